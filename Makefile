@@ -1,0 +1,64 @@
+# Needs Python 3.11+ and make; everything else goes into .venv on first use.
+
+PYTHON  ?= python3
+WORKERS ?= 2
+BIN     := .venv/bin
+STAMP   := .venv/.ready-$(shell cksum < pyproject.toml | tr -d ' \t')
+PYTEST  := $(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-full check format budgets contract bench docs mock
+
+help:            ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+env: $(STAMP)    ## create .venv with everything the other targets need
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "mlport needs Python 3.11 or newer; name one with: make PYTHON=python3.12 env" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+	  { rm -rf .venv; echo "no venv module: install your system's python3-venv package" >&2; exit 1; }
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable . --group dev
+	@rm -f .venv/.ready-*
+	@touch $@
+
+demo: $(STAMP)   ## train, deploy, call, watch and delete a real model on this machine
+	$(BIN)/python examples/demo.py
+
+test: $(STAMP)   ## every test but the whole matrices
+	$(PYTEST) -m "not full"
+
+test-full: $(STAMP) ## every test
+	$(PYTEST)
+
+contract: $(STAMP) ## the adapter contract only
+	$(PYTEST) -m "not full" contract_tests
+
+check: $(STAMP)  ## format, lint, types, layers, budgets, docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python tools/check_budgets.py
+	$(BIN)/python tools/check_docs.py
+
+format: $(STAMP) ## format and apply the safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+budgets: $(STAMP) ## lower the budgets to what the tree needs today
+	$(BIN)/python tools/check_budgets.py --lower
+
+bench: $(STAMP)  ## run every benchmark
+	@for run in benchmarks/*/run.py; do \
+	  test -e "$$run" || { echo "no benchmark found" >&2; exit 1; }; \
+	  echo "== $$run"; $(BIN)/python "$$run" || exit 1; done
+
+docs: $(STAMP)   ## write the generated pages under docs/reference
+	$(BIN)/python tools/gen_docs.py
+
+mock: $(STAMP)   ## start the mini clouds
+	$(BIN)/mlport mock up

@@ -1,0 +1,126 @@
+"""Check the size budgets: lines per function and file, import cycles, suppressed warnings.
+
+The budgets are in `budgets.json`. They may be lowered (`--lower` writes what the tree needs today) and never raised:
+each is compared with the lowest value it ever had in the repository's history.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import re
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grimp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+BUDGETS = Path(__file__).with_name("budgets.json")
+SOURCES = ("sdk", "adapters", "contract_tests", "tests", "tools", "benchmarks", "examples")
+MARKS = {"noqa": re.compile(r"#\s*noqa\b"), "type_ignores": re.compile(r"#\s*(?:type|pyright):\s*ignore\b")}
+RATCHETED = tuple(MARKS)
+
+Findings = dict[str, list[tuple[int, str]]]
+
+
+def python_files() -> list[Path]:
+    return sorted(path for folder in SOURCES for path in (ROOT / folder).rglob("*.py"))
+
+
+def sizes(path: Path, source: str) -> Iterator[tuple[str, int, str]]:
+    where = path.relative_to(ROOT).as_posix()
+    yield "file_lines", source.count("\n"), where
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+            yield "function_lines", node.end_lineno - node.lineno + 1, f"{where}:{node.lineno} {node.name}"
+
+
+def marks(path: Path, source: str) -> Iterator[tuple[str, int, str]]:
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            for name, pattern in MARKS.items():
+                if pattern.search(token.string):
+                    yield name, 1, f"{path.relative_to(ROOT).as_posix()}:{token.start[0]} {token.string}"
+
+
+def packages() -> list[str]:
+    roots = (ROOT, ROOT / "adapters", ROOT / "contract_tests")
+    return sorted(init.parent.name for root in roots for init in root.glob("sdk*/__init__.py"))
+
+
+def cycles() -> Iterator[tuple[str, int, str]]:
+    sys.path[:0] = [str(ROOT), str(ROOT / "adapters"), str(ROOT / "contract_tests")]
+    graph = grimp.build_graph(*packages(), exclude_type_checking_imports=True, cache_dir=None)
+    for module in sorted(graph.modules):
+        for imported in sorted(graph.find_modules_directly_imported_by(module)):
+            back = graph.find_shortest_chain(importer=imported, imported=module)
+            if back:
+                yield "import_cycles", 1, " -> ".join((module, *back))
+
+
+def measure() -> Findings:
+    found: Findings = {"file_lines": [], "function_lines": [], "import_cycles": [], **{name: [] for name in MARKS}}
+    for path in python_files():
+        source = path.read_text(encoding="utf-8")
+        for name, value, where in (*sizes(path, source), *marks(path, source)):
+            found[name].append((value, where))
+    for name, value, where in cycles():
+        found[name].append((value, where))
+    return found
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else ""
+
+
+def lowest_ever() -> dict[str, int]:
+    lowest: dict[str, int] = {}
+    name = BUDGETS.relative_to(ROOT).as_posix()
+    for commit in git("log", "--format=%H", "--", name).split():
+        past = git("show", f"{commit}:{name}")
+        for key, value in (json.loads(past) if past else {}).items():
+            lowest[key] = min(value, lowest.get(key, value))
+    return lowest
+
+
+def complaints(found: Findings, budgets: dict[str, int]) -> Iterator[str]:
+    for name, lowest in lowest_ever().items():
+        if budgets.get(name, lowest + 1) > lowest:
+            yield f"budget {name} was raised above {lowest}: lower it again"
+    for name, limit in budgets.items():
+        items = found[name]
+        if name in MARKS or name == "import_cycles":
+            if len(items) > limit:
+                yield f"{name}: {len(items)} found, budget {limit}"
+                yield from (f"  {where}" for _, where in items)
+        else:
+            yield from (f"{name}: {where} has {value}, budget {limit}" for value, where in items if value > limit)
+
+
+def lower(found: Findings, budgets: dict[str, int]) -> None:
+    lowered = {name: min(value, len(found[name])) if name in RATCHETED else value for name, value in budgets.items()}
+    BUDGETS.write_text(json.dumps(lowered, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    print(f"budgets: {lowered}")
+
+
+def main(arguments: list[str]) -> int:
+    budgets: dict[str, int] = json.loads(BUDGETS.read_text(encoding="utf-8"))
+    found = measure()
+    if arguments == ["--lower"]:
+        lower(found, budgets)
+        return 0
+    problems = list(complaints(found, budgets))
+    print("\n".join(problems) or f"budgets kept: {budgets}")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -215,9 +215,7 @@ class UnavailableError(PlatformError):
 
     retryable_default = True
 
-    def __init__(
-        self, message: str, *, sent: bool = True, retry_after_s: float | None = None, **facts: Any
-    ) -> None:
+    def __init__(self, message: str, *, sent: bool = True, retry_after_s: float | None = None, **facts: Any) -> None:
         super().__init__(message, **facts)
         self.sent = sent
         self.retry_after_s = retry_after_s
@@ -231,7 +229,7 @@ class PayloadTooLargeError(PlatformError, ValueError):
     """A request is over the platform's limit."""
 
 
-class PlanStale(SdkError):  # noqa: N818  a public name of the design
+class PlanStale(SdkError):
     """The world moved between plan and apply, so nothing was changed."""
 
 
@@ -306,7 +304,7 @@ class InvalidInputError(ModelError, ValueError):
         self.field = field
 
 
-class TimedOut(SdkError, TimeoutError):  # noqa: N818  a public name of the design
+class TimedOut(SdkError, TimeoutError):
     """A deadline passed.
 
     Args:

@@ -1,0 +1,66 @@
+"""Neutral numbers of an endpoint: what was counted and how fast it answered, and how each figure was obtained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .types import Method, _Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Latency(_Value):
+    """Latency quantiles in milliseconds.
+
+    ``scope`` says between which two points it was measured (``"client"``, ``"gateway"``, ``"platform"``,
+    ``"container"``), ``method`` how: ``exact`` from every value, ``histogram`` from buckets, ``approximate`` when the
+    platform gives per-period percentiles only. Percentiles of parts are never added up or averaged: a quantile that
+    cannot be had is ``None``.
+    """
+
+    scope: str
+    method: Method
+    count: int
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    mean: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsReport(_Value):
+    """What happened on an endpoint in a window of ``window_s`` seconds that ended at ``end`` (Unix seconds).
+
+    ``requests`` counts answered requests by status class (``"2xx"``, ``"4xx"``, ``"5xx"``). ``cpu`` is in cores,
+    ``memory_bytes`` the sum over the replicas; both are ``None`` where the platform does not say.
+    """
+
+    window_s: float
+    end: float
+    requests: Mapping[str, int] = field(default_factory=dict)
+    latency: tuple[Latency, ...] = ()
+    cpu: float | None = None
+    memory_bytes: int | None = None
+    replicas: int | None = None
+    restarts: int | None = None
+    deployments: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    last_request_at: float | None = None
+
+    @property
+    def total(self) -> int:
+        """All answered requests."""
+        return sum(self.requests.values())
+
+    @property
+    def errors(self) -> int:
+        """Answers that were not 2xx."""
+        return self.total - self.requests.get("2xx", 0)
+
+    @property
+    def rate(self) -> float:
+        """Answered requests per second."""
+        return self.total / self.window_s if self.window_s else 0.0

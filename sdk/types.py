@@ -1,0 +1,170 @@
+"""The neutral values that cross every border: frozen, without I/O, knowing no platform."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
+
+
+class EndpointState(StrEnum):
+    """The state of an endpoint, the same words on every platform."""
+
+    CREATING = "creating"
+    READY = "ready"
+    UPDATING = "updating"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+    DELETING = "deleting"
+    DELETED = "deleted"
+
+
+class JobState(StrEnum):
+    """The state of a training job, the same words on every platform."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job will not change any more."""
+        return self not in {JobState.QUEUED, JobState.RUNNING}
+
+
+class _Value:
+    """A frozen value that can be shown as plain data."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The value as plain Python data, for JSON."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]  # every subclass is a dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas(_Value):
+    """How many copies of a deployment run: ``min`` always, ``max`` under load."""
+
+    min: int = 1
+    max: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Resources(_Value):
+    """What one replica or job needs: processor cores, memory in GiB (2**30 bytes), GPUs."""
+
+    cpu: float | None = None
+    memory_gib: float | None = None
+    gpu: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover(_Value):
+    """Something that is still there and should not be.
+
+    ``usd_per_hour`` is ``None`` when the price is unknown and 0 when it is free.
+    """
+
+    kind: str
+    id: str
+    reason: str
+    usd_per_hour: float | None
+    command: str
+
+    def __str__(self) -> str:
+        price = "price unknown" if self.usd_per_hour is None else f"${self.usd_per_hour:.4g}/h"
+        return f"{self.kind} {self.id} ({price}): {self.reason}; remove it with: {self.command}"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine(_Value):
+    """One line that a container wrote. ``time`` is Unix seconds by the platform's clock."""
+
+    time: float
+    text: str
+    deployment: str | None = None
+    replica: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentStatus(_Value):
+    """One model behind an endpoint, as it is now.
+
+    ``traffic`` is in whole percents, ``model`` the hex digest of the model (at least its first 32 characters),
+    ``generation`` counts the deployments of the endpoint, ``settings`` is what the adapter needs to keep it as it is.
+    """
+
+    id: str
+    traffic: int
+    state: str
+    model: str
+    spec_hash: str
+    generation: int
+    instance: str | None = None
+    replicas: Replicas = field(default_factory=Replicas)
+    created_at: float | None = None
+    usd_per_hour: float | None = None
+    reason: str | None = None
+    settings: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointStatus(_Value):
+    """An endpoint as it is now. ``raw`` keeps the platform's own word for the state; times are Unix seconds."""
+
+    name: str
+    target: str
+    provider: str
+    state: EndpointState
+    raw: str
+    url: str | None
+    deployments: tuple[DeploymentStatus, ...] = ()
+    owner: str | None = None
+    created_at: float | None = None
+    expires_at: float | None = None
+    idle_s: float | None = None
+    usd_per_hour: float | None = None
+    reason: str | None = None
+
+    @property
+    def traffic(self) -> dict[str, int]:
+        """Deployment id to whole percents."""
+        return {deployment.id: deployment.traffic for deployment in self.deployments}
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus(_Value):
+    """A training job as it is now. Times are Unix seconds; ``usd`` is what it has cost so far."""
+
+    name: str
+    target: str
+    provider: str
+    state: JobState
+    raw: str
+    reason: str | None = None
+    created_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+    instance: str | None = None
+    usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check(_Value):
+    """One finding of ``doctor``: ``hint`` says how to mend what is not ok."""
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str | None = None
+
+
+Method = Literal["exact", "histogram", "approximate"]

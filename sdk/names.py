@@ -1,0 +1,46 @@
+"""The one rule for names of endpoints and jobs: what every platform accepts, with room for our suffixes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from .errors import InvalidNameError
+
+RULE = "3 to 23 characters: a lower-case letter first, then lower-case letters, digits and single inner hyphens"
+_NAME = re.compile(r"[a-z]([a-z0-9]|-(?=[a-z0-9])){2,22}")
+_LONGEST = 23
+
+
+def check_name(name: str, *, what: str = "endpoint") -> str:
+    """Gives the name back if every platform accepts it; called before anything else happens.
+
+    Args:
+        name: The name to check.
+        what: What it names, for the message.
+
+    Raises:
+        InvalidNameError: With the rule and a name that would do.
+
+    Example:
+        >>> check_name("churn-2")
+        'churn-2'
+    """
+    if _NAME.fullmatch(str(name)):
+        return name
+    raise InvalidNameError(f"{what} name {name!r} is not valid ({RULE})", hint=f"use {suggest_name(str(name))!r}")
+
+
+def suggest_name(text: str) -> str:
+    """The valid name closest to some text.
+
+    Example:
+        >>> suggest_name("Über_Model v2!")
+        'uber-model-v2'
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if not slug or not slug[0].isalpha():
+        slug = f"model-{slug}".strip("-")
+    slug = slug[:_LONGEST].rstrip("-")
+    return slug if len(slug) >= 3 else f"{slug}-model"

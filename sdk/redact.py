@@ -1,0 +1,173 @@
+"""Hides secrets and terminal tricks in every text that leaves the process: logs, errors, plans, reports, journals.
+
+Two nets, one after the other. *Known values*: whatever was registered (a resolved secret, a token we made) is found
+raw, in base64 at any alignment, URL-escaped, JSON-escaped and HTML-escaped. *Shapes*: what looks like a credential
+is hidden although nobody registered it. The second net is for accidents; register what you know.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import threading
+import urllib.parse
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+MASK = "[redacted]"
+_SHORTEST = 5  # a shorter value would blank out half of every text
+_SHORTEST_BASE64 = 8
+
+_WORD = (
+    r"(?:passw(?:or)?d|passphrase|secret(?:[_-]?(?:access[_-]?)?key)?|(?<!max_)(?<!max-)token|api[_-]?key"
+    r"|access[_-]?key|private[_-]?key|account[_-]?key|credentials?|connection[_-]?string)"
+)
+_SECRET_NAME = re.compile(rf"(?i){_WORD}(?!s|iz|[_-]?id\b)|authorization|cookie|signature\Z")
+
+# What a credential looks like; group 1, if any, stays. Bounded or possessive by nature, so linear in the text.
+_SHAPES = tuple(
+    re.compile(shape)
+    for shape in (
+        r"(?s)-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----.{0,20000}?-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----",
+        r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----[A-Za-z0-9+/=\\\s]*",
+        r"(://)[^\s/?#'\"<>\\]{1,2000}(?=@)",
+        r"(?i)(\b(?:(?:proxy-)?authorization|(?:set-)?cookie)\\?[\"']?\s{0,5}[:=]\s{0,5}\\?[\"']?)[^\r\n\"'\\]+",
+        r"\b((?i:bearer|basic)\s{1,5})(?=[A-Za-z0-9._~+/-]{0,200}(?:[0-9=_~+/]|[a-z][A-Z]))[A-Za-z0-9._~+/-]{8,}=*",
+        r"(?i)((?:[?&;]|%3F|%26)(?:code|key)(?:=|%3D))[^\s&;,\"'<>]+",
+        r"(?i)(\b(?:sig|signature|x-(?:amz|goog|ms)-[a-z-]{1,40})(?:=|%3D))[^\s&;,\"'<>]+",
+        r"(?i)(\bx-(?:amz-security-token|goog-api-key|api-key)\\?[\"']?\s{0,5}:\s{0,5}\\?[\"']?)[^\s\"',\\]+",
+        r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)*",
+        r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
+        r"\bya29\.[A-Za-z0-9_-]+|\bAIza[A-Za-z0-9_-]{30,}|\bGOCSPX-[A-Za-z0-9_-]+|\b1//0[A-Za-z0-9_-]{20,}",
+        r"(?<![A-Za-z0-9_~.-])[A-Za-z0-9_~.-]{3}8Q~[A-Za-z0-9_~.-]{30,}",
+        r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{15,}|hf_[A-Za-z0-9]{20,})",
+        r"\b(?:sk-[A-Za-z0-9_-]{20,}|xox[abeprs]-[A-Za-z0-9-]{10,}|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,})",
+        rf"(?i)({_WORD}\\?[\"']?\s{{0,5}}[:=]\s{{0,5}}\\\")(?:[^\"\\]|\\(?!\"))+",
+        rf"(?i)({_WORD}[\"']?\s{{0,5}}[:=]\s{{0,5}}\")(?:[^\"\\]|\\.)+",
+        rf"(?i)({_WORD}[\"']?\s{{0,5}}[:=]\s{{0,5}}')(?:[^'\\]|\\.)+",
+        rf"(?i)({_WORD}[\"']?\s{{0,5}}=\s{{0,5}})(?!\[redacted)[^\s,;&}}\"'\\\])]+",
+        rf"(?i)({_WORD}\s{{0,5}}:\s{{0,5}})(?!\[redacted)(?=\S{{0,200}}[0-9])[^\s,;&}}\"'\\\])]+",  # not prose
+    )
+)
+
+# C0 but tab and line feed, DEL, C1, line separators, bidirectional marks, lone surrogates.
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a setting, header or variable of this name holds a secret.
+
+    Example:
+        >>> is_secret_name("client_secret"), is_secret_name("region")
+        (True, False)
+    """
+    return bool(_SECRET_NAME.search(name))
+
+
+def escape_controls(text: str) -> str:
+    r"""Makes control and direction characters visible, so that a container's log cannot drive a terminal.
+
+    Line feeds and tabs stay.
+
+    Example:
+        >>> escape_controls("red \x1b[31m")
+        'red \\x1b[31m'
+    """
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
+
+
+class Redactor:
+    """Hides secrets in text and in plain data; safe to share between threads.
+
+    Args:
+        secrets: Values to hide wherever they turn up; values under five characters are ignored.
+
+    Example:
+        >>> Redactor(["s3cret-value"])("password is s3cret-value")
+        'password is [redacted]'
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._lock = threading.Lock()
+        self._needles: frozenset[str] = frozenset()
+        self._known: re.Pattern[str] | None = None
+        self.add(*secrets)
+
+    def add(self, *secrets: str) -> None:
+        """Registers values that must never be shown."""
+        fresh = {needle for secret in secrets for needle in _spellings(secret)}
+        with self._lock:
+            self._needles |= fresh
+            longest_first = sorted(self._needles, key=lambda needle: (-len(needle), needle))
+            self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def __call__(self, text: str) -> str:
+        """The text without its secrets."""
+        if self._known is not None:
+            text = self._known.sub(MASK, text)
+        for shape in _SHAPES:
+            text = shape.sub(_keep_name, text)
+        return text
+
+    def safe(self, text: str) -> str:
+        """The text without its secrets and without control characters, ready for a terminal."""
+        return escape_controls(self(text))
+
+    def data(self, value: Any) -> Any:
+        """A copy of plain data without its secrets: every string, and whatever stands under a secret's name."""
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, bytes):
+            return self(value.decode("utf-8", "backslashreplace"))
+        if isinstance(value, dict):
+            return self._mapping(cast("Any", value))
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.data(item) for item in cast("list[Any]", value)]
+        return value
+
+    def _mapping(self, value: Mapping[Any, Any]) -> dict[Any, Any]:
+        return {
+            (self(key) if isinstance(key, str) else key): (
+                MASK if isinstance(key, str) and item and is_secret_name(key) else self.data(item)
+            )
+            for key, item in value.items()
+        }
+
+    def __repr__(self) -> str:
+        return f"Redactor({len(self._needles)} spellings)"
+
+
+def _keep_name(match: re.Match[str]) -> str:
+    return (match[1] if match.re.groups else "") + MASK
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """The ways in which a value turns up in texts, as a whole and line by line."""
+    for piece in {secret, secret.strip(), *(line.strip() for line in secret.splitlines())}:
+        if len(piece) >= _SHORTEST:
+            yield from (piece, html.escape(piece), repr(piece)[1:-1])
+            yield from (json.dumps(piece)[1:-1], json.dumps(piece, ensure_ascii=False)[1:-1])
+            for quoted in (
+                urllib.parse.quote(piece, safe=""),
+                urllib.parse.quote(piece),
+                urllib.parse.quote_plus(piece),
+            ):
+                yield from (quoted, re.sub("%..", lambda match: match[0].lower(), quoted))
+            yield from _base64_cores(piece.encode("utf-8", "surrogatepass"))
+
+
+def _base64_cores(secret: bytes) -> Iterator[str]:
+    """The base64 characters that the secret alone decides, for each of the three places it can start at."""
+    for offset, skipped in ((0, 0), (1, 2), (2, 3)):
+        padded = bytes(offset) + secret
+        decided = len(padded) * 8 // 6
+        for encode in (base64.standard_b64encode, base64.urlsafe_b64encode):
+            core = encode(padded).decode("ascii")[skipped:decided]
+            if len(core) >= _SHORTEST_BASE64:
+                yield core

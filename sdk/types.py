@@ -117,7 +117,10 @@ class DeploymentStatus(_Value):
 
 @dataclass(frozen=True, slots=True)
 class EndpointStatus(_Value):
-    """An endpoint as it is now. ``raw`` keeps the platform's own word for the state; times are Unix seconds."""
+    """An endpoint as it is now. ``raw`` keeps the platform's own word for the state; times are Unix seconds.
+
+    ``tags`` are the user's own, so that a later change can keep them.
+    """
 
     name: str
     target: str
@@ -132,6 +135,7 @@ class EndpointStatus(_Value):
     idle_s: float | None = None
     usd_per_hour: float | None = None
     reason: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def traffic(self) -> dict[str, int]:

@@ -1,0 +1,170 @@
+"""A rig: how the suites reach one target, and how they see what is left on it.
+
+A test file of an adapter is a rig, the fixture made from it, and one class per suite::
+
+    class LocalRig(Rig):
+        adapter = LocalAdapter
+
+    rig = rig_fixture(LocalRig)
+
+    class TestDeploy(DeploySuite): ...
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import pytest
+
+from sdk.adapter import Adapter, AdapterContext, Capability, Clock, DeploymentSpec, EndpointSpec, Labels
+from sdk.redact import Redactor
+
+from .samples import Samples
+from .spy import Calls, watched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sdk.client import Client
+
+OWNER = "contract"
+STRANGER = "stranger"
+
+
+class Rig:
+    """What the suites need to know about one target; override what differs.
+
+    Args:
+        folder: For everything this rig keeps on disk.
+        live: Whether the real platform is meant (``--live``).
+
+    Attributes:
+        adapter: The class under test.
+        free: Whether nothing on this platform costs money.
+        crash: How a crash is made: ``"process"`` kills a forked client with SIGKILL, for platforms that live outside
+            this process; ``"raise"`` stops the client with an exception that nothing may catch.
+        skip: Names of tests that make no sense here, each with its reason.
+    """
+
+    adapter: ClassVar[type[Adapter]]
+    free: ClassVar[bool] = False
+    crash: ClassVar[Literal["process", "raise"]] = "process"
+    skip: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, folder: Path, *, live: bool = False) -> None:
+        self.folder = folder
+        self.live = live
+        self.calls = Calls()
+        self.samples = Samples()
+        self._numbers = itertools.count(1)
+
+    # --- override these
+
+    def start(self) -> None:
+        """Bring the platform up, when it is not there anyway."""
+
+    def stop(self) -> None:
+        """Take it down again."""
+
+    def settings(self) -> Mapping[str, Any]:
+        """The target's settings, as they stand in ``mlport.toml``."""
+        return {}
+
+    def left(self) -> list[str]:
+        """Everything of ours on the target, by the platform's own account: processes, ports, files, records.
+
+        Shared things that are kept on purpose (``gc --shared``) and free records that cannot be deleted do not count.
+        """
+        raise NotImplementedError
+
+    @contextmanager
+    def provoke(self, failure: str) -> Iterator[None]:
+        """Make the platform answer every call with ``throttled``, ``unavailable``, ``denied`` or ``refused``.
+
+        ``refused`` means that no connection can be made. What a rig cannot do, it skips.
+        """
+        pytest.skip(f"this rig cannot make the platform answer {failure!r}")
+        yield
+
+    def plant_foreign(self) -> Callable[[], bool] | None:
+        """Put something without our labels on the target; what is returned tells whether it is untouched."""
+        return None
+
+    # --- use these
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that the client under test lives by."""
+        return _SystemClock()
+
+    @property
+    def state_dir(self) -> Path:
+        """The state folder of the client under test."""
+        return self.folder / "state"
+
+    def options(self) -> Any:
+        """The target's settings as the adapter gets them."""
+        return self.adapter.Options.model_validate(dict(self.settings()))
+
+    def make(self, owner: str = OWNER) -> Adapter:
+        """An adapter of its own, without a spy."""
+        return self.adapter(self.options(), self._context(owner))
+
+    def client(self, *, owner: str = OWNER, calls: Calls | None = None, state: str = "state") -> Client:
+        """A client as another process or machine would make it, with recorded calls."""
+        raise NotImplementedError
+
+    def can(self, capability: Capability) -> bool:
+        """Whether the target declares to be able to do it."""
+        return self.adapter.capabilities(self.options())[capability].ok
+
+    def need(self, *capabilities: Capability) -> None:
+        """Skips a test on targets that declare to lack something; that they refuse it properly is tested elsewhere."""
+        for capability in capabilities:
+            support = self.adapter.capabilities(self.options())[capability]
+            if not support.ok:
+                pytest.skip(f"{self.adapter.provider} has no {capability}: {support.reason}, {support.text}")
+
+    def name(self, word: str = "contract") -> str:
+        """An endpoint or job name that nobody uses yet."""
+        suffix = f"{int(time.time()) % 100000}" if self.live else ""
+        return f"{word[:12]}-{next(self._numbers)}{suffix}"
+
+    def _context(self, owner: str, state: str = "state") -> AdapterContext:
+        folder = self.folder / state
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return AdapterContext("contract", owner, folder, self.clock, Redactor())
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+
+def rig_fixture(rig: type[Rig]) -> Any:
+    """The pytest fixture ``rig``: one target for a whole test file."""
+
+    @pytest.fixture(scope="module", name="rig")
+    def fixture(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Rig]:
+        with rig(tmp_path_factory.mktemp("rig"), live=request.config.getoption("--live")) as made:
+            yield made
+
+    return fixture
+
+
+class _SystemClock:
+    def time(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)

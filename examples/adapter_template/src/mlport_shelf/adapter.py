@@ -1,0 +1,189 @@
+"""The adapter: one call of the platform per operation, nothing else."""
+
+from __future__ import annotations
+
+import time
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import httpx
+
+from sdk.adapter import (
+    YES,
+    Ack,
+    Capability,
+    Invoker,
+    Kind,
+    Limits,
+    Nature,
+    Operation,
+    Support,
+    TargetOptions,
+)
+from sdk.errors import NotFoundError
+from sdk.types import Check
+
+from . import _errors, _plan
+from .options import ShelfOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from sdk.adapter import AdapterContext, EndpointSpec, Live, Materials, Ref, Resource
+    from sdk.prices import PriceRow
+    from sdk.types import EndpointStatus
+
+_LIMITS = Limits(request_bytes=25 * 2**20, timeout_s=60)
+_SUPPORTED = {
+    Capability.DEPLOY,
+    Capability.TRAFFIC,
+    Capability.DARK_PROBE,
+    Capability.PIN,
+    Capability.ENV,
+    Capability.TAGS,
+    Capability.TTL,
+}
+
+
+class ShelfAdapter:
+    """mlport's view of a Shelf."""
+
+    provider: ClassVar[str] = "shelf"
+    Options: ClassVar[type[TargetOptions]] = ShelfOptions
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "Model": Kind("Model", Nature.SHARED),
+        "Deployment": Kind("Deployment", Nature.IMMUTABLE, billed=True),
+        "Endpoint": Kind("Endpoint", Nature.MUTABLE),
+    }
+
+    def __init__(self, options: ShelfOptions, context: AdapterContext) -> None:
+        self._options = options
+        self._context = context
+        self._server_time: float | None = None
+        self._http = httpx.Client(base_url=options.url, transport=context.transport, trust_env=False)
+
+    @classmethod
+    def capabilities(cls, options: Any | None = None) -> Mapping[Capability, Support]:
+        """What Shelf can do; it has no jobs, replicas, secrets, metrics or logs."""
+        no = Support(ok=False, reason="upstream", text="Shelf does not offer it")
+        return {capability: YES if capability in _SUPPORTED else no for capability in Capability}
+
+    def limits(self) -> Limits:
+        """The limits of one predict."""
+        return _LIMITS
+
+    def prices(self) -> Iterable[PriceRow]:
+        """No table: Shelf has one price, in the options."""
+        return ()
+
+    def where(self) -> Mapping[str, str]:
+        """The platform's address is what makes this target this one."""
+        return {"host": httpx.URL(self._options.url).netloc.decode()}
+
+    def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
+        """Models, deployments, endpoint."""
+        return _plan.resources(spec, self._options.usd_per_hour)
+
+    def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
+        """What these items amount to."""
+        return _plan.status(name, live, self._context.target, self._url(name))
+
+    def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
+        """Everything of this endpoint, and the models it uses."""
+        own = self._items(timeout, endpoint=name)
+        used = {str((item.spec or {})["model"])[:32] for item in own if item.kind == "Deployment"}
+        shared = [i for i in self._items(timeout) if i.kind == "Model" and i.id in used and i not in own]
+        return [*own, *shared]
+
+    def list(self, *, timeout: float) -> Iterator[Live]:
+        """Everything with our label."""
+        return (item for item in self._items(timeout) if item.labels is not None)
+
+    def read(self, ref: Ref, *, timeout: float) -> Live | None:
+        """One item, or ``None`` when the platform says that there is none."""
+        try:
+            return self._live(self._call("GET", ref, timeout=timeout).json())
+        except NotFoundError:
+            return None
+
+    def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
+        """Put an item on the shelf; a model comes with its files."""
+        body: dict[str, Any] = {"spec": resource.spec, "tags": resource.tags}
+        if resource.kind == "Model" and materials.model is not None:
+            body["upload"] = str(materials.model.path)
+        return self._ack(self._call("PUT", resource.ref, body, timeout=timeout))
+
+    def update(self, resource: Resource, before: Live, *, timeout: float) -> Ack:
+        """Replace an item, if nobody else did meanwhile."""
+        body = {"spec": resource.spec, "tags": resource.tags}
+        return self._ack(self._call("PATCH", resource.ref, body, timeout=timeout, etag=before.etag))
+
+    def delete(self, live: Live, *, timeout: float) -> Ack:
+        """Take an item from the shelf."""
+        return self._ack(self._call("DELETE", live.ref, timeout=timeout))
+
+    def operation(self, name: str, *, timeout: float) -> Operation:
+        """Shelf has no long-running operations; a deployment's state tells when it is ready."""
+        raise NotFoundError(f"Shelf has no operation {name!r}", provider=self.provider, operation="operation")
+
+    def server_time(self) -> float:
+        """The platform's clock, from the last answer."""
+        return self._context.clock.time() if self._server_time is None else self._server_time
+
+    def invoker(self, status: EndpointStatus) -> Invoker:
+        """Predictions are plain POSTs."""
+        return Invoker(
+            url=self._url(status.name),
+            limits=_LIMITS,
+            fault=_errors.model_fault,
+            error=lambda answer: _errors.from_answer(answer, "predict"),
+            pin=lambda deployment: {"x-shelf-deployment": deployment},
+            deployment=lambda answer: answer.headers.get("x-shelf-deployment"),
+        )
+
+    def doctor(self) -> Iterator[Check]:
+        """One real read."""
+        try:
+            self._items(5.0)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong is the finding
+            yield Check("reach the Shelf", ok=False, detail=str(error), hint="is it running, and is `url` right?")
+        else:
+            yield Check("reach the Shelf", ok=True, detail=self._options.url)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _url(self, name: str) -> str:
+        return f"{self._options.url}/endpoints/{name}"
+
+    def _live(self, item: Mapping[str, Any]) -> Live:
+        return _plan.live(item, self._options.usd_per_hour)
+
+    def _items(self, timeout: float, **query: str) -> list[Live]:
+        answer = self._send("GET", "/items", "list", timeout=timeout, params=query)
+        return [self._live(item) for item in answer.json()]
+
+    def _call(
+        self, method: str, ref: Ref, body: object = None, *, timeout: float, etag: str | None = None
+    ) -> httpx.Response:
+        operation = {"GET": "read", "PUT": "create", "PATCH": "update", "DELETE": "delete"}[method]
+        headers = {} if etag is None else {"if-match": etag}
+        path = f"/items/{ref.kind}/{ref.id}"
+        return self._send(method, path, operation, timeout=timeout, ref=ref, json=body, headers=headers)
+
+    def _send(
+        self, method: str, path: str, operation: str, *, timeout: float, ref: Ref | None = None, **what: Any
+    ) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, timeout=timeout, **what)
+        except httpx.TransportError as error:
+            raise _errors.from_transport(error, operation) from error
+        self._server_time = parsedate_to_datetime(answer.headers["date"]).timestamp()
+        if answer.is_success:
+            return answer
+        raise _errors.from_answer(answer, operation, ref)
+
+    @staticmethod
+    def _ack(answer: httpx.Response) -> Ack:
+        return Ack(etag=answer.headers.get("etag"))

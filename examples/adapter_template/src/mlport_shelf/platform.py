@@ -1,0 +1,254 @@
+"""Shelf: a whole model platform in one file, so that the adapter beside it has something real to talk to.
+
+It keeps *items* (kind, id, spec, tags) behind a small REST interface and runs the mlport server for each deployment::
+
+    PUT    /items/KIND/ID         201, or 409 when it exists
+    GET    /items/KIND/ID         200 with an ETag, or 404
+    PATCH  /items/KIND/ID         200; 412 when If-Match is not the current ETag
+    DELETE /items/KIND/ID         204, 404, or 409 while an endpoint uses it
+    GET    /items?endpoint=NAME   all items with that tag; without the query all items
+    POST   /endpoints/NAME        a prediction, by traffic or by the header x-shelf-deployment
+
+Models are uploaded as a path, since platform and client share one disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Item = dict[str, Any]
+Reply = tuple[int, bytes, dict[str, str]]
+
+
+class Shelf:
+    """The platform; ``url`` is its address while it runs as a context manager."""
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[str, str], Item] = {}
+        self.calls: list[str] = []
+        self._lock = threading.RLock()
+        self._servers: dict[str, _ModelServer] = {}
+        self._turn = 0
+        self._dir = Path(tempfile.mkdtemp(prefix="shelf-"))
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+
+    def __enter__(self) -> Shelf:
+        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        for server in self._servers.values():
+            server.stop()
+        shutil.rmtree(self._dir, ignore_errors=True)
+
+    def inventory(self) -> list[str]:
+        """What is on the shelf, and which servers run."""
+        with self._lock:
+            items = [f"{kind} {name}" for kind, name in self.items]
+            return items + [f"process of {name}" for name, server in self._servers.items() if server.running]
+
+    # --- the interface
+
+    def put(self, kind: str, name: str, body: Item) -> Reply:
+        """Create an item; a deployment also gets its server."""
+        with self._lock:
+            if (kind, name) in self.items:
+                return _json(409, {"error": f"{kind} {name} exists"})
+            item = {"kind": kind, "id": name, "etag": 1, "created": time.time(), **body}
+            if kind == "Model":
+                item["path"] = str(self._dir / name)
+                shutil.copytree(body.pop("upload"), item["path"])
+                item.pop("upload")
+            elif kind == "Deployment":
+                model = self.items.get(("Model", body["spec"]["model"][:32]))
+                if model is None:
+                    return _json(400, {"error": "no such model"})
+                self._servers[name] = _ModelServer(name, model["path"], self._dir, body["spec"])
+            self.items[kind, name] = item
+            return _json(201, self._shown(item), etag=1)
+
+    def get(self, kind: str, name: str) -> Reply:
+        """One item."""
+        with self._lock:
+            item = self.items.get((kind, name))
+            return _json(200, self._shown(item), etag=item["etag"]) if item else _json(404, {"error": "no such item"})
+
+    def find(self, endpoint: str | None) -> Reply:
+        """The items of an endpoint, or all."""
+        with self._lock:
+            chosen = [i for i in self.items.values() if endpoint in {None, i["tags"].get("mlport-endpoint")}]
+            return _json(200, [self._shown(item) for item in chosen])
+
+    def patch(self, kind: str, name: str, body: Item, if_match: str | None) -> Reply:
+        """Replace the spec and the tags of an item, if it is still the one the caller saw."""
+        with self._lock:
+            item = self.items.get((kind, name))
+            if item is None:
+                return _json(404, {"error": "no such item"})
+            if if_match != str(item["etag"]):
+                return _json(412, {"error": f"{kind} {name} changed meanwhile"})
+            item.update(body, etag=item["etag"] + 1)
+            return _json(200, self._shown(item), etag=item["etag"])
+
+    def delete(self, kind: str, name: str) -> Reply:
+        """Remove an item that nothing uses."""
+        with self._lock:
+            item = self.items.get((kind, name))
+            if item is None:
+                return _json(404, {"error": "no such item"})
+            users = [other for (_, other), i in self.items.items() if name in self._used(i)]
+            if users:
+                return _json(409, {"error": f"{kind} {name} is used by {users[0]}"})
+            if kind == "Deployment":
+                self._servers.pop(name).stop()
+            elif kind == "Model":
+                shutil.rmtree(item["path"], ignore_errors=True)
+            del self.items[kind, name]
+            return 204, b"", {}
+
+    def predict(self, endpoint: str, wanted: str | None, body: bytes, content_type: str) -> Reply:
+        """Hand a request to one deployment of the endpoint."""
+        with self._lock:
+            item = self.items.get(("Endpoint", endpoint))
+            traffic: dict[str, int] = item["spec"]["traffic"] if item else {}
+            chosen = wanted or self._next(traffic)
+            server = self._servers.get(f"{endpoint}-{chosen}") if chosen in traffic else None
+        if server is None:
+            return _json(404, {"error": "no such endpoint or deployment"})
+        return server.predict(body, content_type, {"x-shelf-deployment": str(chosen)})
+
+    def _next(self, traffic: dict[str, int]) -> str | None:
+        self._turn = (self._turn + 37) % 100  # 37 and 100 share no factor: every percent comes up once in a hundred
+        place = self._turn
+        for name, share in sorted(traffic.items()):
+            if place < share:
+                return name
+            place -= share
+        return None
+
+    def _shown(self, item: Item) -> Item:
+        server = self._servers.get(item["id"])
+        return {**item, "state": server.state if server else "ready", "reason": server.reason if server else None}
+
+    @staticmethod
+    def _used(item: Item) -> Iterable[str]:
+        if item["kind"] == "Endpoint":
+            return [f"{item['id']}-{name}" for name in item["spec"]["traffic"]]
+        return [item["spec"]["model"][:32]] if item["kind"] == "Deployment" else []
+
+
+class _ModelServer:
+    """The mlport server as a process, behind a unix socket."""
+
+    def __init__(self, name: str, model: str, folder: Path, spec: Item) -> None:
+        socket = folder / f"{abs(hash(name)) % 10**8}.sock"
+        self._log = folder / f"{socket.stem}.log"
+        system = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path)}
+        own = {"MLPORT_MODEL_DIR": model, "MLPORT_BIND": f"unix:{socket}", "MLPORT_DEPLOYMENT": spec["deployment"]}
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and server
+                [sys.executable, "-m", "sdk.serving", "serve"],
+                env={**spec["env"], **system, **own},
+                stderr=log,
+                stdout=log,
+            )
+        self._client = httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://localhost")
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def state(self) -> str:
+        if not self.running:
+            return "failed"
+        try:
+            return "ready" if self._client.get("/ping").status_code == 200 else "creating"
+        except httpx.TransportError:
+            return "creating"
+
+    @property
+    def reason(self) -> str | None:
+        return None if self.running else f"the server ended: {self._log.read_text()[-500:]}"
+
+    def predict(self, body: bytes, content_type: str, headers: dict[str, str]) -> Reply:
+        try:
+            answer = self._client.post("/invocations", content=body, headers={"content-type": content_type})
+        except httpx.TransportError as error:
+            return _json(503, {"error": f"no answer from the deployment: {error}"})
+        origin = {"x-shelf-origin": "model", "content-type": answer.headers["content-type"]}
+        return answer.status_code, answer.content, {**headers, **origin}
+
+    def stop(self) -> None:
+        self._client.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def _json(status: int, body: object, **headers: object) -> Reply:
+    shown = {"content-type": "application/json", **{key: str(value) for key, value in headers.items()}}
+    return status, json.dumps(body).encode(), shown
+
+
+def _handler(shelf: Shelf) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            url = urlsplit(self.path)
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            status, content, headers = self.route(url.path.strip("/").split("/"), parse_qs(url.query), body)
+            if self.command != "GET":
+                shelf.calls.append(f"{self.command} {url.path}")
+            with contextlib.suppress(ConnectionError):
+                self.send_response(status)
+                for key, value in {**headers, "content-length": str(len(content))}.items():
+                    self.send_header(key, value)
+                self.end_headers()
+                self.wfile.write(content)
+
+        def route(self, path: list[str], query: dict[str, list[str]], body: bytes) -> Reply:
+            match self.command, path:
+                case "POST", ["endpoints", name]:
+                    wanted = self.headers.get("x-shelf-deployment")
+                    return shelf.predict(name, wanted, body, self.headers.get("content-type", ""))
+                case "GET", ["items"]:
+                    return shelf.find(query.get("endpoint", [None])[0])
+                case "GET", ["items", kind, name]:
+                    return shelf.get(kind, name)
+                case "PUT", ["items", kind, name]:
+                    return shelf.put(kind, name, json.loads(body))
+                case "PATCH", ["items", kind, name]:
+                    return shelf.patch(kind, name, json.loads(body), self.headers.get("if-match"))
+                case "DELETE", ["items", kind, name]:
+                    return shelf.delete(kind, name)
+                case _:
+                    return _json(400, {"error": "no such route"})
+
+        do_GET = do_PUT = do_PATCH = do_DELETE = do_POST = answer  # noqa: N815 - names of the standard library
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - signature of the standard library
+            """Say nothing."""
+
+    return Handler

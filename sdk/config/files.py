@@ -1,0 +1,139 @@
+"""Finding and reading the configuration files."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from ..errors import ConfigError, UntrustedConfigError
+from ..trust import refusal
+from .values import dotted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from ..trust import TrustStore
+
+NAME = "mlport.toml"
+_LARGEST = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A file that was read: its bytes, to know whether they are trusted, and its tables."""
+
+    path: Path
+    content: bytes
+    data: Mapping[str, Any]
+
+
+def find_project_file(directory: Path) -> ConfigFile | None:
+    """The nearest project file from this directory upwards.
+
+    The search ends at a repository's root, and at a parent directory of another owner.
+
+    Raises:
+        ConfigError: When a directory has both forms, or a file is no TOML.
+    """
+    owner = directory.stat().st_uid
+    for folder in (directory, *directory.parents):
+        if folder.stat().st_uid != owner:
+            return None
+        found = _in_folder(folder)
+        if found is not None and (folder == directory or found.path.stat().st_uid == owner):
+            return found
+        if (folder / ".git").exists():
+            return None
+    return None
+
+
+def _in_folder(folder: Path) -> ConfigFile | None:
+    own, shared = folder / NAME, folder / "pyproject.toml"
+    table = read_file(shared) if shared.is_file() and b"mlport" in shared.read_bytes() else None
+    if own.is_file():
+        if table is not None:
+            raise ConfigError(f"both {own} and [tool.mlport] in {shared} are there", hint="keep one of them")
+        return read_file(own)
+    return table
+
+
+def read_file(path: Path, *, required: bool = False) -> ConfigFile | None:
+    """Reads a file; ``None`` when it is absent, or is a pyproject.toml that does not speak of us.
+
+    Raises:
+        ConfigError: When it cannot be read or is no TOML; with file, line, column and the line.
+    """
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if required:
+            raise ConfigError(f"there is no configuration file {path}") from error
+        return None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    data = _parse(path, content)
+    if path.name == "pyproject.toml":
+        tool = data.get("tool")
+        table = cast("dict[str, Any]", tool).get("mlport") if isinstance(tool, dict) else None
+        if table is None and required:
+            raise ConfigError(f"{path} has no table [tool.mlport]")
+        return None if table is None else ConfigFile(path, content, _table(path, table))
+    return ConfigFile(path, content, data)
+
+
+def _table(path: Path, table: object) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: tool.mlport must be a table")
+    return cast("dict[str, Any]", table)
+
+
+def _parse(path: Path, content: bytes) -> dict[str, Any]:
+    if len(content) > _LARGEST:
+        raise ConfigError(f"{path} is larger than {_LARGEST} bytes")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8", hint="save the file as UTF-8") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _syntax_error(path, text, str(error)) from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply") from error
+
+
+def _syntax_error(path: Path, text: str, message: str) -> ConfigError:
+    lines = text.split("\n")
+    place = re.search(r" \(at line (\d+), column (\d+)\)", message)
+    line, column = (int(place[1]), int(place[2])) if place else (len(lines), len(lines[-1]) + 1)
+    what = re.sub(r" \(at .*\)$", "", message)
+    shown = lines[line - 1].rstrip("\r") if line <= len(lines) else ""
+    return ConfigError(f"{path}:{line}:{column}: {what}\n  {shown}\n  {' ' * (column - 1)}^")
+
+
+def leaves(data: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every key that is not a table, with its path."""
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(cast("dict[str, Any]", value), (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def check_trust(file: ConfigFile, store: TrustStore) -> None:
+    """Refuses what an untrusted project file may not set.
+
+    Raises:
+        UntrustedConfigError: Naming the key and how to trust the file.
+    """
+    refused = [(path, reason) for path, value in leaves(file.data) if (reason := refusal(path, value))]
+    if refused and not store.trusts(file.path, file.content):
+        path, reason = refused[0]
+        raise UntrustedConfigError(
+            f"{file.path}: {dotted(path)} {reason}, which a project file may not do by itself",
+            hint="read the file, then run `mlport config trust`, or set the key in your user file",
+        )

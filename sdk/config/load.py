@@ -1,0 +1,179 @@
+"""Reads the layers of the configuration and merges them, strongest first."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ..registry import adapters
+from ..trust import TrustStore
+from .environment import read_environment
+from .files import ConfigFile, check_trust, find_project_file, read_file
+from .schema import KEYS, Key, check_keys, read_key
+from .settings import Settings, TargetSettings, without_rival
+from .values import DEFAULT, Layer, Origin, Source, Sourced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ..registry import Registry
+
+_WHOLE = {"resources"}  # tables that are replaced, never mixed from several places
+
+
+def load(
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    config: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+    registry: Registry = adapters,
+) -> Settings:
+    """The configuration as it holds here and now: argument > environment > project file > user file > default.
+
+    Args:
+        arguments: Values in the form of a file's tables; ``target`` may also be a name and then stands for ``default``.
+            ``None`` values count as not given.
+        config: The project file to read instead of searching one; also ``MLPORT_CONFIG``.
+        env: The environment; the process's own when not given.
+        directory: Where the search for the project file starts; the current directory when not given.
+        registry: Where providers are looked up.
+
+    Raises:
+        UnknownKeyError: A key nobody knows; says what was meant.
+        UntrustedConfigError: The project file sets what only a trusted one may.
+        ConfigError: A file is no TOML, or a value is wrong; names file, key and fix.
+
+    Example:
+        >>> load(arguments={"target": "local"}, env={}).target().provider
+        'local'
+    """
+    env = os.environ if env is None else env
+    directory = (directory or Path.cwd()).resolve()
+    given = Origin(Source(Layer.ARGUMENT), *_arguments(arguments or {}))
+    user_file = read_file(_home(env, "XDG_CONFIG_HOME", ".config") / "config.toml")
+    named = config or env.get("MLPORT_CONFIG")
+    if named:
+        project_file = read_file(directory / Path(named).expanduser(), required=True)
+    else:
+        project_file = find_project_file(directory)
+    project, user = _file_origin(project_file, Layer.PROJECT), _file_origin(user_file, Layer.USER)
+    outer = [given, read_environment(env, _targets([given, project, user])), user]
+    if project_file is not None:
+        check_trust(project_file, TrustStore(state_dir(outer, env, directory).value))
+    origins = [*outer[:2], project, user]
+    for origin in origins:
+        check_keys(origin)
+    files = tuple(file.path for file in (project_file, user_file) if file is not None)
+    return _settings(origins, files, env, directory, registry)
+
+
+def _settings(
+    origins: Sequence[Origin], files: tuple[Path, ...], env: Mapping[str, str], directory: Path, registry: Registry
+) -> Settings:
+    found = {key.path: _pick(origins, key) for key in KEYS}
+
+    def value(*path: str, default: Any) -> Sourced[Any]:
+        return found[path] or Sourced(default, DEFAULT)
+
+    return Settings(
+        default=value("default", default="local"),
+        owner=value("owner", default=_owner(env)),
+        state_dir=state_dir(origins, env, directory),
+        log=value("log", default="warning"),
+        offline=value("offline", default=False),
+        p95_ms=value("objective", "p95_ms", default=None),
+        alarms=value("monitor", "alarms", default=()),
+        targets={name: _target(origins, name, registry) for name in _targets(origins)},
+        files=files,
+        registry=registry,
+    )
+
+
+def _arguments(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+    data = {key: value for key, value in arguments.items() if value is not None}
+    names: dict[tuple[str, ...], str] = {(key,): f"{key}=" for key in data}
+    if isinstance(data.get("target"), str):
+        data["default"] = data.pop("target")
+        names["default",] = "target="
+    return data, names
+
+
+def _file_origin(file: ConfigFile | None, layer: Layer) -> Origin:
+    return Origin(Source(layer, str(file.path) if file else ""), file.data if file else {}, {})
+
+
+def _home(env: Mapping[str, str], variable: str, below_home: str) -> Path:
+    """Our folder below an XDG base folder; a relative one does not count, as the XDG rules say."""
+    base = Path(env.get(variable, ""))
+    home = Path(env.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
+    return (base if base.is_absolute() else home / below_home) / "mlport"
+
+
+def _owner(env: Mapping[str, str]) -> str:
+    user = env.get("USER") or env.get("LOGNAME") or f"uid{os.getuid()}"
+    slug = re.sub(r"[^a-z0-9]+", "-", f"{user}-{socket.gethostname()}".lower()).strip("-")
+    return slug[:63].rstrip("-") or "unknown"
+
+
+def state_dir(origins: Sequence[Origin], env: Mapping[str, str], directory: Path) -> Sourced[Path]:
+    """The state folder, absolute: one in a file is relative to the file, any other to the directory."""
+    found = _pick(origins, next(key for key in KEYS if key.path == ("state_dir",)))
+    if found is None:
+        return Sourced(_home(env, "XDG_STATE_HOME", ".local/state"), DEFAULT)
+    in_file = found.source.layer in {Layer.PROJECT, Layer.USER}
+    base = Path(found.source.where).parent if in_file else directory
+    return Sourced(base / found.value, found.source)
+
+
+def _pick(origins: Sequence[Origin], key: Key) -> Sourced[Any] | None:
+    for origin in origins:
+        value = _at(origin.data, key.path)
+        if value is not None:
+            source = origin.source_of(key.path)
+            return Sourced(read_key(key, value, source), source)
+    return None
+
+
+def _at(data: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        if not isinstance(data, dict):
+            return None
+        data = cast("dict[str, Any]", data).get(key)
+    return data
+
+
+def _targets(origins: Sequence[Origin]) -> tuple[str, ...]:
+    tables = [_at(origin.data, ("target",)) for origin in origins]
+    return tuple(sorted({name for table in tables if isinstance(table, dict) for name in cast("Any", table)}))
+
+
+def _target(origins: Sequence[Origin], name: str, registry: Registry) -> TargetSettings:
+    merged: dict[tuple[str, ...], Sourced[Any]] = {}
+    for origin in origins:
+        for path, item in _leaves(origin, ("target", name)):
+            if not any(_clash(path, known) for known in merged):
+                merged[path] = item
+    return TargetSettings(name, without_rival(name, merged), registry)
+
+
+def _clash(path: tuple[str, ...], stronger: tuple[str, ...]) -> bool:
+    """Whether a stronger layer has set this key, a table above it or a key inside it."""
+    shorter = min(len(path), len(stronger))
+    return path[:shorter] == stronger[:shorter]
+
+
+def _leaves(origin: Origin, prefix: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Sourced[Any]]]:
+    table = _at(origin.data, prefix)
+    if not isinstance(table, dict):
+        return
+    for key, value in cast("dict[str, Any]", table).items():
+        path = (*prefix, key)
+        if isinstance(value, dict) and value and key not in _WHOLE:
+            yield from _leaves(origin, path)
+        elif value is not None:
+            yield path[2:], Sourced(cast("Any", value), origin.source_of(path))

@@ -1,0 +1,193 @@
+"""The only place where a provider's name becomes an adapter class.
+
+Adapters are found by the entry points of installed distributions; the built-in ones use the same door. Finding
+never imports them. An import string ``"module:Class"`` works too; who may write one is decided by :mod:`sdk.trust`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from .adapter import Adapter, TargetOptions
+from .errors import ConfigError, MissingExtraError, UnknownKeyError
+from .suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+GROUP = "mlport.adapters"
+
+_IMPORT_STRING = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_PROVIDER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An adapter that is installed but not imported.
+
+    Args:
+        name: The provider's name.
+        value: Where its class is, as ``"module:Class"``.
+        distribution: The distribution that brings it, ``None`` when it was registered by hand.
+        version: The version of that distribution.
+    """
+
+    name: str
+    value: str
+    distribution: str | None = None
+    version: str | None = None
+
+
+def installed() -> Iterator[Found]:
+    """The adapters of all installed distributions.
+
+    What lies in the current directory does not count as installed: a cloned repository could bring its own.
+    """
+    here = Path.cwd()
+    seen: set[str] = set()
+    for distribution in metadata.distributions():
+        name = (distribution.metadata["Name"] or "").lower().replace("_", "-")
+        if name in seen or Path(str(distribution.locate_file(""))).resolve() == here:
+            continue
+        seen.add(name)
+        for point in distribution.entry_points:
+            if point.group == GROUP:
+                yield Found(point.name, point.value, name, distribution.version)
+
+
+class Registry:
+    """Providers by name.
+
+    Args:
+        find: Lists the installed adapters; called once, at the first use.
+
+    Example:
+        >>> adapters.load("local").provider
+        'local'
+    """
+
+    def __init__(self, find: Callable[[], Iterable[Found]] = installed) -> None:
+        self._find = find
+        self._installed: dict[str, list[Found]] | None = None
+        self._registered: dict[str, type[Adapter]] = {}
+
+    def known(self) -> Mapping[str, Found]:
+        """Every provider by name, without importing any; a read-only view.
+
+        Raises:
+            ConfigError: When two distributions bring the same provider.
+        """
+        found = {name: self._only(name) for name in self._by_name()}
+        found |= {name: Found(name, f"{c.__module__}:{c.__qualname__}") for name, c in self._registered.items()}
+        return MappingProxyType(dict(sorted(found.items())))
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all providers, sorted."""
+        return tuple(sorted({*self._by_name(), *self._registered}))
+
+    def register(self, name: str, adapter: type[Adapter], *, replace: bool = False) -> None:
+        """Adds an adapter for this process.
+
+        Args:
+            name: The provider's name.
+            adapter: Its class.
+            replace: Whether it may take the place of another one.
+
+        Raises:
+            ConfigError: When the name is taken or not valid, or the class is no adapter.
+        """
+        if not _PROVIDER.fullmatch(name):
+            raise ConfigError(f"provider name {name!r} is not valid", hint="use lower-case letters, digits, - and _")
+        if not replace and name in self.names() and self._registered.get(name) is not adapter:
+            raise ConfigError(f"a provider {name!r} exists already", hint="pass replace=True to take its place")
+        self._registered[name] = _checked(adapter, name)
+
+    def load(self, provider: str) -> type[Adapter]:
+        """The adapter class of a provider: a registered or installed name, or ``"module:Class"``.
+
+        Raises:
+            UnknownKeyError: Nobody knows the name; says what was meant.
+            MissingExtraError: The adapter's packages are missing; shows the pip line.
+            ConfigError: The name is claimed twice, or what it points to is no adapter.
+        """
+        if provider in self._registered:
+            return self._registered[provider]
+        if provider in self._by_name():
+            return _checked(_import(self._only(provider)), provider)
+        if _IMPORT_STRING.fullmatch(provider):
+            return _checked(_import(Found(provider, provider)), provider)
+        raise self.unknown(provider)
+
+    def unknown(self, provider: str, *, where: str = "") -> UnknownKeyError:
+        """The error for a provider that nobody knows."""
+        names = self.names()
+        hint = did_you_mean(provider, names) if names else "no adapter is installed: run `pip install -e .` first"
+        return UnknownKeyError(f"{where}unknown provider {provider!r}", hint=hint)
+
+    def _by_name(self) -> dict[str, list[Found]]:
+        if self._installed is None:
+            self._installed = {}
+            for found in self._find():
+                self._installed.setdefault(found.name, []).append(found)
+        return self._installed
+
+    def _only(self, name: str) -> Found:
+        claims = self._by_name()[name]
+        if len(claims) > 1:
+            claimants = " and ".join(sorted(f"{c.distribution} ({c.value})" for c in claims))
+            raise ConfigError(f"provider {name!r} is claimed by {claimants}", hint="uninstall one of them")
+        return claims[0]
+
+
+def missing_extra(provider: str, module: str | None, distribution: str | None = None) -> MissingExtraError:
+    """The error for an adapter whose packages are not installed, with the line that installs them.
+
+    Example:
+        >>> print(missing_extra("sagemaker", "boto3"))
+        provider 'sagemaker' needs the module 'boto3', which is not installed; pip install "mlport[sagemaker]"
+    """
+    what = f"the module {module!r}" if module else "a package"
+    hint = f'pip install "{distribution or "mlport"}[{provider}]"'
+    message = f"provider {provider!r} needs {what}, which is not installed"
+    return MissingExtraError(message, provider=provider, hint=hint)
+
+
+def _import(found: Found) -> Any:
+    module, _, attribute = found.value.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name is None or found.distribution is None or module.startswith(error.name):
+            raise ConfigError(f"provider {found.name!r}: no module named {error.name!r}") from error
+        raise missing_extra(found.name, error.name, found.distribution) from error
+    except AttributeError as error:
+        raise ConfigError(f"provider {found.name!r}: {module} has no {attribute!r}") from error
+    except Exception as error:  # an adapter is foreign code: whatever it raises, say whose it is
+        raise ConfigError(f"provider {found.name!r}: importing {module} failed: {error}") from error
+
+
+def _checked(candidate: Any, provider: str) -> type[Adapter]:
+    """The candidate, if it has everything an adapter must have."""
+    wanted = sorted(name for name in {*vars(Adapter), *Adapter.__annotations__} if not name.startswith("_"))
+    missing = [name for name in wanted if not hasattr(candidate, name)]
+    if not isinstance(candidate, type) or missing:
+        lacks = f"lacks {', '.join(missing)}" if missing else "is not a class"
+        raise ConfigError(f"provider {provider!r} is not an adapter: {candidate!r} {lacks}")
+    options = getattr(candidate, "Options", None)
+    if not (isinstance(options, type) and issubclass(options, TargetOptions)):
+        raise ConfigError(f"provider {provider!r}: Options must extend sdk.adapter.TargetOptions")
+    return candidate
+
+
+adapters = Registry()
+
+
+def register_adapter(name: str, adapter: type[Adapter], *, replace: bool = False) -> None:
+    """Adds an adapter for this process; see :meth:`Registry.register`."""
+    adapters.register(name, adapter, replace=replace)

@@ -1,0 +1,279 @@
+"""Models: any fitted object, function, class, file or image as a frozen value with a digest."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .errors import ConfigError
+from .names import check_name
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from .packaging.lock import Lock
+    from .packaging.manifest import Manifest, Signature
+    from .packaging.pack import Packing
+
+_IMAGE = re.compile(r"(?P<repository>[A-Za-z0-9][A-Za-z0-9._:/-]*)@sha256:(?P<digest>[0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that can be deployed anywhere: its name, its digest and where its bundle is.
+
+    Make one with :func:`sdk.model`, :meth:`from_path`, :meth:`from_mlflow` or :meth:`from_image`. Two models with the
+    same digest are the same files, byte for byte, so deploying one of them again changes nothing.
+
+    Args:
+        name: Its name.
+        digest: SHA-256 (64 hex characters) of its manifest, which holds the hash of every file; for a ready-made
+            image the digest of the image.
+        path: Folder of the bundle; ``None`` for an image.
+        manifest: What is recorded about it; ``None`` for an image.
+        image: The ready-made image, ``repository@sha256:…``, else ``None``.
+    """
+
+    name: str
+    digest: str
+    path: Path | None = field(default=None, compare=False)
+    manifest: Manifest | None = field(default=None, compare=False, repr=False)
+    image: str | None = None
+
+    def __repr__(self) -> str:
+        kind = f"{self.manifest.flavour}/{self.manifest.format}" if self.manifest else self.image
+        return f"<Model {self.name} {self.digest[:12]} {kind}>"
+
+    @property
+    def signature(self) -> Signature | None:
+        """What goes in and out; ``None`` for an image."""
+        return self.manifest.signature if self.manifest else None
+
+    @property
+    def example(self) -> list[Any] | None:
+        """Rows that the model is known to answer, as plain Python values; ``None`` when it was packed without."""
+        from .packaging.manifest import EXAMPLE  # noqa: PLC0415  keeps `import sdk` small
+
+        if self.path is None or not (self.path / EXAMPLE).is_file():
+            return None
+        rows: list[Any] = json.loads((self.path / EXAMPLE).read_bytes())["instances"]
+        return rows
+
+    @property
+    def lock(self) -> Lock | None:
+        """The hash-locked requirements; ``None`` for an image."""
+        from .packaging.lock import Lock  # noqa: PLC0415  keeps `import sdk` small
+        from .packaging.manifest import LOCK  # noqa: PLC0415
+
+        if self.path is None or self.manifest is None:
+            return None
+        return Lock((self.path / LOCK).read_text("utf-8"), self.manifest.python, self.manifest.sources)
+
+    def save(self, target: str | Path) -> Path:
+        """Copy the bundle to a new folder, or into a new ``.tar.gz`` that is the same bytes every time.
+
+        Raises:
+            ConfigError: The target exists, or the model is a ready-made image.
+            PackagingError: It cannot be written.
+        """
+        from .packaging import archive, disk  # noqa: PLC0415  keeps `import sdk` small
+
+        if self.path is None:
+            raise ConfigError("a ready-made image has no files to save", hint=f"pull {self.image} instead")
+        target = Path(target).expanduser()
+        if target.exists():
+            raise ConfigError(f"{target} exists", hint="name a folder or file that does not")
+        with disk.staging(target.resolve().parent) as work, disk.writing(target):
+            if target.name.endswith((".tar.gz", ".tgz")):
+                made = archive.write(self.path, work / "bundle")
+            else:
+                made = shutil.copytree(self.path, work / "bundle")
+            made.rename(target)
+        return target
+
+    @classmethod
+    def load(cls, source: str | Path) -> Model:
+        """A model that was saved before; every file is checked, then it goes into the store. Nothing of it is run.
+
+        Args:
+            source: A bundle's folder, or a ``.tar.gz``, ``.tar`` or ``.zip`` of one.
+
+        Raises:
+            PackagingError: It is no bundle, or the archive is not harmless.
+            LockMismatchError: A file is missing, changed or too many.
+        """
+        from .packaging import archive, bundle, disk  # noqa: PLC0415  keeps `import sdk` small
+
+        source = Path(source).expanduser()
+        models = disk.state_dir() / "models"
+        if source.is_dir() and source.resolve().parent == models:
+            return _known(source, bundle.verify(source))
+        with disk.staging(models) as work, disk.writing(models):
+            if source.is_file():
+                archive.extract(source, work / "bundle")
+            elif source.is_dir():
+                bundle.verify(source)  # before a byte is copied, so that links in it are never followed
+                shutil.copytree(source, work / "bundle")
+            else:
+                raise ConfigError(f"{source} does not exist", hint="give the folder or archive of a saved model")
+            manifest = bundle.verify(work / "bundle")
+            return _known(bundle.store(work / "bundle", manifest, models), manifest)
+
+    @classmethod
+    def from_path(
+        cls,
+        path: str | Path,
+        *,
+        name: str,
+        trust: Literal["pickle"] | None = None,
+        example: Any = None,
+        method: str = "predict",
+        rowwise: bool = False,
+        allow_nan: bool = False,
+        **packing: Unpack[Packing],
+    ) -> Model:
+        """A model from a file in a library's own format; the file is copied and hashed, never loaded here.
+
+        Args:
+            path: ``.onnx``, ``.pt``/``.pth`` (TorchScript), ``.ubj``/``.json`` (XGBoost), ``.txt`` (LightGBM),
+                ``.keras`` or ``.skops``; with ``trust="pickle"`` also ``.pkl``, ``.pickle`` and ``.joblib``.
+            name: 3 to 23 lower-case letters, digits and inner hyphens, a letter first.
+            trust: ``"pickle"`` says that you trust whoever made this pickle: loading one runs code of its author. The
+                file is bound to the model by its hash.
+            example: A few rows; sets names, types and shapes of the input.
+            method: Method to call, for estimators.
+            rowwise: Whether each row is answered without a look at the others, so that requests may be cut.
+            allow_nan: Whether missing numbers are accepted.
+            **packing: See :class:`sdk.packaging.pack.Packing`.
+
+        Raises:
+            ConfigError: The file does not exist, is of another kind, or is a pickle without ``trust``.
+
+        Example:
+            >>> Model.from_path("churn.pkl", name="churn")  # doctest: +SKIP
+        """
+        from .packaging import files, pack  # noqa: PLC0415  keeps `import sdk` small
+
+        about = files.About(trust, example, method, rowwise, allow_nan)
+        manifest, folder = files.pack_file(Path(path).expanduser(), check_name(name, what="model"), about, pack.unpacked(packing))
+        return _known(folder, manifest)
+
+    @classmethod
+    def from_mlflow(
+        cls,
+        folder: str | Path,
+        *,
+        name: str,
+        trust: Literal["pickle"] | None = None,
+        rowwise: bool = False,
+        allow_nan: bool = False,
+        **packing: Unpack[Packing],
+    ) -> Model:
+        """A model saved by MLflow, with the signature and requirements that MLflow recorded.
+
+        Args:
+            folder: The folder with the file ``MLmodel``.
+            name: As in :meth:`from_path`.
+            trust: ``"pickle"`` if the folder holds pickles and you trust whoever made them.
+            rowwise: As in :meth:`from_path`.
+            allow_nan: As in :meth:`from_path`.
+            **packing: See :class:`sdk.packaging.pack.Packing`.
+
+        Raises:
+            ConfigError: It is no MLflow model with a Python function, or holds pickles without ``trust``.
+        """
+        from .packaging import mlflow, pack  # noqa: PLC0415  keeps `import sdk` small
+
+        about = mlflow.About(trust, rowwise, allow_nan)
+        source = Path(folder).expanduser()
+        manifest, path = mlflow.pack_mlflow(source, check_name(name, what="model"), about, pack.unpacked(packing))
+        return _known(path, manifest)
+
+    @classmethod
+    def from_image(cls, image: str, *, name: str | None = None) -> Model:
+        """A ready-made serving image, named by digest so that it is the same one everywhere.
+
+        Args:
+            image: ``repository@sha256:<64 hex>``.
+            name: As in :meth:`from_path`; made from the repository when left out.
+
+        Raises:
+            ConfigError: The image is not named by digest.
+
+        Example:
+            >>> Model.from_image("registry.example/team/churn@sha256:" + "ab" * 32)
+            <Model churn abababababab registry.example/team/churn@sha256:abababababababababababababababababababababababababababababababab>
+        """
+        from .names import suggest_name  # noqa: PLC0415  rarely needed
+
+        match = _IMAGE.fullmatch(image)
+        if not match:
+            raise ConfigError(
+                f"image {image!r} is not named by digest",
+                hint="write it as repository@sha256:<64 hex>; `docker inspect` shows it under RepoDigests",
+            )
+        last = match["repository"].rpartition("/")[2].partition(":")[0]
+        return cls(check_name(name or suggest_name(last), what="model"), match["digest"], image=image)
+
+
+def model(
+    obj: Any,
+    *,
+    name: str,
+    example: Any = None,
+    method: str | None = None,
+    rowwise: bool | None = None,
+    allow_nan: bool | None = None,
+    artifacts: str | Path | None = None,
+    **packing: Unpack[Packing],
+) -> Model:
+    """Make a model of a fitted object, a network, a function, or a class with ``predict``.
+
+    The object is written in the safest format that round-trips, its libraries are locked with hashes at the versions
+    installed now, and everything is kept under the hash of its content.
+
+    Args:
+        obj: Fitted scikit-learn, XGBoost, LightGBM, Keras or PyTorch object; function of the rows; class or object
+            with ``predict(rows)`` and perhaps ``load(folder)``.
+        name: 3 to 23 lower-case letters, digits and inner hyphens, a letter first.
+        example: A few rows: array, list, DataFrame, or dict of arrays by input name. The model is asked for them once,
+            which gives the signature; up to 64 KiB of them travel with the model for smoke tests.
+        method: Method to call; ``"predict"`` by default.
+        rowwise: Whether each row is answered without a look at the others, so that requests may be cut and joined.
+            Known for estimators; ``False`` for functions and classes unless you say otherwise.
+        allow_nan: Whether missing numbers are accepted; estimators tell.
+        artifacts: File or folder that the ``load`` of a class gets.
+        **packing: Requirements, own code and package indexes; see :class:`sdk.packaging.pack.Packing`.
+
+    Raises:
+        ConfigError: An argument is wrong; names it.
+        PackagingError: The object is not fitted, cannot be written, or its libraries cannot be locked.
+
+    Example:
+        >>> import numpy as np
+        >>> def double(rows):
+        ...     return rows * 2
+        >>> model(double, name="double", example=np.ones((2, 3))).signature.outputs  # doctest: +SKIP
+        (Tensor(name='predict', dtype='float64', shape=(-1, 3)),)
+    """
+    from .packaging import pack  # noqa: PLC0415  keeps `import sdk` small
+
+    manifest, folder = pack.pack_object(
+        obj,
+        check_name(name, what="model"),
+        example=example,
+        method=method,
+        rowwise=rowwise,
+        allow_nan=allow_nan,
+        artifacts=artifacts,
+        packing=pack.unpacked(packing),
+    )
+    return _known(folder, manifest)
+
+
+def _known(folder: Path, manifest: Manifest) -> Model:
+    return Model(manifest.name, manifest.digest, folder, manifest)

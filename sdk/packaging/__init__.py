@@ -1,0 +1,1 @@
+"""Models as immutable folders: bundle, signature, dependency lock, environments and archives."""

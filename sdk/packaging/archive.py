@@ -1,0 +1,288 @@
+"""Read archives that nobody vouches for, and write ones that are the same bytes every time.
+
+The standard library's ``extractall`` follows links that an archive made itself, even with its "data" filter on some
+Python 3.11 releases. Here an archive can only make regular files and folders, each opened by name inside its parent's
+descriptor, in a new folder that takes its final name when everything is in it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+import tarfile
+import unicodedata
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+from sdk.errors import PackagingError
+from sdk.packaging import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BLOCK = 1 << 20
+_DEEPEST = 64
+_LONGEST_NAME = 255
+_GZIP = b"\x1f\x8b"
+_ZIP = b"PK"
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an archive may grow to.
+
+    Args:
+        file_bytes: Bytes of one file.
+        total_bytes: Bytes of all files.
+        entries: Number of files and folders.
+        ratio: Bytes unpacked per byte of the archive, counted from the first MiB on.
+    """
+
+    file_bytes: int = 2 * 2**30
+    total_bytes: int = 10 * 2**30
+    entries: int = 50_000
+    ratio: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    size: int
+    folder: bool
+    source: IO[bytes] | None
+
+
+class _Gauge:
+    """Counts what comes out, whatever the headers said."""
+
+    def __init__(self, limits: Limits, packed: int) -> None:
+        self._limits = limits
+        self._most = min(limits.total_bytes, max(packed * limits.ratio, 1 << 20))
+        self._total = 0
+        self._entries = 0
+
+    def entry(self) -> None:
+        self._entries += 1
+        if self._entries > self._limits.entries:
+            raise _refused(f"it has more than {self._limits.entries:,} entries")
+
+    def add(self, count: int, so_far: int) -> None:
+        self._total += count
+        if so_far > self._limits.file_bytes:
+            raise _refused(f"a file in it is larger than {self._limits.file_bytes:,} bytes")
+        if self._total > self._limits.total_bytes:
+            raise _refused(f"it unpacks to more than {self._limits.total_bytes:,} bytes")
+        if self._total > self._most:
+            raise _refused(f"it unpacks to more than {self._limits.ratio} times its size")
+
+
+def extract(archive: Path, target: Path, limits: Limits | None = None) -> Path:
+    """Unpack a ``.tar``, ``.tar.gz`` or ``.zip`` into the new folder ``target``; all of it or nothing.
+
+    Args:
+        archive: The archive; what it is is seen from its first bytes.
+        target: A folder that does not exist yet; its parent does.
+        limits: Sizes, count and ratio.
+
+    Raises:
+        PackagingError: Links, devices, paths that lead out, names that some file system takes for one another, limits,
+            damage, or no space. Nothing is left behind.
+    """
+    bounds = limits or Limits()
+    if target.exists() or target.is_symlink():
+        raise PackagingError(f"{target} exists", operation="extract", hint="name a folder that does not")
+    with disk.staging(target.parent) as work:
+        inside = work / "content"
+        inside.mkdir(mode=0o700)
+        try:
+            with archive.open("rb") as file:
+                _unpack(file, inside, _Gauge(bounds, archive.stat().st_size))
+        except _DAMAGE as error:
+            with disk.writing(target):
+                _reraise_disk(error)
+            raise _refused(f"it is damaged: {error}") from error
+        with disk.writing(target):
+            inside.rename(target)
+    return target
+
+
+def _reraise_disk(error: BaseException) -> None:
+    """An error of the file system is not the archive's fault."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+
+
+def _unpack(file: IO[bytes], inside: Path, gauge: _Gauge) -> None:
+    head = file.read(4)
+    file.seek(0)
+    if head[:2] == _ZIP:
+        entries = _zip_entries(file)
+    elif head[:2] == _GZIP:
+        entries = _tar_entries(cast("IO[bytes]", _Counted(gzip.GzipFile(fileobj=file), gauge)))
+    else:
+        entries = _tar_entries(file)
+    _write_all(entries, inside, gauge)
+
+
+class _Counted:
+    """A decompressor whose output counts even where it is only skipped: headers can be bombs as well."""
+
+    def __init__(self, stream: IO[bytes], gauge: _Gauge) -> None:
+        self._stream = stream
+        self._gauge = gauge
+
+    def read(self, size: int = -1) -> bytes:
+        """Read like a file, in small steps."""
+        if size < 0 or size > 2 * _BLOCK:
+            raise _refused("a header in it asks for too much memory")
+        data = self._stream.read(size)
+        self._gauge.add(len(data), 0)
+        return data
+
+
+def _tar_entries(file: IO[bytes]) -> Iterator[_Entry]:
+    with tarfile.open(fileobj=file, mode="r|", errorlevel=2, format=tarfile.PAX_FORMAT) as archive:
+        for member in archive:
+            if not (member.isreg() or member.isdir()) or member.issparse():
+                raise _refused(f"{member.name!r} is neither a regular file nor a folder")
+            source = None if member.isdir() else archive.extractfile(member)
+            yield _Entry(member.name, member.size, member.isdir(), source)
+
+
+def _zip_entries(file: IO[bytes]) -> Iterator[_Entry]:
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            mode = member.external_attr >> 16
+            if stat.S_IFMT(mode) not in {0, stat.S_IFREG, stat.S_IFDIR}:
+                raise _refused(f"{member.filename!r} is neither a regular file nor a folder")
+            if member.is_dir():
+                yield _Entry(member.filename, 0, folder=True, source=None)
+            else:
+                if member.flag_bits & 0x1:
+                    raise _refused(f"{member.filename!r} is encrypted")
+                with archive.open(member) as source:
+                    yield _Entry(member.filename, member.file_size, folder=False, source=source)
+
+
+def _write_all(entries: Iterator[_Entry], inside: Path, gauge: _Gauge) -> None:
+    root = os.open(inside, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    seen: dict[tuple[str, ...], tuple[str, ...]] = {}
+    files: set[tuple[str, ...]] = set()
+    try:
+        for entry in entries:
+            gauge.entry()
+            parts = _parts(entry.name)
+            if not parts and entry.folder:
+                continue
+            _check_unique(parts, seen, files, folder=entry.folder)
+            _write(root, parts, entry, gauge)
+    finally:
+        os.close(root)
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """The path as names, all of which stay inside."""
+    if not name or name.startswith(("/", "\\")) or "\\" in name or "\0" in name or name[1:2] == ":":
+        raise _refused(f"{name!r} is no relative path")
+    parts = tuple(part for part in name.split("/") if part not in {"", "."})
+    if ".." in parts:
+        raise _refused(f"{name!r} leads out of the archive")
+    if len(parts) > _DEEPEST or any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
+        raise _refused(f"{name[:60]!r}… is too long or too deep")
+    if any(not part.isprintable() for part in parts):
+        raise _refused(f"{name!r} has characters that cannot be printed")
+    return parts
+
+
+def _check_unique(
+    parts: tuple[str, ...],
+    seen: dict[tuple[str, ...], tuple[str, ...]],
+    files: set[tuple[str, ...]],
+    *,
+    folder: bool,
+) -> None:
+    """Refuse names that are the same file on a file system that ignores case or Unicode form."""
+    if not parts:
+        raise _refused("a file in it has no name")
+    for depth in range(1, len(parts) + 1):
+        path = parts[:depth]
+        folded = tuple(unicodedata.normalize("NFKC", part).casefold().rstrip(". ") for part in path)
+        if seen.setdefault(folded, path) != path:
+            raise _refused(f"{'/'.join(path)!r} and {'/'.join(seen[folded])!r} are one file on some systems")
+        is_file = depth == len(parts) and not folder
+        if folded in files:
+            raise _refused(f"{'/'.join(path)!r} is in it twice")
+        if is_file:
+            if any(other[: len(folded)] == folded and len(other) > len(folded) for other in (seen if depth == 1 else ())):
+                raise _refused(f"{'/'.join(path)!r} is a file and a folder")
+            files.add(folded)
+
+
+def _write(root: int, parts: tuple[str, ...], entry: _Entry, gauge: _Gauge) -> None:
+    folder = _enter(root, parts if entry.folder else parts[:-1])
+    try:
+        if not entry.folder:
+            _write_file(folder, parts[-1], entry, gauge)
+    finally:
+        os.close(folder)
+
+
+def _enter(root: int, parts: tuple[str, ...]) -> int:
+    """A descriptor of the folder, made step by step; a link on the way is an error of the system call."""
+    current = os.dup(root)
+    for part in parts:
+        try:
+            try:
+                os.mkdir(part, 0o755, dir_fd=current)
+            except FileExistsError:
+                pass  # the open below refuses whatever is not a folder
+            deeper = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
+        except NotADirectoryError as error:
+            raise _refused(f"{'/'.join(parts)!r} is a file and a folder") from error
+        finally:
+            os.close(current)
+        current = deeper
+    return current
+
+
+def _write_file(folder: int, name: str, entry: _Entry, gauge: _Gauge) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(name, flags, 0o644, dir_fd=folder)
+    except FileExistsError as error:
+        raise _refused(f"{entry.name!r} is in it twice") from error
+    written = 0
+    with os.fdopen(descriptor, "wb") as file:
+        while entry.source and (block := entry.source.read(_BLOCK)):
+            written += len(block)
+            gauge.add(len(block), written)
+            file.write(block)
+    if written != entry.size:
+        raise _refused(f"{entry.name!r} has {written} bytes instead of {entry.size}")
+
+
+def write(folder: Path, target: Path) -> Path:
+    """Pack the regular files of a folder as ``.tar.gz``: sorted, without dates, owners or modes of this machine."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    with (
+        disk.writing(target),
+        target.open("xb") as file,
+        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6) as packed,
+        tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = (folder / name).stat().st_size
+            info.mode = 0o644
+            with (folder / name).open("rb") as content:
+                archive.addfile(info, content)
+    return target
+
+
+def _refused(why: str) -> PackagingError:
+    return PackagingError(f"archive refused: {why}", operation="extract", hint="get it again from where it was made")

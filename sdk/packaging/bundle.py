@@ -1,0 +1,120 @@
+"""Seal a folder into a bundle, check one, and keep bundles under their digest."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sdk.errors import LockMismatchError, PackagingError
+from sdk.packaging import disk
+from sdk.packaging.manifest import MANIFEST, FileRecord, Manifest, decode_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_REMAKE = "pack the model again with sdk.model(), or fetch the bundle again"
+
+
+def seal(folder: Path, manifest: Manifest) -> Manifest:
+    """Record every file of ``folder`` and write ``mlport.json``; the files become read-only."""
+    records: dict[str, FileRecord] = {}
+    with disk.writing(folder):
+        for name, path in _walk(folder):
+            path.chmod(0o444)
+            records[name] = FileRecord(sha256=disk.sha256_file(path), size=path.stat().st_size)
+        sealed = msgspec.structs.replace(manifest, files=records)
+        (folder / MANIFEST).write_bytes(sealed.encode())
+        (folder / MANIFEST).chmod(0o444)
+    return sealed
+
+
+def verify(folder: Path) -> Manifest:
+    """Read the manifest of a bundle and compare every file with it.
+
+    Raises:
+        PackagingError: The folder is no bundle.
+        LockMismatchError: A file is missing, changed, too many, or not a regular file.
+    """
+    manifest = read(folder)
+    present = dict(_walk(folder))
+    for name, record in manifest.files.items():
+        path = present.pop(name, None)
+        if path is None:
+            raise LockMismatchError(f"model file {name} is missing in {folder}", resource=name, hint=_REMAKE)
+        if path.stat().st_size != record.size or disk.sha256_file(path) != record.sha256:
+            raise LockMismatchError(f"model file {name} in {folder} was changed", resource=name, hint=_REMAKE)
+    present.pop(MANIFEST)
+    if present:
+        name = min(present)
+        raise LockMismatchError(f"file {name} in {folder} is not part of the model", resource=name, hint="remove it")
+    return manifest
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest of the bundle in ``folder``, without a look at its files.
+
+    Raises:
+        PackagingError: There is none, or it cannot be read.
+    """
+    try:
+        return decode_manifest((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise PackagingError(f"{folder} is no model bundle: it has no {MANIFEST}", hint=_REMAKE) from error
+    except (ValueError, OSError) as error:
+        raise LockMismatchError(f"{folder / MANIFEST} cannot be read: {error}", hint=_REMAKE) from error
+
+
+def store(staged: Path, manifest: Manifest, models: Path) -> Path:
+    """Move a sealed folder to its place ``models/<digest>``; a sound one that is already there stays.
+
+    Two writers of the same bundle both succeed; a damaged bundle in that place is replaced.
+    """
+    target = models / manifest.digest
+    with disk.writing(target):
+        disk.sync_tree(staged)
+        if not _rename(staged, target):
+            _replace_if_damaged(staged, target)
+        disk.sync(models)
+    return target
+
+
+def _rename(staged: Path, target: Path) -> bool:
+    try:
+        staged.rename(target)
+    except OSError as error:
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+            return False
+        raise
+    return True
+
+
+def _replace_if_damaged(staged: Path, target: Path) -> None:
+    with disk.locked(target.parent / ".lock"):
+        try:
+            verify(target)
+        except PackagingError:
+            aside = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
+            target.rename(aside / "bundle")
+            staged.rename(target)
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            path = Path(root) / name
+            relative = path.relative_to(folder).as_posix()
+            if not stat.S_ISREG(path.lstat().st_mode):
+                raise LockMismatchError(f"{relative} in {folder} is not a regular file", resource=relative, hint=_REMAKE)
+            yield relative, path
+        for name in folders:
+            if (Path(root) / name).is_symlink():
+                raise LockMismatchError(f"{name} in {folder} is a link", resource=name, hint=_REMAKE)

@@ -1,0 +1,133 @@
+"""Folders that are there completely or not at all, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdk.errors import PackagingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+_BLOCK = 1 << 20
+
+
+def state_dir() -> Path:
+    """The folder for what mlport keeps between runs; made on first use, readable by its owner only.
+
+    ``MLPORT_STATE_DIR``, else ``$XDG_STATE_HOME/mlport``, else ``~/.local/state/mlport``.
+    """
+    chosen = os.environ.get("MLPORT_STATE_DIR")
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return subfolder(Path(chosen) if chosen else Path(base) / "mlport")
+
+
+def subfolder(path: Path) -> Path:
+    """``path``, made with mode 0700 if it is not there."""
+    with writing(path):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path.resolve()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into one error that says what to do.
+
+    Raises:
+        PackagingError: The disk is full or ``path`` cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise PackagingError(
+                f"no space left while writing {path}",
+                operation="write",
+                resource=str(path),
+                hint="free some space, or set MLPORT_STATE_DIR to a folder on a bigger disk",
+            ) from error
+        if error.errno in _REFUSED:
+            raise PackagingError(
+                f"cannot write to {path}: {error.strerror}",
+                operation="write",
+                resource=str(path),
+                hint="make it writable, or set MLPORT_STATE_DIR to a folder that is",
+            ) from error
+        raise
+
+
+@contextmanager
+def staging(parent: Path) -> Iterator[Path]:
+    """A private folder inside ``parent`` to build in; whatever is left in it at the end is removed."""
+    subfolder(parent)
+    with writing(parent):
+        folder = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the file lock ``path``; the system lets go of it when the process dies."""
+    with writing(path):
+        subfolder(path.parent)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a whole file that survives a crash: temporary name, fsync, rename, fsync of the folder."""
+    with writing(path):
+        handle, temporary = tempfile.mkstemp(prefix=".new-", dir=subfolder(path.parent))
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        sync(path.parent)
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring every file and folder below ``folder`` to the disk, so that a rename of it is safe."""
+    for root, _, files in os.walk(folder):
+        for name in files:
+            sync(Path(root) / name)
+        sync(Path(root))
+
+
+def sync(path: Path) -> None:
+    """Bring one file or folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file, as hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

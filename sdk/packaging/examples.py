@@ -1,0 +1,226 @@
+"""An example input: what it says about shape and type, what the model gets from it, and its JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from sdk.errors import ConfigError
+from sdk.packaging.manifest import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LARGEST_KEPT = 64 * 1024
+_KINDS = {"b", "i", "u", "f"}
+
+
+def is_frame(value: Any) -> bool:
+    """Whether a value is a pandas DataFrame, found out without importing pandas."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, pandas.DataFrame)
+
+
+def prepare(example: Any) -> Any:
+    """The example as the model will get it from the server: a DataFrame, an array, or arrays by name.
+
+    Raises:
+        ConfigError: It is none of these, ragged, empty, or of a type that a request cannot carry.
+    """
+    if is_frame(example):
+        _check_rows(len(example))
+        return example
+    if isinstance(example, Mapping):
+        named = cast("Mapping[Any, Any]", example)
+        if not named:
+            raise ConfigError("example is an empty dict", hint="give one array per input name")
+        return {_text(key): _array(value, f"example[{key!r}]") for key, value in named.items()}
+    return _array(example, "example")
+
+
+def _text(key: Any) -> str:
+    if not isinstance(key, str):
+        raise ConfigError(f"example has the key {key!r}", hint="use text for input and column names")
+    return key
+
+
+def _array(value: Any, field: str) -> Any:
+    import numpy as np  # noqa: PLC0415  `import sdk` must not load numpy
+
+    if value is None or isinstance(value, str | bytes | set):
+        raise ConfigError(f"{field} is {type(value).__name__}", hint="give a few rows: array, list, DataFrame or dict")
+    if hasattr(value, "detach"):  # a torch tensor
+        value = value.detach().cpu()
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{field} is no array: {error}", hint="make all rows equally long") from error
+    if array.ndim == 0:
+        raise ConfigError(f"{field} is {type(value).__name__}", hint="give a few rows: array, list, DataFrame or dict")
+    _check_rows(len(array))
+    dtype_name(array, field)
+    return array
+
+
+def _check_rows(rows: int) -> None:
+    if not rows:
+        raise ConfigError("example has no rows", hint="give at least one row, better five")
+
+
+def dtype_name(values: Any, field: str) -> str:
+    """The name of the type of an array or a column, as the manifest writes it.
+
+    Raises:
+        ConfigError: A request cannot carry it.
+    """
+    import numpy as np  # noqa: PLC0415  `import sdk` must not load numpy
+
+    kind = getattr(values.dtype, "kind", "O")
+    if kind in _KINDS and isinstance(values.dtype, np.dtype):
+        return str(np.dtype(values.dtype).newbyteorder("=").name)
+    if kind in _KINDS:  # pandas' own nullable types
+        return str(values.dtype).lower()
+    if str(values.dtype) == "category":
+        return dtype_name(values.cat.categories, field)
+    if kind in {"U", "T"} or all(isinstance(value, str) for value in np.ravel(np.asarray(values, dtype=object))):
+        return "string"
+    raise ConfigError(f"{field} has type {values.dtype}", hint="use numbers, booleans or text")
+
+
+def inputs(example: Any) -> tuple[Tensor, ...]:
+    """The inputs that a prepared example shows; the first axis of each varies."""
+    if is_frame(example):
+        return tuple(
+            Tensor(_text(name), dtype_name(example[name], f"example[{name!r}]"), (-1,)) for name in example.columns
+        )
+    named = cast("dict[str, Any]", example) if isinstance(example, dict) else {"input": example}
+    return tuple(Tensor(name, dtype_name(value, name), (-1, *value.shape[1:])) for name, value in named.items())
+
+
+def argument(example: Any) -> Any:
+    """What the model is called with: an example with one named array is that array."""
+    return next(iter(example.values())) if isinstance(example, dict) and len(example) == 1 else example
+
+
+def columns(example: Any) -> tuple[str, ...] | None:
+    """The column names when the example is a table."""
+    return tuple(map(str, example.columns)) if is_frame(example) else None
+
+
+def outputs(result: Any, rows: int, method: str) -> tuple[Tensor, ...]:
+    """The outputs that the answer to the example shows.
+
+    Raises:
+        ConfigError: The model returned something that cannot be answered.
+    """
+    named = _named(result, method)
+    tensors: list[Tensor] = []
+    for name, value in named.items():
+        array = as_array(value)
+        batch = -1 if array.ndim and len(array) == rows else None
+        shape = array.shape if batch is None else (batch, *array.shape[1:])
+        tensors.append(Tensor(name, dtype_name(array, f"the model's output {name!r}"), tuple(map(int, shape))))
+    return tuple(tensors)
+
+
+def _named(result: Any, method: str) -> dict[str, Any]:
+    if is_frame(result):
+        return {str(name): result[name].to_numpy() for name in result.columns}
+    if isinstance(result, Mapping):
+        return {str(name): value for name, value in cast("Mapping[Any, Any]", result).items()}
+    return {method: result}
+
+
+def as_array(value: Any) -> Any:
+    """Any array-like as a numpy array; a tensor is brought to the CPU first."""
+    import numpy as np  # noqa: PLC0415  `import sdk` must not load numpy
+
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"the model returned {type(value).__name__}: {error}", hint="return an array") from error
+
+
+def row_count(example: Any) -> int:
+    """The number of rows of a prepared example."""
+    return len(next(iter(example.values()))) if isinstance(example, dict) else len(example)
+
+
+def first_rows(example: Any, rows: int) -> Any:
+    """The first rows of a prepared example."""
+    if is_frame(example):
+        return example.iloc[:rows]
+    if isinstance(example, dict):
+        return {name: value[:rows] for name, value in cast("dict[str, Any]", example).items()}
+    return example[:rows]
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two answers of a model agree to the last few bits."""
+    import numpy as np  # noqa: PLC0415  `import sdk` must not load numpy
+
+    one, two = _named(left, "output"), _named(right, "output")
+    if one.keys() != two.keys():
+        return False
+    for name, value in one.items():
+        a, b = as_array(value), as_array(two[name])
+        if a.shape != b.shape or a.dtype.kind != b.dtype.kind:
+            return False
+        close = np.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True) if a.dtype.kind in "fc" else np.array_equal(a, b)
+        if not close:
+            return False
+    return True
+
+
+def starts_with(whole: Any, first: Any, rows: int) -> bool:
+    """Whether the answer to all rows has one value per row and begins with the answer to the first row alone."""
+    import numpy as np  # noqa: PLC0415  `import sdk` must not load numpy
+
+    one, two = _named(whole, "output"), _named(first, "output")
+    for name, value in one.items():
+        a = as_array(value)
+        b = as_array(two[name]) if name in two else None
+        if a.ndim == 0 or len(a) != rows or b is None or b.shape != (1, *a.shape[1:]):
+            return False
+        numbers = a.dtype.kind in "fc"
+        if not (np.allclose(a[:1], b, rtol=1e-4, atol=1e-6, equal_nan=True) if numbers else np.array_equal(a[:1], b)):
+            return False
+    return True
+
+
+def instances(example: Any) -> list[Any]:
+    """The rows as plain Python values, as a request carries them: numbers, lists, or dicts by column name."""
+    if is_frame(example):
+        named: dict[str, Sequence[Any]] = {str(name): example[name].tolist() for name in example.columns}
+    elif isinstance(example, dict):
+        named = {name: value.tolist() for name, value in cast("dict[str, Any]", example).items()}
+    else:
+        return cast("list[Any]", example.tolist())
+    return [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
+
+
+def encode(example: Any) -> bytes:
+    """The example as the JSON body of a request; only as many rows as fit 64 KiB.
+
+    Missing numbers become ``null``.
+    """
+    rows = row_count(example)
+    while True:
+        body = msgspec.json.encode({"instances": _plain(instances(first_rows(example, rows)))})
+        if len(body) <= _LARGEST_KEPT or rows == 1:
+            return body
+        rows = max(1, rows // 2)
+
+
+def _plain(value: Any) -> Any:
+    """Whatever JSON cannot carry (pandas' own missing value) as ``None``."""
+    if isinstance(value, list):
+        return [_plain(item) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in cast("dict[str, Any]", value).items()}
+    return value if isinstance(value, str | int | float) else None

@@ -1,0 +1,223 @@
+"""Models that are files already, in a library's own format. Nothing here loads one."""
+
+from __future__ import annotations
+
+import pickletools
+import shutil
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from sdk.errors import ConfigError
+from sdk.packaging import examples
+from sdk.packaging.flavours.canonical import skops_facts
+from sdk.packaging.libraries import installed
+from sdk.packaging.manifest import Signature
+from sdk.packaging.pack import Packing, Parts, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sdk.packaging.manifest import Manifest
+
+PICKLES = {".pkl": "pickle", ".pickle": "pickle", ".joblib": "joblib"}
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the user says about a file."""
+
+    trust: Literal["pickle"] | None
+    example: Any
+    method: str
+    rowwise: bool
+    allow_nan: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a file is: flavour, format, the modules that read it and the server's options."""
+
+    flavour: str
+    format: str
+    modules: frozenset[str]
+    options: dict[str, Any]
+
+
+def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Manifest, Path]:
+    """Pack a model file; see :meth:`sdk.model.Model.from_path`."""
+    if not path.is_file():
+        raise ConfigError(f"path: {path} is no file", hint="folders: Model.load for bundles, Model.from_mlflow for MLflow")
+    found = recognise(path, about.trust)
+    needs = _needs(found, path, packing)
+    prepared = None if about.example is None else examples.prepare(about.example)
+    signature = _signature(about, prepared)
+    modules = found.modules | ({"pandas"} if signature.columns else set[str]())
+
+    def write(folder: Path) -> Parts:
+        target = folder / "model" / f"model{path.suffix.lower()}"
+        shutil.copyfile(path, target)
+        return Parts(
+            name=name,
+            flavour=found.flavour,
+            format=found.format,
+            entry=f"model/{target.name}",
+            modules=frozenset(modules),
+            signature=signature,
+            method=about.method,
+            trust=about.trust if found.format in PICKLES.values() else None,
+            options=found.options,
+        )
+
+    body = None if prepared is None else examples.encode(prepared)
+    return publish(write, packing, example=body, needs=needs)
+
+
+def recognise(path: Path, trust: str | None) -> Found:
+    """What a model file is, by its suffix and first bytes.
+
+    Raises:
+        ConfigError: Nobody knows the suffix, the content is something else, or it is a pickle without ``trust``.
+    """
+    if trust not in {None, "pickle"}:
+        raise ConfigError(f"trust: {trust!r} is unknown", hint='the only value is trust="pickle"')
+    suffix = path.suffix.lower()
+    if suffix in PICKLES:
+        return _pickle(path, PICKLES[suffix], trust)
+    known = _KINDS.get(suffix)
+    if known is None:
+        hint = f"use one of {', '.join(sorted([*_KINDS, *PICKLES]))}, or wrap it in a class with `load` and `predict`"
+        raise ConfigError(f"path: {path.name} is of no known kind", hint=hint)
+    return known(path)
+
+
+def _signature(about: About, prepared: Any) -> Signature:
+    if prepared is None:
+        return Signature(rowwise=about.rowwise, allow_nan=about.allow_nan)
+    return Signature(
+        inputs=examples.inputs(prepared),
+        columns=examples.columns(prepared),
+        rowwise=about.rowwise,
+        allow_nan=about.allow_nan,
+    )
+
+
+def _needs(found: Found, path: Path, packing: Packing) -> list[str]:
+    """Requirements for libraries that are not installed here; without any the file could not be served."""
+    if packing.get("requirements") or installed(found.modules):
+        have = {module for module in found.modules if installed([module])}
+        return [_PACKAGES[module] for module in sorted(found.modules - have) if module in _PACKAGES]
+    if needed := [_PACKAGES[module] for module in sorted(found.modules) if module in _PACKAGES]:
+        return needed
+    raise ConfigError(f"path: it cannot be seen what {path.name} needs", hint="name its libraries with requirements=[…]")
+
+
+def _pickle(path: Path, kind: str, trust: str | None) -> Found:
+    if trust != "pickle":
+        raise ConfigError(
+            f"path: {path.name} is a pickle, and loading a pickle runs code of whoever made it",
+            hint='if you trust its author say trust="pickle"; or pack the live object with sdk.model(), or save it with skops',
+        )
+    modules = named_modules(path)
+    flavour = "sklearn" if {"sklearn", "skops"} & {module.partition(".")[0] for module in modules} else "class"
+    extra = {"joblib"} if kind == "joblib" else set[str]()
+    return Found(flavour, kind, frozenset(modules | extra), {})
+
+
+def named_modules(path: Path) -> set[str]:
+    """The modules that a pickle names, read without running it; fewer where raw arrays interrupt the opcodes."""
+    modules: set[str] = set()
+    texts: list[str] = []
+    try:
+        with path.open("rb") as file:
+            for opcode, argument, _ in pickletools.genops(file):
+                if opcode.name in {"SHORT_BINUNICODE", "BINUNICODE", "UNICODE"}:
+                    texts = [*texts[-3:], str(argument)]
+                elif opcode.name == "GLOBAL":
+                    modules.add(str(argument).partition(" ")[0])
+                elif opcode.name == "STACK_GLOBAL":
+                    modules.update(text for text in texts[-2:-1] if text.replace(".", "").replace("_", "").isalnum())
+    except Exception:  # noqa: BLE001  damaged or interrupted bytes raise almost anything; the rest is up to requirements=
+        return modules
+    return modules
+
+
+def _head(path: Path, wanted: Callable[[bytes], bool], what: str) -> None:
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not wanted(head):
+        raise ConfigError(f"path: {path.name} is not {what}", hint="check the file, or give it the suffix of what it is")
+
+
+def _onnx(path: Path) -> Found:
+    _head(path, lambda head: head[:1] == b"\x08", "an ONNX model")
+    return Found("onnx", "onnx", frozenset({"onnxruntime"}), {})
+
+
+def _torchscript(path: Path) -> Found:
+    _head(path, lambda head: head[:2] == b"PK", "a TorchScript archive")
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if not any(name.endswith("/constants.pkl") for name in names):
+        raise ConfigError(
+            f"path: {path.name} holds pickled weights, not TorchScript",
+            hint="save torch.jit.script(module) or torch.jit.trace(module, rows), or give the live module to sdk.model()",
+        )
+    return Found("torchscript", "torchscript", frozenset({"torch"}), {})
+
+
+def _ubj(path: Path) -> Found:
+    _head(path, lambda head: head[:1] == b"{" and b"learner" in head, "an XGBoost model")
+    return Found("xgboost", "ubj", frozenset({"xgboost", "scipy"}), {"class": "Booster"})
+
+
+def _json(path: Path) -> Found:
+    _head(path, lambda head: head[:1] == b"{" and b"learner" in head, "an XGBoost model")
+    return Found("xgboost", "json", frozenset({"xgboost", "scipy"}), {"class": "Booster"})
+
+
+def _lightgbm(path: Path) -> Found:
+    _head(path, lambda head: head.startswith(b"tree\n"), "a LightGBM model")
+    return Found("lightgbm", "txt", frozenset({"lightgbm", "scipy"}), {})
+
+
+def _keras(path: Path) -> Found:
+    import json  # noqa: PLC0415
+
+    _head(path, lambda head: head[:2] == b"PK", "a Keras archive")
+    with zipfile.ZipFile(path) as archive:
+        if "config.json" not in archive.namelist():
+            raise ConfigError(f"path: {path.name} is not a Keras archive", hint="save it with model.save('x.keras')")
+        json.loads(archive.read("config.json"))
+    return Found("keras", "keras", frozenset({"keras"}), {})
+
+
+def _skops(path: Path) -> Found:
+    _head(path, lambda head: head[:2] == b"PK", "a skops archive")
+    modules, types = skops_facts(path.read_bytes())
+    return Found("sklearn", "skops", frozenset(modules | {"skops", "sklearn"}), {"trusted": types})
+
+
+_KINDS: dict[str, Callable[[Path], Found]] = {
+    ".onnx": _onnx,
+    ".pt": _torchscript,
+    ".pth": _torchscript,
+    ".ubj": _ubj,
+    ".json": _json,
+    ".txt": _lightgbm,
+    ".keras": _keras,
+    ".skops": _skops,
+}
+
+_PACKAGES = {
+    "joblib": "joblib",
+    "keras": "keras",
+    "lightgbm": "lightgbm",
+    "onnxruntime": "onnxruntime",
+    "scipy": "scipy",
+    "skops": "skops",
+    "sklearn": "scikit-learn",
+    "torch": "torch",
+    "xgboost": "xgboost",
+}

@@ -1,0 +1,67 @@
+"""Make files of libraries depend on their content only, so that the same model always has the same digest."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date a zip file can hold
+
+
+def canonical_skops(data: bytes) -> tuple[bytes, set[str]]:
+    """A skops file with running numbers in the place of memory addresses, and the modules that it names."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        schema = json.loads(archive.read("schema.json"))
+        members = {name: archive.read(name) for name in archive.namelist() if name != "schema.json"}
+    numbers: dict[int, int] = {}
+    names: dict[str, str] = {}
+    modules: set[str] = set()
+    for node in _nodes(schema):
+        if isinstance(module := node.get("__module__"), str):
+            modules.add(module)
+        if isinstance(address := node.get("__id__"), int):
+            node["__id__"] = numbers.setdefault(address, len(numbers) + 1)
+        if isinstance(file := node.get("file"), str) and file in members:
+            suffix = file.rpartition(".")[2]
+            node["file"] = names.setdefault(file, f"{len(names) + 1}.{suffix}")
+    members = {names.get(name, name): content for name, content in members.items()}
+    members["schema.json"] = json.dumps(schema, separators=(",", ":")).encode()
+    return zip_bytes(members), modules
+
+
+def canonical_keras(path: Path) -> None:
+    """Take the date out of a ``.keras`` file, in place."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    metadata = json.loads(members["metadata.json"])
+    metadata["date_saved"] = "1980-01-01@00:00:00"
+    members["metadata.json"] = json.dumps(metadata, sort_keys=True).encode()
+    path.write_bytes(zip_bytes(members))
+
+
+def zip_bytes(members: dict[str, bytes]) -> bytes:
+    """A zip file of these members, in order of name, not compressed, with a fixed date."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(members):
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), members[name])
+    return buffer.getvalue()
+
+
+def _nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """Every JSON object, parents first, in the order of the file."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            node = cast("dict[str, Any]", item)
+            yield node
+            waiting += reversed(list(node.values()))
+        elif isinstance(item, list):
+            waiting += reversed(cast("list[Any]", item))

@@ -1,0 +1,62 @@
+"""Keras models, in Keras' own archive read in its safe mode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import PackagingError
+from sdk.packaging.flavours.base import Saved, Traits, call, descends
+from sdk.packaging.flavours.canonical import canonical_keras
+from sdk.packaging.manifest import Tensor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdk.packaging.flavours.base import Trial
+
+
+class Keras:
+    """``keras.Model`` on any backend; the backend goes into ``options.backend``."""
+
+    name = "keras"
+
+    def matches(self, obj: Any) -> bool:
+        """Any Keras 3 model."""
+        return descends(obj, "keras", "Model")
+
+    def traits(self, obj: Any) -> Traits:
+        """The inputs of a built model."""
+        if not obj.built:
+            raise PackagingError(
+                f"Keras model {obj.name!r} is not built", operation="pack", hint="call it on data, or fit it, first"
+            )
+        return Traits(inputs=tuple(_tensor(one) for one in getattr(obj, "inputs", None) or ()))
+
+    def predict(self, obj: Any, method: str, data: Any) -> Any:
+        """The answer, without a progress bar."""
+        return obj.predict(data, verbose=0) if method == "predict" else call(obj, method, data)
+
+    def save(self, obj: Any, folder: Path, trial: Trial) -> Saved:
+        """Write ``model.keras``."""
+        import keras  # noqa: PLC0415  there if the object is
+
+        path = folder / "model.keras"
+        try:
+            obj.save(path)
+            canonical_keras(path)
+            copy: Any = keras.saving.load_model(path, compile=False, safe_mode=True)
+            sound = trial.passes(self, copy)
+        except Exception as error:
+            raise self._lost(obj, str(error).splitlines()[0]) from error
+        if not sound:
+            raise self._lost(obj, "the copy answers differently")
+        backend = keras.backend.backend()
+        return Saved("keras", path.name, frozenset({"keras", backend}), {"backend": backend})
+
+    def _lost(self, obj: Any, why: str) -> PackagingError:
+        hint = "own layers need @keras.saving.register_keras_serializable() and their module in code="
+        return PackagingError(f"Keras model {obj.name!r} cannot be read back: {why}", operation="pack", hint=hint)
+
+
+def _tensor(one: Any) -> Tensor:
+    return Tensor(str(one.name), str(one.dtype), tuple(-1 if size is None else int(size) for size in one.shape))

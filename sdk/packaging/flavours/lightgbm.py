@@ -1,0 +1,44 @@
+"""LightGBM boosters in LightGBM's own text; its scikit-learn wrappers are packed as estimators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import PackagingError
+from sdk.packaging.flavours.base import Saved, Traits, call, descends
+from sdk.packaging.manifest import Tensor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdk.packaging.flavours.base import Trial
+
+
+class LightGBM:
+    """``Booster``."""
+
+    name = "lightgbm"
+
+    def matches(self, obj: Any) -> bool:
+        """A bare booster."""
+        return descends(obj, "lightgbm", "Booster")
+
+    def traits(self, obj: Any) -> Traits:
+        """The width as trained."""
+        return Traits(rowwise=True, allow_nan=True, inputs=(Tensor("input", "float64", (-1, obj.num_feature())),))
+
+    def predict(self, obj: Any, method: str, data: Any) -> Any:
+        """The answer of the booster."""
+        return call(obj, method, data)
+
+    def save(self, obj: Any, folder: Path, trial: Trial) -> Saved:
+        """Write ``model.txt``."""
+        path = folder / "model.txt"
+        obj.save_model(str(path))
+        if not trial.passes(self, type(obj)(model_file=str(path))):
+            raise PackagingError(
+                "the booster answers differently after a round trip through model.txt",
+                operation="pack",
+                hint="wrap it in a class with `load` and `predict`",
+            )
+        return Saved("txt", path.name, frozenset({"lightgbm", "scipy"}))

@@ -1,0 +1,86 @@
+"""The user's own Python: functions, and classes with ``predict`` and perhaps ``load``."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import ConfigError
+from sdk.packaging import pickling
+from sdk.packaging.flavours.base import Saved, Traits, call
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdk.packaging.flavours.base import Trial
+
+
+class PythonFunction:
+    """Any callable, with what it closes over."""
+
+    name = "function"
+
+    def matches(self, obj: Any) -> bool:
+        """Functions, partial applications, callable objects; not classes."""
+        return callable(obj) and not isinstance(obj, type)
+
+    def traits(self, obj: Any) -> Traits:
+        """A function says nothing about its inputs; its rows may depend on each other."""
+        _check_callable(obj, obj)
+        return Traits(rowwise=False)
+
+    def predict(self, obj: Any, method: str, data: Any) -> Any:
+        """The function's answer."""
+        return obj(data)
+
+    def save(self, obj: Any, folder: Path, trial: Trial) -> Saved:
+        """Write ``model.pkl``."""
+        return _save(obj, folder, trial)
+
+
+class PythonClass:
+    """A class with ``predict``, or an object of one; ``load(folder)`` is called first on the server if it is there."""
+
+    name = "class"
+
+    def matches(self, obj: Any) -> bool:
+        """Anything with a ``predict`` method."""
+        return callable(getattr(obj, "predict", None))
+
+    def traits(self, obj: Any) -> Traits:
+        """A class says nothing about its inputs; its rows may depend on each other."""
+        if isinstance(obj, type):
+            try:
+                inspect.signature(obj).bind()
+            except TypeError as error:
+                name = obj.__name__
+                raise ConfigError(f"{name}() needs arguments: {error}", hint=f"give an object: {name}(…)") from error
+        return Traits(rowwise=False)
+
+    def predict(self, obj: Any, method: str, data: Any) -> Any:
+        """The object's answer."""
+        return call(obj, method, data)
+
+    def save(self, obj: Any, folder: Path, trial: Trial) -> Saved:
+        """Write ``model.pkl``."""
+        return _save(obj, folder, trial)
+
+
+def _save(obj: Any, folder: Path, trial: Trial) -> Saved:
+    data, modules = pickling.dump(obj, shipped=trial.shipped)
+    (folder / "model.pkl").write_bytes(data)
+    return Saved("cloudpickle", "model.pkl", frozenset(modules | {"cloudpickle"}))
+
+
+def _check_callable(function: Any, shown: Any) -> None:
+    """Refuse what the server could not call, with one argument and without awaiting."""
+    name = getattr(shown, "__name__", type(shown).__name__)
+    if inspect.iscoroutinefunction(function):
+        raise ConfigError(f"function {name} is async", hint="give an ordinary function; the server calls it in a thread")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        hint = "it is called with the rows as its only argument: def f(rows): return …"
+        raise ConfigError(f"function {name} cannot be called with one argument: {error}", hint=hint) from error
+    except ValueError:
+        return  # a built-in without a signature

@@ -1,0 +1,84 @@
+"""Fitted scikit-learn estimators and whatever else follows its interface (pipelines, LightGBM's wrappers, …)."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import PackagingError
+from sdk.packaging import pickling
+from sdk.packaging.flavours.base import Saved, Traits, call, descends
+from sdk.packaging.flavours.canonical import canonical_skops
+from sdk.packaging.libraries import is_local
+from sdk.packaging.manifest import Tensor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdk.packaging.flavours.base import Trial
+
+
+class Sklearn:
+    """skops where that round-trips with types of installed libraries only, else cloudpickle."""
+
+    name = "sklearn"
+
+    def matches(self, obj: Any) -> bool:
+        """Anything that descends from scikit-learn's ``BaseEstimator``."""
+        return descends(obj, "sklearn", "BaseEstimator")
+
+    def traits(self, obj: Any) -> Traits:
+        """Columns and width as fitted."""
+        from sklearn.exceptions import NotFittedError  # noqa: PLC0415  there if the object is
+        from sklearn.utils.validation import check_is_fitted  # noqa: PLC0415
+
+        try:
+            check_is_fitted(obj)
+        except NotFittedError as error:
+            hint = "call its fit() first"
+            raise PackagingError(f"{type(obj).__name__} is not fitted", operation="pack", hint=hint) from error
+        names, width = getattr(obj, "feature_names_in_", None), getattr(obj, "n_features_in_", None)
+        return Traits(
+            method="predict" if hasattr(obj, "predict") else "transform",
+            rowwise=True,
+            allow_nan=_allow_nan(obj),
+            inputs=(Tensor("input", "float64", (-1, int(width))),) if names is None and width else (),
+            columns=None if names is None else tuple(map(str, names)),
+        )
+
+    def predict(self, obj: Any, method: str, data: Any) -> Any:
+        """The answer of the estimator's method."""
+        return call(obj, method, data)
+
+    def save(self, obj: Any, folder: Path, trial: Trial) -> Saved:
+        """Write skops or cloudpickle."""
+        saved = self._skops(obj, folder, trial) if importlib.util.find_spec("skops") else None
+        if saved:
+            return saved
+        data, modules = pickling.dump(obj, shipped=trial.shipped)
+        (folder / "model.pkl").write_bytes(data)
+        return Saved("cloudpickle", "model.pkl", frozenset(modules | {"cloudpickle", "sklearn"}))
+
+    def _skops(self, obj: Any, folder: Path, trial: Trial) -> Saved | None:
+        from skops import io  # noqa: PLC0415  an extra
+
+        try:
+            data, modules = canonical_skops(io.dumps(obj))
+            trusted = sorted(map(str, io.get_untrusted_types(data=data)))
+            if any(is_local(name) or name.startswith("__main__.") for name in [*trusted, *modules]):
+                return None
+            if not trial.passes(self, io.loads(data, trusted=trusted)):
+                return None
+        except Exception:  # noqa: BLE001  whatever skops cannot do, cloudpickle is asked to
+            return None
+        (folder / "model.skops").write_bytes(data)
+        return Saved("skops", "model.skops", frozenset(modules | {"skops", "sklearn"}), {"trusted": trusted})
+
+
+def _allow_nan(obj: Any) -> bool:
+    try:
+        from sklearn.utils import get_tags  # noqa: PLC0415  since scikit-learn 1.6
+
+        return bool(get_tags(obj).input_tags.allow_nan)
+    except (ImportError, AttributeError, TypeError):
+        return False

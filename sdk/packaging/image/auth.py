@@ -1,0 +1,86 @@
+"""How a registry is told who we are: nothing, Basic, or a bearer token fetched per scope."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING
+
+import httpx
+
+from sdk.errors import AuthError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+
+Credentials = tuple[str, str]  # user name, password
+
+_PARAMETER = re.compile(r'([a-zA-Z]+)="([^"]*)"')
+
+
+class RegistryAuth(httpx.Auth):
+    """Answers a registry's challenge: Basic at once, Bearer by fetching a token for the scopes of the call.
+
+    Args:
+        credentials: Gives user name and password when they are needed; an adapter brings its cloud's own.
+        scopes: The scopes to ask for, such as ``repository:churn:pull,push``; all of them are in each token, because a
+            registry refuses a mount whose token lacks the source.
+        http: Fetches tokens; never sees the blobs.
+    """
+
+    requires_response_body = True
+
+    def __init__(
+        self, credentials: Callable[[], Credentials] | None, scopes: Iterable[str], http: httpx.Client
+    ) -> None:
+        self._credentials = credentials
+        self._scopes = tuple(scopes)
+        self._http = http
+        self._header: str | None = None
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Send with what worked last; on 401 answer the challenge once."""
+        if self._header:
+            request.headers["authorization"] = self._header
+        response = yield request
+        if response.status_code != 401:
+            return
+        response.read()
+        self._header = self._answer(response.headers.get("www-authenticate", ""))
+        request.headers["authorization"] = self._header
+        yield request
+
+    def _answer(self, challenge: str) -> str:
+        scheme, _, rest = challenge.partition(" ")
+        if scheme.lower() == "basic":
+            return _basic(*self._required())
+        if scheme.lower() != "bearer":
+            raise AuthError(f"the registry asks for {scheme or 'nothing'!r}, which is not known here", status=401)
+        parameters = dict(_PARAMETER.findall(rest))
+        return f"Bearer {self._token(parameters)}"
+
+    def _required(self) -> Credentials:
+        if self._credentials is None:
+            raise AuthError("the registry wants a user name and password", status=401, hint="give credentials for it")
+        return self._credentials()
+
+    def _token(self, parameters: dict[str, str]) -> str:
+        query = [("service", parameters.get("service", "")), *(("scope", scope) for scope in self._scopes)]
+        auth = httpx.BasicAuth(*self._credentials()) if self._credentials else None
+        response = self._http.get(parameters.get("realm", ""), params=query, auth=auth)
+        if response.status_code != 200:
+            raise AuthError(
+                f"the registry's token service answered {response.status_code}",
+                operation="token",
+                status=response.status_code,
+                hint="check the credentials and the right to pull and push",
+            )
+        answer = response.json()
+        token = answer.get("token") or answer.get("access_token")
+        if not isinstance(token, str) or not token:
+            raise AuthError("the registry's token service sent no token", operation="token", status=200)
+        return token
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()

@@ -1,0 +1,159 @@
+"""Image configuration and manifest documents, in canonical JSON so that the same image has the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from .layers import LAYER_TYPE, Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
+LIST_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"
+OCI_MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+OCI_INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+CREATED = "1970-01-01T00:00:00Z"
+
+Format = Literal["docker", "oci"]
+
+
+def canonical(value: object) -> bytes:
+    """JSON with sorted keys and no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest_of(data: bytes) -> str:
+    """``sha256:…`` of some bytes."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What an image runs on."""
+
+    architecture: str = "amd64"
+    os: str = "linux"
+
+    def __str__(self) -> str:
+        return f"{self.os}/{self.architecture}"
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """From ``linux/amd64``.
+
+        Raises:
+            ValueError: It is another form.
+        """
+        system, sign, architecture = text.partition("/")
+        if not sign or not system or not architecture or "/" in architecture:
+            raise ValueError(f"{text!r} is not a platform such as linux/amd64")
+        return cls(architecture, system)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """How a container of the image starts; what the platforms may override is said in docs/images.md."""
+
+    platform: Platform = field(default_factory=Platform)
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    working_dir: str = "/"
+    ports: tuple[int, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    user: str = ""
+    stop_signal: str = "SIGTERM"
+
+    def document(self, layers: Sequence[Layer]) -> bytes:
+        """The configuration blob; its digest is the image's identity, whatever compressed the layers."""
+        config: dict[str, Any] = {
+            "Env": [f"{key}={value}" for key, value in sorted(self.env.items())],
+            "Entrypoint": list(self.entrypoint) or None,
+            "Cmd": list(self.command) or None,
+            "WorkingDir": self.working_dir,
+            "ExposedPorts": {f"{port}/tcp": {} for port in sorted(self.ports)} or None,
+            "Labels": dict(sorted(self.labels.items())) or None,
+            "User": self.user,
+            "StopSignal": self.stop_signal,
+        }
+        return canonical({
+            "architecture": self.platform.architecture,
+            "os": self.platform.os,
+            "created": CREATED,
+            "config": {key: value for key, value in config.items() if value is not None},
+            "history": [{"created": CREATED, "created_by": layer.created_by or "mlport"} for layer in layers],
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+        })  # fmt: skip
+
+    @classmethod
+    def read(cls, document: bytes) -> ImageConfig:
+        """The part of a base image's configuration that its children inherit."""
+        value = json.loads(document)
+        config = value.get("config") or {}
+        return cls(
+            platform=Platform(value["architecture"], value["os"]),
+            env=dict(text.split("=", 1) for text in config.get("Env") or ()),
+            entrypoint=tuple(config.get("Entrypoint") or ()),
+            command=tuple(config.get("Cmd") or ()),
+            working_dir=config.get("WorkingDir") or "/",
+            ports=tuple(int(port.split("/")[0]) for port in config.get("ExposedPorts") or ()),
+            labels=config.get("Labels") or {},
+            user=config.get("User") or "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image: its configuration document and layers. The blobs themselves live in a store.
+
+    ``id`` (the config digest) is the identity; ``digest`` (of the manifest) also depends on the compressor.
+    """
+
+    config: bytes
+    layers: tuple[Layer, ...]
+    format: Format = "docker"
+
+    @property
+    def id(self) -> str:
+        """Digest of the configuration, the engine's image id."""
+        return digest_of(self.config)
+
+    @property
+    def manifest(self) -> bytes:
+        """The manifest document."""
+        oci = self.format == "oci"
+        layer_type = OCI_LAYER_TYPE if oci else LAYER_TYPE
+        return canonical({
+            "schemaVersion": 2,
+            "mediaType": self.media_type,
+            "config": {
+                "mediaType": OCI_CONFIG_TYPE if oci else CONFIG_TYPE,
+                "digest": self.id,
+                "size": len(self.config),
+            },
+            "layers": [
+                {"mediaType": layer_type, "digest": layer.digest, "size": layer.size} for layer in self.layers
+            ],
+        })  # fmt: skip
+
+    @property
+    def media_type(self) -> str:
+        """Media type of the manifest."""
+        return OCI_MANIFEST_TYPE if self.format == "oci" else MANIFEST_TYPE
+
+    @property
+    def digest(self) -> str:
+        """Digest of the manifest, by which registries and clouds pin it."""
+        return digest_of(self.manifest)
+
+    @property
+    def platform(self) -> Platform:
+        """What it runs on."""
+        return ImageConfig.read(self.config).platform

@@ -1,0 +1,65 @@
+"""Names of images: ``HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]``, read in one place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sdk.errors import ConfigError
+
+_HOST = r"(?:localhost|\[[0-9a-fA-F:]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?"
+_PATH = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
+_REFERENCE = re.compile(
+    rf"(?P<host>{_HOST})/(?P<repository>{_PATH})(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}}))?"
+    r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The address of an image in a registry."""
+
+    host: str
+    repository: str
+    tag: str | None = None
+    digest: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read an address.
+
+        Raises:
+            ConfigError: It is none, or names no registry.
+
+        Example:
+            >>> Reference.parse("localhost:5000/churn:v1").repository
+            'churn'
+        """
+        match = _REFERENCE.fullmatch(text)
+        if match is None or not _looks_like_host(match["host"]):
+            raise ConfigError(
+                f"{text!r} is no image reference", hint="write HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:…"
+            )
+        return cls(match["host"], match["repository"], match["tag"], match["digest"])
+
+    @property
+    def name(self) -> str:
+        """The digest if there is one, else the tag, else ``latest``."""
+        return self.digest or self.tag or "latest"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the registry runs on this machine, so that plain HTTP is safe."""
+        return self.host.rsplit(":", 1)[0] in {"localhost", "127.0.0.1", "[::1]"}
+
+    def at(self, digest: str) -> str:
+        """The address of this digest in the same repository."""
+        return f"{self.host}/{self.repository}@{digest}"
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        return f"{self.host}/{self.repository}{tag}{f'@{self.digest}' if self.digest else ''}"
+
+
+def _looks_like_host(text: str) -> bool:
+    return text.startswith(("localhost", "[")) or "." in text or ":" in text

@@ -1,0 +1,280 @@
+"""Push and pull over the registry HTTP API v2, without an engine.
+
+Blobs first, in parallel, each skipped when the registry has it or can mount it from another repository; the manifest
+last, so that a push that dies half-way publishes nothing. A lost connection or a 5xx starts that blob again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+
+import httpx
+
+from sdk.errors import AuthError, InvalidRequestError, NotFoundError, PlatformError, UnavailableError
+
+from .auth import Credentials, RegistryAuth
+from .manifests import LIST_TYPE, MANIFEST_TYPE, OCI_INDEX_TYPE, OCI_MANIFEST_TYPE, Image, digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from sdk.waiting import Deadline, Retry
+
+    from .references import Reference
+    from .store import Store
+
+_ACCEPT = ", ".join((MANIFEST_TYPE, OCI_MANIFEST_TYPE, LIST_TYPE, OCI_INDEX_TYPE))
+_BLOCK = 1 << 20
+_PARALLEL = 4
+_TIMEOUT = httpx.Timeout(30, read=120, write=120)
+_SMALL = 4 << 20  # a manifest or configuration is never larger
+
+
+class Registry:
+    """One repository of one registry.
+
+    Args:
+        reference: Where it is; plain HTTP is used on loopback only.
+        retry: How often a call that can be repeated is repeated.
+        deadline: Until when everything has to be done.
+        credentials: Gives user name and password when the registry wants them.
+        mount_from: Other repositories of the same registry that may hold the blobs already.
+        verify: Certificate file of the registry, or ``True`` for the system's.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        *,
+        retry: Retry,
+        deadline: Deadline,
+        credentials: Callable[[], Credentials] | None = None,
+        mount_from: tuple[str, ...] = (),
+        verify: str | bool = True,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        scheme = "http" if reference.loopback else "https"
+        self._reference = reference
+        self._retry, self._deadline = retry, deadline
+        self._mount_from = mount_from
+        self._base = f"{scheme}://{reference.host}/v2/{reference.repository}"
+        scopes = [f"repository:{reference.repository}:pull,push", *(f"repository:{name}:pull" for name in mount_from)]
+        self._tokens = httpx.Client(timeout=_TIMEOUT, verify=verify, transport=transport)
+        auth = RegistryAuth(credentials, scopes, self._tokens)
+        self._http = httpx.Client(timeout=_TIMEOUT, verify=verify, auth=auth, transport=transport)
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+        self._tokens.close()
+
+    # --- push ---------------------------------------------------------------------------------------------------
+
+    def push(self, image: Image, store: Store, *, progress: Callable[[str, int, int | None], None] | None = None) -> str:
+        """Push an image whose blobs are in ``store``; the digest the registry stored it under.
+
+        Raises:
+            PlatformError: The registry refused, or stored something else.
+        """
+        store.put(image.config)
+        blobs = {layer.digest: layer.size for layer in image.layers} | {image.id: len(image.config)}
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            for done in [pool.submit(self._push_blob, digest, store.path(digest), progress) for digest in blobs]:
+                done.result()
+        self._put_manifest(image)
+        return image.digest
+
+    def _push_blob(
+        self, digest: str, path: Path, progress: Callable[[str, int, int | None], None] | None
+    ) -> None:
+        self._retry.run(lambda: self._upload(digest, path, progress), self._deadline)
+
+    def _upload(self, digest: str, path: Path, progress: Callable[[str, int, int | None], None] | None) -> None:
+        if self._send("HEAD", f"{self._base}/blobs/{digest}", ok=(200, 404)).status_code == 200:
+            return
+        location = self._begin(digest)
+        if location is None:
+            return
+        size = path.stat().st_size
+        url = httpx.URL(location).copy_merge_params({"digest": digest})
+        headers = {"content-length": str(size), "content-type": "application/octet-stream"}
+        stream = _File(path, digest, progress)
+        self._send("PUT", str(url), ok=(201,), headers=headers, content=stream)
+
+    def _begin(self, digest: str) -> str | None:
+        """Where to upload to; ``None`` when the blob could be mounted from another repository."""
+        for source in self._mount_from:
+            query = {"mount": digest, "from": source}
+            response = self._send("POST", f"{self._base}/blobs/uploads/", ok=(201, 202, 401), params=query)
+            if response.status_code == 201:
+                return None
+            if response.status_code == 202:
+                return urljoin(str(response.url), response.headers["location"])
+        response = self._send("POST", f"{self._base}/blobs/uploads/", ok=(202,))
+        return urljoin(str(response.url), response.headers["location"])
+
+    def _put_manifest(self, image: Image) -> None:
+        url = f"{self._base}/manifests/{self._reference.name if self._reference.tag else image.digest}"
+        headers = {"content-type": image.media_type}
+
+        def put() -> httpx.Response:
+            return self._send("PUT", url, ok=(201,), headers=headers, content=image.manifest)
+
+        stored = self._retry.run(put, self._deadline).headers.get("docker-content-digest", image.digest)
+        if stored != image.digest:
+            raise PlatformError(
+                f"the registry stored {stored}, not {image.digest}", operation="PutManifest", resource=str(self._reference)
+            )
+
+    # --- pull ---------------------------------------------------------------------------------------------------
+
+    def manifest(self, name: str | None = None) -> tuple[dict[str, Any], str]:
+        """The manifest or index under a tag or digest, and its digest, checked against its bytes.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        wanted = name or self._reference.name
+        data = self._retry.run(lambda: self._small("manifests", wanted, _ACCEPT), self._deadline)
+        found = digest_of(data)
+        if wanted.startswith("sha256:") and found != wanted:
+            raise PlatformError(f"the registry sent {found} for {wanted}", operation="GetManifest", resource=wanted)
+        return json.loads(data), found
+
+    def config(self, digest: str) -> bytes:
+        """A small blob, checked against its digest."""
+        data = self._retry.run(lambda: self._small("blobs", digest, "*/*"), self._deadline)
+        if digest_of(data) != digest:
+            raise PlatformError(f"the registry sent {digest_of(data)} for {digest}", operation="GetBlob", resource=digest)
+        return data
+
+    def pull_blob(self, digest: str, size: int, store: Store) -> Path:
+        """A blob in the store, fetched unless it is there, and kept only when its bytes are right."""
+        if not store.verified(digest):
+            self._retry.run(lambda: self._fetch(digest, size, store), self._deadline)
+        return store.path(digest)
+
+    def _fetch(self, digest: str, size: int, store: Store) -> None:
+        seen = hashlib.sha256()
+        received = 0
+        with store.incoming() as (file, commit), self._stream(f"{self._base}/blobs/{digest}") as response:
+            try:
+                for block in response.iter_raw(_BLOCK):
+                    received += len(block)
+                    if received > size:
+                        break
+                    seen.update(block)
+                    file.write(block)
+            except httpx.HTTPError as error:
+                raise self._lost("GetBlob", error) from error
+            if received != size or f"sha256:{seen.hexdigest()}" != digest:
+                raise UnavailableError(
+                    f"blob {digest} arrived damaged: {received} of {size} bytes", operation="GetBlob", resource=digest
+                )
+            commit(digest)
+
+    def _stream(self, url: str) -> _Stream:
+        return _Stream(self, url)
+
+    def _small(self, kind: str, name: str, accept: str) -> bytes:
+        response = self._send(
+            "GET", f"{self._base}/{kind}/{name}", ok=(200,), headers={"accept": accept}, follow_redirects=True
+        )
+        if len(response.content) > _SMALL:
+            raise PlatformError(f"{kind} {name} has {len(response.content)} bytes", operation="Get", resource=name)
+        return response.content
+
+    # --- calls --------------------------------------------------------------------------------------------------
+
+    def _send(self, method: str, url: str, *, ok: tuple[int, ...], **rest: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, url, **rest)
+        except httpx.HTTPError as error:
+            raise self._lost(method, error) from error
+        if response.status_code not in ok:
+            raise self._refused(method, response)
+        return response
+
+    def _lost(self, operation: str, error: httpx.HTTPError) -> UnavailableError:
+        return UnavailableError(
+            f"lost the connection to registry {self._reference.host}: {error}", operation=operation, resource=str(self._reference)
+        )
+
+    def _refused(self, operation: str, response: httpx.Response) -> PlatformError:
+        status = response.status_code
+        kind = UnavailableError if status >= 500 or status == 429 else _REFUSALS.get(status, PlatformError)
+        return kind(
+            f"registry {self._reference.host} answered {status} to {operation}{_reason(response)}",
+            operation=operation,
+            resource=str(self._reference),
+            status=status,
+            hint=_HINTS.get(status),
+        )
+
+
+_REFUSALS: dict[int, type[PlatformError]] = {
+    400: InvalidRequestError,
+    401: AuthError,
+    403: AuthError,
+    404: NotFoundError,
+}
+_HINTS = {
+    401: "check the credentials of the registry",
+    403: "ask for the right to push to this repository",
+    404: "check the repository's name; some registries want it created first",
+}
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        errors = response.json()["errors"]
+        return ": " + "; ".join(f"{item.get('code')} {item.get('message', '')}".strip() for item in errors)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+
+
+class _File(httpx.SyncByteStream):
+    """A file as a request body that can be sent again, as a 401 may ask for."""
+
+    def __init__(self, path: Path, digest: str, progress: Callable[[str, int, int | None], None] | None) -> None:
+        self._path, self._digest, self._progress = path, digest, progress
+
+    def __iter__(self) -> Iterator[bytes]:
+        total, sent = self._path.stat().st_size, 0
+        with self._path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                yield block
+                sent += len(block)
+                if self._progress:
+                    self._progress(f"push {self._digest[7:19]}", sent, total)
+
+
+class _Stream:
+    """A streamed answer whose redirect to another host goes without our authorisation."""
+
+    def __init__(self, registry: Registry, url: str) -> None:
+        self._registry = registry
+        self._http = registry._http  # noqa: SLF001  one class in two halves
+        self._url = url
+
+    def __enter__(self) -> httpx.Response:
+        try:
+            self._context = self._http.stream("GET", self._url, follow_redirects=True)
+            self._response = self._context.__enter__()
+        except httpx.HTTPError as error:
+            raise self._registry._lost("GetBlob", error) from error  # noqa: SLF001  see above
+        if self._response.status_code != 200:
+            self._response.read()
+            self._context.__exit__(None, None, None)
+            raise self._registry._refused("GetBlob", self._response)  # noqa: SLF001  see above
+        return self._response
+
+    def __exit__(self, *_: object) -> None:
+        self._context.__exit__(None, None, None)

@@ -1,0 +1,108 @@
+"""``mlport.json``: what a bundle is, in canonical JSON whose hash names the model."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+SCHEMA = 1
+MANIFEST = "mlport.json"
+LOCK = "requirements.lock"
+EXAMPLE = "example.json"
+
+
+class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One named input or output.
+
+    Args:
+        name: Its name; a column name for tables.
+        dtype: A numpy dtype name such as ``"float64"``, or ``"string"``.
+        shape: One number per axis, -1 where it varies; the first axis is the batch.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a model takes and gives.
+
+    Args:
+        inputs: The inputs; empty when nothing is known, so that nothing is checked.
+        outputs: The outputs; empty when nothing is known.
+        columns: Column names in order when the model wants a table, else ``None``.
+        rowwise: Whether the answer of a row does not depend on the other rows, so that requests may be cut and joined.
+        allow_nan: Whether the model accepts missing numbers.
+    """
+
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+    columns: tuple[str, ...] | None = None
+    rowwise: bool = False
+    allow_nan: bool = False
+
+
+class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """SHA-256 (hex) and size in bytes of one file."""
+
+    sha256: str
+    size: int
+
+
+class Sources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the locked packages come from when it is not the default; never with credentials.
+
+    Args:
+        index: URL of the package index that replaces the default one.
+        extra_indexes: URLs that are asked first.
+        torch_backend: Which PyTorch builds: ``"cpu"``, ``"cu126"``, …
+    """
+
+    index: str | None = None
+    extra_indexes: tuple[str, ...] = ()
+    torch_backend: str | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The record of a bundle; docs/bundle.md says what each field means."""
+
+    name: str
+    flavour: str
+    format: str
+    entry: str
+    python: str
+    lock_sha256: str
+    method: str = "predict"
+    trust: Literal["pickle"] | None = None
+    libraries: dict[str, str] = {}
+    signature: Signature = Signature()
+    options: dict[str, Any] = {}
+    sources: Sources = Sources()
+    files: dict[str, FileRecord] = {}
+    schema: int = SCHEMA
+
+    def encode(self) -> bytes:
+        """Canonical JSON: sorted keys, no spaces."""
+        return msgspec.json.encode(self, order="sorted")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the canonical JSON: the identity of the model."""
+        return hashlib.sha256(self.encode()).hexdigest()
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """The manifest in these bytes.
+
+    Raises:
+        ValueError: They are no manifest of this schema, or not in canonical form.
+    """
+    manifest = msgspec.json.decode(data, type=Manifest)
+    if manifest.schema != SCHEMA:
+        raise ValueError(f"schema {manifest.schema} is not {SCHEMA}")
+    if manifest.encode() != data:
+        raise ValueError("it is not in canonical form")
+    return manifest

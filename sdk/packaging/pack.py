@@ -1,0 +1,332 @@
+"""From a live object or files to a sealed bundle in the store."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from sdk.errors import ConfigError, PackagingError
+from sdk.packaging import bundle, disk, examples, uvrun, wheels
+from sdk.packaging.flavours import flavour_of
+from sdk.packaging.flavours.base import Trial
+from sdk.packaging.libraries import closure, installed, normal
+from sdk.packaging.lock import Lock, compile_lock, is_path, read_requirements, requirement_name
+from sdk.packaging.manifest import EXAMPLE, LOCK, Manifest, Signature, Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from sdk.packaging.flavours.base import Flavour, Saved, Traits
+
+ARTIFACTS = "model/artifacts"
+_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".DS_Store", ".venv")
+
+
+class Packing(TypedDict, total=False):
+    """What may be said about how a model is packed; every key is optional.
+
+    Keys:
+        requirements: A list of requirement lines, or a requirements file. They are added to what is found out; a
+            line for a package that was found replaces its version. Folders with ``pyproject.toml`` and ``.whl``
+            files are built and travel with the model.
+        code: Modules or package folders of yours that the model imports by name.
+        index_url: Package index that replaces the default one; without credentials, which belong into ``~/.netrc``
+            or the environment.
+        extra_index_urls: Package indexes that are asked first.
+        find_links: Folders of wheels to look into while locking and installing on this machine.
+        torch_backend: Which PyTorch builds to lock: ``"cpu"``, ``"cu126"``, …
+    """
+
+    requirements: Sequence[str | Path] | str | Path | None
+    code: str | Path | Sequence[str | Path]
+    index_url: str | None
+    extra_index_urls: Sequence[str]
+    find_links: Sequence[str | Path]
+    torch_backend: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything a manifest says that is not found on the disk."""
+
+    name: str
+    flavour: str
+    format: str
+    entry: str
+    modules: frozenset[str]
+    signature: Signature
+    method: str = "predict"
+    trust: str | None = None
+    options: Mapping[str, Any] | None = None
+
+
+def python_minor() -> str:
+    """The running Python's minor version, such as ``"3.11"``."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def publish(
+    write: Callable[[Path], Parts],
+    packing: Packing,
+    *,
+    example: bytes | None = None,
+    needs: Iterable[str] = (),
+    python: str | None = None,
+) -> tuple[Manifest, Path]:
+    """Build a bundle in a temporary folder and move it into the store.
+
+    Args:
+        write: Writes the model into the folder it is given and says what it wrote.
+        packing: The user's wishes.
+        example: JSON body of an example request.
+        needs: Requirement lines beside what the modules show.
+        python: Python minor version; the running one when left out.
+    """
+    models = disk.state_dir() / "models"
+    with disk.staging(models) as work, disk.writing(models):
+        folder = work / "bundle"
+        (folder / "model").mkdir(parents=True)
+        copy_code(packing.get("code", ()), folder / "code")
+        parts = write(folder)
+        sources = sources_of(packing)
+        lock, libraries = lock_for(parts.modules, packing, folder / "wheels", sources, needs, python or python_minor())
+        (folder / LOCK).write_text(lock.text)
+        if example is not None:
+            (folder / EXAMPLE).write_bytes(example)
+        manifest = bundle.seal(folder, _manifest(parts, lock, libraries))
+        return manifest, bundle.store(folder, manifest, models)
+
+
+def _manifest(parts: Parts, lock: Lock, libraries: dict[str, str]) -> Manifest:
+    return Manifest(
+        name=parts.name,
+        flavour=parts.flavour,
+        format=parts.format,
+        entry=parts.entry,
+        trust="pickle" if parts.trust else None,
+        python=lock.python,
+        libraries=libraries,
+        lock_sha256=lock.sha256,
+        signature=parts.signature,
+        method=parts.method,
+        options=dict(parts.options or {}),
+        sources=lock.sources,
+    )
+
+
+def sources_of(packing: Packing) -> Sources:
+    """Where packages come from, checked.
+
+    Raises:
+        ConfigError: An index is no URL, or holds credentials.
+    """
+    index = packing.get("index_url")
+    extra = tuple(uvrun.check_index("extra_index_urls", url) for url in packing.get("extra_index_urls", ()))
+    checked = uvrun.check_index("index_url", index) if index else None
+    return Sources(index=checked, extra_indexes=extra, torch_backend=packing.get("torch_backend"))
+
+
+def links_of(packing: Packing) -> list[Path]:
+    """The folders of wheels, which must exist."""
+    folders = [Path(item).expanduser().resolve() for item in packing.get("find_links", ())]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"find_links: {folder} is no folder", hint="give folders that hold wheels")
+    return folders
+
+
+def lock_for(
+    modules: Iterable[str],
+    packing: Packing,
+    wheel_folder: Path,
+    sources: Sources,
+    needs: Iterable[str],
+    python: str,
+) -> tuple[Lock, dict[str, str]]:
+    """The lock for these modules and wishes, and the exact versions of the libraries the model needs directly."""
+    given = read_requirements(packing.get("requirements") or ())
+    local = {wheels.collect([line], wheel_folder, sources)[0] for line in given if is_path(line)}
+    own = {requirement_name(line) for line in local} | {requirement_name(line) for line in given if not is_path(line)}
+    found = {name: version for name, version in installed(modules).items() if name not in own}
+    lines = {*(f"{name}=={version}" for name, version in found.items()), *local, *needs}
+    lines |= {line for line in given if not is_path(line)}
+    pins = {name: version for name, version in closure(found).items() if name not in own}
+    lock = compile_lock(
+        lines,
+        python=python,
+        pins=pins,
+        sources=_with_backend(sources, found, packing),
+        wheels=wheel_folder if wheel_folder.is_dir() else None,
+        find_links=links_of(packing),
+    )
+    versions = lock.versions
+    direct = {normal(requirement_name(line)) for line in lines}
+    return lock, {name: versions[name] for name in sorted(direct) if name in versions}
+
+
+def _with_backend(sources: Sources, found: Mapping[str, str], packing: Packing) -> Sources:
+    """A PyTorch of a special build (``+cpu``) is on no default index; ask where such builds are kept."""
+    local = found.get("torch", "").partition("+")[2]
+    elsewhere = packing.get("find_links") or sources.index or sources.extra_indexes or uvrun.has_links()
+    if not local or sources.torch_backend or elsewhere:
+        return sources
+    return Sources(index=sources.index, extra_indexes=sources.extra_indexes, torch_backend=local)
+
+
+def copy_code(code: str | Path | Sequence[str | Path], folder: Path) -> None:
+    """Copy the user's modules and packages; caches and version control stay behind.
+
+    Raises:
+        ConfigError: One does not exist, or two have the same name.
+    """
+    for item in code_paths(code):
+        target = folder / item.name
+        if target.exists():
+            raise ConfigError(f"code: two of the paths are called {item.name}", hint="give one of them another name")
+        folder.mkdir(exist_ok=True)
+        if item.is_dir():
+            shutil.copytree(item, target, ignore=_IGNORED, symlinks=False)
+        else:
+            shutil.copyfile(item, target)
+
+
+def code_paths(code: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The paths of ``code=``, resolved."""
+    items = [code] if isinstance(code, str | Path) else code
+    paths = [Path(item).expanduser().resolve() for item in items]
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(f"code: {path} does not exist", hint="give modules or package folders of yours")
+    return paths
+
+
+def pack_object(
+    obj: Any,
+    name: str,
+    *,
+    example: Any,
+    method: str | None,
+    rowwise: bool | None,
+    allow_nan: bool | None,
+    artifacts: str | Path | None,
+    packing: Packing,
+) -> tuple[Manifest, Path]:
+    """Pack a live object; see :func:`sdk.model.model`."""
+    flavour = flavour_of(obj)
+    traits = flavour.traits(obj)
+    chosen = method or traits.method
+    if flavour.name != "function" and not callable(getattr(obj, chosen, None)) and chosen != "predict":
+        raise ConfigError(f"method: {type(obj).__name__} has no {chosen!r}", hint="name a method it has")
+    prepared = None if example is None else examples.prepare(example)
+    shipped = {path.stem for path in code_paths(packing.get("code", ()))}
+
+    def write(folder: Path) -> Parts:
+        options = copy_artifacts(artifacts, folder)
+        trial = _try(flavour, obj, chosen, prepared, shipped, folder / options.get("path", "model"))
+        saved = flavour.save(obj, folder / "model", trial)
+        wide = rowwise if rowwise is not None else _rowwise(flavour, obj, traits, trial)
+        signature = _signature(traits, trial, prepared, rowwise=wide, allow_nan=allow_nan)
+        return _parts(name, flavour, saved, signature, chosen, options)
+
+    body = None if prepared is None else examples.encode(prepared)
+    return publish(write, packing, example=body)
+
+
+def _parts(
+    name: str, flavour: Flavour, saved: Saved, signature: Signature, method: str, options: Mapping[str, Any]
+) -> Parts:
+    return Parts(
+        name=name,
+        flavour=flavour.name,
+        format=saved.format,
+        entry=f"model/{saved.file}",
+        modules=saved.modules | ({"pandas"} if signature.columns else set[str]()),
+        signature=signature,
+        method=method,
+        options={**saved.options, **options},
+    )
+
+
+def copy_artifacts(artifacts: str | Path | None, folder: Path) -> dict[str, str]:
+    """Copy the files that a class loads; the option says where they are."""
+    if artifacts is None:
+        return {}
+    path = Path(artifacts).expanduser()
+    target = folder / ARTIFACTS
+    if path.is_dir():
+        shutil.copytree(path, target, ignore=_IGNORED, symlinks=False)
+    elif path.is_file():
+        target.mkdir()
+        shutil.copyfile(path, target / path.name)
+    else:
+        raise ConfigError(f"artifacts: {path} does not exist", hint="give a file or a folder")
+    return {"path": ARTIFACTS}
+
+
+def _try(flavour: Flavour, obj: Any, method: str, prepared: Any, shipped: set[str], files: Path) -> Trial:
+    """Ask the live object for its answer to the example."""
+    if prepared is None:
+        return Trial(method, shipped=shipped)
+    data = examples.argument(prepared)
+    live = loaded(obj, files) if flavour.name == "class" else obj
+    try:
+        answer = flavour.predict(live, method, data)
+    except Exception as error:
+        raise PackagingError(
+            f"the model fails on its own example: {type(error).__name__}: {error}",
+            operation="predict",
+            hint="give example= rows like those it will be asked for",
+        ) from error
+    return Trial(method, data, answer, shipped)
+
+
+def loaded(obj: Any, files: Path) -> Any:
+    """The object as the server will use it: a class is called, and ``load`` gets the folder of the files."""
+    live = obj() if isinstance(obj, type) else obj
+    if isinstance(obj, type) and callable(getattr(live, "load", None)):
+        live.load(str(files))
+    return live
+
+
+def _rowwise(flavour: Flavour, obj: Any, traits: Traits, trial: Trial) -> bool:
+    """Whether rows are answered independently: told by the flavour, else seen on the example."""
+    if traits.rowwise is not None or trial.data is None:
+        return bool(traits.rowwise)
+    rows = examples.row_count(trial.data)
+    if rows < 2:
+        return False
+    first = flavour.predict(obj, trial.method, examples.first_rows(trial.data, 1))
+    return examples.starts_with(trial.answer, first, rows)
+
+
+def _signature(
+    traits: Traits, trial: Trial, prepared: Any, *, rowwise: bool, allow_nan: bool | None
+) -> Signature:
+    nan = traits.allow_nan if allow_nan is None else allow_nan
+    if prepared is None:
+        return Signature(inputs=traits.inputs, columns=None, rowwise=rowwise, allow_nan=nan)
+    rows = examples.row_count(prepared)
+    outputs = examples.outputs(trial.answer, rows, trial.method)
+    if rowwise and any(not one.shape or one.shape[0] != -1 for one in outputs):
+        raise ConfigError(f"rowwise: the model does not answer {rows} rows with {rows} values", hint="use rowwise=False")
+    columns = examples.columns(prepared)
+    if traits.columns and columns and set(traits.columns) - set(columns):
+        missing = ", ".join(sorted(set(traits.columns) - set(columns)))
+        raise ConfigError(f"example lacks the columns {missing}", hint="give rows of the table it was fitted on")
+    inputs = examples.inputs(prepared)
+    return Signature(inputs=inputs, outputs=outputs, columns=columns, rowwise=rowwise, allow_nan=nan)
+
+
+def unpacked(keys: Mapping[str, Any]) -> Packing:
+    """The packing wishes, with unknown keys refused.
+
+    Raises:
+        ConfigError: An argument nobody knows.
+    """
+    for key in keys:
+        if key not in Packing.__annotations__:
+            raise ConfigError(f"unknown argument {key!r}", hint=f"known are {', '.join(Packing.__annotations__)}")
+    return cast("Packing", keys)

@@ -1,0 +1,133 @@
+"""Write live objects with cloudpickle, the user's own modules by value, and note every module they need.
+
+Nothing is ever read back here: unpickling happens in the model server only.
+"""
+
+from __future__ import annotations
+
+import dis
+import hashlib
+import io
+import pickle
+import re
+import types
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from sdk.errors import PackagingError
+from sdk.packaging.libraries import is_local, local_modules
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+_REFUSALS = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError, NotImplementedError)
+_RANDOM_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def dump(obj: Any, *, shipped: Collection[str] = ()) -> tuple[bytes, set[str]]:
+    """The object as bytes, and the names of the modules that reading them imports.
+
+    Args:
+        obj: Any live object.
+        shipped: Top-level modules that travel as files, so that they are referred to by name.
+
+    Raises:
+        PackagingError: Something in the object cannot be written, such as a lock, a socket or a generator.
+    """
+    buffer = io.BytesIO()
+    modules: set[str] = set()
+    with by_value(shipped), refusals(obj):
+        recorder(modules)(buffer, protocol=5).dump(obj)
+    return buffer.getvalue(), modules
+
+
+def recorder(modules: set[str]) -> Any:
+    """A pickler class that notes what it writes in ``modules``."""
+    import cloudpickle  # noqa: PLC0415  only packing needs it
+
+    class Recorder(cloudpickle.Pickler):
+        """Sees every object that is not a plain value before it is written."""
+
+        def reducer_override(self, obj: Any) -> Any:
+            note(obj, modules)
+            reduced = super().reducer_override(obj)
+            return stable(obj, reduced) if isinstance(obj, type | TypeVar) and isinstance(reduced, tuple) else reduced
+
+    return Recorder
+
+
+def stable(obj: type | TypeVar, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Give a class written by value an id made of its name and place.
+
+    cloudpickle takes a random one, so that the same script would give another model digest at every run.
+    """
+    code = getattr(next(filter(callable, vars(obj).values()), None), "__code__", None) if isinstance(obj, type) else None
+    name = f"{obj.__module__}:{getattr(obj, '__qualname__', obj.__name__)}:{getattr(code, 'co_firstlineno', 0)}"
+    fixed = hashlib.sha256(name.encode()).hexdigest()[:32]
+    arguments = [fixed if isinstance(item, str) and _RANDOM_ID.fullmatch(item) else item for item in reduced[1]]
+    return (reduced[0], tuple(arguments), *reduced[2:])
+
+
+def note(obj: Any, modules: set[str]) -> None:
+    """Add the modules that reading this one object would import."""
+    if isinstance(obj, types.ModuleType):
+        modules.add(obj.__name__)
+    elif isinstance(obj, types.CodeType):
+        modules.update(imports(obj))
+    else:
+        modules.add(type(obj).__module__)
+        owner = getattr(obj, "__module__", None) if isinstance(obj, type | types.FunctionType | types.BuiltinFunctionType) else None
+        if isinstance(owner, str):
+            modules.add(owner)
+
+
+def imports(code: types.CodeType) -> set[str]:
+    """The modules that a function imports when it is called."""
+    found = {step.argval for step in dis.get_instructions(code) if step.opname == "IMPORT_NAME" and step.argval}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found |= imports(constant)
+    return cast("set[str]", found)
+
+
+@contextmanager
+def by_value(shipped: Collection[str]) -> Iterator[None]:
+    """Let cloudpickle write out in full what comes from the user's own modules, as the server does not have them."""
+    import cloudpickle  # noqa: PLC0415  only packing needs it
+
+    already = set(cloudpickle.list_registry_pickle_by_value())
+    chosen = [
+        module
+        for module in local_modules()
+        if module.__name__ not in already and module.__name__.partition(".")[0] not in shipped
+    ]
+    for module in chosen:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in chosen:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+@contextmanager
+def refusals(obj: Any) -> Iterator[None]:
+    """Say what cannot be written, and what to do instead."""
+    try:
+        yield
+    except _REFUSALS as error:
+        raise _refused(obj, error) from error
+
+
+def _refused(obj: Any, error: Exception) -> PackagingError:
+    name = getattr(obj, "__qualname__", None) or type(obj).__qualname__
+    return PackagingError(
+        f"{name} cannot be packed: {error}",
+        operation="pack",
+        hint="make what it names inside the function, or in the `load` method of a class, instead of referring to it",
+    )
+
+
+def foreign(modules: Collection[str]) -> set[str]:
+    """The modules that are the user's own and would be missing on the server."""
+    return {module for module in modules if module not in {"__main__", "builtins"} and is_local(module)}

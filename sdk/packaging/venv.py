@@ -1,0 +1,172 @@
+"""Locked virtual environments and the runtime folder, each made once and kept under the hash of what it holds."""
+
+from __future__ import annotations
+
+import compileall
+import csv
+import hashlib
+import json
+import platform
+import py_compile
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdk.errors import PackagingError
+from sdk.packaging import disk, uvrun
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sdk.packaging.lock import Lock
+
+_MARKER = "mlport-env.json"
+_RUNTIME = "mlport_serving"
+_NO_WHEEL = "no-build"
+
+
+def environment(lock: Lock, *, wheels: Path | None = None, find_links: Sequence[Path] = ()) -> Path:
+    """The Python of an environment with exactly what ``lock`` says; made if needed, else only looked over.
+
+    Two processes that want the same one make it once. A half-made or damaged one is made again.
+
+    Args:
+        lock: The locked requirements.
+        wheels: Folder of the bundle's local wheels.
+        find_links: More folders of wheels.
+
+    Returns:
+        Path of ``bin/python`` inside the environment.
+
+    Raises:
+        PackagingError: No network, no such Python, a wheel with another hash, or no space.
+    """
+    base = interpreter(lock.python)
+    key = hashlib.sha256("\n".join([lock.sha256, *_facts(base)]).encode()).hexdigest()[:40]
+    envs = disk.subfolder(disk.state_dir() / "envs")
+    folder = envs / key
+    with disk.locked(envs / f"{key}.lock"):
+        if not is_sound(folder):
+            _make(folder, base, lock, [*([wheels] if wheels else []), *find_links])
+    return folder / "bin" / "python"
+
+
+def interpreter(python: str) -> Path:
+    """An interpreter of this minor version: the running one, else what ``uv`` finds.
+
+    Raises:
+        PackagingError: There is none on this machine.
+    """
+    if python == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return Path(sys.executable)
+    found = uvrun.run(["python", "find", "--no-python-downloads", python], what=f"find Python {python}")
+    return Path(found.strip())
+
+
+def is_sound(folder: Path) -> bool:
+    """Whether the environment is finished and every file is there with its recorded size."""
+    try:
+        json.loads((folder / _MARKER).read_bytes())
+        return (folder / "bin" / "python").exists() and all(_size(path) == size for path, size in _recorded(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _make(folder: Path, base: Path, lock: Lock, links: Sequence[Path]) -> None:
+    with disk.writing(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            uvrun.run(["venv", "--quiet", "--no-project", "--python", base, folder], what="make an environment")
+            _install(folder, lock, links)
+            disk.write_file(folder / _MARKER, json.dumps({"lock": lock.sha256, "python": lock.python}).encode())
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def _install(folder: Path, lock: Lock, links: Sequence[Path]) -> None:
+    listing = folder / "requirements.lock"
+    listing.write_text(lock.text)
+    command = ["pip", "install", "--quiet", "--python", folder / "bin" / "python", "--require-hashes", "--no-deps"]
+    command += ["--requirement", listing]
+    if lock.sources.torch_backend:
+        command += ["--torch-backend", lock.sources.torch_backend]
+    env = uvrun.environment(lock.sources, links)
+    what = "install the locked requirements"
+    try:
+        uvrun.run([*command, "--only-binary", ":all:"], what=what, env=env)
+    except PackagingError as error:
+        if _NO_WHEEL not in error.message and "no usable wheels" not in error.message:
+            raise
+        uvrun.run(command, what=what, env=env)
+
+
+def _recorded(folder: Path) -> Iterator[tuple[Path, int]]:
+    for record in folder.glob("lib/python*/site-packages/*.dist-info/RECORD"):
+        with record.open(encoding="utf-8", newline="") as file:
+            for name, _, size, *_ in csv.reader(file):
+                if size:
+                    yield record.parents[1] / name, int(size)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _facts(base: Path) -> list[str]:
+    """What an environment depends on beside its lock: the exact interpreter and the kind of machine."""
+    if base == Path(sys.executable):
+        version = platform.python_version()
+    else:
+        command = [str(base), "-I", "-c", "import platform; print(platform.python_version())"]
+        version = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603  an interpreter that uv named
+    return [version, str(base.resolve()), sys.platform, platform.machine(), *platform.libc_ver()]
+
+
+def runtime() -> Path:
+    """The folder to put on ``PYTHONPATH`` so that ``python -m mlport_serving`` runs the model server.
+
+    It is a compiled copy of :mod:`sdk.serving` under the hash of its files: a running server keeps its own
+    code when mlport is upgraded.
+    """
+    source = Path(__file__).parents[1] / "serving"
+    files = sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return publish_runtime(source, files)
+
+
+def publish_runtime(source: Path, files: Sequence[Path]) -> Path:
+    """Copy these files of ``source`` as the runtime package, unless a sound copy is there."""
+    names = [path.relative_to(source).as_posix() for path in files]
+    contents = [disk.sha256_file(path) for path in files]
+    parts = [sys.implementation.cache_tag or "", *(f"{sha} {name}" for name, sha in zip(names, contents, strict=True))]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
+    root = disk.subfolder(disk.state_dir() / "runtime")
+    folder = root / key
+    with disk.locked(root / f"{key}.lock"):
+        if not all(_same(folder / _RUNTIME / name, sha) for name, sha in zip(names, contents, strict=True)):
+            _publish(source, names, folder)
+    return folder
+
+
+def _same(path: Path, sha256: str) -> bool:
+    return path.is_file() and disk.sha256_file(path) == sha256
+
+
+def _publish(source: Path, names: Sequence[str], folder: Path) -> None:
+    with disk.staging(folder.parent) as staged, disk.writing(folder):
+        for name in names:
+            copy = staged / "new" / _RUNTIME / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, copy)
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH  # no stat of the source at every start
+        made = staged / "new"
+        compileall.compile_dir(made, quiet=2, invalidation_mode=mode, stripdir=str(made), prependdir=str(folder))
+        disk.sync_tree(made)
+        if folder.exists():
+            folder.rename(staged / "old")
+        made.rename(folder)

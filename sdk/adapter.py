@@ -125,6 +125,8 @@ class Kind:
         deletable: The states in which the platform accepts a delete; empty for all.
         tagged: Whether it carries our labels; otherwise its parent and its deterministic id tell whose it is.
         purgeable: ``False`` for free records that the platform itself never lets go.
+        root: Whether it lives for its own sake: what holds an endpoint's traffic, and a job. Everything else is
+            needed only as long as a root names it, directly or not, among its ``parents``; `gc` removes the rest.
     """
 
     name: str
@@ -134,6 +136,7 @@ class Kind:
     deletable: frozenset[str] = frozenset()
     tagged: bool = True
     purgeable: bool = True
+    root: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -219,6 +222,7 @@ class Resource:
     """A resource as it should be.
 
     ``spec`` is everything that decides what it is (never a secret's value); ``None`` means: it exists, keep it.
+    ``parents`` are what it needs: they are created before it, and deleted only after it is proven gone.
     ``usd_per_hour`` is ``None`` when the price is unknown. ``billed_units`` multiplies it (replicas).
     """
 

@@ -1,0 +1,204 @@
+"""Time: clocks, deadlines, retries and polling. Nothing else in mlport sleeps."""
+
+from __future__ import annotations
+
+import random as _random
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from .errors import ThrottledError, TimedOut, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .adapter import Clock
+
+T = TypeVar("T")
+
+LONGEST_RETRY_AFTER_S = 60.0
+THROTTLED_FLOOR_S = 5.0
+_LONGEST_PAUSE_S = 15.0
+
+
+class SystemClock:
+    """The clock of this machine."""
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds that never jump."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Waits."""
+        time.sleep(seconds)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: like Ctrl-C, but whoever sent it will kill us soon."""
+
+
+class Deadline:
+    """One absolute point in monotonic time until which a whole verb must be done.
+
+    Args:
+        clock: The source of time.
+        seconds: From now.
+    """
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self.seconds = seconds
+        self._start = clock.monotonic()
+
+    @property
+    def left(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self._start + self.seconds - self._clock.monotonic())
+
+    @property
+    def passed(self) -> bool:
+        """Whether no time is left."""
+        return self.left <= 0.0
+
+    def shorter(self, seconds: float) -> Deadline:
+        """A deadline ``seconds`` before this one, which leaves that much time to clean up."""
+        return Deadline(self._clock, max(0.0, self.left - seconds))
+
+    def limit(self, seconds: float) -> float:
+        """The smaller of ``seconds`` and what is left: the time-out of one call."""
+        return min(seconds, self.left)
+
+    def check(self, what: str, state: str | None = None) -> None:
+        """Raises :class:`~sdk.errors.TimedOut` if no time is left."""
+        if self.passed:
+            waited = f"{what}: not done after {self.seconds:.0f} s"
+            raise TimedOut(waited, waited_s=self.seconds, state=state, hint="give it more time with timeout=")
+
+
+@dataclass(slots=True)
+class TokenBucket:
+    """What a target's callers may spend on retries together, so that an outage is not made worse by them.
+
+    A retry costs ``cost`` (``throttle_cost`` after a throttle); every success pays a little back.
+    """
+
+    capacity: float = 500.0
+    cost: float = 14.0
+    throttle_cost: float = 5.0
+    tokens: float = 500.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def take(self, *, throttled: bool) -> float | None:
+        """Pays for one retry; ``None`` when there is not enough left."""
+        price = self.throttle_cost if throttled else self.cost
+        with self._lock:
+            if self.tokens < price:
+                return None
+            self.tokens -= price
+            return price
+
+    def give(self, tokens: float) -> None:
+        """Pays back after a success."""
+        with self._lock:
+            self.tokens = min(self.capacity, self.tokens + tokens)
+
+
+_buckets: dict[str, TokenBucket] = {}
+_buckets_lock = threading.Lock()
+
+
+def bucket_of(target: str) -> TokenBucket:
+    """The bucket that all threads of this process share for one target."""
+    with _buckets_lock:
+        return _buckets.setdefault(target, TokenBucket())
+
+
+class Retry:
+    """Repeats a call that may be repeated: full jitter, at most ``attempts`` tries, paid from a shared bucket.
+
+    Only :class:`~sdk.errors.ThrottledError` and :class:`~sdk.errors.UnavailableError` are repeated; the caller decides
+    by ``unsent_only`` whether a request that may have arrived counts too.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        bucket: TokenBucket,
+        *,
+        random: _random.Random | None = None,
+        attempts: int = 3,
+        base_s: float = 0.05,
+        cap_s: float = 20.0,
+    ) -> None:
+        self._clock = clock
+        self._bucket = bucket
+        self._random = random or _random.Random()  # noqa: S311  # jitter, not a secret
+        self._attempts = attempts
+        self._base_s = base_s
+        self._cap_s = cap_s
+
+    def run(self, call: Callable[[], T], deadline: Deadline, *, unsent_only: bool = False) -> T:
+        """Calls until it succeeds, or raises the last error."""
+        for attempt in range(1, self._attempts):
+            try:
+                result = call()
+            except (ThrottledError, UnavailableError) as error:
+                maybe_sent = isinstance(error, UnavailableError) and error.sent
+                if (unsent_only and maybe_sent) or not self._pause(error, attempt, deadline):
+                    raise
+            else:
+                self._bucket.give(1.0)
+                return result
+        return call()
+
+    def _pause(self, error: ThrottledError | UnavailableError, attempt: int, deadline: Deadline) -> bool:
+        throttled = isinstance(error, ThrottledError)
+        base = 1.0 if throttled else self._base_s
+        delay = self._random.random() * min(base * 2**attempt, self._cap_s)
+        delay = max(delay, min(error.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S))
+        if delay >= deadline.left or self._bucket.take(throttled=throttled) is None:
+            return False
+        self._clock.sleep(delay)
+        return True
+
+
+class Poll:
+    """The pauses between looks at something slow: 1, 2, 4, 8, 15 seconds and so on, each ±20 %.
+
+    Args:
+        clock: The source of time.
+        deadline: No pause goes beyond it.
+        first_s: The first pause; the others grow from it.
+        random: Source of the jitter.
+        longest_s: The longest pause.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        deadline: Deadline,
+        *,
+        first_s: float = 1.0,
+        random: _random.Random | None = None,
+        longest_s: float = _LONGEST_PAUSE_S,
+    ) -> None:
+        self._clock = clock
+        self._deadline = deadline
+        self._next = first_s
+        self._longest_s = longest_s
+        self._random = random or _random.Random()  # noqa: S311  # jitter, not a secret
+
+    def pause(self, what: str, *, state: str | None = None, error: Exception | None = None) -> None:
+        """Waits for the next look; raises :class:`~sdk.errors.TimedOut` when the deadline has passed."""
+        self._deadline.check(what, state)
+        delay = self._next * self._random.uniform(0.8, 1.2)
+        self._next = min(self._next * 2, self._longest_s)
+        if isinstance(error, ThrottledError):
+            delay = max(delay, THROTTLED_FLOOR_S)
+        delay = max(delay, min(getattr(error, "retry_after_s", None) or 0.0, LONGEST_RETRY_AFTER_S))
+        self._clock.sleep(min(delay, self._deadline.left))

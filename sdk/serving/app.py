@@ -1,0 +1,361 @@
+"""The ASGI application: routes, answers, error bodies, request ids, the access log.
+
+It speaks four contracts at once: SageMaker (`/ping`, `/invocations`), Vertex AI (`AIP_*` routes), Azure ML (`/score`
+and configured routes) and the Open Inference Protocol (`/v2/…`). docs/server.md is the exact contract.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+
+import msgspec
+
+from . import v2
+from .bundle import Bundle
+from .codecs import BINARY, JSON, NPY, Answer, Input, decode_instances, decode_npy, encode_json, encode_npy
+from .codecs import encode_predictions, media_type
+from .convert import DATATYPES
+from .failures import RequestError, bad_input
+from .logs import Log
+from .metrics import Metrics
+from .outputs import Outputs
+from .scheduler import ModelRaised, Scheduler
+from .settings import Settings
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+VERSION = "1"
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_HEALTH = frozenset({"live", "ready"})
+_GET = "GET, HEAD"
+
+
+class Exchange:
+    """One request while it is handled."""
+
+    __slots__ = ("began", "body", "headers", "id", "method", "path", "rows", "scope")
+
+    def __init__(self, scope: Mapping[str, Any], request_id: str, began: float) -> None:
+        self.scope = scope
+        self.path: str = scope["path"]
+        self.method: str = scope["method"]
+        self.headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self.id = request_id
+        self.began = began
+        self.body = b""
+        self.rows = 0
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the value of a header field, or None."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+class Disconnected(Exception):  # noqa: N818 - a signal between functions of this module
+    """The client left before its request was complete."""
+
+
+class App:
+    """Answers requests for one model.
+
+    Args:
+        settings: the environment's settings.
+        bundle: the model's bundle; its manifest names the model and its tensors.
+        scheduler: runs the model.
+        log: where the access log goes.
+    """
+
+    def __init__(self, settings: Settings, bundle: Bundle, scheduler: Scheduler, log: Log) -> None:
+        self.loaded = False
+        self.draining = False
+        self.metrics = Metrics()
+        self._settings = settings
+        self._bundle = bundle
+        self._manifest = bundle.manifest
+        self._scheduler = scheduler
+        self._log = log
+        self._version = bundle.digest[:12]
+        self._id_lead = os.urandom(6).hex()
+        self._id_count = 0
+        self._always = [(b"x-mlport-deployment", settings.deployment.encode())] if settings.deployment else []
+        self._routes = self._make_routes()
+        self._handlers: dict[str, Callable[[Exchange], Awaitable[Answer]]] = {
+            "live": self._live,
+            "ready": self._ready,
+            "predict": self._predict,
+            "infer": self._infer,
+            "metrics": self._show_metrics,
+            "server": self._show_server,
+            "model": self._show_model,
+            "root": self._show_root,
+        }
+
+    def _make_routes(self) -> dict[str, str]:
+        name = self._manifest.name
+        routes = {
+            "/": "root",
+            "/ping": "ready",
+            "/invocations": "predict",
+            "/score": "predict",
+            "/metrics": "metrics",
+            "/v2": "server",
+            "/v2/": "server",
+            "/v2/health/live": "live",
+            "/v2/health/ready": "ready",
+        }
+        for base in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{self._version}"):
+            routes |= {base: "model", f"{base}/ready": "ready", f"{base}/infer": "infer"}
+        return routes | {path: kind for kind, path in self._settings.routes}
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        kind = self._routes.get(scope["path"], "other")
+        if kind in _HEALTH:
+            exchange = Exchange(scope, "", 0.0)
+            await self._send(send, exchange, await self._guarded(kind, exchange))
+            return
+        exchange = Exchange(scope, self._request_id(scope["headers"]), time.monotonic())
+        self.metrics.in_flight += 1
+        status = 499
+        try:
+            if exchange.method == "POST":
+                exchange.body = await _read(receive)
+            answer = await self._guarded(kind, exchange)
+            status = answer.status
+            await self._send(send, exchange, answer)
+        except Disconnected:
+            pass
+        finally:
+            seconds = time.monotonic() - exchange.began
+            self.metrics.in_flight -= 1
+            self.metrics.count(kind, status, seconds)
+            self._log.info(
+                "request",
+                request_id=exchange.id,
+                method=exchange.method,
+                route=kind,
+                status=status,
+                ms=round(seconds * 1000, 2),
+                rows=exchange.rows,
+            )
+
+    # Answers
+
+    async def _guarded(self, kind: str, exchange: Exchange) -> Answer:
+        """Run the handler; whatever it raises becomes an error answer."""
+        try:
+            allowed = "POST" if kind in {"predict", "infer"} else _GET
+            if kind == "other":
+                raise self._unknown_path(exchange)
+            if exchange.method not in allowed.split(", "):
+                message = f"{exchange.method} is not allowed here; use {allowed}"
+                raise RequestError(405, "method_not_allowed", message, headers=((b"allow", allowed.encode()),))
+            return await self._handlers[kind](exchange)
+        except RequestError as error:
+            if error.status >= 500 and error.code == "bad_model_output":
+                self._log.error(error.code, request_id=exchange.id, message=error.message)
+            return self._error(error, exchange)
+        except ModelRaised as raised:
+            self._log.error("model_error", trace=raised.error, request_id=exchange.id)
+            message = f"the model raised an exception; its trace is in the log under request id {exchange.id}"
+            return self._error(RequestError(500, "model_error", message), exchange)
+        except Exception as error:  # noqa: BLE001 - the last border: a fault of ours must not end the connection bare
+            self._log.error("internal_error", trace=error, request_id=exchange.id)
+            message = f"the server failed; its trace is in the log under request id {exchange.id}"
+            return self._error(RequestError(500, "internal_error", message), exchange)
+
+    def _error(self, error: RequestError, exchange: Exchange) -> Answer:
+        details = {
+            "code": error.code,
+            "message": error.message,
+            "field": error.field,
+            "request_id": exchange.id or None,
+        }
+        body: dict[str, Any] = {"error": details}
+        if exchange.path.startswith("/v2"):  # the protocol wants a string here
+            text = f"{error.message} ({error.field})" if error.field else error.message
+            body = {**details, "error": text}
+        return Answer(JSON, encode_json(body), error.headers, error.status)
+
+    async def _send(self, send: Send, exchange: Exchange, answer: Answer) -> None:
+        headers = [
+            (b"content-type", answer.content_type),
+            (b"content-length", str(len(answer.body)).encode()),
+            *self._always,
+            *answer.headers,
+        ]
+        if exchange.id:
+            headers.append((b"x-request-id", exchange.id.encode()))
+        if self.draining:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    def _request_id(self, headers: list[tuple[bytes, bytes]]) -> str:
+        for key, value in headers:
+            if key == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                return value.decode()
+        self._id_count += 1
+        return f"{self._id_lead}{self._id_count:08x}"
+
+    def _unknown_path(self, exchange: Exchange) -> RequestError:
+        if exchange.path.startswith("/v2/models/"):
+            known = f"{self._manifest.name!r} version {self._version!r}"
+            return RequestError(404, "unknown_model", f"the only model here is {known}", "path")
+        return RequestError(404, "unknown_path", "nothing is served at this path; GET / lists the routes", "path")
+
+    # Predictions
+
+    async def _predict(self, exchange: Exchange) -> Answer:
+        self._check_loaded()
+        signature = self._manifest.signature
+        sent = media_type(exchange.headers, b"content-type")
+        if sent == JSON:
+            given = decode_instances(exchange.body, signature, self._settings.limits)
+        elif sent == NPY:
+            given = decode_npy(exchange.body, signature)
+        else:
+            raise _unsupported(sent, "application/json or application/x-npy")
+        outputs = await self._run(given, exchange)
+        wanted = (exchange.header(b"accept") or b"").lower()
+        as_npy = NPY in wanted if (NPY in wanted or JSON in wanted) else sent == NPY and len(outputs.arrays) == 1
+        return encode_npy(outputs) if as_npy else encode_predictions(outputs)
+
+    async def _infer(self, exchange: Exchange) -> Answer:
+        self._check_loaded()
+        sent = media_type(exchange.headers, b"content-type")
+        if sent not in {b"", JSON, BINARY}:  # the protocol's own clients send no content type
+            raise _unsupported(sent, "application/json or application/octet-stream")
+        length = exchange.header(v2.LENGTH_HEADER)
+        request, given = v2.decode(exchange.body, length, self._manifest.signature, self._settings.limits)
+        outputs = await self._run(given, exchange)
+        return v2.encode(request, outputs, self._manifest.name, self._version)
+
+    async def _run(self, given: Input, exchange: Exchange) -> Outputs:
+        exchange.rows = given.rows
+        self.metrics.rows.observe(given.rows)
+        began = time.monotonic()
+        connection = exchange.scope.get("state", {}).get("connection")
+        gone = connection.gone if connection is not None else _never
+        outputs = await self._scheduler.predict(given, exchange.began + self._deadline(exchange), gone)
+        self.metrics.model_seconds.observe(time.monotonic() - began)
+        return outputs
+
+    def _deadline(self, exchange: Exchange) -> float:
+        limit = self._settings.limits.deadline_s
+        value = exchange.header(b"x-mlport-deadline-ms")
+        if value is None:
+            return limit
+        if not (value.isdigit() and len(value) < 10 and int(value) > 0):
+            raise bad_input("bad_deadline", "must be a whole number of milliseconds above 0", "x-mlport-deadline-ms")
+        return min(limit, int(value) / 1000)
+
+    def _check_loaded(self) -> None:
+        if not self.loaded:
+            raise RequestError(503, "loading", "the model is still loading", headers=((b"retry-after", b"1"),))
+
+    # Health and metadata
+
+    async def _live(self, exchange: Exchange) -> Answer:
+        del exchange
+        stuck = self._scheduler.stuck_for()
+        return _status("stuck", f"the model has not returned for {stuck:.0f} s") if stuck else _status("live")
+
+    async def _ready(self, exchange: Exchange) -> Answer:
+        del exchange
+        if self.draining:
+            return _status("draining", "the server is stopping")
+        if not self.loaded:
+            return _status("loading", "the model is still loading")
+        stuck = self._scheduler.stuck_for()
+        return _status("stuck", f"the model has not returned for {stuck:.0f} s") if stuck else _status("ready")
+
+    async def _show_metrics(self, exchange: Exchange) -> Answer:
+        del exchange
+        ready = self.loaded and not self.draining and not self._scheduler.stuck_for()
+        text = self.metrics.render(
+            {
+                "mlport_ready": ("1 while the model takes requests.", int(ready)),
+                "mlport_queue_length": ("Requests that wait for the model.", self._scheduler.queued),
+                "mlport_model_running": ("Requests the model is busy with.", self._scheduler.running),
+            }
+        )
+        return Answer(b"text/plain; version=0.0.4; charset=utf-8", text)
+
+    async def _show_server(self, exchange: Exchange) -> Answer:
+        del exchange
+        return _json({"name": "mlport", "version": VERSION, "extensions": ["binary_tensor_data"]})
+
+    async def _show_model(self, exchange: Exchange) -> Answer:
+        del exchange
+        signature = self._manifest.signature
+        return _json(
+            {
+                "name": self._manifest.name,
+                "versions": [self._version],
+                "platform": f"mlport_{self._manifest.flavour}",
+                "inputs": [_describe(one) for one in signature.inputs],
+                "outputs": [_describe(one) for one in signature.outputs],
+            }
+        )
+
+    async def _show_root(self, exchange: Exchange) -> Answer:
+        del exchange
+        return _json(
+            {
+                "model": self._manifest.name,
+                "digest": self._bundle.digest,
+                "flavour": self._manifest.flavour,
+                "endpoint": self._settings.endpoint or None,
+                "deployment": self._settings.deployment or None,
+                "state": "draining" if self.draining else "ready" if self.loaded else "loading",
+                "signature": msgspec.to_builtins(self._manifest.signature),
+                "limits": {"max_body": self._settings.limits.max_body, "deadline_s": self._settings.limits.deadline_s},
+                "routes": self._routes,
+            }
+        )
+
+
+async def _read(receive: Receive) -> bytes:
+    message = await receive()
+    if message["type"] != "http.request":
+        raise Disconnected
+    if not message.get("more_body"):
+        return cast("bytes", message["body"])
+    parts = [message["body"]]
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Disconnected
+        parts.append(message["body"])
+    return b"".join(parts)
+
+
+def _never() -> bool:
+    return False
+
+
+def _describe(tensor: Any) -> dict[str, Any]:
+    datatype = DATATYPES.get(tensor.dtype, "BYTES")
+    return {"name": tensor.name, "datatype": datatype, "shape": list(tensor.shape)}
+
+
+def _json(value: Any) -> Answer:
+    return Answer(JSON, encode_json(value))
+
+
+def _status(state: str, reason: str = "") -> Answer:
+    healthy = state in {"live", "ready"}
+    body = {"status": state} if healthy else {"status": state, "reason": reason}
+    return Answer(JSON, encode_json(body), () if healthy else ((b"retry-after", b"1"),), 200 if healthy else 503)
+
+
+def _unsupported(sent: bytes, expected: str) -> RequestError:
+    shown = sent.decode("ascii", "replace") or "none"
+    return RequestError(
+        415, "unsupported_media_type", f"the content type is {shown}, expected {expected}", "content-type"
+    )

@@ -1,0 +1,181 @@
+"""The model bundle: found, read and verified before anything in it is loaded.
+
+A bundle is an immutable folder with `mlport.json` (the manifest), `model/`, optional `code/` and
+`requirements.lock`. The model digest is the sha256 of the manifest's bytes, and the manifest holds the sha256 of every
+other file, so the digest vouches for all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+
+from .failures import EXIT_BUNDLE, StartError
+from .signature import Signature
+
+MANIFEST = "mlport.json"
+
+
+class File(msgspec.Struct, frozen=True):
+    """Record of one file: hex sha256 and size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The content of `mlport.json`."""
+
+    schema: int
+    name: str
+    flavour: str
+    format: str
+    entry: str
+    python: str
+    files: dict[str, File]
+    libraries: dict[str, str] = {}
+    signature: Signature = msgspec.field(default_factory=Signature)
+    method: str = "predict"
+    options: dict[str, Any] = {}
+    trust: str | None = None
+    lock_sha256: str = ""
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """A bundle on disk: its folder, manifest and digest."""
+
+    folder: Path
+    manifest: Manifest
+    digest: str
+
+    @property
+    def entry(self) -> Path:
+        """The file or folder the flavour's loader starts from."""
+        return self.folder / self.manifest.entry
+
+
+def find(folders: Iterable[Path]) -> Bundle:
+    """Return the first bundle in `folders`; platforms that nest the model one or two levels deeper are followed.
+
+    Raises:
+        StartError: no folder holds a bundle, or the manifest cannot be read.
+    """
+    tried: list[str] = []
+    for folder in folders:
+        tried.append(str(folder))
+        for pattern in (MANIFEST, f"*/{MANIFEST}", f"*/*/{MANIFEST}"):
+            found = sorted(folder.glob(pattern))
+            if len(found) > 1:
+                raise _refused(f"{folder} holds {len(found)} bundles; set MLPORT_MODEL_DIR to the one to serve")
+            if found:
+                return read(found[0].parent)
+    raise _refused(
+        f"no model bundle ({MANIFEST}) in {', '.join(tried)}", "set MLPORT_MODEL_DIR to the folder of the bundle"
+    )
+
+
+def read(folder: Path) -> Bundle:
+    """Read the manifest of the bundle in `folder`; files are not looked at yet.
+
+    Raises:
+        StartError: the manifest is damaged or of a newer schema.
+    """
+    try:
+        data = (folder / MANIFEST).read_bytes()
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except OSError as error:
+        raise _refused(f"cannot read {folder / MANIFEST}: {error.strerror}") from error
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise _refused(f"{folder / MANIFEST} is damaged: {error}", "package the model again") from error
+    if manifest.schema != 1:
+        raise _refused(f"bundle schema {manifest.schema} is newer than this server", "update mlport and build again")
+    return Bundle(folder.resolve(), manifest, hashlib.sha256(data).hexdigest())
+
+
+def verify(bundle: Bundle, *, expected_digest: str | None = None) -> None:
+    """Refuse a bundle that is not exactly what was recorded, or an environment that differs from the record.
+
+    Raises:
+        StartError: names what differs and the command that mends it.
+    """
+    if expected_digest and bundle.digest != expected_digest.removeprefix("sha256:"):
+        raise _refused(
+            f"model in {bundle.folder} has digest {bundle.digest}, expected {expected_digest}",
+            "remove the other model's mount, or unset MLPORT_MODEL_DIGEST to serve it",
+        )
+    _verify_files(bundle)
+    _verify_python(bundle)
+    _verify_libraries(bundle)
+
+
+def _verify_files(bundle: Bundle) -> None:
+    again = f"package the model {bundle.manifest.name!r} again and deploy it; this copy must not be served"
+    recorded = bundle.manifest.files
+    for name in recorded:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or name == MANIFEST:
+            raise _refused(f"the manifest records the unsafe file name {name!r}", again)
+    entry = bundle.manifest.entry
+    if entry not in recorded and not any(name.startswith(f"{entry.rstrip('/')}/") for name in recorded):
+        raise _refused(f"the entry {entry!r} is not among the recorded files", again)
+    present = {
+        str(path.relative_to(bundle.folder))
+        for path in bundle.folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+    if missing := sorted(recorded.keys() - present):
+        raise _refused(f"file {missing[0]} of the bundle is missing", again)
+    if extra := sorted(present - recorded.keys() - {MANIFEST}):
+        raise _refused(f"file {extra[0]} is not part of the bundle's record", again)
+    for name, record in recorded.items():
+        _verify_file(bundle.folder / name, name, record, again)
+
+
+def _verify_file(path: Path, name: str, record: File, again: str) -> None:
+    if any(one.is_symlink() for one in (path, *list(path.parents)[: len(PurePosixPath(name).parts) - 1])):
+        raise _refused(f"file {name} of the bundle is a link", again)
+    if path.stat().st_size != record.size:
+        raise _refused(f"file {name} has {path.stat().st_size} bytes, recorded were {record.size}", again)
+    with path.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != record.sha256:
+        raise _refused(f"file {name} was changed: sha256 {actual}, recorded was {record.sha256}", again)
+
+
+def _verify_python(bundle: Bundle) -> None:
+    actual = f"{sys.version_info.major}.{sys.version_info.minor}"
+    wanted = ".".join(bundle.manifest.python.split(".")[:2])
+    if actual != wanted:
+        raise _refused(
+            f"the model was packaged for Python {wanted}, this is Python {actual}",
+            f"uv venv --python {wanted} && {_install(bundle)}",
+        )
+
+
+def _verify_libraries(bundle: Bundle) -> None:
+    for name, wanted in sorted(bundle.manifest.libraries.items()):
+        try:
+            actual = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            raise _refused(f"{name} {wanted} is not installed, the model needs it", _install(bundle)) from None
+        if _plain(actual) != _plain(wanted):
+            raise _refused(f"the model was packaged with {name} {wanted}, installed is {actual}", _install(bundle))
+
+
+def _plain(version: str) -> str:
+    return re.sub(r"[-_.]+", ".", version).lower()
+
+
+def _install(bundle: Bundle) -> str:
+    return f"uv pip install --require-hashes -r {bundle.folder / 'requirements.lock'}"
+
+
+def _refused(message: str, mend: str = "") -> StartError:
+    return StartError(message, mend=mend, exit_code=EXIT_BUNDLE)

@@ -1,0 +1,158 @@
+"""Request bodies to input, outputs to response bodies: `{"instances": …}` JSON and .npy.
+
+The Open Inference Protocol has a module of its own, `v2`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from . import npy
+from .convert import Array
+from .failures import RequestError, bad_input
+from .outputs import Outputs
+from .settings import Limits
+from .signature import FREE, Signature
+
+JSON = b"application/json"
+NPY = b"application/x-npy"
+BINARY = b"application/octet-stream"
+
+
+class Input(msgspec.Struct, frozen=True):
+    """Checked input of one request: tensors by name, or the free JSON value; `rows` counts the first axis."""
+
+    tensors: dict[str, Array]
+    free: Any
+    rows: int
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A response: content type, body and further headers."""
+
+    content_type: bytes
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    status: int = 200
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    instances: list[Any]
+    parameters: dict[str, Any] | None = None
+
+
+_decode_body = msgspec.json.Decoder(_Body).decode
+
+
+def parse(decode: Any, body: bytes | memoryview, limits: Limits) -> Any:
+    """Decode JSON within the limits; every fault of the text is a 400.
+
+    Nested containers cost a hundred times their own bytes of memory, so their number is bounded before decoding.
+    """
+    data = bytes(body)
+    if data.count(b"[") + data.count(b"{") > limits.max_json_containers:
+        raise bad_input("too_complex", f"the JSON has more than {limits.max_json_containers} arrays and objects; send "
+                        "fewer rows at a time or application/x-npy", "body")  # fmt: skip
+    try:
+        return decode(data)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        field = path.strip(".`") or _quoted(message) or "body"
+        raise bad_input("bad_request", message, field) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise bad_input("bad_json", f"the body is no valid JSON: {error}", "body") from None
+    except RecursionError:
+        raise bad_input("bad_json", "the JSON is nested too deeply", "body") from None
+
+
+def _quoted(message: str) -> str:
+    return message.split("`")[1] if "field `" in message else ""
+
+
+def decode_instances(body: bytes, signature: Signature, limits: Limits) -> Input:
+    """Read `{"instances": [row, …]}`."""
+    decoded: _Body = parse(_decode_body, body, limits)
+    if decoded.parameters:
+        raise bad_input("unknown_parameters", "this model takes no parameters", "parameters")
+    instances = decoded.instances
+    if signature.free:
+        if not instances:
+            raise bad_input("empty", "`instances` is empty; send at least one row", "instances")
+        return Input({}, instances, len(instances))
+    return from_tensors(signature.from_instances(instances))
+
+
+def decode_npy(body: bytes, signature: Signature) -> Input:
+    """Read a .npy body as the whole input."""
+    array = npy.decode(body)
+    if signature.free:
+        return from_tensors({FREE: array})
+    return from_tensors(signature.from_array(array, "body"))
+
+
+def from_tensors(tensors: dict[str, Array]) -> Input:
+    """Return the input of already checked tensors."""
+    first = next(iter(tensors.values()))
+    return Input(tensors, None, len(first) if first.ndim else 1)
+
+
+def encode_predictions(outputs: Outputs) -> Answer:
+    """Return `{"predictions": …}`: one item for each row where the outputs have rows."""
+    return Answer(JSON, encode_json({"predictions": _predictions(outputs)}))
+
+
+def _predictions(outputs: Outputs) -> Any:
+    arrays = outputs.arrays
+    if not arrays:
+        return outputs.free
+    if len(arrays) == 1:
+        return next(iter(arrays.values())).tolist()
+    values = {name: array.tolist() for name, array in arrays.items()}
+    if len({len(array) if array.ndim else -1 for array in arrays.values()} - {-1}) == 1 and all(
+        array.ndim for array in arrays.values()
+    ):
+        return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    return values
+
+
+def encode_npy(outputs: Outputs) -> Answer:
+    """Return the one output as a .npy body."""
+    if len(outputs.arrays) != 1:
+        raise RequestError(406, "not_acceptable", "this model's output is no single array; ask for application/json")
+    return Answer(NPY, npy.encode(next(iter(outputs.arrays.values()))))
+
+
+def encode_json(value: Any) -> bytes:
+    """Encode a model's value.
+
+    Raises:
+        RequestError: 500; the model returned something that has no JSON form.
+    """
+    try:
+        return _encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise RequestError(500, "bad_model_output", f"the model's output has no JSON form: {error}") from None
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not supported")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_to_json).encode
+
+
+def media_type(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes:
+    """Return the media type in the header `name` without parameters, in lower case; a charset must be UTF-8."""
+    value = next((content for key, content in headers if key == name), b"")
+    kind, *parameters = value.lower().split(b";")
+    for parameter in parameters:
+        key, _, content = parameter.strip().partition(b"=")
+        if key == b"charset" and content.strip(b'"') not in {b"utf-8", b"utf8"}:
+            raise RequestError(415, "unsupported_media_type", "the charset must be utf-8", name.decode())
+    return kind.strip()

@@ -1,0 +1,180 @@
+"""Turns decoded JSON values and raw tensors into numpy arrays of a declared dtype, or says which cell is wrong."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .failures import RequestError, bad_input
+
+Array: TypeAlias = NDArray[Any]
+
+TEXT = frozenset({"str", "object", "string", "category"})
+
+# Open Inference Protocol datatype for each numpy dtype; every dtype not listed travels as text.
+DATATYPES = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+}
+DTYPES = {datatype: dtype for dtype, datatype in DATATYPES.items()}
+
+
+def as_array(values: list[Any], field: str) -> Array:
+    """Return nested lists as an array; text, nulls and very large integers give an object array.
+
+    Raises:
+        RequestError: 400 naming the first row whose shape differs from the first one's.
+    """
+    try:
+        array: Array = np.asarray(values)
+    except (ValueError, OverflowError):
+        raise _ragged(values, field) from None
+    if array.dtype.kind == "U":
+        return np.asarray(values, dtype=object)
+    if array.dtype.kind == "O" and any(isinstance(one, list) for one in array.flat):
+        raise _ragged(values, field)
+    return array
+
+
+def _ragged(values: list[Any], field: str) -> RequestError:
+    first = _extent(values[0])
+    for number, row in enumerate(values):
+        if _extent(row) != first:
+            return bad_input(
+                "ragged",
+                f"row {number} has {_told(row)}, row 0 has {_told(values[0])}; all rows need the same shape",
+                f"{field}[{number}]",
+            )
+    return bad_input("ragged", f"{field} is nested too deeply or unevenly", field)
+
+
+def _extent(row: Any) -> int:
+    return len(row) if isinstance(row, list) else -1  # pyright: ignore[reportUnknownArgumentType] - any JSON list
+
+
+def _told(row: Any) -> str:
+    return f"{_extent(row)} values" if isinstance(row, list) else "a single value"
+
+
+def to_dtype(array: Array, dtype: str, field: str, columns: list[str] | None) -> Array:
+    """Return `array` as `dtype` when no value loses its meaning by that.
+
+    Integers become floats and floats of another width; a float becomes an integer only where it is one (JSON
+    knows one kind of number); null becomes NaN in a float tensor; text, booleans and numbers never mix.
+
+    Raises:
+        RequestError: 400 naming the first cell that does not fit.
+    """
+    if dtype in TEXT:
+        return _to_text(array, field, columns)
+    if dtype not in DATATYPES:
+        return _to_other(array, dtype, field)
+    target = np.dtype(dtype)
+    if array.dtype == target:
+        return array
+    if array.dtype.kind == "O":
+        array = _from_objects(array, target, field, columns)
+    if array.dtype.kind not in _SOURCES[target.kind]:
+        raise bad_input("bad_type", f"{field} must be {dtype}, got {array.dtype.name}", field)
+    with np.errstate(all="ignore"):  # what does not survive the cast is found right below
+        cast: Array = array.astype(target)
+    _check_kept(array, cast, field, columns)
+    return cast
+
+
+_SOURCES = {"f": "fiu", "i": "fiu", "u": "fiu", "b": "b"}
+
+
+def _check_kept(array: Array, cast: Array, field: str, columns: list[str] | None) -> None:
+    if cast.dtype.kind == "f":
+        wrong = np.isinf(cast) & np.isfinite(array)
+    elif cast.dtype.kind in "iu":
+        with np.errstate(all="ignore"):
+            wrong = (cast.astype(array.dtype) != array) | ((array < 0) != (cast < 0))
+            if array.dtype.kind == "f":  # 2.0**63 survives the round trip through the saturated integer
+                wrong |= np.abs(array) >= 2.0 ** (np.iinfo(cast.dtype).bits - (cast.dtype.kind == "i"))
+    else:
+        return
+    if wrong.any():
+        where = tuple(int(axis) for axis in np.argwhere(wrong)[0])
+        name, path = cell(where, field, columns)
+        raise bad_input("bad_value", f"{name} is {array[where]}, which does not fit {cast.dtype.name}", path)
+
+
+def _from_objects(array: Array, target: np.dtype[Any], field: str, columns: list[str] | None) -> Array:
+    """Convert cell by cell what JSON could not make a plain array: nulls, mixtures, very large integers."""
+    result: Array = np.empty(array.shape, dtype=np.float64 if target.kind == "f" else target)
+    for where, value in np.ndenumerate(array):
+        name, path = cell(where, field, columns)
+        if value is None and target.kind == "f":
+            result[where] = np.nan
+        elif isinstance(value, bool) != (target.kind == "b") or not isinstance(value, bool | int | float):
+            shown = "null" if value is None else type(value).__name__
+            raise bad_input("bad_type", f"{name} must be {target.name}, got {shown}", path)
+        else:
+            try:
+                result[where] = value
+            except (OverflowError, ValueError):
+                raise bad_input("bad_value", f"{name} does not fit {target.name}", path) from None
+            if result[where] != value:
+                raise bad_input("bad_value", f"{name} is {value}, which does not fit {target.name}", path)
+    return result
+
+
+def _to_text(array: Array, field: str, columns: list[str] | None) -> Array:
+    if array.dtype.kind == "U":
+        return array.astype(object)
+    if array.dtype.kind != "O":
+        raise bad_input("bad_type", f"{field} must be text, got {array.dtype.name}", field)
+    for where, value in np.ndenumerate(array):
+        if not (isinstance(value, str) or value is None):
+            name, path = cell(where, field, columns)
+            raise bad_input("bad_type", f"{name} must be text, got {type(value).__name__}", path)
+    return array
+
+
+def _to_other(array: Array, dtype: str, field: str) -> Array:
+    try:
+        return array.astype(dtype)  # dates and the like, sent as text
+    except (TypeError, ValueError, OverflowError):
+        raise bad_input("bad_type", f"{field} cannot be read as {dtype}", field) from None
+
+
+def check_finite(array: Array, field: str, columns: list[str] | None) -> None:
+    """Refuse NaN, infinity and missing text, naming the first such cell."""
+    if array.dtype.kind == "f":
+        wrong = ~np.isfinite(array)
+    elif array.dtype.kind == "O":
+        wrong = np.equal(array, None)
+    else:
+        return
+    if wrong.any():
+        where = tuple(int(axis) for axis in np.argwhere(wrong)[0])
+        name, path = cell(where, field, columns)
+        value = "missing" if array.dtype.kind == "O" else f"{array[where]}"
+        raise bad_input("not_finite", f"{name} is {value.replace('nan', 'NaN or null')}; this model takes none", path)
+
+
+def cell(where: tuple[int, ...], field: str, columns: list[str] | None) -> tuple[str, str]:
+    """Return how people and programs call the cell at index `where`."""
+    path = field + "".join(f"[{axis}]" for axis in where)
+    if not where:
+        return field, path
+    row = f"row {where[0]}"
+    if columns and len(where) == 2 and where[1] < len(columns):
+        return f"{row}, column {columns[where[1]]!r}", f"{field}[{where[0]}].{columns[where[1]]}"
+    if columns and len(where) == 1 and field in columns:
+        return f"{row}, column {field!r}", f"instances[{where[0]}].{field}"
+    return (f"{row}, column {where[1]}" if len(where) == 2 else row), path

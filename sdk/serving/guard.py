@@ -1,0 +1,315 @@
+"""The HTTP/1.1 protocol of the server: uvicorn's httptools protocol with limits while reading.
+
+httptools refuses ambiguous framing; what it lets through is refused here, before the application sees a request:
+heads and bodies that are too big or too slow, missing or repeated Host, trailers, upgrades, content encodings,
+readers that do not read. One periodic `sweep` watches all deadlines, so a request arms no timers.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from .settings import Limits
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+_REASONS = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    415: "Unsupported Media Type",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
+_MAX_LENGTH_DIGITS = 18
+_ONCE = (
+    b"host",
+    b"content-type",
+    b"content-length",
+    b"content-encoding",
+    b"transfer-encoding",
+    b"inference-header-content-length",
+    b"x-mlport-deadline-ms",
+)
+
+
+class _Refusal(Exception):  # noqa: N818 - never leaves this module
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection.
+
+    Its phase is one of `idle` (no byte of a request yet), `head`, `body`, `answer` and `linger` (refused; what still
+    comes is thrown away).
+    """
+
+    limits = Limits()
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._phase = "idle"
+        self._since = self.loop.time()
+        self._body_since = self._since
+        self._fresh = True
+        self._refused = False
+        self._refusal: _Refusal | None = None
+        self._head_bytes = 0
+        self._body_bytes = 0
+        self._in_body = False
+        self._begun = False
+        self._unread = 0
+        self._unread_since = 0.0
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.max_connections:
+            self._make_room()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if self._phase == "idle":
+            self._enter("head")
+        if not self._in_body:
+            self._head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+            if not self._in_body and self._phase == "head" and self._head_bytes > self._max_head():
+                raise _Refusal(431, "head_too_large", f"the head is larger than {self.limits.max_header_bytes} bytes")
+        except _Refusal as refusal:
+            self._refuse(refusal)
+        except httptools.HttpParserUpgrade:
+            self._refuse(_Refusal(400, "bad_request", "protocol upgrades are not offered"))
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or _Refusal(400, "bad_request", "the request is not valid HTTP/1.1"))
+
+    def eof_received(self) -> None:
+        """Close: a half-closed client would otherwise keep its unfinished request open until the deadline."""
+
+    # What the parser calls; an exception here reaches `data_received` as a parser error
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._begun = True
+        self._in_body = False
+        self._body_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > self.limits.max_url:
+            self._stop(414, "url_too_long", f"the URL is longer than {self.limits.max_url} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_body:
+            self._stop(400, "bad_request", "trailers are not accepted")
+        if len(self.headers) >= self.limits.max_headers:
+            self._stop(431, "too_many_headers", f"more than {self.limits.max_headers} header fields")
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if sum(len(name) + len(value) + 4 for name, value in self.headers) > self.limits.max_header_bytes:
+            self._stop(431, "head_too_large", f"the header is larger than {self.limits.max_header_bytes} bytes")
+        self._check_headers(dict(self.headers))
+        if not self.url.startswith(b"/"):
+            self._stop(400, "bad_request", "the target must be a path")
+        self._in_body = True
+        self._head_bytes = 0
+        self._enter("body")
+        try:
+            super().on_headers_complete()
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
+            self._stop(400, "bad_request", "the URL is not valid")
+        self.scope["state"]["connection"] = self
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        if self._body_bytes > self.limits.max_body:
+            self._stop(413, "body_too_large", f"the body is larger than {self.limits.max_body} bytes")
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._begun = False
+        self._in_body = False
+        self._head_bytes = 0
+        self._enter("answer")
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request; replaces a timer for each answer by the sweep."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self._refused:
+            self._linger()
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._phase == "answer":
+            self._fresh = False
+            self._enter("head" if self._begun else "idle")
+        else:
+            self._linger()  # answered before the body was read: nobody wants the rest
+
+    # What the server calls
+
+    def gone(self) -> bool:
+        """Return whether the client has left."""
+        return self.transport.is_closing()
+
+    def sweep(self, now: float) -> None:
+        """Enforce the deadlines; called about twice a second."""
+        limits = self.limits
+        waited = now - self._since
+        if self._phase == "idle":
+            if waited > (limits.header_s if self._fresh else limits.keep_alive_s):
+                self.transport.close()
+        elif self._phase == "head":
+            if waited > limits.header_s:
+                self._refuse(_Refusal(408, "too_slow", f"the head took longer than {limits.header_s:g} s"))
+        elif self._phase == "body" and not self.flow.read_paused:
+            slow = waited > limits.body_grace_s and self._body_bytes < limits.body_min_rate * waited
+            if slow or waited > limits.body_s:
+                self._refuse(
+                    _Refusal(408, "too_slow", f"the body took longer than {limits.body_s:g} s or came too slowly")
+                )
+        elif self._phase == "linger" and waited > limits.linger_s:
+            self.transport.abort()
+        self._sweep_writes(now)
+
+    def stop(self, *, force: bool) -> None:
+        """Close: at once when idle or forced, else after the running answer.
+
+        A new connection counts as busy, because its request is probably on its way.
+        """
+        if force:
+            self.transport.abort()
+        elif self._phase == "idle" and not self._fresh:
+            self.transport.close()
+        elif self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def receiving(self) -> bool:
+        """Return whether a request has begun, or is about to, and is not complete."""
+        return self._phase in {"head", "body"} or (self._phase == "idle" and self._fresh)
+
+    def answering(self) -> bool:
+        """Return whether a complete request waits for its answer, or a client for the rest of one."""
+        return self._phase == "answer" or self.transport.get_write_buffer_size() > 0
+
+    # Inner parts
+
+    def _enter(self, phase: str) -> None:
+        self._phase = phase
+        self._since = self.loop.time()
+
+    def _max_head(self) -> int:
+        return self.limits.max_header_bytes + self.limits.max_url
+
+    def _stop(self, status: int, code: str, message: str) -> None:
+        self._refusal = _Refusal(status, code, message)
+        raise self._refusal
+
+    def _check_headers(self, headers: dict[bytes, bytes]) -> None:
+        names = [name for name, _ in self.headers]
+        for name in _ONCE:
+            if names.count(name) > 1:
+                self._stop(400, "bad_request", f"the header {name.decode()} is sent more than once")
+        version = self.parser.get_http_version()
+        if version not in {"1.0", "1.1"}:
+            self._stop(400, "bad_request", f"HTTP version {version} is not 1.0 or 1.1")
+        hosts = names.count(b"host")
+        if (hosts == 0 and version == "1.1") or (hosts == 1 and not headers[b"host"].strip()):
+            self._stop(400, "bad_request", "exactly one Host header is needed")
+        if b"transfer-encoding" in names and (b"content-length" in names or version == "1.0"):
+            self._stop(400, "bad_request", "Transfer-Encoding and Content-Length exclude each other")
+        if headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+            self._stop(400, "bad_request", "the only transfer encoding is chunked")
+        if self.parser.should_upgrade() or b"upgrade" in names:
+            self._stop(400, "bad_request", "protocol upgrades are not offered")
+        self._check_body_headers(headers)
+
+    def _check_body_headers(self, headers: dict[bytes, bytes]) -> None:
+        length = headers.get(b"content-length", b"0")
+        if len(length) > _MAX_LENGTH_DIGITS or (length.isdigit() and int(length) > self.limits.max_body):
+            self._stop(413, "body_too_large", f"the body is larger than {self.limits.max_body} bytes")
+        if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+            self._stop(415, "unsupported_encoding", "the body must be sent without content encoding")
+        if headers.get(b"expect", b"100-continue").strip().lower() != b"100-continue":
+            self._stop(417, "bad_request", "the only expectation understood is 100-continue")
+
+    def _refuse(self, refusal: _Refusal) -> None:
+        """Answer with the refusal and close; an answer still being written is finished first, without the refusal."""
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        busy = self._answering()
+        if busy:
+            self.pipeline.clear()
+            for cycle in busy:
+                cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        error = {"code": refusal.code, "message": refusal.message, "field": None, "request_id": None}
+        body = json.dumps({"error": error}).encode()
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+            % (refusal.status, _REASONS[refusal.status].encode(), len(body), body)
+        )
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close the sending half only: closing at once would reset the connection and destroy the answer."""
+        self._refused = True
+        self._enter("linger")
+        self.transport.write_eof()
+
+    def _answering(self) -> list[Any]:
+        """Return the requests whose answer must be finished: complete ones, not the one that is refused."""
+        cycles = [cycle for cycle, _ in self.pipeline]
+        if self.cycle is not None and self.cycle not in cycles:
+            cycles.append(self.cycle)
+        return [cycle for cycle in cycles if not cycle.response_complete and not cycle.more_body]
+
+    def _sweep_writes(self, now: float) -> None:
+        unread = self.transport.get_write_buffer_size()
+        if unread == 0 or unread != self._unread:
+            self._unread, self._unread_since = unread, now
+        elif now - self._unread_since > self.limits.write_s:
+            self.transport.abort()
+
+    def _make_room(self) -> None:
+        """Shed the connection that has been idle or sending its request for longest, else this new one."""
+        others = [one for one in self.connections if isinstance(one, GuardedProtocol) and one is not self]
+        waiting = [one for one in others if one._phase != "answer"]  # noqa: SLF001 - same class
+        if waiting:
+            min(waiting, key=lambda one: one._since).transport.abort()  # noqa: SLF001 - same class
+        else:
+            self._refuse(_Refusal(503, "overloaded", "too many connections"))

@@ -1,0 +1,99 @@
+"""What a model returned, brought into one form: named outputs that are arrays, or one free JSON value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+
+from .convert import DATATYPES, Array
+from .failures import RequestError
+from .signature import Signature
+
+
+class Outputs(msgspec.Struct, frozen=True):
+    """Named arrays; `free` holds the value instead when it has no array form."""
+
+    arrays: dict[str, Array] = {}
+    free: Any = None
+
+
+def normalise(result: Any, signature: Signature, method: str, rows: int) -> Outputs:
+    """Return the outputs in `result`, checked against the signature.
+
+    Raises:
+        RequestError: 500 `bad_model_output`; the model broke its own signature.
+    """
+    named = _named(result, signature, method)
+    if named is None:
+        if result is None:
+            raise _bad("the model returned None")
+        if signature.rowwise and not (isinstance(result, list) and len(cast("list[Any]", result)) == rows):
+            raise _bad(f"the model must return a list of {rows} rows, one for each row of the input")
+        return Outputs(free=result)
+    if signature.rowwise:
+        for name, array in named.items():
+            if array.ndim == 0 or len(array) != rows:
+                got = "a single value" if array.ndim == 0 else f"{len(array)} rows"
+                raise _bad(f"output {name!r} has {got} for {rows} rows of input")
+    return Outputs(named)
+
+
+def _named(result: Any, signature: Signature, method: str) -> dict[str, Array] | None:
+    declared = [one.name for one in signature.outputs]
+    frame = getattr(result, "columns", None)
+    if frame is not None and hasattr(result, "to_numpy"):
+        if len(frame) == 1 and len(declared) == 1:
+            return _arrays({declared[0]: result.iloc[:, 0]})
+        return _arrays({str(name): result[name] for name in frame})
+    if isinstance(result, Mapping):
+        return _arrays({str(name): value for name, value in cast("Mapping[Any, Any]", result).items()})
+    if isinstance(result, list | tuple) and len(cast("list[Any]", result)) == len(declared) > 1:
+        return _arrays(dict(zip(declared, cast("list[Any]", result), strict=True)))
+    return _arrays({declared[0] if len(declared) == 1 else method: result})
+
+
+def _arrays(values: dict[str, Any]) -> dict[str, Array] | None:
+    arrays: dict[str, Array] = {}
+    for name, value in values.items():
+        array = _array(value)
+        if array is None:
+            return None
+        arrays[name] = array
+    return arrays or None
+
+
+def _array(value: Any) -> Array | None:
+    if hasattr(value, "detach"):  # torch
+        value = value.detach().cpu()
+    if hasattr(value, "toarray"):  # scipy sparse
+        value = value.toarray()
+    if hasattr(value, "to_numpy"):  # pandas
+        value = value.to_numpy()
+    elif hasattr(value, "numpy"):  # torch, tensorflow
+        value = value.numpy()
+    if not isinstance(value, np.ndarray | np.generic | list | tuple | bool | int | float | str):
+        return None
+    try:
+        array: Array = np.asarray(cast("Any", value))
+    except (ValueError, OverflowError):
+        return None
+    return _plain(array)
+
+
+def _plain(array: Array) -> Array | None:
+    """Return `array` in a dtype that has a wire form, or None."""
+    kind = array.dtype.kind
+    if kind in "biufU":
+        return array.astype(np.float64) if array.dtype.name not in DATATYPES and kind == "f" else array
+    if kind in "mM":
+        return array.astype(np.str_)
+    if kind == "T" or (kind == "O" and array.size and all(isinstance(one, str) for one in array.flat)):
+        return array.astype(object)
+    return None
+
+
+def _bad(message: str) -> RequestError:
+    return RequestError(500, "bad_model_output", message)

@@ -1,0 +1,181 @@
+"""What the environment says: where to listen, which model to serve, which limits to keep.
+
+Every variable is listed in docs/server.md. A value that cannot be used is a `StartError` naming the variable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from .failures import StartError
+
+Kind = Literal["live", "ready", "predict"]
+_N = TypeVar("_N", int, float)
+
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]{1,256}")
+_ROUTE = re.compile(r"/[\x21-\x7e]*")
+_BIND = re.compile(r"tcp:(?P<host>.+):(?P<port>\d{1,5})|unix:(?P<path>.+)|fd:(?P<fd>\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every limit of the server in one place; times in seconds, sizes in bytes."""
+
+    max_body: int = 25 * 1024 * 1024
+    max_queue: int = 256
+    max_connections: int = 2000
+    max_header_bytes: int = 16 * 1024
+    max_headers: int = 100
+    max_url: int = 8 * 1024
+    max_json_containers: int = 500_000
+    header_s: float = 10.0
+    body_s: float = 30.0
+    body_grace_s: float = 5.0
+    body_min_rate: float = 1000.0
+    write_s: float = 30.0
+    linger_s: float = 2.0
+    keep_alive_s: float = 75.0
+    deadline_s: float = 60.0
+    stuck_s: float = 120.0
+    drain_s: float = 5.0
+    grace_s: float = 20.0
+    concurrency: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Where to listen: a TCP address, a unix socket path or an inherited descriptor."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - inside a container the platform's network is the border
+    port: int = 8080
+    path: str | None = None
+    fd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything `serve` takes from its environment."""
+
+    bind: Bind
+    model_dirs: tuple[Path, ...]
+    model_digest: str | None = None
+    deployment: str = ""
+    endpoint: str = ""
+    log_level: str = "info"
+    threads: int | None = None
+    routes: tuple[tuple[Kind, str], ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+# Limits an operator may set, by variable; the others are fixed parts of the contract.
+_LIMIT_VARIABLES = {
+    **{
+        f"MLPORT_{name.upper()}": name
+        for name in ("max_body", "max_queue", "max_connections", "max_json_containers", "concurrency")
+    },
+    **{
+        f"MLPORT_{name.upper()}": name
+        for name in ("deadline_s", "stuck_s", "drain_s", "grace_s", "header_s", "body_s", "keep_alive_s", "write_s")
+    },
+}
+_TYPES = {one.name: type(one.default) for one in fields(Limits)}
+_MAY_BE_ZERO = frozenset({"drain_s", "max_queue"})
+
+
+def from_environment(env: Mapping[str, str]) -> Settings:
+    """Return the settings the environment describes.
+
+    Raises:
+        StartError: a variable has a value that cannot be used; the message names it.
+    """
+    level = env.get("MLPORT_LOG_LEVEL", "info").lower()
+    if level not in {"debug", "info", "warning", "error"}:
+        raise StartError(f"MLPORT_LOG_LEVEL={level!r} is not one of debug, info, warning, error")
+    return Settings(
+        bind=_bind(env),
+        model_dirs=_model_dirs(env),
+        model_digest=env.get("MLPORT_MODEL_DIGEST") or None,
+        deployment=_header_value(env, "MLPORT_DEPLOYMENT"),
+        endpoint=_header_value(env, "MLPORT_ENDPOINT"),
+        log_level=level,
+        threads=_number(env, "MLPORT_THREADS", int) if env.get("MLPORT_THREADS") else None,
+        routes=_routes(env),
+        limits=_limits(env),
+    )
+
+
+def _limits(env: Mapping[str, str]) -> Limits:
+    given: dict[str, int | float] = {}
+    for variable, name in _LIMIT_VARIABLES.items():
+        if env.get(variable):
+            given[name] = _number(env, variable, _TYPES[name], zero=name in _MAY_BE_ZERO)
+    return Limits(**given)  # type: ignore[arg-type]  # each value has the type of the field's own default
+
+
+def _number(env: Mapping[str, str], variable: str, kind: type[_N], *, zero: bool = False) -> _N:
+    text = env[variable]
+    try:
+        value = kind(text)
+    except ValueError:
+        raise StartError(f"{variable}={text!r} is not a number") from None
+    if not (0 <= value if zero else 0 < value) or value > 1e12:
+        raise StartError(f"{variable}={text!r} must be {'at least' if zero else 'above'} 0")
+    return value
+
+
+def _header_value(env: Mapping[str, str], variable: str) -> str:
+    text = env.get(variable, "")
+    if text and not _HEADER_VALUE.fullmatch(text):
+        raise StartError(f"{variable}={text!r} must be 1-256 printable ASCII characters without spaces")
+    return text
+
+
+def _bind(env: Mapping[str, str]) -> Bind:
+    text = env.get("MLPORT_BIND", "")
+    if not text:
+        variable = next((name for name in ("AIP_HTTP_PORT", "SAGEMAKER_BIND_TO_PORT") if env.get(name)), "")
+        return Bind(port=_port(env[variable], variable)) if variable else Bind()
+    found = _BIND.fullmatch(text)
+    if found is None:
+        raise StartError(f"MLPORT_BIND={text!r} is not tcp:HOST:PORT, unix:PATH or fd:NUMBER")
+    if found["path"]:
+        return Bind(path=found["path"])
+    if found["fd"]:
+        return Bind(fd=int(found["fd"]))
+    return Bind(host=found["host"].strip("[]"), port=_port(found["port"], "MLPORT_BIND"))
+
+
+def _port(text: str, variable: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise StartError(f"{variable}={text!r} does not hold a port number (0-65535)")
+    return int(text)
+
+
+def _model_dirs(env: Mapping[str, str]) -> tuple[Path, ...]:
+    own = env.get("MLPORT_MODEL_DIR")
+    if own:
+        return (Path(own),)  # an explicit folder has no fallback: a typo must not serve another model
+    azure = env.get("AZUREML_MODEL_DIR")
+    return (*([Path(azure)] if azure else []), Path("/opt/ml/model"), Path("/opt/mlport/model"))
+
+
+def _routes(env: Mapping[str, str]) -> tuple[tuple[Kind, str], ...]:
+    routes: list[tuple[Kind, str]] = []
+    if env.get("AIP_HEALTH_ROUTE"):
+        routes.append(("ready", env["AIP_HEALTH_ROUTE"]))
+    if env.get("AIP_PREDICT_ROUTE"):
+        routes.append(("predict", env["AIP_PREDICT_ROUTE"]))
+    for item in filter(None, env.get("MLPORT_ROUTES", "").split(",")):
+        kind, _, path = item.strip().partition("=")
+        if kind == "live" or kind == "ready" or kind == "predict":  # noqa: PLR1714 - the comparison narrows the type
+            routes.append((kind, path))
+        else:
+            raise StartError(f"MLPORT_ROUTES: {item!r} is not live=/PATH, ready=/PATH or predict=/PATH")
+    for _, path in routes:
+        if not _ROUTE.fullmatch(path) or "?" in path or "%" in path:
+            raise StartError(f"route {path!r} must start with / and be plain ASCII without ? and %")
+    return tuple(routes)

@@ -1,0 +1,184 @@
+"""What a model takes and gives, and the conversion of decoded input into exactly that.
+
+A signature has one of four forms:
+
+- *single*: one input tensor;
+- *named*: several input tensors, passed to the model as a dict of arrays;
+- *table*: `columns` is set, the model was fitted on a DataFrame; inputs are either one tensor `[-1, len(columns)]` of
+  one dtype or one tensor `[-1]` per column;
+- *free*: no inputs declared, for functions that take any JSON value.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .convert import Array, as_array, check_finite, to_dtype
+from .failures import bad_input
+
+Tensors = dict[str, NDArray[Any]]
+FREE = "instances"
+
+
+class Tensor(msgspec.Struct, frozen=True):
+    """Name, numpy dtype and shape of a tensor; -1 stands for any length, the first axis counts rows."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """Inputs and outputs of a model as its bundle records them."""
+
+    inputs: list[Tensor] = []
+    columns: list[str] | None = None
+    outputs: list[Tensor] = []
+    rowwise: bool = False
+    allow_nan: bool = False
+
+    @property
+    def free(self) -> bool:
+        """Whether the model takes any JSON value."""
+        return not self.inputs
+
+    @property
+    def per_column(self) -> bool:
+        """Whether a table has one tensor, and so one dtype, for each column."""
+        return self.columns is not None and [one.name for one in self.inputs] == self.columns
+
+    def from_instances(self, instances: list[Any]) -> Tensors:
+        """Convert the `instances` of a JSON request, one item for each row.
+
+        Raises:
+            RequestError: 400 naming the row and the column or input that is wrong.
+        """
+        if not instances:
+            raise bad_input("empty", "`instances` is empty; send at least one row", "instances")
+        if self.columns is not None:
+            return self._from_table(instances, self.columns)
+        if len(self.inputs) == 1:
+            return {self.inputs[0].name: self._fit(self.inputs[0], as_array(instances, "instances"), "instances")}
+        return self._from_dicts(instances, [one.name for one in self.inputs])
+
+    def from_array(self, array: Array, field: str) -> Tensors:
+        """Convert one array that holds the whole input."""
+        if self.per_column:
+            return self.from_tensors({field: array})
+        if len(self.inputs) != 1:
+            names = ", ".join(one.name for one in self.inputs)
+            raise bad_input("missing_input", f"one array cannot fill the {len(self.inputs)} inputs {names}", field)
+        return {self.inputs[0].name: self._fit(self.inputs[0], array, field)}
+
+    def from_tensors(self, given: Tensors) -> Tensors:
+        """Convert tensors addressed by name; a table also takes all its columns as one tensor.
+
+        Raises:
+            RequestError: 400 for a missing, unknown or wrong tensor.
+        """
+        if self.per_column and len(given) == 1 and not given.keys() <= set(self.columns or ()):
+            ((field, array),) = given.items()
+            given = self._split_columns(array, field)
+        expected = [one.name for one in self.inputs]
+        _check_names(given, expected, "inputs")
+        tensors = {one.name: self._fit(one, given[one.name], one.name) for one in self.inputs}
+        _check_equal_rows(tensors)
+        return tensors
+
+    def _from_table(self, rows: list[Any], columns: list[str]) -> Tensors:
+        if isinstance(rows[0], dict):
+            rows = [_ordered(row, columns, number) for number, row in enumerate(rows)]
+        if not self.per_column:
+            return {self.inputs[0].name: self._fit(self.inputs[0], as_array(rows, "instances"), "instances")}
+        for number, row in enumerate(rows):
+            if not isinstance(row, list) or len(row) != len(columns):  # pyright: ignore[reportUnknownArgumentType] - any JSON
+                raise bad_input(
+                    "bad_shape",
+                    f"row {number} must have the {len(columns)} columns {_list(columns)}",
+                    f"instances[{number}]",
+                )
+        cells = zip(*rows, strict=True)
+        return {
+            one.name: self._fit(one, as_array(list(column), one.name), one.name)
+            for one, column in zip(self.inputs, cells, strict=True)
+        }
+
+    def _from_dicts(self, rows: list[Any], names: list[str]) -> Tensors:
+        cells = zip(*(_ordered(row, names, number) for number, row in enumerate(rows)), strict=True)
+        return {
+            one.name: self._fit(one, as_array(list(values), one.name), one.name)
+            for one, values in zip(self.inputs, cells, strict=True)
+        }
+
+    def _split_columns(self, array: Array, field: str) -> Tensors:
+        columns = self.columns or []
+        if array.ndim != 2 or array.shape[1] != len(columns):
+            raise bad_input(
+                "bad_shape", f"{field} must have shape [rows, {len(columns)}], got {list(array.shape)}", field
+            )
+        return {name: array[:, number] for number, name in enumerate(columns)}
+
+    def _fit(self, tensor: Tensor, array: Array, field: str) -> Array:
+        array = to_dtype(array, tensor.dtype, field, self.columns)
+        array = _to_shape(array, tensor, field)
+        if not self.allow_nan:
+            check_finite(array, field, self.columns)
+        return array
+
+
+def _to_shape(array: Array, tensor: Tensor, field: str) -> Array:
+    wanted = tensor.shape
+    if array.ndim == 2 and len(wanted) == 1 and array.shape[1] == 1:
+        array = array[:, 0]  # a column vector is what most clients have at hand
+    if 0 in array.shape:
+        raise bad_input("empty", f"{field} has shape {list(array.shape)} and so holds no value", field)
+    if array.ndim != len(wanted) or any(w not in {-1, a} for w, a in zip(wanted, array.shape, strict=True)):
+        shape = [
+            "rows" if not axis and size == -1 else "any" if size == -1 else size for axis, size in enumerate(wanted)
+        ]
+        expected = ", ".join(map(str, shape))
+        raise bad_input("bad_shape", f"{field} must have shape [{expected}], got {list(array.shape)}", field)
+    return np.ascontiguousarray(array)
+
+
+def _ordered(row: Any, names: list[str], number: int) -> list[Any]:
+    if not isinstance(row, dict):
+        raise bad_input(
+            "bad_type", f"row {number} must be an object with the keys {_list(names)}", f"instances[{number}]"
+        )
+    try:
+        values = [row[name] for name in names]
+    except KeyError as error:
+        missing = str(error.args[0])
+        raise bad_input("missing_column", f"row {number} lacks {missing!r}", f"instances[{number}].{missing}") from None
+    if len(row) != len(names):  # pyright: ignore[reportUnknownArgumentType] - any JSON object
+        _check_names(row, names, f"instances[{number}]")  # pyright: ignore[reportUnknownArgumentType]
+    return values
+
+
+def _check_names(given: dict[str, Any], expected: list[str], where: str) -> None:
+    for name in expected:
+        if name not in given:
+            raise bad_input(
+                "missing_input", f"input {name!r} is missing; expected {_list(expected)}", f"{where}.{name}"
+            )
+    for name in given:
+        if name not in expected:
+            raise bad_input(
+                "unknown_input", f"input {name!r} is unknown; expected {_list(expected)}", f"{where}.{name}"
+            )
+
+
+def _check_equal_rows(tensors: Tensors) -> None:
+    counts = {name: len(array) for name, array in tensors.items() if array.ndim}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise bad_input("bad_shape", f"all inputs must have the same number of rows, got {told}", "inputs")
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f", … ({len(names)} in all)" if len(names) > 10 else "")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sdk.client import Client
+    from sdk.model import Model
 
 OWNER = "contract"
 STRANGER = "stranger"
@@ -118,6 +119,14 @@ class Rig:
     def client(self, *, owner: str = OWNER, calls: Calls | None = None, state: str = "state") -> Client:
         """A client as another process or machine would make it, with recorded calls."""
         raise NotImplementedError
+
+    def model(self, n: int = 1) -> Model:
+        """Model number ``n`` of :class:`~sdk_contract.samples.Samples`."""
+        return self.samples.model(n)
+
+    def image(self, model: Model) -> str | None:
+        """The reference of the image that runs this model, on platforms that run images."""
+        return None
 
     def can(self, capability: Capability) -> bool:
         """Whether the target declares to be able to do it."""

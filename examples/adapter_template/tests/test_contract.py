@@ -8,6 +8,7 @@ from mlport_shelf import ShelfAdapter
 from mlport_shelf.platform import Shelf
 from sdk_contract.rig import Rig, rig_fixture
 from sdk_contract.suite_capabilities import CapabilitiesSuite
+from sdk_contract.suite_operations import OperationsSuite
 
 
 class ShelfRig(Rig):
@@ -36,3 +37,6 @@ rig = rig_fixture(ShelfRig)
 
 
 class TestCapabilities(CapabilitiesSuite): ...
+
+
+class TestOperations(OperationsSuite): ...

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -162,10 +163,10 @@ class _ModelServer:
     """The mlport server as a process, behind a unix socket."""
 
     def __init__(self, name: str, model: str, folder: Path, spec: Item) -> None:
-        socket = folder / f"{abs(hash(name)) % 10**8}.sock"
-        self._log = folder / f"{socket.stem}.log"
+        self._socket = folder / f"{secrets.token_hex(4)}.sock"  # the path of a socket must be short
+        self._log = self._socket.with_suffix(".log")
         system = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path)}
-        own = {"MLPORT_MODEL_DIR": model, "MLPORT_BIND": f"unix:{socket}", "MLPORT_DEPLOYMENT": spec["deployment"]}
+        own = {"MLPORT_MODEL_DIR": model, "MLPORT_BIND": f"unix:{self._socket}", "MLPORT_DEPLOYMENT": spec["deployment"]}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and server
                 [sys.executable, "-m", "sdk.serving", "serve"],
@@ -173,7 +174,7 @@ class _ModelServer:
                 stderr=log,
                 stdout=log,
             )
-        self._client = httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://localhost")
+        self._client = httpx.Client(transport=httpx.HTTPTransport(uds=str(self._socket)), base_url="http://localhost")
 
     @property
     def running(self) -> bool:
@@ -183,6 +184,8 @@ class _ModelServer:
     def state(self) -> str:
         if not self.running:
             return "failed"
+        if not self._socket.exists():
+            return "creating"
         try:
             return "ready" if self._client.get("/ping").status_code == 200 else "creating"
         except httpx.TransportError:

@@ -1,0 +1,37 @@
+"""The child process of `train` for a function: calls it and stores what it returns."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    """Call the function in MLPORT_TRAIN_FUNCTION with those of data, params and output that it takes."""
+    with Path(os.environ["MLPORT_TRAIN_FUNCTION"]).open("rb") as file:
+        function = pickle.load(file)  # noqa: S301 - the user's own function, sent with the job
+    output = Path(os.environ["MLPORT_OUTPUT_DIR"])
+    offered: dict[str, Any] = {
+        "data": {
+            name.removeprefix("MLPORT_DATA_").lower(): path
+            for name, path in os.environ.items()
+            if name.startswith("MLPORT_DATA_")
+        },
+        "params": json.loads(os.environ["MLPORT_PARAMS"]),
+        "output": str(output),
+    }
+    wanted = inspect.signature(function).parameters
+    result = function(**{name: value for name, value in offered.items() if name in wanted})
+    if result is not None:
+        import cloudpickle
+
+        with (output / "model.pkl").open("wb") as file:
+            cloudpickle.dump(result, file)
+
+
+if __name__ == "__main__":
+    main()

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import pytest
 
 from sdk.adapter import Adapter, AdapterContext, Capability, Clock, DeploymentSpec, EndpointSpec, Labels
+from sdk.errors import UnsupportedError
 from sdk.redact import Redactor
+from sdk.waiting import SystemClock
 
 from .samples import Samples
 from .spy import Calls, watched
@@ -101,7 +103,7 @@ class Rig:
     @property
     def clock(self) -> Clock:
         """The clock that the client under test lives by."""
-        return _SystemClock()
+        return SystemClock()
 
     @property
     def state_dir(self) -> Path:
@@ -139,6 +141,16 @@ class Rig:
             if not support.ok:
                 pytest.skip(f"{self.adapter.provider} has no {capability}: {support.reason}, {support.text}")
 
+    def refuses(self, capability: Capability, verb: Callable[[Client], object]) -> None:
+        """Shows that a verb is refused for lack of a capability, in the adapter's words and before any call."""
+        support = self.adapter.capabilities(self.options())[capability]
+        with self.calls.since() as calls, pytest.raises(UnsupportedError) as refused:
+            verb(self.client())
+        assert [] == calls.made
+        assert (capability, support.reason) == (refused.value.capability, refused.value.reason)
+        assert support.text in str(refused.value)
+        assert self.adapter.provider == refused.value.provider
+
     def name(self, word: str = "contract") -> str:
         """An endpoint or job name that nobody uses yet."""
         suffix = f"{int(time.time()) % 100000}" if self.live else ""
@@ -166,14 +178,3 @@ def rig_fixture(rig: type[Rig]) -> Any:
             yield made
 
     return fixture
-
-
-class _SystemClock:
-    def time(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)

@@ -160,6 +160,19 @@ class CapabilitiesSuite:
             assert not (set(resource.parents) & set(refs)) - seen, f"{resource.ref} comes before what it needs"
             seen.add(resource.ref)
 
+    def test_everything_is_needed_by_a_root(self, rig: Rig) -> None:
+        """From the kinds that live for their own sake the parents lead to every resource, so gc can tell waste."""
+        resources = self.plan(rig, endpoint(deployment(rig)))
+        parents = {resource.ref: resource.parents for resource in resources}
+        reached = {resource.ref for resource in resources if rig.adapter.kinds[resource.kind].root}
+        assert resources[-1].ref in reached, "what holds the traffic must be a root"
+        frontier = list(reached)
+        while frontier:
+            new = set(parents.get(frontier.pop(), ())) - reached
+            reached |= new
+            frontier += new
+        assert [] == [str(ref) for ref in parents if ref not in reached]
+
     def test_specs_are_plain_data(self, rig: Rig) -> None:
         """A spec survives a trip through JSON, so hashes and journals see what the platform gets."""
         for resource in self.plan(rig, endpoint(deployment(rig))):

@@ -111,6 +111,7 @@ class OperationsSuite:
             kind = rig.adapter.kinds[resource.kind]
             live = walk.ready(resource.ref)
             assert resource.ref == live.ref
+            assert set(resource.parents) <= set(live.parents), f"{resource.ref} forgot what it needs"
             if kind.tagged:
                 assert replace(resource.labels, spec=resource.hash[:32]) == live.labels, str(resource.ref)
             if kind.nature is Nature.MUTABLE:

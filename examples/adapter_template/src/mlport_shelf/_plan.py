@@ -19,7 +19,8 @@ def resources(spec: EndpointSpec, usd_per_hour: float | None) -> list[Resource]:
     models = {d.model[:32]: _model(spec, d) for d in spec.deployments}
     deployments = [_deployment(spec, d, usd_per_hour) for d in spec.deployments]
     traffic = {d.id: spec.traffic.get(d.id, 0) for d in spec.deployments}
-    endpoint = Resource("Endpoint", spec.name, {"traffic": traffic}, spec.labels, summary="traffic")
+    behind = tuple(deployment.ref for deployment in deployments)
+    endpoint = Resource("Endpoint", spec.name, {"traffic": traffic}, spec.labels, behind, summary="traffic")
     return [*models.values(), *deployments, endpoint]
 
 
@@ -56,9 +57,16 @@ def live(item: Mapping[str, Any], usd_per_hour: float | None) -> Live:
         labels=Labels.from_tags(item["tags"]),
         etag=str(item["etag"]),
         created_at=item["created"],
+        parents=_needs(item),
         usd_per_hour=usd_per_hour if item["kind"] == "Deployment" else 0.0,
         reason=item["reason"],
     )
+
+
+def _needs(item: Mapping[str, Any]) -> tuple[Ref, ...]:
+    if item["kind"] == "Endpoint":
+        return tuple(Ref("Deployment", f"{item['id']}-{name}") for name in item["spec"]["traffic"])
+    return (Ref("Model", item["spec"]["model"][:32]),) if item["kind"] == "Deployment" else ()
 
 
 def status(name: str, found: Sequence[Live], target: str, url: str) -> EndpointStatus | None:

@@ -53,7 +53,7 @@ class ShelfAdapter:
     kinds: ClassVar[Mapping[str, Kind]] = {
         "Model": Kind("Model", Nature.SHARED),
         "Deployment": Kind("Deployment", Nature.IMMUTABLE, billed=True),
-        "Endpoint": Kind("Endpoint", Nature.MUTABLE),
+        "Endpoint": Kind("Endpoint", Nature.MUTABLE, root=True),
     }
 
     def __init__(self, options: ShelfOptions, context: AdapterContext) -> None:

@@ -92,7 +92,7 @@ def _known(kind: type[Any], path: Path) -> list[str]:
             return []
         annotation: Any = kind.model_fields[key].annotation
         parts: tuple[Any, ...] = (annotation, *typing.get_args(annotation))  # a table may be optional
-        tables = [part for part in parts if hasattr(part, "model_fields") or dataclasses.is_dataclass(part)]
+        tables: list[Any] = [part for part in parts if hasattr(part, "model_fields") or dataclasses.is_dataclass(part)]
         if not tables:
             return []
         kind = tables[0]

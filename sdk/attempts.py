@@ -1,0 +1,196 @@
+"""The attempts of one predict, without I/O, so that the blocking and the asynchronous client share them.
+
+What is sent again, within one deadline: a request whose connection could not be made; one on a *reused* connection
+that was reset before the first byte of the answer, once; and one that got a 503 or 429 with ``Retry-After``. A predict
+whose answer did not come in time is never sent twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import httpx
+
+from .errors import InvalidInputError, ModelError, SdkError, TimedOut, UnavailableError
+from .waiting import LONGEST_RETRY_AFTER_S
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Generator, Mapping
+
+    from .adapter import Invoker, ModelFault
+    from .waiting import Deadline, TokenBucket
+
+REQUEST_ID = "x-request-id"
+DEADLINE_HEADER = "x-mlport-deadline-ms"
+_ATTEMPTS = 3
+_FIRST_PAUSE_S = 0.1
+_CONNECT_S = 10.0
+_AGAIN = frozenset({429, 503})
+
+Outcome: TypeAlias = "httpx.Response | httpx.TransportError"
+Steps: TypeAlias = "Generator[httpx.Request | float, Outcome | None, httpx.Response]"
+
+
+@dataclass(slots=True)
+class Wire:
+    """What happened on the connection during one attempt, as the HTTP library's trace tells it."""
+
+    sent: bool = False
+    fresh: bool = False
+    answered: bool = False
+
+    def see(self, event: str, _info: Mapping[str, Any]) -> None:
+        """Takes one event of a blocking client."""
+        self.fresh |= event.startswith("connection.connect_")
+        self.sent |= event == "http11.send_request_headers.started"
+        self.answered |= event == "http11.receive_response_headers.complete"
+
+    async def asee(self, event: str, info: Mapping[str, Any]) -> None:
+        """Takes one event of an asynchronous client."""
+        self.see(event, info)
+
+    @property
+    def stale(self) -> bool:
+        """Whether the request went out on a connection that the other side had already given up."""
+        return self.sent and not self.fresh and not self.answered
+
+
+@dataclass(slots=True)
+class Attempts:
+    """Sends one request until it is answered, is refused for good, or the deadline passes.
+
+    ``steps`` yields what to do next, a request to send or seconds to wait, and is sent the outcome.
+    """
+
+    invoker: Invoker
+    provider: str
+    name: str
+    redact: Callable[[str], str]
+    bucket: TokenBucket
+    random: random.Random
+    deadline: Deadline
+    asynchronous: bool = False
+    wire: Wire = field(default_factory=Wire)
+    made: int = 0
+    stale_used: bool = False
+
+    def steps(self, request: httpx.Request) -> Steps:
+        """The attempts; returns the answer.
+
+        Raises:
+            InvalidInputError: The model refused the input.
+            ModelError: The model failed.
+            TimedOut: The deadline passed.
+            UnavailableError: No connection, or it broke.
+            PlatformError: Whatever else the platform answered.
+        """
+        while True:
+            outcome = yield self._prepared(request)
+            if isinstance(outcome, httpx.Response) and outcome.is_success:
+                self.bucket.give(1.0)
+                return outcome
+            if outcome is None:
+                raise TypeError("an attempt has an outcome")
+            pause = self._pause(outcome)
+            if pause is None or pause >= self.deadline.left:
+                raise self._failure(request, outcome)
+            if pause:
+                yield pause
+
+    def _prepared(self, request: httpx.Request) -> httpx.Request:
+        left = self.deadline.left
+        if left <= 0:
+            raise self._timed_out(request)
+        self.made += 1
+        self.wire = Wire()
+        request.headers[DEADLINE_HEADER] = str(max(1, int(left * 1000)))
+        request.extensions = {
+            "timeout": {"connect": min(left, _CONNECT_S), "read": left, "write": left, "pool": left},
+            "trace": self.wire.asee if self.asynchronous else self.wire.see,
+        }
+        return request
+
+    def _pause(self, outcome: Outcome) -> float | None:
+        """Seconds until the next attempt; ``None`` when there must not be one."""
+        broken = isinstance(outcome, httpx.NetworkError | httpx.RemoteProtocolError)
+        if broken and self.wire.stale and not self.stale_used:
+            self.stale_used = True
+            return 0.0
+        wait: float | None = None
+        if isinstance(outcome, httpx.Response):
+            wait = _retry_after(outcome) if outcome.status_code in _AGAIN else None
+        elif isinstance(outcome, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+            wait = self.random.uniform(0, _FIRST_PAUSE_S * 2**self.made)
+        if wait is None or self.made >= _ATTEMPTS or self.bucket.take(throttled=False) is None:
+            return None
+        return wait
+
+    def _failure(self, request: httpx.Request, outcome: Outcome) -> Exception:
+        if isinstance(outcome, httpx.Response):
+            return self._refused(request, outcome)
+        if isinstance(outcome, httpx.ReadTimeout | httpx.WriteTimeout):
+            return _caused(self._timed_out(request), outcome)
+        sent = not isinstance(outcome, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+        what = "the connection broke" if sent else "cannot connect"
+        error = UnavailableError(
+            self.redact(f"endpoint {self.name!r}: {what}: {outcome or type(outcome).__name__}"),
+            sent=sent,
+            hint="`mlport status` shows whether it is running",
+            **self._facts(request),
+        )
+        return _caused(error, outcome)
+
+    def _refused(self, request: httpx.Request, response: httpx.Response) -> Exception:
+        fault = self.invoker.fault(response)
+        if fault is not None and response.status_code not in _AGAIN:
+            return model_error(fault, self.redact, {**self._facts(request), **_given(response)})
+        error = self.invoker.error(response)
+        if isinstance(error, SdkError):
+            error.operation = error.operation or "predict"
+            error.resource = error.resource or self.name
+            error.request_id = error.request_id or response.headers.get(REQUEST_ID)
+        return error
+
+    def _timed_out(self, request: httpx.Request) -> TimedOut:
+        return TimedOut(
+            f"endpoint {self.name!r} gave no answer within {self.deadline.seconds:g} s",
+            waited_s=self.deadline.seconds,
+            hint="give it more time with timeout=; it was not sent again, as the model may be working on it",
+            **self._facts(request),
+        )
+
+    def _facts(self, request: httpx.Request) -> dict[str, Any]:
+        return {
+            "provider": self.provider,
+            "operation": "predict",
+            "resource": self.name,
+            "request_id": request.headers.get(REQUEST_ID),
+        }
+
+
+def model_error(fault: ModelFault, redact: Callable[[str], str], facts: Mapping[str, Any]) -> ModelError:
+    """The error for what the model itself answered: 400 and 422 mean that the input is wrong."""
+    known: dict[str, Any] = {**facts, "status": fault.status, "body": redact(fault.body)}
+    if fault.request_id:
+        known["request_id"] = fault.request_id
+    if fault.status in {400, 422} or fault.field:
+        return InvalidInputError(redact(fault.message), field=fault.field, **known)
+    return ModelError(redact(fault.message), **known)
+
+
+def _given(response: httpx.Response) -> dict[str, Any]:
+    request_id = response.headers.get(REQUEST_ID)
+    return {"request_id": request_id} if request_id else {}
+
+
+def _caused(error: SdkError, cause: Exception) -> SdkError:
+    error.__cause__ = cause
+    return error
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds the server asks to wait; the date form is too coarse to be worth it."""
+    text = response.headers.get("retry-after", "")
+    return min(float(text), LONGEST_RETRY_AFTER_S) if text.isascii() and text.isdigit() else None

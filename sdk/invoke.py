@@ -1,0 +1,294 @@
+"""The one HTTP path of every prediction, whatever the target: pooling, time-outs, chunks, answers.
+
+The attempts of a single request are in :mod:`sdk.attempts`, the bodies in :mod:`sdk.payload`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import random as _random
+import secrets
+import shlex
+import ssl
+import weakref
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import httpx
+import msgspec
+
+from .attempts import REQUEST_ID, Attempts, Steps
+from .errors import ModelError, UnsupportedError
+from .payload import Body, Rules, bodies
+from .prediction import Prediction
+from .waiting import Deadline, TokenBucket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .adapter import Clock, Invoker
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the data plane knows of an endpoint beyond its :class:`~sdk.adapter.Invoker`.
+
+    Args:
+        name: Name of the endpoint, for errors.
+        provider: Provider, for errors.
+        rowwise: Whether requests may be cut into chunks.
+        signature_known: Whether the server knows the types of the inputs.
+        pinnable: Whether a request can name its deployment.
+        models: Deployment id to the hex digest of its model.
+    """
+
+    name: str
+    provider: str
+    rowwise: bool = False
+    signature_known: bool = False
+    pinnable: bool = False
+    models: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Caller:
+    """Calls one endpoint; share it between threads, close it at the end.
+
+    Args:
+        invoker: Where and as whom, from the adapter.
+        facts: What is known of the endpoint.
+        clock: The source of time.
+        redact: Hides secrets in the messages of errors.
+        bucket: What may be spent on retries.
+        transport: Used instead of the network, in tests.
+        random: The source of jitter.
+    """
+
+    def __init__(
+        self,
+        invoker: Invoker,
+        facts: Facts,
+        *,
+        clock: Clock,
+        redact: Callable[[str], str],
+        bucket: TokenBucket | None = None,
+        transport: httpx.BaseTransport | None = None,
+        random: _random.Random | None = None,
+    ) -> None:
+        self.invoker = invoker
+        self.facts = facts
+        self._clock = clock
+        self._redact = redact
+        self._bucket = bucket or TokenBucket()
+        self._transport = transport
+        self._random = random or _random.Random()  # noqa: S311  # jitter, not a secret
+        self._client: httpx.Client | None = None
+        self._aclients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def predict(self, inputs: Any, *, deployment: str | None = None, timeout: float | None = None) -> Prediction:
+        """Sends the input, in as many requests as it takes, and joins the answers."""
+        answers = _Answers(self.invoker, self.facts, deployment)
+        parts = bodies(inputs, self._rules())
+        deadline, begin = self._deadline(timeout), self._clock.monotonic()
+        for body in parts:
+            request = self._request(body, answers.pinned)
+            answers.add(self._drive(self._attempts(deadline).steps(request)))
+        return answers.joined((self._clock.monotonic() - begin) * 1000)
+
+    async def apredict(self, inputs: Any, *, deployment: str | None = None, seconds: float | None = None) -> Prediction:
+        """The same, without blocking the event loop."""
+        answers = _Answers(self.invoker, self.facts, deployment)
+        parts = bodies(inputs, self._rules())
+        deadline, begin = self._deadline(seconds), self._clock.monotonic()
+        for body in parts:
+            request = self._request(body, answers.pinned)
+            answers.add(await self._adrive(self._attempts(deadline, asynchronous=True).steps(request)))
+        return answers.joined((self._clock.monotonic() - begin) * 1000)
+
+    def request(self, inputs: Any, *, deployment: str | None = None) -> httpx.Request:
+        """The signed request of a predict, to be sent by any other client.
+
+        Raises:
+            PayloadTooLargeError: The input needs more than one request.
+        """
+        rules = self._rules()
+        (body,) = bodies(inputs, Rules(rules.limit, missing=rules.missing, wrap=rules.wrap))
+        request = self._request(body, deployment)
+        return request if self.invoker.auth is None else next(self.invoker.auth.sync_auth_flow(request))
+
+    def curl(self, inputs: Any, *, deployment: str | None = None) -> str:
+        """The same request as a shell line. It holds the credentials: keep it to yourself.
+
+        Raises:
+            UnicodeDecodeError: The input only has a binary form.
+        """
+        request = self.request(inputs, deployment=deployment)
+        words = ["curl", "-sS", "-X", request.method, str(request.url)]
+        for name, value in request.headers.items():
+            words += [] if name in {"host", "content-length"} else ["-H", f"{name}: {value}"]
+        return shlex.join([*words, "--data-binary", request.content.decode()])
+
+    def close(self) -> None:
+        """Closes the pooled connections of the blocking calls."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    async def aclose(self) -> None:
+        """Closes all pooled connections of this event loop and of the blocking calls."""
+        client = self._aclients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+        self.close()
+
+    # --- building -----------------------------------------------------------------------------------------------
+
+    def _rules(self) -> Rules:
+        limit = self.invoker.limits.request_bytes
+        return Rules(limit, rowwise=self.facts.rowwise, missing=self.facts.signature_known, wrap=self.invoker.wrap)
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self._clock, self.invoker.limits.timeout_s if timeout is None else timeout)
+
+    def _request(self, body: Body, deployment: str | None) -> httpx.Request:
+        headers = {
+            **self.invoker.headers,
+            "content-type": body.content_type,
+            "accept": "application/json",
+            REQUEST_ID: secrets.token_hex(16),
+        }
+        if deployment is not None:
+            if not self.facts.pinnable:
+                raise _cannot_pin(self.facts)
+            headers.update(self.invoker.pin(deployment))
+        return httpx.Request("POST", self.invoker.url, headers=headers, content=body.content)
+
+    def _attempts(self, deadline: Deadline, *, asynchronous: bool = False) -> Attempts:
+        return Attempts(
+            self.invoker,
+            self.facts.provider,
+            self.facts.name,
+            self._redact,
+            self._bucket,
+            self._random,
+            deadline,
+            asynchronous=asynchronous,
+        )
+
+    # --- sending ------------------------------------------------------------------------------------------------
+
+    def _drive(self, steps: Steps) -> httpx.Response:
+        outcome: httpx.Response | httpx.TransportError | None = None
+        while True:
+            try:
+                step = steps.send(outcome)
+            except StopIteration as done:
+                return cast("httpx.Response", done.value)
+            if not isinstance(step, httpx.Request):
+                self._clock.sleep(step)
+                continue
+            try:
+                outcome = self._pool().send(step, auth=self.invoker.auth)
+            except httpx.TransportError as error:
+                outcome = error
+
+    async def _adrive(self, steps: Steps) -> httpx.Response:
+        outcome: httpx.Response | httpx.TransportError | None = None
+        while True:
+            try:
+                step = steps.send(outcome)
+            except StopIteration as done:
+                return cast("httpx.Response", done.value)
+            if not isinstance(step, httpx.Request):
+                await asyncio.sleep(step)
+                continue
+            try:
+                outcome = await self._apool().send(step, auth=self.invoker.auth)
+            except httpx.TransportError as error:
+                outcome = error
+
+    def _pool(self) -> httpx.Client:
+        if self._client is None:
+            self._client = httpx.Client(transport=self._transport, **_network(self.invoker))
+        return self._client
+
+    def _apool(self) -> httpx.AsyncClient:
+        loop = asyncio.get_running_loop()
+        client = self._aclients.get(loop)
+        if client is None:
+            own = self._transport if isinstance(self._transport, httpx.AsyncBaseTransport) else None
+            client = self._aclients[loop] = httpx.AsyncClient(transport=own, **_network(self.invoker))
+        return client
+
+
+class _Answers:
+    """The answers of the requests that one predict was cut into."""
+
+    def __init__(self, invoker: Invoker, facts: Facts, deployment: str | None) -> None:
+        self.pinned = deployment
+        self._invoker = invoker
+        self._facts = facts
+        self._values: list[Any] = []
+        self._deployments: list[str | None] = []
+        self._request_id: str | None = None
+
+    def add(self, response: httpx.Response) -> None:
+        """Takes an answer; the requests after the first one go where that one went."""
+        read = self._invoker.deployment
+        deployment = read(response) if read else None
+        self._values.append(self._decoded(response))
+        self._deployments.append(deployment)
+        self._request_id = self._request_id or response.headers.get(REQUEST_ID)
+        if self._facts.pinnable:
+            self.pinned = self.pinned or deployment
+
+    def _decoded(self, response: httpx.Response) -> Any:
+        content = self._invoker.unwrap(response.content) if self._invoker.unwrap else response.content
+        try:
+            return msgspec.json.decode(content)["predictions"]
+        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise ModelError(
+                "the answer is no JSON object with `predictions`",
+                body=content[:200].decode("utf-8", "replace"),
+                provider=self._facts.provider,
+                operation="predict",
+                resource=self._facts.name,
+                status=response.status_code,
+                request_id=response.headers.get(REQUEST_ID),
+            ) from error
+
+    def joined(self, latency_ms: float) -> Prediction:
+        one = self._deployments[0] if len(set(self._deployments)) == 1 else None
+        values = self._values[0] if len(self._values) == 1 else [row for part in self._values for row in part]
+        model = self._facts.models.get(one) if one else None
+        return Prediction(values, one, self._request_id, latency_ms, model)
+
+
+def _cannot_pin(facts: Facts) -> UnsupportedError:
+    return UnsupportedError(
+        f"{facts.provider} cannot send a request to one deployment of an endpoint",
+        capability="pin",
+        reason="upstream",
+        provider=facts.provider,
+        resource=facts.name,
+    )
+
+
+def _network(invoker: Invoker) -> dict[str, Any]:
+    """Settings of the HTTP client: a proxy of the environment is for other machines, not for this one."""
+    url = httpx.URL(invoker.url)
+    verify: ssl.SSLContext | bool = True
+    if url.scheme == "http":
+        verify = False  # nothing to verify; loading the certificates of the system takes longer than the call
+    elif isinstance(invoker.verify, str):
+        verify = ssl.create_default_context(cafile=invoker.verify)
+    return {"verify": verify, "trust_env": not _on_this_machine(url.host), "limits": httpx.Limits(max_connections=None)}
+
+
+def _on_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,213 @@
+"""From what people have in their hands (lists, arrays, tables) to request bodies, without importing their libraries."""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from .errors import InvalidInputError, PayloadTooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+JSON = "application/json"
+NPY = "application/x-npy"
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One request body: its bytes, what they are, and how many rows are in it."""
+
+    content: bytes
+    content_type: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What decides how input is written.
+
+    Args:
+        limit: Most bytes of one body.
+        rowwise: Whether the rows may be sent in several requests.
+        missing: Whether the server reads JSON ``null`` as a missing number, because the model's signature is known.
+        wrap: The platform's envelope around JSON, if it has one; it leaves no room for other content types.
+    """
+
+    limit: int
+    rowwise: bool = False
+    missing: bool = False
+    wrap: Callable[[bytes], bytes] | None = None
+
+
+def bodies(inputs: Any, rules: Rules) -> list[Body]:
+    """The bodies to send for some input, in the order of its rows.
+
+    Args:
+        inputs: A list of rows, one record (a dict), a numpy array, a torch tensor, or a pandas or polars table.
+        rules: Limits and envelope.
+
+    Raises:
+        InvalidInputError: The input has no rows, or a value without a JSON form; names it.
+        PayloadTooLargeError: It does not fit, and may not or cannot be cut any further.
+
+    Example:
+        >>> bodies([[1, 2]], Rules(limit=1000))[0].content
+        b'{"instances":[[1,2]]}'
+    """
+    array = _not_finite(inputs) if rules.wrap is None else None
+    if array is not None:
+        return list(_cut(array, _npy, rules))
+    rows = to_rows(inputs)
+    if not rows:
+        raise InvalidInputError("the input has no rows", field="instances", hint="send at least one row")
+    return list(_cut(rows, lambda part: _json(cast("Sequence[Any]", part), rules), rules))
+
+
+def _cut(rows: Any, encode: Callable[[Any], bytes], rules: Rules) -> Iterator[Body]:
+    """Whole, or in equal parts that fit, each cut again as long as it does not."""
+    content = encode(rows)
+    kind = JSON if content[:1] != b"\x93" else NPY
+    if len(content) <= rules.limit:
+        yield Body(content, kind, len(rows))
+        return
+    if not rules.rowwise:
+        raise PayloadTooLargeError(
+            f"the request has {len(content)} bytes, the target takes {rules.limit}",
+            hint="send fewer rows; a model declared rowwise=True is sent in chunks by itself",
+        )
+    if len(rows) == 1:
+        raise PayloadTooLargeError(f"one row has {len(content)} bytes, the target takes {rules.limit}")
+    step = math.ceil(len(rows) / math.ceil(len(content) / rules.limit * 1.05))
+    step = min(step, len(rows) - 1)
+    for start in range(0, len(rows), step):
+        yield from _cut(rows[start : start + step], encode, rules)
+
+
+# --- rows -------------------------------------------------------------------------------------------------------
+
+
+def to_rows(inputs: Any) -> list[Any]:
+    """The rows of whatever was given, as a plain list.
+
+    Raises:
+        InvalidInputError: It is nothing that has rows.
+    """
+    if isinstance(inputs, dict):
+        return [cast("dict[str, Any]", inputs)]
+    if isinstance(inputs, list | tuple):
+        return list(cast("Sequence[Any]", inputs))
+    if inputs is None or isinstance(inputs, str | bytes | bytearray | int | float):
+        raise InvalidInputError(
+            f"a {type(inputs).__name__} has no rows",
+            field="instances",
+            hint="send a list of rows, such as [[1.0, 2.0]]",
+        )
+    return _from_library(inputs)
+
+
+def _from_library(inputs: Any) -> list[Any]:
+    if hasattr(inputs, "columns") and hasattr(inputs, "to_dicts"):  # polars
+        return list(inputs.to_dicts())
+    if hasattr(inputs, "columns") and hasattr(inputs, "to_dict"):  # pandas
+        return _from_pandas(inputs)
+    if hasattr(inputs, "toarray"):  # scipy sparse
+        inputs = inputs.toarray()
+    if hasattr(inputs, "tolist"):  # numpy, torch, pandas Series
+        listed: Any = inputs.tolist()
+        if isinstance(listed, list):
+            return list(cast("Sequence[Any]", listed))
+    elif hasattr(inputs, "__iter__"):
+        return list(inputs)
+    raise InvalidInputError(
+        f"{type(inputs).__name__} has no rows", field="instances", hint="send a list of rows, an array or a table"
+    )
+
+
+def _from_pandas(table: Any) -> list[Any]:
+    """Records whose missing values are ``None``, in every column type."""
+    names = [str(name) for name in table.columns]
+    present = table.notna().to_numpy().tolist()
+    values = [table.iloc[:, place].tolist() for place in range(len(names))]
+    return [
+        {name: values[place][row] if there[place] else None for place, name in enumerate(names)}
+        for row, there in enumerate(present)
+    ]
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------
+
+
+def _json(rows: Sequence[Any], rules: Rules) -> bytes:
+    try:
+        content = _encode({"instances": rows})
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidInputError(f"the input has no JSON form: {error}", field=_culprit(rows)) from error
+    if b"null" in content:  # NaN and Infinity are written as null too, which would change them silently
+        _check_numbers(rows, "instances", allow_missing=rules.missing)
+    return rules.wrap(content) if rules.wrap else content
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    raise TypeError(f"a {type(value).__name__} cannot be sent")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number").encode
+
+
+def _check_numbers(value: Any, where: str, *, allow_missing: bool) -> None:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, float):
+        if math.isfinite(value) or (allow_missing and math.isnan(value)):
+            return
+        told = "NaN" if math.isnan(value) else "infinite"
+        raise InvalidInputError(
+            f"{where} is {told}, which JSON cannot say",
+            field=where,
+            hint="send None for a missing value, or a numpy array, which keeps it",
+        )
+    if isinstance(value, dict):
+        for key, item in cast("Mapping[Any, Any]", value).items():
+            _check_numbers(item, f"{where}.{key}", allow_missing=allow_missing)
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(cast("Sequence[Any]", value)):
+            _check_numbers(item, f"{where}[{place}]", allow_missing=allow_missing)
+
+
+def _culprit(rows: Sequence[Any]) -> str:
+    """The first row that cannot be written."""
+    for place, row in enumerate(rows):
+        try:
+            _encode(row)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return f"instances[{place}]"
+    return "instances"
+
+
+# --- npy --------------------------------------------------------------------------------------------------------
+
+
+def _not_finite(inputs: Any) -> Any:
+    """The input, if it is a numpy array of floats with NaN or infinity in it: those only survive as .npy."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(inputs, numpy.ndarray) or inputs.dtype.kind != "f" or not inputs.ndim:
+        return None
+    return None if bool(numpy.isfinite(inputs).all()) else inputs
+
+
+def _npy(array: Any) -> bytes:
+    import numpy as np
+
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()

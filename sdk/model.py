@@ -56,7 +56,7 @@ class Model:
     @property
     def example(self) -> list[Any] | None:
         """Rows that the model is known to answer, as plain Python values; ``None`` when it was packed without."""
-        from .packaging.manifest import EXAMPLE  # noqa: PLC0415  keeps `import sdk` small
+        from .packaging.manifest import EXAMPLE
 
         if self.path is None or not (self.path / EXAMPLE).is_file():
             return None
@@ -66,8 +66,8 @@ class Model:
     @property
     def lock(self) -> Lock | None:
         """The hash-locked requirements; ``None`` for an image."""
-        from .packaging.lock import Lock  # noqa: PLC0415  keeps `import sdk` small
-        from .packaging.manifest import LOCK  # noqa: PLC0415
+        from .packaging.lock import Lock
+        from .packaging.manifest import LOCK
 
         if self.path is None or self.manifest is None:
             return None
@@ -80,7 +80,7 @@ class Model:
             ConfigError: The target exists, or the model is a ready-made image.
             PackagingError: It cannot be written.
         """
-        from .packaging import archive, disk  # noqa: PLC0415  keeps `import sdk` small
+        from .packaging import archive, disk
 
         if self.path is None:
             raise ConfigError("a ready-made image has no files to save", hint=f"pull {self.image} instead")
@@ -106,7 +106,7 @@ class Model:
             PackagingError: It is no bundle, or the archive is not harmless.
             LockMismatchError: A file is missing, changed or too many.
         """
-        from .packaging import archive, bundle, disk  # noqa: PLC0415  keeps `import sdk` small
+        from .packaging import archive, bundle, disk
 
         source = Path(source).expanduser()
         models = disk.state_dir() / "models"
@@ -156,10 +156,12 @@ class Model:
         Example:
             >>> Model.from_path("churn.pkl", name="churn")  # doctest: +SKIP
         """
-        from .packaging import files, pack  # noqa: PLC0415  keeps `import sdk` small
+        from .packaging import files, pack
 
         about = files.About(trust, example, method, rowwise, allow_nan)
-        manifest, folder = files.pack_file(Path(path).expanduser(), check_name(name, what="model"), about, pack.unpacked(packing))
+        manifest, folder = files.pack_file(
+            Path(path).expanduser(), check_name(name, what="model"), about, pack.unpacked(packing)
+        )
         return _known(folder, manifest)
 
     @classmethod
@@ -186,7 +188,7 @@ class Model:
         Raises:
             ConfigError: It is no MLflow model with a Python function, or holds pickles without ``trust``.
         """
-        from .packaging import mlflow, pack  # noqa: PLC0415  keeps `import sdk` small
+        from .packaging import mlflow, pack
 
         about = mlflow.About(trust, rowwise, allow_nan)
         source = Path(folder).expanduser()
@@ -205,10 +207,10 @@ class Model:
             ConfigError: The image is not named by digest.
 
         Example:
-            >>> Model.from_image("registry.example/team/churn@sha256:" + "ab" * 32)
-            <Model churn abababababab registry.example/team/churn@sha256:abababababababababababababababababababababababababababababababab>
+            >>> Model.from_image("registry.example/team/churn@sha256:" + "ab" * 32).name
+            'churn'
         """
-        from .names import suggest_name  # noqa: PLC0415  rarely needed
+        from .names import suggest_name
 
         match = _IMAGE.fullmatch(image)
         if not match:
@@ -260,18 +262,10 @@ def model(
         >>> model(double, name="double", example=np.ones((2, 3))).signature.outputs  # doctest: +SKIP
         (Tensor(name='predict', dtype='float64', shape=(-1, 3)),)
     """
-    from .packaging import pack  # noqa: PLC0415  keeps `import sdk` small
+    from .packaging import objects, pack
 
-    manifest, folder = pack.pack_object(
-        obj,
-        check_name(name, what="model"),
-        example=example,
-        method=method,
-        rowwise=rowwise,
-        allow_nan=allow_nan,
-        artifacts=artifacts,
-        packing=pack.unpacked(packing),
-    )
+    wishes = objects.Wishes(example, method, rowwise, allow_nan, artifacts)
+    manifest, folder = objects.pack_object(obj, check_name(name, what="model"), wishes, pack.unpacked(packing))
     return _known(folder, manifest)
 
 

@@ -14,8 +14,8 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from sdk.errors import PackagingError
@@ -23,13 +23,23 @@ from sdk.packaging import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _BLOCK = 1 << 20
 _DEEPEST = 64
 _LONGEST_NAME = 255
 _GZIP = b"\x1f\x8b"
 _ZIP = b"PK"
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError)
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +133,7 @@ def _unpack(file: IO[bytes], inside: Path, gauge: _Gauge) -> None:
     if head[:2] == _ZIP:
         entries = _zip_entries(file)
     elif head[:2] == _GZIP:
-        entries = _tar_entries(cast("IO[bytes]", _Counted(gzip.GzipFile(fileobj=file), gauge)))
+        entries = _tar_entries(cast("IO[bytes]", _Counted(cast("IO[bytes]", gzip.GzipFile(fileobj=file)), gauge)))
     else:
         entries = _tar_entries(file)
     _write_all(entries, inside, gauge)
@@ -218,7 +228,9 @@ def _check_unique(
         if folded in files:
             raise _refused(f"{'/'.join(path)!r} is in it twice")
         if is_file:
-            if any(other[: len(folded)] == folded and len(other) > len(folded) for other in (seen if depth == 1 else ())):
+            if any(
+                other[: len(folded)] == folded and len(other) > len(folded) for other in (seen if depth == 1 else ())
+            ):
                 raise _refused(f"{'/'.join(path)!r} is a file and a folder")
             files.add(folded)
 
@@ -237,10 +249,8 @@ def _enter(root: int, parts: tuple[str, ...]) -> int:
     current = os.dup(root)
     for part in parts:
         try:
-            try:
+            with suppress(FileExistsError):  # the open below refuses whatever is not a folder
                 os.mkdir(part, 0o755, dir_fd=current)
-            except FileExistsError:
-                pass  # the open below refuses whatever is not a folder
             deeper = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
         except NotADirectoryError as error:
             raise _refused(f"{'/'.join(parts)!r} is a file and a folder") from error

@@ -113,7 +113,9 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
             path = Path(root) / name
             relative = path.relative_to(folder).as_posix()
             if not stat.S_ISREG(path.lstat().st_mode):
-                raise LockMismatchError(f"{relative} in {folder} is not a regular file", resource=relative, hint=_REMAKE)
+                raise LockMismatchError(
+                    f"{relative} in {folder} is not a regular file", resource=relative, hint=_REMAKE
+                )
             yield relative, path
         for name in folders:
             if (Path(root) / name).is_symlink():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sdk.errors import PackagingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -40,7 +40,7 @@ def subfolder(path: Path) -> Path:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Generator[None]:
     """Turn what the file system refuses into one error that says what to do.
 
     Raises:
@@ -67,7 +67,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def staging(parent: Path) -> Iterator[Path]:
+def staging(parent: Path) -> Generator[Path]:
     """A private folder inside ``parent`` to build in; whatever is left in it at the end is removed."""
     subfolder(parent)
     with writing(parent):
@@ -79,7 +79,7 @@ def staging(parent: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Generator[None]:
     """Hold the file lock ``path``; the system lets go of it when the process dies."""
     with writing(path):
         subfolder(path.parent)

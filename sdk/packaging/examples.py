@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import msgspec
 
@@ -24,6 +24,15 @@ def is_frame(value: Any) -> bool:
     return pandas is not None and isinstance(value, pandas.DataFrame)
 
 
+def is_named(value: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a value is a dict of inputs or outputs by name."""
+    return isinstance(value, Mapping)
+
+
+def _is_list(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
 def prepare(example: Any) -> Any:
     """The example as the model will get it from the server: a DataFrame, an array, or arrays by name.
 
@@ -33,11 +42,10 @@ def prepare(example: Any) -> Any:
     if is_frame(example):
         _check_rows(len(example))
         return example
-    if isinstance(example, Mapping):
-        named = cast("Mapping[Any, Any]", example)
-        if not named:
+    if is_named(example):
+        if not example:
             raise ConfigError("example is an empty dict", hint="give one array per input name")
-        return {_text(key): _array(value, f"example[{key!r}]") for key, value in named.items()}
+        return {_text(key): _array(value, f"example[{key!r}]") for key, value in example.items()}
     return _array(example, "example")
 
 
@@ -48,7 +56,7 @@ def _text(key: Any) -> str:
 
 
 def _array(value: Any, field: str) -> Any:
-    import numpy as np  # noqa: PLC0415  `import sdk` must not load numpy
+    import numpy as np
 
     if value is None or isinstance(value, str | bytes | set):
         raise ConfigError(f"{field} is {type(value).__name__}", hint="give a few rows: array, list, DataFrame or dict")
@@ -76,7 +84,7 @@ def dtype_name(values: Any, field: str) -> str:
     Raises:
         ConfigError: A request cannot carry it.
     """
-    import numpy as np  # noqa: PLC0415  `import sdk` must not load numpy
+    import numpy as np
 
     kind = getattr(values.dtype, "kind", "O")
     if kind in _KINDS and isinstance(values.dtype, np.dtype):
@@ -96,13 +104,13 @@ def inputs(example: Any) -> tuple[Tensor, ...]:
         return tuple(
             Tensor(_text(name), dtype_name(example[name], f"example[{name!r}]"), (-1,)) for name in example.columns
         )
-    named = cast("dict[str, Any]", example) if isinstance(example, dict) else {"input": example}
+    named = example if is_named(example) else {"input": example}
     return tuple(Tensor(name, dtype_name(value, name), (-1, *value.shape[1:])) for name, value in named.items())
 
 
 def argument(example: Any) -> Any:
     """What the model is called with: an example with one named array is that array."""
-    return next(iter(example.values())) if isinstance(example, dict) and len(example) == 1 else example
+    return next(iter(example.values())) if is_named(example) and len(example) == 1 else example
 
 
 def columns(example: Any) -> tuple[str, ...] | None:
@@ -129,14 +137,14 @@ def outputs(result: Any, rows: int, method: str) -> tuple[Tensor, ...]:
 def _named(result: Any, method: str) -> dict[str, Any]:
     if is_frame(result):
         return {str(name): result[name].to_numpy() for name in result.columns}
-    if isinstance(result, Mapping):
-        return {str(name): value for name, value in cast("Mapping[Any, Any]", result).items()}
+    if is_named(result):
+        return {str(name): value for name, value in result.items()}
     return {method: result}
 
 
 def as_array(value: Any) -> Any:
     """Any array-like as a numpy array; a tensor is brought to the CPU first."""
-    import numpy as np  # noqa: PLC0415  `import sdk` must not load numpy
+    import numpy as np
 
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
@@ -148,21 +156,21 @@ def as_array(value: Any) -> Any:
 
 def row_count(example: Any) -> int:
     """The number of rows of a prepared example."""
-    return len(next(iter(example.values()))) if isinstance(example, dict) else len(example)
+    return len(next(iter(example.values()))) if is_named(example) else len(example)
 
 
 def first_rows(example: Any, rows: int) -> Any:
     """The first rows of a prepared example."""
     if is_frame(example):
         return example.iloc[:rows]
-    if isinstance(example, dict):
-        return {name: value[:rows] for name, value in cast("dict[str, Any]", example).items()}
+    if is_named(example):
+        return {name: value[:rows] for name, value in example.items()}
     return example[:rows]
 
 
 def same(left: Any, right: Any) -> bool:
     """Whether two answers of a model agree to the last few bits."""
-    import numpy as np  # noqa: PLC0415  `import sdk` must not load numpy
+    import numpy as np
 
     one, two = _named(left, "output"), _named(right, "output")
     if one.keys() != two.keys():
@@ -171,7 +179,9 @@ def same(left: Any, right: Any) -> bool:
         a, b = as_array(value), as_array(two[name])
         if a.shape != b.shape or a.dtype.kind != b.dtype.kind:
             return False
-        close = np.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True) if a.dtype.kind in "fc" else np.array_equal(a, b)
+        close = (
+            np.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True) if a.dtype.kind in "fc" else np.array_equal(a, b)
+        )
         if not close:
             return False
     return True
@@ -179,7 +189,7 @@ def same(left: Any, right: Any) -> bool:
 
 def starts_with(whole: Any, first: Any, rows: int) -> bool:
     """Whether the answer to all rows has one value per row and begins with the answer to the first row alone."""
-    import numpy as np  # noqa: PLC0415  `import sdk` must not load numpy
+    import numpy as np
 
     one, two = _named(whole, "output"), _named(first, "output")
     for name, value in one.items():
@@ -197,10 +207,11 @@ def instances(example: Any) -> list[Any]:
     """The rows as plain Python values, as a request carries them: numbers, lists, or dicts by column name."""
     if is_frame(example):
         named: dict[str, Sequence[Any]] = {str(name): example[name].tolist() for name in example.columns}
-    elif isinstance(example, dict):
-        named = {name: value.tolist() for name, value in cast("dict[str, Any]", example).items()}
+    elif is_named(example):
+        named = {name: value.tolist() for name, value in example.items()}
     else:
-        return cast("list[Any]", example.tolist())
+        rows: list[Any] = example.tolist()
+        return rows
     return [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
 
 
@@ -219,8 +230,8 @@ def encode(example: Any) -> bytes:
 
 def _plain(value: Any) -> Any:
     """Whatever JSON cannot carry (pandas' own missing value) as ``None``."""
-    if isinstance(value, list):
-        return [_plain(item) for item in cast("list[Any]", value)]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in cast("dict[str, Any]", value).items()}
+    if _is_list(value):
+        return [_plain(item) for item in value]
+    if is_named(value):
+        return {key: _plain(item) for key, item in value.items()}
     return value if isinstance(value, str | int | float) else None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import pickletools
 import shutil
 import zipfile
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
-from sdk.errors import ConfigError
+from sdk.errors import ConfigError, MissingExtraError
 from sdk.packaging import examples
-from sdk.packaging.flavours.canonical import skops_facts
+from sdk.packaging.flavours.canonical import canonical_skops
 from sdk.packaging.libraries import installed
 from sdk.packaging.manifest import Signature
 from sdk.packaging.pack import Packing, Parts, publish
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from sdk.packaging.manifest import Manifest
 
+_KNOWN_TYPES = {"lightgbm", "numpy", "pandas", "scipy", "sklearn", "xgboost"}
 PICKLES = {".pkl": "pickle", ".pickle": "pickle", ".joblib": "joblib"}
 
 
@@ -48,7 +52,7 @@ class Found:
 def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Manifest, Path]:
     """Pack a model file; see :meth:`sdk.model.Model.from_path`."""
     if not path.is_file():
-        raise ConfigError(f"path: {path} is no file", hint="folders: Model.load for bundles, Model.from_mlflow for MLflow")
+        raise ConfigError(f"path: {path} is no file", hint="for a folder use Model.load or Model.from_mlflow")
     found = recognise(path, about.trust)
     needs = _needs(found, path, packing)
     prepared = None if about.example is None else examples.prepare(about.example)
@@ -66,7 +70,7 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
             modules=frozenset(modules),
             signature=signature,
             method=about.method,
-            trust=about.trust if found.format in PICKLES.values() else None,
+            trust=about.trust,
             options=found.options,
         )
 
@@ -85,9 +89,11 @@ def recognise(path: Path, trust: str | None) -> Found:
     suffix = path.suffix.lower()
     if suffix in PICKLES:
         return _pickle(path, PICKLES[suffix], trust)
+    if suffix == ".skops":
+        return _skops(path, trust)
     known = _KINDS.get(suffix)
     if known is None:
-        hint = f"use one of {', '.join(sorted([*_KINDS, *PICKLES]))}, or wrap it in a class with `load` and `predict`"
+        hint = f"use one of {', '.join(sorted([*_KINDS, '.skops', *PICKLES]))}, or wrap it in a class with `load` and `predict`"
         raise ConfigError(f"path: {path.name} is of no known kind", hint=hint)
     return known(path)
 
@@ -110,14 +116,16 @@ def _needs(found: Found, path: Path, packing: Packing) -> list[str]:
         return [_PACKAGES[module] for module in sorted(found.modules - have) if module in _PACKAGES]
     if needed := [_PACKAGES[module] for module in sorted(found.modules) if module in _PACKAGES]:
         return needed
-    raise ConfigError(f"path: it cannot be seen what {path.name} needs", hint="name its libraries with requirements=[…]")
+    raise ConfigError(
+        f"path: it cannot be seen what {path.name} needs", hint="name its libraries with requirements=[…]"
+    )
 
 
 def _pickle(path: Path, kind: str, trust: str | None) -> Found:
     if trust != "pickle":
         raise ConfigError(
-            f"path: {path.name} is a pickle, and loading a pickle runs code of whoever made it",
-            hint='if you trust its author say trust="pickle"; or pack the live object with sdk.model(), or save it with skops',
+            f"path: {path.name} is a pickle, and loading one runs code of its author",
+            hint='if you trust its author say trust="pickle"; better pack the live object with sdk.model()',
         )
     modules = named_modules(path)
     flavour = "sklearn" if {"sklearn", "skops"} & {module.partition(".")[0] for module in modules} else "class"
@@ -147,7 +155,9 @@ def _head(path: Path, wanted: Callable[[bytes], bool], what: str) -> None:
     with path.open("rb") as file:
         head = file.read(64)
     if not wanted(head):
-        raise ConfigError(f"path: {path.name} is not {what}", hint="check the file, or give it the suffix of what it is")
+        raise ConfigError(
+            f"path: {path.name} is not {what}", hint="check the file, or give it the suffix of what it is"
+        )
 
 
 def _onnx(path: Path) -> Found:
@@ -162,7 +172,7 @@ def _torchscript(path: Path) -> Found:
     if not any(name.endswith("/constants.pkl") for name in names):
         raise ConfigError(
             f"path: {path.name} holds pickled weights, not TorchScript",
-            hint="save torch.jit.script(module) or torch.jit.trace(module, rows), or give the live module to sdk.model()",
+            hint="save torch.jit.script(module), or give the live module to sdk.model()",
         )
     return Found("torchscript", "torchscript", frozenset({"torch"}), {})
 
@@ -183,8 +193,6 @@ def _lightgbm(path: Path) -> Found:
 
 
 def _keras(path: Path) -> Found:
-    import json  # noqa: PLC0415
-
     _head(path, lambda head: head[:2] == b"PK", "a Keras archive")
     with zipfile.ZipFile(path) as archive:
         if "config.json" not in archive.namelist():
@@ -193,9 +201,20 @@ def _keras(path: Path) -> Found:
     return Found("keras", "keras", frozenset({"keras"}), {})
 
 
-def _skops(path: Path) -> Found:
+def _skops(path: Path, trust: str | None) -> Found:
     _head(path, lambda head: head[:2] == b"PK", "a skops archive")
-    modules, types = skops_facts(path.read_bytes())
+    data = path.read_bytes()
+    if not find_spec("skops"):
+        raise MissingExtraError("skops files need skops", hint='pip install "mlport[sklearn]"')
+    io: Any = import_module("skops.io")
+    types = sorted(map(str, io.get_untrusted_types(data=data)))
+    strange = [name for name in types if name.partition(".")[0] not in _KNOWN_TYPES]
+    if strange and trust != "pickle":
+        raise ConfigError(
+            f"path: {path.name} makes objects of the type {strange[0]}, which may run code",
+            hint='if you trust its author say trust="pickle"',
+        )
+    modules = canonical_skops(data)[1]
     return Found("sklearn", "skops", frozenset(modules | {"skops", "sklearn"}), {"trusted": types})
 
 
@@ -207,7 +226,6 @@ _KINDS: dict[str, Callable[[Path], Found]] = {
     ".json": _json,
     ".txt": _lightgbm,
     ".keras": _keras,
-    ".skops": _skops,
 }
 
 _PACKAGES = {

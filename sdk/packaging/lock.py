@@ -75,7 +75,7 @@ def read_requirements(requirements: Sequence[str | Path] | str | Path) -> list[s
 def _requirement(line: str, folder: Path) -> str:
     if line.startswith("-"):
         raise ConfigError(
-            f"requirements: option {line.split()[0]!r} is not allowed here",
+            f"requirements: option {line.split(maxsplit=1)[0]!r} is not allowed here",
             hint="use index_url=, extra_index_urls= and find_links=",
         )
     if is_path(line):
@@ -166,7 +166,16 @@ def _resolve(
         wanted, exact = Path(folder) / "requirements.in", Path(folder) / "constraints.txt"
         wanted.write_text("\n".join(lines) + "\n")
         exact.write_text("\n".join(constraints) + "\n")
-        command = ["pip", "compile", wanted, "--constraint", exact, "--python-version", python, "--generate-hashes"]
+        command: list[str | Path] = [
+            "pip",
+            "compile",
+            wanted,
+            "--constraint",
+            exact,
+            "--python-version",
+            python,
+            "--generate-hashes",
+        ]
         command += ["--no-header", "--no-annotate", "--no-sources", "--quiet"]
         if sources.torch_backend:
             command += ["--torch-backend", sources.torch_backend]

@@ -6,12 +6,10 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
-from sdk.errors import ConfigError, PackagingError
-from sdk.packaging import bundle, disk, examples, uvrun, wheels
-from sdk.packaging.flavours import flavour_of
-from sdk.packaging.flavours.base import Trial
+from sdk.errors import ConfigError
+from sdk.packaging import bundle, disk, uvrun, wheels
 from sdk.packaging.libraries import closure, installed, normal
 from sdk.packaging.lock import Lock, compile_lock, is_path, read_requirements, requirement_name
 from sdk.packaging.manifest import EXAMPLE, LOCK, Manifest, Signature, Sources
@@ -19,10 +17,7 @@ from sdk.packaging.manifest import EXAMPLE, LOCK, Manifest, Signature, Sources
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sdk.packaging.flavours.base import Flavour, Saved, Traits
-
-ARTIFACTS = "model/artifacts"
-_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".DS_Store", ".venv")
+IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".DS_Store", ".venv")
 
 
 class Packing(TypedDict, total=False):
@@ -59,7 +54,7 @@ class Parts:
     modules: frozenset[str]
     signature: Signature
     method: str = "predict"
-    trust: str | None = None
+    trust: Literal["pickle"] | None = None
     options: Mapping[str, Any] | None = None
 
 
@@ -92,7 +87,9 @@ def publish(
         copy_code(packing.get("code", ()), folder / "code")
         parts = write(folder)
         sources = sources_of(packing)
-        lock, libraries = lock_for(parts.modules, packing, folder / "wheels", sources, needs, python or python_minor())
+        lock, libraries = lock_for(
+            parts.modules, packing, folder / "wheels", sources=sources, needs=needs, python=python or python_minor()
+        )
         (folder / LOCK).write_text(lock.text)
         if example is not None:
             (folder / EXAMPLE).write_bytes(example)
@@ -106,7 +103,7 @@ def _manifest(parts: Parts, lock: Lock, libraries: dict[str, str]) -> Manifest:
         flavour=parts.flavour,
         format=parts.format,
         entry=parts.entry,
-        trust="pickle" if parts.trust else None,
+        trust=parts.trust,
         python=lock.python,
         libraries=libraries,
         lock_sha256=lock.sha256,
@@ -142,6 +139,7 @@ def lock_for(
     modules: Iterable[str],
     packing: Packing,
     wheel_folder: Path,
+    *,
     sources: Sources,
     needs: Iterable[str],
     python: str,
@@ -188,7 +186,7 @@ def copy_code(code: str | Path | Sequence[str | Path], folder: Path) -> None:
             raise ConfigError(f"code: two of the paths are called {item.name}", hint="give one of them another name")
         folder.mkdir(exist_ok=True)
         if item.is_dir():
-            shutil.copytree(item, target, ignore=_IGNORED, symlinks=False)
+            shutil.copytree(item, target, ignore=IGNORED, symlinks=False)
         else:
             shutil.copyfile(item, target)
 
@@ -201,123 +199,6 @@ def code_paths(code: str | Path | Sequence[str | Path]) -> list[Path]:
         if not path.exists():
             raise ConfigError(f"code: {path} does not exist", hint="give modules or package folders of yours")
     return paths
-
-
-def pack_object(
-    obj: Any,
-    name: str,
-    *,
-    example: Any,
-    method: str | None,
-    rowwise: bool | None,
-    allow_nan: bool | None,
-    artifacts: str | Path | None,
-    packing: Packing,
-) -> tuple[Manifest, Path]:
-    """Pack a live object; see :func:`sdk.model.model`."""
-    flavour = flavour_of(obj)
-    traits = flavour.traits(obj)
-    chosen = method or traits.method
-    if flavour.name != "function" and not callable(getattr(obj, chosen, None)) and chosen != "predict":
-        raise ConfigError(f"method: {type(obj).__name__} has no {chosen!r}", hint="name a method it has")
-    prepared = None if example is None else examples.prepare(example)
-    shipped = {path.stem for path in code_paths(packing.get("code", ()))}
-
-    def write(folder: Path) -> Parts:
-        options = copy_artifacts(artifacts, folder)
-        trial = _try(flavour, obj, chosen, prepared, shipped, folder / options.get("path", "model"))
-        saved = flavour.save(obj, folder / "model", trial)
-        wide = rowwise if rowwise is not None else _rowwise(flavour, obj, traits, trial)
-        signature = _signature(traits, trial, prepared, rowwise=wide, allow_nan=allow_nan)
-        return _parts(name, flavour, saved, signature, chosen, options)
-
-    body = None if prepared is None else examples.encode(prepared)
-    return publish(write, packing, example=body)
-
-
-def _parts(
-    name: str, flavour: Flavour, saved: Saved, signature: Signature, method: str, options: Mapping[str, Any]
-) -> Parts:
-    return Parts(
-        name=name,
-        flavour=flavour.name,
-        format=saved.format,
-        entry=f"model/{saved.file}",
-        modules=saved.modules | ({"pandas"} if signature.columns else set[str]()),
-        signature=signature,
-        method=method,
-        options={**saved.options, **options},
-    )
-
-
-def copy_artifacts(artifacts: str | Path | None, folder: Path) -> dict[str, str]:
-    """Copy the files that a class loads; the option says where they are."""
-    if artifacts is None:
-        return {}
-    path = Path(artifacts).expanduser()
-    target = folder / ARTIFACTS
-    if path.is_dir():
-        shutil.copytree(path, target, ignore=_IGNORED, symlinks=False)
-    elif path.is_file():
-        target.mkdir()
-        shutil.copyfile(path, target / path.name)
-    else:
-        raise ConfigError(f"artifacts: {path} does not exist", hint="give a file or a folder")
-    return {"path": ARTIFACTS}
-
-
-def _try(flavour: Flavour, obj: Any, method: str, prepared: Any, shipped: set[str], files: Path) -> Trial:
-    """Ask the live object for its answer to the example."""
-    if prepared is None:
-        return Trial(method, shipped=shipped)
-    data = examples.argument(prepared)
-    live = loaded(obj, files) if flavour.name == "class" else obj
-    try:
-        answer = flavour.predict(live, method, data)
-    except Exception as error:
-        raise PackagingError(
-            f"the model fails on its own example: {type(error).__name__}: {error}",
-            operation="predict",
-            hint="give example= rows like those it will be asked for",
-        ) from error
-    return Trial(method, data, answer, shipped)
-
-
-def loaded(obj: Any, files: Path) -> Any:
-    """The object as the server will use it: a class is called, and ``load`` gets the folder of the files."""
-    live = obj() if isinstance(obj, type) else obj
-    if isinstance(obj, type) and callable(getattr(live, "load", None)):
-        live.load(str(files))
-    return live
-
-
-def _rowwise(flavour: Flavour, obj: Any, traits: Traits, trial: Trial) -> bool:
-    """Whether rows are answered independently: told by the flavour, else seen on the example."""
-    if traits.rowwise is not None or trial.data is None:
-        return bool(traits.rowwise)
-    rows = examples.row_count(trial.data)
-    if rows < 2:
-        return False
-    first = flavour.predict(obj, trial.method, examples.first_rows(trial.data, 1))
-    return examples.starts_with(trial.answer, first, rows)
-
-
-def _signature(
-    traits: Traits, trial: Trial, prepared: Any, *, rowwise: bool, allow_nan: bool | None
-) -> Signature:
-    nan = traits.allow_nan if allow_nan is None else allow_nan
-    if prepared is None:
-        return Signature(inputs=traits.inputs, columns=None, rowwise=rowwise, allow_nan=nan)
-    rows = examples.row_count(prepared)
-    outputs = examples.outputs(trial.answer, rows, trial.method)
-    if rowwise and any(not one.shape or one.shape[0] != -1 for one in outputs):
-        raise ConfigError(f"rowwise: the model does not answer {rows} rows with {rows} values", hint="use rowwise=False")
-    columns = examples.columns(prepared)
-    if traits.columns and columns and set(traits.columns) - set(columns):
-        missing = ", ".join(sorted(set(traits.columns) - set(columns)))
-        raise ConfigError(f"example lacks the columns {missing}", hint="give rows of the table it was fitted on")
-    inputs = examples.inputs(prepared)
-    return Signature(inputs=inputs, outputs=outputs, columns=columns, rowwise=rowwise, allow_nan=nan)
 
 
 def unpacked(keys: Mapping[str, Any]) -> Packing:

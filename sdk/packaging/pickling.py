@@ -12,13 +12,14 @@ import pickle
 import re
 import types
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sdk.errors import PackagingError
 from sdk.packaging.libraries import is_local, local_modules
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Generator
 
 _REFUSALS = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError, NotImplementedError)
 _RANDOM_ID = re.compile(r"[0-9a-f]{32}")
@@ -43,15 +44,17 @@ def dump(obj: Any, *, shipped: Collection[str] = ()) -> tuple[bytes, set[str]]:
 
 def recorder(modules: set[str]) -> Any:
     """A pickler class that notes what it writes in ``modules``."""
-    import cloudpickle  # noqa: PLC0415  only packing needs it
+    cloudpickle: Any = import_module("cloudpickle")
 
-    class Recorder(cloudpickle.Pickler):
+    class Recorder(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
         """Sees every object that is not a plain value before it is written."""
 
         def reducer_override(self, obj: Any) -> Any:
             note(obj, modules)
-            reduced = super().reducer_override(obj)
-            return stable(obj, reduced) if isinstance(obj, type | TypeVar) and isinstance(reduced, tuple) else reduced
+            reduced = cast("Any", super()).reducer_override(obj)
+            return (
+                stable(obj, reduced) if isinstance(obj, type | TypeVar) and reduced is not NotImplemented else reduced
+            )
 
     return Recorder
 
@@ -61,7 +64,9 @@ def stable(obj: type | TypeVar, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
 
     cloudpickle takes a random one, so that the same script would give another model digest at every run.
     """
-    code = getattr(next(filter(callable, vars(obj).values()), None), "__code__", None) if isinstance(obj, type) else None
+    code = (
+        getattr(next(filter(callable, vars(obj).values()), None), "__code__", None) if isinstance(obj, type) else None
+    )
     name = f"{obj.__module__}:{getattr(obj, '__qualname__', obj.__name__)}:{getattr(code, 'co_firstlineno', 0)}"
     fixed = hashlib.sha256(name.encode()).hexdigest()[:32]
     arguments = [fixed if isinstance(item, str) and _RANDOM_ID.fullmatch(item) else item for item in reduced[1]]
@@ -76,7 +81,11 @@ def note(obj: Any, modules: set[str]) -> None:
         modules.update(imports(obj))
     else:
         modules.add(type(obj).__module__)
-        owner = getattr(obj, "__module__", None) if isinstance(obj, type | types.FunctionType | types.BuiltinFunctionType) else None
+        owner = (
+            getattr(obj, "__module__", None)
+            if isinstance(obj, type | types.FunctionType | types.BuiltinFunctionType)
+            else None
+        )
         if isinstance(owner, str):
             modules.add(owner)
 
@@ -91,9 +100,9 @@ def imports(code: types.CodeType) -> set[str]:
 
 
 @contextmanager
-def by_value(shipped: Collection[str]) -> Iterator[None]:
+def by_value(shipped: Collection[str]) -> Generator[None]:
     """Let cloudpickle write out in full what comes from the user's own modules, as the server does not have them."""
-    import cloudpickle  # noqa: PLC0415  only packing needs it
+    cloudpickle: Any = import_module("cloudpickle")
 
     already = set(cloudpickle.list_registry_pickle_by_value())
     chosen = [
@@ -111,7 +120,7 @@ def by_value(shipped: Collection[str]) -> Iterator[None]:
 
 
 @contextmanager
-def refusals(obj: Any) -> Iterator[None]:
+def refusals(obj: Any) -> Generator[None]:
     """Say what cannot be written, and what to do instead."""
     try:
         yield

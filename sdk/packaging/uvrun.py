@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 _NETWORK = re.compile(r"error sending request|dns error|tcp connect|timed out|network (was|is) disabled", re.IGNORECASE)
 _DENIED = re.compile(r"\b(401|403)\b|Unauthorized|Forbidden")
-_PIP_SETTINGS = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX", "PIP_FIND_LINKS": "UV_FIND_LINKS"}
+_PIP_SETTINGS = {
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
+    "PIP_FIND_LINKS": "UV_FIND_LINKS",
+}
 _UV_NAMES = {
     "UV_DEFAULT_INDEX": ("UV_DEFAULT_INDEX", "UV_INDEX_URL"),
     "UV_INDEX": ("UV_INDEX", "UV_EXTRA_INDEX_URL"),
@@ -31,7 +35,7 @@ _UV_NAMES = {
 @cache
 def uv_binary() -> str:
     """Path of the ``uv`` program that came with mlport."""
-    import uv  # noqa: PLC0415  only packing needs it
+    import uv
 
     return uv.find_uv_bin()
 

@@ -89,7 +89,15 @@ def _make(folder: Path, base: Path, lock: Lock, links: Sequence[Path]) -> None:
 def _install(folder: Path, lock: Lock, links: Sequence[Path]) -> None:
     listing = folder / "requirements.lock"
     listing.write_text(lock.text)
-    command = ["pip", "install", "--quiet", "--python", folder / "bin" / "python", "--require-hashes", "--no-deps"]
+    command: list[str | Path] = [
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        folder / "bin" / "python",
+        "--require-hashes",
+        "--no-deps",
+    ]
     command += ["--requirement", listing]
     if lock.sources.torch_backend:
         command += ["--torch-backend", lock.sources.torch_backend]

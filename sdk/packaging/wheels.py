@@ -44,7 +44,9 @@ def _collect(line: str, folder: Path, sources: Sources) -> str:
         wheel = folder / path.name
         shutil.copyfile(path, wheel)
     else:
-        raise ConfigError(f"requirements: {line} does not exist", hint="give a folder with pyproject.toml, or a .whl file")
+        raise ConfigError(
+            f"requirements: {line} does not exist", hint="give a folder with pyproject.toml, or a .whl file"
+        )
     match = _WHEEL.fullmatch(wheel.name)
     if not match:
         raise ConfigError(f"requirements: {wheel.name} is no valid wheel name", hint="build the wheel again")

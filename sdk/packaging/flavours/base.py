@@ -40,7 +40,7 @@ class Saved:
     format: str
     file: str
     modules: frozenset[str]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Flavour(Protocol):
         """Whether it packs this object; must not import the library."""
         ...
 
-    def traits(self, obj: Any) -> Traits:
+    def traits(self, obj: Any, /) -> Traits:
         """What the object tells about itself.
 
         Raises:
@@ -77,11 +77,11 @@ class Flavour(Protocol):
         """
         ...
 
-    def predict(self, obj: Any, method: str, data: Any) -> Any:
+    def predict(self, obj: Any, method: str, data: Any, /) -> Any:
         """The live object's answer to a prepared example."""
         ...
 
-    def save(self, obj: Any, folder: Path, trial: Trial) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
         """Write the object into ``folder``.
 
         Raises:

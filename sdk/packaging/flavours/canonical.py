@@ -64,4 +64,4 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
             yield node
             waiting += reversed(list(node.values()))
         elif isinstance(item, list):
-            waiting += reversed(cast("list[Any]", item))
+            waiting += item[::-1]  # pyright: ignore[reportUnknownMemberType]  # any JSON list

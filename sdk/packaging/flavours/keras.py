@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import PackagingError
@@ -24,7 +25,7 @@ class Keras:
         """Any Keras 3 model."""
         return descends(obj, "keras", "Model")
 
-    def traits(self, obj: Any) -> Traits:
+    def traits(self, obj: Any, /) -> Traits:
         """The inputs of a built model."""
         if not obj.built:
             raise PackagingError(
@@ -32,19 +33,19 @@ class Keras:
             )
         return Traits(inputs=tuple(_tensor(one) for one in getattr(obj, "inputs", None) or ()))
 
-    def predict(self, obj: Any, method: str, data: Any) -> Any:
+    def predict(self, obj: Any, method: str, data: Any, /) -> Any:
         """The answer, without a progress bar."""
         return obj.predict(data, verbose=0) if method == "predict" else call(obj, method, data)
 
-    def save(self, obj: Any, folder: Path, trial: Trial) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
         """Write ``model.keras``."""
-        import keras  # noqa: PLC0415  there if the object is
+        keras: Any = import_module("keras")
 
         path = folder / "model.keras"
         try:
             obj.save(path)
             canonical_keras(path)
-            copy: Any = keras.saving.load_model(path, compile=False, safe_mode=True)
+            copy = keras.saving.load_model(path, compile=False, safe_mode=True)
             sound = trial.passes(self, copy)
         except Exception as error:
             raise self._lost(obj, str(error).splitlines()[0]) from error

@@ -23,15 +23,15 @@ class LightGBM:
         """A bare booster."""
         return descends(obj, "lightgbm", "Booster")
 
-    def traits(self, obj: Any) -> Traits:
+    def traits(self, obj: Any, /) -> Traits:
         """The width as trained."""
         return Traits(rowwise=True, allow_nan=True, inputs=(Tensor("input", "float64", (-1, obj.num_feature())),))
 
-    def predict(self, obj: Any, method: str, data: Any) -> Any:
+    def predict(self, obj: Any, method: str, data: Any, /) -> Any:
         """The answer of the booster."""
         return call(obj, method, data)
 
-    def save(self, obj: Any, folder: Path, trial: Trial) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
         """Write ``model.txt``."""
         path = folder / "model.txt"
         obj.save_model(str(path))

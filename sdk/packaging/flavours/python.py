@@ -24,16 +24,16 @@ class PythonFunction:
         """Functions, partial applications, callable objects; not classes."""
         return callable(obj) and not isinstance(obj, type)
 
-    def traits(self, obj: Any) -> Traits:
+    def traits(self, obj: Any, /) -> Traits:
         """A function says nothing about its inputs; its rows may depend on each other."""
         _check_callable(obj, obj)
         return Traits(rowwise=False)
 
-    def predict(self, obj: Any, method: str, data: Any) -> Any:
+    def predict(self, obj: Any, _method: str, data: Any, /) -> Any:
         """The function's answer."""
         return obj(data)
 
-    def save(self, obj: Any, folder: Path, trial: Trial) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
         """Write ``model.pkl``."""
         return _save(obj, folder, trial)
 
@@ -47,7 +47,7 @@ class PythonClass:
         """Anything with a ``predict`` method."""
         return callable(getattr(obj, "predict", None))
 
-    def traits(self, obj: Any) -> Traits:
+    def traits(self, obj: Any, /) -> Traits:
         """A class says nothing about its inputs; its rows may depend on each other."""
         if isinstance(obj, type):
             try:
@@ -57,16 +57,16 @@ class PythonClass:
                 raise ConfigError(f"{name}() needs arguments: {error}", hint=f"give an object: {name}(…)") from error
         return Traits(rowwise=False)
 
-    def predict(self, obj: Any, method: str, data: Any) -> Any:
+    def predict(self, obj: Any, method: str, data: Any, /) -> Any:
         """The object's answer."""
         return call(obj, method, data)
 
-    def save(self, obj: Any, folder: Path, trial: Trial) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
         """Write ``model.pkl``."""
         return _save(obj, folder, trial)
 
 
-def _save(obj: Any, folder: Path, trial: Trial) -> Saved:
+def _save(obj: Any, folder: Path, trial: Trial, /) -> Saved:
     data, modules = pickling.dump(obj, shipped=trial.shipped)
     (folder / "model.pkl").write_bytes(data)
     return Saved("cloudpickle", "model.pkl", frozenset(modules | {"cloudpickle"}))
@@ -76,7 +76,9 @@ def _check_callable(function: Any, shown: Any) -> None:
     """Refuse what the server could not call, with one argument and without awaiting."""
     name = getattr(shown, "__name__", type(shown).__name__)
     if inspect.iscoroutinefunction(function):
-        raise ConfigError(f"function {name} is async", hint="give an ordinary function; the server calls it in a thread")
+        raise ConfigError(
+            f"function {name} is async", hint="give an ordinary function; the server calls it in a thread"
+        )
     try:
         inspect.signature(function).bind(None)
     except TypeError as error:

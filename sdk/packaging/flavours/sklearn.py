@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import PackagingError
@@ -27,14 +28,12 @@ class Sklearn:
         """Anything that descends from scikit-learn's ``BaseEstimator``."""
         return descends(obj, "sklearn", "BaseEstimator")
 
-    def traits(self, obj: Any) -> Traits:
+    def traits(self, obj: Any, /) -> Traits:
         """Columns and width as fitted."""
-        from sklearn.exceptions import NotFittedError  # noqa: PLC0415  there if the object is
-        from sklearn.utils.validation import check_is_fitted  # noqa: PLC0415
-
+        not_fitted = import_module("sklearn.exceptions").NotFittedError
         try:
-            check_is_fitted(obj)
-        except NotFittedError as error:
+            import_module("sklearn.utils.validation").check_is_fitted(obj)
+        except not_fitted as error:
             hint = "call its fit() first"
             raise PackagingError(f"{type(obj).__name__} is not fitted", operation="pack", hint=hint) from error
         names, width = getattr(obj, "feature_names_in_", None), getattr(obj, "n_features_in_", None)
@@ -46,13 +45,13 @@ class Sklearn:
             columns=None if names is None else tuple(map(str, names)),
         )
 
-    def predict(self, obj: Any, method: str, data: Any) -> Any:
+    def predict(self, obj: Any, method: str, data: Any, /) -> Any:
         """The answer of the estimator's method."""
         return call(obj, method, data)
 
-    def save(self, obj: Any, folder: Path, trial: Trial) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
         """Write skops or cloudpickle."""
-        saved = self._skops(obj, folder, trial) if importlib.util.find_spec("skops") else None
+        saved = self._skops(obj, folder, trial) if find_spec("skops") else None
         if saved:
             return saved
         data, modules = pickling.dump(obj, shipped=trial.shipped)
@@ -60,7 +59,7 @@ class Sklearn:
         return Saved("cloudpickle", "model.pkl", frozenset(modules | {"cloudpickle", "sklearn"}))
 
     def _skops(self, obj: Any, folder: Path, trial: Trial) -> Saved | None:
-        from skops import io  # noqa: PLC0415  an extra
+        io: Any = import_module("skops.io")
 
         try:
             data, modules = canonical_skops(io.dumps(obj))
@@ -77,8 +76,7 @@ class Sklearn:
 
 def _allow_nan(obj: Any) -> bool:
     try:
-        from sklearn.utils import get_tags  # noqa: PLC0415  since scikit-learn 1.6
-
-        return bool(get_tags(obj).input_tags.allow_nan)
+        utils: Any = import_module("sklearn.utils")
+        return bool(utils.get_tags(obj).input_tags.allow_nan)
     except (ImportError, AttributeError, TypeError):
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import PackagingError
@@ -23,22 +24,24 @@ class XGBoost:
         """A class of XGBoost itself; a user's subclass is an estimator like any other."""
         return type(obj).__module__.partition(".")[0] == "xgboost" and descends(obj, "xgboost", "Booster", "XGBModel")
 
-    def traits(self, obj: Any) -> Traits:
+    def traits(self, obj: Any, /) -> Traits:
         """Columns and width as trained."""
         booster = self._booster(obj)
         names = booster.feature_names
         width = (Tensor("input", "float32", (-1, int(booster.num_features()))),)
-        return Traits(rowwise=True, allow_nan=True, inputs=() if names else width, columns=tuple(names) if names else None)
+        return Traits(
+            rowwise=True, allow_nan=True, inputs=() if names else width, columns=tuple(names) if names else None
+        )
 
-    def predict(self, obj: Any, method: str, data: Any) -> Any:
+    def predict(self, obj: Any, method: str, data: Any, /) -> Any:
         """The answer; a bare booster wants its own matrix."""
         if not self._is_booster(obj):
             return call(obj, method, data)
-        import xgboost  # noqa: PLC0415  there if the object is
+        xgboost: Any = import_module("xgboost")
 
         return call(obj, method, xgboost.DMatrix(data))
 
-    def save(self, obj: Any, folder: Path, trial: Trial) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
         """Write ``model.ubj``."""
         path = folder / "model.ubj"
         obj.save_model(path)

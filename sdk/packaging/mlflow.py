@@ -1,0 +1,145 @@
+"""Models that MLflow saved: its signature and requirements become ours; the folder travels as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from sdk.errors import ConfigError, MissingExtraError
+from sdk.packaging.files import PICKLES
+from sdk.packaging.lock import read_requirements, requirement_name
+from sdk.packaging.manifest import Signature, Tensor
+from sdk.packaging.pack import Packing, Parts, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from sdk.packaging.manifest import Manifest
+
+_TYPES = {
+    "boolean": "bool",
+    "integer": "int32",
+    "long": "int64",
+    "float": "float32",
+    "double": "float64",
+    "string": "string",
+    "str": "string",
+    "object": "string",
+}
+_MINOR = re.compile(r"3\.\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the user says about the folder."""
+
+    trust: Literal["pickle"] | None
+    rowwise: bool
+    allow_nan: bool
+
+
+def pack_mlflow(source: Path, name: str, about: About, packing: Packing) -> tuple[Manifest, Path]:
+    """Pack an MLflow model folder; see :meth:`sdk.model.Model.from_mlflow`."""
+    described = _described(source)
+    flavour = _python_function(described, source)
+    _check_pickles(source, about)
+    inputs, columns = _tensors(described, "inputs")
+    signature = Signature(
+        inputs=inputs,
+        outputs=_tensors(described, "outputs")[0],
+        columns=columns,
+        rowwise=about.rowwise,
+        allow_nan=about.allow_nan,
+    )
+
+    def write(folder: Path) -> Parts:
+        shutil.copytree(source, folder / "model" / "mlflow", ignore=shutil.ignore_patterns("__pycache__"))
+        modules = frozenset({"pandas"} if columns else set[str]())
+        return Parts(name, "mlflow", "mlflow", "model/mlflow", modules, signature, trust=about.trust)
+
+    return publish(write, packing, needs=_requirements(source, packing), python=_python(flavour))
+
+
+def _described(source: Path) -> Mapping[str, Any]:
+    path = source / "MLmodel"
+    if not path.is_file():
+        raise ConfigError(f"folder: {source} has no file MLmodel", hint="give the folder that mlflow saved")
+    if not find_spec("yaml"):
+        raise MissingExtraError("MLflow models need PyYAML", hint='pip install "mlport[mlflow]"')
+    yaml: Any = import_module("yaml")
+    try:
+        described: Any = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"folder: {path} is no YAML: {error}", hint="save the model with mlflow again") from error
+    if not isinstance(described, dict):
+        raise ConfigError(f"folder: {path} holds no settings", hint="save the model with mlflow again")
+    return cast("dict[str, Any]", described)
+
+
+def _python_function(described: Mapping[str, Any], source: Path) -> Mapping[str, Any]:
+    flavours = described.get("flavors")
+    found = cast("dict[str, Any]", flavours).get("python_function") if isinstance(flavours, dict) else None
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"folder: the model in {source} has no python_function flavour",
+            hint="log it with an MLflow flavour that has one, such as mlflow.pyfunc",
+        )
+    return cast("dict[str, Any]", found)
+
+
+def _check_pickles(source: Path, about: About) -> None:
+    for path in sorted(source.rglob("*")):
+        if path.is_symlink():
+            raise ConfigError(f"folder: {path} is a link", hint="copy the file it points to into the folder")
+        if path.suffix.lower() in PICKLES and about.trust != "pickle":
+            raise ConfigError(
+                f"folder: {path.relative_to(source)} is a pickle, and loading a pickle runs code of whoever made it",
+                hint='if you trust its author say trust="pickle"',
+            )
+
+
+def _python(flavour: Mapping[str, Any]) -> str | None:
+    match = _MINOR.match(str(flavour.get("python_version", "")))
+    return match[0] if match else None
+
+
+def _requirements(source: Path, packing: Packing) -> list[str]:
+    """What MLflow wrote down, without what the user gave for the same packages; MLflow itself for certain."""
+    path = source / "requirements.txt"
+    recorded = read_requirements(path) if path.is_file() else []
+    given = {requirement_name(line) for line in read_requirements(packing.get("requirements") or ())}
+    names = {requirement_name(line) for line in recorded} | given
+    kept = [line for line in recorded if requirement_name(line) not in given]
+    return kept if names & {"mlflow", "mlflow-skinny"} else [*kept, "mlflow-skinny"]
+
+
+def _tensors(described: Mapping[str, Any], side: str) -> tuple[tuple[Tensor, ...], tuple[str, ...] | None]:
+    """One side of MLflow's signature: tensors, and column names when it is a table."""
+    signature: Any = described.get("signature")
+    if not isinstance(signature, dict):
+        return (), None
+    text = cast("dict[str, Any]", signature).get(side)
+    specs: Sequence[Mapping[str, Any]] = json.loads(text) if text else ()
+    if not specs or any(_dtype(spec) is None for spec in specs):
+        return (), None
+    tensors = tuple(_tensor(spec, number) for number, spec in enumerate(specs))
+    table = side == "inputs" and all(spec.get("type") != "tensor" and spec.get("name") for spec in specs)
+    return tensors, tuple(one.name for one in tensors) if table else None
+
+
+def _tensor(spec: Mapping[str, Any], number: int) -> Tensor:
+    shape = tuple(spec["tensor-spec"]["shape"]) if spec.get("type") == "tensor" else (-1,)
+    return Tensor(str(spec.get("name") or ("input" if number == 0 else f"input{number}")), _dtype(spec) or "", shape)
+
+
+def _dtype(spec: Mapping[str, Any]) -> str | None:
+    if spec.get("type") == "tensor":
+        dtype = str(spec["tensor-spec"]["dtype"])
+        return _TYPES.get(dtype, dtype)
+    return _TYPES.get(str(spec.get("type")))

@@ -1,0 +1,147 @@
+"""Pack a live object: ask it for its example, write it, and see that what was written answers the same."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import ConfigError, PackagingError
+from sdk.packaging import examples
+from sdk.packaging.flavours import flavour_of
+from sdk.packaging.flavours.base import Trial
+from sdk.packaging.manifest import Manifest, Signature
+from sdk.packaging.pack import IGNORED, Packing, Parts, code_paths, publish
+
+if TYPE_CHECKING:
+    from sdk.packaging.flavours.base import Flavour, Traits
+
+_ARTIFACTS = "model/artifacts"
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the user says about the object; see :func:`sdk.model.model`."""
+
+    example: Any = None
+    method: str | None = None
+    rowwise: bool | None = None
+    allow_nan: bool | None = None
+    artifacts: str | Path | None = None
+
+
+def pack_object(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[Manifest, Path]:
+    """Pack a live object; see :func:`sdk.model.model`."""
+    flavour = flavour_of(obj)
+    traits = flavour.traits(obj)
+    method = _method(obj, flavour, wishes.method or traits.method)
+    prepared = None if wishes.example is None else examples.prepare(wishes.example)
+    shipped = {path.stem for path in code_paths(packing.get("code", ()))}
+    if wishes.artifacts is not None and flavour.name != "class":
+        raise ConfigError(f"artifacts: a {flavour.name} model loads no files", hint="use a class with `load(folder)`")
+
+    def write(folder: Path) -> Parts:
+        options = _copy_artifacts(wishes.artifacts, folder)
+        if flavour.name == "class":
+            options["load"] = isinstance(obj, type) or wishes.artifacts is not None
+        trial = Trial(method, shipped=shipped)
+        if prepared is not None:
+            live = _loaded(obj, folder / options.get("path", "model")) if options.get("load") else obj
+            trial = _ask(flavour, live, trial, examples.argument(prepared))
+        saved = flavour.save(obj, folder / "model", trial)
+        signature = _signature(flavour, obj, traits, trial, prepared, wishes)
+        return Parts(
+            name=name,
+            flavour=flavour.name,
+            format=saved.format,
+            entry=f"model/{saved.file}",
+            modules=saved.modules | ({"pandas"} if signature.columns else set[str]()),
+            signature=signature,
+            method=method,
+            options={**saved.options, **options},
+        )
+
+    return publish(write, packing, example=None if prepared is None else examples.encode(prepared))
+
+
+def _method(obj: Any, flavour: Flavour, method: str) -> str:
+    if method != "predict" and not callable(getattr(obj, method, None)):
+        raise ConfigError(f"method: {type(obj).__name__} has no {method!r}", hint="name a method it has")
+    if method != "predict" and flavour.name == "function":
+        raise ConfigError("method: a function has none", hint="leave it out")
+    return method
+
+
+def _copy_artifacts(artifacts: str | Path | None, folder: Path) -> dict[str, Any]:
+    """Copy the files that a class loads; the option says where they are."""
+    if artifacts is None:
+        return {}
+    path = Path(artifacts).expanduser()
+    target = folder / _ARTIFACTS
+    if path.is_dir():
+        shutil.copytree(path, target, ignore=IGNORED, symlinks=False)
+    elif path.is_file():
+        target.mkdir()
+        shutil.copyfile(path, target / path.name)
+    else:
+        raise ConfigError(f"artifacts: {path} does not exist", hint="give a file or a folder")
+    return {"path": _ARTIFACTS}
+
+
+def _loaded(obj: Any, files: Path) -> Any:
+    """The object as the server will use it: a class is called, and ``load`` gets the folder of the files."""
+    live = obj() if isinstance(obj, type) else copy.copy(obj)
+    if callable(getattr(live, "load", None)):
+        try:
+            live.load(str(files))
+        except Exception as error:
+            raise PackagingError(
+                f"load({files.name!r}) of {type(live).__name__} fails: {type(error).__name__}: {error}",
+                operation="load",
+                hint="it gets the folder with the files of artifacts=",
+            ) from error
+    return live
+
+
+def _ask(flavour: Flavour, live: Any, trial: Trial, data: Any) -> Trial:
+    try:
+        answer = flavour.predict(live, trial.method, data)
+    except Exception as error:
+        raise PackagingError(
+            f"the model fails on its own example: {type(error).__name__}: {error}",
+            operation="predict",
+            hint="give example= rows like those it will be asked for",
+        ) from error
+    return Trial(trial.method, data, answer, trial.shipped)
+
+
+def _rowwise(flavour: Flavour, obj: Any, traits: Traits, trial: Trial) -> bool:
+    """Whether rows are answered independently: told by the flavour, else seen on the example."""
+    if traits.rowwise is not None or trial.data is None:
+        return bool(traits.rowwise)
+    rows = examples.row_count(trial.data)
+    if rows < 2:
+        return False
+    first = flavour.predict(obj, trial.method, examples.first_rows(trial.data, 1))
+    return examples.starts_with(trial.answer, first, rows)
+
+
+def _signature(flavour: Flavour, obj: Any, traits: Traits, trial: Trial, prepared: Any, wishes: Wishes) -> Signature:  # noqa: PLR0917  private, all of another type
+    nan = traits.allow_nan if wishes.allow_nan is None else wishes.allow_nan
+    rowwise = _rowwise(flavour, obj, traits, trial) if wishes.rowwise is None else wishes.rowwise
+    if prepared is None:
+        return Signature(inputs=traits.inputs, rowwise=rowwise, allow_nan=nan)
+    rows = examples.row_count(prepared)
+    outputs = examples.outputs(trial.answer, rows, trial.method)
+    if rowwise and any(not one.shape or one.shape[0] != -1 for one in outputs):
+        raise ConfigError(
+            f"rowwise: the model does not answer {rows} rows with {rows} values", hint="say rowwise=False"
+        )
+    columns = examples.columns(prepared)
+    if missing := sorted(set(traits.columns or ()) - set(columns or traits.columns or ())):
+        raise ConfigError(
+            f"example lacks the columns {', '.join(missing)}", hint="give rows of the table it was fitted on"
+        )
+    return Signature(inputs=examples.inputs(prepared), outputs=outputs, columns=columns, rowwise=rowwise, allow_nan=nan)

@@ -1,0 +1,329 @@
+"""The gateway as a whole: takes tables, keeps replicas, serves until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from .backend import Backend, Route
+from .child import kill_left_over, usage
+from .downstream import Connection, Door
+from .exchange import Plane
+from .gate import Gate
+from .router import Router
+from .runner import ReplicaFailed, Runner
+from .stats import Stats
+from .table import Limits, Table, encode, load, save
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+_BACKLOG = 2048
+_LAST_CALL_S = 0.05  # connections that are being made when the gateway is stopped are still answered
+_KEPT_STATS = 64  # deployments, live or gone, whose counts are kept
+_FAILURE_LINES = 50  # log lines kept with the reason why a table failed
+_KEPT_LOGS = 32  # replicas, running or gone, whose logs are kept
+
+
+class Conflict(Exception):
+    """A table that may not replace the present one."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Gateway:
+    """One endpoint.
+
+    Args:
+        folder: The gateway's own folder, mode 0700.
+        listener: The bound public socket.
+        token: What clients must carry, None for an open endpoint.
+        hosts: More values of the Host header to accept.
+
+    """
+
+    def __init__(self, folder: Path, listener: socket.socket, *, token: str | None, hosts: tuple[str, ...]) -> None:
+        self.folder = folder
+        self.since = time.time()
+        self.table: Table | None = None
+        self.stats: dict[str, Stats] = {}
+        self.runners: dict[str, Runner] = {}
+        self.retiring: dict[str, asyncio.Task[None]] = {}
+        self.address: tuple[str, int] = listener.getsockname()[:2]
+        self.has_token = token is not None
+        limits = Limits()
+        self.router = Router()
+        self.plane = Plane(self.router, limits)
+        self.door = Door(self.plane, Gate(token=token, port=self.address[1], hosts=hosts, limits=limits))
+        self._listener = listener
+        self._stop = asyncio.Event()
+        self._applying: tuple[Table, asyncio.Task[None]] | None = None
+        self._failure: dict[str, Any] | None = None
+        """Why the last table was not put in force, for those who did not wait for it; None once one is."""
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, SIGINT or `stop`, then leave no process and no socket behind."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        self._restore()
+        server = await loop.create_server(lambda: Connection(self.door), sock=self._listener, backlog=_BACKLOG)
+        ticker = loop.create_task(self._tick())
+        gc.collect()
+        gc.freeze()  # what is here now stays: collections need not look at it again
+        await self._stop.wait()
+        self.plane.draining = True
+        await asyncio.sleep(_LAST_CALL_S)
+        server.close()
+        self.door.close_idle()
+        await self._drain()
+        ticker.cancel()
+        if self._applying is not None:
+            self._applying[1].cancel()
+        await asyncio.gather(*(runner.stop() for runner in self.runners.values()), *self.retiring.values())
+
+    def stop(self) -> None:
+        """Begin to end the gateway."""
+        self._stop.set()
+
+    async def _drain(self) -> None:
+        deadline = time.monotonic() + self.plane.limits.drain_s
+        while any(connection.exchange is not None for connection in self.door.connections):
+            if time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.02)
+        for connection in list(self.door.connections):
+            connection.end()
+
+    async def _tick(self) -> None:
+        while True:
+            limits = self.plane.limits
+            shortest = min(limits.header_s, limits.body_s, limits.idle_s, limits.write_s, limits.response_s)
+            await asyncio.sleep(max(0.02, min(0.25, shortest / 4)))
+            self.door.sweep()
+            for stats in self.stats.values():
+                stats.tick()
+
+    # -- table
+
+    def _restore(self) -> None:
+        """Serve the last acknowledged table again."""
+        for lock in self.folder.glob("b-*.lock"):
+            kill_left_over(lock)
+        table = load(self.folder / "table.json")
+        if table is not None:
+            for runner in self._add(table).values():
+                runner.start()
+            self._swap(table)
+
+    async def apply(self, table: Table, *, timeout_s: float | None = None) -> None:
+        """Put a table in force once its new replicas are ready; until then, and if they fail, the present one holds.
+
+        Raises:
+            Conflict: The generation is not newer, was overtaken, or a replica id is taken.
+            ReplicaFailed: A new replica did not become ready.
+            OSError: The table could not be written to disk.
+
+        """
+        if self._applying is not None:
+            coming, task = self._applying
+            if table == coming:
+                await asyncio.shield(task)
+                return
+            if table.generation > coming.generation:
+                task.cancel()
+                await asyncio.wait([task])
+            else:
+                raise Conflict("stale_generation", f"Generation {coming.generation} is being put in force.")
+        if self._is_in_force(table):
+            return
+        task = asyncio.get_running_loop().create_task(self._apply(table, timeout_s))
+        self._applying = table, task
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            raise Conflict("overtaken", f"Generation {table.generation} was overtaken by a newer one.") from None
+        finally:
+            if self._applying == (table, task) and task.done():
+                self._applying = None
+
+    def _is_in_force(self, table: Table) -> bool:
+        present = self.table
+        if present is None or table.generation > present.generation:
+            return False
+        if table == present:
+            return True
+        if table.generation == present.generation:
+            raise Conflict("other_content", f"Generation {table.generation} is in force with other content.")
+        message = f"Generation {table.generation} is older than {present.generation}, which is in force."
+        raise Conflict("stale_generation", message)
+
+    async def _apply(self, table: Table, timeout_s: float | None) -> None:
+        added = self._add(table)
+        try:
+            for runner in added.values():
+                runner.start()
+            await _all_ready(list(added.values()), timeout_s or table.limits.start_s)
+            save(self.folder / "table.json", encode(table))
+        except BaseException as error:
+            for name in added:
+                self._retire(name)
+            if isinstance(error, ReplicaFailed):
+                failed = {**error.runner.status(), "log": error.runner.log.tail(_FAILURE_LINES)}
+                about = {"replica": error.runner.replica.id, "deployment": error.runner.backend.route.name}
+                self._failure = {"generation": table.generation, "message": str(error), **about, **failed}
+            raise
+        self._failure = None
+        self._swap(table)
+
+    def _add(self, table: Table) -> dict[str, Runner]:
+        """Make runners for the replicas of a table that are not here yet."""
+        added: dict[str, Runner] = {}
+        for name, deployment in table.deployments.items():
+            route = self._route(name)
+            for replica in deployment.replicas:
+                runner = self.runners.get(replica.id)
+                if replica.id in self.retiring:
+                    raise Conflict("replica_draining", f"Replica {replica.id} is still ending; use a new id.")
+                if runner is None:
+                    backend = Backend(replica.id, replica.address, route)
+                    added[replica.id] = Runner(
+                        replica,
+                        deployment.health,
+                        backend,
+                        limits=self._limits,
+                        folder=self.folder,
+                        changed=self.router.refresh,
+                    )
+                elif (runner.replica, runner.health, runner.backend.route) != (replica, deployment.health, route):
+                    raise Conflict("replica_changed", f"Replica {replica.id} runs with other content; use a new id.")
+        self.runners.update(added)
+        return added
+
+    def _route(self, name: str) -> Route:
+        present = self.router.routes.get(name)
+        if present is not None:
+            return present
+        if name not in self.stats:
+            self.stats[name] = Stats()
+        while len(self.stats) > _KEPT_STATS:
+            del self.stats[next(other for other in self.stats if other not in self.router.routes and other != name)]
+        return Route(name, self.stats[name])
+
+    def _limits(self) -> Limits:
+        return self.plane.limits
+
+    def _swap(self, table: Table) -> None:
+        """Let the table decide from the next request on, and end the replicas it does not name."""
+        self.table = table
+        self.plane.limits = table.limits
+        self.door.gate.use(table.limits)
+        wanted = {replica.id for deployment in table.deployments.values() for replica in deployment.replicas}
+        self.router.use(table.deployments, {name: runner.backend for name, runner in self.runners.items()})
+        for name in [name for name in self.runners if name not in wanted]:
+            self._retire(name)
+
+    def _retire(self, name: str) -> None:
+        runner = self.runners.pop(name)
+        task = asyncio.get_running_loop().create_task(self._end(name, runner))
+        self.retiring[name] = task
+
+    async def _end(self, name: str, runner: Runner) -> None:
+        runner.state = "draining"
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(runner.backend.empty(), self.plane.limits.drain_s)
+        await runner.stop()
+        del self.retiring[name]
+        self._prune_logs()
+
+    def _prune_logs(self) -> None:
+        logs = sorted((self.folder / "logs").glob("*.log"), key=lambda path: path.stat().st_mtime)
+        gone = [path for path in logs if path.stem not in self.runners and path.stem not in self.retiring]
+        for path in gone[: max(0, len(logs) - _KEPT_LOGS)]:
+            path.unlink(missing_ok=True)
+            path.with_name(path.name + ".1").unlink(missing_ok=True)
+
+    async def drained(self) -> None:
+        """Wait until every replica that was taken out has ended."""
+        while self.retiring:
+            await asyncio.wait(list(self.retiring.values()))
+
+    # -- looking
+
+    def status(self) -> dict[str, Any]:
+        """Give the state of the endpoint as JSON-able values."""
+        table = self.table
+        rss, cpu = usage(os.getpid())
+        deployments = table.deployments if table is not None else {}
+        return {
+            "schema": 1,
+            "generation": table.generation if table is not None else 0,
+            "applying": self._applying[0].generation if self._applying is not None else None,
+            "failure": self._failure,
+            "since": self.since,
+            "now": time.time(),
+            "last_request_at": max((stats.last_active() or 0.0 for stats in self.stats.values()), default=0.0) or None,
+            "address": {"host": self.address[0], "port": self.address[1]},
+            "auth": "bearer" if self.has_token else "none",
+            "ready": self.router.able,
+            "draining": self.plane.draining,
+            "deployments": {
+                name: {
+                    "weight": deployment.weight,
+                    "inflight": sum(self.runners[replica.id].backend.inflight for replica in deployment.replicas),
+                    "replicas": {replica.id: self.runners[replica.id].status() for replica in deployment.replicas},
+                    "since": self.stats[name].since,
+                    **self.stats[name].total().report(),
+                }
+                for name, deployment in deployments.items()
+            },
+            "retiring": sorted(self.retiring),
+            "gateway": {
+                "pid": os.getpid(),
+                "connections": len(self.door.connections),
+                "requests": self.plane.requests,
+                "retries": self.plane.retries,
+                "refusals": dict(sorted(self.door.refusals.items())),
+                "rss_bytes": rss,
+                "cpu_s": cpu,
+            },
+        }
+
+    def metrics(self, window_s: float) -> dict[str, Any]:
+        """Give the counts of the last `window_s` seconds for every deployment seen in them, live or gone."""
+        live = self.router.routes
+        return {
+            "window_s": window_s,
+            "now": time.time(),
+            "since": self.since,
+            "deployments": {
+                name: {"live": name in live, **stats.window(window_s).report()} for name, stats in self.stats.items()
+            },
+        }
+
+
+async def _all_ready(runners: list[Runner], timeout_s: float) -> None:
+    """Wait until all are ready, one has failed, or time is over."""
+    if not runners:
+        return
+    tasks = [asyncio.create_task(runner.wait_ready()) for runner in runners]
+    try:
+        done, late = await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()
+    for task in done:
+        task.result()
+    if late:
+        runner = runners[tasks.index(late.pop())]
+        raise ReplicaFailed(runner, f"was not ready after {timeout_s:g} s")

@@ -1,0 +1,214 @@
+"""Starts, measures and ends the processes of replicas.
+
+A replica's processes are known by a lock they inherit, never by a pid alone: the lock is free exactly when the last
+of them is gone, whatever became of the gateway that started them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .table import ProcessLimits, Spawn
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+class Exit(msgspec.Struct, frozen=True, kw_only=True):
+    """How a process ended."""
+
+    code: int | None
+    signal: str | None
+    out_of_memory: bool
+    at: float
+    reason: str
+
+
+class Child:
+    """One running replica process and its group."""
+
+    def __init__(self, spawn: Spawn, lock: Path) -> None:
+        """Start the program.
+
+        Raises:
+            OSError: It cannot be started.
+
+        """
+        self._limit = spawn.limits.memory_bytes
+        self._kills = _oom_kills()
+        self._over = 0  # bytes in use when the process was ended for it
+        self._stuck = ""
+        holder = _hold(lock)
+        output, theirs = os.pipe()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - the program is the owner's own model server
+                spawn.argv,
+                env=spawn.env,
+                cwd=spawn.cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=theirs,
+                pass_fds=(holder,),
+                start_new_session=True,
+                preexec_fn=_preparation(spawn.limits, os.getpid()),  # noqa: PLW1509 - this process has one thread
+            )
+            os.pwrite(holder, b"%d\n" % self._process.pid, 0)
+        except BaseException:
+            os.close(output)
+            raise
+        finally:
+            os.close(theirs)
+            os.close(holder)
+        self.output = output
+        """The reading end of the program's standard output and error; the caller closes it."""
+        self.pid = self._process.pid
+        self.started = time.time()
+
+    def poll(self) -> Exit | None:
+        """Tell how the process ended, or None while it runs; what it left running is killed."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        self.kill_group()
+        name = signal.Signals(-code).name if code < 0 else None
+        oom = bool(self._over) or (name == "SIGKILL" and _oom_kills() > self._kills)
+        return Exit(
+            code=None if name else code,
+            signal=name,
+            out_of_memory=oom,
+            at=time.time(),
+            reason=self._reason(code, name, oom=oom),
+        )
+
+    def _reason(self, code: int, name: str | None, *, oom: bool) -> str:
+        if self._over:
+            return f"used {self._over} bytes of memory, more than its limit of {self._limit}"
+        if self._stuck:
+            return self._stuck
+        if oom:
+            return "killed by the system, which ran out of memory"
+        return f"killed by {name}" if name else f"exited with code {code}"
+
+    def terminate(self) -> None:
+        """Ask the program to end."""
+        if self._process.returncode is None:
+            self._process.terminate()
+
+    def kill(self, reason: str) -> None:
+        """End the program and all it started at once."""
+        self._stuck = self._stuck or reason
+        self.kill_group()
+
+    def kill_group(self) -> None:
+        """Kill the whole process group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def check_memory(self) -> None:
+        """End the program if it uses more memory than it may."""
+        used = usage(self.pid)[0] if self._limit is not None else None
+        if used is not None and self._limit is not None and used > self._limit:
+            self._over = used
+            self.kill_group()
+
+
+def _preparation(limits: ProcessLimits, parent: int) -> Callable[[], None]:
+    """Give what runs in the new process before the program: everything it needs is looked up here, before the fork."""
+    cpus = sorted(os.sched_getaffinity(0)) if limits.cpus and sys.platform == "linux" else []
+    first = time.monotonic_ns() % len(cpus) if cpus else 0
+    chosen = {cpus[(first + step) % len(cpus)] for step in range(min(limits.cpus or 0, len(cpus)))}
+    values = [
+        (resource.RLIMIT_DATA, limits.memory_bytes),
+        (resource.RLIMIT_NOFILE, limits.open_files),
+        (resource.RLIMIT_FSIZE, limits.file_bytes),
+    ]
+
+    def prepare() -> None:
+        if sys.platform == "linux":
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # the gateway's death is the replica's
+            if os.getppid() != parent:
+                os._exit(1)
+        for kind, value in values:
+            if value is not None:
+                resource.setrlimit(kind, (value, value))
+        if chosen:
+            os.sched_setaffinity(0, chosen)
+
+    return prepare
+
+
+def _hold(path: Path) -> int:
+    """Open and lock the file that the process is known by."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise
+    os.truncate(fd, 0)
+    return fd
+
+
+def is_alive(lock: Path) -> bool:
+    """Tell whether a process holds the lock."""
+    try:
+        fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)
+
+
+def kill_left_over(lock: Path, *, patience_s: float = 5.0) -> bool:
+    """Kill the processes a gateway that died has left behind; True when none holds the lock any more."""
+    deadline = time.monotonic() + patience_s
+    while is_alive(lock):
+        digits = lock.read_bytes().strip()
+        if digits.isdigit():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(int(digits), signal.SIGKILL)
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    lock.unlink(missing_ok=True)
+    return True
+
+
+def usage(pid: int) -> tuple[int | None, float | None]:
+    """Give resident bytes and CPU seconds of a process, None where the system has no /proc or the process is gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    except (OSError, IndexError, ValueError):
+        return None, None
+    return pages * resource.getpagesize(), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _oom_kills() -> int:
+    """Count the processes the system has killed for want of memory since it was started."""
+    try:
+        lines = Path("/proc/vmstat").read_text("ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

@@ -1,0 +1,236 @@
+"""Talks to a gateway from the same machine: starts it, hands it tables, looks at it.
+
+Standard library only, synchronous, safe to import anywhere.
+
+Example:
+    >>> from pathlib import Path
+    >>> is_running(Path("/nonexistent"))
+    False
+
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import json
+import os
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+ALREADY_RUNNING = 3
+"""Exit code of a gateway that finds its folder taken."""
+
+
+class GatewayError(Exception):
+    """A gateway refused a call, failed at it, or could not be reached.
+
+    Attributes:
+        status: HTTP status of the answer, 0 when there was none.
+        code: What went wrong in one word; `unreachable` when there was no answer.
+        details: Whatever else the answer said, for example `log` and `last_exit` of a replica that failed.
+
+    """
+
+    def __init__(self, message: str, *, status: int = 0, code: str = "unreachable", details: Any = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.details: dict[str, Any] = details or {}
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        try:
+            self.sock.connect(str(self._path))
+        except OSError:
+            self.sock.close()
+            raise
+
+
+def call(
+    folder: Path,
+    method: str,
+    path: str,
+    *,
+    query: Mapping[str, Any] | None = None,
+    body: Any = None,
+    timeout: float = 30.0,
+) -> dict[str, Any]:
+    """Make one control call and give its JSON answer.
+
+    Args:
+        folder: The gateway's folder.
+        method: As in the control protocol.
+        path: As in the control protocol.
+        query: Parameters; those that are None are left out.
+        body: A JSON value.
+        timeout: Seconds without a byte of the answer.
+
+    Raises:
+        GatewayError: The gateway is not there, or answered with an error.
+
+    """
+    given = urlencode({name: value for name, value in (query or {}).items() if value is not None})
+    connection = _Connection(folder / "control.sock", timeout)
+    try:
+        data = None if body is None else json.dumps(body).encode()
+        connection.request(method, f"{path}?{given}" if given else path, data)
+        response = connection.getresponse()
+        value: dict[str, Any] = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise GatewayError(f"The gateway in {folder} gave no answer: {error!r}.") from error
+    finally:
+        connection.close()
+    if response.status >= 400:
+        details = value["error"]
+        raise GatewayError(details["message"], status=response.status, code=details["code"], details=details)
+    return value
+
+
+def status(folder: Path) -> dict[str, Any]:
+    """Give the state of the endpoint."""
+    return call(folder, "GET", "/status")
+
+
+def metrics(folder: Path, *, window_s: float = 3600.0) -> dict[str, Any]:
+    """Give counts and latency histograms of the last `window_s` seconds, by deployment."""
+    return call(folder, "GET", "/metrics", query={"window": window_s})
+
+
+def get_table(folder: Path) -> dict[str, Any] | None:
+    """Give the table in force, or None before the first."""
+    table: dict[str, Any] | None = call(folder, "GET", "/table")["table"]
+    return table
+
+
+def put_table(
+    folder: Path, table: Mapping[str, Any], *, timeout_s: float = 300.0, wait_drained: bool = False
+) -> dict[str, Any]:
+    """Put a table in force and return once it decides; with `wait_drained`, once removed replicas have ended.
+
+    Raises:
+        GatewayError: `code` is `replica_failed`, `stale_generation`, `other_content`, `overtaken`, `bad_request`, ….
+
+    """
+    query = {"timeout_s": timeout_s, "wait_drained": int(wait_drained)}
+    return call(folder, "PUT", "/table", query=query, body=table, timeout=timeout_s + 90.0)
+
+
+def drain(folder: Path, *, timeout_s: float = 60.0) -> None:
+    """Wait until every replica that was taken out of the table has ended."""
+    call(folder, "POST", "/drain", query={"timeout_s": timeout_s}, timeout=timeout_s + 10.0)
+
+
+def logs(
+    folder: Path,
+    *,
+    deployment: str | None = None,
+    replica: str | None = None,
+    tail: int | None = None,
+    cursor: str | None = None,
+) -> dict[str, Any]:
+    """Give log lines as `{"lines": [{"replica", "text"}], "cursor"}`; pass the cursor for the lines after."""
+    query = {"deployment": deployment, "replica": replica, "tail": tail, "cursor": cursor}
+    return call(folder, "GET", "/logs", query=query)
+
+
+def stop(folder: Path, *, timeout_s: float = 60.0) -> bool:
+    """End the gateway and its replicas; True if one was running.
+
+    Raises:
+        GatewayError: It still runs after `timeout_s`.
+
+    """
+    if not is_running(folder):
+        return False
+    deadline = time.monotonic() + timeout_s
+    call(folder, "POST", "/stop")
+    while is_running(folder):
+        if time.monotonic() > deadline:
+            raise GatewayError(f"The gateway in {folder} still runs after {timeout_s:g} s.", code="still_running")
+        time.sleep(0.02)
+    return True
+
+
+def is_running(folder: Path) -> bool:
+    """Tell whether a gateway lives in the folder, by its lock."""
+    try:
+        lock = os.open(folder / "gateway.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(lock)
+
+
+def ensure_gateway(
+    folder: Path,
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 30.0,
+) -> dict[str, Any]:
+    """Have a gateway run in a folder that holds its token, and give its status.
+
+    It is started detached and outlives the caller. Of several callers at once one starts it, the others find it.
+
+    Args:
+        folder: The endpoint's folder, mode 0700.
+        argv: The command up to and including `gateway`, then further options; `--dir` and `--detach` are added.
+        env: The gateway's environment; None passes on the caller's.
+        timeout_s: How long it may take to answer.
+
+    Raises:
+        GatewayError: It could not start; the message is its own.
+
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        if not is_running(folder):
+            _start(folder, argv, env, timeout_s)
+        try:
+            return status(folder)
+        except GatewayError as error:
+            if error.status or time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)
+
+
+def _start(folder: Path, argv: Sequence[str], env: Mapping[str, str] | None, timeout_s: float) -> None:
+    command = [*argv, "--dir", str(folder), "--detach"]
+    try:
+        result = subprocess.run(  # noqa: S603 - the caller's own interpreter
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=timeout_s,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise GatewayError(f"The gateway could not be started: {error}.", code="start_failed") from error
+    if result.returncode not in {0, ALREADY_RUNNING}:
+        message = result.stderr.decode("utf-8", "replace").strip()
+        raise GatewayError(message or f"exit code {result.returncode}", code="start_failed")

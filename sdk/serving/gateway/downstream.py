@@ -1,0 +1,384 @@
+"""The public side: reads requests from clients within limits, and refuses what may not pass."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from time import perf_counter
+from typing import TYPE_CHECKING, cast
+
+from .bodies import BadBody, Body, body_of
+from .exchange import Exchange, Plane
+from .heads import CRLF, END, Refusal, Request
+from .replies import render
+
+if TYPE_CHECKING:
+    from .gate import Gate
+
+_STREAM_FROM = 256 * 1024  # longer bodies are not held back until they are whole
+_SKIP = 64 * 1024  # the body of a refused request is read to its end if it is no longer than this
+_LINGER_S = 2.0
+_SPARE = 64 * 1024  # bytes of the next request taken in while one is being answered
+
+
+class Door:
+    """What all client connections share."""
+
+    def __init__(self, plane: Plane, gate: Gate) -> None:
+        self.plane = plane
+        self.gate = gate
+        self.connections: dict[Connection, None] = {}
+        self.refusals: Counter[str] = Counter()
+        self._boot = os.urandom(5).hex().encode()
+        self._count = 0
+
+    def next_id(self) -> bytes:
+        """Make a request id."""
+        self._count += 1
+        return b"%b-%x" % (self._boot, self._count)
+
+    def admit(self, connection: Connection) -> None:
+        """Take a connection in; past the limit the longest idle one makes room for it."""
+        if len(self.connections) >= self.plane.limits.max_connections:
+            oldest = next((other for other in self.connections if other.exchange is None), connection)
+            self.refusals["too_many_connections"] += 1
+            oldest.abort()
+        self.connections[connection] = None
+
+    def sweep(self) -> None:
+        """Enforce the deadlines; to be called a few times a second."""
+        now = perf_counter()
+        for connection in list(self.connections):
+            connection.sweep(now)
+
+    def close_idle(self) -> None:
+        """End the connections that carry no request."""
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+
+class Connection(asyncio.Protocol):
+    """One client connection."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._plane = door.plane
+        self._known = door.gate.known
+        self.exchange: Exchange | None = None
+        self._fresh = True  # between two requests, with no byte of the next
+        self._pending = b""  # bytes received and not read yet
+        self._request: Request | None = None  # whose body is being received
+        self._refusal: Refusal | None = None  # what it is answered with once its body is over
+        self._body: Body | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._lingering = False
+        self._paused = False
+        self._paused_at = 0.0
+        self._blocked_at = 0.0  # since when, and with how much, the client does not read
+        self._blocked_size = 0
+        self._since = perf_counter()  # start of the present phase
+        self._first = True
+
+    # -- asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._door.admit(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes."""
+        if self._fresh:
+            end = data.find(END) + 4
+            request = self._known.get(data[:end])
+            if request is not None and request.length == len(data) - end:
+                self._begin(request, data[end:])
+                return
+            self._since = perf_counter()
+            self._fresh = False
+        if self._lingering:
+            return
+        self._pending += data
+        self._advance()
+
+    def eof_received(self) -> bool:
+        """Let the transport close."""
+        return False  # a client that ends its side has gone; what it still wanted to know is cancelled
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Clean up after the connection."""
+        del exc  # however it ended
+        self._door.connections.pop(self, None)
+        exchange, self.exchange = self.exchange, None
+        self._fresh = False
+        self._lingering = True
+        if exchange is not None:
+            exchange.cancel()
+
+    def pause_writing(self) -> None:
+        """Note that the other side reads too slowly."""
+        self._blocked_at = perf_counter()
+        self._blocked_size = self._transport.get_write_buffer_size()
+        if self.exchange is not None and self.exchange.link is not None:
+            self.exchange.link.hold(hold=True)
+
+    def resume_writing(self) -> None:
+        """Note that the other side has caught up."""
+        self._blocked_at = 0.0
+        if self.exchange is not None and self.exchange.link is not None:
+            self.exchange.link.hold(hold=False)
+
+    # -- receiving
+
+    def _advance(self) -> None:
+        """Read as much of the pending bytes as can be used now."""
+        try:
+            while self._pending and self.exchange is None and not self._lingering:
+                if self._request is None and not self._read_head():
+                    return
+                if self._request is not None and not self._read_body():
+                    return
+            if self._request is not None and self.exchange is not None:
+                self._read_body()
+        except Refusal as refusal:
+            self._give_up(refusal)
+        if self.exchange is not None and len(self._pending) > _SPARE and not self._paused:
+            self._pause(pause=True)
+
+    def _read_head(self) -> bool:
+        """Read the next head; False when it is not whole yet."""
+        while self._pending.startswith(CRLF):  # RFC 9112 2.2
+            self._pending = self._pending[2:]
+        limits = self._plane.limits
+        end = self._pending.find(END) + 4
+        if max(end, len(self._pending) if end < 4 else 0) > limits.max_head + limits.max_url:
+            raise Refusal(431, "head_too_large", f"The headers are larger than {limits.max_head} bytes.")
+        if end < 4:
+            return False
+        head, self._pending = self._pending[:end], self._pending[end:]
+        if end - head.find(CRLF) > limits.max_head:
+            raise Refusal(431, "head_too_large", f"The headers are larger than {limits.max_head} bytes.")
+        request = self._known.get(head)
+        if request is None:
+            try:
+                request = self._door.gate.read(head)
+            except Refusal as refusal:
+                request = self._skippable(refusal)
+                self._refusal = refusal
+        self._request = request
+        self._body = body_of(request.length)
+        self._size = 0
+        self._since = perf_counter()
+        if request.expect and self._refusal is None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._body.done:
+            self._whole(b"")
+        return True
+
+    def _skippable(self, refusal: Refusal) -> Request:
+        request = refusal.request
+        if request is None or request.expect or not 0 <= request.length <= _SKIP:
+            raise refusal
+        return request
+
+    def _read_body(self) -> bool:
+        """Read on in the body; False when it is not whole yet."""
+        body = cast("Body", self._body)
+        data, self._pending = self._pending, b""
+        try:
+            piece, self._pending = body.feed(data)
+        except BadBody as error:
+            raise Refusal(400, "bad_framing", f"The body could not be read: {error}.") from None
+        self._size += len(piece)
+        if self._size > self._plane.limits.max_body:
+            raise Refusal(413, "body_too_large", f"The body is larger than {self._plane.limits.max_body} bytes.")
+        if self.exchange is not None:
+            if body.done:
+                self._clear()
+            self.exchange.feed(piece, last=body.done)
+        elif body.done:
+            self._parts.append(piece)
+            self._whole(b"".join(self._parts))
+        elif self._size > _STREAM_FROM:
+            self._parts.append(piece)
+            self._stream()
+        else:
+            self._parts.append(piece)
+        return body.done
+
+    def _whole(self, body: bytes) -> None:
+        request, refusal = cast("Request", self._request), self._refusal
+        self._clear()
+        if refusal is None:
+            self._begin(request, body)
+        else:
+            self._door.refusals[refusal.code] += 1
+            self._answer(refusal, request.request_id or self._door.next_id(), keep=not request.close)
+
+    def _stream(self) -> None:
+        """Send on a long body as it comes."""
+        request, parts = cast("Request", self._request), self._parts
+        self._parts = []
+        self._begin(request, None)
+        if self.exchange is not None:
+            self.exchange.feed(b"".join(parts), last=False)
+
+    def _give_up(self, refusal: Refusal) -> None:
+        """Refuse a request whose end is not known; the connection cannot be used after it."""
+        exchange, self.exchange = self.exchange, None
+        self._clear()
+        self._door.refusals[refusal.code] += 1
+        if exchange is None:
+            self._answer(refusal, self._door.next_id(), keep=False)
+            return
+        started = exchange.link is not None and exchange.link.body is not None
+        exchange.cancel()
+        if started:
+            self.abort()
+        else:
+            self._answer(refusal, exchange.request_id, keep=False)
+
+    def _clear(self) -> None:
+        self._request = self._body = self._refusal = None
+        self._parts = []
+
+    def _begin(self, request: Request, body: bytes | None) -> None:
+        self._fresh = False
+        if request.health:
+            self._healthz(request)
+            return
+        request_id = request.request_id or self._door.next_id()
+        exchange = self.exchange = Exchange(self._plane, self, request, request_id, body)
+        try:
+            exchange.start()
+        except Refusal as refusal:
+            self.refuse(refusal, request_id)
+
+    # -- answering
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of an answer."""
+        self._transport.write(data)
+
+    def refuse(self, refusal: Refusal, request_id: bytes) -> None:
+        """Answer a request that reached a replica, or should have, with an error of the gateway."""
+        exchange = cast("Exchange", self.exchange)
+        self._door.refusals[refusal.code] += 1
+        self._answer(refusal, request_id, keep=not (exchange.request.close or exchange.streaming))
+
+    def _answer(self, refusal: Refusal, request_id: bytes, *, keep: bool) -> None:
+        keep = keep and not self._plane.draining
+        error = {"code": refusal.code, "message": refusal.message, "request_id": request_id.decode()}
+        self._transport.write(render(refusal.status, {"error": error}, keep=keep, retry_after=refusal.retry_after))
+        self.finished(keep=keep)
+
+    def _healthz(self, request: Request) -> None:
+        ready = self._plane.router.able and not self._plane.draining
+        keep = not (request.close or self._plane.draining)
+        data = render(200 if ready else 503, {"status": "ready" if ready else "not ready"}, keep=keep)
+        self._transport.write(data[: data.find(END) + 4] if request.method == b"HEAD" else data)
+        self.finished(keep=keep)
+
+    def finished(self, *, keep: bool) -> None:
+        """Go on to the next request, or end the connection after the answer."""
+        self.exchange = None
+        self._since = perf_counter()
+        self._first = False
+        if not keep:
+            self._linger()
+        elif self._pending:
+            asyncio.get_running_loop().call_soon(self._resume)
+        else:
+            self._fresh = True
+            if self._paused:
+                self._pause(pause=False)
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._pause(pause=False)
+        if self.exchange is None and not self._transport.is_closing():
+            self._advance()
+            self._fresh = self.exchange is None and self._request is None and not self._pending
+
+    def _linger(self) -> None:
+        """Close so that the client still gets the answer: a reset would take it away from it."""
+        self._clear()
+        self._pending = b""
+        self._fresh = False
+        self._lingering = True
+        if self._paused:
+            self._pause(pause=False)
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def abort(self) -> None:
+        """Break the connection."""
+        self.exchange = None
+        self._transport.abort()
+
+    def hold(self, *, hold: bool) -> None:
+        """Stop or go on reading the request body."""
+        if hold != self._paused:
+            self._pause(pause=hold)
+
+    def _pause(self, *, pause: bool) -> None:
+        self._paused = pause
+        if pause:
+            self._paused_at = perf_counter()
+        else:
+            self._since += perf_counter() - self._paused_at  # waiting for us does not count against the client
+        if self._transport.is_closing():
+            return
+        if pause:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    # -- deadlines
+
+    def close_if_idle(self) -> None:
+        """Close the connection if no request is on it."""
+        if self._fresh:
+            self._transport.close()
+
+    def end(self) -> None:
+        """Close the connection, and break off a request that is still on it."""
+        if self.exchange is None:
+            self._transport.close()
+        else:
+            self._transport.abort()
+
+    def sweep(self, now: float) -> None:
+        """Enforce the deadlines."""
+        limits = self._plane.limits
+        if self._lingering:
+            if now - self._since > _LINGER_S:
+                self._transport.abort()
+        elif self._blocked_at:
+            self._sweep_reader(now)
+        elif self._request is not None and not self._paused:
+            self._sweep_body(now - self._since)
+        elif self.exchange is not None:
+            if now - self.exchange.moved > limits.response_s:
+                self.exchange.expire()
+        elif self._fresh:
+            if now - self._since > (limits.header_s if self._first else limits.idle_s):
+                self._transport.abort() if self._transport.get_write_buffer_size() else self._transport.close()
+        elif now - self._since > limits.header_s:
+            self._give_up(Refusal(408, "header_timeout", f"The headers took longer than {limits.header_s:g} s."))
+
+    def _sweep_reader(self, now: float) -> None:
+        size = self._transport.get_write_buffer_size()
+        if size < self._blocked_size:
+            self._blocked_at, self._blocked_size = now, size
+        elif now - self._blocked_at > self._plane.limits.write_s:
+            self._door.refusals["slow_reader"] += 1
+            self._transport.abort()
+
+    def _sweep_body(self, elapsed: float) -> None:
+        limits = self._plane.limits
+        if elapsed > limits.body_s and self._size < elapsed * limits.min_rate:
+            rate = f"{limits.min_rate:g} bytes/s"
+            self._give_up(Refusal(408, "body_timeout", f"The body came in slower than {rate} on average."))

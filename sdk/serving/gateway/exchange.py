@@ -1,0 +1,451 @@
+"""One request on its way to a replica and its answer on the way back.
+
+Callbacks only: a request makes no task and no future unless a connection has to be opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol, cast
+
+from .bodies import BadBody, Body, body_of
+from .heads import CHUNKED, END, UNTIL_CLOSE, BadResponse, Refusal, Request, Response, read_response
+
+if TYPE_CHECKING:
+    from .backend import Backend
+    from .router import Router
+    from .table import Limits
+
+_KEPT = 512  # response heads remembered
+_MAX_RESPONSE_HEAD = 64 * 1024
+_ATTEMPTS = 3
+_STALE_S = 0.25
+"""A reset that comes this soon after sending on a used connection met a server that was closing it."""
+
+_CLOSE = b"\r\nconnection: close\r\n\r\n"
+
+
+class Plane:
+    """What all requests share."""
+
+    def __init__(self, router: Router, limits: Limits) -> None:
+        self.router = router
+        self.limits = limits
+        self.responses: dict[bytes, Response] = {}
+        self.draining = False
+        self.requests = 0
+        self.retries = 0
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def may_retry(self) -> bool:
+        """Allow one retry for ten requests, so that a failing replica does not double the load on the rest."""
+        if self.retries >= 10 + self.requests // 10:
+            return False
+        self.retries += 1
+        return True
+
+
+class Client(Protocol):
+    """The side an answer goes to."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the answer."""
+        ...
+
+    def refuse(self, refusal: Refusal, request_id: bytes) -> None:
+        """Answer with an error of the gateway itself; nothing was sent before."""
+        ...
+
+    def finished(self, *, keep: bool) -> None:
+        """End of the answer; keep the connection for the next request, or close it."""
+        ...
+
+    def abort(self) -> None:
+        """Break the connection, as the answer sent so far cannot be completed."""
+        ...
+
+    def hold(self, *, hold: bool) -> None:
+        """Stop or go on reading the request body."""
+        ...
+
+
+class Exchange:
+    """A request, its replica, and what is known of the answer."""
+
+    __slots__ = ("_tried", "backend", "body", "client", "link", "moved", "plane", "request", "request_id", "started",
+                 "streaming", "upload")  # fmt: skip
+
+    def __init__(self, plane: Plane, client: Client, request: Request, request_id: bytes, body: bytes | None) -> None:
+        self.plane = plane
+        self.client = client
+        self.request = request
+        self.request_id = request_id
+        self.body = body
+        """The whole body, or None when it is streamed."""
+        self.upload: bytearray | None = None if body is not None else bytearray()
+        """Streamed bytes that wait for a connection."""
+        self.started = self.moved = perf_counter()
+        self.backend: Backend | None = None
+        self.link: Upstream | None = None
+        self.streaming = body is None
+        """Whether part of the body is still to come."""
+        self._tried = 0
+
+    def start(self) -> None:
+        """Choose a replica and send.
+
+        Raises:
+            Refusal: No replica can take the request.
+
+        """
+        backend = self._choose()
+        self.backend = backend
+        backend.inflight += 1
+        backend.served += 1
+        self.plane.requests += 1
+        if backend.idle:
+            cast("Upstream", backend.idle.pop()).send(self)
+        else:
+            self._connect(backend)
+
+    def _choose(self) -> Backend:
+        try:
+            backend = self.plane.router.pick(self.request.deployment, self.backend)
+        except KeyError:
+            names = ", ".join(sorted(self.plane.router.routes)) or "none"
+            wanted = self.request.deployment
+            raise Refusal(404, "unknown_deployment", f"No deployment {wanted!r}; there is: {names}.") from None
+        if backend is None:
+            raise Refusal(503, "not_ready", "No replica is ready.", retry_after=1)
+        if backend.inflight >= self.plane.limits.max_inflight:
+            raise Refusal(503, "overloaded", "Every replica has all the requests it may have.", retry_after=1)
+        return backend
+
+    def _connect(self, backend: Backend) -> None:
+        task = asyncio.get_running_loop().create_task(self._open(backend))
+        self.plane.tasks.add(task)
+        task.add_done_callback(self.plane.tasks.discard)
+
+    async def _open(self, backend: Backend) -> None:
+        loop = asyncio.get_running_loop()
+        self._tried += 1
+        target = backend.target
+        try:
+            async with asyncio.timeout(self.plane.limits.connect_s):
+                if isinstance(target, str):
+                    _, link = await loop.create_unix_connection(lambda: Upstream(self.plane, backend), target)
+                else:
+                    _, link = await loop.create_connection(lambda: Upstream(self.plane, backend), *target)
+        except OSError as error:
+            backend.suspect.set()
+            if self.backend is backend:
+                self._unsent("connect_failed", f"The replica could not be reached: {error.strerror or error!r}.")
+            return
+        if self.backend is backend:
+            link.send(self)
+        else:
+            link.release()
+
+    def _unsent(self, code: str, message: str) -> None:
+        """Go to another replica, as this one has not seen a byte of the request."""
+        self.fail(code)
+        self._leave()
+        if self._tried < _ATTEMPTS and self.plane.may_retry():
+            self._restart()
+        else:
+            self._refuse(Refusal(502, code, message))
+
+    def _restart(self) -> None:
+        try:
+            self.start()
+        except Refusal as refusal:
+            self._refuse(refusal)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        backend = self.backend
+        if backend is not None:
+            backend.route.stats.record(refusal.status, perf_counter() - self.started)
+        self.backend = None
+        self.client.refuse(refusal, self.request_id)
+
+    def _leave(self) -> None:
+        if self.backend is not None:
+            self.backend.release()
+        self.link = None
+
+    def fail(self, kind: str) -> None:
+        """Count a failure of the replica."""
+        if self.backend is not None:
+            self.backend.route.stats.fail(kind)
+
+    def encode(self) -> bytes:
+        """Give the request as the replica gets it, as far as it is there."""
+        request = self.request
+        if self.body is None:
+            framing = b"\r\ntransfer-encoding: chunked\r\n\r\n" if request.length == CHUNKED else END
+            waiting, self.upload = self.upload, None
+            return b"".join((request.prefix, b"x-request-id: ", self.request_id, framing, bytes(waiting or b"")))
+        if request.length == CHUNKED:
+            length = b"\r\ncontent-length: %d\r\n\r\n" % len(self.body)
+            return b"".join((request.prefix, b"x-request-id: ", self.request_id, length, self.body))
+        return b"".join((request.prefix, b"x-request-id: ", self.request_id, END, self.body))
+
+    def feed(self, piece: bytes, *, last: bool) -> None:
+        """Send the next part of a streamed body."""
+        if self.request.length == CHUNKED:
+            piece = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
+            piece += b"0\r\n\r\n" if last else b""
+        self.streaming = not last
+        self.moved = perf_counter()
+        if self.upload is not None:
+            self.upload += piece
+            self.client.hold(hold=True)
+        elif self.link is not None:
+            self.link.write(piece)
+
+    def lost(self, link: Upstream) -> None:
+        """Take note that the connection broke before any byte of the answer."""
+        backend = cast("Backend", self.backend)
+        backend.suspect.set()
+        stale = link.used and self.body is not None and perf_counter() - link.sent < _STALE_S
+        if stale and not self._tried and self.plane.may_retry():
+            self.fail("stale_connection")
+            self.link = None
+            self._connect(backend)  # other idle connections may be as stale as this one was
+            return
+        self.fail("replica_lost")
+        self._leave()
+        self._refuse(Refusal(502, "replica_lost", "The replica ended the connection before it answered."))
+
+    def broken(self, kind: str) -> None:
+        """Give up an answer that cannot be completed."""
+        self.fail(kind)
+        backend, self.backend = cast("Backend", self.backend), None
+        backend.route.stats.record(502, perf_counter() - self.started)
+        backend.release()
+        self.client.abort()
+
+    def bad(self) -> None:
+        """Answer for a replica whose response head cannot be forwarded."""
+        self.fail("bad_response")
+        self._leave()
+        self._refuse(Refusal(502, "bad_response", "The replica's answer could not be read."))
+
+    def expire(self) -> None:
+        """Answer for a replica that takes too long."""
+        link = self.link
+        self.fail("response_timeout")
+        if link is not None and link.body is not None:
+            link.drop()
+            self.broken("response_timeout")
+            return
+        if link is not None:
+            link.drop()
+        self._leave()
+        self._refuse(Refusal(504, "response_timeout", "The replica did not answer in time."))
+
+    def cancel(self) -> None:
+        """Forget the request, as its client is gone."""
+        if self.link is not None:
+            self.link.drop()
+        self.fail("cancelled")
+        self._leave()
+        self.backend = None
+
+    def closing(self) -> bytes:
+        """Give what follows the request id in the answer's head."""
+        return _CLOSE if self.request.close or self.streaming or self.plane.draining else END
+
+    def done(self, status: int) -> None:
+        """Count the answer and give the client its connection back."""
+        backend = cast("Backend", self.backend)
+        self.backend = None
+        backend.release()
+        backend.route.stats.record(status, perf_counter() - self.started)
+        self.client.finished(keep=not (self.request.close or self.streaming or self.plane.draining))
+
+
+class Upstream(asyncio.Protocol):
+    """A connection to a replica, carrying one request at a time."""
+
+    __slots__ = ("_backend", "_buffer", "_exchange", "_plane", "_response", "_transport", "body", "sent", "used")
+
+    def __init__(self, plane: Plane, backend: Backend) -> None:
+        self._plane = plane
+        self._backend = backend
+        self._exchange: Exchange | None = None
+        self._buffer = b""
+        self._response: Response | None = None
+        self.body: Body | None = None
+        """The rest of the answer, while one is coming in."""
+        self.used = False
+        """Whether the connection has carried a request before the present one."""
+        self.sent = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def send(self, exchange: Exchange) -> None:
+        """Carry a request."""
+        self._exchange = exchange
+        exchange.link = self
+        self.sent = perf_counter()
+        held = exchange.upload is not None
+        self._transport.write(exchange.encode())
+        if held:
+            exchange.client.hold(hold=False)
+
+    def write(self, piece: bytes) -> None:
+        """Send more of the request's body."""
+        self._transport.write(piece)
+
+    def release(self) -> None:
+        """Become idle."""
+        self._exchange = None
+        if self._backend.retired:
+            self._transport.close()
+        else:
+            self.used = True
+            self._backend.idle.append(self)
+
+    def close(self) -> None:
+        """Close the connection; no request is on it."""
+        self._transport.close()
+
+    def drop(self) -> None:
+        """Break the connection so that the replica can stop working on the request."""
+        self._exchange = None
+        self._transport.abort()
+
+    def hold(self, *, hold: bool) -> None:
+        """Stop or go on reading the answer."""
+        if self._transport.is_closing():
+            return
+        if hold:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """Note that the other side reads too slowly."""
+        if self._exchange is not None:
+            self._exchange.client.hold(hold=True)
+
+    def resume_writing(self) -> None:
+        """Note that the other side has caught up."""
+        if self._exchange is not None:
+            self._exchange.client.hold(hold=False)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes."""
+        exchange = self._exchange
+        if exchange is None:  # an answer to nothing: the connection cannot be trusted any more
+            self._transport.abort()
+            return
+        if self.body is not None:
+            self._more(exchange, data)
+            return
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        end = data.find(END) + 4
+        if end < 4:
+            self._wait(exchange, data)
+            return
+        head = data[:end].replace(b"x-request-id: " + exchange.request_id + b"\r\n", b"", 1)
+        response = self._plane.responses.get(head)
+        if response is None:
+            try:
+                response = self._read(head)
+            except BadResponse:
+                self.drop()
+                exchange.bad()
+                return
+        if response.interim:
+            if end < len(data):
+                self.data_received(data[end:])
+            return
+        rest = data[end:]
+        if response.length == len(rest) and exchange.request.method != b"HEAD" and response.status not in {204, 304}:
+            exchange.client.write(
+                b"".join((response.prefix, self._backend.route.line, exchange.request_id, exchange.closing(), rest))
+            )
+            self._end(exchange, response)
+        else:
+            self._begin(exchange, response, rest)
+
+    def _wait(self, exchange: Exchange, data: bytes) -> None:
+        self._buffer = data
+        if len(data) > _MAX_RESPONSE_HEAD:
+            self.drop()
+            exchange.bad()
+
+    def _read(self, head: bytes) -> Response:
+        response = read_response(head)
+        known = self._plane.responses
+        if len(known) >= _KEPT:
+            known.clear()
+        known[head] = response
+        return response
+
+    def _begin(self, exchange: Exchange, response: Response, rest: bytes) -> None:
+        empty = exchange.request.method == b"HEAD" or response.status in {204, 304}
+        framing = b"\r\n"
+        if response.length < 0 and not empty and not exchange.request.old:
+            framing = b"\r\ntransfer-encoding: chunked\r\n"
+        parts = (response.prefix, self._backend.route.line, exchange.request_id, framing, exchange.closing()[2:])
+        exchange.client.write(b"".join(parts))
+        self._response = response
+        self.body = body_of(0 if empty else response.length)
+        self._more(exchange, rest)
+
+    def _more(self, exchange: Exchange, data: bytes) -> None:
+        body, response = cast("Body", self.body), cast("Response", self._response)
+        exchange.moved = perf_counter()
+        try:
+            piece, rest = body.feed(data)
+        except BadBody:
+            self.drop()
+            exchange.broken("bad_response")
+            return
+        chunked = response.length < 0 and not exchange.request.old
+        if piece:
+            exchange.client.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        if body.done:
+            if chunked and response.status not in {204, 304} and exchange.request.method != b"HEAD":
+                exchange.client.write(b"0\r\n\r\n")
+            self.body = None
+            if rest:
+                self._transport.abort()
+            self._end(exchange, response)
+
+    def _end(self, exchange: Exchange, response: Response) -> None:
+        if response.close or exchange.streaming or self._transport.is_closing():
+            self._exchange = None
+            self._transport.close()
+        else:
+            self.release()
+        exchange.done(response.status)
+
+    def eof_received(self) -> bool:
+        """Let the transport close."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Clean up after the connection."""
+        exchange, self._exchange = self._exchange, None
+        if self in self._backend.idle:
+            self._backend.idle.remove(self)
+        if exchange is None:
+            return
+        response = self._response
+        if self.body is None:
+            exchange.lost(self)
+        elif exc is None and response is not None and response.length == UNTIL_CLOSE:
+            if not exchange.request.old:
+                exchange.client.write(b"0\r\n\r\n")
+            exchange.done(response.status)
+        else:
+            exchange.broken("truncated_response")

@@ -1,0 +1,111 @@
+"""Decides who may speak to the endpoint.
+
+Any user of the machine and any web page in a browser on it can reach a loopback port. So before routing, a request
+must name a host this gateway is known by (no DNS rebinding), must not come from a foreign page (Origin,
+Sec-Fetch-Site), must carry the endpoint's token, and must not be of a content type a page may send unasked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from typing import TYPE_CHECKING
+
+from .heads import Refusal, Request, read_request
+
+if TYPE_CHECKING:
+    from .table import Limits
+
+_LOCAL = ("localhost", "127.0.0.1", "[::1]")
+_TYPES = frozenset({b"application/json", b"application/octet-stream", b"application/x-npy"})
+_PARAMETER = re.compile(rb"\s*charset\s*=\s*\"?utf-8\"?\s*", re.IGNORECASE)
+_KEPT = 512  # request heads remembered
+
+
+class Gate:
+    """Reads request heads and lets through those that may reach a model.
+
+    Args:
+        token: What `Authorization: Bearer` must carry; None lets everybody in.
+        port: The port the listener is bound to.
+        hosts: More `name:port` values of the Host header to accept; `name:*` takes any port.
+        limits: Sizes a head and a declared body may have.
+
+    """
+
+    def __init__(self, *, token: str | None, port: int, hosts: tuple[str, ...], limits: Limits) -> None:
+        self._token = None if token is None else _digest(token.encode())
+        self._hosts = {f"{host}:{port}".encode() for host in _LOCAL} | {host.lower().encode() for host in hosts}
+        if port == 80:
+            self._hosts |= {host.encode() for host in _LOCAL}
+        self._limits = limits
+        self.known: dict[bytes, Request] = {}
+        """Heads that passed, by their bytes: reading one again is a look-up."""
+
+    def use(self, limits: Limits) -> None:
+        """Apply other limits from the next head on."""
+        self._limits = limits
+        self.known.clear()
+
+    def read(self, head: bytes) -> Request:
+        """Read a head and check it.
+
+        Raises:
+            Refusal: It is malformed, or not allowed in.
+
+        """
+        limits = self._limits
+        request = read_request(head, max_url=limits.max_url, max_headers=limits.max_headers)
+        try:
+            self._check(request)
+        except Refusal as refusal:
+            refusal.request = request
+            raise
+        if request.length >= 0 and not request.expect:
+            if len(self.known) >= _KEPT:
+                self.known.clear()
+            self.known[head] = request
+        return request
+
+    def _check(self, request: Request) -> None:
+        fields = request.fields
+        if not self._is_known_host(fields.one(b"host") or b""):
+            raise Refusal(421, "foreign_host", "This gateway is not known by that Host.")
+        origin = fields.one(b"origin")
+        if origin is not None and not self._is_own_origin(origin):
+            raise Refusal(403, "foreign_origin", "Requests from other web pages are not served.")
+        if (fields.one(b"sec-fetch-site") or b"none").lower() not in {b"none", b"same-origin"}:
+            raise Refusal(403, "foreign_origin", "Requests from other web pages are not served.")
+        if request.health:
+            return
+        if self._token is not None and not self._has_token(fields.one(b"authorization")):
+            raise Refusal(401, "unauthorized", "Send the endpoint's token as Authorization: Bearer TOKEN.")
+        if request.length or request.method == b"POST":
+            _check_type(fields.one(b"content-type"))
+        if request.length > self._limits.max_body:
+            raise Refusal(413, "body_too_large", f"The body is larger than {self._limits.max_body} bytes.")
+
+    def _is_known_host(self, host: bytes) -> bool:
+        host = host.lower()
+        return host in self._hosts or host.rpartition(b":")[0] + b":*" in self._hosts
+
+    def _is_own_origin(self, origin: bytes) -> bool:
+        scheme, separator, host = origin.partition(b"://")
+        return scheme.lower() == b"http" and bool(separator) and self._is_known_host(host)
+
+    def _has_token(self, value: bytes | None) -> bool:
+        scheme, _, given = (value or b"").partition(b" ")
+        # Digests have one length, so the comparison tells nothing about the token's.
+        return hmac.compare_digest(_digest(given.strip()), self._token or b"") and scheme.lower() == b"bearer"
+
+
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
+
+
+def _check_type(value: bytes | None) -> None:
+    kind, *parameters = (value or b"").lower().split(b";")
+    if kind.strip() not in _TYPES or any(not _PARAMETER.fullmatch(part) for part in parameters):
+        names = ", ".join(sorted(kind.decode() for kind in _TYPES))
+        raise Refusal(415, "unsupported_media_type", f"Content-Type must be one of {names}.")

@@ -1,0 +1,112 @@
+"""Keeps what replicas print, in files that cannot grow without end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_MAX_READ = 1024 * 1024  # bytes of one log looked at for one answer
+
+
+class Log:
+    """The output of one replica: `<id>.log` and, once that is full, `<id>.log.1` before it.
+
+    A full or failing disk loses log bytes, counted in `lost`, and nothing else.
+    """
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self.path = path
+        self.limit = limit
+        self.lost = 0
+        self._older = path.with_name(path.name + ".1")
+        self._size = _size(path)
+        self.end = self._size + _size(self._older)
+        """Bytes ever written, as far as known: the position after the last one."""
+
+    def write(self, data: bytes) -> None:
+        """Append bytes, at the end of a new file if they do not fit into the present one."""
+        data = data[-self.limit :]
+        try:
+            if self._size + len(data) > self.limit:
+                self.path.replace(self._older)
+                self._size = 0
+            fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                written = os.write(fd, data)
+            finally:
+                os.close(fd)
+        except OSError:
+            self.lost += len(data)
+            return
+        self._size += written
+        self.end += written
+        self.lost += len(data) - written
+
+    def tail(self, lines: int) -> list[str]:
+        """Give the last lines."""
+        return _lines(self._bytes_from(max(0, self.end - _MAX_READ)))[-lines:] if lines > 0 else []
+
+    def after(self, position: int) -> tuple[list[str], int]:
+        """Give the whole lines written after a position, and the position after them."""
+        start = position if 0 <= position <= self.end else 0
+        start = max(start, self.end - _MAX_READ)
+        data = self._bytes_from(start)
+        whole = data[: data.rfind(b"\n") + 1]
+        return _lines(whole), self.end - len(data) + len(whole)
+
+    def _bytes_from(self, start: int) -> bytes:
+        count = self.end - start
+        data = _end_of(self.path, count)
+        if len(data) < count:
+            data = _end_of(self._older, count - len(data)) + data
+        return data
+
+    def remove(self) -> None:
+        """Delete both files."""
+        for path in (self.path, self._older):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _end_of(path: Path, count: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - count))
+            return file.read(count)
+    except OSError:
+        return b""
+
+
+def _lines(data: bytes) -> list[str]:
+    return data.decode("utf-8", "replace").splitlines()
+
+
+class LogPipe(asyncio.Protocol):
+    """Writes what comes out of a process to its log, and tells when the process has closed its end."""
+
+    def __init__(self, log: Log, closed: Callable[[], None]) -> None:
+        self._log = log
+        self._closed = closed
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes."""
+        self._log.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Clean up after the connection."""
+        del exc  # however it ended
+        self._closed()

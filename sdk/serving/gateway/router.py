@@ -1,0 +1,77 @@
+"""Chooses the replica that answers a request."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .backend import Backend, Route
+    from .table import Deployment
+
+
+class Router:
+    """Smooth weighted round-robin over deployments, least in flight over their replicas."""
+
+    def __init__(self) -> None:
+        self.routes: dict[str, Route] = {}
+        self._cycle: list[Route] = []
+        self._turn = -1
+
+    def use(self, deployments: dict[str, Deployment], backends: dict[str, Backend]) -> None:
+        """Serve exactly these deployments from the next request on; `backends` holds every replica named in them."""
+        routes: dict[str, Route] = {}
+        for name, deployment in deployments.items():
+            members = [backends[replica.id] for replica in deployment.replicas]
+            route = members[0].route
+            route.weight = deployment.weight
+            route.backends = members
+            routes[name] = route
+        self.routes = routes
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take up changed readiness: traffic goes to the deployments that have a ready replica."""
+        for route in self.routes.values():
+            route.ready = [backend for backend in route.backends if backend.ready]
+        able = [route for route in self.routes.values() if route.weight and route.ready]
+        self._cycle = smooth_cycle(able)
+
+    @property
+    def able(self) -> bool:
+        """Whether a request without a wish can be answered."""
+        return bool(self._cycle)
+
+    def pick(self, wanted: str | None, avoid: Backend | None = None) -> Backend | None:
+        """Choose a replica, or None when no replica is ready.
+
+        Raises:
+            KeyError: There is no deployment called `wanted`.
+
+        """
+        if wanted is not None:
+            return self.routes[wanted].least_busy(avoid)
+        cycle = self._cycle
+        if len(cycle) == 1:
+            return cycle[0].least_busy(avoid)
+        if not cycle:
+            return None
+        self._turn = (self._turn + 1) % len(cycle)
+        return cycle[self._turn].least_busy(avoid)
+
+
+def smooth_cycle(routes: list[Route]) -> list[Route]:
+    """Spread each route over one cycle in proportion to its weight, as evenly as nginx does."""
+    if not routes:
+        return []
+    divisor = math.gcd(*(route.weight for route in routes))
+    weights = [route.weight // divisor for route in routes]
+    total = sum(weights)
+    credit = [0] * len(routes)
+    cycle: list[Route] = []
+    for _ in range(total):
+        credit = [have + weight for have, weight in zip(credit, weights, strict=True)]
+        chosen = credit.index(max(credit))
+        credit[chosen] -= total
+        cycle.append(routes[chosen])
+    return cycle

@@ -1,0 +1,242 @@
+"""Keeps one replica running and knows whether it can answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .child import Child, Exit, usage
+from .logs import Log, LogPipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .backend import Backend
+    from .table import Limits, Replica
+
+_FIRST_PROBE_S = 0.02
+_STEADY_S = 60.0  # a replica that was ready for so long starts counting its failures anew
+_LOOPING = 3  # failures in a row
+_MISSES = 2  # health checks in a row without an answer that make a replica unready
+
+
+class ReplicaFailed(Exception):
+    """A new replica ended, or did not become ready in time."""
+
+    def __init__(self, runner: Runner, reason: str) -> None:
+        super().__init__(f"Replica {runner.replica.id} {reason}.")
+        self.runner = runner
+
+
+class Runner:
+    """One replica: its process, if the gateway starts it, and its health.
+
+    Args:
+        replica: What the table says.
+        health: Path that answers 200 when the replica is ready.
+        backend: Where readiness is noted for the data plane.
+        limits: Gives the limits of the day.
+        folder: The gateway's own folder.
+        changed: Called when readiness has changed.
+
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        health: str,
+        backend: Backend,
+        *,
+        limits: Callable[[], Limits],
+        folder: Path,
+        changed: Callable[[], None],
+    ) -> None:
+        self.replica = replica
+        self.health = health
+        self.backend = backend
+        self.state = "starting"
+        self.restarts = 0
+        self.last_exit: Exit | None = None
+        self.ready_at: float | None = None
+        self.log = Log(folder / "logs" / f"{replica.id}.log", limits().log_bytes)
+        self.child: Child | None = None
+        self.lock = folder / f"b-{replica.id}.lock"
+        self._limits = limits
+        self._changed = changed
+        self._failures = 0
+        self._misses = 0
+        self._moved = asyncio.Event()  # readiness reached, or process ended: for `wait_ready`
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to run and watch the replica."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def wait_ready(self) -> None:
+        """Wait for a new replica.
+
+        Raises:
+            ReplicaFailed: Its process ended first.
+
+        """
+        await self._moved.wait()
+        if not self.backend.ready and self.last_exit is not None:
+            raise ReplicaFailed(self, self.last_exit.reason)
+
+    async def stop(self) -> None:
+        """End the replica: SIGTERM, and SIGKILL when its time is over."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._note(ready=False)
+        self.state = "stopping"
+        child = self.child
+        if child is not None:
+            child.terminate()
+            deadline = time.monotonic() + self._limits().stop_s
+            while (exit_ := child.poll()) is None:
+                if time.monotonic() > deadline:
+                    child.kill("did not end when asked to")
+                await asyncio.sleep(0.02)
+            self.last_exit = exit_
+            self.child = None
+        self.state = "stopped"
+        if self.replica.spawn is not None:
+            self._unlink_socket()
+            self.lock.unlink(missing_ok=True)
+
+    def status(self) -> dict[str, Any]:
+        """Give what is known of the replica as JSON-able values."""
+        child = self.child
+        rss, cpu = usage(child.pid) if child is not None else (None, None)
+        return {
+            "state": self.state,
+            "ready": self.backend.ready,
+            "address": self.replica.address,
+            "pid": child.pid if child is not None else None,
+            "started_at": child.started if child is not None else None,
+            "ready_at": self.ready_at,
+            "restarts": self.restarts,
+            "last_exit": msgspec.to_builtins(self.last_exit),
+            "inflight": self.backend.inflight,
+            "served": self.backend.served,
+            "rss_bytes": rss,
+            "cpu_s": cpu,
+            "log_bytes_lost": self.log.lost,
+        }
+
+    async def _run(self) -> None:
+        if self.replica.spawn is None:
+            await self._watch()
+        while True:
+            self.last_exit = await self._live()
+            self._note(ready=False)
+            self.ready_at = None
+            self._moved.set()
+            self._failures += 1
+            self.restarts += 1
+            self.state = "crash-loop" if self._failures >= _LOOPING else "backoff"
+            await asyncio.sleep(self._limits().backoff_s * 2 ** min(self._failures - 1, 6))
+
+    async def _live(self) -> Exit:
+        """Run the program once, from its start to its end."""
+        spawn = self.replica.spawn
+        assert spawn is not None  # noqa: S101 - told to the type checker: only spawned replicas live
+        self.state = "starting"
+        self._unlink_socket()
+        self.log.limit = self._limits().log_bytes
+        try:
+            self.child = child = Child(spawn, self.lock)
+        except (OSError, ValueError, MemoryError) as error:
+            reason = f"could not be started: {error}"
+            self.log.write(f"mlport: {reason}\n".encode())
+            return Exit(code=None, signal=None, out_of_memory=False, at=time.time(), reason=reason)
+        pipe = os.fdopen(child.output, "rb", buffering=0)  # the transport owns it from here on
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: LogPipe(self.log, self.backend.suspect.set), pipe
+        )
+        try:
+            await self._watch()
+            exit_ = child.poll()
+            assert exit_ is not None  # noqa: S101 - told to the type checker: `_watch` ends with the process
+            await asyncio.sleep(0)  # let the last lines come through the pipe
+            self.log.write(f"mlport: replica {self.replica.id} {exit_.reason}\n".encode())
+            self.child = None
+            return exit_
+        finally:
+            transport.close()
+
+    async def _watch(self) -> None:
+        """Check health until the process has ended; for ever when there is none."""
+        started, pause = time.monotonic(), _FIRST_PROBE_S
+        healthy = started
+        while True:
+            self.backend.suspect.clear()
+            if self._ended():
+                return
+            answer = await self._probe()
+            now = time.monotonic()
+            self._misses = 0 if answer is not None else self._misses + 1
+            healthy = now if answer else healthy
+            self._note(ready=answer if answer is not None else self.backend.ready and self._misses < _MISSES)
+            if self.ready_at is not None and now - started > _STEADY_S:
+                self._failures = 0
+            limits = self._limits()
+            if self.child is not None and now - healthy > (limits.start_s if self.ready_at is None else limits.stuck_s):
+                self.child.kill("did not become ready in time" if self.ready_at is None else "stopped answering")
+            pause = min(pause * 1.5, 0.25) if self.ready_at is None else limits.probe_s
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.backend.suspect.wait(), pause)
+
+    def _ended(self) -> bool:
+        if self.child is None:
+            return False
+        self.child.check_memory()
+        return self.child.poll() is not None
+
+    def _note(self, *, ready: bool) -> None:
+        backend = self.backend
+        if ready and self.ready_at is None:
+            self.ready_at = time.time()
+        if self.state != "draining":
+            self.state = "ready" if ready else ("starting" if self.ready_at is None else "unready")
+        if ready != backend.ready:
+            backend.ready = ready
+            self._changed()
+        if ready:
+            self._moved.set()
+
+    async def _probe(self) -> bool | None:
+        """Ask for health: True or False as the replica answers, None when it does not."""
+        try:
+            async with asyncio.timeout(2 * self._limits().probe_s):
+                return await self._ask()
+        except TimeoutError:
+            return None
+        except (OSError, EOFError):
+            return False
+
+    async def _ask(self) -> bool:
+        target = self.backend.target
+        if isinstance(target, str):
+            reader, writer = await asyncio.open_unix_connection(target)
+        else:
+            reader, writer = await asyncio.open_connection(*target)
+        try:
+            writer.write(f"GET {self.health} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
+            line = await reader.readline()
+        finally:
+            writer.close()
+        return line.split(b" ", 2)[1:2] == [b"200"]
+
+    def _unlink_socket(self) -> None:
+        if isinstance(self.backend.target, str):
+            Path(self.backend.target).unlink(missing_ok=True)

@@ -1,0 +1,214 @@
+"""The routing table: which deployments an endpoint has, where they answer and within which limits."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_MAX_UNIX_PATH = 100  # sun_path holds 104 bytes on macOS and 108 on Linux
+
+
+class TableError(ValueError):
+    """A table that cannot be used; the message names the field and the fix."""
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Every limit of the data plane and the supervisor: bytes, seconds and counts."""
+
+    max_body: int = 25 * 1024 * 1024
+    max_head: int = 16 * 1024
+    max_headers: int = 100
+    max_url: int = 8 * 1024
+    header_s: float = 10.0
+    """From the first byte of a request to the end of its headers; also the life of a silent new connection."""
+    body_s: float = 30.0
+    """Grace after which a body must have come in at `min_rate` on average."""
+    min_rate: float = 1000.0
+    """Bytes a second."""
+    idle_s: float = 75.0
+    """Life of a keep-alive connection between two requests."""
+    write_s: float = 30.0
+    """How long a client may read nothing of an answer that waits for it."""
+    connect_s: float = 5.0
+    response_s: float = 300.0
+    """From the last byte sent to a replica to the first byte of its answer, and between two bytes of it."""
+    max_connections: int = 4096
+    max_inflight: int = 1024
+    """Requests one replica may have open; more are answered 503."""
+    drain_s: float = 30.0
+    """How long requests in flight may keep a removed replica, or a stopping gateway, alive."""
+    stop_s: float = 10.0
+    """From SIGTERM to SIGKILL of a replica's processes."""
+    start_s: float = 300.0
+    """How long a new replica may take to become ready."""
+    probe_s: float = 1.0
+    """Between two health checks, and the time each may take twice over."""
+    stuck_s: float = 30.0
+    """A running replica that fails its health checks for so long is restarted."""
+    backoff_s: float = 0.5
+    """Pause before the first restart, doubled up to 64 times that."""
+    log_bytes: int = 8 * 1024 * 1024
+    """Size at which a replica's log file is rotated; one older file is kept."""
+
+
+class ProcessLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one replica's process may use; None leaves the system's own limit."""
+
+    memory_bytes: int | None = None
+    open_files: int | None = None
+    file_bytes: int | None = None
+    cpus: int | None = None
+
+
+class Spawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The program behind a replica that the gateway starts and keeps alive; `env` is its whole environment."""
+
+    argv: list[str]
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    limits: ProcessLimits = ProcessLimits()
+
+
+class Replica(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One server of a deployment. Its content never changes under one id."""
+
+    id: str
+    address: str
+    spawn: Spawn | None = None
+
+
+class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One model behind the endpoint; weight 0 is reached by the `x-mlport-deployment` header only."""
+
+    weight: int
+    replicas: list[Replica]
+    health: str = "/v2/health/ready"
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The whole of what a gateway serves, replaced as one by a higher generation."""
+
+    generation: int
+    deployments: dict[str, Deployment] = {}
+    limits: Limits = Limits()
+    schema: int = 1
+
+
+def parse(data: bytes) -> Table:
+    """Read and check a table.
+
+    Raises:
+        TableError: Not JSON, an unknown or wrong field, or a rule of `check` is broken.
+
+    """
+    try:
+        table = msgspec.json.decode(data, type=Table)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise TableError(f"table: {error}") from None
+    check(table)
+    return table
+
+
+def encode(table: Table) -> bytes:
+    """Write the table so that equal tables give equal bytes."""
+    return msgspec.json.encode(table, order="sorted")
+
+
+def check(table: Table) -> None:
+    """Refuse a table whose parts do not fit together."""
+    if table.schema != 1:
+        raise TableError(f"schema: {table.schema} is not known; send 1")
+    if table.generation < 1:
+        raise TableError(f"generation: {table.generation} must be 1 or more")
+    for name, value in msgspec.structs.asdict(table.limits).items():
+        if value <= 0:
+            raise TableError(f"limits.{name}: {value} must be more than 0")
+    weights = sum(deployment.weight for deployment in table.deployments.values())
+    if weights not in {0, 100}:
+        raise TableError(f"deployments: the weights sum to {weights}; make them sum to 100, or all 0")
+    replica_ids: set[str] = set()
+    addresses: set[str] = set()
+    for name, deployment in table.deployments.items():
+        _check_deployment(name, deployment)
+        for replica in deployment.replicas:
+            _check_replica(name, replica)
+            if replica.id in replica_ids or replica.address in addresses:
+                raise TableError(f"deployments.{name}: replica {replica.id} or its address appears twice")
+            replica_ids.add(replica.id)
+            addresses.add(replica.address)
+
+
+def _check_deployment(name: str, deployment: Deployment) -> None:
+    if not _ID.fullmatch(name):
+        raise TableError(f"deployments: {name!r} must match {_ID.pattern}")
+    if not 0 <= deployment.weight <= 100:
+        raise TableError(f"deployments.{name}.weight: {deployment.weight} must be 0 to 100")
+    if not deployment.replicas:
+        raise TableError(f"deployments.{name}.replicas: give at least one")
+    if not re.fullmatch(r"/[\x21-\x7e]*", deployment.health):
+        raise TableError(f"deployments.{name}.health: {deployment.health!r} must be a path such as /v2/health/ready")
+
+
+def _check_replica(deployment: str, replica: Replica) -> None:
+    where = f"deployments.{deployment}.replicas"
+    if not _ID.fullmatch(replica.id):
+        raise TableError(f"{where}: id {replica.id!r} must match {_ID.pattern}")
+    try:
+        split_address(replica.address)
+    except ValueError as error:
+        raise TableError(f"{where}.{replica.id}.address: {error}") from None
+    spawn = replica.spawn
+    if spawn is not None and not spawn.argv:
+        raise TableError(f"{where}.{replica.id}.spawn.argv: name the program to run")
+    if spawn is not None and any("\0" in text for text in [*spawn.argv, *spawn.env, *spawn.env.values()]):
+        raise TableError(f"{where}.{replica.id}.spawn: a NUL byte cannot be passed to a program")
+
+
+def split_address(address: str) -> str | tuple[str, int]:
+    """Turn `unix:/path` into its path and `tcp:host:port` into host and port."""
+    kind, _, rest = address.partition(":")
+    if kind == "unix":
+        if not rest.startswith("/") or "\0" in rest:
+            raise ValueError(f"{address!r} needs an absolute path, as in unix:/run/b.sock")
+        if len(os.fsencode(rest)) > _MAX_UNIX_PATH:
+            raise ValueError(f"{rest!r} is longer than the {_MAX_UNIX_PATH} bytes a socket path may have")
+        return rest
+    host, _, port = rest.rpartition(":")
+    if kind == "tcp" and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536:
+        return host.strip("[]"), int(port)
+    raise ValueError(f"{address!r} must be unix:/path or tcp:host:port")
+
+
+def load(path: Path) -> Table | None:
+    """Read the last acknowledged table, or None when there is none yet."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return parse(data)
+
+
+def save(path: Path, data: bytes) -> None:
+    """Replace a file so that after a crash it is either wholly old or wholly new."""
+    fresh = path.with_suffix(".new")
+    try:
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -25,7 +25,6 @@ _KEY = re.compile(
     r"|shell|python|interpreter|registry|registries|index|indexes|plugins?|state[_-]?dir)(?:$|[_-])"
 )
 _ADDRESS = re.compile(r"(?i)\s*(?:https?|wss?|grpcs?|tcp|tls|unix|file|ftp|git\+\w+):/")
-_FREE_TEXT = {"tags"}
 
 
 def refusal(path: tuple[str, ...], value: Any) -> str | None:
@@ -38,9 +37,10 @@ def refusal(path: tuple[str, ...], value: Any) -> str | None:
     """
     if path[-1] == "provider" and isinstance(value, str) and not re.fullmatch(r"[a-z][a-z0-9_-]*", value):
         return "names code to import"
-    if _FREE_TEXT.intersection(path):
-        return None
-    if _KEY.search(path[-1]):
+    keys = path[2:] if path[0] == "target" else path  # targets have free names
+    if keys[:1] == ("tags",):
+        return None  # free text
+    if any(map(_KEY.search, keys)):
         return "decides whom to believe, where to connect or what to run"
     if isinstance(value, str) and _ADDRESS.match(value):
         return "is an address"

@@ -107,7 +107,7 @@ def check_keys(origin: Origin) -> None:
             inner = [key.path[1] for key in KEYS if key.path[0] == name]
             for key in _table(value, (name,), source):
                 if key not in inner:
-                    raise _unknown((name, key), inner, source)
+                    raise _unknown((name, key), inner, origin.source_of((name, key)))
 
 
 def _check_targets(value: Any, source: Source) -> None:

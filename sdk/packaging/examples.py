@@ -58,7 +58,7 @@ def _text(key: Any) -> str:
 def _array(value: Any, field: str) -> Any:
     import numpy as np
 
-    if value is None or isinstance(value, str | bytes | set):
+    if value is None or isinstance(value, (str, bytes, set)):
         raise ConfigError(f"{field} is {type(value).__name__}", hint="give a few rows: array, list, DataFrame or dict")
     if hasattr(value, "detach"):  # a torch tensor
         value = value.detach().cpu()
@@ -87,10 +87,8 @@ def dtype_name(values: Any, field: str) -> str:
     import numpy as np
 
     kind = getattr(values.dtype, "kind", "O")
-    if kind in _KINDS and isinstance(values.dtype, np.dtype):
-        return str(np.dtype(values.dtype).newbyteorder("=").name)
-    if kind in _KINDS:  # pandas' own nullable types
-        return str(values.dtype).lower()
+    if kind in _KINDS:  # a numpy type, or one of pandas' nullable ones
+        return str(values.dtype.name).lower()
     if str(values.dtype) == "category":
         return dtype_name(values.cat.categories, field)
     if kind in {"U", "T"} or all(isinstance(value, str) for value in np.ravel(np.asarray(values, dtype=object))):

@@ -93,7 +93,8 @@ def recognise(path: Path, trust: str | None) -> Found:
         return _skops(path, trust)
     known = _KINDS.get(suffix)
     if known is None:
-        hint = f"use one of {', '.join(sorted([*_KINDS, '.skops', *PICKLES]))}, or wrap it in a class with `load` and `predict`"
+        known_kinds = ", ".join(sorted([*_KINDS, ".skops", *PICKLES]))
+        hint = f"use one of {known_kinds}, or wrap it in a class with `load` and `predict`"
         raise ConfigError(f"path: {path.name} is of no known kind", hint=hint)
     return known(path)
 

@@ -51,10 +51,10 @@ def recorder(modules: set[str]) -> Any:
 
         def reducer_override(self, obj: Any) -> Any:
             note(obj, modules)
-            reduced = cast("Any", super()).reducer_override(obj)
-            return (
-                stable(obj, reduced) if isinstance(obj, type | TypeVar) and reduced is not NotImplemented else reduced
-            )
+            reduced: Any = super().reducer_override(obj)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            if reduced is NotImplemented or not isinstance(obj, type | TypeVar):
+                return cast("Any", reduced)
+            return stable(obj, cast("Any", reduced))
 
     return Recorder
 

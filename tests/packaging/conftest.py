@@ -1,0 +1,75 @@
+"""A state directory of its own for each test, and the real model server for what was packed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from sdk.packaging import venv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from sdk.model import Model
+
+
+@pytest.fixture(scope="session")
+def kept_locks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Locks that all tests share, as resolving needs the network."""
+    return tmp_path_factory.mktemp("locks")
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, kept_locks: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (folder / "locks").symlink_to(kept_locks)
+    monkeypatch.setenv("MLPORT_STATE_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Callable[..., Any]:
+    """Run the model server on a unix socket; gives a client for it."""
+
+    @contextmanager
+    def running(model: Model, python: str | Path = sys.executable) -> Generator[httpx.Client]:
+        socket = tmp_path / "server.sock"
+        env = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(venv.runtime()),
+            "MLPORT_MODEL_DIR": str(model.path),
+            "MLPORT_BIND": f"unix:{socket}",
+            "MLPORT_DRAIN_S": "0",
+        }
+        log = tmp_path / "server.log"
+        with log.open("wb") as output:
+            command = [str(python), "-m", "mlport_serving", "serve"]
+            process = subprocess.Popen(command, env=env, stdout=output, stderr=output, cwd=tmp_path)
+        try:
+            with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://model") as client:
+                _wait_until_ready(client, process, socket, log)
+                yield client
+        finally:
+            process.terminate()
+            process.wait(30)
+
+    return running
+
+
+def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes], socket: Path, log: Path) -> None:
+    for _ in range(600):
+        if process.poll() is not None:
+            break
+        if socket.exists() and client.get("/v2/health/ready").status_code == 200:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"the server did not become ready:\n{log.read_text()}")

@@ -7,21 +7,24 @@ model's input (an array, a dict of arrays, a DataFrame or a JSON value) and retu
 from __future__ import annotations
 
 import importlib
+import os
 import pickle
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from .bundle import Bundle
-from .codecs import Input
 from .convert import as_array
-from .failures import EXIT_LOAD, StartError
+from .failures import EXIT_LOAD, StartError, bad_input
 from .outputs import Outputs, normalise
-from .signature import FREE, Signature
+from .signature import FREE, Signature, table_rows
 
-Call = Callable[[Any], Any]
+if TYPE_CHECKING:
+    from .bundle import Bundle
+    from .codecs import Input
+
+Call = Callable[..., Any]
 
 
 class Predictor:
@@ -46,24 +49,27 @@ class Predictor:
     def _value(self, given: Input) -> Any:
         signature = self._signature
         if signature.free:
-            return self._free_value(given)
+            return self._free_value(given, signature.columns)
         if signature.columns is not None:
             return _frame(given.tensors, signature.columns)
         if len(signature.inputs) == 1:
             return given.tensors[signature.inputs[0].name]
         return given.tensors
 
-    def _free_value(self, given: Input) -> Any:
+    def _free_value(self, given: Input, columns: list[str] | None) -> Any:
+        if columns is not None:
+            tensors = given.tensors
+            return (
+                _frame(tensors, columns)
+                if tensors
+                else _pandas().DataFrame(table_rows(given.free, columns), columns=columns)
+            )
         if given.tensors:
-            array = given.tensors.get(FREE)
-            if array is None:
-                return given.tensors
-            return array.tolist() if self._takes_json else array
+            array = given.tensors.get(FREE, given.tensors)
+            return array.tolist() if self._takes_json and isinstance(array, np.ndarray) else array
         if self._takes_json:
             return given.free
-        if isinstance(given.free[0], dict):
-            return _pandas().DataFrame(given.free)
-        return as_array(given.free, "instances")
+        return _pandas().DataFrame(given.free) if isinstance(given.free[0], dict) else as_array(given.free, FREE)
 
 
 def load(bundle: Bundle) -> Predictor:
@@ -101,8 +107,11 @@ def load(bundle: Bundle) -> Predictor:
 
 
 def _frame(tensors: Mapping[str, Any], columns: list[str]) -> Any:
-    if tensors and list(tensors) != columns:
-        return _pandas().DataFrame(next(iter(tensors.values())), columns=columns)
+    if tensors and set(tensors) != set(columns):
+        array = next(iter(tensors.values()))
+        if array.ndim != 2 or array.shape[1] != len(columns):
+            raise bad_input("bad_shape", f"the input must have shape [rows, {len(columns)}], got {list(array.shape)}")
+        return _pandas().DataFrame(array, columns=columns)
     return _pandas().DataFrame(dict(tensors), columns=columns)
 
 
@@ -139,24 +148,20 @@ def _load_lightgbm(bundle: Bundle) -> Any:
 
 
 def _load_keras(bundle: Bundle) -> Any:
-    return importlib.import_module("keras").saving.load_model(bundle.entry, compile=False)
+    backend = bundle.manifest.options.get("backend")
+    if backend:
+        os.environ["KERAS_BACKEND"] = str(backend)
+    return importlib.import_module("keras").saving.load_model(bundle.entry, compile=False, safe_mode=True)
 
 
 def _load_torchscript(bundle: Bundle) -> Any:
     return importlib.import_module("torch").jit.load(str(bundle.entry), map_location="cpu").eval()
 
 
-def _load_torch_export(bundle: Bundle) -> Any:
-    return importlib.import_module("torch").export.load(bundle.entry).module()
-
-
-def _load_state_dict(bundle: Bundle) -> Any:
-    """Make the module by the factory `options.factory` ("module:Class", in code/) and fill it with the weights."""
+def _load_torch(bundle: Bundle) -> Any:
     torch = importlib.import_module("torch")
-    module, _, name = bundle.manifest.options["factory"].partition(":")
-    model = getattr(importlib.import_module(module), name)(**bundle.manifest.options.get("arguments", {}))
-    model.load_state_dict(torch.load(bundle.entry, map_location="cpu", weights_only=True))
-    return model.eval()
+    # The whole module with its code: as much a pickle as any, and as much covered by the manifest.
+    return torch.load(bundle.entry, map_location="cpu", weights_only=False)
 
 
 def _load_onnx(bundle: Bundle) -> Any:
@@ -170,12 +175,6 @@ def _load_mlflow(bundle: Bundle) -> Any:
     return importlib.import_module("mlflow.pyfunc").load_model(str(bundle.entry))
 
 
-def _load_import(bundle: Bundle) -> Any:
-    """Import `options.object` ("module:name") from code/."""
-    module, _, name = bundle.manifest.options["object"].partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
 _LOADERS: dict[str, Callable[[Bundle], Any]] = {
     "skops": _load_skops,
     "cloudpickle": _load_pickle,
@@ -186,11 +185,9 @@ _LOADERS: dict[str, Callable[[Bundle], Any]] = {
     "txt": _load_lightgbm,
     "keras": _load_keras,
     "torchscript": _load_torchscript,
-    "torch_export": _load_torch_export,
-    "state_dict": _load_state_dict,
+    "torch": _load_torch,
     "onnx": _load_onnx,
     "mlflow": _load_mlflow,
-    "import": _load_import,
 }
 
 
@@ -205,7 +202,7 @@ def _method(model: Any, bundle: Bundle) -> Call:
             mend="package it again with method= set to one it has",
             exit_code=EXIT_LOAD,
         )
-    return call
+    return cast("Call", call)
 
 
 def _call_class(model: Any, bundle: Bundle) -> Call:
@@ -220,7 +217,7 @@ def _call_function(model: Any, bundle: Bundle) -> Call:
     del bundle
     if not callable(model):
         raise StartError(f"the bundle's function is a {type(model).__name__}", exit_code=EXIT_LOAD)
-    return model  # type: ignore[no-any-return]  # a user's function: its types are not known
+    return cast("Call", model)
 
 
 def _call_xgboost(model: Any, bundle: Bundle) -> Call:
@@ -246,32 +243,45 @@ def _call_keras(model: Any, bundle: Bundle) -> Call:
 
 def _call_torch(model: Any, bundle: Bundle) -> Call:
     torch = importlib.import_module("torch")
-    torch.set_num_threads(bundle.manifest.options.get("threads", 1))
-    if hasattr(model, "eval"):
-        model.eval()
+    method = bundle.manifest.method
+    run: Call = model.eval() if method in {"predict", "forward"} else _method(model.eval(), bundle)
+    weight = next(model.parameters(), None)
 
     def tensor(array: Any) -> Any:
-        return torch.from_numpy(np.require(array, requirements=["W"]))
+        one = torch.from_numpy(np.require(array, requirements=["W"]))
+        if weight is None:
+            return one
+        return one.to(weight.device, weight.dtype if one.is_floating_point() else one.dtype)
 
     def predict(value: Any) -> Any:
         with torch.inference_mode():
             if isinstance(value, dict):
-                return model(**{name: tensor(array) for name, array in value.items()})  # pyright: ignore[reportUnknownVariableType]
-            return model(tensor(value))
+                named = cast("dict[str, Any]", value)
+                return run(**{name: tensor(array) for name, array in named.items()})
+            return run(tensor(value))
 
     return predict
+
+
+_ONNX_DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
 
 
 def _call_onnx(model: Any, bundle: Bundle) -> Call:
     del bundle
-    inputs = [one.name for one in model.get_inputs()]
+    inputs = {one.name: _ONNX_DTYPES.get(one.type) for one in model.get_inputs()}
     outputs = [one.name for one in model.get_outputs()]
 
     def predict(value: Any) -> Any:
-        feeds: Any = value if isinstance(value, dict) else {inputs[0]: value}
+        named = cast("dict[str, Any]", value if isinstance(value, dict) else {next(iter(inputs)): value})
+        feeds = {name: _as_float(array, inputs.get(name)) for name, array in named.items()}
         return dict(zip(outputs, model.run(outputs, feeds), strict=True))
 
     return predict
+
+
+def _as_float(array: Any, dtype: Any) -> Any:
+    """ONNX Runtime converts nothing; without a signature, floats and integers come as JSON gives them."""
+    return array if dtype is None else array.astype(dtype, copy=False)
 
 
 _CALLERS: dict[str, Callable[[Any, Bundle], Call]] = {

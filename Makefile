@@ -7,7 +7,8 @@ STAMP   := .venv/.ready-$(shell cksum < pyproject.toml | tr -d ' \t')
 PYTEST  := $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-full check format budgets contract bench docs mock
+.PHONY: help env demo test test-full check format budgets contract bench docs mock \
+  check-format check-lint check-mypy check-pyright check-layers check-budgets check-docs
 
 help:            ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -36,13 +37,24 @@ test-full: $(STAMP) ## every test
 contract: $(STAMP) ## the adapter contract only
 	$(PYTEST) -m "not full" contract_tests
 
-check: $(STAMP)  ## format, lint, types, layers, budgets, docs
+check: $(STAMP)  ## format, lint, types, layers, budgets, docs; tells all that is wrong, not only the first
+	@$(MAKE) --no-print-directory --keep-going check-format check-lint check-mypy check-pyright check-layers \
+	  check-budgets check-docs
+
+check-format check-lint check-mypy check-pyright check-layers check-budgets check-docs: $(STAMP)
+check-format:
 	$(BIN)/ruff format --check .
+check-lint:
 	$(BIN)/ruff check .
+check-mypy:
 	$(BIN)/mypy
+check-pyright:
 	$(BIN)/pyright
+check-layers:
 	$(BIN)/lint-imports
+check-budgets:
 	$(BIN)/python tools/check_budgets.py
+check-docs:
 	$(BIN)/python tools/check_docs.py
 
 format: $(STAMP) ## format and apply the safe fixes

@@ -65,7 +65,7 @@ class RegistryAuth(httpx.Auth):
         return self._credentials()
 
     def _token(self, parameters: dict[str, str]) -> str:
-        query = [("service", parameters.get("service", "")), *(("scope", scope) for scope in self._scopes)]
+        query = httpx.QueryParams({"service": parameters.get("service", ""), "scope": self._scopes})
         auth = httpx.BasicAuth(*self._credentials()) if self._credentials else None
         response = self._http.get(parameters.get("realm", ""), params=query, auth=auth)
         if response.status_code != 200:

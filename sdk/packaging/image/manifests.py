@@ -95,8 +95,8 @@ class ImageConfig:
     @classmethod
     def read(cls, document: bytes) -> ImageConfig:
         """The part of a base image's configuration that its children inherit."""
-        value = json.loads(document)
-        config = value.get("config") or {}
+        value: dict[str, Any] = json.loads(document)
+        config: dict[str, Any] = value.get("config") or {}
         return cls(
             platform=Platform(value["architecture"], value["os"]),
             env=dict(text.split("=", 1) for text in config.get("Env") or ()),

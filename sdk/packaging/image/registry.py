@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin
 
 import httpx
@@ -20,7 +21,7 @@ from .auth import Credentials, RegistryAuth
 from .manifests import LIST_TYPE, MANIFEST_TYPE, OCI_INDEX_TYPE, OCI_MANIFEST_TYPE, Image, digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from sdk.waiting import Deadline, Retry
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .references import Reference
     from .store import Store
 
-_ACCEPT = ", ".join((MANIFEST_TYPE, OCI_MANIFEST_TYPE, LIST_TYPE, OCI_INDEX_TYPE))
+_ACCEPT = f"{MANIFEST_TYPE}, {OCI_MANIFEST_TYPE}, {LIST_TYPE}, {OCI_INDEX_TYPE}"
 _BLOCK = 1 << 20
 _PARALLEL = 4
 _TIMEOUT = httpx.Timeout(30, read=120, write=120)
@@ -68,7 +69,7 @@ class Registry:
         auth = RegistryAuth(credentials, scopes, self._tokens)
         self._http = httpx.Client(timeout=_TIMEOUT, verify=verify, auth=auth, transport=transport)
 
-    def __enter__(self) -> Registry:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,7 +78,9 @@ class Registry:
 
     # --- push ---------------------------------------------------------------------------------------------------
 
-    def push(self, image: Image, store: Store, *, progress: Callable[[str, int, int | None], None] | None = None) -> str:
+    def push(
+        self, image: Image, store: Store, *, progress: Callable[[str, int, int | None], None] | None = None
+    ) -> str:
         """Push an image whose blobs are in ``store``; the digest the registry stored it under.
 
         Raises:
@@ -91,9 +94,7 @@ class Registry:
         self._put_manifest(image)
         return image.digest
 
-    def _push_blob(
-        self, digest: str, path: Path, progress: Callable[[str, int, int | None], None] | None
-    ) -> None:
+    def _push_blob(self, digest: str, path: Path, progress: Callable[[str, int, int | None], None] | None) -> None:
         self._retry.run(lambda: self._upload(digest, path, progress), self._deadline)
 
     def _upload(self, digest: str, path: Path, progress: Callable[[str, int, int | None], None] | None) -> None:
@@ -130,7 +131,9 @@ class Registry:
         stored = self._retry.run(put, self._deadline).headers.get("docker-content-digest", image.digest)
         if stored != image.digest:
             raise PlatformError(
-                f"the registry stored {stored}, not {image.digest}", operation="PutManifest", resource=str(self._reference)
+                f"the registry stored {stored}, not {image.digest}",
+                operation="PutManifest",
+                resource=str(self._reference),
             )
 
     # --- pull ---------------------------------------------------------------------------------------------------
@@ -152,7 +155,9 @@ class Registry:
         """A small blob, checked against its digest."""
         data = self._retry.run(lambda: self._small("blobs", digest, "*/*"), self._deadline)
         if digest_of(data) != digest:
-            raise PlatformError(f"the registry sent {digest_of(data)} for {digest}", operation="GetBlob", resource=digest)
+            raise PlatformError(
+                f"the registry sent {digest_of(data)} for {digest}", operation="GetBlob", resource=digest
+            )
         return data
 
     def pull_blob(self, digest: str, size: int, store: Store) -> Path:
@@ -180,8 +185,18 @@ class Registry:
                 )
             commit(digest)
 
-    def _stream(self, url: str) -> _Stream:
-        return _Stream(self, url)
+    @contextmanager
+    def _stream(self, url: str) -> Generator[httpx.Response]:
+        """A streamed answer; a redirect to another host goes without our authorisation."""
+        with ExitStack() as stack:
+            try:
+                response = stack.enter_context(self._http.stream("GET", url, follow_redirects=True))
+            except httpx.HTTPError as error:
+                raise self._lost("GetBlob", error) from error
+            if response.status_code != 200:
+                response.read()
+                raise self._refused("GetBlob", response)
+            yield response
 
     def _small(self, kind: str, name: str, accept: str) -> bytes:
         response = self._send(
@@ -204,7 +219,9 @@ class Registry:
 
     def _lost(self, operation: str, error: httpx.HTTPError) -> UnavailableError:
         return UnavailableError(
-            f"lost the connection to registry {self._reference.host}: {error}", operation=operation, resource=str(self._reference)
+            f"lost the connection to registry {self._reference.host}: {error}",
+            operation=operation,
+            resource=str(self._reference),
         )
 
     def _refused(self, operation: str, response: httpx.Response) -> PlatformError:
@@ -254,27 +271,3 @@ class _File(httpx.SyncByteStream):
                 sent += len(block)
                 if self._progress:
                     self._progress(f"push {self._digest[7:19]}", sent, total)
-
-
-class _Stream:
-    """A streamed answer whose redirect to another host goes without our authorisation."""
-
-    def __init__(self, registry: Registry, url: str) -> None:
-        self._registry = registry
-        self._http = registry._http  # noqa: SLF001  one class in two halves
-        self._url = url
-
-    def __enter__(self) -> httpx.Response:
-        try:
-            self._context = self._http.stream("GET", self._url, follow_redirects=True)
-            self._response = self._context.__enter__()
-        except httpx.HTTPError as error:
-            raise self._registry._lost("GetBlob", error) from error  # noqa: SLF001  see above
-        if self._response.status_code != 200:
-            self._response.read()
-            self._context.__exit__(None, None, None)
-            raise self._registry._refused("GetBlob", self._response)  # noqa: SLF001  see above
-        return self._response
-
-    def __exit__(self, *_: object) -> None:
-        self._context.__exit__(None, None, None)

@@ -16,7 +16,7 @@ from sdk.packaging import disk
 from .layers import Entry, Layer, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 BUILDER = "1"  # part of every key: raise it when the same inputs give other bytes
 
@@ -60,7 +60,7 @@ class Store:
         return digest
 
     @contextmanager
-    def incoming(self) -> Iterator[tuple[BinaryIO, Callable[[str], None]]]:
+    def incoming(self) -> Generator[tuple[BinaryIO, Callable[[str], None]]]:
         """A file to write a blob to, and the call that names it; without that call nothing stays."""
         with disk.writing(self._blobs):
             handle, temporary = tempfile.mkstemp(prefix=".new-", dir=self._blobs)

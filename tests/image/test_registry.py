@@ -1,0 +1,120 @@
+"""Push and pull against a real registry."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sdk.errors import NotFoundError, UnavailableError
+from sdk.packaging.image.bases import from_registry
+from sdk.packaging.image.layers import Entry, with_parents
+from sdk.packaging.image.manifests import Image, ImageConfig, Platform
+from sdk.packaging.image.references import Reference
+from sdk.packaging.image.registry import Registry
+from sdk.packaging.image.store import Store
+from sdk.waiting import Deadline, Retry, SystemClock, TokenBucket
+
+
+class _Counting(httpx.HTTPTransport):
+    """The real network, with every request written down, and failures where the test wants them."""
+
+    def __init__(self, fail: Callable[[httpx.Request, int], bool] = lambda _request, _number: False) -> None:
+        super().__init__()
+        self.requests: list[str] = []
+        self._fail = fail
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(f"{request.method} {request.url.path.rsplit('/', 2)[-2]}")
+        if self._fail(request, len(self.requests)):
+            raise httpx.ReadError("cut")
+        return super().handle_request(request)
+
+
+def _registry(host: str, name: str, transport: httpx.BaseTransport, *mount_from: str) -> Registry:
+    clock = SystemClock()
+    return Registry(
+        Reference.parse(f"{host}/{name}"),
+        retry=Retry(clock, TokenBucket(), base_s=0.0),
+        deadline=Deadline(clock, 60),
+        mount_from=mount_from,
+        transport=transport,
+    )
+
+
+def _image(store: Store, text: bytes) -> Image:
+    layers = tuple(
+        store.layer(f"{text!r}{number}", lambda data=data: with_parents([Entry("a", data)]), created_by="test")  # type: ignore[misc]  # bound now on purpose
+        for number, data in enumerate((b"base", text))
+    )
+    return Image(ImageConfig(Platform()).document(layers), layers)
+
+
+def test_push_then_pull_gives_the_same_image(registry_host: str, tmp_path: Path) -> None:
+    """What is pulled into an empty store is what was pushed; a second push sends no blob."""
+    store = Store(tmp_path / "one")
+    image = _image(store, b"model")
+    transport = _Counting()
+    with _registry(registry_host, "roundtrip:v1", transport) as registry:
+        assert image.digest == registry.push(image, store)
+        first = len(transport.requests)
+        registry.push(image, store)
+        assert [name for name in transport.requests[first:] if name.startswith(("POST", "PATCH"))] == []
+        base = from_registry(registry, Store(tmp_path / "two"), Platform(), "roundtrip")
+    assert [layer.digest for layer in base.layers] == [layer.digest for layer in image.layers]
+    assert base.digest == image.digest
+
+
+def test_blobs_are_mounted_from_another_repository(registry_host: str, tmp_path: Path) -> None:
+    """Known blobs are mounted, so that nothing but the manifest is sent."""
+    store = Store(tmp_path)
+    image = _image(store, b"mounted")
+    with _registry(registry_host, "source:v1", _Counting()) as registry:
+        registry.push(image, store)
+    transport = _Counting()
+    with _registry(registry_host, "copy:v1", transport, "source") as registry:
+        registry.push(image, store)
+    assert [name for name in transport.requests if name.startswith("PUT")] == ["PUT manifests"]
+
+
+def test_cut_upload_is_sent_again(registry_host: str, tmp_path: Path) -> None:
+    """A connection that breaks during an upload costs one more try, and the image is whole."""
+    broken: list[int] = []
+
+    def fail(request: httpx.Request, number: int) -> bool:
+        if request.method == "PUT" and not broken:
+            broken.append(number)
+            return True
+        return False
+
+    store = Store(tmp_path)
+    image = _image(store, b"cut")
+    with _registry(registry_host, "cut:v1", _Counting(fail)) as registry:
+        assert image.digest == registry.push(image, store)
+        assert registry.manifest("v1")[1] == image.digest
+    assert len(broken) == 1
+
+
+def test_push_that_cannot_go_on_publishes_nothing(registry_host: str, tmp_path: Path) -> None:
+    """When blobs cannot be sent there is no manifest under the tag."""
+    store = Store(tmp_path)
+    image = _image(store, b"never")
+    with (
+        _registry(registry_host, "never:v1", _Counting(lambda request, _: request.method == "PUT")) as registry,
+        pytest.raises(UnavailableError, match="lost the connection"),
+    ):
+        registry.push(image, store)
+    with _registry(registry_host, "never:v1", _Counting()) as registry, pytest.raises(NotFoundError):
+        registry.manifest("v1")
+
+
+def test_damaged_blob_is_not_kept(registry_host: str, tmp_path: Path) -> None:
+    """A blob whose bytes are not those of its digest never enters the store."""
+    store = Store(tmp_path)
+    image = _image(store, b"size")
+    other = Store(tmp_path / "other")
+    with _registry(registry_host, "damaged:v1", _Counting()) as registry:
+        registry.push(image, store)
+        with pytest.raises(UnavailableError, match="arrived damaged"):
+            registry.pull_blob(image.layers[0].digest, image.layers[0].size - 1, other)
+    assert not other.path(image.layers[0].digest).exists()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .types import Method, _Value
+from .types import Method, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
-class Latency(_Value):
+class Latency(Value):
     """Latency quantiles in milliseconds.
 
     ``scope`` says between which two points it was measured (``"client"``, ``"gateway"``, ``"platform"``,
@@ -32,7 +32,7 @@ class Latency(_Value):
 
 
 @dataclass(frozen=True, slots=True)
-class MetricsReport(_Value):
+class MetricsReport(Value):
     """What happened on an endpoint in a window of ``window_s`` seconds that ended at ``end`` (Unix seconds).
 
     ``requests`` counts answered requests by status class (``"2xx"``, ``"4xx"``, ``"5xx"``). ``cpu`` is in cores,

@@ -39,7 +39,7 @@ class JobState(StrEnum):
         return self not in {JobState.QUEUED, JobState.RUNNING}
 
 
-class _Value:
+class Value:
     """A frozen value that can be shown as plain data."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class _Value:
 
 
 @dataclass(frozen=True, slots=True)
-class Replicas(_Value):
+class Replicas(Value):
     """How many copies of a deployment run: ``min`` always, ``max`` under load."""
 
     min: int = 1
@@ -56,7 +56,7 @@ class Replicas(_Value):
 
 
 @dataclass(frozen=True, slots=True)
-class Resources(_Value):
+class Resources(Value):
     """What one replica or job needs: processor cores, memory in GiB (2**30 bytes), GPUs."""
 
     cpu: float | None = None
@@ -65,7 +65,7 @@ class Resources(_Value):
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover(_Value):
+class Leftover(Value):
     """Something that is still there and should not be.
 
     ``usd_per_hour`` is ``None`` when the price is unknown and 0 when it is free.
@@ -83,7 +83,7 @@ class Leftover(_Value):
 
 
 @dataclass(frozen=True, slots=True)
-class LogLine(_Value):
+class LogLine(Value):
     """One line that a container wrote. ``time`` is Unix seconds by the platform's clock."""
 
     time: float
@@ -94,7 +94,7 @@ class LogLine(_Value):
 
 
 @dataclass(frozen=True, slots=True)
-class DeploymentStatus(_Value):
+class DeploymentStatus(Value):
     """One model behind an endpoint, as it is now.
 
     ``traffic`` is in whole percents, ``model`` the hex digest of the model (at least its first 32 characters),
@@ -116,7 +116,7 @@ class DeploymentStatus(_Value):
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointStatus(_Value):
+class EndpointStatus(Value):
     """An endpoint as it is now. ``raw`` keeps the platform's own word for the state; times are Unix seconds.
 
     ``tags`` are the user's own, so that a later change can keep them.
@@ -144,7 +144,7 @@ class EndpointStatus(_Value):
 
 
 @dataclass(frozen=True, slots=True)
-class JobStatus(_Value):
+class JobStatus(Value):
     """A training job as it is now. Times are Unix seconds; ``usd`` is what it has cost so far."""
 
     name: str
@@ -162,7 +162,7 @@ class JobStatus(_Value):
 
 
 @dataclass(frozen=True, slots=True)
-class Check(_Value):
+class Check(Value):
     """One finding of ``doctor``: ``hint`` says how to mend what is not ok."""
 
     name: str

@@ -1,0 +1,86 @@
+"""Alarm rules of the configuration, held against what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .config.rules import Rule
+from .types import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .metrics import MetricsReport
+    from .types import EndpointStatus
+
+_GIB = 2**30
+_SCOPES = ("client", "gateway", "platform", "container")  # nearest to the user first
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm(Value):
+    """A rule, what was measured for it (``None``: unknown), and whether it holds."""
+
+    rule: str
+    value: float | None
+    firing: bool
+
+    def __str__(self) -> str:
+        shown = "unknown" if self.value is None else f"{self.value:.4g}"
+        return f"{'ALARM' if self.firing else 'ok'}: {self.rule} (is {shown})"
+
+
+def evaluate(
+    rules: Sequence[Rule], status: EndpointStatus, window_s: float, report: Callable[[float], MetricsReport | None]
+) -> tuple[Alarm, ...]:
+    """Each rule with what was measured over its own window: the one it must last for, else the given one.
+
+    Args:
+        rules: What to look at.
+        status: The endpoint as it is now.
+        window_s: Window in seconds of the rules without ``for``.
+        report: Measures over a window; ``None`` where nothing is measured. Called once for each window.
+    """
+    windows = {rule.for_s or window_s for rule in rules}
+    reports = {seconds: report(seconds) for seconds in windows}
+    values = [(rule, value_of(rule.metric, status, reports[rule.for_s or window_s])) for rule in rules]
+    return tuple(Alarm(str(rule), value, rule.holds(value)) for rule, value in values)
+
+
+def value_of(metric: str, status: EndpointStatus, report: MetricsReport | None) -> float | None:
+    """What a metric of :data:`sdk.config.rules.METRICS` is now; ``None`` when nobody knows."""
+    if metric == "usd_per_hour":
+        return status.usd_per_hour
+    if metric == "idle_s":
+        return status.idle_s
+    if report is None:
+        return None
+    if metric.endswith("_ms"):
+        return latency_of(report, metric.removesuffix("_ms"))
+    known: dict[str, float | None] = {
+        "rate": report.rate,
+        "requests": report.total,
+        "errors": report.errors,
+        "error_rate": report.errors / report.total if report.total else None,
+        "cpu": report.cpu,
+        "memory_gib": None if report.memory_bytes is None else report.memory_bytes / _GIB,
+        "replicas": report.replicas,
+        "restarts": report.restarts,
+    }
+    return known[metric]
+
+
+def latency_of(report: MetricsReport, quantile: str) -> float | None:
+    """A quantile (``"p95"``, ``"mean"``) in milliseconds, measured as near to the user as it was measured at all."""
+    for scope in _SCOPES:
+        for latency in report.latency:
+            if latency.scope == scope and latency.count:
+                value: float | None = getattr(latency, quantile)
+                return value
+    return None
+
+
+def objective(p95_ms: float | None) -> tuple[Rule, ...]:
+    """The latency objective as a rule, if there is one."""
+    return () if p95_ms is None else (Rule("p95_ms", ">", p95_ms),)

@@ -1,0 +1,123 @@
+"""Secrets by name: a deployment records where a value is found, and the value goes to the platform only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import ConfigError
+from .redact import is_secret_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .redact import Redactor
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FILE = "file:"
+
+
+def secret_names(secrets: Mapping[str, str] | Iterable[str] | None) -> dict[str, str]:
+    """Variable of the model's process to the name its value is found under.
+
+    Args:
+        secrets: ``{"DB_PASSWORD": "PROD_DB_PASSWORD"}``, or variables that have the same name on both sides, or texts
+            like ``"DB_PASSWORD=PROD_DB_PASSWORD"``. A name is a variable of the user's environment, or
+            ``file:PATH`` for a file that holds the value.
+
+    Raises:
+        ConfigError: A variable that no environment can hold.
+
+    Example:
+        >>> secret_names(["DB_PASSWORD", "API_KEY=file:~/.keys/api"])
+        {'DB_PASSWORD': 'DB_PASSWORD', 'API_KEY': 'file:~/.keys/api'}
+    """
+    if not secrets:
+        return {}
+    if isinstance(secrets, str):
+        secrets = [secrets]
+    pairs = secrets.items() if isinstance(secrets, Mapping) else map(_pair, secrets)
+    found = {variable: name or variable for variable, name in pairs}
+    for variable in found:
+        check_variable(variable, field="secrets")
+    return found
+
+
+def _pair(text: str) -> tuple[str, str]:
+    variable, _, name = text.partition("=")
+    return variable, name
+
+
+def check_variable(variable: str, *, field: str) -> None:
+    """Refuses what cannot be the name of an environment variable.
+
+    Raises:
+        ConfigError: Naming it; its value is never shown.
+    """
+    if not _VARIABLE.fullmatch(variable):
+        raise ConfigError(f"{field}: {variable!r} is not the name of a variable", hint="use letters, digits and _")
+    if variable.startswith("MLPORT_"):
+        raise ConfigError(f"{field}: {variable} belongs to the server", hint="choose a name without MLPORT_")
+
+
+def check_env(env: Mapping[str, str] | None) -> dict[str, str]:
+    """The plain variables of a model's process, checked.
+
+    Raises:
+        ConfigError: A name that no environment can hold, a value that is no text, or one that should be a secret.
+    """
+    for variable, value in (env or {}).items():
+        check_variable(variable, field="env")
+        if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+            raise ConfigError(f"env: the value of {variable} is no text", hint="write it as a string")
+        if is_secret_name(variable):
+            raise ConfigError(
+                f"env: {variable} looks like a secret, and env is stored and shown",
+                hint=f"pass secrets=[{variable!r}] and set the value in your environment",
+            )
+    return dict(env or {})
+
+
+class SecretSource:
+    """Finds the values of secrets where the user keeps them, and makes sure that they are never shown.
+
+    Args:
+        environ: The user's environment.
+        redactor: Told every value that is found.
+    """
+
+    def __init__(self, environ: Mapping[str, str], redactor: Redactor) -> None:
+        self._environ = environ
+        self._redactor = redactor
+
+    def __call__(self, name: str) -> str:
+        """The value of a secret.
+
+        Raises:
+            ConfigError: It is not there; names the variable or file.
+        """
+        value = self._from_file(name) if name.startswith(_FILE) else self._environ.get(name)
+        if not value:
+            what = "is not set in your environment" if value is None else "is empty"
+            raise ConfigError(f"secret {name!r} {what}", hint=f"set {name}, or name a file with {_FILE}PATH")
+        self._redactor.add(value)
+        return value
+
+    def check(self, names: Mapping[str, str]) -> None:
+        """Finds all of them now, so that a missing one stops the verb before anything is made."""
+        for name in names.values():
+            self(name)
+
+    def _from_file(self, name: str) -> str:
+        path = Path(name.removeprefix(_FILE)).expanduser()
+        try:
+            return path.read_text("utf-8").removesuffix("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"secret {name!r}: cannot read {path}: {error}", hint="check the path and its mode"
+            ) from None
+
+    def __repr__(self) -> str:
+        return "SecretSource()"

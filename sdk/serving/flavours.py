@@ -208,7 +208,7 @@ def _method(model: Any, bundle: Bundle) -> Call:
 def _call_class(model: Any, bundle: Bundle) -> Call:
     if isinstance(model, type):
         model = model()
-    if hasattr(model, "load"):
+    if bundle.manifest.options.get("load", True) and hasattr(model, "load"):
         model.load(str(bundle.folder / bundle.manifest.options.get("path", "model")))
     return _method(model, bundle)
 

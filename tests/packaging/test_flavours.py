@@ -236,6 +236,7 @@ def test_object_is_served_as_it_was_packed(case: Callable[[Path], Case], serve: 
 
 
 @pytest.mark.full
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Keras and PyTorch of their own making
 @pytest.mark.parametrize("case", [*LIBRARIES, *EVERYWHERE], ids=lambda case: case.__name__)
 def test_object_is_served_from_its_locked_environment(
     case: Callable[[Path], Case], serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -32,6 +32,8 @@ from .spy import Calls, watched
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import httpx
+
     from sdk.client import Client
     from sdk.model import Model
 
@@ -48,16 +50,18 @@ class Rig:
 
     Attributes:
         adapter: The class under test.
-        free: Whether nothing on this platform costs money.
         crash: How a crash is made: ``"process"`` kills a forked client with SIGKILL, for platforms that live outside
             this process; ``"raise"`` stops the client with an exception that nothing may catch.
-        skip: Names of tests that make no sense here, each with its reason.
+        price: Dollars per hour of one deployment with these settings; ``None`` to leave it open.
+        protected: Whether a predict needs credentials.
+        split_tolerance: How far the share of 100 requests may be from the one asked for: 0 for an exact round-robin.
     """
 
     adapter: ClassVar[type[Adapter]]
-    free: ClassVar[bool] = False
     crash: ClassVar[Literal["process", "raise"]] = "process"
-    skip: ClassVar[Mapping[str, str]] = {}
+    price: ClassVar[float | None] = None
+    protected: ClassVar[bool] = True
+    split_tolerance: ClassVar[int] = 0
 
     def __init__(self, folder: Path, *, live: bool = False) -> None:
         self.folder = folder
@@ -78,6 +82,18 @@ class Rig:
         """The target's settings, as they stand in ``mlport.toml``."""
         return {}
 
+    def unpriced(self) -> Mapping[str, Any]:
+        """Settings with which the price of a deployment is not known."""
+        return self.settings()
+
+    def transport(self) -> httpx.BaseTransport | None:
+        """What carries predictions instead of the network."""
+        return None
+
+    def upload(self, path: Path) -> str:
+        """Puts training data where the target can read it, and says where that is."""
+        return str(path)
+
     def left(self) -> list[str]:
         """Everything of ours on the target, by the platform's own account: processes, ports, files, records.
 
@@ -89,7 +105,8 @@ class Rig:
     def provoke(self, failure: str) -> Iterator[None]:
         """Make the platform answer every call with ``throttled``, ``unavailable``, ``denied`` or ``refused``.
 
-        ``refused`` means that no connection can be made. What a rig cannot do, it skips.
+        ``refused`` means that no connection can be made, ``throttled once`` that only the next call is throttled.
+        What a rig cannot do, it skips.
         """
         pytest.skip(f"this rig cannot make the platform answer {failure!r}")
         yield
@@ -116,7 +133,7 @@ class Rig:
 
     def make(self, owner: str = OWNER) -> Adapter:
         """An adapter of its own, without a spy."""
-        return self.adapter(self.options(), self._context(owner))
+        return self.adapter(self.options(), self.context(owner))
 
     def client(self, *, owner: str = OWNER, calls: Calls | None = None, state: str = "state") -> Client:
         """A client as another process or machine would make it, with recorded calls."""
@@ -125,6 +142,14 @@ class Rig:
     def model(self, n: int = 1) -> Model:
         """Model number ``n`` of :class:`~sdk_contract.samples.Samples`."""
         return self.samples.model(n)
+
+    def broken(self) -> Model:
+        """A model that cannot be loaded."""
+        return self.samples.broken()
+
+    def orphans(self, client: Client) -> list[str]:
+        """What gc would remove."""
+        return [f"{item.kind} {item.id}" for item in client.gc().orphans]
 
     def image(self, model: Model) -> str | None:
         """The reference of the image that runs this model, on platforms that run images."""
@@ -156,7 +181,8 @@ class Rig:
         suffix = f"{int(time.time()) % 100000}" if self.live else ""
         return f"{word[:12]}-{next(self._numbers)}{suffix}"
 
-    def _context(self, owner: str, state: str = "state") -> AdapterContext:
+    def context(self, owner: str = OWNER, state: str = "state") -> AdapterContext:
+        """What the core would lend an adapter."""
         folder = self.folder / state
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return AdapterContext("contract", owner, folder, self.clock, Redactor())

@@ -1,20 +1,23 @@
 """Shelf under the same contract as the built-in adapters."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
+import pytest
 from mlport_shelf import ShelfAdapter
 from mlport_shelf.platform import Shelf
+from sdk_contract import suites
 from sdk_contract.rig import Rig, rig_fixture
-from sdk_contract.suite_capabilities import CapabilitiesSuite
-from sdk_contract.suite_operations import OperationsSuite
 
 
 class ShelfRig(Rig):
     """A shelf in this process; clients reach it over HTTP, so they can be killed."""
 
-    adapter = ShelfAdapter
+    adapter, price, protected = ShelfAdapter, 0.5, False
+    statuses = {"throttled": 429, "unavailable": 503, "denied": 403}
 
     def __init__(self, folder: Path, *, live: bool = False) -> None:
         super().__init__(folder, live=live)
@@ -29,14 +32,57 @@ class ShelfRig(Rig):
     def settings(self) -> Mapping[str, Any]:
         return {"url": self.shelf.url, "usd_per_hour": 0.5}
 
+    def unpriced(self) -> Mapping[str, Any]:
+        return {"url": self.shelf.url}
+
     def left(self) -> list[str]:
         return [item for item in self.shelf.inventory() if not item.startswith("Model ")]
+
+    def plant_foreign(self) -> Callable[[], bool]:
+        httpx.put(f"{self.shelf.url}/items/Thing/foreign", json={"spec": {}, "tags": {"team": "other"}})
+        return lambda: ("Thing", "foreign") in self.shelf.items
+
+    @contextmanager
+    def provoke(self, failure: str) -> Iterator[None]:
+        kind, _, once = failure.partition(" ")
+        if kind not in self.statuses:
+            pytest.skip(f"a shelf cannot be {failure}")
+        self.shelf.failing[:] = [self.statuses[kind]] * (1 if once else 1000)
+        yield
+        self.shelf.failing.clear()
 
 
 rig = rig_fixture(ShelfRig)
 
 
-class TestCapabilities(CapabilitiesSuite): ...
+class TestCapabilities(suites.CapabilitiesSuite): ...
 
 
-class TestOperations(OperationsSuite): ...
+class TestOperations(suites.OperationsSuite): ...
+
+
+class TestDeploy(suites.DeploySuite): ...
+
+
+class TestTraffic(suites.TrafficSuite): ...
+
+
+class TestPredict(suites.PredictSuite): ...
+
+
+class TestTrain(suites.TrainSuite): ...
+
+
+class TestMonitor(suites.MonitorSuite): ...
+
+
+class TestLogs(suites.LogsSuite): ...
+
+
+class TestErrors(suites.ErrorsSuite): ...
+
+
+class TestPrices(suites.PricesSuite): ...
+
+
+class TestCrash(suites.CrashSuite): ...

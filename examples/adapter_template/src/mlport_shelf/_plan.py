@@ -40,6 +40,7 @@ def _deployment(spec: EndpointSpec, deployment: DeploymentSpec, usd_per_hour: fl
             "generation": deployment.generation,
             "spec_hash": deployment.spec_hash,
             "env": dict(deployment.env),
+            "secrets": dict(deployment.secrets),
         }
     )
     parents = (Ref("Model", deployment.model[:32]),)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -40,6 +39,7 @@ _SUPPORTED = {
     Capability.DARK_PROBE,
     Capability.PIN,
     Capability.ENV,
+    Capability.SECRETS,
     Capability.TAGS,
     Capability.TTL,
 }
@@ -64,7 +64,7 @@ class ShelfAdapter:
 
     @classmethod
     def capabilities(cls, options: Any | None = None) -> Mapping[Capability, Support]:
-        """What Shelf can do; it has no jobs, replicas, secrets, metrics or logs."""
+        """What Shelf can do; it has no jobs, replicas, metrics or logs."""
         no = Support(ok=False, reason="upstream", text="Shelf does not offer it")
         return {capability: YES if capability in _SUPPORTED else no for capability in Capability}
 
@@ -111,6 +111,9 @@ class ShelfAdapter:
         body: dict[str, Any] = {"spec": resource.spec, "tags": resource.tags}
         if resource.kind == "Model" and materials.model is not None:
             body["upload"] = str(materials.model.path)
+        names: Any = (resource.spec or {}).get("secrets", {})
+        if names and materials.secret is not None:
+            body["secrets"] = {name: materials.secret(secret) for name, secret in names.items()}
         return self._ack(self._call("PUT", resource.ref, body, timeout=timeout))
 
     def update(self, resource: Resource, before: Live, *, timeout: float) -> Ack:
@@ -160,7 +163,7 @@ class ShelfAdapter:
     def _live(self, item: Mapping[str, Any]) -> Live:
         return _plan.live(item, self._options.usd_per_hour)
 
-    def _items(self, timeout: float, **query: str) -> list[Live]:
+    def _items(self, timeout: float, **query: str) -> Sequence[Live]:
         answer = self._send("GET", "/items", "list", timeout=timeout, params=query)
         return [self._live(item) for item in answer.json()]
 

@@ -26,26 +26,33 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 Item = dict[str, Any]
 Reply = tuple[int, bytes, dict[str, str]]
+_PASSED = ("content-type", "x-request-id")  # headers that go through, both ways
 
 
 class Shelf:
-    """The platform; ``url`` is its address while it runs as a context manager."""
+    """The platform; ``url`` is its address while it runs as a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        serve: Starts the server of a deployment from its name, the folder of its model, a folder for its own files
+            and its environment.
+    """
+
+    def __init__(self, serve: Callable[[str, Path, Path, Mapping[str, str]], Server] | None = None) -> None:
+        self._serve = serve or ModelServer
         self.items: dict[tuple[str, str], Item] = {}
-        self.calls: list[str] = []
+        self.failing: list[int] = []  # statuses that the next calls are answered with, whatever they ask
         self._lock = threading.RLock()
-        self._servers: dict[str, _ModelServer] = {}
+        self._servers: dict[str, Server] = {}
         self._turn = 0
         self._dir = Path(tempfile.mkdtemp(prefix="shelf-"))
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -85,7 +92,8 @@ class Shelf:
                 model = self.items.get(("Model", body["spec"]["model"][:32]))
                 if model is None:
                     return _json(400, {"error": "no such model"})
-                self._servers[name] = _ModelServer(name, model["path"], self._dir, body["spec"])
+                env = {**body["spec"]["env"], **item.pop("secrets", {})}  # secrets are used once and never shown
+                self._servers[name] = self._serve(body["spec"]["deployment"], Path(model["path"]), self._dir, env)
             self.items[kind, name] = item
             return _json(201, self._shown(item), etag=1)
 
@@ -128,7 +136,7 @@ class Shelf:
             del self.items[kind, name]
             return 204, b"", {}
 
-    def predict(self, endpoint: str, wanted: str | None, body: bytes, content_type: str) -> Reply:
+    def predict(self, endpoint: str, wanted: str | None, body: bytes, given: dict[str, str]) -> Reply:
         """Hand a request to one deployment of the endpoint."""
         with self._lock:
             item = self.items.get(("Endpoint", endpoint))
@@ -137,7 +145,8 @@ class Shelf:
             server = self._servers.get(f"{endpoint}-{chosen}") if chosen in traffic else None
         if server is None:
             return _json(404, {"error": "no such endpoint or deployment"})
-        return server.predict(body, content_type, {"x-shelf-deployment": str(chosen)})
+        status, content, headers = server.predict(body, given)
+        return status, content, {**headers, "x-shelf-deployment": str(chosen)}
 
     def _next(self, traffic: dict[str, int]) -> str | None:
         self._turn = (self._turn + 37) % 100  # 37 and 100 share no factor: every percent comes up once in a hundred
@@ -159,21 +168,30 @@ class Shelf:
         return [item["spec"]["model"][:32]] if item["kind"] == "Deployment" else []
 
 
-class _ModelServer:
+class Server(Protocol):
+    """What runs a model."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def running(self) -> bool: ...
+    def predict(self, body: bytes, given: Mapping[str, str]) -> Reply: ...
+    def stop(self) -> None: ...
+
+
+class ModelServer:
     """The mlport server as a process, behind a unix socket."""
 
-    def __init__(self, name: str, model: str, folder: Path, spec: Item) -> None:
+    def __init__(self, name: str, model: Path, folder: Path, env: Mapping[str, str]) -> None:
         self._socket = folder / f"{secrets.token_hex(4)}.sock"  # the path of a socket must be short
         self._log = self._socket.with_suffix(".log")
         system = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path)}
-        own = {"MLPORT_MODEL_DIR": model, "MLPORT_BIND": f"unix:{self._socket}", "MLPORT_DEPLOYMENT": spec["deployment"]}
+        own = {"MLPORT_MODEL_DIR": str(model), "MLPORT_BIND": f"unix:{self._socket}", "MLPORT_DEPLOYMENT": name}
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and server
-                [sys.executable, "-m", "sdk.serving", "serve"],
-                env={**spec["env"], **system, **own},
-                stderr=log,
-                stdout=log,
-            )
+            command = [sys.executable, "-m", "sdk.serving", "serve"]
+            self._process = subprocess.Popen(command, env={**env, **system, **own}, stderr=log, stdout=log)  # noqa: S603 - our own server
         self._client = httpx.Client(transport=httpx.HTTPTransport(uds=str(self._socket)), base_url="http://localhost")
 
     @property
@@ -195,13 +213,13 @@ class _ModelServer:
     def reason(self) -> str | None:
         return None if self.running else f"the server ended: {self._log.read_text()[-500:]}"
 
-    def predict(self, body: bytes, content_type: str, headers: dict[str, str]) -> Reply:
+    def predict(self, body: bytes, given: Mapping[str, str]) -> Reply:
         try:
-            answer = self._client.post("/invocations", content=body, headers={"content-type": content_type})
+            answer = self._client.post("/invocations", content=body, headers=given, timeout=60)
         except httpx.TransportError as error:
             return _json(503, {"error": f"no answer from the deployment: {error}"})
-        origin = {"x-shelf-origin": "model", "content-type": answer.headers["content-type"]}
-        return answer.status_code, answer.content, {**headers, **origin}
+        kept = {name: answer.headers[name] for name in _PASSED if name in answer.headers}
+        return answer.status_code, answer.content, {**kept, "x-shelf-origin": "model"}
 
     def stop(self) -> None:
         self._client.close()
@@ -221,9 +239,10 @@ def _handler(shelf: Shelf) -> type[BaseHTTPRequestHandler]:
         def answer(self) -> None:
             url = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            status, content, headers = self.route(url.path.strip("/").split("/"), parse_qs(url.query), body)
-            if self.command != "GET":
-                shelf.calls.append(f"{self.command} {url.path}")
+            if shelf.failing:
+                status, content, headers = _json(shelf.failing.pop(0), {"error": "told to fail"})
+            else:
+                status, content, headers = self.route(url.path.strip("/").split("/"), parse_qs(url.query), body)
             with contextlib.suppress(ConnectionError):
                 self.send_response(status)
                 for key, value in {**headers, "content-length": str(len(content))}.items():
@@ -235,7 +254,8 @@ def _handler(shelf: Shelf) -> type[BaseHTTPRequestHandler]:
             match self.command, path:
                 case "POST", ["endpoints", name]:
                     wanted = self.headers.get("x-shelf-deployment")
-                    return shelf.predict(name, wanted, body, self.headers.get("content-type", ""))
+                    given = {key: self.headers[key] for key in _PASSED if key in self.headers}
+                    return shelf.predict(name, wanted, body, given)
                 case "GET", ["items"]:
                     return shelf.find(query.get("endpoint", [None])[0])
                 case "GET", ["items", kind, name]:

@@ -70,16 +70,13 @@ class TrustStore:
         """Whether exactly this content of this file was trusted."""
         return self._read().get(str(file.resolve())) == hashlib.sha256(content).hexdigest()
 
-    def trust(self, file: Path) -> str:
-        """Trusts a file as it is now and gives its SHA-256 (hex).
+    def trust(self, file: Path, content: bytes) -> str:
+        """Trusts this content of this file, and no other, and gives its SHA-256 (hex).
 
         Raises:
-            ConfigError: When the file cannot be read or the state folder cannot be written.
+            ConfigError: When the state folder cannot be written.
         """
-        try:
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        except OSError as error:
-            raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+        digest = hashlib.sha256(content).hexdigest()
         self._write({**self._read(), str(file.resolve()): digest})
         return digest
 
@@ -94,10 +91,12 @@ class TrustStore:
             if self.path.stat().st_uid != os.getuid():
                 return {}  # somebody else's word
             known = json.loads(self.path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"cannot read {self.path}: {error}", hint="delete it and trust again") from error
+        except OSError as error:
+            raise ConfigError(f"cannot read {self.path}: {error.strerror}") from error
+        except ValueError as error:
+            raise ConfigError(f"{self.path} is damaged: {error}", hint="delete it and trust again") from error
         return cast("dict[str, str]", known) if isinstance(known, dict) else {}
 
     def _write(self, known: Mapping[str, str]) -> None:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from .load import load
+from .load import Trusted, load, trust_project_file
 from .rules import Rule, parse_rule
 from .settings import Settings, TargetSettings
 from .values import Layer, Source, Sourced
 
-__all__ = ["Layer", "Rule", "Settings", "Source", "Sourced", "TargetSettings", "load", "parse_rule"]
+__all__ = [
+    "Layer",
+    "Rule",
+    "Settings",
+    "Source",
+    "Sourced",
+    "TargetSettings",
+    "Trusted",
+    "load",
+    "parse_rule",
+    "trust_project_file",
+]

@@ -124,16 +124,20 @@ def leaves(data: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
             yield (*path, key), value
 
 
+def refusals(file: ConfigFile) -> list[str]:
+    """What a project file may only do when it is trusted: one line for each such key."""
+    return [f"{dotted(path)} {reason}" for path, value in leaves(file.data) if (reason := refusal(path, value))]
+
+
 def check_trust(file: ConfigFile, store: TrustStore) -> None:
     """Refuses what an untrusted project file may not set.
 
     Raises:
         UntrustedConfigError: Naming the key and how to trust the file.
     """
-    refused = [(path, reason) for path, value in leaves(file.data) if (reason := refusal(path, value))]
+    refused = refusals(file)
     if refused and not store.trusts(file.path, file.content):
-        path, reason = refused[0]
         raise UntrustedConfigError(
-            f"{file.path}: {dotted(path)} {reason}, which a project file may not do by itself",
+            f"{file.path}: {refused[0]}, which a project file may not do by itself",
             hint="read the file, then run `mlport config trust`, or set the key in your user file",
         )

@@ -6,13 +6,15 @@ import os
 import pwd
 import re
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ..errors import ConfigError
 from ..registry import adapters
 from ..trust import TrustStore
 from .environment import read_environment
-from .files import ConfigFile, check_trust, find_project_file, read_file
+from .files import ConfigFile, check_trust, find_project_file, read_file, refusals
 from .schema import KEYS, Key, check_keys, read_key
 from .settings import Settings, TargetSettings, without_rival
 from .values import DEFAULT, Layer, Origin, Source, Sourced
@@ -54,22 +56,58 @@ def load(
     """
     env = os.environ if env is None else env
     directory = (directory or Path.cwd()).resolve()
-    given = Origin(Source(Layer.ARGUMENT), *_arguments(arguments or {}))
-    user_file = read_file(_home(env, "XDG_CONFIG_HOME", ".config") / "config.toml")
-    named = config or env.get("MLPORT_CONFIG")
-    if named:
-        project_file = read_file(directory / Path(named).expanduser(), required=True)
-    else:
-        project_file = find_project_file(directory)
-    project, user = _file_origin(project_file, Layer.PROJECT), _file_origin(user_file, Layer.USER)
-    outer = [given, read_environment(env, _targets([given, project, user])), user]
-    if project_file is not None:
-        check_trust(project_file, TrustStore(state_dir(outer, env, directory).value))
-    origins = [*outer[:2], project, user]
+    file = _project_file(config, env, directory)
+    given, variables, project, user = origins = _origins(arguments or {}, file, env)
+    if file is not None:
+        check_trust(file, TrustStore(state_dir([given, variables, user], env, directory).value))
     for origin in origins:
         check_keys(origin)
-    files = tuple(file.path for file in (project_file, user_file) if file is not None)
+    files = tuple(Path(origin.source.where) for origin in (project, user) if origin.source.where)
     return _settings(origins, files, env, directory, registry)
+
+
+def trust_project_file(
+    *, config: str | Path | None = None, env: Mapping[str, str] | None = None, directory: Path | None = None
+) -> Trusted:
+    """Trusts the project file as it is now; the arguments are those of :func:`load`.
+
+    Raises:
+        ConfigError: When there is no project file, or the state folder cannot be written.
+    """
+    env = os.environ if env is None else env
+    directory = (directory or Path.cwd()).resolve()
+    file = _project_file(config, env, directory)
+    if file is None:
+        raise ConfigError(f"there is no project file in {directory} or above", hint="run `mlport init` to write one")
+    given, variables, _, user = _origins({}, file, env)
+    store = TrustStore(state_dir([given, variables, user], env, directory).value)
+    return Trusted(file.path, store.trust(file.path, file.content), tuple(refusals(file)))
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """A project file that was trusted: its SHA-256 (hex) and what it may do now, a line for each key."""
+
+    path: Path
+    digest: str
+    allowed: tuple[str, ...]
+
+
+def _project_file(config: str | Path | None, env: Mapping[str, str], directory: Path) -> ConfigFile | None:
+    named = config or env.get("MLPORT_CONFIG")
+    if named:
+        return read_file(directory / Path(named).expanduser(), required=True)
+    return find_project_file(directory)
+
+
+def _origins(
+    arguments: Mapping[str, Any], project_file: ConfigFile | None, env: Mapping[str, str]
+) -> tuple[Origin, Origin, Origin, Origin]:
+    """The layers, strongest first."""
+    given = Origin(Source(Layer.ARGUMENT), *_arguments(arguments))
+    user_file = read_file(_home(env, "XDG_CONFIG_HOME", ".config") / "config.toml")
+    project, user = _file_origin(project_file, Layer.PROJECT), _file_origin(user_file, Layer.USER)
+    return given, read_environment(env, _targets([given, project, user])), project, user
 
 
 def _settings(

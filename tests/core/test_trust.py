@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sdk.config import trust_project_file
 from sdk.errors import ConfigError, UntrustedConfigError
 from sdk.trust import TrustStore
 
@@ -89,7 +90,7 @@ def evil(home: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_hostile_project_file_is_refused_and_nothing_is_imported(home: Any, evil: Path, case: str) -> None:
     """The error names the key and the way to trust the file; no module of the folder has run."""
     file = home.write(HOSTILE[case])
-    TrustStore(home.project / "planted").trust(file)  # the attacker's own word for it
+    TrustStore(home.project / "planted").trust(file, file.read_bytes())  # the attacker's own word for it
     with pytest.raises(UntrustedConfigError, match=r"which a project file may not do by itself; read the file"):
         home.load().target().adapter()
     assert (False, False) == (evil.exists(), "evil" in sys.modules)
@@ -105,15 +106,15 @@ def test_an_ordinary_project_file_needs_no_trust(home: Any, case: str) -> None:
 def test_a_trusted_file_may_set_everything(home: Any) -> None:
     """After `mlport config trust` the same file is obeyed."""
     file = home.write(aws('role = "https://auth.example"'))
-    TrustStore(home.load({"HOME": str(home.user)}, directory=home.user).state_dir.value).trust(file)
+    trusted = trust_project_file(env=home.env, directory=home.project)
     assert "https://auth.example" == home.load().target().options(home.cloud.Options).role
+    assert (file, ("target.aws.role is an address",)) == (trusted.path, trusted.allowed)
 
 
 def test_trust_ends_with_the_next_change_of_the_file(home: Any) -> None:
     """Trust is given to the bytes, so a `git pull` asks again."""
-    file = home.write(aws('role = "https://auth.example"'))
-    store = TrustStore(home.user / ".local" / "state" / "mlport")
-    store.trust(file)
+    home.write(aws('role = "https://auth.example"'))
+    trust_project_file(env=home.env, directory=home.project)
     home.load()
     home.write(aws('role = "https://evil.example"'))
     with pytest.raises(UntrustedConfigError):
@@ -124,7 +125,7 @@ def test_trust_can_be_taken_back(home: Any) -> None:
     """A forgotten file is as strange as before."""
     file = home.write(aws("verify = true"))
     store = TrustStore(home.user / ".local" / "state" / "mlport")
-    store.trust(file)
+    store.trust(file, file.read_bytes())
     store.forget(file)
     assert not store.trusts(file, file.read_bytes())
 
@@ -135,7 +136,7 @@ def test_trust_belongs_to_one_place(home: Any, tmp_path: Path) -> None:
     copy = tmp_path / "mlport.toml"
     copy.write_text("a = 1")
     store = TrustStore(tmp_path / "state")
-    store.trust(file)
+    store.trust(file, b"a = 1")
     assert (True, False) == (store.trusts(file, b"a = 1"), store.trusts(copy, b"a = 1"))
 
 
@@ -151,9 +152,8 @@ def test_arguments_environment_and_user_file_are_the_users_own_word(home: Any, w
 
 def test_the_trust_file_is_private(tmp_path: Path) -> None:
     """Nobody else can read or write it, and its folder is closed."""
-    (tmp_path / "f").write_text("")
     store = TrustStore(tmp_path / "state")
-    store.trust(tmp_path / "f")
+    store.trust(tmp_path / "f", b"")
     modes = [path.stat().st_mode & 0o777 for path in (store.path, store.path.parent)]
     assert [0o600, 0o700] == modes
 
@@ -169,10 +169,25 @@ def test_a_damaged_trust_file_trusts_nothing(tmp_path: Path, content: bytes) -> 
     assert not trusted
 
 
-def test_a_file_that_cannot_be_read_cannot_be_trusted(tmp_path: Path) -> None:
-    """The error names it."""
-    with pytest.raises(ConfigError, match=r"cannot read .*nowhere"):
-        TrustStore(tmp_path).trust(tmp_path / "nowhere")
+def test_where_there_is_no_project_file_there_is_nothing_to_trust(home: Any) -> None:
+    """The error says how to write one."""
+    with pytest.raises(ConfigError, match=r"there is no project file in .*; run `mlport init`"):
+        trust_project_file(env=home.env, directory=home.project)
+
+
+def test_a_project_file_cannot_move_the_place_where_trust_is_kept(home: Any) -> None:
+    """Trusting happens in the user's own state folder."""
+    home.write('state_dir = "planted"\n')
+    trust_project_file(env=home.env, directory=home.project)
+    kept = TrustStore(home.user / ".local" / "state" / "mlport").path
+    assert (True, home.project / "planted") == (kept.is_file(), home.load().state_dir.value)
+
+
+def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """Trust that is not kept is not given."""
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(ConfigError, match=r"cannot write .*trust\.json"):
+        TrustStore(tmp_path / "state").trust(tmp_path / "f", b"")
 
 
 PLANTED = """

@@ -117,8 +117,12 @@ class Stats:
         """Give the end of the last minute with an answer in it, now if that is this one; None if none is known."""
         if self._now.status:
             return self._clock()
-        ends = [*(minute.start for minute in list(self._minutes)[1:]), self._now.start]
-        return next((end for minute, end in zip(reversed(self._minutes), reversed(ends)) if minute.status), None)
+        end = self._now.start
+        for minute in reversed(self._minutes):
+            if minute.status:
+                return end
+            end = minute.start
+        return None
 
     def total(self) -> Window:
         """Give the counts since the start."""

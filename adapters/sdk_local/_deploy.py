@@ -1,0 +1,318 @@
+"""Endpoints as resources: each operation replaces one record, then the gateway is brought to agree."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from sdk.adapter import Ack, Live, Ref
+from sdk.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError
+from sdk.packaging import venv
+
+from ._errors import PROVIDER, translate
+from ._folder import Endpoints, Record, create_record, read_record, write_record
+from ._gateway import Gateway
+from ._plan import GATEWAY, MODEL, PROCESS, TRAFFIC, process_id, split_process_id
+from ._processes import MARK, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sdk.adapter import Clock, Materials, Resource
+
+    from ._folder import EndpointFolder
+    from ._gateway import Running, Seen, State
+    from ._prepare import Prepared
+    from .options import LocalOptions
+
+
+class Deployments:
+    """Gateways, processes and traffic of all endpoints in one state folder."""
+
+    def __init__(self, endpoints: Endpoints, prepared: Prepared, options: LocalOptions, clock: Clock) -> None:
+        self.endpoints = endpoints
+        self.prepared = prepared
+        self.options = options
+        self.clock = clock
+
+    def gateway(self, name: str) -> Gateway:
+        """The gateway of an endpoint, running or not."""
+        return Gateway(self.endpoints.folder(name), self.options)
+
+    # --- read
+
+    def observe(self, name: str, timeout: float) -> list[Live]:
+        """Everything of one endpoint, the pointer first."""
+        seen = self.gateway(name).look(timeout)
+        if seen is None:
+            return []
+        folder = self.endpoints.folder(name)
+        with translate("ReadEndpoint", name):
+            names = sorted({*folder.deployments(), *seen.deployments})
+        lives = [
+            self._traffic(name, seen),
+            *(self._process(name, one, seen) for one in names),
+            self._gateway(name, seen),
+        ]
+        found = [live for live in lives if live is not None]
+        models = {parent for live in found for parent in live.parents if parent.kind == MODEL}
+        return found + [live for ref in sorted(models) if (live := self.prepared.read(MODEL, ref.id)) is not None]
+
+    def list_all(self, timeout: float) -> Iterator[Live]:
+        """Everything of every endpoint, without the shared models."""
+        with translate("ListEndpoints", str(self.endpoints.root)):
+            names = list(self.endpoints.names())
+        for name in names:
+            yield from (live for live in self.observe(name, timeout) if live.kind != MODEL)
+
+    def read(self, ref: Ref, timeout: float) -> Live | None:
+        """One resource of an endpoint."""
+        name, deployment = split_process_id(ref.id)
+        seen = self.gateway(name).look(timeout)
+        if seen is None:
+            return None
+        if ref.kind == GATEWAY:
+            return self._gateway(name, seen)
+        return self._traffic(name, seen) if ref.kind == TRAFFIC else self._process(name, deployment, seen)
+
+    def _gateway(self, name: str, seen: Seen) -> Live:
+        details = {"url": seen.url, "port": seen.port, "last_request_at": seen.last_request_at}
+        record = seen.record
+        return Live(
+            GATEWAY,
+            name,
+            seen.state,
+            raw=seen.raw,
+            spec=record.spec,
+            labels=record.labels,
+            etag=record.etag,
+            created_at=record.created_at,
+            reason=seen.reason,
+            details=details,
+        )
+
+    def _traffic(self, name: str, seen: Seen) -> Live | None:
+        with translate("ReadTraffic", name):
+            record = read_record(self.endpoints.folder(name).traffic)
+        if record is None:
+            return None
+        weights: Any = record.spec["weights"]
+        in_force = {one: seen.deployments[one].weight for one in weights if one in seen.deployments} == weights
+        return Live(
+            TRAFFIC,
+            name,
+            "ready" if in_force else "updating",
+            raw="in force" if in_force else "waiting for the gateway",
+            spec=record.spec,
+            labels=record.labels,
+            etag=record.etag,
+            created_at=record.created_at,
+            parents=tuple(Ref(PROCESS, process_id(name, one)) for one in weights),
+        )
+
+    def _process(self, name: str, deployment: str, seen: Seen) -> Live | None:
+        with translate("ReadProcess", deployment):
+            record = read_record(self.endpoints.folder(name).deployment(deployment))
+        ref = process_id(name, deployment)
+        if record is None:
+            gone = not seen.is_ending(deployment)
+            return None if gone else Live(PROCESS, ref, "deleting", raw="draining", labels=seen.record.labels)
+        running = seen.deployments.get(deployment)
+        state, raw, reason = _verdict(record, running, seen)
+        price = record.extra["usd_per_hour"]
+        return Live(
+            PROCESS,
+            ref,
+            state,
+            raw=raw,
+            spec=record.spec,
+            labels=record.labels,
+            etag=record.etag,
+            created_at=record.created_at,
+            parents=(Ref(MODEL, record.labels.model), Ref(GATEWAY, name)),
+            usd_per_hour=price,
+            reason=reason,
+            details={} if running is None else running.details(),
+        )
+
+    # --- change
+
+    def create(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
+        """Make one resource.
+
+        Raises:
+            ConflictError: It exists.
+        """
+        now = self.clock.time()
+        try:
+            with translate(f"Create{resource.kind}", resource.id):
+                if resource.kind == GATEWAY:
+                    extra = {"run": secrets.token_hex(16)}
+                    self.endpoints.folder(resource.id).create(_record(resource, now, extra))
+                    self.gateway(resource.id).look(timeout)
+                elif resource.kind == TRAFFIC:
+                    create_record(self._folder(resource.id).traffic, _record(resource, now))
+                    self.gateway(resource.id).look(timeout)
+                else:
+                    self._create_process(resource, materials, now, timeout)
+        except FileExistsError as error:
+            raise ConflictError(
+                f"{resource.ref} exists", provider=PROVIDER, operation=f"Create{resource.kind}", resource=resource.id
+            ) from error
+        return Ack()
+
+    def _create_process(self, resource: Resource, materials: Materials, now: float, timeout: float) -> None:
+        name, deployment = split_process_id(resource.id)
+        folder = self._folder(name)
+        endpoint = read_record(folder.gateway)
+        if endpoint is None:
+            raise _gone(GATEWAY, name)
+        replicas = self._replicas(resource, materials, folder, str(endpoint.extra["run"]))
+        extra = {"usd_per_hour": resource.usd_per_hour, "replicas": replicas}
+        create_record(folder.deployment(deployment), _record(resource, now, extra))
+        self.gateway(name).look(timeout)
+
+    def _replicas(
+        self, resource: Resource, materials: Materials, folder: EndpointFolder, run: str
+    ) -> list[dict[str, Any]]:
+        """The table entries of a deployment's replicas: what to start, where, with which environment and limits."""
+        spec: dict[str, Any] = dict(resource.spec or {})
+        material = self.prepared.existing(MODEL, spec["model"][:32])
+        own = {
+            "PYTHONPATH": str(venv.runtime()),
+            "MLPORT_MODEL_DIR": str(material.extra["folder"]),
+            "MLPORT_MODEL_DIGEST": spec["model"],
+            "MLPORT_DEPLOYMENT": spec["deployment"],
+            "MLPORT_ENDPOINT": folder.name,
+            "MLPORT_MAX_BODY": str(self.options.max_body),
+            "MLPORT_DRAIN_S": "0",  # the gateway has let the last request end before it asks a replica to
+            "MLPORT_DEADLINE_S": f"{self.options.deadline_s:g}",
+            MARK: run,
+        }
+        given = {**spec["env"], **resolve(spec["secrets"], materials)}
+        memory = spec["memory_gib"]
+        limits = {"memory_bytes": int(memory * 2**30)} if memory else {}
+        entries: list[dict[str, Any]] = []
+        for number in range(spec["replicas"]):
+            replica = f"{spec['deployment']}-{number}"
+            address = f"unix:{folder.short / f'b-{replica}.sock'}"
+            env = environment(given, {**own, "MLPORT_BIND": address}, spec["cpu"])
+            argv = [str(material.extra["python"]), "-m", "mlport_serving", "serve"]
+            spawn = {"argv": argv, "env": env, "cwd": str(folder.path), "limits": limits}
+            entries.append({"id": replica, "address": address, "spawn": spawn})
+        return entries
+
+    def update(self, resource: Resource, before: Live, timeout: float) -> Ack:
+        """Replace the record of the endpoint or its traffic, if it is still the one that was seen before.
+
+        Raises:
+            ConflictError: It was changed meanwhile.
+            NotFoundError: It is gone.
+            InvalidRequestError: The port of a living endpoint cannot change.
+        """
+        folder = self._folder(resource.id)
+        path = folder.gateway if resource.kind == GATEWAY else folder.traffic
+        with translate(f"Update{resource.kind}", resource.id):
+            record = read_record(path)
+            if record is None:
+                raise _gone(resource.kind, resource.id)
+            _check_unchanged(resource, record, before)
+            fresh = replace(record, labels=_with_spec(resource), spec=dict(resource.spec or {}))
+            write_record(path, fresh)
+            self.gateway(resource.id).look(timeout)
+        return Ack(etag=fresh.etag)
+
+    def delete(self, live: Live, timeout: float) -> Ack:
+        """Remove one resource; its processes end in the background and are gone when ``read`` says so.
+
+        Raises:
+            NotFoundError: It is gone already.
+        """
+        name, deployment = split_process_id(live.id)
+        with translate(f"Delete{live.kind}", live.id):
+            if live.kind == GATEWAY:
+                self._delete_gateway(name, timeout)
+            else:
+                folder = self._folder(name)
+                path = folder.traffic if live.kind == TRAFFIC else folder.deployment(deployment)
+                try:
+                    path.unlink()
+                except FileNotFoundError:
+                    raise _gone(live.kind, live.id) from None
+                self.gateway(name).look(timeout)
+        return Ack()
+
+    def _delete_gateway(self, name: str, timeout: float) -> None:
+        folder = self._folder(name)
+        if list(folder.deployments()):
+            raise ConflictError(
+                f"endpoint {name!r} still has deployments",
+                provider=PROVIDER,
+                operation="DeleteGateway",
+                resource=name,
+                retryable=True,
+            )
+        folder.deleting.touch(mode=0o600)
+        self.gateway(name).look(timeout)
+
+    def _folder(self, name: str) -> EndpointFolder:
+        folder = self.endpoints.folder(name)
+        if not folder.gateway.is_file():
+            raise _gone(GATEWAY, name)
+        return folder
+
+
+def _verdict(record: Record, running: Running | None, seen: Seen) -> tuple[State, str, str | None]:
+    """State, raw word and reason of a deployment that is written down."""
+    failure = record.extra.get("failure")
+    if failure is not None:
+        return "failed", "never ready", str(failure["reason"])
+    if seen.state == "failed":
+        return "failed", "no gateway", seen.reason
+    return ("creating", "starting", None) if running is None else running.verdict()
+
+
+def resolve(names: dict[str, str], materials: Materials) -> dict[str, str]:
+    """The values of secrets, by variable.
+
+    Raises:
+        ConfigError: They are needed, and nobody said how to find them.
+    """
+    if names and materials.secret is None:
+        raise ConfigError(
+            f"secrets {', '.join(sorted(names))} cannot be resolved here", hint="deploy again to give them"
+        )
+    return {variable: materials.secret(name) for variable, name in names.items()} if materials.secret else {}
+
+
+def _record(resource: Resource, now: float, extra: dict[str, Any] | None = None) -> Record:
+    return Record(_with_spec(resource), dict(resource.spec or {}), now, extra or {})
+
+
+def _with_spec(resource: Resource) -> Any:
+    return replace(resource.labels, spec=resource.hash[:32])
+
+
+def _check_unchanged(resource: Resource, record: Record, before: Live) -> None:
+    if before.etag is not None and before.etag != record.etag:
+        raise ConflictError(
+            f"{resource.ref} was changed by somebody else",
+            provider=PROVIDER,
+            operation=f"Update{resource.kind}",
+            resource=resource.id,
+            holder=record.labels.owner,
+        )
+    wanted: Any = (resource.spec or {}).get("port")
+    if resource.kind == GATEWAY and record.spec["port"] != wanted:
+        raise InvalidRequestError(
+            f"port = {wanted}: endpoint {resource.id!r} was made with port = {record.spec['port']}",
+            provider=PROVIDER,
+            operation="UpdateGateway",
+            resource=resource.id,
+            hint="delete the endpoint to change its port, or leave port as it was",
+        )
+
+
+def _gone(kind: str, name: str) -> NotFoundError:
+    return NotFoundError(f"{kind} {name} is not there", provider=PROVIDER, operation=f"Read{kind}", resource=name)

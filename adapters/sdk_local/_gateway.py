@@ -1,0 +1,222 @@
+"""One look at an endpoint's gateway, which first brings it to agree with the records.
+
+Whoever reads or changes an endpoint looks; a gateway that died is started again, one that has an old table gets the
+new one, and an endpoint marked for deletion is taken down a step further. So a client killed between writing a
+record and telling the gateway leaves nothing that the next look does not finish.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sys
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from sdk.packaging import venv
+from sdk.serving.gateway import client
+
+from ._errors import translate
+from ._folder import Record, read_record, replace_file, write_record
+from ._processes import MARK, environment, kill_marked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sdk.types import Json
+
+    from ._folder import EndpointFolder
+    from .options import LocalOptions
+
+State = Literal["creating", "ready", "updating", "failed", "deleting"]
+
+_READY_S = 5.0  # a look that changed the table waits this long for it to be in force, which is often long enough
+_CALL_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A deployment as the gateway sees it."""
+
+    weight: int
+    replicas: Mapping[str, Mapping[str, Any]]
+
+    def verdict(self) -> tuple[State, str, str | None]:
+        """State, the gateway's own words, and the reason if it failed."""
+        words = sorted({str(replica["state"]) for replica in self.replicas.values()})
+        raw = ", ".join(words)
+        for name, replica in self.replicas.items():
+            if replica["state"] == "crash-loop":
+                exit_ = replica["last_exit"] or {}
+                return "failed", raw, f"replica {name} {exit_.get('reason', 'keeps failing')}"
+        return ("ready" if words == ["ready"] else "updating"), raw, None
+
+    def details(self) -> dict[str, Json]:
+        """Pids and restarts, for people."""
+        return {name: {"pid": one["pid"], "restarts": one["restarts"]} for name, one in self.replicas.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look found. ``deployments`` are in force, ``ending`` are replicas on their way out."""
+
+    record: Record
+    state: State
+    raw: str
+    reason: str | None = None
+    port: int | None = None
+    last_request_at: float | None = None
+    deployments: Mapping[str, Running] = field(default_factory=dict[str, Running])
+    ending: frozenset[str] = frozenset()
+
+    @property
+    def url(self) -> str | None:
+        """Where predictions go."""
+        return None if self.port is None else f"http://127.0.0.1:{self.port}/invocations"
+
+    def is_ending(self, deployment: str) -> bool:
+        """Whether processes of a deployment that is written down no more still run."""
+        return deployment in self.deployments or any(one.rpartition("-")[0] == deployment for one in self.ending)
+
+
+class Gateway:
+    """The gateway of one endpoint, running or not."""
+
+    def __init__(self, folder: EndpointFolder, options: LocalOptions) -> None:
+        self.folder = folder
+        self.options = options
+
+    def look(self, timeout: float) -> Seen | None:
+        """What is there, brought to agree with the records; ``None`` if there is no endpoint."""
+        with translate("ReadEndpoint", self.folder.name):
+            try:
+                record = read_record(self.folder.gateway)
+                return None if record is None else self._look(record, timeout)
+            except FileNotFoundError:  # somebody removed it under our eyes
+                return None
+
+    def _look(self, record: Record, timeout: float) -> Seen | None:
+        if self.folder.deleting.exists():
+            return self._take_down(record)
+        try:
+            return _seen(record, self._agree(self._running(record, timeout), timeout))
+        except client.GatewayError as error:
+            return Seen(record, "failed", error.code, reason=str(error))
+
+    def peek(self, timeout: float = _CALL_S) -> dict[str, Any] | None:
+        """The gateway's own status, ``None`` if it does not run; changes nothing."""
+        if not client.is_running(self.folder.short):
+            return None
+        with contextlib.suppress(client.GatewayError):
+            return client.call(self.folder.short, "GET", "/status", timeout=timeout)
+        return None
+
+    def _running(self, record: Record, timeout: float) -> dict[str, Any]:
+        if client.is_running(self.folder.short):
+            with contextlib.suppress(client.GatewayError):
+                return client.status(self.folder.short)
+        argv = [sys.executable, "-m", "mlport_serving", "gateway", "--port", str(record.spec["port"])]
+        env = environment({}, {"PYTHONPATH": str(venv.runtime()), MARK: str(record.extra["run"])}, None)
+        return client.ensure_gateway(self.folder.short, argv, env=env, timeout_s=timeout)
+
+    def _agree(self, status: dict[str, Any], timeout: float) -> dict[str, Any]:
+        """Hand the gateway the table that the records make, unless it has it or is at it."""
+        with self.folder.locked():
+            self._note_failure(status)
+            wanted = self._table()
+            content = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+            pushed = self._pushed()
+            if pushed["content"] == content and pushed["generation"] in {status["generation"], status["applying"]}:
+                return status
+            generation = max(status["generation"], status["applying"] or 0, pushed["generation"]) + 1
+            note = {"generation": generation, "content": content}
+            replace_file(self.folder.pushed, json.dumps(note).encode())
+        with contextlib.suppress(client.GatewayError):  # not in force yet, or failed: the status tells
+            client.call(
+                self.folder.short,
+                "PUT",
+                "/table",
+                query={"timeout_s": self.options.start_s},
+                body={"generation": generation, **wanted},
+                timeout=min(timeout, _READY_S),
+            )
+        status = client.status(self.folder.short)
+        self._note_failure(status)
+        return status
+
+    def _pushed(self) -> dict[str, Any]:
+        try:
+            note: dict[str, Any] = json.loads(self.folder.pushed.read_bytes())
+        except FileNotFoundError:
+            return {"generation": 0, "content": ""}
+        return note
+
+    def _table(self) -> dict[str, Any]:
+        """The table that the records make; a deployment that never became ready is left out."""
+        traffic = read_record(self.folder.traffic)
+        weights: Any = traffic.spec["weights"] if traffic else {}
+        records = {name: one for name, one in self.folder.deployments().items() if "failure" not in one.extra}
+        shares = whole({name: int(weights.get(name, 0)) for name in records})
+        limits = {
+            "max_body": self.options.max_body,
+            "drain_s": self.options.drain_s,
+            "stop_s": self.options.stop_s,
+            "start_s": self.options.start_s,
+            "response_s": self.options.deadline_s + 5,
+        }
+        tables = {name: {"weight": shares[name], "replicas": one.extra["replicas"]} for name, one in records.items()}
+        return {"deployments": tables, "limits": limits}
+
+    def _note_failure(self, status: dict[str, Any]) -> None:
+        """Write down why a deployment never became ready, so that it is not tried for ever."""
+        failure = status["failure"]
+        if failure is None or failure["generation"] != self._pushed()["generation"]:
+            return
+        path = self.folder.deployment(str(failure["deployment"]))
+        record = read_record(path)
+        if record is None or "failure" in record.extra:
+            return
+        exit_ = failure["last_exit"] or {}
+        reason = str(exit_.get("reason") or failure["message"])
+        noted = {"reason": f"replica {failure['replica']} {reason}", "log": failure["log"]}
+        write_record(path, replace(record, extra={**record.extra, "failure": noted}))
+
+    def _take_down(self, record: Record) -> Seen | None:
+        """One step on the way to nothing: ask the gateway to stop; once it has, remove the folder."""
+        if client.is_running(self.folder.short):
+            with contextlib.suppress(client.GatewayError):
+                client.call(self.folder.short, "POST", "/stop", timeout=_CALL_S)
+            return Seen(record, "deleting", "stopping")
+        with self.folder.locked():
+            kill_marked(str(record.extra["run"]))
+            self.folder.remove()
+        return None
+
+
+def whole(weights: Mapping[str, int]) -> dict[str, int]:
+    """Weights that sum to 100 again when one of a split is missing, so that the others go on serving.
+
+    Example:
+        >>> whole({"a": 60, "b": 30})
+        {'a': 67, 'b': 33}
+    """
+    total = sum(weights.values())
+    if total in {0, 100}:
+        return dict(weights)
+    shares = {name: 100 * weight // total for name, weight in weights.items()}
+    rest = sorted(shares, key=lambda name: (100 * weights[name] / total - shares[name], name), reverse=True)
+    return {name: share + (name in rest[: 100 - sum(shares.values())]) for name, share in shares.items()}
+
+
+def _seen(record: Record, status: Mapping[str, Any]) -> Seen:
+    found = {name: Running(one["weight"], one["replicas"]) for name, one in status["deployments"].items()}
+    return Seen(
+        record=record,
+        state="ready",
+        raw="serving" if status["ready"] else "idle",
+        port=status["address"]["port"],
+        last_request_at=status["last_request_at"],
+        deployments=found,
+        ending=frozenset(status["retiring"]),
+    )

@@ -1,0 +1,121 @@
+"""Shared material on this machine: a locked environment for a model or a training program, noted by its digest.
+
+Making it is the slow part of a deployment (wheels are fetched and unpacked), so it is a resource of its own that
+every later deployment with the same lock finds ready.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdk.adapter import Live
+from sdk.errors import NotFoundError, PackagingError
+from sdk.packaging import bundle, disk, venv
+from sdk.packaging.lock import Lock
+from sdk.packaging.manifest import LOCK
+
+from ._errors import PROVIDER, translate
+from ._folder import Record, read_record
+from ._plan import MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sdk.adapter import Materials, Resource
+
+
+class Prepared:
+    """What is ready to run, one record per digest; environments themselves are shared by equal locks."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir.resolve()
+        self.root = self.state_dir / "prepared"
+
+    def make(self, resource: Resource, materials: Materials, now: float) -> None:
+        """Verify the files and make the environment they are locked to.
+
+        Raises:
+            LockMismatchError: A file is not what was recorded.
+            PackagingError: The environment cannot be made.
+        """
+        folder = self._source(resource, materials)
+        if materials.progress:
+            materials.progress(f"environment for {resource.summary or resource.id}", 0, None)
+        python = environment_of(folder)
+        record = Record(resource.labels, dict(resource.spec or {}), now, {"python": str(python), "folder": str(folder)})
+        disk.write_file(disk.subfolder(self.root) / f"{resource.kind}-{resource.id}.json", record.encode())
+
+    def read(self, kind: str, digest: str) -> Live | None:
+        """The material as a resource; ``None`` also when part of it is gone, so that it is made again."""
+        record = self.record(kind, digest)
+        if record is None:
+            return None
+        return Live(
+            kind, digest, "ready", raw="ready", spec=record.spec, labels=record.labels, created_at=record.created_at
+        )
+
+    def record(self, kind: str, digest: str) -> Record | None:
+        """The note about complete material."""
+        with translate(f"Read{kind}", digest):
+            record = read_record(self.root / f"{kind}-{digest}.json")
+        if record is None:
+            return None
+        parts = (Path(str(record.extra["python"])), Path(str(record.extra["folder"])) / LOCK)
+        return record if all(part.exists() for part in parts) else None
+
+    def existing(self, kind: str, digest: str) -> Record:
+        """The note about complete material.
+
+        Raises:
+            NotFoundError: It is not there.
+        """
+        record = self.record(kind, digest)
+        if record is None:
+            raise NotFoundError(f"{kind} {digest} is not prepared", provider=PROVIDER, resource=digest)
+        return record
+
+    def delete(self, kind: str, digest: str) -> None:
+        """Forget the material, and remove its environment if nothing else uses it; the model itself stays."""
+        path = self.root / f"{kind}-{digest}.json"
+        with translate(f"Delete{kind}", digest):
+            record = read_record(path)
+            if record is None:
+                raise NotFoundError(f"{kind} {digest} is not there", provider=PROVIDER, resource=digest)
+            path.unlink()
+            python = str(record.extra["python"])
+            if python not in {str(other.extra["python"]) for other in self._records()}:
+                shutil.rmtree(Path(python).parents[1], ignore_errors=True)
+
+    def all(self) -> Iterator[Live]:
+        """All complete material."""
+        for path in sorted(self.root.glob("*-*.json")):
+            kind, _, digest = path.stem.partition("-")
+            live = self.read(kind, digest)
+            if live is not None:
+                yield live
+
+    def _records(self) -> Iterator[Record]:
+        for path in self.root.glob("*-*.json"):
+            record = read_record(path)
+            if record is not None:
+                yield record
+
+    def _source(self, resource: Resource, materials: Materials) -> Path:
+        digest = str((resource.spec or {})["digest"])
+        if resource.kind == MODEL:
+            path = materials.model.path if materials.model is not None else self.state_dir / "models" / digest
+        else:
+            path = materials.job.bundle if materials.job is not None else self.state_dir / "programs" / digest
+        if path is None:
+            raise PackagingError(f"model {digest[:12]} has no files, only an image", hint='use provider = "docker"')
+        return Path(path)
+
+
+def environment_of(folder: Path) -> Path:
+    """The Python of the environment that the model or program in ``folder`` is locked to, after verifying its files."""
+    manifest = bundle.verify(folder)
+    lock = Lock((folder / LOCK).read_text("utf-8"), manifest.python, manifest.sources)
+    wheels = folder / "wheels"
+    return venv.environment(lock, wheels=wheels if wheels.is_dir() else None)

@@ -1,0 +1,72 @@
+"""Which processes are ours: known by a lock they hold or a mark in their environment, never by a remembered pid."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+MARK = "MLPORT_RUN"
+"""Variable in the environment of every process of a replica or job, and of whatever those start."""
+
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "HOME", "USER", "LOGNAME", "SSL_CERT_FILE")
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_MAX_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def is_free(lock: Path) -> bool:
+    """Whether nobody holds this lock file; the system lets go of it when its holder dies, however it dies."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def marked(mark: str) -> Iterator[psutil.Process]:
+    """The processes of this user that carry the mark."""
+    own = os.getuid()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.uids().real == own and process.environ().get(MARK) == mark:
+                yield process
+
+
+def kill_marked(mark: str) -> int:
+    """Kill every process that carries the mark, and say how many there were."""
+    found = list(marked(mark))
+    for process in found:
+        with contextlib.suppress(psutil.Error):
+            process.kill()  # looks at the start time first, so that a reused pid is left alone
+    psutil.wait_procs(found, timeout=5)
+    return len(found)
+
+
+def environment(given: Mapping[str, str], own: Mapping[str, str], cpu: float | None) -> dict[str, str]:
+    """The whole environment of a model's process.
+
+    A short list of harmless variables is passed on from ours, so that no cloud key or agent socket gets in; then
+    what the deployment or job was given, and last what mlport itself says.
+    """
+    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    threads = {name: str(max(1, round(cpu))) for name in (*_THREADS, "MLPORT_THREADS")} if cpu else {}
+    return {"PATH": os.defpath, **passed, "PYTHONUNBUFFERED": "1", **threads, **given, **own}

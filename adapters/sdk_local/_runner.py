@@ -1,0 +1,184 @@
+"""Runs one training job and writes down how it went; a program of its own, so that a job outlives the script.
+
+Started as ``python -I _runner.py FOLDER`` in a session of its own, with the lock file of the job inherited and held
+until the end, and with what to run as JSON on standard input (so that secrets are never written to disk).
+It ends the job at its time-out, over its memory limit, or when somebody makes the file ``stop``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+LOG_BYTES = 64 * 2**20
+_LINE = 64 * 2**10
+_PAUSE_S = 0.1
+_WATCH_EVERY = 5
+
+
+class Runner:
+    """One run of one program."""
+
+    def __init__(self, folder: Path, launch: dict[str, Any]) -> None:
+        self.folder = folder
+        self.launch = launch
+        self.started_at = time.time()
+        self.asked = threading.Event()
+
+    def run(self) -> None:
+        """Run the program to its end and record the outcome."""
+        self._record("running")
+        try:
+            child = self._start()
+        except OSError as error:
+            self._record("failed", reason=f"cannot start {self.launch['argv'][0]}: {error.strerror}")
+            return
+        pump = threading.Thread(target=self._pump, args=(child.stdout,), daemon=True)
+        pump.start()
+        cut = self._watch(child)
+        self._end(child)
+        pump.join(5)
+        self._finish(child.returncode, cut)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603  the very program the caller locked and recorded
+            self.launch["argv"],
+            env=self.launch["env"],
+            cwd=self.launch["cwd"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  no thread runs yet
+        )
+
+    def _watch(self, child: subprocess.Popen[bytes]) -> tuple[str, str] | None:
+        """Wait for the end; returns state and reason if it was us who ended it."""
+        deadline = time.monotonic() + self.launch["timeout_s"]
+        rounds = 0
+        while child.poll() is None:
+            if self.asked.is_set() or (self.folder / "stop").exists():
+                return "stopped", "stopped on request"
+            if time.monotonic() >= deadline:
+                return "failed", f"timed out after {self.launch['timeout_s']:g} s"
+            limit = self.launch["memory_bytes"]
+            if limit and rounds % _WATCH_EVERY == 0 and (used := memory(child.pid)) > limit:
+                return "failed", f"out of memory: used {used / 2**30:.2f} GiB of {limit / 2**30:g} GiB"
+            rounds += 1
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(_PAUSE_S)
+        return None
+
+    def _end(self, child: subprocess.Popen[bytes]) -> None:
+        """End what still runs: first politely, then the whole group."""
+        if child.poll() is None:
+            child.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(self.launch["stop_s"])
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        _kill_others(self.launch["env"])
+
+    def _finish(self, code: int, cut: tuple[str, str] | None) -> None:
+        if cut is not None:
+            self._record(cut[0], reason=cut[1], exit_code=code)
+        elif code:
+            self._record("failed", reason=explain(code), exit_code=code)
+        elif not any((self.folder / "output").iterdir()):
+            reason = "ended with exit code 0 but left nothing in its output folder ($MLPORT_OUTPUT_DIR)"
+            self._record("failed", reason=reason, exit_code=code)
+        else:
+            self._record("succeeded", exit_code=code)
+
+    def _record(self, state: str, *, reason: str | None = None, exit_code: int | None = None) -> None:
+        ended = None if state == "running" else time.time()
+        outcome = {"state": state, "reason": reason, "exit_code": exit_code}
+        times = {"started_at": self.started_at, "ended_at": ended}
+        fresh = self.folder / "state.new"
+        with fresh.open("w") as file:
+            json.dump({**outcome, **times}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self.folder / "state.json")
+
+    def _pump(self, source: IO[bytes]) -> None:
+        """Write down each line with its time; a full disk loses lines, never the job."""
+        log = self.folder / "log"
+        while line := source.readline(_LINE):
+            with contextlib.suppress(OSError):
+                if log.exists() and log.stat().st_size > LOG_BYTES:
+                    log.replace(self.folder / "log.1")
+                with log.open("ab") as file:
+                    file.write(b"%.3f %s\n" % (time.time(), line.rstrip(b"\r\n")))
+
+
+def memory(pid: int) -> int:
+    """Bytes of memory that a process and all below it really use."""
+    total = 0
+    with contextlib.suppress(psutil.Error):
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_info().rss
+    return total
+
+
+def explain(code: int) -> str:
+    """An exit code in words.
+
+    Example:
+        >>> explain(-9)
+        'killed by SIGKILL, as the system does when memory runs out'
+    """
+    number = -code if code < 0 else code - 128
+    if code < 0 or number in {signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT}:
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(number).name
+            memory_hint = ", as the system does when memory runs out" if number == signal.SIGKILL else ""
+            return f"killed by {name}{memory_hint}"
+    return f"exit code {code}"
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end the program when its runner is killed; elsewhere the next look at the job does it."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _kill_others(env: dict[str, str]) -> None:
+    mark = env["MLPORT_RUN"]
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.uids().real == os.getuid() and process.environ().get("MLPORT_RUN") == mark:
+                process.kill()
+
+
+def main() -> None:
+    """Take the job from standard input, step into the background and run it."""
+    folder = Path(sys.argv[1])
+    try:
+        launch = json.load(sys.stdin)
+    except ValueError:
+        return  # whoever started us died while telling us what to run; nothing was started
+    if os.fork():
+        return  # ours is the child: nobody has to wait for it
+    runner = Runner(folder, launch)
+    signal.signal(signal.SIGTERM, lambda *_: runner.asked.set())
+    runner.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,312 @@
+"""Training jobs: each is a folder, and a runner process of its own that holds the folder's lock to its end.
+
+::
+
+    STATE/jobs/NAME/           0700; made complete under another name, then renamed
+      job.json                 labels and spec
+      runner.lock              held by the runner, so that free means: it is over
+      state.json               how it goes, replaced by the runner
+      stop                     there when somebody asked for the end
+      log log.1                what the program wrote, each line with its time
+      output/                  what it leaves
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from sdk.adapter import Live, Resource
+from sdk.errors import ConfigError, ConflictError, NotFoundError
+from sdk.packaging import bundle, disk, training, venv
+from sdk.types import JobState, JobStatus, LogLine
+
+from . import _runner
+from ._errors import PROVIDER, translate
+from ._folder import Record, publish, read_record
+from ._plan import JOB, unsupported
+from ._processes import MARK, environment, is_free, kill_marked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+
+_NEW, _GONE = ".new-", ".gone-"
+_LOST = "its runner was killed before it could say how the job went"
+_NEVER = "it was never started: whoever submitted it died"
+_FOLLOW_S = 0.2
+
+
+class Jobs:
+    """All jobs of one state folder."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.root = state_dir.resolve() / "jobs"
+
+    def names(self) -> Iterator[str]:
+        """Names of the jobs that are there; what a crash left of removed ones is swept on the way."""
+        for path in sorted(self.root.glob("*")):
+            if path.name.startswith(_GONE) or (path.name.startswith(_NEW) and is_free(path / "runner.lock")):
+                shutil.rmtree(path, ignore_errors=True)
+            elif not path.name.startswith("."):
+                yield path.name
+
+    def submit(self, resource: Resource, launch: Callable[[Path], Mapping[str, Any]], now: float) -> None:
+        """Make the folder and start the runner.
+
+        The lock is taken before the folder gets its name and handed to the runner, so nobody ever sees a job that
+        is neither running nor over.
+
+        Args:
+            resource: The job as it should be.
+            launch: Gives what the runner needs to know, from the folder the job will have.
+            now: Unix seconds.
+
+        Raises:
+            ConflictError: There is a job of this name.
+        """
+        job = self.root / resource.id
+        run = secrets.token_hex(16)
+        record = Record(resource.labels, dict(resource.spec or {}), now, {"run": run})
+        with translate("CreateJob", resource.id), disk.staging(self.root) as staged:
+            lock = os.open(staged / "runner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                (staged / "output").mkdir()
+                (staged / "log").touch()
+                disk.write_file(staged / "job.json", record.encode())
+                publish(staged, job)
+                _start_runner(job, lock, launch(job), run)
+            except FileExistsError as error:
+                facts = {"provider": PROVIDER, "operation": "CreateJob", "resource": resource.id}
+                raise ConflictError(f"there is a job {resource.id!r} already", **facts) from error
+            finally:
+                os.close(lock)
+
+    def read(self, name: str, usd_per_hour: float | None = 0.0) -> Live | None:
+        """The job as a resource: ready from the moment it is accepted, free once it is over."""
+        with translate("ReadJob", name):
+            record = read_record(self.root / name / "job.json")
+        if record is None:
+            return None
+        status = self._outcome(name, record)
+        over = JobState(status["state"]).finished
+        return Live(
+            JOB,
+            name,
+            "ready",
+            raw=status["state"],
+            spec=record.spec,
+            labels=record.labels,
+            etag=record.etag,
+            created_at=record.created_at,
+            usd_per_hour=0.0 if over else usd_per_hour,
+            reason=status["reason"],
+        )
+
+    def status(self, name: str, target: str, usd_per_hour: float | None, now: float) -> JobStatus | None:
+        """The job in neutral words."""
+        with translate("ReadJob", name):
+            record = read_record(self.root / name / "job.json")
+        if record is None:
+            return None
+        outcome = self._outcome(name, record)
+        started, ended = outcome["started_at"], outcome["ended_at"]
+        hours = 0.0 if started is None else ((ended or now) - started) / 3600
+        return JobStatus(
+            name=name,
+            target=target,
+            provider=PROVIDER,
+            state=JobState(outcome["state"]),
+            raw=outcome["state"],
+            reason=outcome["reason"],
+            created_at=record.created_at,
+            started_at=started,
+            ended_at=ended,
+            exit_code=outcome["exit_code"],
+            usd=None if usd_per_hour is None else hours * usd_per_hour,
+        )
+
+    def _outcome(self, name: str, record: Record) -> dict[str, Any]:
+        """What the runner wrote down last; if it died without one, all its processes are ended."""
+        folder = self.root / name
+        free = is_free(folder / "runner.lock")  # looked at first: the outcome is written before it is let go
+        outcome: dict[str, Any] = {"state": "queued", "reason": None, "exit_code": None}
+        outcome |= {"started_at": None, "ended_at": None}
+        with translate("ReadJob", name), contextlib.suppress(FileNotFoundError):
+            outcome |= json.loads((folder / "state.json").read_bytes())
+        if free and not JobState(outcome["state"]).finished:
+            kill_marked(str(record.extra["run"]))
+            reason = _NEVER if outcome["state"] == "queued" else _LOST
+            outcome |= {"state": "failed", "reason": reason, "ended_at": (folder / "log").stat().st_mtime}
+        return outcome
+
+    def stop(self, name: str) -> None:
+        """Ask the runner to end the job; nothing happens when it is over.
+
+        Raises:
+            NotFoundError: There is no such job.
+        """
+        self._existing(name, "StopJob")
+        with translate("StopJob", name):
+            (self.root / name / "stop").touch(mode=0o600)
+
+    def delete(self, name: str) -> None:
+        """Remove a job that is over; one that runs is asked to end and refused for now.
+
+        Raises:
+            NotFoundError: There is no such job.
+            ConflictError: It still runs; retryable.
+        """
+        self._existing(name, "DeleteJob")
+        folder = self.root / name
+        if not is_free(folder / "runner.lock"):
+            self.stop(name)
+            raise ConflictError(
+                f"job {name!r} is being stopped",
+                provider=PROVIDER,
+                operation="DeleteJob",
+                resource=name,
+                retryable=True,
+            )
+        with translate("DeleteJob", name):
+            record = read_record(folder / "job.json")
+            if record is not None:
+                kill_marked(str(record.extra["run"]))
+            grave = folder.with_name(f"{_GONE}{name}-{secrets.token_hex(4)}")
+            folder.rename(grave)
+            shutil.rmtree(grave, ignore_errors=True)
+
+    def output(self, name: str, directory: Path) -> None:
+        """Copy what the job left."""
+        self._existing(name, "ReadOutput")
+        with translate("ReadOutput", name):
+            shutil.copytree(self.root / name / "output", directory, dirs_exist_ok=True)
+
+    def logs(self, name: str, *, follow: bool, tail: int | None, sleep: Callable[[float], None]) -> Iterator[LogLine]:
+        """The lines so far; with ``follow`` also those to come until the job is over."""
+        self._existing(name, "ReadLogs")
+        folder = self.root / name
+        with (folder / "log").open("rb") as file:
+            lines = [*_lines(folder / "log.1"), *_read(file)]
+            yield from lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]
+            while follow:
+                over = is_free(folder / "runner.lock")  # looked at before the last read, so that no line is missed
+                yield from _read(file)
+                if over:
+                    return
+                sleep(_FOLLOW_S)
+
+    def _existing(self, name: str, operation: str) -> None:
+        if not (self.root / name / "job.json").is_file():
+            raise NotFoundError(f"there is no job {name!r}", provider=PROVIDER, operation=operation, resource=name)
+
+
+def launch_spec(
+    folder: Path,
+    material: Record,
+    resource: Resource,
+    data: Mapping[str, str],
+    given: Mapping[str, str],
+    stop_s: float,
+) -> dict[str, Any]:
+    """What the runner needs to know about a job: the contract of ``mlport_serving train``, filled in.
+
+    The code is copied into the job's folder, as scripts write beside themselves and the program must stay what it is.
+    """
+    program = Path(str(material.extra["folder"]))
+    manifest = bundle.verify(program)
+    shutil.copytree(program / training.CODE, folder / "work", copy_function=shutil.copyfile)
+    spec: Mapping[str, Any] = resource.spec or {}
+    is_script = manifest.format == training.SCRIPT
+    entry = folder / "work" / Path(manifest.entry).name if is_script else program / manifest.entry
+    own = {
+        "PYTHONPATH": str(venv.runtime()),
+        "MLPORT_TRAIN_SCRIPT" if is_script else "MLPORT_TRAIN_FUNCTION": str(entry),
+        "MLPORT_CODE_DIR": str(folder / "work"),
+        "MLPORT_OUTPUT_DIR": str(folder / "output"),
+        "MLPORT_PARAMS": json.dumps(spec["params"]),
+        **{f"MLPORT_DATA_{channel.upper()}": path for channel, path in data.items()},
+    }
+    memory = spec["memory_gib"]
+    return {
+        "argv": [str(material.extra["python"]), "-m", "mlport_serving", "train"],
+        "env": environment(given, own, spec["cpu"]),
+        "cwd": str(folder / "work"),
+        "timeout_s": spec["timeout_s"],
+        "memory_bytes": int(memory * 2**30) if memory else None,
+        "stop_s": stop_s,
+    }
+
+
+def local_data(data: Mapping[str, str]) -> dict[str, str]:
+    """The inputs as absolute paths; they are used in place.
+
+    Raises:
+        ConfigError: A path does not exist.
+        UnsupportedError: A URI of a cloud.
+    """
+    return {channel: _local_path(channel, where) for channel, where in data.items()}
+
+
+def check_schemes(data: Mapping[str, str]) -> None:
+    """Refuse inputs that are not of this machine; looks at the text only."""
+    for channel, where in data.items():
+        if "://" in where and urlsplit(where).scheme != "file":
+            scheme = urlsplit(where).scheme
+            raise unsupported(
+                "train",
+                f"data.{channel} = {where!r}: local reads paths and file:// only, so fetch {scheme}:// data first",
+            )
+
+
+def _local_path(channel: str, where: str) -> str:
+    check_schemes({channel: where})
+    path = Path(unquote(urlsplit(where).path) if where.startswith("file://") else where).expanduser().absolute()
+    if not path.exists():
+        raise ConfigError(f"data.{channel} = {where!r} does not exist", hint="give an existing file or folder")
+    return str(path)
+
+
+def _start_runner(folder: Path, lock: int, launch: Mapping[str, Any], run: str) -> None:
+    """Start the runner in a session of its own; it inherits the lock and holds it to the end."""
+    env = {**launch["env"], MARK: run}
+    command = [sys.executable, "-I", str(Path(_runner.__file__)), str(folder)]
+    with (folder / "runner.err").open("wb") as errors:
+        runner = subprocess.Popen(  # noqa: S603  our own program
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            cwd="/",
+            pass_fds=(lock,),
+            start_new_session=True,
+        )
+    runner.communicate(json.dumps({**launch, "env": env}).encode())  # ends when the runner is in the background
+
+
+def _lines(path: Path) -> Iterator[LogLine]:
+    try:
+        with path.open("rb") as file:
+            yield from _read(file)
+    except FileNotFoundError:
+        return
+
+
+def _read(file: IO[bytes]) -> Iterator[LogLine]:
+    """The whole lines from where the file stands."""
+    while line := file.readline():
+        if not line.endswith(b"\n"):
+            file.seek(-len(line), os.SEEK_CUR)
+            return
+        stamp, _, text = line.decode("utf-8", "replace").rstrip("\n").partition(" ")
+        yield LogLine(float(stamp), text)

@@ -1,0 +1,241 @@
+"""The `local` target as an adapter: each method says which subject module does the work."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sdk.adapter import Ack, Operation, Ref
+from sdk.errors import NotFoundError, UnavailableError
+
+from . import _doctor, _monitor, _plan, _predict, _train
+from ._deploy import Deployments, resolve
+from ._errors import PROVIDER
+from ._folder import Endpoints
+from ._plan import GATEWAY, JOB, MODEL, PROGRAM
+from ._prepare import Prepared
+from .options import LocalOptions, capabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from sdk.adapter import (
+        AdapterContext,
+        Capability,
+        EndpointSpec,
+        Invoker,
+        JobSpec,
+        Kind,
+        Limits,
+        Live,
+        Materials,
+        Resource,
+        Support,
+        TargetOptions,
+    )
+    from sdk.metrics import MetricsReport
+    from sdk.prices import PriceRow
+    from sdk.types import Check, EndpointStatus, JobStatus, LogLine
+
+
+class LocalAdapter:
+    """Endpoints and jobs as processes of this machine; implements :class:`sdk.adapter.Adapter`.
+
+    It is no sandbox: a model runs with the rights of whoever deploys it. It gets a short list of environment
+    variables, limits of memory and threads, and a process group of its own.
+
+    Args:
+        options: The target's settings.
+        context: What the core lends: state folder, clock, redactor.
+    """
+
+    provider: ClassVar[str] = PROVIDER
+    Options: ClassVar[type[TargetOptions]] = LocalOptions
+    kinds: ClassVar[Mapping[str, Kind]] = _plan.KINDS
+
+    def __init__(self, options: LocalOptions, context: AdapterContext) -> None:
+        self.options = options
+        self.context = context
+        self._endpoints = Endpoints(context.state_dir)
+        self._prepared = Prepared(context.state_dir)
+        self._deployments = Deployments(self._endpoints, self._prepared, options, context.clock)
+        self._jobs = _train.Jobs(context.state_dir)
+
+    @classmethod
+    def capabilities(cls, options: LocalOptions | None = None) -> Mapping[Capability, Support]:  # noqa: ARG003  no setting changes them
+        """What `local` can do."""
+        return capabilities()
+
+    def limits(self) -> Limits:
+        """Limits of one prediction."""
+        return _predict.limits(self.options)
+
+    def prices(self) -> Iterable[PriceRow]:
+        """Nothing is for sale here; `usd_per_hour` of the target says what the machine costs."""
+        return ()
+
+    def where(self) -> Mapping[str, str]:
+        """This machine and the folder that everything is in."""
+        return {"host": socket.gethostname(), "state": str(self.context.state_dir.resolve())}
+
+    def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
+        """Models, gateway, processes, traffic."""
+        return _plan.resources(spec, self.options)
+
+    def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
+        """What is live, in neutral words."""
+        return _plan.status(name, live, self.context.target, self.context.clock.time())
+
+    def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
+        """Everything of one endpoint."""
+        return self._deployments.observe(name, timeout)
+
+    def list(self, *, timeout: float) -> Iterator[Live]:
+        """All endpoints, jobs and shared material, whoever owns them."""
+        yield from self._deployments.list_all(timeout)
+        for name in self._jobs.names():
+            live = self._jobs.read(name, self.options.usd_per_hour)
+            if live is not None:
+                yield live
+        yield from self._prepared.all()
+
+    def read(self, ref: Ref, *, timeout: float) -> Live | None:
+        """One resource."""
+        if ref.kind in {MODEL, PROGRAM}:
+            return self._prepared.read(ref.kind, ref.id)
+        if ref.kind == JOB:
+            return self._jobs.read(ref.id, self.options.usd_per_hour)
+        return self._deployments.read(ref, timeout)
+
+    def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
+        """Make one resource."""
+        if resource.kind in {MODEL, PROGRAM}:
+            self._prepared.make(resource, materials, self.context.clock.time())
+            return Ack()
+        if resource.kind == JOB:
+            self._submit(resource, materials)
+            return Ack()
+        return self._deployments.create(resource, materials, timeout)
+
+    def update(self, resource: Resource, before: Live, *, timeout: float) -> Ack:
+        """Replace the spec of an endpoint or its traffic."""
+        return self._deployments.update(resource, before, timeout)
+
+    def delete(self, live: Live, *, timeout: float) -> Ack:
+        """Remove one resource."""
+        if live.kind in {MODEL, PROGRAM}:
+            self._prepared.delete(live.kind, live.id)
+            return Ack()
+        if live.kind == JOB:
+            self._jobs.delete(live.id)
+            return Ack()
+        return self._deployments.delete(live, timeout)
+
+    def operation(self, name: str, *, timeout: float) -> Operation:  # noqa: ARG002  the protocol's signature
+        """No call here starts an operation with a name, so none is known."""
+        raise NotFoundError(
+            f"there is no operation {name!r}", provider=PROVIDER, operation="ReadOperation", resource=name
+        )
+
+    def server_time(self) -> float:
+        """This machine's clock."""
+        return self.context.clock.time()
+
+    def invoker(self, status: EndpointStatus) -> Invoker:
+        """How to call the endpoint."""
+        seen = self._deployments.gateway(status.name).look(_CALL_S)
+        if seen is None:
+            raise _no_endpoint(status.name)
+        if seen.url is None:
+            raise UnavailableError(
+                f"endpoint {status.name!r} does not run: {seen.reason}",
+                provider=PROVIDER,
+                resource=status.name,
+                sent=False,
+            )
+        return _predict.invoker(seen.url, self._endpoints.folder(status.name).token(), self.options)
+
+    def doctor(self) -> Iterator[Check]:
+        """What endpoints and jobs need on this machine."""
+        return _doctor.checks(self.context.state_dir, self.options)
+
+    def close(self) -> None:
+        """Nothing is held open: endpoints and jobs live on."""
+
+    # --- training
+
+    def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
+        """The program with its environment, and the job."""
+        _train.check_schemes(spec.data)
+        return _plan.job_resources(spec, self.options)
+
+    def job_status(self, name: str, *, timeout: float) -> JobStatus | None:  # noqa: ARG002  the protocol's signature
+        """The job in neutral words."""
+        return self._jobs.status(name, self.context.target, self.options.usd_per_hour, self.context.clock.time())
+
+    def stop_job(self, name: str, *, timeout: float) -> None:  # noqa: ARG002  the protocol's signature
+        """Ask the job to end."""
+        self._jobs.stop(name)
+
+    def job_logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
+        """What the job printed."""
+        return self._jobs.logs(name, follow=follow, tail=tail, sleep=self.context.clock.sleep)
+
+    def job_output(self, name: str, directory: Path, *, timeout: float) -> None:  # noqa: ARG002  the protocol's signature
+        """Copy what the job left."""
+        self._jobs.output(name, directory)
+
+    def _submit(self, resource: Resource, materials: Materials) -> None:
+        spec: dict[str, Any] = dict(resource.spec or {})
+        material = self._prepared.existing(PROGRAM, str(spec["program"])[:32])
+        given = {**spec["env"], **resolve(spec["secrets"], materials)}
+        data = _train.local_data(spec["data"])
+
+        def launch(folder: Path) -> dict[str, Any]:
+            return _train.launch_spec(folder, material, resource, data, given, self.options.stop_s)
+
+        self._jobs.submit(resource, launch, self.context.clock.time())
+
+    # --- looking
+
+    def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
+        """What the endpoint did."""
+        seen = self._deployments.gateway(name).look(timeout)
+        if seen is None:
+            raise _no_endpoint(name)
+        return _monitor.report(self._endpoints.folder(name), seen, window_s)
+
+    def logs(
+        self,
+        name: str,
+        *,
+        deployment: str | None = None,
+        tail: int | None = None,
+        follow: bool = False,
+        request_id: str | None = None,
+    ) -> Iterator[LogLine]:
+        """What the endpoint's replicas printed."""
+        folder = self._endpoints.folder(name)
+        if not folder.gateway.is_file():
+            raise _no_endpoint(name)
+        records = folder.deployments()
+        failures = {one: record.extra["failure"]["log"] for one, record in records.items() if "failure" in record.extra}
+        return _monitor.logs(
+            folder,
+            failures,
+            deployment=deployment,
+            tail=tail,
+            follow=follow,
+            request_id=request_id,
+            sleep=self.context.clock.sleep,
+        )
+
+
+_CALL_S = 30.0
+
+
+def _no_endpoint(name: str) -> NotFoundError:
+    return NotFoundError(
+        f"there is no endpoint {name!r} on this machine", provider=PROVIDER, operation=f"Read{GATEWAY}", resource=name
+    )

@@ -1,0 +1,50 @@
+"""What a `local` target can be told, and what it can do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from sdk.adapter import YES, Capability, Support, TargetOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class LocalOptions(TargetOptions):
+    """Settings of a target with ``provider = "local"``."""
+
+    port: int = Field(default=0, ge=0, le=65_535, description="port of the endpoint on 127.0.0.1; 0 takes a free one")
+    usd_per_hour: float | None = Field(default=0.0, ge=0, description="what an hour of one replica or job costs you")
+    max_body: int = Field(default=25 * 2**20, gt=0, description="largest request in bytes")
+    deadline_s: float = Field(default=60.0, gt=0, description="seconds a prediction may take")
+    start_s: float = Field(default=300.0, gt=0, description="seconds a replica may take to load its model")
+    drain_s: float = Field(default=30.0, gt=0, description="seconds open requests may keep a removed replica alive")
+    stop_s: float = Field(default=10.0, gt=0, description="seconds between asking a process to end and killing it")
+
+
+_UNSUPPORTED = {
+    Capability.AUTOSCALE: Support(
+        ok=False,
+        reason="not_implemented",
+        text="a local deployment keeps its number of replicas: set replicas.min and replicas.max alike",
+    ),
+    Capability.INSTANCES: Support(
+        ok=False, reason="never", text="this machine has no instance types: use resources = { cpu, memory_gib }"
+    ),
+    Capability.GPU: Support(
+        ok=False, reason="not_implemented", text="local processes are not assigned GPUs: leave resources.gpu at 0"
+    ),
+    Capability.LEASE: Support(
+        ok=False, reason="never", text="no other machine can change what runs here; a file lock is enough"
+    ),
+    Capability.IMAGES: Support(
+        ok=False, reason="never", text='local runs processes, not images: use a target with provider = "docker"'
+    ),
+}
+
+
+def capabilities() -> Mapping[Capability, Support]:
+    """Every capability with what `local` says to it; no option changes it."""
+    return {capability: _UNSUPPORTED.get(capability, YES) for capability in Capability}

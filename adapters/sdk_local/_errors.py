@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sdk.errors import AuthError, PlatformError, QuotaError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 PROVIDER = "local"
 
@@ -19,7 +19,7 @@ _TOO_MANY = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
 
 
 @contextmanager
-def translate(operation: str, resource: str) -> Iterator[None]:
+def translate(operation: str, resource: str) -> Generator[None]:
     """Raise what the operating system says as an error that names the operation and the way out."""
     try:
         yield

@@ -33,7 +33,7 @@ from sdk.adapter import Labels
 from sdk.packaging import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
 
     from sdk.types import Json
 
@@ -49,7 +49,7 @@ class Record:
     labels: Labels
     spec: Mapping[str, Json]
     created_at: float
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def encode(self) -> bytes:
         """The record as JSON."""
@@ -98,7 +98,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _written(folder: Path, data: bytes) -> Iterator[Path]:
+def _written(folder: Path, data: bytes) -> Generator[Path]:
     handle, name = tempfile.mkstemp(prefix=_NEW, dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -148,7 +148,7 @@ class EndpointFolder:
         return self.records / "pushed"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Generator[None]:
         """Hold the folder's lock, for the moment in which the records are turned into a table."""
         descriptor = os.open(self.records, os.O_RDONLY | os.O_CLOEXEC)
         try:

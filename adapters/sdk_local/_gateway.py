@@ -48,7 +48,7 @@ class Running:
         raw = ", ".join(words)
         for name, replica in self.replicas.items():
             if replica["state"] == "crash-loop":
-                exit_ = replica["last_exit"] or {}
+                exit_: dict[str, Any] = replica["last_exit"] or {}
                 return "failed", raw, f"replica {name} {exit_.get('reason', 'keeps failing')}"
         return ("ready" if words == ["ready"] else "updating"), raw, None
 
@@ -177,7 +177,7 @@ class Gateway:
         record = read_record(path)
         if record is None or "failure" in record.extra:
             return
-        exit_ = failure["last_exit"] or {}
+        exit_: dict[str, Any] = failure["last_exit"] or {}
         reason = str(exit_.get("reason") or failure["message"])
         noted = {"reason": f"replica {failure['replica']} {reason}", "log": failure["log"]}
         write_record(path, replace(record, extra={**record.extra, "failure": noted}))

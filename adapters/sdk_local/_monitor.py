@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 
@@ -154,7 +154,7 @@ def _line(replica: str, text: str) -> LogLine:
         told = json.loads(text)
     except ValueError:
         told = None
-    given: dict[str, Any] = told if isinstance(told, dict) else {}
+    given = cast("dict[str, Any]", told) if isinstance(told, dict) else {}
     stamp = given.get("ts")
     return LogLine(
         time=float(stamp) if isinstance(stamp, int | float) else 0.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sdk.adapter import Kind, Labels, Nature, Ref, Resource
 from sdk.errors import UnsupportedError
@@ -180,12 +180,18 @@ def status(name: str, live: Sequence[Live], target: str, now: float) -> Endpoint
         idle_s=max(0.0, now - last) if isinstance(last, int | float) else None,
         usd_per_hour=None if None in prices else sum(price for price in prices if price is not None),
         reason=reason,
+        tags=_tags(processes),
     )
 
 
+def _tags(processes: Sequence[Live]) -> dict[str, str]:
+    """The user's own tags, as the newest deployment has them."""
+    newest = max(processes, key=lambda one: one.labels.generation if one.labels else 0, default=None)
+    return cast("dict[str, str]", (newest.spec or {}).get("tags") or {}) if newest else {}
+
+
 def _weights(traffic: Live | None) -> dict[str, int]:
-    weights: Any = (traffic.spec or {}).get("weights") if traffic else None
-    return {str(name): int(weight) for name, weight in (weights or {}).items()}
+    return cast("dict[str, int]", (traffic.spec or {}).get("weights") or {}) if traffic else {}
 
 
 def _deployment(live: Live, weights: Mapping[str, int]) -> DeploymentStatus:

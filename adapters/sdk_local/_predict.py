@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
@@ -92,7 +92,7 @@ def _told(response: httpx.Response) -> dict[str, Any]:
         told = json.loads(response.content)["error"]
     except (ValueError, KeyError, TypeError):
         return {}
-    return dict(told) if isinstance(told, dict) else {}
+    return cast("dict[str, Any]", told) if isinstance(told, dict) else {}
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:

@@ -37,6 +37,7 @@ class Runner:
 
     def run(self) -> None:
         """Run the program to its end and record the outcome."""
+        signal.signal(signal.SIGTERM, self._ask)
         self._record("running")
         try:
             child = self._start()
@@ -49,6 +50,9 @@ class Runner:
         self._end(child)
         pump.join(5)
         self._finish(child.returncode, cut)
+
+    def _ask(self, *_: object) -> None:
+        self.asked.set()
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603  the very program the caller locked and recorded
@@ -175,9 +179,7 @@ def main() -> None:
         return  # whoever started us died while telling us what to run; nothing was started
     if os.fork():
         return  # ours is the child: nobody has to wait for it
-    runner = Runner(folder, launch)
-    signal.signal(signal.SIGTERM, lambda *_: runner.asked.set())
-    runner.run()
+    Runner(folder, launch).run()
 
 
 if __name__ == "__main__":

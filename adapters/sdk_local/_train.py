@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -44,6 +45,7 @@ _NEW, _GONE = ".new-", ".gone-"
 _LOST = "its runner was killed before it could say how the job went"
 _NEVER = "it was never started: whoever submitted it died"
 _FOLLOW_S = 0.2
+_CHANNEL = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 class Jobs:
@@ -215,6 +217,7 @@ def launch_spec(
     folder: Path,
     material: Record,
     resource: Resource,
+    *,
     data: Mapping[str, str],
     given: Mapping[str, str],
     stop_s: float,
@@ -258,9 +261,13 @@ def local_data(data: Mapping[str, str]) -> dict[str, str]:
     return {channel: _local_path(channel, where) for channel, where in data.items()}
 
 
-def check_schemes(data: Mapping[str, str]) -> None:
-    """Refuse inputs that are not of this machine; looks at the text only."""
+def check_data(data: Mapping[str, str]) -> None:
+    """Refuse inputs that are not of this machine, and names that no variable can have; looks at the text only."""
     for channel, where in data.items():
+        if not _CHANNEL.fullmatch(channel):
+            raise ConfigError(
+                f"data: {channel!r} is no name for an input", hint="use lower-case letters, digits and underscores"
+            )
         if "://" in where and urlsplit(where).scheme != "file":
             scheme = urlsplit(where).scheme
             raise unsupported(
@@ -270,7 +277,7 @@ def check_schemes(data: Mapping[str, str]) -> None:
 
 
 def _local_path(channel: str, where: str) -> str:
-    check_schemes({channel: where})
+    check_data({channel: where})
     path = Path(unquote(urlsplit(where).path) if where.startswith("file://") else where).expanduser().absolute()
     if not path.exists():
         raise ConfigError(f"data.{channel} = {where!r} does not exist", hint="give an existing file or folder")

@@ -167,7 +167,7 @@ class LocalAdapter:
 
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
         """The program with its environment, and the job."""
-        _train.check_schemes(spec.data)
+        _train.check_data(spec.data)
         return _plan.job_resources(spec, self.options)
 
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:  # noqa: ARG002  the protocol's signature
@@ -193,7 +193,7 @@ class LocalAdapter:
         data = _train.local_data(spec["data"])
 
         def launch(folder: Path) -> dict[str, Any]:
-            return _train.launch_spec(folder, material, resource, data, given, self.options.stop_s)
+            return _train.launch_spec(folder, material, resource, data=data, given=given, stop_s=self.options.stop_s)
 
         self._jobs.submit(resource, launch, self.context.clock.time())
 

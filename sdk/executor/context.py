@@ -1,0 +1,140 @@
+"""What all parts of one transaction share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..adapter import Nature
+from ..waiting import Poll
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Mapping
+
+    from ..adapter import Adapter, Clock, Kind, Ref
+    from ..types import Leftover
+    from ..waiting import Deadline
+    from .calls import Remote
+    from .lease import Lease
+
+TWICE_APART_S = 4.0  # an absence that no delete explains is believed when seen twice, so many seconds apart
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened in a transaction: a stage such as ``"create EndpointConfig x"`` or ``"roll back"``."""
+
+    stage: str
+    detail: str = ""
+    elapsed_s: float = 0.0
+
+
+class Sightings:
+    """What is known about the presence of resources whose platform may answer late or from the past.
+
+    Seeing something proves that it is there. Not seeing it proves nothing until ``settle_s`` after the last moment at
+    which a create may have been sent.
+    """
+
+    def __init__(self, clock: Clock, kinds: Mapping[str, Kind]) -> None:
+        self._clock = clock
+        self._kinds = kinds
+        self._sent: dict[Ref, float] = {}
+        self._deleted: set[Ref] = set()
+        self._missing: dict[Ref, float] = {}
+        self.operations: dict[Ref, str] = {}
+
+    def sent(self, ref: Ref, *, ago_s: float = 0.0) -> None:
+        """A create or update may have left until ``ago_s`` seconds ago."""
+        self._sent[ref] = self._clock.monotonic() - ago_s
+        self._missing.pop(ref, None)
+        self._deleted.discard(ref)
+
+    def seen(self, ref: Ref) -> None:
+        """It is there."""
+        self._missing.pop(ref, None)
+
+    def deleted(self, ref: Ref) -> None:
+        """The platform took a delete of it, or says that there is nothing to delete."""
+        self._deleted.add(ref)
+
+    def settled(self, ref: Ref) -> bool:
+        """Whether nothing that was sent can still take effect unseen."""
+        sent = self._sent.get(ref)
+        return sent is None or self._clock.monotonic() >= sent + self._kinds[ref.kind].settle_s
+
+    def absent(self, ref: Ref) -> bool:
+        """Whether it is proven that it is not there, given that it was not seen just now."""
+        if not self.settled(ref):
+            return False
+        if ref in self._deleted or self._kinds[ref.kind].settle_s <= 0:
+            return True
+        now = self._clock.monotonic()
+        return now - self._missing.setdefault(ref, now) >= TWICE_APART_S
+
+
+@dataclass(slots=True)
+class Context:
+    """The platform, time, names and tallies of one transaction.
+
+    ``patient`` is ``False`` where a pause should end the verb instead (``wait=False``).
+    """
+
+    adapter: Adapter
+    remote: Remote
+    clock: Clock
+    random: random.Random
+    target: str
+    owner: str
+    name: str
+    txn: str
+    lease: Lease
+    sightings: Sightings
+    emit: Callable[[Event], None]
+    started: float
+    patient: bool = True
+    left: list[Leftover] = field(default_factory=list)
+
+    def kind(self, ref: Ref) -> Kind:
+        """The kind of a resource."""
+        return self.adapter.kinds[ref.kind]
+
+    def is_shared(self, ref: Ref) -> bool:
+        """Whether others may be using it."""
+        return self.kind(ref).nature is Nature.SHARED
+
+    def say(self, stage: str, detail: str = "") -> None:
+        """Tells whoever watches."""
+        self.emit(Event(stage, detail, self.clock.monotonic() - self.started))
+
+    def poll(self, deadline: Deadline) -> Pauses:
+        """The pauses of one wait."""
+        first = float(getattr(self.adapter, "poll_s", 1.0))
+        return Pauses(self, Poll(self.clock, deadline, first_s=first, random=self.random), deadline)
+
+
+class Detached(Exception):
+    """The rest of the transaction is left to whoever resumes it."""
+
+
+class Pauses:
+    """The pauses of one wait, which also keep the lease alive."""
+
+    def __init__(self, context: Context, poll: Poll, deadline: Deadline) -> None:
+        self._context = context
+        self._poll = poll
+        self._deadline = deadline
+
+    def pause(self, what: str, *, state: str | None = None, error: Exception | None = None) -> None:
+        """Waits for the next look.
+
+        Raises:
+            TimedOut: The deadline has passed.
+            Detached: The caller asked not to wait.
+            ConflictError: The lease is lost.
+        """
+        if not self._context.patient:
+            raise Detached
+        self._context.lease.check(self._deadline)
+        self._poll.pause(what, state=state, error=error)

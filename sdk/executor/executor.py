@@ -1,0 +1,463 @@
+"""The executor of one target: plan, apply, resume, recover and gc."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random as _random
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..adapter import Materials, Trains
+from ..errors import ConflictError, JournalDamaged, JournalError, PlanStale
+from ..types import EndpointState
+from ..waiting import Deadline
+from .calls import Remote
+from .context import Context, Detached, Event, Sightings
+from .fields import journal_safe
+from .gc import Collector, GcReport, Rules, leased_names, sweep
+from .journal import Journals, NoJournal
+from .lease import Lease
+from .locks import Locks
+from .plan import Planner, desired
+from .recover import Past, Recovered, Recovery, read_past, step_record, take_over
+from .settle import Settler
+from .transaction import Transaction
+from .undo import Remover
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from ..adapter import Adapter, Clock, Live, Ref
+    from ..change import Change, Verb
+    from ..types import EndpointStatus, JobStatus, Leftover
+    from .calls import Call
+    from .disk import Disk
+    from .journal import Journal
+    from .plan import Plan
+
+T = TypeVar("T", bound=Transaction)
+
+DEADLINE_S = 1_800.0
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What applying a plan came to.
+
+    Args:
+        status: The endpoint or job as it is now; ``None`` after a delete, or when it could not be read.
+        calls: The mutating calls that were made, in order.
+        txn: The transaction, for :meth:`Executor.resume`.
+        leftovers: What should be gone and is not: the endpoint is degraded.
+        waiting: The rest is left to :meth:`Executor.resume` (``wait=False``).
+        problem: What went wrong after the switch, if anything did.
+    """
+
+    status: EndpointStatus | JobStatus | None
+    calls: tuple[Call, ...]
+    txn: str
+    leftovers: tuple[Leftover, ...] = ()
+    waiting: bool = False
+    problem: Exception | None = None
+
+
+def new_txn(clock: Clock, random: _random.Random) -> str:
+    """A short id (10 characters of ``[a-z0-9]``) for a transaction, sorted by time and never from time alone."""
+    seconds, text = int(clock.time()), ""
+    for _ in range(6):
+        seconds, digit = divmod(seconds, 36)
+        text = _DIGITS[digit] + text
+    return text + "".join(random.choice(_DIGITS) for _ in range(4))
+
+
+class Executor:
+    """Plans and applies changes on one target, journalled in ``state_dir``.
+
+    Args:
+        adapter: The platform.
+        owner: The label value of everything made here.
+        state_dir: Where journals and locks are kept.
+        clock: The source of time.
+        target: Name of the target in the configuration, for people.
+        progress: Told about every event.
+        random: Source of jitter.
+        disk: The file operations of the journal.
+        longest_deadline_s: The longest deadline any verb is given; `gc` leaves alone what is younger than twice that.
+    """
+
+    transaction_class = Transaction
+    recovery_class = Recovery
+    collector_class = Collector
+    planner_class = Planner
+    sightings_class = Sightings
+    lease_class = Lease
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        *,
+        owner: str,
+        state_dir: Path,
+        clock: Clock,
+        target: str,
+        progress: Callable[[Event], None] | None = None,
+        random: _random.Random | None = None,
+        disk: Disk | None = None,
+        longest_deadline_s: float = 3_600.0,
+    ) -> None:
+        self.adapter = adapter
+        self.owner = owner
+        self.clock = clock
+        self.target = target
+        self._progress = progress
+        self._random = random or _random.Random()  # noqa: S311  # jitter, not a secret
+        self._longest_deadline_s = longest_deadline_s
+        self._where = where_hash(adapter)
+        folder = state_dir / "executor" / self._where
+        self.journals = Journals(folder, disk)
+        self._locks = Locks(folder / "locks")
+
+    # --- plan and apply -----------------------------------------------------------------------------------------
+
+    def plan(self, change: Change, *, deadline: Deadline | None = None) -> Plan:
+        """What the change comes to in calls; makes none that changes anything.
+
+        Raises:
+            ConflictError: The name belongs to somebody else.
+        """
+        deadline = deadline or Deadline(self.clock, DEADLINE_S)
+        remote = Remote(self.adapter, self.clock, self._random, self.target)
+        stages = desired(self.adapter, change)
+        observed = self._look(remote, change, [resource.ref for stage in stages for resource in stage[0]], deadline)
+        return self.planner_class(self.adapter.kinds, change, observed, self.owner).plan(stages, self.target)
+
+    def apply(
+        self,
+        plan: Plan,
+        materials: Materials,
+        *,
+        probe: Callable[[str], None] | None = None,
+        deadline: Deadline | None = None,
+        wait: bool = True,
+    ) -> Applied:
+        """Makes the calls of the plan.
+
+        Args:
+            plan: From :meth:`plan`.
+            materials: The bytes and secrets that creating needs.
+            probe: Sends a smoke test to a deployment; raises if it fails.
+            deadline: Of the whole verb, cleaning up included.
+            wait: ``False`` returns once nothing is left but waiting; :meth:`resume` goes on.
+
+        Raises:
+            PlanStale: The world is not as the plan saw it; nothing was changed.
+            ConflictError: Somebody else is changing it, or owns it.
+            DeployFailed: The platform could not do it; everything was undone.
+            RollbackFailed: And something could not be undone.
+            Interrupted: Ctrl-C or SIGTERM.
+        """
+        deadline = deadline or Deadline(self.clock, DEADLINE_S)
+        change = plan.change
+        with self._locks.held(change.name, f"{self.owner} (transaction {change.txn})"):
+            self._finish_earlier(change.name, deadline)
+            context = self._context(change.name, change.txn)
+            if self.plan(change, deadline=deadline).fingerprint != plan.fingerprint:
+                raise PlanStale(
+                    f"{change.name} changed since it was planned",
+                    resource=change.name,
+                    retryable=True,
+                    hint="plan again",
+                )
+            if not plan.changes:
+                return self._applied(context, change.verb, deadline)
+            context.lease.take(deadline)
+            try:
+                journal = self.journals.begin(change.txn, **self._begin(plan, deadline))
+            except JournalError:
+                context.lease.drop(deadline)
+                raise
+            transaction = self._transaction(context, journal, plan, deadline)
+            transaction.patient = wait
+            return self._run(transaction, change.verb, lambda: transaction.run(materials, probe))
+
+    def resume(
+        self,
+        txn: str,
+        *,
+        materials: Materials | None = None,
+        probe: Callable[[str], None] | None = None,
+        deadline: Deadline | None = None,
+    ) -> Applied:
+        """Goes on with a transaction that was begun with ``wait=False``, in this process or another."""
+        deadline = deadline or Deadline(self.clock, DEADLINE_S)
+        past = read_past(self.journals.peek(txn))
+        with self._locks.held(past.name, f"{self.owner} (transaction {txn})"):
+            transaction = self._reopen(txn, deadline, self.transaction_class)
+            return self._run(transaction, past.verb, lambda: transaction.run(materials or Materials(), probe))
+
+    # --- after a crash ------------------------------------------------------------------------------------------
+
+    def recover(self, *, name: str | None = None, deadline: Deadline | None = None) -> list[Recovered]:
+        """Finishes or undoes the transactions of this machine that nobody is at any more."""
+        deadline = deadline or Deadline(self.clock, DEADLINE_S)
+        return [
+            found for txn in self.journals.unfinished() if (found := self._recover(txn, name, deadline)) is not None
+        ]
+
+    def gc(
+        self,
+        *,
+        apply: bool = False,
+        expired: bool = False,
+        shared: bool = False,
+        min_age_s: float | None = None,
+        deadline: Deadline | None = None,
+    ) -> GcReport:
+        """Finds what nothing needs; with ``apply`` removes it.
+
+        Args:
+            apply: Remove, after recovering unfinished transactions.
+            expired: Also endpoints past their ttl, whoever owns them.
+            shared: Also shared resources that nothing uses.
+            min_age_s: Leave younger ones alone; default twice the longest deadline.
+            deadline: Of all of it.
+        """
+        deadline = deadline or Deadline(self.clock, DEADLINE_S)
+        remote = Remote(self.adapter, self.clock, self._random, self.target)
+        recovered = self.recover(deadline=deadline) if apply else []
+        pasts = [past for txn in self.journals.unfinished() if (past := self._peek(txn)) is not None]
+        names = {past.name for past in pasts}
+        hints = [step.ref for past in pasts for step in past.steps if step.ref.kind in self.adapter.kinds]
+        listed = {live.labels.endpoint for live in remote.list(deadline) if live.labels is not None}
+        busy = {name for name in names | listed if not self._locks.is_free(name)}
+        dead = {past.begin["txn"] for past in pasts if past.name not in busy and not self._is_awaited(past)}
+        live = [past for past in pasts if past.begin["txn"] not in dead]
+        leased = leased_names(self.adapter, names | listed, deadline) - {
+            past.name for past in pasts if past not in live
+        }
+        rules = Rules(
+            owner=self.owner,
+            min_age_s=2 * self._longest_deadline_s if min_age_s is None else min_age_s,
+            expired=expired,
+            shared=shared,
+            unfinished=frozenset(dead),
+            busy=frozenset(busy | leased),
+            planned=frozenset(step.ref for past in live for step in past.steps),
+        )
+        collector = self.collector_class(self.adapter, remote, rules, self.target, deadline)
+        collector.mark(hints)
+        removed = self._sweep(collector, deadline) if apply else []
+        gone = {(item.kind, item.id) for item in removed}
+        orphans = [
+            collector.leftover(ref, reason)
+            for ref, reason in collector.orphans.items()
+            if (ref.kind, ref.id) not in gone
+        ]
+        return GcReport(orphans, removed, collector.young, collector.kept, recovered)
+
+    # --- parts --------------------------------------------------------------------------------------------------
+
+    def _sweep(self, collector: Collector, deadline: Deadline) -> list[Leftover]:
+        context = self._context("gc", new_txn(self.clock, self._random))
+        remover = Remover(context, Settler(context), NoJournal())
+        names = sorted({labels.endpoint for ref in collector.orphans if (labels := collector.labels(ref)) is not None})
+        with contextlib.ExitStack() as stack:
+            for name in names:
+                stack.enter_context(self._locks.held(name, f"{self.owner} (gc)"))
+            return sweep(collector, remover, deadline)
+
+    def _look(self, remote: Remote, change: Change, wanted: Sequence[Ref], deadline: Deadline) -> list[Live]:
+        """Everything of the endpoint, and whatever else there is under the ids that we want."""
+        found = {live.ref: live for live in remote.observe(change.name, deadline)}
+        extra = list(wanted)
+        if change.verb == "delete":  # also what a cut-off verb left under this name
+            extra += [live.ref for live in remote.list(deadline) if self._is_ours(live, change.name)]
+        for ref in extra:
+            if ref not in found:
+                live = remote.read(ref, deadline)
+                if live is not None:
+                    found[ref] = live
+        return list(found.values())
+
+    def _is_ours(self, live: Live, name: str) -> bool:
+        return live.labels is not None and live.labels.endpoint == name and live.labels.owner == self.owner
+
+    def _context(self, name: str, txn: str) -> Context:
+        return Context(
+            adapter=self.adapter,
+            remote=Remote(self.adapter, self.clock, self._random, self.target),
+            clock=self.clock,
+            random=self._random,
+            target=self.target,
+            owner=self.owner,
+            name=name,
+            txn=txn,
+            lease=self.lease_class(self.adapter, name, owner=self.owner, txn=txn),
+            sightings=self.sightings_class(self.clock, self.adapter.kinds),
+            emit=self._progress or _ignore,
+            started=self.clock.monotonic(),
+        )
+
+    def _begin(self, plan: Plan, deadline: Deadline) -> dict[str, Any]:
+        change, job = plan.change, plan.steps[-1].ref.id if plan.change.job is not None else None
+        return {
+            "verb": change.verb,
+            "name": change.name,
+            "txn": change.txn,
+            "owner": self.owner,
+            "target": self._where,
+            "provider": self.adapter.provider,
+            "fingerprint": plan.fingerprint,
+            "old": change.old,
+            "new": change.new,
+            "job": job,
+            "deadline": deadline.left,
+            "time": self.adapter.server_time(),
+            "pid": os.getpid(),
+            "steps": [step_record(step, self.adapter.kinds, journal_safe) for step in plan.steps],
+        }
+
+    def _transaction(self, context: Context, journal: Journal, plan: Plan, deadline: Deadline) -> Transaction:
+        job = plan.steps[-1].ref if plan.change.job is not None else None
+        return self.transaction_class(context, journal, plan.steps, deadline, job=job)
+
+    def _run(self, transaction: Transaction, verb: Verb | str, run: Callable[[], None]) -> Applied:
+        context, journal = transaction.c, transaction.journal
+        try:
+            run()
+        except Detached:
+            journal.write("detached", step=0, until=self.adapter.server_time() + transaction.deadline.left)
+            journal.close()
+            context.lease.drop(transaction.deadline)
+            return Applied(None, tuple(context.remote.calls), context.txn, waiting=True)
+        except Exception:
+            self._close(transaction)
+            raise
+        self._close(transaction)
+        return self._applied(context, verb, transaction.deadline, transaction.problem)
+
+    def _close(self, transaction: Transaction) -> None:
+        """Ends the journal if nothing is left to do; otherwise `gc` goes on with it."""
+        if transaction.outcome:
+            transaction.journal.end(transaction.outcome)
+        else:
+            left = [[item.kind, item.id] for item in transaction.c.left]
+            transaction.journal.note("left", refs=left)
+            transaction.journal.close()
+        transaction.c.lease.drop(transaction.deadline)
+
+    def _applied(self, context: Context, verb: str, deadline: Deadline, problem: Exception | None = None) -> Applied:
+        calls, left = tuple(context.remote.calls), tuple(context.left)
+        return Applied(self._status(context, verb, deadline), calls, context.txn, left, problem=problem)
+
+    def _status(self, context: Context, verb: str, deadline: Deadline) -> EndpointStatus | JobStatus | None:
+        deadline = Deadline(self.clock, max(deadline.left, 60.0))  # the change is made: a look at it is not part of it
+        if verb == "train":
+            return self.adapter.job_status(context.name, timeout=60.0) if isinstance(self.adapter, Trains) else None
+        status = self.adapter.status(context.name, context.remote.observe(context.name, deadline))
+        if status is None or not context.left:
+            return status
+        reason = f"{len(context.left)} resources could not be removed: {context.left[0]}"
+        return replace(status, state=EndpointState.DEGRADED, reason=reason)
+
+    # --- recovery -----------------------------------------------------------------------------------------------
+
+    def _finish_earlier(self, name: str, deadline: Deadline) -> None:
+        """Recovers what an earlier verb left of this name, whose lock we hold."""
+        for txn in self.journals.unfinished():
+            past = self._peek(txn)
+            if past is None or past.name != name:
+                continue
+            if self._is_awaited(past):
+                raise ConflictError(
+                    f"{name} is waited for by nobody yet: transaction {txn} was started with wait=False",
+                    resource=name,
+                    holder=str(past.begin["owner"]),
+                    hint="wait for it first",
+                )
+            self._recover_locked(txn, deadline.shorter(deadline.left / 2))
+
+    def _recover(self, txn: str, name: str | None, deadline: Deadline) -> Recovered | None:
+        try:
+            records = self.journals.peek(txn)
+        except JournalDamaged:
+            self.journals.set_aside(txn)
+            return Recovered(txn, "", "", "damaged")
+        except JournalError:
+            return None  # somebody else has just finished it
+        if not records:
+            self.journals.forget(txn)
+            return None
+        past = read_past(records)
+        if name is not None and past.name != name:
+            return None
+        if self._is_awaited(past):
+            return Recovered(txn, past.name, past.verb, "waiting")
+        try:
+            with self._locks.held(past.name, f"{self.owner} (recovering {txn})"):
+                return self._recover_locked(txn, deadline)
+        except ConflictError:
+            return Recovered(txn, past.name, past.verb, "busy")
+
+    def _recover_locked(self, txn: str, deadline: Deadline) -> Recovered | None:
+        try:
+            transaction = self._reopen(txn, deadline, self.recovery_class)
+        except JournalDamaged:
+            raise
+        except JournalError:
+            return None  # somebody else has just finished it
+        past, context = read_past(transaction.journal.records), transaction.c
+        if past.ended:
+            transaction.journal.end(str(transaction.journal.records[-1].data["outcome"]))
+            return None
+        with self._closing(transaction):
+            transaction.recover(deadline)
+        outcome = transaction.outcome or "partial"
+        return Recovered(txn, past.name, past.verb, outcome, tuple(context.left))
+
+    @contextlib.contextmanager
+    def _closing(self, transaction: Transaction) -> Iterator[None]:
+        """Closes the journal whatever happens, but as a kill would if it is one."""
+        try:
+            yield
+        except Exception:
+            self._close(transaction)
+            raise
+        self._close(transaction)
+
+    def _reopen(self, txn: str, deadline: Deadline, kind: type[T]) -> T:
+        journal = self.journals.load(txn)
+        past = read_past(journal.records)
+        context = self._context(past.name, txn)
+        job = past.steps[-1].ref if past.begin["job"] else None
+        transaction = kind(context, journal, past.steps, deadline, job=job)
+        if not past.ended:
+            context.lease.take(deadline)
+            context.remote.observe(past.name, deadline)  # from now on server_time() is the platform's
+            take_over(transaction, past, self.adapter.server_time())
+        return transaction
+
+    def _peek(self, txn: str) -> Past | None:
+        try:
+            records = self.journals.peek(txn)
+        except JournalError:
+            return None
+        return read_past(records) if records else None
+
+    def _is_awaited(self, past: Past) -> bool:
+        return past.detached_until > self.adapter.server_time()
+
+
+def where_hash(adapter: Adapter) -> str:
+    """What makes a target this one, as 16 hex characters."""
+    text = json.dumps([adapter.provider, sorted(adapter.where().items())])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _ignore(event: Event) -> None:
+    """Nobody watches."""

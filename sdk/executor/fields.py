@@ -1,0 +1,98 @@
+"""What may enter the journal: ids, hashes, enums and numbers, by an allow-list of types, so that no secret can."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..types import Json
+
+_ID = re.compile(r"(?:[A-Za-z0-9_]|[.:@-](?=.)|/(?=[A-Za-z0-9_.]))*")  # ids, names, paths, ARNs; no query, no URL
+_HEX = re.compile(r"[0-9a-f]*")
+_LONGEST_ID = 512
+_DEEPEST = 8
+
+
+def is_id(value: object) -> bool:
+    """Whether this is text that can only be a name: no spaces, quotes, ``=``, ``?`` or ``//``.
+
+    Example:
+        >>> is_id("projects/p/endpoints/churn"), is_id("https://user:pw@host"), is_id("a b")
+        (True, False, False)
+    """
+    return isinstance(value, str) and len(value) <= _LONGEST_ID and bool(_ID.fullmatch(value)) and "//" not in value
+
+
+def is_hex(value: object) -> bool:
+    """Whether this is a hash."""
+    return isinstance(value, str) and len(value) <= 128 and bool(_HEX.fullmatch(value))
+
+
+def is_number(value: object) -> bool:
+    """Whether this is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_flag(value: object) -> bool:
+    """Whether this is a truth value."""
+    return isinstance(value, bool)
+
+
+def optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """The same, or ``None``."""
+    return lambda value: value is None or check(value)
+
+
+def list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A list of such values."""
+    return lambda value: isinstance(value, list) and all(check(item) for item in value)
+
+
+def record_of(**checks: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A mapping with exactly these fields."""
+    return lambda value: (
+        isinstance(value, dict)
+        and value.keys() == checks.keys()
+        and all(check(value[name]) for name, check in checks.items())
+    )
+
+
+def is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether a nested value holds nothing but ids, numbers, truth values and ``None``."""
+    if depth > _DEEPEST:
+        return False
+    if isinstance(value, Mapping):
+        return all(is_id(key) and is_plain(item, depth + 1) for key, item in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return all(is_plain(item, depth + 1) for item in value)
+    return value is None or is_flag(value) or is_number(value) or is_id(value)
+
+
+def journal_safe(spec: Mapping[str, Json], what: str) -> dict[str, Any]:
+    """A copy of the spec of a mutable resource, as plain dicts and lists, for the journal.
+
+    Raises:
+        JournalError: The spec holds text that could be a secret; it names the field.
+    """
+    for name, value in spec.items():
+        if not (is_id(name) and is_plain(value)):
+            raise JournalError(
+                f"field {name!r} of {what} cannot be journalled",
+                hint="specs of mutable kinds may hold ids, numbers and truth values only; move it to an immutable kind",
+            )
+    return {name: _copy(value) for name, value in spec.items()}
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_copy(item) for item in value]
+    return value

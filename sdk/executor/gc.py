@@ -1,0 +1,193 @@
+"""Mark and sweep: what carries our label, is old enough and is needed by nothing alive goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..adapter import Nature
+from .lease import holder_of
+from .plan import Step, closure, deletion_order
+from .undo import leftover
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from ..adapter import Adapter, Labels, Live, Ref
+    from ..types import Leftover
+    from ..waiting import Deadline
+    from .calls import Remote
+    from .recover import Recovered
+    from .undo import Remover
+
+
+@dataclass(frozen=True, slots=True)
+class GcReport:
+    """What `gc` found and did.
+
+    Args:
+        orphans: What should not be there and still is.
+        removed: What was removed.
+        young: What nothing needs, but which may belong to a verb that is still running elsewhere.
+        kept_records: Free records that the platform itself never lets go.
+        recovered: What became of unfinished transactions.
+    """
+
+    orphans: list[Leftover]
+    removed: list[Leftover]
+    young: list[Leftover]
+    kept_records: list[Leftover]
+    recovered: list[Recovered]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values."""
+        lists = {
+            "orphans": self.orphans,
+            "removed": self.removed,
+            "young": self.young,
+            "kept_records": self.kept_records,
+        }
+        rows: dict[str, Any] = {name: [item.to_dict() for item in items] for name, items in lists.items()}
+        return {**rows, "recovered": [item.to_dict() for item in self.recovered]}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What may be swept.
+
+    Args:
+        owner: Whose orphans; what is past its ttl may be removed by anybody.
+        min_age_s: Younger ones may belong to a verb that is still running somewhere.
+        expired: Also what is past its ttl.
+        shared: Also shared resources that nothing uses.
+        unfinished: Transactions of this machine that nobody is at any more: their resources need no age.
+        busy: Names that somebody is changing now.
+        planned: What the plans of running verbs name.
+    """
+
+    owner: str
+    min_age_s: float
+    expired: bool
+    shared: bool
+    unfinished: frozenset[str]
+    busy: frozenset[str]
+    planned: frozenset[Ref]
+
+
+class Collector:
+    """Finds what nothing needs, and removes it."""
+
+    def __init__(self, adapter: Adapter, remote: Remote, rules: Rules, target: str, deadline: Deadline) -> None:
+        self._adapter = adapter
+        self._kinds = adapter.kinds
+        self._remote = remote
+        self._rules = rules
+        self._target = target
+        self._deadline = deadline
+        self.live: dict[Ref, Live] = {}
+        self.young: list[Leftover] = []
+        self.kept: list[Leftover] = []
+        self.orphans: dict[Ref, str] = {}  # ref -> reason
+
+    def mark(self, hints: Iterable[Ref]) -> None:
+        """Looks at everything of ours, confirms it, and sorts it into needed, young, kept and orphaned."""
+        refs = {live.ref for live in self._remote.list(self._deadline)} | set(hints)
+        for ref in sorted(refs):
+            live = self._remote.read(ref, self._deadline)
+            if live is not None:
+                self.live[ref] = live
+        for name in sorted({labels.endpoint for ref in self.live if (labels := self.labels(ref)) is not None}):
+            self.live.update({live.ref: live for live in self._remote.observe(name, self._deadline)})
+        needed = self._needed()
+        for ref in deletion_order(self.live, self._parents(), self._kinds):
+            if ref not in needed:
+                self._judge(ref)
+
+    def labels(self, ref: Ref) -> Labels | None:
+        """The labels of a resource; where the platform has none for its kind, those of what it needs."""
+        live = self.live.get(ref)
+        if live is None or live.labels is not None or self._kinds[ref.kind].tagged:
+            return live.labels if live else None
+        return next((labels for parent in live.parents if (labels := self.labels(parent)) is not None), None)
+
+    def still_orphaned(self, ref: Ref) -> Callable[[Live], bool]:
+        """Whether a resource, read again just before its delete, is the same and still needed by nothing."""
+        seen = self.live[ref]
+
+        def same(live: Live) -> bool:
+            labels = self.labels(ref)
+            if live.labels != seen.labels or labels is None:
+                return False
+            fresh = self._remote.observe(labels.endpoint, self._deadline)
+            roots = [item.ref for item in fresh if self._kinds[item.kind].root and item.ref not in self.orphans]
+            return ref not in closure(roots, {item.ref: item.parents for item in fresh})
+
+        return same
+
+    def leftover(self, ref: Ref, reason: str) -> Leftover:
+        """A finding as a leftover."""
+        return leftover(self._target, ref, reason, self.live[ref].usd_per_hour)
+
+    def _needed(self) -> set[Ref]:
+        roots = [ref for ref, live in self.live.items() if self._is_alive_root(ref, live)]
+        busy = [ref for ref in self.live if self._is_busy(ref)]
+        return closure([*roots, *busy, *self._rules.planned], self._parents())
+
+    def _is_alive_root(self, ref: Ref, live: Live) -> bool:
+        return self._kinds[ref.kind].root and not self._is_expired(ref) and live.state != "deleting"
+
+    def _is_busy(self, ref: Ref) -> bool:
+        labels = self.labels(ref)
+        return labels is not None and labels.endpoint in self._rules.busy
+
+    def _is_expired(self, ref: Ref) -> bool:
+        labels = self.labels(ref)
+        if not self._rules.expired or labels is None or not labels.expires_at:
+            return False
+        return labels.expires_at <= self._adapter.server_time()
+
+    def _parents(self) -> Mapping[Ref, tuple[Ref, ...]]:
+        return {ref: live.parents for ref, live in self.live.items()}
+
+    def _judge(self, ref: Ref) -> None:
+        kind, labels = self._kinds[ref.kind], self.labels(ref)
+        if labels is None or (kind.nature is Nature.SHARED and not self._may_sweep_shared(ref)):
+            return
+        expired = self._is_expired(ref)
+        if labels.owner != self._rules.owner and not expired:
+            return
+        if not kind.purgeable:
+            self.kept.append(self.leftover(ref, "the platform keeps this record"))
+        elif expired:
+            self.orphans[ref] = "past its ttl"
+        elif labels.txn in self._rules.unfinished or self._is_old(ref):
+            self.orphans[ref] = "nothing uses it"
+        else:
+            self.young.append(self.leftover(ref, "nothing uses it yet"))
+
+    def _may_sweep_shared(self, ref: Ref) -> bool:
+        users = (live.parents for live in self.live.values() if live.ref not in self.orphans)
+        return self._rules.shared and not any(ref in parents for parents in users)
+
+    def _is_old(self, ref: Ref) -> bool:
+        created = self.live[ref].created_at
+        return created is not None and self._adapter.server_time() - created >= self._rules.min_age_s
+
+
+def sweep(collector: Collector, remover: Remover, deadline: Deadline) -> list[Leftover]:
+    """Removes the orphans, those that need others first; returns what is gone."""
+    parents = {ref: live.parents for ref, live in collector.live.items()}
+    removed: list[Leftover] = []
+    for ref, reason in collector.orphans.items():
+        live = collector.live[ref]
+        step = Step("delete", ref, usd_per_hour=live.usd_per_hour, parents=live.parents)
+        if not remover.may_go(ref, parents):
+            remover.leave(ref, "something that needs it is still there", live.usd_per_hour)
+        elif remover.delete(0, step, collector.still_orphaned(ref), deadline):
+            removed.append(collector.leftover(ref, reason))
+    return removed
+
+
+def leased_names(adapter: Adapter, names: Iterable[str], deadline: Deadline) -> set[str]:
+    """The names that somebody on some machine holds a valid lease of."""
+    return {name for name in names if holder_of(adapter, name, deadline) is not None}

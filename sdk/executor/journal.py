@@ -1,0 +1,357 @@
+"""The journal: what is about to be done, on disk before it is done.
+
+One file per transaction, ``open/<txn>.jsonl``, moved to ``done/`` when nothing is left to do. A record is a line
+``crc32 length json``: the checksum finds flipped bits, the length tells a torn tail (dropped, its call was never
+made) from two records run together (damaged). Nothing is ever guessed from a damaged file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import re
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import JournalDamaged, JournalError
+from . import fields as f
+from .disk import Disk, RealDisk, is_full
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+BALLAST_BYTES = 65_536
+_TXN = re.compile(r"[a-z0-9]{1,32}")
+_TORN = re.compile(rb"[0-9a-f]{0,8}|[0-9a-f]{8} [0-9a-f]{0,6}|[0-9a-f]{8} ([0-9a-f]{6}) ?(\{[^\n]*)?")
+_LINE = re.compile(rb"([0-9a-f]{8}) ([0-9a-f]{6}) (\{.*)", re.DOTALL)
+
+_ref = f.list_of(f.is_id)
+_image = f.record_of(spec=f.is_plain, tags=f.is_plain)
+_step = f.record_of(
+    action=f.is_id,
+    kind=f.is_id,
+    id=f.is_id,
+    hash=f.is_hex,
+    parents=f.list_of(_ref),
+    tags=f.is_plain,
+    usd=f.optional(f.is_number),
+    commit=f.is_flag,
+    before=f.optional(_image),
+    after=f.optional(_image),
+)
+
+# The allow-list: every event and the type of each of its fields.
+EVENTS: dict[str, dict[str, Any]] = {
+    "begin": {
+        "verb": f.is_id, "name": f.is_id, "txn": f.is_id, "owner": f.is_id, "target": f.is_id, "provider": f.is_id,
+        "fingerprint": f.is_hex, "old": f.optional(f.is_id), "new": f.optional(f.is_id), "job": f.optional(f.is_id),
+        "deadline": f.is_number, "time": f.is_number, "pid": f.is_number, "steps": f.list_of(_step),
+    },
+    "intent": {
+        "step": f.is_number, "action": f.is_id, "kind": f.is_id, "id": f.is_id, "attempt": f.is_number,
+        "time": f.is_number,
+    },
+    "ack": {
+        "step": f.is_number, "outcome": f.is_id, "operation": f.optional(f.is_id), "time": f.is_number,
+        "status": f.optional(f.is_number),
+    },
+    "settled": {"step": f.is_number, "outcome": f.is_id},
+    "probed": {"step": f.is_number},
+    "committed": {"step": f.is_number},
+    "abort": {"reason": f.is_id},
+    "detached": {"step": f.is_number, "until": f.is_number},
+    "left": {"refs": f.list_of(_ref)},
+    "end": {"outcome": f.is_id},
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One event and its fields."""
+
+    event: str
+    data: Mapping[str, Any]
+
+
+def encode(seq: int, record: Record) -> bytes:
+    """A record as a line.
+
+    Raises:
+        JournalError: A field is unknown, missing or not of its type.
+    """
+    _check(record, JournalError)
+    body = {"seq": seq, "event": record.event, **record.data}
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return b"%08x %06x %s\n" % (zlib.crc32(text), len(text), text)
+
+
+def decode(data: bytes) -> list[Record]:
+    """The records of a file, without a torn last one.
+
+    Raises:
+        JournalDamaged: Anything but the end of the last record is not as it was written.
+    """
+    *lines, tail = data.split(b"\n")
+    records = [_record(line, seq) for seq, line in enumerate(lines)]
+    if not tail:
+        return records
+    torn = _TORN.fullmatch(tail)
+    if torn is None:
+        raise JournalDamaged(f"record {len(lines)} is damaged", hint="run `mlport gc`, which works from labels alone")
+    if torn[1] and len(tail) - 16 >= int(torn[1], 16):
+        records.append(_record(tail, len(lines)))
+    return records
+
+
+def _record(line: bytes, seq: int) -> Record:
+    match = _LINE.fullmatch(line)
+    damaged = JournalDamaged(f"record {seq} is damaged", hint="run `mlport gc`, which works from labels alone")
+    if match is None or int(match[2], 16) != len(match[3]) or int(match[1], 16) != zlib.crc32(match[3]):
+        raise damaged
+    body = json.loads(match[3])
+    if body.pop("seq", None) != seq:
+        raise damaged
+    record = Record(body.pop("event", ""), body)
+    _check(record, JournalDamaged)
+    return record
+
+
+def _check(record: Record, error: type[JournalError]) -> None:
+    fields = EVENTS.get(record.event)
+    if fields is None or record.data.keys() != fields.keys():
+        raise error(f"unknown journal record {record.event!r} with {sorted(record.data)}")
+    for name, check in fields.items():
+        if not check(record.data[name]):
+            raise error(f"field {name!r} of journal record {record.event!r} is not of its type")
+
+
+class Notes(Protocol):
+    """Takes records that recovery can do without."""
+
+    def note(self, event: str, **data: Any) -> None:
+        """Appends one if it can."""
+        ...
+
+
+class NoJournal:
+    """For what is safe to repeat from labels alone."""
+
+    def note(self, event: str, **data: Any) -> None:
+        """Nothing."""
+
+
+class Journal:
+    """The open journal of one transaction; :class:`Journals` makes them.
+
+    ``write`` returns only when the record is on the medium. When that fails the file is cut back to its last whole
+    record and :class:`~sdk.errors.JournalError` is raised: no call may then be made.
+    """
+
+    def __init__(self, store: Journals, txn: str, handle: int, path: Path, records: list[Record]) -> None:
+        self._store = store
+        self.handle = handle
+        self._path = path
+        self._dead = False
+        self.txn = txn
+        self.records = records
+
+    def write(self, event: str, **data: Any) -> None:
+        """Appends one record, durably."""
+        record = Record(event, data)
+        line = encode(len(self.records), record)
+        try:
+            self._append(line)
+        except OSError as error:
+            raise JournalError(f"cannot write {self._path}: {error.strerror}", hint="free some space") from error
+        self.records.append(record)
+
+    def note(self, event: str, **data: Any) -> None:
+        """Appends a record that recovery can do without; a full disk must not stop the cleaning up."""
+        with contextlib.suppress(JournalError):
+            self.write(event, **data)
+
+    def end(self, outcome: str) -> None:
+        """Closes a transaction that left nothing undone and moves its file away."""
+        self.note("end", outcome=outcome)
+        self.close()
+        with contextlib.suppress(OSError):  # an ended journal in the wrong folder is moved by the next `gc`
+            self._store.retire(self._path)
+
+    def close(self) -> None:
+        """Gives the file back; the transaction stays open."""
+        if self.handle >= 0:
+            handle, self.handle = self.handle, -1
+            with contextlib.suppress(OSError):
+                self._store.disk.close(handle)
+
+    def _append(self, line: bytes) -> None:
+        if self._dead:
+            self._reopen()
+        disk, size = self._store.disk, self._store.disk.size(self.handle)
+        try:
+            self._write_all(line)
+        except OSError:
+            disk.truncate(self.handle, size)
+            raise
+        try:
+            disk.sync(self.handle)
+        except OSError:
+            self._dead = True  # what a kernel did with unsynced pages after an error is unknown
+            raise
+
+    def _write_all(self, line: bytes) -> None:
+        disk, rest = self._store.disk, line
+        while rest:
+            try:
+                rest = rest[disk.write(self.handle, rest) :]
+            except OSError as error:
+                if not (error.errno == errno.EINTR or (is_full(error) and self._store.drop_ballast())):
+                    raise
+
+    def _reopen(self) -> None:
+        """Goes on in a new file with everything that was durable; the dead one is removed."""
+        self.handle, self._path = self._store.replace(self.handle, self._path, self.records)
+        self._dead = False
+
+
+class Journals:
+    """The folder with the journals of one target.
+
+    Args:
+        folder: Where they are; made with mode 0700.
+        disk: The file operations.
+    """
+
+    def __init__(self, folder: Path, disk: Disk | None = None) -> None:
+        self.disk: Disk = disk or RealDisk()
+        self.open_folder = folder / "open"
+        self.done_folder = folder / "done"
+        self.damaged_folder = folder / "damaged"
+        self._ballast = folder / "ballast"
+        try:
+            for path in (folder, self.open_folder, self.done_folder, self.damaged_folder):
+                self.disk.folder(path)
+        except OSError as error:
+            raise JournalError(
+                f"cannot use the state folder {folder}: {error.strerror}", hint="set MLPORT_STATE_DIR to a writable one"
+            ) from error
+
+    def begin(self, txn: str, **data: Any) -> Journal:
+        """Starts a transaction; returns when its first record and its file name are durable."""
+        if not _TXN.fullmatch(txn):
+            raise JournalError(f"{txn!r} is no transaction id", hint="make one with new_txn()")
+        self._fill_ballast()
+        path = self.open_folder / f"{txn}.jsonl"
+        try:
+            journal = Journal(self, txn, self.disk.create(path), path, [])
+        except OSError as error:
+            raise JournalError(f"cannot create {path}: {error.strerror}") from error
+        try:
+            journal.write("begin", **data)
+            self.disk.sync_folder(self.open_folder)
+        except OSError as error:
+            raise JournalError(f"cannot sync {self.open_folder}: {error.strerror}") from error
+        except JournalError:
+            journal.close()
+            with contextlib.suppress(OSError):
+                self.disk.remove(path)
+            raise
+        return journal
+
+    def unfinished(self) -> list[str]:
+        """The transactions that have not ended, oldest name first."""
+        return [name.removesuffix(".jsonl") for name in self.disk.names(self.open_folder) if name.endswith(".jsonl")]
+
+    def load(self, txn: str) -> Journal:
+        """The journal of an unfinished transaction, ready to be continued.
+
+        Raises:
+            JournalDamaged: The file cannot be trusted.
+            JournalError: There is no such transaction, or the file cannot be read.
+        """
+        path = self.open_folder / f"{txn}.jsonl"
+        try:
+            handle = self.disk.open(path)
+        except OSError as error:
+            raise JournalError(f"no unfinished transaction {txn!r} here: {error.strerror}") from error
+        journal = Journal(self, txn, handle, path, [])
+        try:
+            journal.records = self._whole(journal, handle, path)
+        except OSError as error:
+            journal.close()
+            raise JournalError(f"cannot read {path}: {error.strerror}") from error
+        except JournalDamaged:
+            journal.close()
+            raise
+        return journal
+
+    def peek(self, txn: str) -> list[Record]:
+        """The records of an unfinished transaction, without opening it for writing."""
+        try:
+            return decode(self.disk.read(self.open_folder / f"{txn}.jsonl"))
+        except OSError as error:
+            raise JournalError(f"no unfinished transaction {txn!r} here: {error.strerror}") from error
+
+    def retire(self, path: Path) -> None:
+        """Moves the file of an ended transaction to ``done/``."""
+        self._move(path, self.done_folder)
+
+    def forget(self, txn: str) -> None:
+        """Removes a file without a single whole record: its process died before it made any call."""
+        with contextlib.suppress(OSError):
+            self.disk.remove(self.open_folder / f"{txn}.jsonl")
+
+    def set_aside(self, txn: str) -> None:
+        """Moves a damaged file to ``damaged/``, for people to look at."""
+        self._move(self.open_folder / f"{txn}.jsonl", self.damaged_folder)
+
+    def drop_ballast(self) -> bool:
+        """Frees the space kept for bad times; ``False`` when it is gone already."""
+        try:
+            self.disk.remove(self._ballast)
+        except OSError:
+            return False
+        return True
+
+    def replace(self, handle: int, path: Path, records: list[Record]) -> tuple[int, Path]:
+        """Writes these records into a new file under the old name."""
+        with contextlib.suppress(OSError):
+            self.disk.close(handle)
+        fresh = path.with_suffix(".new")
+        with contextlib.suppress(OSError):
+            self.disk.remove(fresh)
+        new = self.disk.create(fresh)
+        for seq, record in enumerate(records):
+            line = encode(seq, record)
+            while line:
+                line = line[self.disk.write(new, line) :]
+        self.disk.sync(new)
+        self.disk.rename(fresh, path)
+        self.disk.sync_folder(path.parent)
+        return new, path
+
+    def _whole(self, journal: Journal, handle: int, path: Path) -> list[Record]:
+        """All whole records; a torn tail is cut off so that the next record starts on a line of its own."""
+        data = self.disk.read(path)
+        records = decode(data)
+        whole = b"".join(encode(seq, record) for seq, record in enumerate(records))
+        if data != whole:
+            journal.handle, _ = self.replace(handle, path, records)
+        return records
+
+    def _move(self, path: Path, folder: Path) -> None:
+        self.disk.rename(path, folder / path.name)
+        self.disk.sync_folder(folder)
+        self.disk.sync_folder(self.open_folder)
+
+    def _fill_ballast(self) -> None:
+        with contextlib.suppress(OSError):  # it is there already, or the disk is full now
+            handle = self.disk.create(self._ballast)
+            try:
+                self.disk.write(handle, bytes(BALLAST_BYTES))
+                self.disk.sync(handle)
+            finally:
+                self.disk.close(handle)

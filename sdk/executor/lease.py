@@ -1,0 +1,183 @@
+"""The lease: a small record on the target that tells other machines who is changing an endpoint.
+
+It is advisory: what really guards are ids with the transaction in them, etags and re-reading. Its age is judged by
+the platform's clock only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..adapter import Leases
+from ..errors import ConflictError, NotFoundError, SdkError, ThrottledError, UnavailableError
+from .calls import CALL_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..adapter import Adapter, LeaseRecord
+    from ..waiting import Deadline
+
+TTL_S = 120.0
+RENEW_S = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lease, and until when (Unix seconds of the platform)."""
+
+    owner: str
+    txn: str
+    expires: float
+
+
+class Lease:
+    """The lease of one endpoint, if the adapter keeps leases; otherwise every method does nothing."""
+
+    def __init__(self, adapter: Adapter, name: str, *, owner: str, txn: str) -> None:
+        self._adapter = adapter
+        self._leases = adapter if isinstance(adapter, Leases) else None
+        self._key = f"locks/{name}"
+        self._name = name
+        self._owner = owner
+        self._txn = txn
+        self._etag: str | None = None
+        self._renewed = 0.0
+        self._lock = threading.Lock()
+
+    def take(self, deadline: Deadline) -> None:
+        """Takes it, also from a holder whose time is over or from this very transaction.
+
+        Raises:
+            ConflictError: Somebody else holds it; names the owner.
+        """
+        if self._leases is None:
+            return
+        for _ in range(3):
+            record = self._leases.lease_read(self._key, timeout=deadline.limit(CALL_S))
+            self._refuse_if_held(record)
+            try:
+                self._write(record.etag if record else None, deadline)
+            except (ConflictError, UnavailableError):
+                continue  # somebody was faster, or a reply was lost: look again
+            return
+        raise ConflictError(f"{self._name} is being changed by somebody else", resource=self._name, retryable=True)
+
+    def check(self, deadline: Deadline) -> None:
+        """Makes sure that it is still ours, and renews it in time.
+
+        Raises:
+            ConflictError: Somebody else took it over.
+        """
+        if self._leases is None or self._etag is None:
+            return
+        with self._lock:
+            if self._adapter.server_time() - self._renewed < RENEW_S:
+                return
+            with contextlib.suppress(ThrottledError, UnavailableError):  # tried again before the next call
+                try:
+                    self._write(self._etag, deadline)
+                except ConflictError:
+                    self._retake(deadline)
+
+    def verify(self, deadline: Deadline) -> None:
+        """Reads it again: the last look before the switch."""
+        if self._leases is None or self._etag is None:
+            return
+        self._refuse_if_held(self._leases.lease_read(self._key, timeout=deadline.limit(CALL_S)), missing=True)
+
+    def drop(self, deadline: Deadline) -> None:
+        """Gives it back; a lease that cannot be given back expires."""
+        if self._leases is not None and self._etag is not None:
+            with contextlib.suppress(SdkError):
+                self._leases.lease_delete(self._key, self._etag, timeout=deadline.limit(CALL_S))
+            self._etag = None
+
+    @contextlib.contextmanager
+    def beating(self, deadline: Deadline) -> Iterator[None]:
+        """Renews it in the background during one long call, such as an upload."""
+        if self._leases is None or self._etag is None:
+            yield
+            return
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(RENEW_S):
+                with contextlib.suppress(SdkError):  # `verify` finds out before it matters
+                    self.check(deadline)
+
+        thread = threading.Thread(target=beat, name=f"lease-{self._name}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _retake(self, deadline: Deadline) -> None:
+        if self._leases is None:
+            return
+        record = self._leases.lease_read(self._key, timeout=deadline.limit(CALL_S))
+        self._etag = None  # if it is lost it is not asked for again: cleaning up goes on without it
+        self._refuse_if_held(record, missing=True)
+        self._write(record.etag if record else None, deadline)
+
+    def _refuse_if_held(self, record: LeaseRecord | None, *, missing: bool = False) -> None:
+        holder = parse(record)
+        if holder is None:
+            if missing:
+                raise ConflictError(f"the lease of {self._name} was taken away", resource=self._name)
+            return
+        if holder.txn == self._txn or (not missing and holder.expires <= self._adapter.server_time()):
+            return
+        raise ConflictError(
+            f"{self._name} is being changed by {holder.owner} (transaction {holder.txn})",
+            holder=holder.owner,
+            resource=self._name,
+            retryable=True,
+            hint=f"wait, or run `mlport unlock {self._name} --id {holder.txn}` if that machine is gone",
+        )
+
+    def _write(self, expected: str | None, deadline: Deadline) -> None:
+        if self._leases is None:
+            return
+        now = self._adapter.server_time()
+        body = json.dumps({"owner": self._owner, "txn": self._txn, "expires": now + TTL_S}, sort_keys=True)
+        record = self._leases.lease_write(self._key, body, expected, timeout=deadline.limit(CALL_S))
+        self._etag, self._renewed = record.etag, now
+
+
+def parse(record: LeaseRecord | None) -> Holder | None:
+    """The holder in a stored lease; ``None`` for none, or for a record that nobody of us wrote."""
+    if record is None:
+        return None
+    try:
+        body: dict[str, Any] = json.loads(record.body)
+        return Holder(str(body["owner"]), str(body["txn"]), float(body["expires"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def holder_of(adapter: Adapter, name: str, deadline: Deadline) -> Holder | None:
+    """Who holds the lease of an endpoint now, if it is still valid."""
+    if not isinstance(adapter, Leases):
+        return None
+    holder = parse(adapter.lease_read(f"locks/{name}", timeout=deadline.limit(CALL_S)))
+    return holder if holder and holder.expires > adapter.server_time() else None
+
+
+def unlock(adapter: Adapter, name: str, txn: str, deadline: Deadline) -> bool:
+    """Removes the lease of an endpoint if it is the one of this transaction."""
+    if not isinstance(adapter, Leases):
+        return False
+    record = adapter.lease_read(f"locks/{name}", timeout=deadline.limit(CALL_S))
+    holder = parse(record)
+    if record is None or holder is None or holder.txn != txn:
+        return False
+    with contextlib.suppress(NotFoundError):
+        adapter.lease_delete(f"locks/{name}", record.etag, timeout=deadline.limit(CALL_S))
+    return True

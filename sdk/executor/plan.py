@@ -1,0 +1,322 @@
+"""Plans: what a change comes to in calls, computed from what is live without changing anything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..adapter import Labels, Live, Nature, Ref, Resource, Trains, spec_hash
+from ..errors import ConflictError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ..adapter import Adapter, Kind
+    from ..change import Change
+
+Action = Literal["create", "update", "delete", "probe"]
+_NOBODY = Labels(endpoint="", owner="", txn="")
+PROBE = "probe"  # the kind in the address of a probe step; its id is the deployment
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do: a mutating call, or a probe.
+
+    ``before`` and ``after`` are spec hashes (``None``: absent), ``usd_per_hour`` the price of the resource while it
+    exists (``None``: unknown), ``commit`` marks the point of no return. ``resource`` is what to make of it,
+    ``previous`` what to make of it again when an update is undone.
+    """
+
+    action: Action
+    ref: Ref
+    before: str | None = None
+    after: str | None = None
+    usd_per_hour: float | None = 0.0
+    summary: str = ""
+    commit: bool = False
+    resource: Resource | None = None
+    previous: Resource | None = None
+    parents: tuple[Ref, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The step as plain values."""
+        return {
+            "action": self.action,
+            "kind": self.ref.kind,
+            "id": self.ref.id,
+            "before": self.before,
+            "after": self.after,
+            "usd_per_hour": self.usd_per_hour,
+            "summary": self.summary,
+            "commit": self.commit,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Dollars per hour before, at most during and after a change; ``None`` where a price is unknown."""
+
+    before: float | None
+    peak: float | None
+    after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The ordered steps of a change, what they cost, and a fingerprint of the world they were computed from."""
+
+    change: Change
+    target: str
+    steps: tuple[Step, ...]
+    fingerprint: str
+    usd_per_hour: Cost
+    observed: tuple[Live, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        """Whether applying it makes any mutating call."""
+        return any(step.action != "probe" for step in self.steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain values."""
+        cost = self.usd_per_hour
+        return {
+            "verb": self.change.verb,
+            "name": self.change.name,
+            "target": self.target,
+            "steps": [step.to_dict() for step in self.steps],
+            "usd_per_hour": {"before": cost.before, "peak": cost.peak, "after": cost.after},
+            "fingerprint": self.fingerprint,
+            "notes": list(self.change.notes),
+        }
+
+    def __str__(self) -> str:
+        head = f"{self.change.verb} {self.change.name} on {self.target}"
+        if not self.steps:
+            return f"{head}: nothing to do"
+        width = max(len(str(step.ref)) for step in self.steps)
+        lines = [f"{head}:", *(_line(number, step, width) for number, step in enumerate(self.steps, 1))]
+        cost = self.usd_per_hour
+        lines.append(f"cost: {_usd(cost.before)} now, at most {_usd(cost.peak)} during, {_usd(cost.after)} after")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.change.notes)])
+
+
+def _line(number: int, step: Step, width: int) -> str:
+    commit = "  <- no way back from here" if step.commit else ""
+    price = "" if step.usd_per_hour == 0 or step.action in {"probe", "delete"} else f"  {_usd(step.usd_per_hour)}"
+    return f"{number:3}. {step.action:<6} {step.ref!s:<{width}}  {step.summary}{price}{commit}".rstrip()
+
+
+def _usd(value: float | None) -> str:
+    return "unknown" if value is None else f"${value:.4g}/h"
+
+
+def total(prices: Iterable[float | None]) -> float | None:
+    """The sum, or ``None`` as soon as one price is unknown."""
+    amount = 0.0
+    for price in prices:
+        if price is None:
+            return None
+        amount += price
+    return amount
+
+
+def live_hash(live: Live) -> str | None:
+    """The spec hash of something live, as far as it tells."""
+    if live.spec is not None:
+        return spec_hash(live.spec)
+    return live.labels.spec or None if live.labels else None
+
+
+def fingerprint(observed: Iterable[Live]) -> str:
+    """A hash of what matters in the world: what there is, what it is, whose it is."""
+    alive = {"creating", "ready", "updating"}
+    rows = [
+        [
+            live.kind,
+            live.id,
+            "alive" if live.state in alive else live.state,
+            live_hash(live),
+            live.labels.owner if live.labels else None,
+            live.labels.txn if live.labels else None,
+        ]
+        for live in observed
+    ]
+    text = json.dumps(sorted(rows, key=str), separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def desired(adapter: Adapter, change: Change) -> list[tuple[Sequence[Resource], str | None, bool]]:
+    """The resources of every stage, with its probe and whether it is the commit."""
+    if change.job is not None:
+        if not isinstance(adapter, Trains):
+            raise UnsupportedError(f"{adapter.provider} cannot train", capability="train", provider=adapter.provider)
+        return [(adapter.job_resources(change.job), None, False)]
+    return [(adapter.resources(stage.spec), stage.probe, stage.commit) for stage in change.stages]
+
+
+class Planner:
+    """Walks from what is live to each stage in turn, then deletes what the last stage does not name."""
+
+    def __init__(self, kinds: Mapping[str, Kind], change: Change, observed: Sequence[Live], owner: str) -> None:
+        self._kinds = kinds
+        self._change = change
+        self._owner = owner
+        self._observed = observed
+        self._live = {live.ref: live for live in observed}
+        self._specs: dict[Ref, str | None] = {ref: live_hash(live) for ref, live in self._live.items()}
+        self._parents = {ref: live.parents for ref, live in self._live.items()}
+        self._prices = {ref: live.usd_per_hour for ref, live in self._live.items()}
+        self._images: dict[Ref, Resource | None] = {ref: _image(live) for ref, live in self._live.items()}
+        self._steps: list[Step] = []
+        self._costs = [total(self._prices.values())]
+
+    def plan(self, stages: Sequence[tuple[Sequence[Resource], str | None, bool]], target: str) -> Plan:
+        """The plan.
+
+        Raises:
+            ConflictError: Something of that name belongs to somebody else, or is not what its id says.
+        """
+        for live in self._observed:
+            self._check_owner(live)
+        wanted: set[Ref] = set()
+        for resources, probe, commit in stages:
+            self._stage(resources, probe, commit=commit)
+            wanted = {resource.ref for resource in resources}
+        if self._change.job is None:
+            self._retire(wanted)
+        costs = self._costs
+        peak = None if any(cost is None for cost in costs) else max(cost for cost in costs if cost is not None)
+        return Plan(
+            change=self._change,
+            target=target,
+            steps=tuple(self._steps),
+            fingerprint=fingerprint(self._observed),
+            usd_per_hour=Cost(costs[0], peak, costs[-1]),
+            observed=tuple(self._observed),
+        )
+
+    def _check_owner(self, live: Live) -> None:
+        kind = self._kinds[live.kind]
+        if kind.nature is Nature.SHARED or not kind.tagged:
+            return
+        if live.labels is None:
+            raise ConflictError(
+                f"{live.ref} exists and was not made by mlport", resource=live.id, hint="use another name"
+            )
+        if live.labels.owner != self._owner and not self._change.adopt:
+            raise ConflictError(
+                f"{live.ref} belongs to {live.labels.owner!r}, not to {self._owner!r}",
+                resource=live.id,
+                holder=live.labels.owner,
+                hint="use another name, or take it over with adopt=True",
+            )
+
+    def _stage(self, resources: Sequence[Resource], probe: str | None, *, commit: bool) -> None:
+        for resource in resources:
+            step = self._step(resource)
+            if step is not None:
+                self._add(replace(step, commit=commit), resource.usd_per_hour)
+                commit = False
+        if probe is not None:
+            self._steps.append(Step("probe", Ref(PROBE, probe), summary="must answer a smoke test"))
+
+    def _step(self, resource: Resource) -> Step | None:
+        ref, live = resource.ref, self._live.get(resource.ref)
+        if ref not in self._specs:
+            if resource.spec is None:
+                raise ConflictError(f"{ref} should be there and is not", resource=ref.id, retryable=True)
+            return self._make("create", resource, None)
+        if resource.spec is None:
+            return None
+        if self._kinds[ref.kind].nature is Nature.MUTABLE:
+            adopted = live is not None and live.labels is not None and live.labels.owner != resource.labels.owner
+            if self._specs[ref] == resource.hash and not adopted:
+                return None
+            return replace(self._make("update", resource, self._specs[ref]), previous=self._images[ref])
+        self._check_same(resource, live)
+        return None
+
+    def _check_same(self, resource: Resource, live: Live | None) -> None:
+        if live is None:
+            return
+        if live.state == "deleting":
+            raise ConflictError(
+                f"{live.ref} is being deleted", resource=live.id, retryable=True, hint="try again later"
+            )
+        if live.labels is not None and live.labels.spec and live.labels.spec != resource.hash[:32]:
+            raise ConflictError(f"{live.ref} exists with another content", resource=live.id, holder=live.labels.owner)
+
+    def _make(self, action: Action, resource: Resource, before: str | None) -> Step:
+        return Step(
+            action,
+            resource.ref,
+            before,
+            resource.hash,
+            resource.usd_per_hour,
+            resource.summary,
+            resource=resource,
+            parents=resource.parents,
+        )
+
+    def _add(self, step: Step, price: float | None) -> None:
+        self._steps.append(step)
+        self._specs[step.ref] = step.after
+        self._parents[step.ref] = step.parents
+        self._images[step.ref] = step.resource
+        self._prices[step.ref] = price
+        self._costs.append(total(self._prices.values()))
+
+    def _retire(self, wanted: set[Ref]) -> None:
+        needed = closure(wanted, self._parents)
+        unwanted = [
+            ref for ref in self._specs if ref not in needed and self._kinds[ref.kind].nature is not Nature.SHARED
+        ]
+        committed = any(step.commit for step in self._steps)
+        for ref in deletion_order(unwanted, self._parents, self._kinds):
+            live = self._live.get(ref)
+            image = self._images[ref]
+            labels = image.labels if image else (live.labels if live else None) or _NOBODY
+            gone = Resource(ref.kind, ref.id, None, labels)
+            step = Step(
+                "delete", ref, self._specs[ref], None, self._prices[ref], resource=gone, parents=self._parents[ref]
+            )
+            self._steps.append(replace(step, commit=not committed, summary=live.raw if live else ""))
+            committed = True
+            del self._prices[ref]
+            self._costs.append(total(self._prices.values()))
+
+
+def _image(live: Live) -> Resource | None:
+    """Something live as a resource, so that it can be made like this again."""
+    if live.spec is None:
+        return None
+    return Resource(live.kind, live.id, live.spec, live.labels or _NOBODY, live.parents, live.usd_per_hour)
+
+
+def closure(roots: Iterable[Ref], parents: Mapping[Ref, Iterable[Ref]]) -> set[Ref]:
+    """These, and everything that they need, directly or not."""
+    seen: set[Ref] = set()
+    todo = list(roots)
+    while todo:
+        ref = todo.pop()
+        if ref not in seen:
+            seen.add(ref)
+            todo.extend(parents.get(ref, ()))
+    return seen
+
+
+def deletion_order(refs: Iterable[Ref], parents: Mapping[Ref, Iterable[Ref]], kinds: Mapping[str, Kind]) -> list[Ref]:
+    """The order in which these are deleted: what needs others goes before them."""
+    rank = {kind: number for number, kind in enumerate(kinds)}
+    rest = sorted(refs, key=lambda ref: (-rank.get(ref.kind, 0), ref.id))
+    order: list[Ref] = []
+    while rest:
+        needed = {parent for ref in rest for parent in parents.get(ref, ()) if parent != ref}
+        free = next((ref for ref in rest if ref not in needed), rest[0])
+        rest.remove(free)
+        order.append(free)
+    return order

@@ -1,0 +1,169 @@
+"""Going on after a crash: from the journal and from what is live, safe to be cut off and repeated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..adapter import Labels, Nature, Ref, Resource
+from .plan import Step
+from .transaction import Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..adapter import Kind, Live
+    from ..types import Leftover
+    from ..waiting import Deadline
+    from .journal import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What became of an unfinished transaction.
+
+    ``outcome`` is ``done``, ``rolled_back``, ``partial`` (see ``leftovers``), ``busy`` (its owner is at it),
+    ``waiting`` (somebody is to resume it) or ``damaged`` (its journal cannot be trusted).
+    """
+
+    txn: str
+    name: str
+    verb: str
+    outcome: str
+    leftovers: tuple[Leftover, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain values."""
+        left = [item.to_dict() for item in self.leftovers]
+        return {"txn": self.txn, "name": self.name, "verb": self.verb, "outcome": self.outcome, "leftovers": left}
+
+
+@dataclass(slots=True)
+class Past:
+    """What a journal says: the plan, and how far it got."""
+
+    begin: Mapping[str, Any]
+    steps: tuple[Step, ...]
+    sent: dict[int, float] = field(default_factory=dict)  # step -> platform time of the last possible send, if known
+    unknown: set[int] = field(default_factory=set)  # steps whose last call was never answered
+    done: set[int] = field(default_factory=set)
+    operations: dict[Ref, str] = field(default_factory=dict)
+    committed: bool = False
+    aborted: bool = False
+    detached_until: float = 0.0
+    ended: bool = False
+
+    @property
+    def name(self) -> str:
+        """The endpoint or job."""
+        return str(self.begin["name"])
+
+    @property
+    def verb(self) -> str:
+        """What was being done."""
+        return str(self.begin["verb"])
+
+
+def step_record(step: Step, kinds: Mapping[str, Kind], safe: Any) -> dict[str, Any]:
+    """A step as the journal keeps it: the images of mutable resources, of others only hash and labels."""
+    mutable = step.ref.kind in kinds and kinds[step.ref.kind].nature is Nature.MUTABLE
+
+    def image(resource: Resource | None) -> dict[str, Any] | None:
+        if resource is None or resource.spec is None or not mutable:
+            return None
+        return {"spec": safe(resource.spec, str(resource.ref)), "tags": resource.labels.to_tags()}
+
+    return {
+        "action": step.action,
+        "kind": step.ref.kind,
+        "id": step.ref.id,
+        "hash": step.after or "",
+        "parents": [[parent.kind, parent.id] for parent in step.parents],
+        "tags": step.resource.labels.to_tags() if step.resource else {},
+        "usd": step.usd_per_hour,
+        "commit": step.commit,
+        "before": image(step.previous),
+        "after": image(step.resource),
+    }
+
+
+def read_past(records: Sequence[Record]) -> Past:
+    """The past of a transaction from its records, of which there must be one at least."""
+    past = Past(records[0].data, tuple(_step(row) for row in records[0].data["steps"]))
+    for record in records[1:]:
+        _replay(past, record)
+    return past
+
+
+def _replay(past: Past, record: Record) -> None:
+    data = record.data
+    if record.event == "intent":
+        past.sent[data["step"]] = data["time"]
+        past.unknown.add(data["step"])
+        past.committed |= past.steps[data["step"]].action == "delete"
+    elif record.event == "ack":
+        past.sent[data["step"]] = data["time"]
+        if data["outcome"] != "unknown":
+            past.unknown.discard(data["step"])
+        if data["operation"]:
+            past.operations[past.steps[data["step"]].ref] = data["operation"]
+    elif record.event in {"settled", "probed"}:
+        past.done.add(data["step"])
+    elif record.event == "committed":
+        past.committed = True
+    elif record.event == "abort":
+        past.aborted = True
+    elif record.event == "detached":
+        past.detached_until = data["until"]
+    elif record.event == "end":
+        past.ended = True
+
+
+def _step(row: Mapping[str, Any]) -> Step:
+    ref = Ref(row["kind"], row["id"])
+    parents = tuple(Ref(kind, id_) for kind, id_ in row["parents"])
+    before, after = _image(ref, row["before"], parents, row["usd"]), _image(ref, row["after"], parents, row["usd"])
+    return Step(
+        row["action"],
+        ref,
+        before.hash if before else None,
+        row["hash"] or None,
+        row["usd"],
+        commit=row["commit"],
+        resource=after or Resource(ref.kind, ref.id, None, _labels(row["tags"]), parents, row["usd"]),
+        previous=before,
+        parents=parents,
+    )
+
+
+def _image(ref: Ref, image: Mapping[str, Any] | None, parents: tuple[Ref, ...], usd: float | None) -> Resource | None:
+    return image and Resource(ref.kind, ref.id, image["spec"], _labels(image["tags"]), parents, usd)  # type: ignore[return-value]  # an empty image has no spec
+
+
+def _labels(tags: Mapping[str, str]) -> Labels:
+    return Labels.from_tags(tags) or Labels(endpoint="", owner="", txn="")
+
+
+class Recovery(Transaction):
+    """A transaction whose process died: undone, or finished when its switch was made or it only deletes."""
+
+    def recover(self, deadline: Deadline) -> None:
+        """Goes back or forward, as far as it gets until the deadline."""
+        self.clean_up(deadline, "recovered")
+
+    def may_delete(self, step: Step, live: Live) -> bool:
+        """As before the crash, and nothing that an endpoint has come to use since."""
+        return super().may_delete(step, live) and step.ref not in self.in_use()
+
+
+def take_over(transaction: Transaction, past: Past, server_time: float) -> None:
+    """Tells a transaction what its journal knows."""
+    going_back = past.aborted and not past.committed
+    transaction.sent = {index for index in past.sent if past.steps[index].action != "delete"}
+    transaction.done = set() if going_back else {index for index in past.done if past.steps[index].action != "delete"}
+    transaction.committed = past.committed or past.verb == "delete"
+    for index in transaction.sent:
+        # A call without an answer may have left at the very end of that process: only now is it surely over.
+        ago = 0.0 if index in past.unknown else max(0.0, server_time - past.sent[index])
+        transaction.c.sightings.sent(past.steps[index].ref, ago_s=ago)
+    transaction.c.sightings.operations.update(past.operations)

@@ -1,0 +1,145 @@
+"""Finding out what a call came to: nothing is believed but what is seen, or not seen for long enough."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from ..adapter import Nature
+from ..errors import ConflictError, DeployFailed, SdkError, TrainFailed
+from .calls import is_transient
+from .plan import live_hash
+
+if TYPE_CHECKING:
+    from ..adapter import Live, Operation, Ref
+    from ..waiting import Deadline
+    from .context import Context
+    from .plan import Step
+
+Side = Literal["before", "after", "other"]
+
+
+class Settler:
+    """Waits until the platform is done with a resource, and says which way it went."""
+
+    def __init__(self, context: Context, *, job: Ref | None = None) -> None:
+        self._c = context
+        self._job = job  # a job is made as soon as it is there: how it ends is not the transaction's business
+
+    def read(self, ref: Ref, deadline: Deadline) -> Live | None:
+        """Looks at it, and remembers a sighting."""
+        live = self._c.remote.read(ref, deadline)
+        if live is not None:
+            self._c.sightings.seen(ref)
+        return live
+
+    def created(self, step: Step, deadline: Deadline) -> Live | None:
+        """Waits until what a create made is ready; ``None`` when it is proven that it made nothing.
+
+        Raises:
+            DeployFailed: The platform made it, or tried to, and failed.
+            ConflictError: Something else has this id.
+        """
+        pauses, ref = self._c.poll(deadline), step.ref
+        while True:
+            state, trouble = None, None
+            try:
+                running = self._operation(ref, deadline)
+                live = self.read(ref, deadline)
+            except SdkError as error:
+                if not is_transient(error):
+                    raise
+                trouble = error
+            else:
+                if live is not None and self._is_made(step, live):
+                    return live
+                if live is None and not running and self._c.sightings.absent(ref):
+                    return None
+                state = live.raw or live.state if live else None
+            pauses.pause(f"create {ref}", state=state, error=trouble)
+
+    def updated(self, step: Step, deadline: Deadline) -> Side:
+        """Waits until it is certain whether an update took effect.
+
+        ``other`` means that the resource is neither as before nor as we want it: somebody else changed it.
+        """
+        pauses, ref = self._c.poll(deadline), step.ref
+        while True:
+            state, trouble = None, None
+            try:
+                running = self._operation(ref, deadline)
+                live = self.read(ref, deadline)
+            except SdkError as error:
+                if not is_transient(error):
+                    raise
+                trouble = error
+            else:
+                side = self._side(step, live, running=running)
+                if side is not None:
+                    return side
+                state = live.raw or live.state if live else None
+            pauses.pause(f"update {ref}", state=state, error=trouble)
+
+    def is_same(self, step: Step, live: Live) -> bool:
+        """Whether what is live is what this very step makes, and not just something of that name."""
+        kind = self._c.kind(step.ref)
+        labels = live.labels
+        if labels is None:
+            return not kind.tagged or kind.nature is Nature.SHARED
+        if labels.spec and step.after is not None and labels.spec != step.after[:32]:
+            return False
+        return kind.nature is Nature.SHARED or labels.txn == self._c.txn
+
+    def _is_made(self, step: Step, live: Live) -> bool:
+        if not self.is_same(step, live):
+            raise taken(live)
+        if live.state == "ready" or step.ref == self._job:
+            return True
+        if live.state in {"failed", "deleting"}:
+            raise self.failure(step.ref, live.reason or live.raw or live.state)
+        return False
+
+    def _side(self, step: Step, live: Live | None, *, running: bool) -> Side | None:
+        """Which way an update went, if that is certain now."""
+        if live is None:
+            return "other" if self._c.sightings.absent(step.ref) else None
+        if live.state in {"creating", "updating"} or running:
+            return None
+        if live.state in {"failed", "deleting"}:
+            raise self.failure(step.ref, live.reason or live.raw or live.state)
+        now = live_hash(live)
+        if now == step.after:
+            return "after"
+        if not self._c.sightings.settled(step.ref):
+            return None
+        return "before" if now == step.before else "other"
+
+    def _operation(self, ref: Ref, deadline: Deadline) -> bool:
+        """Whether the long-running operation on this still runs; one that the platform forgot does not."""
+        name = self._c.sightings.operations.get(ref)
+        if name is None:
+            return False
+        operation: Operation | None = self._c.remote.operation(name, deadline)
+        if operation is not None and not operation.done:
+            return True
+        self._c.sightings.operations.pop(ref, None)
+        if operation is not None and operation.error is not None:
+            raise self.failure(ref, str(operation.error)) from operation.error
+        return False
+
+    def failure(self, ref: Ref, reason: str) -> DeployFailed | TrainFailed:
+        """The error for a resource that the platform could not make."""
+        failed = TrainFailed if self._job is not None else DeployFailed
+        return failed(
+            f"{ref} failed: {reason}",
+            reason=reason,
+            provider=self._c.adapter.provider,
+            resource=ref.id,
+            operation=f"create {ref.kind}",
+        )
+
+
+def taken(live: Live) -> ConflictError:
+    """The error for an id that something else has."""
+    owner = live.labels.owner if live.labels else None
+    whose = f"transaction {live.labels.txn} of {owner!r}" if live.labels else "something that mlport did not make"
+    return ConflictError(f"{live.ref} exists already and belongs to {whose}", resource=live.id, holder=owner)

@@ -1,0 +1,401 @@
+"""One transaction: forward to the switch, back before it, forward after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..adapter import Materials
+from ..errors import ConflictError, Interrupted, RollbackFailed, SdkError
+from ..waiting import Deadline, Terminated
+from .context import Detached
+from .plan import closure, live_hash
+from .settle import Settler, taken
+from .undo import Remover, drift, leftover
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ..adapter import Live, Ref
+    from ..types import Leftover
+    from .calls import Reply
+    from .context import Context
+    from .journal import Journal
+    from .plan import Step
+
+ATTEMPTS = 3
+INTERRUPT_S = 60.0
+TERMINATE_S = 8.0
+_LONGEST_RESERVE_S = 300.0
+
+
+class Transaction:
+    """Carries out the steps of a plan, journalled.
+
+    Args:
+        context: What its parts share.
+        journal: Its journal, already begun.
+        steps: All of its steps; deletes come last.
+        deadline: The deadline of the whole verb, of which a part is kept for cleaning up.
+        job: The job that it submits, if it trains.
+    """
+
+    settler_class = Settler
+    remover_class = Remover
+
+    def __init__(
+        self, context: Context, journal: Journal, steps: Sequence[Step], deadline: Deadline, *, job: Ref | None = None
+    ) -> None:
+        self.c = context
+        self.journal = journal
+        self.steps = steps
+        self.deadline = deadline
+        self.settler = self.settler_class(context, job=job)
+        self.remover = self.remover_class(context, self.settler, journal)
+        self.sent: set[int] = set()  # steps whose call may have been made
+        self.done: set[int] = set()  # steps whose outcome is certain
+        self.committed = False
+        self.lost = False  # somebody else switched after us
+        self.materials = Materials()
+        self.probe: Callable[[str], None] | None = None
+        self.problem: Exception | None = None  # what went wrong after the switch
+        self.outcome = ""  # "done" or "rolled_back" once nothing is left to do
+
+    # --- forward ------------------------------------------------------------------------------------------------
+
+    def run(self, materials: Materials, probe: Callable[[str], None] | None) -> None:
+        """Does everything, or undoes everything, or says what is left.
+
+        Raises:
+            Detached: The caller does not wait.
+            SdkError: The first error, after everything was undone.
+            RollbackFailed: And something could not be undone.
+            Interrupted: Ctrl-C or SIGTERM.
+        """
+        self.materials, self.probe = materials, probe
+        try:
+            self._forward(self.deadline.shorter(min(_LONGEST_RESERVE_S, self.deadline.left / 4)))
+            self.retire(self.deadline)
+            self.outcome = "" if self.c.left else "done"
+        except Detached:
+            raise
+        except KeyboardInterrupt as stop:
+            self._stop(stop)
+        except Exception as error:  # noqa: BLE001  # raised again once everything is undone
+            self._fail(error)
+
+    def _forward(self, deadline: Deadline) -> None:
+        last = last_create(self.steps)
+        for index, step in enumerate(self.steps):
+            if index in self.done or step.action == "delete":
+                continue
+            self.c.patient = self.patient or index < last
+            self.do(index, step, deadline)
+            self.done.add(index)
+        self.c.patient = True
+
+    patient = True  # whether to wait for the platform
+
+    def do(self, index: int, step: Step, deadline: Deadline) -> None:
+        """Carries out one step, whatever it takes."""
+        self.c.say(f"{step.action} {step.ref}", step.summary)
+        if step.action == "probe":
+            if self.probe is not None:
+                self.probe(step.ref.id)
+            self.journal.note("probed", step=index)
+            return
+        if step.commit:
+            self.c.lease.verify(deadline)
+        if not (index in self.sent and self._took_effect(step, deadline)):  # sent already by whoever began this
+            if step.action == "create":
+                self._create(index, step, deadline)
+            else:
+                self._update(index, step, deadline)
+        if step.commit:
+            self.committed = True
+            self.journal.note("committed", step=index)
+
+    def _create(self, index: int, step: Step, deadline: Deadline) -> None:
+        pauses, attempt, reply = self.c.poll(deadline), 0, None
+        while attempt < ATTEMPTS:
+            attempt += 1
+            reply = self._send_create(index, step, attempt, deadline)
+            if reply.outcome in {"refused", "gone"} and reply.error is not None:
+                raise reply.error
+            live = self.settler.created(step, deadline)
+            if live is not None:
+                self.journal.note("settled", step=index, outcome="after")
+                return
+            if reply.outcome == "conflict":  # the name is taken by something that cannot be seen: not free again yet
+                attempt = self._not_yet(reply, attempt)
+                pauses.pause(f"create {step.ref}", error=reply.error)
+            elif reply.outcome == "ok":
+                raise ConflictError(f"{step.ref} was made and is gone again", resource=step.ref.id)
+        raise (reply.error if reply and reply.error else ConflictError(f"{step.ref} could not be made"))
+
+    def _not_yet(self, reply: Reply, attempt: int) -> int:
+        """A refusal for now does not use up an attempt; any other does."""
+        return attempt - 1 if isinstance(reply.error, SdkError) and reply.error.retryable else attempt
+
+    def _send_create(self, index: int, step: Step, attempt: int, deadline: Deadline) -> Reply:
+        resource = step.resource
+        if resource is None or resource.spec is None:
+            raise ConflictError(f"{step.ref} cannot be made from the journal alone", hint="run the same verb again")
+        self._intent(index, step, attempt, deadline)
+        with self.c.lease.beating(deadline):
+            reply = self.c.remote.create(resource, self.materials, deadline)
+        self._acknowledge(index, step, reply)
+        return reply
+
+    def _update(self, index: int, step: Step, deadline: Deadline) -> None:
+        pauses, attempt, reply = self.c.poll(deadline), 0, None
+        while attempt < ATTEMPTS:
+            attempt += 1
+            before = self._before(step, deadline)
+            if before is None:
+                return
+            reply = self._send_update(index, step, before, attempt, deadline)
+            if reply.outcome in {"refused", "gone"} and reply.error is not None:
+                raise reply.error
+            if reply.outcome == "conflict" and isinstance(reply.error, SdkError) and reply.error.retryable:
+                attempt -= 1
+                pauses.pause(f"update {step.ref}", error=reply.error)
+                continue
+            side = self.settler.updated(step, deadline)
+            if side == "after":
+                self.journal.note("settled", step=index, outcome="after")
+                return
+            if side == "other" or reply.outcome == "conflict":
+                raise reply.error or self._lost(step, deadline)
+            if reply.outcome == "ok":
+                raise self.settler.failure(step.ref, "the platform took the update back")
+        raise (reply.error if reply and reply.error else ConflictError(f"{step.ref} could not be updated"))
+
+    def _before(self, step: Step, deadline: Deadline) -> Live | None:
+        """What is there now, if it is what the plan says; ``None`` if it is already as wanted, by our own hand."""
+        live = self._read(step, deadline)
+        if live is None:
+            raise ConflictError(f"{step.ref} is gone", resource=step.ref.id)
+        now = live_hash(live)
+        if now == step.after and self.settler.is_same(step, live) and step.before != step.after:
+            return None
+        if now != step.before:
+            raise drift(live)
+        return live
+
+    def _read(self, step: Step, deadline: Deadline) -> Live | None:
+        pauses = self.c.poll(deadline)
+        while True:
+            live = self.settler.read(step.ref, deadline)
+            if live is not None or self.c.sightings.absent(step.ref):
+                return live
+            pauses.pause(f"update {step.ref}")
+
+    def _lost(self, step: Step, deadline: Deadline) -> Exception:
+        live = self.settler.read(step.ref, deadline)
+        return taken(live) if live is not None else ConflictError(f"{step.ref} is gone", resource=step.ref.id)
+
+    def _send_update(self, index: int, step: Step, before: Live, attempt: int, deadline: Deadline) -> Reply:
+        if step.resource is None:
+            raise ConflictError(f"what {step.ref} should become is not known", hint="run the same verb again")
+        self._intent(index, step, attempt, deadline)
+        reply = self.c.remote.update(step.resource, before, deadline)
+        self._acknowledge(index, step, reply)
+        return reply
+
+    def _intent(self, index: int, step: Step, attempt: int, deadline: Deadline) -> None:
+        """The record without which no byte is sent."""
+        self.c.lease.check(deadline)
+        self.journal.write(
+            "intent",
+            step=index,
+            action=step.action,
+            kind=step.ref.kind,
+            id=step.ref.id,
+            attempt=attempt,
+            time=self.c.adapter.server_time(),
+        )
+        self.sent.add(index)
+        self.c.sightings.sent(step.ref)
+
+    def _acknowledge(self, index: int, step: Step, reply: Reply) -> None:
+        self.c.sightings.sent(step.ref)
+        if reply.operation is not None:
+            self.c.sightings.operations[step.ref] = reply.operation
+        self.journal.note(
+            "ack",
+            step=index,
+            outcome=reply.outcome,
+            operation=reply.operation,
+            time=self.c.adapter.server_time(),
+            status=getattr(reply.error, "status", None),
+        )
+
+    # --- after the switch ---------------------------------------------------------------------------------------
+
+    def retire(self, deadline: Deadline) -> None:
+        """Deletes what the change does not keep; what refuses to go is listed, not raised."""
+        first = next((index for index, step in enumerate(self.steps) if step.action == "delete"), None)
+        if first is None:
+            return
+        self._still_ours(deadline)
+        if not self.committed:
+            self.journal.write("committed", step=first)
+            self.committed = True
+        self._delete_all(deadline)
+
+    def _delete_all(self, deadline: Deadline) -> None:
+        for index, step in enumerate(self.steps):
+            if step.action == "delete" and index not in self.done:
+                self._take(index, step, lambda live, step=step: self.may_delete(step, live), deadline)  # type: ignore[misc]  # binds the loop variable
+
+    def may_delete(self, step: Step, live: Live) -> bool:
+        """Whether something that the plan deletes is still the same thing that the plan saw."""
+        if live.labels is None:
+            same = not self.c.kind(live.ref).tagged
+        else:
+            same = step.resource is not None and live.labels.txn == step.resource.labels.txn
+        return same and not (self.lost and step.ref in self.in_use())
+
+    def may_undo(self, step: Step, live: Live) -> bool:
+        """Whether something that this transaction made may be taken away again."""
+        drifted = self.lost or self.remover.drifted
+        return self.settler.is_same(step, live) and not (drifted and step.ref in self.in_use())
+
+    def in_use(self) -> set[Ref]:
+        """What the endpoint needs as it is now; what this transaction deletes does not count as a user."""
+        observed = self.c.remote.observe(self.c.name, self.deadline)
+        going = {step.ref for step in self.steps if step.action == "delete"}
+        roots = [live.ref for live in observed if self.c.kind(live.ref).root and live.ref not in going]
+        return closure(roots, {live.ref: live.parents for live in observed})
+
+    def _still_ours(self, deadline: Deadline) -> None:
+        """Reads the switch again before anything that others may have come to use is deleted."""
+        switched: dict[Ref, Step] = {step.ref: step for step in self.steps if step.action in {"create", "update"}}
+        for ref, step in switched.items():
+            if self.c.kind(ref).root and step.after is not None:
+                live = self.settler.read(ref, deadline)
+                if live is not None and live.spec is not None and live_hash(live) != step.after:
+                    self.committed, self.lost = False, True
+                    raise taken(live)
+
+    def _take(self, index: int, step: Step, mine: Callable[[Live], bool], deadline: Deadline) -> None:
+        if not self.remover.may_go(step.ref, self.parents()):
+            self.remover.leave(step.ref, "something that needs it is still there", step.usd_per_hour)
+            return
+        self.remover.delete(index, step, mine, deadline)
+        if not any(item.id == step.ref.id and item.kind == step.ref.kind for item in self.c.left):
+            self.done.add(index)
+
+    def parents(self) -> Mapping[Ref, Sequence[Ref]]:
+        """What each resource of this transaction needs."""
+        return {step.ref: step.parents for step in self.steps}
+
+    # --- back ---------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: Exception) -> None:
+        """After an error: finishes if the switch was made, else undoes everything and raises the error."""
+        self.clean_up(self.deadline, "error")
+        if self.committed:
+            self.problem = error
+            self.c.say("degraded", str(error))
+            return
+        if not self.c.left:
+            raise error
+        raise RollbackFailed(
+            f"{error}; not everything could be undone",
+            reason=getattr(error, "reason", None),
+            leftovers=self.c.left,
+            provider=self.c.adapter.provider,
+            resource=self.c.name,
+            hint=self.c.left[0].command,
+        ) from error
+
+    def _stop(self, stop: KeyboardInterrupt) -> None:
+        """After Ctrl-C: no new creates, back (or forward after the switch); a second one ends at once."""
+        self.c.say("interrupted", "press Ctrl-C again to leave everything as it is now")
+        seconds = TERMINATE_S if isinstance(stop, Terminated) else INTERRUPT_S
+        try:
+            self.clean_up(Deadline(self.c.clock, seconds), "interrupt")
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"{self.c.name}: stopped at once, what is alive stays",
+                leftovers=self.alive(),
+                provider=self.c.adapter.provider,
+            ) from stop
+        outcome = "the switch was made already, so it was finished" if self.committed else "everything was undone"
+        if self.c.left:
+            outcome = "not everything could be cleaned up"
+        raise Interrupted(f"{self.c.name}: stopped; {outcome}", leftovers=self.c.left) from stop
+
+    def clean_up(self, deadline: Deadline, reason: str) -> None:
+        """Decides which way to go, and goes it."""
+        self.c.patient = True
+        self.journal.note("abort", reason=reason)
+        if self.decide(deadline):
+            self.finish(deadline)
+        if not self.committed:
+            self.roll_back(deadline)
+        if self.lost:
+            self._delete_all(deadline)
+        if not self.c.left:
+            self.outcome = "done" if self.committed else "rolled_back"
+
+    def decide(self, deadline: Deadline) -> bool:
+        """Whether the switch was made; looks until that is certain."""
+        for index, step in enumerate(self.steps):
+            if not self.committed and step.commit and index in self.sent and step.action != "delete":
+                self.committed = self._took_effect(step, deadline)
+        return self.committed
+
+    def _took_effect(self, step: Step, deadline: Deadline) -> bool:
+        try:
+            if step.action == "create":
+                return self.settler.created(step, deadline) is not None
+            return self.settler.updated(step, deadline) == "after"
+        except Exception:  # noqa: BLE001  # whatever it is, it does not prove that the switch was made
+            return False
+
+    def finish(self, deadline: Deadline) -> None:
+        """What is left to do after the switch, as far as it can be done."""
+        switch = next((index for index, step in enumerate(self.steps) if step.commit), -1)
+        for index, step in enumerate(self.steps):
+            if index <= switch or index in self.done or step.action in {"delete", "probe"}:
+                continue
+            try:
+                self.do(index, step, deadline)
+            except Exception as error:  # noqa: BLE001  # after the switch nothing is raised, it is listed
+                self.remover.leave(step.ref, f"not brought up to date: {error}", step.usd_per_hour)
+        try:
+            self.retire(deadline)
+        except Exception as error:  # noqa: BLE001  # as above
+            if self.lost:
+                return
+            self.c.left += [self._kept(step, str(error)) for step in self.steps if step.action == "delete"]
+
+    def roll_back(self, deadline: Deadline) -> None:
+        """Undoes every step whose call may have been made, last first."""
+        if self.sent:
+            self.c.say("roll back")
+        for index in sorted(self.sent, reverse=True):
+            step = self.steps[index]
+            if step.action == "create" and not self.c.is_shared(step.ref):
+                self._take(index, step, lambda live, step=step: self.may_undo(step, live), deadline)  # type: ignore[misc]  # binds the loop variable
+            elif step.action == "update":
+                self.remover.undo(index, step, deadline)
+
+    # --- what is there ------------------------------------------------------------------------------------------
+
+    def alive(self) -> list[Leftover]:
+        """What this transaction made and has not taken away again, as far as it knows without looking."""
+        made = [self.steps[index] for index in sorted(self.sent) if self.steps[index].action == "create"]
+        if self.committed:
+            made = [step for index, step in enumerate(self.steps) if step.action == "delete" and index not in self.done]
+        return [self._kept(step, "the verb was stopped") for step in made if not self.c.is_shared(step.ref)]
+
+    def _kept(self, step: Step, reason: str) -> Leftover:
+        return leftover(self.c.target, step.ref, reason, step.usd_per_hour)
+
+
+def last_create(steps: Sequence[Step]) -> int:
+    """The index of the last step that needs more than the journal knows; -1 if none does."""
+    return max((index for index, step in enumerate(steps) if step.action == "create"), default=-1)

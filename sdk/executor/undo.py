@@ -1,0 +1,171 @@
+"""Taking things away: deletes that may be refused for a while, and updates that are taken back."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+from ..errors import ConflictError, DriftError, SdkError, TimedOut
+from ..types import Leftover
+from .calls import is_transient
+from .plan import closure, live_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from ..adapter import Live, Ref
+    from ..waiting import Deadline
+    from .context import Context, Pauses
+    from .journal import Notes
+    from .plan import Step
+    from .settle import Settler
+
+
+class Remover:
+    """Deletes and undoes; never raises for what it cannot do, but lists it.
+
+    Args:
+        context: The transaction.
+        settler: Its eyes.
+        journal: Where intents go; what is being taken away is in there already, so a full disk does not stop it.
+    """
+
+    def __init__(self, context: Context, settler: Settler, journal: Notes) -> None:
+        self._c = context
+        self._settler = settler
+        self._journal = journal
+        self._stuck: set[Ref] = set()
+        self.drifted = False  # somebody else changed what was to be taken back, and may use what was made for it
+
+    def may_go(self, ref: Ref, parents: Mapping[Ref, Iterable[Ref]]) -> bool:
+        """Whether nothing that needs it is stuck: a resource goes only after what needs it is proven gone."""
+        return ref not in closure(self._stuck, parents)
+
+    def leave(self, ref: Ref, reason: str, usd_per_hour: float | None) -> None:
+        """Lists something that stays."""
+        self._stuck.add(ref)
+        self._c.left.append(leftover(self._c.target, ref, reason, usd_per_hour))
+        self._c.say("left over", f"{ref}: {reason}")
+
+    def delete(self, index: int, step: Step, mine: Callable[[Live], bool], deadline: Deadline) -> bool:
+        """Deletes until it is proven gone; what is not ours any more is left alone and not listed."""
+        self._c.say(f"delete {step.ref}")
+        try:
+            return self._delete(index, step.ref, mine, deadline)
+        except TimedOut as error:
+            self.leave(step.ref, f"still there: {error.state or 'the platform did not let it go'}", step.usd_per_hour)
+        except Exception as error:  # noqa: BLE001  # the first error is the one to raise; this one is listed
+            self.leave(step.ref, _text(error), step.usd_per_hour)
+        return False
+
+    def undo(self, index: int, step: Step, deadline: Deadline) -> None:
+        """Takes an update back, unless somebody else has changed the resource since."""
+        self._c.say(f"undo update {step.ref}")
+        try:
+            self._undo(index, step, deadline)
+        except TimedOut as error:
+            self.leave(step.ref, f"not as it was before: {error.state or 'no answer'}", step.usd_per_hour)
+        except DriftError as error:
+            self._c.say("left alone", error.message)
+        except Exception as error:  # noqa: BLE001  # the first error is the one to raise; this one is listed
+            self.leave(step.ref, _text(error), step.usd_per_hour)
+
+    def _delete(self, index: int, ref: Ref, mine: Callable[[Live], bool], deadline: Deadline) -> bool:
+        pauses = self._c.poll(deadline)
+        for attempt in count(1):
+            live, trouble = self._look(ref, deadline)
+            if live is None:
+                if trouble is None and self._c.sightings.absent(ref):
+                    self._journal.note("settled", step=index, outcome="gone")
+                    return True
+            elif not mine(live):
+                return False
+            elif self._lets_go(live):
+                trouble = self._send_delete(index, live, attempt, deadline)
+                if trouble is None and attempt == 1:
+                    continue  # most are gone at once: look without a pause
+            self._wait(pauses, ref, live, trouble)
+        raise AssertionError  # the pauses end it
+
+    def _lets_go(self, live: Live) -> bool:
+        deletable = self._c.kind(live.ref).deletable
+        return live.state != "deleting" and (not deletable or live.state in deletable or live.raw in deletable)
+
+    def _send_delete(self, index: int, live: Live, attempt: int, deadline: Deadline) -> Exception | None:
+        self._c.lease.check(deadline)
+        self._intent(index, "delete", live.ref, attempt)
+        reply = self._c.remote.delete(live, deadline)
+        if reply.outcome in {"ok", "gone"}:
+            self._c.sightings.deleted(live.ref)
+            return None
+        return reply.error
+
+    def _undo(self, index: int, step: Step, deadline: Deadline) -> None:
+        pauses = self._c.poll(deadline)
+        for attempt in count(1):
+            live, trouble = self._look(step.ref, deadline)
+            if live is None:
+                if trouble is None and self._c.sightings.absent(step.ref):
+                    return
+            elif live.state not in {"creating", "updating"}:
+                now = live_hash(live)
+                if now not in {step.before, step.after}:
+                    self.drifted = True
+                    raise drift(live)
+                if now == step.after:
+                    trouble = self._send_back(index, step, live, attempt, deadline)
+                elif self._c.sightings.settled(step.ref):
+                    self._journal.note("settled", step=index, outcome="undone")
+                    return
+            self._wait(pauses, step.ref, live, trouble)
+
+    def _send_back(self, index: int, step: Step, live: Live, attempt: int, deadline: Deadline) -> Exception | None:
+        if step.previous is None:
+            raise ConflictError(f"what {step.ref} was before is not known", resource=step.ref.id)
+        self._intent(index, "update", step.ref, attempt)
+        reply = self._c.remote.update(step.previous, live, deadline)
+        if reply.operation:
+            self._c.sightings.operations[step.ref] = reply.operation
+        return reply.error
+
+    def _look(self, ref: Ref, deadline: Deadline) -> tuple[Live | None, Exception | None]:
+        try:
+            return self._settler.read(ref, deadline), None
+        except SdkError as error:
+            if not is_transient(error):
+                raise
+            return None, error
+
+    def _wait(self, pauses: Pauses, ref: Ref, live: Live | None, trouble: Exception | None) -> None:
+        state = (live.raw or live.state) if live else None
+        pauses.pause(f"take back {ref}", state=_why(state, trouble), error=trouble)
+
+    def _intent(self, index: int, action: str, ref: Ref, attempt: int) -> None:
+        now = self._c.adapter.server_time()
+        self._journal.note("intent", step=index, action=action, kind=ref.kind, id=ref.id, attempt=attempt, time=now)
+
+
+def _why(state: str | None, trouble: Exception | None) -> str | None:
+    if trouble is None:
+        return state
+    return f"{state or 'unknown'} ({_text(trouble)})"
+
+
+def _text(error: Exception) -> str:
+    return error.message if isinstance(error, SdkError) else f"{type(error).__name__}: {error}"
+
+
+def drift(live: Live) -> DriftError:
+    """The error for a resource that is neither as it was nor as we left it."""
+    holder = live.labels.owner if live.labels else None
+    return DriftError(
+        f"{live.ref} was changed by somebody else since, so it was left as it is",
+        resource=live.id,
+        holder=holder,
+        hint="look at it, then deploy again",
+    )
+
+
+def leftover(target: str, ref: Ref, reason: str, usd_per_hour: float | None) -> Leftover:
+    """A leftover with the command that removes it."""
+    return Leftover(ref.kind, ref.id, reason, usd_per_hour, f"mlport gc --apply --target {target}")

@@ -26,31 +26,56 @@ _WORD = (
     r"(?:passw(?:or)?d|passphrase|secret(?:[_-]?(?:access[_-]?)?key)?|(?<!max_)(?<!max-)token|api[_-]?key"
     r"|access[_-]?key|private[_-]?key|account[_-]?key|credentials?|connection[_-]?string)"
 )
+_WORDS = "pass secret token key credential connection"
 _SECRET_NAME = re.compile(rf"(?i){_WORD}(?!s|iz|[_-]?id\b)|authorization|cookie|signature\Z")
 
-# What a credential looks like; group 1, if any, stays. Bounded or possessive by nature, so linear in the text.
+# What a credential looks like: words of which one must be in the (lower-cased) text, which is quick to see, and the
+# expression; its group 1, if any, stays. No expression repeats what an inner one repeats, so all are linear.
 _SHAPES = tuple(
-    re.compile(shape)
-    for shape in (
-        r"(?s)-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----.{0,20000}?-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----",
-        r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----[A-Za-z0-9+/=\\\s]*",
-        r"(://)[^\s/?#'\"<>\\]{1,2000}(?=@)",
-        r"(?i)(\b(?:(?:proxy-)?authorization|(?:set-)?cookie)\\?[\"']?\s{0,5}[:=]\s{0,5}\\?[\"']?)[^\r\n\"'\\]+",
-        r"\b((?i:bearer|basic)\s{1,5})(?=[A-Za-z0-9._~+/-]{0,200}(?:[0-9=_~+/]|[a-z][A-Z]))[A-Za-z0-9._~+/-]{8,}=*",
-        r"(?i)((?:[?&;]|%3F|%26)(?:code|key)(?:=|%3D))[^\s&;,\"'<>]+",
-        r"(?i)(\b(?:sig|signature|x-(?:amz|goog|ms)-[a-z-]{1,40})(?:=|%3D))[^\s&;,\"'<>]+",
-        r"(?i)(\bx-(?:amz-security-token|goog-api-key|api-key)\\?[\"']?\s{0,5}:\s{0,5}\\?[\"']?)[^\s\"',\\]+",
-        r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)*",
-        r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
-        r"\bya29\.[A-Za-z0-9_-]+|\bAIza[A-Za-z0-9_-]{30,}|\bGOCSPX-[A-Za-z0-9_-]+|\b1//0[A-Za-z0-9_-]{20,}",
-        r"(?<![A-Za-z0-9_~.-])[A-Za-z0-9_~.-]{3}8Q~[A-Za-z0-9_~.-]{30,}",
-        r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{15,}|hf_[A-Za-z0-9]{20,})",
-        r"\b(?:sk-[A-Za-z0-9_-]{20,}|xox[abeprs]-[A-Za-z0-9-]{10,}|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,})",
-        rf"(?i)({_WORD}\\?[\"']?\s{{0,5}}[:=]\s{{0,5}}\\\")(?:[^\"\\]|\\(?!\"))+",
-        rf"(?i)({_WORD}[\"']?\s{{0,5}}[:=]\s{{0,5}}\")(?:[^\"\\]|\\.)+",
-        rf"(?i)({_WORD}[\"']?\s{{0,5}}[:=]\s{{0,5}}')(?:[^'\\]|\\.)+",
-        rf"(?i)({_WORD}[\"']?\s{{0,5}}=\s{{0,5}})(?!\[redacted)[^\s,;&}}\"'\\\])]+",
-        rf"(?i)({_WORD}\s{{0,5}}:\s{{0,5}})(?!\[redacted)(?=\S{{0,200}}[0-9])[^\s,;&}}\"'\\\])]+",  # not prose
+    (tuple(words.split()), re.compile(shape))
+    for words, shape in (
+        (
+            "private",
+            (
+                r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(?:[A-Za-z0-9+/=\\\s:,.]|-(?!----))*"
+                r"(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----)?"
+            ),
+        ),
+        ("://", r"(://)[^\s/?#'\"<>\\]{1,2000}(?=@)"),
+        (
+            "authorization cookie",
+            r"(?i)(\b(?:(?:proxy-)?authorization|(?:set-)?cookie)\\?[\"']?\s{0,5}[:=]\s{0,5}\\?[\"']?)[^\r\n\"'\\]+",
+        ),
+        (
+            "bearer basic",
+            r"\b((?i:bearer|basic)\s{1,5})(?=[A-Za-z0-9._~+/-]{0,200}(?:[0-9=_~+/]|[a-z][A-Z]))[A-Za-z0-9._~+/-]{8,}=*",
+        ),
+        ("code key", r"(?i)((?:[?&;]|%3F|%26)(?:code|key)(?:=|%3D))[^\s&;,\"'<>]+"),
+        ("sig x-", r"(?i)(\b(?:sig|signature|x-(?:amz|goog|ms)-[a-z-]{1,40})(?:=|%3D))[^\s&;,\"'<>]+"),
+        ("x-", r"(?i)(\bx-(?:amz-security-token|goog-api-key|api-key)\\?[\"']?\s{0,5}:\s{0,5}\\?[\"']?)[^\s\"',\\]+"),
+        ("eyj", r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)*"),
+        ("akia asia", r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
+        (
+            "ya29 aiza gocspx 1//0",
+            r"\bya29\.[A-Za-z0-9_-]+|\bAIza[A-Za-z0-9_-]{30,}|\bGOCSPX-[A-Za-z0-9_-]+|\b1//0[A-Za-z0-9_-]{20,}",
+        ),
+        ("8q~", r"(?<![A-Za-z0-9_~.-])[A-Za-z0-9_~.-]{3}8Q~[A-Za-z0-9_~.-]{30,}"),
+        (
+            "gh github_pat glpat hf_",
+            r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[A-Za-z0-9_-]{15,}|hf_[A-Za-z0-9]{20,})",
+        ),
+        (
+            "sk- xox npm_ pypi-",
+            r"\b(?:sk-[A-Za-z0-9_-]{20,}|xox[abeprs]-[A-Za-z0-9-]{10,}|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{30,})",
+        ),
+        (_WORDS, rf"(?i)({_WORD}\\?[\"']?\s{{0,5}}[:=]\s{{0,5}}\\\")(?:[^\"\\]|\\(?!\"))+"),
+        (_WORDS, rf"(?i)({_WORD}[\"']?\s{{0,5}}[:=]\s{{0,5}}\")(?:[^\"\\]|\\.)+"),
+        (_WORDS, rf"(?i)({_WORD}[\"']?\s{{0,5}}[:=]\s{{0,5}}')(?:[^'\\]|\\.)+"),
+        (_WORDS, rf"(?i)({_WORD}[\"']?\s{{0,5}}=\s{{0,5}})(?!\[redacted)[^\s,;&}}\"'\\\])]+"),
+        (
+            _WORDS,
+            rf"(?i)({_WORD}\s{{0,5}}:\s{{0,5}})(?!\[redacted)(?=\S{{0,200}}[0-9])[^\s,;&}}\"'\\\])]+",
+        ),  # not prose
     )
 )
 
@@ -111,8 +136,10 @@ class Redactor:
         """The text without its secrets."""
         if self._known is not None:
             text = self._known.sub(MASK, text)
-        for shape in _SHAPES:
-            text = shape.sub(_keep_name, text)
+        lower = text.lower()
+        for words, shape in _SHAPES:
+            if any(word in lower for word in words):
+                text = shape.sub(_keep_name, text)
         return text
 
     def safe(self, text: str) -> str:

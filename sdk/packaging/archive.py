@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Self, cast
 
 from sdk.errors import PackagingError
 from sdk.packaging import disk
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BLOCK = 1 << 20
+_HeaderError, _ReadError = tarfile.HeaderError, tarfile.ReadError
+_EndMarker: type[tarfile.HeaderError] = vars(tarfile)["EOFHeaderError"]  # not in the type stubs
 _DEEPEST = 64
 _LONGEST_NAME = 255
 _GZIP = b"\x1f\x8b"
-_ZIP = b"PK"
+_ZIPS = (b"PK\x03\x04", b"PK\x05\x06")
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -72,22 +74,33 @@ class _Gauge:
 
     def __init__(self, limits: Limits, packed: int) -> None:
         self._limits = limits
-        self._most = min(limits.total_bytes, max(packed * limits.ratio, 1 << 20))
-        self._total = 0
+        self._most = max(packed * limits.ratio, 1 << 20)
+        self._written = 0
+        self._streamed = 0
         self._entries = 0
 
     def entry(self) -> None:
+        """One more file or folder."""
         self._entries += 1
         if self._entries > self._limits.entries:
             raise _refused(f"it has more than {self._limits.entries:,} entries")
 
-    def add(self, count: int, so_far: int) -> None:
-        self._total += count
-        if so_far > self._limits.file_bytes:
+    def written(self, count: int, of_file: int) -> None:
+        """More bytes of a file, which has ``of_file`` by now."""
+        if of_file > self._limits.file_bytes:
             raise _refused(f"a file in it is larger than {self._limits.file_bytes:,} bytes")
-        if self._total > self._limits.total_bytes:
+        self._written += count
+        self._check(self._written)
+
+    def streamed(self, count: int) -> None:
+        """More bytes out of the decompressor, headers and padding included."""
+        self._streamed += count
+        self._check(self._streamed)
+
+    def _check(self, total: int) -> None:
+        if total > self._limits.total_bytes:
             raise _refused(f"it unpacks to more than {self._limits.total_bytes:,} bytes")
-        if self._total > self._most:
+        if total > self._most:
             raise _refused(f"it unpacks to more than {self._limits.ratio} times its size")
 
 
@@ -130,7 +143,7 @@ def _reraise_disk(error: BaseException) -> None:
 def _unpack(file: IO[bytes], inside: Path, gauge: _Gauge) -> None:
     head = file.read(4)
     file.seek(0)
-    if head[:2] == _ZIP:
+    if head in _ZIPS:
         entries = _zip_entries(file)
     elif head[:2] == _GZIP:
         entries = _tar_entries(cast("IO[bytes]", _Counted(cast("IO[bytes]", gzip.GzipFile(fileobj=file)), gauge)))
@@ -151,12 +164,26 @@ class _Counted:
         if size < 0 or size > 2 * _BLOCK:
             raise _refused("a header in it asks for too much memory")
         data = self._stream.read(size)
-        self._gauge.add(len(data), 0)
+        self._gauge.streamed(len(data))
         return data
 
 
+class _Strict(tarfile.TarInfo):
+    """A header that must be sound; the standard library takes a damaged one for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        """The next header."""
+        try:
+            return super().fromtarfile(tarfile)
+        except _EndMarker:
+            raise
+        except _HeaderError as error:
+            raise _ReadError(str(error)) from error
+
+
 def _tar_entries(file: IO[bytes]) -> Iterator[_Entry]:
-    with tarfile.open(fileobj=file, mode="r|", errorlevel=2, format=tarfile.PAX_FORMAT) as archive:
+    with tarfile.open(fileobj=file, mode="r|", errorlevel=2, tarinfo=_Strict) as archive:
         for member in archive:
             if not (member.isreg() or member.isdir()) or member.issparse():
                 raise _refused(f"{member.name!r} is neither a regular file nor a folder")
@@ -185,11 +212,11 @@ def _write_all(entries: Iterator[_Entry], inside: Path, gauge: _Gauge) -> None:
     files: set[tuple[str, ...]] = set()
     try:
         for entry in entries:
-            gauge.entry()
             parts = _parts(entry.name)
             if not parts and entry.folder:
                 continue
-            _check_unique(parts, seen, files, folder=entry.folder)
+            for _ in range(_new_names(parts, seen, files, folder=entry.folder)):
+                gauge.entry()
             _write(root, parts, entry, gauge)
     finally:
         os.close(root)
@@ -209,30 +236,27 @@ def _parts(name: str) -> tuple[str, ...]:
     return parts
 
 
-def _check_unique(
+def _new_names(
     parts: tuple[str, ...],
     seen: dict[tuple[str, ...], tuple[str, ...]],
     files: set[tuple[str, ...]],
     *,
     folder: bool,
-) -> None:
-    """Refuse names that are the same file on a file system that ignores case or Unicode form."""
+) -> int:
+    """How many names an entry adds; refuses two that are one file where case or Unicode form is ignored."""
     if not parts:
         raise _refused("a file in it has no name")
+    before = len(seen)
     for depth in range(1, len(parts) + 1):
         path = parts[:depth]
         folded = tuple(unicodedata.normalize("NFKC", part).casefold().rstrip(". ") for part in path)
         if seen.setdefault(folded, path) != path:
             raise _refused(f"{'/'.join(path)!r} and {'/'.join(seen[folded])!r} are one file on some systems")
-        is_file = depth == len(parts) and not folder
         if folded in files:
             raise _refused(f"{'/'.join(path)!r} is in it twice")
-        if is_file:
-            if any(
-                other[: len(folded)] == folded and len(other) > len(folded) for other in (seen if depth == 1 else ())
-            ):
-                raise _refused(f"{'/'.join(path)!r} is a file and a folder")
+        if depth == len(parts) and not folder:
             files.add(folded)
+    return len(seen) - before
 
 
 def _write(root: int, parts: tuple[str, ...], entry: _Entry, gauge: _Gauge) -> None:
@@ -270,7 +294,7 @@ def _write_file(folder: int, name: str, entry: _Entry, gauge: _Gauge) -> None:
     with os.fdopen(descriptor, "wb") as file:
         while entry.source and (block := entry.source.read(_BLOCK)):
             written += len(block)
-            gauge.add(len(block), written)
+            gauge.written(len(block), written)
             file.write(block)
     if written != entry.size:
         raise _refused(f"{entry.name!r} has {written} bytes instead of {entry.size}")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LARGEST_KEPT = 64 * 1024
+_NO_ROWS = {str, bytes, set, type(None)}
 _KINDS = {"b", "i", "u", "f"}
 
 
@@ -58,7 +59,7 @@ def _text(key: Any) -> str:
 def _array(value: Any, field: str) -> Any:
     import numpy as np
 
-    if value is None or isinstance(value, (str, bytes, set)):
+    if type(value) in _NO_ROWS:
         raise ConfigError(f"{field} is {type(value).__name__}", hint="give a few rows: array, list, DataFrame or dict")
     if hasattr(value, "detach"):  # a torch tensor
         value = value.detach().cpu()

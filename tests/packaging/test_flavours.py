@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import sdk.model
 from sdk.packaging import venv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 ROWS = np.random.default_rng(0).normal(size=(60, 4))
@@ -26,7 +27,7 @@ class Case(NamedTuple):
     example: Any
     answer: Any
     stored: str
-    wishes: dict[str, Any] = {}
+    wishes: Mapping[str, Any] = MappingProxyType({})
 
 
 def frame() -> Any:
@@ -198,7 +199,7 @@ EVERYWHERE = [
     class_with_files,
     instance,
 ]
-LIBRARIES = {
+LIBRARIES: dict[Callable[[Path], Case], str] = {
     xgboost_wrapper: "xgboost",
     xgboost_booster: "xgboost",
     lightgbm_booster: "lightgbm",

@@ -26,11 +26,13 @@ _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
 
 def read_options(target: str, values: Mapping[Path, Sourced[Any]], kind: type[Options]) -> Options:
     """The options of a target; see :meth:`sdk.config.TargetSettings.options`."""
+    table = _nested(values)
     try:
-        options = kind.model_validate(_nested(values))
+        options = kind.model_validate(table)
     except ValidationError as error:
         raise _readable(target, values, kind, error) from None  # its text would show the values
-    if ("replicas", "max") not in values and options.replicas.max < options.replicas.min:
+    given = table.get("replicas")
+    if isinstance(given, dict) and "max" not in given and options.replicas.max < options.replicas.min:
         replicas = dataclasses.replace(options.replicas, max=options.replicas.min)  # `min = 2` alone means two
         options = options.model_copy(update={"replicas": replicas})
     _check(target, values, options)

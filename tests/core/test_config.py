@@ -110,6 +110,14 @@ def test_only_a_least_number_of_replicas_is_also_the_most(home: Any) -> None:
     assert 2 == home.load().target("aws").options(home.cloud.Options).replicas.max
 
 
+@pytest.mark.parametrize("replicas", [{"min": 3, "max": 1}, {"min": 0, "max": 0}, {"min": -1, "max": 1}])
+def test_contradicting_replicas_are_refused_from_an_argument_too(home: Any, replicas: dict[str, int]) -> None:
+    """Nothing is mended silently that was said explicitly."""
+    target = home.load(arguments={"target": {"cloud": {"region": "m"}}}).target("cloud")
+    with pytest.raises(ConfigError, match=r"argument replicas=: target\.cloud\.replicas = .*; need 0 <= min <= max"):
+        target.overlay({"replicas": replicas}).options(home.cloud.Options)
+
+
 @pytest.mark.parametrize("name", ["my-box", "my_box"])
 def test_a_variable_finds_its_target_whatever_the_hyphens(home: Any, name: str) -> None:
     """MLPORT_TARGET_MY_BOX__REGION belongs to `my-box` or `my_box`, whichever is configured."""

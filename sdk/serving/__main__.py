@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import MutableMapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
 
 _USAGE = "usage: python -m mlport_serving [serve | train [-- ARGUMENT …] | gateway --dir DIR]"
 

@@ -10,21 +10,34 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from . import v2
-from .bundle import Bundle
-from .codecs import BINARY, JSON, NPY, Answer, Input, decode_instances, decode_npy, encode_json, encode_npy
-from .codecs import encode_predictions, media_type
+from .codecs import (
+    BINARY,
+    JSON,
+    NPY,
+    Answer,
+    Input,
+    decode_instances,
+    decode_npy,
+    encode_json,
+    encode_npy,
+    encode_predictions,
+    media_type,
+)
 from .convert import DATATYPES
 from .failures import RequestError, bad_input
-from .logs import Log
 from .metrics import Metrics
-from .outputs import Outputs
 from .scheduler import ModelRaised, Scheduler
-from .settings import Settings
+
+if TYPE_CHECKING:
+    from .bundle import Bundle
+    from .logs import Log
+    from .outputs import Outputs
+    from .settings import Settings
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -32,7 +45,6 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 VERSION = "1"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _HEALTH = frozenset({"live", "ready"})
-_GET = "GET, HEAD"
 
 
 class Exchange:
@@ -55,7 +67,7 @@ class Exchange:
         return next((value for key, value in self.headers if key == name), None)
 
 
-class Disconnected(Exception):  # noqa: N818 - a signal between functions of this module
+class Disconnected(Exception):
     """The client left before its request was complete."""
 
 
@@ -148,12 +160,7 @@ class App:
     async def _guarded(self, kind: str, exchange: Exchange) -> Answer:
         """Run the handler; whatever it raises becomes an error answer."""
         try:
-            allowed = "POST" if kind in {"predict", "infer"} else _GET
-            if kind == "other":
-                raise self._unknown_path(exchange)
-            if exchange.method not in allowed.split(", "):
-                message = f"{exchange.method} is not allowed here; use {allowed}"
-                raise RequestError(405, "method_not_allowed", message, headers=((b"allow", allowed.encode()),))
+            self._check_route(kind, exchange)
             return await self._handlers[kind](exchange)
         except RequestError as error:
             if error.status >= 500 and error.code == "bad_model_output":
@@ -202,11 +209,17 @@ class App:
         self._id_count += 1
         return f"{self._id_lead}{self._id_count:08x}"
 
-    def _unknown_path(self, exchange: Exchange) -> RequestError:
-        if exchange.path.startswith("/v2/models/"):
+    def _check_route(self, kind: str, exchange: Exchange) -> None:
+        if kind == "other" and exchange.path.startswith("/v2/models/"):
             known = f"{self._manifest.name!r} version {self._version!r}"
-            return RequestError(404, "unknown_model", f"the only model here is {known}", "path")
-        return RequestError(404, "unknown_path", "nothing is served at this path; GET / lists the routes", "path")
+            raise RequestError(404, "unknown_model", f"the only model here is {known}", "path")
+        if kind == "other":
+            raise RequestError(404, "unknown_path", "nothing is served at this path; GET / lists the routes", "path")
+        allowed = ("POST",) if kind in {"predict", "infer"} else ("GET", "HEAD")
+        if exchange.method not in allowed:
+            shown = ", ".join(allowed)
+            message = f"{exchange.method} is not allowed here; use {shown}"
+            raise RequestError(405, "method_not_allowed", message, headers=((b"allow", shown.encode()),))
 
     # Predictions
 

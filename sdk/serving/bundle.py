@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from .failures import EXIT_BUNDLE, StartError
 from .signature import Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MANIFEST = "mlport.json"
 

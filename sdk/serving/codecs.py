@@ -5,8 +5,7 @@ The Open Inference Protocol has a module of its own, `v2`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -14,9 +13,13 @@ import numpy as np
 from . import npy
 from .convert import Array
 from .failures import RequestError, bad_input
-from .outputs import Outputs
-from .settings import Limits
 from .signature import FREE, Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .outputs import Outputs
+    from .settings import Limits
 
 JSON = b"application/json"
 NPY = b"application/x-npy"
@@ -140,7 +143,7 @@ def encode_json(value: Any) -> bytes:
 
 def _to_json(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
+        return cast("Array", value).tolist()
     raise TypeError(f"{type(value).__name__} is not supported")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from .failures import RequestError, bad_input
 
 Array: TypeAlias = NDArray[Any]
 
+_ALIASES = {"boolean": "bool"}  # pandas' nullable type
 TEXT = frozenset({"str", "object", "string", "category"})
 
 # Open Inference Protocol datatype for each numpy dtype; every dtype not listed travels as text.
@@ -29,6 +30,11 @@ DATATYPES = {
     "float64": "FP64",
 }
 DTYPES = {datatype: dtype for dtype, datatype in DATATYPES.items()}
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """Return whether a decoded JSON value is an array."""
+    return isinstance(value, list)
 
 
 def as_array(values: list[Any], field: str) -> Array:
@@ -61,7 +67,7 @@ def _ragged(values: list[Any], field: str) -> RequestError:
 
 
 def _extent(row: Any) -> int:
-    return len(row) if isinstance(row, list) else -1  # pyright: ignore[reportUnknownArgumentType] - any JSON list
+    return len(row) if is_list(row) else -1
 
 
 def _told(row: Any) -> str:
@@ -72,11 +78,13 @@ def to_dtype(array: Array, dtype: str, field: str, columns: list[str] | None) ->
     """Return `array` as `dtype` when no value loses its meaning by that.
 
     Integers become floats and floats of another width; a float becomes an integer only where it is one (JSON
-    knows one kind of number); null becomes NaN in a float tensor; text, booleans and numbers never mix.
+    knows one kind of number); null becomes NaN in a float tensor; text, booleans and
+    numbers do not turn into each other, but a boolean among numbers counts as 0 or 1.
 
     Raises:
         RequestError: 400 naming the first cell that does not fit.
     """
+    dtype = _ALIASES.get(dtype, dtype)
     if dtype in TEXT:
         return _to_text(array, field, columns)
     if dtype not in DATATYPES:
@@ -157,7 +165,7 @@ def check_finite(array: Array, field: str, columns: list[str] | None) -> None:
     if array.dtype.kind == "f":
         wrong = ~np.isfinite(array)
     elif array.dtype.kind == "O":
-        wrong = np.equal(array, None)
+        wrong = np.asarray([one is None for one in array.flat], dtype=bool).reshape(array.shape)
     else:
         return
     if wrong.any():

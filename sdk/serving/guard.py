@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from uvicorn.config import Config
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
     from uvicorn.server import ServerState
 
 _REASONS = {
@@ -43,7 +44,7 @@ _ONCE = (
 )
 
 
-class _Refusal(Exception):  # noqa: N818 - never leaves this module
+class _Refusal(Exception):
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status = status
@@ -68,9 +69,9 @@ class GuardedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._phase = "idle"
-        self._since = self.loop.time()
-        self._body_since = self._since
+        self.app_state = {"connection": self}  # uvicorn copies it into each request's scope
+        self._phase: str = "idle"
+        self._since: float = self.loop.time()
         self._fresh = True
         self._refused = False
         self._refusal: _Refusal | None = None
@@ -84,11 +85,13 @@ class GuardedProtocol(HttpToolsProtocol):
     # What the transport calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
+        """Take a new connection, or shed one when there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.max_connections:
             self._make_room()
 
     def data_received(self, data: bytes) -> None:
+        """Parse what came, or refuse it."""
         if self._refused:
             return
         if self._phase == "idle":
@@ -96,15 +99,15 @@ class GuardedProtocol(HttpToolsProtocol):
         if not self._in_body:
             self._head_bytes += len(data)
         try:
-            self.parser.feed_data(data)
-            if not self._in_body and self._phase == "head" and self._head_bytes > self._max_head():
-                raise _Refusal(431, "head_too_large", f"the head is larger than {self.limits.max_header_bytes} bytes")
-        except _Refusal as refusal:
-            self._refuse(refusal)
+            self._parser().feed_data(data)
         except httptools.HttpParserUpgrade:
             self._refuse(_Refusal(400, "bad_request", "protocol upgrades are not offered"))
         except httptools.HttpParserError:
             self._refuse(self._refusal or _Refusal(400, "bad_request", "the request is not valid HTTP/1.1"))
+        if self._begun and not self._in_body and self._head_bytes > self.limits.max_header_bytes + self.limits.max_url:
+            self._refuse(
+                _Refusal(431, "head_too_large", f"the head is larger than {self.limits.max_header_bytes} bytes")
+            )
 
     def eof_received(self) -> None:
         """Close: a half-closed client would otherwise keep its unfinished request open until the deadline."""
@@ -112,17 +115,20 @@ class GuardedProtocol(HttpToolsProtocol):
     # What the parser calls; an exception here reaches `data_received` as a parser error
 
     def on_message_begin(self) -> None:
+        """Start counting for a new request."""
         super().on_message_begin()
         self._begun = True
         self._in_body = False
         self._body_bytes = 0
 
     def on_url(self, url: bytes) -> None:
+        """Collect the target, up to the limit."""
         super().on_url(url)
         if len(self.url) > self.limits.max_url:
             self._stop(414, "url_too_long", f"the URL is longer than {self.limits.max_url} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a header field, up to the limit."""
         if self._in_body:
             self._stop(400, "bad_request", "trailers are not accepted")
         if len(self.headers) >= self.limits.max_headers:
@@ -130,6 +136,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        """Check the head and hand the request to the application."""
         if sum(len(name) + len(value) + 4 for name, value in self.headers) > self.limits.max_header_bytes:
             self._stop(431, "head_too_large", f"the header is larger than {self.limits.max_header_bytes} bytes")
         self._check_headers(dict(self.headers))
@@ -142,15 +149,16 @@ class GuardedProtocol(HttpToolsProtocol):
             super().on_headers_complete()
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             self._stop(400, "bad_request", "the URL is not valid")
-        self.scope["state"]["connection"] = self
 
     def on_body(self, body: bytes) -> None:
+        """Pass on a part of the body, up to the limit."""
         self._body_bytes += len(body)
         if self._body_bytes > self.limits.max_body:
             self._stop(413, "body_too_large", f"the body is larger than {self.limits.max_body} bytes")
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        """Note that the request is complete."""
         self._begun = False
         self._in_body = False
         self._head_bytes = 0
@@ -210,8 +218,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.abort()
         elif self._phase == "idle" and not self._fresh:
             self.transport.close()
-        elif self.cycle is not None:
-            self.cycle.keep_alive = False
+        elif cycle := self._cycle():
+            cycle.keep_alive = False
 
     def receiving(self) -> bool:
         """Return whether a request has begun, or is about to, and is not complete."""
@@ -221,14 +229,25 @@ class GuardedProtocol(HttpToolsProtocol):
         """Return whether a complete request waits for its answer, or a client for the rest of one."""
         return self._phase == "answer" or self.transport.get_write_buffer_size() > 0
 
+    def may_be_shed(self, newcomer: GuardedProtocol) -> bool:
+        """Return whether closing this connection for a new one loses no complete request."""
+        return self is not newcomer and self._phase != "answer"
+
+    def since(self) -> float:
+        """Return the loop time of the last change of phase."""
+        return self._since
+
     # Inner parts
+
+    def _cycle(self) -> RequestResponseCycle | None:
+        return self.cycle  # None before the first request, whatever uvicorn's annotation says
+
+    def _parser(self) -> Any:
+        return self.parser  # httptools' types say nothing about it
 
     def _enter(self, phase: str) -> None:
         self._phase = phase
         self._since = self.loop.time()
-
-    def _max_head(self) -> int:
-        return self.limits.max_header_bytes + self.limits.max_url
 
     def _stop(self, status: int, code: str, message: str) -> None:
         self._refusal = _Refusal(status, code, message)
@@ -239,7 +258,7 @@ class GuardedProtocol(HttpToolsProtocol):
         for name in _ONCE:
             if names.count(name) > 1:
                 self._stop(400, "bad_request", f"the header {name.decode()} is sent more than once")
-        version = self.parser.get_http_version()
+        version = self._parser().get_http_version()
         if version not in {"1.0", "1.1"}:
             self._stop(400, "bad_request", f"HTTP version {version} is not 1.0 or 1.1")
         hosts = names.count(b"host")
@@ -249,7 +268,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._stop(400, "bad_request", "Transfer-Encoding and Content-Length exclude each other")
         if headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
             self._stop(400, "bad_request", "the only transfer encoding is chunked")
-        if self.parser.should_upgrade() or b"upgrade" in names:
+        if self._parser().should_upgrade() or b"upgrade" in names:
             self._stop(400, "bad_request", "protocol upgrades are not offered")
         self._check_body_headers(headers)
 
@@ -280,9 +299,9 @@ class GuardedProtocol(HttpToolsProtocol):
             b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
             % (refusal.status, _REASONS[refusal.status].encode(), len(body), body)
         )
-        if self.cycle is not None:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        if current := self._cycle():
+            current.disconnected = True
+            current.message_event.set()
         self._linger()
 
     def _linger(self) -> None:
@@ -291,11 +310,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._enter("linger")
         self.transport.write_eof()
 
-    def _answering(self) -> list[Any]:
+    def _answering(self) -> list[RequestResponseCycle]:
         """Return the requests whose answer must be finished: complete ones, not the one that is refused."""
         cycles = [cycle for cycle, _ in self.pipeline]
-        if self.cycle is not None and self.cycle not in cycles:
-            cycles.append(self.cycle)
+        if (current := self._cycle()) and current not in cycles:
+            cycles.append(current)
         return [cycle for cycle in cycles if not cycle.response_complete and not cycle.more_body]
 
     def _sweep_writes(self, now: float) -> None:
@@ -307,9 +326,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _make_room(self) -> None:
         """Shed the connection that has been idle or sending its request for longest, else this new one."""
-        others = [one for one in self.connections if isinstance(one, GuardedProtocol) and one is not self]
-        waiting = [one for one in others if one._phase != "answer"]  # noqa: SLF001 - same class
+        guarded: list[GuardedProtocol] = [one for one in self.connections if isinstance(one, GuardedProtocol)]
+        waiting = [one for one in guarded if one.may_be_shed(self)]
         if waiting:
-            min(waiting, key=lambda one: one._since).transport.abort()  # noqa: SLF001 - same class
+            min(waiting, key=GuardedProtocol.since).transport.abort()
         else:
             self._refuse(_Refusal(503, "overloaded", "too many connections"))

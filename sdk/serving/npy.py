@@ -10,12 +10,14 @@ import math
 import re
 import struct
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .convert import Array
 from .failures import RequestError, bad_input
+
+if TYPE_CHECKING:
+    from .convert import Array
 
 _MAGIC = b"\x93NUMPY"
 _HEADER = re.compile(
@@ -59,9 +61,8 @@ def _array(body: bytes, start: int, found: re.Match[bytes]) -> Array:
         raise _bad(f"shape {list(shape)} of {dtype} needs {expected} bytes, {len(body) - start} follow the header")
     if 0 in shape:
         raise bad_input("empty", f"the array has shape {list(shape)} and so holds no value", "body")
-    order = "F" if found["fortran"] == b"True" else "C"
-    flat: Array = np.frombuffer(body, dtype=dtype, offset=start)
-    return _checked(flat).reshape(shape, order=order)
+    flat = _checked(np.frombuffer(body, dtype=dtype, offset=start))
+    return flat.reshape(shape[::-1]).T if found["fortran"] == b"True" else flat.reshape(shape)
 
 
 def _dtype(descr: str) -> np.dtype[Any]:
@@ -76,10 +77,10 @@ def _checked(flat: Array) -> Array:
         raise _bad("a boolean is neither 0 nor 1")
     if flat.dtype.kind != "U":
         return flat.astype(flat.dtype.newbyteorder("="), copy=False)
-    try:
-        return np.asarray(flat.tolist(), dtype=object)  # decodes, and so checks, every character
-    except (ValueError, UnicodeError):
-        raise _bad("the text holds characters that do not exist") from None
+    codes = flat.view(np.dtype(np.uint32).newbyteorder(flat.dtype.byteorder))
+    if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes <= 0xDFFF))).any():
+        raise _bad("the text holds characters that do not exist")  # numpy would fail on them only later, and worse
+    return np.asarray(flat.tolist(), dtype=object)
 
 
 def encode(array: Array) -> bytes:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import msgspec
 import numpy as np
 
-from .convert import DATATYPES, Array
+from .convert import DATATYPES, Array, is_list
 from .failures import RequestError
-from .signature import Signature
+
+if TYPE_CHECKING:
+    from .signature import Signature
 
 
 class Outputs(msgspec.Struct, frozen=True):
@@ -30,7 +32,7 @@ def normalise(result: Any, signature: Signature, method: str, rows: int) -> Outp
     if named is None:
         if result is None:
             raise _bad("the model returned None")
-        if signature.rowwise and not (isinstance(result, list) and len(cast("list[Any]", result)) == rows):
+        if signature.rowwise and not (is_list(result) and len(result) == rows):
             raise _bad(f"the model must return a list of {rows} rows, one for each row of the input")
         return Outputs(free=result)
     if signature.rowwise:
@@ -48,11 +50,19 @@ def _named(result: Any, signature: Signature, method: str) -> dict[str, Array] |
         if len(frame) == 1 and len(declared) == 1:
             return _arrays({declared[0]: result.iloc[:, 0]})
         return _arrays({str(name): result[name] for name in frame})
-    if isinstance(result, Mapping):
-        return _arrays({str(name): value for name, value in cast("Mapping[Any, Any]", result).items()})
-    if isinstance(result, list | tuple) and len(cast("list[Any]", result)) == len(declared) > 1:
-        return _arrays(dict(zip(declared, cast("list[Any]", result), strict=True)))
+    if _is_mapping(result):
+        return _arrays({str(name): value for name, value in result.items()})
+    if _is_sequence(result) and len(result) == len(declared) > 1:
+        return _arrays(dict(zip(declared, result, strict=True)))
     return _arrays({declared[0] if len(declared) == 1 else method: result})
+
+
+def _is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
+
+
+def _is_sequence(value: Any) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple)
 
 
 def _arrays(values: dict[str, Any]) -> dict[str, Array] | None:

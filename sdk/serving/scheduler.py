@@ -7,23 +7,28 @@ come: a worker would then take several waiting jobs at once in `_take`.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from .codecs import Input
 from .failures import RequestError
 from .outputs import Outputs
-from .settings import Limits
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from .settings import Limits
 
 Predict = Callable[[Input], Outputs]
 
 
 class _Job:
-    __slots__ = ("deadline", "future", "gone", "given")
+    __slots__ = ("deadline", "future", "given", "gone")
 
     def __init__(
         self, given: Input, deadline: float, gone: Callable[[], bool], future: asyncio.Future[Outputs]
@@ -66,7 +71,7 @@ class Scheduler:
                 return
             self._loop.call_soon_threadsafe(done, None)
             for number in range(1, self._limits.concurrency):
-                self._spawn(number, lambda number=number: self._work(number))
+                self._spawn(number, partial(self._work, number))
             self._work(0)
 
         self._spawn(0, first)
@@ -189,7 +194,7 @@ class Scheduler:
             job.future.set_result(outputs)
 
 
-class ModelRaised(Exception):  # noqa: N818 - it is the model's error, not ours
+class ModelRaised(Exception):
     """What the model's own code raised; kept apart so that a StopIteration or SystemExit can travel."""
 
     def __init__(self, error: BaseException) -> None:

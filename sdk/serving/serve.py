@@ -19,9 +19,9 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 from uvicorn.config import Config
@@ -35,6 +35,9 @@ from .guard import GuardedProtocol
 from .logs import Log, LoggingHandler
 from .scheduler import Scheduler
 from .settings import Bind, Settings, from_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _BACKLOG = 2048
 _TICK_S = 0.5
@@ -143,7 +146,7 @@ class _Server:
 
     def _make_factory(self) -> Callable[[], GuardedProtocol]:
         config = Config(
-            self._app,  # type: ignore[arg-type]  # it takes the plain mappings behind uvicorn's typed dicts
+            self._app,
             http=GuardedProtocol,
             ws="none",
             lifespan="off",
@@ -224,9 +227,10 @@ class _Server:
             await loop.connect_accepted_socket(self._factory, connection)
 
     async def _wait(self, seconds: float, done: Callable[[], bool]) -> None:
+        """Wait for `done`; it asks the connections themselves, since an event per answer would cost each request."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        while loop.time() < end and not self._force and not done():
+        while loop.time() < end and not self._force and not done():  # noqa: ASYNC110 - said above
             await asyncio.sleep(_POLL_S)
 
     def _connections(self) -> list[GuardedProtocol]:

@@ -6,12 +6,14 @@ Every variable is listed in docs/server.md. A value that cannot be used is a `St
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from .failures import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Kind = Literal["live", "ready", "predict"]
 _N = TypeVar("_N", int, float)
@@ -72,17 +74,8 @@ class Settings:
 
 
 # Limits an operator may set, by variable; the others are fixed parts of the contract.
-_LIMIT_VARIABLES = {
-    **{
-        f"MLPORT_{name.upper()}": name
-        for name in ("max_body", "max_queue", "max_connections", "max_json_containers", "concurrency")
-    },
-    **{
-        f"MLPORT_{name.upper()}": name
-        for name in ("deadline_s", "stuck_s", "drain_s", "grace_s", "header_s", "body_s", "keep_alive_s", "write_s")
-    },
-}
-_TYPES = {one.name: type(one.default) for one in fields(Limits)}
+_WHOLE = frozenset({"max_body", "max_queue", "max_connections", "max_json_containers", "concurrency"})
+_SECONDS = frozenset({"deadline_s", "stuck_s", "drain_s", "grace_s", "header_s", "body_s", "keep_alive_s", "write_s"})
 _MAY_BE_ZERO = frozenset({"drain_s", "max_queue"})
 
 
@@ -110,10 +103,14 @@ def from_environment(env: Mapping[str, str]) -> Settings:
 
 def _limits(env: Mapping[str, str]) -> Limits:
     given: dict[str, int | float] = {}
-    for variable, name in _LIMIT_VARIABLES.items():
+    for name in sorted(_WHOLE | _SECONDS):
+        variable = f"MLPORT_{name.upper()}"
         if env.get(variable):
-            given[name] = _number(env, variable, _TYPES[name], zero=name in _MAY_BE_ZERO)
-    return Limits(**given)  # type: ignore[arg-type]  # each value has the type of the field's own default
+            zero = name in _MAY_BE_ZERO
+            given[name] = (
+                _number(env, variable, int, zero=zero) if name in _WHOLE else _number(env, variable, float, zero=zero)
+            )
+    return Limits(**given)  # type: ignore[arg-type]  # _WHOLE says which fields are whole numbers
 
 
 def _number(env: Mapping[str, str], variable: str, kind: type[_N], *, zero: bool = False) -> _N:
@@ -122,7 +119,7 @@ def _number(env: Mapping[str, str], variable: str, kind: type[_N], *, zero: bool
         value = kind(text)
     except ValueError:
         raise StartError(f"{variable}={text!r} is not a number") from None
-    if not (0 <= value if zero else 0 < value) or value > 1e12:
+    if value < 0 or (value == 0 and not zero) or value > 1e12:
         raise StartError(f"{variable}={text!r} must be {'at least' if zero else 'above'} 0")
     return value
 
@@ -171,10 +168,9 @@ def _routes(env: Mapping[str, str]) -> tuple[tuple[Kind, str], ...]:
         routes.append(("predict", env["AIP_PREDICT_ROUTE"]))
     for item in filter(None, env.get("MLPORT_ROUTES", "").split(",")):
         kind, _, path = item.strip().partition("=")
-        if kind == "live" or kind == "ready" or kind == "predict":  # noqa: PLR1714 - the comparison narrows the type
-            routes.append((kind, path))
-        else:
+        if kind not in {"live", "ready", "predict"}:
             raise StartError(f"MLPORT_ROUTES: {item!r} is not live=/PATH, ready=/PATH or predict=/PATH")
+        routes.append((cast("Kind", kind), path))
     for _, path in routes:
         if not _ROUTE.fullmatch(path) or "?" in path or "%" in path:
             raise StartError(f"route {path!r} must start with / and be plain ASCII without ? and %")

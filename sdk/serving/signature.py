@@ -6,18 +6,18 @@ A signature has one of four forms:
 - *named*: several input tensors, passed to the model as a dict of arrays;
 - *table*: `columns` is set, the model was fitted on a DataFrame; inputs are either one tensor `[-1, len(columns)]` of
   one dtype or one tensor `[-1]` per column;
-- *free*: no inputs declared, for functions that take any JSON value.
+- *free*: no inputs declared: any JSON value, with `columns` any table that has them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .convert import Array, as_array, check_finite, to_dtype
+from .convert import Array, as_array, check_finite, is_list, to_dtype
 from .failures import bad_input
 
 Tensors = dict[str, NDArray[Any]]
@@ -43,7 +43,7 @@ class Signature(msgspec.Struct, frozen=True):
 
     @property
     def free(self) -> bool:
-        """Whether the model takes any JSON value."""
+        """Whether nothing is known about types and shapes, so that nothing is checked."""
         return not self.inputs
 
     @property
@@ -90,17 +90,9 @@ class Signature(msgspec.Struct, frozen=True):
         return tensors
 
     def _from_table(self, rows: list[Any], columns: list[str]) -> Tensors:
-        if isinstance(rows[0], dict):
-            rows = [_ordered(row, columns, number) for number, row in enumerate(rows)]
+        rows = table_rows(rows, columns)
         if not self.per_column:
-            return {self.inputs[0].name: self._fit(self.inputs[0], as_array(rows, "instances"), "instances")}
-        for number, row in enumerate(rows):
-            if not isinstance(row, list) or len(row) != len(columns):  # pyright: ignore[reportUnknownArgumentType] - any JSON
-                raise bad_input(
-                    "bad_shape",
-                    f"row {number} must have the {len(columns)} columns {_list(columns)}",
-                    f"instances[{number}]",
-                )
+            return {self.inputs[0].name: self._fit(self.inputs[0], as_array(rows, FREE), FREE)}
         cells = zip(*rows, strict=True)
         return {
             one.name: self._fit(one, as_array(list(column), one.name), one.name)
@@ -130,6 +122,21 @@ class Signature(msgspec.Struct, frozen=True):
         return array
 
 
+def table_rows(rows: list[Any], columns: list[str]) -> list[list[Any]]:
+    """Return the rows of a table, given as lists or as objects, as lists in the order of the columns.
+
+    Raises:
+        RequestError: 400 naming the row that lacks a column or has another length.
+    """
+    if isinstance(rows[0], dict):
+        return [_ordered(row, columns, number) for number, row in enumerate(rows)]
+    for number, row in enumerate(rows):
+        if not is_list(row) or len(row) != len(columns):
+            message = f"row {number} must have the {len(columns)} columns {_list(columns)}"
+            raise bad_input("bad_shape", message, f"{FREE}[{number}]")
+    return rows
+
+
 def _to_shape(array: Array, tensor: Tensor, field: str) -> Array:
     wanted = tensor.shape
     if array.ndim == 2 and len(wanted) == 1 and array.shape[1] == 1:
@@ -150,13 +157,14 @@ def _ordered(row: Any, names: list[str], number: int) -> list[Any]:
         raise bad_input(
             "bad_type", f"row {number} must be an object with the keys {_list(names)}", f"instances[{number}]"
         )
+    cells = cast("dict[str, Any]", row)
     try:
-        values = [row[name] for name in names]
+        values = [cells[name] for name in names]
     except KeyError as error:
         missing = str(error.args[0])
         raise bad_input("missing_column", f"row {number} lacks {missing!r}", f"instances[{number}].{missing}") from None
-    if len(row) != len(names):  # pyright: ignore[reportUnknownArgumentType] - any JSON object
-        _check_names(row, names, f"instances[{number}]")  # pyright: ignore[reportUnknownArgumentType]
+    if len(cells) != len(names):
+        _check_names(cells, names, f"{FREE}[{number}]")
     return values
 
 

@@ -5,16 +5,16 @@ What the caller sets:
 | variable | meaning |
 | --- | --- |
 | `MLPORT_TRAIN_SCRIPT` | path of the script, run as `python -u SCRIPT …` in its own folder |
-| `MLPORT_TRAIN_FUNCTION` | or the path of a cloudpickled function, called with those of `data`, `params`, `output` it takes |
+| `MLPORT_TRAIN_FUNCTION` | or of a cloudpickled function; it gets those of `data`, `params`, `output` it names |
 | `MLPORT_DATA_<NAME>` | path of the input called NAME (letters, digits and underscores) |
 | `MLPORT_PARAMS` | the parameters as a JSON object |
 | `MLPORT_OUTPUT_DIR` | folder for the results; everything in it is kept |
 | `MLPORT_METRICS_FILE` | where the metrics are written; default `metrics.json` in the output folder |
 | `MLPORT_CODE_DIR` | folder of further modules, put on the import path |
 
-What the script finds: all of these, `MLPORT_PARAM_<KEY>` for each parameter (upper case, dots and dashes as `_`), and on its
-command line `--<name> PATH` for each input, `--<key> VALUE` for each parameter (text as it is, everything else as
-JSON) and `--output PATH`; arguments after `train --` follow. A value that a function returns is stored as
+What the script finds: all of these, `MLPORT_PARAM_<KEY>` for each parameter (upper case, dots and dashes as `_`), and
+on its command line `--<name> PATH` for each input, `--<key> VALUE` for each parameter (text as it is, everything else
+as JSON) and `--output PATH`; arguments after `train --` follow. A value that a function returns is stored as
 `model.pkl` (cloudpickle) in the output folder.
 
 A metric is one line on standard output: `{"mlport_metric": {"accuracy": 0.93}}`. The last value of each name ends up
@@ -189,7 +189,11 @@ def environment(job: Job, env: Mapping[str, str]) -> dict[str, str]:
 
 def arguments(job: Job) -> list[str]:
     """Return the command-line arguments of the script."""
-    pairs = [*job.data.items(), *((key, _text(value)) for key, value in job.params.items()), ("output", str(job.output))]
+    pairs = [
+        *job.data.items(),
+        *((key, _text(value)) for key, value in job.params.items()),
+        ("output", str(job.output)),
+    ]
     return [*(part for name, value in pairs for part in (f"--{name}", value)), *job.arguments]
 
 
@@ -202,7 +206,7 @@ def _text(value: Any) -> str:
 
 
 def _run(job: Job, env: dict[str, str], last: deque[str]) -> int:
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - running the user's script is what this is for
         [*job.command, *arguments(job)],
         cwd=job.folder,
         env=environment(job, env),

@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import pickle
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def main() -> None:
     wanted = inspect.signature(function).parameters
     result = function(**{name: value for name, value in offered.items() if name in wanted})
     if result is not None:
-        import cloudpickle
+        cloudpickle: Any = import_module("cloudpickle")
 
         with (output / "model.pkl").open("wb") as file:
             cloudpickle.dump(result, file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -12,9 +12,11 @@ import numpy as np
 from .codecs import BINARY, JSON, Answer, Input, encode_json, from_tensors, parse
 from .convert import DATATYPES, DTYPES, Array, as_array
 from .failures import RequestError, bad_input
-from .outputs import Outputs
-from .settings import Limits
 from .signature import FREE, Signature
+
+if TYPE_CHECKING:
+    from .outputs import Outputs
+    from .settings import Limits
 
 LENGTH_HEADER = b"inference-header-content-length"
 _MAX_NDIM = 32
@@ -64,12 +66,12 @@ def decode(body: bytes, length: bytes | None, signature: Signature, limits: Limi
         if tensor.name in tensors:
             raise bad_input("bad_request", f"input {tensor.name!r} is sent twice", f"inputs[{number}].name")
         count = _count(tensor, number)
-        size = _binary_size(tensor, number)
-        if size is None:
+        sent = _binary_size(tensor, number)
+        if sent is None:
             tensors[tensor.name] = _from_json(tensor, count, number)
         else:
-            tensors[tensor.name] = _from_binary(tensor, count, tail[used : used + size], size, number)
-            used += size
+            tensors[tensor.name] = _from_binary(tensor, count, tail[used : used + sent], sent, number)
+            used += sent
     if used != len(tail):
         raise bad_input("bad_binary", f"the inputs declare {used} bytes of binary data, {len(tail)} were sent", "body")
     return request, from_tensors(_checked(tensors, signature))
@@ -176,7 +178,7 @@ def encode(request: Request, outputs: Outputs, model: str, version: str) -> Answ
         message = "this model's output has no tensor form; use {'instances': …} on /invocations"
         raise RequestError(406, "not_acceptable", message)
     all_binary = (request.parameters or {}).get("binary_data_output") is True
-    wanted = {one.name: one.parameters or {} for one in request.outputs or ()} or dict.fromkeys(outputs.arrays, {})
+    wanted = {one.name: one.parameters or {} for one in request.outputs or ()} or {name: {} for name in outputs.arrays}
     described: list[dict[str, Any]] = []
     tail: list[bytes] = []
     for name, parameters in wanted.items():

@@ -11,15 +11,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]  # it ships no types
 import httpx
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -30,7 +32,7 @@ SINGLE = {
     "rowwise": True,
     "allow_nan": False,
 }
-FREE = {"inputs": [], "columns": None, "outputs": [], "rowwise": False, "allow_nan": False}
+FREE: dict[str, Any] = {"inputs": [], "columns": None, "outputs": [], "rowwise": False, "allow_nan": False}
 
 
 class BundleMaker:
@@ -89,7 +91,7 @@ def by_value(value: Any) -> bytes:
     module = sys.modules[value.__module__]
     cloudpickle.register_pickle_by_value(module)
     try:
-        return cloudpickle.dumps(value)
+        return bytes(cloudpickle.dumps(value))
     finally:
         cloudpickle.unregister_pickle_by_value(module)
 
@@ -138,12 +140,13 @@ class Server:
                 lambda: len(self.events(event)) >= count or not self._reader.is_alive(), seconds
             )
             lines = self.events(event)
-        assert found and len(lines) >= count, f"no {event} in {self.log[-5:]} {self.unparsed[-5:]}"
+        assert found, f"no {event} in time; log ends {self.log[-5:]}"
+        assert len(lines) >= count, f"no {event} in {self.log[-5:]} {self.unparsed[-5:]}"
         return lines[count - 1]
 
     @property
     def address(self) -> str:
-        return self.wait_event("listening")["address"]
+        return str(self.wait_event("listening")["address"])
 
     @property
     def port(self) -> int:

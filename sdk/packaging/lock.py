@@ -22,7 +22,9 @@ RUNTIME = ("httptools>=0.6.4,<1", "msgspec>=0.19,<1", "numpy>=1.26", "uvicorn>=0
 """What the model server itself needs in every environment."""
 
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)(.*?)\s*\\?$", re.MULTILINE)
-_REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[A-Za-z0-9._,\s-]*\])?\s*(?:[=<>!~].*|;.*)?")
+_REQUIREMENT = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[A-Za-z0-9._,\s-]*\])?\s*(?:(?:===?|~=|!=|[<>]=?)\s*[A-Za-z0-9].*|;.*)?"
+)
 _NO_WHEEL = "has no usable wheels"
 _PLAIN = Sources()
 
@@ -79,7 +81,7 @@ def _requirement(line: str, folder: Path) -> str:
             hint="use index_url=, extra_index_urls= and find_links=",
         )
     if is_path(line):
-        return str((folder / line).resolve())
+        return str((folder / Path(line).expanduser()).resolve())
     if _REQUIREMENT.fullmatch(line):
         return line
     if "://" in line or " @ " in line:
@@ -92,7 +94,7 @@ def _requirement(line: str, folder: Path) -> str:
 
 def is_path(line: str) -> bool:
     """Whether a requirement names a folder or wheel of this machine."""
-    return line.startswith((".", "/", "~")) or line.endswith(".whl")
+    return "://" not in line and (line.startswith((".", "/", "~")) or line.endswith(".whl"))
 
 
 def requirement_name(line: str) -> str:

@@ -125,5 +125,5 @@ def _failure(what: str, said: str) -> PackagingError:
     elif "no virtual environment" in said.lower() or "No interpreter found" in said:
         hint = "install that Python, for instance with: uv python install"
     else:
-        hint = "see the lines above"
-    return PackagingError(f"cannot {what}:\n{said}\n", operation=what, retryable=bool(_NETWORK.search(said)), hint=hint)
+        hint = "the lines above say why"
+    return PackagingError(f"cannot {what}:\n{said}", operation=what, retryable=bool(_NETWORK.search(said)), hint=hint)

@@ -1,0 +1,306 @@
+"""Requirements are locked with hashes once, from where the user says, and secrets are written nowhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+import sdk.model
+from sdk.errors import ConfigError, PackagingError
+from sdk.packaging import lock, venv, wheels
+from sdk.packaging.manifest import Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+PYTHON = "3.11"
+SECRET = "hunter2-canary"
+
+
+def build_wheel(folder: Path, name: str = "secretlib", version: str = "1.0", code: str = "VALUE = 7\n") -> Path:
+    """A pure wheel, written by hand."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": code,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, text in {**files, f"{info}/RECORD": record}.items():
+            archive.writestr(zipfile.ZipInfo(file), text)
+    return path
+
+
+class Index(NamedTuple):
+    """A private package index on loopback, and the requests it got."""
+
+    url: str
+    port: int
+    wheel: Path
+    requests: list[tuple[str, bool]]
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Generator[Index]:
+    """A simple index with one package that only answers with the right password."""
+    wheel = build_wheel(tmp_path / "index")
+    requests: list[tuple[str, bool]] = []
+    wanted = "Basic " + base64.b64encode(f"robot:{SECRET}".encode()).decode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            allowed = self.headers.get("Authorization") == wanted
+            requests.append((self.path, allowed))
+            if not allowed:
+                self.send_error(401)
+            elif self.path == "/simple/secretlib/":
+                sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+                self.answer(f'<a href="/files/{wheel.name}#sha256={sha256}">{wheel.name}</a>'.encode(), "text/html")
+            elif self.path == f"/files/{wheel.name}":
+                self.answer(wheel.read_bytes(), "application/octet-stream")
+            else:
+                self.send_error(404)
+
+        do_HEAD = do_GET  # noqa: N815  the name that http.server looks for
+
+        def answer(self, body: bytes, kind: str) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield Index(f"http://127.0.0.1:{server.server_port}/simple", server.server_port, wheel, requests)
+        server.shutdown()
+        thread.join()
+
+
+def texts_below(folder: Path) -> Generator[bytes]:
+    for path in folder.rglob("*"):
+        if path.is_file() and "envs" not in path.relative_to(folder).parts:
+            yield path.read_bytes()
+
+
+def test_lock_holds_exact_versions_with_hashes() -> None:
+    """Every line is an exact version with hashes, and what the server needs is always among them."""
+    made = lock.compile_lock(["idna"], python=PYTHON, pins={"idna": "3.10"})
+    assert {"idna", "uvicorn", "uvloop", "httptools", "msgspec", "numpy"} <= made.versions.keys()
+    assert made.versions["idna"] == "3.10"
+    blocks = made.text.replace("\\\n", " ").strip().splitlines()
+    assert [] == [block for block in blocks if "--hash=sha256:" not in block]
+
+
+def test_lock_is_kept_and_needs_no_network_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same question is answered from the state directory, even without network and without uv's cache."""
+    first = lock.compile_lock(["idna"], python=PYTHON)
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("MLPORT_OFFLINE", "1")
+    assert first == lock.compile_lock(["idna"], python=PYTHON)
+
+
+def test_damaged_kept_lock_is_made_again(state: Path, kept_locks: Path) -> None:
+    """A kept lock whose bytes went bad is not believed."""
+    (state / "locks").unlink()
+    first = lock.compile_lock(["idna"], python=PYTHON)
+    (kept,) = (state / "locks").glob("*.json")
+    kept.write_text(kept.read_text().replace("idna", "evil"))
+    assert first == lock.compile_lock(["idna"], python=PYTHON)
+    record = json.loads(kept.read_text())
+    assert first.text == record["text"]
+
+
+def test_no_network_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without network and without a kept answer the error says that the index cannot be reached."""
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    monkeypatch.setenv("MLPORT_OFFLINE", "1")
+    with pytest.raises(PackagingError, match="the package index cannot be reached") as caught:
+        lock.compile_lock(["six"], python=PYTHON)
+    assert caught.value.retryable
+
+
+def test_impossible_versions_are_said() -> None:
+    """Versions that contradict each other are a conflict, not a network problem."""
+    with pytest.raises(PackagingError, match=r"relax or correct requirements=") as caught:
+        lock.compile_lock(["msgspec==0.1"], python=PYTHON)
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--index-url https://evil.example", "option '--index-url' is not allowed"),
+        ("-r other.txt", "option '-r' is not allowed"),
+        ("lib @ https://host.example/lib-1.0.whl", "is a link"),
+        ("git+https://host.example/lib", "is a link"),
+        ("numpy === !", "is no requirement"),
+        ("two words", "is no requirement"),
+        ("./no-such-folder", "does not exist"),
+        ("no-such.whl", "does not exist"),
+    ],
+)
+def test_bad_requirement_is_named(line: str, said: str, tmp_path: Path) -> None:
+    """A line that cannot be locked is shown with what to do about it."""
+    with pytest.raises(ConfigError, match=f"requirements: .*{said}"):
+        wheels.collect(lock.read_requirements([line]), tmp_path / "wheels")
+
+
+def test_requirements_file_is_read(tmp_path: Path) -> None:
+    """Comments and empty lines are left out, paths count from the file's folder, a missing file is an error."""
+    (tmp_path / "requirements.txt").write_text("# all\nnumpy>=2  # arrays\n\nscipy ; python_version > '3'\n./lib.whl\n")
+    lines = lock.read_requirements(tmp_path / "requirements.txt")
+    assert ["numpy>=2", "scipy ; python_version > '3'", str(tmp_path / "lib.whl")] == lines
+    with pytest.raises(ConfigError, match="is no file"):
+        lock.read_requirements("nowhere.txt")
+
+
+@pytest.mark.parametrize(
+    "url", [f"https://robot:{SECRET}@host.example/simple", f"https://host.example/simple?token={SECRET}"]
+)
+def test_index_with_credentials_is_refused(url: str) -> None:
+    """Credentials in an argument would be passed on with the model; the error does not repeat them."""
+    with pytest.raises(ConfigError, match=r"index_url for host host\.example holds credentials") as caught:
+        sdk.model.model(len, name="secret", index_url=url)
+    assert SECRET not in str(caught.value)
+
+
+def test_private_index_with_netrc(index: Index, tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private index is read with the user's netrc; the password is in no file, the model says where to look."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f"machine 127.0.0.1 login robot password {SECRET}\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    model = sdk.model.model(len, name="private", requirements=["secretlib"], extra_index_urls=[index.url])
+    assert model.manifest is not None
+    assert model.lock is not None
+    assert {"cloudpickle", "secretlib"} == model.manifest.libraries.keys()
+    assert Sources(extra_indexes=(index.url,)) == model.manifest.sources
+    assert any(allowed for _, allowed in index.requests)
+    assert [] == [text for text in texts_below(state) if SECRET.encode() in text]
+
+
+def test_wrong_password_is_said(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused log-in names the place for credentials and repeats none."""
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    monkeypatch.setenv("UV_INDEX", f"http://robot:wrong-{SECRET}@127.0.0.1:{index.port}/simple")
+    with pytest.raises(PackagingError, match=r"credentials of the package index into ~/\.netrc") as caught:
+        lock.compile_lock(["secretlib"], python=PYTHON)
+    assert SECRET not in str(caught.value)
+
+
+def test_project_file_cannot_name_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A uv.toml in the current folder, as a cloned project may bring, is not read."""
+    (tmp_path / "uv.toml").write_text('index-url = "http://127.0.0.1:9/simple"\n')
+    monkeypatch.chdir(tmp_path)
+    assert "idna" in lock.compile_lock(["idna<3.10"], python=PYTHON).versions
+
+
+def test_local_package_travels_with_the_model(tmp_path: Path, state: Path) -> None:
+    """A folder with pyproject.toml is built into the bundle and its wheel is the only one that the lock accepts."""
+    package = tmp_path / "mylib"
+    package.mkdir()
+    (package / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        '[project]\nname = "mylib"\nversion = "0.3"\n'
+    )
+    (package / "mylib.py").write_text("VALUE = 42\n")
+    first = sdk.model.model(len, name="local", requirements=[package])
+    assert first.path is not None
+    assert first.lock is not None
+    assert first.manifest is not None
+    (wheel,) = (first.path / "wheels").iterdir()
+    sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert f"mylib==0.3 \\\n    --hash=sha256:{sha256}\n" in first.lock.text
+    assert first.manifest.libraries["mylib"] == "0.3"
+    again = sdk.model.model(len, name="local", requirements=[str(package)])
+    assert first.digest == again.digest
+
+
+def test_index_cannot_replace_a_local_package(tmp_path: Path) -> None:
+    """Whatever an index offers under the same name and version, only the local wheel's hash is locked."""
+    mine = build_wheel(tmp_path / "mine", code="VALUE = 'mine'\n")
+    build_wheel(tmp_path / "theirs", code="VALUE = 'theirs'\n")
+    lines = wheels.collect([str(mine)], tmp_path / "wheels")
+    made = lock.compile_lock(lines, python=PYTHON, wheels=tmp_path / "wheels", find_links=[tmp_path / "theirs"])
+    block = made.text[made.text.index("secretlib") :].split("\nuv", 1)[0]
+    assert 1 == block.count("--hash")
+    assert hashlib.sha256(mine.read_bytes()).hexdigest() in block
+
+
+def test_environment_is_made_once_and_mended(tmp_path: Path) -> None:
+    """An environment is made from the lock, used again, and made again when half of it is missing or changed."""
+    wheel = build_wheel(tmp_path / "links")
+    made = lock.compile_lock(["secretlib"], python=PYTHON, find_links=[wheel.parent])
+    python = venv.environment(made, find_links=[wheel.parent])
+    folder = python.parents[1]
+    module = next(folder.glob("lib/python*/site-packages/uvicorn/main.py"))
+    marker = folder / "mlport-env.json"
+    first = marker.stat().st_mtime_ns
+    assert python == venv.environment(made, find_links=[wheel.parent])
+    assert first == marker.stat().st_mtime_ns
+    module.unlink()
+    assert not venv.is_sound(folder)
+    venv.environment(made, find_links=[wheel.parent])
+    assert module.is_file()
+    marker.unlink()
+    venv.environment(made, find_links=[wheel.parent])
+    assert venv.is_sound(folder)
+
+
+def test_wheel_with_another_hash_is_refused(tmp_path: Path) -> None:
+    """A wheel that was exchanged after locking does not get into an environment; nothing half-made stays."""
+    wheel = build_wheel(tmp_path / "links")
+    made = lock.compile_lock(["secretlib"], python=PYTHON, find_links=[wheel.parent])
+    build_wheel(tmp_path / "links", code="VALUE = 'evil'\n")
+    with pytest.raises(PackagingError, match=r"(?i)hash mismatch"):
+        venv.environment(made, find_links=[wheel.parent])
+    assert [] == [path for path in (tmp_path / "state" / "envs").iterdir() if path.is_dir()]
+
+
+def test_two_threads_make_one_environment(tmp_path: Path) -> None:
+    """Two who want the same environment at the same time get one, complete."""
+    made = lock.compile_lock([], python=PYTHON)
+    found: list[Path] = []
+    threads = [threading.Thread(target=lambda: found.append(venv.environment(made))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 2 == len(found)
+    assert 1 == len(set(found))
+    assert venv.is_sound(found[0].parents[1])
+
+
+def test_missing_python_is_said() -> None:
+    """A Python that is not on this machine is named."""
+    with pytest.raises(PackagingError, match=r"find Python 3\.99"):
+        venv.interpreter("3.99")
+
+
+def test_runtime_is_a_copy_that_is_mended(tmp_path: Path) -> None:
+    """The runtime folder holds the server under its own name, compiled; a damaged copy is replaced."""
+    folder = venv.runtime()
+    module = folder / "mlport_serving" / "__main__.py"
+    original = module.read_bytes()
+    assert any(module.parent.glob("__pycache__/__main__.*.pyc"))
+    module.write_bytes(b"broken")
+    assert folder == venv.runtime()
+    assert original == module.read_bytes()

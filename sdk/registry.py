@@ -52,7 +52,9 @@ def installed() -> Iterator[Found]:
     here = Path.cwd()
     seen: set[str] = set()
     for distribution in metadata.distributions():
-        name = (distribution.metadata["Name"] or "").lower().replace("_", "-")
+        if GROUP not in (distribution.read_text("entry_points.txt") or ""):
+            continue  # reading the other metadata of every distribution would take ten times as long
+        name = distribution.metadata["Name"].lower().replace("_", "-")
         if name in seen or Path(str(distribution.locate_file(""))).resolve() == here:
             continue
         seen.add(name)

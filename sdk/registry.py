@@ -54,7 +54,7 @@ def installed() -> Iterator[Found]:
     for distribution in metadata.distributions():
         if GROUP not in (distribution.read_text("entry_points.txt") or ""):
             continue  # reading the other metadata of every distribution would take ten times as long
-        name = distribution.metadata["Name"].lower().replace("_", "-")
+        name = (distribution.metadata["Name"] or "unknown").lower().replace("_", "-")
         if name in seen or Path(str(distribution.locate_file(""))).resolve() == here:
             continue
         seen.add(name)

@@ -92,6 +92,9 @@ class Trusted:
     digest: str
     allowed: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return str(self.path)
+
 
 def _project_file(config: str | Path | None, env: Mapping[str, str], directory: Path) -> ConfigFile | None:
     named = config or env.get("MLPORT_CONFIG")

@@ -239,7 +239,7 @@ class Journals:
                 f"cannot use the state folder {folder}: {error.strerror}", hint="set MLPORT_STATE_DIR to a writable one"
             ) from error
 
-    def begin(self, txn: str, **data: Any) -> Journal:
+    def begin(self, txn: str, /, **data: Any) -> Journal:
         """Starts a transaction; returns when its first record and its file name are durable."""
         if not _TXN.fullmatch(txn):
             raise JournalError(f"{txn!r} is no transaction id", hint="make one with new_txn()")

@@ -216,13 +216,22 @@ class Planner:
             )
 
     def _stage(self, resources: Sequence[Resource], probe: str | None, *, commit: bool) -> None:
+        first = len(self._steps)
         for resource in resources:
             step = self._step(resource)
             if step is not None:
-                self._add(replace(step, commit=commit), resource.usd_per_hour)
-                commit = False
+                self._add(step, resource.usd_per_hour)
+        if commit and len(self._steps) > first:
+            at = self._switch(first)
+            self._steps[at] = replace(self._steps[at], commit=True)
         if probe is not None:
             self._steps.append(Step("probe", Ref(PROBE, probe), summary="must answer a smoke test"))
+
+    def _switch(self, first: int) -> int:
+        """Which step of the commit stage is the point of no return: what holds the traffic, else the last one."""
+        stage = range(first, len(self._steps))
+        roots = [index for index in stage if self._kinds[self._steps[index].ref.kind].root]
+        return roots[0] if roots else stage[-1]
 
     def _step(self, resource: Resource) -> Step | None:
         ref, live = resource.ref, self._live.get(resource.ref)

@@ -92,6 +92,9 @@ class Transaction:
             self.do(index, step, deadline)
             self.done.add(index)
         self.c.patient = True
+        if not self.committed and self.steps and self.steps[-1].action != "delete":
+            self.committed = True  # all of it is there and probed: from here on nobody needs to undo it
+            self.journal.note("committed", step=len(self.steps) - 1)
 
     patient = True  # whether to wait for the platform
 

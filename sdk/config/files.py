@@ -38,21 +38,28 @@ def find_project_file(directory: Path) -> ConfigFile | None:
     Raises:
         ConfigError: When a directory has both forms, or a file is no TOML.
     """
-    owner = directory.stat().st_uid
+    owner = _owner(directory)
     for folder in (directory, *directory.parents):
-        if folder.stat().st_uid != owner:
+        if _owner(folder) != owner:
             return None
         found = _in_folder(folder)
-        if found is not None and (folder == directory or found.path.stat().st_uid == owner):
+        if found is not None and (folder == directory or _owner(found.path) == owner):
             return found
         if (folder / ".git").exists():
             return None
     return None
 
 
+def _owner(path: Path) -> int | None:
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None  # not for our eyes
+
+
 def _in_folder(folder: Path) -> ConfigFile | None:
     own, shared = folder / NAME, folder / "pyproject.toml"
-    table = read_file(shared) if shared.is_file() and b"mlport" in shared.read_bytes() else None
+    table = read_file(shared) if shared.is_file() else None
     if own.is_file():
         if table is not None:
             raise ConfigError(f"both {own} and [tool.mlport] in {shared} are there", hint="keep one of them")
@@ -74,6 +81,8 @@ def read_file(path: Path, *, required: bool = False) -> ConfigFile | None:
         return None
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    if path.name == "pyproject.toml" and b"mlport" not in content and not required:
+        return None  # others' business, even when it is broken
     data = _parse(path, content)
     if path.name == "pyproject.toml":
         tool = data.get("tool")

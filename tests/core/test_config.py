@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sdk.config import Layer, Rule
 from sdk.errors import ConfigError, UnknownKeyError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def text_of(caught: pytest.ExceptionInfo[ConfigError]) -> str:
@@ -197,6 +198,31 @@ def test_a_file_of_somebody_else_further_up_is_not_read(home: Any) -> None:
     below.mkdir()
     os.chown(file, 65534, 65534)
     assert () == home.load(directory=below).files
+
+
+UNREADABLE = """
+import os, pathlib, sys
+from sdk.config import load
+from sdk.errors import ConfigError
+os.setuid(65534)
+try:
+    print(load(env={"HOME": "/"}, directory=pathlib.Path(sys.argv[1])).files)
+except ConfigError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("name", ["mlport.toml", "pyproject.toml"])
+def test_a_file_that_may_not_be_read_is_named(name: str) -> None:
+    """Going on without it would be a surprise."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        file = Path(folder, name)
+        file.touch(mode=0)
+        command = [sys.executable, "-c", UNREADABLE, folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"cannot read {file}: Permission denied\n" == done.stdout
 
 
 def test_another_file_can_be_named(home: Any, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from sdk.packaging import venv
 
 from ._errors import PROVIDER, translate
 from ._folder import Endpoints, Record, create_record, read_record, write_record
-from ._gateway import Gateway
+from ._gateway import DELETING, FAILURE, Gateway
 from ._plan import GATEWAY, MODEL, PROCESS, TRAFFIC, process_id, split_process_id
 from ._processes import MARK, environment
 
@@ -49,7 +49,7 @@ class Deployments:
             return []
         folder = self.endpoints.folder(name)
         with translate("ReadEndpoint", name):
-            names = sorted({*folder.deployments(), *seen.deployments})
+            names = list(folder.deployments())
         lives = [
             self._traffic(name, seen),
             *(self._process(name, one, seen) for one in names),
@@ -116,8 +116,7 @@ class Deployments:
             record = read_record(self.endpoints.folder(name).deployment(deployment))
         ref = process_id(name, deployment)
         if record is None:
-            gone = not seen.is_ending(deployment)
-            return None if gone else Live(PROCESS, ref, "deleting", raw="draining", labels=seen.record.labels)
+            return None
         running = seen.deployments.get(deployment)
         state, raw, reason = _verdict(record, running, seen)
         price = record.extra["usd_per_hour"]
@@ -234,17 +233,26 @@ class Deployments:
             if live.kind == GATEWAY:
                 self._delete_gateway(name, timeout)
             else:
-                folder = self._folder(name)
-                path = folder.traffic if live.kind == TRAFFIC else folder.deployment(deployment)
-                try:
-                    path.unlink()
-                except FileNotFoundError:
-                    raise _gone(live.kind, live.id) from None
+                self._delete_record(live, self._folder(name), deployment)
                 self.gateway(name).look(timeout)
+                self.gateway(name).drain()
         return Ack()
+
+    @staticmethod
+    def _delete_record(live: Live, folder: EndpointFolder, deployment: str) -> None:
+        """Traffic goes at once; a deployment is marked, and forgotten when its last process has ended."""
+        path = folder.traffic if live.kind == TRAFFIC else folder.deployment(deployment)
+        record = read_record(path)
+        if record is None:
+            raise _gone(live.kind, live.id)
+        if live.kind == TRAFFIC:
+            path.unlink(missing_ok=True)
+        else:
+            write_record(path, replace(record, extra={**record.extra, DELETING: True}))
 
     def _delete_gateway(self, name: str, timeout: float) -> None:
         folder = self._folder(name)
+        self.gateway(name).look(timeout)
         if list(folder.deployments()):
             raise ConflictError(
                 f"endpoint {name!r} still has deployments",
@@ -265,7 +273,9 @@ class Deployments:
 
 def _verdict(record: Record, running: Running | None, seen: Seen) -> tuple[State, str, str | None]:
     """State, raw word and reason of a deployment that is written down."""
-    failure = record.extra.get("failure")
+    if DELETING in record.extra:
+        return "deleting", "draining", None
+    failure = record.extra.get(FAILURE)
     if failure is not None:
         return "failed", "never ready", str(failure["reason"])
     if seen.state == "failed":

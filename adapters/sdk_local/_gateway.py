@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
 State = Literal["creating", "ready", "updating", "failed", "deleting"]
 
+FAILURE, DELETING = "failure", "deleting"
+"""Notes in the record of a deployment: why it never became ready, and that it is to go."""
+
 _READY_S = 5.0  # a look that changed the table waits this long for it to be in force, which is often long enough
+_GONE_S = 3.0
 _CALL_S = 10.0
 
 
@@ -100,9 +104,11 @@ class Gateway:
         if self.folder.deleting.exists():
             return self._take_down(record)
         try:
-            return _seen(record, self._agree(self._running(record, timeout), timeout))
+            seen = _seen(record, self._agree(self._running(record, timeout), timeout))
         except client.GatewayError as error:
-            return Seen(record, "failed", error.code, reason=str(error))
+            seen = Seen(record, "failed", error.code, reason=str(error))
+        self._bury(seen)
+        return seen
 
     def peek(self, timeout: float = _CALL_S) -> dict[str, Any] | None:
         """The gateway's own status, ``None`` if it does not run; changes nothing."""
@@ -111,6 +117,11 @@ class Gateway:
         with contextlib.suppress(client.GatewayError):
             return client.call(self.folder.short, "GET", "/status", timeout=timeout)
         return None
+
+    def drain(self) -> None:
+        """Wait a little for removed replicas to end, which is often long enough."""
+        with contextlib.suppress(client.GatewayError):
+            client.drain(self.folder.short, timeout_s=_GONE_S)
 
     def _running(self, record: Record, timeout: float) -> dict[str, Any]:
         if client.is_running(self.folder.short):
@@ -153,10 +164,11 @@ class Gateway:
         return note
 
     def _table(self) -> dict[str, Any]:
-        """The table that the records make; a deployment that never became ready is left out."""
+        """The table that the records make, without what is being deleted and what never became ready."""
         traffic = read_record(self.folder.traffic)
         weights: Any = traffic.spec["weights"] if traffic else {}
-        records = {name: one for name, one in self.folder.deployments().items() if "failure" not in one.extra}
+        everything = self.folder.deployments()
+        records = {name: one for name, one in everything.items() if not {FAILURE, DELETING} & one.extra.keys()}
         shares = whole({name: int(weights.get(name, 0)) for name in records})
         limits = {
             "max_body": self.options.max_body,
@@ -175,18 +187,29 @@ class Gateway:
             return
         path = self.folder.deployment(str(failure["deployment"]))
         record = read_record(path)
-        if record is None or "failure" in record.extra:
+        if record is None or FAILURE in record.extra:
             return
         exit_: dict[str, Any] = failure["last_exit"] or {}
         reason = str(exit_.get("reason") or failure["message"])
         noted = {"reason": f"replica {failure['replica']} {reason}", "log": failure["log"]}
-        write_record(path, replace(record, extra={**record.extra, "failure": noted}))
+        write_record(path, replace(record, extra={**record.extra, FAILURE: noted}))
+
+    def _bury(self, seen: Seen) -> None:
+        """Forget the deleted deployments whose last process has ended."""
+        deleted = [name for name, record in self.folder.deployments().items() if DELETING in record.extra]
+        if deleted and seen.state == "failed":
+            if client.is_running(self.folder.short):
+                return
+            kill_marked(str(seen.record.extra["run"]))  # without a gateway nobody else ends them
+        for name in deleted:
+            if not seen.is_ending(name):
+                self.folder.deployment(name).unlink(missing_ok=True)
 
     def _take_down(self, record: Record) -> Seen | None:
         """One step on the way to nothing: ask the gateway to stop; once it has, remove the folder."""
-        if client.is_running(self.folder.short):
-            with contextlib.suppress(client.GatewayError):
-                client.call(self.folder.short, "POST", "/stop", timeout=_CALL_S)
+        try:
+            client.stop(self.folder.short, timeout_s=_GONE_S)
+        except client.GatewayError:
             return Seen(record, "deleting", "stopping")
         with self.folder.locked():
             kill_marked(str(record.extra["run"]))

@@ -24,6 +24,7 @@ LOG_BYTES = 64 * 2**20
 _LINE = 64 * 2**10
 _PAUSE_S = 0.1
 _WATCH_EVERY = 5
+_NO_OUTPUT = 65  # how the training entry says that the program ended well and left nothing
 
 
 class Runner:
@@ -95,13 +96,13 @@ class Runner:
         _kill_others(self.launch["env"])
 
     def _finish(self, code: int, cut: tuple[str, str] | None) -> None:
+        empty = not any((self.folder / "output").iterdir())
         if cut is not None:
             self._record(cut[0], reason=cut[1], exit_code=code)
+        elif empty and code in {0, _NO_OUTPUT}:
+            self._record("failed", reason="it left nothing in its output folder ($MLPORT_OUTPUT_DIR)", exit_code=0)
         elif code:
             self._record("failed", reason=explain(code), exit_code=code)
-        elif not any((self.folder / "output").iterdir()):
-            reason = "ended with exit code 0 but left nothing in its output folder ($MLPORT_OUTPUT_DIR)"
-            self._record("failed", reason=reason, exit_code=code)
         else:
             self._record("succeeded", exit_code=code)
 

@@ -8,6 +8,8 @@
       state.json               how it goes, replaced by the runner
       stop                     there when somebody asked for the end
       log log.1                what the program wrote, each line with its time
+      metrics.json             the last value of each metric
+      work/                    its code, and its working folder
       output/                  what it leaves
 """
 
@@ -237,6 +239,7 @@ def launch_spec(
         "MLPORT_TRAIN_SCRIPT" if is_script else "MLPORT_TRAIN_FUNCTION": str(entry),
         "MLPORT_CODE_DIR": str(folder / "work"),
         "MLPORT_OUTPUT_DIR": str(folder / "output"),
+        "MLPORT_METRICS_FILE": str(folder / "metrics.json"),
         "MLPORT_PARAMS": json.dumps(spec["params"]),
         **{f"MLPORT_DATA_{channel.upper()}": path for channel, path in data.items()},
     }

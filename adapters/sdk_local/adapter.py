@@ -12,6 +12,7 @@ from . import _doctor, _monitor, _plan, _predict, _train
 from ._deploy import Deployments, resolve
 from ._errors import PROVIDER
 from ._folder import Endpoints
+from ._gateway import FAILURE
 from ._plan import GATEWAY, JOB, MODEL, PROGRAM
 from ._prepare import Prepared
 from .options import LocalOptions, capabilities
@@ -220,7 +221,7 @@ class LocalAdapter:
         if not folder.gateway.is_file():
             raise _no_endpoint(name)
         records = folder.deployments()
-        failures = {one: record.extra["failure"]["log"] for one, record in records.items() if "failure" in record.extra}
+        failures = {one: record.extra[FAILURE]["log"] for one, record in records.items() if FAILURE in record.extra}
         return _monitor.logs(
             folder,
             failures,

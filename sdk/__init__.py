@@ -1,1 +1,108 @@
-"""mlport."""
+"""Train, deploy, call and watch models on any platform with one script.
+
+Everything here is loaded when it is first used, so that ``import sdk`` costs nothing. The verbs are those of one
+default :class:`Client`, whose configuration is read at the first verb.
+
+Example:
+    >>> import sdk
+    >>> sdk.capabilities(target="local")["local"]["deploy"].ok
+    True
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from . import errors
+    from .client import Client
+    from .endpoint import Endpoint
+    from .job import Job
+    from .metrics import Latency, MetricsReport
+    from .model import Model, model
+    from .monitor import Watch
+    from .prediction import Prediction
+    from .registry import register_adapter
+    from .types import EndpointState, EndpointStatus, JobState, JobStatus, Replicas, Resources
+
+    _client = Client()
+    capabilities = _client.capabilities
+    delete = _client.delete
+    deploy = _client.deploy
+    doctor = _client.doctor
+    endpoint = _client.endpoint
+    finalize = _client.finalize
+    gc = _client.gc
+    job = _client.job
+    list = _client.list  # noqa: A001  # the verb's name on the command line, too
+    logs = _client.logs
+    monitor = _client.monitor
+    plan = _client.plan
+    predict = _client.predict
+    prices = _client.prices
+    promote = _client.promote
+    rollback = _client.rollback
+    status = _client.status
+    temporary = _client.temporary
+    traffic = _client.traffic
+    train = _client.train
+
+_HOMES = {
+    "Client": "client",
+    "Endpoint": "endpoint",
+    "EndpointState": "types",
+    "EndpointStatus": "types",
+    "Job": "job",
+    "JobState": "types",
+    "JobStatus": "types",
+    "Latency": "metrics",
+    "MetricsReport": "metrics",
+    "Model": "model",
+    "Prediction": "prediction",
+    "Replicas": "types",
+    "Resources": "types",
+    "Watch": "monitor",
+    "model": "model",
+    "register_adapter": "registry",
+}
+_VERBS = frozenset({
+    "capabilities", "delete", "deploy", "doctor", "endpoint", "finalize", "gc", "job", "list", "logs", "monitor",
+    "plan", "predict", "prices", "promote", "rollback", "status", "temporary", "traffic", "train",
+})  # fmt: skip
+
+__all__ = [
+    "Client", "Endpoint", "EndpointState", "EndpointStatus", "Job", "JobState", "JobStatus", "Latency", "MetricsReport",
+    "Model", "Prediction", "Replicas", "Resources", "Watch", "capabilities", "delete", "deploy", "doctor", "endpoint",
+    "errors", "finalize", "gc", "job", "list", "logs", "model", "monitor", "plan", "predict", "prices", "promote",
+    "register_adapter", "rollback", "status", "temporary", "traffic", "train",
+]  # fmt: skip
+
+
+class _Package(ModuleType):
+    """This package: its public names are never hidden by modules of the same name, such as ``sdk.model``."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and (name in _HOMES or name in _VERBS)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    if name in _VERBS:
+        return getattr(importlib.import_module(".client", __name__).default_client(), name)
+    if name == "errors":
+        return importlib.import_module(".errors", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> Iterable[str]:
+    return sorted(__all__)

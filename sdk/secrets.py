@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from .errors import ConfigError
 from .redact import is_secret_name
@@ -38,8 +38,8 @@ def secret_names(secrets: Mapping[str, str] | Iterable[str] | None) -> dict[str,
         return {}
     if isinstance(secrets, str):
         secrets = [secrets]
-    pairs = secrets.items() if isinstance(secrets, Mapping) else map(_pair, secrets)
-    found = {variable: name or variable for variable, name in pairs}
+    named = cast("Mapping[str, str]", secrets) if isinstance(secrets, Mapping) else dict(map(_pair, secrets))
+    found = {variable: name or variable for variable, name in named.items()}
     for variable in found:
         check_variable(variable, field="secrets")
     return found

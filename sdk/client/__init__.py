@@ -1,0 +1,44 @@
+"""The client: every verb, on every target."""
+
+from __future__ import annotations
+
+import functools
+
+from .change import ChangeVerbs
+from .look import LookVerbs
+from .train import TrainVerbs
+
+
+class Client(ChangeVerbs, TrainVerbs, LookVerbs):
+    """Trains, deploys, calls and watches models on the targets of one configuration.
+
+    The module-level verbs (``sdk.deploy`` and so on) are those of :func:`default_client`. All of them block, also
+    inside a notebook's running event loop, but for ``apredict``. Share a client between threads; close it at the end.
+
+    Args:
+        config: A project file, settings in the form of one (a mapping), or :class:`sdk.config.Settings`; found and
+            read from files and environment when left out.
+        target: Target that is used when a verb names none.
+        env: The environment to read settings and secrets from; the process's own when left out.
+        progress: Told what happens during a change.
+        clock: The source of time, for tests.
+        transport: Used for predictions instead of the network, for tests.
+        seed: Makes jitter and ids reproducible, for tests.
+
+    Raises:
+        ConfigError: The configuration is wrong; names file, key and fix.
+
+    Example:
+        >>> with Client({"default": "local"}, env={}) as client:
+        ...     client.capabilities()["local"]["deploy"].ok
+        True
+    """
+
+
+@functools.cache
+def default_client() -> Client:
+    """The client behind the module-level verbs; its configuration is read at first use."""
+    return Client()
+
+
+__all__ = ["Client", "default_client"]

@@ -1,0 +1,125 @@
+"""What every verb of the client stands on: the configuration and the targets that are open."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+from ..config import Settings, load
+from ..durations import parse_duration
+from ..redact import Redactor
+from ..secrets import SecretSource
+from ..waiting import Deadline, SystemClock
+from .calling import Callers
+from .session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import httpx
+
+    from ..adapter import Clock
+    from ..executor import Event
+
+
+class ClientBase:
+    """The configuration, and the targets that are open."""
+
+    def __init__(
+        self,
+        config: Settings | Mapping[str, Any] | str | Path | None = None,
+        *,
+        target: str | None = None,
+        env: Mapping[str, str] | None = None,
+        progress: Callable[[Event], None] | None = None,
+        clock: Clock | None = None,
+        transport: httpx.BaseTransport | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.redactor = Redactor()
+        self._environ = os.environ if env is None else env
+        self._settings = _settings(config, self._environ)
+        self._target = target
+        self._progress = progress or _silent
+        self._clock = clock or SystemClock()
+        self._transport = transport
+        self._random = random.Random(seed)  # noqa: S311  # jitter and ids, not secrets
+        self._secrets = SecretSource(self._environ, self.redactor)
+        self._callers = Callers()
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration: every value with where it came from."""
+        return self._settings
+
+    def session(self, target: str | None = None) -> Session:
+        """A target, opened; the one of this client, else the default one, when none is named.
+
+        Raises:
+            UnknownKeyError: Nobody knows the target.
+            ConfigError: Its settings are wrong.
+        """
+        settings = self._settings.target(target or self._target)
+        with self._lock:
+            known = self._sessions.get(settings.name)
+            if known is None:
+                known = self._sessions[settings.name] = Session(
+                    self._settings,
+                    settings,
+                    clock=self._clock,
+                    redactor=self.redactor,
+                    progress=self._progress,
+                    random=self._random,
+                    transport=self._transport,
+                )
+        return known
+
+    def targets(self) -> tuple[str, ...]:
+        """The names of all targets: the configured ones and the installed providers that need no settings."""
+        return tuple(sorted({*self._settings.targets, self._settings.target(self._target).name}))
+
+    def close(self) -> None:
+        """Closes connections and adapters; endpoints and jobs live on."""
+        self._callers.close()
+        with self._lock:
+            sessions, self._sessions = list(self._sessions.values()), {}
+        for session in sessions:
+            session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client(target={self._target or self._settings.default.value!r})"
+
+
+def _settings(config: Settings | Mapping[str, Any] | str | Path | None, environ: Mapping[str, str]) -> Settings:
+    if isinstance(config, Settings):
+        return config
+    if config is None or hasattr(config, "items"):
+        arguments: Any = config
+        return load(arguments=arguments, env=environ)
+    path: Any = config
+    return load(config=path, env=environ)
+
+
+def _silent(_event: Event) -> None:
+    pass
+
+
+def seconds_of(timeout: str | float | None, default: float) -> float:
+    """A time-out in seconds: a number of seconds, text such as ``"10m"``, or the default."""
+    return default if timeout is None else parse_duration(timeout, field="timeout")
+
+
+def deadline_of(session: Session, timeout: str | float | None, default: float) -> Deadline:
+    """The same as a deadline from now on."""
+    return session.deadline(seconds_of(timeout, default))

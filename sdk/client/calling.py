@@ -1,0 +1,160 @@
+"""Callers of endpoints: made from what the control plane says, kept between calls, made anew when they are outdated."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ..adapter import Capability
+from ..errors import AuthError, UnavailableError
+from ..invoke import Caller, Facts
+from .session import READ_S
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..packaging.manifest import Signature
+    from ..types import DeploymentStatus, EndpointStatus
+    from ..waiting import Deadline
+    from .session import Session
+
+PROBE_S = 120.0
+
+
+def make_caller(session: Session, status: EndpointStatus) -> Caller:
+    """A caller of the endpoint as it is now."""
+    return Caller(
+        session.call(lambda _left: session.adapter.invoker(status), session.deadline(READ_S)),
+        facts(session, status),
+        clock=session.clock,
+        redact=session.redactor,
+        bucket=session.bucket,
+        random=session.random,
+        transport=session.transport,
+    )
+
+
+def facts(session: Session, status: EndpointStatus) -> Facts:
+    """What is known of an endpoint; of its models as far as they are in this machine's store."""
+    serving = [item for item in status.deployments if item.traffic]
+    signatures = [signature_of(session.state_dir, item) for item in serving]
+    return Facts(
+        status.name,
+        session.provider,
+        rowwise=bool(signatures) and all(one is not None and one.rowwise for one in signatures),
+        signature_known=bool(signatures) and all(one is not None and bool(one.inputs) for one in signatures),
+        pinnable=session.can(Capability.PIN),
+        models={item.id: item.model for item in status.deployments},
+    )
+
+
+def stored(state_dir: Path, deployment: DeploymentStatus) -> Path | None:
+    """The bundle of a deployed model, if this machine packed it."""
+    from ..packaging import disk
+
+    for folder in dict.fromkeys((state_dir, disk.state_dir())):
+        for found in sorted((folder / "models").glob(f"{deployment.model[:32]}*")):
+            return found
+    return None
+
+
+def signature_of(state_dir: Path, deployment: DeploymentStatus) -> Signature | None:
+    """What a deployed model takes and gives, as far as this machine knows."""
+    from ..packaging import bundle
+
+    folder = stored(state_dir, deployment)
+    return None if folder is None else bundle.read(folder).signature
+
+
+def example_of(state_dir: Path, deployment: DeploymentStatus) -> list[Any] | None:
+    """Rows that a deployed model is known to answer, as far as this machine knows."""
+    from ..packaging.manifest import EXAMPLE
+
+    folder = stored(state_dir, deployment)
+    if folder is None or not (folder / EXAMPLE).is_file():
+        return None
+    rows: list[Any] = json.loads((folder / EXAMPLE).read_bytes())["instances"]
+    return rows
+
+
+class Callers:
+    """The callers in use, by target and endpoint; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, str], Caller] = {}
+
+    def get(self, session: Session, name: str) -> Caller:
+        """The caller of an endpoint; asks the control plane the first time only.
+
+        Raises:
+            NotFoundError: There is no such endpoint.
+        """
+        with self._lock:
+            known = self._known.get((session.target, name))
+        return known or self.renew(session, name)
+
+    def renew(self, session: Session, name: str) -> Caller:
+        """A fresh caller of an endpoint."""
+        fresh = make_caller(session, session.status(name, session.deadline(READ_S)))
+        self.forget(session, name)
+        with self._lock:
+            self._known[session.target, name] = fresh
+        return fresh
+
+    def forget(self, session: Session, name: str) -> None:
+        """Closes the caller of an endpoint that changed."""
+        with self._lock:
+            old = self._known.pop((session.target, name), None)
+        if old is not None:
+            old.close()
+
+    def outdated(self, session: Session, name: str, error: Exception) -> Caller | None:
+        """After a refusal: a fresh caller, if the endpoint may have been made anew meanwhile."""
+        moved = isinstance(error, AuthError) or (isinstance(error, UnavailableError) and not error.sent)
+        if not moved:
+            return None
+        url = self.get(session, name).invoker.url
+        fresh = self.renew(session, name)
+        return fresh if isinstance(error, AuthError) or fresh.invoker.url != url else None
+
+    def close(self) -> None:
+        """Closes all of them."""
+        with self._lock:
+            callers, self._known = list(self._known.values()), {}
+        for caller in callers:
+            caller.close()
+
+
+class Probe:
+    """The smoke test of a new deployment: it must answer the model's own example before it gets traffic.
+
+    A model without example is ready when its server says so. So is one whose bundle is not on this machine, as when
+    another one goes on with what was begun elsewhere.
+
+    Args:
+        session: The target.
+        name: The endpoint.
+        deadline: When the verb must be done.
+    """
+
+    def __init__(self, session: Session, name: str, deadline: Deadline) -> None:
+        self._session = session
+        self._name = name
+        self._deadline = deadline
+
+    def __call__(self, deployment: str) -> None:
+        """Asks the deployment; raises what it answered if that is no prediction."""
+        session = self._session
+        status = session.status(self._name, self._deadline)
+        probed = [item for item in status.deployments if item.id == deployment]
+        example = example_of(session.state_dir, probed[0]) if probed else None
+        if example is None:
+            return
+        caller = make_caller(session, status)
+        try:
+            pinned = deployment if session.can(Capability.DARK_PROBE) else None
+            caller.predict(example, deployment=pinned, timeout=self._deadline.limit(PROBE_S))
+        finally:
+            caller.close()

@@ -1,0 +1,380 @@
+"""The verbs that change an endpoint."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Literal, TypedDict, cast, overload
+
+from .. import lifecycle
+from ..adapter import Capability, DeploymentSpec, Materials
+from ..endpoint import Endpoint
+from ..errors import ConfigError, ConflictError
+from ..model import Model
+from ..names import check_name
+from ..types import EndpointStatus
+from .base import ClientBase, deadline_of, seconds_of
+from .calling import Probe
+from .changing import CHANGE_S, Task, border, last_words
+from .order import Wishes, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Mapping
+    from typing import Unpack
+
+    from ..change import Change
+    from ..executor import Plan
+    from ..types import Replicas, Resources
+    from . import Client
+    from .order import Order
+    from .session import Session
+
+
+class How(TypedDict, total=False):
+    """How a change is carried out: on which target, whether to wait, and for how long."""
+
+    target: str | None
+    wait: bool
+    timeout: str | float | None
+
+
+class DeployHow(How, total=False):
+    """The arguments of a deploy; see :meth:`ChangeVerbs.deploy`."""
+
+    name: str | None
+    traffic: int
+    env: Mapping[str, str] | None
+    secrets: Mapping[str, str] | Iterable[str] | None
+    replicas: int | Replicas | Mapping[str, int] | None
+    resources: Resources | Mapping[str, float] | None
+    instance: str | None
+    tags: Mapping[str, str] | None
+    ttl: str | float | None
+    adopt: bool
+
+
+class ChangeVerbs(ClientBase):
+    """deploy, plan, temporary, traffic, promote, rollback, finalize, delete."""
+
+    @overload
+    def deploy(self, model: Model, *, dry_run: Literal[True], **how: Unpack[DeployHow]) -> Plan: ...
+    @overload
+    def deploy(self, model: Model, *, dry_run: Literal[False] = False, **how: Unpack[DeployHow]) -> Endpoint: ...
+    def deploy(
+        self,
+        model: Model,
+        *,
+        name: str | None = None,
+        target: str | None = None,
+        traffic: int = 100,
+        env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | Iterable[str] | None = None,
+        replicas: int | Replicas | Mapping[str, int] | None = None,
+        resources: Resources | Mapping[str, float] | None = None,
+        instance: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        ttl: str | float | None = None,
+        adopt: bool = False,
+        wait: bool = True,
+        timeout: str | float | None = None,
+        dry_run: bool = False,
+    ) -> Endpoint | Plan:
+        """Puts a model behind an endpoint, which is made if need be and otherwise updated without losing a request.
+
+        Deploying the same thing again changes nothing. The deployment that served before keeps running at 0 %, so that
+        :meth:`rollback` is instant, until :meth:`finalize` or the next deploy.
+
+        Args:
+            model: From :func:`sdk.model` or one of the makers of :class:`sdk.Model`.
+            name: Name of the endpoint; the model's by default.
+            target: Target of the configuration; default: the client's, then ``MLPORT_TARGET``, then ``default``.
+            traffic: Whole percents of the traffic for it; less than 100 is a canary.
+            env: Plain variables of the model's process.
+            secrets: Secret variables, by the names under which your environment has the values, or ``file:PATH``.
+            replicas: A number of copies, or the least and most of them.
+            resources: cpu, memory_gib and gpu of one copy: the cheapest instance that fits.
+            instance: Instance type in the platform's own words.
+            tags: Your own tags, put on everything, besides those of the target.
+            ttl: Age at which ``gc --expired`` removes it, such as ``"8h"``; counted from when the endpoint is made.
+            adopt: Whether an endpoint of another owner may be taken over.
+            wait: ``False`` comes back as soon as everything is asked for; :meth:`sdk.Endpoint.wait` waits then.
+            timeout: Seconds, or text such as ``"20m"``, after which it is undone; 30 minutes by default.
+            dry_run: Gives the plan and changes nothing.
+
+        Raises:
+            ConfigError: An argument is wrong; names it.
+            UnsupportedError: The target cannot do it; before any call.
+            ConflictError: Somebody else owns it or changes it now, or a canary is running.
+            DeployFailed: With the platform's reason and the container's last lines; everything was undone.
+
+        Example:
+            >>> endpoint = sdk.deploy(model, name="churn", traffic=10)  # doctest: +SKIP
+        """
+        name = check_name(_checked(model).name if name is None else name)
+        session = self.session(target)
+        with border(session):
+            _require(session, model, traffic)
+            wishes = Wishes(env, secrets, replicas, resources, instance, tags, ttl)
+            order = settle(session, wishes, usage="inference")
+            new = _deployment(model, order)
+
+            def make(live: EndpointStatus | None, context: lifecycle.Context) -> Change:
+                return lifecycle.deploy(live, new, context, share=traffic, adopt=adopt)
+
+            self._secrets.check(order.secrets)
+            task = Task(
+                session,
+                name,
+                make,
+                deadline_of(session, timeout, CHANGE_S),
+                materials=Materials(model=model, secret=self._secrets, progress=session.uploading),
+                expires_at=order.expires_at(session.clock.time()),
+                tags=order.tags,
+                notes=order.notes,
+            )
+            return self._carry_out(task, wait=wait, dry_run=dry_run)
+
+    def plan(self, model: Model, **how: Unpack[DeployHow]) -> Plan:
+        """The calls, resources and prices of a :meth:`deploy` with the same arguments; changes nothing.
+
+        Example:
+            >>> print(sdk.plan(model, name="churn", target="aws"))  # doctest: +SKIP
+        """
+        return self.deploy(model, dry_run=True, **how)
+
+    @contextlib.contextmanager
+    def temporary(self, model: Model, **how: Unpack[DeployHow]) -> Generator[Endpoint]:
+        """An endpoint that is deleted at the end of the block, whatever happens in it.
+
+        Takes the arguments of :meth:`deploy`. The name must be free; by default one is made from the model's. With
+        ``ttl``, ``gc --expired`` removes it even if this machine dies.
+
+        Raises:
+            ConflictError: There is an endpoint of that name.
+
+        Example:
+            >>> with sdk.temporary(model, target="aws", ttl="30m") as endpoint:  # doctest: +SKIP
+            ...     endpoint.predict(rows)
+        """
+        session = self.session(how.get("target"))
+        name = how.get("name")
+        if name is None:
+            name = f"{_checked(model).name[:12].rstrip('-')}-{session.new_txn()}"
+        elif session.find(check_name(name), deadline_of(session, None, CHANGE_S)) is not None:
+            raise ConflictError(f"endpoint {name!r} exists", resource=name, hint="use a free name, or leave it out")
+        how["name"] = name
+        endpoint = self.deploy(model, **how)
+        try:
+            yield endpoint
+        finally:
+            endpoint.delete()
+
+    # --- traffic ------------------------------------------------------------------------------------------------
+
+    @overload
+    def traffic(
+        self, name: str, shares: int | Mapping[str, int], *, dry_run: Literal[True], **how: Unpack[How]
+    ) -> Plan: ...
+    @overload
+    def traffic(
+        self, name: str, shares: int | Mapping[str, int], *, dry_run: Literal[False] = False, **how: Unpack[How]
+    ) -> Endpoint: ...
+    def traffic(
+        self,
+        name: str,
+        shares: int | Mapping[str, int],
+        *,
+        target: str | None = None,
+        wait: bool = True,
+        timeout: str | float | None = None,
+        dry_run: bool = False,
+    ) -> Endpoint | Plan:
+        """Sets the shares of the deployments: whole percents by id (sum 100), or those of the newest one.
+
+        Args:
+            name: The endpoint.
+            shares: ``30``, or ``{"d1": 70, "d2": 30}``; who is left out gets nothing.
+            target: As in :meth:`deploy`, like the others.
+            wait: ``False`` comes back as soon as it is asked for.
+            timeout: Seconds, or text such as ``"10m"``.
+            dry_run: Gives the plan and changes nothing.
+
+        Raises:
+            ConfigError: The shares make no sense.
+            NotFoundError: There is no such endpoint.
+            ConflictError: A deployment that is not ready would get traffic.
+        """
+        self.session(target).require(Capability.TRAFFIC, "splitting traffic")
+        make = _with(shares)
+        return self._move(name, target, make, wait=wait, timeout=timeout, dry_run=dry_run)
+
+    @overload
+    def promote(self, name: str, *, dry_run: Literal[True], **how: Unpack[How]) -> Plan: ...
+    @overload
+    def promote(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> Endpoint: ...
+    def promote(
+        self,
+        name: str,
+        *,
+        target: str | None = None,
+        wait: bool = True,
+        timeout: str | float | None = None,
+        dry_run: bool = False,
+    ) -> Endpoint | Plan:
+        """Gives the newest deployment all traffic; the others keep running at 0 %. Twice is the same as once.
+
+        Takes the arguments of :meth:`traffic`.
+
+        Raises:
+            NotFoundError: There is no such endpoint.
+            ConflictError: The newest deployment is not ready.
+        """
+        return self._move(name, target, lifecycle.promote, wait=wait, timeout=timeout, dry_run=dry_run)
+
+    @overload
+    def rollback(self, name: str, *, dry_run: Literal[True], **how: Unpack[How]) -> Plan: ...
+    @overload
+    def rollback(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> Endpoint: ...
+    def rollback(
+        self,
+        name: str,
+        *,
+        target: str | None = None,
+        wait: bool = True,
+        timeout: str | float | None = None,
+        dry_run: bool = False,
+    ) -> Endpoint | Plan:
+        """Gives the deployment before the newest all traffic again. Twice is the same as once.
+
+        Takes the arguments of :meth:`traffic`.
+
+        Raises:
+            NotFoundError: There is no such endpoint.
+            ConflictError: No earlier deployment is kept.
+        """
+        return self._move(name, target, lifecycle.rollback, wait=wait, timeout=timeout, dry_run=dry_run)
+
+    @overload
+    def finalize(self, name: str, *, dry_run: Literal[True], **how: Unpack[How]) -> Plan: ...
+    @overload
+    def finalize(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> Endpoint: ...
+    def finalize(
+        self,
+        name: str,
+        *,
+        target: str | None = None,
+        wait: bool = True,
+        timeout: str | float | None = None,
+        dry_run: bool = False,
+    ) -> Endpoint | Plan:
+        """Removes every deployment that gets no traffic: nothing idle is paid, and nothing is left to roll back to.
+
+        Takes the arguments of :meth:`traffic`.
+
+        Raises:
+            NotFoundError: There is no such endpoint.
+            ConflictError: No deployment has traffic.
+        """
+        return self._move(name, target, lifecycle.finalize, wait=wait, timeout=timeout, dry_run=dry_run)
+
+    @overload
+    def delete(self, name: str, *, dry_run: Literal[True], **how: Unpack[How]) -> Plan: ...
+    @overload
+    def delete(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> None: ...
+    def delete(
+        self,
+        name: str,
+        *,
+        target: str | None = None,
+        wait: bool = True,
+        timeout: str | float | None = None,
+        dry_run: bool = False,
+    ) -> Plan | None:
+        """Removes an endpoint with all it has; one that is not there is a success.
+
+        Takes the arguments of :meth:`traffic`.
+
+        Raises:
+            ConflictError: It belongs to somebody else, or somebody changes it now.
+        """
+        done = self._move(name, target, lifecycle.delete, wait=wait, timeout=timeout, dry_run=dry_run)
+        return None if isinstance(done, Endpoint) else done
+
+    # --- carrying out -------------------------------------------------------------------------------------------
+
+    def resume(self, name: str, *, target: str | None = None, timeout: str | float | None = None) -> Endpoint:
+        """Goes on with changes of an endpoint that were begun with ``wait=False``, or whose process died.
+
+        Raises:
+            DeployFailed: A change failed and was undone.
+        """
+        session = self.session(target)
+        deadline = deadline_of(session, timeout, CHANGE_S)
+        probe = Probe(session, name, deadline)
+        materials = Materials(secret=self._secrets, progress=session.uploading)
+        with border(session):
+            for found in session.executor.recover(name=name, deadline=deadline):
+                if found.outcome == "waiting":
+                    with last_words(session, name, None):
+                        session.executor.resume(found.txn, materials=materials, probe=probe, deadline=deadline)
+        self._callers.forget(session, name)
+        return Endpoint(cast("Client", self), name, session.target)
+
+    def _move(
+        self,
+        name: str,
+        target: str | None,
+        make: Callable[[EndpointStatus | None, lifecycle.Context], Change],
+        *,
+        wait: bool,
+        timeout: str | float | None,
+        dry_run: bool,
+    ) -> Endpoint | Plan:
+        session = self.session(target)
+        with border(session):
+            task = Task(session, check_name(name), make, session.deadline(seconds_of(timeout, CHANGE_S)))
+            return self._carry_out(task, wait=wait, dry_run=dry_run)
+
+    def _carry_out(self, task: Task, *, wait: bool, dry_run: bool) -> Endpoint | Plan:
+        if dry_run:
+            return task.plan()
+        applied = task.run(wait=wait)
+        self._callers.forget(task.session, task.name)
+        status = applied.status if isinstance(applied.status, EndpointStatus) else None
+        return Endpoint(cast("Client", self), task.name, task.session.target, status=status)
+
+
+def _checked(model: Model) -> Model:
+    if isinstance(model, Model):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+        return model
+    raise ConfigError(
+        f"a {type(model).__name__} is no sdk.Model", hint="wrap it first: sdk.model(it, name=…, example=rows)"
+    )
+
+
+def _require(session: Session, model: Model, traffic: int) -> None:
+    session.require(Capability.DEPLOY, "deploying")
+    if traffic != 100:
+        session.require(Capability.TRAFFIC, f"traffic = {traffic}")
+    if model.image is not None:
+        session.require(Capability.IMAGES, "a ready-made image")
+
+
+def _deployment(model: Model, order: Order) -> DeploymentSpec:
+    return DeploymentSpec(
+        id="",
+        model_name=model.name,
+        model=model.digest,
+        generation=0,
+        image=model.image,
+        instance=order.instance,
+        resources=order.resources,
+        replicas=order.replicas,
+        env=order.env,
+        secrets=order.secrets,
+        options=order.options,
+        usd_per_hour=order.usd_per_hour,
+    )
+
+
+def _with(shares: int | Mapping[str, int]) -> Callable[[EndpointStatus | None, lifecycle.Context], Change]:
+    return lambda live, context: lifecycle.traffic(live, shares, context)

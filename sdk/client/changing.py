@@ -1,0 +1,130 @@
+"""From a verb to a changed endpoint: look, plan, apply, and say what went wrong with the container's own words."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from .. import lifecycle
+from ..adapter import Capability, Materials
+from ..errors import DeployFailed, PlanStale, SdkError, TrainFailed
+from .calling import Probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from ..change import Change
+    from ..executor import Applied, Event, Plan
+    from ..types import EndpointStatus
+    from ..waiting import Deadline
+    from .session import Session
+
+CHANGE_S = 1800.0  # for a verb that changes something
+_REPLANS = 3
+_LAST_LINES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One changing verb on one name.
+
+    Args:
+        session: The target.
+        name: The endpoint.
+        make: Makes the change from what is live.
+        deadline: When it must be done.
+        materials: The bytes and secrets that it may need.
+        expires_at: Unix seconds after which ``gc --expired`` may remove it; 0 for never.
+        tags: The user's tags.
+        notes: Said with the plan.
+    """
+
+    session: Session
+    name: str
+    make: Callable[[EndpointStatus | None, lifecycle.Context], Change]
+    deadline: Deadline
+    materials: Materials = field(default_factory=Materials)
+    expires_at: int = 0
+    tags: dict[str, str] | None = None
+    notes: tuple[str, ...] = ()
+
+    def plan(self) -> Plan:
+        """What would be done."""
+        session = self.session
+        live = session.find(self.name, self.deadline)
+        context = lifecycle.Context(
+            name=self.name,
+            owner=session.owner,
+            txn=session.new_txn(),
+            split=session.can(Capability.TRAFFIC),
+            dark=session.can(Capability.DARK_PROBE),
+            tags=self.tags or {},
+            expires_at=self.expires_at,
+        )
+        change = self.make(live, context)
+        plan = session.executor.plan(replace(change, notes=(*change.notes, *self.notes)))
+        seen = session.adapter.status(self.name, plan.observed)
+        if (seen.traffic if seen else None) != (live.traffic if live else None):
+            raise PlanStale(f"endpoint {self.name!r} changed while it was looked at", resource=self.name)
+        return plan
+
+    def run(self, *, wait: bool = True) -> Applied:
+        """Plans and does it; plans again when the world moved in between.
+
+        Raises:
+            DeployFailed: With the platform's reason and the container's last lines.
+            SdkError: Whatever else went wrong, its secrets hidden.
+        """
+        for turn in range(_REPLANS):
+            try:
+                return self._apply(self.plan(), wait=wait)
+            except PlanStale:
+                if turn == _REPLANS - 1:
+                    raise
+        raise AssertionError
+
+    def _apply(self, plan: Plan, *, wait: bool) -> Applied:
+        probe = Probe(self.session, self.name, self.deadline)
+        with last_words(self.session, self.name, plan.change.new):
+            return self.session.executor.apply(plan, self.materials, probe=probe, deadline=self.deadline, wait=wait)
+
+
+@contextlib.contextmanager
+def last_words(session: Session, name: str, deployment: str | None) -> Generator[None]:
+    """Keeps what the container said last, before a roll-back removes it, and puts it into the error.
+
+    Raises:
+        DeployFailed: The one raised inside, completed; a failed smoke test becomes one too.
+    """
+    lines: list[str] = []
+
+    def listen(event: Event) -> None:
+        if event.stage == "roll back" and not lines:
+            lines.extend(line.text for line in session.tail(name, _LAST_LINES, deployment=deployment))
+
+    stop = session.listen(listen)
+    try:
+        yield
+    except (DeployFailed, TrainFailed) as error:
+        error.logs = error.logs or tuple(lines)
+        raise
+    finally:
+        stop()
+
+
+@contextlib.contextmanager
+def border(session: Session) -> Generator[None]:
+    """Hides the secrets we know in every error that leaves, and says on which platform it happened."""
+    try:
+        yield
+    except SdkError as error:
+        redact = session.redactor
+        error.message = redact(error.message)
+        error.args = (error.message,)
+        error.provider = error.provider or session.provider
+        error.hint = redact(error.hint) if error.hint else error.hint
+        if isinstance(error, DeployFailed | TrainFailed):
+            error.reason = redact(error.reason) if error.reason else error.reason
+            error.logs = tuple(redact(line) for line in error.logs)
+        raise

@@ -1,0 +1,309 @@
+"""The verbs that look, call and clean up."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..alarms import evaluate, objective
+from ..durations import parse_duration
+from ..endpoint import Endpoint
+from ..errors import SdkError
+from ..monitor import Watch, cost_so_far
+from ..names import check_name
+from ..types import Check
+from .base import ClientBase, deadline_of, seconds_of
+from .changing import CHANGE_S, border
+from .session import READ_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import TypeVar
+
+    import httpx
+
+    from ..adapter import Capability, Support
+    from ..executor import GcReport
+    from ..invoke import Caller
+    from ..metrics import MetricsReport
+    from ..prediction import Prediction
+    from ..prices import PriceRow
+    from ..types import EndpointStatus, LogLine
+    from . import Client
+    from .session import Session
+
+    T = TypeVar("T")
+
+_TAIL = 10  # log lines that a watch shows
+
+
+class LookVerbs(ClientBase):
+    """predict, status, list, logs, monitor, gc, doctor, capabilities, prices."""
+
+    def endpoint(self, name: str, *, target: str | None = None) -> Endpoint:
+        """The handle of an endpoint, without looking whether it is there.
+
+        Example:
+            >>> sdk.endpoint("churn").predict([[1.0, 2.0]])  # doctest: +SKIP
+        """
+        return Endpoint(_client(self), check_name(name), self.session(target).target)
+
+    # --- calling ------------------------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        name: str,
+        instances: Any,
+        *,
+        deployment: str | None = None,
+        target: str | None = None,
+        timeout: str | float | None = None,
+    ) -> Prediction:
+        """Asks the model behind an endpoint.
+
+        Args:
+            name: The endpoint.
+            instances: Rows: a list, one record (a dict), a numpy array, or a pandas or polars table. More than fits
+                into one request goes in several, if the model answers row by row.
+            deployment: Makes this deployment answer, where the platform allows it.
+            target: Target of the configuration.
+            timeout: Seconds, or text such as ``"30s"``, for all of it; the platform's limit by default.
+
+        Raises:
+            InvalidInputError: The input is wrong; names the field.
+            ModelError: The model failed.
+            NotFoundError: There is no such endpoint.
+            TimedOut: No answer in time; it is never sent twice then.
+
+        Example:
+            >>> sdk.predict("churn", [[1.0, 2.0]]).values  # doctest: +SKIP
+            [1]
+        """
+        session, seconds = self.session(target), _maybe(timeout)
+
+        def call(caller: Caller) -> Prediction:
+            return caller.predict(instances, deployment=deployment, timeout=seconds)
+
+        return self._called(session, name, call)
+
+    async def apredict(
+        self,
+        name: str,
+        instances: Any,
+        *,
+        deployment: str | None = None,
+        target: str | None = None,
+        timeout: str | float | None = None,  # noqa: ASYNC109  # the same arguments as predict
+    ) -> Prediction:
+        """The same without blocking the event loop, but for the first look at the endpoint."""
+        session, seconds = self.session(target), _maybe(timeout)
+        with border(session):
+            caller = self._callers.get(session, check_name(name))
+            try:
+                return await caller.apredict(instances, deployment=deployment, seconds=seconds)
+            except SdkError as error:
+                fresh = self._callers.outdated(session, name, error)
+                if fresh is None:
+                    raise
+            return await fresh.apredict(instances, deployment=deployment, seconds=seconds)
+
+    def request(
+        self, name: str, instances: Any, *, deployment: str | None = None, target: str | None = None
+    ) -> httpx.Request:
+        """The signed request of a :meth:`predict`, for any other HTTP client; it holds credentials."""
+        return self._called(self.session(target), name, lambda caller: caller.request(instances, deployment=deployment))
+
+    def curl(self, name: str, instances: Any, *, deployment: str | None = None, target: str | None = None) -> str:
+        """The same request as a shell line; it holds credentials."""
+        return self._called(self.session(target), name, lambda caller: caller.curl(instances, deployment=deployment))
+
+    def _called(self, session: Session, name: str, call: Callable[[Caller], T]) -> T:
+        with border(session):
+            caller = self._callers.get(session, check_name(name))
+            try:
+                return call(caller)
+            except SdkError as error:
+                fresh = self._callers.outdated(session, name, error)
+                if fresh is None:
+                    raise
+            return call(fresh)
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    def status(self, name: str, *, target: str | None = None) -> EndpointStatus:
+        """An endpoint as it is now.
+
+        Raises:
+            NotFoundError: It is not there.
+        """
+        session = self.session(target)
+        with border(session):
+            return session.status(check_name(name), session.deadline(READ_S))
+
+    def list(self, *, target: str | None = None) -> list[EndpointStatus]:
+        """All endpoints on a target that mlport made, whoever owns them, by name."""
+        session = self.session(target)
+        with border(session):
+            deadline = session.deadline(READ_S)
+            found = [session.find(name, deadline) for name in session.names(deadline)]
+            return [status for status in found if status is not None]
+
+    def logs(
+        self,
+        name: str,
+        *,
+        tail: int | None = None,
+        follow: bool = False,
+        deployment: str | None = None,
+        request_id: str | None = None,
+        target: str | None = None,
+    ) -> Iterator[LogLine]:
+        """What the containers of an endpoint wrote, oldest first; known secrets are hidden.
+
+        Args:
+            name: The endpoint.
+            tail: Only the last so many lines.
+            follow: Goes on with new lines until it is stopped.
+            deployment: Only lines of this deployment.
+            request_id: Only lines about this request (see ``Prediction.request_id`` and the errors of a predict).
+            target: Target of the configuration.
+
+        Raises:
+            NotFoundError: There is no such endpoint.
+        """
+        session = self.session(target)
+        with border(session):
+            source = session.streams_logs()
+            session.status(check_name(name), session.deadline(READ_S))
+            lines = source.logs(name, deployment=deployment, tail=tail, follow=follow, request_id=request_id)
+            return session.shown(lines)
+
+    def monitor(self, name: str, *, window: str | float = "1h", target: str | None = None) -> Watch:
+        """What an endpoint did: state, rate, errors, latency, use, cost so far, alarms, last log lines.
+
+        The alarms are the rules of the configuration (``[monitor] alarms``) and its latency objective.
+
+        Args:
+            name: The endpoint.
+            window: How far back: seconds, or text such as ``"15m"``.
+            target: Target of the configuration.
+
+        Raises:
+            NotFoundError: There is no such endpoint.
+
+        Example:
+            >>> watch = sdk.monitor("churn", window="15m")  # doctest: +SKIP
+            >>> sdk.promote("churn") if watch.ok else sdk.rollback("churn")  # doctest: +SKIP
+        """
+        session = self.session(target)
+        seconds = parse_duration(window, field="window")
+        with border(session):
+            deadline = session.deadline(READ_S)
+            status = session.status(check_name(name), deadline)
+            reports: dict[float, MetricsReport | None] = {}
+
+            def report(window_s: float) -> MetricsReport | None:
+                if window_s not in reports:
+                    reports[window_s] = session.metrics(name, window_s, deadline)
+                return reports[window_s]
+
+            settings = self.settings
+            rules = (*settings.alarms.value, *objective(settings.p95_ms.value))
+            return Watch(
+                name=name,
+                target=session.target,
+                window_s=seconds,
+                status=status,
+                metrics=report(seconds),
+                usd=cost_so_far(status.deployments, session.adapter.server_time()),
+                alarms=evaluate(rules, status, seconds, report),
+                logs=tuple(session.tail(name, _TAIL)),
+            )
+
+    # --- the target itself --------------------------------------------------------------------------------------
+
+    def gc(
+        self,
+        *,
+        apply: bool = False,
+        expired: bool = False,
+        shared: bool = False,
+        target: str | None = None,
+        timeout: str | float | None = None,
+    ) -> GcReport:
+        """Finds what was left behind, from labels alone if need be; with ``apply`` removes it.
+
+        Args:
+            apply: Removes it, after finishing or undoing what a process that died had begun.
+            expired: Also endpoints past their ttl, whoever owns them.
+            shared: Also shared things that nothing uses.
+            target: Target of the configuration.
+            timeout: Seconds, or text such as ``"10m"``.
+
+        Example:
+            >>> sdk.gc().orphans  # doctest: +SKIP
+            []
+        """
+        session = self.session(target)
+        with border(session):
+            deadline = deadline_of(session, timeout, CHANGE_S)
+            return session.executor.gc(apply=apply, expired=expired, shared=shared, deadline=deadline)
+
+    def doctor(self, *, target: str | None = None) -> dict[str, tuple[Check, ...]]:
+        """Makes one real read call per target, and says what is missing and how to mend it.
+
+        Args:
+            target: Only this one; all configured ones by default.
+        """
+        names = (target,) if target else self.targets()
+        return {"python": (_python(),), **{name: tuple(self._examined(name)) for name in names}}
+
+    def _examined(self, target: str) -> Iterator[Check]:
+        try:
+            session = self.session(target)
+            with border(session):
+                yield from session.adapter.doctor()
+        except SdkError as error:
+            yield Check(target, ok=False, detail=error.message, hint=error.hint)
+
+    def capabilities(self, *, target: str | None = None) -> dict[str, Mapping[Capability, Support]]:
+        """What each target can do, and why not; no call is made.
+
+        Args:
+            target: Only this one; all configured ones by default.
+        """
+        names = (target,) if target else self.targets()
+        return {name: self.session(name).capabilities() for name in names}
+
+    def prices(self, *, instance: str | None = None, target: str | None = None) -> tuple[PriceRow, ...]:
+        """What instances cost on a target, by the table its adapter ships; no call is made.
+
+        Args:
+            instance: Only this instance type.
+            target: Target of the configuration.
+        """
+        rows = self.session(target).adapter.prices()
+        return tuple(row for row in rows if instance is None or row.instance_type == instance)
+
+
+def _client(verbs: LookVerbs) -> Client:
+    from . import Client
+
+    if not isinstance(verbs, Client):
+        raise TypeError("the verbs belong to a Client")
+    return verbs
+
+
+def _maybe(timeout: str | float | None) -> float | None:
+    return None if timeout is None else seconds_of(timeout, 0.0)
+
+
+_FIXED = {11: 13, 12: 11, 13: 4}  # the releases whose tarfile does not write outside of its folder
+
+
+def _python() -> Check:
+    """Older releases unpack archives outside of the folder they are told; we do not use them for it, others may."""
+    major, minor, micro = sys.version_info[:3]
+    ok = micro >= _FIXED.get(minor, 0)
+    hint = None if ok else f"upgrade to {major}.{minor}.{_FIXED[minor]} or later"
+    return Check("python", ok, f"{major}.{minor}.{micro}", hint)

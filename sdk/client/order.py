@@ -1,0 +1,152 @@
+"""From what a caller asks for, on top of the target's settings, to what exactly will run and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from ..adapter import Capability, TargetOptions
+from ..durations import parse_duration
+from ..errors import ConfigError
+from ..prices import cheapest, find_price
+from ..secrets import check_env, secret_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ..prices import Usage
+    from ..types import Json, Replicas, Resources
+    from .session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the caller of ``deploy`` or ``train`` said; ``None`` leaves the target's setting as it is."""
+
+    env: Mapping[str, str] | None = None
+    secrets: Mapping[str, str] | Iterable[str] | None = None
+    replicas: int | Replicas | Mapping[str, int] | None = None
+    resources: Resources | Mapping[str, float] | None = None
+    instance: str | None = None
+    tags: Mapping[str, str] | None = None
+    ttl: str | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What will run: settled, checked and priced.
+
+    ``usd_per_hour`` is for all replicas that always run; ``None`` when unknown. ``notes`` say what was chosen and why.
+    """
+
+    env: dict[str, str]
+    secrets: dict[str, str]
+    replicas: Replicas
+    resources: Resources | None
+    instance: str | None
+    tags: dict[str, str]
+    ttl_s: float | None
+    options: dict[str, Json]
+    usd_per_hour: float | None
+    notes: tuple[str, ...] = field(default=())
+
+    def expires_at(self, now: float) -> int:
+        """Unix seconds after which it may be removed; 0 for never."""
+        return int(now + self.ttl_s) if self.ttl_s else 0
+
+
+def settle(session: Session, wishes: Wishes, *, usage: Usage) -> Order:
+    """What will run for these wishes on this target.
+
+    Raises:
+        ConfigError: A value is wrong, or no instance fits.
+        UnsupportedError: The target cannot do it.
+    """
+    options = _options(session, wishes)
+    env, secrets = check_env(wishes.env), secret_names(wishes.secrets)
+    if both := sorted(set(env) & set(secrets)):
+        raise ConfigError(f"{both[0]} is in env and in secrets", hint="keep one")
+    _require(session, options, env=bool(env), secrets=bool(secrets))
+    instance, resources, notes = _instance(session, options, usage)
+    return Order(
+        env=env,
+        secrets=secrets,
+        replicas=options.replicas,
+        resources=resources,
+        instance=instance,
+        tags=dict(options.tags),
+        ttl_s=None if options.ttl is None else parse_duration(options.ttl, field="ttl"),
+        options=_own_options(options),
+        usd_per_hour=_price(session, instance, options.replicas, usage),
+        notes=notes,
+    )
+
+
+def _options(session: Session, wishes: Wishes) -> TargetOptions:
+    given: dict[str, Any] = {
+        "instance": wishes.instance,
+        "resources": _plain(wishes.resources),
+        "replicas": _replicas(wishes.replicas),
+        "tags": None if wishes.tags is None else {**session.options.tags, **wishes.tags},
+        "ttl": None if wishes.ttl is None else str(wishes.ttl) if isinstance(wishes.ttl, str) else f"{wishes.ttl:g}s",
+    }
+    return session.settings.overlay(given).options(session.kind.Options)
+
+
+def _replicas(given: int | Replicas | Mapping[str, int] | None) -> Any:
+    return {"min": given, "max": given} if isinstance(given, int) else _plain(given)
+
+
+def _plain(given: Any) -> Any:
+    """A value of ours as the table that stands for it in a file; anything else is for the options model to judge."""
+    return {key: value for key, value in given.to_dict().items() if value} if hasattr(given, "to_dict") else given
+
+
+def _require(session: Session, options: TargetOptions, *, env: bool, secrets: bool) -> None:
+    low, high = options.replicas.min, options.replicas.max
+    resources = options.resources
+    needs = (
+        (Capability.AUTOSCALE, low != high, f"replicas from {low} to {high}"),
+        (Capability.REPLICAS, (low, high) != (1, 1), f"replicas = {high}"),
+        (Capability.GPU, bool(resources and resources.gpu), "resources.gpu"),
+        (Capability.RESOURCES, resources is not None, "resources"),
+        (Capability.INSTANCES, options.instance is not None, "instance"),
+        (Capability.ENV, env, "env"),
+        (Capability.SECRETS, secrets, "secrets"),
+        (Capability.TAGS, bool(options.tags), "tags"),
+        (Capability.TTL, options.ttl is not None, "ttl"),
+    )
+    for capability, wanted, what in needs:
+        if wanted:
+            session.require(capability, what, options)
+
+
+def _instance(
+    session: Session, options: TargetOptions, usage: Usage
+) -> tuple[str | None, Resources | None, tuple[str, ...]]:
+    """The instance type, where there are any: the named one, or the cheapest that has the resources."""
+    if options.resources is None or options.instance is not None or not session.can(Capability.INSTANCES, options):
+        return options.instance, options.resources, ()
+    choice = cheapest(session.adapter.prices(), options.resources, region=_region(session), usage=usage)
+    return choice.instance, None, (choice.reason,)
+
+
+def _price(session: Session, instance: str | None, replicas: Replicas, usage: Usage) -> float | None:
+    if instance is None:
+        return None
+    row = find_price(session.adapter.prices(), instance, region=_region(session), usage=usage)
+    return None if row is None or row.usd_per_hour is None else row.usd_per_hour * replicas.min
+
+
+def _region(session: Session) -> str:
+    return session.adapter.where().get("region", "")
+
+
+def _own_options(options: TargetOptions) -> dict[str, Json]:
+    """The adapter's own settings that make a deployment what it is: those it marks with ``{"deployment": True}``."""
+    own: dict[str, Json] = {}
+    for name, info in type(options).model_fields.items():
+        extra: Any = info.json_schema_extra
+        if isinstance(extra, dict) and cast("dict[str, Any]", extra).get("deployment"):
+            own[name] = cast("Json", options.model_dump(mode="json", include={name})[name])
+    return own

@@ -1,0 +1,223 @@
+"""One target, opened: its adapter, what it can do, and what every verb on it needs."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from ..adapter import AdapterContext, Capability, Monitors, StreamsLogs, Trains
+from ..errors import NotFoundError, SdkError, UnsupportedError
+from ..executor import Event, Executor, new_txn
+from ..waiting import Deadline, Retry, bucket_of
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import httpx
+
+    from ..adapter import Adapter, Clock, Live, Support, TargetOptions
+    from ..config import Settings, TargetSettings
+    from ..metrics import MetricsReport
+    from ..redact import Redactor
+    from ..types import EndpointStatus, LogLine
+
+T = TypeVar("T")
+
+READ_S = 60.0  # for a verb that only looks
+_CALL_S = 30.0
+
+
+class Session:
+    """A target in use.
+
+    Args:
+        settings: The configuration.
+        target: Its part for this target.
+        clock: The source of time.
+        redactor: Hides secrets in everything that leaves.
+        progress: Told what happens during a change.
+        random: The source of jitter and ids.
+        transport: Used instead of the network, in tests.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        target: TargetSettings,
+        *,
+        clock: Clock,
+        redactor: Redactor,
+        progress: Callable[[Event], None],
+        random: random.Random,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        kind = target.adapter()
+        self.target = target.name
+        self.settings = target
+        self.owner = settings.owner.value
+        self.state_dir = settings.state_dir.value
+        self.clock = clock
+        self.redactor = redactor
+        self.options: TargetOptions = target.options(kind.Options)
+        self.kind = kind
+        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        context = AdapterContext(target.name, self.owner, self.state_dir, clock, redactor, transport)
+        self.adapter: Adapter = kind(self.options, context)
+        self.random = random
+        self._progress = progress
+        self.transport = transport
+        self.bucket = bucket_of(target.name)
+        self._listeners: list[Callable[[Event], None]] = []
+        self._lock = threading.Lock()
+
+    @functools.cached_property
+    def executor(self) -> Executor:
+        """Plans and applies changes here."""
+        return Executor(
+            self.adapter,
+            owner=self.owner,
+            state_dir=self.state_dir,
+            clock=self.clock,
+            target=self.target,
+            progress=self._tell,
+            random=self.random,
+        )
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+        return self.adapter.provider
+
+    def new_txn(self) -> str:
+        """A fresh transaction id."""
+        return new_txn(self.clock, self.random)
+
+    def deadline(self, timeout: float) -> Deadline:
+        """A deadline so many seconds from now."""
+        return Deadline(self.clock, timeout)
+
+    def close(self) -> None:
+        """Closes the adapter."""
+        self.adapter.close()
+
+    # --- what it can do -----------------------------------------------------------------------------------------
+
+    def can(self, capability: Capability, options: TargetOptions | None = None) -> bool:
+        """Whether the target declares to be able to do it."""
+        return self.capabilities(options)[capability].ok
+
+    def capabilities(self, options: TargetOptions | None = None) -> Mapping[Capability, Support]:
+        """What the target declares, judged on its settings or on these."""
+        return self.kind.capabilities(options or self.options)
+
+    def require(self, capability: Capability, what: str, options: TargetOptions | None = None) -> None:
+        """Refuses what the target cannot do, before any call is made.
+
+        Raises:
+            UnsupportedError: With the adapter's reason.
+        """
+        support = self.capabilities(options)[capability]
+        if not support.ok:
+            raise UnsupportedError(
+                f"{what} is not supported on target {self.target!r} ({support.reason}): {support.text}",
+                capability=capability,
+                reason=support.reason,
+                provider=self.provider,
+            )
+
+    def monitors(self) -> Monitors:
+        """The adapter as one that measures."""
+        self.require(Capability.METRICS, "metrics")
+        return cast("Monitors", self.adapter)
+
+    def streams_logs(self) -> StreamsLogs:
+        """The adapter as one that gives log lines."""
+        self.require(Capability.LOGS, "logs")
+        return cast("StreamsLogs", self.adapter)
+
+    def trains(self) -> Trains:
+        """The adapter as one that trains."""
+        self.require(Capability.TRAIN, "training")
+        return cast("Trains", self.adapter)
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    def call(self, call: Callable[[float], T], deadline: Deadline) -> T:
+        """Makes a reading call, patiently; it is given the seconds it may take."""
+        retry = Retry(self.clock, self.bucket, random=self.random)
+        return retry.run(lambda: call(deadline.limit(_CALL_S)), deadline)
+
+    def observe(self, name: str, deadline: Deadline) -> Sequence[Live]:
+        """Everything of an endpoint."""
+        return self.call(lambda left: self.adapter.observe(name, timeout=left), deadline)
+
+    def find(self, name: str, deadline: Deadline) -> EndpointStatus | None:
+        """The endpoint as it is now; ``None`` when it is not there."""
+        return self.adapter.status(name, self.observe(name, deadline))
+
+    def status(self, name: str, deadline: Deadline) -> EndpointStatus:
+        """The endpoint as it is now.
+
+        Raises:
+            NotFoundError: It is not there.
+        """
+        found = self.find(name, deadline)
+        if found is None:
+            raise NotFoundError(
+                f"there is no endpoint {name!r} on target {self.target!r}",
+                provider=self.provider,
+                operation="status",
+                resource=name,
+                hint="`mlport list` shows those there are",
+            )
+        return found
+
+    def names(self, deadline: Deadline) -> list[str]:
+        """The names of everything of ours here, endpoints and jobs."""
+        lives = self.call(lambda left: list(self.adapter.list(timeout=left)), deadline)
+        return sorted({live.labels.endpoint for live in lives if live.labels and live.labels.endpoint})
+
+    def metrics(self, name: str, window_s: float, deadline: Deadline) -> MetricsReport | None:
+        """What an endpoint did in the last so many seconds; ``None`` where nothing is measured."""
+        if not self.can(Capability.METRICS):
+            return None
+        monitors = self.monitors()
+        return self.call(lambda left: monitors.metrics(name, window_s=window_s, timeout=left), deadline)
+
+    def tail(self, name: str, lines: int, *, deployment: str | None = None) -> list[LogLine]:
+        """The last log lines, as far as they can be had: they are a help, never a reason to fail."""
+        if not self.can(Capability.LOGS):
+            return []
+        try:
+            return list(self.shown(self.streams_logs().logs(name, deployment=deployment, tail=lines)))
+        except SdkError:
+            return []
+
+    def shown(self, lines: Iterator[LogLine]) -> Iterator[LogLine]:
+        """Log lines without the secrets we know of."""
+        for line in lines:
+            yield replace(line, text=self.redactor(line.text))
+
+    # --- progress -----------------------------------------------------------------------------------------------
+
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Tells also this one what happens; gives back the function that ends it."""
+        with self._lock:
+            self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def uploading(self, what: str, done: int, total: int | None) -> None:
+        """Tells how far an upload or a build is."""
+        share = f"{100 * done // total} %" if total else ""
+        self._tell(Event(what, share))
+
+    def _tell(self, event: Event) -> None:
+        for listener in tuple(self._listeners):
+            listener(event)
+        self._progress(event)
+
+    def __repr__(self) -> str:
+        return f"<Session {self.target} ({self.provider})>"

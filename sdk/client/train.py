@@ -1,0 +1,282 @@
+"""The verbs about training jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
+
+from ..adapter import Capability, JobSpec, Labels, Materials
+from ..change import Change
+from ..errors import ConfigError, NotFoundError
+from ..job import Job
+from ..model import Model
+from ..names import check_name, suggest_name
+from ..types import JobStatus
+from ..waiting import Poll
+from .base import ClientBase, deadline_of, seconds_of
+from .changing import CHANGE_S, border
+from .order import Wishes, settle
+from .session import READ_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Unpack
+
+    from ..executor import Plan
+    from ..types import Json, LogLine, Resources
+    from . import Client
+    from .order import Order
+    from .session import Session
+
+_JOB_S = 86_400.0
+_LONGEST_PAUSE_S = 30.0
+
+
+class TrainHow(TypedDict, total=False):
+    """The arguments of a training job; see :meth:`TrainVerbs.train`."""
+
+    name: str | None
+    data: Mapping[str, str | Path] | str | Path | None
+    params: Mapping[str, Json] | None
+    requirements: str | Path | Iterable[str] | None
+    resources: Resources | Mapping[str, float] | None
+    instance: str | None
+    env: Mapping[str, str] | None
+    secrets: Mapping[str, str] | Iterable[str] | None
+    tags: Mapping[str, str] | None
+    target: str | None
+    wait: bool
+    timeout: str | float | None
+
+
+class TrainVerbs(ClientBase):
+    """train, and what a job's handle needs."""
+
+    @overload
+    def train(
+        self, script: str | Path | Callable[..., Any], *, dry_run: Literal[True], **how: Unpack[TrainHow]
+    ) -> Plan: ...
+    @overload
+    def train(
+        self, script: str | Path | Callable[..., Any], *, dry_run: Literal[False] = False, **how: Unpack[TrainHow]
+    ) -> Job: ...
+    def train(
+        self,
+        script: str | Path | Callable[..., Any],
+        *,
+        name: str | None = None,
+        data: Mapping[str, str | Path] | str | Path | None = None,
+        params: Mapping[str, Json] | None = None,
+        requirements: str | Path | Iterable[str] | None = None,
+        resources: Resources | Mapping[str, float] | None = None,
+        instance: str | None = None,
+        env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | Iterable[str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        target: str | None = None,
+        wait: bool = True,
+        timeout: str | float | None = None,
+        dry_run: bool = False,
+    ) -> Job | Plan:
+        """Runs a training script or function on a target, in the same kind of environment that will serve its model.
+
+        Args:
+            script: Path of a ``.py`` file, or a function. It gets its inputs, parameters and output folder as arguments
+                and variables: see the training contract in the documentation.
+            name: Name of the job; by default the script's, with a suffix that makes it new.
+            data: Inputs by name: a path, or a URI that the target can read. A single one is called ``train``.
+            params: Parameters: plain values by name.
+            requirements: Packages (a list, or a requirements file) beyond those that the code imports.
+            resources: As in :meth:`deploy`, like the following.
+            instance: Instance type in the platform's own words.
+            env: Plain variables of the job.
+            secrets: Secret variables of the job.
+            tags: Your own tags.
+            target: Target of the configuration.
+            wait: ``False`` comes back as soon as the job is submitted.
+            timeout: Seconds, or text such as ``"2h"``, after which the job is ended; a day by default.
+            dry_run: Gives the plan and submits nothing.
+
+        Raises:
+            TrainFailed: With the reason and the last lines: non-zero exit, out of memory, time-out, no output.
+            UnsupportedError: The target cannot do it; before any call.
+
+        Example:
+            >>> job = sdk.train("train.py", data={"train": "data/train.csv"}, params={"C": 0.5})  # doctest: +SKIP
+        """
+        session = self.session(target)
+        with border(session):
+            session.trains()
+            txn = session.new_txn()
+            name = check_name(_job_name(script, txn) if name is None else name, what="job")
+            order = settle(session, Wishes(env, secrets, None, resources, instance, tags, None), usage="training")
+            self._secrets.check(order.secrets)
+            job = _job(
+                script,
+                name=name,
+                labels=Labels(endpoint=name, owner=session.owner, txn=txn),
+                order=order,
+                requirements=requirements,
+                timeout_s=seconds_of(timeout, _JOB_S),
+                data=_data(data),
+                params=params or {},
+            )
+
+            plan = session.executor.plan(Change("train", name, txn, job=job, new=name, notes=order.notes))
+            if dry_run:
+                return plan
+            materials = Materials(job=job, secret=self._secrets, progress=session.uploading)
+            applied = session.executor.apply(plan, materials, deadline=session.deadline(CHANGE_S))
+        status = applied.status if isinstance(applied.status, JobStatus) else None
+        handle = Job(cast("Client", self), name, session.target, status=status)
+        return handle.wait() if wait else handle
+
+    def job(self, name: str, *, target: str | None = None) -> Job:
+        """The handle of a training job, without looking whether it is there."""
+        return Job(cast("Client", self), check_name(name, what="job"), self.session(target).target)
+
+    def job_status(self, name: str, *, target: str | None = None) -> JobStatus:
+        """A job as it is now.
+
+        Raises:
+            NotFoundError: It is not there.
+        """
+        session = self.session(target)
+        with border(session):
+            trains, deadline = session.trains(), session.deadline(READ_S)
+            status = session.call(lambda left: trains.job_status(name, timeout=left), deadline)
+            if status is None:
+                raise NotFoundError(
+                    f"there is no job {name!r} on target {session.target!r}", operation="status", resource=name
+                )
+            return status
+
+    def await_job(self, name: str, *, target: str | None = None, timeout: str | float | None = None) -> JobStatus:
+        """Waits until a job has ended, however it ended.
+
+        Raises:
+            TimedOut: It takes longer; it runs on.
+        """
+        session = self.session(target)
+        with border(session):
+            deadline = deadline_of(session, timeout, _JOB_S)
+            first = float(getattr(session.adapter, "poll_s", 1.0))
+            poll = Poll(session.clock, deadline, first_s=first, random=session.random, longest_s=_LONGEST_PAUSE_S)
+            while not (status := self.job_status(name, target=target)).state.finished:
+                poll.pause(f"job {name!r}", state=status.state)
+            return status
+
+    def stop_job(self, name: str, *, target: str | None = None) -> None:
+        """Asks a job to end.
+
+        Raises:
+            NotFoundError: It is not there.
+        """
+        session = self.session(target)
+        with border(session):
+            session.require(Capability.STOP_JOB, "stopping a job")
+            self.job_status(name, target=target)
+            session.trains().stop_job(name, timeout=READ_S)
+
+    def job_logs(
+        self, name: str, *, follow: bool = False, tail: int | None = None, target: str | None = None
+    ) -> Iterator[LogLine]:
+        """What a job has written; with ``follow`` also what it is going to."""
+        session = self.session(target)
+        with border(session):
+            return session.shown(session.trains().job_logs(name, follow=follow, tail=tail))
+
+    def job_output(self, name: str, directory: str | Path, *, target: str | None = None) -> Path:
+        """Copies what a job left into an empty directory.
+
+        Raises:
+            ConfigError: The directory is not empty.
+        """
+        session = self.session(target)
+        folder = Path(directory).expanduser()
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder} is not empty", hint="name a new directory")
+        folder.mkdir(parents=True, exist_ok=True)
+        with border(session):
+            session.trains().job_output(name, folder, timeout=CHANGE_S)
+        return folder
+
+    def job_result(self, name: str, *, target: str | None = None, as_name: str | None = None, **about: Any) -> Model:
+        """The model that a job left, made with the very lock and code of the job; see :meth:`sdk.Job.result`."""
+        from ..packaging import disk, training
+
+        session = self.session(target)
+        with border(session), disk.staging(session.state_dir) as work:
+            program = training.load(_program_of(session, name))
+            output = self.job_output(name, work / "output", target=target)
+            model_name = check_name(as_name or name, what="model")
+            manifest, folder = training.result(program, output, name=model_name, **about)
+            return Model(manifest.name, manifest.digest, folder, manifest)
+
+
+def _program_of(session: Session, name: str) -> str:
+    """The digest of the program that a job ran: on the labels of the job."""
+    lives = session.call(lambda left: list(session.adapter.list(timeout=left)), session.deadline(READ_S))
+    kinds = session.adapter.kinds
+    for live in lives:
+        if live.labels and live.labels.endpoint == name and live.labels.model and kinds[live.kind].root:
+            return live.labels.model
+    raise NotFoundError(f"there is no job {name!r} on target {session.target!r}", resource=name, operation="result")
+
+
+def _job(
+    script: str | Path | Callable[..., Any],
+    *,
+    name: str,
+    labels: Labels,
+    order: Order,
+    requirements: str | Path | Iterable[str] | None,
+    timeout_s: float,
+    data: Mapping[str, str],
+    params: Mapping[str, Json],
+) -> JobSpec:
+    from ..packaging.training import job_bundle
+
+    program = job_bundle(script, {} if requirements is None else {"requirements": _requirements(requirements)})
+    return JobSpec(
+        name=name,
+        labels=labels,
+        bundle=program.path,
+        digest=program.digest,
+        data=data,
+        params=params,
+        instance=order.instance,
+        resources=order.resources,
+        env=order.env,
+        secrets=order.secrets,
+        timeout_s=timeout_s,
+        options=order.options,
+        usd_per_hour=order.usd_per_hour,
+    )
+
+
+def _requirements(given: str | Path | Iterable[str]) -> Any:
+    return given if isinstance(given, str | Path) else list(given)
+
+
+def _data(given: Mapping[str, str | Path] | str | Path | None) -> dict[str, str]:
+    """Inputs by name; paths become absolute, so that they mean the same wherever they are read."""
+    if given is None:
+        return {}
+    named = {"train": given} if isinstance(given, str | Path) else given
+    return {name: _located(name, value) for name, value in named.items()}
+
+
+def _located(name: str, value: str | Path) -> str:
+    text = str(value)
+    if "://" in text:
+        return text
+    path = Path(text).expanduser().resolve()
+    if not path.exists():
+        raise ConfigError(f"data[{name!r}]: {path} does not exist", hint="give a file, a folder or a URI")
+    return str(path)
+
+
+def _job_name(script: str | Path | Callable[..., Any], txn: str) -> str:
+    stem = Path(script).stem if isinstance(script, str | Path) else getattr(script, "__name__", "train")
+    return f"{suggest_name(str(stem))[:12].rstrip('-')}-{txn}"

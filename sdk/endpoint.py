@@ -1,0 +1,145 @@
+"""The handle of an endpoint: everything one can do with it, found by name from any process."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator, Mapping
+
+    import httpx
+
+    from .client import Client
+    from .monitor import Watch
+    from .prediction import Prediction
+    from .types import EndpointStatus, LogLine
+
+
+class Endpoint:
+    """An endpoint on a target.
+
+    It is a name, not a connection: it holds no secret, may be pickled away as its name and target, and
+    ``sdk.endpoint(name)`` makes the same one anywhere.
+
+    Args:
+        client: Does the work.
+        name: Name of the endpoint.
+        target: Target it is on.
+        status: How it was when it was last looked at.
+
+    Example:
+        >>> endpoint = sdk.deploy(model)  # doctest: +SKIP
+        >>> endpoint.predict([[1.0, 2.0]]).values  # doctest: +SKIP
+        [1]
+    """
+
+    def __init__(self, client: Client, name: str, target: str, *, status: EndpointStatus | None = None) -> None:
+        self._client = client
+        self._status = status
+        self.name = name
+        self.target = target
+
+    @property
+    def status(self) -> EndpointStatus:
+        """How it was when it was last looked at; the first time it looks."""
+        return self._status or self.refresh()
+
+    def refresh(self) -> EndpointStatus:
+        """How it is now.
+
+        Raises:
+            NotFoundError: It is not there.
+        """
+        self._status = self._client.status(self.name, target=self.target)
+        return self._status
+
+    def wait(self, *, timeout: str | float | None = None) -> Endpoint:
+        """Waits until what was begun with ``wait=False`` is done; comes back at once when nothing is under way.
+
+        Raises:
+            DeployFailed: The change failed and was undone.
+            TimedOut: It takes longer than ``timeout`` (seconds, or text such as ``"10m"``).
+        """
+        self._client.resume(self.name, target=self.target, timeout=timeout)
+        self.refresh()
+        return self
+
+    # --- calling ------------------------------------------------------------------------------------------------
+
+    def predict(self, inputs: Any, *, deployment: str | None = None, timeout: str | float | None = None) -> Prediction:
+        """Asks the model; see :meth:`sdk.Client.predict`."""
+        return self._client.predict(self.name, inputs, deployment=deployment, target=self.target, timeout=timeout)
+
+    def apredict(
+        self, inputs: Any, *, deployment: str | None = None, timeout: str | float | None = None
+    ) -> Coroutine[Any, Any, Prediction]:
+        """Asks the model without blocking the event loop; see :meth:`sdk.Client.predict`."""
+        return self._client.apredict(self.name, inputs, deployment=deployment, target=self.target, timeout=timeout)
+
+    def request(self, inputs: Any, *, deployment: str | None = None) -> httpx.Request:
+        """The signed request of a predict, for any other HTTP client; it holds credentials."""
+        return self._client.request(self.name, inputs, deployment=deployment, target=self.target)
+
+    def curl(self, inputs: Any, *, deployment: str | None = None) -> str:
+        """The same request as a shell line; it holds credentials."""
+        return self._client.curl(self.name, inputs, deployment=deployment, target=self.target)
+
+    # --- changing -----------------------------------------------------------------------------------------------
+
+    def promote(self, *, timeout: str | float | None = None) -> Endpoint:
+        """Gives the newest deployment all traffic."""
+        return self._changed(self._client.promote(self.name, target=self.target, timeout=timeout))
+
+    def rollback(self, *, timeout: str | float | None = None) -> Endpoint:
+        """Gives the deployment before the newest all traffic again."""
+        return self._changed(self._client.rollback(self.name, target=self.target, timeout=timeout))
+
+    def traffic(self, shares: int | Mapping[str, int], *, timeout: str | float | None = None) -> Endpoint:
+        """Sets the shares: whole percents by deployment id, or those of the newest deployment."""
+        return self._changed(self._client.traffic(self.name, shares, target=self.target, timeout=timeout))
+
+    def finalize(self, *, timeout: str | float | None = None) -> Endpoint:
+        """Removes the deployments without traffic."""
+        return self._changed(self._client.finalize(self.name, target=self.target, timeout=timeout))
+
+    def delete(self, *, timeout: str | float | None = None) -> None:
+        """Removes the endpoint with all it has; one that is gone is a success."""
+        self._client.delete(self.name, target=self.target, timeout=timeout)
+        self._status = None
+
+    def _changed(self, fresh: Endpoint) -> Endpoint:
+        self._status = fresh.status
+        return self
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    def monitor(self, *, window: str | float = "1h") -> Watch:
+        """What it did in the last while; see :meth:`sdk.Client.monitor`."""
+        return self._client.monitor(self.name, window=window, target=self.target)
+
+    def logs(
+        self,
+        *,
+        tail: int | None = None,
+        follow: bool = False,
+        deployment: str | None = None,
+        request_id: str | None = None,
+    ) -> Iterator[LogLine]:
+        """What its containers wrote; see :meth:`sdk.Client.logs`."""
+        return self._client.logs(
+            self.name, tail=tail, follow=follow, deployment=deployment, request_id=request_id, target=self.target
+        )
+
+    def __repr__(self) -> str:
+        state = f" {self._status.state}" if self._status else ""
+        return f"<Endpoint {self.name} on {self.target}{state}>"
+
+    def _repr_html_(self) -> str:
+        if self._status is None:
+            return html.escape(repr(self))
+        rows = "".join(
+            f"<tr><td>{html.escape(item.id)}</td><td>{item.traffic} %</td><td>{html.escape(item.state)}</td></tr>"
+            for item in self._status.deployments
+        )
+        return f"<b>{html.escape(repr(self))}</b><table>{rows}</table>"

@@ -49,6 +49,11 @@ class Model:
         return f"<Model {self.name} {self.digest[:12]} {kind}>"
 
     @property
+    def flavour(self) -> str:
+        """What kind of model it is, such as ``"sklearn"``; ``"image"`` for a ready-made image."""
+        return self.manifest.flavour if self.manifest else "image"
+
+    @property
     def signature(self) -> Signature | None:
         """What goes in and out; ``None`` for an image."""
         return self.manifest.signature if self.manifest else None

@@ -19,6 +19,7 @@ from .order import Wishes, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
+    from contextlib import AbstractContextManager
     from typing import Unpack
 
     from ..change import Change
@@ -141,8 +142,7 @@ class ChangeVerbs(ClientBase):
         """
         return self.deploy(model, dry_run=True, **how)
 
-    @contextlib.contextmanager
-    def temporary(self, model: Model, **how: Unpack[DeployHow]) -> Generator[Endpoint]:
+    def temporary(self, model: Model, **how: Unpack[DeployHow]) -> AbstractContextManager[Endpoint]:
         """An endpoint that is deleted at the end of the block, whatever happens in it.
 
         Takes the arguments of :meth:`deploy`. The name must be free; by default one is made from the model's. With
@@ -155,6 +155,10 @@ class ChangeVerbs(ClientBase):
             >>> with sdk.temporary(model, target="aws", ttl="30m") as endpoint:  # doctest: +SKIP
             ...     endpoint.predict(rows)
         """
+        return self._temporary(model, how)
+
+    @contextlib.contextmanager
+    def _temporary(self, model: Model, how: DeployHow) -> Generator[Endpoint]:
         session = self.session(how.get("target"))
         name = how.get("name")
         if name is None:

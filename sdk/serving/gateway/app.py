@@ -133,29 +133,25 @@ class Gateway:
             OSError: The table could not be written to disk.
 
         """
-        if self._applying is not None:
+        while self._applying is not None:
             coming, task = self._applying
-            if table == coming:
-                await asyncio.shield(task)
-                return
-            if table.generation > coming.generation:
-                task.cancel()
-                await asyncio.wait([task])
-            else:
+            if table.generation <= coming.generation and table != coming:
                 raise Conflict("stale_generation", f"Generation {coming.generation} is being put in force.")
-        if self._is_in_force(table):
-            return
-        task = asyncio.get_running_loop().create_task(self._apply(table, timeout_s))
-        self._applying = table, task
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if not task.cancelled():
-                raise
-            raise Conflict("overtaken", f"Generation {table.generation} was overtaken by a newer one.") from None
-        finally:
-            if self._applying == (table, task) and task.done():
-                self._applying = None
+            if table == coming:
+                break
+            task.cancel()
+            await asyncio.wait([task])
+        if self._applying is None:
+            if self._is_in_force(table):
+                return
+            task = asyncio.get_running_loop().create_task(self._apply(table, timeout_s))
+            task.add_done_callback(self._applied)
+            self._applying = table, task
+        task = self._applying[1]
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise Conflict("overtaken", f"Generation {table.generation} was overtaken by a newer one.")
+        task.result()
 
     def _is_in_force(self, table: Table) -> bool:
         present = self.table
@@ -167,6 +163,11 @@ class Gateway:
             raise Conflict("other_content", f"Generation {table.generation} is in force with other content.")
         message = f"Generation {table.generation} is older than {present.generation}, which is in force."
         raise Conflict("stale_generation", message)
+
+    def _applied(self, task: asyncio.Task[None]) -> None:
+        self._applying = None
+        if not task.cancelled():
+            task.exception()  # whoever waits for the task raises it
 
     async def _apply(self, table: Table, timeout_s: float | None) -> None:
         added = self._add(table)
@@ -201,7 +202,7 @@ class Gateway:
                         replica,
                         deployment.health,
                         backend,
-                        limits=self._limits,
+                        limits=table.limits,
                         folder=self.folder,
                         changed=self.router.refresh,
                     )
@@ -220,9 +221,6 @@ class Gateway:
             del self.stats[next(other for other in self.stats if other not in self.router.routes and other != name)]
         return Route(name, self.stats[name])
 
-    def _limits(self) -> Limits:
-        return self.plane.limits
-
     def _swap(self, table: Table) -> None:
         """Let the table decide from the next request on, and end the replicas it does not name."""
         self.table = table
@@ -230,8 +228,10 @@ class Gateway:
         self.door.gate.use(table.limits)
         wanted = {replica.id for deployment in table.deployments.values() for replica in deployment.replicas}
         self.router.use(table.deployments, {name: runner.backend for name, runner in self.runners.items()})
-        for name in [name for name in self.runners if name not in wanted]:
-            self._retire(name)
+        for name, runner in list(self.runners.items()):
+            runner.limits = table.limits
+            if name not in wanted:
+                self._retire(name)
 
     def _retire(self, name: str) -> None:
         runner = self.runners.pop(name)

@@ -130,7 +130,7 @@ class Control:
         table = gateway.table
         if replica is not None:
             path = gateway.folder / "logs" / f"{Path(replica).name}.log"
-            return {replica: gateway.runners[replica].log if replica in gateway.runners else Log(path, 0)}
+            return {replica: gateway.runners[replica].log if replica in gateway.runners else Log(path)}
         runners = gateway.runners
         if deployment is not None:
             if table is None or deployment not in table.deployments:

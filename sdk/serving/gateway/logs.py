@@ -20,20 +20,19 @@ class Log:
     A full or failing disk loses log bytes, counted in `lost`, and nothing else.
     """
 
-    def __init__(self, path: Path, limit: int) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.limit = limit
         self.lost = 0
         self._older = path.with_name(path.name + ".1")
         self._size = _size(path)
         self.end = self._size + _size(self._older)
         """Bytes ever written, as far as known: the position after the last one."""
 
-    def write(self, data: bytes) -> None:
-        """Append bytes, at the end of a new file if they do not fit into the present one."""
-        data = data[-self.limit :]
+    def write(self, data: bytes, *, limit: int) -> None:
+        """Append bytes, at the start of a new file if they would make the present one larger than `limit`."""
+        data = data[-limit:]
         try:
-            if self._size + len(data) > self.limit:
+            if self._size + len(data) > limit:
                 self.path.replace(self._older)
                 self._size = 0
             fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -98,13 +97,13 @@ def _lines(data: bytes) -> list[str]:
 class LogPipe(asyncio.Protocol):
     """Writes what comes out of a process to its log, and tells when the process has closed its end."""
 
-    def __init__(self, log: Log, closed: Callable[[], None]) -> None:
-        self._log = log
+    def __init__(self, write: Callable[[bytes], None], closed: Callable[[], None]) -> None:
+        self._write = write
         self._closed = closed
 
     def data_received(self, data: bytes) -> None:
         """Take bytes."""
-        self._log.write(data)
+        self._write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Clean up after the connection."""

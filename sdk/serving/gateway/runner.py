@@ -41,7 +41,7 @@ class Runner:
         replica: What the table says.
         health: Path that answers 200 when the replica is ready.
         backend: Where readiness is noted for the data plane.
-        limits: Gives the limits of the day.
+        limits: The limits of the table the replica came with; `limits` is set anew when a later one is in force.
         folder: The gateway's own folder.
         changed: Called when readiness has changed.
 
@@ -53,7 +53,7 @@ class Runner:
         health: str,
         backend: Backend,
         *,
-        limits: Callable[[], Limits],
+        limits: Limits,
         folder: Path,
         changed: Callable[[], None],
     ) -> None:
@@ -64,10 +64,10 @@ class Runner:
         self.restarts = 0
         self.last_exit: Exit | None = None
         self.ready_at: float | None = None
-        self.log = Log(folder / "logs" / f"{replica.id}.log", limits().log_bytes)
+        self.log = Log(folder / "logs" / f"{replica.id}.log")
         self.child: Child | None = None
         self.lock = folder / f"b-{replica.id}.lock"
-        self._limits = limits
+        self.limits = limits
         self._changed = changed
         self._failures = 0
         self._misses = 0
@@ -101,7 +101,7 @@ class Runner:
         child = self.child
         if child is not None:
             child.terminate()
-            deadline = time.monotonic() + self._limits().stop_s
+            deadline = time.monotonic() + self.limits.stop_s
             while (exit_ := child.poll()) is None:
                 if time.monotonic() > deadline:
                     child.kill("did not end when asked to")
@@ -144,7 +144,7 @@ class Runner:
             self._failures += 1
             self.restarts += 1
             self.state = "crash-loop" if self._failures >= _LOOPING else "backoff"
-            await asyncio.sleep(self._limits().backoff_s * 2 ** min(self._failures - 1, 6))
+            await asyncio.sleep(self.limits.backoff_s * 2 ** min(self._failures - 1, 6))
 
     async def _live(self) -> Exit:
         """Run the program once, from its start to its end."""
@@ -152,27 +152,29 @@ class Runner:
         assert spawn is not None  # noqa: S101 - told to the type checker: only spawned replicas live
         self.state = "starting"
         self._unlink_socket()
-        self.log.limit = self._limits().log_bytes
         try:
             self.child = child = Child(spawn, self.lock)
         except (OSError, ValueError, MemoryError) as error:
             reason = f"could not be started: {error}"
-            self.log.write(f"mlport: {reason}\n".encode())
+            self._print(f"mlport: {reason}\n".encode())
             return Exit(code=None, signal=None, out_of_memory=False, at=time.time(), reason=reason)
         pipe = os.fdopen(child.output, "rb", buffering=0)  # the transport owns it from here on
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: LogPipe(self.log, self.backend.suspect.set), pipe
+            lambda: LogPipe(self._print, self.backend.suspect.set), pipe
         )
         try:
             await self._watch()
             exit_ = child.poll()
             assert exit_ is not None  # noqa: S101 - told to the type checker: `_watch` ends with the process
             await asyncio.sleep(0)  # let the last lines come through the pipe
-            self.log.write(f"mlport: replica {self.replica.id} {exit_.reason}\n".encode())
+            self._print(f"mlport: replica {self.replica.id} {exit_.reason}\n".encode())
             self.child = None
             return exit_
         finally:
             transport.close()
+
+    def _print(self, data: bytes) -> None:
+        self.log.write(data, limit=self.limits.log_bytes)
 
     async def _watch(self) -> None:
         """Check health until the process has ended; for ever when there is none."""
@@ -189,7 +191,7 @@ class Runner:
             self._note(ready=answer if answer is not None else self.backend.ready and self._misses < _MISSES)
             if self.ready_at is not None and now - started > _STEADY_S:
                 self._failures = 0
-            limits = self._limits()
+            limits = self.limits
             if self.child is not None and now - healthy > (limits.start_s if self.ready_at is None else limits.stuck_s):
                 self.child.kill("did not become ready in time" if self.ready_at is None else "stopped answering")
             pause = min(pause * 1.5, 0.25) if self.ready_at is None else limits.probe_s
@@ -217,7 +219,7 @@ class Runner:
     async def _probe(self) -> bool | None:
         """Ask for health: True or False as the replica answers, None when it does not."""
         try:
-            async with asyncio.timeout(2 * self._limits().probe_s):
+            async with asyncio.timeout(2 * self.limits.probe_s):
                 return await self._ask()
         except TimeoutError:
             return None

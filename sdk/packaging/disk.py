@@ -34,8 +34,10 @@ def state_dir() -> Path:
 
 def subfolder(path: Path) -> Path:
     """``path``, made with mode 0700 if it is not there."""
-    with writing(path):
+    try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_writable(path, error) from error
     return path.resolve()
 
 
@@ -57,13 +59,17 @@ def writing(path: Path) -> Generator[None]:
                 hint="free some space, or set MLPORT_STATE_DIR to a folder on a bigger disk",
             ) from error
         if error.errno in _REFUSED:
-            raise PackagingError(
-                f"cannot write to {path}: {error.strerror}",
-                operation="write",
-                resource=str(path),
-                hint="make it writable, or set MLPORT_STATE_DIR to a folder that is",
-            ) from error
+            raise _not_writable(path, error) from error
         raise
+
+
+def _not_writable(path: Path, error: OSError) -> PackagingError:
+    return PackagingError(
+        f"cannot write to {path}: {error.strerror}",
+        operation="write",
+        resource=str(path),
+        hint="make it writable, or set MLPORT_STATE_DIR to a folder that is",
+    )
 
 
 @contextmanager

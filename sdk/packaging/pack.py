@@ -31,7 +31,7 @@ class Packing(TypedDict, total=False):
         index_url: Package index that replaces the default one; without credentials, which belong into ``~/.netrc``
             or the environment.
         extra_index_urls: Package indexes that are asked first.
-        find_links: Folders of wheels to look into while locking and installing on this machine.
+        find_links: Folders of wheels that are looked into as well; those that are locked travel with the model.
         torch_backend: Which PyTorch builds to lock: ``"cpu"``, ``"cu126"``, …
     """
 
@@ -160,6 +160,7 @@ def lock_for(
         wheels=wheel_folder if wheel_folder.is_dir() else None,
         find_links=links_of(packing),
     )
+    wheels.keep_locked(lock.text, links_of(packing), wheel_folder)
     versions = lock.versions
     direct = {normal(requirement_name(line)) for line in lines}
     return lock, {name: versions[name] for name in sorted(direct) if name in versions}

@@ -12,8 +12,9 @@ import pickle
 import re
 import types
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
 from sdk.errors import PackagingError
 from sdk.packaging.libraries import is_local, local_modules
@@ -49,14 +50,57 @@ def recorder(modules: set[str]) -> Any:
     class Recorder(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
         """Sees every object that is not a plain value before it is written."""
 
+        def __init__(self, *args: Any, **keywords: Any) -> None:
+            super().__init__(*args, **keywords)  # pyright: ignore[reportUnknownMemberType]
+            self._ordered: dict[int, _Ordered] = {}
+
         def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, _Ordered):
+                return type(obj.values), (sorted(obj.values, key=_by_content),)
             note(obj, modules)
             reduced: Any = super().reducer_override(obj)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-            if reduced is NotImplemented or not isinstance(obj, type | TypeVar):
-                return cast("Any", reduced)
-            return stable(obj, cast("Any", reduced))
+            if reduced is NotImplemented:
+                return NotImplemented
+            parts = cast("tuple[Any, ...]", reduced)
+            if isinstance(obj, type | TypeVar):
+                parts = stable(obj, parts)
+            return (parts[0], *(_in_order(part, self._ordered) for part in parts[1:]))
 
     return Recorder
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ordered:
+    """Stands for a set while it is written: sets of text have another order in every process."""
+
+    values: set[Any] | frozenset[Any]
+
+
+def _by_content(value: Any) -> tuple[str, str]:
+    return type(value).__name__, repr(value)
+
+
+def _is_tuple(part: Any) -> TypeGuard[tuple[Any, ...]]:
+    return type(part) is tuple
+
+
+def _is_dict(part: Any) -> TypeGuard[dict[Any, Any]]:
+    return type(part) is dict
+
+
+def _in_order(part: Any, known: dict[int, _Ordered]) -> Any:
+    """The sets directly in what makes a function or class, replaced; one set stays one set."""
+    if type(part) in {set, frozenset}:
+        return known.setdefault(id(part), _Ordered(part))
+    if _is_tuple(part):
+        return tuple(_in_order(item, known) for item in part)
+    if _is_dict(part):
+        fresh = part.get("__globals__")  # made by cloudpickle for this function alone
+        found = {name: _in_order(value, known) for name, value in part.items() if type(value) in {set, frozenset}}
+        if isinstance(fresh, dict):
+            found["__globals__"] = _in_order(fresh, known)
+        return {**part, **found} if found else part
+    return part
 
 
 def stable(obj: type | TypeVar, reduced: tuple[Any, ...]) -> tuple[Any, ...]:

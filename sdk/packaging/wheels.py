@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdk.errors import ConfigError, PackagingError
-from sdk.packaging import uvrun
+from sdk.packaging import disk, uvrun
 from sdk.packaging.lock import is_path
 from sdk.packaging.manifest import Sources
 
@@ -33,6 +33,14 @@ def collect(requirements: Sequence[str], folder: Path, sources: Sources | None =
         PackagingError: A package cannot be built.
     """
     return [_collect(line, folder, sources or Sources()) if is_path(line) else line for line in requirements]
+
+
+def keep_locked(lock: str, links: Sequence[Path], folder: Path) -> None:
+    """Copy into ``folder`` the wheels of ``links`` that a lock names, so that they can be installed elsewhere."""
+    for wheel in sorted(path for link in links for path in link.glob("*.whl")):
+        if f"--hash=sha256:{disk.sha256_file(wheel)}" in lock:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(wheel, folder / wheel.name)
 
 
 def _collect(line: str, folder: Path, sources: Sources) -> str:

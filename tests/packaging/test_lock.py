@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-import sdk.model
 from sdk.errors import ConfigError, PackagingError
+from sdk.model import model as make_model
 from sdk.packaging import lock, venv, wheels
 from sdk.packaging.manifest import Sources
 
@@ -178,7 +178,7 @@ def test_requirements_file_is_read(tmp_path: Path) -> None:
 def test_index_with_credentials_is_refused(url: str) -> None:
     """Credentials in an argument would be passed on with the model; the error does not repeat them."""
     with pytest.raises(ConfigError, match=r"index_url for host host\.example holds credentials") as caught:
-        sdk.model.model(len, name="secret", index_url=url)
+        make_model(len, name="secret", index_url=url)
     assert SECRET not in str(caught.value)
 
 
@@ -188,7 +188,7 @@ def test_private_index_with_netrc(index: Index, tmp_path: Path, state: Path, mon
     netrc.write_text(f"machine 127.0.0.1 login robot password {SECRET}\n")
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("UV_NO_CACHE", "1")
-    model = sdk.model.model(len, name="private", requirements=["secretlib"], extra_index_urls=[index.url])
+    model = make_model(len, name="private", requirements=["secretlib"], extra_index_urls=[index.url])
     assert model.manifest is not None
     assert model.lock is not None
     assert {"cloudpickle", "secretlib"} == model.manifest.libraries.keys()
@@ -222,7 +222,7 @@ def test_local_package_travels_with_the_model(tmp_path: Path, state: Path) -> No
         '[project]\nname = "mylib"\nversion = "0.3"\n'
     )
     (package / "mylib.py").write_text("VALUE = 42\n")
-    first = sdk.model.model(len, name="local", requirements=[package])
+    first = make_model(len, name="local", requirements=[package])
     assert first.path is not None
     assert first.lock is not None
     assert first.manifest is not None
@@ -230,7 +230,7 @@ def test_local_package_travels_with_the_model(tmp_path: Path, state: Path) -> No
     sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
     assert f"mylib==0.3 \\\n    --hash=sha256:{sha256}\n" in first.lock.text
     assert first.manifest.libraries["mylib"] == "0.3"
-    again = sdk.model.model(len, name="local", requirements=[str(package)])
+    again = make_model(len, name="local", requirements=[str(package)])
     assert first.digest == again.digest
 
 

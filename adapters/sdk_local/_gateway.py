@@ -12,7 +12,7 @@ import hashlib
 import json
 import sys
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sdk.packaging import venv
 from sdk.serving.gateway import client
@@ -189,9 +189,7 @@ class Gateway:
         record = read_record(path)
         if record is None or FAILURE in record.extra:
             return
-        exit_: dict[str, Any] = failure["last_exit"] or {}
-        reason = str(exit_.get("reason") or failure["message"])
-        noted = {"reason": f"replica {failure['replica']} {reason}", "log": failure["log"]}
+        noted = {"reason": why(failure, record.spec.get("memory_gib")), "log": failure["log"]}
         write_record(path, replace(record, extra={**record.extra, FAILURE: noted}))
 
     def _bury(self, seen: Seen) -> None:
@@ -215,6 +213,31 @@ class Gateway:
             kill_marked(str(record.extra["run"]))
             self.folder.remove()
         return None
+
+
+def why(failure: Mapping[str, Any], memory_gib: Json) -> str:
+    """Why a replica never became ready: in the server's own words if it left any, else how its process ended.
+
+    Example:
+        >>> why({"replica": "d1-0", "last_exit": {"reason": "exited with code 7"}, "message": "", "log": []}, None)
+        'replica d1-0 exited with code 7'
+    """
+    exit_: Mapping[str, Any] = failure["last_exit"] or {}
+    said = next(filter(None, (_start_failure(line) for line in reversed(failure["log"]))), None)
+    reason = f": {said}" if said else f" {exit_.get('reason') or failure['message']}"
+    if memory_gib and "MemoryError" in reason:
+        reason += f"; it may use {memory_gib} GiB of memory"
+    return f"replica {failure['replica']}{reason}"
+
+
+def _start_failure(line: str) -> str | None:
+    """What the model server says in the one line in which it gives up."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return None
+    given = cast("dict[str, Any]", told) if isinstance(told, dict) else {}
+    return str(given.get("message")).strip() if given.get("event") == "start_failed" else None
 
 
 def whole(weights: Mapping[str, int]) -> dict[str, int]:

@@ -37,17 +37,15 @@ KINDS: Mapping[str, Kind] = {
 def resources(spec: EndpointSpec, options: LocalOptions) -> list[Resource]:
     """Models, gateway, one process group per deployment, traffic: in the order in which they are made."""
     gateway = Resource(GATEWAY, spec.name, _gateway_spec(spec, options), replace(spec.labels, generation=0, model=""))
-    made: dict[Ref, Resource] = {gateway.ref: gateway}
+    models: dict[Ref, Resource] = {}
+    processes: list[Resource] = []
     for deployment in spec.deployments:
         model = _model(deployment, spec.labels)
-        process = _process(deployment, spec, options, (model.ref, gateway.ref))
-        present = made.get(model.ref)
-        if present is None or present.spec is None:  # a kept deployment says less about the model than a new one
-            made[model.ref] = model
-        made[process.ref] = process
-    traffic = _traffic(spec, [ref for ref in made if ref.kind == PROCESS])
-    order = (MODEL, GATEWAY, PROCESS)
-    return [*sorted(made.values(), key=lambda resource: order.index(resource.kind)), traffic]
+        if deployment.kept is None:  # what runs needs its environment no more to go on
+            models[model.ref] = model
+        processes.append(_process(deployment, spec, options, (model.ref, gateway.ref)))
+    traffic = _traffic(spec, [process.ref for process in processes])
+    return [*models.values(), gateway, *processes, traffic]
 
 
 def process_id(endpoint: str, deployment: str) -> str:
@@ -67,9 +65,9 @@ def _gateway_spec(spec: EndpointSpec, options: LocalOptions) -> dict[str, Json]:
 
 def _model(deployment: DeploymentSpec, labels: Labels) -> Resource:
     digest = deployment.model[:32]
-    spec: dict[str, Json] | None = None if deployment.kept else {"digest": deployment.model}
     own = replace(labels, generation=0, model=digest, expires_at=0)
-    return Resource(MODEL, digest, spec, own, summary=f"{deployment.model_name}: locked environment and server")
+    summary = f"{deployment.model_name}: locked environment and server"
+    return Resource(MODEL, digest, {"digest": deployment.model}, own, summary=summary)
 
 
 def _process(

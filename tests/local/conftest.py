@@ -166,7 +166,7 @@ def acting(state: Path) -> Model:
         import signal
         import time
 
-        action, value = rows[0]
+        action, value = rows[0] if len(rows[0]) == 2 else ("", "probed")
         if action == "env":
             return [os.environ.get(value, "")]
         if action == "names":

@@ -13,6 +13,7 @@ A test file of an adapter is a rig, the fixture made from it, and one class per 
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,11 +22,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import pytest
 
-from sdk.adapter import Adapter, AdapterContext, Capability, Clock, DeploymentSpec, EndpointSpec, Labels
+from sdk.adapter import Adapter, AdapterContext, Capability, Clock
+from sdk.client import Client
 from sdk.errors import UnsupportedError
+from sdk.executor import Executor
 from sdk.redact import Redactor
+from sdk.registry import adapters
 from sdk.waiting import SystemClock
 
+from .kill import Kill, MortalDisk
 from .samples import Samples
 from .spy import Calls, watched
 
@@ -34,7 +39,6 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from sdk.client import Client
     from sdk.model import Model
 
 OWNER = "contract"
@@ -54,6 +58,7 @@ class Rig:
             this process; ``"raise"`` stops the client with an exception that nothing may catch.
         price: Dollars per hour of one deployment with these settings; ``None`` to leave it open.
         protected: Whether a predict needs credentials.
+        patience: Seconds that any single step may take.
         split_tolerance: How far the share of 100 requests may be from the one asked for: 0 for an exact round-robin.
     """
 
@@ -62,12 +67,14 @@ class Rig:
     price: ClassVar[float | None] = None
     protected: ClassVar[bool] = True
     split_tolerance: ClassVar[int] = 0
+    patience: ClassVar[float] = 300.0
 
     def __init__(self, folder: Path, *, live: bool = False) -> None:
         self.folder = folder
         self.live = live
         self.calls = Calls()
         self.samples = Samples()
+        self._clients: list[Client] = []
         self._numbers = itertools.count(1)
 
     # --- override these
@@ -122,11 +129,6 @@ class Rig:
         """The clock that the client under test lives by."""
         return SystemClock()
 
-    @property
-    def state_dir(self) -> Path:
-        """The state folder of the client under test."""
-        return self.folder / "state"
-
     def options(self) -> Any:
         """The target's settings as the adapter gets them."""
         return self.adapter.Options.model_validate(dict(self.settings()))
@@ -135,9 +137,40 @@ class Rig:
         """An adapter of its own, without a spy."""
         return self.adapter(self.options(), self.context(owner))
 
-    def client(self, *, owner: str = OWNER, calls: Calls | None = None, state: str = "state") -> Client:
-        """A client as another process or machine would make it, with recorded calls."""
-        raise NotImplementedError
+    def state_dir(self, machine: str) -> Path:
+        """The state folder of a client on this machine; targets that live in theirs have one machine only."""
+        return self.folder / machine
+
+    def client(self, *, owner: str = OWNER, machine: str = "here") -> Client:
+        """A client as another process would make it; its calls are recorded."""
+        return self._client(self.calls, owner, machine)
+
+    def mortal(self, kill: Kill) -> Client:
+        """A client that dies when it is told to."""
+        client = self._client(Calls(hook=kill.around_call), OWNER, "here")
+        session = client.session()
+        session.executor = Executor(
+            session.adapter,
+            owner=OWNER,
+            state_dir=session.state_dir,
+            clock=self.clock,
+            target=session.target,
+            disk=MortalDisk(kill),
+        )
+        return client
+
+    def _client(self, calls: Calls, owner: str, machine: str) -> Client:
+        provider = f"contract-{id(calls):x}"
+        adapters.register(provider, watched(self.adapter, calls), replace=True)
+        config: dict[str, Any] = {
+            "default": "contract",
+            "owner": owner,
+            "state_dir": str(self.state_dir(machine)),
+            "target": {"contract": {"provider": provider, **self.settings()}},
+        }
+        made = Client(config, clock=self.clock, transport=self.transport())
+        self._clients.append(made)
+        return made
 
     def model(self, n: int = 1) -> Model:
         """Model number ``n`` of :class:`~sdk_contract.samples.Samples`."""
@@ -181,9 +214,9 @@ class Rig:
         suffix = f"{int(time.time()) % 100000}" if self.live else ""
         return f"{word[:12]}-{next(self._numbers)}{suffix}"
 
-    def context(self, owner: str = OWNER, state: str = "state") -> AdapterContext:
+    def context(self, owner: str = OWNER) -> AdapterContext:
         """What the core would lend an adapter."""
-        folder = self.folder / state
+        folder = self.state_dir("here")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return AdapterContext("contract", owner, folder, self.clock, Redactor())
 
@@ -192,6 +225,8 @@ class Rig:
         return self
 
     def __exit__(self, *error: object) -> None:
+        for client in self._clients:
+            client.close()
         self.stop()
 
 
@@ -200,7 +235,10 @@ def rig_fixture(rig: type[Rig]) -> Any:
 
     @pytest.fixture(scope="module", name="rig")
     def fixture(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Rig]:
-        with rig(tmp_path_factory.mktemp("rig"), live=request.config.getoption("--live")) as made:
-            yield made
+        with pytest.MonkeyPatch.context() as patch:
+            if "MLPORT_STATE_DIR" not in os.environ:  # models and environments are made once for all rigs
+                patch.setenv("MLPORT_STATE_DIR", str(tmp_path_factory.getbasetemp() / "state"))
+            with rig(tmp_path_factory.mktemp("rig"), live=request.config.getoption("--live")) as made:
+                yield made
 
     return fixture

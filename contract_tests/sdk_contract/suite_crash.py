@@ -3,113 +3,57 @@
 from __future__ import annotations
 
 import os
-import signal
+import shutil
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from sdk.adapter import Capability
-from sdk.executor.disk import RealDisk
+from sdk.errors import NotFoundError
 
-from .samples import ANSWER
-from .spy import Call, Calls
+from .kill import Kill, Killed, die_by_exception, die_by_signal
+from .samples import ANSWER, GOOD_SCRIPT, write_script
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdk.client import Client
+
     from .rig import Rig
 
-SAMPLE = 5
-_DISK = ("folder", "create", "open", "write", "truncate", "sync", "sync_folder", "rename", "remove")
+SAMPLE = 4
+
+Verb = Callable[["Client"], object]
 
 
-class Killed(BaseException):
-    """What stops a client that lives in the same process as its platform."""
-
-
-@dataclass
-class Kill:
-    """Counts the points at which a client can die, and dies at one of them.
-
-    Args:
-        at: The number of the point; ``None`` only counts.
-        die: Ends the client.
-    """
-
-    at: int | None
-    die: Callable[[], None]
-    points: list[str] = field(default_factory=list[str])
-    dead: bool = False
-
-    def reach(self, point: str) -> None:
-        """A point between two effects on the world."""
-        self.points.append(point)
-        if self.dead or self.at == len(self.points) - 1:
-            self.dead = True
-            self.die()
-
-    def around_call(self, when: str, call: Call) -> None:
-        """The hook of a spy."""
-        if call.changes or self.dead:
-            self.reach(f"{when} {call.operation} {call.subject.split(' ')[0]}")
-
-
-class MortalDisk(RealDisk):
-    """A disk whose user can die before and after each operation that changes it."""
-
-    def __init__(self, kill: Kill) -> None:
-        self._kill = kill
-
-    def __getattribute__(self, name: str) -> Any:
-        inner = super().__getattribute__(name)
-        if name not in _DISK:
-            return inner
-        kill: Kill = super().__getattribute__("_kill")
-
-        def outer(*args: Any) -> Any:
-            kill.reach(f"before {name}")
-            result = inner(*args)
-            kill.reach(f"after {name}")
-            return result
-
-        return outer
-
-
-def die_by_signal() -> None:
-    """The end that no handler sees."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def die_by_exception() -> NoReturn:
-    """For platforms inside this process: the client may not even tidy up, since every later effect dies as well."""
-    raise Killed
-
-
-def run(rig: Rig, verb: Callable[[Rig, Kill], None], at: int | None) -> list[str]:
+def run(rig: Rig, verb: Verb, at: int | None) -> list[str]:
     """Runs a verb in a client that dies at point ``at``; gives the points that were passed."""
     if rig.crash == "raise":
         kill = Kill(at, die_by_exception)
         try:
-            verb(rig, kill)
+            verb(rig.mortal(kill))
         except Killed:
             pass
         return kill.points
     out, into = os.pipe()
     child = os.fork()
     if child == 0:
+        os.close(out)
         _in_child(rig, verb, Kill(at, die_by_signal), into)
     os.close(into)
     with os.fdopen(out) as pipe:
         text = pipe.read()
     _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) == (at is not None), text
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, text
     return text.splitlines()
 
 
-def _in_child(rig: Rig, verb: Callable[[Rig, Kill], None], kill: Kill, into: int) -> NoReturn:
+def _in_child(rig: Rig, verb: Verb, kill: Kill, into: int) -> NoReturn:
     try:
-        verb(rig, kill)
+        verb(rig.mortal(kill))
         os.write(into, "\n".join(kill.points).encode())
         os._exit(0)
     except BaseException:  # noqa: BLE001 - whatever it is, the parent has to see it
@@ -117,20 +61,164 @@ def _in_child(rig: Rig, verb: Callable[[Rig, Kill], None], kill: Kill, into: int
         os._exit(1)
 
 
-def deploy(n: int) -> Callable[[Rig, Kill], None]:
-    """Deploys model ``n`` under the name of the scenario."""
-    return lambda rig, kill: rig.mortal(kill).deploy(rig.model(n), name=NAME)
-
-
-def delete(rig: Rig, kill: Kill) -> None:
-    """Deletes it."""
-    rig.mortal(kill).delete(NAME)
-
-
-def promote(rig: Rig, kill: Kill) -> None:
-    """Gives the canary everything."""
-    rig.mortal(kill).promote(NAME)
+def sample(points: list[str], count: int | None) -> Iterable[int]:
+    """Which points to try: all, or some that lie evenly between the first and the last."""
+    if count is None or len(points) <= count:
+        return range(len(points))
+    return sorted({round(i * (len(points) - 1) / (count - 1)) for i in range(count)})
 
 
 class CrashSuite:
-    """x."""
+    """However a client dies, ``gc`` leaves nothing behind, no endpoint goes down, and deploying again works."""
+
+    def test_killed_while_deploying(self, rig: Rig) -> None:
+        """A first deploy that dies leaves nothing after gc; the same deploy then works."""
+        self.deploying(rig, SAMPLE)
+
+    @pytest.mark.full
+    def test_killed_anywhere_while_deploying(self, rig: Rig) -> None:
+        """The same at every single point."""
+        self.deploying(rig, None)
+
+    def test_killed_while_updating(self, rig: Rig) -> None:
+        """An update that dies is no outage, and ends as the old or the new model, with nothing beside it."""
+        self.updating(rig, SAMPLE)
+
+    @pytest.mark.full
+    def test_killed_anywhere_while_updating(self, rig: Rig) -> None:
+        """The same at every single point."""
+        self.updating(rig, None)
+
+    def test_killed_while_deleting(self, rig: Rig) -> None:
+        """A delete that dies is finished by gc."""
+        self.deleting(rig, SAMPLE)
+
+    @pytest.mark.full
+    def test_killed_anywhere_while_deleting(self, rig: Rig) -> None:
+        """The same at every single point."""
+        self.deleting(rig, None)
+
+    def test_killed_while_training(self, rig: Rig, tmp_path: Path) -> None:
+        """A train that dies leaves no process after gc, and the next job runs."""
+        self.training(rig, tmp_path, SAMPLE)
+
+    @pytest.mark.full
+    def test_killed_anywhere_while_training(self, rig: Rig, tmp_path: Path) -> None:
+        """The same at every single point."""
+        self.training(rig, tmp_path, None)
+
+    def test_the_machine_is_gone_as_well(self, rig: Rig) -> None:
+        """Without any journal the labels are enough: another machine's gc finds what nobody needs."""
+        name, before = rig.name("lost"), rig.left()
+        points = run(rig, lambda client: client.deploy(rig.model(1), name=name), None)
+        rig.client().delete(name)
+        last = max(i for i, point in enumerate(points) if point.startswith("after create"))
+        for at in {points.index("before create " + points[last].split()[-1]), last}:
+            run(rig, lambda client: client.deploy(rig.model(1), name=name), at)
+            shutil.rmtree(rig.state_dir("here") / "executor")
+            client = rig.client(machine="elsewhere")
+            assert [] == client.gc(apply=True).removed, "what is young may belong to a deploy that is still running"
+            client.session().executor.gc(apply=True, min_age_s=0)
+            client.delete(name)
+            assert before == rig.left(), points[at]
+
+    # --- scenarios
+
+    def deploying(self, rig: Rig, count: int | None) -> None:
+        """Killed while there was nothing before."""
+        name, before = rig.name("crash"), rig.left()
+
+        def deploy(client: Client) -> object:
+            return client.deploy(rig.model(1), name=name)
+
+        points = run(rig, deploy, None)
+        rig.client().delete(name)
+        assert before == rig.left()
+        for at in sample(points, count):
+            run(rig, deploy, at)
+            self.clean(rig)
+            try:
+                self.answers(rig, name, {1.0})  # it went far enough to be finished
+            except NotFoundError:
+                assert before == rig.left(), f"killed {points[at]}"
+            deploy(rig.client())
+            self.answers(rig, name, {1.0})
+            rig.client().delete(name)
+            assert before == rig.left(), f"killed {points[at]}, then deployed and deleted"
+
+    def updating(self, rig: Rig, count: int | None) -> None:
+        """Killed while a model served."""
+        name, before = rig.name("crash"), rig.left()
+
+        def update(client: Client) -> object:
+            return client.deploy(rig.model(2), name=name)
+
+        rig.client().deploy(rig.model(1), name=name)
+        points = run(rig, update, None)
+        rig.client().delete(name)
+        for at in sample(points, count):
+            rig.client().deploy(rig.model(1), name=name)
+            run(rig, update, at)
+            if rig.can(Capability.TRAFFIC):
+                self.answers(rig, name, {1.0, 2.0})
+            self.clean(rig)
+            self.answers(rig, name, {1.0, 2.0})
+            shares = sorted(item.traffic for item in rig.client().status(name).deployments)
+            assert shares in ([100], [0, 100]), f"killed {points[at]}"
+            update(rig.client())
+            self.answers(rig, name, {2.0})
+            rig.client().delete(name)
+            assert before == rig.left(), f"killed {points[at]}"
+
+    def deleting(self, rig: Rig, count: int | None) -> None:
+        """Killed while everything was to go."""
+        name, before = rig.name("crash"), rig.left()
+
+        def delete(client: Client) -> object:
+            return client.delete(name)
+
+        rig.client().deploy(rig.model(1), name=name)
+        points = run(rig, delete, None)
+        for at in sample(points, count):
+            rig.client().deploy(rig.model(1), name=name)
+            run(rig, delete, at)
+            self.clean(rig)
+            if rig.left() != before:  # it died before the delete was recorded, so nothing happened
+                self.answers(rig, name, {1.0})
+                rig.client().delete(name)
+            assert before == rig.left(), f"killed {points[at]}"
+
+    def training(self, rig: Rig, folder: Path, count: int | None) -> None:
+        """Killed while a job was submitted."""
+        rig.need(Capability.TRAIN)
+        before = [item for item in rig.left() if "process" in item]
+        (folder / "rows.csv").write_text("1,2\n")
+        script, data = write_script(folder, GOOD_SCRIPT), {"train": rig.upload(folder / "rows.csv")}
+
+        def train(name: str) -> Verb:
+            return lambda client: client.train(script, name=name, data=data, params={"C": 1.0}, wait=False)
+
+        points = run(rig, train(rig.name("crash")), None)
+        for at in sample(points, count):
+            run(rig, train(rig.name("crash")), at)
+            self.clean(rig)
+            job = rig.client().train(script, name=rig.name("crash"), data=data, params={"C": 1.0})
+            assert "succeeded" == job.refresh().state
+            give_up = rig.clock.monotonic() + rig.patience
+            while [item for item in rig.left() if "process" in item] != before:
+                assert rig.clock.monotonic() < give_up, f"killed {points[at]}: {rig.left()}"
+                rig.clock.sleep(0.1)
+
+    @staticmethod
+    def clean(rig: Rig) -> None:
+        """What the next one does on this machine: gc, after which gc finds nothing more."""
+        client = rig.client()
+        client.gc(apply=True)
+        report = client.gc()
+        assert ([], []) == (report.orphans, report.young)
+
+    @staticmethod
+    def answers(rig: Rig, name: str, expected: set[float]) -> None:
+        """The endpoint answers with one of these models."""
+        seen = {float(rig.client().predict(name, [[ANSWER, 0.0]]).values[0]) for _ in range(3)}
+        assert seen <= expected

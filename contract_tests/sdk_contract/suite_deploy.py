@@ -34,7 +34,7 @@ class DeploySuite:
         assert rig.model(1).digest[:32] == status.deployments[0].model[:32]
         assert status.url
         assert name in [item.name for item in client.list()]
-        assert status.deployments == rig.client(state="elsewhere").status(name).deployments
+        assert status.deployments == rig.client(machine="elsewhere").status(name).deployments
         assert [3.0] == list(endpoint.predict([[ANSWER, 2.0]]).values)
         endpoint.delete()
         assert before == rig.left()
@@ -48,7 +48,7 @@ class DeploySuite:
         client.deploy(rig.model(1), name=name)
         first = client.status(name).deployments
         with rig.calls.since() as calls:
-            rig.client(state="elsewhere").deploy(rig.model(1), name=name)
+            rig.client(machine="elsewhere").deploy(rig.model(1), name=name)
         assert [] == calls.changes
         assert first == client.status(name).deployments
         client.delete(name)
@@ -114,7 +114,7 @@ class DeploySuite:
 
     def test_somebody_elses_endpoint_is_left_alone(self, rig: Rig) -> None:
         """Another owner may neither deploy over it nor delete it, unless told to adopt it."""
-        name, client, stranger = rig.name(), rig.client(), rig.client(owner=STRANGER, state="stranger")
+        name, client, stranger = rig.name(), rig.client(), rig.client(owner=STRANGER, machine="stranger")
         client.deploy(rig.model(1), name=name)
         first = client.status(name)
         with rig.calls.since() as calls:
@@ -169,7 +169,7 @@ class DeploySuite:
         client.deploy(rig.model(1), name=long, ttl="1d")
         assert client.status(short).expires_at is not None
         rig.clock.sleep(2.1)
-        other = rig.client(state="elsewhere")
+        other = rig.client(machine="elsewhere")
         other.gc(apply=True)
         assert short in [item.name for item in client.list()]
         other.gc(apply=True, expired=True)
@@ -262,5 +262,5 @@ class DeploySuite:
     @staticmethod
     def holders(rig: Rig) -> list[Path]:
         """The files of the client in which the secret can be read."""
-        files = (path for path in rig.state_dir.rglob("*") if path.is_file())
+        files = (path for path in rig.state_dir("here").rglob("*") if path.is_file())
         return [path for path in files if CANARY.encode() in path.read_bytes()]

@@ -20,12 +20,10 @@ if TYPE_CHECKING:
 
     from .rig import Rig
 
-PATIENCE = 30.0
-
 
 def wait_for(rig: Rig, text: str, lines: Callable[[], Iterable[LogLine]]) -> LogLine:
     """The first line with this text; platforms may take their time to show it."""
-    give_up = rig.clock.monotonic() + (600 if rig.live else PATIENCE)
+    give_up = rig.clock.monotonic() + rig.patience
     while True:
         seen = list(lines())
         found = next((line for line in seen if text in line.text), None)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from .rig import Rig
 
 TIMEOUT = 60.0
-PATIENCE = 300.0
 
 
 @dataclass
@@ -41,7 +40,7 @@ class Walk:
 def until_ready(rig: Rig, adapter: Adapter, ref: Ref) -> list[Live | None]:
     """All answers of ``read`` until the resource is ready."""
     seen: list[Live | None] = []
-    give_up = rig.clock.monotonic() + PATIENCE
+    give_up = rig.clock.monotonic() + rig.patience
     while rig.clock.monotonic() < give_up:
         seen.append(adapter.read(ref, timeout=TIMEOUT))
         last = seen[-1]
@@ -49,12 +48,12 @@ def until_ready(rig: Rig, adapter: Adapter, ref: Ref) -> list[Live | None]:
             return seen
         assert last is None or last.state != "failed", f"{ref} failed: {last.reason}"
         rig.clock.sleep(0.1)
-    raise AssertionError(f"{ref} was not ready after {PATIENCE:g} s: {seen[-1]}")
+    raise AssertionError(f"{ref} was not ready after {rig.patience:g} s: {seen[-1]}")
 
 
 def until_gone(rig: Rig, adapter: Adapter, live: Live) -> None:
     """Delete a resource, again while the platform is not ready for that, until it cannot be read any more."""
-    give_up = rig.clock.monotonic() + PATIENCE
+    give_up = rig.clock.monotonic() + rig.patience
     asked = False
     while rig.clock.monotonic() < give_up:
         try:
@@ -68,7 +67,7 @@ def until_gone(rig: Rig, adapter: Adapter, live: Live) -> None:
         if adapter.read(live.ref, timeout=TIMEOUT) is None:
             return
         rig.clock.sleep(0.1)
-    raise AssertionError(f"{live.ref} is still there after {PATIENCE:g} s")
+    raise AssertionError(f"{live.ref} is still there after {rig.patience:g} s")
 
 
 class OperationsSuite:

@@ -106,7 +106,7 @@ class TrafficSuite:
         begun = threading.Event()
 
         def ask() -> None:
-            endpoint = rig.client(state="asking").endpoint(name)
+            endpoint = rig.client(machine="elsewhere").endpoint(name)
             while not done.is_set() or seen[-1] != 2.0:
                 try:
                     seen.append(float(endpoint.predict([[ANSWER, 0.0]]).values[0]))

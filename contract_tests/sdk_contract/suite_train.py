@@ -57,7 +57,7 @@ class TrainSuite:
                 break
         job.stop()
         give_up = rig.clock.monotonic() + 120
-        while not rig.client(state="elsewhere").job(job.name).refresh().state.finished:
+        while not rig.client(machine="elsewhere").job(job.name).refresh().state.finished:
             assert rig.clock.monotonic() < give_up
             rig.clock.sleep(0.2)
         assert JobState.STOPPED == client.job(job.name).refresh().state

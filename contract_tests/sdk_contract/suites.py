@@ -26,4 +26,17 @@ ALL = (
     CrashSuite,
 )
 
-__all__ = ["ALL", "CapabilitiesSuite", "CrashSuite", "DeploySuite", "ErrorsSuite", "LogsSuite", "MonitorSuite", "OperationsSuite", "PredictSuite", "PricesSuite", "TrafficSuite", "TrainSuite"]
+__all__ = [
+    "ALL",
+    "CapabilitiesSuite",
+    "CrashSuite",
+    "DeploySuite",
+    "ErrorsSuite",
+    "LogsSuite",
+    "MonitorSuite",
+    "OperationsSuite",
+    "PredictSuite",
+    "PricesSuite",
+    "TrafficSuite",
+    "TrainSuite",
+]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .types import DeploymentStatus, EndpointStatus, LogLine
 
 _MIB = 2**20
+_SHOWN, _WIDTH = 5, 160  # log lines, and characters of each, in the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +82,23 @@ class Watch(Value):
         """Running copies."""
         return self.metrics.replicas if self.metrics else None
 
+    @property
+    def usd_per_hour(self) -> float | None:
+        """What the endpoint costs now; ``None`` when a price is unknown."""
+        if self.status.usd_per_hour is not None:
+            return self.status.usd_per_hour
+        prices = [deployment.usd_per_hour for deployment in self.status.deployments]
+        return None if None in prices else sum(price for price in prices if price is not None)
+
     def __str__(self) -> str:
         shares = ", ".join(f"{item.id} {item.traffic} %" for item in self.status.deployments)
         rows = [
             ("state", f"{self.state}{f' ({self.status.reason})' if self.status.reason else ''}"),
             ("traffic", shares or "none"),
             *self._numbers(),
-            ("cost", _cost(self.usd, self.status.usd_per_hour)),
+            ("cost", _cost(self.usd, self.usd_per_hour)),
             *(("alarm", str(alarm)) for alarm in self.alarms),
-            *(("log", line.text) for line in self.logs),
+            *(("log", _short(line.text)) for line in self.logs[-_SHOWN:]),
         ]
         head = f"{self.name} on {self.target}, last {format_duration(self.window_s)}: {'ok' if self.ok else 'NOT OK'}"
         return "\n".join([head, *(f"  {name:<8} {value}" for name, value in rows)])
@@ -109,6 +118,10 @@ class Watch(Value):
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
 
 
 def _quantiles(latency: Latency) -> str:

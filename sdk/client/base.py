@@ -7,10 +7,11 @@ import random
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
-from ..config import Settings, load
+from ..config import Layer, Settings, load
 from ..durations import parse_duration
 from ..redact import Redactor
 from ..secrets import SecretSource
+from ..verbose import log_to_stderr
 from ..waiting import Deadline, SystemClock
 from .calling import Callers
 from .session import Session
@@ -42,6 +43,8 @@ class ClientBase:
         self.redactor = Redactor()
         self._environ = os.environ if env is None else env
         self._settings = _settings(config, self._environ)
+        if self._settings.log.source.layer is not Layer.DEFAULT:
+            log_to_stderr(self._settings.log.value, self.redactor)
         self._target = target
         self._progress = progress or _silent
         self._clock = clock or SystemClock()

@@ -304,6 +304,6 @@ _FIXED = {11: 13, 12: 11, 13: 4}  # the releases whose tarfile does not write ou
 def _python() -> Check:
     """Older releases unpack archives outside of the folder they are told; we do not use them for it, others may."""
     major, minor, micro = sys.version_info[:3]
-    ok = micro >= _FIXED.get(minor, 0)
-    hint = None if ok else f"upgrade to {major}.{minor}.{_FIXED[minor]} or later"
-    return Check("python", ok, f"{major}.{minor}.{micro}", hint)
+    fixed = _FIXED.get(minor, 0)
+    hint = None if micro >= fixed else f"upgrade to {major}.{minor}.{fixed} or later: archives may escape their folder"
+    return Check("python", ok=True, detail=f"{major}.{minor}.{micro}", hint=hint)

@@ -132,9 +132,11 @@ def _instance(
 
 
 def _price(session: Session, instance: str | None, replicas: Replicas, usage: Usage) -> float | None:
+    """What all replicas cost together; a target with an empty price table costs nothing."""
+    table = tuple(session.adapter.prices())
     if instance is None:
-        return None
-    row = find_price(session.adapter.prices(), instance, region=_region(session), usage=usage)
+        return None if table else 0.0
+    row = find_price(table, instance, region=_region(session), usage=usage)
     return None if row is None or row.usd_per_hour is None else row.usd_per_hour * replicas.min
 
 

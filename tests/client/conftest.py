@@ -33,3 +33,15 @@ def server(scripted: Any) -> Iterator[Any]:
     running = scripted.ScriptedServer()
     yield running
     running.close()
+
+
+@pytest.fixture
+def faked() -> Any:
+    return load("faked")
+
+
+@pytest.fixture
+def world(faked: Any, tmp_path: Path) -> Iterator[Any]:
+    made = faked.World(tmp_path)
+    yield made
+    made.close()

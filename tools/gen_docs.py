@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,8 @@ def default(field: Any) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
+    if is_dataclass(value) and not isinstance(value, type):
+        return f"`{{ {', '.join(f'{key} = {item}' for key, item in asdict(value).items())} }}`"
     return "none" if value in (None, {}, [], ()) else f"`{value}`"
 
 
@@ -109,7 +112,7 @@ def capabilities() -> str:
 
 
 def commands(command: click.Command, path: str) -> Iterator[str]:
-    context = click.Context(command, info_name=path, max_content_width=100)
+    context = command.make_context(path, [], resilient_parsing=True, terminal_width=100)
     yield f"## {path}\n\n```text\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):
         for name in command.commands:

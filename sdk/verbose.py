@@ -1,0 +1,63 @@
+"""Log lines on stderr, when the configuration asks for them: ``log = "info"`` or ``MLPORT_LOG=info``.
+
+A library stays silent by itself; an application may instead attach handlers of its own to the logger ``sdk``.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from .redact import Redactor
+
+LOGGERS = ("sdk", "httpx")  # our own, and every call that is made
+
+logging.getLogger("sdk").addHandler(logging.NullHandler())
+
+
+class _Formatter(logging.Formatter):
+    """Formats a record, its traceback included, and hides the secrets in the result."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self.redactors: list[Redactor] = []
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        for redactor in self.redactors:
+            text = redactor.safe(text)
+        return text
+
+
+_FORMATTER = _Formatter()
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to whatever is standard error at that moment, as tests and notebooks replace it."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+        self.setFormatter(_FORMATTER)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+_HANDLER = _Stderr()
+
+
+def log_to_stderr(level: str, redactor: Redactor) -> None:
+    """Writes log lines from this level on to stderr, without the secrets that the redactor knows.
+
+    Args:
+        level: ``"debug"``, ``"info"``, ``"warning"`` or ``"error"``.
+        redactor: Applied to every line, beside those of earlier calls.
+    """
+    _FORMATTER.redactors = [*(known for known in _FORMATTER.redactors if known is not redactor), redactor]
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(level.upper())
+        logger.addHandler(_HANDLER)  # adding it twice changes nothing

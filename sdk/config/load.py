@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import re
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -156,8 +155,9 @@ def _home(env: Mapping[str, str], variable: str, below_home: str) -> Path:
 
 
 def _owner(env: Mapping[str, str]) -> str:
+    """The user, without the machine: what a lost machine left behind can be cleaned up from another one."""
     user = env.get("USER") or env.get("LOGNAME") or f"uid{os.getuid()}"
-    slug = re.sub(r"[^a-z0-9]+", "-", f"{user}-{socket.gethostname()}".lower()).strip("-")
+    slug = re.sub(r"[^a-z0-9]+", "-", user.lower()).strip("-")
     return slug[:63].rstrip("-") or "unknown"
 
 

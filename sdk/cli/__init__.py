@@ -1,0 +1,18 @@
+"""The command line: ``mlport VERB …``, the same verbs as in Python. It parses and prints; it never decides."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code (documented in ``docs/cli.md``)."""
+    from .app import run
+
+    return run(sys.argv[1:] if argv is None else argv, environ=os.environ)
+
+
+def entry() -> None:
+    """Run as the console script does."""
+    raise SystemExit(main())

@@ -1,0 +1,363 @@
+"""One function per verb: call the client, print what it says. The exit code is returned where it is not 0."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..adapter import Capability
+from ..client import Client
+from ..endpoint import Endpoint
+from ..errors import ConfigError, NotFoundError, UnsupportedError
+from ..job import Job
+from . import models, parse
+from .output import age, usd
+from .template import TEMPLATE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..adapter import Support
+    from ..executor import Plan
+    from ..types import Check, EndpointStatus, JobStatus, LogLine
+    from .output import Output
+
+REFUSED, ALARM, LEFT_OVER = 2, 7, 8  # exit codes
+
+
+def _client(out: Output, target: str | None = None) -> Client:
+    return Client(target=target, progress=out.progress)
+
+
+def _arguments(values: dict[str, Any]) -> dict[str, Any]:
+    """Command line values as the keyword arguments of the Python verb."""
+    sizes = {key: values.pop(key) for key in ("cpu", "memory_gib", "gpu") if key in values}
+    if sizes:
+        values["resources"] = sizes
+    if "replicas" in values:
+        values["replicas"] = parse.replicas(values["replicas"])
+    if "secrets" in values:
+        values["secrets"] = parse.secrets(values["secrets"])
+    return values
+
+
+# --- configuration ----------------------------------------------------------------------------------------------
+
+
+def do_init(out: Output, *, force: bool = False) -> None:
+    """``mlport init``."""
+    path = Path("mlport.toml")
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError:
+        raise ConfigError(f"{path} exists already", hint="give --force to overwrite it") from None
+    out.data({"written": str(path)}, f"wrote {path}")
+    out.say("next: mlport doctor")
+
+
+def do_config_show(out: Output) -> None:
+    """``mlport config show``."""
+    rows = _client(out).settings.explain()
+    if out.json_wanted:
+        out.data([{"key": row.key, "value": row.value, "source": str(row.source)} for row in rows], "")
+    else:
+        out.table(("key", "value", "from"), [(row.key, row.value, row.source) for row in rows], empty="nothing is set")
+
+
+def do_config_trust(out: Output) -> None:
+    """``mlport config trust``."""
+    from ..config import trust_project_file
+
+    trusted = trust_project_file()
+    out.data({"trusted": str(trusted.path)}, f"trusted {trusted.path} as it is now")
+
+
+def do_doctor(out: Output, *, target: str | None = None) -> int:
+    """``mlport doctor``."""
+    found = [(name, check) for name, checks in _client(out).doctor(target=target).items() for check in checks]
+    if out.json_wanted:
+        out.data([{"target": name, **check.to_dict()} for name, check in found], "")
+    else:
+        rows = [(name, _verdict(c), c.name, c.detail, c.hint) for name, c in found]
+        out.table(("target", "", "check", "found", "what to do"), rows, empty="no target is configured")
+    return 0 if all(check.ok for _, check in found) else 1
+
+
+def _verdict(check: Check) -> str:
+    """A check that is ok and still has a hint is a warning."""
+    if not check.ok:
+        return "FAILED"
+    return "warning" if check.hint else "ok"
+
+
+def do_capabilities(out: Output, *, target: str | None = None) -> None:
+    """``mlport capabilities``."""
+    table = _client(out).capabilities(target=target)
+    if out.json_wanted:
+        out.data({name: {str(key): asdict(item) for key, item in row.items()} for name, row in table.items()}, "")
+        return
+    rows = [[str(key), *(_support(row[key]) for row in table.values())] for key in Capability]
+    out.table(("capability", *table), rows, empty="no target is configured")
+
+
+def _support(item: Support) -> str:
+    return "yes" if item.ok else f"no ({item.reason}: {item.text})"
+
+
+def do_prices(out: Output, *, target: str | None = None, instance: str | None = None) -> None:
+    """``mlport prices``."""
+    rows = _client(out).prices(target=target, instance=instance)
+    if out.json_wanted:
+        out.data([asdict(row) for row in rows], "")
+        return
+    cells = [
+        (r.instance_type, r.region, r.usage, r.vcpu, r.memory_gib, usd(r.usd_per_hour), r.as_of, r.status) for r in rows
+    ]
+    columns = ("instance", "region", "usage", "vCPU", "GiB", "price", "as of", "status")
+    out.table(columns, cells, empty="this target has no prices: what it runs on is yours")
+
+
+# --- build, train, deploy ---------------------------------------------------------------------------------------
+
+
+def do_build(out: Output, *, model: str, name: str | None = None, trust: str | None = None) -> None:
+    """``mlport build``."""
+    with out.working("packing the model"):
+        found = models.resolve(model, name=name, trust=trust)
+    out.data({"name": found.name, "digest": found.digest, "path": str(found.path)}, f"{found.name} {found.digest}")
+
+
+def do_plan(out: Output, *, model: str, target: str | None = None, trust: str | None = None, **values: Any) -> None:
+    """``mlport plan``."""
+    arguments = _arguments(values)
+    with out.working("planning"):
+        plan = _client(out, target).plan(models.resolve(model, name=arguments.get("name"), trust=trust), **arguments)
+    _show_plan(out, plan)
+
+
+def do_deploy(out: Output, *, model: str, target: str | None = None, trust: str | None = None, **values: Any) -> None:
+    """``mlport deploy``."""
+    arguments = _arguments(values)
+    with out.working("packing the model"):
+        found = models.resolve(model, name=arguments.get("name"), trust=trust)
+    _change(out, f"deploying {arguments.get('name', found.name)}", _client(out, target).deploy, found, **arguments)
+
+
+def do_train(out: Output, *, script: str, target: str | None = None, wait: bool = True, **values: Any) -> None:
+    """``mlport train``: logs stream to standard error, the job's state is the result."""
+    arguments = _arguments(values)
+    if "params" in arguments:
+        arguments["params"] = {key: parse.typed(text) for key, text in arguments["params"].items()}
+    if "requirements" in arguments:
+        arguments["requirements"] = parse.requirements(arguments["requirements"])
+    with out.working("submitting the job"):
+        train: Callable[..., Any] = _client(out, target).train
+        job = train(models.script(script), wait=False, **arguments)
+    if not isinstance(job, Job):
+        _show_plan(out, job)
+        return
+    if wait:
+        for line in job.logs(follow=True):
+            out.say(line.text)
+        job.wait()
+    _show_job(out, job.refresh())
+
+
+def _change(out: Output, doing: str, verb: Callable[..., Any], *subject: Any, **values: Any) -> None:
+    """Run a verb that changes an endpoint; show the endpoint as it is then, or the plan of a dry run."""
+    with out.working(doing):
+        result = verb(*subject, **values)
+    if isinstance(result, Endpoint):
+        _show_endpoint(out, result.refresh())
+    else:
+        _show_plan(out, result)
+
+
+def _show_plan(out: Output, plan: Plan) -> None:
+    out.data(plan.to_dict(), str(plan))
+
+
+# --- look -------------------------------------------------------------------------------------------------------
+
+
+def do_predict(
+    out: Output, *, name: str, instances: Any, curl: bool = False, target: str | None = None, **values: Any
+) -> None:
+    """``mlport predict``."""
+    endpoint = _client(out, target).endpoint(name)
+    if curl:
+        out.data(endpoint.curl(instances), endpoint.curl(instances))
+        return
+    answer = endpoint.predict(instances, **values)
+    if out.json_wanted:
+        out.data(answer.to_dict(), "")
+        return
+    for value in answer.values:
+        out.line(str(value))
+    out.say(f"{answer.deployment} answered in {answer.latency_ms:.1f} ms", style="dim")
+
+
+def do_status(out: Output, *, name: str, target: str | None = None, wait: bool = False) -> None:
+    """``mlport status``."""
+    client = _client(out, target)
+    if wait:
+        with out.working(f"finishing {name}"):
+            client.endpoint(name).wait()
+    try:
+        _show_endpoint(out, client.status(name))
+    except NotFoundError as no_endpoint:
+        try:
+            _show_job(out, client.job_status(name))
+        except (NotFoundError, UnsupportedError):
+            raise no_endpoint from None
+
+
+def _show_endpoint(out: Output, status: EndpointStatus) -> None:
+    if out.json_wanted:
+        out.data(status.to_dict(), "")
+        return
+    now = time.time()
+    out.line(f"{status.name} on {status.target}: {status.state} ({status.raw})  {usd(status.usd_per_hour)}")
+    for label, value in (("url", status.url), ("reason", status.reason), ("age", _since(status.created_at, now))):
+        if value:
+            out.line(f"  {label:<7} {value}")
+    rows = [
+        (d.id, f"{d.traffic} %", d.state, d.model[:12], d.instance, d.replicas.min, usd(d.usd_per_hour), d.reason)
+        for d in status.deployments
+    ]
+    out.table(
+        ("deployment", "traffic", "state", "model", "instance", "replicas", "price", ""), rows, empty="no deployment"
+    )
+
+
+def _show_job(out: Output, status: JobStatus) -> None:
+    if out.json_wanted:
+        out.data(status.to_dict(), "")
+        return
+    reason = f": {status.reason}" if status.reason else ""
+    out.line(f"{status.name} on {status.target}: {status.state} ({status.raw}){reason}")
+
+
+def _since(moment: float | None, now: float) -> str | None:
+    return None if moment is None else age(now - moment)
+
+
+def do_list(out: Output, *, target: str | None = None) -> None:
+    """``mlport list``."""
+    found = _client(out, target).list()
+    if out.json_wanted:
+        out.data([status.to_dict() for status in found], "")
+        return
+    now = time.time()
+    rows = [
+        (s.name, s.target, s.state, len(s.deployments), _since(s.created_at, now), age(s.idle_s), usd(s.usd_per_hour),
+         s.owner, _until(s.expires_at, now))
+        for s in found
+    ]  # fmt: skip
+    columns = ("name", "target", "state", "deployments", "age", "idle", "price", "owner", "expires in")
+    out.table(columns, rows, empty="no endpoints")
+
+
+def _until(moment: float | None, now: float) -> str | None:
+    if moment is None:
+        return None
+    return age(moment - now) if moment > now else "expired"
+
+
+def do_logs(out: Output, *, name: str, target: str | None = None, **values: Any) -> None:
+    """``mlport logs``."""
+    client = _client(out, target)
+    try:
+        lines = client.logs(name, **values)
+    except NotFoundError as no_endpoint:
+        lines = _job_logs(client, name, no_endpoint, values)
+    if out.json_wanted:
+        for line in lines:
+            out.row(line.to_dict())
+        return
+    for line in lines:
+        stamp = time.strftime("%H:%M:%S", time.gmtime(line.time))
+        out.line(f"{stamp} {line.deployment or ''} {line.text}")
+
+
+def _job_logs(client: Client, name: str, no_endpoint: NotFoundError, values: dict[str, Any]) -> Iterator[LogLine]:
+    try:
+        client.job_status(name)
+    except (NotFoundError, UnsupportedError):
+        raise no_endpoint from None
+    return client.job_logs(name, follow=values.get("follow", False), tail=values.get("tail"))
+
+
+def do_monitor(
+    out: Output, *, name: str, target: str | None = None, watch: bool = False, interval: float = 2.0, **values: Any
+) -> int:
+    """``mlport monitor``."""
+    client = _client(out, target)
+    if watch:
+        from .live import watch_endpoint
+
+        watch_endpoint(out, lambda: client.monitor(name, **values), interval)
+        return 0
+    seen = client.monitor(name, **values)
+    out.data(seen.to_dict(), str(seen))
+    return 0 if seen.ok else ALARM
+
+
+# --- change -----------------------------------------------------------------------------------------------------
+
+
+def do_traffic(out: Output, *, name: str, percent: tuple[str, ...], target: str | None = None, **values: Any) -> None:
+    """``mlport traffic``."""
+    _change(
+        out, f"shifting the traffic of {name}", _client(out, target).traffic, name, parse.traffic(percent), **values
+    )
+
+
+def do_promote(out: Output, *, name: str, target: str | None = None, **values: Any) -> None:
+    """``mlport promote``."""
+    _change(out, f"promoting {name}", _client(out, target).promote, name, **values)
+
+
+def do_rollback(out: Output, *, name: str, target: str | None = None, **values: Any) -> None:
+    """``mlport rollback``."""
+    _change(out, f"rolling back {name}", _client(out, target).rollback, name, **values)
+
+
+def do_finalize(out: Output, *, name: str, target: str | None = None, **values: Any) -> None:
+    """``mlport finalize``."""
+    _change(out, f"finalizing {name}", _client(out, target).finalize, name, **values)
+
+
+def do_delete(out: Output, *, name: str, target: str | None = None, yes: bool = False, **values: Any) -> int:
+    """``mlport delete``."""
+    client = _client(out, target)
+    if values.get("dry_run"):
+        _change(out, f"planning to delete {name}", client.delete, name, **values)
+        return 0
+    if not yes and not out.confirm(f"delete {name} and everything that belongs to it?"):
+        return REFUSED
+    with out.working(f"deleting {name}"):
+        client.delete(name, **values)
+    out.data({"deleted": name}, f"deleted {name}")
+    return 0
+
+
+def do_gc(out: Output, *, check: bool = False, target: str | None = None, **values: Any) -> int:
+    """``mlport gc``."""
+    with out.working("looking for what was left behind"):
+        report = _client(out, target).gc(**values)
+    if out.json_wanted:
+        out.data(report.to_dict(), "")
+    else:
+        rows = [
+            (what, item.kind, item.id, usd(item.usd_per_hour), item.reason)
+            for what, items in (("left", report.orphans), ("removed", report.removed), ("young", report.young))
+            for item in items
+        ]
+        out.table(("", "kind", "id", "price", "why"), rows, empty="nothing is left behind")
+        if report.orphans and not values.get("apply"):
+            out.say("remove it with: mlport gc --apply")
+    return LEFT_OVER if check and report.orphans else 0

@@ -1,0 +1,34 @@
+"""The live view of ``mlport monitor --watch``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.live import Live
+from rich.text import Text
+
+from ..redact import escape_controls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..monitor import Watch
+    from .output import Output
+
+
+def watch_endpoint(out: Output, look: Callable[[], Watch], interval: float) -> None:
+    """Show what ``look`` sees every ``interval`` seconds until Ctrl-C; without a terminal, one text per look."""
+    try:
+        if not out.console.is_terminal:
+            while True:
+                seen = look()
+                out.data(seen.to_dict(), str(seen))
+                time.sleep(interval)
+        with Live(console=out.console, screen=True, auto_refresh=False) as view:
+            while True:
+                clock = time.strftime("%H:%M:%S")
+                view.update(Text(f"{escape_controls(str(look()))}\n\n{clock}  Ctrl-C ends"), refresh=True)
+                time.sleep(interval)
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,164 @@
+"""What people and programs see: data on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..redact import escape_controls
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Mapping, Sequence
+
+    from rich.status import Status
+
+    from ..errors import SdkError
+    from ..executor import Event
+
+_WIDE = 240  # columns when nobody looks: a pipe must not get wrapped lines
+
+
+class Output:
+    """Prints results, progress and errors, for a terminal, a log file or a program.
+
+    Args:
+        environ: ``NO_COLOR`` and ``CI`` are honoured: no colours, no moving parts.
+    """
+
+    def __init__(self, *, environ: Mapping[str, str]) -> None:
+        plain = bool(environ.get("NO_COLOR"))
+        self._still = bool(environ.get("CI")) or environ.get("TERM") == "dumb"
+        wide = None if sys.stdout.isatty() else _WIDE
+        self._out = Console(no_color=plain, highlight=False, soft_wrap=True, width=wide)
+        self._err = Console(stderr=True, no_color=plain, highlight=False, soft_wrap=True)
+        self._status: Status | None = None
+        self._begin = time.monotonic()
+        self.json_wanted = False
+        self.verbose = 0
+
+    def configure(self, output: str, verbose: int) -> None:
+        """Take the options that every verb has."""
+        self.json_wanted = output == "json"
+        self.verbose = verbose
+
+    @property
+    def moving(self) -> bool:
+        """Whether standard error is a terminal that may be redrawn."""
+        return self._err.is_terminal and not self._still
+
+    @property
+    def console(self) -> Console:
+        """Standard output."""
+        return self._out
+
+    def data(self, value: Any, text: str) -> None:
+        """Print a result: ``value`` for programs, ``text`` for people."""
+        if self.json_wanted:
+            print(json.dumps(value, indent=2, default=str, ensure_ascii=False))  # noqa: T201
+        else:
+            self.line(text)
+
+    def row(self, value: Any) -> None:
+        """Print one JSON value on a line of its own, for results that stream."""
+        print(json.dumps(value, default=str, ensure_ascii=False), flush=True)  # noqa: T201
+
+    def line(self, text: str) -> None:
+        """Print one text on standard output, its control characters made harmless."""
+        self._out.print(Text(escape_controls(text)))
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+        """Print rows for people; ``empty`` is said instead when there are none."""
+        cells = [[_cell(value) for value in row] for row in rows]
+        if not cells:
+            self.say(empty)
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in cells:
+            table.add_row(*row)
+        self._out.print(table)
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """Say something that is not the result."""
+        self._err.print(Text(escape_controls(text), style=style or ""))
+
+    def error(self, error: SdkError) -> None:
+        """Say what went wrong and what to do."""
+        if self.json_wanted:
+            print(json.dumps(error.to_dict(), default=str, ensure_ascii=False), file=sys.stderr)  # noqa: T201
+            return
+        self._err.print(Text("error: ", style="bold red"), Text(escape_controls(str(error))), sep="")
+        facts = {"provider": error.provider, "operation": error.operation, "resource": error.resource,
+                 "status": error.status, "request id": error.request_id}  # fmt: skip
+        told = "  ".join(f"{key}={value}" for key, value in facts.items() if value is not None)
+        if told and self.verbose:
+            self.say(f"  {told}", style="dim")
+
+    def progress(self, event: Event) -> None:
+        """Say which stage a long task is in: one moving line in a terminal, one line each elsewhere."""
+        text = f"{event.stage} {event.detail}".strip()
+        if self._status is not None:
+            self._status.update(Text(escape_controls(text)))
+        if self._status is None or self.verbose:
+            self.say(f"{time.monotonic() - self._begin:6.1f}s  {text}", style="dim")
+
+    @contextmanager
+    def working(self, text: str) -> Generator[None]:
+        """Show that something is under way."""
+        if not self.moving or self.json_wanted:
+            yield
+            return
+        with self._err.status(Text(text)) as status:
+            self._status = status
+            try:
+                yield
+            finally:
+                self._status = None
+
+    def confirm(self, question: str) -> bool:
+        """Ask; without a terminal the answer is no."""
+        if not sys.stdin.isatty():
+            self.say(f"{question} not asked without a terminal: give --yes")
+            return False
+        return self._err.input(Text(f"{question} [y/N] ")).strip().lower() in {"y", "yes"}
+
+
+def _cell(value: object) -> Text:
+    if value is None:
+        return Text("-", style="dim")
+    return Text(escape_controls(str(value)))
+
+
+def age(seconds: float | None) -> str | None:
+    """Seconds as people say them: ``42s``, ``5m``, ``3h``, ``2d``.
+
+    Example:
+        >>> age(7_300)
+        '2h'
+    """
+    if seconds is None:
+        return None
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{int(max(seconds, 0))}s"
+
+
+def usd(value: float | None, unit: str = "/h") -> str:
+    """A price; unknown is said, never shown as 0.
+
+    Example:
+        >>> usd(0.115), usd(0.0), usd(None)
+        ('$0.115/h', 'free', 'unknown')
+    """
+    if value is None:
+        return "unknown"
+    return f"${value:.4g}{unit}" if value else "free"

@@ -1,0 +1,101 @@
+"""Reads values from the command line: pairs, durations, JSON input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..durations import parse_duration
+from ..errors import ConfigError
+
+
+def pairs(_context: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """``KEY=VALUE`` texts as a dictionary; the same key twice is an error."""
+    found: dict[str, str] = {}
+    for text in values:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE", param=param)
+        if key in found:
+            raise click.BadParameter(f"{key!r} is given twice", param=param)
+        found[key] = value
+    return found
+
+
+class _Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return parse_duration(value)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Input(click.ParamType[Any]):
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return json.loads(_text(str(value)))
+        except OSError as error:
+            self.fail(f"cannot read {error.filename}: {error.strerror}", param, ctx)
+        except ValueError as error:
+            self.fail(f"not JSON: {error}; give rows such as '[[1, 2, 3]]', @file or -", param, ctx)
+
+
+def _text(value: str) -> str:
+    if value == "-":
+        return sys.stdin.read()
+    return Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
+
+
+DURATION = _Duration()
+INPUT = _Input()
+
+
+def typed(text: str) -> Any:
+    """A parameter's value: JSON where it is JSON (``0.5``, ``true``, ``[1]``), else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def replicas(text: str) -> Any:
+    """``3`` or ``1:4``."""
+    from ..types import Replicas
+
+    low, sign, high = text.partition(":")
+    try:
+        return Replicas(int(low), int(high) if sign else int(low))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither N nor MIN:MAX", param_hint="--replicas") from None
+
+
+def traffic(texts: tuple[str, ...]) -> int | dict[str, int]:
+    """``30``, or ``d1=70 d2=30``."""
+    try:
+        if len(texts) == 1 and "=" not in texts[0]:
+            return int(texts[0])
+        return {key: int(value) for key, _, value in (text.partition("=") for text in texts)}
+    except ValueError:
+        raise click.BadParameter(
+            f"{' '.join(texts)!r} is neither a percent nor DEPLOYMENT=PERCENT", param_hint="PERCENT"
+        ) from None
+
+
+def secrets(texts: tuple[str, ...]) -> dict[str, str]:
+    """``VARIABLE`` or ``VARIABLE=NAME`` as variable to name."""
+    return {variable: name or variable for variable, _, name in (text.partition("=") for text in texts)}
+
+
+def requirements(texts: tuple[str, ...]) -> Any:
+    """Packages as a list, or one ``-rFILE`` / ``-r FILE`` as its path."""
+    if len(texts) == 1 and texts[0].startswith("-r"):
+        return texts[0][2:].strip()
+    return list(texts)

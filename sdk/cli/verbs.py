@@ -1,0 +1,187 @@
+"""The one table of verbs: the command line, its help and its reference page are made from it.
+
+A test holds it against the methods of :class:`sdk.Client`, so that a verb is the same in Python and in a shell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Type = Literal["text", "int", "float", "flag", "switch", "pairs", "texts", "duration", "input"]
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One parameter of a verb.
+
+    ``type`` decides how it is written: ``flag`` is ``--x``, ``switch`` is ``--x/--no-x``, ``pairs`` is repeated
+    ``--x KEY=VALUE``, ``texts`` is repeated, ``duration`` takes ``90``, ``30s`` or ``5m``, ``input`` takes JSON,
+    ``@file`` or ``-`` for standard input. ``option`` is the long option when it is not the name (one ``--tag`` per
+    tag). ``cli_only`` ones have no counterpart in Python.
+    """
+
+    name: str
+    help: str
+    type: Type = "text"
+    positional: bool = False
+    required: bool = False
+    many: bool = False
+    short: str | None = None
+    metavar: str | None = None
+    cli_only: bool = False
+    option: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """Its long option."""
+        return "--" + (self.option or self.name).replace("_", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb: ``help`` is its first line, ``more`` says what a user needs to know beyond it."""
+
+    name: str
+    help: str
+    params: tuple[Param, ...] = ()
+    more: str = ""
+    mutates: bool = False
+    group: tuple[Verb, ...] = ()
+
+
+NAME = Param("name", "name of the endpoint", positional=True, required=True)
+TARGET = Param("target", "target of the configuration (default: MLPORT_TARGET, then `default`)", short="-t")
+TIMEOUT = Param("timeout", "give up after this time, such as 10m", "duration")
+WAIT = Param("wait", "wait until it is done", "switch")
+DRY_RUN = Param("dry_run", "print the plan and change nothing", "flag")
+TTL = Param("ttl", "age at which `mlport gc --expired` may remove it, such as 8h", "duration")
+MODEL = Param(
+    "model", "model file, folder, module:object, stored digest or image@sha256:…", positional=True, required=True
+)
+CHANGES = (TARGET, WAIT, TIMEOUT, DRY_RUN)
+
+SIZE = (
+    Param("instance", "instance type, in the platform's own words"),
+    Param("cpu", "cores of one replica or job", "float", cli_only=True),
+    Param("memory_gib", "memory of one replica or job, GiB", "float", cli_only=True),
+    Param("gpu", "GPUs of one replica or job", "int", cli_only=True),
+)
+SHAPE = (
+    Param("name", "name of the endpoint (default: the model's)", short="-n"),
+    Param("traffic", "percent of the traffic for the new deployment (default 100)", "int"),
+    *SIZE,
+    Param("replicas", "copies: N, or MIN:MAX", metavar="N"),
+    Param("env", "variable for the model's process, KEY=VALUE", "pairs"),
+    Param("secrets", "secret for the model's process, VARIABLE or VARIABLE=NAME", "texts", option="secret"),
+    Param("tags", "your own tag, KEY=VALUE", "pairs", option="tag"),
+    TTL,
+    Param("adopt", "take over an endpoint that somebody else owns", "flag"),
+    Param("trust", "what a model file may do: `pickle` runs its code", cli_only=True),
+)
+
+VERBS: tuple[Verb, ...] = (
+    Verb("init", "Write a commented mlport.toml into this folder", (
+        Param("force", "overwrite an existing file", "flag", cli_only=True),
+    )),
+    Verb("doctor", "Make one real read call per target and say what is missing", (
+        Param("target", "only this target", short="-t"),
+    ), more="Exits with 1 when something is missing."),
+    Verb("config", "Show the configuration and where each value came from", group=(
+        Verb("show", "Print each value and where it came from"),
+        Verb("trust", "Trust the project file of this folder as it is now", more=(
+            "A project file may name installed providers only. Import strings, endpoint URLs and certificate files "
+            "in it count only after this, and until the file changes.")),
+    )),
+    Verb("build", "Pack a model with its locked dependencies, without deploying it", (
+        MODEL,
+        Param("name", "name of the model", short="-n"),
+        Param("trust", "what a model file may do: `pickle` runs its code"),
+    )),
+    Verb("train", "Run a training script on a target", (
+        Param("script", "path of the script, or module:function", positional=True, required=True),
+        Param("name", "name of the job (default: the script's, with a suffix)", short="-n"),
+        Param("data", "input, NAME=PATH or NAME=URI", "pairs"),
+        Param("params", "parameter, KEY=VALUE (JSON values keep their type)", "pairs", option="param"),
+        Param("requirements", "package, or -r FILE", "texts", option="requirement"),
+        *SIZE,
+        Param("env", "variable for the job, KEY=VALUE", "pairs"),
+        Param("secrets", "secret for the job, VARIABLE or VARIABLE=NAME", "texts", option="secret"),
+        *CHANGES,
+    ), mutates=True),
+    Verb("plan", "Show the calls, resources and prices of a deploy, and change nothing", (MODEL, *SHAPE, TARGET)),
+    Verb("deploy", "Deploy a model: create the endpoint, or update it without losing a request", (
+        MODEL, *SHAPE, *CHANGES,
+    ), mutates=True),
+    Verb("predict", "Call an endpoint", (
+        NAME,
+        Param("instances", "JSON rows, @file, or - for standard input", "input", positional=True, required=True),
+        Param("deployment", "make this deployment answer"),
+        Param("curl", "print the request as a shell line instead of sending it", "flag", cli_only=True),
+        TARGET,
+        TIMEOUT,
+    )),
+    Verb("status", "Show an endpoint or job; with --wait, continue an unfinished change", (
+        NAME,
+        Param("wait", "continue and wait for an unfinished change of it", "flag", cli_only=True),
+        TARGET,
+    )),
+    Verb("list", "List endpoints with age, idle time and price", (TARGET,)),
+    Verb("logs", "Show what the containers of an endpoint or job wrote", (
+        NAME,
+        Param("tail", "only the last N lines", "int"),
+        Param("follow", "go on with new lines until Ctrl-C", "flag", short="-f"),
+        Param("deployment", "only this deployment"),
+        Param("request_id", "only lines of this request"),
+        TARGET,
+    )),
+    Verb("monitor", "Show rate, errors, latency, cost and alarms of an endpoint", (
+        NAME,
+        Param("window", "how far back, such as 15m (default 1h)", "duration"),
+        Param("watch", "live view until Ctrl-C", "flag", cli_only=True),
+        Param("interval", "seconds between two looks of --watch (default 2)", "float", cli_only=True),
+        TARGET,
+    ), more="Exits with 7 when an alarm of the configuration holds."),
+    Verb("traffic", "Share the traffic between the deployments of an endpoint", (
+        NAME,
+        Param("percent", "percent for the newest deployment, or DEPLOYMENT=PERCENT for each",
+              positional=True, required=True, many=True),
+        *CHANGES,
+    ), mutates=True),
+    Verb("promote", "Give the newest deployment all traffic", (NAME, *CHANGES), mutates=True),
+    Verb("rollback", "Give the previous deployment all traffic", (NAME, *CHANGES), mutates=True),
+    Verb("finalize", "Remove the deployments that get no traffic", (NAME, *CHANGES), mutates=True),
+    Verb("prices", "Show what instances cost on a target", (
+        Param("instance", "only this instance type"),
+        TARGET,
+    )),
+    Verb("delete", "Delete an endpoint and everything that belongs to it", (
+        NAME,
+        Param("yes", "do not ask", "flag", short="-y", cli_only=True),
+        *CHANGES,
+    ), mutates=True),
+    Verb("gc", "Find what was left behind; with --apply, remove it", (
+        Param("apply", "remove it", "flag"),
+        Param("expired", "also what is past its ttl", "flag"),
+        Param("shared", "also shared resources that nothing uses", "flag"),
+        Param("check", "exit with 8 when something is left", "flag", cli_only=True),
+        TARGET,
+        TIMEOUT,
+    ), mutates=True),
+    Verb("capabilities", "Show what each target can do, and why not", (TARGET,)),
+)  # fmt: skip
+
+EXIT_CODES: tuple[tuple[int, str], ...] = (
+    (0, "done"),
+    (1, "the operation failed"),
+    (2, "wrong usage, or the target cannot do it"),
+    (3, "wrong configuration or argument"),
+    (4, "not signed in, or not allowed"),
+    (5, "not found"),
+    (6, "quota or capacity"),
+    (7, "a condition does not hold (alarm)"),
+    (8, "something is left over"),
+    (124, "time-out"),
+    (130, "stopped by Ctrl-C"),
+    (143, "stopped by SIGTERM"),
+)

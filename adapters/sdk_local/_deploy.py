@@ -11,7 +11,7 @@ from sdk.errors import ConfigError, ConflictError, InvalidRequestError, NotFound
 from sdk.packaging import venv
 
 from ._errors import PROVIDER, translate
-from ._folder import Endpoints, Record, create_record, read_record, write_record
+from ._folder import Endpoints, Record, create_record, new_record, read_record, write_record
 from ._gateway import DELETING, FAILURE, Gateway
 from ._plan import GATEWAY, MODEL, PROCESS, TRAFFIC, process_id, split_process_id
 from ._processes import MARK, environment
@@ -148,10 +148,10 @@ class Deployments:
             with translate(f"Create{resource.kind}", resource.id):
                 if resource.kind == GATEWAY:
                     extra = {"run": secrets.token_hex(16)}
-                    self.endpoints.folder(resource.id).create(_record(resource, now, extra))
+                    self.endpoints.folder(resource.id).create(new_record(resource, now, extra))
                     self.gateway(resource.id).look(timeout)
                 elif resource.kind == TRAFFIC:
-                    create_record(self._folder(resource.id).traffic, _record(resource, now))
+                    create_record(self._folder(resource.id).traffic, new_record(resource, now))
                     self.gateway(resource.id).look(timeout)
                 else:
                     self._create_process(resource, materials, now, timeout)
@@ -169,7 +169,7 @@ class Deployments:
             raise _gone(GATEWAY, name)
         replicas = self._replicas(resource, materials, folder, str(endpoint.extra["run"]))
         extra = {"usd_per_hour": resource.usd_per_hour, "replicas": replicas}
-        create_record(folder.deployment(deployment), _record(resource, now, extra))
+        create_record(folder.deployment(deployment), new_record(resource, now, extra))
         self.gateway(name).look(timeout)
 
     def _replicas(
@@ -217,7 +217,7 @@ class Deployments:
             if record is None:
                 raise _gone(resource.kind, resource.id)
             _check_unchanged(resource, record, before)
-            fresh = replace(record, labels=_with_spec(resource), spec=dict(resource.spec or {}))
+            fresh = new_record(resource, record.created_at, record.extra)
             write_record(path, fresh)
             self.gateway(resource.id).look(timeout)
         return Ack(etag=fresh.etag)
@@ -294,14 +294,6 @@ def resolve(names: dict[str, str], materials: Materials) -> dict[str, str]:
             f"secrets {', '.join(sorted(names))} cannot be resolved here", hint="deploy again to give them"
         )
     return {variable: materials.secret(name) for variable, name in names.items()} if materials.secret else {}
-
-
-def _record(resource: Resource, now: float, extra: dict[str, Any] | None = None) -> Record:
-    return Record(_with_spec(resource), dict(resource.spec or {}), now, extra or {})
-
-
-def _with_spec(resource: Resource) -> Any:
-    return replace(resource.labels, spec=resource.hash[:32])
 
 
 def _check_unchanged(resource: Resource, record: Record, before: Live) -> None:

@@ -24,7 +24,7 @@ import secrets
 import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ from sdk.packaging import disk
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
+    from sdk.adapter import Resource
     from sdk.types import Json
 
 _LONGEST_SOCKET_NAME = 24  # "b-" + deployment id + "-" + replica number + ".sock"
@@ -60,6 +61,12 @@ class Record:
     def etag(self) -> str:
         """A hash of the whole record."""
         return sha256(self.encode()).hexdigest()[:32]
+
+
+def new_record(resource: Resource, created_at: float, extra: Mapping[str, Any] | None = None) -> Record:
+    """The record of a resource; its labels hold the hash of its spec."""
+    labels = replace(resource.labels, spec=resource.hash[:32])
+    return Record(labels, dict(resource.spec or {}), created_at, extra or {})
 
 
 def read_record(path: Path) -> Record | None:

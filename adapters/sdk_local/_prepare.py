@@ -17,7 +17,7 @@ from sdk.packaging.lock import Lock
 from sdk.packaging.manifest import LOCK
 
 from ._errors import PROVIDER, translate
-from ._folder import Record, read_record
+from ._folder import Record, new_record, read_record
 from ._plan import MODEL
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Prepared:
         if materials.progress:
             materials.progress(f"environment for {resource.summary or resource.id}", 0, None)
         python = environment_of(folder)
-        record = Record(resource.labels, dict(resource.spec or {}), now, {"python": str(python), "folder": str(folder)})
+        record = new_record(resource, now, {"python": str(python), "folder": str(folder)})
         disk.write_file(disk.subfolder(self.root) / f"{resource.kind}-{resource.id}.json", record.encode())
 
     def read(self, kind: str, digest: str) -> Live | None:

@@ -87,7 +87,7 @@ class Runner:
     def _end(self, child: subprocess.Popen[bytes]) -> None:
         """End what still runs: first politely, then the whole group."""
         if child.poll() is None:
-            child.terminate()
+            os.killpg(child.pid, signal.SIGTERM)  # all of them, as a helper of the script may hold the pipe open
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(self.launch["stop_s"])
         with contextlib.suppress(ProcessLookupError, PermissionError):

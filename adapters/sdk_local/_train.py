@@ -35,7 +35,7 @@ from sdk.types import JobState, JobStatus, LogLine
 
 from . import _runner
 from ._errors import PROVIDER, translate
-from ._folder import Record, publish, read_record
+from ._folder import Record, new_record, publish, read_record
 from ._plan import JOB, unsupported
 from ._processes import MARK, environment, is_free, kill_marked
 
@@ -80,7 +80,7 @@ class Jobs:
         """
         job = self.root / resource.id
         run = secrets.token_hex(16)
-        record = Record(resource.labels, dict(resource.spec or {}), now, {"run": run})
+        record = new_record(resource, now, {"run": run})
         with translate("CreateJob", resource.id), disk.staging(self.root) as staged:
             lock = os.open(staged / "runner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -280,6 +281,13 @@ def in_child(folder: Path, prepare: str, name: str, made: Model) -> dict[str, st
     return told
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
 def restarts(local: Any, name: str) -> int:
     return int(local.adapter.metrics(name, window_s=60, timeout=10).restarts)
 
@@ -287,13 +295,3 @@ def restarts(local: Any, name: str) -> int:
 def gateway_pid(local: Any, name: str) -> int:
     """The process of the gateway, as it says itself."""
     return int(local.adapter._deployments.gateway(name).peek()["gateway"]["pid"])
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    import time
-
-    give_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-

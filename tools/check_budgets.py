@@ -37,7 +37,7 @@ def python_files() -> list[Path]:
 def sizes(path: Path, source: str) -> Iterator[tuple[str, int, str]]:
     where = path.relative_to(ROOT).as_posix()
     yield "file_lines", source.count("\n"), where
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(ast.parse(source, where)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
             yield "function_lines", node.end_lineno - node.lineno + 1, f"{where}:{node.lineno} {node.name}"
 

@@ -41,13 +41,13 @@ class MetricsReport(Value):
 
     window_s: float
     end: float
-    requests: Mapping[str, int] = field(default_factory=dict)
+    requests: Mapping[str, int] = field(default_factory=dict[str, int])
     latency: tuple[Latency, ...] = ()
     cpu: float | None = None
     memory_bytes: int | None = None
     replicas: int | None = None
     restarts: int | None = None
-    deployments: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    deployments: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, "Mapping[str, int]"])
     last_request_at: float | None = None
 
     @property

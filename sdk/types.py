@@ -112,7 +112,7 @@ class DeploymentStatus(Value):
     created_at: float | None = None
     usd_per_hour: float | None = None
     reason: str | None = None
-    settings: Mapping[str, Json] = field(default_factory=dict)
+    settings: Mapping[str, Json] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class EndpointStatus(Value):
     idle_s: float | None = None
     usd_per_hour: float | None = None
     reason: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def traffic(self) -> dict[str, int]:

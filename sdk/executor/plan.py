@@ -180,8 +180,11 @@ class Planner:
         Raises:
             ConflictError: Something of that name belongs to somebody else, or is not what its id says.
         """
+        own = [ref for ref, live in self._live.items() if self._kinds[ref.kind].root and self._is_own(live)]
+        taken = closure(own, self._parents)  # what an adopted endpoint needs still carries its maker's name
         for live in self._observed:
-            self._check_owner(live)
+            if live.ref not in taken:
+                self._check_owner(live)
         wanted: set[Ref] = set()
         for resources, probe, commit in stages:
             self._stage(resources, probe, commit=commit)
@@ -198,6 +201,9 @@ class Planner:
             usd_per_hour=Cost(costs[0], peak, costs[-1]),
             observed=tuple(self._observed),
         )
+
+    def _is_own(self, live: Live) -> bool:
+        return live.labels is not None and live.labels.owner == self._owner
 
     def _check_owner(self, live: Live) -> None:
         kind = self._kinds[live.kind]

@@ -78,7 +78,7 @@ class Key:
 
 KEYS = (
     Key(("default",), _text, "target that is used when none is named", "local", "MLPORT_TARGET"),
-    Key(("owner",), _label, "whose resources these are: others are never touched", "user and host", "MLPORT_OWNER"),
+    Key(("owner",), _label, "whose resources these are: others are never touched", "user", "MLPORT_OWNER"),
     Key(("state_dir",), _folder, "folder of the journal, caches and local endpoints", "per user", "MLPORT_STATE_DIR"),
     Key(("log",), _level, f"least level of log lines: {', '.join(_LEVELS)}", "warning", "MLPORT_LOG"),
     Key(("offline",), _truth, "use caches only, never the network", "false", "MLPORT_OFFLINE"),

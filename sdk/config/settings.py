@@ -10,7 +10,7 @@ from ..redact import MASK, Redactor, is_secret_name
 from ..registry import adapters
 from ..suggest import did_you_mean
 from .options import read_options
-from .values import DEFAULT, Layer, Path, Source, Sourced, dotted
+from .values import Layer, Path, Source, Sourced, dotted
 
 if TYPE_CHECKING:
     import pathlib
@@ -183,6 +183,3 @@ def _shown(path: Path, value: Any, hide: Redactor) -> str:
     if isinstance(value, tuple):
         return "; ".join(map(str, cast("Any", value))) or "none"
     return "none" if value is None else hide.safe(str(value))
-
-
-__all__ = ["DEFAULT", "Explained", "Settings", "TargetSettings", "without_rival"]

@@ -1,8 +1,8 @@
 """What a verb wants to change, before it is known what calls that takes.
 
 A verb is a short list of stages. The planner walks from what is live to each stage in turn (creating and updating,
-never deleting), and at the end deletes what the last stage does not name. One stage is the *commit*: until its
-first call is sent a failure rolls everything back, from then on the change only goes forward.
+never deleting), and at the end deletes what the last stage does not name. One stage is the *commit*: until what
+holds the traffic is changed in it a failure rolls everything back, from then on the change only goes forward.
 """
 
 from __future__ import annotations

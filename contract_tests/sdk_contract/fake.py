@@ -136,6 +136,8 @@ class FakeAdapter:
     def delete(self, live: Live, *, timeout: float) -> Ack:
         """One delete."""
         with self._call(f"delete {live.kind}"):
+            if not self.kinds[live.kind].purgeable:
+                return self.cloud.stop(live.ref)
             return self.cloud.delete(live.ref, refuse_if_used=live.kind in {"Deployment", "Gateway"})
 
     def operation(self, name: str, *, timeout: float) -> Operation:
@@ -183,7 +185,7 @@ class FakeAdapter:
     def stop_job(self, name: str, *, timeout: float) -> None:
         """Ends it where it is."""
         with self._call("stop Job"):
-            self.cloud.items[Ref("Job", name)].ready_at = self.cloud.now()
+            self.cloud.stop(Ref("Job", name))
 
     def job_logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
         """It says nothing."""
@@ -214,7 +216,7 @@ class FakeAdapter:
     def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
         """What these resources amount to."""
         by_ref = {item.ref: item for item in live}
-        root = next((item for item in live if self.kinds[item.kind].root), None)
+        root = next((item for item in live if item.kind in {"Endpoint", "Traffic"}), None)
         if root is None:
             return None
         labels = root.labels or Labels(name, "", "")

@@ -277,6 +277,16 @@ class FakeCloud:
 
         return self._change("update", resource.ref, do)
 
+    def stop(self, ref: Ref) -> Ack:
+        """Ends a job where it is; its record stays for ever."""
+
+        def do(fault: Fault | None) -> Ack:
+            item = self._existing(ref)
+            item.ready_at, item.fails = min(item.ready_at, self.now()), item.fails or self.now() < item.ready_at
+            return Ack()
+
+        return self._change("delete", ref, do)
+
     def delete(self, ref: Ref, *, refuse_if_used: bool) -> Ack:
         """Deletes a resource, or begins to."""
 

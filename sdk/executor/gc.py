@@ -85,6 +85,7 @@ class Collector:
         self._target = target
         self._deadline = deadline
         self.live: dict[Ref, Live] = {}
+        self._idle: set[str] = set()  # endpoints that send no traffic anywhere: made by a verb that never finished
         self.young: list[Leftover] = []
         self.kept: list[Leftover] = []
         self.orphans: dict[Ref, str] = {}  # ref -> reason
@@ -97,7 +98,11 @@ class Collector:
             if live is not None:
                 self.live[ref] = live
         for name in sorted({labels.endpoint for ref in self.live if (labels := self.labels(ref)) is not None}):
-            self.live.update({live.ref: live for live in self._remote.observe(name, self._deadline)})
+            observed = self._remote.observe(name, self._deadline)
+            self.live.update({live.ref: live for live in observed})
+            status = self._adapter.status(name, observed)
+            if status is not None and not any(status.traffic.values()):
+                self._idle.add(name)
         needed = self._needed()
         for ref in deletion_order(self.live, self._parents(), self._kinds):
             if ref not in needed:
@@ -134,7 +139,9 @@ class Collector:
         return closure([*roots, *busy, *self._rules.planned], self._parents())
 
     def _is_alive_root(self, ref: Ref, live: Live) -> bool:
-        return self._kinds[ref.kind].root and not self._is_expired(ref) and live.state != "deleting"
+        if not self._kinds[ref.kind].root or self._is_expired(ref) or live.state == "deleting":
+            return False
+        return not (live.labels is not None and live.labels.endpoint in self._idle and self._may_belong_to_nobody(ref))
 
     def _is_busy(self, ref: Ref) -> bool:
         labels = self.labels(ref)
@@ -160,10 +167,14 @@ class Collector:
             self.kept.append(self.leftover(ref, "the platform keeps this record"))
         elif expired:
             self.orphans[ref] = "past its ttl"
-        elif labels.txn in self._rules.unfinished or self._is_old(ref):
+        elif self._may_belong_to_nobody(ref):
             self.orphans[ref] = "nothing uses it"
         else:
             self.young.append(self.leftover(ref, "nothing uses it yet"))
+
+    def _may_belong_to_nobody(self, ref: Ref) -> bool:
+        labels = self.labels(ref)
+        return (labels is not None and labels.txn in self._rules.unfinished) or self._is_old(ref)
 
     def _may_sweep_shared(self, ref: Ref) -> bool:
         users = (live.parents for live in self.live.values() if live.ref not in self.orphans)

@@ -29,7 +29,7 @@ _TORN = re.compile(rb"[0-9a-f]{0,8}|[0-9a-f]{8} [0-9a-f]{0,6}|[0-9a-f]{8} ([0-9a
 _LINE = re.compile(rb"([0-9a-f]{8}) ([0-9a-f]{6}) (\{.*)", re.DOTALL)
 
 _ref = f.list_of(f.is_id)
-_image = f.record_of(spec=f.is_plain, tags=f.is_plain)
+_image = f.record_of(spec=f.is_plain, tags=f.is_plain, parents=f.list_of(_ref))
 _step = f.record_of(
     action=f.is_id,
     kind=f.is_id,

@@ -71,7 +71,8 @@ def step_record(step: Step, kinds: Mapping[str, Kind], safe: Any) -> dict[str, A
     def image(resource: Resource | None) -> dict[str, Any] | None:
         if resource is None or resource.spec is None or not mutable:
             return None
-        return {"spec": safe(resource.spec, str(resource.ref)), "tags": resource.labels.to_tags()}
+        parents = [[parent.kind, parent.id] for parent in resource.parents]
+        return {"spec": safe(resource.spec, str(resource.ref)), "tags": resource.labels.to_tags(), "parents": parents}
 
     return {
         "action": step.action,
@@ -121,8 +122,8 @@ def _replay(past: Past, record: Record) -> None:
 
 def _step(row: Mapping[str, Any]) -> Step:
     ref = Ref(row["kind"], row["id"])
-    parents = tuple(Ref(kind, id_) for kind, id_ in row["parents"])
-    before, after = _image(ref, row["before"], parents, row["usd"]), _image(ref, row["after"], parents, row["usd"])
+    parents = _refs(row["parents"])
+    before, after = _image(ref, row["before"], row["usd"]), _image(ref, row["after"], row["usd"])
     return Step(
         row["action"],
         ref,
@@ -136,8 +137,14 @@ def _step(row: Mapping[str, Any]) -> Step:
     )
 
 
-def _image(ref: Ref, image: Mapping[str, Any] | None, parents: tuple[Ref, ...], usd: float | None) -> Resource | None:
-    return image and Resource(ref.kind, ref.id, image["spec"], _labels(image["tags"]), parents, usd)  # type: ignore[return-value]  # an empty image has no spec
+def _image(ref: Ref, image: Mapping[str, Any] | None, usd: float | None) -> Resource | None:
+    if image is None:
+        return None
+    return Resource(ref.kind, ref.id, image["spec"], _labels(image["tags"]), _refs(image["parents"]), usd)
+
+
+def _refs(rows: Sequence[Sequence[str]]) -> tuple[Ref, ...]:
+    return tuple(Ref(kind, id_) for kind, id_ in rows)
 
 
 def _labels(tags: Mapping[str, str]) -> Labels:

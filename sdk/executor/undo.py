@@ -80,6 +80,8 @@ class Remover:
                     return True
             elif not mine(live):
                 return False
+            elif not self._c.kind(ref).purgeable and live.usd_per_hour == 0 and live.state in {"ready", "failed"}:
+                return True  # a free record, which is all that this platform ever leaves of it
             elif self._lets_go(live):
                 trouble = self._send_delete(index, live, attempt, deadline)
                 if trouble is None and attempt == 1:

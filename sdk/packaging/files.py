@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import pickletools
 import shutil
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
-from sdk.errors import ConfigError, MissingExtraError
+from sdk.errors import ConfigError, MissingExtraError, SdkError
 from sdk.packaging import examples
 from sdk.packaging.flavours.canonical import canonical_skops
 from sdk.packaging.libraries import installed
@@ -89,14 +91,19 @@ def recognise(path: Path, trust: str | None) -> Found:
     suffix = path.suffix.lower()
     if suffix in PICKLES:
         return _pickle(path, PICKLES[suffix], trust)
-    if suffix == ".skops":
-        return _skops(path, trust)
-    known = _KINDS.get(suffix)
+    known = partial(_skops, trust=trust) if suffix == ".skops" else _KINDS.get(suffix)
     if known is None:
         known_kinds = ", ".join(sorted([*_KINDS, ".skops", *PICKLES]))
         hint = f"use one of {known_kinds}, or wrap it in a class with `load` and `predict`"
         raise ConfigError(f"path: {path.name} is of no known kind", hint=hint)
-    return known(path)
+    try:
+        return known(path)
+    except SdkError:
+        raise
+    except Exception as error:  # the readers of archives and JSON raise almost anything on damaged bytes
+        raise ConfigError(
+            f"path: {path.name} is damaged: {error}", hint="get it again from where it was made"
+        ) from error
 
 
 def _signature(about: About, prepared: Any) -> Signature:
@@ -199,7 +206,14 @@ def _keras(path: Path) -> Found:
         if "config.json" not in archive.namelist():
             raise ConfigError(f"path: {path.name} is not a Keras archive", hint="save it with model.save('x.keras')")
         json.loads(archive.read("config.json"))
-    return Found("keras", "keras", frozenset({"keras"}), {})
+    backend = _keras_backend()
+    return Found("keras", "keras", frozenset({"keras", backend}), {"backend": backend})
+
+
+def _keras_backend() -> str:
+    """What runs the network: as the environment says, else the first that is installed, else Keras' own default."""
+    installed_ones = [name for name in ("tensorflow", "jax", "torch") if find_spec(name)]
+    return os.environ.get("KERAS_BACKEND") or next(iter(installed_ones), "tensorflow")
 
 
 def _skops(path: Path, trust: str | None) -> Found:
@@ -230,6 +244,8 @@ _KINDS: dict[str, Callable[[Path], Found]] = {
 }
 
 _PACKAGES = {
+    "jax": "jax",
+    "tensorflow": "tensorflow",
     "joblib": "joblib",
     "keras": "keras",
     "lightgbm": "lightgbm",

@@ -32,6 +32,7 @@ _TYPES = {
     "str": "string",
     "object": "string",
 }
+_NAMES = {"inputs": "input", "outputs": "predict"}
 _MINOR = re.compile(r"3\.\d+")
 
 
@@ -128,14 +129,14 @@ def _tensors(described: Mapping[str, Any], side: str) -> tuple[tuple[Tensor, ...
     specs: Sequence[Mapping[str, Any]] = json.loads(text) if text else ()
     if not specs or any(_dtype(spec) is None for spec in specs):
         return (), None
-    tensors = tuple(_tensor(spec, number) for number, spec in enumerate(specs))
+    tensors = tuple(_tensor(spec, _NAMES[side] + (str(number) if number else "")) for number, spec in enumerate(specs))
     table = side == "inputs" and all(spec.get("type") != "tensor" and spec.get("name") for spec in specs)
     return tensors, tuple(one.name for one in tensors) if table else None
 
 
-def _tensor(spec: Mapping[str, Any], number: int) -> Tensor:
+def _tensor(spec: Mapping[str, Any], unnamed: str) -> Tensor:
     shape = tuple(spec["tensor-spec"]["shape"]) if spec.get("type") == "tensor" else (-1,)
-    return Tensor(str(spec.get("name") or ("input" if number == 0 else f"input{number}")), _dtype(spec) or "", shape)
+    return Tensor(str(spec.get("name") or unnamed), _dtype(spec) or "", shape)
 
 
 def _dtype(spec: Mapping[str, Any]) -> str | None:

@@ -25,7 +25,7 @@ class Packing(TypedDict, total=False):
 
     Keys:
         requirements: A list of requirement lines, or a requirements file. They are added to what is found out; a
-            line for a package that was found replaces its version. Folders with ``pyproject.toml`` and ``.whl``
+            line with a version replaces the one that was found. Folders with ``pyproject.toml`` and ``.whl``
             files are built and travel with the model.
         code: Modules or package folders of yours that the model imports by name.
         index_url: Package index that replaces the default one; without credentials, which belong into ``~/.netrc``
@@ -151,7 +151,8 @@ def lock_for(
     found = {name: version for name, version in installed(modules).items() if name not in own}
     lines = {*(f"{name}=={version}" for name, version in found.items()), *local, *needs}
     lines |= {line for line in given if not is_path(line)}
-    pins = {name: version for name, version in closure(found).items() if name not in own}
+    free = {line for line in given if requirement_name(line) == normal(line)}  # no version: the one installed now
+    pins = {name: version for name, version in closure({*found, *free}).items() if name not in own or name in free}
     lock = compile_lock(
         lines,
         python=python,

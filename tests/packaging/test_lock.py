@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.metadata
 import json
 import threading
 import zipfile
@@ -232,6 +233,15 @@ def test_local_package_travels_with_the_model(tmp_path: Path, state: Path) -> No
     assert first.manifest.libraries["mylib"] == "0.3"
     again = make_model(len, name="local", requirements=[str(package)])
     assert first.digest == again.digest
+
+
+def test_given_name_is_locked_at_the_installed_version() -> None:
+    """A requirement without version means the version that is installed now; one with a version means that."""
+    installed = importlib.metadata.version("idna")
+    model = make_model(len, name="named", requirements=["idna", "certifi<2024"])
+    assert model.manifest is not None
+    assert installed == model.manifest.libraries["idna"]
+    assert model.manifest.libraries["certifi"] < "2024"
 
 
 def test_index_cannot_replace_a_local_package(tmp_path: Path) -> None:

@@ -149,12 +149,14 @@ async def main() -> None:
         sys.stdout.flush()
         os._exit(OPTIONS.exit)
     kind, _, rest = OPTIONS.address.partition(":")
-    if kind == "unix":
-        await loop.create_unix_server(Server, rest, backlog=2048)
-    else:
-        host, _, port = rest.rpartition(":")
-        await loop.create_server(Server, host, int(port))
-    await stopped.wait()
+    host, _, port = rest.rpartition(":")
+    server = await (
+        loop.create_unix_server(Server, rest, backlog=2048)
+        if kind == "unix"
+        else loop.create_server(Server, host, int(port))
+    )
+    async with server:
+        await stopped.wait()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -22,6 +21,7 @@ from tests.gateway.harness import COMMAND, FAST, TOKEN, Endpoint, Load, lives, u
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 def refused(call: Callable[[], Any]) -> client.GatewayError:

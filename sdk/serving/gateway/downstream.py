@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from .bodies import BadBody, Body, body_of
 from .exchange import Exchange, Plane
-from .heads import CRLF, END, Refusal, Request
+from .heads import CRLF, END, Refusal, Request, cut_request_id
 from .replies import render
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Connection(asyncio.Protocol):
         self._fresh = True  # between two requests, with no byte of the next
         self._pending = b""  # bytes received and not read yet
         self._request: Request | None = None  # whose body is being received
+        self._request_id: bytes | None = None  # as the client named it
         self._refusal: Refusal | None = None  # what it is answered with once its body is over
         self._body: Body | None = None
         self._parts: list[bytes] = []
@@ -96,6 +97,12 @@ class Connection(asyncio.Protocol):
             if request is not None and request.length == len(data) - end:
                 self._begin(request, data[end:])
                 return
+            if request is None and end > 4:
+                head, self._request_id = cut_request_id(data[:end])
+                request = self._known.get(head)
+                if request is not None and request.length == len(data) - end:
+                    self._begin(request, data[end:])
+                    return
             self._since = perf_counter()
             self._fresh = False
         if self._lingering:
@@ -157,7 +164,7 @@ class Connection(asyncio.Protocol):
             raise Refusal(431, "head_too_large", f"The headers are larger than {limits.max_head} bytes.")
         if end < 4:
             return False
-        head, self._pending = self._pending[:end], self._pending[end:]
+        (head, self._request_id), self._pending = cut_request_id(self._pending[:end]), self._pending[end:]
         if end - head.find(CRLF) > limits.max_head:
             raise Refusal(431, "head_too_large", f"The headers are larger than {limits.max_head} bytes.")
         request = self._known.get(head)
@@ -215,7 +222,7 @@ class Connection(asyncio.Protocol):
             self._begin(request, body)
         else:
             self._door.refusals[refusal.code] += 1
-            self._answer(refusal, request.request_id or self._door.next_id(), keep=not request.close)
+            self._answer(refusal, self._name(request), keep=not request.close)
 
     def _stream(self) -> None:
         """Send on a long body as it comes."""
@@ -249,12 +256,17 @@ class Connection(asyncio.Protocol):
         if request.health:
             self._healthz(request)
             return
-        request_id = request.request_id or self._door.next_id()
+        request_id = self._name(request)
         exchange = self.exchange = Exchange(self._plane, self, request, request_id, body)
         try:
             exchange.start()
         except Refusal as refusal:
             self.refuse(refusal, request_id)
+
+    def _name(self, request: Request) -> bytes:
+        """Give the request's id."""
+        request_id, self._request_id = self._request_id, None
+        return request_id or request.request_id or self._door.next_id()
 
     # -- answering
 

@@ -262,7 +262,8 @@ class Exchange:
         backend = cast("Backend", self.backend)
         self.backend = None
         backend.release()
-        backend.route.stats.record(status, perf_counter() - self.started)
+        if not self.request.probe:
+            backend.route.stats.record(status, perf_counter() - self.started)
         self.client.finished(keep=not (self.request.close or self.streaming or self.plane.draining))
 
 

@@ -1,0 +1,215 @@
+"""CPU and latency of the gateway beside HAProxy and a direct call: python benchmarks/gateway/run.py [--quick].
+
+Same machine, same run, same model server behind both, one thread each, keep-alive, the same work: check a token and
+the Host header, route, name the request and the deployment. Slices of load are interleaved in random order, so that
+what else the machine does hits all alike; medians are reported. CPU is user plus system time of the proxy's process
+for each answered request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime as dt
+import importlib.metadata
+import json
+import os
+import platform
+import random
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdk.serving.gateway import client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+TOKEN = "a-token-for-the-benchmark"
+CPU_GOAL = 1.5
+P50_GOAL = 1.4
+MODEL_S = 0.0003  # what one scikit-learn call takes
+CLIENTS = (1, 16, 64)
+
+SCRIPT = f"""
+wrk.method = "POST"
+wrk.headers["content-type"] = "application/json"
+wrk.headers["authorization"] = "Bearer {TOKEN}"
+wrk.body = '{{"instances":[[' .. string.rep("0.123456789012,", 29) .. '0.5]]}}'
+"""
+
+HAPROXY = """
+global
+  nbthread 1
+  maxconn 4096
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 75s
+  timeout server 300s
+  timeout http-request 10s
+  timeout http-keep-alive 75s
+  http-reuse always
+  unique-id-format %{{+X}}o%pid-%rt
+  unique-id-header x-request-id
+frontend public
+  bind 127.0.0.1:{port}
+  acl known hdr(host) -i 127.0.0.1:{port} localhost:{port}
+  http-request deny deny_status 421 unless known
+  acl owner req.hdr(authorization) -m str "Bearer {token}"
+  http-request deny deny_status 401 unless owner
+  http-request del-header authorization
+  http-response set-header x-mlport-deployment d1
+  default_backend model
+backend model
+  server one unix@{socket}
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    for _ in range(500):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.01)
+    raise SystemExit(f"nothing listens on port {port}")
+
+
+@contextlib.contextmanager
+def running(*command: str) -> Iterator[int]:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def gateway(folder: Path, model: Path) -> Iterator[tuple[int, int]]:
+    (folder / "token").write_text(TOKEN)
+    (folder / "token").chmod(0o600)
+    state = client.ensure_gateway(folder, [sys.executable, "-m", "sdk.serving", "gateway"])
+    try:
+        replicas = [{"id": "r1", "address": f"unix:{model}"}]
+        table = {"generation": 1, "deployments": {"d1": {"weight": 100, "health": "/", "replicas": replicas}}}
+        client.put_table(folder, table, timeout_s=10)
+        yield state["gateway"]["pid"], state["address"]["port"]
+    finally:
+        client.stop(folder)
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def seconds(text: str) -> float:
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr] # wrk always prints so
+    return float(number) * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
+
+
+def slice_of_load(pid: int, port: int, clients: int, length_s: float, script: Path) -> dict[str, float]:
+    before = cpu_s(pid)
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{length_s}s", "-s", str(script), "--latency"]
+    output = subprocess.run(
+        [*command, f"http://127.0.0.1:{port}/invocations"], capture_output=True, text=True, check=True
+    ).stdout
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise SystemExit(output)
+    count = int(re.search(r"(\d+) requests in", output)[1])  # type: ignore[index] # wrk always prints so
+    median = re.search(r"50%\s+(\S+)", output)[1]  # type: ignore[index] # wrk always prints so
+    return {"cpu_us": (cpu_s(pid) - before) / count * 1e6, "p50_ms": seconds(median) * 1e3, "rps": count / length_s}
+
+
+def measure(rounds: int, length_s: int, model_s: float, folder: Path) -> dict[str, dict[str, float]]:
+    """Run interleaved slices and give medians by `<server> c<clients>`."""
+    model, script = folder / "m.sock", folder / "load.lua"
+    script.write_text(SCRIPT)
+    direct, haproxy = free_port(), free_port()
+    config = folder / "haproxy.cfg"
+    config.write_text(HAPROXY.format(port=haproxy, token=TOKEN, socket=model))
+    with (
+        running(sys.executable, str(HERE / "model.py"), str(model), str(direct), str(model_s)) as model_pid,
+        running("haproxy", "-f", str(config), "-db") as haproxy_pid,
+    ):
+        wait_for(direct)
+        wait_for(haproxy)
+        with gateway(folder, model) as (gateway_pid, gateway_port):
+            servers = {"gateway": (gateway_pid, gateway_port), "haproxy": (haproxy_pid, haproxy)}
+            servers["direct"] = (model_pid, direct)
+            found: dict[str, list[dict[str, float]]] = {}
+            for _ in range(rounds):
+                slices = [(name, clients) for name in servers for clients in CLIENTS]
+                for name, clients in random.sample(slices, len(slices)):
+                    result = slice_of_load(*servers[name], clients, length_s, script)
+                    found.setdefault(f"{name} c{clients}", []).append(result)
+    return {
+        name: {key: round(statistics.median(result[key] for result in results), 4) for key in results[0]}
+        for name, results in sorted(found.items())
+    }
+
+
+def version(command: list[str]) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (result.stdout + result.stderr).splitlines()[0]
+
+
+def report(rounds: int, length_s: int) -> dict[str, Any]:
+    results = {}
+    for name, model_s in {"empty": 0.0, "sklearn": MODEL_S}.items():
+        with tempfile.TemporaryDirectory(prefix="gwbench") as folder:
+            results[name] = measure(rounds, length_s, model_s, Path(folder))
+    empty, real = results["empty"], results["sklearn"]
+    ratios = {f"cpu_c{c}": empty[f"gateway c{c}"]["cpu_us"] / empty[f"haproxy c{c}"]["cpu_us"] for c in CLIENTS}
+    ratios["p50_c1"] = real["gateway c1"]["p50_ms"] / real["direct c1"]["p50_ms"]
+    return {
+        "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, {platform.system()} {platform.release()}",
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in ("uvloop", "httptools")},
+            "haproxy": version(["haproxy", "-v"]),
+            "wrk": version(["wrk", "-v"]),
+        },
+        "rounds": rounds,
+        "slice_s": length_s,
+        "goals": {"cpu": CPU_GOAL, "p50_c1": P50_GOAL},
+        "ratios": {name: round(value, 3) for name, value in ratios.items()},
+        "results": results,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="short slices, for a first look")
+    parser.add_argument("--output", type=Path, default=HERE.parent / "results" / "gateway.json")
+    options = parser.parse_args()
+    missing = [name for name in ("haproxy", "wrk") if shutil.which(name) is None]
+    if missing:
+        sys.stderr.write(f"gateway benchmark: needs {' and '.join(missing)}: apt-get install {' '.join(missing)}\n")
+        return 2
+    value = report(*((2, 1) if options.quick else (5, 2)))
+    options.output.parent.mkdir(exist_ok=True)
+    options.output.write_text(json.dumps(value, indent=1) + "\n")
+    for name, group in value["results"].items():
+        for server, numbers in group.items():
+            print(f"{name:8} {server:14}", "  ".join(f"{key} {number:10.3f}" for key, number in numbers.items()))
+    ratios = value["ratios"]
+    print("ratios", ratios)
+    return int(max(ratios[f"cpu_c{c}"] for c in CLIENTS) > CPU_GOAL or ratios["p50_c1"] > P50_GOAL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -25,7 +25,7 @@ from .prediction import Prediction
 from .waiting import Deadline, TokenBucket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from .adapter import Clock, Invoker
 
@@ -86,6 +86,9 @@ class Caller:
         self._aclients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
             weakref.WeakKeyDictionary()
         )
+        self._closers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def predict(self, inputs: Any, *, deployment: str | None = None, timeout: float | None = None) -> Prediction:
         """Sends the input, in as many requests as it takes, and joins the answers."""
@@ -138,9 +141,11 @@ class Caller:
 
     async def aclose(self) -> None:
         """Closes all pooled connections of this event loop and of the blocking calls."""
-        client = self._aclients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
+        loop = asyncio.get_running_loop()
+        self._aclients.pop(loop, None)
+        closer = self._closers.pop(loop, None)
+        if closer is not None:
+            await closer.aclose()
         self.close()
 
     # --- building -----------------------------------------------------------------------------------------------
@@ -196,6 +201,7 @@ class Caller:
 
     async def _adrive(self, steps: Steps) -> httpx.Response:
         outcome: httpx.Response | httpx.TransportError | None = None
+        pool = await self._apool()
         while True:
             try:
                 step = steps.send(outcome)
@@ -205,7 +211,7 @@ class Caller:
                 await asyncio.sleep(step)
                 continue
             try:
-                outcome = await self._apool().send(step, auth=self.invoker.auth)
+                outcome = await pool.send(step, auth=self.invoker.auth)
             except httpx.TransportError as error:
                 outcome = error
 
@@ -214,13 +220,23 @@ class Caller:
             self._client = httpx.Client(transport=self._transport, **_network(self.invoker))
         return self._client
 
-    def _apool(self) -> httpx.AsyncClient:
+    async def _apool(self) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()
         client = self._aclients.get(loop)
         if client is None:
             own = self._transport if isinstance(self._transport, httpx.AsyncBaseTransport) else None
             client = self._aclients[loop] = httpx.AsyncClient(transport=own, **_network(self.invoker))
+            self._closers[loop] = _closed_with_the_loop(client)
+            await anext(self._closers[loop])
         return client
+
+
+async def _closed_with_the_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
+    """Closes the client when ``asyncio.run`` ends: the one thing it does for others is to end their generators."""
+    try:
+        yield
+    finally:
+        await client.aclose()
 
 
 class _Answers:

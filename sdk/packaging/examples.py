@@ -42,12 +42,22 @@ def prepare(example: Any) -> Any:
     """
     if is_frame(example):
         _check_rows(len(example))
-        return example
+        return type(example)({_text(name): _column(example[name], name) for name in example.columns})
     if is_named(example):
         if not example:
             raise ConfigError("example is an empty dict", hint="give one array per input name")
         return {_text(key): _array(value, f"example[{key!r}]") for key, value in example.items()}
     return _array(example, "example")
+
+
+def _column(column: Any, name: Any) -> Any:
+    """A column as the server makes it from a request, where categories are plain text or numbers."""
+    field = f"example[{name!r}]"
+    dtype = dtype_name(column, field)
+    try:
+        return column.to_numpy(dtype=object if dtype == "string" else dtype)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{field} has missing values among {dtype}", hint="make it a column of floats") from error
 
 
 def _text(key: Any) -> str:

@@ -81,6 +81,7 @@ def publish(
         python: Python minor version; the running one when left out.
     """
     models = disk.state_dir() / "models"
+    disk.sweep(models)
     with disk.staging(models) as work, disk.writing(models):
         folder = work / "bundle"
         (folder / "model").mkdir(parents=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sdk.errors import ConfigError, InvalidNameError, LockMismatchError, PackagingError
 from sdk.model import Model
 from sdk.model import model as make_model
+from sdk.packaging import examples
 from sdk.packaging.manifest import Tensor
 
 if TYPE_CHECKING:
@@ -82,6 +84,21 @@ def test_table_is_recorded_by_column() -> None:
     ] == model.example
     assert model.manifest is not None
     assert "pandas" in model.manifest.libraries
+
+
+def test_table_is_tried_as_the_server_makes_it() -> None:
+    """The model is asked for its example with the types that come out of a request: categories are text there."""
+    pandas: Any = import_module("pandas")
+    table = pandas.DataFrame({"kind": pandas.Categorical(["x", "y"])}, index=[7, 9])
+
+    def told(rows: Any) -> Any:
+        return [f"{rows['kind'].dtype} {list(rows.index)}"] * len(rows)
+
+    signature = pack(told, example=table).signature
+    assert signature is not None
+    assert "string" == signature.outputs[0].dtype
+    model_input = examples.prepare(table)
+    assert f"{pandas.Series(['x']).dtype} [0, 1]" == told(model_input)[0]
 
 
 def test_large_example_is_cut() -> None:
@@ -262,6 +279,16 @@ def test_two_writers_of_one_model(state: Path) -> None:
     assert 4 == len(found)
     assert 1 == len(set(found))
     assert [found[0].digest] == models_in(state)
+
+
+def test_leftovers_of_killed_writers_are_swept(state: Path) -> None:
+    """What a killed process left half-made is removed after a day; what is being made now stays."""
+    for name, age in (("old", 100_000), ("now", 10)):
+        folder = state / "models" / f".new-{name}"
+        (folder / "bundle").mkdir(parents=True)
+        os.utime(folder, (time.time() - age, time.time() - age))
+    model = pack()
+    assert [".new-now", model.digest] == models_in(state)
 
 
 def test_full_disk_is_said_and_nothing_stays(state: Path) -> None:

@@ -42,7 +42,7 @@ class BundleMaker:
         self._folder = folder
         self._count = 0
 
-    def __call__(self, files: dict[str, bytes], **changes: Any) -> Path:
+    def __call__(self, files: dict[str, bytes], /, **changes: Any) -> Path:
         self._count += 1
         folder = self._folder / f"bundle-{self._count}"
         for name, data in files.items():

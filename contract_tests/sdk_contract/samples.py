@@ -82,16 +82,18 @@ def breaking() -> Callable[[Sequence[Sequence[float]]], list[float]]:
 
 
 GOOD_SCRIPT = """
-import argparse, json, os, pathlib
+import argparse, json, pathlib
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--C", type=float)
-C = parser.parse_args().C
-rows = pathlib.Path(os.environ["MLPORT_DATA_TRAIN"])
+parser.add_argument("--train")
+parser.add_argument("--output")
+given = parser.parse_args()
+C, rows = given.C, pathlib.Path(given.train)
 text = (rows / "rows.csv" if rows.is_dir() else rows).read_text()
 print(f"contract: {len(text.split())} rows, C={C:g}", flush=True)
 print(json.dumps({"mlport_metric": {"loss": C / 2}}), flush=True)
-out = pathlib.Path(os.environ["MLPORT_OUTPUT_DIR"])
+out = pathlib.Path(given.output)
 (out / "seen.json").write_text(json.dumps({"rows": len(text.split()), "C": C}))
 """
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .rig import Rig
 
-SAMPLE = 4
+SAMPLE = 2
 
 Verb = Callable[["Client"], object]
 

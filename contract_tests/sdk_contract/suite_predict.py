@@ -71,13 +71,18 @@ class PredictSuite:
         assert not failed.value.retryable
         assert FAILURE not in str(failed.value), "the text of an exception belongs into the log"
 
-    @pytest.mark.parametrize("rows", [[[ANSWER]], [[ANSWER, "x"]], [], [[ANSWER, 1.0], [ANSWER]]])
+    @pytest.mark.parametrize("rows", [[[ANSWER]], [[ANSWER, "x"]], [[ANSWER, 1.0], [ANSWER]]])
     def test_wrong_input_is_named(self, endpoint: Endpoint, rows: list[list[object]]) -> None:
         """Input that the model cannot take is an InvalidInputError with the container's 400 and the field."""
         with pytest.raises(InvalidInputError) as refused:
             endpoint.predict(rows)
         assert 400 == refused.value.status
         assert refused.value.field
+
+    def test_no_rows_are_refused(self, endpoint: Endpoint) -> None:
+        """Nothing to predict is the caller's mistake, on every platform."""
+        with pytest.raises(InvalidInputError):
+            endpoint.predict([])
 
     def test_an_unknown_deployment_is_an_error(self, rig: Rig, endpoint: Endpoint) -> None:
         """Asking for a deployment that is not there is never answered by another one."""

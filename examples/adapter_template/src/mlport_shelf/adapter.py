@@ -56,6 +56,8 @@ class ShelfAdapter:
         "Endpoint": Kind("Endpoint", Nature.MUTABLE, root=True),
     }
 
+    poll_s: ClassVar[float] = 0.1  # a shelf is quick, so the core need not wait a whole second between two looks
+
     def __init__(self, options: ShelfOptions, context: AdapterContext) -> None:
         self._options = options
         self._context = context

@@ -165,7 +165,7 @@ class Caller:
             REQUEST_ID: secrets.token_hex(16),
         }
         if deployment is not None:
-            if not self.facts.pinnable:
+            if self.invoker.pin is None or not self.facts.pinnable:
                 raise _cannot_pin(self.facts)
             headers.update(self.invoker.pin(deployment))
         return httpx.Request("POST", self.invoker.url, headers=headers, content=body.content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .durations import format_duration
 from .types import EndpointState, Value
@@ -89,6 +89,10 @@ class Watch(Value):
             return self.status.usd_per_hour
         prices = [deployment.usd_per_hour for deployment in self.status.deployments]
         return None if None in prices else sum(price for price in prices if price is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain Python data, for JSON."""
+        return {"ok": self.ok, **Value.to_dict(self)}
 
     def __str__(self) -> str:
         shares = ", ".join(f"{item.id} {item.traffic} %" for item in self.status.deployments)

@@ -107,6 +107,7 @@ VERBS: tuple[Verb, ...] = (
         *SIZE,
         Param("env", "variable for the job, KEY=VALUE", "pairs"),
         Param("secrets", "secret for the job, VARIABLE or VARIABLE=NAME", "texts", option="secret"),
+        Param("tags", "your own tag, KEY=VALUE", "pairs", option="tag"),
         *CHANGES,
     ), mutates=True),
     Verb("plan", "Show the calls, resources and prices of a deploy, and change nothing", (MODEL, *SHAPE, TARGET)),

@@ -95,7 +95,7 @@ class Local:
         status = self.status(name)
         assert status is not None
         invoker = self.adapter.invoker(status)
-        headers = invoker.pin(deployment) if deployment else {}
+        headers = invoker.pin(deployment) if deployment and invoker.pin else {}
         return httpx.post(invoker.url, json={"instances": rows}, auth=invoker.auth, headers=headers, timeout=30)
 
     def submit(self, entry: Any, name: str, *, secret: Any = None, packing: Any = None, **spec: Any) -> training.Program:
@@ -209,3 +209,9 @@ def new_local(state: Path) -> Callable[..., Local]:
         return Local(state, owner, **options)
 
     return make
+
+
+@pytest.fixture
+def left_over(state: Path) -> Callable[[str], list[str]]:
+    """Tells what is left of a name."""
+    return lambda name: left(state, name)

@@ -1,0 +1,97 @@
+"""Specs: endpoints and jobs as they should be, in neutral words; and the materials to make them from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .resources import Labels, spec_hash
+from .types import DeploymentStatus, Json, Replicas, Resources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from .model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSpec:
+    """A deployment as it should be. ``kept`` holds the live one when it exists already and only stays.
+
+    ``secrets`` maps a variable's name to the *name* of a secret; values are resolved by :class:`Materials`.
+    ``options`` are the adapter's own settings for it, as plain values.
+    """
+
+    id: str
+    model_name: str
+    model: str  # hex digest, 64 characters (32 when kept)
+    generation: int
+    image: str | None = None
+    instance: str | None = None
+    resources: Resources | None = None
+    replicas: Replicas = field(default_factory=Replicas)
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Json] = field(default_factory=dict)
+    usd_per_hour: float | None = None
+    kept: DeploymentStatus | None = None
+
+    @property
+    def spec_hash(self) -> str:
+        """First 32 hex of the hash of all that makes it what it is: two with the same one are interchangeable."""
+        if self.kept is not None:
+            return self.kept.spec_hash
+        resources = None if self.resources is None else self.resources.to_dict()
+        spec: dict[str, Json] = {
+            "model": self.model,
+            "image": self.image,
+            "instance": self.instance,
+            "resources": resources,
+            "replicas": self.replicas.to_dict(),
+            "env": dict(self.env),
+            "secrets": dict(self.secrets),
+            "options": dict(self.options),
+        }
+        return spec_hash(spec)[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSpec:
+    """An endpoint as it should be: its deployments and their traffic in whole percents (sum 100, or all 0)."""
+
+    name: str
+    deployments: tuple[DeploymentSpec, ...]
+    traffic: Mapping[str, int]
+    labels: Labels
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A training job as it should be. ``data`` maps channel names to a local path or a URI the target can read."""
+
+    name: str
+    labels: Labels
+    bundle: Path  # script, code and lock: see sdk.packaging.training
+    digest: str
+    data: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Json] = field(default_factory=dict)
+    image: str | None = None
+    instance: str | None = None
+    resources: Resources | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float = 86_400.0
+    options: Mapping[str, Json] = field(default_factory=dict)
+    usd_per_hour: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Materials:
+    """The bytes and secrets that creating a resource may need, kept out of specs, plans and journals."""
+
+    model: Model | None = None
+    job: JobSpec | None = None
+    secret: Callable[[str], str] | None = None
+    progress: Callable[[str, int, int | None], None] | None = None  # (what, bytes done, bytes in all)

@@ -1,0 +1,85 @@
+"""The command line as a user runs it: a process of its own, in a folder of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+MODEL = """
+def double(rows):
+    return [[2 * value for value in row] for row in rows]
+
+
+def triple(rows):
+    return [[3 * value for value in row] for row in rows]
+"""
+
+
+@pytest.fixture(scope="session")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """State that all tests here share, so that the model's environment is made once."""
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a module of models."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "models.py").write_text(MODEL)
+    return folder
+
+
+@pytest.fixture
+def run(state: Path, tmp_path: Path, home: Path) -> Run:
+    """Run ``mlport …``; ``where`` is its folder, ``env`` goes on top of a bare environment."""
+
+    def run_mlport(
+        *arguments: str, where: Path = tmp_path, stdin: str = "", **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        base = {key: value for key, value in os.environ.items() if not key.startswith("MLPORT_")}
+        return subprocess.run(
+            [sys.executable, "-m", "sdk", *arguments],
+            cwd=where,
+            input=stdin,
+            env=base | {"MLPORT_STATE_DIR": str(state), "PYTHONPATH": str(home)} | env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    return run_mlport
+
+
+@pytest.fixture
+def call(
+    state: Path,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Run:
+    """The same in this process: quicker, for commands that start nothing."""
+    from sdk.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(home)
+    monkeypatch.setenv("MLPORT_STATE_DIR", str(state))
+    monkeypatch.delenv("MLPORT_TARGET", raising=False)
+
+    def call_mlport(*arguments: str) -> subprocess.CompletedProcess[str]:
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            code = main(list(arguments))
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, out, err)
+
+    return call_mlport

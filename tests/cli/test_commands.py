@@ -1,0 +1,170 @@
+"""The commands, run as a user runs them, on the `local` target."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_init_writes_a_configuration_that_is_valid(run: Run, tmp_path: Path) -> None:
+    """`init` writes once, and what it wrote is read back by `config show`."""
+    assert run("init").returncode == 0
+    assert tomllib.loads((tmp_path / "mlport.toml").read_text())["default"] == "laptop"
+    again = run("init")
+    assert (again.returncode, again.stdout) == (3, "")
+    assert "--force" in again.stderr
+    shown = json.loads(run("config", "show", "-o", "json").stdout)
+    row = next(row for row in shown if row["key"] == "default")
+    assert row["value"] == "laptop"
+    assert str(tmp_path) in row["source"]
+
+
+def test_commented_lines_of_the_template_are_valid(run: Run, tmp_path: Path) -> None:
+    """Taking the comment signs away gives TOML that parses."""
+    run("init")
+    lines = (tmp_path / "mlport.toml").read_text().splitlines()
+    code = [line.removeprefix("# ") if " = " in line or line.startswith("# [") else line for line in lines]
+    assert set(tomllib.loads("\n".join(code))["target"]) == {"laptop", "box", "aws", "gcp", "azure"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("depoly",), 2, "deploy"),
+        (("status", "nobody"), 5, "mlport list"),
+        (("status", "Bad Name"), 3, "bad-name"),
+        (("status", "x" * 24), 3, "3 to 23 characters"),
+        (("list", "-t", "locl"), 3, "local"),
+        (("deploy", "nothing-here"), 3, "no model"),
+        (("deploy", "models:nothing", "-n", "m"), 3, "cannot import"),
+        (("deploy", "models:double", "--env", "A"), 2, "KEY=VALUE"),
+        (("deploy", "models:double", "--env", "A=1", "--env", "A=2"), 2, "twice"),
+        (("deploy", "models:double", "--replicas", "many"), 2, "MIN:MAX"),
+        (("deploy", "models:double", "--ttl", "soon"), 2, "30m"),
+        (("deploy", "models:double", "--traffic", "101"), 3, "0 to 100"),
+        (("predict", "nobody", "[1"), 2, "not JSON"),
+        (("predict", "nobody", "@absent.json"), 2, "absent.json"),
+        (("traffic", "nobody", "half"), 2, "percent"),
+    ],
+)
+def test_bad_input_names_the_fix(call: Run, arguments: tuple[str, ...], code: int, words: str) -> None:
+    """Wrong usage, configuration and names end with their exit code; nothing is on standard output."""
+    done = call(*arguments)
+    assert (code, "") == (done.returncode, done.stdout)
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_error_as_json_is_one_object(call: Run) -> None:
+    """With `-o json` programs get the error's fields on standard error."""
+    done = call("status", "nobody", "-o", "json")
+    error = json.loads(done.stderr)
+    assert (error["error"], error["resource"], error["retryable"]) == ("NotFoundError", "nobody", False)
+
+
+def test_delete_asks_and_takes_silence_for_no(call: Run) -> None:
+    """Without a terminal and without `--yes` nothing is deleted."""
+    done = call("delete", "nobody")
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
+
+
+def test_whole_story(run: Run) -> None:
+    """plan, deploy, list, status, predict, canary, promote, rollback, finalize, monitor, logs, delete, gc."""
+    plan = json.loads(run("plan", "models:double", "-n", "story", "-o", "json").stdout)
+    assert plan["verb"] == "deploy"
+    assert json.loads(run("list", "-o", "json").stdout) == []
+
+    deployed = run("deploy", "models:double", "-n", "story", "--ttl", "1h", "-o", "json")
+    assert deployed.returncode == 0, deployed.stderr
+    try:
+        first = json.loads(deployed.stdout)["deployments"][0]["id"]
+        answer = json.loads(run("predict", "story", "[[1, 2]]", "-o", "json").stdout)
+        assert answer["values"] == [[2, 4]]
+        assert run("predict", "story", "-", stdin="[[5]]").stdout == "[10]\n"
+        assert "127.0.0.1" in run("predict", "story", "[[1]]", "--curl").stdout
+        assert "story" in run("list").stdout
+
+        canary = json.loads(run("deploy", "models:triple", "-n", "story", "--traffic", "20", "-o", "json").stdout)
+        shares = {item["id"]: item["traffic"] for item in canary["deployments"]}
+        second = next(name for name in shares if name != first)
+        assert shares == {first: 80, second: 20}
+        again = run("deploy", "models:double", "-n", "story", "--traffic", "50", "--env", "X=1")
+        assert (again.returncode, "canary" in again.stderr) == (1, True)
+        for verb, kept in (("promote", second), ("rollback", first), ("promote", second)):
+            after = json.loads(run(verb, "story", "-o", "json").stdout)
+            assert {item["id"] for item in after["deployments"] if item["traffic"] == 100} == {kept}
+        assert run("predict", "story", "[[5]]").stdout == "[15]\n"
+        assert run("predict", "story", "[[5]]", "--deployment", first).stdout == "[10]\n"
+        assert len(json.loads(run("finalize", "story", "-o", "json").stdout)["deployments"]) == 1
+
+        seen = json.loads(run("monitor", "story", "--window", "5m", "-o", "json").stdout)
+        assert seen["ok"] is True
+        lines = run("logs", "story", "-o", "json", "--tail", "3").stdout.splitlines()
+        assert [set(json.loads(line)) >= {"time", "text", "deployment"} for line in lines] == [True] * len(lines)
+        assert lines
+    finally:
+        assert run("delete", "story", "--yes").returncode == 0
+    assert run("status", "story").returncode == 5
+    report = run("gc", "--check", "-o", "json")
+    assert (report.returncode, json.loads(report.stdout)["orphans"]) == (0, [])
+
+
+def test_progress_is_plain_without_a_terminal(run: Run) -> None:
+    """Stages come as lines on standard error, without colours or moving parts; the result alone on standard output."""
+    done = run("deploy", "models:double", "-n", "plain", FORCE_COLOR="", NO_COLOR="1")
+    try:
+        assert done.returncode == 0, done.stderr
+        assert "create Gateway" in done.stderr
+        assert "\x1b" not in done.stdout + done.stderr
+        assert done.stdout.startswith("plain on local: ready")
+    finally:
+        run("delete", "plain", "--yes")
+
+
+@pytest.mark.parametrize(("signal_", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_deploy_leaves_nothing(run: Run, state: Path, home: Path, signal_: signal.Signals, code: int) -> None:
+    """A signal in the middle of a deploy undoes it, says so, and ends with its own code."""
+    env = os.environ | {"MLPORT_STATE_DIR": str(state), "PYTHONPATH": str(home)}
+    command = [sys.executable, "-m", "sdk", "deploy", "models:double", "-n", "stopped"]
+    process = subprocess.Popen(command, cwd=home, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "create Process" in line:
+            process.send_signal(signal_)
+            break
+    said = process.communicate(timeout=120)[1]
+    assert code == process.returncode, said
+    assert run("status", "stopped").returncode == 5
+    report = json.loads(run("gc", "-o", "json").stdout)
+    assert report["orphans"] == []
+
+
+def test_training_from_the_command_line(run: Run, tmp_path: Path) -> None:
+    """The job's lines come on standard error while it runs, its state is the result."""
+    (tmp_path / "train.py").write_text(
+        "import os, pathlib\nprint('hello from the job')\n"
+        "pathlib.Path(os.environ['MLPORT_OUTPUT_DIR'], 'out.txt').write_text('done')\n"
+    )
+    done = run("train", "train.py", "-n", "job-one", "--param", "C=0.5", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["state"] == "succeeded"
+    assert "hello from the job" in done.stderr
+
+
+def test_failed_training_shows_the_last_lines(run: Run, tmp_path: Path) -> None:
+    """A script that raises ends the command with 1 and shows what it said last."""
+    (tmp_path / "bad.py").write_text("raise SystemExit('no data today')\n")
+    begin = time.monotonic()
+    done = run("train", "bad.py", "-n", "job-bad")
+    assert done.returncode == 1, f"after {time.monotonic() - begin:.0f} s"
+    assert "no data today" in done.stderr

@@ -1,0 +1,42 @@
+"""The table of verbs agrees with Python, with the handlers and with what is printed."""
+
+import inspect
+
+import pytest
+
+from sdk.cli import handlers
+from sdk.cli.verbs import EXIT_CODES, VERBS, Verb
+from sdk.client import Client
+from sdk.errors import SdkError
+
+PYTHON = [verb for verb in VERBS if verb.name not in {"init", "config", "build"}]
+SIZES = {"cpu": "resources", "memory_gib": "resources", "gpu": "resources"}
+RENAMED = {"percent": "shares"}
+
+
+def _subclasses(kind: type[SdkError]) -> set[type[SdkError]]:
+    return {kind}.union(*(_subclasses(child) for child in kind.__subclasses__()))
+
+
+@pytest.mark.parametrize("verb", PYTHON, ids=lambda verb: verb.name)
+def test_verb_is_the_same_in_python(verb: Verb) -> None:
+    """Every parameter of the command is a parameter of the method, and the other way round."""
+    method = getattr(Client, verb.name)
+    parameters = set(inspect.signature(method).parameters) - {"self"}
+    if verb.name == "plan":  # takes what deploy takes, but for what plans do not need
+        parameters = set(inspect.signature(Client.deploy).parameters) - {"self", "wait", "timeout", "dry_run"}
+    shown = {RENAMED.get(param.name, SIZES.get(param.name, param.name)) for param in verb.params}
+    local = {param.name for param in verb.params if param.cli_only} - set(SIZES)
+    assert parameters == shown - local
+
+
+def test_every_verb_has_a_handler() -> None:
+    """A verb without a function behind it cannot be in the table, nor a function without a verb."""
+    names = {f"do_{verb.name}" for verb in VERBS if not verb.group}
+    names |= {f"do_{verb.name}_{child.name}" for verb in VERBS for child in verb.group}
+    assert names == {name for name in vars(handlers) if name.startswith("do_")}
+
+
+def test_every_exit_code_is_documented() -> None:
+    """No error ends the command with a code that its help does not explain."""
+    assert {kind.exit_code for kind in _subclasses(SdkError)} <= {code for code, _ in EXIT_CODES}

@@ -349,6 +349,22 @@ def test_wrong_mlflow_folder_is_refused(change: dict[str, str], said: str, tmp_p
         Model.from_mlflow(mlflow_folder(tmp_path, **change), name="wrong")
 
 
+@pytest.mark.full
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_mlflow_model_is_served(serve: Callable[..., Any], tmp_path: Path) -> None:
+    """What MLflow saved answers like the object that it saved."""
+    if not importlib.util.find_spec("mlflow"):
+        pytest.skip("mlflow is not installed: uv pip install --group flavours")
+    save: Any = import_module("mlflow.sklearn").save_model
+    signature: Any = import_module("mlflow.models").infer_signature(ROWS, LABELS)
+    packages = ["mlflow-skinny", "pandas", "scikit-learn", "skops"]
+    save(fitted(), tmp_path / "saved", signature=signature, pip_requirements=packages)
+    model = Model.from_mlflow(tmp_path / "saved", name="tracked", requirements=packages)
+    with serve(model) as client:
+        answer = client.post("/invocations", json={"instances": ROWS[:5].tolist()}).json()
+    assert fitted().predict(ROWS[:5]).tolist() == answer["predictions"]
+
+
 def test_folder_without_mlmodel_is_refused(tmp_path: Path) -> None:
     """A folder that MLflow did not write is refused."""
     with pytest.raises(ConfigError, match="has no file MLmodel"):

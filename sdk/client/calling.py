@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..adapter import Capability
@@ -12,6 +13,7 @@ from ..invoke import Caller, Facts
 from .session import READ_S
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ..packaging.manifest import Signature
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
     from .session import Session
 
 PROBE_S = 120.0
+PROBE_HEADERS = {"x-mlport-probe": "1"}  # a smoke test is no traffic: who can, does not count it
 
 
-def make_caller(session: Session, status: EndpointStatus) -> Caller:
-    """A caller of the endpoint as it is now."""
+def make_caller(session: Session, status: EndpointStatus, headers: Mapping[str, str] | None = None) -> Caller:
+    """A caller of the endpoint as it is now, with further headers on each request."""
+    invoker = session.call(lambda _left: session.adapter.invoker(status), session.deadline(READ_S))
     return Caller(
-        session.call(lambda _left: session.adapter.invoker(status), session.deadline(READ_S)),
+        replace(invoker, headers={**invoker.headers, **(headers or {})}),
         facts(session, status),
         clock=session.clock,
         redact=session.redactor,
@@ -152,7 +156,7 @@ class Probe:
         example = example_of(session.state_dir, probed[0]) if probed else None
         if example is None:
             return
-        caller = make_caller(session, status)
+        caller = make_caller(session, status, PROBE_HEADERS)
         try:
             pinned = deployment if session.can(Capability.DARK_PROBE) else None
             caller.predict(example, deployment=pinned, timeout=self._deadline.limit(PROBE_S))

@@ -270,12 +270,15 @@ class Exchange:
 class Upstream(asyncio.Protocol):
     """A connection to a replica, carrying one request at a time."""
 
-    __slots__ = ("_backend", "_buffer", "_exchange", "_plane", "_response", "_transport", "body", "sent", "used")
+    __slots__ = (
+        "_backend", "_buffer", "_exchange", "_held", "_plane", "_response", "_transport", "body", "sent", "used",
+    )  # fmt: skip
 
     def __init__(self, plane: Plane, backend: Backend) -> None:
         self._plane = plane
         self._backend = backend
         self._exchange: Exchange | None = None
+        self._held = False
         self._buffer = b""
         self._response: Response | None = None
         self.body: Body | None = None
@@ -305,6 +308,8 @@ class Upstream(asyncio.Protocol):
     def release(self) -> None:
         """Become idle."""
         self._exchange = None
+        if self._held:
+            self.hold(hold=False)
         if self._backend.retired:
             self._transport.close()
         else:
@@ -322,6 +327,7 @@ class Upstream(asyncio.Protocol):
 
     def hold(self, *, hold: bool) -> None:
         """Stop or go on reading the answer."""
+        self._held = hold
         if self._transport.is_closing():
             return
         if hold:

@@ -21,7 +21,7 @@ import httpx
 from sdk.serving.gateway import client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 TOKEN = "a-token-for-the-tests"
 JSON = {"content-type": "application/json"}
@@ -56,8 +56,8 @@ class Endpoint:
         (self.folder / "token").chmod(0o600)
         self.generation = 0
 
-    def start(self, *options: str) -> dict[str, Any]:
-        state = client.ensure_gateway(self.folder, [*COMMAND, *options])
+    def start(self, *options: str, before: Sequence[str] = ()) -> dict[str, Any]:
+        state = client.ensure_gateway(self.folder, [*before, *COMMAND, *options])
         self.port = int(state["address"]["port"])
         self.url = f"http://127.0.0.1:{self.port}"
         return state

@@ -138,6 +138,19 @@ def test_control_speaks_plain_http(served: Endpoint) -> None:
         assert 400 == http.get("/metrics", params={"window": "soon"}).status_code
 
 
+def test_control_calls_from_the_command_line(served: Endpoint) -> None:
+    """`gateway call` makes any control call, tells success from error, and prints the answer."""
+    for method, path, body, code, key in (
+        ("GET", "/status", "", 0, "generation"),
+        ("PUT", "/table", "{}", 1, "error"),
+        ("PUT", "/table", "{", 1, "error"),
+        ("GET", "/nothing", "", 1, "error"),
+    ):
+        command = [*COMMAND, "call", str(served.folder), method, path]
+        result = subprocess.run(command, input=body, capture_output=True, text=True, timeout=30, check=False)
+        assert (code, True, "") == (result.returncode, key in json.loads(result.stdout), result.stderr)
+
+
 def test_only_the_owner_can_open_the_folder(served: Endpoint) -> None:
     """Socket and token are closed to other users."""
     modes = {

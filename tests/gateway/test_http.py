@@ -439,6 +439,18 @@ def test_client_that_does_not_read_is_shed(endpoint: Endpoint) -> None:
     until(lambda: 0 == endpoint.replica("d1-0")["inflight"])
 
 
+def test_pipelining_client_that_does_not_read_is_held(endpoint: Endpoint) -> None:
+    """A client that asks again and again without reading gets no further than its buffers, and all when it reads."""
+    endpoint.put(d1=endpoint.deployment("d1"))
+    with endpoint.connect() as connection:
+        count = 400
+        connection.sendall(endpoint.head("GET /big?n=100000 HTTP/1.1") * count + endpoint.head("GET /last HTTP/1.0"))
+        time.sleep(0.5)
+        assert endpoint.replica("d1-0")["served"] < count
+        received, closed = receive(connection)
+    assert (count + 1, True) == (received.count(b"HTTP/1.1 200 "), closed)
+
+
 def test_client_that_leaves_frees_the_replica(endpoint: Endpoint) -> None:
     """When a client goes away, its request is cancelled at the replica too."""
     endpoint.put(d1=endpoint.deployment("d1"))
@@ -456,6 +468,21 @@ def test_connections_over_the_limit_push_out_idle_ones(endpoint: Endpoint) -> No
     assert endpoint.status()["gateway"]["connections"] <= 21
     for connection in silent:
         connection.close()
+
+
+def test_open_files_do_not_run_out() -> None:
+    """Silent sockets beyond what the process has file descriptors for are shed, and it stays in reach."""
+    value = Endpoint()
+    try:
+        value.start(before=["sh", "-c", 'ulimit -n 200; exec "$@"', "sh"])
+        value.put(d1=value.deployment("d1"))
+        silent = [value.connect() for _ in range(300)]
+        assert 200 == value.post().status_code
+        assert 70 >= value.status()["gateway"]["connections"]
+        for connection in silent:
+            connection.close()
+    finally:
+        value.close()
 
 
 OTHER_USER = """

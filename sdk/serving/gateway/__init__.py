@@ -3,8 +3,13 @@
     python -m mlport_serving gateway --dir DIR [--host 127.0.0.1] [--port 0] [--auth bearer|none]
                                      [--token-file FILE] [--allow-host NAME:PORT] [--detach]
 
-It runs until SIGTERM or `POST /stop`. Exit codes: 0 ended in order, 2 cannot start (one line on stderr says why and
-what to do), 3 another gateway already runs in DIR.
+    python -m mlport_serving gateway call DIR METHOD PATH [< BODY]
+
+The second form makes one control call, for those who can run a command beside a gateway but not open its socket: the
+answer goes to standard output, the exit code is 0 for a success and 1 for an error.
+
+The first runs until SIGTERM or `POST /stop`. Exit codes: 0 ended in order, 2 cannot start (one line on stderr says
+why and what to do), 3 another gateway already runs in DIR.
 
 The folder
 ----------
@@ -22,7 +27,9 @@ DIR belongs to one endpoint and must be of mode 0700:
 The public side
 ---------------
 Every path goes to a deployment chosen by weight, or to the one named by the request header `x-mlport-deployment`
-(also at weight 0; an unknown one is a 404 that lists the known). `GET /healthz` alone is answered here, without
+(also at weight 0; an unknown one is a 404 that lists the known). The share of a deployment without a ready replica
+goes to the others. A client that ends its side of the connection is taken to have left, and its request is cancelled.
+`GET /healthz` alone is answered here, without
 token: 200 when a request would find a ready replica, else 503. Answers carry `x-mlport-deployment` and
 `x-request-id`. Errors of the gateway are `{"error": {"code", "message", "request_id"}}`:
 
@@ -73,7 +80,11 @@ from __future__ import annotations
 
 
 def main(argv: list[str]) -> int:
-    """Run the gateway and return its exit code."""
+    """Run the gateway, or make one control call, and return the exit code."""
+    if argv[:1] == ["call"]:
+        from .client import main as call
+
+        return call(argv[1:])
     from .start import run  # the client of a gateway needs none of its libraries
 
     return run(argv)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BACKLOG = 2048
+_FILES = 16 * 1024  # file descriptors asked for: two for each request, and
+_OWN_FILES = 64  # some for listeners, logs and the control socket
 _LAST_CALL_S = 0.05  # connections that are being made when the gateway is stopped are still answered
 _KEPT_STATS = 64  # deployments, live or gone, whose counts are kept
 _FAILURE_LINES = 50  # log lines kept with the reason why a table failed
@@ -62,7 +65,8 @@ class Gateway:
         limits = Limits()
         self.router = Router()
         self.plane = Plane(self.router, limits)
-        self.door = Door(self.plane, Gate(token=token, port=self.address[1], hosts=hosts, limits=limits))
+        gate = Gate(token=token, port=self.address[1], hosts=hosts, limits=limits)
+        self.door = Door(self.plane, gate, most=max(1, (_raise_file_limit() - _OWN_FILES) // 2))
         self._listener = listener
         self._stop = asyncio.Event()
         self._applying: tuple[Table, asyncio.Task[None]] | None = None
@@ -248,7 +252,8 @@ class Gateway:
 
     def _prune_logs(self) -> None:
         logs = sorted((self.folder / "logs").glob("*.log"), key=lambda path: path.stat().st_mtime)
-        gone = [path for path in logs if path.stem not in self.runners and path.stem not in self.retiring]
+        kept = {"gateway", *self.runners, *self.retiring}
+        gone = [path for path in logs if path.stem not in kept]
         for path in gone[: max(0, len(logs) - _KEPT_LOGS)]:
             path.unlink(missing_ok=True)
             path.with_name(path.name + ".1").unlink(missing_ok=True)
@@ -310,6 +315,15 @@ class Gateway:
                 name: {"live": name in live, **stats.window(window_s).report()} for name, stats in self.stats.items()
             },
         }
+
+
+def _raise_file_limit() -> int:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return _FILES if soft == resource.RLIM_INFINITY else soft
 
 
 async def _all_ready(runners: list[Runner], timeout_s: float) -> None:

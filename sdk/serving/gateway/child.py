@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .table import ProcessLimits, Spawn
 
 _PR_SET_PDEATHSIG = 1
+_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)  # before the gateway raises its own
 _LIBC = ctypes.CDLL(None)
 
 
@@ -132,20 +133,18 @@ def _preparation(limits: ProcessLimits, parent: int) -> Callable[[], None]:
     cpus = sorted(os.sched_getaffinity(0)) if limits.cpus and sys.platform == "linux" else []
     first = time.monotonic_ns() % len(cpus) if cpus else 0
     chosen = {cpus[(first + step) % len(cpus)] for step in range(min(limits.cpus or 0, len(cpus)))}
-    values = [
-        (resource.RLIMIT_DATA, limits.memory_bytes),
-        (resource.RLIMIT_NOFILE, limits.open_files),
-        (resource.RLIMIT_FSIZE, limits.file_bytes),
-    ]
+    kinds = {resource.RLIMIT_DATA: limits.memory_bytes, resource.RLIMIT_FSIZE: limits.file_bytes}
+    kinds[resource.RLIMIT_NOFILE] = limits.open_files
+    values = {kind: (value, value) for kind, value in kinds.items() if value is not None}
+    values.setdefault(resource.RLIMIT_NOFILE, _FILES)
 
     def prepare() -> None:
         if sys.platform == "linux":
             _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # the gateway's death is the replica's
             if os.getppid() != parent:
                 os._exit(1)
-        for kind, value in values:
-            if value is not None:
-                resource.setrlimit(kind, (value, value))
+        for kind, value in values.items():
+            resource.setrlimit(kind, value)
         if chosen:
             os.sched_setaffinity(0, chosen)
 

@@ -25,8 +25,9 @@ _SPARE = 64 * 1024  # bytes of the next request taken in while one is being answ
 class Door:
     """What all client connections share."""
 
-    def __init__(self, plane: Plane, gate: Gate) -> None:
+    def __init__(self, plane: Plane, gate: Gate, *, most: int) -> None:
         self.plane = plane
+        self._most = most  # connections the process has file descriptors for
         self.gate = gate
         self.connections: dict[Connection, None] = {}
         self.refusals: Counter[str] = Counter()
@@ -40,7 +41,7 @@ class Door:
 
     def admit(self, connection: Connection) -> None:
         """Take a connection in; past the limit the longest idle one makes room for it."""
-        if len(self.connections) >= self.plane.limits.max_connections:
+        if len(self.connections) >= min(self._most, self.plane.limits.max_connections):
             oldest = next((other for other in self.connections if other.exchange is None), connection)
             self.refusals["too_many_connections"] += 1
             oldest.abort()
@@ -134,7 +135,9 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Note that the other side has caught up."""
         self._blocked_at = 0.0
-        if self.exchange is not None and self.exchange.link is not None:
+        if self.exchange is None:
+            asyncio.get_running_loop().call_soon(self._resume)
+        elif self.exchange.link is not None:
             self.exchange.link.hold(hold=False)
 
     # -- receiving
@@ -142,7 +145,7 @@ class Connection(asyncio.Protocol):
     def _advance(self) -> None:
         """Read as much of the pending bytes as can be used now."""
         try:
-            while self._pending and self.exchange is None and not self._lingering:
+            while self._pending and self.exchange is None and not self._lingering and not self._blocked_at:
                 if self._request is None and not self._read_head():
                     return
                 if self._request is not None and not self._read_body():
@@ -300,6 +303,10 @@ class Connection(asyncio.Protocol):
         self._first = False
         if not keep:
             self._linger()
+        elif self._blocked_at:  # no further request before the client has read this answer
+            self._fresh = False
+            if not self._paused:
+                self._pause(pause=True)
         elif self._pending:
             asyncio.get_running_loop().call_soon(self._resume)
         else:
@@ -310,7 +317,7 @@ class Connection(asyncio.Protocol):
     def _resume(self) -> None:
         if self._paused:
             self._pause(pause=False)
-        if self.exchange is None and not self._transport.is_closing():
+        if self.exchange is None and not self._lingering and not self._transport.is_closing():
             self._advance()
             self._fresh = self.exchange is None and self._request is None and not self._pending
 

@@ -62,7 +62,7 @@ class Gate:
         except Refusal as refusal:
             refusal.request = request
             raise
-        if request.length >= 0 and not request.expect:
+        if request.length >= 0 and not request.expect and not request.health:
             if len(self.known) >= _KEPT:
                 self.known.clear()
             self.known[head] = request

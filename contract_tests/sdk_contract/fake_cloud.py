@@ -263,6 +263,9 @@ class FakeCloud:
                 raise ConflictError(f"{resource.ref} is busy", status=409, retryable=True)
             if self.temper.etags and before.etag != str(item.etag):
                 raise ConflictError(f"{resource.ref} has changed", status=412)
+            for needed in self._closure(resource.parents):
+                if needed not in self.items:
+                    raise InvalidRequestError(f"{resource.ref} needs {needed}, which does not exist", status=400)
             until = self.now() + (self.temper.update_s if slow else 0.0)
             reverts = fault is not None and fault.trouble == "reverts"
             new = (
@@ -371,6 +374,11 @@ class FakeCloud:
         if when < item.ready_at and live.state in {"ready", "failed"}:
             return replace(live, state="creating", raw="Creating")
         return live
+
+    def _closure(self, refs: tuple[Ref, ...]) -> list[Ref]:
+        """These and what they need."""
+        more = [self._closure(self.items[ref].parents) for ref in refs if ref in self.items]
+        return [*refs, *itertools.chain.from_iterable(more)]
 
     def _existing(self, ref: Ref) -> Item:
         if ref not in self.items:

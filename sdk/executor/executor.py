@@ -28,7 +28,7 @@ from .transaction import Transaction
 from .undo import Remover
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     from ..adapter import Adapter, Clock, Live, Ref
@@ -394,8 +394,9 @@ class Executor:
             self.journals.forget(txn)
             return None
         past = read_past(records)
-        if name is not None and past.name != name:
-            return None
+        return self._recover_past(txn, past, deadline) if name in {None, past.name} else None
+
+    def _recover_past(self, txn: str, past: Past, deadline: Deadline) -> Recovered | None:
         if self._is_awaited(past):
             return Recovered(txn, past.name, past.verb, "waiting")
         try:
@@ -421,7 +422,7 @@ class Executor:
         return Recovered(txn, past.name, past.verb, outcome, tuple(context.left))
 
     @contextlib.contextmanager
-    def _closing(self, transaction: Transaction) -> Iterator[None]:
+    def _closing(self, transaction: Transaction) -> Generator[None]:
         """Closes the journal whatever happens, but as a kill would if it is one."""
         try:
             yield

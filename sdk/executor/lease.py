@@ -17,7 +17,7 @@ from ..errors import ConflictError, NotFoundError, SdkError, ThrottledError, Una
 from .calls import CALL_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from ..adapter import Adapter, LeaseRecord
     from ..waiting import Deadline
@@ -98,7 +98,7 @@ class Lease:
             self._etag = None
 
     @contextlib.contextmanager
-    def beating(self, deadline: Deadline) -> Iterator[None]:
+    def beating(self, deadline: Deadline) -> Generator[None]:
         """Renews it in the background during one long call, such as an upload."""
         if self._leases is None or self._etag is None:
             yield

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConflictError, JournalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
 
@@ -22,7 +22,7 @@ class Locks:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextlib.contextmanager
-    def held(self, name: str, holder: str) -> Iterator[None]:
+    def held(self, name: str, holder: str) -> Generator[None]:
         """Holds the lock of a name.
 
         Raises:

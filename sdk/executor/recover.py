@@ -44,10 +44,12 @@ class Past:
 
     begin: Mapping[str, Any]
     steps: tuple[Step, ...]
-    sent: dict[int, float] = field(default_factory=dict)  # step -> platform time of the last possible send, if known
-    unknown: set[int] = field(default_factory=set)  # steps whose last call was never answered
-    done: set[int] = field(default_factory=set)
-    operations: dict[Ref, str] = field(default_factory=dict)
+    sent: dict[int, float] = field(
+        default_factory=dict[int, float]
+    )  # step -> platform time of the last possible send, if known
+    unknown: set[int] = field(default_factory=set[int])  # steps whose last call was never answered
+    done: set[int] = field(default_factory=set[int])
+    operations: dict[Ref, str] = field(default_factory=dict[Ref, str])
     committed: bool = False
     aborted: bool = False
     detached_until: float = 0.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
-from ..adapter import Materials
-from ..errors import ConflictError, Interrupted, RollbackFailed, SdkError
+from ..adapter import Materials, Nature
+from ..errors import ConflictError, Interrupted, RollbackFailed, SdkError, ThrottledError, UnavailableError
 from ..waiting import Deadline, Terminated
 from .context import Detached
 from .plan import closure, live_hash
@@ -158,7 +159,7 @@ class Transaction:
                 return
             reply = self._send_update(index, step, before, attempt, deadline)
             if reply.outcome in {"refused", "gone"} and reply.error is not None:
-                raise reply.error
+                raise self._refusal(step, reply.error, deadline) from reply.error
             if reply.outcome == "conflict" and isinstance(reply.error, SdkError) and reply.error.retryable:
                 attempt -= 1
                 pauses.pause(f"update {step.ref}", error=reply.error)
@@ -188,10 +189,22 @@ class Transaction:
     def _read(self, step: Step, deadline: Deadline) -> Live | None:
         pauses = self.c.poll(deadline)
         while True:
-            live = self.settler.read(step.ref, deadline)
+            try:
+                live = self.settler.read(step.ref, deadline)
+            except (ThrottledError, UnavailableError) as error:
+                pauses.pause(f"update {step.ref}", error=error)
+                continue
             if live is not None or self.c.sightings.absent(step.ref):
                 return live
             pauses.pause(f"update {step.ref}")
+
+    def _refusal(self, step: Step, error: Exception, deadline: Deadline) -> Exception:
+        """Why an update was refused: often because somebody else has changed the resource meanwhile."""
+        with contextlib.suppress(SdkError):
+            live = self.settler.read(step.ref, deadline)
+            if live is not None and live_hash(live) not in {step.before, step.after}:
+                return drift(live)
+        return error
 
     def _lost(self, step: Step, deadline: Deadline) -> Exception:
         live = self.settler.read(step.ref, deadline)
@@ -275,11 +288,10 @@ class Transaction:
         """Reads the switch again before anything that others may have come to use is deleted."""
         switched: dict[Ref, Step] = {step.ref: step for step in self.steps if step.action in {"create", "update"}}
         for ref, step in switched.items():
-            if self.c.kind(ref).root and step.after is not None:
-                live = self.settler.read(ref, deadline)
-                if live is not None and live.spec is not None and live_hash(live) != step.after:
-                    self.committed, self.lost = False, True
-                    raise taken(live)
+            kind = self.c.kind(ref)
+            if kind.root and kind.nature is Nature.MUTABLE and self.settler.updated(step, deadline) != "after":
+                self.committed, self.lost = False, True
+                raise self._lost(step, deadline)
 
     def _take(self, index: int, step: Step, mine: Callable[[Live], bool], deadline: Deadline) -> None:
         if not self.remover.may_go(step.ref, self.parents()):

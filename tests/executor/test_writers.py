@@ -1,0 +1,109 @@
+"""Two machines, one name: nothing is left over, nothing stops, and who loses is told by whom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sdk.adapter import Materials
+from sdk.errors import ConflictError, PlanStale
+from sdk_contract.fake import ConfigFake, FakeAdapter
+from tests.executor.world import SHAPES, Client, World, fresh, update
+from tests.executor.writers import Race, inside, interleaved, points_of
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from pathlib import Path
+
+shapes = pytest.mark.parametrize("shape", SHAPES)
+belts = pytest.mark.parametrize(("leases", "etags"), [(True, True), (True, False), (False, True), (False, False)])
+steps = pytest.mark.parametrize("step", [pytest.param(17), pytest.param(1, marks=pytest.mark.full)])
+
+
+@steps
+@belts
+@shapes
+def test_one_inside_the_other(
+    shape: type[FakeAdapter], *, leases: bool, etags: bool, step: int, tmp_path: Path, tally: Counter[str]
+) -> None:
+    """At whatever point of one deploy another machine runs a whole one, there is a winner and nothing is left."""
+    number = points_of(Race(shape, tmp_path, leases, etags))
+    for at in range(0, number, step):
+        wrong = inside(Race(shape, tmp_path, leases, etags), at)
+        tally["two writers, one inside the other"] += 1
+        assert [] == wrong, f"point {at} of {number}"
+
+
+@belts
+@shapes
+@pytest.mark.parametrize("seeds", [pytest.param(range(6)), pytest.param(range(6, 140), marks=pytest.mark.full)])
+def test_interleaved(
+    shape: type[FakeAdapter], *, leases: bool, etags: bool, seeds: range, tmp_path: Path, tally: Counter[str]
+) -> None:
+    """In any order of their calls two deploys leave one endpoint, whole."""
+    for seed in seeds:
+        wrong = interleaved(Race(shape, tmp_path, leases, etags), seed)
+        tally["two writers, interleaved"] += 1
+        assert [] == wrong, f"seed {seed}"
+
+
+def test_the_loser_learns_who_is_at_it(tmp_path: Path) -> None:
+    """A second deploy during the first is refused before it makes any call, and the error names the holder."""
+    race = Race(ConfigFake, tmp_path)
+    seen: list[int] = []
+
+    def hook(point: str) -> None:
+        if point == "before create Model":
+            before = len(race.world.cloud.calls)
+            race.run(race.second, update)
+            seen.append(len(race.world.cloud.calls) - before)
+
+    race.first.adapter.hook = hook
+    race.run(race.first, update)
+    assert [0] == seen
+    assert ["me"] == [error.holder for error in race.lost if isinstance(error, ConflictError)]
+    assert [] == race.judge()
+
+
+def test_two_verbs_on_one_machine(tmp_path: Path) -> None:
+    """On one machine the lock file refuses the second verb, and says who holds it."""
+    world = World(ConfigFake, tmp_path, leases=False)
+    first, second = Client(world), Client(world)
+    errors: list[ConflictError] = []
+
+    def hook(point: str) -> None:
+        if point == "before create Model":
+            with pytest.raises(ConflictError, match="is being changed by me") as refused:
+                second.run(fresh)
+            errors.append(refused.value)
+
+    first.adapter.hook = hook
+    first.run(fresh)
+    assert [True] == [error.retryable for error in errors]
+    assert [] == world.faults()
+
+
+def test_a_stale_plan_changes_nothing(tmp_path: Path) -> None:
+    """A plan is refused when the world has moved since it was made."""
+    world = World(ConfigFake, tmp_path)
+    Client(world).run(fresh)
+    slow = Client(world)
+    plan = slow.executor.plan(update(slow))
+    Client(world).run(update)
+    before = len(world.cloud.calls)
+    with pytest.raises(PlanStale) as refused:
+        slow.executor.apply(plan, Materials())
+    assert refused.value.retryable
+    assert before == len(world.cloud.calls)
+    assert [] == world.faults()
+
+
+def test_another_owner_is_left_alone(tmp_path: Path) -> None:
+    """The name of another owner is refused by name, unless it is taken over on purpose."""
+    world = World(ConfigFake, tmp_path)
+    Client(world, owner="ann").run(fresh)
+    with pytest.raises(ConflictError, match="belongs to 'ann'") as refused:
+        Client(world, owner="bob", machine="bobs").run(update)
+    assert "ann" == refused.value.holder
+    assert [] == world.faults()

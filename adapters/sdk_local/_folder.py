@@ -261,4 +261,7 @@ def _link_to(root: Path) -> Path:
         fresh = link.with_name(f"{link.name}.{secrets.token_hex(4)}")
         fresh.symlink_to(root)
         fresh.replace(link)
+        for other in folder.iterdir():
+            if not other.exists() and other != link:  # of a state folder that is gone
+                other.unlink(missing_ok=True)
     return link

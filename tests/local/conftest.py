@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
 import psutil
 import pytest
-from sdk_local import LocalAdapter, LocalOptions
 
 from sdk import lifecycle
 from sdk.adapter import AdapterContext, DeploymentSpec, JobSpec, Labels, Materials
@@ -20,14 +18,16 @@ from sdk.executor import Executor, new_txn
 from sdk.model import Model, model
 from sdk.packaging import training
 from sdk.redact import Redactor
-from sdk.types import EndpointStatus
 from sdk.waiting import Deadline, SystemClock
+from sdk_local import LocalAdapter, LocalOptions
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from sdk.executor import Applied
+    from sdk.types import EndpointStatus
 
 NAMES = (f"test-{number}" for number in itertools.count(1))
 
@@ -98,7 +98,9 @@ class Local:
         headers = invoker.pin(deployment) if deployment and invoker.pin else {}
         return httpx.post(invoker.url, json={"instances": rows}, auth=invoker.auth, headers=headers, timeout=30)
 
-    def submit(self, entry: Any, name: str, *, secret: Any = None, packing: Any = None, **spec: Any) -> training.Program:
+    def submit(
+        self, entry: Any, name: str, *, secret: Any = None, packing: Any = None, **spec: Any
+    ) -> training.Program:
         program = training.job_bundle(entry, packing)
         txn = new_txn(self.clock, self.random)
         labels = Labels(name, self.owner, txn, model=program.digest[:32])
@@ -164,6 +166,7 @@ def acting(state: Path) -> Model:
     def predict(rows: Any) -> Any:
         import os
         import signal
+        import sys
         import time
 
         action, value = rows[0] if len(rows[0]) == 2 else ("", "probed")
@@ -178,7 +181,9 @@ def acting(state: Path) -> Model:
         if action == "fail":
             raise RuntimeError(value)
         if action == "say":
-            print(value, flush=True)
+            sys.stdout.write(value)
+            sys.stdout.write("\n")
+            sys.stdout.flush()
         if action == "eat":
             eaten = b"x" * (int(value) * 2**20)
             time.sleep(5)
@@ -205,8 +210,8 @@ def left(state: Path, name: str = "") -> list[str]:
 def new_local(state: Path) -> Callable[..., Local]:
     """Makes further clients, with other owners, clocks and options."""
 
-    def make(owner: str = "me", **options: Any) -> Local:
-        return Local(state, owner, **options)
+    def make(owner: str = "me", *, folder: Path = state, **options: Any) -> Local:
+        return Local(folder, owner, **options)
 
     return make
 

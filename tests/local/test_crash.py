@@ -33,7 +33,7 @@ CHANGING = {
     "tempfile.mkstemp",
     "pathlib.Path.touch",
 }
-SAMPLES = 5
+SAMPLES = 3
 Verb = "Callable[[], object]"
 
 
@@ -157,11 +157,12 @@ def test_killed_while_deleting(
 
 
 def test_journal_lost(
-    local: Any, new_local: Any, name: str, times: Any, state: Path, left_over: Callable[[str], list[str]]
+    new_local: Any, name: str, times: Any, state: Path, left_over: Callable[[str], list[str]]
 ) -> None:
     """Without the journal, and for every other client, gc finds by labels alone what nobody needs."""
     import shutil
 
+    local = new_local()
     live = local.deploy(times(2), name).status
     local.adapter.delete(local.adapter.read(Ref("Traffic", name), timeout=5), timeout=5)
     shutil.rmtree(state / "executor")
@@ -203,7 +204,9 @@ def test_everything_killed(local: Any, name: str, times: Any, left_over: Callabl
     killed(lambda: local.deploy(times(5), name), count // 2)
     for process in psutil.process_iter():
         try:
-            mine = process.environ().get("MLPORT_ENDPOINT") == name or f"/endpoints/{name}" in " ".join(process.cmdline())
+            mine = process.environ().get("MLPORT_ENDPOINT") == name or f"/endpoints/{name}" in " ".join(
+                process.cmdline()
+            )
         except (psutil.Error, OSError):
             continue
         if mine:

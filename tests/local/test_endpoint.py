@@ -10,16 +10,15 @@ import httpx
 import pytest
 
 from sdk import lifecycle
+from sdk.adapter import DeploymentSpec, Materials
 from sdk.errors import ConflictError, NotFoundError
-from sdk.types import EndpointState
+from sdk.types import EndpointState, Replicas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from sdk.model import Model
-
-    from .conftest import Local
 
 
 def test_whole_life(local: Any, name: str, times: Callable[[float], Model], state: Path) -> None:
@@ -55,11 +54,6 @@ def test_same_deploy_twice(local: Any, name: str, times: Callable[[float], Model
 
 def test_outlives_the_script(local: Any, name: str, times: Callable[[float], Model], state: Path) -> None:
     """An endpoint made by a script that has ended is found by name from another process."""
-    script = (
-        "import importlib.util, sys\n"
-        f"spec = importlib.util.spec_from_file_location('conf', {str(state.parent)!r} + '/conf.py')\n"
-    )
-    del script
     local.deploy(times(2), name)
     code = (
         "import sys, httpx\n"
@@ -88,15 +82,15 @@ def test_list_tells_age_owner_and_price(new_local: Any, name: str, times: Callab
     assert ("me", 0.25) == (status.owner, status.usd_per_hour)
     assert 0 <= client.adapter.server_time() - status.created_at < 60
     assert 0 <= status.idle_s < 120
-    listed = {live.kind: live for live in new_local("stranger").adapter.list(timeout=10) if live.labels.endpoint == name}
+    listed = {
+        live.kind: live for live in new_local("stranger").adapter.list(timeout=10) if live.labels.endpoint == name
+    }
     assert {"Gateway", "Process", "Traffic"} <= listed.keys()
     assert {"me"} == {live.labels.owner for live in listed.values()}
 
 
 def test_replicas(local: Any, name: str, times: Callable[[float], Model]) -> None:
     """All replicas of a deployment get requests."""
-    from sdk.types import Replicas
-
     status = local.deploy(times(2), name, replicas=Replicas(2, 2)).status
     for _ in range(10):
         local.predict(name, [[1.0]])
@@ -119,8 +113,6 @@ def test_ttl(new_local: Any, name: str, times: Callable[[float], Model]) -> None
     """Any client removes an endpoint that is past its time to live, and none that is not."""
     client = new_local()
     context = lifecycle.Context(name, "me", "ttl1", expires_at=int(client.clock.time()) + 3600)
-    from sdk.adapter import DeploymentSpec, Materials
-
     made = times(2)
     client.apply(lifecycle.deploy(None, DeploymentSpec("", made.name, made.digest, 0), context), Materials(model=made))
     assert context.expires_at == client.status(name).expires_at
@@ -130,12 +122,10 @@ def test_ttl(new_local: Any, name: str, times: Callable[[float], Model]) -> None
     assert client.status(name) is None
 
 
-def test_long_state_folder(tmp_path: Path, state: Path, times: Callable[[float], Model]) -> None:
+def test_long_state_folder(tmp_path: Path, new_local: Any, times: Callable[[float], Model]) -> None:
     """A state folder whose path is too long for sockets works through a short private link."""
-    from .conftest import Local
-
     deep = tmp_path / ("x" * 60) / ("y" * 60)
-    client = Local(deep)
+    client = new_local(folder=deep)
     client.deploy(times(2), "deep")
     assert [[4.0]] == client.predict("deep", [[2.0]])
     client.delete("deep")

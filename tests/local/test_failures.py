@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+
 def breaking(how: str) -> Model:
     """A model that does something bad when it is loaded."""
 
@@ -29,7 +30,7 @@ def breaking(how: str) -> Model:
         import os
         import time
 
-        print(f"loading, about to {kind}", flush=True)
+        os.write(1, f"loading, about to {kind}\n".encode())
         if kind == "raise":
             raise RuntimeError("weights are missing")
         if kind == "exit":
@@ -47,7 +48,7 @@ def breaking(how: str) -> Model:
     mine = Mine()
 
     def predict(rows: Any) -> Any:
-        return rows if mine is None else [how]
+        return rows if mine else [how]
 
     return model(predict, name="breaking")
 
@@ -206,7 +207,7 @@ def test_unsupported(local: Any, name: str, times: Callable[[float], Model], spe
 def test_environment_and_secrets(
     local: Any, name: str, acting: Model, monkeypatch: pytest.MonkeyPatch, state: Path
 ) -> None:
-    """A model sees what it was given and no cloud key of ours; a secret survives a killed gateway and is never shown."""
+    """A model sees what it was given, no cloud key; a secret survives a killed gateway and is never shown."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-for-models")
     monkeypatch.setenv("SSH_AUTH_SOCK", "/nowhere")
     secret = "s3cr3t-canary-value"
@@ -275,7 +276,11 @@ def in_child(folder: Path, prepare: str, name: str, made: Model) -> dict[str, st
         "print(json.dumps(told))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(folder), name, made.digest], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code, str(folder), name, made.digest],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     told: dict[str, str] = json.loads(done.stdout)
     return told

@@ -76,7 +76,7 @@ def test_good_job(local: Any, name: str, script: Callable[[str], Path], tmp_path
 
 
 @pytest.mark.parametrize(
-    ("text", "spec", "reason"),
+    "case",
     [
         ("import sys\nprint('bad luck')\nsys.exit(3)", {}, "exit code 3"),
         ("print('nothing')", {}, "left nothing in its output folder"),
@@ -91,8 +91,9 @@ def test_good_job(local: Any, name: str, script: Callable[[str], Path], tmp_path
         ("import no_such_module_anywhere", {}, "exit code 1"),
     ],
 )
-def test_failed_job(local: Any, name: str, script: Callable[[str], Path], text: str, spec: Any, reason: str) -> None:
+def test_failed_job(local: Any, name: str, script: Callable[[str], Path], case: tuple[str, Any, str]) -> None:
     """Each way to fail has its reason, and the last lines are there."""
+    text, spec, reason = case
     local.submit(script(text), name, **spec)
     status = local.finished(name)
     assert JobState.FAILED == status.state
@@ -141,7 +142,9 @@ def test_outlives_the_submitter(
     local: Any, name: str, script: Callable[[str], Path], state: Path, tmp_path: Path
 ) -> None:
     """A job goes on when whoever submitted it is gone."""
-    text = "import os, pathlib, time\ntime.sleep(1)\npathlib.Path(os.environ['MLPORT_OUTPUT_DIR'], 'x').write_text('done')"
+    text = (
+        "import os, pathlib, time\ntime.sleep(1)\npathlib.Path(os.environ['MLPORT_OUTPUT_DIR'], 'x').write_text('done')"
+    )
     program = training.job_bundle(script(text))
     code = (
         "import os, signal, sys\n"
@@ -195,7 +198,7 @@ def test_environment(local: Any, name: str, script: Callable[[str], Path], monke
 
 
 @pytest.mark.parametrize(
-    ("data", "error", "text"),
+    "case",
     [
         ({"rows": "s3://bucket/rows.csv"}, UnsupportedError, "s3"),
         ({"rows": "https://example.com/rows.csv"}, UnsupportedError, "https"),
@@ -203,8 +206,9 @@ def test_environment(local: Any, name: str, script: Callable[[str], Path], monke
         ({"my rows": "/etc"}, ConfigError, "my rows"),
     ],
 )
-def test_wrong_data(local: Any, name: str, script: Callable[[str], Path], data: Any, error: Any, text: str) -> None:
+def test_wrong_data(local: Any, name: str, script: Callable[[str], Path], case: tuple[Any, Any, str]) -> None:
     """Data that is not on this machine is refused, naming the input."""
+    data, error, text = case
     with pytest.raises(error, match=text):
         local.submit(script("print(1)"), name, data=data)
     assert local.adapter.job_status(name, timeout=5) is None

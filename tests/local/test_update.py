@@ -103,7 +103,7 @@ def test_logs_by_request(local: Any, name: str, acting: Model) -> None:
     deployment = local.status(name).deployments[0].id
     answer = local.ask(name, [["fail", "on purpose"]])
     request_id = answer.json()["error"]["request_id"]
-    about = []
+    about: list[Any] = []
     while len(about) < 2:
         about = list(local.adapter.logs(name, request_id=request_id))
     assert {request_id} == {line.request_id for line in about}

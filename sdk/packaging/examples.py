@@ -42,6 +42,8 @@ def prepare(example: Any) -> Any:
     """
     if is_frame(example):
         _check_rows(len(example))
+        if len(set(example.columns)) < len(example.columns):
+            raise ConfigError("example has two columns of one name", hint="rename one of them")
         return type(example)({_text(name): _column(example[name], name) for name in example.columns})
     if is_named(example):
         if not example:
@@ -128,19 +130,36 @@ def columns(example: Any) -> tuple[str, ...] | None:
 
 
 def outputs(result: Any, rows: int, method: str) -> tuple[Tensor, ...]:
-    """The outputs that the answer to the example shows.
+    """The outputs that the answer to the example shows; none when it is no array but any other JSON value.
 
     Raises:
-        ConfigError: The model returned something that cannot be answered.
+        ConfigError: The model returned nothing.
     """
-    named = _named(result, method)
-    tensors: list[Tensor] = []
-    for name, value in named.items():
-        array = as_array(value)
-        batch = -1 if array.ndim and len(array) == rows else None
-        shape = array.shape if batch is None else (batch, *array.shape[1:])
-        tensors.append(Tensor(name, dtype_name(array, f"the model's output {name!r}"), tuple(map(int, shape))))
-    return tuple(tensors)
+    if result is None:
+        raise ConfigError("the model returned None for its example", hint="return one value per row")
+    try:
+        return tuple(_output(name, as_array(value), rows) for name, value in _named(result, method).items())
+    except ConfigError:
+        return ()
+
+
+def _output(name: str, array: Any, rows: int) -> Tensor:
+    shape = array.shape
+    if array.ndim and len(array) == rows:
+        shape = (-1, *shape[1:])
+    return Tensor(name, dtype_name(array, f"the model's output {name!r}"), tuple(map(int, shape)))
+
+
+def answers_each_row(result: Any, rows: int) -> bool:
+    """Whether every output has one value per row."""
+    return all(_length(value) == rows for value in _named(result, "output").values())
+
+
+def _length(value: Any) -> int:
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return int(shape[0]) if len(shape) else -1
+    return len(value) if hasattr(value, "__len__") else -1
 
 
 def _named(result: Any, method: str) -> dict[str, Any]:
@@ -157,6 +176,8 @@ def as_array(value: Any) -> Any:
 
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
+    if hasattr(value, "toarray"):  # a sparse matrix
+        value = value.toarray()
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as error:

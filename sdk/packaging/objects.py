@@ -38,6 +38,7 @@ def pack_object(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[
     traits = flavour.traits(obj)
     method = _method(obj, flavour, wishes.method or traits.method)
     prepared = None if wishes.example is None else examples.prepare(wishes.example)
+    _check_columns(traits, prepared)
     shipped = {path.stem for path in code_paths(packing.get("code", ()))}
     if wishes.artifacts is not None and flavour.name != "class":
         raise ConfigError(f"artifacts: a {flavour.name} model loads no files", hint="use a class with `load(folder)`")
@@ -72,6 +73,22 @@ def _method(obj: Any, flavour: Flavour, method: str) -> str:
     if method != "predict" and flavour.name == "function":
         raise ConfigError("method: a function has none", hint="leave it out")
     return method
+
+
+def _check_columns(traits: Traits, prepared: Any) -> None:
+    """What was fitted on a table is asked with a table of the same columns."""
+    if prepared is None or traits.columns is None:
+        return
+    columns = examples.columns(prepared)
+    if columns is None:
+        listed = ", ".join(traits.columns[:5])
+        raise ConfigError(
+            f"example is no table, but the model was fitted on one ({listed}, …)", hint="give a DataFrame"
+        )
+    if missing := sorted(set(traits.columns) - set(columns)):
+        raise ConfigError(
+            f"example lacks the columns {', '.join(missing)}", hint="give rows of the table it was fitted on"
+        )
 
 
 def _copy_artifacts(artifacts: str | Path | None, folder: Path) -> dict[str, Any]:
@@ -135,13 +152,9 @@ def _signature(flavour: Flavour, obj: Any, traits: Traits, trial: Trial, prepare
         return Signature(inputs=traits.inputs, rowwise=rowwise, allow_nan=nan)
     rows = examples.row_count(prepared)
     outputs = examples.outputs(trial.answer, rows, trial.method)
-    if rowwise and any(not one.shape or one.shape[0] != -1 for one in outputs):
+    if rowwise and not examples.answers_each_row(trial.answer, rows):
         raise ConfigError(
             f"rowwise: the model does not answer {rows} rows with {rows} values", hint="say rowwise=False"
         )
     columns = examples.columns(prepared)
-    if missing := sorted(set(traits.columns or ()) - set(columns or traits.columns or ())):
-        raise ConfigError(
-            f"example lacks the columns {', '.join(missing)}", hint="give rows of the table it was fitted on"
-        )
     return Signature(inputs=examples.inputs(prepared), outputs=outputs, columns=columns, rowwise=rowwise, allow_nan=nan)

@@ -158,7 +158,7 @@ def lock_for(
         lines,
         python=python,
         pins=pins,
-        sources=_with_backend(sources, found, packing),
+        sources=with_backend(sources, found, packing),
         wheels=wheel_folder if wheel_folder.is_dir() else None,
         find_links=links_of(packing),
     )
@@ -168,7 +168,7 @@ def lock_for(
     return lock, {name: versions[name] for name in sorted(direct) if name in versions}
 
 
-def _with_backend(sources: Sources, found: Mapping[str, str], packing: Packing) -> Sources:
+def with_backend(sources: Sources, found: Mapping[str, str], packing: Packing) -> Sources:
     """A PyTorch of a special build (``+cpu``) is on no default index; ask where such builds are kept."""
     local = found.get("torch", "").partition("+")[2]
     elsewhere = packing.get("find_links") or sources.index or sources.extra_indexes or uvrun.has_links()

@@ -10,6 +10,7 @@ import hashlib
 import io
 import pickle
 import re
+import threading
 import types
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Generator
 
 _REFUSALS = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError, NotImplementedError)
+_REGISTRY = threading.RLock()
 _RANDOM_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -145,22 +147,25 @@ def imports(code: types.CodeType) -> set[str]:
 
 @contextmanager
 def by_value(shipped: Collection[str]) -> Generator[None]:
-    """Let cloudpickle write out in full what comes from the user's own modules, as the server does not have them."""
-    cloudpickle: Any = import_module("cloudpickle")
+    """Let cloudpickle write out in full what comes from the user's own modules, as the server does not have them.
 
-    already = set(cloudpickle.list_registry_pickle_by_value())
-    chosen = [
-        module
-        for module in local_modules()
-        if module.__name__ not in already and module.__name__.partition(".")[0] not in shipped
-    ]
-    for module in chosen:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
+    cloudpickle keeps one list per process, so one thread packs at a time.
+    """
+    cloudpickle: Any = import_module("cloudpickle")
+    with _REGISTRY:
+        already = set(cloudpickle.list_registry_pickle_by_value())
+        chosen = [
+            module
+            for module in local_modules()
+            if module.__name__ not in already and module.__name__.partition(".")[0] not in shipped
+        ]
         for module in chosen:
-            cloudpickle.unregister_pickle_by_value(module)
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            for module in chosen:
+                cloudpickle.unregister_pickle_by_value(module)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib.metadata
 import json
+import subprocess
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +16,7 @@ import pytest
 
 from sdk.errors import ConfigError, PackagingError
 from sdk.model import model as make_model
-from sdk.packaging import lock, venv, wheels
+from sdk.packaging import lock, pack, venv, wheels
 from sdk.packaging.manifest import Sources
 
 if TYPE_CHECKING:
@@ -242,6 +243,42 @@ def test_given_name_is_locked_at_the_installed_version() -> None:
     assert model.manifest is not None
     assert installed == model.manifest.libraries["idna"]
     assert model.manifest.libraries["certifi"] < "2024"
+
+
+def test_special_build_travels_with_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that is on no index (``+cpu``) is taken from find_links=, and installs later without that folder."""
+    links = tmp_path / "links"
+    build_wheel(links, "torchish", "2.1+cpu")
+    model = make_model(len, name="special", requirements=["torchish==2.1+cpu"], find_links=[links])
+    assert model.lock is not None
+    assert model.path is not None
+    assert "2.1+cpu" == model.lock.versions["torchish"]
+    (links / "torchish-2.1+cpu-py3-none-any.whl").unlink()
+    python = venv.environment(model.lock, wheels=model.path / "wheels")
+    said = subprocess.run([python, "-c", "import torchish; print(torchish.VALUE)"], capture_output=True, check=True)
+    assert b"7" == said.stdout.strip()
+
+
+def test_build_of_pytorch_is_part_of_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which builds of PyTorch are wanted is recorded, and a lock for others does not do."""
+    for name in (
+        "PIP_FIND_LINKS",
+        "UV_FIND_LINKS",
+        "PIP_EXTRA_INDEX_URL",
+        "PIP_INDEX_URL",
+        "UV_INDEX",
+        "UV_DEFAULT_INDEX",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    installed = {"torch": "2.13.0+cu126"}
+    assert "cu126" == pack.with_backend(Sources(), installed, {}).torch_backend
+    assert "cpu" == pack.with_backend(Sources(torch_backend="cpu"), installed, {}).torch_backend
+    assert pack.with_backend(Sources(), {"torch": "2.13.0"}, {}).torch_backend is None
+    assert pack.with_backend(Sources(), installed, {"find_links": ["wheels"]}).torch_backend is None
+    monkeypatch.setenv("MLPORT_OFFLINE", "1")
+    lock.compile_lock([], python=PYTHON)
+    with pytest.raises(PackagingError, match="cannot be reached"):
+        lock.compile_lock(["torch"], python=PYTHON, sources=Sources(torch_backend="cpu"))
 
 
 def test_index_cannot_replace_a_local_package(tmp_path: Path) -> None:

@@ -330,6 +330,30 @@ def test_read_only_state_directory_is_said(state: Path) -> None:
 # --- what cannot be packed
 
 
+def test_columns_must_be_those_of_the_fit() -> None:
+    """What was fitted on a table is not packed with an array, or with a table that lacks a column."""
+    pandas: Any = import_module("pandas")
+    table = pandas.DataFrame(ROWS, columns=["a", "b", "c"])
+    fitted = LogisticRegression().fit(table, [0, 1, 0, 1])
+    with pytest.raises(ConfigError, match="example is no table"):
+        pack(fitted, example=ROWS)
+    with pytest.raises(ConfigError, match="example lacks the columns b, c"):
+        pack(fitted, example=table[["a"]])
+    with pytest.raises(ConfigError, match="two columns of one name"):
+        pack(example=table.rename(columns={"b": "a"}))
+    with pytest.raises(ConfigError, match="has missing values among int64"):
+        pack(example=pandas.DataFrame({"n": pandas.array([1, None], dtype="Int64")}))
+
+
+def test_answers_that_are_no_arrays_are_not_described() -> None:
+    """A function may return any JSON value; nothing at all is an error."""
+    signature = pack(lambda rows: [{"label": "x"} for _ in rows], example=ROWS, rowwise=True).signature
+    assert signature is not None
+    assert () == signature.outputs
+    with pytest.raises(ConfigError, match="the model returned None"):
+        pack(lambda rows: None, example=ROWS)
+
+
 def test_unfitted_estimator_is_refused() -> None:
     """An estimator that was not fitted is refused before anything is written."""
     with pytest.raises(PackagingError, match=r"LogisticRegression is not fitted; call its fit\(\) first"):

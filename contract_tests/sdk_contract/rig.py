@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -124,7 +125,7 @@ class Rig:
 
     # --- use these
 
-    @property
+    @cached_property
     def clock(self) -> Clock:
         """The clock that the client under test lives by."""
         return SystemClock()

@@ -9,11 +9,13 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import httpx
+import pytest
 from mlport_shelf import ShelfAdapter
 from mlport_shelf.platform import Reply, Shelf
 from sdk_contract import samples, suites
@@ -24,6 +26,7 @@ from sdk.adapter import (
     YES,
     Ack,
     Capability,
+    Clock,
     EndpointSpec,
     Invoker,
     Labels,
@@ -36,6 +39,7 @@ from sdk.adapter import (
     Support,
 )
 from sdk.types import EndpointStatus
+from sdk.waiting import SystemClock
 
 ENVIRONMENT = threading.Lock()
 SAMPLES = samples.Samples()
@@ -83,6 +87,18 @@ class QuickServer:
         self.running = False
 
 
+class QuickClock(SystemClock):
+    """Waiting takes no time, but counts as if it had."""
+
+    skipped = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.skipped
+
+    def sleep(self, seconds: float) -> None:
+        self.skipped += seconds
+
+
 class QuickRig(Rig):
     """The contract's view of a quick shelf and of an adapter that may have a bug."""
 
@@ -93,6 +109,10 @@ class QuickRig(Rig):
         self.adapter = adapter  # type: ignore[misc]  # one class for all bugs
         self.shelf = Shelf(QuickServer)
         self.samples = SAMPLES
+
+    @cached_property
+    def clock(self) -> Clock:
+        return QuickClock()
 
     def start(self) -> None:
         self.shelf.__enter__()
@@ -116,6 +136,8 @@ class QuickRig(Rig):
     @contextmanager
     def provoke(self, failure: str) -> Iterator[None]:
         kind, _, once = failure.partition(" ")
+        if kind == "refused":
+            pytest.skip("a shelf cannot refuse connections")
         self.shelf.failing[:] = [{"throttled": 429, "unavailable": 503, "denied": 403}[kind]] * (1 if once else 1000)
         yield
         self.shelf.failing.clear()

@@ -64,7 +64,8 @@ def test_a_planted_bug_is_found(outcomes: dict[str, list[str]], bug: str) -> Non
 @pytest.mark.parametrize("control", [name for name in ASKED if name.startswith("Control")])
 def test_without_a_bug_the_same_tests_pass(outcomes: dict[str, list[str]], control: str) -> None:
     """It is the bug that fails: the same test passes with the adapter as it is."""
-    assert {"passed"} == set(outcomes[control]), ASKED[control]
+    assert "passed" in outcomes[control], ASKED[control]
+    assert "failed" not in outcomes[control], ASKED[control]
 
 
 def test_there_are_enough_bugs() -> None:

@@ -65,7 +65,7 @@ def bodies(inputs: Any, rules: Rules) -> list[Body]:
         return list(_cut(array, _npy, rules))
     rows = to_rows(inputs)
     if not rows:
-        raise InvalidInputError("the input has no rows", field="instances", hint="send at least one row")
+        raise _refused("the input has no rows", "instances", hint="send at least one row")
     return list(_cut(rows, lambda part: _json(cast("Sequence[Any]", part), rules), rules))
 
 
@@ -124,9 +124,14 @@ def _from_library(inputs: Any) -> list[Any]:
             return list(cast("Sequence[Any]", listed))
     elif hasattr(inputs, "__iter__"):
         return list(inputs)
-    raise InvalidInputError(
-        f"{type(inputs).__name__} has no rows", field="instances", hint="send a list of rows, an array or a table"
+    raise _refused(
+        f"a {type(inputs).__name__} has no rows", "instances", hint="send a list of rows, an array or a table"
     )
+
+
+def _refused(message: str, field: str, *, hint: str | None = None) -> InvalidInputError:
+    """The error that the server would answer with, given before anything is sent."""
+    return InvalidInputError(message, field=field, hint=hint, status=400, operation="predict")
 
 
 def _from_pandas(table: Any) -> list[Any]:
@@ -147,7 +152,7 @@ def _json(rows: Sequence[Any], rules: Rules) -> bytes:
     try:
         content = _encode({"instances": rows})
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidInputError(f"the input has no JSON form: {error}", field=_culprit(rows)) from error
+        raise _refused(f"the input has no JSON form: {error}", _culprit(rows)) from error
     if b"null" in content:  # NaN and Infinity are written as null too, which would change them silently
         _check_numbers(rows, "instances", allow_missing=rules.missing)
     return rules.wrap(content) if rules.wrap else content
@@ -171,9 +176,9 @@ def _check_numbers(value: Any, where: str, *, allow_missing: bool) -> None:
         if math.isfinite(value) or (allow_missing and math.isnan(value)):
             return
         told = "NaN" if math.isnan(value) else "infinite"
-        raise InvalidInputError(
+        raise _refused(
             f"{where} is {told}, which JSON cannot say",
-            field=where,
+            where,
             hint="send None for a missing value, or a numpy array, which keeps it",
         )
     if isinstance(value, dict):

@@ -12,10 +12,11 @@ from ..errors import ConfigError, ConflictError
 from ..model import Model
 from ..names import check_name
 from ..types import EndpointStatus
-from .base import ClientBase, deadline_of, seconds_of
+from .base import ClientBase
 from .calling import Probe
-from .changing import CHANGE_S, Task, border, last_words
+from .changing import Task, border, change_deadline, last_words
 from .order import Wishes, settle
+from .session import READ_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
@@ -126,7 +127,7 @@ class ChangeVerbs(ClientBase):
                 session,
                 name,
                 make,
-                deadline_of(session, timeout, CHANGE_S),
+                change_deadline(session, timeout),
                 materials=Materials(model=model, secret=self._secrets, progress=session.uploading),
                 expires_at=order.expires_at(session.clock.time()),
                 tags=order.tags,
@@ -163,7 +164,7 @@ class ChangeVerbs(ClientBase):
         name = how.get("name")
         if name is None:
             name = f"{_checked(model).name[:12].rstrip('-')}-{session.new_txn()}"
-        elif session.find(check_name(name), deadline_of(session, None, CHANGE_S)) is not None:
+        elif session.find(check_name(name), session.deadline(READ_S)) is not None:
             raise ConflictError(f"endpoint {name!r} exists", resource=name, hint="use a free name, or leave it out")
         how["name"] = name
         endpoint = self.deploy(model, **how)
@@ -312,7 +313,7 @@ class ChangeVerbs(ClientBase):
             DeployFailed: A change failed and was undone.
         """
         session = self.session(target)
-        deadline = deadline_of(session, timeout, CHANGE_S)
+        deadline = change_deadline(session, timeout)
         probe = Probe(session, name, deadline)
         materials = Materials(secret=self._secrets, progress=session.uploading)
         with border(session):
@@ -335,7 +336,7 @@ class ChangeVerbs(ClientBase):
     ) -> Endpoint | Plan:
         session = self.session(target)
         with border(session):
-            task = Task(session, check_name(name), make, session.deadline(seconds_of(timeout, CHANGE_S)))
+            task = Task(session, check_name(name), make, change_deadline(session, timeout))
             return self._carry_out(task, wait=wait, dry_run=dry_run)
 
     def _carry_out(self, task: Task, *, wait: bool, dry_run: bool) -> Endpoint | Plan:

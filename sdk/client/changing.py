@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from .. import lifecycle
 from ..adapter import Capability, Materials
-from ..errors import DeployFailed, PlanStale, SdkError, TrainFailed
+from ..errors import ConfigError, DeployFailed, PlanStale, SdkError, TrainFailed
+from .base import seconds_of
 from .calling import Probe
 
 if TYPE_CHECKING:
@@ -21,8 +22,21 @@ if TYPE_CHECKING:
     from .session import Session
 
 CHANGE_S = 1800.0  # for a verb that changes something
+LONGEST_S = 3600.0  # and the most it may ask for: `gc` takes what is twice as old for left behind
 _REPLANS = 3
 _LAST_LINES = 30
+
+
+def change_deadline(session: Session, timeout: str | float | None) -> Deadline:
+    """The deadline of a verb that changes something.
+
+    Raises:
+        ConfigError: It is no duration, or more than an hour.
+    """
+    seconds = seconds_of(timeout, CHANGE_S)
+    if seconds > LONGEST_S:
+        raise ConfigError(f"timeout = {timeout!r} is more than an hour", hint="use wait=False, and wait for it later")
+    return session.deadline(seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ class Event:
     detail: str = ""
     elapsed_s: float = 0.0
 
+    def __str__(self) -> str:
+        return f"{self.stage}  {self.detail}".rstrip()
+
 
 class Sightings:
     """What is known about the presence of resources whose platform may answer late or from the past.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -192,6 +193,7 @@ def test_argument_beats_the_target_and_tags_add_up(world: Any, faked: Any) -> No
         ({"instance": "small", "resources": {"cpu": 1}}, "both instance and resources"),
         ({"ttl": "soon"}, "ttl"),
         ({"timeout": "soon"}, "timeout"),
+        ({"timeout": "61m"}, "more than an hour"),
         ({"traffic": 10.5}, "no whole percent"),
         ({"env": {"A-B": "x"}}, "is not the name of a variable"),
         ({"env": {"MLPORT_BIND": "x"}}, "belongs to the server"),
@@ -380,6 +382,19 @@ def test_doctor_goes_on_after_a_broken_target(world: Any, faked: Any) -> None:
     checks = client.doctor()
     assert (False, True) == (checks["odd"][0].ok, checks["fake"][0].ok)
     assert "unknown provider 'nobody'" in checks["odd"][0].detail
+
+
+def test_threads_share_a_client(world: Any, faked: Any) -> None:
+    """Eight threads that look and call at once all get their own answers."""
+    client = world.client()
+    client.deploy(faked.a_model())
+
+    def ask(number: int) -> list[Any]:
+        return [client.predict("churn", [[number, turn]]).values[0] - turn for turn in range(25)]
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(8)))
+    assert [[float(number)] * 25 for number in range(8)] == answers
 
 
 def test_progress_is_told(world: Any, faked: Any) -> None:

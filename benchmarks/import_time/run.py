@@ -8,10 +8,13 @@ import resource
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 RUNS = 15
-CASES = {"nothing": "pass", "httpx+pydantic": "import httpx, pydantic; pydantic.BaseModel", "sdk": "import sdk; sdk.Client"}
+CASES = {
+    "nothing": "pass",
+    "httpx+pydantic": "import httpx, pydantic; pydantic.BaseModel",
+    "sdk": "import sdk; sdk.Client",
+}
 LIMIT = 2.0
 
 

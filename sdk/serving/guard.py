@@ -11,13 +11,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .settings import Limits
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sized
 
+    from uvicorn._types import ASGI3Application
     from uvicorn.config import Config
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
     from uvicorn.server import ServerState
@@ -52,6 +55,18 @@ class _Refusal(Exception):
         self.message = message
 
 
+class _Flow(FlowControl):
+    """Reads nothing more while pipelined requests wait; uvicorn would read a buffer full of them for each answer."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        if not self._pipeline:
+            super().resume_reading()
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """One connection.
 
@@ -75,18 +90,21 @@ class GuardedProtocol(HttpToolsProtocol):
         self._fresh = True
         self._refused = False
         self._refusal: _Refusal | None = None
+        self._current: RequestResponseCycle | None = None
         self._head_bytes = 0
         self._body_bytes = 0
         self._in_body = False
         self._begun = False
         self._unread = 0
         self._unread_since = 0.0
+        self._taken_since = self._since
 
     # What the transport calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         """Take a new connection, or shed one when there are too many."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         if len(self.connections) > self.limits.max_connections:
             self._make_room()
 
@@ -117,6 +135,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start counting for a new request."""
         super().on_message_begin()
+        if len(self.pipeline) >= self.limits.max_pipelined:
+            self._stop(400, "bad_request", f"more than {self.limits.max_pipelined} requests wait for their answers")
         self._begun = True
         self._in_body = False
         self._body_bytes = 0
@@ -170,14 +190,15 @@ class GuardedProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
         if self._refused:
             self._linger()
             return
         self.flow.resume_reading()
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
-        elif self._phase == "answer":
+        if self._phase == "answer":
             self._fresh = False
             self._enter("head" if self._begun else "idle")
         else:
@@ -218,8 +239,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.abort()
         elif self._phase == "idle" and not self._fresh:
             self.transport.close()
-        elif cycle := self._cycle():
-            cycle.keep_alive = False
+        elif newest := self._newest_answering():
+            newest.keep_alive = False
 
     def receiving(self) -> bool:
         """Return whether a request has begun, or is about to, and is not complete."""
@@ -239,8 +260,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # Inner parts
 
-    def _cycle(self) -> RequestResponseCycle | None:
-        return self.cycle  # None before the first request, whatever uvicorn's annotation says
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._current = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _parser(self) -> Any:
         return self.parser  # httptools' types say nothing about it
@@ -286,11 +308,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
-        busy = self._answering()
-        if busy:
-            self.pipeline.clear()
-            for cycle in busy:
-                cycle.keep_alive = False
+        if newest := self._newest_answering():
+            newest.keep_alive = False  # uvicorn closes after that one
             self.flow.pause_reading()
             return
         error = {"code": refusal.code, "message": refusal.message, "field": None, "request_id": None}
@@ -299,7 +318,7 @@ class GuardedProtocol(HttpToolsProtocol):
             b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
             % (refusal.status, _REASONS[refusal.status].encode(), len(body), body)
         )
-        if current := self._cycle():
+        if current := self._current:
             current.disconnected = True
             current.message_event.set()
         self._linger()
@@ -310,18 +329,26 @@ class GuardedProtocol(HttpToolsProtocol):
         self._enter("linger")
         self.transport.write_eof()
 
-    def _answering(self) -> list[RequestResponseCycle]:
-        """Return the requests whose answer must be finished: complete ones, not the one that is refused."""
-        cycles = [cycle for cycle, _ in self.pipeline]
-        if (current := self._cycle()) and current not in cycles:
-            cycles.append(current)
-        return [cycle for cycle in cycles if not cycle.response_complete and not cycle.more_body]
+    def _newest_answering(self) -> RequestResponseCycle | None:
+        """Return the last complete request that waits for its answer; incomplete ones are dropped."""
+        waiting = [one for one in self.pipeline if not one[0].more_body]
+        self.pipeline.clear()
+        self.pipeline.extend(waiting)
+        if waiting:
+            return waiting[0][0]  # uvicorn queues at the left
+        current = self._current
+        return current if current and not current.response_complete and not current.more_body else None
 
     def _sweep_writes(self, now: float) -> None:
+        """Give up on a client that takes nothing of its answer, or takes it all too slowly."""
         unread = self.transport.get_write_buffer_size()
+        if unread == 0:
+            self._taken_since = now
         if unread == 0 or unread != self._unread:
             self._unread, self._unread_since = unread, now
         elif now - self._unread_since > self.limits.write_s:
+            self.transport.abort()
+        if now - self._taken_since > 4 * self.limits.write_s:
             self.transport.abort()
 
     def _make_room(self) -> None:

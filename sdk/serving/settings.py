@@ -32,6 +32,7 @@ class Limits:
     max_connections: int = 2000
     max_header_bytes: int = 16 * 1024
     max_headers: int = 100
+    max_pipelined: int = 16
     max_url: int = 8 * 1024
     max_json_containers: int = 500_000
     header_s: float = 10.0
@@ -119,7 +120,7 @@ def _number(env: Mapping[str, str], variable: str, kind: type[_N], *, zero: bool
         value = kind(text)
     except ValueError:
         raise StartError(f"{variable}={text!r} is not a number") from None
-    if value < 0 or (value == 0 and not zero) or value > 1e12:
+    if not 0 <= value <= 1e12 or (value == 0 and not zero):
         raise StartError(f"{variable}={text!r} must be {'at least' if zero else 'above'} 0")
     return value
 
@@ -173,5 +174,7 @@ def _routes(env: Mapping[str, str]) -> tuple[tuple[Kind, str], ...]:
         routes.append((cast("Kind", kind), path))
     for _, path in routes:
         if not _ROUTE.fullmatch(path) or "?" in path or "%" in path:
-            raise StartError(f"route {path!r} must start with / and be plain ASCII without ? and %")
+            raise StartError(
+                f"AIP_*_ROUTE or MLPORT_ROUTES: {path!r} must start with / and be plain ASCII without ? and %"
+            )
     return tuple(routes)

@@ -14,8 +14,9 @@ What the caller sets:
 
 What the script finds: all of these, `MLPORT_PARAM_<KEY>` for each parameter (upper case, dots and dashes as `_`), and
 on its command line `--<name> PATH` for each input, `--<key> VALUE` for each parameter (text as it is, everything else
-as JSON) and `--output PATH`; arguments after `train --` follow. A value that a function returns is stored as
-`model.pkl` (cloudpickle) in the output folder.
+as JSON) and `--output PATH`; arguments after `train --` follow. A value that a function returns is stored in the output
+folder: a model in the format that mlport would pack it in, where the folder `lib` with the modules for that lies
+beside the function, everything else as `model.pkl` (cloudpickle).
 
 A metric is one line on standard output: `{"mlport_metric": {"accuracy": 0.93}}`. The last value of each name ends up
 in the metrics file. Lines pass through unchanged.

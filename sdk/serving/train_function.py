@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import pickle
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,19 @@ def main() -> None:
     wanted = inspect.signature(function).parameters
     result = function(**{name: value for name, value in offered.items() if name in wanted})
     if result is not None:
-        cloudpickle: Any = import_module("cloudpickle")
+        _store(result, output)
 
-        with (output / "model.pkl").open("wb") as file:
-            cloudpickle.dump(result, file)
+
+def _store(result: Any, output: Path) -> None:
+    """Write a model as mlport packs it, where the modules for that came with the function; all else as a pickle."""
+    library = Path(os.environ["MLPORT_TRAIN_FUNCTION"]).with_name("lib")
+    if library.is_dir():
+        sys.path.append(str(library))  # last, so that nothing of the user's is shadowed
+        if import_module("sdk.packaging.handover").hand_over(result, output / "model"):
+            return
+    cloudpickle: Any = import_module("cloudpickle")
+    with (output / "model.pkl").open("wb") as file:
+        cloudpickle.dump(result, file)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,10 @@ import httpx
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression
+
+from sdk.serving.failures import StartError
+from sdk.serving.settings import from_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,12 +41,20 @@ def test_sklearn_answers_as_in_the_users_process(bundles: Any, start: Callable[.
     assert model.predict(X).tolist() == _predictions(server, X.tolist())
 
 
+class Scorer:
+    """A user's class with a method of another name."""
+
+    def score_all(self, rows: Any) -> Any:
+        return np.stack([rows.sum(axis=1), rows.max(axis=1)], axis=1)
+
+
 def test_another_method_can_be_served(bundles: Any, start: Callable[..., Any], tools: Any) -> None:
-    """`method` in the manifest chooses predict_proba; its two-dimensional answer keeps its shape."""
-    model = LogisticRegression().fit(X, Y)
-    signature = {**tools.SINGLE, "outputs": [{"name": "proba", "dtype": "float64", "shape": [-1, 2]}]}
-    server = start(bundles.sklearn(model, method="predict_proba", signature=signature)).ready()
-    assert model.predict_proba(X[:3]).tolist() == _predictions(server, X[:3].tolist())
+    """`method` in the manifest chooses what is called; a two-dimensional answer keeps its shape."""
+    signature = {**tools.SINGLE, "outputs": [{"name": "scores", "dtype": "float64", "shape": [-1, 2]}]}
+    bundle = bundles(
+        {"model/model.pkl": tools.by_value(Scorer)}, flavour="class", method="score_all", signature=signature
+    )
+    assert [[6.0, 3.0], [15.0, 6.0]] == _predictions(start(bundle).ready(), [[1, 2, 3], [4, 5, 6]])
 
 
 def test_skops_files_are_loaded_with_the_recorded_types(bundles: Any, start: Callable[..., Any], tools: Any) -> None:
@@ -243,11 +254,10 @@ def test_a_model_that_fails_to_load_ends_the_process(
         assert "broken weights" in server.events("start_failed")[0]["message"]
 
 
-def test_no_flavour_and_no_method_are_named(bundles: Any, start: Callable[..., Any]) -> None:
-    """An unknown flavour, format or method is a start failure that lists what there is."""
-    model = LinearRegression().fit(X, Y)
+def test_no_flavour_and_no_method_are_named(bundles: Any, start: Callable[..., Any], tools: Any) -> None:
+    """An unknown flavour, format or method is a start failure that names it."""
     for changes in ({"flavour": "abacus"}, {"format": "clay"}, {"method": "divine"}):
-        server = start(bundles.sklearn(model, **changes))
+        server = start(bundles({"model/model.pkl": tools.by_value(Scorer)}, **{"flavour": "class", **changes}))
         assert 4 == server.wait()
         assert next(iter(changes.values())) in server.events("start_failed")[0]["message"]
 
@@ -423,19 +433,36 @@ def _meeting() -> Callable[[Any], Any]:
     return predict
 
 
-def test_settings_that_cannot_be_used_are_named(bundles: Any, start: Callable[..., Any], tools: Any) -> None:
-    """Each wrong variable ends the start with exit code 2 and its name."""
-    bundle = bundles.function(tools.total)
-    wrong = {
-        "MLPORT_BIND": "http://x",
-        "MLPORT_MAX_BODY": "many",
-        "MLPORT_DEADLINE_S": "0",
-        "MLPORT_LOG_LEVEL": "loud",
-        "MLPORT_DEPLOYMENT": "a b",
-        "MLPORT_ROUTES": "fly=/x",
-        "MLPORT_CONCURRENCY": "-2",
-    }
-    servers = {name: start(bundle, **{name: value}) for name, value in wrong.items()}
-    for name, server in servers.items():
-        assert 2 == server.wait(), name
-        assert name in server.events("start_failed")[0]["message"]
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MLPORT_BIND", "http://x"),
+        ("MLPORT_BIND", "tcp:127.0.0.1:99999"),
+        ("AIP_HTTP_PORT", "eighty"),
+        ("MLPORT_MAX_BODY", "many"),
+        ("MLPORT_MAX_BODY", "1.5"),
+        ("MLPORT_DEADLINE_S", "0"),
+        ("MLPORT_DEADLINE_S", "nan"),
+        ("MLPORT_CONCURRENCY", "-2"),
+        ("MLPORT_THREADS", "x"),
+        ("MLPORT_LOG_LEVEL", "loud"),
+        ("MLPORT_DEPLOYMENT", "a b"),
+        ("MLPORT_DEPLOYMENT", "a\nb"),
+        ("MLPORT_ROUTES", "fly=/x"),
+        ("MLPORT_ROUTES", "predict=/a?b"),
+        ("AIP_PREDICT_ROUTE", "no-slash"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(name: str, value: str) -> None:
+    """Each wrong variable is refused by its name or value."""
+    with pytest.raises(StartError) as caught:
+        from_environment({name: value})
+    assert 2 == caught.value.exit_code
+    assert name in caught.value.message or repr(value) in caught.value.message
+
+
+def test_a_wrong_setting_ends_the_start(bundles: Any, start: Callable[..., Any], tools: Any) -> None:
+    """The process says which variable is wrong and exits with code 2."""
+    server = start(bundles.function(tools.total), MLPORT_MAX_BODY="many")
+    assert 2 == server.wait()
+    assert "MLPORT_MAX_BODY" in server.events("start_failed")[0]["message"]

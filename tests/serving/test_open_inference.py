@@ -222,7 +222,7 @@ def _schemathesis(document: Path, url: str, examples: int, seed: int, folder: Pa
     return done.stdout
 
 
-@pytest.mark.parametrize("examples", [8, pytest.param(1000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("examples", [5, pytest.param(1000, marks=pytest.mark.full)])
 def test_generated_requests_get_documented_answers(tensor_server: Any, examples: int, tmp_path: Path) -> None:
     """Requests generated from docs/openapi.yaml, valid and not, get answers as documented and never a 5xx."""
     output = _schemathesis(DOCUMENT, tensor_server.url, examples, seed=1, folder=tmp_path)

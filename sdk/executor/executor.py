@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..adapter import Materials, Trains
-from ..errors import ConflictError, JournalDamaged, JournalError, PlanStale
+from ..errors import (
+    ConflictError,
+    JournalDamaged,
+    JournalError,
+    PlanStale,
+    ThrottledError,
+    TimedOut,
+    UnavailableError,
+)  # fmt: skip
 from ..types import EndpointState
 from ..waiting import Deadline
 from .calls import Remote
@@ -229,7 +237,7 @@ class Executor:
         """
         deadline = deadline or Deadline(self.clock, DEADLINE_S)
         remote = Remote(self.adapter, self.clock, self._random, self.target)
-        recovered = self.recover(deadline=deadline) if apply else []
+        recovered = self.recover(deadline=deadline.shorter(deadline.left / 2)) if apply else []
         pasts = [past for txn in self.journals.unfinished() if (past := self._peek(txn)) is not None]
         names = {past.name for past in pasts}
         hints = [step.ref for past in pasts for step in past.steps if step.ref.kind in self.adapter.kinds]
@@ -251,7 +259,7 @@ class Executor:
         )
         collector = self.collector_class(self.adapter, remote, rules, self.target, deadline)
         collector.mark(hints)
-        removed = self._sweep(collector, deadline) if apply else []
+        removed = self._sweep(collector, deadline.shorter(deadline.left / 10)) if apply else []
         gone = {(item.kind, item.id) for item in removed}
         orphans = [
             collector.leftover(ref, reason)
@@ -301,6 +309,7 @@ class Executor:
             sightings=self.sightings_class(self.clock, self.adapter.kinds),
             emit=self._progress or _ignore,
             started=self.clock.monotonic(),
+            left=[],
         )
 
     def _begin(self, plan: Plan, deadline: Deadline) -> dict[str, Any]:
@@ -404,6 +413,8 @@ class Executor:
                 return self._recover_locked(txn, deadline)
         except ConflictError:
             return Recovered(txn, past.name, past.verb, "busy")
+        except (TimedOut, ThrottledError, UnavailableError):
+            return Recovered(txn, past.name, past.verb, "partial")
 
     def _recover_locked(self, txn: str, deadline: Deadline) -> Recovered | None:
         try:

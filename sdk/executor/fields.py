@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ..errors import JournalError
 
@@ -52,7 +52,11 @@ def optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     """A list of such values."""
-    return lambda value: isinstance(value, list) and all(check(item) for item in cast("list[Any]", value))
+
+    def is_list(value: Any) -> bool:
+        return isinstance(value, list) and all(map(check, value))  # pyright: ignore[reportUnknownArgumentType]  # any
+
+    return is_list
 
 
 def record_of(**checks: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -69,10 +73,11 @@ def is_plain(value: Any, depth: int = 0) -> bool:
     if depth > _DEEPEST:
         return False
     if isinstance(value, Mapping):
-        rows = cast("Mapping[Any, Any]", value)
+        rows: Mapping[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]  # of anything
         return all(is_id(key) and is_plain(item, depth + 1) for key, item in rows.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return all(is_plain(item, depth + 1) for item in cast("Sequence[Any]", value))
+        items: Sequence[Any] = value  # pyright: ignore[reportUnknownVariableType]  # of anything
+        return all(is_plain(item, depth + 1) for item in items)
     return value is None or is_flag(value) or is_number(value) or is_id(value)
 
 
@@ -93,7 +98,9 @@ def journal_safe(spec: Mapping[str, Json], what: str) -> dict[str, Any]:
 
 def _copy(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+        rows: Mapping[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]  # of anything
+        return {key: _copy(item) for key, item in rows.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_copy(item) for item in cast("Sequence[Any]", value)]
+        items: Sequence[Any] = value  # pyright: ignore[reportUnknownVariableType]  # of anything
+        return [_copy(item) for item in items]
     return value

@@ -99,17 +99,18 @@ def read_past(records: Sequence[Record]) -> Past:
 
 
 def _replay(past: Past, record: Record) -> None:
-    data = record.data
+    data: Mapping[str, Any] = record.data
+    steps: tuple[Step, ...] = past.steps
     if record.event == "intent":
         past.sent[data["step"]] = data["time"]
         past.unknown.add(data["step"])
-        past.committed |= past.steps[data["step"]].action == "delete"
+        past.committed |= steps[data["step"]].action == "delete"
     elif record.event == "ack":
         past.sent[data["step"]] = data["time"]
         if data["outcome"] != "unknown":
             past.unknown.discard(data["step"])
         if data["operation"]:
-            past.operations[past.steps[data["step"]].ref] = data["operation"]
+            past.operations[steps[data["step"]].ref] = data["operation"]
     elif record.event in {"settled", "probed"}:
         past.done.add(data["step"])
     elif record.event == "committed":

@@ -124,7 +124,7 @@ class Transaction:
             attempt += 1
             reply = self._send_create(index, step, attempt, deadline)
             if reply.outcome in {"refused", "gone"} and reply.error is not None:
-                raise reply.error
+                raise self._why_not_made(step, reply.error, deadline) from reply.error
             live = self.settler.created(step, deadline)
             if live is not None:
                 self.journal.note("settled", step=index, outcome="after")
@@ -135,6 +135,14 @@ class Transaction:
             elif reply.outcome == "ok":
                 raise ConflictError(f"{step.ref} was made and is gone again", resource=step.ref.id)
         raise (reply.error if reply and reply.error else ConflictError(f"{step.ref} could not be made"))
+
+    def _why_not_made(self, step: Step, error: Exception, deadline: Deadline) -> Exception:
+        """Why a create was refused: perhaps because somebody took away what we had made for it."""
+        with contextlib.suppress(SdkError):
+            for parent in step.parents:
+                if self.c.remote.read(parent, deadline) is None:
+                    return ConflictError(f"{parent}, which {step.ref} needs, was removed by somebody else")
+        return error
 
     def _not_yet(self, reply: Reply, attempt: int) -> int:
         """A refusal for now does not use up an attempt; any other does."""

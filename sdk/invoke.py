@@ -11,6 +11,7 @@ import random as _random
 import secrets
 import shlex
 import ssl
+import threading
 import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -83,6 +84,7 @@ class Caller:
         self._transport = transport
         self._random = random or _random.Random()  # noqa: S311  # jitter, not a secret
         self._client: httpx.Client | None = None
+        self._lock = threading.Lock()
         self._aclients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
             weakref.WeakKeyDictionary()
         )
@@ -135,9 +137,10 @@ class Caller:
 
     def close(self) -> None:
         """Closes the pooled connections of the blocking calls."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
     async def aclose(self) -> None:
         """Closes all pooled connections of this event loop and of the blocking calls."""
@@ -216,9 +219,10 @@ class Caller:
                 outcome = error
 
     def _pool(self) -> httpx.Client:
-        if self._client is None:
-            self._client = httpx.Client(transport=self._transport, **_network(self.invoker))
-        return self._client
+        with self._lock:
+            if self._client is None:
+                self._client = httpx.Client(transport=self._transport, **_network(self.invoker))
+            return self._client
 
     async def _apool(self) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..alarms import evaluate, objective
 from ..durations import parse_duration
@@ -46,7 +46,7 @@ class LookVerbs(ClientBase):
         Example:
             >>> sdk.endpoint("churn").predict([[1.0, 2.0]])  # doctest: +SKIP
         """
-        return Endpoint(_client(self), check_name(name), self.session(target).target)
+        return Endpoint(cast("Client", self), check_name(name), self.session(target).target)
 
     # --- calling ------------------------------------------------------------------------------------------------
 
@@ -284,14 +284,6 @@ class LookVerbs(ClientBase):
         """
         rows = self.session(target).adapter.prices()
         return tuple(row for row in rows if instance is None or row.instance_type == instance)
-
-
-def _client(verbs: LookVerbs) -> Client:
-    from . import Client
-
-    if not isinstance(verbs, Client):
-        raise TypeError("the verbs belong to a Client")
-    return verbs
 
 
 def _maybe(timeout: str | float | None) -> float | None:

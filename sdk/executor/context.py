@@ -96,8 +96,8 @@ class Context:
     sightings: Sightings
     emit: Callable[[Event], None]
     started: float
+    left: list[Leftover]
     patient: bool = True
-    left: list[Leftover] = field(default_factory=list)
 
     def kind(self, ref: Ref) -> Kind:
         """The kind of a resource."""

@@ -29,9 +29,9 @@ class Endpoint:
         status: How it was when it was last looked at.
 
     Example:
-        >>> endpoint = sdk.deploy(model)  # doctest: +SKIP
-        >>> endpoint.predict([[1.0, 2.0]]).values  # doctest: +SKIP
-        [1]
+        >>> endpoint = sdk.endpoint("churn")
+        >>> endpoint.predict([[1.0, 2.0]]).values
+        [3.0]
     """
 
     def __init__(self, client: Client, name: str, target: str, *, status: EndpointStatus | None = None) -> None:

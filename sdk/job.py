@@ -31,8 +31,10 @@ class Job:
         status: How it was when it was last looked at.
 
     Example:
-        >>> job = sdk.train("train.py", data={"train": "data/train.csv"})  # doctest: +SKIP
-        >>> sdk.deploy(job.result(), name="churn")  # doctest: +SKIP
+        >>> job = sdk.train("train.py", name="night-1", data={"train": "train.csv"}, params={"C": 1.0}, wait=False)
+        >>> job.wait()
+        <Job night-1 on local succeeded>
+        >>> endpoint = sdk.deploy(job.result(), name="churn")  # doctest: +SKIP
     """
 
     def __init__(self, client: Client, name: str, target: str, *, status: JobStatus | None = None) -> None:

@@ -109,7 +109,9 @@ class ChangeVerbs(ClientBase):
             DeployFailed: With the platform's reason and the container's last lines; everything was undone.
 
         Example:
-            >>> endpoint = sdk.deploy(model, name="churn", traffic=10)  # doctest: +SKIP
+            >>> endpoint = sdk.deploy(model, name="churn")
+            >>> endpoint.predict([[1.0, 2.0]]).values
+            [3.0]
         """
         name = check_name(_checked(model).name if name is None else name)
         session = self.session(target)
@@ -139,7 +141,9 @@ class ChangeVerbs(ClientBase):
         """The calls, resources and prices of a :meth:`deploy` with the same arguments; changes nothing.
 
         Example:
-            >>> print(sdk.plan(model, name="churn", target="aws"))  # doctest: +SKIP
+            >>> plan = sdk.plan(model, name="churn-2", target="local")
+            >>> [str(step.action) for step in plan.steps], plan.usd_per_hour.after
+            (['create', 'create', 'create', 'probe', 'update'], 0.0)
         """
         return self.deploy(model, dry_run=True, **how)
 
@@ -153,8 +157,9 @@ class ChangeVerbs(ClientBase):
             ConflictError: There is an endpoint of that name.
 
         Example:
-            >>> with sdk.temporary(model, target="aws", ttl="30m") as endpoint:  # doctest: +SKIP
-            ...     endpoint.predict(rows)
+            >>> with sdk.temporary(model, ttl="30m") as endpoint:
+            ...     endpoint.predict([[1.0, 2.0]]).values
+            [3.0]
         """
         return self._temporary(model, how)
 

@@ -44,7 +44,8 @@ class LookVerbs(ClientBase):
         """The handle of an endpoint, without looking whether it is there.
 
         Example:
-            >>> sdk.endpoint("churn").predict([[1.0, 2.0]])  # doctest: +SKIP
+            >>> sdk.endpoint("churn").predict([[1.0, 2.0]]).values
+            [3.0]
         """
         return Endpoint(cast("Client", self), check_name(name), self.session(target).target)
 
@@ -76,8 +77,8 @@ class LookVerbs(ClientBase):
             TimedOut: No answer in time; it is never sent twice then.
 
         Example:
-            >>> sdk.predict("churn", [[1.0, 2.0]]).values  # doctest: +SKIP
-            [1]
+            >>> sdk.predict("churn", [[1.0, 2.0]]).values
+            [3.0]
         """
         session, seconds = self.session(target), _maybe(timeout)
 
@@ -192,8 +193,9 @@ class LookVerbs(ClientBase):
             NotFoundError: There is no such endpoint.
 
         Example:
-            >>> watch = sdk.monitor("churn", window="15m")  # doctest: +SKIP
-            >>> sdk.promote("churn") if watch.ok else sdk.rollback("churn")  # doctest: +SKIP
+            >>> watch = sdk.monitor("churn", window="15m")
+            >>> sdk.promote("churn") if watch.ok else sdk.rollback("churn")
+            <Endpoint churn on local ready>
         """
         session = self.session(target)
         seconds = parse_duration(window, field="window")
@@ -241,7 +243,7 @@ class LookVerbs(ClientBase):
             timeout: Seconds, or text such as ``"10m"``.
 
         Example:
-            >>> sdk.gc().orphans  # doctest: +SKIP
+            >>> sdk.gc().orphans
             []
         """
         session = self.session(target)

@@ -102,7 +102,9 @@ class TrainVerbs(ClientBase):
             UnsupportedError: The target cannot do it; before any call.
 
         Example:
-            >>> job = sdk.train("train.py", data={"train": "data/train.csv"}, params={"C": 0.5})  # doctest: +SKIP
+            >>> job = sdk.train("train.py", data={"train": "train.csv"}, params={"C": 0.5})
+            >>> job.metrics
+            {'rows': 2, 'C': 0.5}
         """
         session = self.session(target)
         with border(session):

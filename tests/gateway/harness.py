@@ -135,15 +135,16 @@ class Endpoint:
 
 def receive(connection: socket.socket) -> tuple[bytes, bool]:
     """Read until the other side closes or has nothing more to say."""
-    received = b""
+    pieces: list[bytes] = []
+    closed = True
     try:
-        while data := connection.recv(65536):
-            received += data
+        while data := connection.recv(1024 * 1024):
+            pieces.append(data)
     except TimeoutError:
-        return received, False
+        closed = False
     except ConnectionError:
-        return received, True
-    return received, True
+        pass
+    return b"".join(pieces), closed
 
 
 def statuses(received: bytes) -> list[int]:

@@ -38,6 +38,8 @@ token: 200 when a request would find a ready replica, else 503. Answers carry `x
 - 502 `connect_failed`, `replica_lost`, `bad_response`; 503 `not_ready`, `overloaded` with Retry-After;
   504 `response_timeout`
 
+A request with the header `x-mlport-probe` is a smoke test: it is answered and not counted.
+
 A request is sent again only if no replica has read a byte of it, or if a connection that was idle broke at once
 under it (the replica was closing it); at most one in ten. Predictions are declared free of side effects.
 

@@ -287,19 +287,19 @@ class Connection(asyncio.Protocol):
         keep = keep and not self._plane.draining
         error = {"code": refusal.code, "message": refusal.message, "request_id": request_id.decode()}
         self._transport.write(render(refusal.status, {"error": error}, keep=keep, retry_after=refusal.retry_after))
-        self.finished(keep=keep)
+        self.finished(perf_counter(), keep=keep)
 
     def _healthz(self, request: Request) -> None:
         ready = self._plane.router.able and not self._plane.draining
         keep = not (request.close or self._plane.draining)
         data = render(200 if ready else 503, {"status": "ready" if ready else "not ready"}, keep=keep)
         self._transport.write(data[: data.find(END) + 4] if request.method == b"HEAD" else data)
-        self.finished(keep=keep)
+        self.finished(perf_counter(), keep=keep)
 
-    def finished(self, *, keep: bool) -> None:
+    def finished(self, now: float, *, keep: bool) -> None:
         """Go on to the next request, or end the connection after the answer."""
         self.exchange = None
-        self._since = perf_counter()
+        self._since = now
         self._first = False
         if not keep:
             self._linger()

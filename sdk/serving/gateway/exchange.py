@@ -57,8 +57,8 @@ class Client(Protocol):
         """Answer with an error of the gateway itself; nothing was sent before."""
         ...
 
-    def finished(self, *, keep: bool) -> None:
-        """End of the answer; keep the connection for the next request, or close it."""
+    def finished(self, now: float, *, keep: bool) -> None:
+        """End of the answer at a time by `perf_counter`; keep the connection for the next request, or close it."""
         ...
 
     def abort(self) -> None:
@@ -99,11 +99,14 @@ class Exchange:
             Refusal: No replica can take the request.
 
         """
-        backend = self._choose()
+        plane = self.plane
+        backend = plane.router.only if self.request.deployment is None else None
+        if backend is None or backend.inflight >= plane.limits.max_inflight:
+            backend = self._choose()
         self.backend = backend
         backend.inflight += 1
         backend.served += 1
-        self.plane.requests += 1
+        plane.requests += 1
         if backend.idle:
             cast("Upstream", backend.idle.pop()).send(self)
         else:
@@ -262,9 +265,10 @@ class Exchange:
         backend = cast("Backend", self.backend)
         self.backend = None
         backend.release()
+        now = perf_counter()
         if not self.request.probe:
-            backend.route.stats.record(status, perf_counter() - self.started)
-        self.client.finished(keep=not (self.request.close or self.streaming or self.plane.draining))
+            backend.route.stats.record(status, now - self.started)
+        self.client.finished(now, keep=not (self.request.close or self.streaming or self.plane.draining))
 
 
 class Upstream(asyncio.Protocol):

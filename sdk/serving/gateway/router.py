@@ -17,6 +17,8 @@ class Router:
         self.routes: dict[str, Route] = {}
         self._cycle: list[Route] = []
         self._turn = -1
+        self.only: Backend | None = None
+        """The replica that answers every request without a wish, when there is just one."""
 
     def use(self, deployments: dict[str, Deployment], backends: dict[str, Backend]) -> None:
         """Serve exactly these deployments from the next request on; `backends` holds every replica named in them."""
@@ -36,6 +38,7 @@ class Router:
             route.ready = [backend for backend in route.backends if backend.ready]
         able = [route for route in self.routes.values() if route.weight and route.ready]
         self._cycle = smooth_cycle(able)
+        self.only = able[0].ready[0] if len(able) == 1 and len(able[0].ready) == 1 else None
 
     @property
     def able(self) -> bool:

@@ -11,11 +11,12 @@ import hashlib
 import json
 import shutil
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sdk.errors import ConfigError, LockMismatchError, PackagingError
-from sdk.packaging import bundle, disk, examples, files, pickling
+from sdk.packaging import bundle, disk, examples, files, handover, pickling
 from sdk.packaging.manifest import EXAMPLE, LOCK, MANIFEST, Manifest, Signature
 from sdk.packaging.pack import code_paths, copy_code, lock_for, python_minor, sources_of
 
@@ -109,7 +110,12 @@ def _write(entry: str | Path | Callable[..., Any], folder: Path, packing: Packin
     shipped = {path.stem for path in code_paths(packing.get("code", ()))}
     data, modules = pickling.dump(entry, shipped=shipped)
     (folder / "function.pkl").write_bytes(data)
-    return "function.pkl", FUNCTION, modules | {"cloudpickle"}
+    for name, content in handover.shipped():
+        path = folder / handover.LIBRARY / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    safe = {"skops"} if "sklearn" in {name.partition(".")[0] for name in modules} and find_spec("skops") else set[str]()
+    return "function.pkl", FUNCTION, modules | safe | {"cloudpickle"}
 
 
 def _write_script(script: Path, folder: Path) -> tuple[str, str, set[str]]:
@@ -201,32 +207,50 @@ def result(
     path = _model_file(program, output)
     if path.name == MANIFEST:
         return _saved(program, path.parent)
-    about = files.About(_trust(program, path, trust), example, method, rowwise, allow_nan)
-    found = files.recognise(path, about.trust)
     prepared = None if example is None else examples.prepare(example)
+    facts = handover.read_facts(path.parent) if program.manifest.format == FUNCTION else None
+    if facts is None:
+        about = files.About(_trust(program, path, trust), example, method, rowwise, allow_nan)
+        facts, trust = _recognised(path, about), about.trust
+    manifest = Manifest(
+        name=name,
+        flavour=facts.flavour,
+        format=facts.format,
+        entry=f"model/{facts.file}",
+        trust=trust,
+        method=facts.method,
+        python=program.manifest.python,
+        libraries=program.manifest.libraries,
+        lock_sha256=program.manifest.lock_sha256,
+        sources=program.manifest.sources,
+        signature=_signature(facts, prepared),
+        options={**facts.options, TRAINED_BY: {"program": program.digest, "code_sha256": program.code_sha256}},
+    )
+    return _seal(program, manifest, path, None if prepared is None else examples.encode(prepared))
+
+
+def _recognised(path: Path, about: files.About) -> handover.Facts:
+    found = files.recognise(path, about.trust)
+    return handover.Facts(
+        flavour=found.flavour,
+        format=found.format,
+        file=f"model{path.suffix.lower()}",
+        method=about.method,
+        options=found.options,
+        rowwise=about.rowwise,
+        allow_nan=about.allow_nan,
+    )
+
+
+def _seal(program: Program, manifest: Manifest, source: Path, example: bytes | None) -> tuple[Manifest, Path]:
     models = disk.state_dir() / "models"
     with disk.staging(models) as work, disk.writing(models):
         folder = work / "bundle"
         (folder / "model").mkdir(parents=True)
-        entry = f"model/model{path.suffix.lower()}"
-        shutil.copyfile(path, folder / entry)
+        shutil.copyfile(source, folder / manifest.entry)
         _inherit(program, folder)
-        if prepared is not None:
-            (folder / EXAMPLE).write_bytes(examples.encode(prepared) or b"")
-        manifest = Manifest(
-            name=name,
-            flavour=found.flavour,
-            format=found.format,
-            entry=entry,
-            trust=about.trust,
-            method=method,
-            python=program.manifest.python,
-            libraries=program.manifest.libraries,
-            lock_sha256=program.manifest.lock_sha256,
-            sources=program.manifest.sources,
-            signature=_signature(about, prepared),
-            options={**found.options, TRAINED_BY: {"program": program.digest, "code_sha256": program.code_sha256}},
-        )
+        if example is not None:
+            (folder / EXAMPLE).write_bytes(example)
         sealed = bundle.seal(folder, manifest)
         check_pipeline(program, sealed)
         return sealed, bundle.store(folder, sealed, models)
@@ -261,8 +285,12 @@ def _model_file(program: Program, output: Path) -> Path:
     bundles = sorted(output.rglob(MANIFEST))
     if len(bundles) == 1:
         return bundles[0]
-    if program.manifest.format == FUNCTION and (output / "model.pkl").is_file():
-        return output / "model.pkl"
+    if program.manifest.format == FUNCTION:
+        facts = handover.read_facts(output / "model")
+        if facts is not None:
+            return output / "model" / Path(facts.file).name
+        if (output / "model.pkl").is_file():
+            return output / "model.pkl"
     suffixes = {".onnx", ".pt", ".pth", ".ubj", ".keras", ".skops", ".txt", *files.PICKLES}
     named = sorted(path for path in output.rglob("model.*") if path.suffix in suffixes | {".json"})
     found = named or sorted(path for path in output.rglob("*") if path.suffix in suffixes)
@@ -289,10 +317,10 @@ def _inherit(program: Program, folder: Path) -> None:
             shutil.copytree(program.path / part, folder / part)
 
 
-def _signature(about: files.About, prepared: Any) -> Signature:
-    inputs = () if prepared is None else examples.inputs(prepared)
-    columns = None if prepared is None else examples.columns(prepared)
-    return Signature(inputs=inputs, columns=columns, rowwise=about.rowwise, allow_nan=about.allow_nan)
+def _signature(facts: handover.Facts, prepared: Any) -> Signature:
+    inputs = facts.inputs if prepared is None else examples.inputs(prepared)
+    columns = facts.columns if prepared is None else examples.columns(prepared)
+    return Signature(inputs=inputs, columns=columns, rowwise=facts.rowwise, allow_nan=facts.allow_nan)
 
 
 def _saved(program: Program, folder: Path) -> tuple[Manifest, Path]:

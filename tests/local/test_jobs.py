@@ -240,6 +240,28 @@ def test_function_becomes_an_endpoint(local: Any, name: str, tmp_path: Path) -> 
     assert [[6.0]] == local.predict(name, [[3.0]])
 
 
+def test_estimator_becomes_an_endpoint(local: Any, name: str, tmp_path: Path) -> None:
+    """An estimator that a function returns is written in a safe format inside the job, with what it says of itself."""
+    pytest.importorskip("sklearn")
+
+    def train(params: dict[str, float]) -> Any:
+        import numpy as np
+        from sklearn.linear_model import LinearRegression
+
+        return LinearRegression().fit(np.array([[0.0], [1.0]]), np.array([1.0, 1.0 + params["slope"]]))
+
+    program = local.submit(train, name, params={"slope": 2.0})
+    assert JobState.SUCCEEDED == local.finished(name).state, list(local.adapter.job_logs(name))
+    local.adapter.job_output(name, tmp_path / "out", timeout=5)
+    manifest, folder = training.result(program, tmp_path / "out", name="line")
+    assert ("sklearn", "skops", None) == (manifest.flavour, manifest.format, manifest.trust)
+    assert manifest.signature.rowwise
+    assert [(-1, 1)] == [one.shape for one in manifest.signature.inputs]
+    local.delete(name)
+    local.deploy(Model(manifest.name, manifest.digest, folder, manifest), name)
+    assert [pytest.approx(7.0)] == local.predict(name, [[3.0]])
+
+
 def test_another_pipeline_is_refused(script: Callable[[str], Path], times: Callable[[float], Model]) -> None:
     """A model that has another lock or other code than the program that is said to have made it is refused."""
     program = training.job_bundle(script("import cloudpickle, helper"))

@@ -1,0 +1,84 @@
+"""Inside a training job: what a function returned is written as a model, as :func:`sdk.model` would have done.
+
+The job runs where only the locked requirements are installed, so the few modules this needs travel with the program
+(:func:`shipped`). The client then makes the bundle from what is written here, without loading any of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sdk.errors import SdkError
+from sdk.packaging.flavours import flavour_of
+from sdk.packaging.flavours.base import Trial
+from sdk.packaging.manifest import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FACTS = "handover.json"
+LIBRARY = "lib"
+_SHIPPED = ("errors.py", "packaging/__init__.py", "packaging/flavours")
+_MODULES = ("examples", "handover", "libraries", "manifest", "pickling")
+
+
+class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the job knows about the model it wrote; the fields are those of a manifest."""
+
+    flavour: str
+    format: str
+    file: str
+    method: str
+    options: dict[str, Any] = {}
+    inputs: tuple[Tensor, ...] = ()
+    columns: tuple[str, ...] | None = None
+    rowwise: bool = False
+    allow_nan: bool = False
+
+
+def hand_over(obj: Any, folder: Path) -> bool:
+    """Write the object and its facts into a new folder; ``False`` if it is nothing that can be a model.
+
+    Raises:
+        PackagingError: It is a model, but not fitted, or cannot be written.
+    """
+    try:
+        flavour = flavour_of(obj)
+    except SdkError:
+        return False
+    traits = flavour.traits(obj)
+    folder.mkdir(parents=True)
+    saved = flavour.save(obj, folder, Trial(traits.method))
+    facts = Facts(
+        flavour=flavour.name,
+        format=saved.format,
+        file=saved.file,
+        method=traits.method,
+        options={**saved.options, **({"load": isinstance(obj, type)} if flavour.name == "class" else {})},
+        inputs=traits.inputs,
+        columns=traits.columns,
+        rowwise=bool(traits.rowwise),
+        allow_nan=traits.allow_nan,
+    )
+    (folder / FACTS).write_bytes(msgspec.json.encode(facts))
+    return True
+
+
+def read_facts(folder: Path) -> Facts | None:
+    """What a job wrote about its model, ``None`` if it wrote none."""
+    try:
+        return msgspec.json.decode((folder / FACTS).read_bytes(), type=Facts)
+    except FileNotFoundError:
+        return None
+
+
+def shipped() -> Iterator[tuple[str, bytes]]:
+    """The modules that a job needs for this, as paths below its library folder and contents."""
+    root = Path(__file__).parents[1]
+    yield "sdk/__init__.py", b""
+    for part in (*_SHIPPED, *(f"packaging/{name}.py" for name in _MODULES)):
+        for path in sorted((root / part).rglob("*.py")) if (root / part).is_dir() else [root / part]:
+            yield f"sdk/{path.relative_to(root).as_posix()}", path.read_bytes()

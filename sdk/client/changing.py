@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .. import lifecycle
 from ..adapter import Capability, Materials
-from ..errors import ConfigError, DeployFailed, PlanStale, SdkError, TrainFailed
+from ..errors import ConfigError, DeployFailed, ModelError, PlanStale, SdkError, TrainFailed
 from .base import seconds_of
 from .calling import Probe
 
@@ -123,6 +123,17 @@ def last_words(session: Session, name: str, deployment: str | None) -> Generator
     except (DeployFailed, TrainFailed) as error:
         error.logs = error.logs or tuple(lines)
         raise
+    except ModelError as error:
+        raise DeployFailed(
+            f"deployment {deployment} of {name!r} failed its smoke test: {error.message}",
+            reason=error.message,
+            logs=lines,
+            provider=session.provider,
+            operation="probe",
+            resource=deployment,
+            status=error.status,
+            request_id=error.request_id,
+        ) from error
     finally:
         stop()
 

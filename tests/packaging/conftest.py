@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -42,12 +43,12 @@ def serve(tmp_path: Path) -> Callable[..., Any]:
 
     @contextmanager
     def running(model: Model, python: str | Path = sys.executable) -> Generator[httpx.Client]:
-        socket = tmp_path / "server.sock"
+        path = tmp_path / "server.sock"
         env = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(venv.runtime()),
             "MLPORT_MODEL_DIR": str(model.path),
-            "MLPORT_BIND": f"unix:{socket}",
+            "MLPORT_BIND": f"unix:{path}",
             "MLPORT_DRAIN_S": "0",
         }
         log = tmp_path / "server.log"
@@ -55,8 +56,8 @@ def serve(tmp_path: Path) -> Callable[..., Any]:
             command = [str(python), "-m", "mlport_serving", "serve"]
             process = subprocess.Popen(command, env=env, stdout=output, stderr=output, cwd=tmp_path)
         try:
-            with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://model") as client:
-                _wait_until_ready(client, process, socket, log)
+            with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://model") as client:
+                _wait_until_ready(client, process, path, log)
                 yield client
         finally:
             process.terminate()
@@ -65,11 +66,17 @@ def serve(tmp_path: Path) -> Callable[..., Any]:
     return running
 
 
-def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes], socket: Path, log: Path) -> None:
+def _listens(path: Path) -> bool:
+    """Whether somebody accepts connections; a socket is in the file system before it listens."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes], path: Path, log: Path) -> None:
     for _ in range(600):
         if process.poll() is not None:
             break
-        if socket.exists() and client.get("/v2/health/ready").status_code == 200:
+        if _listens(path) and client.get("/v2/health/ready").status_code == 200:
             return
         time.sleep(0.1)
     pytest.fail(f"the server did not become ready:\n{log.read_text()}")

@@ -83,7 +83,7 @@ def environment(sources: Sources, find_links: Sequence[Path] = ()) -> dict[str, 
         env["UV_INDEX"] = " ".join([*sources.extra_indexes, env.get("UV_INDEX", "")]).strip()
     if find_links:
         env["UV_FIND_LINKS"] = ",".join([*map(str, find_links), *filter(None, [env.get("UV_FIND_LINKS")])])
-    if _offline():
+    if offline():
         env["UV_OFFLINE"] = "1"
     return env
 
@@ -94,7 +94,8 @@ def has_links() -> bool:
     return any(os.environ.get(name) for name in names)
 
 
-def _offline() -> bool:
+def offline() -> bool:
+    """Whether the user forbids the network."""
     return os.environ.get("MLPORT_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
 
 

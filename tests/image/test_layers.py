@@ -2,8 +2,11 @@
 
 import gzip
 import hashlib
+import importlib.util
 import io
+import marshal
 import os
+import sys
 import tarfile
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 
 from sdk.packaging.image.layers import Entry, pack, tree, with_parents
 from sdk.packaging.image.manifests import Image, ImageConfig, Platform
-from sdk.packaging.image.pyc import compiled
+from sdk.packaging.image.pyc import compiled, tag
 from sdk.packaging.image.store import Store
 
 
@@ -52,15 +55,35 @@ def test_layer_digests_are_those_of_its_bytes() -> None:
         ]
 
 
-def test_compiled_files_do_not_depend_on_time() -> None:
-    """A source gives one compiled file next to it; one that does not compile gives none."""
-    import sys
-
+def test_compiled_files_do_not_depend_on_the_process() -> None:
+    """A source gives the same compiled file beside others or alone; one that does not compile gives none."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    sources = [Entry("p/a.py", b"x = 1\n"), Entry("p/bad.py", b"def ("), Entry("p/a.txt", b"")]
-    found = [entry.path for entry in compiled(sources, python=python)]
-    assert found == ["p/a.py", f"p/__pycache__/a.{sys.implementation.cache_tag}.pyc", "p/bad.py", "p/a.txt"]
-    assert [entry.path for entry in compiled(sources, python="2.7")] == ["p/a.py", "p/bad.py", "p/a.txt"]
+    sources = [Entry("p/a.py", b"x = 'abc'\n"), Entry("p/bad.py", b"def ("), Entry("p/a.txt", b"")]
+    many = [Entry(f"q/{number}.py", b"x = 'abc'\ny = 1000\n") for number in range(40)]
+    made = f"p/__pycache__/a.{sys.implementation.cache_tag}.pyc"
+    alone = compiled(sources, python=python)
+    assert ["p/a.py", "p/bad.py", "p/a.txt", made] == [entry.path for entry in alone]
+    beside = {entry.path: entry for entry in compiled([*many, *sources], python=python)}
+    assert alone[-1] == beside[made]
+
+
+def test_compiled_file_is_what_python_runs() -> None:
+    """The file runs without its source, is of the unchecked kind, and names the path it has in the image."""
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    code = compiled([Entry("opt/a.py", b"answer = 42\n")], python=python)[-1].content
+    assert isinstance(code, bytes)
+    assert (importlib.util.MAGIC_NUMBER, 1) == (code[:4], int.from_bytes(code[4:8], "little"))
+    found: dict[str, object] = {}
+    unmarshalled = marshal.loads(code[16:])
+    exec(unmarshalled, found)
+    assert (42, "/opt/a.py") == (found["answer"], unmarshalled.co_filename)
+
+
+def test_nothing_is_compiled_for_an_unknown_python() -> None:
+    """Without an interpreter of the image's version the sources go in alone."""
+    sources = [Entry("p/a.py", b"x = 1\n")]
+    assert sources == compiled(sources, python="2.7")
+    assert tag("2.7") == ""
 
 
 def test_store_packs_a_layer_once(tmp_path: Path) -> None:

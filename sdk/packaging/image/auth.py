@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from sdk.errors import AuthError
+from sdk.errors import AuthError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
 Credentials = tuple[str, str]  # user name, password
 
+IDENTITY_TOKEN = "<token>"  # noqa: S105  the user name under which Docker's helpers give a refresh token
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _PARAMETER = re.compile(r'([a-zA-Z]+)="([^"]*)"')
 
 
@@ -22,7 +24,7 @@ class RegistryAuth(httpx.Auth):
     """Answers a registry's challenge: Basic at once, Bearer by fetching a token for the scopes of the call.
 
     Args:
-        credentials: Gives user name and password when they are needed; an adapter brings its cloud's own.
+        credentials: Gives user name and password, or ``None``, when they are needed; an adapter brings its cloud's own.
         scopes: The scopes to ask for, such as ``repository:churn:pull,push``; all of them are in each token, because a
             registry refuses a mount whose token lacks the source.
         http: Fetches tokens; never sees the blobs.
@@ -31,7 +33,7 @@ class RegistryAuth(httpx.Auth):
     requires_response_body = True
 
     def __init__(
-        self, credentials: Callable[[], Credentials] | None, scopes: Iterable[str], http: httpx.Client
+        self, credentials: Callable[[], Credentials | None], scopes: Iterable[str], http: httpx.Client
     ) -> None:
         self._credentials = credentials
         self._scopes = tuple(scopes)
@@ -60,14 +62,17 @@ class RegistryAuth(httpx.Auth):
         return f"Bearer {self._token(parameters)}"
 
     def _required(self) -> Credentials:
-        if self._credentials is None:
-            raise AuthError("the registry wants a user name and password", status=401, hint="give credentials for it")
-        return self._credentials()
+        found = self._credentials()
+        if found is None:
+            raise AuthError("the registry wants a user name and password", status=401, hint="log in to it first")
+        return found
 
     def _token(self, parameters: dict[str, str]) -> str:
-        query = httpx.QueryParams({"service": parameters.get("service", ""), "scope": self._scopes})
-        auth = httpx.BasicAuth(*self._credentials()) if self._credentials else None
-        response = self._http.get(parameters.get("realm", ""), params=query, auth=auth)
+        realm = httpx.URL(parameters.get("realm", ""))
+        if realm.scheme != "https" and realm.host not in _LOOPBACK:
+            raise AuthError(f"the token service {realm} is not reached by https", operation="token", status=401)
+        user, secret = self._credentials() or ("", "")
+        response = self._ask(realm, parameters.get("service", ""), user, secret)
         if response.status_code != 200:
             raise AuthError(
                 f"the registry's token service answered {response.status_code}",
@@ -80,6 +85,17 @@ class RegistryAuth(httpx.Auth):
         if not isinstance(token, str) or not token:
             raise AuthError("the registry's token service sent no token", operation="token", status=200)
         return token
+
+    def _ask(self, realm: httpx.URL, service: str, user: str, secret: str) -> httpx.Response:
+        try:
+            if user == IDENTITY_TOKEN:
+                form = {"grant_type": "refresh_token", "refresh_token": secret, "service": service}
+                return self._http.post(realm, data={**form, "scope": " ".join(self._scopes), "client_id": "mlport"})
+            auth = httpx.BasicAuth(user, secret) if user else None
+            query = httpx.QueryParams({"service": service, "scope": self._scopes})
+            return self._http.get(realm.copy_merge_params(query), auth=auth)
+        except httpx.HTTPError as error:
+            raise UnavailableError(f"lost the connection to {realm.host}: {error}", operation="token") from error
 
 
 def _basic(user: str, password: str) -> str:

@@ -1,36 +1,51 @@
-"""Where an image begins: an image of a registry (or of an earlier build), or a root made of Debian packages."""
+"""Where an image begins: an image of a registry or of an earlier build, or a root made of Debian packages."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from sdk.errors import ConfigError, PackagingError
+from sdk.errors import ConfigError, PackagingError, UnavailableError
 from sdk.packaging import disk
 
-from . import debian
+from . import debian, pyc, sbom
 from .layers import Entry, Layer, with_parents
-from .manifests import LIST_TYPE, OCI_INDEX_TYPE, ImageConfig, Platform
-from .pyc import compiled
+from .manifests import LIST_TYPE, OCI_INDEX_TYPE, Image, ImageConfig, Platform
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from .references import Reference
     from .registry import Registry
     from .store import Store
 
 DEBIAN = "debian-packages"
+_GZIP = re.compile(r"application/vnd\.(docker\.image\.rootfs\.diff\.tar\.gzip|oci\.image\.layer\.v1\.tar\+gzip)")
+_TAG_FOR_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What an image is built on: layers whose blobs are in the store, configuration, name and digest."""
+    """What an image is built on: layers whose blobs are in the store, configuration, image id, name and digest."""
 
     layers: tuple[Layer, ...]
     config: ImageConfig
+    id: str
     name: str
     digest: str
+
+    @classmethod
+    def of(cls, image: Image, name: str, digest: str | None = None) -> Base:
+        """An image as base."""
+        return cls(image.layers, ImageConfig.read(image.config), image.id, name, digest or image.digest)
+
+
+def default(python: str) -> str:
+    """The public image that follows the user's Python minor version."""
+    return f"docker.io/library/python:{python}-slim-bookworm"
 
 
 def from_debian(store: Store, folder: Path, platform: Platform, python: str) -> Base:
@@ -44,36 +59,117 @@ def from_debian(store: Store, folder: Path, platform: Platform, python: str) -> 
             f"base = {DEBIAN!r} has Python {debian.PYTHON} for linux/amd64 only, not Python {python} for {platform}",
             hint="give base= an image of a registry",
         )
-    debs = sorted(folder.glob("*.deb")) or debian.fetch(folder)
-    key = "\n".join([*(f"{path.name} {disk.sha256_file(path)}" for path in debs), "pyc"])
-    layer = store.layer(key, lambda: _debian_entries(debs, python), created_by="mlport base: Debian packages")
-    config = ImageConfig(platform=platform, env={"PATH": "/usr/local/bin:/usr/bin", "LANG": "C.UTF-8"})
-    return Base((layer,), config, DEBIAN, layer.diff_id)
+    debs = debian.fetch(folder)
+    hashes = [(path.name, disk.sha256_file(path)) for path in debs]
+    key = "\n".join([*(f"{name} {sha256}" for name, sha256 in hashes), pyc.tag(python)])
+
+    def entries() -> list[Entry]:
+        bill = Entry("usr/share/sbom/base.cdx.json", sbom.of_debs(hashes))
+        return with_parents(pyc.compiled([*debian.entries(debs), bill], python=python))
+
+    layer = store.layer(key, entries, created_by="mlport base: Debian packages")
+    config = ImageConfig(
+        platform=platform,
+        env={"PATH": "/usr/local/bin:/usr/bin", "LANG": "C.UTF-8", "PYTHON_VERSION": debian.PYTHON},
+    )
+    image = Image(config.document([layer]), (layer,))
+    return Base.of(image, DEBIAN, layer.diff_id)
 
 
-def _debian_entries(debs: list[Path], python: str) -> list[Entry]:
-    return with_parents(compiled(debian.entries(debs), python=python))
+def pull(
+    reference: Reference, platform: Platform, store: Store, open_registry: Callable[[], Registry]
+) -> tuple[Image, str]:
+    """An image of a registry and the digest it has there; an index is resolved by platform.
 
+    The registry is not asked when everything is here already; a tag is looked up once a day at most.
 
-def from_registry(registry: Registry, store: Store, platform: Platform, name: str) -> Base:
-    """An image of a registry; an index is resolved by platform, OCI is read like Docker's own format.
+    Args:
+        reference: Where it is.
+        platform: Which image of an index.
+        store: Gets the blobs.
+        open_registry: Makes the client when something has to be fetched.
 
     Raises:
         PackagingError: No image for the platform, or layers in a form engines and clouds do not all read.
     """
-    document, digest = registry.manifest()
-    if document.get("mediaType") in {LIST_TYPE, OCI_INDEX_TYPE} or "manifests" in document:
-        document, digest = registry.manifest(_for_platform(document, platform, name))
-    raw = registry.config(document["config"]["digest"])
-    config = ImageConfig.read(raw)
-    if config.platform != platform:
-        raise PackagingError(
-            f"base {name} is for {config.platform}, not {platform}", operation="base", hint="give an image for it"
-        )
-    return Base(_layers(registry, store, document, raw, name), config, name, digest)
+    with _Source(reference, store, open_registry) as source:
+        digest = reference.digest or source.resolve()
+        document = source.manifest(digest)
+        if document.get("mediaType") in {LIST_TYPE, OCI_INDEX_TYPE} or "manifests" in document:
+            digest = _for_platform(document, platform, reference)
+            document = source.manifest(digest)
+        config = source.blob(document["config"]["digest"], document["config"]["size"])
+        found = ImageConfig.read(config).platform
+        if found != platform:
+            raise PackagingError(
+                f"{reference} is for {found}, not {platform}", operation="base", hint="give an image for it"
+            )
+        diff_ids: list[str] = json.loads(config)["rootfs"]["diff_ids"]
+        layers: list[Layer] = []
+        for described, diff_id in zip(document["layers"], diff_ids, strict=True):
+            _check_type(described["mediaType"], reference)
+            source.fetch(described["digest"], described["size"])
+            about = f"base {reference.repository}"
+            layers.append(Layer(diff_id, described["digest"], described["size"], created_by=about))
+        return Image(config, tuple(layers)), digest
 
 
-def _for_platform(index: dict[str, Any], platform: Platform, name: str) -> str:
+class _Source:
+    """A repository through the store: asked only for what is not there."""
+
+    def __init__(self, reference: Reference, store: Store, open_registry: Callable[[], Registry]) -> None:
+        self._reference, self._store, self._open = reference, store, open_registry
+        self._registry: Registry | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._registry is not None:
+            self._registry.close()
+
+    def resolve(self) -> str:
+        """The digest that the tag stands for; yesterday's when the registry cannot be asked."""
+        key = f"tag {self._reference}"
+        known = self._store.recall(key, max_age_s=_TAG_FOR_S)
+        if known is None:
+            try:
+                known = self._store.put(self._remote().manifest(self._reference.name)).encode()
+            except UnavailableError:
+                known = self._store.recall(key)
+                if known is None:
+                    raise
+            else:
+                self._store.remember(key, known)
+        return known.decode()
+
+    def manifest(self, digest: str) -> dict[str, Any]:
+        data = self._store.read(digest)
+        if data is None:
+            data = self._remote().manifest(digest)
+            self._store.put(data)
+        document: dict[str, Any] = json.loads(data)
+        return document
+
+    def blob(self, digest: str, size: int) -> bytes:
+        data = self._store.read(digest)
+        if data is None:
+            self.fetch(digest, size)
+            data = self._store.read(digest) or b""
+        return data
+
+    def fetch(self, digest: str, size: int) -> None:
+        if self._store.path(digest).is_file() and self._store.path(digest).stat().st_size == size:
+            return  # it was checked when it came; registries and engines check it again
+        self._remote().pull_blob(digest, size, self._store)
+
+    def _remote(self) -> Registry:
+        if self._registry is None:
+            self._registry = self._open()
+        return self._registry
+
+
+def _for_platform(index: dict[str, Any], platform: Platform, reference: Reference) -> str:
     offered = [
         (Platform(p["architecture"], p["os"]), item) for item in index["manifests"] if (p := item.get("platform"))
     ]
@@ -81,19 +177,13 @@ def _for_platform(index: dict[str, Any], platform: Platform, name: str) -> str:
         if candidate == platform:
             return str(item["digest"])
     have = ", ".join(sorted({str(candidate) for candidate, _ in offered})) or "nothing"
-    raise PackagingError(f"base {name} has no image for {platform}", operation="base", hint=f"it has {have}")
+    raise PackagingError(f"{reference} has no image for {platform}", operation="base", hint=f"it has {have}")
 
 
-def _layers(registry: Registry, store: Store, document: dict[str, Any], config: bytes, name: str) -> tuple[Layer, ...]:
-    diff_ids: list[str] = json.loads(config)["rootfs"]["diff_ids"]
-    found: list[Layer] = []
-    for described, diff_id in zip(document["layers"], diff_ids, strict=True):
-        if not described["mediaType"].endswith(("tar.gzip", "tar+gzip")):
-            raise PackagingError(
-                f"base {name} has a layer of type {described['mediaType']}",
-                operation="base",
-                hint="push the base with gzip layers: not every engine and cloud reads others",
-            )
-        registry.pull_blob(described["digest"], described["size"], store)
-        found.append(Layer(diff_id, described["digest"], described["size"], created_by=f"base {name}"))
-    return tuple(found)
+def _check_type(media_type: str, reference: Reference) -> None:
+    if not _GZIP.fullmatch(media_type):
+        raise PackagingError(
+            f"{reference} has a layer of type {media_type}",
+            operation="base",
+            hint="push it again with gzip layers: not every engine and cloud reads others",
+        )

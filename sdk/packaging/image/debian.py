@@ -12,6 +12,7 @@ import lzma
 import subprocess
 import tarfile
 import zlib
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -40,12 +41,19 @@ _CERTIFICATES = "usr/share/ca-certificates/mozilla/"
 
 
 def fetch(folder: Path, packages: Sequence[str] = PACKAGES) -> list[Path]:
-    """The ``.deb`` files of these packages in ``folder``, sorted; apt verifies them.
+    """The ``.deb`` files of these packages in ``folder``, sorted; fetched all at once or not at all, and kept.
+
+    apt verifies them. Remove the folder to get newer ones.
 
     Raises:
         PackagingError: No apt, no mirror, or an unknown package.
     """
-    with disk.staging(folder.parent) as fresh:
+    kept = sorted(folder.glob("*.deb"))
+    if kept:
+        return kept
+    with disk.staging(folder.parent) as work, disk.writing(folder):
+        fresh = disk.subfolder(work / "debs")
+        fresh.chmod(0o755)  # apt fetches as another user when we are root
         try:
             done = subprocess.run(  # noqa: S603  no shell; the names are packages
                 ["apt-get", "download", *packages],  # noqa: S607  apt-get of the system
@@ -60,9 +68,8 @@ def fetch(folder: Path, packages: Sequence[str] = PACKAGES) -> list[Path]:
             raise PackagingError(
                 f"cannot fetch Debian packages: {last}", operation="base", hint="run `apt-get update` first"
             )
-        disk.subfolder(folder)
-        for path in fresh.glob("*.deb"):
-            path.replace(folder / path.name)
+        with suppress(OSError):  # another process was faster
+            fresh.rename(folder)
     return sorted(folder.glob("*.deb"))
 
 

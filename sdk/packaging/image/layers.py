@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
 _BLOCK = 1 << 20
 _GZIP_HEADER = struct.pack("<BBBBLBB", 0x1F, 0x8B, 8, 0, 0, 0, 255)  # no name, no time, unknown system
@@ -166,7 +166,6 @@ def _content_hash(content: bytes | Path | None) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def check_prefix(child: Iterable[str], parent: Mapping[str, object] | Iterable[str]) -> bool:
-    """Whether an image with these diff ids is built on top of one with those."""
-    below = list(parent)
-    return list(child)[: len(below)] == below
+def opaque(folder: str) -> Entry:
+    """The mark that hides what the layers below have in a folder."""
+    return Entry(f"{folder}/.wh..wh..opq", b"")

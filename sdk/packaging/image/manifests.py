@@ -157,3 +157,18 @@ class Image:
     def platform(self) -> Platform:
         """What it runs on."""
         return ImageConfig.read(self.config).platform
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What is written on it."""
+        return ImageConfig.read(self.config).labels
+
+    @property
+    def title(self) -> str:
+        """Name of what it was made for; empty when nobody said."""
+        return self.labels.get("org.opencontainers.image.title", "")
+
+    def extends(self, parent: Image) -> bool:
+        """Whether this image is built on top of another: its layers begin with all of the parent's."""
+        below = [layer.diff_id for layer in parent.layers]
+        return [layer.diff_id for layer in self.layers[: len(below)]] == below

@@ -1,59 +1,114 @@
 """Compiled files in the layers: a read-only root can never cache them, and importing without them takes twice as long.
 
-They are *unchecked-hash* files (PEP 552), so they hold no time stamp and the same source gives the same bytes.
+They are *unchecked-hash* files (PEP 552), so they hold no time stamp. Marshal format 2 is used because the newer ones
+write down which objects happen to be shared in the compiling process, so that the same source gives other bytes there
+after another import. The compiling is done by fresh interpreters of the image's own Python version, one per core.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import marshal
+import os
 import struct
-import sys
-import warnings
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sdk.errors import PackagingError
+from sdk.packaging import venv
 
 from .layers import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
-_UNCHECKED_HASH = 1
-
-
-def compiled(entries: Iterable[Entry], *, python: str) -> Iterator[Entry]:
-    """The entries, each ``.py`` followed by its compiled file.
-
-    Nothing is added when ``python`` (such as ``"3.11"``) is not the version of this interpreter, whose byte code the
-    image could not read, nor for a source that does not compile (some packages ship templates).
-    """
-    same = python == f"{sys.version_info.major}.{sys.version_info.minor}"
-    for entry in entries:
-        yield entry
-        if same and entry.path.endswith(".py") and entry.content is not None:
-            code = _compile(entry)
-            if code is not None:
-                yield Entry(_cache_path(entry.path), code)
-
-
-def _compile(entry: Entry) -> bytes | None:
-    source = entry.content if isinstance(entry.content, bytes) else _read(entry.content)
-    if source is None:
-        return None
+_LENGTH = struct.Struct("<L")
+_FEW = 16  # sources that are not worth a second process
+_MOST = 4
+_WORKER = """
+import marshal, struct, sys, warnings
+from importlib.util import MAGIC_NUMBER, source_hash
+warnings.simplefilter("ignore")  # other people's invalid escapes are not ours to report
+read, write, length = sys.stdin.buffer.read, sys.stdout.buffer.write, struct.Struct("<L")
+def take():
+    return read(length.unpack(read(4))[0])
+while True:
+    size = read(4)
+    if not size:
+        break
+    name, source = read(length.unpack(size)[0]).decode(), take()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other people's invalid escapes are not ours to report
-            code = compile(source, f"/{entry.path}", "exec", dont_inherit=True, optimize=0)
-    except (SyntaxError, ValueError):
+        code = compile(source, name, "exec", dont_inherit=True, optimize=0)
+        made = MAGIC_NUMBER + length.pack(1) + source_hash(source) + marshal.dumps(code, 2)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        made = b""  # some packages ship templates
+    write(length.pack(len(made)) + made)
+"""
+
+
+def tag(python: str) -> str:
+    """What compiled files for this Python version are; empty when no such interpreter is here to make them.
+
+    Part of a layer's key: with and without compiled files are two layers.
+    """
+    return f"cpython-{python.replace('.', '')}" if _interpreter(python) else ""
+
+
+def compiled(entries: Iterable[Entry], *, python: str) -> list[Entry]:
+    """The entries and, for each ``.py`` that compiles, its compiled file.
+
+    Nothing is added when no interpreter of version ``python`` (such as ``"3.11"``) is on this machine.
+    """
+    found = list(entries)
+    interpreter = _interpreter(python)
+    sources = [entry for entry in found if entry.path.endswith(".py") and entry.content is not None]
+    if interpreter is None or not sources:
+        return found
+    workers = 1 if len(sources) < _FEW else min(os.cpu_count() or 1, _MOST)
+    with ThreadPoolExecutor(workers) as pool:
+        shares = [
+            pool.submit(_compile, sources[number::workers], interpreter, tag(python)) for number in range(workers)
+        ]
+        for share in shares:
+            found += share.result()
+    return found
+
+
+@cache
+def _interpreter(python: str) -> Path | None:
+    try:
+        return venv.interpreter(python)
+    except PackagingError:
         return None
-    header = importlib.util.MAGIC_NUMBER + struct.pack("<L", _UNCHECKED_HASH) + importlib.util.source_hash(source)
-    return header + marshal.dumps(code)
 
 
-def _read(path: Path | None) -> bytes | None:
-    return None if path is None else path.read_bytes()
+def _compile(sources: Sequence[Entry], interpreter: Path, cache_tag: str) -> list[Entry]:
+    parts: list[bytes] = []
+    for entry in sources:
+        content = entry.content.read_bytes() if isinstance(entry.content, Path) else entry.content or b""
+        name = f"/{entry.path}".encode()
+        parts += [_LENGTH.pack(len(name)), name, _LENGTH.pack(len(content)), content]
+    command = [str(interpreter), "-I", "-S", "-c", _WORKER]
+    done = subprocess.run(command, input=b"".join(parts), capture_output=True, check=False, cwd="/")  # noqa: S603  no shell
+    if done.returncode:
+        raise PackagingError(
+            f"{interpreter} cannot compile: {done.stderr.decode(errors='replace').strip()[-500:]}", operation="compile"
+        )
+    made = _answers(done.stdout)
+    return [Entry(_cache_path(entry.path, cache_tag), code) for entry, code in zip(sources, made, strict=True) if code]
 
 
-def _cache_path(path: str) -> str:
-    folder, _, name = path.rpartition("/")
-    return f"{folder}/__pycache__/{name[:-3]}.{sys.implementation.cache_tag}.pyc"
+def _answers(data: bytes) -> list[bytes]:
+    found: list[bytes] = []
+    position = 0
+    while position < len(data):
+        (size,) = _LENGTH.unpack_from(data, position)
+        found.append(data[position + 4 : position + 4 + size])
+        position += 4 + size
+    return found
+
+
+def _cache_path(path: str, cache_tag: str) -> str:
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}__pycache__/{name[:-3]}.{cache_tag}.pyc"

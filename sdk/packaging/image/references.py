@@ -48,6 +48,12 @@ class Reference:
         return self.digest or self.tag or "latest"
 
     @property
+    def api(self) -> str:
+        """Base address of the repository in the registry's HTTP API."""
+        host = "registry-1.docker.io" if self.host == "docker.io" else self.host
+        return f"{'http' if self.loopback else 'https'}://{host}/v2/{self.repository}"
+
+    @property
     def loopback(self) -> bool:
         """Whether the registry runs on this machine, so that plain HTTP is safe."""
         return self.host.rsplit(":", 1)[0] in {"localhost", "127.0.0.1", "[::1]"}

@@ -7,7 +7,6 @@ last, so that a push that dies half-way publishes nothing. A lost connection or 
 from __future__ import annotations
 
 import hashlib
-import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +14,15 @@ from urllib.parse import urljoin
 
 import httpx
 
-from sdk.errors import AuthError, InvalidRequestError, NotFoundError, PlatformError, UnavailableError
+from sdk.errors import (
+    AuthError,
+    InvalidRequestError,
+    NotFoundError,
+    PackagingError,
+    PlatformError,
+    ThrottledError,
+    UnavailableError,
+)
 
 from .auth import Credentials, RegistryAuth
 from .manifests import LIST_TYPE, MANIFEST_TYPE, OCI_INDEX_TYPE, OCI_MANIFEST_TYPE, Image, digest_of
@@ -28,6 +35,8 @@ if TYPE_CHECKING:
 
     from .references import Reference
     from .store import Store
+
+    Progress = Callable[[str, int, int | None], None]
 
 _ACCEPT = f"{MANIFEST_TYPE}, {OCI_MANIFEST_TYPE}, {LIST_TYPE}, {OCI_INDEX_TYPE}"
 _BLOCK = 1 << 20
@@ -43,7 +52,7 @@ class Registry:
         reference: Where it is; plain HTTP is used on loopback only.
         retry: How often a call that can be repeated is repeated.
         deadline: Until when everything has to be done.
-        credentials: Gives user name and password when the registry wants them.
+        credentials: Gives user name and password, or ``None``, when the registry wants them.
         mount_from: Other repositories of the same registry that may hold the blobs already.
         verify: Certificate file of the registry, or ``True`` for the system's.
     """
@@ -54,16 +63,15 @@ class Registry:
         *,
         retry: Retry,
         deadline: Deadline,
-        credentials: Callable[[], Credentials] | None = None,
+        credentials: Callable[[], Credentials | None] = lambda: None,
         mount_from: tuple[str, ...] = (),
         verify: str | bool = True,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        scheme = "http" if reference.loopback else "https"
         self._reference = reference
         self._retry, self._deadline = retry, deadline
         self._mount_from = mount_from
-        self._base = f"{scheme}://{reference.host}/v2/{reference.repository}"
+        self._base = reference.api
         scopes = [f"repository:{reference.repository}:pull,push", *(f"repository:{name}:pull" for name in mount_from)]
         self._tokens = httpx.Client(timeout=_TIMEOUT, verify=verify, transport=transport)
         auth = RegistryAuth(credentials, scopes, self._tokens)
@@ -73,14 +81,16 @@ class Registry:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections."""
         self._http.close()
         self._tokens.close()
 
     # --- push ---------------------------------------------------------------------------------------------------
 
-    def push(
-        self, image: Image, store: Store, *, progress: Callable[[str, int, int | None], None] | None = None
-    ) -> str:
+    def push(self, image: Image, store: Store, *, progress: Progress | None = None) -> str:
         """Push an image whose blobs are in ``store``; the digest the registry stored it under.
 
         Raises:
@@ -89,15 +99,26 @@ class Registry:
         store.put(image.config)
         blobs = {layer.digest: layer.size for layer in image.layers} | {image.id: len(image.config)}
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            for done in [pool.submit(self._push_blob, digest, store.path(digest), progress) for digest in blobs]:
+            # leaving the pool waits for the others, so that nothing is sent after an error was raised
+            for done in [pool.submit(self._push_blob, digest, store, progress) for digest in blobs]:
                 done.result()
         self._put_manifest(image)
         return image.digest
 
-    def _push_blob(self, digest: str, path: Path, progress: Callable[[str, int, int | None], None] | None) -> None:
-        self._retry.run(lambda: self._upload(digest, path, progress), self._deadline)
+    def _push_blob(self, digest: str, store: Store, progress: Progress | None) -> None:
+        try:
+            self._retry.run(lambda: self._upload(digest, store.path(digest), progress), self._deadline)
+        except (InvalidRequestError, UnavailableError, FileNotFoundError) as error:
+            if store.verified(digest):
+                raise
+            raise PackagingError(
+                f"layer {digest} was damaged on this disk",
+                operation="push",
+                resource=digest,
+                hint="build the image again",
+            ) from error
 
-    def _upload(self, digest: str, path: Path, progress: Callable[[str, int, int | None], None] | None) -> None:
+    def _upload(self, digest: str, path: Path, progress: Progress | None) -> None:
         if self._send("HEAD", f"{self._base}/blobs/{digest}", ok=(200, 404)).status_code == 200:
             return
         location = self._begin(digest)
@@ -138,26 +159,16 @@ class Registry:
 
     # --- pull ---------------------------------------------------------------------------------------------------
 
-    def manifest(self, name: str | None = None) -> tuple[dict[str, Any], str]:
-        """The manifest or index under a tag or digest, and its digest, checked against its bytes.
+    def manifest(self, wanted: str) -> bytes:
+        """The manifest or index under a tag or digest; under a digest its bytes are checked.
 
         Raises:
             NotFoundError: There is none.
         """
-        wanted = name or self._reference.name
         data = self._retry.run(lambda: self._small("manifests", wanted, _ACCEPT), self._deadline)
         found = digest_of(data)
         if wanted.startswith("sha256:") and found != wanted:
             raise PlatformError(f"the registry sent {found} for {wanted}", operation="GetManifest", resource=wanted)
-        return json.loads(data), found
-
-    def config(self, digest: str) -> bytes:
-        """A small blob, checked against its digest."""
-        data = self._retry.run(lambda: self._small("blobs", digest, "*/*"), self._deadline)
-        if digest_of(data) != digest:
-            raise PlatformError(
-                f"the registry sent {digest_of(data)} for {digest}", operation="GetBlob", resource=digest
-            )
         return data
 
     def pull_blob(self, digest: str, size: int, store: Store) -> Path:
@@ -209,6 +220,7 @@ class Registry:
     # --- calls --------------------------------------------------------------------------------------------------
 
     def _send(self, method: str, url: str, *, ok: tuple[int, ...], **rest: Any) -> httpx.Response:
+        self._deadline.check(f"{method} {url}")
         try:
             response = self._http.request(method, url, **rest)
         except httpx.HTTPError as error:
@@ -226,7 +238,7 @@ class Registry:
 
     def _refused(self, operation: str, response: httpx.Response) -> PlatformError:
         status = response.status_code
-        kind = UnavailableError if status >= 500 or status == 429 else _REFUSALS.get(status, PlatformError)
+        kind = UnavailableError if status >= 500 else _REFUSALS.get(status, PlatformError)
         return kind(
             f"registry {self._reference.host} answered {status} to {operation}{_reason(response)}",
             operation=operation,
@@ -241,6 +253,7 @@ _REFUSALS: dict[int, type[PlatformError]] = {
     401: AuthError,
     403: AuthError,
     404: NotFoundError,
+    429: ThrottledError,
 }
 _HINTS = {
     401: "check the credentials of the registry",
@@ -260,7 +273,7 @@ def _reason(response: httpx.Response) -> str:
 class _File(httpx.SyncByteStream):
     """A file as a request body that can be sent again, as a 401 may ask for."""
 
-    def __init__(self, path: Path, digest: str, progress: Callable[[str, int, int | None], None] | None) -> None:
+    def __init__(self, path: Path, digest: str, progress: Progress | None) -> None:
         self._path, self._digest, self._progress = path, digest, progress
 
     def __iter__(self) -> Iterator[bytes]:

@@ -1,43 +1,62 @@
-"""The bill of materials of an image, CycloneDX 1.6, written from the lock: what the lock says is what is inside."""
+"""Bills of materials, CycloneDX 1.6, written from what was locked: what the lock says is what is inside.
+
+Source: https://cyclonedx.org/docs/1.6/json/
+"""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
 
+from sdk.packaging.libraries import normal
+
 from .manifests import canonical
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from sdk.packaging.lock import Lock
 
-    from .bases import Base
-
-_PACKAGE = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
+_PACKAGE = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
-def bill_of_materials(lock: Lock, base: Base) -> bytes:
-    """One component per locked package with the hashes of its wheels, and one for the base.
+def of_packages(lock: Lock, installed: Collection[str]) -> bytes:
+    """The locked packages that are installed, each with the hashes that the lock allows.
 
-    Source: https://cyclonedx.org/docs/1.6/json/
+    Args:
+        lock: Holds the packages of every platform.
+        installed: Normal names of those that this platform got.
     """
-    components: list[dict[str, Any]] = [
-        {"type": "container", "name": base.name, "version": base.digest, "bom-ref": f"base:{base.digest}"}
-    ]
+    found: list[dict[str, Any]] = []
     for block in re.split(r"\n(?=\S)", lock.text):
         match = _PACKAGE.match(block)
-        if match:
-            components.append(_component(match[1], match[2], _HASH.findall(block)))
+        if match and normal(match[1]) in installed:
+            purl = f"pkg:pypi/{normal(match[1])}@{match[2]}"
+            found.append(_component(match[1], match[2], purl, sorted(_HASH.findall(block))))
+    return _document(found)
+
+
+def of_debs(debs: Iterable[tuple[str, str]]) -> bytes:
+    """Debian packages, given as file name (``NAME_VERSION_ARCHITECTURE.deb``) and SHA-256."""
+    found: list[dict[str, Any]] = []
+    for file, sha256 in debs:
+        name, version, architecture = file.removesuffix(".deb").split("_")
+        purl = f"pkg:deb/debian/{name}@{version}?arch={architecture}"
+        found.append(_component(name, version.replace("%3a", ":"), purl, [sha256]))
+    return _document(found)
+
+
+def _document(components: list[dict[str, Any]]) -> bytes:
     return canonical({"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": components})
 
 
-def _component(name: str, version: str, hashes: list[str]) -> dict[str, Any]:
-    purl = f"pkg:pypi/{name.lower()}@{version}"
+def _component(name: str, version: str, purl: str, hashes: list[str]) -> dict[str, Any]:
     return {
         "type": "library",
         "name": name,
         "version": version,
         "purl": purl,
         "bom-ref": purl,
-        "hashes": [{"alg": "SHA-256", "content": value} for value in sorted(hashes)],
+        "hashes": [{"alg": "SHA-256", "content": value} for value in hashes],
     }

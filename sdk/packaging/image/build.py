@@ -1,0 +1,201 @@
+"""The whole way from a model to an image in a registry, as adapters and the command line call it."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from sdk.errors import ConfigError, UnavailableError
+from sdk.packaging import disk, uvrun
+from sdk.waiting import Deadline, Retry, SystemClock, bucket_of
+
+from . import bases, debian
+from .bases import Base
+from .builder import Content, build
+from .logins import docker_login
+from .manifests import Format, Image, Platform
+from .references import Reference
+from .registry import Registry
+from .store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TypeAlias
+
+    import httpx
+
+    from sdk.adapter import Clock
+    from sdk.model import Model
+    from sdk.packaging.training import Program
+
+    from .auth import Credentials
+
+    Progress: TypeAlias = Callable[[str, int, int | None], None]
+
+_TIMEOUT_S = 1800.0
+
+
+class Registries:
+    """How registries are reached: who we are there, and until when everything has to be done.
+
+    Args:
+        login: Gives user name and password for a host, or ``None``. What ``docker login`` left when left out; an
+            adapter brings its cloud's own.
+        clock: Source of time.
+        timeout_s: From now, in seconds.
+        transport: Another way to the network.
+    """
+
+    def __init__(
+        self,
+        login: Callable[[str], Credentials | None] = docker_login,
+        *,
+        clock: Clock | None = None,
+        timeout_s: float = _TIMEOUT_S,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._login, self._transport = login, transport
+        self._clock = clock or SystemClock()
+        self._deadline = Deadline(self._clock, timeout_s)
+
+    def open(self, reference: Reference, *, mount_from: tuple[str, ...] = ()) -> Registry:
+        """A repository of a registry; other repositories named here may lend their blobs."""
+        return Registry(
+            reference,
+            retry=Retry(self._clock, bucket_of(f"registry {reference.host}")),
+            deadline=self._deadline,
+            credentials=lambda: self._login(reference.host),
+            mount_from=mount_from,
+            transport=self._transport,
+        )
+
+
+def open_store() -> Store:
+    """The user's own store of layers, kept between builds."""
+    return Store(disk.state_dir() / "images")
+
+
+def build_image(
+    content: Model | Program,
+    *,
+    base: str | Image | None = None,
+    platform: str = "linux/amd64",
+    format: Format = "docker",  # noqa: A002  the word every image tool uses
+    labels: Mapping[str, str] | None = None,
+    store: Store | None = None,
+    registries: Registries | None = None,
+    progress: Progress | None = None,
+) -> Image:
+    """The image that serves a model, or trains by a program; the same inputs give the same image everywhere.
+
+    Args:
+        content: A model or a training program. A ready-made image is fetched and stays what it is.
+        base: ``HOST/REPOSITORY:TAG`` or ``HOST/REPOSITORY@sha256:…``, an image built before, or
+            ``"debian-packages"``. Left out it is the public Python image of the model's Python version; without a
+            network, Debian packages.
+        platform: ``linux/amd64`` or ``linux/arm64``, whatever this machine is.
+        format: ``"docker"`` (schema 2, which every cloud takes) or ``"oci"``.
+        labels: More labels; they are part of the image's identity.
+        store: Keeps the layers; the user's own when left out.
+        registries: How registries are reached.
+        progress: Told what is being done.
+
+    Raises:
+        ConfigError: The base or platform cannot be used with this model.
+        PackagingError: A package has no wheel for the platform, or the disk is full.
+        PlatformError: The registry of the base refused.
+
+    Example:
+        >>> image = build_image(model, base="debian-packages")  # doctest: +SKIP
+        >>> push_image(image, "localhost:5000/churn:v1")  # doctest: +SKIP
+        'localhost:5000/churn@sha256:…'
+    """
+    store, registries = store or open_store(), registries or Registries()
+    wanted = _platform(platform)
+    say = progress or _quiet
+    ready = getattr(content, "image", None)
+    if ready is not None:
+        say(f"fetch {ready}", 0, None)
+        return pull_image(ready, platform=platform, store=store, registries=registries)
+    bundle = Content.of(content)
+    say("base", 0, None)
+    under = _base(base, wanted, bundle.manifest.python, store, registries)
+    return build(bundle, under, store, format=format, labels=labels, progress=lambda what: say(what, 0, None))
+
+
+def push_image(
+    image: Image,
+    reference: str,
+    *,
+    mount_from: tuple[str, ...] = (),
+    store: Store | None = None,
+    registries: Registries | None = None,
+    progress: Progress | None = None,
+) -> str:
+    """Push an image; where it is then, by digest.
+
+    Args:
+        image: From :func:`build_image`, with the same store.
+        reference: ``HOST/REPOSITORY`` and, if people are to find it by name, ``:TAG``.
+        mount_from: Other repositories of that registry that may have the layers already.
+        store: As in :func:`build_image`.
+        registries: How registries are reached.
+        progress: Told of each blob what has been sent, in bytes.
+
+    Raises:
+        PackagingError: A layer was damaged on this disk.
+        PlatformError: The registry refused or could not be reached; nothing was published then.
+    """
+    place = Reference.parse(reference)
+    with (registries or Registries()).open(place, mount_from=mount_from) as registry:
+        return place.at(registry.push(image, store or open_store(), progress=progress))
+
+
+def pull_image(
+    reference: str, *, platform: str = "linux/amd64", store: Store | None = None, registries: Registries | None = None
+) -> Image:
+    """An image of a registry, in the store and in Docker's own format; what is here already is not fetched.
+
+    Raises:
+        PackagingError: There is none for this platform, or its layers have a form that not everybody reads.
+        PlatformError: The registry refused or could not be reached.
+    """
+    place, registries = Reference.parse(reference), registries or Registries()
+    return bases.pull(place, _platform(platform), store or open_store(), lambda: registries.open(place))[0]
+
+
+def _platform(text: str) -> Platform:
+    try:
+        return Platform.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"platform: {error}", hint="use linux/amd64 or linux/arm64") from None
+
+
+def _base(base: str | Image | None, platform: Platform, python: str, store: Store, registries: Registries) -> Base:
+    if isinstance(base, Image):
+        if base.platform != platform:
+            raise ConfigError(f"base is for {base.platform}, not {platform}", hint="build it for that platform first")
+        return Base.of(base, base.title or "image")
+    replaceable = base is None and _replaceable(platform, python)
+    if base != bases.DEBIAN and not (replaceable and uvrun.offline()):
+        try:
+            return _pulled(base or bases.default(python), platform, store, registries)
+        except UnavailableError:
+            if not replaceable:
+                raise
+    return bases.from_debian(store, disk.state_dir() / "debs", platform, python)
+
+
+def _pulled(name: str, platform: Platform, store: Store, registries: Registries) -> Base:
+    reference = Reference.parse(name)
+    image, digest = bases.pull(reference, platform, store, lambda: registries.open(reference))
+    return Base.of(image, name, digest)
+
+
+def _replaceable(platform: Platform, python: str) -> bool:
+    """Whether Debian packages can stand in for the public image."""
+    return python == debian.PYTHON and platform.architecture == "amd64" and shutil.which("apt-get") is not None
+
+
+def _quiet(_what: str, _done: int, _total: int | None) -> None:
+    """Progress that nobody wants."""

@@ -1,0 +1,135 @@
+"""The layer of the locked packages, and their bill of materials."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdk.errors import PackagingError
+from sdk.packaging import disk, uvrun
+from sdk.packaging.libraries import normal
+
+from . import pyc, sbom
+from .layers import Entry, Layer, opaque, tree, with_parents
+from .manifests import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sdk.packaging.lock import Lock
+
+    from .manifests import Platform
+    from .store import Store
+
+SITE = "opt/mlport/site"
+SBOM = "opt/mlport/sbom.cdx.json"
+
+_TRIPLES = {"amd64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
+_MACHINES = {62: "amd64", 183: "arm64"}  # ELF e_machine
+_NOTES = ("REQUESTED", "INSTALLER", "direct_url.json", "uv_cache.json")
+_MISSING = re.compile(r"([A-Za-z0-9._-]+)==\S+ has no (?:usable )?wheels")
+
+
+def layer(lock: Lock, wheels: Path, platform: Platform, store: Store, *, fresh: bool) -> tuple[Layer, bytes]:
+    """The layer with the locked packages for this platform, and their bill of materials, which it holds too.
+
+    Args:
+        lock: The packages with their hashes.
+        wheels: Folder with the model's own wheels, if it exists.
+        platform: What the image runs on.
+        store: Keeps the layer.
+        fresh: Whether packages of the layers below are to be hidden.
+
+    Raises:
+        PackagingError: A package has no wheel for the platform, or one with binaries for another.
+    """
+    local = sorted(wheels.glob("*.whl")) if wheels.is_dir() else []
+    hashes = [disk.sha256_file(path) for path in local]
+    made_of = [lock.sha256, lock.sources.torch_backend, str(platform), lock.python, pyc.tag(lock.python), fresh, hashes]
+    key = canonical(["dependencies", made_of]).decode()
+    found = store.find(key)
+    bill = store.recall(f"sbom {key}")
+    if found is not None and bill is not None:
+        return found, bill
+    with tempfile.TemporaryDirectory(prefix="mlport-deps-") as folder:
+        site = Path(folder) / "site"
+        _install(lock, wheels if local else None, platform, site)
+        bill = sbom.of_packages(lock, {normal(path.name.split("-")[0]) for path in site.glob("*.dist-info")})
+        files = list(_guarded(_without_litter(tree(site, SITE)), platform))
+        entries = [*pyc.compiled(files, python=lock.python), Entry(SBOM, bill), *([opaque(SITE)] if fresh else [])]
+        store.remember(f"sbom {key}", bill)
+        return store.pack(key, with_parents(entries), created_by="mlport dependencies"), bill
+
+
+def _install(lock: Lock, wheels: Path | None, platform: Platform, site: Path) -> None:
+    triple = _TRIPLES.get(platform.architecture)
+    if triple is None:
+        raise PackagingError(
+            f"no packages can be chosen for {platform}", operation="build", hint="use linux/amd64 or linux/arm64"
+        )
+    listing = site.parent / "requirements.lock"
+    listing.write_text(lock.text)
+    command: list[str | Path] = ["pip", "install", "--quiet", "--target", site, "--python-version", lock.python]
+    command += ["--python-platform", triple, "--only-binary", ":all:", "--no-compile", "--no-deps", "--require-hashes"]
+    command += ["--link-mode", "copy", "--requirement", listing]
+    if lock.sources.torch_backend:
+        command += ["--torch-backend", lock.sources.torch_backend]
+    env = uvrun.environment(lock.sources, [wheels] if wheels else [])
+    try:
+        uvrun.run(command, what=f"install the locked requirements for {platform}", env=env)
+    except PackagingError as error:
+        raise _explained(error, platform) from error
+
+
+def _explained(error: PackagingError, platform: Platform) -> PackagingError:
+    missing = _MISSING.search(error.message)
+    if missing is None:
+        return error
+    name = missing[1]
+    return PackagingError(
+        f"package {name} has no wheel for {platform}",
+        operation="build",
+        resource=name,
+        hint=f"require another version of {name}, or build its wheel on {platform} and give the file in requirements=",
+    )
+
+
+def _guarded(entries: Iterable[Entry], platform: Platform) -> Iterator[Entry]:
+    """Refuses binaries of another processor, as a wheel with a wrong name may hold them."""
+    for entry in entries:
+        if isinstance(entry.content, Path) and (entry.path.endswith(".so") or ".so." in entry.path):
+            with entry.content.open("rb") as file:
+                head = file.read(20)
+            machine = _MACHINES.get(int.from_bytes(head[18:20], "little"))
+            if head[:4] == b"\x7fELF" and machine != platform.architecture:
+                raise PackagingError(
+                    f"{entry.path.removeprefix(SITE + '/')} is built for {machine or 'an unknown processor'}, "
+                    f"not for {platform}",
+                    operation="build",
+                    resource=entry.path,
+                    hint=f"give a wheel of this package for {platform}",
+                )
+        yield entry
+
+
+def _without_litter(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Leaves out what differs from machine to machine and is not needed: scripts and the installer's notes."""
+    for entry in entries:
+        note = ".dist-info/" in entry.path and entry.path.endswith(_NOTES)
+        if not note and not entry.path.startswith(f"{SITE}/bin") and not entry.path.endswith("/.lock"):
+            yield _sorted_record(entry) if entry.path.endswith(".dist-info/RECORD") else entry
+
+
+def _sorted_record(entry: Entry) -> Entry:
+    """The list of a package's files in one order, without those left out."""
+    content = entry.content.read_bytes() if isinstance(entry.content, Path) else entry.content or b""
+    rows = csv.reader(io.StringIO(content.decode(), newline=""))
+    kept = sorted(row for row in rows if row and not row[0].startswith(("../", "bin/")) and not row[0].endswith(_NOTES))
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\n").writerows(kept)
+    return replace(entry, content=out.getvalue().encode())

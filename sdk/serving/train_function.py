@@ -37,6 +37,7 @@ def _store(result: Any, output: Path) -> None:
     library = Path(os.environ["MLPORT_TRAIN_FUNCTION"]).with_name("lib")
     if library.is_dir():
         sys.path.append(str(library))  # last, so that nothing of the user's is shadowed
+        sys.dont_write_bytecode = True  # the program is sealed: not even a cache may be added to it
         if import_module("sdk.packaging.handover").hand_over(result, output / "model"):
             return
     cloudpickle: Any = import_module("cloudpickle")

@@ -233,6 +233,7 @@ def test_function_becomes_an_endpoint(local: Any, name: str, tmp_path: Path) -> 
     assert JobState.SUCCEEDED == local.finished(name).state
     local.adapter.job_output(name, tmp_path / "out", timeout=5)
     manifest, folder = training.result(program, tmp_path / "out", name="scaled", example=[[1.0]])
+    assert program == training.load(program.digest)
     assert program.manifest.lock_sha256 == manifest.lock_sha256
     assert {"program": program.digest, "code_sha256": program.code_sha256} == manifest.options["trained_by"]
     local.delete(name)

@@ -12,7 +12,7 @@ from sdk.executor import Executor
 from sdk_contract.fake import ConfigFake, TrafficFake
 from tests.executor import mutants
 from tests.executor.test_kill import COMBINATIONS, OPERATIONS, TROUBLES, points
-from tests.executor.world import NAME, Case, Client, World, fresh, update
+from tests.executor.world import NAME, Case, Client, World, fresh, third, update
 from tests.executor.writers import Race, inside
 
 if TYPE_CHECKING:
@@ -103,9 +103,25 @@ def no_lease_check(folder: Path, executor: type[Executor]) -> list[str]:
     return two_writers(folder, executor, leases=True, etags=True)
 
 
-def no_second_look(folder: Path, executor: type[Executor]) -> list[str]:
-    """Without leases and etags only looking again saves the endpoint."""
-    return two_writers(folder, executor, leases=False, etags=False)
+def switched_back(folder: Path, executor: type[Executor]) -> list[str]:
+    """Right after our switch somebody switches back to what we are about to delete."""
+    world = World(ConfigFake, folder, executor=executor)
+    world.prepare("third")
+    item = world.cloud.items[Ref("Endpoint", NAME)]
+    spec, parents = item.spec, item.parents
+    client, disk = Client(world), world.disk_of("laptop")
+
+    def hook(point: str) -> None:
+        written = [data for path, data in disk.files.items() if "/open/" in path]
+        if point == "disk after sync" and any(b'"event":"committed"' in data for data in written):
+            disk.hook = lambda point: None
+            world.cloud.edit(item.ref, spec)
+            item.parents = parents
+
+    disk.hook = hook
+    _try(client, third)
+    world.converge()
+    return world.faults()
 
 
 def same_name(folder: Path, executor: type[Executor]) -> list[str]:
@@ -183,7 +199,7 @@ def used_meanwhile(folder: Path, executor: type[Executor]) -> list[str]:
 
 SPECIAL: dict[str, tuple[type[Executor], Any]] = {
     "no lease check": (mutants.NO_LEASE, no_lease_check),
-    "no second look after the switch": (mutants.BLIND, no_second_look),
+    "no second look after the switch": (mutants.BLIND, switched_back),
     "adopted by name": (mutants.ADOPT_BY_NAME, same_name),
     "undone over somebody's edit": (mutants.OVERWRITES, edited),
     "age by the local clock": (mutants.LOCAL_AGE, wrong_clock),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..adapter import Capability
-from ..errors import AuthError, UnavailableError
+from ..errors import AuthError, DeployFailed, SdkError, UnavailableError
 from ..invoke import Caller, Facts
 from .session import READ_S
 
@@ -149,7 +149,11 @@ class Probe:
         self._deadline = deadline
 
     def __call__(self, deployment: str) -> None:
-        """Asks the deployment; raises what it answered if that is no prediction."""
+        """Asks the deployment.
+
+        Raises:
+            DeployFailed: It answered with anything but a prediction, or not at all.
+        """
         session = self._session
         status = session.status(self._name, self._deadline)
         probed = [item for item in status.deployments if item.id == deployment]
@@ -160,5 +164,16 @@ class Probe:
         try:
             pinned = deployment if session.can(Capability.DARK_PROBE) else None
             caller.predict(example, deployment=pinned, timeout=self._deadline.limit(PROBE_S))
+        except SdkError as error:
+            raise DeployFailed(
+                f"deployment {deployment} failed its smoke test: {error.message}",
+                reason=error.message,
+                provider=session.provider,
+                operation="probe",
+                resource=self._name,
+                status=error.status,
+                request_id=error.request_id,
+                hint="the model must answer the example it was packed with",
+            ) from error
         finally:
             caller.close()

@@ -109,7 +109,7 @@ def last_words(session: Session, name: str, deployment: str | None) -> Generator
     """Keeps what the container said last, before a roll-back removes it, and puts it into the error.
 
     Raises:
-        DeployFailed: The one raised inside, completed; a failed smoke test becomes one too.
+        DeployFailed: The one raised inside, completed.
     """
     lines: list[str] = []
 

@@ -226,13 +226,46 @@ def test_failure_has_reason_and_last_lines(world: Any, faked: Any) -> None:
 
 
 def test_model_that_fails_its_smoke_test_gets_no_traffic(world: Any, faked: Any) -> None:
-    """A failed update leaves the old deployment alone with all traffic."""
+    """A new deployment that does not answer the model's own example is removed; the old one keeps all traffic."""
     client = world.client()
     before = client.deploy(faked.a_model("a")).status
-    world.cloud.faults = [Fault("fails", "create", "Deployment")]
-    with pytest.raises(DeployFailed):
+    asked: list[Any] = []
+
+    def fail(rows: Any) -> Any:
+        asked.extend(rows)
+        raise RuntimeError("no such column")
+
+    world.plane.models["b" * 32] = fail
+    world.store(faked.a_model("b"), example=[[1, 2]])
+    with pytest.raises(DeployFailed, match="failed its smoke test: no such column") as caught:
         client.deploy(faked.a_model("b"))
-    assert before.traffic == client.status("churn").traffic
+    assert ([[1, 2]], "no such column", 500) == (asked, caught.value.reason, caught.value.status)
+    assert before.deployments == client.status("churn").deployments
+
+
+def test_model_that_answers_its_smoke_test_gets_traffic(world: Any, faked: Any) -> None:
+    """The example is asked of the new deployment once, before it has any traffic."""
+    client = world.client()
+    client.deploy(faked.a_model("a"))
+    asked: list[Any] = []
+
+    def answer(rows: Any) -> list[float]:
+        asked.append(rows)
+        return [7.0]
+
+    world.plane.models["b" * 32] = answer
+    world.store(faked.a_model("b"), example=[[1, 2]])
+    client.deploy(faked.a_model("b"))
+    assert [[[1, 2]]] == asked
+
+
+def test_rowwise_model_is_cut_by_what_this_machine_knows_of_it(world: Any, faked: Any) -> None:
+    """The signature of a deployed model is found by its digest, so any client on this machine may cut requests."""
+    world.store(faked.a_model("a"), example=[[1]], rowwise=True)
+    world.client().deploy(faked.a_model("a"))
+    rows = [[place, "x" * 50] for place in range(40_000)]
+    world.plane.models["a" * 32] = lambda rows: [row[0] for row in rows]
+    assert list(range(40_000)) == world.client().predict("churn", rows).values
 
 
 def test_world_that_moves_is_planned_again(world: Any, faked: Any) -> None:

@@ -32,6 +32,8 @@ from sdk.adapter import (
     Support,
     TargetOptions,
 )
+from sdk.errors import SdkError
+from sdk.executor.plan import total
 from sdk.types import Check, DeploymentStatus, EndpointState, EndpointStatus, JobState, JobStatus, Replicas
 
 from .fake_cloud import FakeCloud, cloud_named
@@ -73,7 +75,7 @@ class FakeAdapter:
         self.cloud.watch = watch(type(self))
         self.cloud.referrers = is_used
         self.hook: Callable[[str], None] = no_hook
-        self._server_time = context.clock.time()
+        self.last_time = context.clock.time()
 
     @classmethod
     def capabilities(cls, options: Any | None = None) -> Mapping[Capability, Support]:
@@ -103,7 +105,7 @@ class FakeAdapter:
 
     def server_time(self) -> float:
         """The cloud's clock, as of the last call."""
-        return self._server_time
+        return self.last_time
 
     def invoker(self, status: EndpointStatus) -> Invoker:
         """Answers come from :meth:`~sdk_contract.fake_plane.Plane`."""
@@ -231,6 +233,7 @@ class FakeAdapter:
             owner=labels.owner,
             created_at=root.created_at,
             expires_at=float(labels.expires_at) or None,
+            usd_per_hour=total(item.usd_per_hour for item in live),
         )
 
     # pieces
@@ -257,9 +260,11 @@ class _Hooked:
         self._adapter.hook(f"before {self._what}")
         self._adapter.cloud.lock.acquire()
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        self._adapter._server_time = self._adapter.cloud.now()  # noqa: SLF001  # a part of it
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *rest: object) -> None:
+        self._adapter.last_time = self._adapter.cloud.now()
         self._adapter.cloud.lock.release()
+        if isinstance(error, SdkError):
+            error.provider, error.operation = self._adapter.provider, self._what
         if kind is None:
             self._adapter.hook(f"after {self._what}")
 

@@ -221,6 +221,15 @@ class FakeCloud:
             raise UnavailableError("time-out", sent=True)
         return ack
 
+    def _look(self, op: str, kind: str) -> str:
+        fault = self.strike(op, kind)
+        trouble = fault.trouble if fault else ""
+        if trouble in {"unsent", "unavailable", "lost", "dropped"}:
+            raise UnavailableError("internal error", status=503)
+        if trouble == "throttled":
+            raise ThrottledError("slow down", status=429)
+        return trouble
+
     # --- operations ---------------------------------------------------------------------------------------------
 
     def create(self, resource: Resource, *, tagged: bool, slow: bool) -> Ack:
@@ -268,12 +277,10 @@ class FakeCloud:
                     raise InvalidRequestError(f"{resource.ref} needs {needed}, which does not exist", status=400)
             until = self.now() + (self.temper.update_s if slow else 0.0)
             reverts = fault is not None and fault.trouble == "reverts"
-            new = (
-                (item.spec, item.tags, item.parents)
-                if reverts
-                else (resource.spec or {}, resource.tags, resource.parents)
-            )
-            item.update = (until, *new)
+            if reverts:
+                item.update = (until, item.spec, item.tags, item.parents)
+            else:
+                item.update = (until, resource.spec or {}, resource.tags, resource.parents)
             if not slow:
                 self._updated(item)
             return self._ack(item, until, "health check failed" if reverts else None, slow=slow, fault=fault)
@@ -309,22 +316,17 @@ class FakeCloud:
     def read(self, ref: Ref) -> Live | None:
         """What is there, or what was."""
         self.settle()
-        fault = self.strike("read", ref.kind)
-        trouble = fault.trouble if fault else ""
-        if trouble in {"unsent", "unavailable", "lost", "dropped"}:
-            raise UnavailableError("internal error", status=503)
-        if trouble == "throttled":
-            raise ThrottledError("slow down", status=429)
+        trouble = self._look("read", ref.kind)
         return self._at(ref, self.now() - self.temper.stale_s) if trouble == "stale" else self._at(ref, self.now())
 
     def list(self) -> list[Live]:
         """Everything, as the list remembers it."""
         self.settle()
-        fault = self.strike("list", "")
+        trouble = self._look("list", "")
         seen = [item for item in self.items.values() if item.created + self.temper.listed_s <= self.now()]
         shown = [self.show(item) for item in seen]
         late = [live for at, live in self._gone.values() if live is not None and self.now() < at + self.temper.listed_s]
-        return shown[: len(shown) // 2] if fault is not None and fault.trouble == "stale" else [*shown, *late]
+        return shown[: len(shown) // 2] if trouble == "stale" else [*shown, *late]
 
     def operation(self, name: str) -> Operation:
         """How a long-running operation goes."""

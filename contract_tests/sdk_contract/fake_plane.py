@@ -89,4 +89,8 @@ class Plane(httpx.BaseTransport):
 
 
 def _sum(rows: Sequence[Any]) -> list[float]:
-    return [float(sum(row)) if isinstance(row, list) else float(row) for row in rows]
+    totals: list[float] = []
+    for row in rows:
+        values: list[float] = row if isinstance(row, list) else [row]
+        totals.append(float(sum(values)))
+    return totals

@@ -19,13 +19,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import pytest
 
 from sdk.adapter import Adapter, AdapterContext, Capability, Clock
 from sdk.client import Client
-from sdk.errors import UnsupportedError
+from sdk.errors import ConflictError, UnsupportedError
 from sdk.executor import Executor
 from sdk.redact import Redactor
 from sdk.registry import adapters
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     import httpx
 
     from sdk.model import Model
+
+T = TypeVar("T")
 
 OWNER = "contract"
 STRANGER = "stranger"
@@ -59,6 +61,7 @@ class Rig:
             this process; ``"raise"`` stops the client with an exception that nothing may catch.
         price: Dollars per hour of one deployment with these settings; ``None`` to leave it open.
         protected: Whether a predict needs credentials.
+        crash_points: At how many points a client is killed when not every one is asked for.
         patience: Seconds that any single step may take.
         split_tolerance: How far the share of 100 requests may be from the one asked for: 0 for an exact round-robin.
     """
@@ -69,6 +72,7 @@ class Rig:
     protected: ClassVar[bool] = True
     split_tolerance: ClassVar[int] = 0
     patience: ClassVar[float] = 300.0
+    crash_points: ClassVar[int] = 2
 
     def __init__(self, folder: Path, *, live: bool = False) -> None:
         self.folder = folder
@@ -210,6 +214,24 @@ class Rig:
         assert support.text in str(refused.value)
         assert self.adapter.provider == refused.value.provider
 
+    def eventually(self, look: Callable[[], T], wanted: Callable[[T], bool]) -> T:
+        """Looks until it is as wanted, for lists and logs that show things late."""
+        give_up = self.clock.monotonic() + self.patience
+        while not wanted(seen := look()) and self.clock.monotonic() < give_up:
+            self.clock.sleep(0.2)
+        return seen
+
+    def patiently(self, verb: Callable[[], T]) -> T:
+        """Does something after a crash: the lease of a dead client holds others off until it runs out."""
+        give_up = self.clock.monotonic() + self.patience
+        while True:
+            try:
+                return verb()
+            except ConflictError:
+                if not self.can(Capability.LEASE) or self.clock.monotonic() > give_up:
+                    raise
+                self.clock.sleep(5.0)
+
     def name(self, word: str = "contract") -> str:
         """An endpoint or job name that nobody uses yet."""
         suffix = f"{int(time.time()) % 100000}" if self.live else ""
@@ -231,15 +253,15 @@ class Rig:
         self.stop()
 
 
-def rig_fixture(rig: type[Rig]) -> Any:
-    """The pytest fixture ``rig``: one target for a whole test file."""
+def rig_fixture(*rigs: type[Rig]) -> Any:
+    """The pytest fixture ``rig``: one target for a whole test file; with several rigs everything runs on each."""
 
-    @pytest.fixture(scope="module", name="rig")
+    @pytest.fixture(scope="module", name="rig", params=rigs, ids=lambda rig: rig.__name__)
     def fixture(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Rig]:
         with pytest.MonkeyPatch.context() as patch:
             if "MLPORT_STATE_DIR" not in os.environ:  # models and environments are made once for all rigs
                 patch.setenv("MLPORT_STATE_DIR", str(tmp_path_factory.getbasetemp() / "state"))
-            with rig(tmp_path_factory.mktemp("rig"), live=request.config.getoption("--live")) as made:
+            with request.param(tmp_path_factory.mktemp("rig"), live=request.config.getoption("--live")) as made:
                 yield made
 
     return fixture

@@ -16,6 +16,8 @@ from .samples import ANSWER, ENV, ENV_NAME, SECRET, SECRET_NAME
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sdk.client import Client
+
     from .rig import Rig
 
 CANARY = "73501926481"  # a secret that the sample model can give back as a number
@@ -33,12 +35,12 @@ class DeploySuite:
         assert [100] == [item.traffic for item in status.deployments]
         assert rig.model(1).digest[:32] == status.deployments[0].model[:32]
         assert status.url
-        assert name in [item.name for item in client.list()]
+        assert name in rig.eventually(lambda: self.names(client), lambda names: name in names)
         assert status.deployments == rig.client(machine="elsewhere").status(name).deployments
         assert [3.0] == list(endpoint.predict([[ANSWER, 2.0]]).values)
         endpoint.delete()
         assert before == rig.left()
-        assert name not in [item.name for item in client.list()]
+        assert name not in rig.eventually(lambda: self.names(client), lambda names: name not in names)
         with pytest.raises(NotFoundError):
             client.status(name)
 
@@ -102,9 +104,12 @@ class DeploySuite:
         client.deploy(rig.model(1), name=name)
         adapter = rig.make()
         own = [item for item in adapter.observe(name, timeout=60) if self.tagged(rig, item.kind)]
-        listed = {item.ref: item.labels for item in adapter.list(timeout=60)}
-        adapter.close()
         assert own
+        listed = rig.eventually(
+            lambda: {item.ref: item.labels for item in adapter.list(timeout=60)},
+            lambda found: {item.ref for item in own} <= set(found),
+        )
+        adapter.close()
         for item in own:
             labels = listed[item.ref]
             assert labels is not None
@@ -170,11 +175,13 @@ class DeploySuite:
         assert client.status(short).expires_at is not None
         rig.clock.sleep(2.1)
         other = rig.client(machine="elsewhere")
+        rig.eventually(lambda: self.names(other), lambda names: {short, long} <= set(names))
         other.gc(apply=True)
-        assert short in [item.name for item in client.list()]
-        other.gc(apply=True, expired=True)
-        names = [item.name for item in client.list()]
-        assert (False, True) == (short in names, long in names)
+        assert client.status(short).deployments
+        rig.patiently(lambda: other.gc(apply=True, expired=True))
+        assert client.status(long).deployments
+        with pytest.raises(NotFoundError):
+            client.status(short)
         client.delete(long)
 
     def test_env_reaches_the_model(self, rig: Rig) -> None:
@@ -246,7 +253,14 @@ class DeploySuite:
         }
         for capability in (each for each in wishes if not rig.can(each)):
             asked = wishes[capability]
-            rig.refuses(capability, lambda client, asked=asked: client.deploy(rig.model(1), name="contract-no", **asked))
+            rig.refuses(
+                capability, lambda client, asked=asked: client.deploy(rig.model(1), name="contract-no", **asked)
+            )
+
+    @staticmethod
+    def names(client: Client) -> list[str]:
+        """The endpoints in the list."""
+        return [item.name for item in client.list()]
 
     @staticmethod
     def tagged(rig: Rig, kind: str) -> bool:

@@ -146,14 +146,16 @@ class OperationsSuite:
     def test_everybody_sees_it_in_the_list(self, rig: Rig, walk: Walk) -> None:
         """list() shows what carries our labels to every owner, with the owner's name on it."""
         stranger = rig.make(STRANGER)
-        listed = {live.ref: live for live in stranger.list(timeout=TIMEOUT)}
+        tagged = {item.ref for item in self.own(rig, walk) if rig.adapter.kinds[item.kind].tagged}
+        listed = rig.eventually(
+            lambda: {live.ref: live for live in stranger.list(timeout=TIMEOUT)}, lambda found: tagged <= set(found)
+        )
         stranger.close()
-        for resource in self.own(rig, walk):
-            if rig.adapter.kinds[resource.kind].tagged:
-                assert resource.ref in listed, f"{resource.ref} is missing in the list"
-                labels = listed[resource.ref].labels
-                assert labels is not None
-                assert ("contract", walk.spec.name) == (labels.owner, labels.endpoint)
+        assert tagged <= set(listed), "something is missing in the list"
+        for ref in tagged:
+            labels = listed[ref].labels
+            assert labels is not None
+            assert ("contract", walk.spec.name) == (labels.owner, labels.endpoint)
 
     def test_an_id_is_made_once(self, rig: Rig, walk: Walk) -> None:
         """A second create of the same id is a ConflictError and changes nothing."""

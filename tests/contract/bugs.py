@@ -139,8 +139,10 @@ class QuickRig(Rig):
         if kind == "refused":
             pytest.skip("a shelf cannot refuse connections")
         self.shelf.failing[:] = [{"throttled": 429, "unavailable": 503, "denied": 403}[kind]] * (1 if once else 1000)
-        yield
-        self.shelf.failing.clear()
+        try:
+            yield
+        finally:
+            self.shelf.failing.clear()
 
 
 # --- the bugs -----------------------------------------------------------------------------------------------------

@@ -48,8 +48,10 @@ class ShelfRig(Rig):
         if kind not in self.statuses:
             pytest.skip(f"a shelf cannot be {failure}")
         self.shelf.failing[:] = [self.statuses[kind]] * (1 if once else 1000)
-        yield
-        self.shelf.failing.clear()
+        try:
+            yield
+        finally:
+            self.shelf.failing.clear()
 
 
 rig = rig_fixture(ShelfRig)

@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from ..adapter import AdapterContext, Capability, Monitors, StreamsLogs, Trains
-from ..errors import NotFoundError, SdkError, UnsupportedError
+from ..errors import ConfigError, NotFoundError, SdkError, UnsupportedError
 from ..executor import Event, Executor, new_txn
 from ..waiting import Deadline, Retry, bucket_of
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import httpx
 
@@ -28,6 +29,15 @@ T = TypeVar("T")
 
 READ_S = 60.0  # for a verb that only looks
 _CALL_S = 30.0
+
+
+def _make(state_dir: Path) -> None:
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"state_dir {state_dir} cannot be made: {error.strerror}", hint="set MLPORT_STATE_DIR to a folder of yours"
+        ) from error
 
 
 class Session:
@@ -63,7 +73,7 @@ class Session:
         self.redactor = redactor
         self.options: TargetOptions = target.options(kind.Options)
         self.kind = kind
-        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(self.state_dir)
         context = AdapterContext(target.name, self.owner, self.state_dir, clock, redactor, transport)
         self.adapter: Adapter = kind(self.options, context)
         self.random = random

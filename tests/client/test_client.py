@@ -417,6 +417,13 @@ def test_doctor_goes_on_after_a_broken_target(world: Any, faked: Any) -> None:
     assert "unknown provider 'nobody'" in checks["odd"][0].detail
 
 
+def test_state_folder_that_cannot_be_made(world: Any, faked: Any, tmp_path: Path) -> None:
+    """A state folder below a file is a ConfigError that names it."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"state_dir .*file/state cannot be made: Not a directory"):
+        world.client(state_dir=str(tmp_path / "file" / "state")).deploy(faked.a_model())
+
+
 def test_threads_share_a_client(world: Any, faked: Any) -> None:
     """Eight threads that look and call at once all get their own answers."""
     client = world.client()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -49,7 +50,7 @@ class Life(RuleBasedStateMachine):
         die=st.none() | st.integers(0, 140),
         machine=st.sampled_from(["laptop", "laptop", "desktop"]),
     )
-    def act(self, verb: str, model: str, trouble: str, skip: int, die: int | None, machine: str) -> None:
+    def act(self, *, verb: str, model: str, trouble: str, skip: int, die: int | None, machine: str) -> None:
         """Somebody runs a verb, in whatever trouble, and may die."""
         client, switch = Client(self.world, machine=machine), Switch(die)
         if trouble:
@@ -88,10 +89,8 @@ class Life(RuleBasedStateMachine):
     def collect(self, machine: str, die: int | None) -> None:
         """Somebody runs gc, and may die."""
         client = Client(self.world, machine=machine).mortal(Switch(die))
-        try:
+        with contextlib.suppress(Kill, SdkError):
             client.executor.gc(apply=True)
-        except (Kill, SdkError):
-            pass
         client.adapter.hook = self.world.disk_of(machine).hook = lambda point: None
 
     @rule()

@@ -191,12 +191,12 @@ def report(rounds: int) -> dict[str, Any]:
     ratios["haproxy_p50_c1"] = ratio(real, "p50_ms", "haproxy c1", "direct c1")
     return {
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
-        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, {platform.system()} {platform.release()}",
+        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, {platform.system()}",
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in ("uvloop", "httptools")},
             "haproxy": version(["haproxy", "-v"]),
-            "wrk": version(["wrk", "-v"]),
+            "wrk": version(["wrk", "-v"]).partition(" [")[0],
         },
         "rounds": rounds,
         "slice_s": SLICE_S,

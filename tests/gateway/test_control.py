@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -21,7 +23,12 @@ from tests.gateway.harness import COMMAND, FAST, TOKEN, Endpoint, Load, lives, u
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+PACKAGE = str(Path(client.__file__).parents[1])
+RUN = """
+from mlport_serving.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def refused(call: Callable[[], Any]) -> client.GatewayError:
@@ -315,3 +322,22 @@ def test_status_is_given_under_load(endpoint: Endpoint) -> None:
         assert endpoint.status()["deployments"]["d1"]["requests"] > 0
     assert {"200"} == set(load.answers)
     assert TOKEN not in json.dumps(endpoint.status())
+
+
+def test_runtime_copy_runs_alone(tmp_path: Path) -> None:
+    """The server package copied under its runtime name serves as a gateway, without the rest of the SDK on its path."""
+    shutil.copytree(PACKAGE, tmp_path / "mlport_serving", ignore=shutil.ignore_patterns("__pycache__"))
+    value = Endpoint()
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path[:0] = [{str(tmp_path)!r}]\n{RUN}", "gateway"]
+    try:
+        state = client.ensure_gateway(value.folder, command)
+        assert 503 == httpx.get(f"http://127.0.0.1:{state['address']['port']}/healthz").status_code
+    finally:
+        value.close()
+
+
+def test_smoke_tests_are_not_counted(endpoint: Endpoint) -> None:
+    """A request marked as a probe is answered and leaves no trace in the counts, whether it went well or not."""
+    endpoint.put(d1=endpoint.deployment("d1"))
+    assert [200, 502] == [endpoint.post(path, x_mlport_probe="1").status_code for path in ("/predict", "/drop")]
+    assert 0 == endpoint.status()["deployments"]["d1"]["requests"]

@@ -166,11 +166,14 @@ class Exchange:
             self._refuse(refusal)
 
     def _refuse(self, refusal: Refusal) -> None:
-        backend = self.backend
+        backend, self.backend = self.backend, None
         if backend is not None:
-            backend.route.stats.record(refusal.status, perf_counter() - self.started)
-        self.backend = None
+            self._count(backend, refusal.status, perf_counter())
         self.client.refuse(refusal, self.request_id)
+
+    def _count(self, backend: Backend, status: int, now: float) -> None:
+        if not self.request.probe:
+            backend.route.stats.record(status, now - self.started)
 
     def _leave(self) -> None:
         if self.backend is not None:
@@ -225,7 +228,7 @@ class Exchange:
         """Give up an answer that cannot be completed."""
         self.fail(kind)
         backend, self.backend = cast("Backend", self.backend), None
-        backend.route.stats.record(502, perf_counter() - self.started)
+        self._count(backend, 502, perf_counter())
         backend.release()
         self.client.abort()
 
@@ -266,8 +269,7 @@ class Exchange:
         self.backend = None
         backend.release()
         now = perf_counter()
-        if not self.request.probe:
-            backend.route.stats.record(status, now - self.started)
+        self._count(backend, status, now)
         self.client.finished(now, keep=not (self.request.close or self.streaming or self.plane.draining))
 
 

@@ -16,6 +16,7 @@ brought to agree with the records by whoever looks next, see :mod:`sdk_local._ga
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -31,6 +32,8 @@ from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Labels
 from sdk.packaging import disk
+
+from ._processes import is_free
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -157,12 +160,8 @@ class EndpointFolder:
     @contextmanager
     def locked(self) -> Generator[None]:
         """Hold the folder's lock, for the moment in which the records are turned into a table."""
-        descriptor = os.open(self.records, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with _held(self.records):
             yield
-        finally:
-            os.close(descriptor)
 
     def deployment(self, deployment: str) -> Path:
         """The record of a deployment."""
@@ -183,24 +182,56 @@ class EndpointFolder:
         Raises:
             FileExistsError: There is an endpoint of this name.
         """
-        staged = Path(tempfile.mkdtemp(prefix=_NEW, dir=disk.subfolder(self.path.parent)))
-        try:
+        with staging(self.path.parent) as staged:
             (staged / "records").mkdir(mode=0o700)
             disk.write_file(staged / "token", secrets.token_urlsafe(32).encode())
             disk.write_file(staged / "records" / self.gateway.name, record.encode())
             publish(staged, self.path)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
 
     def remove(self) -> None:
         """Take the folder away in one step, then empty it; nothing may run in it any more."""
-        grave = self.path.with_name(f"{_GONE}{self.name}-{secrets.token_hex(4)}")
+        bury(self.path)
+
+
+@contextmanager
+def staging(parent: Path) -> Generator[Path]:
+    """A private folder in ``parent`` to build in; it is locked as long as its builder lives, see :func:`sweep`."""
+    with _held(disk.subfolder(parent)):  # nobody sweeps between the two steps
+        folder = Path(tempfile.mkdtemp(prefix=_NEW, dir=parent))
+        lock = contextlib.ExitStack()
+        lock.enter_context(_held(folder))
+    with lock:
         try:
-            self.path.rename(grave)
-        except FileNotFoundError:
-            return
-        disk.sync(self.path.parent)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(parent: Path) -> None:
+    """Remove what builders and removers that were killed have left in ``parent``."""
+    with contextlib.suppress(FileNotFoundError), _held(parent):
+        for path in [*parent.glob(f"{_NEW}*"), *parent.glob(f"{_GONE}*")]:
+            if is_free(path):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def bury(folder: Path) -> None:
+    """Take a folder away in one step, then empty it."""
+    grave = folder.with_name(f"{_GONE}{folder.name}-{secrets.token_hex(4)}")
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(grave)
+        disk.sync(folder.parent)
         shutil.rmtree(grave, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Generator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def publish(staged: Path, target: Path) -> None:
@@ -231,17 +262,8 @@ class Endpoints:
 
     def names(self) -> Iterator[str]:
         """Names of the endpoints that are there; what a crash left of dead ones is swept on the way."""
-        for path in sorted(self.root.glob("*")):
-            if path.name.startswith(_GONE):
-                shutil.rmtree(path, ignore_errors=True)
-            elif not path.name.startswith("."):
-                yield path.name
-
-    def sweep(self, older_than_s: float, now: float) -> None:
-        """Remove folders that a crash left half-made this long ago."""
-        for path in self.root.glob(f"{_NEW}*"):
-            if now - path.stat().st_mtime > older_than_s:
-                shutil.rmtree(path, ignore_errors=True)
+        sweep(self.root)
+        yield from (path.name for path in sorted(self.root.glob("[a-z]*")))
 
     def _short(self) -> Path:
         """The root itself, or a private link to it when sockets below it would have too long a path."""

@@ -28,22 +28,21 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from sdk.adapter import Live, Resource
+from sdk.adapter import Live, Ref, Resource
 from sdk.errors import ConfigError, ConflictError, NotFoundError
 from sdk.packaging import bundle, disk, training, venv
 from sdk.types import JobState, JobStatus, LogLine
 
 from . import _runner
 from ._errors import PROVIDER, translate
-from ._folder import Record, new_record, publish, read_record
-from ._plan import JOB, unsupported
+from ._folder import Record, bury, new_record, publish, read_record, staging, sweep
+from ._plan import JOB, PROGRAM, unsupported
 from ._processes import MARK, environment, is_free, kill_marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 
-_NEW, _GONE = ".new-", ".gone-"
 _LOST = "its runner was killed before it could say how the job went"
 _NEVER = "it was never started: whoever submitted it died"
 _FOLLOW_S = 0.2
@@ -58,11 +57,8 @@ class Jobs:
 
     def names(self) -> Iterator[str]:
         """Names of the jobs that are there; what a crash left of removed ones is swept on the way."""
-        for path in sorted(self.root.glob("*")):
-            if path.name.startswith(_GONE) or (path.name.startswith(_NEW) and is_free(path / "runner.lock")):
-                shutil.rmtree(path, ignore_errors=True)
-            elif not path.name.startswith("."):
-                yield path.name
+        sweep(self.root)
+        yield from (path.name for path in sorted(self.root.glob("[a-z]*")))
 
     def submit(self, resource: Resource, launch: Callable[[Path], Mapping[str, Any]], now: float) -> None:
         """Make the folder and start the runner.
@@ -81,7 +77,7 @@ class Jobs:
         job = self.root / resource.id
         run = secrets.token_hex(16)
         record = new_record(resource, now, {"run": run})
-        with translate("CreateJob", resource.id), disk.staging(self.root) as staged:
+        with translate("CreateJob", resource.id), staging(self.root) as staged:
             lock = os.open(staged / "runner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -113,6 +109,7 @@ class Jobs:
             labels=record.labels,
             etag=record.etag,
             created_at=record.created_at,
+            parents=(Ref(PROGRAM, record.labels.model),),
             usd_per_hour=0.0 if over else usd_per_hour,
             reason=status["reason"],
         )
@@ -186,9 +183,7 @@ class Jobs:
             record = read_record(folder / "job.json")
             if record is not None:
                 kill_marked(str(record.extra["run"]))
-            grave = folder.with_name(f"{_GONE}{name}-{secrets.token_hex(4)}")
-            folder.rename(grave)
-            shutil.rmtree(grave, ignore_errors=True)
+            bury(folder)
 
     def output(self, name: str, directory: Path) -> None:
         """Copy what the job left."""

@@ -120,9 +120,8 @@ def test_killed_runner(local: Any, name: str, script: Callable[[str], Path]) -> 
     """A job whose runner is killed with -9 has failed, says so, and leaves no process."""
     local.submit(script(LONG), name)
     assert "started" == next(local.adapter.job_logs(name, follow=True)).text
-    for process in processes_of(name):
-        if "_runner.py" in " ".join(process.cmdline()):
-            process.kill()
+    for runner in [one for one in processes_of(name) if "_runner.py" in " ".join(one.cmdline())]:
+        runner.kill()
     wait_for(lambda: local.adapter.job_status(name, timeout=5).state != JobState.RUNNING)
     status = local.adapter.job_status(name, timeout=5)
     assert JobState.FAILED == status.state
@@ -241,6 +240,7 @@ def test_function_becomes_an_endpoint(local: Any, name: str, tmp_path: Path) -> 
     assert [[6.0]] == local.predict(name, [[3.0]])
 
 
+@pytest.mark.full  # fetches and unpacks scikit-learn into an environment of its own
 def test_estimator_becomes_an_endpoint(local: Any, name: str, tmp_path: Path) -> None:
     """An estimator that a function returns is written in a safe format inside the job, with what it says of itself."""
     pytest.importorskip("sklearn")

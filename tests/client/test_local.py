@@ -32,11 +32,11 @@ def fragile(bias: float) -> Any:
 
 
 def test_counts_are_exact_and_smoke_tests_are_no_traffic(client: Client) -> None:
-    """After 40 good, 10 wrong and 5 failing requests the monitor shows exactly these, and the update lost none."""
+    """After 200 good, 10 wrong and 5 failing requests the monitor shows exactly these, and the update lost none."""
     first = model(fragile(0.0), name="counted", example=[[1.0, 2.0]], rowwise=True)
     endpoint = client.deploy(first)
     try:
-        for turn in range(40):
+        for turn in range(200):
             assert [float(turn)] == endpoint.predict([[turn, 0.0]]).values
         for _ in range(10):
             with pytest.raises(InvalidInputError):
@@ -45,8 +45,8 @@ def test_counts_are_exact_and_smoke_tests_are_no_traffic(client: Client) -> None
             with pytest.raises(ModelError):
                 endpoint.predict([[-1.0, 0.0]])
         watch = endpoint.monitor(window="10m")
-        assert {"2xx": 40, "4xx": 10, "5xx": 5} == {key: count for key, count in watch.requests.items() if count}
-        assert ("gateway", 55) == (watch.latency[0].scope, watch.latency[0].count)
+        assert {"2xx": 200, "4xx": 10, "5xx": 5} == {key: count for key, count in watch.requests.items() if count}
+        assert ("gateway", 215) == (watch.latency[0].scope, watch.latency[0].count)
         assert watch.ok
         client.deploy(model(fragile(100.0), name="counted", example=[[1.0, 2.0]], rowwise=True))
         assert [101.0] == endpoint.predict([[1.0, 0.0]]).values

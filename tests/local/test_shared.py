@@ -31,7 +31,7 @@ def test_environment_goes_with_its_last_user(local: Any, name: str, times: Calla
     removed = local.executor.gc(apply=True, shared=True, min_age_s=0).removed
     assert {times(2).digest[:32], times(3).digest[:32]} <= {one.id for one in removed}
     assert not python.exists()
-    assert times(2).path.exists()
+    assert (times(2).path or Path("nowhere")).exists()
     with pytest.raises(NotFoundError):
         local.adapter._prepared.existing("Model", times(2).digest[:32])
     local.deploy(times(2), name)

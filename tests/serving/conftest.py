@@ -134,7 +134,7 @@ class Server:
     def events(self, event: str) -> list[dict[str, Any]]:
         return [line for line in self.log if line["event"] == event]
 
-    def wait_event(self, event: str, count: int = 1, seconds: float = 30.0) -> dict[str, Any]:
+    def wait_event(self, event: str, count: int = 1, seconds: float = 90.0) -> dict[str, Any]:
         with self._changed:
             found = self._changed.wait_for(
                 lambda: len(self.events(event)) >= count or not self._reader.is_alive(), seconds
@@ -169,11 +169,11 @@ class Server:
             connection.sendall(data)
             return read_all(connection)
 
-    def terminate(self, seconds: float = 20.0) -> int:
+    def terminate(self, seconds: float = 60.0) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.wait(seconds)
 
-    def wait(self, seconds: float = 30.0) -> int:
+    def wait(self, seconds: float = 90.0) -> int:
         code = self.process.wait(seconds)
         self._reader.join(5)
         return code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -319,3 +320,29 @@ def test_a_reader_that_stopped_reading_the_log_does_not_stop_the_server(bundles:
             process.wait()
             os.close(reader)
             os.close(writer)
+
+
+def test_the_folder_alone_is_the_whole_server(bundles: Any, tools: Any, tmp_path: Path) -> None:
+    """Copied under its own name the folder serves, and imports nothing of the rest of sdk and no large library."""
+    source = tools.REPOSITORY / "sdk" / "serving"
+    shutil.copytree(source, tmp_path / "mlport_serving", ignore=shutil.ignore_patterns("__pycache__"))
+    log = tmp_path / "log"
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(tmp_path),
+        "MLPORT_MODEL_DIR": str(bundles.function(quick)),
+        "MLPORT_BIND": f"unix:{tmp_path / 's.sock'}",
+        "MLPORT_DRAIN_S": "0",
+    }
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-X", "importtime", "-m", "mlport_serving"], env=env, cwd=tmp_path, stderr=file
+        )
+    try:
+        tools.eventually(lambda: b'"ready"' in log.read_bytes(), seconds=60)
+    finally:
+        process.terminate()
+        assert 0 == process.wait(60)
+    imported = {line.rpartition("|")[2].strip() for line in log.read_text().splitlines() if "|" in line}
+    assert "mlport_serving.serve" in imported
+    assert set() == imported & {"sdk", "pandas", "rich", "pydantic", "httpx", "sklearn"}

@@ -27,7 +27,7 @@ from .context import Context, Detached, Event, Sightings
 from .fields import journal_safe
 from .gc import Collector, GcReport, Rules, leased_names, sweep
 from .journal import Journals, NoJournal
-from .lease import Lease
+from .lease import Lease, unlock
 from .locks import Locks
 from .plan import Planner, desired
 from .recover import Past, Recovered, Recovery, read_past, step_record, take_over
@@ -239,36 +239,37 @@ class Executor:
         remote = Remote(self.adapter, self.clock, self._random, self.target)
         recovered = self.recover(deadline=deadline.shorter(deadline.left / 2)) if apply else []
         pasts = [past for txn in self.journals.unfinished() if (past := self._peek(txn)) is not None]
-        names = {past.name for past in pasts}
-        hints = [step.ref for past in pasts for step in past.steps if step.ref.kind in self.adapter.kinds]
-        listed = {live.labels.endpoint for live in remote.list(deadline) if live.labels is not None}
-        busy = {name for name in names | listed if not self._locks.is_free(name)}
-        dead = {past.begin["txn"] for past in pasts if past.name not in busy and not self._is_awaited(past)}
-        live = [past for past in pasts if past.begin["txn"] not in dead]
-        leased = leased_names(self.adapter, names | listed, deadline) - {
-            past.name for past in pasts if past not in live
-        }
-        rules = Rules(
-            owner=self.owner,
-            min_age_s=2 * self._longest_deadline_s if min_age_s is None else min_age_s,
-            expired=expired,
-            shared=shared,
-            unfinished=frozenset(dead),
-            busy=frozenset(busy | leased),
-            planned=frozenset(step.ref for past in live for step in past.steps),
-        )
+        rules = self._rules(pasts, remote, deadline)
+        min_age_s = 2 * self._longest_deadline_s if min_age_s is None else min_age_s
+        rules = replace(rules, min_age_s=min_age_s, expired=expired, shared=shared)
         collector = self.collector_class(self.adapter, remote, rules, self.target, deadline)
-        collector.mark(hints)
+        collector.mark(step.ref for past in pasts for step in past.steps if step.ref.kind in self.adapter.kinds)
         removed = self._sweep(collector, deadline.shorter(deadline.left / 10)) if apply else []
         gone = {(item.kind, item.id) for item in removed}
-        orphans = [
-            collector.leftover(ref, reason)
-            for ref, reason in collector.orphans.items()
-            if (ref.kind, ref.id) not in gone
-        ]
+        found = [collector.leftover(ref, reason) for ref, reason in collector.orphans.items()]
+        orphans = [item for item in found if (item.kind, item.id) not in gone]
         return GcReport(orphans, removed, collector.young, collector.kept, recovered)
 
+    def unlock(self, name: str, txn: str) -> bool:
+        """Removes the lease of an endpoint whose holder is gone for good; ``False`` if it is not this transaction's."""
+        return unlock(self.adapter, name, txn, Deadline(self.clock, DEADLINE_S))
+
     # --- parts --------------------------------------------------------------------------------------------------
+
+    def _rules(self, pasts: Sequence[Past], remote: Remote, deadline: Deadline) -> Rules:
+        """Who is at what, here and elsewhere."""
+        listed = {live.labels.endpoint for live in remote.list(deadline) if live.labels is not None}
+        names = listed | {past.name for past in pasts}
+        locked = {name for name in names if not self._locks.is_free(name)}
+        running = [past for past in pasts if past.name in locked or self._is_awaited(past)]
+        dead = [past for past in pasts if past not in running]
+        leased = leased_names(self.adapter, names, deadline) - {past.name for past in dead}
+        return Rules(
+            owner=self.owner,
+            unfinished=frozenset(str(past.begin["txn"]) for past in dead),
+            busy=frozenset(locked | leased),
+            planned=frozenset(step.ref for past in running for step in past.steps),
+        )
 
     def _sweep(self, collector: Collector, deadline: Deadline) -> list[Leftover]:
         context = self._context("gc", new_txn(self.clock, self._random))

@@ -57,21 +57,21 @@ class Rules:
 
     Args:
         owner: Whose orphans; what is past its ttl may be removed by anybody.
-        min_age_s: Younger ones may belong to a verb that is still running somewhere.
-        expired: Also what is past its ttl.
-        shared: Also shared resources that nothing uses.
         unfinished: Transactions of this machine that nobody is at any more: their resources need no age.
         busy: Names that somebody is changing now.
         planned: What the plans of running verbs name.
+        min_age_s: Younger ones may belong to a verb that is still running somewhere.
+        expired: Also what is past its ttl.
+        shared: Also shared resources that nothing uses.
     """
 
     owner: str
-    min_age_s: float
-    expired: bool
-    shared: bool
     unfinished: frozenset[str]
     busy: frozenset[str]
     planned: frozenset[Ref]
+    min_age_s: float = 0.0
+    expired: bool = False
+    shared: bool = False
 
 
 class Collector:

@@ -44,9 +44,7 @@ class Past:
 
     begin: Mapping[str, Any]
     steps: tuple[Step, ...]
-    sent: dict[int, float] = field(
-        default_factory=dict[int, float]
-    )  # step -> platform time of the last possible send, if known
+    sent: dict[int, float] = field(default_factory=dict[int, float])  # step -> the platform's time when it was sent
     unknown: set[int] = field(default_factory=set[int])  # steps whose last call was never answered
     done: set[int] = field(default_factory=set[int])
     operations: dict[Ref, str] = field(default_factory=dict[Ref, str])
@@ -99,20 +97,21 @@ def read_past(records: Sequence[Record]) -> Past:
 
 
 def _replay(past: Past, record: Record) -> None:
-    data: Mapping[str, Any] = record.data
-    steps: tuple[Step, ...] = past.steps
+    data = record.data
+    index = int(data.get("step", 0))
+    step = past.steps[index] if past.steps else None
     if record.event == "intent":
-        past.sent[data["step"]] = data["time"]
-        past.unknown.add(data["step"])
-        past.committed |= steps[data["step"]].action == "delete"
+        past.sent[index] = data["time"]
+        past.unknown.add(index)
+        past.committed |= step is not None and step.action == "delete"
     elif record.event == "ack":
-        past.sent[data["step"]] = data["time"]
+        past.sent[index] = data["time"]
         if data["outcome"] != "unknown":
-            past.unknown.discard(data["step"])
-        if data["operation"]:
-            past.operations[steps[data["step"]].ref] = data["operation"]
+            past.unknown.discard(index)
+        if data["operation"] and step is not None:
+            past.operations[step.ref] = data["operation"]
     elif record.event in {"settled", "probed"}:
-        past.done.add(data["step"])
+        past.done.add(index)
     elif record.event == "committed":
         past.committed = True
     elif record.event == "abort":

@@ -12,8 +12,9 @@ import pytest
 from sdk.errors import Interrupted
 from sdk.waiting import Terminated
 from sdk_contract.fake import ConfigFake
+from tests.executor.case import Case
 from tests.executor.test_kill import COMBINATIONS, points
-from tests.executor.world import NAME, SCENARIOS, SHAPES, Case, Client, Switch, World, fresh, update
+from tests.executor.world import NAME, SCENARIOS, SHAPES, Client, Switch, World, fresh, update
 
 if TYPE_CHECKING:
     from collections import Counter

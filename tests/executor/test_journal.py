@@ -15,7 +15,8 @@ from sdk.errors import JournalDamaged, JournalError
 from sdk.executor import journal_safe
 from sdk.executor.journal import BALLAST_BYTES, Journals, Record, decode, encode
 from sdk_contract.fake import ConfigFake, TrafficFake
-from tests.executor.world import Client, Kill, MemoryDisk, Switch, World, update
+from tests.executor.power import MemoryDisk
+from tests.executor.world import Client, Kill, Switch, World, update
 
 if TYPE_CHECKING:
     from collections import Counter

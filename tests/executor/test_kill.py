@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdk.types import EndpointStatus
-from tests.executor.world import SCENARIOS, SHAPES, Case, Client, delete, fresh
+from tests.executor.case import Case
+from tests.executor.world import SCENARIOS, SHAPES, Client, delete, fresh
 
 if TYPE_CHECKING:
     from collections import Counter

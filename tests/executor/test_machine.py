@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sdk import lifecycle
 from sdk.errors import ConfigError, SdkError
 from sdk_contract.fake_cloud import Fault
-from tests.executor.world import NAME, SHAPES, Client, Kill, MemoryDisk, Switch, World, deployment
+from tests.executor.power import MemoryDisk
+from tests.executor.world import NAME, SHAPES, Client, Kill, Switch, World, deployment
 
 TROUBLES = st.sampled_from(["", "", "lost", "late", "dropped", "throttled", "unavailable", "fails", "reverts", "stale"])
 

@@ -11,8 +11,9 @@ from sdk.adapter import Live, Ref
 from sdk.executor import Executor
 from sdk_contract.fake import ConfigFake, TrafficFake
 from tests.executor import mutants
+from tests.executor.case import Case
 from tests.executor.test_kill import COMBINATIONS, OPERATIONS, TROUBLES, points
-from tests.executor.world import NAME, Case, Client, World, fresh, third, update
+from tests.executor.world import NAME, Client, World, fresh, third, update
 from tests.executor.writers import Race, inside
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import psutil
+
 from sdk_contract import suites
 from sdk_contract.rig import Rig, rig_fixture
 from sdk_local import LocalAdapter

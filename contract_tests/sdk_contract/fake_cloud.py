@@ -377,10 +377,10 @@ class FakeCloud:
             return replace(live, state="creating", raw="Creating")
         return live
 
-    def _closure(self, refs: tuple[Ref, ...]) -> list[Ref]:
+    def _closure(self, refs: tuple[Ref, ...]) -> tuple[Ref, ...]:
         """These and what they need."""
-        more = [self._closure(self.items[ref].parents) for ref in refs if ref in self.items]
-        return [*refs, *itertools.chain.from_iterable(more)]
+        more = (self._closure(self.items[ref].parents) for ref in refs if ref in self.items)
+        return (*refs, *itertools.chain.from_iterable(more))
 
     def _existing(self, ref: Ref) -> Item:
         if ref not in self.items:

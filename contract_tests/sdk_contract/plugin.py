@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-_SUBJECTS = "capabilities crash deploy errors logs monitor predict prices traffic train".split()
+_SUBJECTS = ["capabilities", "crash", "deploy", "errors", "logs", "monitor", "predict", "prices", "traffic", "train"]
 
 # Without this a failed assertion of a suite would say no more than "AssertionError". The package itself is imported
 # already, so its modules are named one by one.

@@ -15,10 +15,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import pytest
@@ -36,7 +33,8 @@ from .samples import Samples
 from .spy import Calls, watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterator, Mapping
+    from pathlib import Path
 
     import httpx
 
@@ -114,7 +112,7 @@ class Rig:
         raise NotImplementedError
 
     @contextmanager
-    def provoke(self, failure: str) -> Iterator[None]:
+    def provoke(self, failure: str) -> Generator[None]:
         """Make the platform answer every call with ``throttled``, ``unavailable``, ``denied`` or ``refused``.
 
         ``refused`` means that no connection can be made, ``throttled once`` that only the next call is throttled.
@@ -129,7 +127,7 @@ class Rig:
 
     # --- use these
 
-    @cached_property
+    @property
     def clock(self) -> Clock:
         """The clock that the client under test lives by."""
         return SystemClock()

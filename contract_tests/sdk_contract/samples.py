@@ -76,9 +76,14 @@ def breaking() -> Callable[[Sequence[Sequence[float]]], list[float]]:
     mine = Mine()
 
     def predict(rows: Sequence[Sequence[float]]) -> list[float]:
-        return [float(row[1]) for row in rows if mine is not None]
+        return [float(row[1]) for row in rows if mine]
 
     return predict
+
+
+def failing(rows: Sequence[Sequence[float]]) -> list[float]:
+    """What a model does that answers nobody."""
+    raise RuntimeError(FAILURE)
 
 
 GOOD_SCRIPT = """

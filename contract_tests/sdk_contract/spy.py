@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from sdk.adapter import Adapter
 
@@ -54,7 +54,7 @@ class Calls:
         return result
 
     @contextmanager
-    def since(self) -> Iterator[Calls]:
+    def since(self) -> Generator[Calls]:
         """The calls made inside the ``with`` block only.
 
         Example:
@@ -111,7 +111,7 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
 
 
 @contextmanager
-def effects() -> Iterator[list[str]]:
+def effects() -> Generator[list[str]]:
     """The connections, processes and file changes that this thread causes inside the ``with`` block.
 
     Example:

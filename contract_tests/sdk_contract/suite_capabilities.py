@@ -12,12 +12,13 @@ import pytest
 
 from sdk import adapter as protocol
 from sdk.adapter import Capability, DeploymentSpec, EndpointSpec, Kind, Labels, Limits, Live, Nature, Ref, Resource
-from sdk.types import DeploymentStatus
 
 from .spy import effects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from sdk.types import DeploymentStatus
 
     from .rig import Rig
 
@@ -202,7 +203,7 @@ class CapabilitiesSuite:
                 assert plain != self.hashes(rig, deployment(rig, **changed)), f"{sorted(changed)} changes nothing"
 
     def test_traffic_reaches_a_mutable_spec(self, rig: Rig) -> None:
-        """Another split changes what holds the traffic; what cannot change gets a new id if it has to be another one."""
+        """Another split changes what holds the traffic; what cannot change in place gets a new id."""
         rig.need(Capability.TRAFFIC)
         both = (deployment(rig, 1), deployment(rig, 2))
         one = endpoint(*both)
@@ -222,7 +223,8 @@ class CapabilitiesSuite:
             if rig.adapter.kinds[resource.kind].nature is not Nature.SHARED:
                 assert 1_900_000_000 == labels.expires_at, resource.ref
             for key, value in resource.tags.items():
-                assert _TAG.fullmatch(key) and _TAG.fullmatch(value), f"{resource.ref}: {key}={value}"
+                assert _TAG.fullmatch(key), f"{resource.ref}: {key}"
+                assert _TAG.fullmatch(value), f"{resource.ref}: {key}={value}"
 
     def test_what_is_kept_is_not_made_again(self, rig: Rig) -> None:
         """A kept deployment gives the ids of before, with no spec for what cannot change."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdk.client import Client
+    from sdk.types import DeploymentStatus
 
     from .rig import Rig
 
@@ -90,7 +92,7 @@ class DeploySuite:
     def test_generations_count_up(self, rig: Rig) -> None:
         """Each deployment of an endpoint has the next generation and an id of its own."""
         name, client = rig.name(), rig.client()
-        seen = []
+        seen: list[DeploymentStatus] = []
         for n in (1, 2):
             client.deploy(rig.model(n), name=name)
             seen.append(max(client.status(name).deployments, key=lambda item: item.generation))
@@ -251,11 +253,14 @@ class DeploySuite:
             Capability.TAGS: {"tags": {"team": "contract"}},
             Capability.TTL: {"ttl": "1d"},
         }
-        for capability in (each for each in wishes if not rig.can(each)):
-            asked = wishes[capability]
-            rig.refuses(
-                capability, lambda client, asked=asked: client.deploy(rig.model(1), name="contract-no", **asked)
-            )
+        for capability, asked in wishes.items():
+            if not rig.can(capability):
+                rig.refuses(capability, functools.partial(self.ask, rig, asked))
+
+    @staticmethod
+    def ask(rig: Rig, asked: Any, client: Client) -> None:
+        """A deploy with a wish."""
+        client.deploy(rig.model(1), name="contract-no", **asked)
 
     @staticmethod
     def names(client: Client) -> list[str]:

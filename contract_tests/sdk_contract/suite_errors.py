@@ -12,6 +12,8 @@ from sdk.errors import AuthError, DeployFailed, PlatformError, SdkError, Throttl
 from .samples import ANSWER, BROKEN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .rig import Rig
 
 CLASSES: dict[str, type[PlatformError]] = {
@@ -78,7 +80,7 @@ class ErrorsSuite:
         """Whatever operation fails, what comes out is an SdkError."""
         adapter = rig.make()
         kind = next(iter(adapter.kinds))
-        calls = {
+        calls: dict[str, Callable[[], object]] = {
             "observe": lambda: list(adapter.observe("contract-nobody", timeout=5)),
             "list": lambda: list(adapter.list(timeout=5)),
             "read": lambda: adapter.read(Ref(kind, "contract-nothing"), timeout=5),

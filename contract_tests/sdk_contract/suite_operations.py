@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from sdk.adapter import Adapter, EndpointSpec, Live, Materials, Nature, Ref, Resource
 from sdk.errors import ConflictError, NotFoundError, SdkError
 
 from .rig import STRANGER
+from .samples import ANSWER
 from .suite_capabilities import deployment, endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .rig import Rig
 
 TIMEOUT = 60.0
@@ -28,6 +32,7 @@ class Walk:
     spec: EndpointSpec
     resources: list[Resource]
     materials: Materials
+    first: httpx.Response | None = None
     states: dict[Ref, list[Live | None]] = field(default_factory=dict[Ref, "list[Live | None]"])
 
     def ready(self, ref: Ref) -> Live:
@@ -63,11 +68,23 @@ def until_gone(rig: Rig, adapter: Adapter, live: Live) -> None:
         except NotFoundError:
             return
         except ConflictError as refused:
-            assert refused.retryable, f"a refused delete must be retryable: {refused}"
+            assert refused.retryable, f"must be retryable: {refused}"  # noqa: PT017  a refusal is one of several fine answers
         if adapter.read(live.ref, timeout=TIMEOUT) is None:
             return
         rig.clock.sleep(0.1)
     raise AssertionError(f"{live.ref} is still there after {rig.patience:g} s")
+
+
+def ask(rig: Rig, adapter: Adapter, name: str) -> httpx.Response:
+    """One prediction, without the patience of the core."""
+    status = adapter.status(name, adapter.observe(name, timeout=TIMEOUT))
+    assert status is not None
+    invoker = adapter.invoker(status)
+    body = json.dumps({"instances": [[ANSWER, 1.0]]}).encode()
+    headers = {**invoker.headers, "content-type": "application/json"}
+    with httpx.Client(transport=rig.transport(), trust_env=False, timeout=TIMEOUT) as client:
+        content = invoker.wrap(body) if invoker.wrap else body
+        return client.post(invoker.url, content=content, headers=headers, auth=invoker.auth)
 
 
 class OperationsSuite:
@@ -86,6 +103,7 @@ class OperationsSuite:
             if adapter.read(resource.ref, timeout=TIMEOUT) is None:  # a shared one may be there already
                 adapter.create(resource, walk.materials, timeout=TIMEOUT)
             walk.states[resource.ref] = until_ready(rig, adapter, resource.ref)
+        walk.first = ask(rig, adapter, walk.spec.name)
         yield walk
         for resource in reversed(cls.own(rig, walk)):
             until_gone(rig, adapter, walk.ready(resource.ref))
@@ -103,6 +121,11 @@ class OperationsSuite:
                 assert None not in states, f"{ref} was not there right after its creation"
             first = next(i for i, state in enumerate(states) if state is not None)
             assert None not in states[first:], f"{ref} was there and then was not"
+
+    def test_ready_means_that_it_answers(self, walk: Walk) -> None:
+        """As soon as every resource says that it is ready, the very first request is answered."""
+        assert walk.first is not None
+        assert 200 == walk.first.status_code, walk.first.text
 
     def test_it_reads_back_as_it_was_asked_for(self, rig: Rig, walk: Walk) -> None:
         """Labels come back whole with the hash of the spec; mutable kinds give the spec itself."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import httpx
@@ -15,6 +14,8 @@ from sdk.errors import InvalidInputError, ModelError, PayloadTooLargeError, Unsu
 from .samples import ANSWER, FAIL, FAILURE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sdk.endpoint import Endpoint
 
     from .rig import Rig
@@ -52,7 +53,7 @@ class PredictSuite:
         assert answer.latency_ms > 0
 
     def test_without_blocking(self, endpoint: Endpoint) -> None:
-        """apredict gives the same answers, many at a time."""
+        """Apredict gives the same answers, many at a time."""
 
         async def ask() -> list[float]:
             answers = await asyncio.gather(*(endpoint.apredict([[ANSWER, float(x)]]) for x in range(10)))

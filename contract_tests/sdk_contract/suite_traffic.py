@@ -39,7 +39,7 @@ class TrafficSuite:
         client.delete(name)
 
     def test_promote_then_rollback(self, rig: Rig) -> None:
-        """promote gives the new deployment everything, rollback the old one again; twice is the same as once."""
+        """Promote gives the new deployment everything, rollback the old one again; twice is the same as once."""
         name, client = self.begin(rig)
         endpoint = client.deploy(rig.model(2), name=name, traffic=10)
         for verb, winner in ((client.promote, 2.0), (client.promote, 2.0), (client.rollback, 1.0)):

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -48,7 +48,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert (folder / "out.xml").exists(), done.stdout + done.stderr
     found: dict[str, list[str]] = {}
-    for case in ElementTree.parse(folder / "out.xml").iter("testcase"):
+    for case in ET.parse(folder / "out.xml").iter("testcase"):
         tags = {child.tag for child in case}
         outcome = "failed" if tags & {"failure", "error"} else "skipped" if "skipped" in tags else "passed"
         found.setdefault(case.attrib["classname"].split(".Test")[-1], []).append(outcome)

@@ -7,17 +7,19 @@ from typing import Any
 
 import httpx
 import pytest
+
 from mlport_shelf import ShelfAdapter
 from mlport_shelf.platform import Shelf
 from sdk_contract import suites
 from sdk_contract.rig import Rig, rig_fixture
+
+STATUSES = {"throttled": 429, "unavailable": 503, "denied": 403}
 
 
 class ShelfRig(Rig):
     """A shelf in this process; clients reach it over HTTP, so they can be killed."""
 
     adapter, price, protected = ShelfAdapter, 0.5, False
-    statuses = {"throttled": 429, "unavailable": 503, "denied": 403}
 
     def __init__(self, folder: Path, *, live: bool = False) -> None:
         super().__init__(folder, live=live)
@@ -45,9 +47,9 @@ class ShelfRig(Rig):
     @contextmanager
     def provoke(self, failure: str) -> Iterator[None]:
         kind, _, once = failure.partition(" ")
-        if kind not in self.statuses:
+        if kind not in STATUSES:
             pytest.skip(f"a shelf cannot be {failure}")
-        self.shelf.failing[:] = [self.statuses[kind]] * (1 if once else 1000)
+        self.shelf.failing[:] = [STATUSES[kind]] * (1 if once else 1000)
         try:
             yield
         finally:

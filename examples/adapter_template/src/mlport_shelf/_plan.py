@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sdk.adapter import DeploymentSpec, EndpointSpec
+    from sdk.types import Json
 
 
 def resources(spec: EndpointSpec, usd_per_hour: float | None) -> list[Resource]:
@@ -31,20 +32,19 @@ def _model(spec: EndpointSpec, deployment: DeploymentSpec) -> Resource:
 
 
 def _deployment(spec: EndpointSpec, deployment: DeploymentSpec, usd_per_hour: float | None) -> Resource:
-    wanted = (
-        None
-        if deployment.kept
-        else {
-            "deployment": deployment.id,
-            "model": deployment.model,
-            "generation": deployment.generation,
-            "spec_hash": deployment.spec_hash,
-            "env": dict(deployment.env),
-            "secrets": dict(deployment.secrets),
-        }
-    )
+    wanted: dict[str, Json] = {
+        "deployment": deployment.id,
+        "model": deployment.model,
+        "generation": deployment.generation,
+        "spec_hash": deployment.spec_hash,
+        "env": dict(deployment.env),
+        "secrets": dict(deployment.secrets),
+    }
     parents = (Ref("Model", deployment.model[:32]),)
-    return Resource("Deployment", f"{spec.name}-{deployment.id}", wanted, spec.labels, parents, usd_per_hour)
+    kept = deployment.kept is not None  # it is there already, and only stays
+    return Resource(
+        "Deployment", f"{spec.name}-{deployment.id}", None if kept else wanted, spec.labels, parents, usd_per_hour
+    )
 
 
 def live(item: Mapping[str, Any], usd_per_hour: float | None) -> Live:

@@ -65,7 +65,7 @@ class ShelfAdapter:
         self._http = httpx.Client(base_url=options.url, transport=context.transport, trust_env=False)
 
     @classmethod
-    def capabilities(cls, options: Any | None = None) -> Mapping[Capability, Support]:
+    def capabilities(cls, options: Any | None = None) -> Mapping[Capability, Support]:  # noqa: ARG003  no setting matters
         """What Shelf can do; it has no jobs, replicas, metrics or logs."""
         no = Support(ok=False, reason="upstream", text="Shelf does not offer it")
         return {capability: YES if capability in _SUPPORTED else no for capability in Capability}
@@ -127,7 +127,7 @@ class ShelfAdapter:
         """Take an item from the shelf."""
         return self._ack(self._call("DELETE", live.ref, timeout=timeout))
 
-    def operation(self, name: str, *, timeout: float) -> Operation:
+    def operation(self, name: str, *, timeout: float) -> Operation:  # noqa: ARG002  the protocol's signature
         """Shelf has no long-running operations; a deployment's state tells when it is ready."""
         raise NotFoundError(f"Shelf has no operation {name!r}", provider=self.provider, operation="operation")
 

@@ -26,7 +26,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -55,11 +55,11 @@ class Shelf:
         self._servers: dict[str, Server] = {}
         self._turn = 0
         self._dir = Path(tempfile.mkdtemp(prefix="shelf-"))
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"shelf": self}))
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_port}"
 
-    def __enter__(self) -> Shelf:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -191,7 +191,7 @@ class ModelServer:
         own = {"MLPORT_MODEL_DIR": str(model), "MLPORT_BIND": f"unix:{self._socket}", "MLPORT_DEPLOYMENT": name}
         with self._log.open("wb") as log:
             command = [sys.executable, "-m", "sdk.serving", "serve"]
-            self._process = subprocess.Popen(command, env={**env, **system, **own}, stderr=log, stdout=log)  # noqa: S603 - our own server
+            self._process = subprocess.Popen(command, env={**env, **system, **own}, stderr=log, stdout=log)
         self._client = httpx.Client(transport=httpx.HTTPTransport(uds=str(self._socket)), base_url="http://localhost")
 
     @property
@@ -232,46 +232,47 @@ def _json(status: int, body: object, **headers: object) -> Reply:
     return status, json.dumps(body).encode(), shown
 
 
-def _handler(shelf: Shelf) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """HTTP on the outside, :class:`Shelf` on the inside."""
 
-        def answer(self) -> None:
-            url = urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            if shelf.failing:
-                status, content, headers = _json(shelf.failing.pop(0), {"error": "told to fail"})
-            else:
-                status, content, headers = self.route(url.path.strip("/").split("/"), parse_qs(url.query), body)
-            with contextlib.suppress(ConnectionError):
-                self.send_response(status)
-                for key, value in {**headers, "content-length": str(len(content))}.items():
-                    self.send_header(key, value)
-                self.end_headers()
-                self.wfile.write(content)
+    protocol_version = "HTTP/1.1"
+    shelf: ClassVar[Shelf]
 
-        def route(self, path: list[str], query: dict[str, list[str]], body: bytes) -> Reply:
-            match self.command, path:
-                case "POST", ["endpoints", name]:
-                    wanted = self.headers.get("x-shelf-deployment")
-                    given = {key: self.headers[key] for key in _PASSED if key in self.headers}
-                    return shelf.predict(name, wanted, body, given)
-                case "GET", ["items"]:
-                    return shelf.find(query.get("endpoint", [None])[0])
-                case "GET", ["items", kind, name]:
-                    return shelf.get(kind, name)
-                case "PUT", ["items", kind, name]:
-                    return shelf.put(kind, name, json.loads(body))
-                case "PATCH", ["items", kind, name]:
-                    return shelf.patch(kind, name, json.loads(body), self.headers.get("if-match"))
-                case "DELETE", ["items", kind, name]:
-                    return shelf.delete(kind, name)
-                case _:
-                    return _json(400, {"error": "no such route"})
+    def answer(self) -> None:
+        """Any request."""
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        failing = self.shelf.failing
+        status, content, headers = _json(failing.pop(0), {"error": "told to fail"}) if failing else self.route(body)
+        with contextlib.suppress(ConnectionError):
+            self.send_response(status)
+            for key, value in {**headers, "content-length": str(len(content))}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(content)
 
-        do_GET = do_PUT = do_PATCH = do_DELETE = do_POST = answer  # noqa: N815 - names of the standard library
+    def route(self, body: bytes) -> Reply:
+        """What the platform says to it."""
+        url = urlsplit(self.path)
+        match url.path.strip("/").split("/"):
+            case ["endpoints", name] if self.command == "POST":
+                given = {key: self.headers[key] for key in _PASSED if key in self.headers}
+                return self.shelf.predict(name, self.headers.get("x-shelf-deployment"), body, given)
+            case ["items"] if self.command == "GET":
+                return self.shelf.find(parse_qs(url.query).get("endpoint", [None])[0])
+            case ["items", kind, name]:
+                return self.item(kind, name, body)
+            case _:
+                return _json(400, {"error": "no such route"})
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - signature of the standard library
-            """Say nothing."""
+    def item(self, kind: str, name: str, body: bytes) -> Reply:
+        """What the platform says about one item."""
+        if self.command == "PUT":
+            return self.shelf.put(kind, name, json.loads(body))
+        if self.command == "PATCH":
+            return self.shelf.patch(kind, name, json.loads(body), self.headers.get("if-match"))
+        return self.shelf.delete(kind, name) if self.command == "DELETE" else self.shelf.get(kind, name)
 
-    return Handler
+    do_GET = do_PUT = do_PATCH = do_DELETE = do_POST = answer  # noqa: N815  names of the standard library
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  signature of the standard library
+        """Say nothing."""

@@ -188,7 +188,11 @@ class AdapterContext:
 
 @runtime_checkable
 class Adapter(Protocol):
-    """The interface of every platform. Optional abilities are the protocols below it."""
+    """The interface of every platform. Optional abilities are the protocols below it.
+
+    One whose operations are quick may also have ``poll_s``, the seconds of the first pause of a wait (default 1); the
+    others grow from it.
+    """
 
     provider: ClassVar[str]
     Options: ClassVar[type[TargetOptions]]

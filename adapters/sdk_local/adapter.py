@@ -52,6 +52,7 @@ class LocalAdapter:
     """
 
     provider: ClassVar[str] = PROVIDER
+    poll_s: ClassVar[float] = 0.02  # processes are ready soon: the first pauses of a wait are short
     Options: ClassVar[type[TargetOptions]] = LocalOptions
     kinds: ClassVar[Mapping[str, Kind]] = _plan.KINDS
 

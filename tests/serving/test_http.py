@@ -157,7 +157,7 @@ def test_bombs_are_4xx_and_cost_little_memory(tensor_server: Any, name: str) -> 
     assert len(body) <= 1_000_000
     answer = tensor_server.raw(_post(HOST, TYPE, b"Content-Length: %d" % len(body), body=body))
     assert answer.startswith(b"HTTP/1.1 4"), answer[:300]
-    assert _resident(tensor_server) < 400e6
+    assert _resident(tensor_server) < 150e6
 
 
 def _resident(server: Any) -> float:

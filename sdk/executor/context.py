@@ -128,6 +128,7 @@ class Pauses:
         self._context = context
         self._poll = poll
         self._deadline = deadline
+        self._told: tuple[str, str] | None = None
 
     def pause(self, what: str, *, state: str | None = None, error: Exception | None = None) -> None:
         """Waits for the next look.
@@ -139,5 +140,8 @@ class Pauses:
         """
         if not self._context.patient:
             raise Detached
+        if self._told != (what, state or ""):
+            self._told = (what, state or "")
+            self._context.say(f"wait {what.partition(' ')[2]}", state or "")
         self._context.lease.check(self._deadline)
         self._poll.pause(what, state=state, error=error)

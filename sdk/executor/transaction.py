@@ -101,7 +101,8 @@ class Transaction:
 
     def do(self, index: int, step: Step, deadline: Deadline) -> None:
         """Carries out one step, whatever it takes."""
-        self.c.say(f"{step.action} {step.ref}", step.summary)
+        word = "switch" if step.commit and step.action == "update" else step.action
+        self.c.say(f"{word} {step.ref}" if step.action != "probe" else "probe", step.summary or step.ref.id)
         if step.action == "probe":
             if self.probe is not None:
                 self.probe(step.ref.id)
@@ -265,6 +266,7 @@ class Transaction:
         if not self.committed:
             self.journal.write("committed", step=first)
             self.committed = True
+        self.c.say("retire")
         self._delete_all(deadline)
 
     def _delete_all(self, deadline: Deadline) -> None:

@@ -140,7 +140,7 @@ class Remover:
 
     def _wait(self, pauses: Pauses, ref: Ref, live: Live | None, trouble: Exception | None) -> None:
         state = (live.raw or live.state) if live else None
-        pauses.pause(f"take back {ref}", state=_why(state, trouble), error=trouble)
+        pauses.pause(f"undo {ref}", state=_why(state, trouble), error=trouble)
 
     def _intent(self, index: int, action: str, ref: Ref, attempt: int) -> None:
         now = self._c.adapter.server_time()

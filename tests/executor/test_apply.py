@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,6 +39,18 @@ def test_the_plan_is_what_happens(shape: type[FakeAdapter], tmp_path: Path) -> N
     planned = [(step.action, step.ref) for step in plan.steps if step.action != "probe"]
     assert planned == world.cloud.calls
     assert plan.changes
+
+
+def test_the_events_tell_the_story(tmp_path: Path) -> None:
+    """Whoever watches is told each stage as it begins, waits included."""
+    world = World(TrafficFake, tmp_path)
+    world.prepare("third")
+    client = Client(world)
+    client.run(third)
+    told = [event.split()[0] for event in client.events]
+    assert [told[0], *[new for old, new in pairwise(told) if old != new]] == [
+        "create", "wait", "create", "wait", "update", "probe", "switch", "retire", "delete", "wait",
+    ]  # fmt: skip
 
 
 @shapes

@@ -31,5 +31,5 @@ def test_server_imports_relatively_only() -> None:
     """`sdk.serving` never imports `sdk` by name, so that the folder runs under another name."""
     by_name = re.compile(r"^\s*(import|from)\s+sdk\b", re.MULTILINE)
     above = re.compile(r"^\s*from\s+\.\.\.|^\s*from\s+\.\.\s+import", re.MULTILINE)
-    bad = [p for p in _sources("sdk/serving") if by_name.search(p.read_text("utf-8")) or above.search(p.read_text("utf-8"))]
-    assert [] == bad
+    texts = {path: path.read_text(encoding="utf-8") for path in _sources("sdk/serving")}
+    assert [] == [path for path, text in texts.items() if by_name.search(text) or above.search(text)]

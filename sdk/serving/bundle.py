@@ -8,6 +8,7 @@ other file, so the digest vouches for all of it.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 from importlib import metadata
@@ -145,8 +146,12 @@ def _verify_file(path: Path, name: str, record: File, again: str) -> None:
         raise _refused(f"file {name} of the bundle is a link", again)
     if path.stat().st_size != record.size:
         raise _refused(f"file {name} has {path.stat().st_size} bytes, recorded were {record.size}", again)
-    with path.open("rb") as file:
-        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+    except PermissionError:
+        mend = "make it readable for everybody, or set MLPORT_RUN_AS=0 to serve as root"
+        raise _refused(f"file {name} cannot be read by user {os.geteuid()}", mend) from None
     if actual != record.sha256:
         raise _refused(f"file {name} was changed: sha256 {actual}, recorded was {record.sha256}", again)
 

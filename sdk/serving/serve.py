@@ -33,6 +33,7 @@ from .failures import EXIT_LOAD, StartError
 from .flavours import Predictor, load
 from .guard import GuardedProtocol
 from .logs import Log, LoggingHandler
+from .privileges import drop
 from .scheduler import Scheduler
 from .settings import Bind, Settings, from_environment
 
@@ -53,6 +54,7 @@ def main(env: Mapping[str, str] | None = None) -> int:
         log = Log(settings.log_level, {"endpoint": settings.endpoint, "deployment": settings.deployment})
         bundle = find(settings.model_dirs)
         listener = bind(settings.bind)
+        drop(settings.run_as, log)  # after what root may do alone: ports below 1024, a look into every model folder
     except StartError as error:
         return _fail(log, error)
     logging.root.handlers = [LoggingHandler(log)]
@@ -63,7 +65,8 @@ def main(env: Mapping[str, str] | None = None) -> int:
     code = uvloop.run(_Server(settings, bundle, listener, log).run())
     log.flush()
     if settings.bind.path:
-        Path(settings.bind.path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # its folder may be root's
+            Path(settings.bind.path).unlink(missing_ok=True)
     sys.stdout.flush()
     os._exit(code)  # a hung model's thread must not hold the process at interpreter shutdown
 

@@ -70,6 +70,7 @@ class Settings:
     endpoint: str = ""
     log_level: str = "info"
     threads: int | None = None
+    run_as: int | None = None
     routes: tuple[tuple[Kind, str], ...] = ()
     limits: Limits = field(default_factory=Limits)
 
@@ -97,6 +98,7 @@ def from_environment(env: Mapping[str, str]) -> Settings:
         endpoint=_header_value(env, "MLPORT_ENDPOINT"),
         log_level=level,
         threads=_number(env, "MLPORT_THREADS", int) if env.get("MLPORT_THREADS") else None,
+        run_as=_number(env, "MLPORT_RUN_AS", int, zero=True) if env.get("MLPORT_RUN_AS") else None,
         routes=_routes(env),
         limits=_limits(env),
     )

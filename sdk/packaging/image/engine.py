@@ -1,0 +1,247 @@
+"""A small client of the Docker Engine's HTTP API: one connection pool, one way to fail.
+
+The oldest version that both sides know is spoken, so that every engine from 1.41 to the newest answers alike.
+Source: https://docs.docker.com/reference/api/engine/
+"""
+
+from __future__ import annotations
+
+import struct
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from sdk.errors import (
+    AuthError,
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    PlatformError,
+    QuotaError,
+    UnavailableError,
+    UnsupportedError,
+)
+
+from .engine_address import Address, find_address
+from .manifests import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+
+OLDEST = (1, 41)
+_TIMEOUT = httpx.Timeout(60, connect=10)
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_FRAME = struct.Struct(">BxxxL")
+_PROVIDER = "docker"
+
+
+class Engine:
+    """One Docker Engine.
+
+    Args:
+        address: Where it is; what Docker's own command line would use when left out.
+
+    Example:
+        >>> with Engine() as engine:  # doctest: +SKIP
+        ...     engine.call("GET", "/containers/json", params={"all": "1"})
+    """
+
+    def __init__(self, address: Address | None = None) -> None:
+        self.address = address or find_address()
+        self._http = httpx.Client(base_url=self.address.url, transport=self.address.transport(), timeout=_TIMEOUT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What the engine says about itself, such as ``Version`` and ``Arch``."""
+        response = self._answered("GET", "/version", self._request("GET", "/version"))
+        about: dict[str, Any] = response.json()
+        return about
+
+    @property
+    def platform(self) -> Platform:
+        """What its containers run on."""
+        arch = str(self.about.get("Arch", ""))
+        return Platform(_ARCHITECTURES.get(arch, arch), str(self.about.get("Os", "linux")))
+
+    @cached_property
+    def version(self) -> str:
+        """The API version that is spoken, such as ``"1.41"``.
+
+        Raises:
+            UnsupportedError: The engine is too old.
+        """
+        newest, least = _numbers(self.about["ApiVersion"]), _numbers(self.about.get("MinAPIVersion", "1.12"))
+        if newest < OLDEST:
+            raise UnsupportedError(
+                f"the Docker Engine speaks API {self.about['ApiVersion']}, 1.41 is needed",
+                provider=_PROVIDER,
+                hint="update it to 20.10 or newer",
+            )
+        spoken = max(OLDEST, least)
+        return f"{spoken[0]}.{spoken[1]}"
+
+    # --- calls --------------------------------------------------------------------------------------------------
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: dict[str, str] | None = None,
+        content: Iterable[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """One call and the JSON of its answer, ``None`` when there is none.
+
+        Args:
+            method: HTTP method.
+            path: After the version, such as ``/containers/json``.
+            json: Body as plain values.
+            params: Query.
+            content: Body as bytes.
+            headers: More headers.
+            timeout_s: Longest wait for the answer, in seconds.
+
+        Raises:
+            PlatformError: The engine refused; the class says how.
+            UnavailableError: It is not running, or was lost.
+        """
+        rest: dict[str, Any] = {"json": json} if json is not None else {"content": content} if content else {}
+        if timeout_s is not None:
+            rest["timeout"] = httpx.Timeout(timeout_s, connect=10)
+        response = self._request(method, f"/v{self.version}{path}", params=params, headers=headers, **rest)
+        self._answered(method, path, response)
+        return response.json() if response.headers.get("content-type", "").startswith("application/json") else None
+
+    @contextmanager
+    def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str] | None = None,
+        content: Iterable[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Generator[Iterator[bytes]]:
+        """One call whose answer comes in pieces; nothing limits how long that takes."""
+        timeout = httpx.Timeout(None, connect=10)
+        with ExitStack() as stack:
+            try:
+                response = stack.enter_context(
+                    self._http.stream(
+                        method,
+                        f"/v{self.version}{path}",
+                        params=params,
+                        content=content,
+                        headers=headers,
+                        timeout=timeout,
+                    )
+                )
+                if response.is_error:
+                    response.read()
+            except httpx.HTTPError as error:
+                raise self._lost(method, path, error) from error
+            yield self._pieces(method, path, self._answered(method, path, response))
+
+    def logs(self, container: str, *, tail: int = 50) -> list[str]:
+        """The last lines that a container wrote, standard output and errors as they came."""
+        params = {"stdout": "1", "stderr": "1", "tail": str(tail)}
+        with self.stream("GET", f"/containers/{container}/logs", params=params) as pieces:
+            data = b"".join(pieces)
+        return [line.decode("utf-8", "replace") for line in b"".join(_frames(data)).splitlines()]
+
+    def _pieces(self, method: str, path: str, response: httpx.Response) -> Iterator[bytes]:
+        try:
+            yield from response.iter_raw()
+        except httpx.HTTPError as error:
+            raise self._lost(method, path, error) from error
+
+    def _request(self, method: str, path: str, **rest: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **rest)
+        except httpx.HTTPError as error:
+            raise self._lost(method, path, error) from error
+
+    def _lost(self, method: str, path: str, error: httpx.HTTPError) -> PlatformError:
+        where = self.address.host
+        if "Permission denied" in str(error):
+            return AuthError(
+                f"no right to use the Docker Engine at {where}",
+                provider=_PROVIDER,
+                hint="ask to be put into the group docker, or use rootless Docker",
+            )
+        unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        return UnavailableError(
+            f"cannot reach the Docker Engine at {where}: {error}"
+            if unsent
+            else f"lost the Docker Engine at {where}: {error or type(error).__name__}",
+            provider=_PROVIDER,
+            operation=f"{method} {path}",
+            sent=not unsent,
+            hint="start Docker, or set DOCKER_HOST to an engine that runs" if unsent else None,
+        )
+
+    @staticmethod
+    def _answered(method: str, path: str, response: httpx.Response) -> httpx.Response:
+        if not response.is_error:
+            return response
+        said = message_of(response)
+        raise kind_of(response.status_code, said)(
+            f"the Docker Engine answered {response.status_code} to {method} {path}: {said}",
+            provider=_PROVIDER,
+            operation=f"{method} {path}",
+            status=response.status_code,
+            hint="free some with `docker system prune`" if is_full(said) else None,
+        )
+
+
+def message_of(response: httpx.Response) -> str:
+    """What the engine says is wrong."""
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:500]
+
+
+def is_full(said: str) -> bool:
+    """Whether this message means that the engine's disk is full."""
+    return "no space left on device" in said
+
+
+def kind_of(status: int, said: str) -> type[PlatformError]:
+    """The class of error for an answer of the engine."""
+    if is_full(said):
+        return QuotaError
+    kinds: dict[int, type[PlatformError]] = {400: InvalidRequestError, 404: NotFoundError, 409: ConflictError}
+    return kinds.get(status, UnavailableError if status in {502, 503, 504} else PlatformError)
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    major, _, minor = version.partition(".")
+    return int(major), int(minor)
+
+
+def _frames(data: bytes) -> Iterator[bytes]:
+    """The contents of the engine's 8-byte frames; all of it when the container had a terminal."""
+    if not data[:1] or data[0] > 2 or data[1:4] != b"\0\0\0":
+        yield data
+        return
+    position = 0
+    while position + _FRAME.size <= len(data):
+        _, size = _FRAME.unpack_from(data, position)
+        yield data[position + _FRAME.size : position + _FRAME.size + size]
+        position += _FRAME.size + size

@@ -1,0 +1,112 @@
+"""Which Docker Engine is meant, in the order of Docker's own command line: ``DOCKER_HOST``, context, default socket.
+
+Source: https://docs.docker.com/engine/manage-resources/contexts/
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from sdk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an engine listens.
+
+    Args:
+        host: ``unix:///path`` or ``tcp://host:port``.
+        certificates: Folder with ``ca.pem``, ``cert.pem`` and ``key.pem``; TLS is spoken when there is one.
+    """
+
+    host: str
+    certificates: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """Base address for HTTP."""
+        parts = urlsplit(self.host)
+        if parts.scheme == "unix":
+            return "http://docker"
+        return f"{'https' if self.certificates else 'http'}://{parts.netloc}"
+
+    def transport(self) -> httpx.HTTPTransport:
+        """A way to it.
+
+        Raises:
+            ConfigError: It is an address of another kind.
+        """
+        parts = urlsplit(self.host)
+        if parts.scheme == "unix":
+            return httpx.HTTPTransport(uds=parts.path)
+        if parts.scheme in {"tcp", "http", "https"} and parts.hostname:
+            return httpx.HTTPTransport(verify=_tls(self.certificates) if self.certificates else False)
+        raise ConfigError(
+            f"Docker address {self.host!r} cannot be used",
+            hint="use unix:// or tcp://; for ssh, forward the socket: ssh -NL ./docker.sock:/var/run/docker.sock HOST",
+        )
+
+
+def find_address(env: Mapping[str, str] = os.environ) -> Address:
+    """The engine that Docker's command line would use.
+
+    Raises:
+        ConfigError: The context that is named does not exist.
+    """
+    host = env.get("DOCKER_HOST")
+    if host:
+        folder = env.get("DOCKER_CERT_PATH") or str(_config_folder(env))
+        return Address(host, Path(folder) if env.get("DOCKER_TLS_VERIFY") else None)
+    name = env.get("DOCKER_CONTEXT") or _current(env)
+    if name and name != "default":
+        return _context(name, _config_folder(env) / "contexts")
+    places = (
+        Path("/var/run/docker.sock"),
+        Path(env.get("HOME", "/")) / ".docker" / "run" / "docker.sock",
+        Path(env.get("XDG_RUNTIME_DIR", "/run")) / "docker.sock",
+    )
+    return Address(f"unix://{next((path for path in places if path.exists()), places[0])}")
+
+
+def _config_folder(env: Mapping[str, str]) -> Path:
+    return Path(env.get("DOCKER_CONFIG") or Path(env.get("HOME", "/")) / ".docker")
+
+
+def _current(env: Mapping[str, str]) -> str:
+    try:
+        config: dict[str, Any] = json.loads((_config_folder(env) / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return ""
+    return str(config.get("currentContext") or "")
+
+
+def _context(name: str, contexts: Path) -> Address:
+    key = hashlib.sha256(name.encode()).hexdigest()
+    try:
+        meta: dict[str, Any] = json.loads((contexts / "meta" / key / "meta.json").read_bytes())
+        host = str(meta["Endpoints"]["docker"]["Host"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigError(f"Docker context {name!r} does not exist", hint="see `docker context ls`") from None
+    certificates = contexts / "tls" / key / "docker"
+    return Address(host, certificates if certificates.is_dir() else None)
+
+
+def _tls(folder: Path) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=folder / "ca.pem")
+        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"the Docker certificates in {folder} cannot be used: {error}") from error
+    return context

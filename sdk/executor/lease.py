@@ -47,6 +47,7 @@ class Lease:
         self._txn = txn
         self._etag: str | None = None
         self._renewed = 0.0
+        self._strict = True
         self._lock = threading.Lock()
 
     def take(self, deadline: Deadline) -> None:
@@ -83,6 +84,10 @@ class Lease:
                     self._write(self._etag, deadline)
                 except ConflictError:
                     self._retake(deadline)
+
+    def relax(self) -> None:
+        """From now on a lost lease is no error: what is being cleaned up is our own, whoever holds the name."""
+        self._strict = False
 
     def verify(self, deadline: Deadline) -> None:
         """Reads it again: the last look before the switch."""
@@ -122,8 +127,13 @@ class Lease:
         if self._leases is None:
             return
         record = self._leases.lease_read(self._key, timeout=deadline.limit(CALL_S))
-        self._etag = None  # if it is lost it is not asked for again: cleaning up goes on without it
-        self._refuse_if_held(record, missing=True)
+        self._etag = None  # if it is lost it is not asked for again
+        try:
+            self._refuse_if_held(record, missing=True)
+        except ConflictError:
+            if self._strict:
+                raise
+            return
         self._write(record.etag if record else None, deadline)
 
     def _refuse_if_held(self, record: LeaseRecord | None, *, missing: bool = False) -> None:

@@ -108,7 +108,7 @@ class Transaction:
                 self.probe(step.ref.id)
             self.journal.note("probed", step=index)
             return
-        if step.commit:
+        if step.commit and not self.committed:
             self.c.lease.verify(deadline)
         if not (index in self.sent and self._took_effect(step, deadline)):  # sent already by whoever began this
             if step.action == "create":
@@ -355,6 +355,7 @@ class Transaction:
     def clean_up(self, deadline: Deadline, reason: str) -> None:
         """Decides which way to go, and goes it."""
         self.c.patient = True
+        self.c.lease.relax()
         self.journal.note("abort", reason=reason)
         if self.decide(deadline):
             self.finish(deadline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from sdk.adapter import Materials
 from sdk.errors import ConflictError, PlanStale
 from sdk_contract.fake import ConfigFake, FakeAdapter
-from tests.executor.world import SHAPES, Client, World, fresh, update
+from sdk_contract.fake_cloud import HOSTILE
+from tests.executor.world import NAME, SHAPES, Client, World, fresh, update
 from tests.executor.writers import Race, inside, interleaved, points_of
 
 if TYPE_CHECKING:
@@ -106,4 +108,54 @@ def test_another_owner_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConflictError, match="belongs to 'ann'") as refused:
         Client(world, owner="bob", machine="bobs").run(update)
     assert "ann" == refused.value.holder
+    assert [] == world.faults()
+
+
+def test_a_lost_lease_ends_the_verb_before_the_switch(tmp_path: Path) -> None:
+    """Whoever finds another name on its lease undoes everything and names the new holder."""
+    world = World(ConfigFake, tmp_path)
+    verb = world.prepare("update")
+    before = world.table()
+    client = Client(world)
+
+    def hook(point: str) -> None:
+        if point == "before create Model":
+            held = world.cloud.leases[f"locks/{NAME}"]
+            body = f'{{"owner": "ann", "txn": "other", "expires": {world.cloud.now() + 9000}}}'
+            world.cloud.lease_write(f"locks/{NAME}", body, held.etag)
+
+    client.adapter.hook = hook
+    with pytest.raises(ConflictError) as lost:
+        client.run(verb)
+    assert "ann" == lost.value.holder
+    assert before == world.table()
+    assert [] == world.faults()
+
+
+def test_a_lease_is_renewed_and_given_back(tmp_path: Path) -> None:
+    """During a slow deploy the lease is renewed before it expires, and afterwards it is gone."""
+    world = World(ConfigFake, tmp_path, temper=replace(HOSTILE, create_s=400))
+    client, expires = Client(world), set[str]()
+
+    def hook(point: str) -> None:
+        held = world.cloud.leases.get(f"locks/{NAME}")
+        expires.update([held.body] if held else [])
+
+    client.adapter.hook = hook
+    client.run(fresh)
+    assert len(expires) >= 400 // 60
+    assert {} == world.cloud.leases
+
+
+def test_unlock_needs_the_right_transaction(tmp_path: Path) -> None:
+    """A lease of a machine that is gone is removed by its transaction's id only."""
+    world = World(ConfigFake, tmp_path)
+    body = f'{{"owner": "ann", "txn": "other", "expires": {world.cloud.now() + 9000}}}'
+    world.cloud.lease_write(f"locks/{NAME}", body, None)
+    client = Client(world)
+    with pytest.raises(ConflictError, match="mlport unlock churn --id other"):
+        client.run(fresh)
+    assert not client.executor.unlock(NAME, "wrong")
+    assert client.executor.unlock(NAME, "other")
+    client.run(fresh)
     assert [] == world.faults()

@@ -82,9 +82,9 @@ def ask(rig: Rig, adapter: Adapter, name: str) -> httpx.Response:
     invoker = adapter.invoker(status)
     body = json.dumps({"instances": [[ANSWER, 1.0]]}).encode()
     headers = {**invoker.headers, "content-type": "application/json"}
-    with httpx.Client(transport=rig.transport(), trust_env=False, timeout=TIMEOUT) as client:
+    with httpx.Client(transport=rig.transport(), trust_env=False, timeout=TIMEOUT, auth=invoker.auth) as client:
         content = invoker.wrap(body) if invoker.wrap else body
-        return client.post(invoker.url, content=content, headers=headers, auth=invoker.auth)
+        return client.post(invoker.url, content=content, headers=headers)
 
 
 class OperationsSuite:

@@ -56,7 +56,7 @@ class TrainSuite:
             if "contract: started" in line.text:
                 break
         job.stop()
-        give_up = rig.clock.monotonic() + 120
+        give_up = rig.clock.monotonic() + rig.patience
         while not rig.client(machine="elsewhere").job(job.name).refresh().state.finished:
             assert rig.clock.monotonic() < give_up
             rig.clock.sleep(0.2)

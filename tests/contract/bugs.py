@@ -99,7 +99,7 @@ class QuickClock(SystemClock):
         self.skipped += seconds
 
 
-class QuickRig(Rig):
+class PlantedRig(Rig):
     """The contract's view of a quick shelf and of an adapter that may have a bug."""
 
     adapter, price, protected, patience = ShelfAdapter, 0.5, False, 3.0

@@ -5,44 +5,52 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from xml.etree import ElementTree as ET
 
 import pytest
 
 HERE = Path(__file__).parent
-_spec = importlib.util.spec_from_file_location("bugs", HERE / "bugs.py")
-assert _spec is not None
-assert _spec.loader is not None
-bugs = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(bugs)
-
-ASKED = {
-    **{bug.__name__: where for bug, where in bugs.BUGS.items()},
-    **{f"Control{number}": where for number, where in enumerate(sorted(set(bugs.BUGS.values()), key=str))},
-}
-
 SUITES = """
 import pytest
-from bugs import BUGS, QuickRig, ShelfAdapter
+from {module} import BUGS, PlantedRig
 
 @pytest.fixture(scope="class")
 def rig(request, tmp_path_factory):
-    with QuickRig(tmp_path_factory.mktemp("rig"), request.cls.planted) as made:
+    with PlantedRig(tmp_path_factory.mktemp("rig"), request.cls.planted) as made:
         yield made
 
 for bug, (suite, _) in BUGS.items():
-    globals()[f"Test{bug.__name__}"] = type(f"Test{bug.__name__}", (suite,), {"planted": bug})
+    globals()[f"Test{{bug.__name__}}"] = type(f"Test{{bug.__name__}}", (suite,), {{"planted": bug}})
 for number, (suite, _) in enumerate(sorted(set(BUGS.values()), key=str)):
-    globals()[f"TestControl{number}"] = type(f"TestControl{number}", (suite,), {"planted": ShelfAdapter})
+    planted = next(bug for bug in BUGS).__base__
+    globals()[f"TestControl{{number}}"] = type(f"TestControl{{number}}", (suite,), {{"planted": planted}})
 """
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+def load(module: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(module, HERE / f"{module}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def asked(module: str) -> dict[str, tuple[type, str]]:
+    """Every planted bug, and every control without one, with the test that is run for it."""
+    bugs = load(module).BUGS
+    controls = enumerate(sorted(set(bugs.values()), key=str))
+    return {
+        **{bug.__name__: where for bug, where in bugs.items()},
+        **{f"Control{number}": where for number, where in controls},
+    }
+
+
+def outcomes(module: str, folder: Path) -> dict[str, list[str]]:
     """What each class of tests came to: ``passed``, ``failed`` or ``skipped``, test by test."""
-    folder = tmp_path_factory.mktemp("bugs")
-    (folder / "test_bugs.py").write_text(SUITES)
-    chosen = [f"test_bugs.py::Test{name}::{test}" for name, (_, test) in ASKED.items()]
+    (folder / "test_bugs.py").write_text(SUITES.format(module=module))
+    chosen = [f"test_bugs.py::Test{name}::{test}" for name, (_, test) in asked(module).items()]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junitxml=out.xml", *chosen]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
@@ -55,19 +63,26 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("bug", [bug.__name__ for bug in bugs.BUGS])
-def test_a_planted_bug_is_found(outcomes: dict[str, list[str]], bug: str) -> None:
-    """The adapter with this bug fails the contract."""
-    assert "failed" in outcomes[bug]
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    return outcomes("bugs", tmp_path_factory.mktemp("bugs"))
 
 
-@pytest.mark.parametrize("control", [name for name in ASKED if name.startswith("Control")])
-def test_without_a_bug_the_same_tests_pass(outcomes: dict[str, list[str]], control: str) -> None:
-    """It is the bug that fails: the same test passes with the adapter as it is."""
-    assert "passed" in outcomes[control], ASKED[control]
-    assert "failed" not in outcomes[control], ASKED[control]
+@pytest.mark.parametrize("name", asked("bugs"))
+def test_a_planted_bug_is_found(quick: dict[str, list[str]], name: str) -> None:
+    """The adapter with this bug fails the contract; without it (the controls) the same test passes."""
+    assert ("failed" in quick[name]) != name.startswith("Control"), quick[name]
+    assert {"skipped"} != set(quick[name])
+
+
+@pytest.mark.full
+def test_bugs_of_jobs_metrics_and_logs_are_found(tmp_path: Path) -> None:
+    """The same for bugs planted in the local adapter, where processes are real."""
+    found = outcomes("local_bugs", tmp_path)
+    assert set(asked("local_bugs")) == set(found)
+    assert {} == {name: came for name, came in found.items() if ("failed" in came) == name.startswith("Control")}
 
 
 def test_there_are_enough_bugs() -> None:
-    """At least 25 different ones are tried."""
-    assert len(bugs.BUGS) >= 25
+    """At least 25 different ones are tried every time."""
+    assert len(load("bugs").BUGS) >= 25

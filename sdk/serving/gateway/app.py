@@ -62,6 +62,7 @@ class Gateway:
         self.retiring: dict[str, asyncio.Task[None]] = {}
         self.address: tuple[str, int] = listener.getsockname()[:2]
         self.has_token = token is not None
+        self.restarts = 0
         limits = Limits()
         self.router = Router()
         self.plane = Plane(self.router, limits)
@@ -295,6 +296,7 @@ class Gateway:
             "retiring": sorted(self.retiring),
             "gateway": {
                 "pid": os.getpid(),
+                "restarts": self.restarts,
                 "connections": len(self.door.connections),
                 "requests": self.plane.requests,
                 "retries": self.plane.retries,

@@ -17,6 +17,7 @@ import uvloop
 
 from .app import Gateway
 from .control import Control
+from .keeper import keep
 from .table import TableError, load, save
 
 _MIN_TOKEN = 16  # characters
@@ -50,9 +51,14 @@ def run(argv: list[str]) -> int:
         return error.exit_code if isinstance(error, StartError) else 2
     if options.detach and not _detach(options.dir):
         return 0
-    gateway = Gateway(options.dir, listener, token=token, hosts=tuple(options.allow_host))
-    try:
+
+    def serve(restarts: int) -> None:
+        gateway = Gateway(options.dir, listener, token=token, hosts=tuple(options.allow_host))
+        gateway.restarts = restarts
         uvloop.run(_serve(gateway, control))
+
+    try:
+        keep(serve) if options.detach else serve(0)
     finally:
         (options.dir / "control.sock").unlink(missing_ok=True)
         os.close(lock)

@@ -59,10 +59,11 @@ def recorder(modules: set[str]) -> Any:
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, _Ordered):
                 return type(obj.values), (sorted(obj.values, key=_by_content),)
-            note(obj, modules)
             reduced: Any = super().reducer_override(obj)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
             if reduced is NotImplemented:
+                note(obj, modules)
                 return NotImplemented
+            note(obj, modules, whole=True)
             parts = cast("tuple[Any, ...]", reduced)
             if isinstance(obj, type | TypeVar):
                 parts = stable(obj, parts)
@@ -119,21 +120,19 @@ def stable(obj: type | TypeVar, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     return (reduced[0], tuple(arguments), *reduced[2:])
 
 
-def note(obj: Any, modules: set[str]) -> None:
-    """Add the modules that reading this one object would import."""
+def note(obj: Any, modules: set[str], *, whole: bool = False) -> None:
+    """Add the modules that reading this one object would import; a ``whole`` function or class brings its own code."""
     if isinstance(obj, types.ModuleType):
         modules.add(obj.__name__)
     elif isinstance(obj, types.CodeType):
         modules.update(imports(obj))
-    else:
+    elif isinstance(obj, type | types.FunctionType | types.BuiltinFunctionType):
         modules.add(type(obj).__module__)
-        owner = (
-            getattr(obj, "__module__", None)
-            if isinstance(obj, type | types.FunctionType | types.BuiltinFunctionType)
-            else None
-        )
-        if isinstance(owner, str):
+        owner: str | None = obj.__module__  # None for some written in C
+        if owner and not whole:
             modules.add(owner)
+    elif "<locals>" not in type(obj).__qualname__:  # the class of anything else comes by here itself
+        modules.add(type(obj).__module__)
 
 
 def imports(code: types.CodeType) -> set[str]:

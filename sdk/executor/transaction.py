@@ -283,16 +283,24 @@ class Transaction:
         return same and not (self.lost and step.ref in self.in_use())
 
     def may_undo(self, step: Step, live: Live) -> bool:
-        """Whether something that this transaction made may be taken away again."""
-        drifted = self.lost or self.remover.drifted
-        return self.settler.is_same(step, live) and not (drifted and step.ref in self.in_use())
+        """Whether something that this transaction made may be taken away again: nobody has come to use it since."""
+        if not self.settler.is_same(step, live):
+            return False
+        if step.ref not in self.in_use():
+            return True
+        self.c.poll(self.deadline).pause(f"delete {step.ref}", state="in use")  # or was that an answer from the past?
+        return step.ref not in self.in_use()
 
     def in_use(self) -> set[Ref]:
         """What the endpoint needs as it is now; what this transaction deletes does not count as a user."""
         observed = self.c.remote.observe(self.c.name, self.deadline)
         going = {step.ref for step in self.steps if step.action == "delete"}
-        roots = [live.ref for live in observed if self.c.kind(live.ref).root and live.ref not in going]
-        return closure(roots, {live.ref: live.parents for live in observed})
+        made = {self.steps[index].ref for index in self.sent if self.steps[index].action == "create"}
+        roots = [live for live in observed if self.c.kind(live.ref).root and live.ref not in going]
+        others = [
+            root.ref for root in roots if root.ref not in made or not root.labels or root.labels.txn != self.c.txn
+        ]
+        return closure(others, {live.ref: live.parents for live in observed})
 
     def _still_ours(self, deadline: Deadline) -> None:
         """Reads the switch again before anything that others may have come to use is deleted."""

@@ -13,7 +13,7 @@ from .plan import closure, live_hash
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from ..adapter import Live, Ref
+    from ..adapter import Live, Ref, Resource
     from ..waiting import Deadline
     from .context import Context, Pauses
     from .journal import Notes
@@ -35,7 +35,6 @@ class Remover:
         self._settler = settler
         self._journal = journal
         self._stuck: set[Ref] = set()
-        self.drifted = False  # somebody else changed what was to be taken back, and may use what was made for it
 
     def may_go(self, ref: Ref, parents: Mapping[Ref, Iterable[Ref]]) -> bool:
         """Whether nothing that needs it is stuck: a resource goes only after what needs it is proven gone."""
@@ -112,7 +111,6 @@ class Remover:
             elif live.state not in {"creating", "updating"}:
                 now = live_hash(live)
                 if now not in {step.before, step.after}:
-                    self.drifted = True
                     raise drift(live)
                 if now == step.after:
                     trouble = self._send_back(index, step, live, attempt, deadline)
@@ -128,7 +126,15 @@ class Remover:
         reply = self._c.remote.update(step.previous, live, deadline)
         if reply.operation:
             self._c.sightings.operations[step.ref] = reply.operation
+        if reply.outcome == "refused":
+            self._refuse_if_impossible(step.previous, deadline)
         return reply.error
+
+    def _refuse_if_impossible(self, previous: Resource, deadline: Deadline) -> None:
+        """What a resource named before may be gone for good; then it stays as it is, and so does what it names now."""
+        for parent in previous.parents:
+            if self._c.remote.read(parent, deadline) is None and self._c.sightings.absent(parent):
+                raise DriftError(f"{previous.ref} cannot be as before, since {parent} is gone", resource=previous.id)
 
     def _look(self, ref: Ref, deadline: Deadline) -> tuple[Live | None, Exception | None]:
         try:

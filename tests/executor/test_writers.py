@@ -11,7 +11,7 @@ from sdk.adapter import Materials
 from sdk.errors import ConflictError, PlanStale
 from sdk_contract.fake import ConfigFake, FakeAdapter
 from sdk_contract.fake_cloud import HOSTILE
-from tests.executor.world import NAME, SHAPES, Client, World, fresh, update
+from tests.executor.world import NAME, SHAPES, Client, Kill, Switch, World, fresh, promote, update
 from tests.executor.writers import Race, inside, interleaved, points_of
 
 if TYPE_CHECKING:
@@ -158,4 +158,46 @@ def test_unlock_needs_the_right_transaction(tmp_path: Path) -> None:
     assert not client.executor.unlock(NAME, "wrong")
     assert client.executor.unlock(NAME, "other")
     client.run(fresh)
+    assert [] == world.faults()
+
+
+def test_what_another_machine_came_to_use_is_not_rolled_back(tmp_path: Path) -> None:
+    """A dead deploy's canary was promoted by another machine: its recovery leaves alone what now serves."""
+    world = World(ConfigFake, tmp_path)
+    world.prepare("update")
+    switch = Switch()
+
+    def die(point: str) -> None:
+        configs = [ref for ref in world.cloud.items if ref.kind == "Config"]
+        switch.at = len(switch.points) if len(configs) == 3 and switch.at is None else switch.at
+        switch(point)
+
+    laptop = Client(world)
+    laptop.adapter.hook = die
+    with pytest.raises(Kill):
+        laptop.run(update)
+    world.clock.sleep(200)
+    Client(world, machine="desktop").run(promote)
+    world.converge()
+    assert [0, 100] == sorted((world.table() or {}).values())
+    assert [] == world.faults()
+
+
+def test_what_cannot_be_taken_back_stays(tmp_path: Path) -> None:
+    """Another machine's gc swept what a dead deploy would go back to: its recovery ends, and the endpoint serves."""
+    world = World(ConfigFake, tmp_path)
+    world.prepare("update")
+    desktop, seen = Client(world, machine="desktop"), list[str]()
+
+    def die(point: str) -> None:
+        seen.append(point)
+        if seen.count("after update Endpoint"):
+            raise Kill(point)
+
+    desktop.adapter.hook = die
+    with pytest.raises(Kill):
+        desktop.run(update)
+    world.clock.sleep(8000)
+    Client(world, machine="laptop").executor.gc(apply=True)
+    world.converge(Client(world, machine="desktop"))
     assert [] == world.faults()

@@ -297,10 +297,11 @@ class Transaction:
         going = {step.ref for step in self.steps if step.action == "delete"}
         made = {self.steps[index].ref for index in self.sent if self.steps[index].action == "create"}
         roots = [live for live in observed if self.c.kind(live.ref).root and live.ref not in going]
-        others = [
-            root.ref for root in roots if root.ref not in made or not root.labels or root.labels.txn != self.c.txn
-        ]
+        others = [root.ref for root in roots if root.ref not in made or not self._has_our_label(root)]
         return closure(others, {live.ref: live.parents for live in observed})
+
+    def _has_our_label(self, live: Live) -> bool:
+        return live.labels is not None and live.labels.txn == self.c.txn
 
     def _still_ours(self, deadline: Deadline) -> None:
         """Reads the switch again before anything that others may have come to use is deleted."""

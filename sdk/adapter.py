@@ -138,7 +138,7 @@ class Invoker:
     fault: Callable[[httpx.Response], ModelFault | None]
     error: Callable[[httpx.Response], Exception]
     auth: httpx.Auth | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
     pin: Callable[[str], Mapping[str, str]] | None = None
     wrap: Callable[[bytes], bytes] | None = None
     unwrap: Callable[[bytes], bytes] | None = None

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
+from .types import Json
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from .types import Json
 
 
 class Nature(StrEnum):
@@ -179,7 +179,7 @@ class Live:
     parents: tuple[Ref, ...] = ()
     usd_per_hour: float | None = 0.0
     reason: str | None = None
-    details: Mapping[str, Json] = field(default_factory=dict)
+    details: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
     @property
     def ref(self) -> Ref:

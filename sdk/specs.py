@@ -31,9 +31,9 @@ class DeploymentSpec:
     instance: str | None = None
     resources: Resources | None = None
     replicas: Replicas = field(default_factory=Replicas)
-    env: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict)
-    options: Mapping[str, Json] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str])
+    options: Mapping[str, Json] = field(default_factory=dict[str, Json])
     usd_per_hour: float | None = None
     kept: DeploymentStatus | None = None
 
@@ -64,7 +64,7 @@ class EndpointSpec:
     deployments: tuple[DeploymentSpec, ...]
     traffic: Mapping[str, int]
     labels: Labels
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +75,15 @@ class JobSpec:
     labels: Labels
     bundle: Path  # script, code and lock: see sdk.packaging.training
     digest: str
-    data: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, Json] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict[str, str])
+    params: Mapping[str, Json] = field(default_factory=dict[str, Json])
     image: str | None = None
     instance: str | None = None
     resources: Resources | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str])
     timeout_s: float = 86_400.0
-    options: Mapping[str, Json] = field(default_factory=dict)
+    options: Mapping[str, Json] = field(default_factory=dict[str, Json])
     usd_per_hour: float | None = None
 
 

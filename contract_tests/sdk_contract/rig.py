@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
@@ -46,7 +47,7 @@ OWNER = "contract"
 STRANGER = "stranger"
 
 
-class Rig:
+class Rig(ABC):
     """What the suites need to know about one target; override what differs.
 
     Args:
@@ -104,12 +105,12 @@ class Rig:
         """Puts training data where the target can read it, and says where that is."""
         return str(path)
 
+    @abstractmethod
     def left(self) -> list[str]:
         """Everything of ours on the target, by the platform's own account: processes, ports, files, records.
 
         Shared things that are kept on purpose (``gc --shared``) and free records that cannot be deleted do not count.
         """
-        raise NotImplementedError
 
     @contextmanager
     def provoke(self, failure: str) -> Generator[None]:

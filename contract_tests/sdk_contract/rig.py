@@ -83,10 +83,10 @@ class Rig(ABC):
 
     # --- override these
 
-    def start(self) -> None:
+    def start(self) -> None:  # noqa: B027  # most platforms are there anyway
         """Bring the platform up, when it is not there anyway."""
 
-    def stop(self) -> None:
+    def stop(self) -> None:  # noqa: B027  # see start
         """Take it down again."""
 
     def settings(self) -> Mapping[str, Any]:

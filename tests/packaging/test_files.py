@@ -1,6 +1,6 @@
 """Models from files: recognised by what they are, never loaded here, pickles only with the user's word."""
 
-from __future__ import annotations
+from __future__ import itertools
 
 import importlib.util
 import io
@@ -264,6 +264,7 @@ def test_native_file_is_served(
         ("model.skops", b"PK\x03\x04broken", "is damaged"),
         ("model.skops", zipped({"schema.json": b"{"}), "is damaged"),
     ],
+    ids=itertools.count(),
 )
 def test_wrong_file_is_refused(name: str, content: bytes, said: str, tmp_path: Path) -> None:
     """A file that is not what its suffix says is refused by name."""

@@ -22,6 +22,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+from functools import cached_property
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -144,7 +145,7 @@ class Server:
         assert len(lines) >= count, f"no {event} in {self.log[-5:]} {self.unparsed[-5:]}"
         return lines[count - 1]
 
-    @property
+    @cached_property
     def address(self) -> str:
         return str(self.wait_event("listening")["address"])
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import re
-import socket
 from typing import Any
 
 import pytest
@@ -19,6 +19,9 @@ V2_BODY = (
 V2_HEAD = b'{"inputs":[{"name":"input","shape":[1,3],"datatype":"FP64","parameters":{"binary_data_size":24}}]}'
 NPY_HEAD = b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1, 3), }"
 NPY_BODY = NPY_HEAD + b" " * 59 + b"\n" + b"\0" * 24
+
+_CONNECTIONS = 16
+_SILENCE_S = 0.05
 
 SEEDS = [
     HEAD % len(JSON_BODY) + JSON_BODY,
@@ -76,36 +79,53 @@ def mutate_body(data: bytes, rng: random.Random) -> bytes:
     return re.sub(rb"(?<=\r\nContent-Length: )\d+", b"%d" % len(body), head) + b"\r\n\r\n" + body
 
 
-def exchange(port: int, data: bytes) -> bytes:
-    """Send bytes and return the answers; after a moment's silence the input ends."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        parts: list[bytes] = []
+async def exchange(port: int, data: bytes) -> bytes:
+    """Send bytes and return the answers; after a while of silence the input ends."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answer = b""
+    try:
+        writer.write(data)
+        with contextlib.suppress(TimeoutError):
+            answer = await asyncio.wait_for(reader.read(65536), _SILENCE_S)
+        with contextlib.suppress(OSError):
+            writer.write_eof()
+        return answer + await asyncio.wait_for(reader.read(), 30)
+    except ConnectionError:
+        return answer
+    finally:
+        writer.close()
         with contextlib.suppress(ConnectionError):
-            connection.sendall(data)
-            connection.settimeout(0.005)
-            with contextlib.suppress(TimeoutError):
-                parts.append(connection.recv(65536))
-            connection.settimeout(20)
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_WR)
-            while part := connection.recv(65536):
-                parts.append(part)
-        return b"".join(parts)
+            await writer.wait_closed()
+
+
+async def bombard(port: int, count: int, rng: random.Random) -> dict[bytes, int]:
+    """Exchange `count` mutated requests on several connections at a time; return how often each status came."""
+    statuses: dict[bytes, int] = {}
+    requests = iter(range(count))
+
+    async def worker() -> None:
+        for number in requests:
+            seed = SEEDS[number % len(SEEDS)]
+            data = mutate(seed, rng) if rng.random() < 0.5 else mutate_body(seed, rng)
+            for status in re.findall(rb"HTTP/1\.1 (\d\d\d) ", await exchange(port, data)):
+                statuses[status] = statuses.get(status, 0) + 1
+                # A mutated deadline of a few milliseconds may honestly pass.
+                assert status < b"500" or (status == b"504" and b"x-mlport-deadline-ms" in data), (status, data)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(_CONNECTIONS):
+            group.create_task(worker())
+    return statuses
 
 
 @pytest.mark.parametrize("count", [3000, pytest.param(200_000, marks=pytest.mark.full)])
 def test_mutated_requests_get_no_5xx_no_hang_and_no_trace(tensor_server: Any, count: int) -> None:
     """Each mutated request is answered below 500 or closed; afterwards the server answers as before."""
-    rng = random.Random(count)
-    statuses: dict[bytes, int] = {}
-    for number in range(count):
-        seed = SEEDS[number % len(SEEDS)]
-        data = mutate(seed, rng) if rng.random() < 0.5 else mutate_body(seed, rng)
-        for status in re.findall(rb"HTTP/1\.1 (\d\d\d) ", exchange(tensor_server.port, data)):
-            statuses[status] = statuses.get(status, 0) + 1
-            assert status < b"500", (status, data)
+    statuses = asyncio.run(bombard(tensor_server.port, count, random.Random(count)))
     assert {b"200", b"400", b"404", b"413", b"415"} <= statuses.keys(), statuses
-    assert len(tensor_server.events("request")) > count / 4, "too few requests get as far as the application"
+    assert statuses[b"200"] > count / 10, statuses
+    reached = [line for line in tensor_server.events("request") if line["status"] != 499]
+    assert len(reached) > count / 4, "too few requests get as far as the application"
     assert [] == [line for line in tensor_server.log if line["level"] == "error"]
     assert [] == tensor_server.unparsed
     assert b"200 OK" in tensor_server.raw(SEEDS[0].replace(b"Host: x", b"Host: x\r\nConnection: close"))

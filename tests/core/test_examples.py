@@ -8,7 +8,7 @@ import importlib
 import pytest
 
 MODULES = (
-    "sdk.adapter",
+    "sdk.resources",
     "sdk.config.load",
     "sdk.config.rules",
     "sdk.config.values",

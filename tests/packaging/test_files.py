@@ -1,9 +1,10 @@
 """Models from files: recognised by what they are, never loaded here, pickles only with the user's word."""
 
-from __future__ import itertools
+from __future__ import annotations
 
 import importlib.util
 import io
+import itertools
 import json
 import os
 import pickle

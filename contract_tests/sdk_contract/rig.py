@@ -16,14 +16,14 @@ import itertools
 import os
 import time
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import pytest
 
 from sdk.adapter import Adapter, AdapterContext, Capability, Clock
 from sdk.client import Client
-from sdk.errors import ConflictError, UnsupportedError
+from sdk.errors import ConflictError, SdkError, UnsupportedError
 from sdk.executor import Executor
 from sdk.redact import Redactor
 from sdk.registry import adapters
@@ -246,7 +246,14 @@ class Rig(ABC):
         self.start()
         return self
 
+    def sweep(self) -> None:
+        """Deletes what failed tests left, whoever owns it: on a real platform it would cost."""
+        with suppress(SdkError):
+            for left in self.client().list():
+                self.client(owner=left.owner or OWNER).delete(left.name)
+
     def __exit__(self, *error: object) -> None:
+        self.sweep()
         for client in self._clients:
             client.close()
         self.stop()

@@ -2,6 +2,7 @@
 
 PYTHON  ?= python3
 WORKERS ?= 2
+TORCH   ?= torch>=2.5
 BIN     := .venv/bin
 STAMP   := .venv/.ready-$(shell cksum < pyproject.toml | tr -d ' \t')
 PYTEST  := $(BIN)/pytest -n $(WORKERS) --dist loadfile
@@ -31,7 +32,9 @@ demo: $(STAMP)   ## train, deploy, call, watch and delete a real model on this m
 test: $(STAMP)   ## every test but the whole matrices
 	$(PYTEST) -m "not full"
 
-test-full: $(STAMP) ## every test
+test-full: $(STAMP) ## every test, with every model flavour (a CPU build: make test-full TORCH=torch==2.13.0+cpu)
+	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python --group flavours "$(TORCH)"
 	$(PYTEST)
 
 contract: $(STAMP) ## the adapter contract only

@@ -1,14 +1,52 @@
-"""A real registry from Debian's `docker-registry`, or a visible skip."""
+"""A real registry from Debian's `docker-registry` and a real Docker Engine, or a visible skip."""
 
+import importlib.util
+import json
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+
+import sdk
+from sdk.errors import NotFoundError, PlatformError
+from sdk.model import Model
+from sdk.packaging.image import Image, Store, build_image
+from sdk.packaging.image.engine import Engine
+from sdk.packaging.image.engine_images import load
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is kept in the home of whoever runs the tests; the compiled runtime is made once."""
+    monkeypatch.setenv("MLPORT_STATE_DIR", str(tmp_path_factory.getbasetemp() / "image-state"))
+
+
+@pytest.fixture(scope="session")
+def bundles() -> ModuleType:
+    """Maker of small bundles."""
+    spec = importlib.util.spec_from_file_location("image_bundles", Path(__file__).with_name("bundles.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def missing(what: str) -> None:
+    """Skips, unless whoever runs the tests says that everything is there."""
+    if os.environ.get("MLPORT_REQUIRE_DOCKER"):
+        pytest.fail(f"MLPORT_REQUIRE_DOCKER is set, but {what}")
+    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")
@@ -16,9 +54,8 @@ def registry_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a running registry, empty at the start."""
     program = shutil.which("docker-registry")
     if program is None:
-        if os.environ.get("MLPORT_REQUIRE_DOCKER"):
-            pytest.fail("MLPORT_REQUIRE_DOCKER is set, but docker-registry is not installed")
-        pytest.skip("docker-registry is not installed")
+        missing("docker-registry is not installed")
+        return
     folder = tmp_path_factory.mktemp("registry")
     config = folder / "config.yml"
     config.write_text(
@@ -43,3 +80,103 @@ def _address(pid: int, log: Path) -> str:
             return f"127.0.0.1:{listening[0]}"
         time.sleep(0.05)
     pytest.fail(f"the registry did not start: {log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """The Docker Engine of this machine."""
+    engine = Engine()
+    try:
+        _ = engine.version
+    except PlatformError as error:
+        missing(f"no Docker Engine: {error}")
+    with engine:
+        yield engine
+
+
+@dataclass
+class World:
+    """A model that doubles, its image in the engine, and the store of its layers."""
+
+    model: Model
+    image: Image
+    store: Store
+
+
+@pytest.fixture(scope="session")
+def world(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Built once, as dependencies take some seconds; the engine keeps nothing of it."""
+    if shutil.which("apt-get") is None:
+        missing("no apt-get for the base image")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLPORT_STATE_DIR", str(tmp_path_factory.getbasetemp() / "image-state"))
+        model = sdk.model(_double, name="double", example=np.ones((2, 3)), rowwise=True)
+        store = Store(tmp_path_factory.mktemp("store"))
+        image = build_image(model, base="debian-packages", store=store)
+    load(engine, image, store)
+    try:
+        yield World(model, image, store)
+    finally:
+        label = f"dev.mlport.model.sha256={model.digest}"
+        for item in engine.call("GET", "/images/json", params={"filters": json.dumps({"label": [label]})}):
+            with suppress(NotFoundError):
+                engine.call("DELETE", f"/images/{item['Id']}", params={"force": "1"})
+
+
+def _double(rows: Any) -> Any:
+    return rows * 2
+
+
+class Container:
+    """A container that has been started."""
+
+    def __init__(self, engine: Engine, container: str) -> None:
+        self._engine, self.id = engine, container
+
+    def inspect(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._engine.call("GET", f"/containers/{self.id}/json")
+        return found
+
+    def address(self, port: int) -> str:
+        """Where a published port is on this machine, once the model is ready."""
+        url = f"http://127.0.0.1:{self.inspect()['NetworkSettings']['Ports'][f'{port}/tcp'][0]['HostPort']}"
+        for _ in range(1200):
+            with suppress(httpx.HTTPError):
+                if httpx.get(f"{url}/ping").status_code == 200:
+                    return url
+            if not self.inspect()["State"]["Running"]:
+                break
+            time.sleep(0.05)
+        pytest.fail("not ready: " + "\n".join(self.logs()))
+
+    def wait(self) -> int:
+        """Exit code."""
+        code: int = self._engine.call("POST", f"/containers/{self.id}/wait", timeout_s=120)["StatusCode"]
+        return code
+
+    def stop(self) -> None:
+        self._engine.call("POST", f"/containers/{self.id}/stop", params={"t": "20"})
+
+    def logs(self) -> list[str]:
+        return self._engine.logs(self.id)
+
+    def users(self) -> set[str]:
+        """Who runs the processes in it."""
+        return {row[0] for row in self._engine.call("GET", f"/containers/{self.id}/top")["Processes"]}
+
+
+@pytest.fixture
+def start(engine: Engine) -> Iterator[Callable[..., Container]]:
+    """Start containers, as a platform would: `start(image id, engine's options)`; they are gone at the end."""
+    started: list[str] = []
+
+    def run(image: str, *, host: dict[str, Any] | None = None, port: int = 8080, **options: Any) -> Container:
+        published = {"PortBindings": {f"{port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": "0"}]}}
+        options |= {"Image": image, "ExposedPorts": {f"{port}/tcp": {}}, "HostConfig": published | (host or {})}
+        started.append(engine.call("POST", "/containers/create", json=options)["Id"])
+        engine.call("POST", f"/containers/{started[-1]}/start")
+        return Container(engine, started[-1])
+
+    yield run
+    for container in started:
+        engine.call("DELETE", f"/containers/{container}", params={"force": "1", "v": "1"})

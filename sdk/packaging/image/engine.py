@@ -65,6 +65,10 @@ class Engine:
     @cached_property
     def about(self) -> dict[str, Any]:
         """What the engine says about itself, such as ``Version`` and ``Arch``."""
+        try:
+            self.address.probe()
+        except OSError as error:
+            raise self._lost("GET", "/version", error) from error
         response = self._answered("GET", "/version", self._request("GET", "/version"))
         about: dict[str, Any] = response.json()
         return about
@@ -176,15 +180,15 @@ class Engine:
         except httpx.HTTPError as error:
             raise self._lost(method, path, error) from error
 
-    def _lost(self, method: str, path: str, error: httpx.HTTPError) -> PlatformError:
+    def _lost(self, method: str, path: str, error: httpx.HTTPError | OSError) -> PlatformError:
         where = self.address.host
-        if "Permission denied" in str(error):
+        if isinstance(error, PermissionError):
             return AuthError(
                 f"no right to use the Docker Engine at {where}",
                 provider=_PROVIDER,
                 hint="ask to be put into the group docker, or use rootless Docker",
             )
-        unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        unsent = isinstance(error, OSError | httpx.ConnectError | httpx.ConnectTimeout)
         return UnavailableError(
             f"cannot reach the Docker Engine at {where}: {error}"
             if unsent

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,18 @@ class Address:
         if parts.scheme == "unix":
             return "http://docker"
         return f"{'https' if self.certificates else 'http'}://{parts.netloc}"
+
+    def probe(self) -> None:
+        """Connect to the socket once, as only that tells a missing engine from a missing right.
+
+        Raises:
+            OSError: It is not there, nobody listens, or it is not ours to use.
+        """
+        parts = urlsplit(self.host)
+        if parts.scheme == "unix":
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(10)
+                probe.connect(parts.path)
 
     def transport(self) -> httpx.HTTPTransport:
         """A way to it.

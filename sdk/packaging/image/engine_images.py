@@ -10,9 +10,10 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import ConfigError, NotFoundError, PackagingError, PlatformError, UnsupportedError
+from sdk.errors import ConfigError, NotFoundError, PackagingError, PlatformError, QuotaError, UnsupportedError
 from sdk.names import suggest_name
 
+from .engine import is_full
 from .layers import Compressor, Entry, Layer, tree, write_tar
 from .manifests import Image
 
@@ -95,6 +96,8 @@ def _send(engine: Engine, image: Image, store: Store, skip: int) -> str | None:
             headers={"content-type": "application/x-tar"},
         ) as pieces:
             _check_messages(b"".join(pieces), "load")
+    except QuotaError:
+        raise
     except (PlatformError, PackagingError):
         if skip:
             return None  # this engine wants all layers
@@ -134,11 +137,16 @@ def _check_messages(data: bytes, operation: str) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = [json.loads(line) for line in data.splitlines() if line.strip().startswith(b"{")]
     for message in messages:
         if "error" in message:
-            lines = "".join(str(item.get("stream", "")) for item in messages).splitlines()[-20:]
-            raise PackagingError(
-                "\n".join([f"the Docker Engine cannot {operation}: {message['error']}", *lines]), operation=operation
-            )
+            raise _failed(operation, str(message["error"]), messages)
     return messages
+
+
+def _failed(operation: str, said: str, messages: Sequence[dict[str, Any]]) -> PlatformError | PackagingError:
+    lines = "".join(str(item.get("stream", "")) for item in messages).splitlines()[-20:]
+    text = "\n".join([f"the Docker Engine cannot {operation}: {said}", *lines])
+    if is_full(said):
+        return QuotaError(text, provider="docker", operation=operation, hint="free some with `docker system prune`")
+    return PackagingError(text, operation=operation)
 
 
 # --- user Dockerfiles -------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 import sdk
@@ -49,37 +50,68 @@ def missing(what: str) -> None:
     pytest.skip(what)
 
 
-@pytest.fixture(scope="session")
-def registry_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a running registry, empty at the start."""
+class OwnRegistry:
+    """A registry process that can be killed and started again on the same port and data."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._program, self._folder = program, folder
+        self._port = 0
+        self.start()
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        config = self._folder / "config.yml"
+        config.write_text(
+            "version: 0.1\nlog: {level: error}\n"
+            f"storage: {{filesystem: {{rootdirectory: {self._folder}/data}}}}\n"
+            f"http: {{addr: '127.0.0.1:{self._port}'}}\n"
+        )
+        with (self._folder / "log").open("wb") as log:
+            self._process = subprocess.Popen([self._program, "serve", config], stdout=log, stderr=log)
+        self._port = self._listening()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(10)
+
+    def _listening(self) -> int:
+        for _ in range(200):
+            ports = [
+                c.laddr.port for c in psutil.Process(self._process.pid).net_connections("tcp") if c.status == "LISTEN"
+            ]
+            if ports and httpx.get(f"http://127.0.0.1:{ports[0]}/v2/").status_code == 200:
+                return ports[0]
+            time.sleep(0.05)
+        pytest.fail(f"the registry did not start: {(self._folder / 'log').read_text()}")
+
+
+def _own_registry(folder: Path) -> Iterator[OwnRegistry]:
     program = shutil.which("docker-registry")
     if program is None:
         missing("docker-registry is not installed")
         return
-    folder = tmp_path_factory.mktemp("registry")
-    config = folder / "config.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
-        "http: {addr: '127.0.0.1:0'}\n"
-    )
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", config], stdout=log, stderr=log)
-        try:
-            yield _address(process.pid, folder / "log")
-        finally:
-            process.terminate()
-            process.wait(10)
+    registry = OwnRegistry(program, folder)
+    try:
+        yield registry
+    finally:
+        registry.kill()
 
 
-def _address(pid: int, log: Path) -> str:
-    import psutil
+@pytest.fixture(scope="session")
+def registry_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a running registry, empty at the start."""
+    for registry in _own_registry(tmp_path_factory.mktemp("registry")):
+        yield registry.host
 
-    for _ in range(200):
-        listening = [c.laddr.port for c in psutil.Process(pid).net_connections("tcp") if c.status == "LISTEN"]
-        if listening and httpx.get(f"http://127.0.0.1:{listening[0]}/v2/").status_code == 200:
-            return f"127.0.0.1:{listening[0]}"
-        time.sleep(0.05)
-    pytest.fail(f"the registry did not start: {log.read_text()}")
+
+@pytest.fixture
+def own_registry(tmp_path: Path) -> Iterator[OwnRegistry]:
+    """A registry for one test, which may kill it."""
+    (tmp_path / "registry").mkdir()
+    yield from _own_registry(tmp_path / "registry")
 
 
 @pytest.fixture(scope="session")

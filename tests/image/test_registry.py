@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from sdk.errors import NotFoundError, UnavailableError
+from sdk.errors import NotFoundError, PackagingError, UnavailableError
 from sdk.packaging.image.bases import pull
 from sdk.packaging.image.layers import Entry, with_parents
 from sdk.packaging.image.manifests import Image, ImageConfig, Platform
@@ -124,3 +125,70 @@ def test_damaged_blob_is_not_kept(registry_host: str, tmp_path: Path) -> None:
         with pytest.raises(UnavailableError, match="arrived damaged"):
             registry.pull_blob(image.layers[0].digest, image.layers[0].size - 1, other)
     assert not other.path(image.layers[0].digest).exists()
+
+
+def test_layer_damaged_on_this_disk_is_told_and_mended(registry_host: str, tmp_path: Path) -> None:
+    """A blob that went bad in the store is not published; it is removed, and the next build makes it again."""
+    store = Store(tmp_path)
+    image = _image(store, b"rotten")
+    path = store.path(image.layers[1].digest)
+    path.write_bytes(b"x" * path.stat().st_size)
+    with _registry(registry_host, "rotten:v1", _Counting()) as registry:
+        with pytest.raises(PackagingError, match="damaged on this disk; build the image again"):
+            registry.push(image, store)
+        with pytest.raises(NotFoundError):
+            registry.manifest("v1")
+        assert image.digest == registry.push(_image(store, b"rotten"), store)
+
+
+def test_push_goes_on_after_a_failing_server(registry_host: str, tmp_path: Path) -> None:
+    """A 502 and a 401 in the middle of an upload cost one more try each."""
+    spent: list[int] = []
+
+    class Failing(_Counting):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "PUT" and "uploads" in request.url.path and not spent:
+                spent.append(502)
+                return httpx.Response(502, request=request)
+            return super().handle_request(request)
+
+    store = Store(tmp_path)
+    image = _image(store, b"gateway")
+    with _registry(registry_host, "gateway:v1", Failing()) as registry:
+        assert image.digest == registry.push(image, store)
+        assert image.manifest == registry.manifest("v1")
+    assert [502] == spent
+
+
+def test_registry_that_dies_half_way_publishes_nothing(tmp_path: Path, own_registry: Any) -> None:
+    """The process is killed after the first blob: the error says so, and after a restart there is no image."""
+    store = Store(tmp_path)
+    image = _image(store, b"killed")
+
+    class Killing(_Counting):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            response = super().handle_request(request)
+            if request.method == "PUT":
+                own_registry.kill()
+            return response
+
+    with (
+        _registry(own_registry.host, "killed:v1", Killing()) as registry,
+        pytest.raises(UnavailableError, match="lost the connection"),
+    ):
+        registry.push(image, store)
+    own_registry.start()
+    with _registry(own_registry.host, "killed:v1", _Counting()) as registry:
+        with pytest.raises(NotFoundError):
+            registry.manifest("v1")
+        assert image.digest == registry.push(image, store), "the next push goes on with what arrived"
+
+
+def test_progress_tells_the_bytes(registry_host: str, tmp_path: Path) -> None:
+    """Each blob reports up to its full size."""
+    store = Store(tmp_path)
+    image = _image(store, b"progress")
+    told: dict[str, tuple[int, int | None]] = {}
+    with _registry(registry_host, "progress:v1", _Counting()) as registry:
+        registry.push(image, store, progress=lambda what, done, total: told.update({what: (done, total)}))
+    assert {f"push {layer.digest[7:19]}": (layer.size, layer.size) for layer in image.layers}.items() <= told.items()

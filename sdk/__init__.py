@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     temporary = _client.temporary
     traffic = _client.traffic
     train = _client.train
+    unlock = _client.unlock
 
 _HOMES = {
     "Client": "client",
@@ -73,13 +74,14 @@ _HOMES = {
 _VERBS = frozenset({
     "capabilities", "delete", "deploy", "doctor", "endpoint", "finalize", "gc", "job", "list", "logs", "monitor",
     "plan", "predict", "prices", "promote", "rollback", "status", "temporary", "traffic", "train",
+    "unlock",
 })  # fmt: skip
 
 __all__ = [
     "Client", "Endpoint", "EndpointState", "EndpointStatus", "Job", "JobState", "JobStatus", "Latency", "MetricsReport",
     "Model", "Prediction", "Replicas", "Resources", "Watch", "capabilities", "delete", "deploy", "doctor", "endpoint",
     "errors", "finalize", "gc", "job", "list", "logs", "model", "monitor", "plan", "predict", "prices", "promote",
-    "register_adapter", "rollback", "status", "temporary", "traffic", "train",
+    "register_adapter", "rollback", "status", "temporary", "traffic", "train", "unlock",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from .adapter import DeploymentSpec, EndpointSpec, Labels
@@ -318,7 +319,16 @@ def _moved(verb: Verb, endpoint: EndpointStatus, shares: Mapping[str, int], cont
 
 def _unchanged(verb: Verb, live: EndpointStatus | None, context: Context, same: str, *, adopt: bool) -> Change:
     stages = _shift(live, replace(context, expires_at=0), _shares_of(live))
-    return Change(verb, context.name, context.txn, stages, live=live, old=same, new=same, adopt=adopt)
+    notes = (_ttl_stays(live),) if context.expires_at else ()
+    return Change(verb, context.name, context.txn, stages, live=live, old=same, new=same, adopt=adopt, notes=notes)
+
+
+def _ttl_stays(live: EndpointStatus | None) -> str:
+    """What becomes of a ttl that is asked for again: an identical deploy makes no call, so it cannot move it."""
+    until = "none"
+    if live and live.expires_at:
+        until = datetime.fromtimestamp(live.expires_at, UTC).strftime("until %Y-%m-%d %H:%M UTC")
+    return f"this model is deployed like this already, and its ttl stays as it is: {until}"
 
 
 def _check_share(share: object) -> None:

@@ -96,7 +96,8 @@ class ChangeVerbs(ClientBase):
             resources: cpu, memory_gib and gpu of one copy: the cheapest instance that fits.
             instance: Instance type in the platform's own words.
             tags: Your own tags, put on everything, besides those of the target.
-            ttl: Age at which ``gc --expired`` removes it, such as ``"8h"``; counted from when the endpoint is made.
+            ttl: Age at which ``gc --expired`` removes it, such as ``"8h"``; counted from the last deploy that changed
+                something.
             adopt: Whether an endpoint of another owner may be taken over.
             wait: ``False`` comes back as soon as everything is asked for; :meth:`sdk.Endpoint.wait` waits then.
             timeout: Seconds, or text such as ``"20m"``, after which it is undone; 30 minutes by default.

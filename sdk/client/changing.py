@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 from .. import lifecycle
 from ..adapter import Capability, Materials
 from ..errors import ConfigError, DeployFailed, ModelError, PlanStale, SdkError, TrainFailed
+from ..executor import Event
 from .base import seconds_of
 from .calling import Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
 
     from ..change import Change
-    from ..executor import Applied, Event, Plan
-    from ..types import EndpointStatus
+    from ..executor import Applied, Plan
+    from ..types import EndpointStatus, LogLine
     from ..waiting import Deadline
     from .session import Session
 
@@ -92,7 +93,10 @@ class Task:
         """
         for turn in range(_REPLANS):
             try:
-                return self._apply(self.plan(), wait=wait)
+                plan = self.plan()
+                for note in () if plan.changes else plan.change.notes:  # why what was asked for makes no difference
+                    self.session.tell(Event("note", note))
+                return self._apply(plan, wait=wait)
             except PlanStale:
                 if turn == _REPLANS - 1:
                     raise
@@ -153,3 +157,9 @@ def border(session: Session) -> Generator[None]:
             error.reason = redact(error.reason) if error.reason else error.reason
             error.logs = tuple(redact(line) for line in error.logs)
         raise
+
+
+def told(session: Session, lines: Iterator[LogLine]) -> Generator[LogLine]:
+    """Log lines as they come, without known secrets; an error in the middle of them passes the same border."""
+    with border(session):
+        yield from session.shown(lines)

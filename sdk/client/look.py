@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 from ..alarms import evaluate, objective
 from ..durations import parse_duration
 from ..endpoint import Endpoint
-from ..errors import SdkError
+from ..errors import NotFoundError, SdkError
 from ..monitor import Watch, cost_so_far
 from ..names import check_name
 from ..types import Check
 from .base import ClientBase, deadline_of, seconds_of
-from .changing import CHANGE_S, border
+from .changing import CHANGE_S, border, told
 from .session import READ_S
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _TAIL = 10  # log lines that a watch shows
 
 
 class LookVerbs(ClientBase):
-    """predict, status, list, logs, monitor, gc, doctor, capabilities, prices."""
+    """predict, status, list, logs, monitor, gc, unlock, doctor, capabilities, prices."""
 
     def endpoint(self, name: str, *, target: str | None = None) -> Endpoint:
         """The handle of an endpoint, without looking whether it is there.
@@ -177,7 +177,7 @@ class LookVerbs(ClientBase):
             source = session.streams_logs()
             session.status(check_name(name), session.deadline(READ_S))
             lines = source.logs(name, deployment=deployment, tail=tail, follow=follow, request_id=request_id)
-            return session.shown(lines)
+            return told(session, lines)
 
     def monitor(self, name: str, *, window: str | float = "1h", target: str | None = None) -> Watch:
         """What an endpoint did: state, rate, errors, latency, use, cost so far, alarms, last log lines.
@@ -250,6 +250,30 @@ class LookVerbs(ClientBase):
         with border(session):
             deadline = deadline_of(session, timeout, CHANGE_S)
             return session.executor.gc(apply=apply, expired=expired, shared=shared, deadline=deadline)
+
+    def unlock(self, name: str, txn: str, *, target: str | None = None) -> None:
+        """Releases an endpoint whose lock on the target was left behind by a machine that is gone for good.
+
+        A lock that nobody renews ends by itself after a few minutes; this is for who cannot wait. What that machine had
+        begun is finished or undone by its own ``gc``, or swept by anybody's when it is old enough.
+
+        Args:
+            name: The endpoint.
+            txn: The transaction that holds it, as the :class:`~sdk.errors.ConflictError` said.
+            target: Target of the configuration.
+
+        Raises:
+            NotFoundError: That transaction does not hold it.
+        """
+        session = self.session(target)
+        with border(session):
+            if not session.executor.unlock(check_name(name), txn):
+                raise NotFoundError(
+                    f"{name!r} is not locked by transaction {txn!r}",
+                    operation="unlock",
+                    resource=name,
+                    hint="nothing needs to be unlocked; if a change is refused, its error names who holds the lock",
+                )
 
     def doctor(self, *, target: str | None = None) -> dict[str, tuple[Check, ...]]:
         """Makes one real read call per target, and says what is missing and how to mend it.

@@ -92,7 +92,7 @@ class Session:
             state_dir=self.state_dir,
             clock=self.clock,
             target=self.target,
-            progress=self._tell,
+            progress=self.tell,
             random=self.random,
         )
 
@@ -222,9 +222,10 @@ class Session:
     def uploading(self, what: str, done: int, total: int | None) -> None:
         """Tells how far an upload or a build is."""
         share = f"{100 * done // total} %" if total else ""
-        self._tell(Event(what, share))
+        self.tell(Event(what, share))
 
-    def _tell(self, event: Event) -> None:
+    def tell(self, event: Event) -> None:
+        """Tells everybody who wants to know what happens."""
         for listener in tuple(self._listeners):
             listener(event)
         self._progress(event)

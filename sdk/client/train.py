@@ -14,7 +14,7 @@ from ..names import check_name, suggest_name
 from ..types import JobStatus
 from ..waiting import Poll
 from .base import ClientBase, deadline_of, seconds_of
-from .changing import CHANGE_S, border
+from .changing import CHANGE_S, border, told
 from .order import Wishes, settle
 from .session import READ_S
 
@@ -186,7 +186,7 @@ class TrainVerbs(ClientBase):
         """What a job has written; with ``follow`` also what it is going to."""
         session = self.session(target)
         with border(session):
-            return session.shown(session.trains().job_logs(name, follow=follow, tail=tail))
+            return told(session, session.trains().job_logs(name, follow=follow, tail=tail))
 
     def job_output(self, name: str, directory: str | Path, *, target: str | None = None) -> Path:
         """Copies what a job left into an empty directory.

@@ -101,9 +101,9 @@ def _command(verb: Verb, prefix: str = "") -> click.Command:
     @click.pass_obj
     def callback(out: Output, /, output: str, verbose: int, **values: Any) -> Any:
         out.configure(output, verbose)
-        from . import handlers
+        from . import handlers, mocks  # not for --help
 
-        handler = getattr(handlers, f"do_{name}")
+        handler = getattr(mocks if name.startswith("mock_") else handlers, f"do_{name}")
         return handler(out, **{key: value for key, value in values.items() if value not in (None, (), {})})
 
     params = [*map(_parameter, verb.params), *_output_options()]

@@ -122,9 +122,9 @@ VERBS: tuple[Verb, ...] = (
         TARGET,
         TIMEOUT,
     )),
-    Verb("status", "Show an endpoint or job; with --wait, continue an unfinished change", (
+    Verb("status", "Show an endpoint or job; with --wait, go on with it until it is done", (
         NAME,
-        Param("wait", "continue and wait for an unfinished change of it", "flag", cli_only=True),
+        Param("wait", "go on with an unfinished change of it, or wait for the job to end", "flag", cli_only=True),
         TARGET,
     )),
     Verb("list", "List endpoints with age, idle time and price", (TARGET,)),
@@ -169,6 +169,25 @@ VERBS: tuple[Verb, ...] = (
         TARGET,
         TIMEOUT,
     ), mutates=True),
+    Verb("unlock", "Release an endpoint whose lock a machine that is gone has left behind", (
+        NAME,
+        Param("txn", "transaction that holds it, as the error said", required=True, metavar="TXN", option="id"),
+        TARGET,
+    ), more="Only for a machine that is gone for good: two changes at once are what the lock is there to prevent."),
+    Verb("mock", "Run mini clouds: local servers that speak a cloud's own wire", group=(
+        Verb("list", "List the mini clouds that are installed, and which run"),
+        Verb("up", "Start mini clouds (all that are installed, if none is named)", (
+            Param("names", "which ones", positional=True, many=True),
+            Param("runner", "how models run behind them: process (default) or docker"),
+            Param("detach", "come back at once; `mlport mock down` stops them", "flag"),
+        )),
+        Verb("env", "Print the shell lines that point clients to a running mini cloud", (
+            Param("name", "which one", positional=True, required=True),
+        )),
+        Verb("down", "Stop mini clouds with all that runs behind them", (
+            Param("names", "which ones", positional=True, many=True),
+        )),
+    )),
     Verb("capabilities", "Show what each target can do, and why not", (TARGET,)),
 )  # fmt: skip
 

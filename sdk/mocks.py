@@ -1,0 +1,176 @@
+"""Mini clouds: local servers that speak a cloud's own wire, so that tests and CI need no account.
+
+A distribution offers one by an entry point of the group ``mlport.clouds``: a class that is made with a folder of its
+own and the name of a runner (``process`` or ``docker``: how models and jobs are run behind it). ``mlport mock up``
+starts it in a process of its own, ``mlport mock env`` prints what points clients to it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .errors import ConfigError, PlatformError, TimedOut
+from .suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+GROUP = "mlport.clouds"
+START_S = 30.0
+_PAUSE_S = 0.02
+
+
+class MiniCloud(Protocol):
+    """What the class behind an entry point does."""
+
+    def __init__(self, folder: Path, runner: str) -> None: ...
+
+    def start(self) -> Mapping[str, str]:
+        """Begins to answer, and gives the variables that point clients here."""
+        ...
+
+    def close(self) -> None:
+        """Ends whatever was started: servers, containers, processes."""
+        ...
+
+
+def names() -> tuple[str, ...]:
+    """The mini clouds that are installed, sorted; none is imported."""
+    return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+
+
+def up(name: str, state: Path, *, runner: str = "process") -> dict[str, str]:
+    """Start a mini cloud in the background, unless it runs; the variables that point clients to it.
+
+    Args:
+        name: One of :func:`names`.
+        state: The state folder.
+        runner: How models and jobs are run behind it: ``"process"`` or ``"docker"``.
+
+    Raises:
+        ConfigError: No such mini cloud.
+        PlatformError: It ended at once; with what it said.
+    """
+    folder = _folder(name, state)
+    if not _pid(folder):
+        (folder / "env.json").unlink(missing_ok=True)
+        with (folder / "log").open("wb") as log:
+            command = [sys.executable, "-m", "sdk.mocks", name, str(folder), runner]
+            process = subprocess.Popen(  # noqa: S603  # our own module
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        _await(name, folder, process)
+    return env(name, state)
+
+
+def env(name: str, state: Path) -> dict[str, str]:
+    """The variables that point clients to a running mini cloud.
+
+    Raises:
+        ConfigError: It does not run.
+    """
+    folder = _folder(name, state)
+    if not _pid(folder):
+        raise ConfigError(f"mini cloud {name!r} does not run", hint=f"start it with: mlport mock up {name}")
+    found: dict[str, str] = json.loads((folder / "env.json").read_bytes())
+    return found
+
+
+def is_up(name: str, state: Path) -> bool:
+    """Whether a mini cloud runs."""
+    return _pid(_folder(name, state)) != 0
+
+
+def down(name: str, state: Path, *, timeout_s: float = START_S) -> bool:
+    """Stop a mini cloud with all that runs behind it; whether it ran.
+
+    Raises:
+        TimedOut: It did not end.
+    """
+    folder = _folder(name, state)
+    pid, deadline = _pid(folder), time.monotonic() + timeout_s
+    if not pid:
+        return False
+    os.kill(pid, signal.SIGTERM)
+    while _pid(folder):
+        if time.monotonic() > deadline:
+            raise TimedOut(f"mini cloud {name!r} did not end", waited_s=timeout_s, resource=name)
+        time.sleep(_PAUSE_S)
+    return True
+
+
+def exports(variables: Mapping[str, str]) -> str:
+    """Shell lines that set the variables.
+
+    Example:
+        >>> exports({"URL": "http://127.0.0.1:1 x"})
+        "export URL='http://127.0.0.1:1 x'"
+    """
+    return "\n".join(f"export {key}={shlex.quote(value)}" for key, value in sorted(variables.items()))
+
+
+def _folder(name: str, state: Path) -> Path:
+    known = names()
+    if name not in known:
+        hint = did_you_mean(name, known) if known else "none is installed"
+        raise ConfigError(f"there is no mini cloud {name!r}", hint=hint)
+    folder = state / "mocks" / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def _pid(folder: Path) -> int:
+    """The process of the running mini cloud, which holds the lock that its number stands in; 0 for none."""
+    try:
+        with (folder / "lock").open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return 0
+    except FileNotFoundError:
+        return 0
+    except BlockingIOError:
+        return int((folder / "lock").read_bytes() or b"0")
+
+
+def _await(name: str, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_S
+    while not (folder / "env.json").exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            said = (folder / "log").read_text(encoding="utf-8", errors="replace").strip()
+            raise PlatformError(f"mini cloud {name!r} did not start: {said}", operation="mock up", resource=name)
+        time.sleep(_PAUSE_S)
+
+
+def _serve(name: str, folder: Path, runner: str) -> None:
+    """The process of a mini cloud: runs until SIGTERM."""
+    stop = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+    with (folder / "lock").open("a+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.truncate(0)
+        lock.write(str(os.getpid()).encode())
+        lock.flush()
+        kind: Any = next(point for point in entry_points(group=GROUP) if point.name == name).load()
+        cloud: MiniCloud = kind(folder, runner)
+        try:
+            fresh = folder / "env.json.new"
+            fresh.write_text(json.dumps(dict(cloud.start())), encoding="utf-8")
+            fresh.replace(folder / "env.json")
+            signal.sigwait(stop)
+        finally:
+            cloud.close()
+            (folder / "env.json").unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,76 @@
+"""Mini clouds are started, found, and stopped with all that runs behind them."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+CLOUD = """
+import http.server, threading
+
+class Toy:
+    def __init__(self, folder, runner):
+        self.folder, self.runner = folder, runner
+
+    def start(self):
+        if self.runner == "broken":
+            raise RuntimeError("no such runner")
+        self.server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return {"MLPORT_MOCK_TOY_URL": f"http://127.0.0.1:{self.server.server_port}", "TOY_RUNNER": self.runner}
+
+    def close(self):
+        (self.folder / "closed").write_text("in order")
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path, state: Path) -> Path:
+    """A folder that, on the path, is an installed distribution with one mini cloud."""
+    folder = tmp_path / "site"
+    info = folder / "toycloud-1.0.dist-info"
+    info.mkdir(parents=True)
+    (folder / "toycloud.py").write_text(CLOUD)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toycloud\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mlport.clouds]\ntoy = toycloud:Toy\n")
+    return folder
+
+
+def test_nothing_installed_is_said(run: Run) -> None:
+    """Without a mini cloud there is nothing to start, and a wrong name is an error."""
+    done = run("mock", "up")
+    assert (done.returncode, "no mini cloud is installed" in done.stderr) == (0, True)
+    wrong = run("mock", "env", "toy")
+    assert (wrong.returncode, "there is no mini cloud 'toy'" in wrong.stderr) == (3, True)
+
+
+def test_life_of_a_mini_cloud(run: Run, toy: Path, state: Path) -> None:
+    """up gives the variables, a second up the same ones, env prints them, down ends it in order."""
+    path = {"PYTHONPATH": str(toy)}
+    first = run("mock", "up", "toy", "--detach", "-o", "json", **path)
+    try:
+        assert first.returncode == 0, first.stderr
+        variables = json.loads(first.stdout)
+        assert set(variables) == {"MLPORT_MOCK_TOY_URL", "TOY_RUNNER"}
+        assert json.loads(run("mock", "up", "--detach", "-o", "json", **path).stdout) == variables
+        url = variables["MLPORT_MOCK_TOY_URL"]
+        assert (
+            run("mock", "env", "toy", **path).stdout == f"export MLPORT_MOCK_TOY_URL={url}\nexport TOY_RUNNER=process\n"
+        )
+        assert json.loads(run("mock", "list", "-o", "json", **path).stdout) == {"toy": True}
+    finally:
+        assert run("mock", "down", **path).stdout == "stopped toy\n"
+    assert (state / "mocks" / "toy" / "closed").read_text() == "in order"
+    assert run("mock", "env", "toy", **path).returncode == 3
+    assert run("mock", "down", **path).stdout == "none was running\n"
+
+
+def test_mini_cloud_that_cannot_start_says_why(run: Run, toy: Path) -> None:
+    """What it said before it ended is in the error."""
+    done = run("mock", "up", "toy", "--runner", "broken", PYTHONPATH=str(toy))
+    assert done.returncode == 1
+    assert "no such runner" in done.stderr

@@ -320,6 +320,7 @@ class GuardedProtocol(HttpToolsProtocol):
         )
         if current := self._current:
             current.disconnected = True
+            current.waiting_for_100_continue = False
             current.message_event.set()
         self._linger()
 
@@ -327,7 +328,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """Close the sending half only: closing at once would reset the connection and destroy the answer."""
         self._refused = True
         self._enter("linger")
-        self.transport.write_eof()
+        if not self.transport.is_closing():
+            self.transport.write_eof()
 
     def _newest_answering(self) -> RequestResponseCycle | None:
         """Return the last complete request that waits for its answer; incomplete ones are dropped."""

@@ -106,9 +106,11 @@ class LoggingHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record as a structured line."""
         values: dict[str, Any] = {"logger": record.name, "message": record.getMessage()}
-        if record.exc_info and record.exc_info[1]:
-            values["trace"] = "".join(traceback.format_exception(record.exc_info[1]))
-        write = self._log.error if record.levelno >= logging.ERROR else self._log.warning
-        if record.levelno < logging.WARNING:
-            write = self._log.info if record.levelno >= logging.INFO else self._log.debug
-        write("log", **values)
+        raised = record.exc_info[1] if record.exc_info else None
+        if record.levelno >= logging.ERROR:
+            self._log.error("log", trace=raised, **values)
+            return
+        if raised:
+            values["trace"] = "".join(traceback.format_exception(raised))
+        write = self._log.debug if record.levelno < logging.INFO else self._log.info
+        (self._log.warning if record.levelno >= logging.WARNING else write)("log", **values)

@@ -75,6 +75,9 @@ AMBIGUOUS = {
     "chunk size beyond 64 bits": _post(HOST, TYPE, CHUNKED, body=b"fffffffffffffffff\r\n" + BODY),
     "chunk with another length": _post(HOST, TYPE, CHUNKED, body=b"5\r\n" + BODY + b"\r\n0\r\n\r\n"),
     "bare line feed chunks": _post(HOST, TYPE, CHUNKED, body=CHUNKS.replace(b"\r\n", b"\n")),
+    "trailers after an expectation": _post(
+        HOST, TYPE, CHUNKED, b"Expect: 100-continue", body=CHUNKS[:-2] + b"X: y\r\n\r\n"
+    ),
     "trailers": _post(HOST, TYPE, CHUNKED, body=CHUNKS[:-2] + b"Content-Type: text/plain\r\n\r\n"),
 }
 
@@ -88,6 +91,7 @@ def test_ambiguous_requests_are_refused_and_close(tensor_server: Any, name: str)
     assert answer.startswith(b"HTTP/1.1 4"), answer
     assert b"connection: close" in answer
     assert [] == [one for one in tensor_server.events("request")[before:] if one["status"] == 200]
+    assert [] == [one for one in tensor_server.log if one["level"] == "error"]
 
 
 TOO_MUCH = {

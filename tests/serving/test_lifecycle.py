@@ -346,3 +346,26 @@ def test_the_folder_alone_is_the_whole_server(bundles: Any, tools: Any, tmp_path
     imported = {line.rpartition("|")[2].strip() for line in log.read_text().splitlines() if "|" in line}
     assert "mlport_serving.serve" in imported
     assert set() == imported & {"sdk", "pandas", "rich", "pydantic", "httpx", "sklearn"}
+
+
+def log_things(rows: Any) -> Any:
+    import logging
+
+    logging.getLogger("mine").warning("careful with %s", rows[0])
+    try:
+        raise KeyError("inner")
+    except KeyError:
+        logging.getLogger("mine").exception("it failed")
+    return rows
+
+
+def test_what_user_code_logs_becomes_structured_lines(bundles: Any, start: Callable[..., Any]) -> None:
+    """Records of Python's logging, exceptions with their trace included, are JSON lines like all others."""
+    server = start(bundles.function(log_things)).ready()
+    assert 200 == httpx.post(f"{server.url}/invocations", json={"instances": [5]}).status_code
+    server.wait_event("log", count=2)
+    warning, error = server.events("log")
+    assert ("warning", "mine", "careful with 5") == (warning["level"], warning["logger"], warning["message"])
+    assert ("error", "it failed") == (error["level"], error["message"])
+    assert "KeyError: 'inner'" in error["trace"]
+    assert [] == server.unparsed

@@ -95,8 +95,10 @@ def has_links() -> bool:
 
 
 def offline() -> bool:
-    """Whether the user forbids the network."""
-    return os.environ.get("MLPORT_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
+    """Whether the user forbids the network: ``offline`` of the configuration, or ``MLPORT_OFFLINE``."""
+    from sdk.config import load
+
+    return load().offline.value
 
 
 def check_index(field: str, url: str) -> str:

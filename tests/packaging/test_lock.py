@@ -351,3 +351,13 @@ def test_runtime_is_a_copy_that_is_mended(tmp_path: Path) -> None:
     module.write_bytes(b"broken")
     assert folder == venv.runtime()
     assert original == module.read_bytes()
+
+
+def test_offline_of_the_project_file_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`offline = true` in mlport.toml keeps packing off the network, like the variable."""
+    (tmp_path / "mlport.toml").write_text("offline = true\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLPORT_OFFLINE", raising=False)
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    with pytest.raises(PackagingError, match="the package index cannot be reached"):
+        lock.compile_lock(["six"], python=PYTHON)

@@ -178,6 +178,8 @@ def _change(out: Output, doing: str, verb: Callable[..., Any], *subject: Any, **
 
 def _show_plan(out: Output, plan: Plan) -> None:
     out.data(plan.to_dict(), str(plan))
+    for note in () if plan.steps else plan.change.notes:  # the text tells them below the steps
+        out.say(f"note: {note}")
 
 
 # --- look -------------------------------------------------------------------------------------------------------
@@ -203,14 +205,15 @@ def do_predict(
 def do_status(out: Output, *, name: str, target: str | None = None, wait: bool = False) -> None:
     """``mlport status``."""
     client = _client(out, target)
-    if wait:
-        with out.working(f"finishing {name}"):
-            client.endpoint(name).wait()
     try:
-        _show_endpoint(out, client.status(name))
+        with out.working(f"finishing {name}" if wait else f"looking at {name}"):
+            found = client.endpoint(name).wait().status if wait else client.status(name)
+        _show_endpoint(out, found)
     except NotFoundError as no_endpoint:
         try:
-            _show_job(out, client.job_status(name))
+            with out.working(f"waiting for {name}"):
+                job = client.job(name).wait().status if wait else client.job_status(name)
+            _show_job(out, job)
         except (NotFoundError, UnsupportedError):
             raise no_endpoint from None
 
@@ -343,6 +346,12 @@ def do_delete(out: Output, *, name: str, target: str | None = None, yes: bool = 
         client.delete(name, **values)
     out.data({"deleted": name}, f"deleted {name}")
     return 0
+
+
+def do_unlock(out: Output, *, name: str, txn: str, target: str | None = None) -> None:
+    """``mlport unlock``."""
+    _client(out, target).unlock(name, txn)
+    out.data({"unlocked": name}, f"unlocked {name}")
 
 
 def do_gc(out: Output, *, check: bool = False, target: str | None = None, **values: Any) -> int:

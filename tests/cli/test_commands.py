@@ -167,3 +167,28 @@ def test_failed_training_shows_the_last_lines(run: Run, tmp_path: Path) -> None:
     done = run("train", "bad.py", "-n", "job-bad")
     assert done.returncode == 1, f"after {time.monotonic() - begin:.0f} s"
     assert "no data today" in done.stderr
+
+
+def test_what_was_not_waited_for_is_continued(run: Run, tmp_path: Path) -> None:
+    """`status --wait` goes on with a deploy and with a job that were begun with `--no-wait`."""
+    begun = run("deploy", "models:double", "-n", "later", "--no-wait", "-o", "json")
+    try:
+        assert begun.returncode == 0, begun.stderr
+        done = run("status", "later", "--wait", "-o", "json")
+        assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "ready"), done.stderr
+        assert run("predict", "later", "[[2]]").stdout == "[4]\n"
+        again = run("deploy", "models:double", "-n", "later", "--ttl", "8h")
+        assert "its ttl stays as it is: none" in again.stderr
+        assert run("unlock", "later", "--id", "t1").returncode == 5
+    finally:
+        run("delete", "later", "--yes")
+    (tmp_path / "slow.py").write_text(
+        "import os, pathlib, time\ntime.sleep(1)\npathlib.Path(os.environ['MLPORT_OUTPUT_DIR'], 'x').write_text('x')\n"
+    )
+    (tmp_path / "bad.py").write_text("raise SystemExit('no data today')\n")
+    for script, job in (("slow.py", "job-slow"), ("bad.py", "job-worse")):
+        assert run("train", script, "-n", job, "--no-wait").returncode == 0
+    done = run("status", "job-slow", "--wait", "-o", "json")
+    assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "succeeded"), done.stderr
+    worse = run("status", "job-worse", "--wait")
+    assert (worse.returncode, "no data today" in worse.stderr) == (1, True)

@@ -300,3 +300,21 @@ def restarts(local: Any, name: str) -> int:
 def gateway_pid(local: Any, name: str) -> int:
     """The process of the gateway, as it says itself."""
     return int(local.adapter._deployments.gateway(name).peek()["gateway"]["pid"])
+
+
+def test_hang_on_predict(new_local: Any, name: str, acting: Model) -> None:
+    """A prediction that takes longer than it may is ended with a 504; the endpoint answers again and goes cleanly."""
+    local = new_local(deadline_s=1)
+    local.deploy(acting, name)
+    assert 504 == local.ask(name, [["sleep", "2"]]).status_code
+    wait_for(lambda: local.ask(name, [["say", "hi"]]).status_code == 200)
+    assert "ready" == local.status(name).state
+
+
+def test_hung_model_is_removed(new_local: Any, name: str, acting: Model, left_over: Callable[[str], list[str]]) -> None:
+    """A model that never comes back keeps no delete waiting, and nothing of it is left."""
+    local = new_local(deadline_s=1, drain_s=1, stop_s=1)
+    local.deploy(acting, name)
+    assert 504 == local.ask(name, [["sleep", "600"]]).status_code
+    local.delete(name)
+    assert [] == left_over(name)

@@ -141,7 +141,10 @@ class Executor:
         deadline = deadline or Deadline(self.clock, DEADLINE_S)
         remote = Remote(self.adapter, self.clock, self._random, self.target)
         stages = desired(self.adapter, change)
-        observed = self._look(remote, change, [resource.ref for stage in stages for resource in stage[0]], deadline)
+        endpoint = remote.observe(change.name, deadline)
+        self._check_seen(change, endpoint)
+        wanted = [resource.ref for stage in stages for resource in stage[0]]
+        observed = self._look(remote, change, endpoint, wanted, deadline)
         return self.planner_class(self.adapter.kinds, change, observed, self.owner).plan(stages, self.target)
 
     def apply(
@@ -280,9 +283,19 @@ class Executor:
                 stack.enter_context(self._locks.held(name, f"{self.owner} (gc)"))
             return sweep(collector, remover, deadline)
 
-    def _look(self, remote: Remote, change: Change, wanted: Sequence[Ref], deadline: Deadline) -> list[Live]:
+    def _check_seen(self, change: Change, endpoint: Sequence[Live]) -> None:
+        """Refuses a change that was computed from an endpoint which is not like that any more."""
+        status = self.adapter.status(change.name, endpoint)
+        if change.stages and _shares(status) != _shares(change.live):
+            raise PlanStale(
+                f"{change.name} changed while it was looked at", resource=change.name, retryable=True, hint="try again"
+            )
+
+    def _look(
+        self, remote: Remote, change: Change, endpoint: Sequence[Live], wanted: Sequence[Ref], deadline: Deadline
+    ) -> list[Live]:
         """Everything of the endpoint, and whatever else there is under the ids that we want."""
-        found = {live.ref: live for live in remote.observe(change.name, deadline)}
+        found = {live.ref: live for live in endpoint}
         extra = list(wanted)
         if change.verb == "delete":  # also what a cut-off verb left under this name
             extra += [live.ref for live in remote.list(deadline) if self._is_ours(live, change.name)]
@@ -470,6 +483,11 @@ def where_hash(adapter: Adapter) -> str:
     """What makes a target this one, as 16 hex characters."""
     text = json.dumps([adapter.provider, sorted(adapter.where().items())])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _shares(status: EndpointStatus | None) -> dict[str, tuple[int, str]]:
+    """What a change of an endpoint builds on: its deployments and their shares."""
+    return {item.id: (item.traffic, item.spec_hash) for item in status.deployments} if status else {}
 
 
 def _ignore(event: Event) -> None:

@@ -229,7 +229,7 @@ def test_nobody_resumes(shape: type[FakeAdapter], tmp_path: Path) -> None:
     Client(world).run(fresh, wait=False)
     assert ["waiting"] == [item.outcome for item in Client(world).executor.gc(apply=True).recovered]
     with pytest.raises(ConflictError, match="wait for it first"):
-        Client(world).run(lambda client: fresh_as(client, "b"))
+        Client(world).run(update)
     world.clock.sleep(2000)
     world.converge()
     assert [] == world.faults()

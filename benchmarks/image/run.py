@@ -1,0 +1,205 @@
+"""Build, push, rebuild and start an image of a scikit-learn model, beside `docker build` of the equivalent Dockerfile.
+
+Needs a Docker Engine, docker-registry and apt-get; says so and ends with 0 where one of them is missing. Both sides
+begin with the same base image, which is made before the clock starts, and with the same warm cache of wheels on this
+machine (a Dockerfile cannot use it: that is part of the comparison). Seconds are wall time; starts are medians.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+
+STARTS = 5
+REBUILD_GOAL_S = 0.2
+REDEPLOY_GOAL_S = 3.0
+T = TypeVar("T")
+
+DOCKERFILE = """FROM {base}
+COPY uv ca.pem requirements.lock /build/
+ENV SSL_CERT_FILE=/build/ca.pem PYTHONPATH=/opt/mlport/runtime:/opt/mlport/site HOME=/tmp
+RUN /build/uv pip install --quiet --system --no-deps --require-hashes --target /opt/mlport/site \
+    -r /build/requirements.lock
+COPY runtime /opt/mlport/runtime
+COPY model /opt/mlport/model
+ENTRYPOINT ["python", "-P", "-m", "mlport_serving"]
+CMD ["serve"]
+"""
+
+
+def timed(figures: dict[str, float], name: str, call: Callable[[], T]) -> T:
+    begin = time.perf_counter()
+    value = call()
+    figures[name] = time.perf_counter() - begin
+    return value
+
+
+@contextmanager
+def registry(folder: Path) -> Iterator[str]:
+    config = folder / "config.yml"
+    config.write_text(
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
+        "http: {addr: '127.0.0.1:0'}\n"
+    )
+    process = subprocess.Popen(
+        ["docker-registry", "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        while not (found := psutil.Process(process.pid).net_connections("tcp")):
+            time.sleep(0.05)
+        yield f"127.0.0.1:{found[0].laddr.port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def fitted(seed: int) -> Any:
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.ensemble import RandomForestClassifier
+
+    import sdk
+
+    rows, labels = load_breast_cancer(return_X_y=True)
+    forest = RandomForestClassifier(n_estimators=20, random_state=seed).fit(rows, labels)
+    return sdk.model(forest, name="bench", example=rows[:5])
+
+
+def ready(engine: Any, image: str) -> float:
+    """Seconds from the request to create a container until /ping answers 200."""
+    begin = time.perf_counter()
+    options = {"Image": image, "HostConfig": {"PortBindings": {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "0"}]}}}
+    options["ExposedPorts"] = {"8080/tcp": {}}
+    container = engine.call("POST", "/containers/create", json=options)["Id"]
+    try:
+        engine.call("POST", f"/containers/{container}/start")
+        ports = engine.call("GET", f"/containers/{container}/json")["NetworkSettings"]["Ports"]["8080/tcp"]
+        url = f"http://127.0.0.1:{ports[0]['HostPort']}/ping"
+        while time.perf_counter() - begin < 120:
+            try:
+                if httpx.get(url).status_code == 200:
+                    return time.perf_counter() - begin
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.01)
+        raise SystemExit("not ready: " + "\n".join(engine.logs(container)))
+    finally:
+        engine.call("DELETE", f"/containers/{container}", params={"force": "1"})
+
+
+def pushed_by_engine(engine: Any, image: str, place: str) -> None:
+    engine.call("POST", f"/images/{image}/tag", params={"repo": place, "tag": "peer"})
+    with engine.stream(
+        "POST", f"/images/{place}/push", params={"tag": "peer"}, headers={"x-registry-auth": "e30="}
+    ) as said:
+        text = b"".join(said)
+    if b'"error"' in text:
+        raise SystemExit(text.decode())
+
+
+def context(folder: Path, model: Any, base: str) -> Path:
+    """The build context of the Dockerfile."""
+    from sdk.packaging import uvrun, venv
+
+    folder.mkdir()
+    shutil.copy(uvrun.uv_binary(), folder / "uv")
+    ca = os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
+    shutil.copy(ca, folder / "ca.pem")
+    shutil.copytree(venv.runtime(), folder / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(model.path, folder / "model")
+    shutil.copy(model.path / "requirements.lock", folder)
+    (folder / "Dockerfile").write_text(DOCKERFILE.format(base=base))
+    return folder
+
+
+def measure(engine: Any, work: Path, host: str) -> dict[str, float]:
+    from sdk.packaging.image import Store, build_image, push_image
+    from sdk.packaging.image.engine_images import build_dockerfile, load
+    from sdk.packaging.image.manifests import Image, ImageConfig
+
+    figures: dict[str, float] = {}
+    first, second = fitted(1), fitted(2)
+    warm = build_image(first, base="debian-packages", store=Store(work / "warm"))  # fills the caches of wheels
+    store = Store(work / "store")
+    one = timed(figures, "cold_build_with_base", lambda: build_image(first, base="debian-packages", store=store))
+    assert one.id == warm.id, "the same inputs gave another image"
+    place = f"{host}/bench/ours"
+    timed(figures, "cold_push", lambda: push_image(one, place, store=store))
+    below = one.layers[:1]
+    config = ImageConfig.read(one.config)
+    base = Image(ImageConfig(config.platform, {"PATH": "/usr/local/bin:/usr/bin"}).document(below), below)
+    fresh = Store(work / "fresh")
+    for layer in below:
+        shutil.copy(store.path(layer.digest), fresh.path(layer.digest))
+    timed(figures, "cold_build", lambda: build_image(first, base=base, store=fresh))
+    timed(figures, "cold_load", lambda: load(engine, one, store))
+    begin = time.perf_counter()
+    two = timed(figures, "rebuild_model", lambda: build_image(second, base="debian-packages", store=store))
+    name = timed(figures, "thin_load", lambda: load(engine, two, store))
+    figures["start"] = ready(engine, name)
+    figures["redeploy_model"] = time.perf_counter() - begin
+    timed(figures, "push_model", lambda: push_image(two, place, store=store))
+
+    folder = context(work / "context", first, load(engine, base, store))
+    peer = timed(figures, "docker_build", lambda: build_dockerfile(engine, folder))
+    timed(figures, "docker_push", lambda: pushed_by_engine(engine, peer, f"{host}/bench/peer"))
+    shutil.copytree(second.path, folder / "model", dirs_exist_ok=True)
+    timed(figures, "docker_rebuild_model", lambda: build_dockerfile(engine, folder))
+    starts = [(ready(engine, name), ready(engine, peer)) for _ in range(STARTS)]
+    figures["start"] = statistics.median(ours for ours, _ in starts)
+    figures["docker_start_without_pyc"] = statistics.median(theirs for _, theirs in starts)
+    for key, image in (("size_mb", name), ("docker_size_mb", peer)):
+        figures[key] = engine.call("GET", f"/images/{image}/json")["Size"] / 1e6
+    figures["transfer_mb"] = sum(layer.size for layer in one.layers) / 1e6
+    return figures
+
+
+def main() -> int:
+    from sdk.errors import PlatformError
+    from sdk.packaging.image.engine import Engine
+
+    lacking = [name for name in ("docker-registry", "apt-get") if shutil.which(name) is None]
+    with Engine() as engine, tempfile.TemporaryDirectory(prefix="mlport-bench-") as folder:
+        try:
+            before = {item["Id"] for item in engine.call("GET", "/images/json")}
+        except PlatformError as error:
+            lacking.append(str(error))
+        if lacking:
+            print(json.dumps({"benchmark": "image", "skipped": lacking}))
+            return 0
+        work = Path(folder)
+        os.environ["MLPORT_STATE_DIR"] = str(work / "state")
+        (work / "registry").mkdir()
+        try:
+            with registry(work / "registry") as host:
+                figures = measure(engine, work, host)
+        finally:
+            for item in engine.call("GET", "/images/json"):
+                if item["Id"] not in before:
+                    engine.call("DELETE", f"/images/{item['Id']}", params={"force": "1"})
+    goals = {
+        "rebuild_model <= 0.2 s": figures["rebuild_model"] <= REBUILD_GOAL_S,
+        "redeploy_model <= 3 s": figures["redeploy_model"] <= REDEPLOY_GOAL_S,
+        "cold build+push below docker build+push": figures["cold_build"] + figures["cold_push"]
+        < figures["docker_build"] + figures["docker_push"],
+    }
+    load = os.getloadavg()[0]
+    shown = {name: round(value, 2) for name, value in figures.items()}
+    sizes = {name: shown.pop(name) for name in list(shown) if name.endswith("_mb")}
+    report = {"benchmark": "image", "seconds": shown, "megabytes": sizes, "goals": goals, "load": round(load, 1)}
+    print(json.dumps(report, indent=1))
+    return 0 if all(goals.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,6 +10,7 @@ import pytest
 from sdk.adapter import Live, Ref
 from sdk.executor import Executor
 from sdk_contract.fake import ConfigFake, TrafficFake
+from sdk_contract.fake_cloud import Fault
 from tests.executor import mutants
 from tests.executor.case import Case
 from tests.executor.test_kill import COMBINATIONS, OPERATIONS, TROUBLES, points
@@ -126,18 +127,18 @@ def switched_back(folder: Path, executor: type[Executor]) -> list[str]:
 
 
 def same_name(folder: Path, executor: type[Executor]) -> list[str]:
-    """Somebody else makes something under our id at the very moment when we would."""
-    world = World(ConfigFake, folder, executor=executor)
-    client = Client(world)
+    """Somebody else makes something under our id at the very moment when we would; then our deploy fails."""
+    world = World(TrafficFake, folder, executor=executor)
+    client, gateway = Client(world), Ref("Gateway", NAME)
 
     def hook(point: str) -> None:
-        if point == "before create Endpoint" and Ref("Endpoint", NAME) not in world.cloud.items:
-            world.cloud.plant(Live("Endpoint", NAME, "ready", spec={"config": "theirs"}), {"owner": "them"})
+        if point == "before create Gateway" and gateway not in world.cloud.items:
+            world.cloud.plant(Live(gateway.kind, gateway.id, "ready", spec={"version": 1}), {"owner": "them"})
+            world.cloud.faults.append(Fault("quota", "create", "Deployment"))
 
     client.adapter.hook = hook
     _try(client, fresh)
-    theirs = world.cloud.items.get(Ref("Endpoint", NAME))
-    return [] if theirs is not None and theirs.spec == {"config": "theirs"} else ["a foreign endpoint was changed"]
+    return [] if gateway in world.cloud.items else ["a foreign gateway was deleted"]
 
 
 def edited(folder: Path, executor: type[Executor]) -> list[str]:

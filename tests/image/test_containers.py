@@ -1,5 +1,6 @@
 """One image as real containers, with the mounts, variables, users and commands of each platform."""
 
+import importlib
 import json
 import shutil
 import subprocess
@@ -177,6 +178,57 @@ def test_only_new_layers_are_loaded(world: Any, engine: Engine, tmp_path: Path) 
     shutil.copyfile(world.store.path(last), thin.path(last))
     assert image.id == load(engine, image, thin)
     engine.call("DELETE", f"/images/{image.id}", params={"force": "1"})
+
+
+def test_layer_damaged_on_this_disk_is_told(world: Any, engine: Engine, tmp_path: Path) -> None:
+    """What the engine cannot unpack is found to be damaged, removed, and made again by the next build."""
+    other = sdk.model(_quadruple, name="quadruple", example=np.ones((2, 3)))
+    image = build_image(other, base="debian-packages", store=world.store)
+    path = world.store.path(image.layers[-1].digest)
+    path.write_bytes(b"x" * path.stat().st_size)
+    with pytest.raises(PackagingError, match="damaged on this disk; build the image again"):
+        load(engine, image, world.store)
+    assert image == build_image(other, base="debian-packages", store=world.store)
+    assert image.id == load(engine, image, world.store)
+    engine.call("DELETE", f"/images/{image.id}", params={"force": "1"})
+
+
+def _quadruple(rows: Any) -> Any:
+    return rows * 4
+
+
+@pytest.mark.full
+def test_image_is_the_same_from_an_empty_cache(world: Any, tmp_path: Path) -> None:
+    """Base, packages and model, all made again in an empty store, give the id of the first build."""
+    assert world.image.id == build_image(world.model, base="debian-packages", store=Store(tmp_path)).id
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("library", "estimator"),
+    [
+        ("sklearn", "sklearn.ensemble.RandomForestClassifier"),
+        ("xgboost", "xgboost.XGBClassifier"),
+        ("lightgbm", "lightgbm.LGBMClassifier"),
+    ],
+)
+def test_flavours_answer_as_in_this_process(
+    world: Any, engine: Engine, start: Callable[..., Any], library: str, estimator: str
+) -> None:
+    """A hardened container of each library answers what the live object answers."""
+    pytest.importorskip(library)
+    rows = np.random.default_rng(1).random((60, 3))
+    module, _, name = estimator.rpartition(".")
+    fitted = getattr(importlib.import_module(module), name)(n_estimators=5).fit(
+        rows, (rows.sum(axis=1) > 1.5).astype(int)
+    )
+    model = sdk.model(fitted, name="flavour", example=rows[:2])
+    image = build_image(model, base="debian-packages", store=world.store)
+    container = start(load(engine, image, world.store), User="65532:65532", host=HARDENED)
+    answer = httpx.post(f"{container.address(8080)}/invocations", json={"instances": rows[:5].tolist()}, timeout=60)
+    container.stop()
+    engine.call("DELETE", f"/images/{image.id}", params={"force": "1"})
+    assert {"predictions": fitted.predict(rows[:5]).tolist()} == answer.json()
 
 
 def test_image_of_another_processor_is_refused(engine: Engine, tmp_path: Path) -> None:

@@ -98,9 +98,17 @@ def _send(engine: Engine, image: Image, store: Store, skip: int) -> str | None:
             _check_messages(b"".join(pieces), "load")
     except QuotaError:
         raise
-    except (PlatformError, PackagingError):
+    except (PlatformError, PackagingError, FileNotFoundError) as error:
         if skip:
             return None  # this engine wants all layers
+        damaged = [layer.digest for layer in image.layers if not store.verified(layer.digest)]
+        if damaged:
+            raise PackagingError(
+                f"layer {damaged[0]} was damaged on this disk",
+                operation="load",
+                resource=damaged[0],
+                hint="build the image again",
+            ) from error
         raise
     return find(engine, image)
 

@@ -34,7 +34,9 @@ class Job:
         >>> job = sdk.train("train.py", name="night-1", data={"train": "train.csv"}, params={"C": 1.0}, wait=False)
         >>> job.wait()
         <Job night-1 on local succeeded>
-        >>> endpoint = sdk.deploy(job.result(), name="churn")  # doctest: +SKIP
+        >>> job = sdk.train(fit, params={"by": 3.0})  # a function that returns what `sdk.model` takes
+        >>> sdk.deploy(job.result(name="scaled", example=[[1.0, 2.0]])).predict([[1.0, 2.0]]).values
+        [9.0]
     """
 
     def __init__(self, client: Client, name: str, target: str, *, status: JobStatus | None = None) -> None:

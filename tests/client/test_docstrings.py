@@ -37,6 +37,9 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     def add(rows: Any) -> list[float]:
         return [float(row[0]) + float(row[1]) for row in rows]
 
+    def fit(params: Any) -> Any:
+        return lambda rows: [params["by"] * add([row])[0] for row in rows]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLPORT_STATE_DIR", str(folder / "state"))
         patch.delenv("MLPORT_TARGET", raising=False)
@@ -44,7 +47,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         default_client.cache_clear()
         model = sdk.model(add, name="churn", example=[[1.0, 2.0]])
         sdk.deploy(model)
-        yield {"sdk": sdk, "model": model, "Client": Client}
+        yield {"sdk": sdk, "model": model, "Client": Client, "fit": fit}
         for status in sdk.list():
             sdk.delete(status.name)
         default_client().close()

@@ -18,6 +18,16 @@ def double(rows):
 
 def triple(rows):
     return [[3 * value for value in row] for row in rows]
+
+
+class Slow:
+    def load(self, path):
+        import time
+
+        time.sleep(20)
+
+    def predict(self, rows):
+        return rows
 """
 
 

@@ -197,6 +197,22 @@ def _quadruple(rows: Any) -> Any:
     return rows * 4
 
 
+def test_debian_packages_stand_in_without_a_network(world: Any) -> None:
+    """When the public image's registry cannot be reached the base is made of packages, and progress says so."""
+
+    def cut(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("no network", request=request)
+
+    said: list[str] = []
+    image = build_image(
+        world.model,
+        store=world.store,
+        registries=Registries(lambda _: None, transport=httpx.MockTransport(cut)),
+        progress=lambda what, _done, _total: said.append(what),
+    )
+    assert (world.image.id, "base debian-packages") == (image.id, said[0])
+
+
 @pytest.mark.full
 def test_image_is_the_same_from_an_empty_cache(world: Any, tmp_path: Path) -> None:
     """Base, packages and model, all made again in an empty store, give the id of the first build."""

@@ -118,8 +118,8 @@ def build_image(
         say(f"fetch {ready}", 0, None)
         return pull_image(ready, platform=platform, store=store, registries=registries)
     bundle = Content.of(content)
-    say("base", 0, None)
     under = _base(base, wanted, bundle.manifest.python, store, registries)
+    say(f"base {under.name}", 0, None)
     return build(bundle, under, store, format=format, labels=labels, progress=lambda what: say(what, 0, None))
 
 

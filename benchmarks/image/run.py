@@ -8,6 +8,7 @@ machine (a Dockerfile cannot use it: that is part of the comparison). Seconds ar
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -168,6 +169,7 @@ def main() -> int:
     from sdk.errors import PlatformError
     from sdk.packaging.image.engine import Engine
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the engine is left as it was
     lacking = [name for name in ("docker-registry", "apt-get") if shutil.which(name) is None]
     with Engine() as engine, tempfile.TemporaryDirectory(prefix="mlport-bench-") as folder:
         try:

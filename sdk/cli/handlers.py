@@ -178,8 +178,6 @@ def _change(out: Output, doing: str, verb: Callable[..., Any], *subject: Any, **
 
 def _show_plan(out: Output, plan: Plan) -> None:
     out.data(plan.to_dict(), str(plan))
-    for note in () if plan.steps else plan.change.notes:  # the text tells them below the steps
-        out.say(f"note: {note}")
 
 
 # --- look -------------------------------------------------------------------------------------------------------

@@ -95,13 +95,14 @@ class Plan:
 
     def __str__(self) -> str:
         head = f"{self.change.verb} {self.change.name} on {self.target}"
+        notes = [f"note: {note}" for note in self.change.notes]
         if not self.steps:
-            return f"{head}: nothing to do"
+            return "\n".join([f"{head}: nothing to do", *notes])
         width = max(len(str(step.ref)) for step in self.steps)
         lines = [f"{head}:", *(_line(number, step, width) for number, step in enumerate(self.steps, 1))]
         cost = self.usd_per_hour
         lines.append(f"cost: {_usd(cost.before)} now, at most {_usd(cost.peak)} during, {_usd(cost.after)} after")
-        return "\n".join([*lines, *(f"note: {note}" for note in self.change.notes)])
+        return "\n".join([*lines, *notes])
 
 
 def _line(number: int, step: Step, width: int) -> str:

@@ -82,6 +82,7 @@ def test_same_deploy_with_another_ttl_says_that_it_changes_nothing(world: Any, f
     plan = client.plan(faked.a_model(), ttl="9h")
     assert (False, 1) == (plan.changes, len(plan.change.notes))
     assert "its ttl stays as it is: until " in plan.change.notes[0]
+    assert str(plan).endswith(f": nothing to do\nnote: {plan.change.notes[0]}")
     del world.events[:]
     client.deploy(faked.a_model(), ttl="9h")
     assert "note" in world.events

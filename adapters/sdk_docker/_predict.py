@@ -1,0 +1,100 @@
+"""How an endpoint is called: plain HTTP on 127.0.0.1 with the endpoint's own token."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+import httpx
+
+from sdk.adapter import Invoker, Limits, ModelFault
+from sdk.errors import AuthError, NotFoundError, PayloadTooLargeError, PlatformError, UnavailableError
+
+from ._errors import PROVIDER
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+    from .options import DockerOptions
+
+PIN = "x-mlport-deployment"
+_GATEWAY_CODES = {"not_ready", "overloaded", "connect_failed", "replica_lost", "bad_response", "response_timeout"}
+
+
+class TokenAuth(httpx.Auth):
+    """Puts the endpoint's bearer token on each request; never shows it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Authorise one request."""
+        request.headers["authorization"] = f"Bearer {self._token}"
+        yield request
+
+
+def limits(options: DockerOptions) -> Limits:
+    """What one prediction may be."""
+    return Limits(request_bytes=options.max_body, timeout_s=options.deadline_s)
+
+
+def invoker(url: str, token: str, options: DockerOptions) -> Invoker:
+    """How to call the endpoint at ``url``."""
+    return Invoker(
+        url=url,
+        limits=limits(options),
+        fault=fault,
+        error=error,
+        auth=TokenAuth(token),
+        pin=lambda deployment: {PIN: deployment},
+        deployment=lambda response: response.headers.get(PIN),
+    )
+
+
+def fault(response: httpx.Response) -> ModelFault | None:
+    """What the model said, unless it was the gateway that answered."""
+    told = _told(response)
+    if PIN not in response.headers or told.get("code") in _GATEWAY_CODES:
+        return None
+    return ModelFault(
+        status=response.status_code,
+        message=str(told.get("message") or response.text[:500] or response.reason_phrase),
+        field=told.get("field"),
+        request_id=told.get("request_id") or response.headers.get("x-request-id"),
+        body=response.text[:10_000],
+    )
+
+
+def error(response: httpx.Response) -> PlatformError:
+    """What the gateway said."""
+    told = _told(response)
+    facts: dict[str, Any] = {
+        "provider": PROVIDER,
+        "operation": "predict",
+        "status": response.status_code,
+        "request_id": response.headers.get("x-request-id"),
+    }
+    message = str(told.get("message") or f"the gateway answered {response.status_code}")
+    if response.status_code in {401, 403, 421}:
+        return AuthError(message, **facts)
+    if response.status_code == 404:
+        return NotFoundError(message, **facts)
+    if response.status_code == 413:
+        return PayloadTooLargeError(message, **facts)
+    if response.status_code >= 500:
+        sent = told.get("code") not in {"not_ready", "overloaded", "connect_failed"}
+        return UnavailableError(message, sent=sent, retry_after_s=_seconds(response.headers), **facts)
+    return PlatformError(message, **facts)
+
+
+def _told(response: httpx.Response) -> dict[str, Any]:
+    try:
+        told = json.loads(response.content)["error"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return cast("dict[str, Any]", told) if isinstance(told, dict) else {}
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    value = headers.get("retry-after", "")
+    return float(value) if value.isascii() and value.isdigit() else None

@@ -1,0 +1,212 @@
+"""The `docker` target as an adapter: each method says which subject module does the work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from sdk.adapter import Ack, Operation, Ref
+from sdk.errors import NotFoundError, UnavailableError
+
+from . import _doctor, _images, _monitor, _plan, _predict, _train
+from ._deploy import Deployments
+from ._engine import Host
+from ._errors import PROVIDER, gone
+from ._plan import GATEWAY, IMAGE, JOB
+from .options import DockerOptions, capabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from sdk.adapter import (
+        AdapterContext,
+        Capability,
+        EndpointSpec,
+        Invoker,
+        JobSpec,
+        Kind,
+        Limits,
+        Live,
+        Materials,
+        Resource,
+        Support,
+        TargetOptions,
+    )
+    from sdk.metrics import MetricsReport
+    from sdk.prices import PriceRow
+    from sdk.types import Check, EndpointStatus, JobStatus, LogLine
+
+_CALL_S = 30.0
+
+
+class DockerAdapter:
+    """Endpoints and jobs as containers of one engine; implements :class:`sdk.adapter.Adapter`.
+
+    The engine alone knows what there is: nothing is kept on this machine but the layers of images.
+
+    Args:
+        options: The target's settings.
+        context: What the core lends: owner, clock.
+    """
+
+    provider: ClassVar[str] = PROVIDER
+    poll_s: ClassVar[float] = 0.1
+    Options: ClassVar[type[TargetOptions]] = DockerOptions
+    kinds: ClassVar[Mapping[str, Kind]] = _plan.KINDS
+
+    def __init__(self, options: DockerOptions, context: AdapterContext) -> None:
+        self.options = options
+        self.context = context
+        self._host = Host()
+        self._deployments = Deployments(self._host, options, context.clock, context.owner)
+        self._jobs = _train.Jobs(self._host, options)
+
+    @classmethod
+    def capabilities(cls, options: DockerOptions | None = None) -> Mapping[Capability, Support]:  # noqa: ARG003  no setting changes them
+        """What `docker` can do."""
+        return capabilities()
+
+    def limits(self) -> Limits:
+        """Limits of one prediction."""
+        return _predict.limits(self.options)
+
+    def prices(self) -> Iterable[PriceRow]:
+        """Nothing is for sale here; `usd_per_hour` of the target says what the machine costs."""
+        return ()
+
+    def where(self) -> Mapping[str, str]:
+        """The engine that everything is in."""
+        return {"engine": self._host.engine.address.host}
+
+    def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
+        """Images, gateway, containers, traffic."""
+        return _plan.resources(spec, self.options)
+
+    def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
+        """What is live, in neutral words."""
+        return _plan.status(name, live, self.context.target, self.context.clock.time())
+
+    def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
+        """Everything of one endpoint."""
+        return self._deployments.observe(name, timeout)
+
+    def list(self, *, timeout: float) -> Iterator[Live]:
+        """All endpoints, jobs and images, whoever owns them."""
+        yield from self._deployments.list_all(timeout)
+        yield from self._jobs.all(timeout)
+        yield from _images.every(self._host, self.context.owner, timeout)
+
+    def read(self, ref: Ref, *, timeout: float) -> Live | None:
+        """One resource."""
+        if ref.kind == IMAGE:
+            return _images.read(self._host, ref.id, self.context.owner, timeout)
+        if ref.kind == JOB:
+            return self._jobs.read(ref.id, timeout)
+        return self._deployments.read(ref, timeout)
+
+    def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
+        """Make one resource."""
+        if resource.kind == IMAGE:
+            _images.make(self._host, resource, materials, timeout)
+            return Ack()
+        if resource.kind == JOB:
+            self._jobs.submit(resource, materials, timeout)
+            return Ack()
+        return self._deployments.create(resource, materials, timeout)
+
+    def update(self, resource: Resource, before: Live, *, timeout: float) -> Ack:
+        """Replace the spec of an endpoint or its traffic."""
+        return self._deployments.update(resource, before, timeout)
+
+    def delete(self, live: Live, *, timeout: float) -> Ack:
+        """Remove one resource."""
+        if live.kind == IMAGE:
+            _images.delete(self._host, live.id, timeout)
+            return Ack()
+        if live.kind == JOB:
+            self._jobs.delete(live.id, timeout)
+            return Ack()
+        return self._deployments.delete(live, timeout)
+
+    def operation(self, name: str, *, timeout: float) -> Operation:  # noqa: ARG002  the protocol's signature
+        """No call here starts an operation with a name, so none is known."""
+        raise NotFoundError(
+            f"there is no operation {name!r}", provider=PROVIDER, operation="ReadOperation", resource=name
+        )
+
+    def server_time(self) -> float:
+        """This machine's clock."""
+        return self.context.clock.time()
+
+    def invoker(self, status: EndpointStatus) -> Invoker:
+        """How to call the endpoint."""
+        seen = self._deployments.gateways.look(status.name, _CALL_S)
+        if seen is None:
+            raise gone(GATEWAY, status.name)
+        if seen.url is None:
+            raise UnavailableError(
+                f"endpoint {status.name!r} does not run", provider=PROVIDER, resource=status.name, sent=False
+            )
+        return _predict.invoker(seen.url, seen.token, self.options)
+
+    def doctor(self) -> Iterator[Check]:
+        """What endpoints and jobs need of the engine."""
+        return _doctor.checks(self._host)
+
+    def close(self) -> None:
+        """Let go of the engine; endpoints and jobs live on."""
+        self._host.close()
+
+    # --- training
+
+    def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
+        """The image with its program, and the job."""
+        _train.check_data(spec.data)
+        return _plan.job_resources(spec, self.options)
+
+    def job_status(self, name: str, *, timeout: float) -> JobStatus | None:
+        """The job in neutral words."""
+        return self._jobs.status(name, self.context.target, self.context.clock.time(), timeout)
+
+    def stop_job(self, name: str, *, timeout: float) -> None:
+        """Ask the job to end."""
+        self._jobs.stop(name, timeout)
+
+    def job_logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
+        """What the job printed."""
+        return self._jobs.logs(name, follow=follow, tail=tail, sleep=self.context.clock.sleep)
+
+    def job_output(self, name: str, directory: Path, *, timeout: float) -> None:
+        """Copy what the job left."""
+        self._jobs.output(name, directory, timeout)
+
+    # --- looking
+
+    def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
+        """What the endpoint did."""
+        gateways = self._deployments.gateways
+        seen = gateways.look(name, timeout)
+        if seen is None:
+            raise gone(GATEWAY, name)
+        given = gateways.call(name, "GET", f"/metrics?window={window_s:g}", timeout=timeout)
+        return _monitor.report(self._host, seen, given, window_s, timeout)
+
+    def logs(
+        self,
+        name: str,
+        *,
+        deployment: str | None = None,
+        tail: int | None = None,
+        follow: bool = False,
+        request_id: str | None = None,
+    ) -> Iterator[LogLine]:
+        """What the endpoint's replicas printed."""
+        return _monitor.logs(
+            self._host,
+            lambda: self._deployments.gateways.look(name, _CALL_S),
+            deployment=deployment,
+            tail=tail,
+            follow=follow,
+            request_id=request_id,
+            sleep=self.context.clock.sleep,
+        )

@@ -29,6 +29,7 @@ from uvicorn.server import ServerState
 
 from .app import App
 from .bundle import Bundle, find, verify
+from .door import keep_out
 from .failures import EXIT_LOAD, StartError
 from .flavours import Predictor, load
 from .guard import GuardedProtocol
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _BACKLOG = 2048
 _TICK_S = 0.5
 _POLL_S = 0.02
+_HANDSHAKE_S = 0.05  # for connections that are half set up when no new ones may begin
 _LATE_S = 1.0  # for connections whose request is on its way when listening ends
 
 
@@ -219,6 +221,8 @@ class _Server:
 
     async def _stop_listening(self, server: asyncio.Server) -> None:
         """Close the listening socket; closing resets connections still in its backlog, so those are taken first."""
+        if keep_out(self._listener):
+            await asyncio.sleep(_HANDSHAKE_S)
         accepted: list[socket.socket] = []
         with contextlib.suppress(BlockingIOError):
             while True:

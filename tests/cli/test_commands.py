@@ -134,9 +134,7 @@ def test_progress_is_plain_without_a_terminal(run: Run) -> None:
 def test_stopped_deploy_leaves_nothing(run: Run, state: Path, home: Path, signal_: signal.Signals, code: int) -> None:
     """A signal in the middle of a deploy undoes it, says so, and ends with its own code."""
     env = os.environ | {"MLPORT_STATE_DIR": str(state), "PYTHONPATH": str(home)}
-    # Where the tests run in the background Ctrl-C is ignored, and children inherit that.
-    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import sdk.cli; sdk.cli.entry()"
-    command = [sys.executable, "-c", program, "deploy", "models:Slow", "-n", "stopped"]
+    command = [sys.executable, "-m", "sdk", "deploy", "models:Slow", "-n", "stopped"]
     process = subprocess.Popen(command, cwd=home, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:

@@ -6,13 +6,14 @@ import json
 import re
 import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import ConfigError
 from .names import check_name
+from .paths import expand
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Unpack
 
     from .packaging.lock import Lock
@@ -89,7 +90,7 @@ class Model:
 
         if self.path is None:
             raise ConfigError("a ready-made image has no files to save", hint=f"pull {self.image} instead")
-        target = Path(target).expanduser()
+        target = expand(target)
         if target.exists():
             raise ConfigError(f"{target} exists", hint="name a folder or file that does not")
         with disk.staging(target.resolve().parent) as work, disk.writing(target):
@@ -113,7 +114,7 @@ class Model:
         """
         from .packaging import archive, bundle, disk
 
-        source = Path(source).expanduser()
+        source = expand(source)
         models = disk.state_dir() / "models"
         if source.is_dir() and source.resolve().parent == models:
             return _known(source, bundle.verify(source))
@@ -164,9 +165,7 @@ class Model:
         from .packaging import files, pack
 
         about = files.About(trust, example, method, rowwise, allow_nan)
-        manifest, folder = files.pack_file(
-            Path(path).expanduser(), check_name(name, what="model"), about, pack.unpacked(packing)
-        )
+        manifest, folder = files.pack_file(expand(path), check_name(name, what="model"), about, pack.unpacked(packing))
         return _known(folder, manifest)
 
     @classmethod
@@ -196,7 +195,7 @@ class Model:
         from .packaging import mlflow, pack
 
         about = mlflow.About(trust, rowwise, allow_nan)
-        source = Path(folder).expanduser()
+        source = expand(folder)
         manifest, path = mlflow.pack_mlflow(source, check_name(name, what="model"), about, pack.unpacked(packing))
         return _known(path, manifest)
 

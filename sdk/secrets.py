@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from .errors import ConfigError
+from .paths import expand
 from .redact import is_secret_name
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class SecretSource:
             self(name)
 
     def _from_file(self, name: str) -> str:
-        path = Path(name.removeprefix(_FILE)).expanduser()
+        path = expand(name.removeprefix(_FILE), field="secrets")
         try:
             return path.read_text("utf-8").removesuffix("\n")
         except (OSError, UnicodeDecodeError) as error:

@@ -11,6 +11,7 @@ from ..errors import ConfigError, NotFoundError
 from ..job import Job
 from ..model import Model
 from ..names import check_name, suggest_name
+from ..paths import expand
 from ..types import JobStatus
 from ..waiting import Poll
 from .base import ClientBase, deadline_of, seconds_of
@@ -195,7 +196,7 @@ class TrainVerbs(ClientBase):
             ConfigError: The directory is not empty.
         """
         session = self.session(target)
-        folder = Path(directory).expanduser()
+        folder = expand(directory, field="directory")
         if folder.exists() and any(folder.iterdir()):
             raise ConfigError(f"{folder} is not empty", hint="name a new directory")
         folder.mkdir(parents=True, exist_ok=True)
@@ -273,7 +274,7 @@ def _located(name: str, value: str | Path) -> str:
     text = str(value)
     if "://" in text:
         return text
-    path = Path(text).expanduser().resolve()
+    path = expand(text, field="data").resolve()
     if not path.exists():
         raise ConfigError(f"data[{name!r}]: {path} does not exist", hint="give a file, a folder or a URI")
     return str(path)

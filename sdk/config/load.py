@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigError
+from ..paths import expand
 from ..registry import adapters
 from ..trust import TrustStore
 from .environment import read_environment
@@ -98,7 +99,7 @@ class Trusted:
 def _project_file(config: str | Path | None, env: Mapping[str, str], directory: Path) -> ConfigFile | None:
     named = config or env.get("MLPORT_CONFIG")
     if named:
-        return read_file(directory / Path(named).expanduser(), required=True)
+        return read_file(directory / expand(named, field="MLPORT_CONFIG"), required=True)
     return find_project_file(directory)
 
 

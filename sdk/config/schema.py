@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigError, UnknownKeyError
+from ..paths import expand
 from ..suggest import did_you_mean
 from .rules import parse_rule
 from .values import Layer, Origin, Source, dotted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
 _LEVELS = ("debug", "info", "warning", "error")
 _TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -56,7 +57,7 @@ def _positive(value: Any, field: str) -> float:
 
 
 def _folder(value: Any, field: str) -> Path:
-    return Path(_text(value, field)).expanduser()
+    return expand(_text(value, field), field=field)
 
 
 def _rules(value: Any, field: str) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from sdk.errors import ConfigError, PackagingError
 from sdk.packaging import disk, uvrun
 from sdk.packaging.libraries import normal
 from sdk.packaging.manifest import Sources
+from sdk.paths import expand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -81,7 +82,7 @@ def _requirement(line: str, folder: Path) -> str:
             hint="use index_url=, extra_index_urls= and find_links=",
         )
     if is_path(line):
-        return str((folder / Path(line).expanduser()).resolve())
+        return str((folder / expand(line, field="requirements")).resolve())
     if _REQUIREMENT.fullmatch(line):
         return line
     if "://" in line or " @ " in line:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ConfigError, PackagingError
@@ -14,8 +13,11 @@ from sdk.packaging.flavours import flavour_of
 from sdk.packaging.flavours.base import Trial
 from sdk.packaging.manifest import Manifest, Signature
 from sdk.packaging.pack import IGNORED, Packing, Parts, code_paths, publish
+from sdk.paths import expand
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sdk.packaging.flavours.base import Flavour, Traits
 
 _ARTIFACTS = "model/artifacts"
@@ -95,7 +97,7 @@ def _copy_artifacts(artifacts: str | Path | None, folder: Path) -> dict[str, Any
     """Copy the files that a class loads; the option says where they are."""
     if artifacts is None:
         return {}
-    path = Path(artifacts).expanduser()
+    path = expand(artifacts, field="artifacts")
     target = folder / _ARTIFACTS
     if path.is_dir():
         shutil.copytree(path, target, ignore=IGNORED, symlinks=False)

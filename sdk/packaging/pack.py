@@ -13,6 +13,7 @@ from sdk.packaging import bundle, disk, uvrun, wheels
 from sdk.packaging.libraries import closure, installed, normal
 from sdk.packaging.lock import Lock, compile_lock, is_path, read_requirements, requirement_name
 from sdk.packaging.manifest import EXAMPLE, LOCK, Manifest, Signature, Sources
+from sdk.paths import expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -129,7 +130,7 @@ def sources_of(packing: Packing) -> Sources:
 
 def links_of(packing: Packing) -> list[Path]:
     """The folders of wheels, which must exist."""
-    folders = [Path(item).expanduser().resolve() for item in packing.get("find_links", ())]
+    folders = [expand(item).resolve() for item in packing.get("find_links", ())]
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"find_links: {folder} is no folder", hint="give folders that hold wheels")
@@ -197,7 +198,7 @@ def copy_code(code: str | Path | Sequence[str | Path], folder: Path) -> None:
 def code_paths(code: str | Path | Sequence[str | Path]) -> list[Path]:
     """The paths of ``code=``, resolved."""
     items = [code] if isinstance(code, str | Path) else code
-    paths = [Path(item).expanduser().resolve() for item in items]
+    paths = [expand(item).resolve() for item in items]
     for path in paths:
         if not path.exists():
             raise ConfigError(f"code: {path} does not exist", hint="give modules or package folders of yours")

@@ -19,6 +19,7 @@ from sdk.errors import ConfigError, LockMismatchError, PackagingError
 from sdk.packaging import bundle, disk, examples, files, handover, pickling
 from sdk.packaging.manifest import EXAMPLE, LOCK, MANIFEST, Manifest, Signature
 from sdk.packaging.pack import code_paths, copy_code, lock_for, python_minor, sources_of
+from sdk.paths import expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -104,7 +105,7 @@ def load(digest: str) -> Program:
 def _write(entry: str | Path | Callable[..., Any], folder: Path, packing: Packing) -> tuple[str, str, set[str]]:
     """Put the entry into the folder; gives its name there, its kind and the modules it imports."""
     if isinstance(entry, str | Path):
-        return _write_script(Path(entry).expanduser(), folder)
+        return _write_script(expand(entry, field="script"), folder)
     if not callable(entry):
         raise ConfigError(f"a {type(entry).__name__} cannot train", hint="give the path of a script, or a function")
     shipped = {path.stem for path in code_paths(packing.get("code", ()))}

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdk.errors import ConfigError, PackagingError
 from sdk.packaging import disk, uvrun
 from sdk.packaging.lock import is_path
 from sdk.packaging.manifest import Sources
+from sdk.paths import expand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 _WHEEL = re.compile(r"(?P<name>[A-Za-z0-9_.]+)-(?P<version>[A-Za-z0-9_.!+]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl")
 _ZIP_EPOCH = "315532800"  # 1980-01-01, the first date a zip file can hold: the same source gives the same wheel
@@ -44,7 +45,7 @@ def keep_locked(lock: str, links: Sequence[Path], folder: Path) -> None:
 
 
 def _collect(line: str, folder: Path, sources: Sources) -> str:
-    path = Path(line).expanduser()
+    path = expand(line, field="requirements")
     if path.is_dir():
         wheel = _build(path, folder, sources)
     elif path.suffix == ".whl" and path.is_file():

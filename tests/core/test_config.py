@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sdk.config import Layer, Rule
+from sdk.config import Layer, Rule, load
 from sdk.errors import ConfigError, UnknownKeyError
 
 
@@ -459,3 +459,9 @@ def test_settings_cannot_be_changed(home: Any) -> None:
     """A configuration holds for the life of a client."""
     with pytest.raises(AttributeError):
         home.load().default = None
+
+
+def test_home_folder_of_nobody_is_named() -> None:
+    """A path below the home folder of a user that does not exist is an error that names the setting."""
+    with pytest.raises(ConfigError, match=r"state_dir.*~nobody-here/x.*home folder is not known"):
+        load(arguments={"state_dir": "~nobody-here/x"}, env={})

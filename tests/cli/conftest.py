@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from sdk.client import Client
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -32,9 +34,13 @@ class Slow:
 
 
 @pytest.fixture(scope="session")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """State that all tests here share, so that the model's environment is made once."""
-    return tmp_path_factory.mktemp("state")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """State that all tests here share, so that the model's environment is made once; nothing outlives it."""
+    folder = tmp_path_factory.mktemp("state")
+    yield folder
+    with Client(env={"MLPORT_STATE_DIR": str(folder)}) as client:
+        for left in client.list():
+            client.delete(left.name)
 
 
 @pytest.fixture(scope="session")

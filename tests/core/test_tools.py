@@ -30,21 +30,35 @@ def budgets(monkeypatch: pytest.MonkeyPatch) -> Any:
     return tool("check_budgets", monkeypatch)
 
 
-LIMITS = {"file_lines": 9, "function_lines": 3, "import_cycles": 0, "noqa": 1, "type_ignores": 0}
+NOQA = "noqa_per_10k_lines"
+LIMITS = {
+    "file_lines": 9,
+    "function_lines": 3,
+    "import_cycles": 0,
+    "noqa_per_10k_lines": 1,
+    "type_ignores_per_10k_lines": 0,
+}
 FOUND = {
     "file_lines": [(9, "a.py"), (10, "b.py")],
     "function_lines": [(3, "a.py:1 f"), (4, "a.py:5 g")],
     "import_cycles": [(1, "a -> b -> a")],
-    "noqa": [(1, "a.py:1"), (1, "a.py:2")],
-    "type_ignores": [],
+    "noqa_per_10k_lines": [(1, "a.py:1"), (1, "a.py:2")],
+    "type_ignores_per_10k_lines": [],
 }
 
 
-def test_whatever_is_over_its_budget_is_named(budgets: Any) -> None:
+def test_whatever_is_over_its_budget_is_named(budgets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines, cycles and suppressed warnings, with their place; what keeps its budget is not."""
+    monkeypatch.setattr(budgets, "shipped_lines", lambda: 10_000)
     said = "\n".join(line for line in budgets.complaints(FOUND, LIMITS) if "raised" not in line)
-    named = ["b.py has 10, budget 9", "a.py:5 g has 4, budget 3", "a -> b -> a", "noqa: 2 found, budget 1", "a.py:2"]
+    named = ["b.py has 10, budget 9", "a.py:5 g has 4, budget 3", "a -> b -> a", NOQA + ": 2 found, budget 1"]
     assert (named, False, False) == ([n for n in named if n in said], "a.py has" in said, ":1 f" in said)
+
+
+def test_suppressed_warnings_are_counted_per_line_of_code(budgets: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tree twice as large may have twice as many; the number is rounded up, never down."""
+    monkeypatch.setattr(budgets, "shipped_lines", lambda: 20_000)
+    assert [0, 1, 1, 2] == [budgets.density(marks) for marks in (0, 1, 2, 3)]
 
 
 def test_a_file_is_measured_in_lines_functions_and_marks(budgets: Any) -> None:
@@ -54,7 +68,7 @@ def test_a_file_is_measured_in_lines_functions_and_marks(budgets: Any) -> None:
     )
     path = budgets.ROOT / "sdk" / "a.py"
     measured = [*budgets.sizes(path, source), *budgets.marks(path, source)]
-    expected = [("file_lines", 7), ("function_lines", 2), ("noqa", 1), ("type_ignores", 1)]
+    expected = [("file_lines", 7), ("function_lines", 2), (NOQA, 1), ("type_ignores_per_10k_lines", 1)]
     assert (expected, []) == ([m[:2] for m in measured], list(budgets.marks(budgets.ROOT / "tests" / "a.py", source)))
 
 
@@ -62,17 +76,18 @@ def test_a_budget_can_be_lowered_but_not_raised(budgets: Any, tmp_path: Path, mo
     """The lowest value a repository ever committed holds for ever."""
     file = tmp_path / "tools" / "budgets.json"
     file.parent.mkdir()
+    monkeypatch.setattr(budgets, "shipped_lines", lambda: 10_000)
     monkeypatch.setattr(budgets, "ROOT", tmp_path)
     monkeypatch.setattr(budgets, "BUDGETS", file)
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@t.example", "-C", str(tmp_path)]
     subprocess.run([*git, "init", "-q"], check=True)
     for noqa in (5, 3):
-        file.write_text(json.dumps({**LIMITS, "noqa": noqa}))
+        file.write_text(json.dumps({**LIMITS, NOQA: noqa}))
         subprocess.run([*git, "add", "-A"], check=True)
         subprocess.run([*git, "commit", "-q", "-m", "x"], check=True)
     nothing: dict[str, list[tuple[int, str]]] = {name: [] for name in LIMITS}
-    said = {noqa: list(budgets.complaints(nothing, {**LIMITS, "noqa": noqa})) for noqa in (2, 3, 4)}
-    assert {2: [], 3: [], 4: ["budget noqa was raised above 3: lower it again"]} == said
+    said = {noqa: list(budgets.complaints(nothing, {**LIMITS, NOQA: noqa})) for noqa in (2, 3, 4)}
+    assert {2: [], 3: [], 4: ["budget noqa_per_10k_lines was raised above 3: lower it again"]} == said
 
 
 TEXTS = {

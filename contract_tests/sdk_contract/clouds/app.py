@@ -17,7 +17,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, cast
 from urllib.parse import parse_qsl, unquote
 
 from .calls import Call, CallLog
@@ -168,7 +168,7 @@ class App:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """One request of an ASGI server."""
         if scope["type"] != "http":
-            raise NotImplementedError(scope["type"])
+            raise ValueError(f"{scope['type']} connections are not offered")
         at = time.time()
         try:
             request = await _read(scope, receive)
@@ -226,13 +226,13 @@ class App:
                 quick: Response = await match.handler(request)
                 return quick
             loop = asyncio.get_running_loop()
-            response: Any = await loop.run_in_executor(self._threads, match.handler, request)
+            done: Any = await loop.run_in_executor(self._threads, match.handler, request)
+            return cast("Response", done)
         except Dropped:
             return None
         except Exception as error:  # noqa: BLE001  # a bug of the mini cloud must reach its client as a reply
             self.errors.append(traceback.format_exc())
             return self._broken(request, error)
-        return response
 
 
 class Routes:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sdk.adapter import Ack, Labels, Live, Ref
 from sdk.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError, PlatformError
+from sdk.packaging.image import image_id
 
 from . import _images
 from ._engine import DEPLOYMENT, KIND, NOBODY, PRICE, SPEC, hardened
 from ._errors import PROVIDER, gone
 from ._gateway import Gateways, container_name, is_broken, network_name
-from ._plan import CONTAINER, GATEWAY, IMAGE, TRAFFIC, container_id, image_id, split_container_id
+from ._plan import CONTAINER, GATEWAY, IMAGE, TRAFFIC, container_id, split_container_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,11 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Labels, Live
-from sdk.errors import ConfigError, NotFoundError, PackagingError
-from sdk.packaging import bundle
-from sdk.packaging.image import build_image, open_store
+from sdk.errors import NotFoundError, PackagingError
+from sdk.packaging.image import build_image, content_of, open_store
 from sdk.packaging.image.engine_images import load
-from sdk.packaging.training import Program
 
 from ._errors import gone
 from ._plan import IMAGE
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sdk.adapter import Materials, Resource
-    from sdk.model import Model
 
     from ._engine import Host
 
@@ -53,15 +50,9 @@ def every(host: Host, owner: str, timeout: float) -> Iterator[Live]:
 def make(host: Host, resource: Resource, materials: Materials, timeout: float) -> None:
     """Build the image of a model or program, bring it into the engine and give it its name."""
     spec: Any = resource.spec or {}
-    content: Model | Program | None = materials.model
-    if materials.job is not None:
-        job = materials.job
-        content = Program(job.digest, job.bundle, bundle.verify(job.bundle))
-    if content is None:
-        raise ConfigError(f"the model {resource.id} is not at hand", hint="deploy it again")
     if materials.model is not None and materials.model.path is None:
         raise PackagingError(f"model {resource.id} has no files, only an image")
-    store = open_store()
+    content, store = content_of(materials), open_store()
     image = build_image(
         content, base=spec["base"], platform=str(host.engine.platform), store=store, progress=materials.progress
     )

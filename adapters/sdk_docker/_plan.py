@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from sdk.adapter import Kind, Labels, Nature, Ref, Resource, spec_hash
+from sdk.adapter import Kind, Labels, Nature, Ref, Resource
+from sdk.packaging.image import image_id
 from sdk.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
 
 from ._errors import PROVIDER, unsupported
@@ -59,11 +60,6 @@ def split_container_id(container: str) -> tuple[str, str]:
 
 def _gateway_spec(spec: EndpointSpec, options: DockerOptions) -> dict[str, Json]:
     return {"port": options.port, "expires_at": spec.labels.expires_at}
-
-
-def image_id(digest: str, base: str | None) -> str:
-    """The id of the image made of a model or program on a base."""
-    return digest[:32] if base is None else spec_hash({"digest": digest, "base": base})[:32]
 
 
 def _image(deployment: DeploymentSpec, labels: Labels, options: DockerOptions) -> Resource:

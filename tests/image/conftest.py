@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+import trustme
 
 import sdk
 from sdk.errors import NotFoundError, PlatformError
@@ -53,8 +55,9 @@ def missing(what: str) -> None:
 class OwnRegistry:
     """A registry process that can be killed and started again on the same port and data."""
 
-    def __init__(self, program: str, folder: Path) -> None:
+    def __init__(self, program: str, folder: Path, *, tls: bool = False) -> None:
         self._program, self._folder = program, folder
+        self.ca = self._certified() if tls else None
         self._port = 0
         self.start()
 
@@ -62,12 +65,19 @@ class OwnRegistry:
     def host(self) -> str:
         return f"127.0.0.1:{self._port}"
 
+    def _certified(self) -> Path:
+        authority = trustme.CA()
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(self._folder / "server.pem")
+        authority.cert_pem.write_to_path(self._folder / "ca.pem")
+        return self._folder / "ca.pem"
+
     def start(self) -> None:
-        config = self._folder / "config.yml"
+        config, pem = self._folder / "config.yml", self._folder / "server.pem"
+        tls = f", tls: {{certificate: {pem}, key: {pem}}}" if self.ca else ""
         config.write_text(
             "version: 0.1\nlog: {level: error}\n"
-            f"storage: {{filesystem: {{rootdirectory: {self._folder}/data}}}}\n"
-            f"http: {{addr: '127.0.0.1:{self._port}'}}\n"
+            f"storage: {{filesystem: {{rootdirectory: {self._folder}/data}}, delete: {{enabled: true}}}}\n"
+            f"http: {{addr: '127.0.0.1:{self._port}'{tls}}}\n"
         )
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen([self._program, "serve", config], stdout=log, stderr=log)
@@ -82,18 +92,24 @@ class OwnRegistry:
             ports = [
                 c.laddr.port for c in psutil.Process(self._process.pid).net_connections("tcp") if c.status == "LISTEN"
             ]
-            if ports and httpx.get(f"http://127.0.0.1:{ports[0]}/v2/").status_code == 200:
+            if ports and self._answers(ports[0]):
                 return ports[0]
             time.sleep(0.05)
         pytest.fail(f"the registry did not start: {(self._folder / 'log').read_text()}")
 
+    def _answers(self, port: int) -> bool:
+        if self.ca is None:
+            return httpx.get(f"http://127.0.0.1:{port}/v2/").status_code == 200
+        context = ssl.create_default_context(cafile=self.ca)
+        return httpx.get(f"https://127.0.0.1:{port}/v2/", verify=context).status_code == 200
 
-def _own_registry(folder: Path) -> Iterator[OwnRegistry]:
+
+def _own_registry(folder: Path, *, tls: bool = False) -> Iterator[OwnRegistry]:
     program = shutil.which("docker-registry")
     if program is None:
         missing("docker-registry is not installed")
         return
-    registry = OwnRegistry(program, folder)
+    registry = OwnRegistry(program, folder, tls=tls)
     try:
         yield registry
     finally:
@@ -105,6 +121,12 @@ def registry_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a running registry, empty at the start."""
     for registry in _own_registry(tmp_path_factory.mktemp("registry")):
         yield registry.host
+
+
+@pytest.fixture(scope="session")
+def tls_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnRegistry]:
+    """A running registry that speaks TLS with a certificate of an authority of its own (``.ca``)."""
+    yield from _own_registry(tmp_path_factory.mktemp("tls-registry"), tls=True)
 
 
 @pytest.fixture

@@ -28,14 +28,21 @@ class RegistryAuth(httpx.Auth):
         scopes: The scopes to ask for, such as ``repository:churn:pull,push``; all of them are in each token, because a
             registry refuses a mount whose token lacks the source.
         http: Fetches tokens; never sees the blobs.
+        plain_host: A host that may be told our credentials without TLS, beside this machine.
     """
 
     requires_response_body = True
 
     def __init__(
-        self, credentials: Callable[[], Credentials | None], scopes: Iterable[str], http: httpx.Client
+        self,
+        credentials: Callable[[], Credentials | None],
+        scopes: Iterable[str],
+        http: httpx.Client,
+        *,
+        plain_host: str | None = None,
     ) -> None:
         self._credentials = credentials
+        self._plain = _LOOPBACK | ({plain_host} if plain_host else set())
         self._scopes = tuple(scopes)
         self._http = http
         self._header: str | None = None
@@ -69,7 +76,7 @@ class RegistryAuth(httpx.Auth):
 
     def _token(self, parameters: dict[str, str]) -> str:
         realm = httpx.URL(parameters.get("realm", ""))
-        if realm.scheme != "https" and realm.host not in _LOOPBACK:
+        if realm.scheme != "https" and realm.host not in self._plain:
             raise AuthError(f"the token service {realm} is not reached by https", operation="token", status=401)
         user, secret = self._credentials() or ("", "")
         response = self._ask(realm, parameters.get("service", ""), user, secret)

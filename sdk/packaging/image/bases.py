@@ -12,7 +12,7 @@ from sdk.packaging import disk
 
 from . import debian, pyc, sbom
 from .layers import Entry, Layer, with_parents
-from .manifests import LIST_TYPE, OCI_INDEX_TYPE, Image, ImageConfig, Platform
+from .manifests import LIST_TYPE, MANIFEST_TYPE, OCI_INDEX_TYPE, Image, ImageConfig, Platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,12 @@ def from_debian(store: Store, folder: Path, platform: Platform, python: str) -> 
 
 
 def pull(
-    reference: Reference, platform: Platform, store: Store, open_registry: Callable[[], Registry]
+    reference: Reference,
+    platform: Platform,
+    store: Store,
+    open_registry: Callable[[], Registry],
+    *,
+    layers: bool = True,
 ) -> tuple[Image, str]:
     """An image of a registry and the digest it has there; an index is resolved by platform.
 
@@ -88,6 +93,7 @@ def pull(
         platform: Which image of an index.
         store: Gets the blobs.
         open_registry: Makes the client when something has to be fetched.
+        layers: Whether the layers are fetched too.
 
     Raises:
         PackagingError: No image for the platform, or layers in a form engines and clouds do not all read.
@@ -95,8 +101,8 @@ def pull(
     with _Source(reference, store, open_registry) as source:
         digest = reference.digest or source.resolve()
         document = source.manifest(digest)
-        if document.get("mediaType") in {LIST_TYPE, OCI_INDEX_TYPE} or "manifests" in document:
-            digest = _for_platform(document, platform, reference)
+        if is_index(document):
+            digest = for_platform(document, platform, reference)
             document = source.manifest(digest)
         config = source.blob(document["config"]["digest"], document["config"]["size"])
         found = ImageConfig.read(config).platform
@@ -104,14 +110,21 @@ def pull(
             raise PackagingError(
                 f"{reference} is for {found}, not {platform}", operation="base", hint="give an image for it"
             )
-        diff_ids: list[str] = json.loads(config)["rootfs"]["diff_ids"]
-        layers: list[Layer] = []
-        for described, diff_id in zip(document["layers"], diff_ids, strict=True):
-            _check_type(described["mediaType"], reference)
-            source.fetch(described["digest"], described["size"])
-            about = f"base {reference.repository}"
-            layers.append(Layer(diff_id, described["digest"], described["size"], created_by=about))
-        return Image(config, tuple(layers)), digest
+        found_layers = _layers(document, config, reference)
+        for layer in found_layers if layers else ():
+            source.fetch(layer.digest, layer.size)
+        original = store.read(digest) if document.get("mediaType") == MANIFEST_TYPE else None
+        return Image(config, found_layers, original=original), digest
+
+
+def _layers(document: dict[str, Any], config: bytes, reference: Reference) -> tuple[Layer, ...]:
+    diff_ids: list[str] = json.loads(config)["rootfs"]["diff_ids"]
+    found: list[Layer] = []
+    for described, diff_id in zip(document["layers"], diff_ids, strict=True):
+        _check_type(described["mediaType"], reference)
+        about = f"base {reference.repository}"
+        found.append(Layer(diff_id, described["digest"], described["size"], created_by=about))
+    return tuple(found)
 
 
 class _Source:
@@ -169,7 +182,17 @@ class _Source:
         return self._registry
 
 
-def _for_platform(index: dict[str, Any], platform: Platform, reference: Reference) -> str:
+def is_index(document: dict[str, Any]) -> bool:
+    """Whether a manifest lists images of several platforms."""
+    return document.get("mediaType") in {LIST_TYPE, OCI_INDEX_TYPE} or "manifests" in document
+
+
+def for_platform(index: dict[str, Any], platform: Platform, reference: Reference) -> str:
+    """The digest of the image for this platform.
+
+    Raises:
+        PackagingError: There is none.
+    """
     offered = [
         (Platform(p["architecture"], p["os"]), item) for item in index["manifests"] if (p := item.get("platform"))
     ]

@@ -7,67 +7,23 @@ from typing import TYPE_CHECKING
 
 from sdk.errors import ConfigError, UnavailableError
 from sdk.packaging import disk, uvrun
-from sdk.waiting import Deadline, Retry, SystemClock, bucket_of
 
 from . import bases, debian
 from .bases import Base
 from .builder import Content, build
-from .logins import docker_login
 from .manifests import Format, Image, Platform
 from .references import Reference
-from .registry import Registry
+from .registries import Registries
 from .store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
-    import httpx
-
-    from sdk.adapter import Clock
     from sdk.model import Model
     from sdk.packaging.training import Program
 
-    from .auth import Credentials
-
     Progress: TypeAlias = Callable[[str, int, int | None], None]
-
-_TIMEOUT_S = 1800.0
-
-
-class Registries:
-    """How registries are reached: who we are there, and until when everything has to be done.
-
-    Args:
-        login: Gives user name and password for a host, or ``None``. What ``docker login`` left when left out; an
-            adapter brings its cloud's own.
-        clock: Source of time.
-        timeout_s: From now, in seconds.
-        transport: Another way to the network.
-    """
-
-    def __init__(
-        self,
-        login: Callable[[str], Credentials | None] = docker_login,
-        *,
-        clock: Clock | None = None,
-        timeout_s: float = _TIMEOUT_S,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        self._login, self._transport = login, transport
-        self._clock = clock or SystemClock()
-        self._deadline = Deadline(self._clock, timeout_s)
-
-    def open(self, reference: Reference, *, mount_from: tuple[str, ...] = ()) -> Registry:
-        """A repository of a registry; other repositories named here may lend their blobs."""
-        return Registry(
-            reference,
-            retry=Retry(self._clock, bucket_of(f"registry {reference.host}")),
-            deadline=self._deadline,
-            credentials=lambda: self._login(reference.host),
-            mount_from=mount_from,
-            transport=self._transport,
-        )
 
 
 def open_store() -> Store:
@@ -147,7 +103,7 @@ def push_image(
         PlatformError: The registry refused or could not be reached; nothing was published then.
     """
     place = Reference.parse(reference)
-    with (registries or Registries()).open(place, mount_from=mount_from) as registry:
+    with (registries or Registries()).open(place, write=True, mount_from=mount_from) as registry:
         return place.at(registry.push(image, store or open_store(), progress=progress))
 
 

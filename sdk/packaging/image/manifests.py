@@ -114,11 +114,13 @@ class Image:
     """One image: its configuration document and layers. The blobs themselves live in a store.
 
     ``id`` (the config digest) is the identity; ``digest`` (of the manifest) also depends on the compressor.
+    ``original`` is the manifest under which a registry has it, kept byte for byte so that its digest stays.
     """
 
     config: bytes
     layers: tuple[Layer, ...]
     format: Format = "docker"
+    original: bytes | None = field(default=None, repr=False)
 
     @property
     def id(self) -> str:
@@ -128,6 +130,8 @@ class Image:
     @property
     def manifest(self) -> bytes:
         """The manifest document."""
+        if self.original is not None:
+            return self.original
         oci = self.format == "oci"
         layer_type = OCI_LAYER_TYPE if oci else LAYER_TYPE
         return canonical({

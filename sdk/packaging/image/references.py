@@ -47,11 +47,10 @@ class Reference:
         """The digest if there is one, else the tag, else ``latest``."""
         return self.digest or self.tag or "latest"
 
-    @property
-    def api(self) -> str:
-        """Base address of the repository in the registry's HTTP API."""
+    def api(self, *, plain: bool) -> str:
+        """Base address of the repository in the registry's HTTP API, without TLS if ``plain``."""
         host = "registry-1.docker.io" if self.host == "docker.io" else self.host
-        return f"{'http' if self.loopback else 'https'}://{host}/v2/{self.repository}"
+        return f"{'http' if plain else 'https'}://{host}/v2/{self.repository}"
 
     @property
     def loopback(self) -> bool:

@@ -7,6 +7,7 @@ last, so that a push that dies half-way publishes nothing. A lost connection or 
 from __future__ import annotations
 
 import hashlib
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +17,8 @@ import httpx
 
 from sdk.errors import (
     AuthError,
+    ConfigError,
+    ConflictError,
     InvalidRequestError,
     NotFoundError,
     PackagingError,
@@ -49,12 +52,15 @@ class Registry:
     """One repository of one registry.
 
     Args:
-        reference: Where it is; plain HTTP is used on loopback only.
+        reference: Where it is.
         retry: How often a call that can be repeated is repeated.
         deadline: Until when everything has to be done.
         credentials: Gives user name and password, or ``None``, when the registry wants them.
+        write: Whether the right to push is needed.
         mount_from: Other repositories of the same registry that may hold the blobs already.
-        verify: Certificate file of the registry, or ``True`` for the system's.
+        insecure: Whether plain HTTP is spoken; left out, on loopback only, and not there with a ``ca``.
+        ca: File with a certificate authority that is trusted too.
+        transport: Another way to the network.
     """
 
     def __init__(
@@ -64,17 +70,22 @@ class Registry:
         retry: Retry,
         deadline: Deadline,
         credentials: Callable[[], Credentials | None] = lambda: None,
+        write: bool = True,
         mount_from: tuple[str, ...] = (),
-        verify: str | bool = True,
+        insecure: bool | None = None,
+        ca: str | Path | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._reference = reference
         self._retry, self._deadline = retry, deadline
         self._mount_from = mount_from
-        self._base = reference.api
-        scopes = [f"repository:{reference.repository}:pull,push", *(f"repository:{name}:pull" for name in mount_from)]
+        plain = (reference.loopback and ca is None) if insecure is None else insecure
+        self._base = reference.api(plain=plain)
+        scopes = [f"repository:{reference.repository}:{'pull,push' if write else 'pull'}"]
+        scopes += [f"repository:{name}:pull" for name in mount_from]
+        verify = _trusting(ca) if ca is not None else True
         self._tokens = httpx.Client(timeout=_TIMEOUT, verify=verify, transport=transport)
-        auth = RegistryAuth(credentials, scopes, self._tokens)
+        auth = RegistryAuth(credentials, scopes, self._tokens, plain_host=httpx.URL(self._base).host if plain else None)
         self._http = httpx.Client(timeout=_TIMEOUT, verify=verify, auth=auth, transport=transport)
 
     def __enter__(self) -> Self:
@@ -90,24 +101,47 @@ class Registry:
 
     # --- push ---------------------------------------------------------------------------------------------------
 
-    def push(self, image: Image, store: Store, *, progress: Progress | None = None) -> str:
-        """Push an image whose blobs are in ``store``; the digest the registry stored it under.
+    def push(
+        self,
+        image: Image,
+        store: Store,
+        *,
+        fetch: Callable[[str, int], object] | None = None,
+        progress: Progress | None = None,
+    ) -> str:
+        """Push an image; the digest the registry stored it under.
+
+        Args:
+            image: What to push.
+            store: Holds its blobs.
+            fetch: Brings a blob of this digest and size into the store when the registry needs it; left out, all are
+                there.
+            progress: Told of each blob what has been sent, in bytes.
 
         Raises:
             PlatformError: The registry refused, or stored something else.
         """
         store.put(image.config)
         blobs = {layer.digest: layer.size for layer in image.layers} | {image.id: len(image.config)}
+
+        def push(digest: str) -> None:
+            def path() -> Path:
+                if fetch is not None:
+                    fetch(digest, blobs[digest])
+                return store.path(digest)
+
+            self._push_blob(digest, path, store, progress)
+
         with ThreadPoolExecutor(_PARALLEL) as pool:
             # leaving the pool waits for the others, so that nothing is sent after an error was raised
-            for done in [pool.submit(self._push_blob, digest, store, progress) for digest in blobs]:
+            for done in [pool.submit(push, digest) for digest in blobs]:
                 done.result()
         self._put_manifest(image)
         return image.digest
 
-    def _push_blob(self, digest: str, store: Store, progress: Progress | None) -> None:
+    def _push_blob(self, digest: str, path: Callable[[], Path], store: Store, progress: Progress | None) -> None:
         try:
-            self._retry.run(lambda: self._upload(digest, store.path(digest), progress), self._deadline)
+            self._retry.run(lambda: self._upload(digest, path, progress), self._deadline)
         except (InvalidRequestError, UnavailableError, FileNotFoundError) as error:
             if store.verified(digest):
                 raise
@@ -118,12 +152,13 @@ class Registry:
                 hint="build the image again",
             ) from error
 
-    def _upload(self, digest: str, path: Path, progress: Progress | None) -> None:
+    def _upload(self, digest: str, find: Callable[[], Path], progress: Progress | None) -> None:
         if self._send("HEAD", f"{self._base}/blobs/{digest}", ok=(200, 404)).status_code == 200:
             return
         location = self._begin(digest)
         if location is None:
             return
+        path = find()
         size = path.stat().st_size
         url = httpx.URL(location).copy_merge_params({"digest": digest})
         headers = {"content-length": str(size), "content-type": "application/octet-stream"}
@@ -149,13 +184,24 @@ class Registry:
         def put() -> httpx.Response:
             return self._send("PUT", url, ok=(201,), headers=headers, content=image.manifest)
 
-        stored = self._retry.run(put, self._deadline).headers.get("docker-content-digest", image.digest)
+        try:
+            stored = self._retry.run(put, self._deadline).headers.get("docker-content-digest", image.digest)
+        except (InvalidRequestError, ConflictError):
+            if not self._has(self._reference.name if self._reference.tag else image.digest, image.digest):
+                raise
+            return  # registries whose tags never change refuse what they have already
         if stored != image.digest:
             raise PlatformError(
                 f"the registry stored {stored}, not {image.digest}",
                 operation="PutManifest",
                 resource=str(self._reference),
             )
+
+    def _has(self, name: str, digest: str) -> bool:
+        try:
+            return digest_of(self.manifest(name)) == digest
+        except PlatformError:
+            return False
 
     # --- pull ---------------------------------------------------------------------------------------------------
 
@@ -169,6 +215,13 @@ class Registry:
         found = digest_of(data)
         if wanted.startswith("sha256:") and found != wanted:
             raise PlatformError(f"the registry sent {found} for {wanted}", operation="GetManifest", resource=wanted)
+        return data
+
+    def config(self, digest: str) -> bytes:
+        """A small blob such as an image's configuration; its bytes are checked."""
+        data = self._retry.run(lambda: self._small("blobs", digest, "*/*"), self._deadline)
+        if digest_of(data) != digest:
+            raise PlatformError(f"the registry sent {digest_of(data)} for {digest}", operation="GetBlob")
         return data
 
     def pull_blob(self, digest: str, size: int, store: Store) -> Path:
@@ -253,6 +306,7 @@ _REFUSALS: dict[int, type[PlatformError]] = {
     401: AuthError,
     403: AuthError,
     404: NotFoundError,
+    409: ConflictError,
     429: ThrottledError,
 }
 _HINTS = {
@@ -260,6 +314,16 @@ _HINTS = {
     403: "ask for the right to push to this repository",
     404: "check the repository's name; some registries want it created first",
 }
+
+
+def _trusting(ca: str | Path) -> ssl.SSLContext:
+    """The system's authorities and this one."""
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(ca)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"ca: {ca} holds no certificate: {error}", hint="give a file in PEM form") from None
+    return context
 
 
 def _reason(response: httpx.Response) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Credentials = tuple[str, str]  # user name, password
 
 IDENTITY_TOKEN = "<token>"  # noqa: S105  the user name under which Docker's helpers give a refresh token
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_LOOPBACK: set[str | None] = {"localhost", "127.0.0.1", "::1"}
 _PARAMETER = re.compile(r'([a-zA-Z]+)="([^"]*)"')
 
 
@@ -42,7 +42,7 @@ class RegistryAuth(httpx.Auth):
         plain_host: str | None = None,
     ) -> None:
         self._credentials = credentials
-        self._plain = _LOOPBACK | ({plain_host} if plain_host else set())
+        self._plain = _LOOPBACK | {plain_host}
         self._scopes = tuple(scopes)
         self._http = http
         self._header: str | None = None

@@ -167,21 +167,21 @@ def published(
 
 def _described(registry: Registry, place: Reference, platform: Platform) -> PublishedImage:
     from . import bases
-    from .manifests import digest_of
+    from .manifests import ImageConfig, digest_of
 
     data = registry.manifest(place.name)
     document: dict[str, Any] = json.loads(data)
     if bases.is_index(document):
         data = registry.manifest(bases.for_platform(document, platform, place))
         document = json.loads(data)
-    config: dict[str, Any] = json.loads(registry.config(document["config"]["digest"]))
+    config = registry.config(document["config"]["digest"])
     digest = digest_of(data)
     return PublishedImage(
         place.at(digest),
         digest,
         sum(int(item["size"]) for item in (document["config"], *document["layers"])),
-        (config.get("config") or {}).get("Labels") or {},
-        _seconds(config.get("created")),
+        ImageConfig.read(config).labels,
+        _seconds(json.loads(config).get("created")),
     )
 
 

@@ -260,7 +260,7 @@ class _Answers:
         deployment = read(response) if read else None
         self._values.append(self._decoded(response))
         self._deployments.append(deployment)
-        self._request_id = self._request_id or response.headers.get(REQUEST_ID)
+        self._request_id = self._request_id or response.headers.get(REQUEST_ID) or response.request.headers[REQUEST_ID]
         if self._facts.pinnable:
             self.pinned = self.pinned or deployment
 

@@ -36,6 +36,10 @@ class Kind:
         purgeable: ``False`` for free records that the platform itself never lets go.
         root: Whether it lives for its own sake: what holds an endpoint's traffic, and a job. Everything else is
             needed only as long as a root names it, directly or not, among its ``parents``; `gc` removes the rest.
+        attached: Whether it hangs on what it needs, such as a scaling rule on an endpoint: made after that, wanted by
+            no root, and needed as long as all its parents are.
+        beside: Fields of the spec of a mutable kind whose change makes the platform start the new beside the old and
+            run both until the update is done; a plan's peak counts both.
     """
 
     name: str
@@ -46,6 +50,8 @@ class Kind:
     tagged: bool = True
     purgeable: bool = True
     root: bool = False
+    attached: bool = False
+    beside: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FILE = "file:"
+CLOUD = "cloud:"  # a name in the secret store of the target's platform, found by the adapter
 
 
 def secret_names(secrets: Mapping[str, str] | Iterable[str] | None) -> dict[str, str]:
@@ -24,8 +25,8 @@ def secret_names(secrets: Mapping[str, str] | Iterable[str] | None) -> dict[str,
 
     Args:
         secrets: ``{"DB_PASSWORD": "PROD_DB_PASSWORD"}``, or variables that have the same name on both sides, or texts
-            like ``"DB_PASSWORD=PROD_DB_PASSWORD"``. A name is a variable of the user's environment, or
-            ``file:PATH`` for a file that holds the value.
+            like ``"DB_PASSWORD=PROD_DB_PASSWORD"``. A name is a variable of the user's environment,
+            ``file:PATH`` for a file that holds the value, or ``cloud:NAME`` for the platform's own secret store.
 
     Raises:
         ConfigError: A variable that no environment can hold.
@@ -98,6 +99,8 @@ class SecretSource:
         Raises:
             ConfigError: It is not there; names the variable or file.
         """
+        if name.startswith(CLOUD):
+            raise ConfigError(f"secret {name!r}: this target has no secret store", hint="name a variable or a file")
         value = self._from_file(name) if name.startswith(_FILE) else self._environ.get(name)
         if not value:
             what = "is not set in your environment" if value is None else "is empty"
@@ -106,9 +109,10 @@ class SecretSource:
         return value
 
     def check(self, names: Mapping[str, str]) -> None:
-        """Finds all of them now, so that a missing one stops the verb before anything is made."""
+        """Finds all that are the user's now, so that a missing one stops the verb before anything is made."""
         for name in names.values():
-            self(name)
+            if not name.startswith(CLOUD):
+                self(name)
 
     def _from_file(self, name: str) -> str:
         path = expand(name.removeprefix(_FILE), field="secrets")

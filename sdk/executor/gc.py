@@ -136,7 +136,12 @@ class Collector:
     def _needed(self) -> set[Ref]:
         roots = [ref for ref, live in self.live.items() if self._is_alive_root(ref, live)]
         busy = [ref for ref in self.live if self._is_busy(ref)]
-        return closure([*roots, *busy, *self._rules.planned], self._parents())
+        needed = closure([*roots, *busy, *self._rules.planned], self._parents())
+        rank = {kind: number for number, kind in enumerate(self._kinds)}
+        for ref in sorted(self.live, key=lambda ref: rank[ref.kind]):
+            if self._kinds[ref.kind].attached and needed.issuperset(self.live[ref].parents):
+                needed.add(ref)
+        return needed
 
     def _is_alive_root(self, ref: Ref, live: Live) -> bool:
         if not self._kinds[ref.kind].root or self._is_expired(ref) or live.state == "deleting":

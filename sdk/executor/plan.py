@@ -279,12 +279,22 @@ class Planner:
         )
 
     def _add(self, step: Step, price: float | None) -> None:
+        if self._runs_both(step):
+            self._costs.append(total([*self._prices.values(), price]))
         self._steps.append(step)
         self._specs[step.ref] = step.after
         self._parents[step.ref] = step.parents
         self._images[step.ref] = step.resource
         self._prices[step.ref] = price
         self._costs.append(total(self._prices.values()))
+
+    def _runs_both(self, step: Step) -> bool:
+        """Whether the platform starts what an update asks for beside what runs."""
+        old, new = step.previous, step.resource
+        if old is None or new is None or old.spec is None or new.spec is None:
+            return False
+        before, after = old.spec, new.spec
+        return any(before.get(name) != after.get(name) for name in self._kinds[step.ref.kind].beside)
 
     def _retire(self, wanted: set[Ref]) -> None:
         needed = closure(wanted, self._parents)

@@ -24,6 +24,7 @@ class Settler:
     def __init__(self, context: Context, *, job: Ref | None = None) -> None:
         self._c = context
         self._job = job  # a job is made as soon as it is there: how it ends is not the transaction's business
+        self.reason: str | None = None  # the platform's, of the update that was looked at last
 
     def read(self, ref: Ref, deadline: Deadline) -> Live | None:
         """Looks at it, and remembers a sighting."""
@@ -73,6 +74,7 @@ class Settler:
                     raise
                 trouble = error
             else:
+                self.reason = live.reason if live else None
                 side = self._side(step, live, running=running)
                 if side is not None:
                     return side

@@ -180,7 +180,7 @@ class Transaction:
             if side == "other" or reply.outcome == "conflict":
                 raise reply.error or self._lost(step, deadline)
             if reply.outcome == "ok":
-                raise self.settler.failure(step.ref, "the platform took the update back")
+                raise self.settler.failure(step.ref, self.settler.reason or "the platform took the update back")
         raise (reply.error if reply and reply.error else ConflictError(f"{step.ref} could not be updated"))
 
     def _before(self, step: Step, deadline: Deadline) -> Live | None:

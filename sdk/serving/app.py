@@ -44,6 +44,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 VERSION = "1"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID_HEADERS = {b"x-request-id", b"x-amzn-sagemaker-inference-id"}  # SageMaker lets no other one through
 _HEALTH = frozenset({"live", "ready"})
 
 
@@ -204,7 +205,7 @@ class App:
 
     def _request_id(self, headers: list[tuple[bytes, bytes]]) -> str:
         for key, value in headers:
-            if key == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            if key in _REQUEST_ID_HEADERS and _REQUEST_ID.fullmatch(value):
                 return value.decode()
         self._id_count += 1
         return f"{self._id_lead}{self._id_count:08x}"

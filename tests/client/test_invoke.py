@@ -59,6 +59,13 @@ def make(server: Any, scripted: Any, clock: Clock) -> Iterator[Callable[..., Cal
         caller.close()
 
 
+def test_a_platform_that_drops_request_ids_has_ours(server: Any, scripted: Any, make: Callable[..., Caller]) -> None:
+    """An answer without an id has the one that was sent along."""
+    server.script.append(scripted.Reply(200, {"predictions": [1]}, {"x-request-id": ""}))
+    answer = make().predict([[1]])
+    assert server.asked[0].headers["x-request-id"] == answer.request_id
+
+
 def test_predict_gives_plain_values_and_where_they_came_from(server: Any, make: Callable[..., Caller]) -> None:
     """Values, deployment, model digest and request id come back with the answer."""
     answer = make().predict([[1, 2.5], [3, 4]])

@@ -96,3 +96,11 @@ def test_missing_secret_is_named(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="secret 'PW' is") as caught:
         SecretSource(environ, Redactor()).check({"PW": "PW"})
     assert "set PW" in str(caught.value.hint)
+
+
+def test_secrets_of_the_platforms_own_store_are_left_to_it() -> None:
+    """`cloud:NAME` is not looked for here; where nothing else answers to it, that is said."""
+    source = SecretSource({}, Redactor())
+    source.check({"PW": "cloud:prod/pw"})
+    with pytest.raises(ConfigError, match="secret 'cloud:prod/pw': this target has no secret store"):
+        source("cloud:prod/pw")

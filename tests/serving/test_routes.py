@@ -71,6 +71,8 @@ def test_request_ids_are_echoed_or_replaced(client: httpx.Client, tensor_server:
     body = {"instances": [[1, 2, 3]]}
     kept = client.post("/invocations", json=body, headers={"x-request-id": "abc-1.2_3"})
     assert "abc-1.2_3" == kept.headers["x-request-id"]
+    passed = client.post("/invocations", json=body, headers={"x-amzn-sagemaker-inference-id": "from-sagemaker"})
+    assert "from-sagemaker" == passed.headers["x-request-id"]
     replaced = client.post("/invocations", json=body, headers={"x-request-id": 'a" b'})
     assert 'a" b' != replaced.headers["x-request-id"]
     error = client.post("/invocations", json={"instances": []}, headers={"x-request-id": "mine"})

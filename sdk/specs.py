@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .errors import ConfigError
 from .resources import Labels, spec_hash
 from .types import DeploymentStatus, Json, Replicas, Resources
 
@@ -95,3 +96,15 @@ class Materials:
     job: JobSpec | None = None
     secret: Callable[[str], str] | None = None
     progress: Callable[[str, int, int | None], None] | None = None  # (what, bytes done, bytes in all)
+
+    def resolve(self, secrets: Mapping[str, str]) -> dict[str, str]:
+        """The values of secrets by variable, from their names.
+
+        Raises:
+            ConfigError: They are needed, and nobody said how to find them.
+        """
+        if secrets and self.secret is None:
+            raise ConfigError(
+                f"secrets {', '.join(sorted(secrets))} cannot be resolved here", hint="deploy again to give them"
+            )
+        return {variable: self.secret(name) for variable, name in secrets.items()} if self.secret else {}

@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from sdk.adapter import Ack, Labels, Live, Ref
 from sdk.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError, PlatformError
 from sdk.packaging.image import image_id
+from sdk.plane.lines import start_failure
+from sdk.plane.planning import GATEWAY, TRAFFIC, split_workload_id, workload_id
 
 from . import _images
 from ._engine import DEPLOYMENT, KIND, NOBODY, PRICE, SPEC, hardened
 from ._errors import PROVIDER, gone
 from ._gateway import Gateways, container_name, is_broken, network_name
-from ._plan import CONTAINER, GATEWAY, IMAGE, TRAFFIC, container_id, split_container_id
+from ._plan import CONTAINER, IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +65,7 @@ class Deployments:
 
     def read(self, ref: Ref, timeout: float) -> Live | None:
         """One resource of an endpoint."""
-        name, _ = split_container_id(ref.id)
+        name, _ = split_workload_id(ref.id)
         return next((live for live in self.observe(name, timeout) if live.ref == ref), None)
 
     def _gateway(self, name: str, seen: Seen) -> Live:
@@ -99,7 +101,7 @@ class Deployments:
             labels=Labels.from_tags(record["labels"]),
             etag=record["etag"],
             created_at=record["created_at"],
-            parents=tuple(Ref(CONTAINER, container_id(name, one)) for one in weights),
+            parents=tuple(Ref(CONTAINER, workload_id(name, one)) for one in weights),
         )
 
     def _container(self, name: str, deployment: str, seen: Seen) -> Live:
@@ -109,7 +111,7 @@ class Deployments:
         state, raw, reason = self._verdict(deployment, seen)
         return Live(
             CONTAINER,
-            container_id(name, deployment),
+            workload_id(name, deployment),
             state,
             raw=raw,
             spec=spec,
@@ -177,9 +179,9 @@ class Deployments:
         return etag
 
     def _create_containers(self, resource: Resource, materials: Materials, timeout: float) -> None:
-        endpoint, deployment = split_container_id(resource.id)
+        endpoint, deployment = split_workload_id(resource.id)
         spec: dict[str, Any] = dict(resource.spec or {})
-        given = {**spec["env"], **resolve(spec["secrets"], materials)}
+        given = {**spec["env"], **materials.resolve(spec["secrets"])}
         made = 0
         for number in range(spec["replicas"]):
             name = container_name(endpoint, f"{deployment}-{number}")
@@ -202,7 +204,7 @@ class Deployments:
             raise _exists(resource)
 
     def _body(self, resource: Resource, given: dict[str, str]) -> dict[str, Any]:
-        endpoint, deployment = split_container_id(resource.id)
+        endpoint, deployment = split_workload_id(resource.id)
         spec: dict[str, Any] = dict(resource.spec or {})
         threads = {"MLPORT_THREADS": str(max(1, round(spec["cpu"])))} if spec["cpu"] else {}
         own = {
@@ -263,7 +265,7 @@ class Deployments:
             NotFoundError: It is gone already.
             ConflictError: The gateway still has deployments.
         """
-        name, deployment = split_container_id(live.id)
+        name, deployment = split_workload_id(live.id)
         if live.kind == GATEWAY:
             self._delete_gateway(name, timeout)
         elif live.kind == TRAFFIC:
@@ -307,34 +309,6 @@ class Deployments:
         if seen is None:
             raise gone(GATEWAY, name)
         return seen
-
-
-def start_failure(line: str) -> str | None:
-    """What the model server says in the one line in which it gives up.
-
-    Example:
-        >>> start_failure('{"event": "start_failed", "message": "no model"}')
-        'no model'
-    """
-    try:
-        told: Any = json.loads(line)
-    except ValueError:
-        return None
-    given = cast("dict[str, Any]", told) if isinstance(told, dict) else {}
-    return str(given.get("message")).strip() if given.get("event") == "start_failed" else None
-
-
-def resolve(names: dict[str, str], materials: Materials) -> dict[str, str]:
-    """The values of secrets, by variable.
-
-    Raises:
-        ConfigError: They are needed, and nobody said how to find them.
-    """
-    if names and materials.secret is None:
-        raise ConfigError(
-            f"secrets {', '.join(sorted(names))} cannot be resolved here", hint="deploy again to give them"
-        )
-    return {variable: materials.secret(name) for variable, name in names.items()} if materials.secret else {}
 
 
 def _exists(resource: Resource) -> ConflictError:

@@ -7,7 +7,6 @@ client of the engine finds the same endpoint, and a client killed half-way leave
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 from dataclasses import dataclass, field, replace
@@ -15,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Labels
 from sdk.errors import NotFoundError, PlatformError, UnavailableError
+from sdk.plane import table
+from sdk.plane.planning import GATEWAY
 
 from ._engine import DEPLOYMENT, ENDPOINT, KIND, NOBODY, SPEC, hardened, pack, unpack
 from ._errors import PROVIDER
 from ._images import name_of
-from ._plan import CONTAINER, GATEWAY
+from ._plan import CONTAINER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,12 +123,11 @@ class Gateways:
     def _agree(self, name: str, seen: Seen, without: str | None, timeout: float) -> Seen:
         """Hand the gateway the table that the containers make, unless it has it or is at it."""
         wanted = self._table(seen, without)
-        content = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
         pushed = seen.records.get("pushed") or {"generation": 0, "content": ""}
-        status = seen.status
-        if pushed["content"] == content and pushed["generation"] in {status["generation"], status["applying"]}:
+        generation = table.due(wanted, pushed, seen.status)
+        if generation is None:
             return seen
-        generation = max(status["generation"], status["applying"] or 0, pushed["generation"]) + 1
+        content = table.content_hash(wanted)
         self.write(
             name,
             {"pushed": {"generation": generation, "content": content}, "table": {"generation": generation, **wanted}},
@@ -144,19 +144,11 @@ class Gateways:
         traffic: dict[str, Any] = seen.records.get("traffic") or {"spec": {"weights": {}}}
         weights: dict[str, int] = traffic["spec"]["weights"]
         used = [one for one in seen.replicas if one != without and not (is_broken(seen, one))]
-        shares = whole({one: int(weights.get(one, 0)) for one in used})
-        limits = {
-            "max_body": self.options.max_body,
-            "drain_s": self.options.drain_s,
-            "start_s": self.options.start_s,
-            "response_s": self.options.deadline_s + 5,
-        }
-        tables: dict[str, Any] = {}
+        replicas: dict[str, list[dict[str, Any]]] = {}
         for one in used:
             names = [str(about["Name"]).lstrip("/") for about in seen.replicas[one]]
-            replicas = [{"id": f"{one}-{n}", "address": f"tcp:{host}:8080"} for n, host in enumerate(names)]
-            tables[one] = {"weight": shares[one], "replicas": replicas}
-        return {"deployments": tables, "limits": limits}
+            replicas[one] = [{"id": f"{one}-{n}", "address": f"tcp:{host}:8080"} for n, host in enumerate(names)]
+        return table.table(replicas, weights, self.options)
 
     def call(self, name: str, method: str, path: str, *, timeout: float) -> dict[str, Any]:
         """One call of the gateway's control protocol, made inside its container.
@@ -278,21 +270,3 @@ def is_broken(seen: Seen, deployment: str) -> bool:
     many = seen.replicas[deployment]
     spec = json.loads(many[0]["Config"]["Labels"][SPEC])
     return len(many) < spec["replicas"] or any(about["RestartCount"] >= 2 for about in many)
-
-
-def whole(weights: Mapping[str, int]) -> dict[str, int]:
-    """Weights that sum to 100 again when one of a split is missing, so that the others go on serving.
-
-    Example:
-        >>> whole({"a": 60, "b": 30})
-        {'a': 67, 'b': 33}
-    """
-    total = sum(weights.values())
-    if total in {0, 100}:
-        return dict(weights)
-    shares = {name: 100 * weight // total for name, weight in weights.items()}
-    rest = sorted(shares, key=lambda name: (100 * weights[name] / total - shares[name], name), reverse=True)
-    return {name: share + (name in rest[: 100 - sum(shares.values())]) for name, share in shares.items()}
-
-
-__all__ = ["Gateways", "Seen", "container_name", "is_broken", "network_name", "whole"]

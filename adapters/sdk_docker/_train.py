@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from sdk.adapter import Labels, Live, Ref
 from sdk.errors import ConfigError, ConflictError
+from sdk.plane import inputs
+from sdk.plane.planning import JOB
 from sdk.types import JobState, JobStatus, LogLine
 
-from ._deploy import resolve
 from ._engine import KIND, NOBODY, PRICE, SPEC, hardened, pack, unpack
-from ._errors import PROVIDER, gone, unsupported
+from ._errors import PROVIDER, gone
 from ._images import name_of, seconds
-from ._plan import IMAGE, JOB
+from ._plan import IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 _VOLUME = "/mlport"
 _FOLLOW_S = 0.3
-_CHANNEL = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 class Jobs:
@@ -42,8 +40,9 @@ class Jobs:
 
     def submit(self, resource: Resource, materials: Materials, timeout: float) -> None:
         """Make the container, put the data into its volume, start it."""
-        name, spec = job_name(resource.id), dict(resource.spec or {})
-        data = local_data(dict(spec["data"]))  # type: ignore[arg-type]  # the spec holds text only
+        name = job_name(resource.id)
+        spec: dict[str, Any] = dict(resource.spec or {})
+        data = inputs.local_data(spec["data"], PROVIDER)
         self.host.create(name, _body(resource, data, materials), timeout)
         self.host.put(name, _VOLUME, pack({"output": None, "data": None, "work": None}), timeout)
         for channel, path in data.items():
@@ -175,37 +174,6 @@ def outcome(about: Mapping[str, Any]) -> tuple[JobState, str | None]:
     return JobState.FAILED, "it took longer than its timeout" if code == 124 else f"exited with code {code}"
 
 
-def check_data(data: Mapping[str, str]) -> None:
-    """Refuse inputs that are not of this machine, and names that no variable can have; looks at the text only."""
-    for channel, where in data.items():
-        if not _CHANNEL.fullmatch(channel):
-            raise ConfigError(
-                f"data: {channel!r} is no name for an input", hint="use lower-case letters, digits and underscores"
-            )
-        if "://" in where and urlsplit(where).scheme != "file":
-            scheme = urlsplit(where).scheme
-            raise unsupported(
-                "train",
-                f"data.{channel} = {where!r}: docker reads paths and file:// only, so fetch {scheme}:// data first",
-            )
-
-
-def local_data(data: Mapping[str, str]) -> dict[str, Path]:
-    """The inputs as paths of this machine.
-
-    Raises:
-        ConfigError: One does not exist.
-    """
-    check_data(data)
-    found: dict[str, Path] = {}
-    for channel, where in data.items():
-        path = Path(unquote(urlsplit(where).path) if where.startswith("file://") else where).expanduser().absolute()
-        if not path.exists():
-            raise ConfigError(f"data.{channel} = {where!r} does not exist", hint="give an existing file or folder")
-        found[channel] = path
-    return found
-
-
 def _packed(channel: str, path: Path) -> bytes:
     buffer = io.BytesIO()
 
@@ -224,7 +192,7 @@ def _inside(channel: str, path: Path) -> str:
 
 def _body(resource: Resource, data: Mapping[str, Path], materials: Materials) -> dict[str, Any]:
     spec: dict[str, Any] = dict(resource.spec or {})
-    given = {**spec["env"], **resolve(spec["secrets"], materials)}
+    given = {**spec["env"], **materials.resolve(spec["secrets"])}
     threads = {"MLPORT_THREADS": str(max(1, round(spec["cpu"])))} if spec["cpu"] else {}
     own = {
         "MLPORT_OUTPUT_DIR": f"{_VOLUME}/output",

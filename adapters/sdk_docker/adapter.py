@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sdk.adapter import Ack, Operation, Ref
 from sdk.errors import NotFoundError, UnavailableError
+from sdk.plane import calling, inputs
+from sdk.plane.planning import GATEWAY, JOB
 
-from . import _doctor, _images, _monitor, _plan, _predict, _train
+from . import _doctor, _images, _monitor, _plan, _train
 from ._deploy import Deployments
 from ._engine import Host
 from ._errors import PROVIDER, gone
-from ._plan import GATEWAY, IMAGE, JOB
+from ._plan import IMAGE
 from .options import DockerOptions, capabilities
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ class DockerAdapter:
 
     def limits(self) -> Limits:
         """Limits of one prediction."""
-        return _predict.limits(self.options)
+        return calling.limits(self.options)
 
     def prices(self) -> Iterable[PriceRow]:
         """Nothing is for sale here; `usd_per_hour` of the target says what the machine costs."""
@@ -147,7 +149,7 @@ class DockerAdapter:
             raise UnavailableError(
                 f"endpoint {status.name!r} does not run", provider=PROVIDER, resource=status.name, sent=False
             )
-        return _predict.invoker(seen.url, seen.token, self.options)
+        return calling.invoker(seen.url, seen.token, self.options, PROVIDER)
 
     def doctor(self) -> Iterator[Check]:
         """What endpoints and jobs need of the engine."""
@@ -161,7 +163,7 @@ class DockerAdapter:
 
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
         """The image with its program, and the job."""
-        _train.check_data(spec.data)
+        inputs.check_data(spec.data, PROVIDER)
         return _plan.job_resources(spec, self.options)
 
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:

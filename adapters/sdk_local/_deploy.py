@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Ack, Live, Ref
-from sdk.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError
+from sdk.errors import ConflictError, InvalidRequestError, NotFoundError
 from sdk.packaging import venv
+from sdk.plane.planning import GATEWAY, TRAFFIC, split_workload_id, workload_id
 
 from ._errors import PROVIDER, translate
 from ._folder import Endpoints, Record, create_record, new_record, read_record, write_record
 from ._gateway import DELETING, FAILURE, Gateway
-from ._plan import GATEWAY, MODEL, PROCESS, TRAFFIC, process_id, split_process_id
+from ._plan import MODEL, PROCESS
 from ._processes import MARK, environment
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Deployments:
 
     def read(self, ref: Ref, timeout: float) -> Live | None:
         """One resource of an endpoint."""
-        name, deployment = split_process_id(ref.id)
+        name, deployment = split_workload_id(ref.id)
         seen = self.gateway(name).look(timeout)
         if seen is None:
             return None
@@ -108,13 +109,13 @@ class Deployments:
             labels=record.labels,
             etag=record.etag,
             created_at=record.created_at,
-            parents=tuple(Ref(PROCESS, process_id(name, one)) for one in weights),
+            parents=tuple(Ref(PROCESS, workload_id(name, one)) for one in weights),
         )
 
     def _process(self, name: str, deployment: str, seen: Seen) -> Live | None:
         with translate("ReadProcess", deployment):
             record = read_record(self.endpoints.folder(name).deployment(deployment))
-        ref = process_id(name, deployment)
+        ref = workload_id(name, deployment)
         if record is None:
             return None
         running = seen.deployments.get(deployment)
@@ -162,7 +163,7 @@ class Deployments:
         return Ack()
 
     def _create_process(self, resource: Resource, materials: Materials, now: float, timeout: float) -> None:
-        name, deployment = split_process_id(resource.id)
+        name, deployment = split_workload_id(resource.id)
         folder = self._folder(name)
         endpoint = read_record(folder.gateway)
         if endpoint is None:
@@ -189,7 +190,7 @@ class Deployments:
             "MLPORT_DEADLINE_S": f"{self.options.deadline_s:g}",
             MARK: run,
         }
-        given = {**spec["env"], **resolve(spec["secrets"], materials)}
+        given = {**spec["env"], **materials.resolve(spec["secrets"])}
         memory = spec["memory_gib"]
         limits = {"memory_bytes": int(memory * 2**30)} if memory else {}
         entries: list[dict[str, Any]] = []
@@ -228,7 +229,7 @@ class Deployments:
         Raises:
             NotFoundError: It is gone already.
         """
-        name, deployment = split_process_id(live.id)
+        name, deployment = split_workload_id(live.id)
         with translate(f"Delete{live.kind}", live.id):
             if live.kind == GATEWAY:
                 self._delete_gateway(name, timeout)
@@ -281,19 +282,6 @@ def _verdict(record: Record, running: Running | None, seen: Seen) -> tuple[State
     if seen.state == "failed":
         return "failed", "no gateway", seen.reason
     return ("creating", "starting", None) if running is None else running.verdict()
-
-
-def resolve(names: dict[str, str], materials: Materials) -> dict[str, str]:
-    """The values of secrets, by variable.
-
-    Raises:
-        ConfigError: They are needed, and nobody said how to find them.
-    """
-    if names and materials.secret is None:
-        raise ConfigError(
-            f"secrets {', '.join(sorted(names))} cannot be resolved here", hint="deploy again to give them"
-        )
-    return {variable: materials.secret(name) for variable, name in names.items()} if materials.secret else {}
 
 
 def _check_unchanged(resource: Resource, record: Record, before: Live) -> None:

@@ -8,13 +8,14 @@ record and telling the gateway leaves nothing that the next look does not finish
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import sys
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from sdk.packaging import venv
+from sdk.plane import table
+from sdk.plane.lines import start_failure
 from sdk.serving.gateway import client
 
 from ._errors import translate
@@ -136,12 +137,10 @@ class Gateway:
         with self.folder.locked():
             self._note_failure(status)
             wanted = self._table()
-            content = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
-            pushed = self._pushed()
-            if pushed["content"] == content and pushed["generation"] in {status["generation"], status["applying"]}:
+            generation = table.due(wanted, self._pushed(), status)
+            if generation is None:
                 return status
-            generation = max(status["generation"], status["applying"] or 0, pushed["generation"]) + 1
-            note = {"generation": generation, "content": content}
+            note = {"generation": generation, "content": table.content_hash(wanted)}
             replace_file(self.folder.pushed, json.dumps(note).encode())
         with contextlib.suppress(client.GatewayError):  # not in force yet, or failed: the status tells
             client.call(
@@ -169,16 +168,7 @@ class Gateway:
         weights: Any = traffic.spec["weights"] if traffic else {}
         everything = self.folder.deployments()
         records = {name: one for name, one in everything.items() if not {FAILURE, DELETING} & one.extra.keys()}
-        shares = whole({name: int(weights.get(name, 0)) for name in records})
-        limits = {
-            "max_body": self.options.max_body,
-            "drain_s": self.options.drain_s,
-            "stop_s": self.options.stop_s,
-            "start_s": self.options.start_s,
-            "response_s": self.options.deadline_s + 5,
-        }
-        tables = {name: {"weight": shares[name], "replicas": one.extra["replicas"]} for name, one in records.items()}
-        return {"deployments": tables, "limits": limits}
+        return table.table({name: one.extra["replicas"] for name, one in records.items()}, weights, self.options)
 
     def _note_failure(self, status: dict[str, Any]) -> None:
         """Write down why a deployment never became ready, so that it is not tried for ever."""
@@ -223,36 +213,11 @@ def why(failure: Mapping[str, Any], memory_gib: Json) -> str:
         'replica d1-0 exited with code 7'
     """
     exit_: Mapping[str, Any] = failure["last_exit"] or {}
-    said = next(filter(None, (_start_failure(line) for line in reversed(failure["log"]))), None)
+    said = next(filter(None, (start_failure(line) for line in reversed(failure["log"]))), None)
     reason = f": {said}" if said else f" {exit_.get('reason') or failure['message']}"
     if memory_gib and "MemoryError" in reason:
         reason += f"; it may use {memory_gib} GiB of memory"
     return f"replica {failure['replica']}{reason}"
-
-
-def _start_failure(line: str) -> str | None:
-    """What the model server says in the one line in which it gives up."""
-    try:
-        told = json.loads(line)
-    except ValueError:
-        return None
-    given = cast("dict[str, Any]", told) if isinstance(told, dict) else {}
-    return str(given.get("message")).strip() if given.get("event") == "start_failed" else None
-
-
-def whole(weights: Mapping[str, int]) -> dict[str, int]:
-    """Weights that sum to 100 again when one of a split is missing, so that the others go on serving.
-
-    Example:
-        >>> whole({"a": 60, "b": 30})
-        {'a': 67, 'b': 33}
-    """
-    total = sum(weights.values())
-    if total in {0, 100}:
-        return dict(weights)
-    shares = {name: 100 * weight // total for name, weight in weights.items()}
-    rest = sorted(shares, key=lambda name: (100 * weights[name] / total - shares[name], name), reverse=True)
-    return {name: share + (name in rest[: 100 - sum(shares.values())]) for name, share in shares.items()}
 
 
 def _seen(record: Record, status: Mapping[str, Any]) -> Seen:

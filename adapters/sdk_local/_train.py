@@ -19,24 +19,23 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import secrets
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from sdk.adapter import Live, Ref, Resource
-from sdk.errors import ConfigError, ConflictError, NotFoundError
+from sdk.errors import ConflictError, NotFoundError
 from sdk.packaging import bundle, disk, training, venv
+from sdk.plane.planning import JOB
 from sdk.types import JobState, JobStatus, LogLine
 
 from . import _runner
 from ._errors import PROVIDER, translate
 from ._folder import Record, bury, new_record, publish, read_record, staging, sweep
-from ._plan import JOB, PROGRAM, unsupported
+from ._plan import PROGRAM
 from ._processes import MARK, environment, is_free, kill_marked
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 _LOST = "its runner was killed before it could say how the job went"
 _NEVER = "it was never started: whoever submitted it died"
 _FOLLOW_S = 0.2
-_CHANNEL = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 class Jobs:
@@ -215,7 +213,7 @@ def launch_spec(
     material: Record,
     resource: Resource,
     *,
-    data: Mapping[str, str],
+    data: Mapping[str, Path],
     given: Mapping[str, str],
     stop_s: float,
 ) -> dict[str, Any]:
@@ -236,7 +234,7 @@ def launch_spec(
         "MLPORT_OUTPUT_DIR": str(folder / "output"),
         "MLPORT_METRICS_FILE": str(folder / "metrics.json"),
         "MLPORT_PARAMS": json.dumps(spec["params"]),
-        **{f"MLPORT_DATA_{channel.upper()}": path for channel, path in data.items()},
+        **{f"MLPORT_DATA_{channel.upper()}": str(path) for channel, path in data.items()},
     }
     memory = spec["memory_gib"]
     return {
@@ -247,39 +245,6 @@ def launch_spec(
         "memory_bytes": int(memory * 2**30) if memory else None,
         "stop_s": stop_s,
     }
-
-
-def local_data(data: Mapping[str, str]) -> dict[str, str]:
-    """The inputs as absolute paths; they are used in place.
-
-    Raises:
-        ConfigError: A path does not exist.
-        UnsupportedError: A URI of a cloud.
-    """
-    return {channel: _local_path(channel, where) for channel, where in data.items()}
-
-
-def check_data(data: Mapping[str, str]) -> None:
-    """Refuse inputs that are not of this machine, and names that no variable can have; looks at the text only."""
-    for channel, where in data.items():
-        if not _CHANNEL.fullmatch(channel):
-            raise ConfigError(
-                f"data: {channel!r} is no name for an input", hint="use lower-case letters, digits and underscores"
-            )
-        if "://" in where and urlsplit(where).scheme != "file":
-            scheme = urlsplit(where).scheme
-            raise unsupported(
-                "train",
-                f"data.{channel} = {where!r}: local reads paths and file:// only, so fetch {scheme}:// data first",
-            )
-
-
-def _local_path(channel: str, where: str) -> str:
-    check_data({channel: where})
-    path = Path(unquote(urlsplit(where).path) if where.startswith("file://") else where).expanduser().absolute()
-    if not path.exists():
-        raise ConfigError(f"data.{channel} = {where!r} does not exist", hint="give an existing file or folder")
-    return str(path)
 
 
 def _start_runner(folder: Path, lock: int, launch: Mapping[str, Any], run: str) -> None:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sdk.adapter import Ack, Operation, Ref
 from sdk.errors import NotFoundError, UnavailableError
+from sdk.plane import calling, inputs
+from sdk.plane.planning import GATEWAY, JOB
 
-from . import _doctor, _monitor, _plan, _predict, _train
-from ._deploy import Deployments, resolve
+from . import _doctor, _monitor, _plan, _train
+from ._deploy import Deployments
 from ._errors import PROVIDER
 from ._folder import Endpoints
 from ._gateway import FAILURE
-from ._plan import GATEWAY, JOB, MODEL, PROGRAM
+from ._plan import MODEL, PROGRAM
 from ._prepare import Prepared
 from .options import LocalOptions, capabilities
 
@@ -71,7 +73,7 @@ class LocalAdapter:
 
     def limits(self) -> Limits:
         """Limits of one prediction."""
-        return _predict.limits(self.options)
+        return calling.limits(self.options)
 
     def prices(self) -> Iterable[PriceRow]:
         """Nothing is for sale here; `usd_per_hour` of the target says what the machine costs."""
@@ -156,7 +158,7 @@ class LocalAdapter:
                 resource=status.name,
                 sent=False,
             )
-        return _predict.invoker(seen.url, self._endpoints.folder(status.name).token(), self.options)
+        return calling.invoker(seen.url, self._endpoints.folder(status.name).token(), self.options, PROVIDER)
 
     def doctor(self) -> Iterator[Check]:
         """What endpoints and jobs need on this machine."""
@@ -169,7 +171,7 @@ class LocalAdapter:
 
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
         """The program with its environment, and the job."""
-        _train.check_data(spec.data)
+        inputs.check_data(spec.data, PROVIDER)
         return _plan.job_resources(spec, self.options)
 
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:  # noqa: ARG002  the protocol's signature
@@ -191,8 +193,8 @@ class LocalAdapter:
     def _submit(self, resource: Resource, materials: Materials) -> None:
         spec: dict[str, Any] = dict(resource.spec or {})
         material = self._prepared.existing(PROGRAM, str(spec["program"])[:32])
-        given = {**spec["env"], **resolve(spec["secrets"], materials)}
-        data = _train.local_data(spec["data"])
+        given = {**spec["env"], **materials.resolve(spec["secrets"])}
+        data = inputs.local_data(spec["data"], PROVIDER)
 
         def launch(folder: Path) -> dict[str, Any]:
             return _train.launch_spec(folder, material, resource, data=data, given=given, stop_s=self.options.stop_s)

@@ -1,21 +1,20 @@
-"""How an endpoint is called: plain HTTP on 127.0.0.1 with the endpoint's own token."""
+"""How an endpoint behind our gateway is called: plain HTTP with the endpoint's own token."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
-from sdk.adapter import Invoker, Limits, ModelFault
-from sdk.errors import AuthError, NotFoundError, PayloadTooLargeError, PlatformError, UnavailableError
-
-from ._errors import PROVIDER
+from ..adapter import Invoker, Limits, ModelFault
+from ..errors import AuthError, NotFoundError, PayloadTooLargeError, PlatformError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from .options import LocalOptions
+    from .options import GatewayOptions
 
 PIN = "x-mlport-deployment"
 _GATEWAY_CODES = {"not_ready", "overloaded", "connect_failed", "replica_lost", "bad_response", "response_timeout"}
@@ -33,18 +32,18 @@ class TokenAuth(httpx.Auth):
         yield request
 
 
-def limits(options: LocalOptions) -> Limits:
+def limits(options: GatewayOptions) -> Limits:
     """What one prediction may be."""
     return Limits(request_bytes=options.max_body, timeout_s=options.deadline_s)
 
 
-def invoker(url: str, token: str, options: LocalOptions) -> Invoker:
+def invoker(url: str, token: str, options: GatewayOptions, provider: str) -> Invoker:
     """How to call the endpoint at ``url``."""
     return Invoker(
         url=url,
         limits=limits(options),
         fault=fault,
-        error=error,
+        error=partial(error, provider=provider),
         auth=TokenAuth(token),
         pin=lambda deployment: {PIN: deployment},
         deployment=lambda response: response.headers.get(PIN),
@@ -65,11 +64,11 @@ def fault(response: httpx.Response) -> ModelFault | None:
     )
 
 
-def error(response: httpx.Response) -> PlatformError:
+def error(response: httpx.Response, *, provider: str) -> PlatformError:
     """What the gateway said."""
     told = _told(response)
     facts: dict[str, Any] = {
-        "provider": PROVIDER,
+        "provider": provider,
         "operation": "predict",
         "status": response.status_code,
         "request_id": response.headers.get("x-request-id"),

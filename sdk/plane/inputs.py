@@ -1,0 +1,54 @@
+"""The inputs of a job on targets that read files of this machine."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from ..errors import ConfigError
+from .checks import unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CHANNEL = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+def check_data(data: Mapping[str, str], provider: str) -> None:
+    """Refuse inputs that are not of this machine, and names that no variable can have; looks at the text only.
+
+    Raises:
+        ConfigError: A channel's name is none.
+        UnsupportedError: A URI of a cloud.
+    """
+    for channel, where in data.items():
+        if not _CHANNEL.fullmatch(channel):
+            raise ConfigError(
+                f"data: {channel!r} is no name for an input", hint="use lower-case letters, digits and underscores"
+            )
+        if "://" in where and urlsplit(where).scheme != "file":
+            scheme = urlsplit(where).scheme
+            raise unsupported(
+                provider,
+                "train",
+                f"data.{channel} = {where!r}: {provider} reads paths and file:// only, so fetch {scheme}:// data first",
+            )
+
+
+def local_data(data: Mapping[str, str], provider: str) -> dict[str, Path]:
+    """The inputs as absolute paths of this machine, by channel.
+
+    Raises:
+        ConfigError: A path does not exist.
+        UnsupportedError: A URI of a cloud.
+    """
+    check_data(data, provider)
+    found: dict[str, Path] = {}
+    for channel, where in data.items():
+        path = Path(unquote(urlsplit(where).path) if where.startswith("file://") else where).expanduser().absolute()
+        if not path.exists():
+            raise ConfigError(f"data.{channel} = {where!r} does not exist", hint="give an existing file or folder")
+        found[channel] = path
+    return found

@@ -1,0 +1,74 @@
+"""What our model server writes: its own lines are JSON with their time and request id, a model's are plain."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from ..types import LogLine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def read_line(replica: str, text: str, time: float = 0.0) -> LogLine:
+    """A line of a replica, with the server's own time if it has one, else ``time`` (0 for not known).
+
+    Example:
+        >>> read_line("d1-0", '{"ts": 5.0, "request_id": "r"}').request_id
+        'r'
+    """
+    told = _told(text)
+    stamp = told.get("ts")
+    return LogLine(
+        time=float(stamp) if isinstance(stamp, int | float) else time,
+        text=text,
+        deployment=replica.rpartition("-")[0],
+        replica=replica,
+        request_id=told.get("request_id"),
+    )
+
+
+def dated(lines: Sequence[LogLine], last: dict[str, float], now: float) -> list[LogLine]:
+    """What a model prints carries no time: it gets that of the server's line before it, at the start that after it.
+
+    Args:
+        lines: Lines of one or more replicas, each replica's in order.
+        last: The last known time of each replica; kept from call to call.
+        now: For a replica of which no time is known.
+    """
+    for line in lines:
+        if line.time:
+            last.setdefault(str(line.replica), line.time)
+    found: list[LogLine] = []
+    for line in lines:
+        replica = str(line.replica)
+        last[replica] = line.time or last.get(replica, now)
+        found.append(replace(line, time=last[replica]))
+    return found
+
+
+def select(lines: Iterable[LogLine], tail: int | None, request_id: str | None) -> list[LogLine]:
+    """The lines of one request, if one is asked for, and the last ``tail`` of them."""
+    found = [line for line in lines if request_id is None or request_id == line.request_id or request_id in line.text]
+    return found if tail is None else found[len(found) - min(tail, len(found)) :]
+
+
+def start_failure(line: str) -> str | None:
+    """What the model server says in the one line in which it gives up.
+
+    Example:
+        >>> start_failure('{"event": "start_failed", "message": "no model"}')
+        'no model'
+    """
+    told = _told(line)
+    return str(told.get("message")).strip() if told.get("event") == "start_failed" else None
+
+
+def _told(text: str) -> dict[str, Any]:
+    try:
+        told: Any = json.loads(text)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", told) if isinstance(told, dict) else {}

@@ -1,0 +1,107 @@
+"""What the live resources of an endpoint behind our gateway amount to, in neutral words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from ..adapter import DeploymentStatus, EndpointStatus, Ref, Replicas
+from ..types import EndpointState
+from .planning import GATEWAY, TRAFFIC, split_workload_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..adapter import Json, Live
+
+
+def status(
+    name: str, live: Sequence[Live], *, workload: str, provider: str, target: str, now: float
+) -> EndpointStatus | None:
+    """The endpoint, ``None`` when it has no gateway.
+
+    Args:
+        name: The endpoint's name.
+        live: Everything of it that was found.
+        workload: The kind of what runs a deployment.
+        provider: The provider's name.
+        target: The target's name.
+        now: Unix seconds, for its idle time.
+    """
+    gateway = next((one for one in live if one.ref == Ref(GATEWAY, name)), None)
+    if gateway is None:
+        return None
+    traffic = next((one for one in live if one.ref == Ref(TRAFFIC, name)), None)
+    weights = cast("dict[str, int]", (traffic.spec or {}).get("weights") or {}) if traffic else {}
+    workloads = [one for one in live if one.kind == workload and split_workload_id(one.id)[0] == name]
+    deployments = tuple(sorted((_deployment(one, weights) for one in workloads), key=lambda one: one.generation))
+    labels = gateway.labels
+    state, reason = _state(gateway, traffic, deployments)
+    last = gateway.details.get("last_request_at") or gateway.created_at
+    prices = [one.usd_per_hour for one in deployments]
+    return EndpointStatus(
+        name=name,
+        target=target,
+        provider=provider,
+        state=state,
+        raw=gateway.raw,
+        url=_text(gateway.details.get("url")),
+        deployments=deployments,
+        owner=labels.owner if labels else None,
+        created_at=gateway.created_at,
+        expires_at=(labels.expires_at or None) if labels else None,
+        idle_s=max(0.0, now - last) if isinstance(last, int | float) else None,
+        usd_per_hour=None if None in prices else sum(price for price in prices if price is not None),
+        reason=reason,
+        tags=newest_tags(workloads),
+    )
+
+
+def newest_tags(workloads: Sequence[Live]) -> dict[str, str]:
+    """The user's own tags, as the newest deployment has them in its spec."""
+    newest = max(workloads, key=lambda one: one.labels.generation if one.labels else 0, default=None)
+    return cast("dict[str, str]", (newest.spec or {}).get("tags") or {}) if newest else {}
+
+
+def _deployment(live: Live, weights: Mapping[str, int]) -> DeploymentStatus:
+    _, name = split_workload_id(live.id)
+    spec: Mapping[str, Any] = live.spec or {}
+    count = int(spec.get("replicas", 1))
+    return DeploymentStatus(
+        id=name,
+        traffic=weights.get(name, 0),
+        state=live.state,
+        model=str(spec.get("model", "")),
+        spec_hash=str(spec.get("deployment_hash", "")),
+        generation=live.labels.generation if live.labels else 0,
+        replicas=Replicas(count, count),
+        created_at=live.created_at,
+        usd_per_hour=live.usd_per_hour,
+        reason=live.reason,
+        settings={key: spec[key] for key in ("model_name", "tags", "image") if key in spec},
+    )
+
+
+def _state(
+    gateway: Live, traffic: Live | None, deployments: Sequence[DeploymentStatus]
+) -> tuple[EndpointState, str | None]:
+    if gateway.state == "deleting":
+        return EndpointState.DELETING, None
+    if gateway.state == "failed":
+        return EndpointState.FAILED, gateway.reason
+    serving = [one for one in deployments if one.traffic]
+    ready = [one for one in serving if one.state == "ready"]
+    broken = [one for one in deployments if one.state == "failed"]
+    reason = next((one.reason for one in broken), None)
+    if ready and broken:
+        return EndpointState.DEGRADED, reason
+    if ready:
+        settled = len(ready) == len(serving) and all(one.state == "ready" for one in deployments)
+        settled = settled and traffic is not None and traffic.state == "ready"
+        return (EndpointState.READY if settled else EndpointState.UPDATING), None
+    if broken:
+        return EndpointState.FAILED, reason
+    return EndpointState.CREATING, None
+
+
+def _text(value: Json) -> str | None:
+    return None if value is None else str(value)

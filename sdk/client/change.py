@@ -39,6 +39,12 @@ class How(TypedDict, total=False):
     timeout: str | float | None
 
 
+class MoveHow(How, total=False):
+    """The arguments of a change that brings nothing new; see :meth:`ChangeVerbs.traffic`."""
+
+    dry_run: bool
+
+
 class DeployHow(How, total=False):
     """The arguments of a deploy; see :meth:`ChangeVerbs.deploy`."""
 
@@ -216,21 +222,13 @@ class ChangeVerbs(ClientBase):
         """
         self.session(target).require(Capability.TRAFFIC, "splitting traffic")
         make = _with(shares)
-        return self._move(name, target, make, wait=wait, timeout=timeout, dry_run=dry_run)
+        return self._move(name, make, target=target, wait=wait, timeout=timeout, dry_run=dry_run)
 
     @overload
     def promote(self, name: str, *, dry_run: Literal[True], **how: Unpack[How]) -> Plan: ...
     @overload
     def promote(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> Endpoint: ...
-    def promote(
-        self,
-        name: str,
-        *,
-        target: str | None = None,
-        wait: bool = True,
-        timeout: str | float | None = None,
-        dry_run: bool = False,
-    ) -> Endpoint | Plan:
+    def promote(self, name: str, **how: Unpack[MoveHow]) -> Endpoint | Plan:
         """Gives the newest deployment all traffic; the others keep running at 0 %. Twice is the same as once.
 
         Takes the arguments of :meth:`traffic`.
@@ -239,21 +237,13 @@ class ChangeVerbs(ClientBase):
             NotFoundError: There is no such endpoint.
             ConflictError: The newest deployment is not ready.
         """
-        return self._move(name, target, lifecycle.promote, wait=wait, timeout=timeout, dry_run=dry_run)
+        return self._move(name, lifecycle.promote, **how)
 
     @overload
     def rollback(self, name: str, *, dry_run: Literal[True], **how: Unpack[How]) -> Plan: ...
     @overload
     def rollback(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> Endpoint: ...
-    def rollback(
-        self,
-        name: str,
-        *,
-        target: str | None = None,
-        wait: bool = True,
-        timeout: str | float | None = None,
-        dry_run: bool = False,
-    ) -> Endpoint | Plan:
+    def rollback(self, name: str, **how: Unpack[MoveHow]) -> Endpoint | Plan:
         """Gives the deployment before the newest all traffic again. Twice is the same as once.
 
         Takes the arguments of :meth:`traffic`.
@@ -262,21 +252,13 @@ class ChangeVerbs(ClientBase):
             NotFoundError: There is no such endpoint.
             ConflictError: No earlier deployment is kept.
         """
-        return self._move(name, target, lifecycle.rollback, wait=wait, timeout=timeout, dry_run=dry_run)
+        return self._move(name, lifecycle.rollback, **how)
 
     @overload
     def finalize(self, name: str, *, dry_run: Literal[True], **how: Unpack[How]) -> Plan: ...
     @overload
     def finalize(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> Endpoint: ...
-    def finalize(
-        self,
-        name: str,
-        *,
-        target: str | None = None,
-        wait: bool = True,
-        timeout: str | float | None = None,
-        dry_run: bool = False,
-    ) -> Endpoint | Plan:
+    def finalize(self, name: str, **how: Unpack[MoveHow]) -> Endpoint | Plan:
         """Removes every deployment that gets no traffic: nothing idle is paid, and nothing is left to roll back to.
 
         Takes the arguments of :meth:`traffic`.
@@ -285,21 +267,13 @@ class ChangeVerbs(ClientBase):
             NotFoundError: There is no such endpoint.
             ConflictError: No deployment has traffic.
         """
-        return self._move(name, target, lifecycle.finalize, wait=wait, timeout=timeout, dry_run=dry_run)
+        return self._move(name, lifecycle.finalize, **how)
 
     @overload
     def delete(self, name: str, *, dry_run: Literal[True], **how: Unpack[How]) -> Plan: ...
     @overload
     def delete(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> None: ...
-    def delete(
-        self,
-        name: str,
-        *,
-        target: str | None = None,
-        wait: bool = True,
-        timeout: str | float | None = None,
-        dry_run: bool = False,
-    ) -> Plan | None:
+    def delete(self, name: str, **how: Unpack[MoveHow]) -> Plan | None:
         """Removes an endpoint with all it has; one that is not there is a success.
 
         Takes the arguments of :meth:`traffic`.
@@ -307,7 +281,7 @@ class ChangeVerbs(ClientBase):
         Raises:
             ConflictError: It belongs to somebody else, or somebody changes it now.
         """
-        done = self._move(name, target, lifecycle.delete, wait=wait, timeout=timeout, dry_run=dry_run)
+        done = self._move(name, lifecycle.delete, **how)
         return None if isinstance(done, Endpoint) else done
 
     # --- carrying out -------------------------------------------------------------------------------------------
@@ -333,12 +307,12 @@ class ChangeVerbs(ClientBase):
     def _move(
         self,
         name: str,
-        target: str | None,
         make: Callable[[EndpointStatus | None, lifecycle.Context], Change],
         *,
-        wait: bool,
-        timeout: str | float | None,
-        dry_run: bool,
+        target: str | None = None,
+        wait: bool = True,
+        timeout: str | float | None = None,
+        dry_run: bool = False,
     ) -> Endpoint | Plan:
         session = self.session(target)
         with border(session):

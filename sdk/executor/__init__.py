@@ -6,10 +6,11 @@ whose process died, and ``gc`` finds what even a lost journal left, from labels 
 """
 
 from .context import Event
-from .executor import Applied, Executor, new_txn
+from .executor import Applied, Executor
 from .fields import journal_safe
 from .gc import GcReport
 from .plan import Cost, Plan, Step
 from .recover import Recovered
+from .txn import new_txn
 
 __all__ = ["Applied", "Cost", "Event", "Executor", "GcReport", "Plan", "Recovered", "Step", "journal_safe", "new_txn"]

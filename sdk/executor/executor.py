@@ -33,6 +33,7 @@ from .plan import Planner, desired
 from .recover import Past, Recovered, Recovery, read_past, step_record, take_over
 from .settle import Settler
 from .transaction import Transaction
+from .txn import new_txn
 from .undo import Remover
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Transaction)
 
 DEADLINE_S = 1_800.0
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+KEPT_S = 30 * 86_400.0  # how long the journals of finished transactions are kept, for people to read
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +73,6 @@ class Applied:
     leftovers: tuple[Leftover, ...] = ()
     waiting: bool = False
     problem: Exception | None = None
-
-
-def new_txn(clock: Clock, random: _random.Random) -> str:
-    """A short id (10 characters of ``[a-z0-9]``) for a transaction, sorted by time and never from time alone."""
-    seconds, text = int(clock.time()), ""
-    for _ in range(6):
-        seconds, digit = divmod(seconds, 36)
-        text = _DIGITS[digit] + text
-    return text + "".join(random.choice(_DIGITS) for _ in range(4))
 
 
 class Executor:
@@ -216,6 +208,7 @@ class Executor:
     def recover(self, *, name: str | None = None, deadline: Deadline | None = None) -> list[Recovered]:
         """Finishes or undoes the transactions of this machine that nobody is at any more."""
         deadline = deadline or Deadline(self.clock, DEADLINE_S)
+        self._prune()
         return [
             found for txn in self.journals.unfinished() if (found := self._recover(txn, name, deadline)) is not None
         ]
@@ -368,11 +361,15 @@ class Executor:
         """Ends the journal if nothing is left to do; otherwise `gc` goes on with it."""
         if transaction.outcome:
             transaction.journal.end(transaction.outcome)
+            self._prune()
         else:
             left = [[item.kind, item.id] for item in transaction.c.left]
             transaction.journal.note("left", refs=left)
             transaction.journal.close()
         transaction.c.lease.drop(transaction.deadline)
+
+    def _prune(self) -> None:
+        self.journals.prune(self.clock.time() - KEPT_S)
 
     def _applied(self, context: Context, verb: str, deadline: Deadline, problem: Exception | None = None) -> Applied:
         calls, left = tuple(context.remote.calls), tuple(context.left)

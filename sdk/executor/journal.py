@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import JournalDamaged, JournalError
 from . import fields as f
 from .disk import Disk, RealDisk, is_full
+from .txn import begun_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -298,6 +299,17 @@ class Journals:
     def retire(self, path: Path) -> None:
         """Moves the file of an ended transaction to ``done/``."""
         self._move(path, self.done_folder)
+
+    def prune(self, before: float) -> None:
+        """Removes the journals of transactions that have ended and were begun before this time (Unix seconds).
+
+        What cannot be removed now is left to the next time. Unfinished and damaged ones are never touched.
+        """
+        with contextlib.suppress(OSError):
+            for name in self.disk.names(self.done_folder):
+                begun = begun_at(name.removesuffix(".jsonl"))
+                if begun is not None and begun < before:
+                    self.disk.remove(self.done_folder / name)
 
     def forget(self, txn: str) -> None:
         """Removes a file without a single whole record: its process died before it made any call."""

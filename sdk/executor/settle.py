@@ -10,6 +10,8 @@ from .calls import is_transient
 from .plan import live_hash
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..adapter import Live, Operation, Ref
     from ..waiting import Deadline
     from .context import Context
@@ -24,7 +26,7 @@ class Settler:
     def __init__(self, context: Context, *, job: Ref | None = None) -> None:
         self._c = context
         self._job = job  # a job is made as soon as it is there: how it ends is not the transaction's business
-        self.reason: str | None = None  # the platform's, of the update that was looked at last
+        self.reason: str | None = None  # the platform's, of what was looked at last
 
     def read(self, ref: Ref, deadline: Deadline) -> Live | None:
         """Looks at it, and remembers a sighting."""
@@ -40,30 +42,27 @@ class Settler:
             DeployFailed: The platform made it, or tried to, and failed.
             ConflictError: Something else has this id.
         """
-        pauses, ref = self._c.poll(deadline), step.ref
-        while True:
-            state, trouble = None, None
-            try:
-                running = self._operation(ref, deadline)
-                live = self.read(ref, deadline)
-            except SdkError as error:
-                if not is_transient(error):
-                    raise
-                trouble = error
-            else:
-                if live is not None and self._is_made(step, live):
-                    return live
-                if live is None and not running and self._c.sightings.absent(ref):
-                    return None
-                state = live.raw or live.state if live else None
-            pauses.pause(f"create {ref}", state=state, error=trouble)
+        for live, running in self._looks("create", step.ref, deadline):
+            if live is not None and self._is_made(step, live):
+                return live
+            if live is None and not running and self._c.sightings.absent(step.ref):
+                break
+        return None
 
     def updated(self, step: Step, deadline: Deadline) -> Side:
         """Waits until it is certain whether an update took effect.
 
         ``other`` means that the resource is neither as before nor as we want it: somebody else changed it.
         """
-        pauses, ref = self._c.poll(deadline), step.ref
+        looks = self._looks("update", step.ref, deadline)
+        return next(s for live, running in looks if (s := self._side(step, live, running=running)) is not None)
+
+    def _looks(self, action: str, ref: Ref, deadline: Deadline) -> Iterator[tuple[Live | None, bool]]:
+        """Looks again and again: what is there, and whether a long-running operation on it still runs.
+
+        Looks that the platform did not answer are left out; it ends with the deadline only.
+        """
+        pauses = self._c.poll(deadline)
         while True:
             state, trouble = None, None
             try:
@@ -75,11 +74,9 @@ class Settler:
                 trouble = error
             else:
                 self.reason = live.reason if live else None
-                side = self._side(step, live, running=running)
-                if side is not None:
-                    return side
+                yield live, running
                 state = live.raw or live.state if live else None
-            pauses.pause(f"update {ref}", state=state, error=trouble)
+            pauses.pause(f"{action} {ref}", state=state, error=trouble)
 
     def is_same(self, step: Step, live: Live) -> bool:
         """Whether what is live is what this very step makes, and not just something of that name."""

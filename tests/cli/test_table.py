@@ -1,12 +1,14 @@
 """The table of verbs agrees with Python, with the handlers and with what is printed."""
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from sdk.cli import handlers, mocks
 from sdk.cli.verbs import EXIT_CODES, VERBS, Verb
-from sdk.client import Client
+from sdk.client import Client, change
 from sdk.errors import SdkError
 
 PYTHON = [verb for verb in VERBS if verb.name not in {"init", "config", "build", "mock"}]
@@ -18,13 +20,20 @@ def _subclasses(kind: type[SdkError]) -> set[type[SdkError]]:
     return {kind}.union(*(_subclasses(child) for child in kind.__subclasses__()))
 
 
+def _parameters(method: Callable[..., Any]) -> set[str]:
+    """The names a method takes, with those of a shared set of arguments (``**how``) spelled out."""
+    found = inspect.signature(method).parameters
+    shared = next((str(item.annotation) for item in found.values() if item.kind is item.VAR_KEYWORD), "")
+    spelled = getattr(change, shared.removeprefix("Unpack[").removesuffix("]")).__annotations__ if shared else {}
+    return {*(name for name in found if name not in {"self", "how"}), *spelled}
+
+
 @pytest.mark.parametrize("verb", PYTHON, ids=lambda verb: verb.name)
 def test_verb_is_the_same_in_python(verb: Verb) -> None:
     """Every parameter of the command is a parameter of the method, and the other way round."""
-    method = getattr(Client, verb.name)
-    parameters = set(inspect.signature(method).parameters) - {"self"}
+    parameters = _parameters(getattr(Client, verb.name))
     if verb.name == "plan":  # takes what deploy takes, but for what plans do not need
-        parameters = set(inspect.signature(Client.deploy).parameters) - {"self", "wait", "timeout", "dry_run"}
+        parameters = _parameters(Client.deploy) - {"wait", "timeout", "dry_run"}
     shown = {RENAMED.get(param.name, SIZES.get(param.name, param.name)) for param in verb.params}
     local = {param.name for param in verb.params if param.cli_only} - set(SIZES)
     assert parameters == shown - local

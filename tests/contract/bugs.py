@@ -7,14 +7,13 @@ import pickle
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import httpx
-import pytest
 
 from mlport_shelf import ShelfAdapter
 from mlport_shelf.platform import Reply, Shelf
@@ -38,7 +37,7 @@ from sdk.adapter import (
 from sdk.types import EndpointStatus
 from sdk.waiting import SystemClock
 from sdk_contract import samples, suites
-from sdk_contract.rig import Rig
+from shelf_rig import ShelfRig
 
 ENVIRONMENT = threading.Lock()
 SAMPLES = samples.Samples()
@@ -99,51 +98,20 @@ class QuickClock(SystemClock):
         self.skipped += seconds
 
 
-class PlantedRig(Rig):
+class PlantedRig(ShelfRig):
     """The contract's view of a quick shelf and of an adapter that may have a bug."""
 
-    adapter, price, protected, patience = ShelfAdapter, 0.5, False, 3.0
+    patience = 3.0
 
     def __init__(self, folder: Path, adapter: type[ShelfAdapter]) -> None:
-        super().__init__(folder)
+        super().__init__(folder, shelf=Shelf(QuickServer))
         self.adapter = adapter  # type: ignore[misc]  # one rig class for all bugs
-        self.shelf = Shelf(QuickServer)
         self.samples = SAMPLES
         self.quick = QuickClock()
 
     @property
     def clock(self) -> Clock:
         return self.quick
-
-    def start(self) -> None:
-        self.shelf.__enter__()
-
-    def stop(self) -> None:
-        self.shelf.__exit__()
-
-    def settings(self) -> Mapping[str, Any]:
-        return {"url": self.shelf.url, "usd_per_hour": 0.5}
-
-    def unpriced(self) -> Mapping[str, Any]:
-        return {"url": self.shelf.url}
-
-    def left(self) -> list[str]:
-        return [item for item in self.shelf.inventory() if not item.startswith("Model ")]
-
-    def plant_foreign(self) -> Callable[[], bool]:
-        httpx.put(f"{self.shelf.url}/items/Thing/foreign", json={"spec": {}, "tags": {"team": "other"}})
-        return lambda: ("Thing", "foreign") in self.shelf.items
-
-    @contextmanager
-    def provoke(self, failure: str) -> Iterator[None]:
-        kind, _, once = failure.partition(" ")
-        if kind == "refused":
-            pytest.skip("a shelf cannot refuse connections")
-        self.shelf.failing[:] = [{"throttled": 429, "unavailable": 503, "denied": 403}[kind]] * (1 if once else 1000)
-        try:
-            yield
-        finally:
-            self.shelf.failing.clear()
 
 
 # --- the bugs -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from sdk.executor import journal_safe
 from sdk.executor.journal import BALLAST_BYTES, Journals, Record, decode, encode
 from sdk_contract.fake import ConfigFake, TrafficFake
 from tests.executor.power import MemoryDisk
-from tests.executor.world import Client, Kill, Switch, World, update
+from tests.executor.world import Client, Kill, Switch, World, finalize, fresh, update
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -37,6 +37,40 @@ def real_journal(folder: Path) -> bytes:
     Client(world).run(verb)
     files = world.disk_of("laptop").files
     return bytes(max((data for path, data in files.items() if "/done/" in path), key=len))
+
+
+def finished(world: World) -> list[str]:
+    return [path for path in world.disk_of("laptop").files if "/done/" in path]
+
+
+def test_finished_journals_are_kept_for_thirty_days(tmp_path: Path) -> None:
+    """Those of the last thirty days stay for people to read; the next change, or `gc`, removes older ones."""
+    world = World(ConfigFake, tmp_path)
+    client = Client(world)
+    client.run(fresh)
+    first = finished(world)
+    world.clock.sleep(29 * 86_400)
+    client.run(update)
+    both = finished(world)
+    assert (1, 2) == (len(first), len(both))
+    world.clock.sleep(2 * 86_400)
+    client.executor.gc(apply=True)
+    assert sorted(set(both) - set(first)) == finished(world)
+    world.clock.sleep(31 * 86_400)
+    client.run(finalize)
+    assert 1 == len(finished(world))
+
+
+def test_unfinished_and_unknown_files_are_never_pruned(tmp_path: Path) -> None:
+    """However old, a transaction that has not ended stays, and so does a file that is none of ours."""
+    journals = Journals(tmp_path)
+    journals.begin("000000abcd", **BEGIN)
+    journals.begin("000001abcd", **BEGIN).end("done")
+    (journals.done_folder / "notes.txt").touch()
+    (journals.done_folder / "old.jsonl").touch()
+    journals.prune(2e9)
+    assert ["000000abcd"] == journals.unfinished()
+    assert ["notes.txt", "old.jsonl"] == sorted(path.name for path in journals.done_folder.iterdir())
 
 
 @pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.full)])

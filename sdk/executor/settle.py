@@ -55,7 +55,8 @@ class Settler:
         ``other`` means that the resource is neither as before nor as we want it: somebody else changed it.
         """
         looks = self._looks("update", step.ref, deadline)
-        return next(s for live, running in looks if (s := self._side(step, live, running=running)) is not None)
+        sides: Iterator[Side | None] = (self._side(step, live, running=running) for live, running in looks)
+        return next(filter(None, sides))
 
     def _looks(self, action: str, ref: Ref, deadline: Deadline) -> Iterator[tuple[Live | None, bool]]:
         """Looks again and again: what is there, and whether a long-running operation on it still runs.

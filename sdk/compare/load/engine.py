@@ -1,0 +1,153 @@
+"""Keeps to the schedule: an open loop that never waits for an answer, and a closed one that always does."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from array import array
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from .arrivals import Arrivals, offsets
+from .messages import Plan, Shot, Volley
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+HEAD_START_S = 0.02  # between the decision to begin and the first due time
+
+
+class Wire(Protocol):
+    """Sends one request and reads its whole answer."""
+
+    async def send(self, shot: Shot) -> int:
+        """The HTTP status; 0 when there was no answer. Never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Meters:
+    """What is measured of the process itself; tests bring their own.
+
+    Args:
+        now: Monotonic seconds.
+        cpu: Processor seconds of the process.
+        loop: Processor seconds of this thread.
+        ports: The local ports of the connections that are open now.
+    """
+
+    now: Callable[[], float] = time.perf_counter
+    cpu: Callable[[], float] = time.process_time
+    loop: Callable[[], float] = time.thread_time
+    ports: Callable[[], set[int]] = field(default=set[int])
+
+
+class Engine:
+    """Runs one window on a wire.
+
+    Args:
+        wire: Sends the requests.
+        plan: The window.
+        meters: The clocks.
+    """
+
+    def __init__(self, wire: Wire, plan: Plan, meters: Meters) -> None:
+        self._wire = wire
+        self._plan = plan
+        self._meters = meters
+        self._due = array("d")
+        self._lag = array("d")
+        self._took = array("d", bytes(8 * plan.count))
+        self._status = array("H", bytes(2 * plan.count))
+        self._flying = 0
+        self._backlog = 0
+        self._heights: list[tuple[float, int]] = []
+
+    async def run(self) -> Volley:
+        """Sends the window and waits for its last answer."""
+        meters = self._meters
+        ports, cpu, loop = meters.ports(), meters.cpu(), meters.loop()
+        begin = meters.now()
+        if self._plan.arrivals is None:
+            await self._closed(begin)
+        else:
+            begin += HEAD_START_S
+            await self._open(begin, self._plan.arrivals)
+        sent = len(self._lag)
+        return Volley(
+            due=self._due[:sent].tobytes(),
+            lag=self._lag.tobytes(),
+            took=self._took[:sent].tobytes(),
+            status=self._status[:sent].tobytes(),
+            planned=self._plan.count,
+            wall_s=meters.now() - begin,
+            cpu_s=meters.cpu() - cpu,
+            loop_s=meters.loop() - loop,
+            opened=len(meters.ports() - ports),
+            backlog=self._backlog,
+            grew=slope(self._heights),
+        )
+
+    async def _open(self, begin: float, arrivals: Arrivals) -> None:
+        """Sends each request when it is due, whatever became of those before it."""
+        now, shots = self._meters.now, self._plan.shots
+        flying: set[asyncio.Task[None]] = set()
+        for place, offset in enumerate(offsets(arrivals, self._plan.count)):
+            if self._flying >= self._plan.most_in_flight:
+                break
+            due = begin + offset
+            await asyncio.sleep(max(0.0, due - now()))
+            self._heights.append((offset, self._flying))
+            self._due.append(offset)
+            self._launched()
+            task = asyncio.create_task(self._timed(place, shots[place % len(shots)], due))
+            flying.add(task)
+            task.add_done_callback(flying.discard)
+            self._lag.append(now() - due)
+        if flying:
+            await asyncio.wait(flying)
+
+    async def _closed(self, begin: float) -> None:
+        """Keeps as many requests in flight as there are lanes."""
+        places = itertools.count()
+        until = begin + self._plan.seconds
+        lanes = min(self._plan.lanes, self._plan.count)
+        await asyncio.gather(*(self._lane(places, begin, until) for _ in range(lanes)))
+
+    async def _lane(self, places: Iterable[int], begin: float, until: float) -> None:
+        now, shots = self._meters.now, self._plan.shots
+        for place in places:
+            sent = now()
+            if place >= self._plan.count or sent > until:
+                return
+            self._due.append(sent - begin)
+            self._lag.append(0.0)
+            self._launched()
+            await self._timed(place, shots[place % len(shots)], sent)
+
+    def _launched(self) -> None:
+        self._flying += 1
+        self._backlog = max(self._backlog, self._flying)
+
+    async def _timed(self, place: int, shot: Shot, since: float) -> None:
+        status = await self._wire.send(shot)
+        self._flying -= 1
+        self._took[place] = self._meters.now() - since
+        self._status[place] = status
+
+
+def slope(points: list[tuple[float, int]]) -> float:
+    """The slope of the line of least squares through some points; 0 for fewer than two.
+
+    Example:
+        >>> slope([(0.0, 1), (1.0, 3), (2.0, 5)])
+        2.0
+    """
+    if len(points) < 2:
+        return 0.0
+    middle_x = sum(x for x, _ in points) / len(points)
+    middle_y = sum(y for _, y in points) / len(points)
+    spread = sum((x - middle_x) ** 2 for x, _ in points)
+    together = sum((x - middle_x) * (y - middle_y) for x, y in points)
+    return together / spread if spread else 0.0

@@ -1,0 +1,97 @@
+"""The owner's end of the generator: starts its process, gives orders, takes answers."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from ...errors import SdkError
+from .messages import Aim, Answer, Failed, Order, Plan, Ready, Touch, Touched, Volley, read_answer, write
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+T = TypeVar("T", Volley, Touched, Ready)
+
+_GOODBYE_S = 5.0
+
+
+class Generator:
+    """A process that sends requests and does nothing else.
+
+    It has an interpreter of its own, so that neither a notebook nor the progress shown meanwhile disturbs its schedule,
+    and ends when its owner does, however that ends. One order at a time; threads wait for each other.
+
+    Example:
+        >>> with Generator() as generator:
+        ...     generator.touch("nobody")
+        Traceback (most recent call last):
+        sdk.errors.SdkError: the load generator failed: KeyError: 'nobody'
+    """
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "sdk.compare.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def aim(self, aim: Aim) -> None:
+        """Tells where the requests of a subject go."""
+        self._ask(aim, Ready)
+
+    def touch(self, key: str, times: int = 5) -> float | None:
+        """The shortest TCP connect to a subject, in seconds."""
+        return self._ask(Touch(key, times), Touched).connect_s
+
+    def fire(self, plan: Plan) -> Volley:
+        """Runs one window."""
+        return self._ask(plan, Volley)
+
+    def close(self) -> None:
+        """Ends the process."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        for stream in (stdin, stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+        try:
+            self._process.wait(_GOODBYE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _ask(self, order: Order, kind: type[T]) -> T:
+        answer = self._exchange(order)
+        if isinstance(answer, kind):
+            return answer
+        reason = answer.reason if isinstance(answer, Failed) else f"unexpected {type(answer).__name__}"
+        raise SdkError(f"the load generator failed: {reason}", operation="compare")
+
+    def _exchange(self, order: Order) -> Answer:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None or stdin.closed:
+            raise SdkError("the load generator is closed", operation="compare")
+        try:
+            with self._lock:
+                write(stdin, order)
+                answer = read_answer(stdout)
+        except BrokenPipeError:
+            answer = None
+        if answer is None:
+            code = self._process.wait(_GOODBYE_S)
+            raise SdkError(f"the load generator died with exit code {code}", operation="compare")
+        return answer

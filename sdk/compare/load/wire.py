@@ -1,0 +1,61 @@
+"""The HTTP client of the generator. It is the only file that knows which one it is (docs/adr/0010-compare.md).
+
+pyreqwest runs its connections in threads of its own, outside the interpreter: an answer costs the loop that keeps the
+schedule one wake-up. Redirects, cookies, decompression and retries are off, and so is HTTP/2, which would put all
+requests of one target on one connection.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import PyreqwestError
+
+if TYPE_CHECKING:
+    from .messages import Aim, Shot
+
+_IDLE = timedelta(minutes=5)
+_CONNECT = timedelta(seconds=10)
+
+
+class HttpWire:
+    """Sends requests to one subject over connections that stay open."""
+
+    def __init__(self, aim: Aim) -> None:
+        self._url = aim.url
+        self._client = _client(aim)
+
+    async def send(self, shot: Shot) -> int:
+        """Sends one request and reads its answer to the end; 0 when there was none."""
+        request = self._client.post(self._url).headers(shot.headers).body_bytes(shot.body).build()
+        try:
+            answer = await request.send()
+            await answer.bytes()
+        except PyreqwestError:
+            return 0
+        return answer.status
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.close()
+
+
+def _client(aim: Aim) -> Client:
+    builder = (
+        ClientBuilder()
+        .http1_only()
+        .tcp_nodelay(enabled=True)
+        .timeout(timedelta(seconds=aim.timeout_s))
+        .connect_timeout(_CONNECT)
+        .pool_idle_timeout(_IDLE)
+        .pool_max_idle_per_host(100_000)
+        .gzip(enable=False)
+        .follow_redirects(enable=False)
+    )
+    if aim.direct:
+        builder = builder.no_proxy()
+    if isinstance(aim.verify, str):
+        builder = builder.add_root_certificate_pem(aim.verify.encode())
+    return builder.build()

@@ -1,0 +1,124 @@
+"""The generator's process: reads orders from standard input, writes answers to standard output, until that is closed.
+
+The loop waits on nothing but the pipe by which the client's threads wake it, so ``select`` serves: unlike ``epoll`` it
+takes time-outs in microseconds, where asyncio would otherwise round every due time up to the next millisecond.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import queue
+import selectors
+import sys
+import threading
+import time
+from typing import IO
+from urllib.parse import urlsplit
+
+import psutil
+
+from .engine import Engine, Meters
+from .messages import Aim, Answer, Failed, Order, Plan, Ready, Shot, Touch, Touched, Volley, read_order, write
+from .wire import HttpWire
+
+_CONNECT_S = 10.0
+
+
+def main() -> None:
+    """Serves one owner, and dies with it."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever else prints must not get between the messages
+    orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(sys.stdin.buffer, orders), daemon=True).start()
+    with asyncio.Runner(loop_factory=_loop) as runner:
+        desk = Desk()
+        while (order := orders.get()) is not None:
+            write(answers, runner.run(desk.answer(order)))
+        runner.run(desk.close())
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+
+def _listen(stream: IO[bytes], orders: queue.SimpleQueue[Order | None]) -> None:
+    """Hands on what the owner asks for; an owner that is gone ends the process, whatever it is doing."""
+    while (order := read_order(stream)) is not None:
+        orders.put(order)
+    orders.put(None)
+    time.sleep(1.0)
+    os._exit(0)
+
+
+class Desk:
+    """Answers orders; holds the wires."""
+
+    def __init__(self) -> None:
+        self._aims: dict[str, Aim] = {}
+        self._wires: dict[str, HttpWire] = {}
+
+    async def answer(self, order: Order) -> Answer:
+        """Does what was asked for; what goes wrong is an answer too."""
+        try:
+            match order:
+                case Aim():
+                    await self._aim(order)
+                    return Ready()
+                case Touch():
+                    return Touched(await _floor(self._aims[order.key].url, order.times))
+                case Plan():
+                    return await self._window(order)
+        except Exception as error:  # noqa: BLE001  # the owner decides what it means
+            return Failed(f"{type(error).__name__}: {error}")
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        for wire in self._wires.values():
+            await wire.close()
+
+    async def _aim(self, aim: Aim) -> None:
+        old = self._wires.pop(aim.key, None)
+        if old is not None:
+            await old.close()
+        self._aims[aim.key] = aim
+        self._wires[aim.key] = HttpWire(aim)
+
+    async def _window(self, plan: Plan) -> Volley:
+        wire = self._wires[plan.key]
+        await _open_connections(wire, plan.shots[0], plan.lanes)
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # a collection in the middle would look like a slow answer
+        try:
+            return await Engine(wire, plan, Meters(ports=_ports)).run()
+        finally:
+            gc.enable()
+            gc.unfreeze()
+
+
+async def _open_connections(wire: HttpWire, shot: Shot, lanes: int) -> None:
+    """So many requests at once open so many connections; they are not measured."""
+    await asyncio.gather(*(wire.send(shot) for _ in range(lanes)))
+
+
+def _ports() -> set[int]:
+    return {one.laddr.port for one in psutil.Process().net_connections("tcp") if one.laddr}
+
+
+async def _floor(url: str, times: int) -> float | None:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    best: float | None = None
+    for _ in range(times):
+        begin = time.perf_counter()
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                _, writer = await asyncio.open_connection(parts.hostname, port)
+        except OSError:
+            continue
+        took = time.perf_counter() - begin
+        writer.close()
+        best = took if best is None else min(best, took)
+    return best

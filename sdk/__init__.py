@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from .metrics import Latency, MetricsReport
     from .model import Model, model
     from .monitor import Watch
+    from .packaging.image import BuiltImage
     from .prediction import Prediction
     from .registry import register_adapter
     from .types import EndpointState, EndpointStatus, JobState, JobStatus, Replicas, Resources
 
     _client = Client()
+    build = _client.build
     capabilities = _client.capabilities
     delete = _client.delete
     deploy = _client.deploy
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     unlock = _client.unlock
 
 _HOMES = {
+    "BuiltImage": "packaging.image",
     "Client": "client",
     "Endpoint": "endpoint",
     "EndpointState": "types",
@@ -72,16 +75,15 @@ _HOMES = {
     "register_adapter": "registry",
 }
 _VERBS = frozenset({
-    "capabilities", "delete", "deploy", "doctor", "endpoint", "finalize", "gc", "job", "list", "logs", "monitor",
-    "plan", "predict", "prices", "promote", "rollback", "status", "temporary", "traffic", "train",
-    "unlock",
+    "build", "capabilities", "delete", "deploy", "doctor", "endpoint", "finalize", "gc", "job", "list", "logs",
+    "monitor", "plan", "predict", "prices", "promote", "rollback", "status", "temporary", "traffic", "train", "unlock",
 })  # fmt: skip
 
 __all__ = [
-    "Client", "Endpoint", "EndpointState", "EndpointStatus", "Job", "JobState", "JobStatus", "Latency", "MetricsReport",
-    "Model", "Prediction", "Replicas", "Resources", "Watch", "capabilities", "delete", "deploy", "doctor", "endpoint",
-    "errors", "finalize", "gc", "job", "list", "logs", "model", "monitor", "plan", "predict", "prices", "promote",
-    "register_adapter", "rollback", "status", "temporary", "traffic", "train", "unlock",
+    "BuiltImage", "Client", "Endpoint", "EndpointState", "EndpointStatus", "Job", "JobState", "JobStatus", "Latency",
+    "MetricsReport", "Model", "Prediction", "Replicas", "Resources", "Watch", "build", "capabilities", "delete",
+    "deploy", "doctor", "endpoint", "errors", "finalize", "gc", "job", "list", "logs", "model", "monitor", "plan",
+    "predict", "prices", "promote", "register_adapter", "rollback", "status", "temporary", "traffic", "train", "unlock",
 ]  # fmt: skip
 
 

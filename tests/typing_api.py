@@ -18,6 +18,7 @@ async def types(model: sdk.Model) -> None:
     assert_type(sdk.plan(model, target="aws", resources={"cpu": 2}), Plan)
     assert_type(sdk.promote("churn"), sdk.Endpoint)
     assert_type(sdk.delete("churn", dry_run=True), Plan)
+    assert_type(sdk.build(model, base="debian-packages", push="localhost:5000/churn:v1"), sdk.BuiltImage)
     assert_type(sdk.status("churn"), sdk.EndpointStatus)
     assert_type(sdk.list(), list[sdk.EndpointStatus])
     assert_type(sdk.monitor("churn", window="1h"), sdk.Watch)

@@ -125,7 +125,8 @@ def context(folder: Path, model: Any, base: str) -> Path:
 
 def measure(engine: Any, work: Path, host: str) -> dict[str, float]:
     from sdk.packaging.image import Store, build_image, push_image
-    from sdk.packaging.image.engine_images import build_dockerfile, load
+    from sdk.packaging.image.dockerfiles import build_dockerfile
+    from sdk.packaging.image.engine_images import load
     from sdk.packaging.image.manifests import Image, ImageConfig
 
     figures: dict[str, float] = {}

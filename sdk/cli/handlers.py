@@ -123,11 +123,27 @@ def do_prices(out: Output, *, target: str | None = None, instance: str | None = 
 # --- build, train, deploy ---------------------------------------------------------------------------------------
 
 
-def do_build(out: Output, *, model: str, name: str | None = None, trust: str | None = None) -> None:
+def do_build(
+    out: Output,
+    *,
+    model: str,
+    name: str | None = None,
+    trust: str | None = None,
+    pack_only: bool = False,
+    **values: Any,
+) -> None:
     """``mlport build``."""
     with out.working("packing the model"):
-        found = models.resolve(model, name=name, trust=trust)
-    out.data({"name": found.name, "digest": found.digest, "path": str(found.path)}, f"{found.name} {found.digest}")
+        folder = models.with_dockerfile(model)
+        found = folder or models.resolve(model, name=name, trust=trust)
+    if pack_only:
+        if isinstance(found, Path):
+            raise ConfigError(f"{model} has a Dockerfile, there is nothing to pack", hint="leave --pack-only out")
+        out.data({"name": found.name, "digest": found.digest, "path": str(found.path)}, f"{found.name} {found.digest}")
+        return
+    with out.working("building the image"):
+        built = _client(out).build(found, **values)
+    out.data(built.to_dict(), str(built))
 
 
 def do_plan(out: Output, *, model: str, target: str | None = None, trust: str | None = None, **values: Any) -> None:

@@ -42,6 +42,14 @@ def resolve(text: str, *, name: str | None = None, trust: str | None = None) -> 
     raise ConfigError(f"{text!r} is no model", hint="give a file, a folder, module:object or image@sha256:…")
 
 
+def with_dockerfile(text: str) -> Path | None:
+    """The folder that an argument names, if it holds a Dockerfile and no model."""
+    path = Path(text)
+    if not (path / "Dockerfile").is_file() or (path / "mlport.json").is_file() or (path / "MLmodel").is_file():
+        return None
+    return path
+
+
 def _trusted(given: dict[str, Any], trust: str | None) -> dict[str, Any]:
     return given if trust is None else {**given, "trust": trust}
 

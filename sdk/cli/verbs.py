@@ -93,11 +93,25 @@ VERBS: tuple[Verb, ...] = (
             "A project file may name installed providers only. Import strings, endpoint URLs and certificate files "
             "in it count only after this, and until the file changes.")),
     )),
-    Verb("build", "Pack a model with its locked dependencies, without deploying it", (
+    Verb("build", "Build the image of a model, without a daemon; write, load or push it", (
         MODEL,
-        Param("name", "name of the model", short="-n"),
-        Param("trust", "what a model file may do: `pickle` runs its code"),
-    )),
+        Param("base", "what to build on: HOST/REPOSITORY:TAG or @sha256:…, an image file, a Dockerfile or its folder, "
+                      "or debian-packages (default: the public Python image)"),
+        Param("push", "push it to HOST/REPOSITORY:TAG"),
+        Param("platform", "linux/amd64 or linux/arm64"),
+        Param("format", "docker, which every cloud takes, or oci"),
+        Param("archive", "write it to this new file, as `docker save` does", metavar="FILE"),
+        Param("load", "bring it into the Docker Engine", "flag"),
+        Param("labels", "more labels, KEY=VALUE", "pairs", option="label"),
+        Param("insecure", "reach registries by plain HTTP (this machine's own always are)", "flag"),
+        Param("ca", "file with a certificate authority to trust too", metavar="FILE"),
+        TIMEOUT,
+        Param("name", "name of the model", short="-n", cli_only=True),
+        Param("trust", "what a model file may do: `pickle` runs its code", cli_only=True),
+        Param("pack_only", "only pack the model with its locked dependencies", "flag", cli_only=True),
+    ), more=(
+        "MODEL may also be a folder with a Dockerfile, which the Docker Engine builds as it is. A deploy builds by "
+        "itself; build to look at an image, keep it, push it, or build upon it.")),
     Verb("train", "Run a training script on a target", (
         Param("script", "path of the script, or module:function", positional=True, required=True),
         Param("name", "name of the job (default: the script's, with a suffix)", short="-n"),

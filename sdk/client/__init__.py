@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 
+from .build import BuildVerbs
 from .change import ChangeVerbs
 from .look import LookVerbs
 from .train import TrainVerbs
 
 
-class Client(ChangeVerbs, TrainVerbs, LookVerbs):
+class Client(ChangeVerbs, TrainVerbs, LookVerbs, BuildVerbs):
     """Trains, deploys, calls and watches models on the targets of one configuration.
 
     The module-level verbs (``sdk.deploy`` and so on) are those of :func:`default_client`. All of them block, also

@@ -11,7 +11,7 @@ from sdk.cli.verbs import EXIT_CODES, VERBS, Verb
 from sdk.client import Client, change
 from sdk.errors import SdkError
 
-PYTHON = [verb for verb in VERBS if verb.name not in {"init", "config", "build", "mock"}]
+PYTHON = [verb for verb in VERBS if verb.name not in {"init", "config", "mock"}]
 SIZES = {"cpu": "resources", "memory_gib": "resources", "gpu": "resources"}
 RENAMED = {"percent": "shares"}
 

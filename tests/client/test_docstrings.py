@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import platform
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,9 @@ import sdk
 from sdk.client import Client, default_client
 from sdk.endpoint import Endpoint
 from sdk.job import Job
+from sdk.packaging.image import Image, open_store
+from sdk.packaging.image.layers import Entry, with_parents
+from sdk.packaging.image.manifests import ImageConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,14 +51,23 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         default_client.cache_clear()
         model = sdk.model(add, name="churn", example=[[1.0, 2.0]])
         sdk.deploy(model)
-        yield {"sdk": sdk, "model": model, "Client": Client, "fit": fit}
+        yield {"sdk": sdk, "model": model, "Client": Client, "fit": fit, "pipeline": _pipeline()}
         for status in sdk.list():
             sdk.delete(status.name)
         default_client().close()
         default_client.cache_clear()
 
 
-@pytest.mark.parametrize("documented", [Client.__mro__[1], Client.__mro__[2], Client.__mro__[3], Endpoint, Job])
+def _pipeline() -> Image:
+    """An image to build upon, of one small layer, in the user's store."""
+    store = open_store()
+    layer = store.layer("pipeline", lambda: with_parents([Entry("etc/pipeline", b"")]), created_by="pipeline")
+    image = Image(ImageConfig(env={"PYTHON_VERSION": platform.python_version()}).document([layer]), (layer,))
+    store.put(image.config)
+    return image
+
+
+@pytest.mark.parametrize("documented", [*Client.__mro__[1:5], Endpoint, Job])
 def test_examples_run(documented: type[Any], names: dict[str, Any]) -> None:
     """Each example of the class gives what it shows."""
     runner = doctest.DocTestRunner(verbose=False)

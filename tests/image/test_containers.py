@@ -16,8 +16,9 @@ import sdk
 from sdk.errors import PackagingError, UnsupportedError
 from sdk.packaging import training
 from sdk.packaging.image import Image, Registries, build_image, pull_image, push_image
+from sdk.packaging.image.dockerfiles import build_dockerfile
 from sdk.packaging.image.engine import Engine
-from sdk.packaging.image.engine_images import build_dockerfile, export, find, load
+from sdk.packaging.image.engine_images import export, find, load
 from sdk.packaging.image.manifests import ImageConfig, Platform
 from sdk.packaging.image.store import Store
 

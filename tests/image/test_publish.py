@@ -108,8 +108,9 @@ def test_size_is_that_of_the_blobs(registry_host: str, base: str, model: Model) 
 def test_own_authority_is_trusted_when_named(tls_registry: Any, base: str, model: Model) -> None:
     """A registry with a certificate of its own is reached with its authority, and refused without."""
     place = f"{tls_registry.host}/secure/model:v1"
-    with pytest.raises(UnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(UnavailableError, match="CERTIFICATE_VERIFY_FAILED") as caught:
         published(place, insecure=False, clock=_Hasty())
+    assert (False, "name the registry's authority with ca=") == (caught.value.sent, caught.value.hint)
     store = open_store()
     image = build_image(model, base=base, store=store)
     where = push_image(image, place, store=store, registries=Registries(ca=tls_registry.ca))

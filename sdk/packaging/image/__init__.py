@@ -12,11 +12,13 @@ from .publish import PublishedImage, content_of, image_id, publish, published
 
 if TYPE_CHECKING:
     from .build import build_image, open_store, pull_image, push_image
+    from .made import BuiltImage
     from .manifests import Image
     from .registries import Registries
     from .store import Store
 
 _HOMES = {
+    "BuiltImage": "made",
     "Image": "manifests",
     "Registries": "registries",
     "Store": "store",
@@ -27,6 +29,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BuiltImage",
     "Image",
     "PublishedImage",
     "Registries",

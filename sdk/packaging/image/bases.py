@@ -15,9 +15,10 @@ from .layers import Entry, Layer, with_parents
 from .manifests import LIST_TYPE, MANIFEST_TYPE, OCI_INDEX_TYPE, Image, ImageConfig, Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from .progress import Progress
     from .references import Reference
     from .registry import Registry
     from .store import Store
@@ -83,6 +84,7 @@ def pull(
     open_registry: Callable[[], Registry],
     *,
     layers: bool = True,
+    progress: Progress | None = None,
 ) -> tuple[Image, str]:
     """An image of a registry and the digest it has there; an index is resolved by platform.
 
@@ -94,6 +96,7 @@ def pull(
         store: Gets the blobs.
         open_registry: Makes the client when something has to be fetched.
         layers: Whether the layers are fetched too.
+        progress: Told how many bytes of how many have come.
 
     Raises:
         PackagingError: No image for the platform, or layers in a form engines and clouds do not all read.
@@ -111,8 +114,8 @@ def pull(
                 f"{reference} is for {found}, not {platform}", operation="base", hint="give an image for it"
             )
         found_layers = _layers(document, config, reference)
-        for layer in found_layers if layers else ():
-            source.fetch(layer.digest, layer.size)
+        if layers:
+            source.fetch({layer.digest: layer.size for layer in found_layers}, progress)
         original = store.read(digest) if document.get("mediaType") == MANIFEST_TYPE else None
         return Image(config, found_layers, original=original), digest
 
@@ -167,14 +170,15 @@ class _Source:
     def blob(self, digest: str, size: int) -> bytes:
         data = self._store.read(digest)
         if data is None:
-            self.fetch(digest, size)
+            self.fetch({digest: size})
             data = self._store.read(digest) or b""
         return data
 
-    def fetch(self, digest: str, size: int) -> None:
-        if self._store.path(digest).is_file() and self._store.path(digest).stat().st_size == size:
-            return  # it was checked when it came; registries and engines check it again
-        self._remote().pull_blob(digest, size, self._store)
+    def fetch(self, blobs: Mapping[str, int], progress: Progress | None = None) -> None:
+        """Those that are not here; what is was checked when it came, and registries and engines check it again."""
+        missing = {digest: size for digest, size in blobs.items() if self._store.size(digest) != size}
+        if missing:
+            self._remote().pull_blobs(missing, self._store, progress=progress)
 
     def _remote(self) -> Registry:
         if self._registry is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdk.errors import ConfigError, UnavailableError
@@ -17,13 +18,12 @@ from .registries import Registries
 from .store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import TypeAlias
+    from collections.abc import Mapping
 
     from sdk.model import Model
     from sdk.packaging.training import Program
 
-    Progress: TypeAlias = Callable[[str, int, int | None], None]
+    from .progress import Progress
 
 
 def open_store() -> Store:
@@ -72,9 +72,9 @@ def build_image(
     ready = getattr(content, "image", None)
     if ready is not None:
         say(f"fetch {ready}", 0, None)
-        return pull_image(ready, platform=platform, store=store, registries=registries)
+        return pull_image(ready, platform=platform, store=store, registries=registries, progress=progress)
     bundle = Content.of(content)
-    under = _base(base, wanted, bundle.manifest.python, store, registries)
+    under = _Ground(store, registries, progress).base(base, wanted, bundle.manifest.python)
     say(f"base {under.name}", 0, None)
     return build(bundle, under, store, format=format, labels=labels, progress=lambda what: say(what, 0, None))
 
@@ -96,7 +96,7 @@ def push_image(
         mount_from: Other repositories of that registry that may have the layers already.
         store: As in :func:`build_image`.
         registries: How registries are reached.
-        progress: Told of each blob what has been sent, in bytes.
+        progress: Told how many bytes of how many the registry has.
 
     Raises:
         PackagingError: A layer was damaged on this disk.
@@ -108,7 +108,12 @@ def push_image(
 
 
 def pull_image(
-    reference: str, *, platform: str = "linux/amd64", store: Store | None = None, registries: Registries | None = None
+    reference: str,
+    *,
+    platform: str = "linux/amd64",
+    store: Store | None = None,
+    registries: Registries | None = None,
+    progress: Progress | None = None,
 ) -> Image:
     """An image of a registry, in the store and in Docker's own format; what is here already is not fetched.
 
@@ -116,8 +121,8 @@ def pull_image(
         PackagingError: There is none for this platform, or its layers have a form that not everybody reads.
         PlatformError: The registry refused or could not be reached.
     """
-    place, registries = Reference.parse(reference), registries or Registries()
-    return bases.pull(place, _platform(platform), store or open_store(), lambda: registries.open(place))[0]
+    ground = _Ground(store or open_store(), registries or Registries(), progress)
+    return ground.pulled(reference, _platform(platform))[0]
 
 
 def _platform(text: str) -> Platform:
@@ -127,25 +132,38 @@ def _platform(text: str) -> Platform:
         raise ConfigError(f"platform: {error}", hint="use linux/amd64 or linux/arm64") from None
 
 
-def _base(base: str | Image | None, platform: Platform, python: str, store: Store, registries: Registries) -> Base:
-    if isinstance(base, Image):
-        if base.platform != platform:
-            raise ConfigError(f"base is for {base.platform}, not {platform}", hint="build it for that platform first")
-        return Base.of(base, base.title or "image")
-    replaceable = base is None and _replaceable(platform, python)
-    if base != bases.DEBIAN and not (replaceable and uvrun.offline()):
-        try:
-            return _pulled(base or bases.default(python), platform, store, registries)
-        except UnavailableError:
-            if not replaceable:
-                raise
-    return bases.from_debian(store, disk.state_dir() / "debs", platform, python)
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """Where bases come from."""
 
+    store: Store
+    registries: Registries
+    progress: Progress | None
 
-def _pulled(name: str, platform: Platform, store: Store, registries: Registries) -> Base:
-    reference = Reference.parse(name)
-    image, digest = bases.pull(reference, platform, store, lambda: registries.open(reference))
-    return Base.of(image, name, digest)
+    def base(self, base: str | Image | None, platform: Platform, python: str) -> Base:
+        if isinstance(base, Image):
+            if base.platform != platform:
+                raise ConfigError(
+                    f"base is for {base.platform}, not {platform}", hint="build it for that platform first"
+                )
+            return Base.of(base, base.title or "image")
+        replaceable = base is None and _replaceable(platform, python)
+        if base != bases.DEBIAN and not (replaceable and uvrun.offline()):
+            name = base or bases.default(python)
+            try:
+                image, digest = self.pulled(name, platform)
+            except UnavailableError:
+                if not replaceable:
+                    raise
+            else:
+                return Base.of(image, name, digest)
+        return bases.from_debian(self.store, disk.state_dir() / "debs", platform, python)
+
+    def pulled(self, name: str, platform: Platform) -> tuple[Image, str]:
+        reference = Reference.parse(name)
+        return bases.pull(
+            reference, platform, self.store, lambda: self.registries.open(reference), progress=self.progress
+        )
 
 
 def _replaceable(platform: Platform, python: str) -> bool:

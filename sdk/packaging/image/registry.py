@@ -21,25 +21,25 @@ from sdk.errors import (
     ConflictError,
     InvalidRequestError,
     NotFoundError,
-    PackagingError,
     PlatformError,
     ThrottledError,
     UnavailableError,
 )
 
+from .archives import damaged
 from .auth import Credentials, RegistryAuth
 from .manifests import LIST_TYPE, MANIFEST_TYPE, OCI_INDEX_TYPE, OCI_MANIFEST_TYPE, Image, digest_of
+from .progress import Transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Mapping
     from pathlib import Path
 
     from sdk.waiting import Deadline, Retry
 
+    from .progress import Progress
     from .references import Reference
     from .store import Store
-
-    Progress = Callable[[str, int, int | None], None]
 
 _ACCEPT = f"{MANIFEST_TYPE}, {OCI_MANIFEST_TYPE}, {LIST_TYPE}, {OCI_INDEX_TYPE}"
 _BLOCK = 1 << 20
@@ -116,13 +116,14 @@ class Registry:
             store: Holds its blobs.
             fetch: Brings a blob of this digest and size into the store when the registry needs it; left out, all are
                 there.
-            progress: Told of each blob what has been sent, in bytes.
+            progress: Told how many bytes of how many the registry has.
 
         Raises:
             PlatformError: The registry refused, or stored something else.
         """
         store.put(image.config)
         blobs = {layer.digest: layer.size for layer in image.layers} | {image.id: len(image.config)}
+        transfer = Transfer("push", blobs, progress)
 
         def push(digest: str) -> None:
             def path() -> Path:
@@ -130,7 +131,8 @@ class Registry:
                     fetch(digest, blobs[digest])
                 return store.path(digest)
 
-            self._push_blob(digest, path, store, progress)
+            self._push_blob(digest, path, store, transfer)
+            transfer.at(digest, blobs[digest])
 
         with ThreadPoolExecutor(_PARALLEL) as pool:
             # leaving the pool waits for the others, so that nothing is sent after an error was raised
@@ -139,20 +141,15 @@ class Registry:
         self._put_manifest(image)
         return image.digest
 
-    def _push_blob(self, digest: str, path: Callable[[], Path], store: Store, progress: Progress | None) -> None:
+    def _push_blob(self, digest: str, path: Callable[[], Path], store: Store, transfer: Transfer) -> None:
         try:
-            self._retry.run(lambda: self._upload(digest, path, progress), self._deadline)
+            self._retry.run(lambda: self._upload(digest, path, transfer), self._deadline)
         except (InvalidRequestError, UnavailableError, FileNotFoundError) as error:
             if store.verified(digest):
                 raise
-            raise PackagingError(
-                f"layer {digest} was damaged on this disk",
-                operation="push",
-                resource=digest,
-                hint="build the image again",
-            ) from error
+            raise damaged(digest, "push") from error
 
-    def _upload(self, digest: str, find: Callable[[], Path], progress: Progress | None) -> None:
+    def _upload(self, digest: str, find: Callable[[], Path], transfer: Transfer) -> None:
         if self._send("HEAD", f"{self._base}/blobs/{digest}", ok=(200, 404)).status_code == 200:
             return
         location = self._begin(digest)
@@ -162,7 +159,7 @@ class Registry:
         size = path.stat().st_size
         url = httpx.URL(location).copy_merge_params({"digest": digest})
         headers = {"content-length": str(size), "content-type": "application/octet-stream"}
-        stream = _File(path, digest, progress)
+        stream = _File(path, digest, transfer)
         self._send("PUT", str(url), ok=(201,), headers=headers, content=stream)
 
     def _begin(self, digest: str) -> str | None:
@@ -224,13 +221,25 @@ class Registry:
             raise PlatformError(f"the registry sent {digest_of(data)} for {digest}", operation="GetBlob")
         return data
 
-    def pull_blob(self, digest: str, size: int, store: Store) -> Path:
-        """A blob in the store, fetched unless it is there, and kept only when its bytes are right."""
+    def pull_blob(
+        self, digest: str, size: int, store: Store, *, moved: Callable[[str, int], None] = lambda _, __: None
+    ) -> Path:
+        """A blob in the store, fetched unless it is there, and kept only when its bytes are right.
+
+        ``moved`` is told its digest and how many bytes of it have come.
+        """
         if not store.verified(digest):
-            self._retry.run(lambda: self._fetch(digest, size, store), self._deadline)
+            self._retry.run(lambda: self._fetch(digest, size, store, moved), self._deadline)
         return store.path(digest)
 
-    def _fetch(self, digest: str, size: int, store: Store) -> None:
+    def pull_blobs(self, blobs: Mapping[str, int], store: Store, *, progress: Progress | None = None) -> None:
+        """Several blobs of these sizes in the store, fetched at once."""
+        transfer = Transfer("pull", blobs, progress)
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            for done in [pool.submit(self.pull_blob, *blob, store, moved=transfer.at) for blob in blobs.items()]:
+                done.result()
+
+    def _fetch(self, digest: str, size: int, store: Store, moved: Callable[[str, int], None]) -> None:
         seen = hashlib.sha256()
         received = 0
         with store.incoming() as (file, commit), self._stream(f"{self._base}/blobs/{digest}") as response:
@@ -241,6 +250,7 @@ class Registry:
                         break
                     seen.update(block)
                     file.write(block)
+                    moved(digest, received)
             except httpx.HTTPError as error:
                 raise self._lost("GetBlob", error) from error
             if received != size or f"sha256:{seen.hexdigest()}" != digest:
@@ -283,10 +293,14 @@ class Registry:
         return response
 
     def _lost(self, operation: str, error: httpx.HTTPError) -> UnavailableError:
+        unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        said, host = str(error) or type(error).__name__, self._reference.host
         return UnavailableError(
-            f"lost the connection to registry {self._reference.host}: {error}",
+            f"{'cannot reach' if unsent else 'lost the connection to'} registry {host}: {said}",
             operation=operation,
             resource=str(self._reference),
+            sent=not unsent or operation == "PUT",  # an earlier try of it may have arrived
+            hint="name the registry's authority with ca=" if "CERTIFICATE_VERIFY_FAILED" in said else None,
         )
 
     def _refused(self, operation: str, response: httpx.Response) -> PlatformError:
@@ -337,14 +351,13 @@ def _reason(response: httpx.Response) -> str:
 class _File(httpx.SyncByteStream):
     """A file as a request body that can be sent again, as a 401 may ask for."""
 
-    def __init__(self, path: Path, digest: str, progress: Progress | None) -> None:
-        self._path, self._digest, self._progress = path, digest, progress
+    def __init__(self, path: Path, digest: str, transfer: Transfer) -> None:
+        self._path, self._digest, self._transfer = path, digest, transfer
 
     def __iter__(self) -> Iterator[bytes]:
-        total, sent = self._path.stat().st_size, 0
+        sent = 0
         with self._path.open("rb") as file:
             while block := file.read(_BLOCK):
                 yield block
                 sent += len(block)
-                if self._progress:
-                    self._progress(f"push {self._digest[7:19]}", sent, total)
+                self._transfer.at(self._digest, sent)

@@ -63,7 +63,7 @@ class Store:
             layer = Layer(**json.loads(data))
         except (ValueError, TypeError):
             return None
-        return layer if self._size(layer.digest) == layer.size else None
+        return layer if self.size(layer.digest) == layer.size else None
 
     def pack(self, key: str, entries: Iterable[Entry], *, created_by: str) -> Layer:
         """Pack a layer and keep it under its key."""
@@ -118,7 +118,8 @@ class Store:
             finally:
                 Path(temporary).unlink(missing_ok=True)
 
-    def _size(self, digest: str) -> int:
+    def size(self, digest: str) -> int:
+        """Bytes of a blob, -1 when it is not there."""
         try:
             return self.path(digest).stat().st_size
         except OSError:

@@ -1,0 +1,196 @@
+"""Images as files: the form of ``docker save`` and the OCI layout, for machines without a registry in common."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import ConfigError, PackagingError
+from sdk.packaging import disk
+
+from .layers import Compressor, Layer
+from .manifests import OCI_INDEX_TYPE, Image, canonical, digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import IO
+
+    from .store import Store
+
+_BLOCK = 1 << 20
+_GZIP = b"\x1f\x8b"
+
+
+# --- out ----------------------------------------------------------------------------------------------------------
+
+
+def write(image: Image, store: Store, path: Path, name: str) -> Path:
+    """Write an image as one file, whole or not at all: ``docker load`` and skopeo read it.
+
+    Args:
+        image: Of format ``"docker"`` it becomes what ``docker save`` writes, of ``"oci"`` an OCI layout.
+        store: Holds its blobs.
+        path: The new file.
+        name: ``REPOSITORY:TAG`` that the image gets where it is loaded.
+
+    Raises:
+        ConfigError: The file exists.
+        PackagingError: The disk is full, or a layer was damaged on this disk.
+    """
+    if path.exists():
+        raise ConfigError(f"archive: {path} exists", hint="name a file that does not")
+    for layer in image.layers:
+        if not store.verified(layer.digest):
+            raise damaged(layer.digest, "write")
+    blocks = _layout(image, store, name) if image.format == "oci" else stream(image, store, name)
+    with disk.staging(path.resolve().parent) as work, disk.writing(path):
+        with (work / "image").open("wb") as file:
+            for block in blocks:
+                file.write(block)
+        disk.sync(work / "image")
+        (work / "image").rename(path)
+    return path
+
+
+def damaged(digest: str, operation: str) -> PackagingError:
+    """The error about a blob whose bytes went bad on this disk; the next build makes it again."""
+    return PackagingError(
+        f"layer {digest} was damaged on this disk",
+        operation=operation,
+        resource=digest,
+        hint="build the image again",
+    )
+
+
+def stream(image: Image, store: Store, name: str, *, skip: int = 0) -> Iterator[bytes]:
+    """The image in the form of ``docker save``, without the blobs of the lowest ``skip`` layers."""
+    names = [f"{layer.digest.removeprefix('sha256:')}.tar.gz" for layer in image.layers]
+    config = f"{image.id.removeprefix('sha256:')}.json"
+    index = json.dumps([{"Config": config, "RepoTags": [name], "Layers": names}]).encode()
+    yield from _member("manifest.json", index)
+    yield from _member(config, image.config)
+    for layer, file in dict(zip(image.layers[skip:], names[skip:], strict=True)).items():
+        yield from _blob(file, store.path(layer.digest), layer.size)
+    yield b"\0" * 1024
+
+
+def _layout(image: Image, store: Store, name: str) -> Iterator[bytes]:
+    """The image as an OCI layout: https://github.com/opencontainers/image-spec/blob/main/image-layout.md."""
+    described = {"mediaType": image.media_type, "digest": image.digest, "size": len(image.manifest)}
+    described |= {"annotations": {"org.opencontainers.image.ref.name": name}}
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX_TYPE, "manifests": [described]}
+    yield from _member("oci-layout", canonical({"imageLayoutVersion": "1.0.0"}))
+    yield from _member("index.json", canonical(index))
+    for data in (image.manifest, image.config):
+        yield from _member(_place(digest_of(data)), data)
+    for digest, size in {layer.digest: layer.size for layer in image.layers}.items():
+        yield from _blob(_place(digest), store.path(digest), size)
+    yield b"\0" * 1024
+
+
+def _place(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _blob(name: str, path: Path, size: int) -> Iterator[bytes]:
+    yield from _header(name, size)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            yield block
+    yield b"\0" * (-size % 512)
+
+
+def _member(name: str, data: bytes) -> Iterator[bytes]:
+    yield from _header(name, len(data))
+    yield data + b"\0" * (-len(data) % 512)
+
+
+def _header(name: str, size: int) -> Iterator[bytes]:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o644
+    yield info.tobuf(tarfile.PAX_FORMAT)
+
+
+# --- in -----------------------------------------------------------------------------------------------------------
+
+
+def load(path: Path, store: Store) -> Image:
+    """The image in a file of either form, with its blobs in the store.
+
+    Raises:
+        ConfigError: The file holds no image, or more than one.
+        PackagingError: It is damaged.
+    """
+    with path.open("rb") as file:
+        return read(file, store, what=str(path))
+
+
+def read(file: IO[bytes], store: Store, *, what: str) -> Image:
+    """The same from an open file; ``what`` names it in errors."""
+    try:
+        with tarfile.open(fileobj=file, mode="r:*") as archive:
+            config, names = _contents(archive, what)
+            layers = tuple(_keep(archive, name, store) for name in names)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise PackagingError(f"{what} is no whole image archive: {error}", operation="read") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise ConfigError(f"{what} holds no image: {error}", hint="give what `docker save` or skopeo wrote") from error
+    image = Image(config, layers)
+    if [layer.diff_id for layer in layers] != json.loads(config)["rootfs"]["diff_ids"]:
+        raise PackagingError(f"{what} has other layers than its configuration says", operation="read")
+    store.put(config)
+    store.put(image.manifest)
+    return image
+
+
+def _contents(archive: tarfile.TarFile, what: str) -> tuple[bytes, list[str]]:
+    """The configuration, and the names of the layers' files."""
+    if "manifest.json" in archive.getnames():
+        records: list[dict[str, Any]] = json.loads(_read(archive, "manifest.json"))
+        if len(records) != 1:
+            raise ConfigError(f"{what} holds {len(records)} images", hint="give a file with one")
+        return _read(archive, records[0]["Config"]), list(records[0]["Layers"])
+    index: dict[str, Any] = json.loads(_read(archive, "index.json"))
+    if len(index["manifests"]) != 1:
+        raise ConfigError(f"{what} holds {len(index['manifests'])} images", hint="give a file with one")
+    manifest: dict[str, Any] = json.loads(_read(archive, _place(index["manifests"][0]["digest"])))
+    return _read(archive, _place(manifest["config"]["digest"])), [_place(one["digest"]) for one in manifest["layers"]]
+
+
+def _file(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    member = archive.getmember(name)
+    member = archive.getmember(str(PurePosixPath(name).parent / member.linkname)) if member.issym() else member
+    file = archive.extractfile(member)
+    if file is None:
+        raise KeyError(f"{name} is no file")
+    return file
+
+
+def _read(archive: tarfile.TarFile, name: str) -> bytes:
+    return _file(archive, name).read()
+
+
+def _keep(archive: tarfile.TarFile, name: str, store: Store) -> Layer:
+    file = _file(archive, name)
+    with store.incoming() as (out, commit):
+        stream = Compressor(out, 1)
+        for block in _plain(file):
+            stream.write(block)
+        layer = stream.finish()
+        commit(layer.digest)
+    return layer
+
+
+def _plain(file: IO[bytes]) -> Iterator[bytes]:
+    """Blocks of a layer; newer engines and layouts hold them compressed."""
+    first = file.read(_BLOCK)
+    unpack = zlib.decompressobj(31) if first[:2] == _GZIP else None
+    block = first
+    while block:
+        yield unpack.decompress(block) if unpack else block
+        block = file.read(_BLOCK)
+    if unpack and not unpack.eof:
+        raise EOFError("a layer ends in the middle")

@@ -1,0 +1,128 @@
+"""Images that a registry holds, as runners need them: configuration, layers, and a folder with our own layers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from sdk.packaging import disk
+from sdk.packaging.image.layers import Layer
+from sdk.packaging.image.manifests import OCI_MANIFEST_TYPE, Image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sdk.packaging.image.store import Store
+
+_RUNTIME_LABEL = "dev.mlport.runtime"
+_OURS = {f"mlport {part}" for part in ("dependencies", "runtime", "code", "model", "program")}
+_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
+
+
+def image_of(store: Store, digest: str) -> Image | None:
+    """The image of a manifest whose blobs are in a store; ``None`` when some are missing."""
+    data = store.read(digest)
+    document: dict[str, Any] = json.loads(data) if data else {}
+    config = store.read(document["config"]["digest"]) if "config" in document else None
+    if config is None:
+        return None
+    about: dict[str, Any] = json.loads(config)
+    history = [item.get("created_by", "") for item in about.get("history") or () if not item.get("empty_layer")]
+    diff_ids: list[str] = about["rootfs"]["diff_ids"]
+    authors = history if len(history) == len(diff_ids) else [""] * len(diff_ids)
+    layers = tuple(
+        Layer(diff_id, item["digest"], item["size"], item["mediaType"], created_by)
+        for diff_id, item, created_by in zip(diff_ids, document["layers"], authors, strict=True)
+    )
+    return Image(config, layers, "oci" if document.get("mediaType") == OCI_MANIFEST_TYPE else "docker")
+
+
+def own_layers(image: Image) -> tuple[Layer, ...]:
+    """The layers that hold code and dependencies: those mlport made, or all of an image that it did not make."""
+    if _RUNTIME_LABEL not in image.labels:
+        return image.layers
+    return tuple(layer for layer in image.layers if layer.created_by in _OURS)
+
+
+def unpack(image: Image, store: Store, cache: Path) -> Path:
+    """A folder with the own layers of an image, one over the other; made once per image."""
+    target = cache / image.id.removeprefix("sha256:")
+    if target.is_dir():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    with disk.staging(cache) as work:
+        root = work / "root"
+        root.mkdir()
+        for layer in own_layers(image):
+            _apply(store.path(layer.digest), root)
+        try:
+            root.rename(target)
+        except OSError:  # another thread was quicker
+            if not target.is_dir():
+                raise
+    return target
+
+
+def _apply(blob: Path, root: Path) -> None:
+    with tarfile.open(blob, "r:*") as archive:
+        for member in archive:
+            place = _place(root, member.name)
+            if place is not None:
+                _member(archive, member, place, root)
+
+
+def _place(root: Path, name: str) -> Path | None:
+    """Where an entry goes; ``None`` for what would lead out, also by a link that an entry before it made."""
+    parts = [part for part in PurePosixPath(name).parts if part not in {"/", "."}]
+    if not parts or ".." in parts:
+        return None
+    place = root.joinpath(*parts)
+    return place if place.parent.resolve().is_relative_to(root.resolve()) else None
+
+
+def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path, root: Path) -> None:
+    if place.name == _OPAQUE:
+        for inside in _children(place.parent):
+            _remove(inside)
+        return
+    if place.name.startswith(_WHITEOUT):
+        _remove(place.with_name(place.name.removeprefix(_WHITEOUT)))
+        return
+    if member.isdir():
+        if place.is_symlink() or place.is_file():
+            place.unlink()
+        place.mkdir(parents=True, exist_ok=True)
+        return
+    _remove(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if member.issym():
+        place.symlink_to(member.linkname)
+    elif member.islnk():
+        source = _place(root, member.linkname)
+        if source is not None and source.is_file() and not source.is_symlink():
+            os.link(source, place)
+    elif member.isreg():
+        _file(archive, member, place)
+
+
+def _file(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
+    source = archive.extractfile(member)
+    if source is not None:
+        with source, place.open("xb") as file:
+            shutil.copyfileobj(source, file)
+        place.chmod(member.mode & 0o755 | 0o444)
+
+
+def _children(folder: Path) -> Iterator[Path]:
+    return folder.iterdir() if folder.is_dir() and not folder.is_symlink() else iter(())
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)

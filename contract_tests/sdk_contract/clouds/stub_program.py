@@ -1,0 +1,127 @@
+"""The program inside the stub image: a model server and a training job of the standard library alone.
+
+Serving, it answers each POST with what it saw, as JSON; a body ``{"do": …}`` makes it fail, sleep, speak or stream.
+Training, it reads SageMaker's layout or what ``STUB_IN``/``STUB_OUT`` name, and writes a model that tells what it saw.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+ML = pathlib.Path(os.environ.get("MLPORT_ROOT", "/")) / "opt" / "ml"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers as a model container does."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet
+
+    def do_GET(self) -> None:
+        """Health."""
+        self.reply(200, b"")
+
+    def do_POST(self) -> None:
+        """A prediction."""
+        body = self.rfile.read(int(self.headers.get("content-length", "0")))
+        try:
+            wish: dict[str, Any] = {"do": None} | json.loads(body)
+        except (ValueError, TypeError):
+            wish = {}
+        act = wish.get("do")
+        if act == "fail":
+            self.reply(int(wish.get("status", 500)), str(wish.get("say", "told to fail")).encode())
+        elif act == "stream":
+            self.stream(wish["parts"])
+        elif act == "die":
+            os._exit(3)
+        else:
+            time.sleep(float(wish.get("seconds", 0)) if act == "sleep" else 0)
+            if act == "say":
+                print(wish["line"], flush=True)
+            seen = {
+                "who": os.environ.get("STUB_NAME", "stub"),
+                "body": body.decode("latin-1"),
+                "path": self.path,
+                "headers": {name.lower(): value for name, value in self.headers.items()},
+                "model": sorted(path.name for path in (ML / "model").glob("*")),
+                "env": dict(os.environ),
+            }
+            self.reply(200, json.dumps(seen).encode())
+
+    def reply(self, status: int, body: bytes) -> None:
+        """Sends all at once."""
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        if "x-amzn-sagemaker-custom-attributes" in self.headers:
+            self.send_header("x-amzn-sagemaker-custom-attributes", "stub=1")
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def stream(self, parts: list[str]) -> None:
+        """Sends piece by piece."""
+        self.send_response(200)
+        self.send_header("content-type", "text/plain")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for part in parts:
+            self.wfile.write(f"{len(part):x}\r\n{part}\r\n".encode())
+            self.wfile.flush()
+            time.sleep(0.02)
+        self.wfile.write(b"0\r\n\r\n")
+        self.wfile.flush()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing about requests."""
+
+
+def serve() -> None:
+    """Listens until SIGTERM."""
+    if os.environ.get("STUB_BROKEN"):
+        print("stub: told to be broken", flush=True)
+        sys.exit(4)
+    ports = ("AIP_HTTP_PORT", "SAGEMAKER_BIND_TO_PORT", "PORT")
+    port = next((os.environ[name] for name in ports if os.environ.get(name)), "8080")
+    host = "127.0.0.1" if "MLPORT_BIND" in os.environ else "0.0.0.0"
+    server = ThreadingHTTPServer((host, int(port)), Handler)
+    print(f"stub: {os.environ.get('STUB_NAME', 'stub')} listens", flush=True)
+    server.serve_forever()
+
+
+def train() -> None:
+    """Reads, says what it does, writes."""
+    config = ML / "input" / "config" / "hyperparameters.json"
+    parameters: dict[str, str] = json.loads(config.read_text()) if config.is_file() else {}
+    data = pathlib.Path(os.environ.get("STUB_IN") or ML / "input" / "data")
+    out = pathlib.Path(os.environ.get("STUB_OUT") or ML / "model")
+    files = {str(path.relative_to(data)): path.read_text() for path in sorted(data.rglob("*")) if path.is_file()}
+    print(f"stub: trains on {len(files)} files", flush=True)
+    print(json.dumps({"mlport_metric": {"loss": 0.25}}), flush=True)
+    print("loss=0.25;", flush=True)
+    time.sleep(float(parameters.get("sleep", "0")))
+    if parameters.get("fail"):
+        (ML / "output" / "failure").write_text(parameters["fail"])
+        sys.exit(5)
+    out.mkdir(parents=True, exist_ok=True)
+    seen = {"parameters": parameters, "files": files, "env": dict(os.environ)}
+    (out / "seen.json").write_text(json.dumps(seen))
+
+
+def stop(*_: object) -> None:
+    """SIGTERM: process 1 of a container has to see to it itself."""
+    print("stub: stops", flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop)
+    {"serve": serve, "train": train}[sys.argv[1] if len(sys.argv) > 1 else "serve"]()

@@ -1,0 +1,207 @@
+"""What mini clouds run: the same image as a process and as a container."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from sdk.packaging.image import Image, Registries, Store, push_image
+from sdk.packaging.image.layers import Entry, Layer, with_parents
+from sdk.packaging.image.manifests import ImageConfig
+from sdk_contract.clouds.app import App
+from sdk_contract.clouds.images import unpack
+from sdk_contract.clouds.registry import Registry
+from sdk_contract.clouds.runners import Launch, Runner, Running, StartFailed
+from sdk_contract.clouds.runners.fork import ForkRunner
+from sdk_contract.clouds.runners.process import Isolation, ProcessRunner, find_isolation, rewritten
+from sdk_contract.clouds.server import Server
+from sdk_contract.clouds.stub import stub_image
+
+WAYS = [find_isolation(), "prefix"] if find_isolation() != "prefix" else ["prefix"]
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry with the stub image, pushed by our own client."""
+    folder = tmp_path_factory.mktemp("registry")
+    made, store = Registry(folder / "registry"), Store(folder / "store")
+    app = App([made])
+    with Server(app) as server:
+        host = server.url.removeprefix("http://")
+        push_image(stub_image(store), f"{host}/stub:v1", store=store, registries=Registries(lambda _: None))
+    yield made
+    app.close()
+
+
+@pytest.fixture(params=[*WAYS, "fork"])
+def runner(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runner]:
+    folder = tmp_path / "runner"
+    made = ForkRunner(folder) if request.param == "fork" else ProcessRunner(folder, isolation=request.param)
+    yield made
+    made.close()
+
+
+def ask(running: Running) -> Any:
+    """What a server says, once it answers."""
+    end = time.monotonic() + 20
+    with httpx.Client(base_url=running.address) as client:
+        while time.monotonic() < end:
+            assert running.exit_code is None, running.logs()
+            try:
+                return client.post("/invocations", content=b"hi").json()
+            except httpx.TransportError:
+                time.sleep(0.02)
+    raise AssertionError(running.logs())
+
+
+def test_two_servers_at_once_see_their_own_folders(registry: Registry, runner: Runner, tmp_path: Path) -> None:
+    """Both find /opt/ml/model, each its own; their variables, addresses and output are apart; SIGTERM ends them."""
+    running: list[Running] = []
+    for name in ("blue", "green"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.bin").touch()
+        launch = Launch(
+            name, registry, "stub:v1", ["serve"], port=8080, env={"STUB_NAME": name},
+            mounts={"/opt/ml/model": tmp_path / name},
+        )  # fmt: skip
+        running.append(runner.start(launch))
+    seen = [ask(one) for one in running]
+    assert [("blue", ["blue.bin"]), ("green", ["green.bin"])] == [(one["who"], one["model"]) for one in seen]
+    assert ["blue", "green"] == runner.alive()
+    assert all(cpu > 0 and memory > 0 for cpu, memory in (one.usage() for one in running))
+    for one, name in zip(running, ("blue", "green"), strict=True):
+        one.stop(10)
+        assert (0, [f"stub: {name} listens", "stub: stops"]) == (one.exit_code, [line for _, line in one.logs()])
+    assert [] == runner.alive()
+
+
+def test_a_job_reads_and_writes_its_folders(registry: Registry, runner: Runner, tmp_path: Path) -> None:
+    """It ends by itself; what it wrote is in the folder; its exit code and last words are known."""
+    for name in ("input/config", "input/data/train", "model", "output"):
+        (tmp_path / "ml" / name).mkdir(parents=True)
+    (tmp_path / "ml/input/data/train/rows.csv").write_text("1,2\n")
+    job = runner.start(Launch("job", registry, "stub:v1", ["train"], mounts={"/opt/ml": tmp_path / "ml"}))
+    assert 0 == job.wait(20), job.logs()
+    assert '"train/rows.csv": "1,2\\n"' in (tmp_path / "ml/model/seen.json").read_text()
+    assert "stub: trains on 1 files" in [line for _, line in job.logs()]
+    (tmp_path / "ml/input/config/hyperparameters.json").write_text('{"fail": "no luck"}')
+    bad = runner.start(Launch("job", registry, "stub:v1", ["train"], mounts={"/opt/ml": tmp_path / "ml"}))
+    assert (5, "no luck") == (bad.wait(20), (tmp_path / "ml/output/failure").read_text())
+
+
+def test_a_shell_line(registry: Registry, runner: Runner, tmp_path: Path) -> None:
+    """Platforms that start jobs through bash find bash and python."""
+    line = "echo one && python -c 'print(\"two\")' && exit 7"
+    job = runner.start(Launch("job", registry, "stub:v1", [line], shell=True))
+    assert (7, ["one", "two"]) == (job.wait(20), [text for _, text in job.logs()])
+
+
+def test_who_ignores_sigterm_is_killed_with_its_children(registry: Registry, runner: Runner) -> None:
+    """After the grace nothing of it is left, not even what it started."""
+    code = (
+        "import os, signal, subprocess, sys, time; signal.signal(15, signal.SIG_IGN);"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(876)']); print('up', flush=True);"
+        "time.sleep(876)"
+    )
+    stubborn = runner.start(Launch("stubborn", registry, "stub:v1", ["-c", code], entrypoint=["python"]))
+    end = time.monotonic() + 20
+    while not stubborn.logs():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    stubborn.stop(0.2)
+    assert 137 == stubborn.exit_code
+    assert [] == [one for one in psutil.process_iter(["cmdline"]) if "sleep(876)" in str(one.info["cmdline"])]
+
+
+def test_what_cannot_run_says_so(registry: Registry, runner: Runner) -> None:
+    """An unknown image is refused before; an unknown program ends at once, as in a container."""
+    with pytest.raises(StartFailed, match="no image stub:v2"):
+        runner.start(Launch("x", registry, "stub:v2"))
+    lost = runner.start(Launch("x", registry, "stub:v1", [], entrypoint=["no-such-program"]))
+    assert 127 == lost.wait(20)
+    assert "no-such-program" in lost.logs()[0][1]
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from typing import Any
+from sdk_contract.clouds.registry import Registry
+from sdk.packaging.image.layers import Entry, Layer, with_parents
+from sdk.packaging.image.manifests import ImageConfig
+from sdk_contract.clouds.app import App
+from sdk_contract.clouds.images import unpack
+from sdk_contract.clouds.server import Server
+from sdk_contract.clouds.runners import Launch
+from sdk_contract.clouds.runners.fork import ForkRunner
+from sdk_contract.clouds.runners.process import ProcessRunner
+from sdk_contract.clouds.stub import stub_image
+from sdk.packaging.image import Registries, Store, push_image
+
+folder, isolation = Path(sys.argv[1]), sys.argv[2]
+registry, store = Registry(folder / "registry"), Store(folder / "store")
+with Server(App([registry])) as server:
+    push_image(stub_image(store), server.url[7:] + "/stub:v1", store=store, registries=Registries(lambda _: None))
+runner = ProcessRunner(folder / "runner", isolation=isolation)
+code = "import time; print('up', flush=True); time.sleep(875)"
+running = runner.start(Launch("x", registry, "stub:v1", ["-c", code], entrypoint=["python"]))
+while not running.logs():
+    time.sleep(0.02)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("isolation", WAYS)
+def test_nothing_survives_a_killed_mini_cloud(tmp_path: Path, isolation: Isolation) -> None:
+    """SIGKILL of the process that started them ends containers as well."""
+    (tmp_path / "parent.py").write_text(PARENT)
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "parent.py", tmp_path, isolation],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as parent:
+        assert parent.stdout is not None
+        assert b"ready\n" == parent.stdout.readline()
+        parent.kill()
+    end = time.monotonic() + 20
+    while [one for one in psutil.process_iter(["cmdline"]) if "sleep(875)" in str(one.info["cmdline"])]:
+        assert time.monotonic() < end, "the container outlived its cloud"
+        time.sleep(0.05)
+
+
+def test_rewritten_paths() -> None:
+    """Only whole folders of the container are moved under the prefix."""
+    argv = ["/opt/ml/a", "--x=/opt/ml", "/opt/mlport/b", "/other/opt/ml", "/opt/mlx"]
+    assert ["/p/opt/ml/a", "--x=/p/opt/ml", "/p/opt/mlport/b", "/other/opt/ml", "/opt/mlx"] == rewritten(
+        argv, {}, ["/opt/ml", "/opt/mlport"], "/p"
+    )[0]
+
+
+def test_an_image_with_a_base_keeps_only_what_is_its_own(tmp_path: Path) -> None:
+    """Of an image that mlport built, the layers below ours are not unpacked; links cannot lead out."""
+    store = Store(tmp_path / "store")
+
+    def layer(path: str, by: str, target: str | None = None) -> Layer:
+        entries = with_parents([Entry(path, None if target else b"x", target=target)])
+        return store.layer(path, lambda: entries, created_by=by)
+
+    layers = [
+        layer("usr/bin/tool", "mlport base: Debian packages"),
+        layer("opt/mlport/runtime/a.py", "mlport runtime"),
+        layer("opt/mlport/out", "mlport model", target="/etc"),
+        layer("opt/mlport/out/passwd", "mlport model"),
+    ]
+    config = ImageConfig(labels={"dev.mlport.runtime": "1"}).document(layers)
+    image = Image(config, tuple(layers))
+    root = unpack(image, store, tmp_path / "cache")
+    assert ["opt"] == [path.name for path in root.iterdir()]
+    assert ["out", "runtime"] == sorted(path.name for path in (root / "opt/mlport").iterdir())
+    assert "x" != Path("/etc/passwd").read_text()

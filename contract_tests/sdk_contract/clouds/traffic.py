@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from .runners import Running
+    from .runners.base import Running
 
 Statistic = Literal["sum", "average", "minimum", "maximum", "count"]
 _KEPT = 200_000

@@ -19,7 +19,7 @@ from sdk.packaging.image.engine import Engine
 from sdk.packaging.image.engine_images import load
 from sdk.packaging.image.manifests import ImageConfig
 
-from . import Launch, Runner, Running, StartFailed
+from .base import Launch, Runner, Running, StartFailed
 from .process import arguments
 
 if TYPE_CHECKING:

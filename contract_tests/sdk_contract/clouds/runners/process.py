@@ -33,7 +33,7 @@ import psutil
 from sdk.packaging.image.manifests import ImageConfig
 
 from ..images import unpack
-from . import Launch, Runner, Running, StartFailed
+from .base import Launch, Runner, Running, StartFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

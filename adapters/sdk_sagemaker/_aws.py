@@ -1,0 +1,212 @@
+"""The way to AWS: session, clients and the account, made when they are first needed; one place for every call.
+
+With ``MLPORT_MOCK_SAGEMAKER_URL`` set everything goes to the mini cloud there, and never with real credentials.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+import sys
+import threading
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import ConfigError, MissingExtraError, NotFoundError
+
+from ._errors import PROVIDER, translate
+from .options import MOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sdk.adapter import Clock
+
+    from ._sign import Credentials
+    from .options import SagemakerOptions
+
+MOCK_REGION = "us-east-1"
+MOCK_ROLE = "arn:aws:iam::123456789012:role/mlport"
+_CONNECT_S = 5
+_READ_S = 60  # as long as the core gives a call that uploads nothing
+_ROLE = re.compile(r"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{12}):role/.+")
+_told: set[str] = set()
+
+
+class Aws:
+    """One account and region as this target's settings name them.
+
+    Args:
+        options: The target's settings.
+        clock: Source of time, until AWS tells its own.
+    """
+
+    def __init__(self, options: SagemakerOptions, clock: Clock) -> None:
+        if importlib.util.find_spec("boto3") is None:
+            message = f"provider {PROVIDER!r} needs the module 'boto3', which is not installed"
+            raise MissingExtraError(message, provider=PROVIDER, hint='pip install "mlport[sagemaker]"')
+        self.options = options
+        self.mock = os.environ.get(MOCK) or None
+        self._clock = clock
+        self._ahead = 0.0  # seconds by which the clock of AWS is ahead of ours
+        self._clients: dict[str, Any] = {}
+        self._session: Any = None
+        self._lock = threading.RLock()
+        if self.mock is not None:
+            _tell(self.mock)
+
+    # --- where
+
+    @property
+    def region(self) -> str:
+        """The region.
+
+        Raises:
+            ConfigError: None is set.
+        """
+        found = self.options.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        if not found and self.mock:
+            return MOCK_REGION
+        if not found:
+            raise ConfigError("region is not set", hint='set region = "us-east-1" or AWS_REGION', provider=PROVIDER)
+        return found
+
+    @property
+    def role(self) -> str:
+        """The role that SageMaker takes on.
+
+        Raises:
+            ConfigError: None is set.
+        """
+        if self.options.role is None and self.mock:
+            return MOCK_ROLE
+        if self.options.role is None:
+            raise ConfigError(
+                "role is not set", hint='set role = "arn:aws:iam::ACCOUNT:role/NAME" of the target', provider=PROVIDER
+            )
+        return self.options.role
+
+    @property
+    def account(self) -> str:
+        """The account, which is that of the role."""
+        return self._role_part("account")
+
+    @property
+    def bucket(self) -> str:
+        """The bucket for data, results and leases."""
+        return self.options.bucket or f"mlport-{self.account}-{self.region}"
+
+    def arn(self, kind: str, name: str) -> str:
+        """The ARN of something of SageMaker's."""
+        return f"arn:{self._role_part('partition')}:sagemaker:{self.region}:{self.account}:{kind}/{name}".lower()
+
+    def domain(self, service: str) -> str:
+        """The host of a service in this region."""
+        suffix = "amazonaws.com.cn" if self._role_part("partition") == "aws-cn" else "amazonaws.com"
+        return f"{service}.{self.region}.{suffix}"
+
+    def _role_part(self, part: str) -> str:
+        match = _ROLE.fullmatch(self.role)
+        if match is None:
+            raise ConfigError(f"role = {self.role!r} is no ARN of a role", provider=PROVIDER)
+        return match[part]
+
+    # --- calls
+
+    def call(self, service: str, operation: str, about: str, **params: Any) -> dict[str, Any]:
+        """One call; ``about`` is what an error is said to be about.
+
+        Raises:
+            SdkError: Whatever AWS or the way to it refuses.
+        """
+        with translate(_camel(operation), about):
+            answer: dict[str, Any] = getattr(self.client(service), operation)(**params)
+        self._see_date(answer)
+        return answer
+
+    def find(self, service: str, operation: str, about: str, **params: Any) -> dict[str, Any] | None:
+        """The same; ``None`` when AWS says that there is no such thing."""
+        try:
+            return self.call(service, operation, about, **params)
+        except NotFoundError:
+            return None
+
+    def pages(self, service: str, operation: str, about: str, **params: Any) -> Iterator[dict[str, Any]]:
+        """All pages of a list."""
+        with translate(_camel(operation), about):
+            for page in self.client(service).get_paginator(operation).paginate(**params):
+                self._see_date(page)
+                yield page
+
+    def client(self, service: str) -> Any:
+        """The client of a service; botocore's are safe to share between threads, making one is not."""
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = self._new_client(service)
+            return self._clients[service]
+
+    def _new_client(self, service: str) -> Any:
+        config = importlib.import_module("botocore.config").Config(
+            connect_timeout=_CONNECT_S,
+            read_timeout=_READ_S,
+            retries={"total_max_attempts": 1},  # the core repeats, with one policy for all targets
+            s3={"addressing_style": "path"} if self.mock else None,
+            user_agent_extra="mlport",
+        )
+        return self.session.client(service, region_name=self.region, endpoint_url=self.mock, config=config)
+
+    @property
+    def session(self) -> Any:
+        """The user's own AWS session; at a mini cloud one with dummy keys, unless the environment has some."""
+        with self._lock:
+            if self._session is None:
+                boto3 = importlib.import_module("boto3")
+                if self.mock is None:
+                    self._session = boto3.Session(profile_name=self.options.profile, region_name=self.region)
+                else:
+                    keys = [os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
+                    self._session = boto3.Session(*(keys if all(keys) else ("test", "test")), region_name=self.region)
+            return self._session
+
+    def credentials(self) -> Credentials:
+        """The keys to sign with, refreshed when they have run out.
+
+        Raises:
+            AuthError: There are none.
+        """
+        with translate("GetCredentials", self.options.profile or "default"):
+            found = self.session.get_credentials()
+            if found is None:
+                raise importlib.import_module("botocore.exceptions").NoCredentialsError
+            keys = found.get_frozen_credentials()
+        return keys.access_key, keys.secret_key, keys.token
+
+    def server_time(self) -> float:
+        """Unix seconds by the clock of AWS, as far as it was seen."""
+        return self._clock.time() + self._ahead
+
+    def _see_date(self, answer: dict[str, Any]) -> None:
+        text = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        if text:
+            ahead = parsedate_to_datetime(text).timestamp() - self._clock.time()
+            self._ahead = 0.0 if -1.5 < ahead < 1.0 else ahead  # the header has whole seconds only
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+
+def _camel(operation: str) -> str:
+    return "".join(part.capitalize() for part in operation.split("_"))
+
+
+def _tell(url: str) -> None:
+    """Say once that nothing real is used."""
+    if url not in _told:
+        _told.add(url)
+        sys.stderr.write(f"mlport: sagemaker targets use the mini cloud at {url} ({MOCK})\n")

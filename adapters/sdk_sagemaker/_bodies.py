@@ -1,0 +1,297 @@
+"""Request bodies of SageMaker and of what belongs to it, from resources; pure, tested by value."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import ConfigError
+
+from ._errors import PROVIDER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sdk.adapter import Resource
+
+    from .options import SagemakerOptions
+
+DARK = "mlport-traffic"  # "0" on an endpoint whose deployments are not meant to get any traffic yet
+HASH, NAME, IMAGE_TAG, REPLICAS = "mlport-hash", "mlport-model-name", "mlport-image", "mlport-replicas"
+METRICS_FILE = "/opt/ml/output/data/metrics.json"  # beside the model, not among its files
+_JOB_ENV_VALUE = 512
+
+
+def to_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """Tags in the form of AWS.
+
+    Example:
+        >>> to_tags({"mlport": "1"})
+        [{'Key': 'mlport', 'Value': '1'}]
+    """
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def from_tags(tags: list[dict[str, str]]) -> dict[str, str]:
+    """Tags in the form of AWS as a mapping; of a repeated key the last.
+
+    Example:
+        >>> from_tags([{"Key": "team", "Value": "a"}])
+        {'team': 'a'}
+    """
+    return {one["Key"]: one["Value"] for one in tags}
+
+
+def own_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The user's own among them.
+
+    Example:
+        >>> own_tags({"mlport": "1", "mlport-owner": "me", "team": "a"})
+        {'team': 'a'}
+    """
+    return {key: value for key, value in tags.items() if key != "mlport" and not key.startswith("mlport-")}
+
+
+# --- endpoints ----------------------------------------------------------------------------------------------------
+
+
+def model_body(
+    resource: Resource, image: str, secrets: Mapping[str, str], role: str, options: SagemakerOptions
+) -> dict[str, Any]:
+    """CreateModel.
+
+    Args:
+        resource: The model.
+        image: Where its image is, by digest.
+        secrets: Values by variable; SageMaker stores them with the model.
+        role: The role it runs under.
+        options: The target's settings.
+    """
+    spec: Any = resource.spec or {}
+    replicas = spec["replicas"]
+    about = {
+        HASH: spec["deployment_hash"],
+        NAME: spec["model_name"],
+        IMAGE_TAG: spec["image"],
+        REPLICAS: f"{replicas['min']}-{replicas['max']}",
+    }
+    own = {
+        "MLPORT_DEPLOYMENT": spec["deployment"],
+        "MLPORT_ENDPOINT": resource.labels.endpoint,
+        "MLPORT_DEADLINE_S": f"{options.deadline_s:g}",
+        "MLPORT_DRAIN_S": "0",
+    }
+    body: dict[str, Any] = {
+        "ModelName": resource.id,
+        "PrimaryContainer": {"Image": image, "Environment": {**spec["env"], **secrets, **own}},
+        "ExecutionRoleArn": role,
+        "EnableNetworkIsolation": options.network_isolation,
+        "Tags": to_tags({**spec["tags"], **resource.tags, **about}),
+    }
+    return {**body, **_vpc(options)}
+
+
+def _vpc(options: SagemakerOptions) -> dict[str, Any]:
+    if not options.subnets:
+        return {}
+    return {"VpcConfig": {"Subnets": list(options.subnets), "SecurityGroupIds": list(options.security_groups)}}
+
+
+def config_body(resource: Resource) -> dict[str, Any]:
+    """CreateEndpointConfig."""
+    spec: Any = resource.spec or {}
+    shadow = spec["shadow"]
+    body: dict[str, Any] = {
+        "EndpointConfigName": resource.id,
+        "ProductionVariants": [
+            variant_body(name, variant, spec["weights"][name])
+            for name, variant in spec["variants"].items()
+            if name != shadow
+        ],
+        "Tags": to_tags({**spec["tags"], **resource.tags}),
+    }
+    if shadow:
+        copied = variant_body(shadow, spec["variants"][shadow], spec["shadow_percent"])
+        body["ShadowProductionVariants"] = [copied]
+    if spec["kms_key"]:
+        body["KmsKeyId"] = spec["kms_key"]
+    return body
+
+
+def variant_body(name: str, variant: Mapping[str, Any], weight: float) -> dict[str, Any]:
+    """One variant of a configuration."""
+    body = {"VariantName": name, "ModelName": variant["model"], "InitialVariantWeight": float(weight)}
+    if "memory_mb" in variant:
+        limits = {"MemorySizeInMB": variant["memory_mb"], "MaxConcurrency": variant["concurrency"]}
+        return {**body, "ServerlessConfig": limits}
+    return {
+        **body,
+        "InstanceType": variant["instance"],
+        "InitialInstanceCount": variant["count"],
+        "ContainerStartupHealthCheckTimeoutInSeconds": variant["start_s"],
+    }
+
+
+def variant_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`variant_body` was made from, without the share."""
+    serverless = body.get("ServerlessConfig")
+    if serverless:
+        limits = {"memory_mb": serverless["MemorySizeInMB"], "concurrency": serverless["MaxConcurrency"]}
+        return {"model": body["ModelName"], **limits}
+    return {
+        "model": body["ModelName"],
+        "instance": body.get("InstanceType"),
+        "count": body.get("InitialInstanceCount", 1),
+        "start_s": body.get("ContainerStartupHealthCheckTimeoutInSeconds", 600),
+    }
+
+
+def endpoint_tags(resource: Resource, tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags of an endpoint, the user's own first."""
+    weights: Any = (resource.spec or {}).get("weights") or {}
+    return {**tags, **resource.tags, DARK: "1" if any(weights.values()) else "0"}
+
+
+def endpoint_body(resource: Resource, tags: Mapping[str, str]) -> dict[str, Any]:
+    """CreateEndpoint."""
+    spec: Any = resource.spec or {}
+    return {
+        "EndpointName": resource.id,
+        "EndpointConfigName": spec["config"],
+        "Tags": to_tags(endpoint_tags(resource, tags)),
+    }
+
+
+def switch_body(name: str, wanted: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
+    """UpdateEndpoint to another configuration.
+
+    Running deployments keep the number of instances that autoscaling gave them. They keep their shares too, unless
+    others are wanted: then those of the new configuration count. ``DeploymentConfig`` is left out: SageMaker takes
+    it only when the variants stay the same.
+    """
+    old, new = live["weights"], wanted["weights"]
+    same = all(old[one] == new[one] for one in set(old) & set(new))
+    keep: dict[str, Any] = {"RetainAllVariantProperties": True}
+    if not same:
+        keep["ExcludeRetainedVariantProperties"] = [{"VariantPropertyType": "DesiredWeight"}]
+    return {"EndpointName": name, "EndpointConfigName": wanted["config"], **keep}
+
+
+def weights_body(name: str, wanted: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any] | None:
+    """UpdateEndpointWeightsAndCapacities; ``None`` when nothing has to change.
+
+    A single deployment has all traffic whatever its weight is, and where none is meant to have any yet the weights
+    stay as they are: that is written on the endpoint.
+    """
+    weights: Mapping[str, int] = wanted["weights"]
+    if len(weights) < 2 or not any(weights.values()) or weights == live["weights"]:
+        return None
+    rows = [{"VariantName": one, "DesiredWeight": float(weight)} for one, weight in weights.items()]
+    return {"EndpointName": name, "DesiredWeightsAndCapacities": rows}
+
+
+# --- scaling ------------------------------------------------------------------------------------------------------
+
+_SCALING = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
+
+
+def scaling(name: str) -> dict[str, Any]:
+    """The address of a deployment's scaling, part of every call about it."""
+    return {**_SCALING, "ResourceId": name}
+
+
+def target_body(resource: Resource) -> dict[str, Any]:
+    """RegisterScalableTarget."""
+    spec: Any = resource.spec or {}
+    return {**scaling(resource.id), "MinCapacity": spec["min"], "MaxCapacity": spec["max"]}
+
+
+def policy_name(name: str) -> str:
+    """The name of a deployment's scaling policy.
+
+    Example:
+        >>> policy_name("endpoint/churn/variant/d1")
+        'mlport-churn-d1'
+    """
+    _, endpoint, _, deployment = name.split("/")
+    return f"mlport-{endpoint}-{deployment}"
+
+
+def policy_body(resource: Resource) -> dict[str, Any]:
+    """PutScalingPolicy: as many instances as keep the requests of each near the goal; it brings its own alarms."""
+    spec: Any = resource.spec or {}
+    return {
+        **scaling(resource.id),
+        "PolicyName": policy_name(resource.id),
+        "PolicyType": "TargetTrackingScaling",
+        "TargetTrackingScalingPolicyConfiguration": {
+            "TargetValue": float(spec["per_minute"]),
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
+        },
+    }
+
+
+# --- jobs ---------------------------------------------------------------------------------------------------------
+
+
+def job_body(
+    resource: Resource, image: str, secrets: Mapping[str, str], *, role: str, place: str, options: SagemakerOptions
+) -> dict[str, Any]:
+    """CreateTrainingJob.
+
+    Args:
+        resource: The job.
+        image: Where its image is, by digest.
+        secrets: Values by variable; SageMaker stores them with the job.
+        role: The role it runs under.
+        place: ``s3://BUCKET/PREFIX``, under which data lies and results go.
+        options: The target's settings.
+    """
+    spec: Any = resource.spec or {}
+    limit = max(1, math.ceil(spec["timeout_s"]))
+    stop: dict[str, Any] = {"MaxRuntimeInSeconds": limit}
+    if spec["spot"]:
+        stop["MaxWaitTimeInSeconds"] = limit + math.ceil(options.spot_wait_s)
+    kms = {"KmsKeyId": options.kms_key} if options.kms_key else {}
+    disk = {"VolumeKmsKeyId": options.kms_key} if options.kms_key else {}
+    body: dict[str, Any] = {
+        "TrainingJobName": resource.id,
+        "AlgorithmSpecification": {"TrainingImage": image, "TrainingInputMode": "File"},
+        "RoleArn": role,
+        "OutputDataConfig": {"S3OutputPath": f"{place}/jobs/{resource.id}", **kms},
+        "ResourceConfig": {
+            "InstanceType": spec["instance"], "InstanceCount": 1, "VolumeSizeInGB": options.volume_gb, **disk,
+        },
+        "StoppingCondition": stop,
+        "HyperParameters": {name: json.dumps(value) for name, value in spec["params"].items()},
+        "Environment": {**_job_env({**spec["env"], **secrets}), "MLPORT_METRICS_FILE": METRICS_FILE},
+        "EnableManagedSpotTraining": spec["spot"],
+        "EnableNetworkIsolation": options.network_isolation,
+        "Tags": to_tags({**resource.tags, IMAGE_TAG: spec["image"]}),
+        **_vpc(options),
+    }  # fmt: skip
+    if spec["data"]:
+        local = set(spec["local"])
+        body["InputDataConfig"] = [
+            _channel(name, f"{place}/data/{where}/" if name in local else where) for name, where in spec["data"].items()
+        ]
+    if spec["spot"]:
+        body["CheckpointConfig"] = {"S3Uri": f"{place}/jobs/{resource.id}/checkpoints"}
+    return body
+
+
+def _channel(name: str, uri: str) -> dict[str, Any]:
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+    return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "InputMode": "File"}
+
+
+def _job_env(env: Mapping[str, str]) -> dict[str, str]:
+    for name, value in env.items():
+        if len(value) > _JOB_ENV_VALUE:
+            raise ConfigError(
+                f"env: the value of {name} has {len(value)} characters, a job takes {_JOB_ENV_VALUE}",
+                hint="pass it as data",
+                provider=PROVIDER,
+            )
+    return dict(env)

@@ -1,0 +1,318 @@
+"""The control plane of endpoints: each operation on a resource as one call, and what comes back as a ``Live``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sdk.adapter import Ack, Labels, Live, Ref
+from sdk.errors import ConfigError
+from sdk.secrets import CLOUD
+
+from . import _bodies
+from ._errors import PROVIDER
+from ._plan import CONFIG, ENDPOINT, IMAGE, MODEL, POLICY, TARGET, target_id
+from ._status import STATES, replicas_of, whole_percents
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sdk.adapter import Materials, Resource
+    from sdk.redact import Redactor
+    from sdk.types import Json
+
+    from ._aws import Aws
+    from ._images import Images
+    from .options import SagemakerOptions
+
+_PASSING = frozenset({"creating", "updating", "deleting"})
+
+
+class Control:
+    """Models, configurations, endpoints and their scaling.
+
+    Args:
+        aws: The way to AWS.
+        images: The images that models are made of.
+        options: The target's settings.
+        redactor: Told the secrets that come from AWS.
+    """
+
+    def __init__(self, aws: Aws, images: Images, options: SagemakerOptions, redactor: Redactor) -> None:
+        self.aws = aws
+        self.images = images
+        self.options = options
+        self.redactor = redactor
+        self._tags: dict[str, tuple[object, dict[str, str]]] = {}
+
+    # --- read
+
+    def read(self, ref: Ref) -> Live | None:
+        """One resource."""
+        readers = {
+            MODEL: self._model,
+            CONFIG: self._config,
+            ENDPOINT: self._endpoint,
+            TARGET: self._target,
+            POLICY: self._policy,
+        }
+        return readers[ref.kind](ref.id)
+
+    def observe(self, name: str) -> list[Live]:
+        """Everything of one endpoint: the pointer, the configurations it names, their models, and what hangs on it."""
+        endpoint = self._endpoint(name)
+        if endpoint is None:
+            return []
+        names = [endpoint.parents[0].id, str(endpoint.details.get("pending") or "")]
+        configs = [live for one in dict.fromkeys(filter(None, names)) if (live := self._config(one)) is not None]
+        wanted = dict.fromkeys(parent.id for config in configs for parent in config.parents)
+        models = [live for one in wanted if (live := self._model(one)) is not None]
+        images = dict.fromkeys(parent.id for model in models for parent in model.parents)
+        shared = [live for one in images if (live := self.images.read(one)) is not None]
+        return [endpoint, *configs, *models, *shared, *self._scaling(name, models)]
+
+    def _endpoint(self, name: str) -> Live | None:
+        about = self.aws.find("sagemaker", "describe_endpoint", name, EndpointName=name)
+        if about is None:
+            return None
+        raw = str(about["EndpointStatus"])
+        state = STATES.get(raw, "updating")
+        stamp = (about["CreationTime"], about["LastModifiedTime"], raw) if state in _PASSING else None
+        tags = self._tags_of(ENDPOINT, name, stamp)
+        pending: dict[str, Any] = about.get("PendingDeploymentSummary") or {}
+        return Live(
+            ENDPOINT,
+            name,
+            state,
+            raw=raw,
+            spec={"config": about["EndpointConfigName"], "weights": _weights(about, tags)},
+            labels=Labels.from_tags(tags),
+            created_at=about["CreationTime"].timestamp(),
+            parents=(Ref(CONFIG, about["EndpointConfigName"]),),
+            usd_per_hour=None,  # the configuration says what runs
+            reason=about.get("FailureReason"),
+            details={
+                "pending": pending.get("EndpointConfigName"),
+                "instances": sum(int(one.get("CurrentInstanceCount") or 0) for one in _variants(about)),
+                "url": f"https://{self.aws.domain('runtime.sagemaker')}/endpoints/{name}/invocations",
+            },
+        )
+
+    def _config(self, name: str) -> Live | None:
+        about = self.aws.find("sagemaker", "describe_endpoint_config", name, EndpointConfigName=name)
+        if about is None:
+            return None
+        tags = self._tags_of(CONFIG, name)
+        shadows: list[dict[str, Any]] = about.get("ShadowProductionVariants") or []
+        bodies = [*about["ProductionVariants"], *shadows]
+        spec: dict[str, Json] = {
+            "variants": {str(one["VariantName"]): _bodies.variant_of(one) for one in bodies},
+            "shadow": shadows[0]["VariantName"] if shadows else None,
+            "shadow_percent": int(shadows[0].get("InitialVariantWeight", 0)) if shadows else 0,
+            "weights": {str(one["VariantName"]): int(one.get("InitialVariantWeight", 0)) for one in bodies},
+            "kms_key": about.get("KmsKeyId"),
+            "tags": _bodies.own_tags(tags),
+        }
+        return Live(
+            CONFIG,
+            name,
+            "ready",
+            spec=spec,
+            labels=Labels.from_tags(tags),
+            created_at=about["CreationTime"].timestamp(),
+            parents=tuple(Ref(MODEL, str(one["ModelName"])) for one in bodies),
+        )
+
+    def _model(self, name: str) -> Live | None:
+        about = self.aws.find("sagemaker", "describe_model", name, ModelName=name)
+        if about is None:
+            return None
+        tags = self._tags_of(MODEL, name)
+        labels = Labels.from_tags(tags)
+        image = tags.get(_bodies.IMAGE_TAG)
+        spec: dict[str, Json] = {
+            "deployment_hash": tags.get(_bodies.HASH, ""),
+            "model_name": tags.get(_bodies.NAME, ""),
+            "model": labels.model if labels else "",
+            "image": image,
+            "replicas": replicas_of(tags.get(_bodies.REPLICAS, "")),
+            "tags": _bodies.own_tags(tags),
+        }
+        return Live(
+            MODEL,
+            name,
+            "ready",
+            spec=spec,
+            labels=labels,
+            created_at=about["CreationTime"].timestamp(),
+            parents=(Ref(IMAGE, image),) if image else (),
+        )
+
+    def _tags_of(self, kind: str, name: str, stamp: object = None) -> dict[str, str]:
+        """The tags of something; with a ``stamp`` they are asked for once as long as it stays the same."""
+        arn = self.aws.arn(_ARNS[kind], name)
+        known = self._tags.get(arn)
+        if stamp is not None and known is not None and known[0] == stamp:
+            return known[1]
+        found: dict[str, str] = {}
+        for page in self.aws.pages("sagemaker", "list_tags", name, ResourceArn=arn):
+            found.update(_bodies.from_tags(page["Tags"]))
+        if stamp is not None:
+            self._tags[arn] = (stamp, found)
+        return found
+
+    def _scaling(self, endpoint: str, models: Sequence[Live]) -> list[Live]:
+        """The scaling of those deployments that have some."""
+        found: list[Live] = []
+        for model in models:
+            spec: Any = model.spec or {}
+            limits = spec["replicas"]
+            if limits and limits["max"] > limits["min"]:
+                name = target_id(endpoint, model.id.removeprefix(f"{endpoint}-"))
+                found += [live for live in (self._target(name), self._policy(name)) if live is not None]
+        return found
+
+    def _target(self, name: str) -> Live | None:
+        address = {"ServiceNamespace": "sagemaker", "ResourceIds": [name]}
+        about = self.aws.call("application-autoscaling", "describe_scalable_targets", name, **address)
+        for one in about["ScalableTargets"]:
+            limits: dict[str, Json] = {"min": one["MinCapacity"], "max": one["MaxCapacity"]}
+            created = one["CreationTime"].timestamp()
+            return Live(TARGET, name, "ready", spec=limits, created_at=created, parents=(_endpoint_of(name),))
+        return None
+
+    def _policy(self, name: str) -> Live | None:
+        address = _bodies.scaling(name)
+        about = self.aws.call("application-autoscaling", "describe_scaling_policies", name, **address)
+        for one in about["ScalingPolicies"]:
+            if one["PolicyName"] == _bodies.policy_name(name):
+                goal = one["TargetTrackingScalingPolicyConfiguration"]["TargetValue"]
+                created = one["CreationTime"].timestamp()
+                spec: dict[str, Json] = {"per_minute": goal}
+                return Live(POLICY, name, "ready", spec=spec, created_at=created, parents=(Ref(TARGET, name),))
+        return None
+
+    # --- change
+
+    def create(self, resource: Resource, materials: Materials) -> Ack:
+        """Make one resource."""
+        makers = {
+            MODEL: self._create_model,
+            CONFIG: self._create_config,
+            ENDPOINT: self._create_endpoint,
+            TARGET: self._create_target,
+            POLICY: self._create_policy,
+        }
+        return makers[resource.kind](resource, materials)
+
+    def _create_model(self, resource: Resource, materials: Materials) -> Ack:
+        spec: Any = resource.spec or {}
+        image = self.images.uri(str(spec["image"]))
+        secrets = self.secrets(spec["secrets"], materials)
+        body = _bodies.model_body(resource, image, secrets, self.aws.role, self.options)
+        return _ack(self.aws.call("sagemaker", "create_model", resource.id, **body))
+
+    def _create_config(self, resource: Resource, _materials: Materials) -> Ack:
+        return _ack(self.aws.call("sagemaker", "create_endpoint_config", resource.id, **_bodies.config_body(resource)))
+
+    def _create_endpoint(self, resource: Resource, _materials: Materials) -> Ack:
+        body = _bodies.endpoint_body(resource, self._user_tags(resource))
+        return _ack(self.aws.call("sagemaker", "create_endpoint", resource.id, **body))
+
+    def _user_tags(self, resource: Resource) -> dict[str, str]:
+        """The user's own tags, which are on the configuration: the spec of an endpoint holds plain ids only."""
+        return _bodies.own_tags(self._tags_of(CONFIG, str((resource.spec or {})["config"])))
+
+    def _create_target(self, resource: Resource, _materials: Materials) -> Ack:
+        body = _bodies.target_body(resource)
+        return _ack(self.aws.call("application-autoscaling", "register_scalable_target", resource.id, **body))
+
+    def _create_policy(self, resource: Resource, _materials: Materials) -> Ack:
+        body = _bodies.policy_body(resource)
+        return _ack(self.aws.call("application-autoscaling", "put_scaling_policy", resource.id, **body))
+
+    def update(self, resource: Resource, before: Live) -> Ack:
+        """Change an endpoint: first who changes it, then what it is.
+
+        The tags go first: were they refused after the switch, it would look as if the switch had been refused.
+        """
+        wanted: Any = resource.spec or {}
+        live: Any = before.spec or {}
+        switches = wanted["config"] != live.get("config")
+        tags = _bodies.endpoint_tags(resource, self._user_tags(resource) if switches else {})
+        arn = self.aws.arn(_ARNS[ENDPOINT], resource.id)
+        answer = self.aws.call("sagemaker", "add_tags", resource.id, ResourceArn=arn, Tags=_bodies.to_tags(tags))
+        self._tags.pop(arn, None)
+        if switches:
+            body = _bodies.switch_body(resource.id, wanted, live)
+            answer = self.aws.call("sagemaker", "update_endpoint", resource.id, **body)
+        elif (weights := _bodies.weights_body(resource.id, wanted, live)) is not None:
+            answer = self.aws.call("sagemaker", "update_endpoint_weights_and_capacities", resource.id, **weights)
+        return _ack(answer)
+
+    def delete(self, live: Live) -> Ack:
+        """Delete one resource."""
+        if live.kind == TARGET:
+            address = _bodies.scaling(live.id)
+            return _ack(self.aws.call("application-autoscaling", "deregister_scalable_target", live.id, **address))
+        if live.kind == POLICY:
+            address = {**_bodies.scaling(live.id), "PolicyName": _bodies.policy_name(live.id)}
+            return _ack(self.aws.call("application-autoscaling", "delete_scaling_policy", live.id, **address))
+        operation, parameter = _DELETES[live.kind]
+        answer = self.aws.call("sagemaker", operation, live.id, **{parameter: live.id})
+        if live.kind == ENDPOINT and self.options.delete_logs:
+            group = f"/aws/sagemaker/Endpoints/{live.id}"
+            self.aws.find("logs", "delete_log_group", group, logGroupName=group)
+        return _ack(answer)
+
+    # --- secrets
+
+    def secrets(self, names: Mapping[str, str], materials: Materials) -> dict[str, str]:
+        """The values of secrets, by variable: ``cloud:NAME`` is one of Secrets Manager, all others are the user's.
+
+        Raises:
+            ConfigError: They cannot be had any more.
+        """
+        return {variable: self._secret(name, materials) for variable, name in names.items()}
+
+    def _secret(self, name: str, materials: Materials) -> str:
+        if name.startswith(CLOUD):
+            value = self._stored_secret(name.removeprefix(CLOUD))
+            self.redactor.add(value)
+            return value
+        if materials.secret is None:
+            raise ConfigError("secrets are not at hand", hint="run the same verb again", provider=PROVIDER)
+        return materials.secret(name)
+
+    def _stored_secret(self, name: str) -> str:
+        about = self.aws.call("secretsmanager", "get_secret_value", name, SecretId=name)
+        value = about.get("SecretString")
+        if not value:
+            raise ConfigError(f"secret {name!r} holds no text", hint="store it as a text", provider=PROVIDER)
+        return str(value)
+
+
+_ARNS = {MODEL: "model", CONFIG: "endpoint-config", ENDPOINT: "endpoint"}
+_DELETES = {
+    MODEL: ("delete_model", "ModelName"),
+    CONFIG: ("delete_endpoint_config", "EndpointConfigName"),
+    ENDPOINT: ("delete_endpoint", "EndpointName"),
+}
+
+
+def _ack(answer: Mapping[str, Any]) -> Ack:
+    return Ack(request_id=answer.get("ResponseMetadata", {}).get("RequestId"))
+
+
+def _variants(about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [*(about.get("ProductionVariants") or ()), *(about.get("ShadowProductionVariants") or ())]
+
+
+def _weights(about: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Json]:
+    """Whole percents by deployment; nothing where none is meant to have any yet."""
+    shares = whole_percents(about.get("ProductionVariants") or ())
+    dark = tags.get(_bodies.DARK) == "0"
+    return {str(one["VariantName"]): 0 if dark else shares.get(one["VariantName"], 0) for one in _variants(about)}
+
+
+def _endpoint_of(target: str) -> Ref:
+    return Ref(ENDPOINT, target.split("/")[1])

@@ -1,0 +1,145 @@
+"""Images in one ECR repository, under the id of what they hold as tag."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from sdk.adapter import Labels, Live
+from sdk.errors import ConflictError
+from sdk.packaging import image as images
+
+from ._bodies import to_tags
+from ._errors import PROVIDER, gone
+from ._plan import IMAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sdk.adapter import Clock, Materials, Resource
+    from sdk.packaging.image.auth import Credentials
+
+    from ._aws import Aws
+
+_RENEW_S = 600.0  # before a token runs out, which it does after twelve hours
+
+
+class Images:
+    """The repository of a target.
+
+    Args:
+        aws: The way to AWS.
+        owner: The label value of what is listed.
+        clock: Source of time.
+    """
+
+    def __init__(self, aws: Aws, owner: str, clock: Clock) -> None:
+        self.aws = aws
+        self.owner = owner
+        self.clock = clock
+        self._login: tuple[float, str, Credentials] | None = None
+
+    @property
+    def repository(self) -> str:
+        """The repository's name."""
+        return self.aws.options.repository
+
+    def read(self, image: str) -> Live | None:
+        """One image as a resource."""
+        about = self.aws.find(
+            "ecr", "describe_images", image, repositoryName=self.repository, imageIds=[{"imageTag": image}]
+        )
+        found: list[dict[str, Any]] = about["imageDetails"] if about else []
+        return self._live(image, found[0]) if found else None
+
+    def every(self) -> Iterator[Live]:
+        """All images of the repository that were made here."""
+        if self.aws.find("ecr", "describe_repositories", self.repository, repositoryNames=[self.repository]) is None:
+            return
+        for page in self.aws.pages("ecr", "describe_images", self.repository, repositoryName=self.repository):
+            for item in page["imageDetails"]:
+                yield from (self._live(tag, item) for tag in item.get("imageTags") or () if _is_ours(tag))
+
+    def make(self, resource: Resource, materials: Materials, timeout: float) -> None:
+        """Build the image of a model or program, or take a ready-made one, and bring it to the repository."""
+        found = self.aws.find("ecr", "describe_repositories", self.repository, repositoryNames=[self.repository])
+        if found is None:
+            self._make_repository()
+        spec: Any = resource.spec or {}
+        host, _ = self._host_and_login()
+        images.publish(
+            images.content_of(materials),
+            f"{host}/{self.repository}:{resource.id}",
+            base=spec["base"],
+            login=self.login,
+            progress=materials.progress,
+            clock=self.clock,
+            timeout_s=timeout,
+        )
+
+    def _make_repository(self) -> None:
+        try:
+            self.aws.call(
+                "ecr", "create_repository", self.repository, repositoryName=self.repository,
+                tags=to_tags({"mlport": "1"}),
+            )  # fmt: skip
+        except ConflictError:
+            return  # somebody else was faster
+
+    def uri(self, image: str) -> str:
+        """Where an image is, by digest.
+
+        Raises:
+            NotFoundError: It is not there any more.
+        """
+        live = self.read(image)
+        if live is None:
+            raise gone(IMAGE, image)
+        host, _ = self._host_and_login()
+        return f"{host}/{self.repository}@{live.raw}"
+
+    def delete(self, image: str) -> None:
+        """Take the image out of the repository.
+
+        Raises:
+            NotFoundError: It is not there.
+        """
+        if self.read(image) is None:
+            raise gone(IMAGE, image)
+        self.aws.call(
+            "ecr", "batch_delete_image", image, repositoryName=self.repository, imageIds=[{"imageTag": image}]
+        )
+
+    def login(self, host: str) -> Credentials | None:
+        """Who we are at ECR; what `docker login` left for any other registry, such as that of a base."""
+        own, credentials = self._host_and_login()
+        if host == own:
+            return credentials
+        from sdk.packaging.image.logins import docker_login
+
+        return docker_login(host)
+
+    def _host_and_login(self) -> tuple[str, Credentials]:
+        if self._login is None or self._login[0] - self.clock.time() < _RENEW_S:
+            answer = self.aws.call("ecr", "get_authorization_token", self.repository)
+            about: dict[str, Any] = answer["authorizationData"][0]
+            user, _, password = base64.b64decode(about["authorizationToken"]).decode().partition(":")
+            host = urlsplit(str(about["proxyEndpoint"])).netloc
+            self._login = (about["expiresAt"].timestamp(), host, (user, password))
+        return self._login[1], self._login[2]
+
+    def _live(self, image: str, about: dict[str, Any]) -> Live:
+        return Live(
+            IMAGE,
+            image,
+            "ready",
+            raw=str(about["imageDigest"]),
+            labels=Labels("shared", self.owner, ""),
+            created_at=about["imagePushedAt"].timestamp(),
+            details={"provider": PROVIDER, "bytes": about.get("imageSizeInBytes")},
+        )
+
+
+def _is_ours(tag: str) -> bool:
+    return len(tag) == 32 and all(letter in "0123456789abcdef" for letter in tag)

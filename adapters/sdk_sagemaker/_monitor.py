@@ -1,0 +1,194 @@
+"""What an endpoint did, by CloudWatch: its names and units turned into the neutral ones.
+
+CloudWatch counts each variant for itself, in whole minutes, one or two of them late. It gives a quantile per variant
+and period; those are never added up, so quantiles of several variants that all answered cannot be had.
+Source: https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sdk.metrics import Latency, MetricsReport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sdk.prices import PriceRow
+    from sdk.types import EndpointStatus
+
+    from ._aws import Aws
+
+_CALLS, _HOSTS = "AWS/SageMaker", "/aws/sagemaker/Endpoints"
+_QUANTILES = ("p50", "p90", "p95", "p99")
+_LATE_S = 60.0  # the minute that is running counts too
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One series: what, of whom, summed up how, over which period in seconds."""
+
+    namespace: str
+    metric: str
+    deployment: str
+    statistic: str
+    period: int
+
+
+@dataclass(slots=True)
+class Series:
+    """Answers by question."""
+
+    values: dict[Ask, list[float]] = field(default_factory=dict[Ask, "list[float]"])
+    times: dict[Ask, list[float]] = field(default_factory=dict[Ask, "list[float]"])
+
+    def total(self, ask: Ask) -> float:
+        """The sum over the window."""
+        return sum(self.values.get(ask, ()))
+
+    def one(self, ask: Ask) -> float | None:
+        """The only value; ``None`` when there is none, or more than one, which cannot be joined."""
+        found = self.values.get(ask, ())
+        return found[0] if len(found) == 1 else None
+
+
+def report(
+    aws: Aws, status: EndpointStatus, window_s: float, instances: int, prices: Iterable[PriceRow]
+) -> MetricsReport:
+    """Counts, latencies and use of the machines over the last ``window_s`` seconds."""
+    end = aws.server_time()
+    names = [item.id for item in status.deployments]
+    period = max(60, math.ceil(window_s / 60) * 60)
+    asks = [ask for name in names for ask in questions(name, period)]
+    series = _fetch(aws, status.name, asks, end - window_s, end + _LATE_S)
+    counts = {name: _classes(series, name) for name in names}
+    whole: dict[str, int] = {}
+    for one in counts.values():
+        for key, value in one.items():
+            whole[key] = whole.get(key, 0) + value
+    cpu, memory = _use(series, status, period, tuple(prices), aws.region)
+    return MetricsReport(
+        window_s=window_s,
+        end=end,
+        requests=whole,
+        latency=latencies(series, names, period),
+        cpu=cpu,
+        memory_bytes=memory,
+        replicas=instances or None,
+        deployments=counts,
+        last_request_at=_last(series, names),
+    )
+
+
+def questions(deployment: str, period: int) -> list[Ask]:
+    """All that is asked about one deployment."""
+    counted = ("Invocations", "Invocation4XXErrors", "Invocation5XXErrors")
+    timed = [("ModelLatency", one) for one in ("SampleCount", "Average", *_QUANTILES)]
+    used = ("CPUUtilization", "MemoryUtilization")
+    return [
+        *(Ask(_CALLS, metric, deployment, "Sum", 60) for metric in counted),
+        *(Ask(_CALLS, metric, deployment, statistic, period) for metric, statistic in timed),
+        Ask(_CALLS, "OverheadLatency", deployment, "Average", period),
+        *(Ask(_HOSTS, metric, deployment, "Average", period) for metric in used),
+    ]
+
+
+def query(number: int, ask: Ask, endpoint: str) -> dict[str, Any]:
+    """A question in CloudWatch's form; EndpointName alone finds nothing, so the variant is always named."""
+    dimensions = [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": ask.deployment}]
+    metric = {"Namespace": ask.namespace, "MetricName": ask.metric, "Dimensions": dimensions}
+    return {"Id": f"q{number}", "MetricStat": {"Metric": metric, "Period": ask.period, "Stat": ask.statistic}}
+
+
+def _fetch(aws: Aws, endpoint: str, asks: Sequence[Ask], start: float, end: float) -> Series:
+    series = Series()
+    queries = [query(number, ask, endpoint) for number, ask in enumerate(asks)]
+    window = {"StartTime": _moment(start // 60 * 60), "EndTime": _moment(end)}
+    for page in aws.pages("cloudwatch", "get_metric_data", endpoint, MetricDataQueries=queries, **window):
+        for result in page["MetricDataResults"]:
+            ask = asks[int(str(result["Id"])[1:])]
+            series.values.setdefault(ask, []).extend(result["Values"])
+            series.times.setdefault(ask, []).extend(time.timestamp() for time in result["Timestamps"])
+    return series
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _classes(series: Series, deployment: str) -> dict[str, int]:
+    total, bad, broken = (
+        round(series.total(Ask(_CALLS, metric, deployment, "Sum", 60)))
+        for metric in ("Invocations", "Invocation4XXErrors", "Invocation5XXErrors")
+    )
+    return {"2xx": max(0, total - bad - broken), "4xx": bad, "5xx": broken}
+
+
+def latencies(series: Series, deployments: Sequence[str], period: int) -> tuple[Latency, ...]:
+    """What the container took, and what SageMaker took with it; CloudWatch has microseconds."""
+
+    def asked(deployment: str, statistic: str, metric: str = "ModelLatency") -> float | None:
+        return series.one(Ask(_CALLS, metric, deployment, statistic, period))
+
+    counts = {one: round(series.total(Ask(_CALLS, "ModelLatency", one, "SampleCount", period))) for one in deployments}
+    answered = [one for one, count in counts.items() if count]
+    means = {one: asked(one, "Average") for one in answered}
+    overheads = {one: asked(one, "Average", "OverheadLatency") for one in answered}
+    quantiles = [_ms(asked(answered[0], one)) if len(answered) == 1 else None for one in _QUANTILES]
+    count = sum(counts.values())
+    p50, p90, p95, p99 = quantiles
+    container = Latency("container", "approximate", count, p50, p90, p95, p99, _mean(means, counts))
+    whole = {
+        one: mean + extra
+        for one in answered
+        if (mean := means[one]) is not None and (extra := overheads[one]) is not None
+    }
+    platform = _mean(whole, counts) if len(whole) == len(answered) else None
+    return (container,) if platform is None else (container, Latency("platform", "approximate", count, mean=platform))
+
+
+def _mean(means: Mapping[str, float | None], counts: Mapping[str, int]) -> float | None:
+    """The mean over all deployments in milliseconds: means may be joined, weighted by their counts."""
+    known = {one: value for one, value in means.items() if value is not None}
+    total = sum(counts[one] for one in known)
+    return _ms(sum(value * counts[one] for one, value in known.items()) / total) if total else None
+
+
+def _ms(microseconds: float | None) -> float | None:
+    return None if microseconds is None else round(microseconds / 1000, 3)
+
+
+def _use(
+    series: Series, status: EndpointStatus, period: int, prices: tuple[PriceRow, ...], region: str
+) -> tuple[float | None, int | None]:
+    """Busy cores and bytes of memory: CloudWatch has percents, of one core and of one instance."""
+    sizes = {(row.region, row.instance_type): row.memory_gib for row in prices}
+    cores: float | None = None
+    memory: float | None = None
+    for item in status.deployments:
+        busy = series.one(Ask(_HOSTS, "CPUUtilization", item.id, "Average", period))
+        full = series.one(Ask(_HOSTS, "MemoryUtilization", item.id, "Average", period))
+        size = sizes.get((region, item.instance or ""))
+        if busy is not None:
+            cores = (cores or 0.0) + busy / 100 * item.replicas.min
+        if full is not None and size is not None:
+            memory = (memory or 0.0) + full / 100 * size * 2**30 * item.replicas.min
+    return (None if cores is None else round(cores, 3)), (None if memory is None else int(memory))
+
+
+def _last(series: Series, deployments: Sequence[str]) -> float | None:
+    """The end of the last minute with a request."""
+    found = [
+        time + 60
+        for name in deployments
+        for time, value in zip(
+            series.times.get(Ask(_CALLS, "Invocations", name, "Sum", 60), ()),
+            series.values.get(Ask(_CALLS, "Invocations", name, "Sum", 60), ()),
+            strict=True,
+        )
+        if value
+    ]
+    return max(found, default=None)

@@ -1,0 +1,95 @@
+"""How an endpoint is called: SageMaker's own wire, signed by us and sent by the core."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+from sdk.adapter import Invoker, Limits, ModelFault
+
+from ._errors import Answer, from_answer
+from ._sign import SigV4
+
+if TYPE_CHECKING:
+    import httpx
+
+    from sdk.errors import PlatformError
+
+    from ._aws import Aws
+    from .options import SagemakerOptions
+
+PIN = "x-amzn-sagemaker-target-variant"
+ANSWERED = "x-amzn-invoked-production-variant"
+SERVERLESS_BYTES = 4 * 2**20
+
+
+def limits(options: SagemakerOptions) -> Limits:
+    """What one prediction may be."""
+    most = min(options.max_body, SERVERLESS_BYTES) if options.serverless else options.max_body
+    return Limits(request_bytes=most, timeout_s=options.deadline_s)
+
+
+def invoker(name: str, aws: Aws, options: SagemakerOptions) -> Invoker:
+    """How to call an endpoint."""
+    base = aws.mock or f"https://{aws.domain('runtime.sagemaker')}"
+    return Invoker(
+        url=f"{base}/endpoints/{name}/invocations",
+        limits=limits(options),
+        fault=fault,
+        error=error,
+        auth=SigV4(aws.region, aws.credentials, aws.server_time),
+        pin=lambda deployment: {PIN: deployment},
+        deployment=lambda response: response.headers.get(ANSWERED),
+    )
+
+
+def fault(response: httpx.Response) -> ModelFault | None:
+    """What the container said, inside SageMaker's ModelError."""
+    told = _object(response.content)
+    status = told.get("OriginalStatusCode")
+    if code_of(response, told) != "ModelError" or not isinstance(status, int):
+        return None
+    body = str(told.get("OriginalMessage") or "")
+    inner: Any = _object(body.encode()).get("error")
+    said = cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}
+    return ModelFault(
+        status=status,
+        message=str(said.get("message") or body[:500] or told.get("Message") or "the model failed"),
+        field=said.get("field"),
+        request_id=said.get("request_id"),
+        body=body[:10_000],
+    )
+
+
+def error(response: httpx.Response) -> PlatformError:
+    """What SageMaker itself said."""
+    told = _object(response.content)
+    after = response.headers.get("retry-after", "")
+    answer = Answer(
+        code=code_of(response, told),
+        message=str(told.get("Message") or told.get("message") or response.text[:500]),
+        status=response.status_code,
+        request_id=response.headers.get("x-amzn-requestid"),
+        retry_after_s=float(after) if after.isascii() and after.isdigit() else None,
+    )
+    return from_answer(answer, "InvokeEndpoint", str(response.request.url.path).split("/")[2])
+
+
+def code_of(response: httpx.Response, told: dict[str, Any]) -> str:
+    """The name of the error: in a header, or in the body with a prefix or a link after it.
+
+    Example:
+        >>> import httpx
+        >>> code_of(httpx.Response(400), {"__type": "com.amazon#ValidationError"})
+        'ValidationError'
+    """
+    name = response.headers.get("x-amzn-errortype") or told.get("__type") or told.get("code") or ""
+    return str(name).partition(":")[0].rpartition("#")[2]
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        told: Any = json.loads(content)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", told) if isinstance(told, dict) else {}

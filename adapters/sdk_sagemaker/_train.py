@@ -1,0 +1,242 @@
+"""Training jobs of SageMaker."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from sdk.adapter import Capability, Labels, Live, Ref
+from sdk.errors import ConfigError, ConflictError
+from sdk.packaging import archive
+from sdk.plane.checks import unsupported
+from sdk.prices import find_price
+from sdk.types import JobState, JobStatus
+
+from . import _bodies
+from ._errors import PROVIDER, gone
+from ._plan import DATA, IMAGE, JOB, job_resources
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sdk.adapter import JobSpec, Materials, Resource
+    from sdk.prices import PriceRow
+
+    from ._aws import Aws
+    from ._calls import Control
+    from ._images import Images
+    from ._storage import Storage
+
+_CHANNEL = re.compile(r"[a-z_][a-z0-9_]*")
+_EXIT = re.compile(r"exit code:? (\d+)", re.IGNORECASE)
+_WAITS = frozenset({"Starting", "Pending", "LaunchingMLInstances", "PreparingTrainingStack"})
+_STATES = {
+    "Completed": JobState.SUCCEEDED,
+    "Failed": JobState.FAILED,
+    "Stopped": JobState.STOPPED,
+}
+_LATE = frozenset({"MaxRuntimeExceeded", "MaxWaitTimeExceeded"})
+
+
+class Jobs:
+    """The training jobs of a target.
+
+    Args:
+        aws: The way to AWS.
+        control: Resolves secrets.
+        images: Where programs are.
+        storage: Where data and results are.
+        prices: The price table.
+    """
+
+    def __init__(
+        self,
+        aws: Aws,
+        control: Control,
+        images: Images,
+        storage: Storage,
+        *,
+        prices: tuple[PriceRow, ...],
+    ) -> None:
+        self.aws, self.control, self.images, self.storage = aws, control, images, storage
+        self.options, self.prices = aws.options, prices
+
+    def plan(self, spec: JobSpec) -> Sequence[Resource]:
+        """All resources of a job; reads the local data, to know what it is."""
+        own = Labels("shared", spec.labels.owner, spec.labels.txn)
+        local = {name: self.storage.plan(name, path, own) for name, path in local_data(spec.data).items()}
+        return job_resources(spec, self.options, local)
+
+    def submit(self, resource: Resource, materials: Materials) -> None:
+        """Start a job."""
+        spec: Any = resource.spec or {}
+        image = self.images.uri(str(spec["image"]))
+        secrets = self.control.secrets(spec["secrets"], materials)
+        place = self.storage.place
+        body = _bodies.job_body(resource, image, secrets, role=self.aws.role, place=place, options=self.options)
+        self.aws.call("sagemaker", "create_training_job", resource.id, **body)
+
+    def describe(self, name: str) -> dict[str, Any] | None:
+        """What SageMaker says of a job."""
+        return self.aws.find("sagemaker", "describe_training_job", name, TrainingJobName=name)
+
+    def read(self, name: str) -> Live | None:
+        """A job as a resource: ready from the moment it is accepted, free once it is over."""
+        about = self.describe(name)
+        if about is None:
+            return None
+        tags = self.tags(name)
+        raw = str(about["TrainingJobStatus"])
+        over = raw in _STATES
+        return Live(
+            JOB,
+            name,
+            "deleting" if raw == "Deleting" else "ready",
+            raw=raw,
+            labels=Labels.from_tags(tags),
+            created_at=about["CreationTime"].timestamp(),
+            parents=tuple(self._needs(about, tags)),
+            usd_per_hour=0.0 if over else self._price(about),
+            reason=about.get("FailureReason"),
+        )
+
+    def tags(self, name: str) -> dict[str, str]:
+        """The tags of a job."""
+        about = self.aws.call("sagemaker", "list_tags", name, ResourceArn=self.aws.arn("training-job", name))
+        return _bodies.from_tags(about["Tags"])
+
+    def _needs(self, about: Mapping[str, Any], tags: Mapping[str, str]) -> list[Ref]:
+        """The image of a job, which is written on it, and the inputs of ours that it reads."""
+        found: list[Ref] = []
+        place = f"{self.storage.place}/data/"
+        for channel in about.get("InputDataConfig") or ():
+            uri = str(channel["DataSource"]["S3DataSource"]["S3Uri"])
+            if uri.startswith(place):
+                found.append(Ref(DATA, uri.removeprefix(place).strip("/")))
+        image = tags.get(_bodies.IMAGE_TAG)
+        return [*([Ref(IMAGE, image)] if image else []), *found]
+
+    def _price(self, about: Mapping[str, Any]) -> float | None:
+        instance = str(about["ResourceConfig"]["InstanceType"])
+        row = find_price(self.prices, instance, region=self.aws.region, usage="training")
+        return None if row is None else row.usd_per_hour
+
+    def status(self, name: str, target: str) -> JobStatus | None:
+        """A job in neutral words."""
+        about = self.describe(name)
+        if about is None:
+            return None
+        state, reason = outcome(about)
+        price, seconds = self._price(about), about.get("BillableTimeInSeconds")
+        return JobStatus(
+            name=name,
+            target=target,
+            provider=PROVIDER,
+            state=state,
+            raw=str(about["TrainingJobStatus"]),
+            reason=reason,
+            created_at=_seconds(about.get("CreationTime")),
+            started_at=_seconds(about.get("TrainingStartTime")),
+            ended_at=_seconds(about.get("TrainingEndTime")) if state.finished else None,
+            exit_code=exit_code(state, reason),
+            instance=about["ResourceConfig"]["InstanceType"],
+            usd=None if price is None or seconds is None else price * seconds / 3600,
+        )
+
+    def stop(self, name: str) -> None:
+        """Ask a job to end; nothing happens when it is over."""
+        about = self.describe(name)
+        if about is None:
+            raise gone(JOB, name)
+        if about["TrainingJobStatus"] == "InProgress":
+            self.aws.call("sagemaker", "stop_training_job", name, TrainingJobName=name)
+
+    def delete(self, name: str) -> None:
+        """Remove a job that is over with what it left; one that runs is ended first.
+
+        Raises:
+            ConflictError: It still runs; retryable.
+        """
+        about = self.describe(name)
+        if about is None:
+            raise gone(JOB, name)
+        if about["TrainingJobStatus"] not in _STATES:
+            self.stop(name)
+            raise ConflictError(
+                f"job {name!r} is being stopped", provider=PROVIDER, operation="DeleteTrainingJob", resource=name,
+                retryable=True,
+            )  # fmt: skip
+        self.storage.remove(f"jobs/{name}/")
+        self.aws.call("sagemaker", "delete_training_job", name, TrainingJobName=name)
+
+    def output(self, name: str, directory: Path) -> None:
+        """Copy what a job left in its output folder."""
+        about = self.describe(name)
+        if about is None:
+            raise gone(JOB, name)
+        artifacts: dict[str, Any] = about.get("ModelArtifacts") or {}
+        uri = str(artifacts.get("S3ModelArtifacts") or "")
+        if not uri:
+            raise ConfigError(f"job {name!r} left no output", hint="it has none before it is over", provider=PROVIDER)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".mlport-") as work:
+            packed = Path(work) / "model.tar.gz"
+            self.storage.download(urlsplit(uri).path.lstrip("/"), packed)
+            unpacked = archive.extract(packed, Path(work) / "output")
+            for item in unpacked.iterdir():
+                item.rename(directory / item.name)
+
+
+def local_data(data: Mapping[str, str]) -> dict[str, Path]:
+    """The inputs that are on this machine; what is in S3 stays there.
+
+    Raises:
+        ConfigError: A name that no variable can have, or a path that does not exist.
+        UnsupportedError: A URI of another cloud.
+    """
+    found: dict[str, Path] = {}
+    for channel, where in data.items():
+        if not _CHANNEL.fullmatch(channel):
+            hint = "use lower-case letters, digits and underscores"
+            raise ConfigError(f"data: {channel!r} is no name for an input", hint=hint)
+        scheme = urlsplit(where).scheme if "://" in where else "file"
+        if scheme == "s3":
+            continue
+        if scheme != "file":
+            text = f"data.{channel} = {where!r}: SageMaker reads s3://, and paths of this machine are uploaded"
+            raise unsupported(PROVIDER, Capability.TRAIN, text, reason="upstream")
+        path = Path(unquote(urlsplit(where).path) if "://" in where else where).expanduser().absolute()
+        if not path.exists():
+            raise ConfigError(f"data.{channel} = {where!r} does not exist", hint="give an existing file or folder")
+        found[channel] = path
+    return found
+
+
+def outcome(about: Mapping[str, Any]) -> tuple[JobState, str | None]:
+    """How a job goes, and why it ended if not well."""
+    raw, second = str(about["TrainingJobStatus"]), str(about.get("SecondaryStatus", ""))
+    if second in _LATE:
+        return JobState.FAILED, "it took longer than its timeout"
+    state = _STATES.get(raw)
+    if state is None:
+        return (JobState.QUEUED if second in _WAITS else JobState.RUNNING), None
+    return state, about.get("FailureReason")
+
+
+def exit_code(state: JobState, reason: str | None) -> int | None:
+    """The exit code of the program, which SageMaker tells in the reason only.
+
+    Example:
+        >>> exit_code(JobState.FAILED, "AlgorithmError: , exit code: 3")
+        3
+    """
+    if state is JobState.SUCCEEDED:
+        return 0
+    match = _EXIT.search(reason or "")
+    return int(match[1]) if match else None
+
+
+def _seconds(moment: Any) -> float | None:
+    return None if moment is None else float(moment.timestamp())

@@ -1,0 +1,240 @@
+"""The `sagemaker` target as an adapter: each method says which subject module does the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sdk.adapter import Ack, Labels, Live, Operation, Ref
+from sdk.errors import NotFoundError
+from sdk.prices import read_prices
+
+from . import _doctor, _logs, _monitor, _plan, _predict, _status, _train
+from ._aws import Aws
+from ._calls import Control
+from ._errors import PROVIDER, gone
+from ._images import Images
+from ._plan import CONFIG, DATA, ENDPOINT, IMAGE, JOB, MODEL
+from ._storage import Storage
+from .options import SagemakerOptions, capabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from sdk.adapter import (
+        AdapterContext,
+        Capability,
+        EndpointSpec,
+        Invoker,
+        JobSpec,
+        Kind,
+        LeaseRecord,
+        Limits,
+        Materials,
+        Resource,
+        Support,
+        TargetOptions,
+    )
+    from sdk.metrics import MetricsReport
+    from sdk.prices import PriceRow
+    from sdk.types import Check, EndpointStatus, JobStatus, LogLine
+
+_TYPES = {"endpoint": ENDPOINT, "endpoint-config": CONFIG, "model": MODEL, "training-job": JOB}
+_MOCK_POLL_S = 0.05
+
+
+class SagemakerAdapter:
+    """Endpoints and jobs of one account and region; implements :class:`sdk.adapter.Adapter`.
+
+    Args:
+        options: The target's settings.
+        context: What the core lends: owner, clock, redactor.
+    """
+
+    provider: ClassVar[str] = PROVIDER
+    Options: ClassVar[type[TargetOptions]] = SagemakerOptions
+    kinds: ClassVar[Mapping[str, Kind]] = _plan.kinds()
+
+    def __init__(self, options: SagemakerOptions, context: AdapterContext) -> None:
+        self.options = options
+        self.context = context
+        self._aws = Aws(options, context.clock)
+        self._images = Images(self._aws, context.owner, context.clock)
+        self._control = Control(self._aws, self._images, options, context.redactor)
+        self._storage = Storage(self._aws, context.owner)
+        self._prices = read_prices(Path(__file__).with_name("prices.csv"))
+        self._jobs = _train.Jobs(self._aws, self._control, self._images, self._storage, prices=self._prices)
+        self.poll_s = _MOCK_POLL_S if self._aws.mock else 2.0
+
+    @classmethod
+    def capabilities(cls, options: SagemakerOptions | None = None) -> Mapping[Capability, Support]:
+        """What `sagemaker` can do under these options."""
+        return capabilities(options)
+
+    def limits(self) -> Limits:
+        """Limits of one prediction."""
+        return _predict.limits(self.options)
+
+    def prices(self) -> Iterable[PriceRow]:
+        """The price table that is shipped with the adapter."""
+        return self._prices
+
+    def where(self) -> Mapping[str, str]:
+        """Account and region, and the mini cloud if it is one."""
+        mock = {"mock": self._aws.mock} if self._aws.mock else {}
+        return {"account": self._aws.account, "region": self._aws.region, **mock}
+
+    def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
+        """Images, models, configuration, endpoint, scaling."""
+        return _plan.resources(spec, self.options)
+
+    def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
+        """What is live, in neutral words."""
+        return _status.status(name, live, self.context.target, self._prices, self._aws.region)
+
+    def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
+        """Everything of one endpoint."""
+        return self._control.observe(name)
+
+    def list(self, *, timeout: float) -> Iterator[Live]:
+        """Everything with our tags, whoever owns it, and the shared images and data."""
+        tags = [{"Key": "mlport", "Values": ["1"]}]
+        types = [f"sagemaker:{kind}" for kind in _TYPES]
+        query = {"TagFilters": tags, "ResourceTypeFilters": types}
+        for page in self._aws.pages("resourcegroupstaggingapi", "get_resources", "list", **query):
+            for item in page["ResourceTagMappingList"]:
+                kind, _, name = str(item["ResourceARN"]).rpartition(":")[2].partition("/")
+                if kind in _TYPES:
+                    yield Live(_TYPES[kind], name, "ready", labels=Labels.from_tags(_tags(item)), usd_per_hour=None)
+        yield from self._images.every()
+        yield from self._storage.every_data()
+
+    def read(self, ref: Ref, *, timeout: float) -> Live | None:
+        """One resource."""
+        readers = {IMAGE: self._images.read, DATA: self._storage.read_data, JOB: self._jobs.read}
+        reader = readers.get(ref.kind)
+        return reader(ref.id) if reader else self._control.read(ref)
+
+    def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
+        """Make one resource."""
+        if resource.kind == IMAGE:
+            self._images.make(resource, materials, timeout)
+        elif resource.kind == DATA:
+            self._storage.make_data(resource, materials)
+        elif resource.kind == JOB:
+            self._jobs.submit(resource, materials)
+        else:
+            return self._control.create(resource, materials)
+        return Ack()
+
+    def update(self, resource: Resource, before: Live, *, timeout: float) -> Ack:
+        """Switch an endpoint to another configuration, or to other shares."""
+        return self._control.update(resource, before)
+
+    def delete(self, live: Live, *, timeout: float) -> Ack:
+        """Remove one resource."""
+        deleters = {IMAGE: self._images.delete, DATA: self._storage.delete_data, JOB: self._jobs.delete}
+        deleter = deleters.get(live.kind)
+        if deleter is None:
+            return self._control.delete(live)
+        deleter(live.id)
+        return Ack()
+
+    def operation(self, name: str, *, timeout: float) -> Operation:
+        """SageMaker names no operations: what is under way shows on the endpoint itself."""
+        raise NotFoundError(
+            f"there is no operation {name!r}", provider=PROVIDER, operation="ReadOperation", resource=name
+        )
+
+    def server_time(self) -> float:
+        """The clock of AWS."""
+        return self._aws.server_time()
+
+    def invoker(self, status: EndpointStatus) -> Invoker:
+        """How to call the endpoint."""
+        return _predict.invoker(status.name, self._aws, self.options)
+
+    def doctor(self) -> Iterator[Check]:
+        """What endpoints and jobs need of the account."""
+        return _doctor.checks(self._aws)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._aws.close()
+
+    # --- training
+
+    def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
+        """The image with its program, the data, and the job."""
+        return self._jobs.plan(spec)
+
+    def job_status(self, name: str, *, timeout: float) -> JobStatus | None:
+        """The job in neutral words."""
+        return self._jobs.status(name, self.context.target)
+
+    def stop_job(self, name: str, *, timeout: float) -> None:
+        """Ask the job to end."""
+        self._jobs.stop(name)
+
+    def job_logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
+        """What the job printed."""
+        if self._jobs.describe(name) is None:
+            raise gone(JOB, name)
+        reader = _logs.Reader(self._aws, _logs.JOB_GROUP, f"{name}/")
+
+        def over() -> bool:
+            about = self._jobs.describe(name)
+            return about is None or _train.outcome(about)[0].finished
+
+        return _logs.lines(reader, tail=tail, follow=follow, over=over, sleep=self.context.clock.sleep)
+
+    def job_output(self, name: str, directory: Path, *, timeout: float) -> None:
+        """Copy what the job left."""
+        self._jobs.output(name, directory)
+
+    # --- looking
+
+    def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
+        """What the endpoint did."""
+        live = self.observe(name, timeout=timeout)
+        status = self.status(name, live)
+        if status is None:
+            raise gone(ENDPOINT, name)
+        instances: Any = live[0].details["instances"]
+        return _monitor.report(self._aws, status, window_s, int(instances), self._prices)
+
+    def logs(
+        self,
+        name: str,
+        *,
+        deployment: str | None = None,
+        tail: int | None = None,
+        follow: bool = False,
+        request_id: str | None = None,
+    ) -> Iterator[LogLine]:
+        """What the endpoint's containers printed, since it was made; of one that is gone, all that is kept."""
+        live = self._control.read(Ref(ENDPOINT, name))
+        since = (live.created_at or 0.0) if live else 0.0
+        prefix = f"{deployment}/" if deployment else ""
+        reader = _logs.Reader(self._aws, _logs.endpoint_group(name), prefix, since=since)
+        if live is None and not reader.exists():
+            raise gone(ENDPOINT, name)
+        return _logs.lines(reader, tail=tail, follow=follow, request_id=request_id, sleep=self.context.clock.sleep)
+
+    # --- leases
+
+    def lease_read(self, key: str, *, timeout: float) -> LeaseRecord | None:
+        """The stored lease."""
+        return self._storage.lease_read(key)
+
+    def lease_write(self, key: str, body: str, expected: str | None, *, timeout: float) -> LeaseRecord:
+        """Write a lease by compare-and-swap."""
+        return self._storage.lease_write(key, body, expected)
+
+    def lease_delete(self, key: str, expected: str, *, timeout: float) -> None:
+        """Delete a lease."""
+        self._storage.lease_delete(key, expected)
+
+
+def _tags(item: Mapping[str, Any]) -> dict[str, str]:
+    return {str(one["Key"]): str(one["Value"]) for one in item["Tags"]}

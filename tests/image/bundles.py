@@ -1,14 +1,16 @@
 """Bundles made by hand, with a wheel of their own, so that builds need neither network nor heavy packages."""
 
+import gzip
 import hashlib
 import io
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from sdk.model import Model
 from sdk.packaging import bundle
-from sdk.packaging.image.layers import Entry, with_parents
+from sdk.packaging.image.layers import Entry, Layer, with_parents
 from sdk.packaging.image.manifests import Image, ImageConfig, Platform
 from sdk.packaging.image.store import Store
 from sdk.packaging.manifest import LOCK, Manifest
@@ -74,3 +76,10 @@ def base(store: Store, *, text: bytes = b"base", architecture: str = "amd64", py
     image = Image(config.document([layer]), (layer,))
     store.put(image.config)
     return image
+
+
+def files(store: Store, layer: Layer) -> dict[str, bytes]:
+    """What is in a layer."""
+    plain = gzip.decompress(store.path(layer.digest).read_bytes())
+    with tarfile.open(fileobj=io.BytesIO(plain)) as archive:
+        return {item.name: file.read() for item in archive if (file := archive.extractfile(item))}

@@ -83,6 +83,11 @@ class OwnRegistry:
             self._process = subprocess.Popen([self._program, "serve", config], stdout=log, stderr=log)
         self._port = self._listening()
 
+    def blob(self, digest: str) -> Path:
+        """Where the registry keeps a blob on its disk."""
+        name = digest.removeprefix("sha256:")
+        return self._folder / "data/docker/registry/v2/blobs/sha256" / name[:2] / name / "data"
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait(10)
@@ -134,6 +139,17 @@ def own_registry(tmp_path: Path) -> Iterator[OwnRegistry]:
     """A registry for one test, which may kill it."""
     (tmp_path / "registry").mkdir()
     yield from _own_registry(tmp_path / "registry")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with 8 MiB."""
+    folder = tmp_path / "small-disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], check=False).returncode:
+        pytest.skip("no right to mount a small file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,22 @@
 """What a build makes of a model, and which layers change with what."""
 
-import gzip
-import io
 import json
 import os
+import platform
 import subprocess
 import sys
-import tarfile
 import textwrap
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
 
+import sdk
 from sdk.errors import ConfigError, PackagingError
 from sdk.packaging.image import Image, Store, build_image
 from sdk.packaging.image.dependencies import SBOM, SITE
-from sdk.packaging.image.layers import Layer
 
 ELF_X86 = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00\x3e\x00"
 
@@ -28,12 +28,6 @@ def store(tmp_path: Path) -> Store:
 
 def _names(image: Image) -> list[str]:
     return [layer.created_by for layer in image.layers]
-
-
-def _files(store: Store, layer: Layer) -> dict[str, bytes]:
-    plain = gzip.decompress(store.path(layer.digest).read_bytes())
-    with tarfile.open(fileobj=io.BytesIO(plain)) as archive:
-        return {item.name: file.read() for item in archive if (file := archive.extractfile(item))}
 
 
 def _changed(one: Image, two: Image) -> set[str]:
@@ -93,7 +87,7 @@ def test_special_model_costs_one_layer(bundles: ModuleType, store: Store, tmp_pa
     assert pipeline.extends(company)
     assert special.extends(pipeline)
     assert len(pipeline.layers) + 1 == len(special.layers)
-    files = _files(store, special.layers[-1])
+    files = bundles.files(store, special.layers[-1])
     assert "opt/mlport/model/.wh..wh..opq" in files, "the model below would show through"
     assert b"special" == files["opt/mlport/model/model/model.pkl"]
     assert pipeline.id == special.labels["dev.mlport.parent"]
@@ -105,7 +99,7 @@ def test_other_dependencies_hide_those_below(bundles: ModuleType, store: Store, 
     child = build_image(bundles.model(tmp_path / "b", version="2.0"), base=parent, store=store)
     added = child.layers[len(parent.layers) :]
     assert ["mlport dependencies", "mlport model"] == [layer.created_by for layer in added]
-    assert f"{SITE}/.wh..wh..opq" in _files(store, added[0])
+    assert f"{SITE}/.wh..wh..opq" in bundles.files(store, added[0])
 
 
 def test_dependencies_are_compiled_and_listed(bundles: ModuleType, store: Store, tmp_path: Path) -> None:
@@ -114,7 +108,7 @@ def test_dependencies_are_compiled_and_listed(bundles: ModuleType, store: Store,
 
     model = bundles.model(tmp_path / "a")
     image = build_image(model, base=bundles.base(store), store=store)
-    files = _files(store, image.layers[1])
+    files = bundles.files(store, image.layers[1])
     assert {f"{SITE}/tiny.py", f"{SITE}/__pycache__/tiny.cpython-311.pyc"} <= files.keys()
     bill = json.loads(files[SBOM])
     assert [("tiny", "1.0")] == [(item["name"], item["version"]) for item in bill["components"]]
@@ -161,7 +155,25 @@ def test_arm_image_is_built_on_any_host(bundles: ModuleType, store: Store, tmp_p
     base = bundles.base(store, architecture="arm64")
     image = build_image(model, base=base, platform="linux/arm64", store=store)
     assert "linux/arm64" == str(image.platform)
-    assert arm == _files(store, image.layers[1])[f"{SITE}/tiny/fast.so"]
+    assert arm == bundles.files(store, image.layers[1])[f"{SITE}/tiny/fast.so"]
+
+
+@pytest.mark.full
+def test_real_wheels_for_another_processor(bundles: ModuleType, store: Store, tmp_path: Path) -> None:
+    """Every library of a real model's packages is for the wanted processor, whatever this machine has."""
+    model = sdk.model(_double, name="double", example=np.ones((2, 3)))
+    for architecture, machine in (("arm64", 183), ("amd64", 62)):
+        base = bundles.base(store, architecture=architecture, python=platform.python_version())
+        image = build_image(model, base=base, platform=f"linux/{architecture}", store=store)
+        files = bundles.files(store, image.layers[1])
+        libraries = {name: data for name, data in files.items() if data[:4] == b"\x7fELF"}
+        assert any("numpy/_core/_multiarray_umath" in name for name in libraries)
+        assert {machine} == {int.from_bytes(data[18:20], "little") for data in libraries.values()}
+        assert architecture == json.loads(image.config)["architecture"]
+
+
+def _double(rows: Any) -> Any:
+    return np.asarray(rows) * 2
 
 
 @pytest.mark.parametrize(

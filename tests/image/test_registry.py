@@ -8,6 +8,8 @@ import httpx
 import pytest
 
 from sdk.errors import NotFoundError, PackagingError, UnavailableError
+from sdk.model import Model
+from sdk.packaging.image import publish, published
 from sdk.packaging.image.bases import pull
 from sdk.packaging.image.layers import Entry, with_parents
 from sdk.packaging.image.manifests import Image, ImageConfig, Platform
@@ -193,3 +195,42 @@ def test_progress_tells_the_bytes(registry_host: str, tmp_path: Path) -> None:
         registry.push(image, store, progress=lambda what, done, total: told.update({what: (done, total)}))
     whole = sum(layer.size for layer in image.layers) + len(image.config)
     assert {"push": (whole, whole)} == told
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "longer"])
+def test_blob_damaged_in_the_registry_is_found_out(tmp_path: Path, own_registry: Any, damage: str) -> None:
+    """A registry whose disk went bad gives an error that names the blob, and nothing of it enters the store."""
+    store, fresh = Store(tmp_path / "mine"), Store(tmp_path / "fresh")
+    image = _image(store, b"sound" * 1000)
+    with _registry(own_registry.host, "bad:v1", _Counting()) as registry:
+        registry.push(image, store)
+    path = own_registry.blob(image.layers[1].digest)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes({"flipped": bytes(data), "truncated": bytes(data[:-40]), "longer": bytes(data) + b"x"}[damage])
+    reference = Reference.parse(f"{own_registry.host}/bad:v1")
+    with pytest.raises(UnavailableError, match=image.layers[1].digest):
+        pull(reference, Platform(), fresh, lambda: _registry(own_registry.host, "bad:v1", _Counting()))
+    assert not fresh.path(image.layers[1].digest).exists()
+    assert [] == list(fresh.folder.rglob(".new-*"))
+
+
+def test_copy_from_a_registry_that_dies_publishes_nothing(
+    tmp_path: Path, own_registry: Any, registry_host: str
+) -> None:
+    """The source is killed while its blobs are copied: the error names it, and the destination has no image."""
+    store = Store(tmp_path / "theirs")
+    image = _image(store, b"copied")
+    with _registry(own_registry.host, "theirs:v1", _Counting()) as registry:
+        registry.push(image, store)
+
+    class Killing(_Counting):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "GET" and request.url.path.endswith(image.layers[1].digest):
+                own_registry.kill()
+            return super().handle_request(request)
+
+    model = Model.from_image(f"{own_registry.host}/theirs@{image.digest}")
+    with pytest.raises(UnavailableError, match=own_registry.host):
+        publish(model, f"{registry_host}/dead:v1", transport=Killing())
+    assert published(f"{registry_host}/dead:v1") is None

@@ -234,9 +234,13 @@ def test_native_file_is_served(
     case: Callable[[Path], Any], serve: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file in a library's own format answers like the object it was written from."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    check_file(case, serve, tmp_path)
+
+
+def check_file(case: Callable[[Path], Any], serve: Callable[..., Any], tmp_path: Path) -> None:
     if not importlib.util.find_spec(FILES[case]):
         pytest.skip(f"{FILES[case]} is not installed: uv pip install --group flavours")
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
     path, answer, wishes = case(tmp_path)
     output = wishes.pop("output", None)
     model = Model.from_path(path, name="native", example=ROWS[:1].astype("float32"), **wishes)
@@ -355,6 +359,10 @@ def test_wrong_mlflow_folder_is_refused(change: dict[str, str], said: str, tmp_p
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 def test_mlflow_model_is_served(serve: Callable[..., Any], tmp_path: Path) -> None:
     """What MLflow saved answers like the object that it saved."""
+    check_mlflow(serve, tmp_path)
+
+
+def check_mlflow(serve: Callable[..., Any], tmp_path: Path) -> None:
     if not importlib.util.find_spec("mlflow"):
         pytest.skip("mlflow is not installed: uv pip install --group flavours")
     save: Any = import_module("mlflow.sklearn").save_model

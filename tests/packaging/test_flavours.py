@@ -202,6 +202,12 @@ LIBRARIES: dict[Callable[[Path], Case], str] = {
 }
 
 
+def skip_without_library(case: Callable[[Path], Case]) -> None:
+    library = LIBRARIES.get(case, "sklearn")
+    if not importlib.util.find_spec(library):
+        pytest.skip(f"{library} is not installed: uv pip install --group flavours")
+
+
 def check(case: Case, serve: Callable[..., Any], python: Any = None) -> None:
     model = make_model(case.obj, name="case", example=case.example, **case.wishes)
     assert model.manifest is not None
@@ -235,8 +241,6 @@ def test_object_is_served_from_its_locked_environment(
     case: Callable[[Path], Case], serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lock holds everything that the server needs for this object."""
-    library = LIBRARIES.get(case, "sklearn")
-    if not importlib.util.find_spec(library):
-        pytest.skip(f"{library} is not installed: uv pip install --group flavours")
+    skip_without_library(case)
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     check(case(tmp_path), serve, lambda model: venv.environment(model.lock))

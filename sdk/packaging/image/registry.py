@@ -125,13 +125,18 @@ class Registry:
         blobs = {layer.digest: layer.size for layer in image.layers} | {image.id: len(image.config)}
         transfer = Transfer("push", blobs, progress)
 
-        def push(digest: str) -> None:
-            def path() -> Path:
-                if fetch is not None:
-                    fetch(digest, blobs[digest])
-                return store.path(digest)
+        def find(digest: str) -> Path:
+            if fetch is not None:
+                fetch(digest, blobs[digest])
+            return store.path(digest)
 
-            self._push_blob(digest, path, store, transfer)
+        def push(digest: str) -> None:
+            try:
+                self._retry.run(lambda: self._upload(digest, find, transfer), self._deadline)
+            except (InvalidRequestError, UnavailableError, FileNotFoundError) as error:
+                if fetch is not None or store.verified(digest):  # what is fetched is verified then
+                    raise
+                raise damaged(digest, "push") from error
             transfer.at(digest, blobs[digest])
 
         with ThreadPoolExecutor(_PARALLEL) as pool:
@@ -141,21 +146,13 @@ class Registry:
         self._put_manifest(image)
         return image.digest
 
-    def _push_blob(self, digest: str, path: Callable[[], Path], store: Store, transfer: Transfer) -> None:
-        try:
-            self._retry.run(lambda: self._upload(digest, path, transfer), self._deadline)
-        except (InvalidRequestError, UnavailableError, FileNotFoundError) as error:
-            if store.verified(digest):
-                raise
-            raise damaged(digest, "push") from error
-
-    def _upload(self, digest: str, find: Callable[[], Path], transfer: Transfer) -> None:
+    def _upload(self, digest: str, find: Callable[[str], Path], transfer: Transfer) -> None:
         if self._send("HEAD", f"{self._base}/blobs/{digest}", ok=(200, 404)).status_code == 200:
             return
         location = self._begin(digest)
         if location is None:
             return
-        path = find()
+        path = find(digest)
         size = path.stat().st_size
         url = httpx.URL(location).copy_merge_params({"digest": digest})
         headers = {"content-length": str(size), "content-type": "application/octet-stream"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 from sdk.packaging.libraries import normal
 
@@ -32,7 +33,7 @@ def of_packages(lock: Lock, installed: Collection[str]) -> bytes:
     for block in re.split(r"\n(?=\S)", lock.text):
         match = _PACKAGE.match(block)
         if match and normal(match[1]) in installed:
-            purl = f"pkg:pypi/{normal(match[1])}@{match[2]}"
+            purl = f"pkg:pypi/{normal(match[1])}@{quote(match[2], safe='')}"
             found.append(_component(match[1], match[2], purl, sorted(_HASH.findall(block))))
     return _document(found)
 
@@ -42,8 +43,9 @@ def of_debs(debs: Iterable[tuple[str, str]]) -> bytes:
     found: list[dict[str, Any]] = []
     for file, sha256 in debs:
         name, version, architecture = file.removesuffix(".deb").split("_")
-        purl = f"pkg:deb/debian/{name}@{version}?arch={architecture}"
-        found.append(_component(name, version.replace("%3a", ":"), purl, [sha256]))
+        version = unquote(version)  # apt writes the sign after an epoch as %3a
+        purl = f"pkg:deb/debian/{quote(name, safe='')}@{quote(version, safe='')}?arch={architecture}"
+        found.append(_component(name, version, purl, [sha256]))
     return _document(found)
 
 

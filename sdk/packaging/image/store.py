@@ -19,7 +19,7 @@ from .layers import Entry, Layer, pack
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-BUILDER = "2"  # part of every key: raise it when the same inputs give other bytes
+BUILDER = "3"  # part of every key: raise it when the same inputs give other bytes
 _STALE_S = 86_400.0
 
 

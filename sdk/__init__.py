@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     _client = Client()
     build = _client.build
     capabilities = _client.capabilities
+    compare = _client.compare
     delete = _client.delete
     deploy = _client.deploy
     doctor = _client.doctor
@@ -75,15 +76,17 @@ _HOMES = {
     "register_adapter": "registry",
 }
 _VERBS = frozenset({
-    "build", "capabilities", "delete", "deploy", "doctor", "endpoint", "finalize", "gc", "job", "list", "logs",
-    "monitor", "plan", "predict", "prices", "promote", "rollback", "status", "temporary", "traffic", "train", "unlock",
+    "build", "capabilities", "compare", "delete", "deploy", "doctor", "endpoint", "finalize", "gc", "job", "list",
+    "logs", "monitor", "plan", "predict", "prices", "promote", "rollback", "status", "temporary", "traffic", "train",
+    "unlock",
 })  # fmt: skip
 
 __all__ = [
     "BuiltImage", "Client", "Endpoint", "EndpointState", "EndpointStatus", "Job", "JobState", "JobStatus", "Latency",
-    "MetricsReport", "Model", "Prediction", "Replicas", "Resources", "Watch", "build", "capabilities", "delete",
-    "deploy", "doctor", "endpoint", "errors", "finalize", "gc", "job", "list", "logs", "model", "monitor", "plan",
-    "predict", "prices", "promote", "register_adapter", "rollback", "status", "temporary", "traffic", "train", "unlock",
+    "MetricsReport", "Model", "Prediction", "Replicas", "Resources", "Watch", "build", "capabilities", "compare",
+    "delete", "deploy", "doctor", "endpoint", "errors", "finalize", "gc", "job", "list", "logs", "model", "monitor",
+    "plan", "predict", "prices", "promote", "register_adapter", "rollback", "status", "temporary", "traffic", "train",
+    "unlock",
 ]  # fmt: skip
 
 

@@ -304,10 +304,11 @@ def _network(invoker: Invoker) -> dict[str, Any]:
         verify = False  # nothing to verify; loading the certificates of the system takes longer than the call
     elif isinstance(invoker.verify, str):
         verify = ssl.create_default_context(cafile=invoker.verify)
-    return {"verify": verify, "trust_env": not _on_this_machine(url.host), "limits": httpx.Limits(max_connections=None)}
+    return {"verify": verify, "trust_env": not on_this_machine(url.host), "limits": httpx.Limits(max_connections=None)}
 
 
-def _on_this_machine(host: str) -> bool:
+def on_this_machine(host: str) -> bool:
+    """Whether a host name or address leads back to this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

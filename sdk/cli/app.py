@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType
 
+_HOMES = {"compare": "comparing", "mock": "mocks"}  # modules of handlers; the others are in `handlers`
 _TYPES: dict[str, Any] = {"int": int, "float": float, "duration": parse.DURATION, "input": parse.INPUT}
 
 
@@ -101,9 +103,8 @@ def _command(verb: Verb, prefix: str = "") -> click.Command:
     @click.pass_obj
     def callback(out: Output, /, output: str, verbose: int, **values: Any) -> Any:
         out.configure(output, verbose)
-        from . import handlers, mocks  # not for --help
-
-        handler = getattr(mocks if name.startswith("mock_") else handlers, f"do_{name}")
+        home = _HOMES.get(name.partition("_")[0], "handlers")
+        handler = getattr(importlib.import_module(f".{home}", __package__), f"do_{name}")  # not for --help
         return handler(out, **{key: value for key, value in values.items() if value not in (None, (), {})})
 
     params = [*map(_parameter, verb.params), *_output_options()]

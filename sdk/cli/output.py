@@ -102,11 +102,14 @@ class Output:
         if told and self.verbose:
             self.say(f"  {told}", style="dim")
 
-    def progress(self, event: Event) -> None:
-        """Say which stage a long task is in: one moving line in a terminal, one line each elsewhere."""
+    def progress(self, event: Event, together: str | None = None) -> None:
+        """Say which stage a long task is in: one moving line in a terminal, one line each elsewhere.
+
+        ``together`` stands on the moving line instead, where several tasks share it.
+        """
         text = f"{event.stage} {event.detail}".strip()
         if self._status is not None:
-            self._status.update(Text(escape_controls(text)))
+            self._status.update(Text(escape_controls(together or text)))
         if self._status is None or self.verbose:
             self.say(f"{time.monotonic() - self._begin:6.1f}s  {text}", style="dim")
 

@@ -6,11 +6,12 @@ import functools
 
 from .build import BuildVerbs
 from .change import ChangeVerbs
+from .compare import CompareVerbs
 from .look import LookVerbs
 from .train import TrainVerbs
 
 
-class Client(ChangeVerbs, TrainVerbs, LookVerbs, BuildVerbs):
+class Client(ChangeVerbs, TrainVerbs, LookVerbs, BuildVerbs, CompareVerbs):
     """Trains, deploys, calls and watches models on the targets of one configuration.
 
     The module-level verbs (``sdk.deploy`` and so on) are those of :func:`default_client`. All of them block, also

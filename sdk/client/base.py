@@ -82,6 +82,17 @@ class ClientBase:
                 )
         return known
 
+    def sibling(self, target: str, progress: Callable[[Event], None]) -> Self:
+        """A client of the same configuration whose progress goes elsewhere: for work on several targets at once."""
+        return type(self)(
+            self._settings,
+            target=target,
+            env=self._environ,
+            progress=progress,
+            clock=self._clock,
+            transport=self._transport,
+        )
+
     def targets(self) -> tuple[str, ...]:
         """The names of all targets: the configured ones and the installed providers that need no settings."""
         return tuple(sorted({*self._settings.targets, self._settings.target(self._target).name}))

@@ -11,9 +11,10 @@ from ..endpoint import Endpoint
 from ..errors import NotFoundError, SdkError
 from ..monitor import Watch, cost_so_far
 from ..names import check_name
-from ..types import Check
+from ..types import Check, Leftover
 from .base import ClientBase, deadline_of, seconds_of
 from .changing import CHANGE_S, border, told
+from .passing import Records
 from .session import READ_S
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..prediction import Prediction
     from ..prices import PriceRow
     from ..types import EndpointStatus, LogLine
+    from ..waiting import Deadline
     from . import Client
     from .session import Session
 
@@ -249,7 +251,27 @@ class LookVerbs(ClientBase):
         session = self.session(target)
         with border(session):
             deadline = deadline_of(session, timeout, CHANGE_S)
-            return session.executor.gc(apply=apply, expired=expired, shared=shared, deadline=deadline)
+            report = session.executor.gc(apply=apply, expired=expired, shared=shared, deadline=deadline)
+            return self._abandoned(session, report, deadline, apply=apply)
+
+    def _abandoned(self, session: Session, report: GcReport, deadline: Deadline, *, apply: bool) -> GcReport:
+        """Adds the endpoints of comparisons that were killed on this machine; with ``apply`` deletes them."""
+        records = Records(self.settings.state_dir.value)
+        for run, name in records.abandoned(session.target):
+            status = session.find(name, deadline)
+            if status is None:
+                if apply:
+                    records.gone(run, session.target, name)
+                continue
+            command = f"mlport gc --apply --target {session.target}"
+            left = Leftover("endpoint", name, "its comparison is no more", status.usd_per_hour, command)
+            if not apply:
+                report.orphans.append(left)
+                continue
+            cast("Client", self).delete(name, target=session.target, timeout=deadline.left)
+            records.gone(run, session.target, name)
+            report.removed.append(left)
+        return report
 
     def unlock(self, name: str, txn: str, *, target: str | None = None) -> None:
         """Releases an endpoint whose lock on the target was left behind by a machine that is gone for good.

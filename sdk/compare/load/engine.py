@@ -112,7 +112,7 @@ class Engine:
         """Keeps as many requests in flight as there are lanes."""
         places = itertools.count()
         until = begin + self._plan.seconds
-        lanes = min(self._plan.lanes, self._plan.count)
+        lanes = max(1, min(self._plan.lanes, self._plan.count))
         await asyncio.gather(*(self._lane(places, begin, until) for _ in range(lanes)))
 
     async def _lane(self, places: Iterable[int], begin: float, until: float) -> None:

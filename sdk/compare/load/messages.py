@@ -46,7 +46,7 @@ class Plan(msgspec.Struct, frozen=True, tag=True):
         shots: The requests, sent in this order, over and over.
         count: How many requests.
         arrivals: When they are due; ``None`` for a closed loop, where each answer starts the next request.
-        lanes: Requests in flight in a closed loop; in an open one the connections that are opened before it.
+        lanes: Requests in flight in a closed loop, at least one; so many connections are opened before the window.
         most_in_flight: An open window ends early when so many requests wait for an answer: the backlog grows.
         seconds: A closed window ends after so many seconds.
     """

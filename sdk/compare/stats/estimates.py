@@ -31,7 +31,8 @@ class Estimate(msgspec.Struct, frozen=True):
     """One figure and how sure it is.
 
     Args:
-        value: The estimate; ``None`` when the measurement cannot support one.
+        value: The estimate; ``None`` when the measurement cannot support one. Infinite when too many requests failed,
+            which JSON can only say as null.
         low: Lower end of the 95 % interval, ``None`` where there is none.
         high: Upper end.
         basis: What the interval rests on: ``"runs"``, ``"independent"`` (values taken for independent of each other,
@@ -108,7 +109,7 @@ def _by_runs(values: list[float], count: int, rules: Rules, utilisation: float |
     runs = len(values)
     if note := _saturated(rules, utilisation):
         return Estimate(middle, count=count, runs=runs, note=note)
-    if not np.isfinite(middle):
+    if not math.isfinite(middle):
         return Estimate(middle, count=count, runs=runs, note="no interval: too many requests failed")
     half = _half_width(values, rules.confidence)
     return Estimate(middle, max(0.0, middle - half), middle + half, "runs", count, runs)
@@ -121,6 +122,8 @@ def _by_ranks(
     value, count = quantile(together, share), int(together.size)
     if note := _saturated(rules, utilisation):
         return Estimate(value, count=count, runs=runs, note=note)
+    if not math.isfinite(value):
+        return Estimate(value, count=count, runs=runs, note="no interval: too many requests failed")
     bounds = rank_bounds(together, share, rules.confidence)
     if bounds is None:
         return Estimate(value, count=count, runs=runs, note="too few requests for an interval")
@@ -142,7 +145,7 @@ def difference(one: Runs, other: Runs, share: float, *, rules: Rules | None = No
         return Estimate(None, count=count, runs=len(pairs), note=f"fewer than {rules.runs} pairs of whole runs")
     gaps = [quantile(a, share) - quantile(b, share) for a, b in pairs]
     middle = float(np.mean(gaps))
-    if not np.isfinite(middle):
+    if not math.isfinite(middle):
         return Estimate(None, count=count, runs=len(pairs), note="too many requests failed")
     half = _half_width(gaps, rules.confidence)
     return Estimate(middle, middle - half, middle + half, "runs", count, len(pairs))

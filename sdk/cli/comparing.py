@@ -1,0 +1,161 @@
+"""``mlport compare``: asks before it spends, shows what happens on each target, keeps and judges the result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..client import Client
+from ..errors import ConfigError
+from . import models, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..client.candidates import Outlook
+    from ..compare.comparison import Comparison
+    from ..endpoint import Endpoint
+    from ..executor import Event
+    from ..model import Model
+    from .output import Output
+
+REFUSED = 2
+
+
+def do_compare(
+    out: Output,
+    *,
+    model: str | None = None,
+    endpoint: tuple[str, ...] = (),
+    read: str | None = None,
+    fail_if: str | None = None,
+    baseline: str | None = None,
+    save: str | None = None,
+    html: str | None = None,
+    markdown: str | None = None,
+    trust: str | None = None,
+    yes: bool = False,
+    **values: Any,
+) -> int:
+    """``mlport compare``."""
+    if fail_if is not None:
+        _readable(fail_if)  # before anything is measured and paid
+    if sum(map(bool, (model, endpoint, read))) != 1:
+        raise ConfigError("compare needs one of MODEL, --endpoint and --from")
+    if read is not None:
+        found = _kept(read, values)
+    else:
+        client = Client(progress=Board(out))
+        subject = _endpoints(client, endpoint) if model is None else models.resolve(model, trust=trust)
+        measured = _measured(out, client, subject, _arguments(values), yes=yes)
+        if measured is None:
+            return REFUSED if not values.get("dry_run") else 0
+        found = measured
+    _written(found, save, html, markdown)
+    _shown(out, found, baseline)
+    if fail_if is not None:
+        found.check(fail_if, None if baseline is None else _load(baseline))
+    return 0
+
+
+def _readable(condition: str) -> None:
+    from ..compare.gate import Condition
+
+    Condition(condition)
+
+
+def _load(path: str) -> Comparison:
+    from ..compare.comparison import Comparison
+
+    return Comparison.load(path)
+
+
+def _kept(path: str, values: Mapping[str, Any]) -> Comparison:
+    """A kept comparison, at another traffic if one is given."""
+    found = _load(path)
+    traffic = values.get("traffic_per_month")
+    return found if traffic is None else found.at(traffic, values.get("profile", "flat"))
+
+
+def _endpoints(client: Client, texts: tuple[str, ...]) -> dict[str, Endpoint]:
+    found: dict[str, Endpoint] = {}
+    for text in texts:
+        name, _, target = text.partition("@")
+        found[text] = client.endpoint(name, target=target or None)
+    return found
+
+
+def _arguments(values: dict[str, Any]) -> dict[str, Any]:
+    """Command line values as the keyword arguments of the Python verb."""
+    if "instances" in values:
+        values["instances"] = {name: text.split(",") for name, text in values["instances"].items()}
+    if "workload" in values:
+        values["workload"] = {name: parse.typed(text) for name, text in values["workload"].items()}
+    if "hardware" in values:
+        values["hardware"] = {name: _dollars(name, text) for name, text in values["hardware"].items()}
+    return values
+
+
+def _dollars(target: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"--hardware {target}={text} is no number of US dollars per hour") from None
+
+
+def _measured(
+    out: Output, client: Client, subject: Model | Mapping[str, Endpoint], values: dict[str, Any], *, yes: bool
+) -> Comparison | None:
+    """The comparison; ``None`` when it was only asked for, or refused."""
+    dry_run = values.pop("dry_run", False)
+    with out.working("looking at prices"):
+        look: Outlook = client.compare(subject, dry_run=True, **values)
+    if dry_run:
+        out.data(look.to_dict(), str(look))
+        return None
+    if look.usd != 0.0 and not yes:
+        out.say(str(look))
+        if not out.confirm("go on?"):
+            return None
+    with out.working("comparing"):
+        return client.compare(subject, **values)
+
+
+def _written(found: Comparison, save: str | None, html: str | None, markdown: str | None) -> None:
+    if save is not None:
+        found.to_json(save)
+    if html is not None:
+        found.to_html(html)
+    if markdown is not None:
+        found.to_markdown(markdown)
+
+
+def _shown(out: Output, found: Comparison, baseline: str | None) -> None:
+    if out.json_wanted:
+        out.data(found.to_dict(), "")
+        return
+    for line in str(found).splitlines():
+        out.line(line)
+    if baseline is None:
+        return
+    from ..compare.baseline import all_changes
+
+    changed = all_changes(found, _load(baseline))
+    out.line("")
+    for change in changed:
+        out.line(change.text)
+    if not changed:
+        out.line(f"no difference to {baseline} shown")
+
+
+class Board:
+    """What happens on each target, side by side on the one moving line; a line each where nothing moves."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._now: dict[str, str] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Takes an event: its stage names the subject, its detail what happens."""
+        self._now[event.stage] = event.detail
+        together = "  |  ".join(f"{key}: {text}" for key, text in self._now.items())
+        self._out.progress(event, together)

@@ -1,0 +1,168 @@
+"""What a comparison deploys: which target and instance, at what price, for how long at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..compare.result import Price
+from ..errors import ConfigError
+from ..prices import find_price
+from .order import Wishes, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..compare.workload import Workload
+    from ..prices import PriceRow
+    from .order import Order
+    from .session import Session
+
+PROVISION_S = 900.0  # what a cloud takes for an endpoint at worst, most of the time; billed from somewhere in it
+DELETE_S = 300.0
+_MOST = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One subject of a comparison.
+
+    Args:
+        key: Its name in the comparison.
+        target: Target of the configuration.
+        name: Name of its endpoint.
+        instance: Instance type that was asked for.
+        order: What will run; ``None`` for an endpoint that is there.
+        price: The price that is used.
+        free: Whether nothing is paid to anybody for it.
+        region: The platform's name of the region.
+    """
+
+    key: str
+    target: str
+    name: str
+    instance: str | None = None
+    order: Order | None = None
+    price: Price = field(default_factory=lambda: Price(None))
+    free: bool = False
+    region: str = ""
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """What it costs while it is there."""
+        return 0.0 if self.free or self.order is None else self.order.usd_per_hour
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a comparison is going to do and cost at most; nothing was changed.
+
+    Args:
+        candidates: What it would deploy.
+        seconds: How long it takes, provisioning and deletion included.
+        usd: What it costs at most; ``None`` when a price is unknown.
+    """
+
+    candidates: tuple[Candidate, ...]
+    seconds: float
+    usd: float | None
+
+    def __str__(self) -> str:
+        from ..compare.report.cells import usd
+
+        lines = [f"  {one.key}: {usd(one.usd_per_hour)}/h" for one in self.candidates]
+        money = "an unknown amount" if self.usd is None else usd(self.usd)
+        return "\n".join([f"compare for about {self.seconds / 60:.0f} minutes, for {money} at most:", *lines])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The outlook as plain values."""
+        rows = [{"key": one.key, "target": one.target, "usd_per_hour": one.usd_per_hour} for one in self.candidates]
+        return {"seconds": self.seconds, "usd": self.usd, "candidates": rows}
+
+
+def outlook(candidates: Sequence[Candidate], workload: Workload) -> Outlook:
+    """What these candidates cost, all of them running until the last one is measured."""
+    measuring = sum(workload.seconds(workload.rate or 3 * workload.first_rate) for _ in candidates)
+    paid = [one for one in candidates if one.usd_per_hour != 0.0]
+    seconds = measuring + (PROVISION_S + DELETE_S if paid else 60.0)
+    prices = [one.usd_per_hour for one in candidates]
+    known = [price for price in prices if price is not None]
+    return Outlook(tuple(candidates), seconds, sum(known) * seconds / 3600 if len(known) == len(prices) else None)
+
+
+def check_budget(found: Outlook, budget_usd: float, *, allow_unknown_price: bool) -> None:
+    """Refuses what may cost more than it should.
+
+    Raises:
+        ConfigError: A price is unknown, or the estimate is over the budget.
+    """
+    unknown = [one.key for one in found.candidates if one.usd_per_hour is None]
+    if unknown and not allow_unknown_price:
+        raise ConfigError(
+            f"the price of {', '.join(unknown)} is unknown, so no budget can be kept",
+            hint="run `mlport prices refresh`, name an instance with a known price, or allow_unknown_price=True",
+        )
+    if found.usd is not None and found.usd > budget_usd:
+        raise ConfigError(
+            f"the comparison may cost ${found.usd:.2f}, budget_usd is ${budget_usd:.2f}",
+            hint="compare fewer targets, use a quicker workload, or raise budget_usd",
+        )
+
+
+def candidate(
+    session: Session, name: str, instance: str | None, *, ttl: str | float, hardware_usd: float | None, several: bool
+) -> Candidate:
+    """What would be deployed on a target."""
+    order = settle(session, Wishes(instance=instance, ttl=ttl), usage="inference")
+    table = tuple(session.adapter.prices())
+    region = session.adapter.where().get("region", "")
+    key = f"{session.target} {order.instance}" if several and order.instance else session.target
+    row = find_price(table, order.instance, region=region) if order.instance else None
+    return Candidate(
+        key=key,
+        target=session.target,
+        name=name,
+        instance=order.instance,
+        order=order,
+        price=price_of(row, hardware_usd, own=not table),
+        free=not table,
+        region=region,
+    )
+
+
+def price_of(row: PriceRow | None, hardware_usd: float | None, *, own: bool) -> Price:
+    """The price that costs are worked out with: what the user says, else what the table says."""
+    if hardware_usd is not None:
+        return Price(hardware_usd, source="given by the user", status="given")
+    if row is None:
+        return Price(None, source="own hardware, no price given" if own else "")
+    unit = "gb-second" if row.unit == "gb-second" else "hour"
+    return Price(
+        row.price if row.currency == "USD" else None,
+        unit=unit,
+        source=row.source,
+        as_of=row.as_of,
+        status=row.status,
+        memory_gb=row.memory_gib if unit == "gb-second" else 0.0,
+    )
+
+
+def spread(
+    targets: Sequence[str], instances: Mapping[str, str | Sequence[str]] | None
+) -> list[tuple[str, str | None, bool]]:
+    """Each target with each of its instance types, and whether it has several.
+
+    Raises:
+        ConfigError: Nothing to compare, too much, an unknown target among ``instances``, or the same one twice.
+    """
+    wanted = {name: [kinds] if isinstance(kinds, str) else list(kinds) for name, kinds in (instances or {}).items()}
+    if strange := sorted(set(wanted) - set(targets)):
+        raise ConfigError(f"instances names {strange[0]!r}, which is not among the targets")
+    if len(set(targets)) < len(targets):
+        raise ConfigError("targets names one twice", hint="several instance types of one target go into instances=")
+    found = [
+        (target, kind, len(wanted.get(target, [])) > 1) for target in targets for kind in wanted.get(target, [None])
+    ]
+    if not 1 <= len(found) <= _MOST:
+        raise ConfigError(f"{len(found)} things to compare", hint=f"give 1 to {_MOST}")
+    return found

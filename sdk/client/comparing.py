@@ -1,0 +1,269 @@
+"""Carries out a comparison: deploys side by side, measures in turns, deletes whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..compare.comparison import Comparison
+from ..compare.cost import training_cost
+from ..compare.load import Generator
+from ..compare.measure import Bench, Measured, Stop
+from ..compare.result import Place, Row
+from ..compare.rows import fill, pairs
+from ..compare.score import score
+from ..compare.traffic import Traffic
+from ..errors import NotFoundError, SdkError
+from ..executor import Event
+from ..model import Model
+from .candidates import DELETE_S, Candidate, Outlook, candidate, check_budget, outlook, price_of, spread
+from .listing import Listed, payloads_of, subject_of
+from .passing import Passing, Records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from collections.abc import Generator as Yields
+
+    from ..adapter import Clock
+    from ..endpoint import Endpoint
+    from . import Client
+    from .compare import Ask
+
+
+@dataclass
+class Running:
+    """A candidate, its own client, and what became of it."""
+
+    candidate: Candidate
+    client: Client
+    row: Row
+    asked_at: float = 0.0
+    gone_at: float | None = None
+
+    def usd(self, now: float) -> float:
+        """What it has cost until now, as far as its price is known."""
+        until = now if self.gone_at is None else self.gone_at
+        return (self.candidate.usd_per_hour or 0.0) * max(0.0, until - self.asked_at) / 3600
+
+
+class Comparing:
+    """One comparison.
+
+    Args:
+        client: The client whose verb it is.
+        ask: What was asked for.
+    """
+
+    def __init__(self, client: Client, ask: Ask) -> None:
+        self._client = client
+        self._ask = ask
+        self._run = client.session(ask.targets[0]).new_txn()
+
+    @property
+    def _clock(self) -> Clock:
+        return self._client.session(self._ask.targets[0]).clock
+
+    # --- before -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """What is compared."""
+        subject = self._ask.subject
+        if isinstance(subject, Model):
+            return tuple(self._new(*one) for one in spread(self._ask.targets, self._ask.instances))
+        return tuple(self._existing(key, endpoint) for key, endpoint in subject.items())
+
+    def _new(self, target: str, instance: str | None, several: bool) -> Candidate:
+        session = self._client.session(target)
+        hardware = self._ask.hardware.get(target)
+        name = f"cmp-{session.new_txn()}"
+        return candidate(session, name, instance, ttl=self._ask.ttl, hardware_usd=hardware, several=several)
+
+    def _existing(self, key: str, endpoint: Endpoint) -> Candidate:
+        session = self._client.session(endpoint.target)
+        status = endpoint.refresh()
+        serving = max(status.deployments, key=lambda one: one.traffic, default=None)
+        listed = Listed(session, None if serving is None else serving.instance)
+        hardware = self._ask.hardware.get(endpoint.target)
+        return Candidate(
+            key=key,
+            target=endpoint.target,
+            name=endpoint.name,
+            instance=listed.instance,
+            price=price_of(listed.row("inference"), hardware, own=listed.free),
+            free=listed.free,
+            region=listed.region,
+        )
+
+    def outlook(self) -> Outlook:
+        """What it is going to do and cost at most."""
+        return outlook(self.candidates, self._ask.workload)
+
+    # --- the whole ----------------------------------------------------------------------------------------------
+
+    def run(self) -> Comparison:
+        """Does it.
+
+        Raises:
+            ConfigError: It may cost more than it should, or there is nothing to send.
+        """
+        ask, look = self._ask, self.outlook()
+        check_budget(look, ask.budget_usd, allow_unknown_price=ask.allow_unknown_price)
+        payloads = payloads_of(self._client, ask.subject, ask.payloads, ask.labels)
+        running = [self._running(one) for one in self.candidates]
+        with self._endpoints(running):
+            found, notes = self._measured(running, payloads)
+        return self._comparison(running, found, payloads, look, notes)
+
+    def _running(self, one: Candidate) -> Running:
+        client = self._client.sibling(one.target, self._teller(one.key))
+        session = client.session()
+        row = Row(
+            key=one.key,
+            target=one.target,
+            provider=session.provider,
+            endpoint=one.name,
+            region=one.region,
+            instance=one.instance,
+            price=one.price,
+            replicas=_replicas(one),
+        )
+        return Running(one, client, row)
+
+    def _teller(self, key: str) -> Callable[[Event], None]:
+        session = self._client.session(self._ask.targets[0])
+        return lambda event: session.tell(Event(key, str(event), event.elapsed_s))
+
+    @contextlib.contextmanager
+    def _endpoints(self, running: Sequence[Running]) -> Yields[None]:
+        """Deploys, and deletes at the end; a record of it is kept until nothing is left."""
+        if not isinstance(self._ask.subject, Model):
+            yield
+            return
+        passing = [] if self._ask.keep else [Passing(one.candidate.target, one.candidate.name) for one in running]
+        records = Records(self._client.settings.state_dir.value)
+        with records.kept(self._run, passing):
+            try:
+                self._at_once(running, self._deploy)
+                yield
+            finally:
+                if not self._ask.keep:
+                    self._at_once(running, self._delete)
+
+    def _at_once(self, running: Sequence[Running], step: Callable[[Running], None]) -> None:
+        with ThreadPoolExecutor(max_workers=len(running)) as pool:
+            for done in [pool.submit(step, one) for one in running]:
+                done.result()
+
+    def _deploy(self, one: Running) -> None:
+        wanted, model = one.candidate, self._ask.subject
+        if not isinstance(model, Model):
+            raise TypeError("endpoints that exist are not deployed")
+        begin, one.asked_at = self._clock.monotonic(), self._clock.monotonic()
+        try:
+            one.client.deploy(
+                model, name=wanted.name, instance=wanted.instance, ttl=self._ask.ttl, timeout=self._ask.timeout
+            )
+        except SdkError as error:
+            one.row = msgspec.structs.replace(one.row, failed=f"not deployed: {error.message}")
+            return
+        one.row = msgspec.structs.replace(one.row, deploy_s=self._clock.monotonic() - begin)
+
+    def _delete(self, one: Running) -> None:
+        begin = self._clock.monotonic()
+        with contextlib.suppress(NotFoundError):
+            one.client.delete(one.candidate.name, timeout=self._ask.timeout)
+        one.gone_at = self._clock.monotonic()
+        one.row = msgspec.structs.replace(one.row, delete_s=one.gone_at - begin)
+
+    # --- measuring ----------------------------------------------------------------------------------------------
+
+    def _measured(self, running: Sequence[Running], payloads: Sequence[Any]) -> tuple[dict[str, Measured], list[str]]:
+        up = [one for one in running if not one.row.failed]
+        notes: list[str] = []
+        if not up:
+            return {}, notes
+        with Generator() as generator:
+            bench = Bench(
+                generator,
+                self._ask.workload,
+                payloads,
+                p95_ms=self._ask.p95_ms,
+                clock=self._clock,
+                progress=lambda key, text: self._teller(key)(Event(text)),
+                go_on=lambda: self._spend(running),
+            )
+            subjects = [subject_of(one.candidate, one.client) for one in up]
+            try:
+                bench.run(subjects)
+            except Stop as stop:
+                notes.append(f"stopped early: {stop}")
+        for one in up:
+            one.row = self._scored(one, payloads)
+        return bench.found, notes
+
+    def _spend(self, running: Sequence[Running]) -> None:
+        now = self._clock.monotonic()
+        hourly = sum(one.candidate.usd_per_hour or 0.0 for one in running)
+        spent = sum(one.usd(now) for one in running)
+        if spent + hourly * DELETE_S / 3600 > self._ask.budget_usd:
+            raise Stop(f"${spent:.2f} of the budget of ${self._ask.budget_usd:.2f} are spent, the rest is for deleting")
+
+    def _scored(self, one: Running, payloads: Sequence[Any]) -> Row:
+        """The row with how right the answers are, and what training costs there."""
+        row, ask = one.row, self._ask
+        if ask.labels is not None:
+            answers: list[Any] = []
+            for payload in payloads:
+                answers += one.client.predict(one.candidate.name, payload).values
+            row = msgspec.structs.replace(row, score=score(answers, ask.labels))
+        if ask.train_hours is not None and row.instance is not None:
+            listed = Listed(one.client.session(), row.instance)
+            price = price_of(listed.row("training"), ask.hardware.get(row.target), own=listed.free)
+            row = msgspec.structs.replace(row, training=training_cost(price, row.instance, ask.train_hours))
+        return row
+
+    # --- after --------------------------------------------------------------------------------------------------
+
+    def _comparison(
+        self,
+        running: Sequence[Running],
+        found: dict[str, Measured],
+        payloads: Sequence[Any],
+        look: Outlook,
+        notes: Sequence[str],
+    ) -> Comparison:
+        ask, now = self._ask, self._clock.monotonic()
+        rules = ask.workload.rules
+        traffic = None if ask.traffic_per_month is None else Traffic.of(ask.traffic_per_month, ask.profile)
+        rows = [fill(one.row, found.get(one.row.key, Measured()), rules) for one in running]
+        known = all(one.candidate.usd_per_hour is not None for one in running)
+        subject = ask.subject
+        return Comparison(
+            created=datetime.fromtimestamp(self._clock.time(), UTC).isoformat(timespec="seconds"),
+            model=f"{subject.name} {subject.digest[:12]}" if isinstance(subject, Model) else ", ".join(subject),
+            payload=f"{len(payloads)} payloads in turn",
+            place=Place(platform.node(), platform.platform(terse=True), os.cpu_count() or 0, version("mlport")),
+            p95_ms=ask.p95_ms,
+            traffic=traffic,
+            headroom=ask.headroom,
+            workload=ask.workload,
+            rows=tuple(rows),
+            pairs=tuple(pairs(found, rules)),
+            estimated_usd=look.usd,
+            spent_usd=sum(one.usd(now) for one in running) if known else None,
+            notes=tuple(notes),
+        ).judged()
+
+
+def _replicas(one: Candidate) -> tuple[int, int]:
+    return (1, 1) if one.order is None else (one.order.replicas.min, one.order.replicas.max)

@@ -1,0 +1,106 @@
+"""What a comparison needs to know of a target: its prices, how to ask it, and what to ask."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from ..compare.subject import Subject
+from ..errors import ConfigError
+from ..invoke import on_this_machine
+from ..model import Model
+from ..prices import find_price
+from .calling import example_of
+from .session import READ_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..endpoint import Endpoint
+    from ..metrics import MetricsReport
+    from ..prices import PriceRow, Usage
+    from . import Client
+    from .candidates import Candidate
+    from .session import Session
+
+
+class Listed:
+    """An instance type in the price table of a target."""
+
+    def __init__(self, session: Session, instance: str | None) -> None:
+        self._table = tuple(session.adapter.prices())
+        self.instance = instance
+        self.region = session.adapter.where().get("region", "")
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing is paid to anybody there."""
+        return not self._table
+
+    def row(self, usage: Usage) -> PriceRow | None:
+        """Its price; ``None`` when unknown."""
+        return find_price(self._table, self.instance, region=self.region, usage=usage) if self.instance else None
+
+
+def subject_of(one: Candidate, client: Client) -> Subject:
+    """How to measure an endpoint: requests come signed by the target's own way, through its adapter's invoker."""
+    session = client.session()
+    status = session.status(one.name, session.deadline(READ_S))
+    invoker = session.adapter.invoker(status)
+
+    def served(window_s: float) -> MetricsReport | None:
+        return session.metrics(one.name, window_s, session.deadline(READ_S))
+
+    return Subject(
+        key=one.key,
+        sign=lambda rows: client.request(one.name, rows),
+        direct=on_this_machine(httpx.URL(invoker.url).host),
+        verify=Path(invoker.verify).read_text("utf-8") if isinstance(invoker.verify, str) else True,
+        served=served,
+    )
+
+
+def payloads_of(
+    client: Client,
+    subject: Model | Mapping[str, Endpoint],
+    given: Sequence[Any] | None,
+    labels: Sequence[Any] | None,
+) -> Sequence[Any]:
+    """The inputs of single requests: the user's, else each row of the model's example.
+
+    Raises:
+        ConfigError: There are none, or labels without payloads.
+    """
+    if given is not None:
+        if not len(given):
+            raise ConfigError("payloads is empty", hint="give the inputs of at least one request")
+        return given
+    if labels is not None:
+        raise ConfigError("labels needs payloads", hint="give payloads, whose rows the labels are for")
+    rows = _example(client, subject)
+    if not rows:
+        raise ConfigError(
+            "there is nothing to send: the model has no example", hint="give payloads, a list of the inputs of requests"
+        )
+    return [[row] for row in rows]
+
+
+def _example(client: Client, subject: Model | Mapping[str, Endpoint]) -> list[Any] | None:
+    from ..packaging.manifest import EXAMPLE
+
+    if isinstance(subject, Model):
+        file = None if subject.path is None else subject.path / EXAMPLE
+        if file is None or not file.is_file():
+            return None
+        rows: list[Any] = json.loads(file.read_bytes())["instances"]
+        return rows
+    for endpoint in subject.values():
+        session = client.session(endpoint.target)
+        for deployment in endpoint.status.deployments:
+            found = example_of(session.state_dir, deployment)
+            if found:
+                return found
+    return None

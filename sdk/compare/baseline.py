@@ -1,0 +1,66 @@
+"""What changed since a kept comparison: only what the statistics support."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .comparison import Comparison
+    from .result import Row
+    from .stats import Estimate
+
+_SAME_COST = 0.01
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One supported difference of a row: ``by`` is the new value minus the old one."""
+
+    key: str
+    name: str
+    by: float
+    text: str
+
+
+def changes(row: Row, baseline: Comparison) -> Iterator[Change]:
+    """The supported differences of one row to the row of the same key in an older comparison."""
+    old = next((one for one in baseline.rows if one.key == row.key and not one.failed), None)
+    if old is None or row.failed:
+        return
+    for quantile in ("p50", "p95"):
+        by = supported(old.latency.get(quantile), row.latency.get(quantile))
+        if by is not None:
+            word = "slower" if by > 0 else "faster"
+            yield Change(row.key, f"{quantile}_change_ms", by, f"{row.key}: {quantile} is {abs(by):.3g} ms {word}")
+    before, now = old.cost.usd_per_1k, row.cost.usd_per_1k
+    if before and now is not None and abs(now - before) > _SAME_COST * before:
+        text = f"{row.key}: ${now:.3g} per 1,000 instead of ${before:.3g}"
+        yield Change(row.key, "usd_per_1k_change", now - before, text)
+
+
+def all_changes(found: Comparison, baseline: Comparison) -> list[Change]:
+    """The supported differences of all rows."""
+    return [change for row in found.rows for change in changes(row, baseline)]
+
+
+def supported(old: Estimate | None, new: Estimate | None) -> float | None:
+    """The difference of two estimates if it is larger than both their intervals allow for; else ``None``.
+
+    The two were measured at different times, so nothing cancels out: the half-widths add up as independent errors do.
+    """
+    halves = [_half(one) for one in (old, new)]
+    if old is None or new is None or old.value is None or new.value is None or None in halves:
+        return None
+    by = new.value - old.value
+    return by if abs(by) > math.hypot(*(half or 0.0 for half in halves)) else None
+
+
+def _half(one: Estimate | None) -> float | None:
+    """Half the interval, if it rests on independent runs."""
+    if one is None or one.basis != "runs" or one.low is None or one.high is None:
+        return None
+    return (one.high - one.low) / 2

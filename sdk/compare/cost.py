@@ -1,0 +1,167 @@
+"""What serving costs: at the user's own traffic first, since idle hours decide, and at saturation as the lower bound.
+
+Unknown prices stay unknown: nothing here turns ``None`` into 0.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from .result import BreakEven, Cost, Price, Row, Training
+from .traffic import HOURS_PER_MONTH, Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_WEEKS_PER_MONTH = HOURS_PER_MONTH / 168
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """How a subject scales.
+
+    Args:
+        rate: Requests per second that one replica bears under the objective.
+        least: Replicas that always run.
+        most: Replicas that may run; fewer than the traffic needs is said, not hidden.
+        headroom: Share of ``rate`` that is planned with.
+        cool_s: Seconds that a replica goes on running, and costing, after it is no longer needed.
+    """
+
+    rate: float
+    least: int = 1
+    most: int = 1
+    headroom: float = 0.7
+    cool_s: float = 300.0
+
+
+def replicas(serving: Serving, traffic: Traffic) -> list[int]:
+    """Replicas that run in each hour of the week.
+
+    Example:
+        >>> set(replicas(Serving(rate=10.0), Traffic.of(730 * 3600 * 20, "flat")))
+        {3}
+    """
+    return [max(serving.least, math.ceil(rate / (serving.headroom * serving.rate))) for rate in traffic.rates()]
+
+
+def replica_hours(serving: Serving, traffic: Traffic) -> float:
+    """Replica-hours of a month, those of the cooling down included."""
+    wanted = replicas(serving, traffic)
+    cooling = [
+        max(0, before - now) * min(1.0, serving.cool_s / 3600)
+        for before, now in zip([wanted[-1], *wanted], wanted, strict=False)
+    ]
+    return (sum(wanted) + sum(cooling)) * _WEEKS_PER_MONTH
+
+
+def hourly_cost(price: Price, serving: Serving, traffic: Traffic) -> Cost:
+    """The cost of replicas that are paid by the hour."""
+    if price.usd_per_hour is None:
+        return Cost(note="price unknown")
+    hours = replica_hours(serving, traffic)
+    peak = max(replicas(serving, traffic))
+    month = hours * price.usd_per_hour
+    short = f"the busiest hour needs {peak} replicas, {serving.most} may run" if peak > serving.most else ""
+    return Cost(
+        usd_per_month=month,
+        usd_per_1k=1000 * month / traffic.per_month,
+        usd_per_1k_full=1000 * price.usd_per_hour / (3600 * serving.rate),
+        idle_usd_per_month=serving.least * price.usd_per_hour * HOURS_PER_MONTH,
+        peak_replicas=peak,
+        utilisation=traffic.per_month / (3600 * serving.rate * hours),
+        approximate=price.approximate,
+        note=short,
+    )
+
+
+def call_usd(price: Price, seconds: float) -> float | None:
+    """What one call of so many billed seconds costs on a serverless target."""
+    return None if price.amount is None else price.amount * price.memory_gb * seconds
+
+
+def serverless_cost(price: Price, seconds: float, traffic: Traffic) -> Cost:
+    """The cost of calls that are paid one by one; nothing when nobody calls."""
+    each = call_usd(price, seconds)
+    if each is None:
+        return Cost(note="price unknown")
+    return Cost(
+        usd_per_month=each * traffic.per_month,
+        usd_per_1k=1000 * each,
+        usd_per_1k_full=1000 * each,
+        idle_usd_per_month=0.0,
+        approximate=price.approximate,
+    )
+
+
+def serving_of(row: Row, headroom: float) -> Serving | None:
+    """How a measured subject scales; ``None`` when its highest rate is unknown.
+
+    A search that this machine's own speed ended still knows what was borne: costs are then upper bounds.
+    """
+    highest = row.highest
+    rate = None if highest is None else highest.rate or highest.at_least
+    if not rate:
+        return None
+    least, most = row.replicas
+    return Serving(rate / max(1, least), least, most, headroom)
+
+
+def cost_of(row: Row, traffic: Traffic | None, headroom: float = 0.7) -> Cost:
+    """What a measured subject costs at some traffic.
+
+    Args:
+        row: The subject, measured.
+        traffic: Requests of a month and when they come; ``None`` when the user did not say.
+        headroom: Share of the highest rate that is planned with.
+    """
+    price = row.price
+    if price.amount is None:
+        return Cost(note="price unknown")
+    if price.unit == "gb-second":
+        return _serverless(row, traffic)
+    idle = row.replicas[0] * (price.usd_per_hour or 0.0) * HOURS_PER_MONTH
+    serving = serving_of(row, headroom)
+    if serving is None:
+        note = "the highest rate under the objective is unknown: what always runs is all that can be said"
+        return Cost(idle_usd_per_month=idle, approximate=price.approximate, note=note)
+    if traffic is None:
+        full = 1000 * (price.usd_per_hour or 0.0) / (3600 * serving.rate)
+        note = "give traffic_per_month for the cost at your traffic"
+        return Cost(usd_per_1k_full=full, idle_usd_per_month=idle, approximate=price.approximate, note=note)
+    return hourly_cost(price, serving, traffic)
+
+
+def _serverless(row: Row, traffic: Traffic | None) -> Cost:
+    seconds = billed_s(row)
+    if seconds is None:
+        return Cost(idle_usd_per_month=0.0, note="no latency was measured")
+    return serverless_cost(row.price, seconds, traffic or Traffic.of(1_000.0))
+
+
+def billed_s(row: Row) -> float | None:
+    """Seconds that a call is billed for: what the target says, else what the client saw without the way there."""
+    if row.served is not None and row.served.p50 is not None:
+        return row.served.p50 / 1000
+    seen = row.ms("p50")
+    return None if seen is None else max(0.001, (seen - (row.floor_ms or 0.0)) / 1000)
+
+
+def break_evens(rows: Sequence[Row], headroom: float = 0.7) -> Iterator[BreakEven]:
+    """Where serverless subjects stop being cheaper than those that always run."""
+    for one in rows:
+        each = call_usd(one.price, billed_s(one) or 0.0) if one.price.unit == "gb-second" else None
+        if not each:
+            continue
+        for other in rows:
+            usd, serving = other.price.usd_per_hour, serving_of(other, headroom)
+            if usd is not None and serving is not None:
+                yield BreakEven(one.key, other.key, serving.least * usd * HOURS_PER_MONTH / each)
+
+
+def training_cost(price: Price, instance: str, hours: float, least_s: float = 60.0) -> Training:
+    """What a training of so many hours costs on one instance that is billed for a minute at least."""
+    usd = None if price.usd_per_hour is None else price.usd_per_hour * max(hours, least_s / 3600)
+    return Training(instance, hours, usd, price)

@@ -1,0 +1,172 @@
+"""Conditions on a comparison, for CI: parsed into a tree of the few things that are allowed, and never run as code."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError, GateFailed
+from ..suggest import did_you_mean
+from .baseline import changes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .comparison import Comparison
+    from .result import Row
+
+_FIELDS: dict[str, Callable[[Row], float | None]] = {
+    "p50_ms": lambda row: row.ms("p50"),
+    "p90_ms": lambda row: row.ms("p90"),
+    "p95_ms": lambda row: row.ms("p95"),
+    "p99_ms": lambda row: row.ms("p99"),
+    "first_ms": lambda row: row.first_ms,
+    "deploy_s": lambda row: row.deploy_s,
+    "rate": lambda row: None if row.highest is None else row.highest.rate,
+    "error_share": lambda row: row.error_share if row.requests else None,
+    "usd_per_1k": lambda row: row.cost.usd_per_1k,
+    "usd_per_1k_full": lambda row: row.cost.usd_per_1k_full,
+    "usd_per_month": lambda row: row.cost.usd_per_month,
+    "score": lambda row: None if row.score is None else row.score.value,
+}
+_CHANGES = ("p50_change_ms", "p95_change_ms", "usd_per_1k_change")
+_COMPARE: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+_LONGEST = 1_000
+
+
+class Condition:
+    """A condition such as ``p95_ms > 100 or usd_per_1k > 0.02``.
+
+    Numbers, names, comparisons, ``and``, ``or``, ``not`` and brackets; nothing else is accepted. A value that is
+    unknown makes its comparison hold: a gate must not open because something could not be measured.
+
+    Args:
+        text: The condition.
+
+    Raises:
+        ConfigError: It is none; names the part.
+
+    Example:
+        >>> Condition("p95_ms > 100").holds({"p95_ms": 120.0})
+        True
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        if len(text) > _LONGEST:
+            raise ConfigError(f"--fail-if has {len(text)} characters, {_LONGEST} are allowed")
+        try:
+            self._tree = ast.parse(text.strip(), mode="eval").body
+        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+            raise _wrong(text, "it cannot be read") from error
+        self._check(self._tree)
+
+    def holds(self, values: Mapping[str, float | None]) -> bool:
+        """Whether it holds for these values."""
+        return self._truth(self._tree, values)
+
+    @property
+    def names(self) -> set[str]:
+        """The fields that it asks for."""
+        return {node.id for node in ast.walk(self._tree) if isinstance(node, ast.Name)}
+
+    def _check(self, node: ast.expr) -> None:
+        match node:
+            case ast.BoolOp(values=parts):
+                for part in parts:
+                    self._check(part)
+            case ast.UnaryOp(op=ast.Not(), operand=part):
+                self._check(part)
+            case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in _COMPARE for op in ops):
+                for part in (left, *others):
+                    self._check_value(part)
+            case _:
+                raise _wrong(self.text, f"{ast.unparse(node)!r} is no comparison")
+
+    def _check_value(self, node: ast.expr) -> None:
+        match node:
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+                return
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant()):
+                return self._check_value(node.operand)
+            case ast.Name(id=name) if name in _FIELDS or name in _CHANGES:
+                return
+            case ast.Name(id=name):
+                raise _wrong(self.text, f"{name!r} is unknown", did_you_mean(name, [*_FIELDS, *_CHANGES]))
+            case _:
+                raise _wrong(self.text, f"{ast.unparse(node)!r} is neither a number nor a field")
+
+    def _truth(self, node: ast.expr, values: Mapping[str, float | None]) -> bool:
+        match node:
+            case ast.BoolOp(op=ast.And(), values=parts):
+                return all(self._truth(part, values) for part in parts)
+            case ast.BoolOp(values=parts):
+                return any(self._truth(part, values) for part in parts)
+            case ast.UnaryOp(operand=part):
+                return not self._truth(part, values)
+            case ast.Compare(left=left, ops=ops, comparators=others):
+                numbers = [_number(part, values) for part in (left, *others)]
+                return all(
+                    one is None or other is None or _COMPARE[type(op)](one, other)
+                    for one, op, other in zip(numbers, ops, numbers[1:], strict=False)
+                )
+            case _:
+                raise AssertionError(ast.dump(node))
+
+
+def _number(node: ast.expr, values: Mapping[str, float | None]) -> float | None:
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
+        case ast.UnaryOp(operand=ast.Constant(value=int() | float() as number)):
+            return -float(number)
+        case ast.Name(id=name):
+            return values[name]
+        case _:
+            raise AssertionError(ast.dump(node))
+
+
+def _wrong(text: str, why: str, hint: str = "") -> ConfigError:
+    return ConfigError(
+        f"{text[:80]!r} is no condition: {why}", hint=hint or "write it like: p95_ms > 100 or usd_per_1k > 0.02"
+    )
+
+
+def values_of(row: Row, baseline: Comparison | None) -> dict[str, float | None]:
+    """The fields of a row; a change that the statistics do not support is 0."""
+    values: dict[str, float | None] = {name: read(row) for name, read in _FIELDS.items()}
+    found = {change.name: change.by for change in changes(row, baseline)} if baseline else {}
+    return {**values, **{name: found.get(name, 0.0) for name in _CHANGES}}
+
+
+def check(found: Comparison, text: str, baseline: Comparison | None = None) -> None:
+    """Fails when a condition holds for any row.
+
+    Raises:
+        GateFailed: Names the rows and their figures.
+        ConfigError: It is no condition, or it asks for changes and there is no baseline.
+    """
+    condition = Condition(text)
+    if condition.names & set(_CHANGES) and baseline is None:
+        raise ConfigError(f"{text!r} asks for a change", hint="give a baseline to compare with")
+    failed: list[str] = []
+    for row in found.rows:
+        values = values_of(row, baseline)
+        if row.failed or condition.holds(values):
+            told = ", ".join(f"{name} = {_told(values[name])}" for name in sorted(condition.names))
+            failed.append(f"{row.key} ({row.failed or told})")
+    if failed:
+        raise GateFailed(f"{text} holds for {'; '.join(failed)}", operation="compare")
+
+
+def _told(value: float | None) -> str:
+    return "unknown" if value is None or not math.isfinite(value) else f"{value:.4g}"

@@ -1,0 +1,151 @@
+"""How single figures are written, the same in every form of the report."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..comparison import Comparison
+    from ..result import Row
+    from ..stats import Estimate
+
+UNKNOWN = "unknown"
+NONE = "-"
+
+
+def usd(value: float | None, *, about: bool = False) -> str:
+    """Dollars with three significant digits; ``~`` in front of what comes out of a formula.
+
+    Example:
+        >>> usd(0.00064), usd(168.2, about=True), usd(None)
+        ('$0.00064', '~$168', 'unknown')
+    """
+    if value is None:
+        return UNKNOWN
+    digits = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    if "e" in digits:
+        digits = f"{value:.10f}".rstrip("0")
+    return f"{'~' if about and value else ''}${digits}"
+
+
+def ms(found: Estimate | None) -> str:
+    """A latency with its interval; what cannot be said is not said.
+
+    Example:
+        >>> from sdk.compare.stats import Estimate
+        >>> ms(Estimate(12.3, 11.9, 12.7, "runs"))
+        '12.3 [11.9..12.7]'
+    """
+    if found is None or found.value is None:
+        return NONE
+    if not math.isfinite(found.value):
+        return "failed"
+    value = figure(found.value)
+    if found.low is None or found.high is None:
+        return value
+    mark = "" if found.basis == "runs" else "?"
+    return f"{value} [{figure(found.low)}..{figure(found.high)}]{mark}"
+
+
+def figure(value: float) -> str:
+    """Three significant digits, without an exponent.
+
+    Example:
+        >>> figure(1234.5), figure(0.1234), figure(12.345)
+        ('1,234', '0.123', '12.3')
+    """
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
+def rate(row: Row) -> str:
+    """The highest rate under the objective, or how far it is known."""
+    if row.highest is None:
+        return NONE
+    if row.highest.rate is not None:
+        return f"{figure(row.highest.rate)}/s"
+    return f"> {figure(row.highest.at_least)}/s" if row.highest.at_least else "none"
+
+
+def errors(row: Row) -> str:
+    """Failed requests by status."""
+    if not row.requests:
+        return NONE
+    return (
+        ", ".join(f"{count} x {status if status != '0' else 'no answer'}" for status, count in row.errors.items())
+        or "0"
+    )
+
+
+def price(row: Row) -> str:
+    """The price, with where it comes from and when it was seen."""
+    if row.price.amount is None:
+        return UNKNOWN if not row.price.source else f"{UNKNOWN} ({row.price.source})"
+    unit = "/h" if row.price.unit == "hour" else f"/{row.price.unit}"
+    return f"{usd(row.price.amount, about=row.price.approximate)}{unit}"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds."""
+    return NONE if value is None else f"{figure(value)} s"
+
+
+def plain_ms(value: float | None) -> str:
+    """Milliseconds without an interval."""
+    return NONE if value is None else figure(value)
+
+
+def score(row: Row) -> str:
+    """Accuracy on the labels."""
+    return NONE if row.score is None else f"{row.score.value:.4g} {row.score.name} (n={row.score.count})"
+
+
+def replicas(row: Row) -> str:
+    """Least and most copies."""
+    least, most = row.replicas
+    return str(least) if least == most else f"{least}..{most}"
+
+
+def table(found: Comparison) -> tuple[list[str], list[list[str]]]:
+    """The main table: columns, and a row per subject."""
+    scored = any(row.score for row in found.rows)
+    trained = any(row.training for row in found.rows)
+    columns = [
+        "subject", "instance", "replicas", "$/month at your traffic", "$/1,000 at your traffic",
+        "$/1,000 at saturation", "p50 ms", "p95 ms", "p99 ms", "highest rate", "errors", "first ms", "deploy",
+        "floor ms", "price",
+    ]  # fmt: skip
+    columns += ["right"] * scored + ["training"] * trained
+    return columns, [_line(row, scored=scored, trained=trained) for row in found.rows]
+
+
+def _line(row: Row, *, scored: bool, trained: bool) -> list[str]:
+    about = row.cost.approximate
+    cells = [
+        row.key,
+        " ".join(filter(None, (row.instance or NONE, row.region))),
+        replicas(row),
+        usd(row.cost.usd_per_month, about=about),
+        usd(row.cost.usd_per_1k, about=about),
+        usd(row.cost.usd_per_1k_full, about=about),
+        ms(row.latency.get("p50")),
+        ms(row.latency.get("p95")),
+        ms(row.latency.get("p99")),
+        rate(row),
+        errors(row),
+        plain_ms(row.first_ms),
+        seconds(row.deploy_s),
+        plain_ms(row.floor_ms),
+        price(row),
+    ]
+    cells += [score(row)] * scored
+    return cells + [_training(row)] * trained
+
+
+def _training(row: Row) -> str:
+    if row.training is None:
+        return NONE
+    about = row.training.price.approximate
+    return f"{usd(row.training.usd, about=about)} for {row.training.hours:g} h on {row.training.instance}"

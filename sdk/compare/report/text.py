@@ -1,0 +1,100 @@
+"""The report for terminals and as Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .cells import NONE, figure, table, usd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..comparison import Comparison
+
+
+def plain(found: Comparison) -> str:
+    """For a terminal: a table that is turned on its side, so that it fits however many figures there are."""
+    columns, rows = table(found)
+    lines = [*head(found), ""]
+    lines += _aligned([[column, *(row[place] for row in rows)] for place, column in enumerate(columns)])
+    return "\n".join([*lines, "", *_bullets(found)])
+
+
+def markdown(found: Comparison) -> str:
+    """As Markdown."""
+    columns, rows = table(found)
+    verdict, *rest = head(found)
+    lines = ["# Comparison", "", f"**{_safe(verdict)}**", "", *(f"{_safe(line)}  " for line in rest), ""]
+    lines += [_row(columns), _row(["---"] * len(columns)), *(_row(row) for row in rows)]
+    return "\n".join([*lines, "", *(f"- {_safe(line)}" for line in notes(found))]) + "\n"
+
+
+def head(found: Comparison) -> list[str]:
+    """The verdict, and what was compared."""
+    objective = f"p95 within {found.p95_ms:g} ms" if found.p95_ms is not None else "no objective"
+    traffic, place = "traffic not told", found.place
+    if found.traffic is not None:
+        traffic = f"{found.traffic.per_month:,.0f} requests a month ({found.traffic.profile})"
+    return [
+        found.verdict,
+        f"{found.model}; {objective}; {traffic}; {found.payload}",
+        f"measured from {place.host} ({place.system}, {place.processors} processors), {found.created}",
+    ]
+
+
+def notes(found: Comparison) -> Iterator[str]:
+    """Everything a reader has to know before believing the table."""
+    yield from found.notes
+    for row in found.rows:
+        if row.failed:
+            yield f"{row.key} failed: {row.failed}"
+        yield from (f"{row.key}: {flag}" for flag in row.flags)
+        if row.repeated:
+            yield f"{row.key}: {row.repeated} windows were measured again, the generator had spoiled them"
+        if row.cost.note:
+            yield f"{row.key}: {row.cost.note}"
+        said = {one.note for one in row.latency.values() if one.note}
+        yield from (f"{row.key}: {note}" for note in sorted(said))
+        if row.served is not None:
+            inside = NONE if row.served.p95 is None else figure(row.served.p95)
+            yield f"{row.key}: the target itself says p95 {inside} ms ({row.served.scope}, {row.served.method})"
+        if row.price.source:
+            seen = f", seen {row.price.as_of}" if row.price.as_of else ""
+            yield f"{row.key}: price from {row.price.source}{seen} ({row.price.status})"
+    yield from _differences(found)
+    for point in found.break_evens:
+        yield f"{point.serverless} is cheaper than {point.other} below {point.per_month:,.0f} requests a month"
+    if found.spent_usd is not None:
+        estimated = "" if found.estimated_usd is None else f", {usd(found.estimated_usd)} estimated"
+        yield f"this comparison cost {usd(found.spent_usd)}{estimated}"
+
+
+def _differences(found: Comparison) -> Iterator[str]:
+    for pair in found.pairs:
+        gap = pair.difference
+        if pair.quantile != "p95" or gap.value is None or gap.low is None or gap.high is None:
+            continue
+        if not gap.excludes_zero:
+            yield f"{pair.one} and {pair.other}: no difference of p95 shown"
+            continue
+        fast, slow = (pair.one, pair.other) if gap.value < 0 else (pair.other, pair.one)
+        low, high = sorted((abs(gap.low), abs(gap.high)))
+        yield f"{fast} is faster than {slow}: p95 by {figure(abs(gap.value))} ms [{figure(low)}..{figure(high)}]"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _bullets(found: Comparison) -> list[str]:
+    return [f"- {line}" for line in notes(found)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(_safe(cell) for cell in cells)} |"
+
+
+def _safe(text: str) -> str:
+    """Names are the user's: none of them may end a cell or become markup."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -1,0 +1,98 @@
+"""From what was measured to what is reported: one row per subject, and the differences between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from .result import Pair, Row, Served
+from .stats import claimable, difference, estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from ..metrics import MetricsReport
+    from .measure import Measured
+    from .stats import Estimate, Rules
+
+    Array = npt.NDArray[np.float64]
+
+_TAIL_POINTS = 120
+
+
+def name_of(share: float) -> str:
+    """A quantile as people call it.
+
+    Example:
+        >>> name_of(0.95), name_of(0.999)
+        ('p95', 'p99.9')
+    """
+    return f"p{100 * share:g}"
+
+
+def fill(row: Row, found: Measured, rules: Rules) -> Row:
+    """A row with what was measured."""
+    highest = None if found.highest is None else found.highest.rate or found.highest.at_least
+    use = found.rate / highest if found.rate and highest else None
+    requests = sum(int(run.size) for run in found.runs)
+    figures: dict[str, Any] = {
+        "first_ms": found.first_ms,
+        "floor_ms": found.floor_ms,
+        "rate": found.rate,
+        "utilisation": use,
+        "latency": quantiles(found.runs, rules, use),
+        "single": quantiles(found.single, rules, None),
+        "highest": found.highest,
+        "offline_rate": found.offline_rate,
+        "served": served(found.served),
+        "requests": requests,
+        "errors": {str(status): count for status, count in sorted(found.statuses.items())},
+        "tail": tuple(tail(found.runs)),
+        "flags": tuple(dict.fromkeys((*row.flags, *found.flags))),
+        "repeated": found.repeated,
+        "failed": row.failed or found.failed,
+    }
+    return msgspec.structs.replace(row, **figures)
+
+
+def quantiles(runs: Sequence[Array], rules: Rules, use: float | None) -> dict[str, Estimate]:
+    """The quantiles that so many requests support, p99 always among them: with its reason where it is missing."""
+    count = sum(int(run.size) for run in runs)
+    if not count:
+        return {}
+    shares = sorted({*claimable(count), 0.99})
+    return {name_of(share): estimate(runs, share, rules=rules, utilisation=use) for share in shares}
+
+
+def tail(runs: Sequence[Array]) -> Iterator[tuple[float, float]]:
+    """The distribution by its tail, dense where it is rare: (milliseconds, share of the requests that took longer)."""
+    together = np.concatenate(runs) if runs else np.empty(0)
+    ordered = np.sort(together[np.isfinite(together)])
+    total = together.size
+    if not ordered.size:
+        return
+    shares = np.unique(np.concatenate([np.linspace(1.0, 0.1, 40), np.geomspace(0.1, 1 / total, _TAIL_POINTS - 40)]))
+    for share in shares[::-1]:
+        place = min(ordered.size - 1, int(np.ceil((1 - share) * total)))
+        yield round(float(ordered[place]), 4), float(share)
+
+
+def served(report: MetricsReport | None) -> Served | None:
+    """What the target says of its latency: the first of its figures that has a quantile."""
+    for one in report.latency if report is not None else ():
+        if one.p50 is not None or one.p95 is not None:
+            return Served(one.scope, one.method, one.count, one.p50, one.p95, one.p99)
+    return None
+
+
+def pairs(found: Mapping[str, Measured], rules: Rules) -> Iterator[Pair]:
+    """The differences between every two subjects that were measured in turns."""
+    measured = [(key, one.runs) for key, one in found.items() if one.runs and not one.failed]
+    for place, (one, mine) in enumerate(measured):
+        for other, theirs in measured[place + 1 :]:
+            for share in (0.5, 0.95):
+                yield Pair(one, other, name_of(share), difference(mine, theirs, share, rules=rules))

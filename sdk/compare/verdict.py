@@ -1,0 +1,116 @@
+"""Which subject to take: the cheapest of those that keep the objective; the fastest where money does not decide."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from .result import Best
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .result import Pair, Row
+    from .traffic import Traffic
+
+SAME = 0.01  # costs that differ by less than this share are the same
+
+
+def keeps(row: Row, p95_ms: float | None, most_errors: float = 0.001) -> str:
+    """Why a subject does not keep the objective; empty when it does.
+
+    The upper end of the interval must keep it where there is one.
+    """
+    if row.failed:
+        return row.failed
+    if row.error_share > most_errors:
+        return f"{row.error_share:.2%} of the requests failed"
+    found = row.latency.get("p95")
+    if found is None or found.value is None:
+        return "no p95 was measured"
+    return _over(found.value, found.high, p95_ms)
+
+
+def _over(value: float, high: float | None, p95_ms: float | None) -> str:
+    if not math.isfinite(value):
+        return "too many requests failed for a p95"
+    if p95_ms is not None and value > p95_ms:
+        return f"p95 {value:.1f} ms is over {p95_ms:g} ms"
+    if p95_ms is not None and high is not None and high > p95_ms:
+        return f"p95 {value:.1f} ms may be over {p95_ms:g} ms (up to {high:.1f})"
+    return ""
+
+
+def decide(
+    rows: Sequence[Row], pairs: Sequence[Pair], p95_ms: float | None, traffic: Traffic | None
+) -> tuple[Best | None, str]:
+    """The best subject, if there is one, and the verdict in one sentence."""
+    fit = [row for row in rows if not keeps(row, p95_ms)]
+    if not fit:
+        return None, _nobody(rows, p95_ms)
+    among = f"{len(fit)} of {len(rows)} that answer" + (f" 95 % within {p95_ms:g} ms" if p95_ms is not None else "")
+    priced = [row for row in fit if _usd(row) is not None]
+    if len(fit) == 1:
+        return _only(fit[0], rows, p95_ms)
+    if len(priced) == len(fit):
+        return _cheapest(priced, pairs, among, traffic)
+    unknown = [row.key for row in fit if row not in priced]
+    why = f"not by cost: the cost of {', '.join(unknown)} is unknown; " if unknown else ""
+    return _fastest(fit, pairs, among, why)
+
+
+def _usd(row: Row) -> float | None:
+    return row.cost.usd_per_1k if row.cost.usd_per_1k is not None else row.cost.usd_per_1k_full
+
+
+def _best(row: Row, reason: str) -> tuple[Best, str]:
+    return Best(row.key, row.target, _usd(row), row.ms("p95"), reason), f"{row.key}: {reason}"
+
+
+def _nobody(rows: Sequence[Row], p95_ms: float | None) -> str:
+    told = "; ".join(f"{row.key}: {keeps(row, p95_ms)}" for row in rows)
+    return f"none keeps the objective ({told})"
+
+
+def _only(row: Row, rows: Sequence[Row], p95_ms: float | None) -> tuple[Best, str]:
+    if len(rows) == 1:
+        return _best(row, "the only one that was measured" + (", and it keeps the objective" if p95_ms else ""))
+    others = "; ".join(f"{one.key}: {keeps(one, p95_ms)}" for one in rows if one.key != row.key)
+    return _best(row, f"the only one of {len(rows)} that keeps the objective ({others})")
+
+
+def _cheapest(
+    rows: Sequence[Row], pairs: Sequence[Pair], among: str, traffic: Traffic | None
+) -> tuple[Best | None, str]:
+    ranked = sorted(rows, key=lambda row: _usd(row) or 0.0)
+    first, second = _usd(ranked[0]) or 0.0, _usd(ranked[1]) or 0.0
+    if second - first <= SAME * second:
+        same = [row for row in ranked if (_usd(row) or 0.0) - first <= SAME * second]
+        return _fastest(same, pairs, among, "the costs are the same; ")
+    about = "~" if ranked[0].cost.approximate or ranked[1].cost.approximate else ""
+    where = f"at {traffic.per_month:,.0f} requests a month" if traffic else "at saturation, for want of a traffic"
+    return _best(
+        ranked[0],
+        f"the cheapest of {among}: {about}${first:.3g} per 1,000 {where}; next is {ranked[1].key} at ${second:.3g}",
+    )
+
+
+def _fastest(rows: Sequence[Row], pairs: Sequence[Pair], among: str, why: str) -> tuple[Best | None, str]:
+    """The one that is faster than every other, if the paired differences show it."""
+    ranked = sorted(rows, key=lambda row: row.ms("p95") or math.inf)
+    best = ranked[0]
+    shown = [faster(pairs, best.key, other.key) for other in ranked[1:]]
+    if not all(shown):
+        return None, f"no difference shown: {why}none of {among} is faster than all others beyond doubt"
+    return _best(best, f"{why}the fastest of {among}: p95 {best.ms('p95'):.1f} ms")
+
+
+def faster(pairs: Sequence[Pair], one: str, other: str) -> bool:
+    """Whether the p95 of one subject is shown to be lower than that of another."""
+    for pair in pairs:
+        if pair.quantile == "p95" and pair.difference.excludes_zero and pair.difference.value is not None:
+            if (pair.one, pair.other) == (one, other):
+                return pair.difference.value < 0
+            if (pair.one, pair.other) == (other, one):
+                return pair.difference.value > 0
+    return False

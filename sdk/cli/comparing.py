@@ -117,7 +117,8 @@ def _measured(
         if not out.confirm("go on?"):
             return None
     with out.working("comparing"):
-        return client.compare(subject, **values)
+        found: Comparison = client.compare(subject, **values)
+    return found
 
 
 def _written(found: Comparison, save: str | None, html: str | None, markdown: str | None) -> None:

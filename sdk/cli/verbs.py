@@ -196,7 +196,7 @@ VERBS: tuple[Verb, ...] = (
         Param("yes", "do not ask", "flag", short="-y", cli_only=True),
         TIMEOUT,
         DRY_RUN,
-    ), more="Needs pip install \"mlport[compare]\". Asks before it spends money. Exits with 7 when --fail-if holds.",
+    ), more='Needs pip install "mlport[compare]". Asks before it spends money. Exits with 7 when --fail-if holds.',
        mutates=True),
     Verb("prices", "Show what instances cost on a target", (
         Param("instance", "only this instance type"),

@@ -95,11 +95,11 @@ class Condition:
     def _check_value(self, node: ast.expr) -> None:
         match node:
             case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-                return
+                return None
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant()):
                 return self._check_value(node.operand)
             case ast.Name(id=name) if name in _FIELDS or name in _CHANGES:
-                return
+                return None
             case ast.Name(id=name):
                 raise _wrong(self.text, f"{name!r} is unknown", did_you_mean(name, [*_FIELDS, *_CHANGES]))
             case _:

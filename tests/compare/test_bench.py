@@ -1,0 +1,270 @@
+"""The bench drives a generator through all scenarios: here one in virtual time, against queues that are known."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import msgspec
+import pytest
+
+from sdk.compare.load import Aim, Limits, Plan, Volley
+from sdk.compare.load.engine import Engine, Meters
+from sdk.compare.measure import Bench, Stop, shot
+from sdk.compare.rows import fill, pairs
+from sdk.compare.stats import Rules
+from sdk.compare.subject import Subject
+from sdk.compare.workload import Workload
+from sdk.errors import ConfigError, SdkError
+from sdk.metrics import Latency, MetricsReport
+from tests.compare.rows import row
+from tests.compare.virtual import Simulated, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+QUICK = Workload(
+    runs=5,
+    requests=400,
+    warm_requests=100,
+    warm_s=0.0,
+    probe_requests=300,
+    probe_s=0.5,
+    single_requests=100,
+    top_rate=300.0,
+)
+
+
+class Clockwork:
+    """Time that only windows use up."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class VirtualGenerator:
+    """Runs each window in virtual time; remembers them."""
+
+    def __init__(self, clock: Clockwork, targets: dict[str, Callable[[], Simulated]]) -> None:
+        self._clock = clock
+        self._targets = targets
+        self.plans: list[Plan] = []
+        self.spoil: Callable[[Plan, int], bool] = lambda _plan, _number: False
+
+    def aim(self, aim: Aim) -> None:
+        pass
+
+    def touch(self, key: str, times: int = 5) -> float | None:
+        return 0.001
+
+    def fire(self, plan: Plan) -> Volley:
+        self.plans.append(plan)
+
+        async def go() -> Volley:
+            now = asyncio.get_running_loop().time
+            meters = Meters(now=now, cpu=lambda: 0.0, loop=lambda: 0.0)
+            return await Engine(self._targets[plan.key](), plan, meters).run()
+
+        found: Volley = run(go())
+        self._clock.now += found.wall_s
+        if self.spoil(plan, len(self.plans)):
+            found = msgspec.structs.replace(found, loop_s=found.wall_s)
+        return found
+
+
+def _steady(seconds: float, *, workers: int | None = None, seed: int = 1) -> Callable[[], Simulated]:
+    draw = random.Random(seed)
+    return lambda: Simulated(lambda _place: draw.expovariate(1 / seconds), workers=workers)
+
+
+def _subject(key: str, **more: Any) -> Subject:
+    return Subject(key, lambda rows: httpx.Request("POST", "http://t/invocations", json=rows), **more)
+
+
+def _bench(
+    targets: dict[str, Callable[[], Simulated]], workload: Workload = QUICK, **more: Any
+) -> tuple[Bench, VirtualGenerator]:
+    clock = Clockwork()
+    generator = VirtualGenerator(clock, targets)
+    given: dict[str, Any] = {"p95_ms": 100.0, "progress": lambda _key, _text: None, "go_on": lambda: None, **more}
+    return Bench(generator, workload, [[n] for n in range(7)], clock=clock, **given), generator
+
+
+def test_finds_the_highest_rate_of_a_queue() -> None:
+    """M/M/1 with 10 ms a piece keeps a p95 of 100 ms up to 70/s: the time in system is exponential with 100 - rate."""
+    bench, _ = _bench(
+        {"one": _steady(0.010, workers=1)}, msgspec.structs.replace(QUICK, probe_requests=2_000, scenarios=("server",))
+    )
+    highest = bench.run([_subject("one")])["one"].highest
+    assert highest is not None
+    assert highest.rate is not None
+    assert 55 <= (highest.at_least or 0) <= 80
+    assert "objective" == highest.limited_by
+
+
+def test_runs_are_taken_in_turns_with_the_same_requests() -> None:
+    """A, B, A, B: at the same moments, with the same payloads, at 30 % of what the slower one bears."""
+    bench, generator = _bench({"a": _steady(0.005), "b": _steady(0.020, workers=2)})
+    found = bench.run([_subject("a"), _subject("b")])
+    turns = generator.plans[-10:]
+    assert ["a", "b"] * 5 == [plan.key for plan in turns]
+    for mine, theirs in zip(turns[::2], turns[1::2], strict=True):
+        assert mine.arrivals == theirs.arrivals
+        assert [one.body for one in mine.shots] == [one.body for one in theirs.shots]
+    slower = found["b"].highest
+    assert slower is not None
+    assert found["a"].rate == found["b"].rate == pytest.approx(0.3 * (slower.rate or 0))
+    assert 5 == len({plan.arrivals for plan in turns})
+
+
+def test_a_row_with_everything() -> None:
+    """The figures of all scenarios end up in the row."""
+    workload = msgspec.structs.replace(QUICK, scenarios=("single", "server", "offline"), requests=2_000, top_rate=60.0)
+    report = MetricsReport(60.0, 0.0, {"2xx": 10}, (Latency("container", "exact", 10, p50=4.0, p95=9.0),))
+    bench, _ = _bench({"a": _steady(0.005), "b": _steady(0.010)}, workload)
+    found = bench.run([_subject("a", served=lambda _s: report), _subject("b")])
+    filled = fill(row("a"), found["a"], Rules())
+    assert {"p50", "p90", "p95", "p99"} == set(filled.latency)
+    assert "runs" == filled.latency["p95"].basis
+    assert 12 < (filled.ms("p95") or 0) < 18  # exponential with 5 ms: 15 ms
+    assert 10_000 == filled.requests
+    assert {} == filled.errors
+    assert filled.single["p95"].count == 100
+    assert (filled.offline_rate or 0) > 3_000  # 32 lanes of 5 ms
+    assert filled.served is not None
+    assert ("container", 9.0) == (filled.served.scope, filled.served.p95)
+    assert 1.0 == filled.floor_ms
+    shares = [share for _, share in filled.tail]
+    assert shares == sorted(shares, reverse=True)
+    (_, p95) = pairs(found, Rules())
+    assert ("a", "b", "p95") == (p95.one, p95.other, p95.quantile)
+    assert p95.difference.excludes_zero
+    assert (p95.difference.value or 0) < 0
+
+
+def test_a_spoiled_window_is_measured_again() -> None:
+    """Once spoiled, once repeated, no flag: the repeated one counts."""
+    bench, generator = _bench({"one": _steady(0.005)}, msgspec.structs.replace(QUICK, scenarios=("single",), rate=50.0))
+    spoiled: list[int] = []
+
+    def first_run(plan: Plan, number: int) -> bool:
+        if plan.arrivals is not None and not spoiled:
+            spoiled.append(number)
+            return True
+        return False
+
+    generator.spoil = first_run
+    found = bench.run([_subject("one")])["one"]
+    assert 1 == found.repeated
+    assert [] == found.flags
+    assert 5 == len(found.runs)
+
+
+def test_a_window_that_is_always_spoiled_is_flagged_invalid() -> None:
+    """It is never passed off as the target's."""
+    bench, generator = _bench({"one": _steady(0.005)}, msgspec.structs.replace(QUICK, scenarios=("server",)))
+    generator.spoil = lambda plan, _number: plan.arrivals is not None
+    found = bench.run([_subject("one")])["one"]
+    assert found.highest is not None
+    assert (None, "generator") == (found.highest.rate, found.highest.limited_by)
+    assert any(flag.startswith("invalid: the generator was busy") for flag in found.flags)
+    assert any("highest rate not known" in flag for flag in found.flags)
+
+
+class Failing(Simulated):
+    def __init__(self, status: int) -> None:
+        super().__init__(lambda _place: 0.005)
+        self._bad = status
+
+    async def send(self, shot: Any) -> int:
+        place = self.sent
+        await super().send(shot)
+        return self._bad if place % 10 == 5 else 200
+
+
+def test_errors_are_counted_by_status_and_take_the_quantile() -> None:
+    """Every tenth request fails: p90 stands, p95 does not."""
+    workload = msgspec.structs.replace(QUICK, scenarios=(), rate=50.0)
+    bench, _ = _bench({"one": lambda: Failing(503)}, workload)
+    filled = fill(row("one"), bench.run([_subject("one")])["one"], Rules())
+    assert {"503": 200} == filled.errors
+    assert 0.1 == filled.error_share
+    assert float("inf") == filled.ms("p95")
+
+
+def test_a_subject_that_fails_does_not_stop_the_others() -> None:
+    """Its reason is kept, its rows are empty."""
+
+    def refuse(_rows: Any) -> httpx.Request:
+        raise SdkError("the token is refused")
+
+    bench, _ = _bench({"a": _steady(0.005), "b": _steady(0.005)}, msgspec.structs.replace(QUICK, scenarios=()))
+    found = bench.run([Subject("a", refuse), _subject("b")])
+    assert "the token is refused" == found["a"].failed
+    assert 5 == len(found["b"].runs)
+    assert [] == list(pairs(found, Rules()))
+
+
+def test_a_first_answer_that_fails_is_a_failure() -> None:
+    """A target that answers 500 is not measured."""
+
+    class Broken(Simulated):
+        async def send(self, shot: Any) -> int:
+            return 500
+
+    bench, _ = _bench({"one": lambda: Broken(lambda _place: 0.0)})
+    assert "the first request failed with status 500" == bench.run([_subject("one")])["one"].failed
+
+
+def test_stops_when_the_money_is_spent() -> None:
+    """What was found until then stays."""
+    windows = 0
+
+    def go_on() -> None:
+        nonlocal windows
+        windows += 1
+        if windows > 8:
+            raise Stop("spent")
+
+    bench, generator = _bench({"one": _steady(0.005)}, go_on=go_on)
+    with pytest.raises(Stop):
+        bench.run([_subject("one")])
+    assert 8 == len(generator.plans)
+    assert bench.found["one"].first_ms is not None
+
+
+def test_requests_are_handed_over_as_they_were_signed() -> None:
+    """Everything but what the client writes itself."""
+    request = httpx.Request("POST", "http://h/x", headers={"Authorization": "AWS4 x", "X-Amz-Date": "now"}, json=[1])
+    handed = shot(request)
+    assert {"authorization": "AWS4 x", "x-amz-date": "now", "content-type": "application/json"} == handed.headers
+    assert b"[1]" == handed.body
+
+
+def test_workloads() -> None:
+    """By name, by fields, and refused by name."""
+    assert Workload() == Workload.of(None) == Workload.of("thorough")
+    assert Workload.quick() == Workload.of("quick")
+    assert 3 == Workload.of({"preset": "quick", "runs": 3}).runs
+    assert Limits(lag_ms=5.0) == Workload.of({"limits": {"lag_ms": 5.0}}).limits
+    for given, message in (
+        ("quik", "did you mean 'quick'"),
+        ({"run": 3}, "did you mean 'runs'"),
+        ({"runs": "many"}, r"runs"),
+        ({"runs": 0}, "workload.runs = 0 is not above 0"),
+        ({"rate": -1.0}, "workload.rate"),
+        ({"scenarios": ["burst"]}, "burst|scenarios"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Workload.of(given)

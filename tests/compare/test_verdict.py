@@ -1,0 +1,86 @@
+"""The verdict: cheapest under the objective, fastest where money does not decide, else no difference."""
+
+from __future__ import annotations
+
+from sdk.compare.result import Pair, Price
+from sdk.compare.stats import Estimate
+from sdk.compare.traffic import Traffic
+from tests.compare.rows import comparison, estimates, row
+
+MILLION = Traffic.of(1e6)
+
+
+def _pair(one: str, other: str, value: float, half: float) -> Pair:
+    return Pair(one, other, "p95", Estimate(value, value - half, value + half, "runs", 40_000, 10))
+
+
+def test_the_cheapest_that_keeps_the_objective() -> None:
+    """A cheaper one that is too slow does not count."""
+    found = comparison(row("a"), row("b", usd=0.5), row("slow", p95=150.0, usd=0.01), traffic=MILLION)
+    assert found.best is not None
+    assert "a" == found.best.target
+    assert "the cheapest of 2 of 3 that answer 95 % within 100 ms: $0.168 per 1,000" in found.verdict
+    assert "next is b at $0.365" in found.verdict
+    assert found.best.usd_per_1k == found.row("a").cost.usd_per_1k
+
+
+def test_the_upper_end_of_the_interval_counts() -> None:
+    """99 ms that may be 102 are not within 100."""
+    found = comparison(row("a", latency=estimates(99.0, 3.0)))
+    assert found.best is None
+    assert "may be over 100 ms (up to 102.0)" in found.verdict
+
+
+def test_errors_void_the_objective() -> None:
+    """More than one in a thousand."""
+    found = comparison(row("a", errors={"503": 21}), row("b", p95=120.0))
+    assert found.best is None
+    assert "0.10% of the requests failed" in found.verdict
+    assert "p95 120.0 ms is over 100 ms" in found.verdict
+
+
+def test_equal_costs_are_decided_by_a_shown_difference() -> None:
+    """Only when the pairs show it, in either direction of the pair."""
+    rows = (row("a", p95=40.0), row("b", p95=50.0))
+    for pair in (_pair("a", "b", -10.0, 2.0), _pair("b", "a", 10.0, 2.0)):
+        found = comparison(*rows, pairs=(pair,), traffic=MILLION)
+        assert found.best is not None
+        assert "a" == found.best.key
+        assert "the costs are the same; the fastest" in found.verdict
+    doubtful = comparison(*rows, pairs=(_pair("a", "b", -10.0, 12.0),), traffic=MILLION)
+    assert doubtful.best is None
+    assert doubtful.verdict.startswith("no difference shown")
+
+
+def test_unknown_costs_do_not_win() -> None:
+    """A subject without a price is neither cheap nor dear: latency decides, and the reason is said."""
+    found = comparison(
+        row("a", p95=40.0, usd=None), row("b", p95=60.0), pairs=(_pair("a", "b", -20.0, 1.0),), traffic=MILLION
+    )
+    assert found.best is not None
+    assert "a" == found.best.key
+    assert "not by cost: the cost of a is unknown" in found.verdict
+
+
+def test_one_alone() -> None:
+    """The only one that keeps it, and the only one at all."""
+    assert "the only one of 2 that keeps the objective" in comparison(row("a"), row("b", failed="no quota")).verdict
+    assert "the only one that was measured, and it keeps the objective" in comparison(row("a")).verdict
+
+
+def test_derived_prices_are_marked() -> None:
+    """The verdict carries the ~ of its prices."""
+    derived = row("a", price=Price(0.1, status="unverified-derived"))
+    assert "~$" in comparison(derived, row("b"), traffic=MILLION).verdict
+
+
+def test_another_traffic_another_verdict() -> None:
+    """Nothing is measured again: the dear one that bears ten times as much wins when much comes."""
+    small, large = row("small", usd=0.1, rate=10.0), row("large", usd=0.5, rate=100.0)
+    found = comparison(small, large, traffic=Traffic.of(1e6))
+    assert found.best is not None
+    assert "small" == found.best.key
+    busy = found.at(1e9)
+    assert busy.best is not None
+    assert "large" == busy.best.key
+    assert busy.row("small").price == found.row("small").price

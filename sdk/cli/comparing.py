@@ -9,7 +9,7 @@ from ..errors import ConfigError
 from . import models, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ..client.candidates import Outlook
     from ..compare.comparison import Comparison
@@ -107,8 +107,9 @@ def _measured(
 ) -> Comparison | None:
     """The comparison; ``None`` when it was only asked for, or refused."""
     dry_run = values.pop("dry_run", False)
+    compare: Callable[..., Any] = client.compare
     with out.working("looking at prices"):
-        look: Outlook = client.compare(subject, dry_run=True, **values)
+        look: Outlook = compare(subject, dry_run=True, **values)
     if dry_run:
         out.data(look.to_dict(), str(look))
         return None
@@ -117,7 +118,7 @@ def _measured(
         if not out.confirm("go on?"):
             return None
     with out.working("comparing"):
-        found: Comparison = client.compare(subject, **values)
+        found: Comparison = compare(subject, **values)
     return found
 
 

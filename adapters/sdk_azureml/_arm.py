@@ -1,0 +1,179 @@
+"""The wire to Azure's resource manager: one call in, one answer or one error of mlport out; nothing is retried here."""
+
+from __future__ import annotations
+
+import functools
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from sdk.adapter import Operation
+from sdk.errors import NotFoundError, PlatformError
+
+from ._errors import PROVIDER, from_answer, from_transport, gone, of_operation, seconds
+from ._names import group_path, workspace_path
+from ._where import Tokens, place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sdk.adapter import AdapterContext
+
+    from .options import AzureMLOptions
+
+ML_API = "2024-10-01"  # every call to Microsoft.MachineLearningServices
+_PAGES = 1000
+
+
+class Arm:
+    """Calls of one target to the resource manager.
+
+    Args:
+        options: The target's settings.
+        context: Clock and transport.
+    """
+
+    def __init__(self, options: AzureMLOptions, context: AdapterContext) -> None:
+        self.place = place_of(options)
+        self.http = self.place.client(context.transport)
+        self.tokens = Tokens(self.place, self.http, context.clock)
+        self.workspace_path = workspace_path(options)
+        self.group_path = group_path(options)
+        self._subscription = options.subscription
+        self._clock = context.clock
+        self._skew = 0.0
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self.http.close()
+
+    def server_time(self) -> float:
+        """Unix seconds by Azure's clock, as far as its last answer tells."""
+        return self._clock.time() + self._skew
+
+    # --- one call
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        operation: str,
+        *,
+        timeout: float,
+        resource: str | None = None,
+        api: str = ML_API,
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Make one call; ``path`` begins at the subscription.
+
+        Raises:
+            PlatformError: It was refused or no answer came; of the class that says what that proves.
+        """
+        query = {"api-version": api, **(params or {})}
+        return self.send(
+            method, f"{self.place.arm}{path}", operation, timeout=timeout, resource=resource, params=query, json=body
+        )
+
+    def send(
+        self, method: str, url: str, operation: str, *, timeout: float, resource: str | None = None, **what: Any
+    ) -> httpx.Response:
+        """The same for a whole address on the same host."""
+        headers = {"authorization": f"Bearer {self.tokens.arm}"}
+        try:
+            response = self.http.request(method, url, headers=headers, timeout=timeout, **what)
+        except httpx.TransportError as error:
+            raise from_transport(error, operation, resource) from error
+        self._see(response)
+        if response.is_success:
+            return response
+        try:
+            response.raise_for_status()
+        except httpx.HTTPStatusError as error:
+            raise from_answer(response, operation, resource) from error
+        raise from_answer(response, operation, resource)  # a redirect, which no call here follows
+
+    def find(
+        self, path: str, operation: str, *, timeout: float, resource: str | None = None, api: str = ML_API
+    ) -> dict[str, Any] | None:
+        """What is at a path, ``None`` when Azure says that nothing is."""
+        try:
+            found: dict[str, Any] = self.call(
+                "GET", path, operation, timeout=timeout, resource=resource, api=api
+            ).json()
+        except NotFoundError:
+            return None
+        return found
+
+    def values(
+        self, path: str, operation: str, *, timeout: float, api: str = ML_API, params: Mapping[str, str] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Everything in a list, page by page; a list of something that is not there is empty.
+
+        Raises:
+            PlatformError: The next page is on another host, which gets no token of ours.
+        """
+        try:
+            page: dict[str, Any] = self.call("GET", path, operation, timeout=timeout, api=api, params=params).json()
+        except NotFoundError:
+            return
+        for _ in range(_PAGES):
+            yield from page["value"]
+            link = page.get("nextLink")
+            if not link:
+                return
+            if urlsplit(link).netloc != urlsplit(self.place.arm).netloc:
+                raise PlatformError(f"{operation}: the next page is on another host", provider=PROVIDER)
+            page = self.send("GET", link, operation, timeout=timeout).json()
+
+    def _see(self, response: httpx.Response) -> None:
+        stamp = response.headers.get("date")
+        if stamp:
+            self._skew = parsedate_to_datetime(stamp).timestamp() - self._clock.time()
+
+    # --- the workspace
+
+    @functools.cached_property
+    def workspace(self) -> dict[str, Any]:
+        """The workspace, read once.
+
+        Raises:
+            NotFoundError: There is none of this name.
+        """
+        found = self.find(self.workspace_path, "read workspace", timeout=30.0)
+        if found is None:
+            raise gone("workspace", self.workspace_path)
+        return found
+
+    @property
+    def location(self) -> str:
+        """The region of the workspace, which everything in it is in."""
+        return str(self.workspace["location"])
+
+    # --- long-running operations
+
+    def started(self, response: httpx.Response) -> str | None:
+        """The name of the operation that an answer started: its path, without the signature in the query."""
+        url = response.headers.get("azure-asyncoperation")
+        return unquote(urlsplit(url).path).removeprefix("/") if url else None
+
+    def operation(self, name: str, *, timeout: float) -> Operation:
+        """The state of a long-running operation.
+
+        Raises:
+            NotFoundError: Azure does not know it any more.
+        """
+        if not name.startswith(f"subscriptions/{self._subscription}/"):
+            raise gone("operation", name)
+        response = self.call("GET", f"/{name}", "read operation", timeout=timeout, resource=name)
+        found: dict[str, Any] = response.json()
+        state = str(found.get("status"))
+        wait = seconds(response.headers.get("retry-after"))
+        if state == "Succeeded":
+            return Operation(name, done=True)
+        if state in {"Failed", "Canceled"}:
+            reason = found.get("error") or {"code": "OperationCanceled", "message": f"the operation is {state}"}
+            return Operation(name, done=True, error=of_operation(reason, name))
+        return Operation(name, done=False, retry_after_s=wait)

@@ -1,0 +1,329 @@
+"""What is sent to Azure and what comes back: pure functions between specs and the bodies of the resource manager."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from sdk.adapter import Labels, Live, Ref
+
+from ._names import ENVIRONMENT_VERSION, deployment_id, environment_name
+from ._plan import AUTOSCALE, DEPLOYMENT, ENDPOINT, ENVIRONMENT, TRAFFIC
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sdk.adapter import Resource
+
+    State = Literal["creating", "ready", "updating", "failed", "deleting"]
+
+_STATES: dict[str, State] = {
+    "Creating": "creating",
+    "Updating": "updating",
+    "Scaling": "updating",
+    "Succeeded": "ready",
+    "Failed": "failed",
+    "Canceled": "failed",
+    "Deleting": "deleting",
+}
+_AUTH = {"key": "Key", "token": "AMLToken", "aad": "AADToken"}
+PORT = 8080
+SCORE = "/score"
+ROUTES = {
+    "livenessRoute": {"port": PORT, "path": "/v2/health/live"},
+    "readinessRoute": {"port": PORT, "path": "/v2/health/ready"},
+    "scoringRoute": {"port": PORT, "path": SCORE},
+}
+_TRAFFIC = "mlport-traffic"  # names the deployments that the traffic knows, those with 0 % too
+_OWN = ("mlport", "mlport-")
+
+
+def state_of(raw: Mapping[str, Any]) -> tuple[State, str]:
+    """The neutral state of a resource, and Azure's word for it."""
+    word = str(raw["properties"].get("provisioningState") or "Succeeded")
+    return _STATES.get(word, "updating"), word
+
+
+def created_at(raw: Mapping[str, Any]) -> float | None:
+    """When it was made, in Unix seconds by Azure's clock."""
+    stamp = (raw.get("systemData") or {}).get("createdAt")
+    return datetime.fromisoformat(stamp).timestamp() if stamp else None
+
+
+def etag_of(raw: Mapping[str, Any]) -> str:
+    """What changes whenever somebody changes an endpoint; Azure gives none."""
+    told = raw["properties"]
+    seen = [raw.get("tags"), told.get("traffic"), told.get("mirrorTraffic"), told.get("authMode"), raw.get("identity")]
+    return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:32]
+
+
+# --- endpoint and traffic, which are one resource on Azure ------------------------------------------------------
+
+
+def endpoint_live(name: str, raw: Mapping[str, Any]) -> Live:
+    """The endpoint itself."""
+    state, word = state_of(raw)
+    labels = Labels.from_tags(raw.get("tags") or {})
+    return Live(
+        ENDPOINT,
+        name,
+        state,
+        raw=word,
+        spec=_endpoint_spec(raw, labels),
+        labels=labels,
+        etag=etag_of(raw),
+        created_at=created_at(raw),
+        details={"url": raw["properties"].get("scoringUri"), "name": raw["name"]},
+    )
+
+
+def _endpoint_spec(raw: Mapping[str, Any], labels: Labels | None) -> dict[str, Any]:
+    told, identity = raw["properties"], raw.get("identity") or {}
+    named: dict[str, Any] = identity.get("userAssignedIdentities") or {}
+    return {
+        "auth": {word: ours for ours, word in _AUTH.items()}.get(told.get("authMode"), "key"),
+        "identity": next(iter(named)).lower() if named else "system",
+        "public": told.get("publicNetworkAccess") != "Disabled",
+        "expires_at": labels.expires_at if labels else 0,
+    }
+
+
+def traffic_live(name: str, raw: Mapping[str, Any]) -> Live | None:
+    """How the traffic is split; ``None`` before anybody has said so."""
+    tags: dict[str, str] = raw.get("tags") or {}
+    if _TRAFFIC not in tags:
+        return None
+    state, word = state_of(raw)
+    told = raw["properties"]
+    known = dict.fromkeys(filter(None, tags[_TRAFFIC].split(",")), 0)
+    weights = {**known, **(told.get("traffic") or {})}
+    return Live(
+        TRAFFIC,
+        name,
+        state,
+        raw=word,
+        spec={"weights": weights, "mirror": dict(told.get("mirrorTraffic") or {})},
+        labels=_traffic_labels(name, tags),
+        etag=etag_of(raw),
+        created_at=created_at(raw),
+        parents=tuple(Ref(DEPLOYMENT, deployment_id(name, one)) for one in weights),
+    )
+
+
+def _traffic_labels(name: str, tags: Mapping[str, str]) -> Labels | None:
+    own = {
+        key.replace(f"{_TRAFFIC}-", "mlport-"): value for key, value in tags.items() if key.startswith(f"{_TRAFFIC}-")
+    }
+    return Labels.from_tags({"mlport": "1", "mlport-endpoint": name, **own})
+
+
+def endpoint_tags(resource: Resource, old: Mapping[str, str]) -> dict[str, str]:
+    """The tags of an endpoint whose own labels change; those of its traffic stay."""
+    kept = {key: value for key, value in old.items() if key.startswith(_TRAFFIC) or not key.startswith(_OWN)}
+    return {**kept, **resource.tags}
+
+
+def traffic_tags(resource: Resource | None, old: Mapping[str, str]) -> dict[str, str]:
+    """The tags of an endpoint whose traffic changes; without a resource they are taken away."""
+    kept = {key: value for key, value in old.items() if not key.startswith(_TRAFFIC)}
+    if resource is None:
+        return kept
+    weights: Any = (resource.spec or {})["weights"]
+    own = {f"{_TRAFFIC}-{key.removeprefix('mlport-')}": value for key, value in resource.tags.items() if key in _KEPT}
+    return {**kept, _TRAFFIC: ",".join(weights), **own}
+
+
+_KEPT = frozenset({"mlport-owner", "mlport-txn", "mlport-spec", "mlport-expires"})
+
+
+def endpoint_body(
+    location: str, tags: Mapping[str, str], spec: Mapping[str, Any], traffic: Mapping[str, Any]
+) -> dict[str, Any]:
+    """An endpoint as it should be, whole: what a PUT leaves out is lost."""
+    identity: dict[str, Any] = {"type": "SystemAssigned"}
+    if spec["identity"] != "system":
+        identity = {"type": "UserAssigned", "userAssignedIdentities": {spec["identity"]: {}}}
+    weights: Mapping[str, int] = traffic.get("weights") or {}
+    return {
+        "location": location,
+        "tags": dict(tags),
+        "kind": "Managed",
+        "identity": identity,
+        "properties": {
+            "authMode": _AUTH[spec["auth"]],
+            "publicNetworkAccess": "Enabled" if spec["public"] else "Disabled",
+            "traffic": {name: weight for name, weight in weights.items() if weight},
+            "mirrorTraffic": dict(traffic.get("mirror") or {}),
+        },
+    }
+
+
+# --- deployments ------------------------------------------------------------------------------------------------
+
+
+def deployment_body(
+    location: str, workspace: str, resource: Resource, env: Mapping[str, str], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A deployment as it should be; ``env`` holds all variables of its container."""
+    spec: Any = resource.spec or {}
+    start_s = float(options["start_s"])
+    environment = f"{workspace}/environments/{environment_name(spec['image'])}/versions/{ENVIRONMENT_VERSION}"
+    return {
+        "location": location,
+        "tags": deployment_tags(resource),
+        "kind": "Managed",
+        "sku": {"name": "Default", "capacity": spec["replicas"]["min"]},
+        "properties": {
+            "endpointComputeType": "Managed",
+            "environmentId": environment,
+            "instanceType": spec["instance"],
+            "environmentVariables": dict(env),
+            "appInsightsEnabled": options["app_insights"],
+            "scaleSettings": {"scaleType": "Default"},
+            "requestSettings": {
+                "requestTimeout": duration(options["deadline_s"]),
+                "maxConcurrentRequestsPerInstance": options["concurrency"],
+            },
+            "livenessProbe": _probe(10, start_s),
+            "readinessProbe": _probe(5, start_s),
+        },
+    }
+
+
+def _probe(period: int, start_s: float) -> dict[str, Any]:
+    """A probe that gives a container ``start_s`` seconds to answer."""
+    return {
+        "initialDelay": duration(period),
+        "period": duration(period),
+        "timeout": duration(4),
+        "successThreshold": 1,
+        "failureThreshold": max(3, math.ceil(start_s / period)),
+    }
+
+
+def deployment_tags(resource: Resource) -> dict[str, str]:
+    """The labels of a deployment, what is needed to read it back, and the user's own tags."""
+    spec: Any = resource.spec or {}
+    own = {
+        "mlport-hash": spec["deployment_hash"],
+        "mlport-name": spec["model_name"],
+        "mlport-image": spec["image"],
+        "mlport-replicas": f"{spec['replicas']['min']}-{spec['replicas']['max']}",
+    }
+    return {**spec["tags"], **resource.tags, **own}
+
+
+def deployment_live(name: str, raw: Mapping[str, Any], usd_per_hour: float | None) -> Live:
+    """A deployment as Azure shows it; ``usd_per_hour`` is for one instance of its type."""
+    state, word = state_of(raw)
+    tags: dict[str, str] = raw.get("tags") or {}
+    count = int((raw.get("sku") or {}).get("capacity") or 1)
+    least, _, most = tags.get("mlport-replicas", "").partition("-")
+    image = tags.get("mlport-image", "")
+    return Live(
+        DEPLOYMENT,
+        deployment_id(name, raw["name"]),
+        state,
+        raw=word,
+        labels=Labels.from_tags(tags),
+        created_at=created_at(raw),
+        parents=(*((Ref(ENVIRONMENT, image),) if image else ()), Ref(ENDPOINT, name)),
+        usd_per_hour=None if usd_per_hour is None else usd_per_hour * count,
+        details={
+            "deployment": raw["name"],
+            "deployment_hash": tags.get("mlport-hash", ""),
+            "model_name": tags.get("mlport-name", name),
+            "image": image,
+            "instance": raw["properties"].get("instanceType"),
+            "replicas": {"min": int(least or count), "max": int(most or count)},
+            "count": count,
+            "tags": {key: value for key, value in tags.items() if not key.startswith(_OWN)},
+            "endpoint": str(raw["id"]).split("/")[-3],
+        },
+    )
+
+
+def scales(live: Live) -> bool:
+    """Whether a deployment has an autoscale setting."""
+    replicas: Any = live.details["replicas"]
+    return bool(replicas["max"] > replicas["min"])
+
+
+def autoscale_body(location: str, target: str, resource: Resource) -> dict[str, Any]:
+    """Adds an instance while the processors are busy, takes one away when they are idle.
+
+    Source: https://learn.microsoft.com/azure/machine-learning/how-to-autoscale-endpoints
+    """
+    spec: Any = resource.spec or {}
+    least, most, busy = (int(spec[key]) for key in ("min", "max", "scale_at"))
+    count = {"minimum": str(least), "maximum": str(most), "default": str(least)}
+    rules = [_rule(target, "GreaterThan", busy, "Increase"), _rule(target, "LessThan", busy // 3, "Decrease")]
+    return {
+        "location": location,
+        "tags": {**resource.tags, "mlport-id": resource.id},
+        "properties": {
+            "enabled": True,
+            "targetResourceUri": target,
+            "profiles": [{"name": "mlport", "capacity": count, "rules": rules}],
+        },
+    }
+
+
+def _rule(target: str, operator: str, threshold: int, direction: str) -> dict[str, Any]:
+    return {
+        "metricTrigger": {
+            "metricName": "CpuUtilizationPercentage",
+            "metricResourceUri": target,
+            "timeGrain": "PT1M",
+            "statistic": "Average",
+            "timeWindow": "PT5M",
+            "timeAggregation": "Average",
+            "operator": operator,
+            "threshold": threshold,
+        },
+        "scaleAction": {"direction": direction, "type": "ChangeCount", "value": "1", "cooldown": "PT5M"},
+    }
+
+
+def autoscale_live(raw: Mapping[str, Any]) -> Live:
+    """An autoscale setting of ours."""
+    known = str(raw["tags"]["mlport-id"])
+    return Live(
+        AUTOSCALE,
+        known,
+        "ready",
+        raw="enabled" if raw["properties"].get("enabled") else "disabled",
+        labels=Labels.from_tags(raw["tags"]),
+        created_at=created_at(raw),
+        parents=(Ref(DEPLOYMENT, known),),
+    )
+
+
+# --- environments -----------------------------------------------------------------------------------------------
+
+
+def environment_body(image: str, digest: str) -> dict[str, Any]:
+    """An environment that is our image as it is, with the routes of its server."""
+    return {
+        "properties": {
+            "image": image,
+            "osType": "Linux",
+            "inferenceConfig": ROUTES,
+            "isArchived": False,
+            "isAnonymous": False,
+            "tags": {"mlport": "1", "mlport-model": digest[:32]},
+        }
+    }
+
+
+def duration(seconds: float) -> str:
+    """Seconds in ISO 8601.
+
+    Example:
+        >>> duration(90)
+        'PT90S'
+    """
+    return f"PT{seconds:g}S"

@@ -1,0 +1,279 @@
+"""Endpoints as resources of a workspace: each operation is a look and at most one changing call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from sdk.adapter import Ack, Live, Ref
+from sdk.errors import ConfigError, ConflictError
+from sdk.secrets import CLOUD
+
+from . import _bodies
+from ._arm import ML_API
+from ._errors import PROVIDER, exists, gone
+from ._names import autoscale_name, deployment_id, endpoint_name, split_deployment_id
+from ._plan import AUTOSCALE, DEPLOYMENT, ENDPOINT, TRAFFIC
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import httpx
+
+    from sdk.adapter import Materials, Resource
+
+    from ._arm import Arm
+    from .options import AzureMLOptions
+
+AUTOSCALE_API = "2022-10-01"
+
+
+class Deployments:
+    """Endpoints, deployments, autoscale settings and traffic of one workspace.
+
+    Args:
+        arm: The wire.
+        options: The target's settings.
+        price: What one instance of a type costs per hour.
+        why: Why a deployment failed, by what its container said last.
+    """
+
+    def __init__(
+        self,
+        arm: Arm,
+        options: AzureMLOptions,
+        price: Callable[[str | None], float | None],
+        why: Callable[[str, str, float], str | None],
+    ) -> None:
+        self.arm = arm
+        self.options = options
+        self._price = price
+        self._why = why
+
+    # --- paths
+
+    def endpoint_path(self, name: str) -> str:
+        """Where an endpoint is, by its neutral name."""
+        return f"{self.arm.workspace_path}/onlineEndpoints/{endpoint_name(name, self.options)}"
+
+    def deployment_path(self, known: str) -> str:
+        """Where a deployment is, by its neutral id."""
+        name, deployment = split_deployment_id(known)
+        return f"{self.endpoint_path(name)}/deployments/{deployment}"
+
+    def _autoscale_path(self, known: str) -> str:
+        name, deployment = split_deployment_id(known)
+        setting = autoscale_name(endpoint_name(name, self.options), deployment)
+        return f"{self.arm.group_path}/providers/Microsoft.Insights/autoscaleSettings/{setting}"
+
+    # --- read
+
+    def observe(self, name: str, timeout: float) -> list[Live]:
+        """Everything of one endpoint, the pointer first."""
+        raw = self._endpoint(name, timeout)
+        if raw is None:
+            return []
+        return [*_front(name, raw), *self._behind(name, timeout)]
+
+    def _behind(self, name: str, timeout: float) -> list[Live]:
+        found: list[Live] = []
+        for raw in self.arm.values(f"{self.endpoint_path(name)}/deployments", "list deployments", timeout=timeout):
+            live = self._deployment_live(name, raw, timeout)
+            setting = self.read(Ref(AUTOSCALE, live.id), timeout) if _bodies.scales(live) else None
+            found += [live] if setting is None else [live, setting]
+        return found
+
+    def _deployment_live(self, name: str, raw: Mapping[str, Any], timeout: float) -> Live:
+        live = _bodies.deployment_live(name, raw, self._price(raw["properties"].get("instanceType")))
+        if live.state != "failed":
+            return live
+        return replace(live, reason=self._why(name, raw["name"], timeout))
+
+    def list_all(self, timeout: float) -> Iterator[Live]:
+        """Everything of every endpoint of ours, and autoscale settings that outlived theirs."""
+        for raw in self.arm.values(f"{self.arm.workspace_path}/onlineEndpoints", "list endpoints", timeout=timeout):
+            name = (raw.get("tags") or {}).get("mlport-endpoint")
+            if name and raw["name"] == endpoint_name(name, self.options):
+                yield from _front(name, raw)
+                yield from (live for live in self._behind(name, timeout) if live.kind == DEPLOYMENT)
+        yield from self._settings(timeout)
+
+    def _settings(self, timeout: float) -> Iterator[Live]:
+        path = f"{self.arm.group_path}/providers/Microsoft.Insights/autoscaleSettings"
+        workspace = f"{self.arm.workspace_path}/".lower()
+        for raw in self.arm.values(path, "list autoscale settings", timeout=timeout, api=AUTOSCALE_API):
+            target = str(raw["properties"].get("targetResourceUri", "")).lower()
+            if "mlport-id" in (raw.get("tags") or {}) and target.startswith(workspace):
+                yield _bodies.autoscale_live(raw)
+
+    def read(self, ref: Ref, timeout: float) -> Live | None:
+        """One resource of an endpoint."""
+        if ref.kind == AUTOSCALE:
+            raw = self.arm.find(self._autoscale_path(ref.id), "read autoscale", timeout=timeout, api=AUTOSCALE_API)
+            return _bodies.autoscale_live(raw) if raw else None
+        if ref.kind == DEPLOYMENT:
+            name, _ = split_deployment_id(ref.id)
+            raw = self.arm.find(self.deployment_path(ref.id), "read deployment", timeout=timeout, resource=ref.id)
+            return self._deployment_live(name, raw, timeout) if raw else None
+        raw = self._endpoint(ref.id, timeout)
+        return next((live for live in _front(ref.id, raw) if live.ref == ref), None) if raw else None
+
+    def _endpoint(self, name: str, timeout: float) -> dict[str, Any] | None:
+        return self.arm.find(self.endpoint_path(name), "read endpoint", timeout=timeout, resource=name)
+
+    def _existing(self, kind: str, name: str, timeout: float) -> dict[str, Any]:
+        raw = self._endpoint(name, timeout)
+        if raw is None:
+            raise gone(kind, name)
+        return raw
+
+    # --- change
+
+    def create(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
+        """Make one resource.
+
+        Raises:
+            ConflictError: It exists, or the name is taken in the whole region.
+        """
+        if resource.kind == TRAFFIC:
+            raw = self._existing(ENDPOINT, resource.id, timeout)
+            if _bodies.traffic_live(resource.id, raw) is not None:
+                raise exists(TRAFFIC, resource.id)
+            return self._put_traffic(resource.id, resource, raw, timeout)
+        if self.read(resource.ref, timeout) is not None:  # a PUT would change it
+            raise exists(resource.kind, resource.id)
+        if resource.kind == ENDPOINT:
+            spec: Any = resource.spec
+            body = _bodies.endpoint_body(self.arm.location, _bodies.endpoint_tags(resource, {}), spec, {})
+            return self._put(self.endpoint_path(resource.id), "create endpoint", body, resource.id, timeout)
+        if resource.kind == AUTOSCALE:
+            target = self.deployment_path(resource.id)
+            body = _bodies.autoscale_body(self.arm.location, target, resource)
+            path = self._autoscale_path(resource.id)
+            return self._put(path, "create autoscale", body, resource.id, timeout, api=AUTOSCALE_API)
+        return self._create_deployment(resource, materials, timeout)
+
+    def _create_deployment(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
+        name, deployment = split_deployment_id(resource.id)
+        spec: Any = resource.spec or {}
+        options: Mapping[str, Any] = {**self.options.model_dump(mode="json"), **spec["options"]}
+        env = {
+            **spec["env"],
+            **resolve(spec["secrets"], materials),
+            "MLPORT_DEPLOYMENT": deployment,
+            "MLPORT_ENDPOINT": name,
+            "MLPORT_MAX_BODY": str(options["max_body"]),
+            "MLPORT_DEADLINE_S": f"{options['deadline_s']:g}",
+        }
+        body = _bodies.deployment_body(self.arm.location, self.arm.workspace_path, resource, env, options)
+        return self._put(self.deployment_path(resource.id), "create deployment", body, resource.id, timeout)
+
+    def update(self, resource: Resource, before: Live, timeout: float) -> Ack:
+        """Change an endpoint or its traffic, if it is still as it was seen before.
+
+        Raises:
+            ConflictError: It was changed meanwhile.
+        """
+        raw = self._existing(resource.kind, resource.id, timeout)
+        if resource.kind == TRAFFIC and _bodies.traffic_live(resource.id, raw) is None:
+            raise gone(TRAFFIC, resource.id)
+        if before.etag is not None and before.etag != _bodies.etag_of(raw):
+            owner = (raw.get("tags") or {}).get("mlport-owner")
+            raise ConflictError(
+                f"{resource.ref} was changed by somebody else",
+                holder=owner,
+                provider=PROVIDER,
+                operation=f"update {resource.kind}",
+                resource=resource.id,
+            )
+        if resource.kind == TRAFFIC:
+            return self._put_traffic(resource.id, resource, raw, timeout)
+        spec: Any = resource.spec
+        tags = _bodies.endpoint_tags(resource, raw.get("tags") or {})
+        body = _bodies.endpoint_body(self.arm.location, tags, spec, _traffic_of(resource.id, raw))
+        return self._put(self.endpoint_path(resource.id), "update endpoint", body, resource.id, timeout)
+
+    def _put_traffic(self, name: str, resource: Resource | None, raw: Mapping[str, Any], timeout: float) -> Ack:
+        """The whole endpoint as it is, with other traffic; without a resource with none."""
+        tags = _bodies.traffic_tags(resource, raw.get("tags") or {})
+        spec: Any = _bodies.endpoint_live(name, raw).spec
+        traffic: Any = resource.spec if resource else {}
+        body = _bodies.endpoint_body(self.arm.location, tags, spec, traffic)
+        return self._put(self.endpoint_path(name), "update traffic", body, name, timeout)
+
+    def delete(self, live: Live, timeout: float) -> Ack:
+        """Remove one resource.
+
+        Raises:
+            NotFoundError: It is gone already.
+            ConflictError: The endpoint still has deployments, which would go with it; retryable.
+        """
+        if live.kind == TRAFFIC:
+            raw = self._existing(TRAFFIC, live.id, timeout)
+            if _bodies.traffic_live(live.id, raw) is None:
+                raise gone(TRAFFIC, live.id)
+            return self._put_traffic(live.id, None, raw, timeout)
+        if live.kind == AUTOSCALE:
+            return self._remove(self._autoscale_path(live.id), live, timeout, api=AUTOSCALE_API)
+        if live.kind == DEPLOYMENT:
+            return self._remove(self.deployment_path(live.id), live, timeout)
+        left = self._behind(live.id, timeout)
+        if left:
+            raise ConflictError(
+                f"endpoint {live.id!r} still has {left[0].ref}",
+                provider=PROVIDER,
+                operation="delete endpoint",
+                resource=live.id,
+                retryable=True,
+            )
+        return self._remove(self.endpoint_path(live.id), live, timeout)
+
+    def _remove(self, path: str, live: Live, timeout: float, *, api: str = ML_API) -> Ack:
+        operation = f"delete {live.kind.lower()}"
+        response = self.arm.call("DELETE", path, operation, timeout=timeout, resource=live.id, api=api)
+        if response.status_code == 204:  # Azure's way to say that there was nothing
+            raise gone(live.kind, live.id)
+        return self._ack(response)
+
+    def _put(
+        self, path: str, operation: str, body: Mapping[str, Any], resource: str, timeout: float, *, api: str = ML_API
+    ) -> Ack:
+        call = self.arm.call("PUT", path, operation, timeout=timeout, resource=resource, api=api, body=body)
+        return self._ack(call)
+
+    def _ack(self, response: httpx.Response) -> Ack:
+        return Ack(operation=self.arm.started(response), request_id=response.headers.get("x-ms-request-id"))
+
+
+def _front(name: str, raw: Mapping[str, Any]) -> list[Live]:
+    """The traffic, if anybody has set it, and the endpoint: two resources of ours in one of Azure's."""
+    traffic = _bodies.traffic_live(name, raw)
+    return [*([traffic] if traffic else []), _bodies.endpoint_live(name, raw)]
+
+
+def _traffic_of(name: str, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How the traffic of an endpoint is split now."""
+    live = _bodies.traffic_live(name, raw)
+    told = raw["properties"]
+    split = {"weights": told.get("traffic") or {}, "mirror": told.get("mirrorTraffic") or {}}
+    return split if live is None else live.spec or split
+
+
+def resolve(names: Mapping[str, str], materials: Materials) -> dict[str, str]:
+    """The values of secrets, by variable; those of a connection of the workspace are filled in by Azure.
+
+    Source: https://learn.microsoft.com/azure/machine-learning/how-to-deploy-online-endpoint-with-secret-injection
+
+    Raises:
+        ConfigError: They are needed, and nobody said how to find them.
+    """
+    return {variable: _secret(name, materials) for variable, name in names.items()}
+
+
+def _secret(name: str, materials: Materials) -> str:
+    if name.startswith(CLOUD):
+        connection, _, key = name.removeprefix(CLOUD).partition("/")
+        return f"${{{{azureml://connections/{connection}/credentials/{key or 'key'}}}}}"
+    if materials.secret is None:
+        raise ConfigError(f"secret {name!r} cannot be resolved here", hint="deploy again to give it")
+    return materials.secret(name)

@@ -1,0 +1,227 @@
+"""Images in the workspace's registry, and the environments that name them.
+
+A registry of Azure knows its users by a token of their directory, exchanged for one of its own.
+Source: https://github.com/Azure/acr/blob/main/docs/AAD-OAuth.md
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from sdk.adapter import Labels, Live, Ref
+from sdk.errors import PlatformError
+from sdk.packaging.image import content_of, publish, published
+
+from . import _bodies
+from ._errors import PROVIDER, exists, from_answer, from_transport, gone
+from ._names import ENVIRONMENT_VERSION, REPOSITORY, environment_name, image_of_environment
+from ._plan import ENVIRONMENT, IMAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sdk.adapter import Clock, Materials, Resource
+    from sdk.packaging.image import PublishedImage
+
+    from ._arm import Arm
+
+_REGISTRY_API = "2023-07-01"
+_REFRESH_TOKEN = "<token>"  # noqa: S105  the user name that stands for: the password is a refresh token
+
+
+class Images:
+    """The images and environments of one workspace.
+
+    Args:
+        arm: The wire.
+        owner: In whose name shared things are shown.
+        clock: Source of time.
+    """
+
+    def __init__(self, arm: Arm, owner: str, clock: Clock) -> None:
+        self.arm = arm
+        self._owner = owner
+        self._clock = clock
+        self._seen: dict[str, Live] = {}  # what was found once: an image under its content's name never changes
+
+    # --- the registry
+
+    @functools.cached_property
+    def host(self) -> str:
+        """Host name of the workspace's registry.
+
+        Raises:
+            PlatformError: The workspace has none yet; Azure makes it with the first environment that it builds.
+        """
+        known = self.arm.workspace["properties"].get("containerRegistry")
+        if not known:
+            raise PlatformError(
+                f"workspace {self.arm.workspace['name']!r} has no container registry yet",
+                provider=PROVIDER,
+                operation="read registry",
+                resource=self.arm.workspace["name"],
+                hint="make one and attach it: az acr create …, then az ml workspace update --container-registry ID",
+            )
+        found = self.arm.find(known, "read registry", timeout=30.0, resource=known, api=_REGISTRY_API)
+        if found is None:
+            raise gone("registry", known)
+        return str(found["properties"]["loginServer"])
+
+    def login(self, host: str) -> tuple[str, str] | None:
+        """User name and password for the workspace's registry; ``None`` for any other.
+
+        Raises:
+            AuthError: The registry does not take our token.
+        """
+        if host != self.host:
+            return None
+        scheme = "http" if self.arm.place.mini else "https"
+        form = {"grant_type": "access_token", "service": host, "access_token": self.arm.tokens.arm}
+        try:
+            response = self.arm.http.post(f"{scheme}://{host}/oauth2/exchange", data=form, timeout=30)
+        except httpx.TransportError as error:
+            raise from_transport(error, "sign in to the registry", host) from error
+        if not response.is_success:
+            raise from_answer(response, "sign in to the registry", host)
+        return _REFRESH_TOKEN, response.json()["refresh_token"]
+
+    def name(self, image: str) -> str:
+        """Where an image is in the registry."""
+        return f"{self.host}/{REPOSITORY}:{image}"
+
+    def published(self, image: str, timeout: float) -> PublishedImage | None:
+        """An image as the registry has it."""
+        return published(self.name(image), login=self.login, clock=self._clock, timeout_s=timeout)
+
+    def read(self, image: str, timeout: float) -> Live | None:
+        """One image as a resource."""
+        if image not in self._seen:
+            found = self.published(image, timeout)
+            if found is None:
+                return None
+            labels = Labels("shared", self._owner, "", model=_digest(found)[:32])
+            details: dict[str, Any] = {"reference": found.reference, "size": found.size}
+            self._seen[image] = Live(
+                IMAGE, image, "ready", raw=found.digest, labels=labels, created_at=found.created, details=details
+            )
+        return self._seen[image]
+
+    def create(self, resource: Resource, materials: Materials, timeout: float) -> None:
+        """Build the image of a model or program and push it."""
+        spec: Any = resource.spec or {}
+        publish(
+            content_of(materials),
+            self.name(resource.id),
+            base=spec["base"],
+            login=self.login,
+            labels={"dev.mlport.owner": self._owner},
+            progress=materials.progress,
+            clock=self._clock,
+            timeout_s=timeout,
+        )
+
+    def delete(self, image: str, timeout: float) -> None:
+        """Remove an image from the registry.
+
+        Raises:
+            NotFoundError: It is not there.
+        """
+        self._seen.pop(image, None)
+        found = self.published(image, timeout)
+        if found is None:
+            raise gone(IMAGE, image)
+        url = f"/v2/{REPOSITORY}/manifests/{found.digest}"
+        response = self._registry("DELETE", url, f"repository:{REPOSITORY}:delete", timeout)
+        if not response.is_success:
+            raise from_answer(response, "delete image", image)
+
+    def _registry(self, method: str, path: str, scope: str, timeout: float) -> httpx.Response:
+        """One call to the registry itself, with a token for just that."""
+        user = self.login(self.host)
+        base = f"{'http' if self.arm.place.mini else 'https'}://{self.host}"
+        form = {
+            "grant_type": "refresh_token",
+            "service": self.host,
+            "scope": scope,
+            "refresh_token": (user or ("", ""))[1],
+        }
+        try:
+            answer = self.arm.http.post(f"{base}/oauth2/token", data=form, timeout=timeout)
+            if not answer.is_success:
+                raise from_answer(answer, "sign in to the registry", self.host)
+            headers = {"authorization": f"Bearer {answer.json()['access_token']}"}
+            return self.arm.http.request(method, f"{base}{path}", headers=headers, timeout=timeout)
+        except httpx.TransportError as error:
+            raise from_transport(error, f"{method} image", path) from error
+
+    # --- environments
+
+    def environment_path(self, image: str) -> str:
+        """Where the environment of an image is."""
+        name = environment_name(image)
+        return f"{self.arm.workspace_path}/environments/{name}/versions/{ENVIRONMENT_VERSION}"
+
+    def environment(self, image: str, timeout: float) -> Live | None:
+        """An environment as a resource; one that is archived is none, which is all that Azure does to remove it."""
+        path = self.environment_path(image)
+        raw = self.arm.find(path, "read environment", timeout=timeout, resource=image)
+        if raw is None or raw["properties"].get("isArchived"):
+            return None
+        return self._environment(image, raw)
+
+    def _environment(self, image: str, raw: dict[str, Any]) -> Live:
+        return Live(
+            ENVIRONMENT,
+            image,
+            "ready",
+            raw=str(raw["properties"].get("image") or ""),
+            labels=Labels("shared", self._owner, ""),
+            created_at=_bodies.created_at(raw),
+            parents=(Ref(IMAGE, image),),
+        )
+
+    def environments(self, timeout: float) -> Iterator[Live]:
+        """All environments of ours."""
+        path, active = f"{self.arm.workspace_path}/environments", {"listViewType": "ActiveOnly"}
+        for raw in self.arm.values(path, "list environments", timeout=timeout, params=active):
+            image = image_of_environment(raw["name"])
+            if image is not None:
+                yield self._environment(image, raw)
+
+    def create_environment(self, resource: Resource, timeout: float) -> None:
+        """Register the environment of an image that is in the registry, by its digest.
+
+        Raises:
+            NotFoundError: The image is not there.
+            ConflictError: The environment exists.
+        """
+        if self.environment(resource.id, timeout) is not None:
+            raise exists(ENVIRONMENT, resource.id)
+        image = self.published(resource.id, timeout)
+        if image is None:
+            raise gone(IMAGE, resource.id)
+        body = _bodies.environment_body(image.reference, _digest(image))
+        path = self.environment_path(resource.id)
+        self.arm.call("PUT", path, "create environment", timeout=timeout, resource=resource.id, body=body)
+
+    def archive(self, image: str, timeout: float) -> None:
+        """Hide an environment from every list; Azure deletes none.
+
+        Raises:
+            NotFoundError: It is not there.
+        """
+        path = self.environment_path(image)
+        raw = self.arm.find(path, "read environment", timeout=timeout, resource=image)
+        if raw is None or raw["properties"].get("isArchived"):
+            raise gone(ENVIRONMENT, image)
+        body = {"properties": {**raw["properties"], "isArchived": True}}
+        self.arm.call("PUT", path, "archive environment", timeout=timeout, resource=image, body=body)
+
+
+def _digest(image: PublishedImage) -> str:
+    """The digest of the model or program in an image of ours; a ready-made one is its own."""
+    known = image.labels.get("dev.mlport.model.sha256") or image.labels.get("dev.mlport.program.sha256")
+    return known or image.digest.removeprefix("sha256:")

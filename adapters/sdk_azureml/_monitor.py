@@ -1,0 +1,290 @@
+"""What an endpoint did and said: Azure Monitor's minutes, and the tails of its containers' logs.
+
+Source: https://learn.microsoft.com/azure/machine-learning/monitor-azure-machine-learning-reference
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from sdk.metrics import Latency, MetricsReport
+from sdk.types import LogLine
+
+from ._errors import gone
+from ._names import split_deployment_id
+from ._plan import DEPLOYMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from sdk.adapter import Live
+    from sdk.prices import PriceRow
+
+    from ._arm import Arm
+    from ._deploy import Deployments
+
+METRICS_API = "2023-10-01"
+_MINUTE = 60.0
+_GIB = 2**30
+_MOST_LINES = 5000
+_FOLLOW_S = 2.0
+_QUANTILES = {"p50": "RequestLatency_P50", "p90": "RequestLatency_P90", "p95": "RequestLatency_P95", "p99": "RequestLatency_P99"}  # fmt: skip
+_BY_STATUS = "deployment eq '*' and statusCode eq '*' and modelStatusCode eq '*'"
+Point = tuple[float, float]  # Unix seconds at which a minute begins, value
+
+
+class Monitor:
+    """Reads what Azure measured and what containers wrote.
+
+    Args:
+        arm: The wire.
+        deployments: The endpoints of the workspace.
+        machine: What an instance type has.
+    """
+
+    def __init__(self, arm: Arm, deployments: Deployments, machine: Callable[[str | None], PriceRow | None]) -> None:
+        self.arm = arm
+        self._deployments = deployments
+        self._machine = machine
+
+    # --- metrics
+
+    def report(self, name: str, window_s: float, timeout: float) -> MetricsReport:
+        """Counts, latencies and use of the machines over whole minutes.
+
+        Raises:
+            NotFoundError: There is no such endpoint.
+        """
+        live = self._deployments.observe(name, timeout)
+        if not live:
+            raise gone("endpoint", name)
+        end = self.arm.server_time()
+        path, span = self._deployments.endpoint_path(name), timespan(end - window_s, end)
+        counts = counted(self._series(path, "RequestsPerMinute", span, timeout, _BY_STATUS))
+        behind = [one for one in live if one.kind == DEPLOYMENT]
+        cpu, memory = self._use(behind, timespan(end - 5 * _MINUTE, end), timeout)
+        return MetricsReport(
+            window_s=window_s,
+            end=end,
+            requests=counts.classes,
+            latency=(self._latency(path, span, counts.minutes, timeout),),
+            cpu=cpu,
+            memory_bytes=memory,
+            replicas=sum(int(str(one.details["count"])) for one in behind),
+            deployments=counts.deployments,
+            last_request_at=max((at for at, count in counts.minutes.items() if count), default=None),
+        )
+
+    def _series(
+        self, path: str, metrics: str, span: str, timeout: float, where: str | None = None
+    ) -> dict[str, list[Series]]:
+        """The minutes of metrics, by metric."""
+        params = {"metricnames": metrics, "timespan": span, "interval": "PT1M", "aggregation": "Average"}
+        found: dict[str, Any] = self.arm.call(
+            "GET",
+            f"{path}/providers/Microsoft.Insights/metrics",
+            "read metrics",
+            timeout=timeout,
+            api=METRICS_API,
+            params=params | ({"$filter": where} if where else {}),
+        ).json()
+        return {item["name"]["value"]: [Series.of(one) for one in item["timeseries"]] for item in found["value"]}
+
+    def _latency(self, path: str, span: str, minutes: Mapping[float, float], timeout: float) -> Latency:
+        """The worst minute of each quantile: a bound, since quantiles of minutes cannot be added up."""
+        names = ",".join(["RequestLatency", *_QUANTILES.values()])
+        found = self._series(path, names, span, timeout)
+        worst = {
+            key: max((value for _, value in points(found, name)), default=None) for key, name in _QUANTILES.items()
+        }
+        means = [(value, minutes.get(at, 0.0)) for at, value in points(found, "RequestLatency")]
+        count = sum(weight for _, weight in means)
+        mean = sum(value * weight for value, weight in means) / count if count else None
+        return Latency("platform", "approximate", round(sum(minutes.values())), **worst, mean=mean)
+
+    def _use(self, behind: Sequence[Live], span: str, timeout: float) -> tuple[float | None, int | None]:
+        """Cores busy and bytes of memory in the last minute that was measured."""
+        cores, memory = 0.0, 0.0
+        for live in behind:
+            machine = self._machine(cast("str | None", live.details["instance"]))
+            path = self._deployments.deployment_path(live.id)
+            found = self._series(path, "CpuUtilizationPercentage,CpuMemoryUtilizationPercentage", span, timeout)
+            cpu, used = points(found, "CpuUtilizationPercentage"), points(found, "CpuMemoryUtilizationPercentage")
+            if machine is None or not cpu or not used:
+                return None, None
+            count = int(str(live.details["count"]))
+            cores += cpu[-1][1] / 100 * machine.vcpu * count
+            memory += used[-1][1] / 100 * machine.memory_gib * _GIB * count
+        return (round(cores, 3), round(memory)) if behind else (None, None)
+
+    # --- logs
+
+    def tail(self, name: str, deployment: str, lines: int, timeout: float) -> list[str]:
+        """The last lines of a deployment's container.
+
+        Raises:
+            NotFoundError: There is no such deployment.
+        """
+        path = self._deployments.deployment_path(f"{name}.{deployment}")
+        body = {"containerType": "InferenceServer", "tail": min(lines, _MOST_LINES)}
+        found = self.arm.call("POST", f"{path}/getLogs", "read logs", timeout=timeout, resource=deployment, body=body)
+        return str(found.json().get("content") or "").splitlines()
+
+    def why(self, name: str, deployment: str, timeout: float) -> str | None:
+        """Why a deployment never became ready, in the server's own words if it left any."""
+        told = (start_failure(line) for line in reversed(self.tail(name, deployment, 50, timeout)))
+        return next(filter(None, told), None)
+
+    def logs(
+        self,
+        name: str,
+        *,
+        deployment: str | None,
+        tail: int | None,
+        follow: bool,
+        request_id: str | None,
+        sleep: Callable[[float], None],
+    ) -> Iterator[LogLine]:
+        """The lines of the containers, oldest first; with ``follow`` also those to come.
+
+        Raises:
+            NotFoundError: There is no such endpoint or deployment.
+        """
+        before: dict[str, list[str]] = {}
+        while True:
+            found: list[LogLine] = []
+            first = not before
+            for one in self._named(name, deployment):
+                lines = self.tail(name, one, _MOST_LINES, 30.0)
+                found += _lines(one, lines, fresh=len(lines) - overlap(before.get(one, []), lines))
+                before[one] = lines
+            wanted = [line for line in sorted(found, key=lambda one: one.time) if _is_of(line, request_id)]
+            yield from wanted[max(0, len(wanted) - tail) :] if first and tail is not None else wanted
+            if not follow:
+                return
+            sleep(_FOLLOW_S)
+
+    def _named(self, name: str, deployment: str | None) -> list[str]:
+        live = self._deployments.observe(name, 30.0)
+        known = [split_deployment_id(one.id)[1] for one in live if one.kind == DEPLOYMENT]
+        if not live or deployment not in {None, *known}:
+            raise gone("deployment" if live else "endpoint", deployment if live and deployment else name)
+        return known if deployment is None else [deployment]
+
+
+# --- metrics as values ------------------------------------------------------------------------------------------
+
+
+class Series:
+    """One time series of a metric: its dimensions and its minutes."""
+
+    def __init__(self, dimensions: Mapping[str, str], minutes: Sequence[Point]) -> None:
+        self.dimensions = dimensions
+        self.minutes = minutes
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Series:
+        """From Azure's own form; minutes without a value are left out."""
+        dimensions = {item["name"]["value"].lower(): item["value"] for item in raw.get("metadatavalues") or []}
+        rows = [item for item in raw["data"] if item.get("average") is not None]
+        return cls(dimensions, [(_unix(item["timeStamp"]), float(item["average"])) for item in rows])
+
+
+class Counts:
+    """Requests by status class, by deployment and by minute."""
+
+    def __init__(self) -> None:
+        self.classes: dict[str, int] = {}
+        self.deployments: dict[str, dict[str, int]] = {}
+        self.minutes: Counter[float] = Counter()
+
+
+def counted(found: Mapping[str, Sequence[Series]]) -> Counts:
+    """Adds up the requests of all minutes, by what the container answered where Azure tells."""
+    counts = Counts()
+    for series in found.get("RequestsPerMinute", []):
+        status = series.dimensions.get("modelstatuscode") or ""
+        status = status if status.isdigit() else series.dimensions.get("statuscode", "")
+        kind, total = f"{status[:1]}xx", round(sum(value for _, value in series.minutes))
+        if not status.isdigit() or not total:
+            continue
+        counts.classes[kind] = counts.classes.get(kind, 0) + total
+        own = counts.deployments.setdefault(series.dimensions.get("deployment", ""), {})
+        own[kind] = own.get(kind, 0) + total
+        for at, value in series.minutes:
+            counts.minutes[at] += value  # type: ignore[assignment]  # Azure's averages of counts are whole
+    return counts
+
+
+def points(found: Mapping[str, Sequence[Series]], metric: str) -> list[Point]:
+    """All minutes of a metric, in order of time."""
+    return sorted(point for series in found.get(metric, []) for point in series.minutes)
+
+
+def timespan(begin: float, end: float) -> str:
+    """Whole minutes around a span of time.
+
+    Example:
+        >>> timespan(61, 119)
+        '1970-01-01T00:01:00Z/1970-01-01T00:02:00Z'
+    """
+    low, high = math.floor(begin / _MINUTE) * _MINUTE, math.ceil(end / _MINUTE) * _MINUTE
+    return "/".join(datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for at in (low, high))
+
+
+def _unix(stamp: str) -> float:
+    return datetime.fromisoformat(stamp).timestamp()
+
+
+# --- lines ------------------------------------------------------------------------------------------------------
+
+
+def overlap(before: Sequence[str], now: Sequence[str]) -> int:
+    """How many lines at the beginning of a tail were at the end of the tail before.
+
+    Example:
+        >>> overlap(["a", "b", "c"], ["b", "c", "d"])
+        2
+    """
+    for size in range(min(len(before), len(now)), 0, -1):
+        if before[-size] == now[0] and list(before[-size:]) == list(now[:size]):
+            return size
+    return 0
+
+
+def start_failure(line: str) -> str | None:
+    """What the model server says in the one line in which it gives up.
+
+    Example:
+        >>> start_failure('{"event": "start_failed", "message": "no model"}')
+        'no model'
+    """
+    given = _told(line)
+    return str(given.get("message")).strip() if given.get("event") == "start_failed" else None
+
+
+def _told(line: str) -> dict[str, Any]:
+    try:
+        told: Any = json.loads(line)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", told) if isinstance(told, dict) else {}
+
+
+def _lines(deployment: str, lines: Sequence[str], fresh: int) -> list[LogLine]:
+    """The last ``fresh`` lines; the server's own have their time and request, others that of the line before."""
+    last, found = 0.0, list[LogLine]()
+    for text in lines:
+        given = _told(text)
+        stamp = given.get("ts")
+        last = float(stamp) if isinstance(stamp, int | float) else last
+        found.append(LogLine(last, text, deployment=deployment, request_id=given.get("request_id")))
+    return found[len(found) - fresh :]
+
+
+def _is_of(line: LogLine, request_id: str | None) -> bool:
+    return request_id is None or request_id == line.request_id

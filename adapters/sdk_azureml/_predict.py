@@ -1,0 +1,172 @@
+"""How an endpoint is called: one POST to its own address, with its key or token kept here.
+
+Azure puts whatever the container answers, if it is not 200, into a 424 of its own; it is taken out again here.
+Source: https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from typing import TYPE_CHECKING, Any, cast
+
+import httpx
+
+from sdk.adapter import Invoker, Limits, ModelFault
+from sdk.errors import (
+    AuthError,
+    NotFoundError,
+    PayloadTooLargeError,
+    PlatformError,
+    SdkError,
+    ThrottledError,
+    TimedOut,
+    UnavailableError,
+)
+
+from ._errors import PROVIDER, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+
+    from sdk.adapter import Clock
+
+    from ._arm import Arm
+    from .options import AzureMLOptions
+
+PIN = "azureml-model-deployment"
+_STATUS, _REASON = "ms-azureml-model-error-statuscode", "ms-azureml-model-error-reason"
+_AAD_SCOPE = "https://ml.azure.com/.default"
+_CALL_S = 30.0
+_EARLY_S = 120.0
+_BUSY = frozenset({429, 503})  # the container's own words for: not now
+
+
+class EndpointAuth(httpx.Auth):
+    """Puts the endpoint's key or token on each request; asks for it once, and again when it ends or is refused.
+
+    Args:
+        ask: Gives a key or token and the Unix time at which it ends (``inf`` for never).
+        clock: Source of time.
+    """
+
+    def __init__(self, ask: Callable[[bool], tuple[str, float]], clock: Clock) -> None:
+        self._ask, self._clock = ask, clock
+        self._lock = threading.Lock()
+        self._known: tuple[str, float] | None = None
+
+    def _secret(self, refused: str | None = None) -> str:
+        with self._lock:
+            known = self._known
+            if known is None or known[0] == refused or known[1] - _EARLY_S <= self._clock.time():
+                known = self._known = self._ask(refused is not None)
+            return known[0]
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Authorise one request; when it is refused and the key has changed, once more."""
+        secret = self._secret()
+        request.headers["authorization"] = f"Bearer {secret}"
+        response = yield request
+        if response.status_code == 401:
+            fresh = self._secret(secret)
+            if fresh != secret:
+                request.headers["authorization"] = f"Bearer {fresh}"
+                yield request
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """The same without blocking the event loop."""
+        secret = await asyncio.to_thread(self._secret)
+        request.headers["authorization"] = f"Bearer {secret}"
+        response = yield request
+        if response.status_code == 401:
+            fresh = await asyncio.to_thread(self._secret, secret)
+            if fresh != secret:
+                request.headers["authorization"] = f"Bearer {fresh}"
+                yield request
+
+
+def secret_source(arm: Arm, path: str, auth: str, name: str) -> Callable[[bool], tuple[str, float]]:
+    """Where the key or token of an endpoint comes from: one call to the resource manager, or to the directory."""
+
+    def ask(refused: bool) -> tuple[str, float]:  # noqa: FBT001  a callback with one argument
+        if auth == "aad":
+            return arm.tokens.get(_AAD_SCOPE, fresh=refused), float("inf")
+        if auth == "token":
+            found: dict[str, Any] = arm.call(
+                "POST", f"{path}/token", "get token", timeout=_CALL_S, resource=name
+            ).json()
+            return str(found["accessToken"]), float(found.get("refreshAfterTimeUtc") or found["expiryTimeUtc"])
+        found = arm.call("POST", f"{path}/listKeys", "list keys", timeout=_CALL_S, resource=name).json()
+        return str(found["primaryKey"]), float("inf")
+
+    return ask
+
+
+def limits(options: AzureMLOptions) -> Limits:
+    """What one prediction may be: the server's own limit of the body, since Azure documents none."""
+    return Limits(request_bytes=options.max_body, timeout_s=options.deadline_s)
+
+
+def invoker(url: str, auth: httpx.Auth, options: AzureMLOptions, ca: str | None) -> Invoker:
+    """How to call the endpoint at ``url``."""
+    return Invoker(
+        url=url,
+        limits=limits(options),
+        fault=fault,
+        error=error,
+        auth=auth,
+        pin=lambda deployment: {PIN: deployment},
+        deployment=lambda response: response.headers.get(PIN),
+        verify=ca or True,
+    )
+
+
+def fault(response: httpx.Response) -> ModelFault | None:
+    """What the container said, out of the 424 around it; ``None`` when Azure is to blame or the container is busy."""
+    status = response.headers.get(_STATUS, "")
+    if response.status_code != 424 or not status.isdigit() or int(status) in _BUSY:
+        return None
+    said = _told(response)
+    reason = response.headers.get(_REASON) or response.text[:500] or "the model failed"
+    return ModelFault(
+        status=int(status),
+        message=str(said.get("message") or reason),
+        field=said.get("field"),
+        request_id=said.get("request_id") or response.headers.get("x-request-id"),
+        body=response.text[:10_000],
+    )
+
+
+def error(response: httpx.Response) -> SdkError:
+    """What Azure itself said."""
+    status = response.status_code
+    facts: dict[str, Any] = {
+        "provider": PROVIDER,
+        "operation": "predict",
+        "status": status,
+        "request_id": response.headers.get("x-request-id"),
+    }
+    message = str(_told(response).get("message") or response.text[:300] or f"the endpoint answered {status}")
+    again = seconds(response.headers.get("retry-after"))
+    if status in {401, 403}:
+        return AuthError(message, hint="check the key, or the role of your identity on the endpoint", **facts)
+    if status == 404:
+        return NotFoundError(message, hint="no deployment with traffic, or none of that name", **facts)
+    if status == 408:
+        return TimedOut(message, hint="raise deadline_s of the target", **facts)
+    if status == 413:
+        return PayloadTooLargeError(message, **facts)
+    if status == 429:
+        return ThrottledError(message, retry_after_s=again, hint="raise concurrency or replicas", **facts)
+    if status >= 500 or response.headers.get(_STATUS, "") in {"429", "503"}:
+        return UnavailableError(message, sent=True, retry_after_s=again, **facts)
+    return PlatformError(message, **facts)
+
+
+def _told(response: httpx.Response) -> dict[str, Any]:
+    try:
+        told = json.loads(response.content)["error"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return cast("dict[str, Any]", told) if isinstance(told, dict) else {}

@@ -1,0 +1,198 @@
+"""The workspace's own blobs: leases that other machines see, and what jobs leave."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote
+from xml.etree import ElementTree as ET  # noqa: S405  the answers of Azure's storage, fetched over verified TLS
+
+import httpx
+
+from sdk.adapter import LeaseRecord
+from sdk.errors import ConflictError, PlatformError
+
+from ._errors import PROVIDER, from_answer, from_transport
+from ._where import STORAGE_SCOPE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sdk.adapter import Clock
+
+    from ._arm import Arm
+
+DATASTORE = "workspaceblobstore"
+_VERSION = "2023-11-03"
+_SECRET_S = 3000.0  # a signature is given for an hour
+_FOLDER = "mlport"
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How to get into a container: its address, a signature for the query or a bearer token, and until when."""
+
+    url: str
+    query: tuple[tuple[str, str], ...]
+    bearer: bool
+    until: float
+
+
+class Storage:
+    """The container of the workspace's default datastore.
+
+    Args:
+        arm: The wire.
+        clock: Source of time.
+    """
+
+    def __init__(self, arm: Arm, clock: Clock) -> None:
+        self.arm = arm
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._door: Door | None = None
+
+    # --- leases
+
+    def read(self, key: str, timeout: float) -> LeaseRecord | None:
+        """A stored lease."""
+        response = self._call("GET", f"{_FOLDER}/{key}", "read lease", timeout, missing=True)
+        if response.status_code == 404:
+            return None
+        return LeaseRecord(response.text, response.headers["etag"])
+
+    def write(self, key: str, body: str, expected: str | None, timeout: float) -> LeaseRecord:
+        """Store a lease if what is there is as expected.
+
+        Raises:
+            ConflictError: It is not.
+        """
+        guard = {"if-none-match": "*"} if expected is None else {"if-match": expected}
+        headers = {"x-ms-blob-type": "BlockBlob", **guard}
+        response = self._call("PUT", f"{_FOLDER}/{key}", "write lease", timeout, headers=headers, content=body.encode())
+        return LeaseRecord(body, response.headers["etag"])
+
+    def delete(self, key: str, expected: str, timeout: float) -> None:
+        """Remove a lease if it is as expected.
+
+        Raises:
+            NotFoundError: It is not there.
+            ConflictError: It is another one.
+        """
+        self._call("DELETE", f"{_FOLDER}/{key}", "delete lease", timeout, headers={"if-match": expected})
+
+    # --- what jobs leave
+
+    def names(self, prefix: str, timeout: float) -> Iterator[str]:
+        """The names of all blobs that begin so."""
+        marker = ""
+        while True:
+            params = {
+                "restype": "container",
+                "comp": "list",
+                "prefix": prefix,
+                **({"marker": marker} if marker else {}),
+            }
+            response = self._call("GET", "", "list blobs", timeout, params=params)
+            tree = ET.fromstring(response.content)  # noqa: S314  see above
+            yield from (node.text or "" for node in tree.iterfind("./Blobs/Blob/Name"))
+            marker = tree.findtext("./NextMarker") or ""
+            if not marker:
+                return
+
+    def download(self, prefix: str, directory: Path, timeout: float) -> int:
+        """Copy all blobs under a prefix into a folder; how many there were.
+
+        Raises:
+            PlatformError: A name leads out of the folder.
+        """
+        count = 0
+        for name in self.names(prefix, timeout):
+            parts = name.removeprefix(prefix).split("/")
+            if not all(parts) or {".", ".."} & set(parts):
+                raise PlatformError(f"a blob has an unsafe name: {name!r}", provider=PROVIDER, operation="download")
+            file = directory.joinpath(*parts)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(self._call("GET", name, "download", timeout).content)
+            count += 1
+        return count
+
+    # --- calls
+
+    def _call(
+        self,
+        method: str,
+        name: str,
+        operation: str,
+        timeout: float,
+        *,
+        headers: dict[str, str] | None = None,
+        params: dict[str, str] | None = None,
+        content: bytes | None = None,
+        missing: bool = False,
+    ) -> httpx.Response:
+        door = self._opened(timeout)
+        given = {"x-ms-version": _VERSION, **(headers or {})}
+        if door.bearer:
+            given["authorization"] = f"Bearer {self.arm.tokens.get(STORAGE_SCOPE)}"
+        url = f"{door.url}/{quote(name)}" if name else door.url
+        try:
+            response = self.arm.http.request(
+                method,
+                url,
+                params=[*(params or {}).items(), *door.query],
+                headers=given,
+                content=content,
+                timeout=timeout,
+            )
+        except httpx.TransportError as error:
+            raise from_transport(error, operation, name) from error
+        if response.is_success or (missing and response.status_code == 404):
+            return response
+        if response.status_code in {409, 412}:
+            raise ConflictError(
+                f"{operation}: {name} is another one by now", provider=PROVIDER, operation=operation, resource=name,
+                status=response.status_code,
+            )  # fmt: skip
+        with self._lock:
+            self._door = None  # perhaps the signature has ended: the next call asks for another one
+        raise from_answer(response, operation, name)
+
+    def _opened(self, timeout: float) -> Door:
+        with self._lock:
+            if self._door is None or self._door.until <= self._clock.monotonic():
+                self._door = self._open(timeout)
+            return self._door
+
+    def _open(self, timeout: float) -> Door:
+        path = f"{self.arm.workspace_path}/datastores/{DATASTORE}"
+        store: dict[str, Any] = self.arm.call("GET", path, "read datastore", timeout=timeout).json()["properties"]
+        account = f"https://{store['accountName']}.blob.{self.arm.place.storage}"
+        url = str(httpx.URL(account).copy_with(fragment=None)).rstrip("/") + f"/{store['containerName']}"
+        until = self._clock.monotonic() + _SECRET_S
+        if store["credentials"]["credentialsType"] == "None":
+            return Door(url, (), bearer=True, until=until)
+        body = {"expirableSecret": True, "expireAfterHours": 1}
+        secret: dict[str, Any] = self.arm.call(
+            "POST", f"{path}/listSecrets", "open datastore", timeout=timeout, body=body
+        ).json()
+        if secret["secretsType"] == "Sas":
+            return Door(url, tuple(parse_qsl(secret["sasToken"].lstrip("?"))), bearer=False, until=until)
+        return Door(url, self._signed(store, secret["key"]), bearer=False, until=until)
+
+    def _signed(self, store: dict[str, Any], key: str) -> tuple[tuple[str, str], ...]:
+        """A signature for the container, made with the account's key."""
+        from datetime import UTC, datetime, timedelta
+
+        from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
+        sas: str = generate_container_sas(
+            store["accountName"],
+            store["containerName"],
+            account_key=key,
+            permission=ContainerSasPermissions(read=True, write=True, delete=True, list=True),
+            expiry=datetime.fromtimestamp(self.arm.server_time(), UTC) + timedelta(hours=1),
+        )
+        return tuple(parse_qsl(sas))

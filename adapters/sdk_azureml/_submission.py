@@ -1,0 +1,170 @@
+"""How a job gets to Azure: its own client does it, in a child process of its own.
+
+That client keeps the cloud it talks to in a variable of the process, prints to standard output and takes a second to
+load; none of that reaches the user's process. The child dies with it, since it ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from sdk.errors import ConfigError, MissingExtraError, TimedOut, UnavailableError
+
+from ._errors import PROVIDER, made
+from ._names import ENVIRONMENT_VERSION, environment_name
+from ._where import STORAGE_SCOPE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sdk.adapter import Resource
+
+    from ._arm import Arm
+    from .options import AzureMLOptions
+
+_ALLOWED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "SYSTEMROOT",
+)
+
+
+def order(resource: Resource, env: Mapping[str, str]) -> dict[str, Any]:
+    """What is to run, as the child is told it; files of this machine must exist.
+
+    Raises:
+        ConfigError: An input does not.
+    """
+    spec: Any = resource.spec or {}
+    inputs = {channel: _input(channel, where) for channel, where in spec["data"].items()}
+    return {
+        "name": resource.id,
+        "command": command(inputs),
+        "environment": f"azureml:{environment_name(spec['image'])}:{ENVIRONMENT_VERSION}",
+        "inputs": inputs,
+        "env": dict(env),
+        "tags": dict(resource.tags),
+        "instance": spec["instance"],
+        "compute": spec["compute"],
+        "tier": spec["tier"],
+        "timeout_s": max(1, round(spec["timeout_s"])),
+    }
+
+
+def command(inputs: Mapping[str, Any]) -> str:
+    """The shell line of a job: Azure replaces the entrypoint of the image and fills in where inputs and outputs are.
+
+    Example:
+        >>> command({"train": {}})[:86]
+        'export MLPORT_OUTPUT_DIR="${{outputs.output}}" MLPORT_DATA_TRAIN="${{inputs.train}}" &&'
+    """
+    data = "".join(f' MLPORT_DATA_{channel.upper()}="${{{{inputs.{channel}}}}}"' for channel in inputs)
+    return (
+        f'export MLPORT_OUTPUT_DIR="${{{{outputs.output}}}}"{data} && '
+        "export MLPORT_METRICS_FILE=outputs/metrics.json && exec python -P -m mlport_serving train"
+    )
+
+
+def _input(channel: str, where: str) -> dict[str, str]:
+    scheme = urlsplit(where).scheme if "://" in where else ""
+    if scheme not in {"", "file"}:
+        return {"type": "uri_folder" if where.endswith("/") else "uri_file", "path": where}
+    path = Path(unquote(urlsplit(where).path) if scheme else where).expanduser().absolute()
+    if not path.exists():
+        raise ConfigError(f"data.{channel} = {where!r} does not exist", hint="give an existing file or folder")
+    return {"type": "uri_folder" if path.is_dir() else "uri_file", "path": str(path)}
+
+
+def send(arm: Arm, options: AzureMLOptions, job: Mapping[str, Any], timeout: float) -> None:
+    """Let the child submit a job.
+
+    Raises:
+        PlatformError: Azure refused, of the class that says what that proves.
+        TimedOut: It did not come back in time.
+        MissingExtraError: Azure's client is not installed.
+    """
+    place = arm.place
+    scopes = (f"{place.arm}/.default", STORAGE_SCOPE)
+    told = {
+        "subscription": options.subscription,
+        "resource_group": options.resource_group,
+        "workspace": options.workspace,
+        "arm": place.arm if place.mini else None,
+        "storage": place.storage,
+        "tokens": {scope: arm.tokens.get(scope) for scope in scopes},
+        "job": job,
+    }
+    answer = _ask(json.dumps(told), _environment(place.ca), timeout)
+    if "missing" in answer:
+        raise MissingExtraError(f"{answer['missing']} is not installed", hint='pip install "mlport[azureml]"')
+    if "error" in answer:
+        failed: dict[str, Any] = answer["error"]
+        facts = {"operation": "submit job", "resource": job["name"], "status": failed["status"]}
+        if failed["unreached"]:
+            raise UnavailableError(failed["message"], sent=True, provider=PROVIDER, **facts)
+        raise made(failed["code"], f"submit job was refused: {failed['message']}", **facts)
+
+
+def _environment(ca: str | None) -> dict[str, str]:
+    env = {key: os.environ[key] for key in _ALLOWED if key in os.environ}
+    paths = os.pathsep.join(path for path in sys.path if path)
+    bundle = ca or os.environ.get("REQUESTS_CA_BUNDLE")
+    return {**env, "PYTHONPATH": paths, **({"REQUESTS_CA_BUNDLE": bundle} if bundle else {})}
+
+
+def _ask(text: str, env: Mapping[str, str], timeout: float) -> dict[str, Any]:
+    process = subprocess.Popen(  # noqa: S603  our own module
+        [sys.executable, "-m", "sdk_azureml._submit"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(env),
+        text=True,
+    )
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(timeout, end)
+    timer.start()
+    try:
+        said = _talk(process, text)
+    finally:
+        timer.cancel()
+        process.kill()
+        process.wait()
+    if late.is_set():
+        raise TimedOut("submit job: no answer in time", waited_s=timeout, provider=PROVIDER, operation="submit job")
+    return said
+
+
+def _talk(process: subprocess.Popen[str], text: str) -> dict[str, Any]:
+    """Give the child its order and read its answer; its input stays open, since it ends with it."""
+    assert process.stdin is not None  # noqa: S101  pipes were asked for
+    assert process.stdout is not None  # noqa: S101
+    assert process.stderr is not None  # noqa: S101
+    with process.stdin as order_in, process.stdout as answers, process.stderr as trouble:
+        order_in.write(text + "\n")
+        order_in.flush()
+        said = answers.read()
+        if not said:
+            why = trouble.read()[-2000:]
+            raise UnavailableError(f"submit job: Azure's client ended without a word: {why}", provider=PROVIDER)
+    answer: dict[str, Any] = json.loads(said.splitlines()[-1])
+    return answer

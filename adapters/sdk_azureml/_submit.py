@@ -1,0 +1,119 @@
+"""The child process that submits a job with Azure's own client: ``python -m sdk_azureml._submit``.
+
+It reads one line of JSON, answers with one, and ends at once when its standard input does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+from typing import Any, NamedTuple
+
+
+class AccessToken(NamedTuple):
+    """What ``azure-core`` takes for a token."""
+
+    token: str
+    expires_on: int
+
+
+class Given:
+    """The parent's tokens, as a credential."""
+
+    def __init__(self, tokens: dict[str, str]) -> None:
+        self._tokens = tokens
+
+    def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        """The parent's token for a scope; the resource manager's for one that it has none for."""
+        token = self._tokens.get(scopes[0]) or next(iter(self._tokens.values()))
+        return AccessToken(token, int(time.time()) + 3000)
+
+
+def client(told: dict[str, Any]) -> Any:
+    """Azure's client of the workspace."""
+    from azure.ai.ml import MLClient
+
+    place = (told["subscription"], told["resource_group"], told["workspace"])
+    more: dict[str, Any] = {"enable_telemetry": False, "show_progress": False}
+    arm = told["arm"]
+    if arm:  # a mini cloud; its name has to be new for each address
+        metadata = {
+            "azure_portal": arm,
+            "resource_manager": arm,
+            "active_directory": arm,
+            "aml_resource_id": arm,
+            "storage_endpoint": told["storage"],
+            "registry_discovery_endpoint": arm,
+        }
+        more |= {"cloud": "mlport-" + arm.rpartition(":")[2], "cloud_metadata": metadata}
+    return MLClient(Given(told["tokens"]), *place, **more)
+
+
+def job_of(given: dict[str, Any]) -> Any:
+    """The command job."""
+    from azure.ai.ml import Input, Output, command
+    from azure.ai.ml.entities import QueueSettings
+
+    job = command(
+        name=given["name"],
+        display_name=given["name"],
+        experiment_name="mlport",
+        command=given["command"],
+        environment=given["environment"],
+        environment_variables=given["env"],
+        inputs={key: Input(**value) for key, value in given["inputs"].items()},
+        outputs={"output": Output(type="uri_folder")},
+        tags=given["tags"],
+        compute=given["compute"],
+    )
+    job.set_limits(timeout=given["timeout_s"])
+    if given["compute"] is None:
+        job.set_resources(instance_count=1, instance_type=given["instance"])
+        job.queue_settings = QueueSettings(job_tier=given["tier"])
+    return job
+
+
+def run(told: dict[str, Any]) -> dict[str, Any]:
+    """Submits, and says what came of it."""
+    try:
+        from azure.core.exceptions import AzureError, HttpResponseError
+    except ImportError as error:
+        return {"missing": error.name}
+    try:
+        client(told).jobs.create_or_update(job_of(told["job"]))
+    except ImportError as error:
+        return {"missing": error.name}
+    except HttpResponseError as error:
+        code = getattr(error.error, "code", None) or ""
+        return _failed(str(error.message), code=code, status=error.status_code, unreached=error.status_code is None)
+    except AzureError as error:
+        return _failed(str(error), unreached=True)
+    return {"ok": True}
+
+
+def _failed(message: str, *, code: str = "", status: int | None = None, unreached: bool) -> dict[str, Any]:
+    return {"error": {"message": message, "code": code, "status": status, "unreached": unreached}}
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """One order, one answer."""
+    told = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.redirect_stdout(sys.stderr):  # the client prints what it likes
+        answer = run(told)
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+    os._exit(0)  # a thread of ours still reads
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""Training jobs: command jobs of the workspace, submitted by Azure's own client, watched by plain calls."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from sdk.adapter import Ack, Labels, Live, Ref
+from sdk.types import JobState, JobStatus, LogLine
+
+from . import _bodies, _submission
+from ._deploy import resolve
+from ._errors import PROVIDER, exists, from_answer, from_transport, gone
+from ._names import image_of_environment
+from ._plan import ENVIRONMENT, JOB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from sdk.adapter import Materials, Resource
+
+    from ._arm import Arm
+    from ._storage import Storage
+    from .options import AzureMLOptions
+
+OUTPUT = "output"
+_STATES = {
+    "Completed": JobState.SUCCEEDED,
+    "Failed": JobState.FAILED,
+    "Canceled": JobState.STOPPED,
+    "NotResponding": JobState.RUNNING,
+    "Running": JobState.RUNNING,
+    "Finalizing": JobState.RUNNING,
+    "CancelRequested": JobState.RUNNING,
+}  # every other word means that it waits
+_LOG = re.compile(r"user_logs/std_log\D*0*\.txt")
+_EXIT = re.compile(r"exited with (?:status )?code (\d+)")
+_FOLLOW_S = 1.0
+
+
+class Jobs:
+    """All jobs of one workspace.
+
+    Args:
+        arm: The wire.
+        storage: Where jobs leave what they made.
+        options: The target's settings.
+        price: What an instance type costs per hour.
+    """
+
+    def __init__(
+        self, arm: Arm, storage: Storage, options: AzureMLOptions, price: Callable[[str | None], float | None]
+    ) -> None:
+        self.arm = arm
+        self.storage = storage
+        self.options = options
+        self._price = price
+        self._history: str | None = None
+
+    def path(self, name: str) -> str:
+        """Where a job is."""
+        return f"{self.arm.workspace_path}/jobs/{name}"
+
+    # --- as a resource
+
+    def submit(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
+        """Upload the inputs and submit the job.
+
+        Raises:
+            ConflictError: A job of that name exists; Azure keeps the records of jobs for ever.
+        """
+        if self._find(resource.id, timeout) is not None:
+            raise exists(JOB, resource.id)
+        spec: Any = resource.spec or {}
+        given = {**spec["env"], **resolve(spec["secrets"], materials), "MLPORT_PARAMS": json.dumps(spec["params"])}
+        _submission.send(self.arm, self.options, _submission.order(resource, given), timeout)
+        return Ack()
+
+    def read(self, name: str, timeout: float) -> Live | None:
+        """The job as a resource: ready from the moment it is accepted, free once it is over."""
+        raw = self._find(name, timeout)
+        return self._live(raw) if raw else None
+
+    def all(self, timeout: float) -> Iterator[Live]:
+        """All jobs of ours, running or over."""
+        params = {"listViewType": "ActiveOnly", "tag": "mlport"}
+        for raw in self.arm.values(f"{self.arm.workspace_path}/jobs", "list jobs", timeout=timeout, params=params):
+            if Labels.from_tags(raw["properties"].get("tags") or {}) is not None:
+                yield self._live(raw)
+
+    def _find(self, name: str, timeout: float) -> dict[str, Any] | None:
+        return self.arm.find(self.path(name), "read job", timeout=timeout, resource=name)
+
+    def _live(self, raw: Mapping[str, Any]) -> Live:
+        told = raw["properties"]
+        image = image_of_environment(
+            str(told.get("environmentId", "")).partition("/environments/")[2].partition("/")[0]
+        )
+        over = state_of(told["status"]).finished
+        return Live(
+            JOB,
+            raw["name"],
+            "ready",
+            raw=told["status"],
+            labels=Labels.from_tags(told.get("tags") or {}),
+            created_at=_bodies.created_at(raw),
+            parents=(Ref(ENVIRONMENT, image),) if image else (),
+            usd_per_hour=0.0 if over else self._price(_instance(told)),
+        )
+
+    def cancel(self, name: str, timeout: float) -> Ack:
+        """Ask a job to end; nothing happens when it is over.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        raw = self._find(name, timeout)
+        if raw is None:
+            raise gone(JOB, name)
+        if not state_of(raw["properties"]["status"]).finished:
+            self.arm.call("POST", f"{self.path(name)}/cancel", "cancel job", timeout=timeout, resource=name)
+        return Ack()
+
+    # --- as a job
+
+    def status(self, name: str, target: str, timeout: float) -> JobStatus | None:
+        """The job in neutral words."""
+        raw = self._find(name, timeout)
+        if raw is None:
+            return None
+        word, state = raw["properties"]["status"], state_of(raw["properties"]["status"])
+        run = self._run(name, timeout)
+        started, ended = _unix(run.get("startTimeUtc")), _unix(run.get("endTimeUtc"))
+        reason = str(((run.get("error") or {}).get("error") or {}).get("message") or "") or None
+        price = self._price(_instance(raw["properties"]))
+        hours = 0.0 if started is None else ((ended or self.arm.server_time()) - started) / 3600
+        return JobStatus(
+            name=name,
+            target=target,
+            provider=PROVIDER,
+            state=state,
+            raw=word,
+            reason=reason,
+            created_at=_bodies.created_at(raw),
+            started_at=started,
+            ended_at=ended if state.finished else None,
+            exit_code=_exit_code(state, reason),
+            instance=_instance(raw["properties"]),
+            usd=None if price is None else hours * price,
+        )
+
+    def logs(self, name: str, *, follow: bool, tail: int | None, sleep: Callable[[float], None]) -> Iterator[LogLine]:
+        """The lines so far; with ``follow`` also those to come until the job is over.
+
+        Raises:
+            NotFoundError: There is no such job.
+        """
+        shown = 0
+        while True:
+            raw = self._find(name, 30.0)
+            if raw is None:
+                raise gone(JOB, name)
+            over = state_of(raw["properties"]["status"]).finished
+            lines = self._lines(name)
+            start = max(0, len(lines) - tail) if tail is not None and not shown else shown
+            for text in lines[start:]:
+                yield LogLine(0.0, text)
+            shown = len(lines)
+            if over or not follow:
+                return
+            sleep(_FOLLOW_S)
+
+    def output(self, name: str, directory: Path, timeout: float) -> None:
+        """Copy what the job left in its output folder.
+
+        Raises:
+            NotFoundError: There is no such job.
+        """
+        raw = self._find(name, timeout)
+        if raw is None:
+            raise gone(JOB, name)
+        self.storage.download(f"azureml/{name}/{OUTPUT}/", directory, timeout)
+
+    # --- run history
+
+    def _run(self, name: str, timeout: float) -> dict[str, Any]:
+        """What the run history knows: times, reason, log files; empty while it knows nothing."""
+        if self._history is None:
+            url = self.arm.workspace["properties"]["discoveryUrl"]
+            self._history = str(self.arm.send("GET", url, "read discovery", timeout=timeout).json()["api"])
+        url = f"{self._history}/history/v1.0{self.path(name).replace('/jobs/', '/runs/')}/details"
+        found: dict[str, Any] = self.arm.send("GET", url, "read run", timeout=timeout, resource=name).json()
+        return found
+
+    def _lines(self, name: str) -> list[str]:
+        files: dict[str, str] = self._run(name, 30.0).get("logFiles") or {}
+        return [line for file in sorted(files) if _LOG.fullmatch(file) for line in self._text(files[file]).splitlines()]
+
+    def _text(self, url: str) -> str:
+        """A log file; its address carries its own signature, so it gets no token of ours."""
+        try:
+            response = self.arm.http.get(url, timeout=30.0)
+        except httpx.TransportError as error:
+            raise from_transport(error, "read job log") from error
+        if response.status_code == 404:  # nothing has been written yet
+            return ""
+        if not response.is_success:
+            raise from_answer(response, "read job log")
+        return response.text
+
+
+def state_of(word: str) -> JobState:
+    """The neutral state for Azure's word.
+
+    Example:
+        >>> state_of("Preparing").value
+        'queued'
+    """
+    return _STATES.get(word, JobState.QUEUED)
+
+
+def _instance(told: Mapping[str, Any]) -> str | None:
+    return (told.get("resources") or {}).get("instanceType")
+
+
+def _exit_code(state: JobState, reason: str | None) -> int | None:
+    if state is JobState.SUCCEEDED:
+        return 0
+    found = _EXIT.search(reason or "")
+    return int(found[1]) if found else None
+
+
+def _unix(stamp: str | None) -> float | None:
+    return datetime.fromisoformat(stamp).timestamp() if stamp else None

@@ -1,0 +1,176 @@
+"""Which Azure is meant: the public cloud, or a mini cloud on this machine; and how tokens for it are had."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httpx
+
+from sdk.errors import AuthError, ConfigError, MissingExtraError
+
+from ._errors import PROVIDER, from_transport
+
+if TYPE_CHECKING:
+    from sdk.adapter import Clock
+
+    from .options import AzureMLOptions
+
+MOCK_URL = "MLPORT_MOCK_AZUREML_URL"
+_PUBLIC = "https://management.azure.com"
+_STORAGE = "core.windows.net"
+STORAGE_SCOPE = "https://storage.azure.com/.default"
+_EARLY_S = 300.0  # a token is renewed so long before it ends
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_told: set[str] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an Azure is.
+
+    Args:
+        arm: Address of the resource manager, without a slash at its end.
+        storage: Ending of the names of storage accounts.
+        ca: File of the authority that it is trusted by; ``None`` for the system's.
+    """
+
+    arm: str
+    storage: str = _STORAGE
+    ca: str | None = None
+
+    @property
+    def mini(self) -> bool:
+        """Whether it is a mini cloud of this machine."""
+        return httpx.URL(self.arm).host in _LOOPBACK
+
+    def client(self, transport: httpx.BaseTransport | None) -> httpx.Client:
+        """A pool of connections to it: a proxy of the environment is not for this machine."""
+        import ssl
+
+        verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=self.ca) if self.ca else True
+        return httpx.Client(verify=verify, transport=transport, trust_env=not self.mini)
+
+
+def place_of(options: AzureMLOptions) -> Place:
+    """Which Azure the settings and the environment mean; a mini cloud is told about once.
+
+    Raises:
+        ConfigError: An address that is neither Azure's nor this machine's.
+    """
+    url = (options.endpoint or os.environ.get(MOCK_URL) or _PUBLIC).rstrip("/")
+    place = Place(url, ca=options.ca or os.environ.get("SSL_CERT_FILE"))
+    if url == _PUBLIC:
+        return Place(url, ca=options.ca)
+    if not place.mini:
+        raise ConfigError(
+            f"endpoint = {url!r} is no mini cloud of this machine", hint="leave endpoint out to reach Azure itself"
+        )
+    if options.endpoint is None and url not in _told:
+        _told.add(url)
+        sys.stderr.write(f"mlport: azureml goes to the mini cloud at {url} ({MOCK_URL})\n")
+    return place
+
+
+class Credential(Protocol):
+    """What ``azure-identity`` calls a credential."""
+
+    def get_token(self, *scopes: str, **kwargs: Any) -> Any:
+        """A token with ``token`` and ``expires_on``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token and the Unix time at which it ends."""
+
+    token: str
+    expires_on: int
+
+
+class MiniCredential:
+    """The identity that every machine has in a mini cloud: a managed one, asked for as on a virtual machine."""
+
+    def __init__(self, place: Place, http: httpx.Client) -> None:
+        self._place, self._http = place, http
+
+    def get_token(self, *scopes: str, **_: Any) -> Token:
+        """A token for the first scope."""
+        resource = scopes[0].removesuffix("/.default")
+        try:
+            response = self._http.get(f"{self._place.arm}/msi/token", params={"resource": resource}, timeout=30)
+        except httpx.TransportError as error:
+            raise from_transport(error, "token") from error
+        found = response.raise_for_status().json()
+        return Token(found["access_token"], int(found["expires_on"]))
+
+
+class Tokens:
+    """Tokens by scope, kept until shortly before they end; shared by all threads.
+
+    Args:
+        place: Which Azure.
+        http: Its connections.
+        clock: Source of time.
+    """
+
+    def __init__(self, place: Place, http: httpx.Client, clock: Clock) -> None:
+        self._place, self._http, self._clock = place, http, clock
+        self._lock = threading.Lock()
+        self._credential: Credential | None = None
+        self._known: dict[str, Token] = {}
+
+    @property
+    def arm(self) -> str:
+        """One for the resource manager."""
+        return self.get(f"{self._place.arm}/.default")
+
+    def get(self, scope: str, *, fresh: bool = False) -> str:
+        """A token for a scope; ``fresh`` when the last one was refused.
+
+        Raises:
+            AuthError: Nobody is signed in.
+        """
+        with self._lock:
+            known = self._known.get(scope)
+            if fresh or known is None or known.expires_on - _EARLY_S <= self._clock.time():
+                known = self._known[scope] = self._ask(scope)
+            return known.token
+
+    def _ask(self, scope: str) -> Token:
+        if self._credential is None:
+            self._credential = MiniCredential(self._place, self._http) if self._place.mini else _own_credential()
+        if self._place.mini:
+            return self._credential.get_token(scope)  # type: ignore[no-any-return]  # MiniCredential gives one
+        return _from_azure(self._credential, scope)
+
+
+def _own_credential() -> Credential:
+    """The chain that every tool of Azure uses: environment, workload, managed identity, command line.
+
+    Raises:
+        MissingExtraError: Its library is not installed.
+    """
+    try:
+        from azure.identity import DefaultAzureCredential
+    except ImportError as error:
+        raise MissingExtraError("azure-identity is not installed", hint='pip install "mlport[azureml]"') from error
+    return DefaultAzureCredential()
+
+
+def _from_azure(credential: Credential, scope: str) -> Token:
+    from azure.core.exceptions import ClientAuthenticationError
+
+    try:
+        found = credential.get_token(scope)
+    except ClientAuthenticationError as error:
+        raise AuthError(
+            f"no token for {scope}: {error.message.splitlines()[0]}",
+            provider=PROVIDER,
+            operation="token",
+            hint="sign in with `az login`",
+        ) from error
+    return Token(found.token, int(found.expires_on))

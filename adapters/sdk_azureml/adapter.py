@@ -1,0 +1,266 @@
+"""The `azureml` target as an adapter: each method says which subject module does the work."""
+
+from __future__ import annotations
+
+import importlib.resources
+from typing import TYPE_CHECKING, ClassVar
+
+from sdk.adapter import Ack, Operation, Ref
+from sdk.errors import UnavailableError
+from sdk.prices import find_price, read_prices
+
+from . import _doctor, _plan, _predict
+from ._arm import Arm
+from ._deploy import Deployments
+from ._errors import PROVIDER
+from ._images import Images
+from ._monitor import Monitor
+from ._names import workspace_path
+from ._plan import DEPLOYMENT, ENVIRONMENT, IMAGE, JOB
+from ._storage import Storage
+from ._train import Jobs
+from .options import AzureMLOptions, capabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from sdk.adapter import (
+        AdapterContext,
+        Capability,
+        EndpointSpec,
+        Invoker,
+        JobSpec,
+        Kind,
+        LeaseRecord,
+        Limits,
+        Live,
+        Materials,
+        Resource,
+        Support,
+        TargetOptions,
+    )
+    from sdk.metrics import MetricsReport
+    from sdk.prices import PriceRow, Usage
+    from sdk.types import Check, EndpointStatus, JobStatus, LogLine
+
+_QUICK_S = 0.1  # between two looks at a mini cloud
+_POLL_S = 1.0
+
+
+class AzureMLAdapter:
+    """Managed online endpoints and command jobs of one workspace; implements :class:`sdk.adapter.Adapter`.
+
+    Args:
+        options: The target's settings.
+        context: What the core lends: owner, clock, transport.
+    """
+
+    provider: ClassVar[str] = PROVIDER
+    Options: ClassVar[type[TargetOptions]] = AzureMLOptions
+    kinds: ClassVar[Mapping[str, Kind]] = _plan.KINDS
+
+    def __init__(self, options: AzureMLOptions, context: AdapterContext) -> None:
+        self.options = options
+        self.context = context
+        self._arm = Arm(options, context)
+        self._deployments = Deployments(self._arm, options, self._price, self._why)
+        self._monitor = Monitor(self._arm, self._deployments, self._machine)
+        self._images = Images(self._arm, context.owner, context.clock)
+        self._storage = Storage(self._arm, context.clock)
+        self._jobs = Jobs(self._arm, self._storage, options, self._training_price)
+
+    @classmethod
+    def capabilities(cls, options: AzureMLOptions | None = None) -> Mapping[Capability, Support]:
+        """What `azureml` can do."""
+        return capabilities(options)
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds of the first pause of a wait: a mini cloud is quick."""
+        return _QUICK_S if self._arm.place.mini else _POLL_S
+
+    def limits(self) -> Limits:
+        """Limits of one prediction."""
+        return _predict.limits(self.options)
+
+    def prices(self) -> Iterable[PriceRow]:
+        """What instances cost; Azure ML adds nothing to the price of the machine."""
+        return read_prices(importlib.resources.files("sdk_azureml") / "prices.csv")
+
+    def _row(self, instance: str | None, usage: Usage) -> PriceRow | None:
+        if instance is None or self.options.region is None:
+            return None
+        return find_price(self.prices(), instance, region=self.options.region, usage=usage)
+
+    def _machine(self, instance: str | None) -> PriceRow | None:
+        return self._row(instance, "inference")
+
+    def _price(self, instance: str | None) -> float | None:
+        row = self._machine(instance)
+        return row.usd_per_hour if row else None
+
+    def _training_price(self, instance: str | None) -> float | None:
+        row = self._row(instance, "training")
+        return row.usd_per_hour if row else None
+
+    def _why(self, name: str, deployment: str, timeout: float) -> str | None:
+        return self._monitor.why(name, deployment, timeout)
+
+    def where(self) -> Mapping[str, str]:
+        """The workspace, and the region that its prices are taken from."""
+        place = {} if not self._arm.place.mini else {"host": self._arm.place.arm.partition("://")[2]}
+        return {"workspace": workspace_path(self.options), "region": self.options.region or "", **place}
+
+    # --- planning
+
+    def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
+        """Images, environments, endpoint, deployments, traffic."""
+        return _plan.resources(spec, self.options)
+
+    def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
+        """What is live, in neutral words."""
+        return _plan.status(name, live, self.context.target)
+
+    # --- operations
+
+    def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
+        """Everything of one endpoint, with the images and environments that it needs."""
+        found = self._deployments.observe(name, timeout)
+        needed = {
+            ref.id for live in found if live.kind == DEPLOYMENT for ref in live.parents if ref.kind == ENVIRONMENT
+        }
+        shared = [self.read(Ref(kind, one), timeout=timeout) for one in sorted(needed) for kind in (IMAGE, ENVIRONMENT)]
+        return [*found, *(live for live in shared if live is not None)]
+
+    def list(self, *, timeout: float) -> Iterator[Live]:
+        """All endpoints, jobs and environments, whoever owns them."""
+        yield from self._deployments.list_all(timeout)
+        yield from self._jobs.all(timeout)
+        yield from self._images.environments(timeout)
+
+    def read(self, ref: Ref, *, timeout: float) -> Live | None:
+        """One resource."""
+        if ref.kind == IMAGE:
+            return self._images.read(ref.id, timeout)
+        if ref.kind == ENVIRONMENT:
+            return self._images.environment(ref.id, timeout)
+        if ref.kind == JOB:
+            return self._jobs.read(ref.id, timeout)
+        return self._deployments.read(ref, timeout)
+
+    def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
+        """Make one resource."""
+        if resource.kind == IMAGE:
+            self._images.create(resource, materials, timeout)
+            return Ack()
+        if resource.kind == ENVIRONMENT:
+            self._images.create_environment(resource, timeout)
+            return Ack()
+        if resource.kind == JOB:
+            return self._jobs.submit(resource, materials, timeout)
+        return self._deployments.create(resource, materials, timeout)
+
+    def update(self, resource: Resource, before: Live, *, timeout: float) -> Ack:
+        """Change an endpoint or its traffic."""
+        return self._deployments.update(resource, before, timeout)
+
+    def delete(self, live: Live, *, timeout: float) -> Ack:
+        """Remove one resource; a job is ended, and an environment archived, which is all that Azure does."""
+        if live.kind == IMAGE:
+            self._images.delete(live.id, timeout)
+            return Ack()
+        if live.kind == ENVIRONMENT:
+            self._images.archive(live.id, timeout)
+            return Ack()
+        if live.kind == JOB:
+            return self._jobs.cancel(live.id, timeout)
+        return self._deployments.delete(live, timeout)
+
+    def operation(self, name: str, *, timeout: float) -> Operation:
+        """The state of a long-running operation."""
+        return self._arm.operation(name, timeout=timeout)
+
+    def server_time(self) -> float:
+        """Azure's clock, by its last answer."""
+        return self._arm.server_time()
+
+    # --- data plane
+
+    def invoker(self, status: EndpointStatus) -> Invoker:
+        """How to call the endpoint; its key is asked for with the first prediction.
+
+        Raises:
+            UnavailableError: It has no address yet.
+        """
+        if status.url is None:
+            raise UnavailableError(f"endpoint {status.name!r} has no address", provider=PROVIDER, sent=False)
+        path = self._deployments.endpoint_path(status.name)
+        ask = _predict.secret_source(self._arm, path, self.options.auth, status.name)
+        auth = _predict.EndpointAuth(ask, self.context.clock)
+        return _predict.invoker(status.url, auth, self.options, self._arm.place.ca)
+
+    def doctor(self) -> Iterator[Check]:
+        """What endpoints and jobs need, each tried out by a real call."""
+        return _doctor.checks(self._arm, self._images, self._storage, self.options, self._machine)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._arm.close()
+
+    # --- training
+
+    def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
+        """The image with its program, its environment, and the job."""
+        return _plan.job_resources(spec, self.options)
+
+    def job_status(self, name: str, *, timeout: float) -> JobStatus | None:
+        """The job in neutral words."""
+        return self._jobs.status(name, self.context.target, timeout)
+
+    def stop_job(self, name: str, *, timeout: float) -> None:
+        """Ask the job to end."""
+        self._jobs.cancel(name, timeout)
+
+    def job_logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
+        """What the job printed."""
+        return self._jobs.logs(name, follow=follow, tail=tail, sleep=self.context.clock.sleep)
+
+    def job_output(self, name: str, directory: Path, *, timeout: float) -> None:
+        """Copy what the job left."""
+        self._jobs.output(name, directory, timeout)
+
+    # --- looking
+
+    def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
+        """What the endpoint did, by Azure Monitor."""
+        return self._monitor.report(name, window_s, timeout)
+
+    def logs(
+        self,
+        name: str,
+        *,
+        deployment: str | None = None,
+        tail: int | None = None,
+        follow: bool = False,
+        request_id: str | None = None,
+    ) -> Iterator[LogLine]:
+        """What the endpoint's containers printed."""
+        sleep = self.context.clock.sleep
+        return self._monitor.logs(
+            name, deployment=deployment, tail=tail, follow=follow, request_id=request_id, sleep=sleep
+        )
+
+    # --- leases
+
+    def lease_read(self, key: str, *, timeout: float) -> LeaseRecord | None:
+        """The stored lease."""
+        return self._storage.read(key, timeout)
+
+    def lease_write(self, key: str, body: str, expected: str | None, *, timeout: float) -> LeaseRecord:
+        """Store it by compare-and-swap."""
+        return self._storage.write(key, body, expected, timeout)
+
+    def lease_delete(self, key: str, expected: str, *, timeout: float) -> None:
+        """Remove it by compare-and-swap."""
+        self._storage.delete(key, expected, timeout)

@@ -1,0 +1,85 @@
+"""The container registry: the registry's interface behind Azure's exchange of a directory's token for its own.
+
+Source: https://github.com/Azure/acr/blob/main/docs/AAD-OAuth.md
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from ..app import Routes
+from ..registry import Registry, refusal
+from .answers import answer, failure, trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ..app import Request, Response
+
+
+class ContainerRegistry:
+    """The registry of the workspace.
+
+    Args:
+        folder: For blobs.
+        valid: Whether a token of the directory was issued by this cloud.
+    """
+
+    def __init__(self, folder: Path, valid: Callable[[str], bool]) -> None:
+        self.registry = Registry(folder, authorize=self._authorize)
+        self.routes = Routes("acr", trouble)
+        self.routes.add("POST", "/oauth2/exchange", "ExchangeToken", changing=False)(self._exchange)
+        self.routes.add("POST", "/oauth2/token", "GetToken", changing=False)(self._token)
+        self.routes.add("GET", "/oauth2/token", "GetToken")(self._token)
+        self._valid = valid
+        self._lock = threading.Lock()
+        self._refresh: set[str] = set()
+        self._access: dict[str, frozenset[str]] = {}
+
+    def _exchange(self, request: Request) -> Response:
+        form = _form(request)
+        if form.get("grant_type") != "access_token" or not self._valid(form.get("access_token", "")):
+            return failure(401, "UNAUTHORIZED", "authentication required, visit https://aka.ms/acr/authorization")
+        if form.get("service") != request.headers.get("host"):
+            return failure(400, "BAD_REQUEST", "service is not this registry")
+        token = secrets.token_urlsafe(32)
+        with self._lock:
+            self._refresh.add(token)
+        return answer({"refresh_token": token})
+
+    def _token(self, request: Request) -> Response:
+        form = _form(request)
+        with self._lock:
+            if form.get("grant_type") != "refresh_token" or form.get("refresh_token") not in self._refresh:
+                return failure(401, "UNAUTHORIZED", "authentication required, visit https://aka.ms/acr/authorization")
+            token = secrets.token_urlsafe(32)
+            self._access[token] = frozenset(form.get("scope", "").split())
+        return answer({"access_token": token})
+
+    def _authorize(self, request: Request, repository: str, action: str) -> Response | None:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        with self._lock:
+            scopes = self._access.get(token)
+        if scopes is not None and (not repository or _allows(scopes, repository, action)):
+            return None
+        host = request.headers.get("host", "")
+        scope = f',scope="repository:{repository}:{action}"' if repository else ""
+        challenge = f'Bearer realm="{request.base_url}/oauth2/token",service="{host}"{scope}'
+        return refusal("DENIED", "authentication required", status=401, www_authenticate=challenge)
+
+
+def _form(request: Request) -> dict[str, str]:
+    return {key: " ".join(values) for key, values in parse_qs(request.body.decode()).items()}
+
+
+def _allows(scopes: frozenset[str], repository: str, action: str) -> bool:
+    for scope in scopes:
+        kind, _, rest = scope.partition(":")
+        name, _, actions = rest.rpartition(":")
+        if (kind, name) == ("repository", repository) and action in actions.split(","):
+            return True
+    return False

@@ -1,0 +1,105 @@
+"""Replies in Azure's shapes, and the guard in front of every call to its resource manager."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ..app import Response, Routes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..app import Handler, Match, Request
+    from ..faults import Fault
+
+_API = re.compile(r"\d{4}-\d\d-\d\d(-[a-z]+)?|v1\.0")
+_TROUBLE = {
+    "throttle": (429, "TooManyRequests", "The request is being throttled."),
+    "unavailable": (503, "ServiceUnavailable", "The service is unavailable."),
+    "denied": (403, "AuthorizationFailed", "The client does not have authorization to perform the action."),
+}
+
+
+def answer(value: Any, status: int = 200, **headers: str) -> Response:
+    """A JSON reply with the id by which Azure's support knows the request."""
+    return Response.of_json(value, status, x_ms_request_id=str(uuid.uuid4()), **headers)
+
+
+def failure(status: int, code: str, message: str, **headers: str) -> Response:
+    """A refusal."""
+    return answer({"error": {"code": code, "message": message, "details": []}}, status, **headers)
+
+
+def not_found(what: str) -> Response:
+    """The refusal for what is not there."""
+    return failure(404, "ResourceNotFound", f"The Resource '{what}' was not found.")
+
+
+def empty(status: int) -> Response:
+    """A reply without a body."""
+    return Response(status, b"", {"x-ms-request-id": str(uuid.uuid4())})
+
+
+def trouble(request: Request, match: Match, fault: Fault) -> Response:
+    """Planned trouble in Azure's shape."""
+    status, code, message = _TROUBLE[fault.kind]
+    headers = {"retry_after": "1"} if fault.kind == "throttle" else {}
+    return failure(fault.status or status, code, message, **headers)
+
+
+def stamp(seconds: float) -> str:
+    """A point in time as Azure writes it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def system_data(created: float, modified: float | None = None) -> dict[str, str]:
+    """Who made something, and when."""
+    return {
+        "createdAt": stamp(created),
+        "createdBy": "mini",
+        "createdByType": "User",
+        "lastModifiedAt": stamp(created if modified is None else modified),
+    }
+
+
+class ArmRoutes(Routes):
+    """Routes that want a token of this cloud and, unless they say so, a version of the interface.
+
+    Args:
+        service: The name under which calls are written down.
+        valid: Whether a token was issued by this cloud.
+        prefix: Stands before each path.
+        versioned: Whether ``api-version`` must be given.
+    """
+
+    def __init__(
+        self, service: str, valid: Callable[[str], bool], *, prefix: str = "", versioned: bool = True
+    ) -> None:
+        super().__init__(service, trouble, prefix=prefix)
+        self._valid, self._versioned = valid, versioned
+
+    def add(
+        self, method: str, path: str, operation: str, *, changing: bool | None = None
+    ) -> Callable[[Handler], Handler]:
+        """Registers the handler of a path behind the guard."""
+        register = super().add(method, path, operation, changing=changing)
+
+        def guarded(handler: Handler) -> Handler:
+            def inner(request: Request) -> Any:
+                return self._refused(request) or handler(request)
+
+            register(inner)
+            return handler
+
+        return guarded
+
+    def _refused(self, request: Request) -> Response | None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not self._valid(token):
+            return failure(401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing or wrong.")
+        if self._versioned and not _API.fullmatch(request.query.get("api-version", "")):
+            return failure(400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required.")
+        return None

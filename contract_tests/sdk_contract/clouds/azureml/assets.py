@@ -1,0 +1,123 @@
+"""Models, environments, code and data: versions under names, which are written once and archived, never deleted."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from .answers import ArmRoutes, answer, failure, not_found
+from .blobs import ACCOUNT
+from .world import Asset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..app import Request, Response
+    from .blobs import Blobs
+    from .world import World
+
+KINDS = ("models", "environments", "codes", "data")
+_FIXED = {"models": ("modelUri",), "environments": ("image", "inferenceConfig"), "codes": ("codeUri",), "data": ("dataUri",)}
+_UPLOADS = "code-uploads"
+
+
+class Assets:
+    """The registered things of a workspace.
+
+    Args:
+        world: The workspace.
+        blobs: Its storage.
+        valid: Whether a token is one of this cloud.
+    """
+
+    def __init__(self, world: World, blobs: Blobs, valid: Callable[[str], bool]) -> None:
+        self.world, self.blobs = world, blobs
+        self.routes = ArmRoutes("assets", valid)
+        for kind in KINDS:
+            self._register(kind)
+        path = f"{world.place.path}/codes/{{name}}/versions/{{version}}/startPendingUpload"
+        self.routes.add("POST", path, "StartUpload", changing=False)(self._upload)
+
+    def _register(self, kind: str) -> None:
+        path, word = f"{self.world.place.path}/{kind}", kind.removesuffix("s").title()
+        add = self.routes.add
+        add("GET", path, f"List{word}s")(lambda request: self._names(kind, request))
+        add("GET", f"{path}/{{name}}", f"Get{word}Container")(lambda request: self._container(kind, request))
+        add("GET", f"{path}/{{name}}/versions", f"List{word}Versions")(lambda request: self._versions(kind, request))
+        add("GET", f"{path}/{{name}}/versions/{{version}}", f"Get{word}")(lambda request: self._get(kind, request))
+        add("PUT", f"{path}/{{name}}/versions/{{version}}", f"Put{word}")(lambda request: self._put(kind, request))
+
+    def of(self, kind: str, name: str, version: str) -> Asset | None:
+        """One version."""
+        with self.world.lock:
+            return self.world.assets.get(kind, {}).get((name, version))
+
+    def all(self, kind: str) -> list[Asset]:
+        """All versions of a kind, oldest first."""
+        with self.world.lock:
+            return sorted(self.world.assets.get(kind, {}).values(), key=lambda one: one.created)
+
+    def at(self, path: str) -> Asset | None:
+        """The version that a resource id names."""
+        parts = path.removeprefix("azureml:").removeprefix(self.world.place.path).strip("/").split("/")
+        return self.of(parts[0], parts[1], parts[3]) if len(parts) == 4 and parts[2] == "versions" else None
+
+    # --- handlers
+
+    def _names(self, kind: str, request: Request) -> Response:
+        active = [one for one in self.all(kind) if not one.properties.get("isArchived") or not _active_only(request)]
+        newest: dict[str, Asset] = {one.name: one for one in active}
+        return answer({"value": [self._shown_container(kind, one) for one in newest.values()]})
+
+    def _container(self, kind: str, request: Request) -> Response:
+        found = [one for one in self.all(kind) if one.name == request.params["name"]]
+        return answer(self._shown_container(kind, found[-1])) if found else not_found(request.params["name"])
+
+    def _shown_container(self, kind: str, newest: Asset) -> dict[str, Any]:
+        shown = self.world.shown(kind, newest)
+        following = str(int(newest.version) + 1) if newest.version.isdigit() else "1"
+        told = {"latestVersion": newest.version, "nextVersion": following, "isArchived": False, "tags": {}, "properties": {}}
+        return {**shown, "id": shown["id"].rpartition("/versions/")[0], "name": newest.name, "properties": told}
+
+    def _versions(self, kind: str, request: Request) -> Response:
+        found = [one for one in self.all(kind) if one.name == request.params["name"]]
+        wanted = request.query.get("hash")
+        if wanted:
+            found = [one for one in found if (one.properties.get("properties") or {}).get("hash_sha256") == wanted]
+        most = int(request.query.get("$top") or len(found) or 1)
+        return answer({"value": [self.world.shown(kind, one) for one in reversed(found)][:most]})
+
+    def _get(self, kind: str, request: Request) -> Response:
+        found = self.of(kind, request.params["name"], request.params["version"])
+        return answer(self.world.shown(kind, found)) if found else not_found(request.params["name"])
+
+    def _put(self, kind: str, request: Request) -> Response:
+        name, version = request.params["name"], request.params["version"]
+        told: dict[str, Any] = request.json().get("properties") or {}
+        if kind == "environments" and not (told.get("image") or told.get("build")):
+            return failure(400, "BadArgument", "properties.image: an environment needs an image or a build context.")
+        with self.world.lock:
+            known = self.of(kind, name, version)
+            if known and any(known.properties.get(key) != told.get(key) for key in _FIXED[kind]):
+                return failure(409, "Conflict", f"{kind} {name}:{version} exists with another content, which cannot change.")
+            given = {"properties": {}, "tags": {}, "isArchived": False, "isAnonymous": False, **told}
+            if kind == "models":
+                given["flavors"] = told.get("flavors") or {}
+            asset = Asset(name, version, given, known.created if known else time.time())
+            self.world.assets.setdefault(kind, {})[name, version] = asset
+        return answer(self.world.shown(kind, asset), 200 if known else 201)
+
+    def _upload(self, request: Request) -> Response:
+        """Where code may be put: a container of its own."""
+        container = f"{_UPLOADS}-{uuid.uuid4().hex[:12]}"
+        url = f"{self.world.url}/{ACCOUNT}/{container}"
+        sas = f"{url}?{self.blobs.signature(container)}"
+        told = {"blobUri": url, "storageAccountArmId": "mini", "credential": {"credentialType": "SAS", "sasUri": sas}}
+        return answer(
+            {"blobReferenceForConsumption": told, "pendingUploadId": container, "pendingUploadType": "TemporaryBlobReference"}
+        )
+
+
+def _active_only(request: Request) -> bool:
+    return request.query.get("listViewType", "ActiveOnly") == "ActiveOnly"

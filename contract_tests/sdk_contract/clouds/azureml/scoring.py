@@ -1,0 +1,163 @@
+"""The front of every endpoint: who may call, which deployment answers, and what becomes of what its container says.
+
+Source: https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..app import Match, Response
+from .answers import failure, trouble
+from .durations import seconds_of
+from .traffic import Turns
+from .wire import Pool, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..app import Request
+    from ..faults import Fault
+    from .endpoints import Deployment, Endpoint, Endpoints
+    from .monitor import Counters
+
+PIN = "azureml-model-deployment"
+_DROPPED = frozenset({"authorization", "connection", "content-length", "host", "transfer-encoding", PIN})
+_KEPT = frozenset({"content-type", "retry-after", "x-mlport-model"})
+_TIMEOUT_S = 5.0  # what Azure gives a request when nobody says otherwise
+_CONCURRENCY = 1
+_QUEUE = 2  # as many more requests as may run at once
+
+
+class Scoring:
+    """One of the services of the cloud.
+
+    Args:
+        endpoints: What there is to call.
+        counters: Where requests are counted.
+        valid: Whether a token is one of this cloud.
+        seed: Of which requests are mirrored.
+    """
+
+    def __init__(self, endpoints: Endpoints, counters: Counters, valid: Callable[[str], bool], seed: int) -> None:
+        self._endpoints, self._counters, self._valid = endpoints, counters, valid
+        self._turns: dict[str, Turns] = {}
+        self._open: dict[tuple[str, str], int] = {}
+        self._pool = Pool()
+        self._random = random.Random(seed)
+        self._mirrors: set[asyncio.Task[Any]] = set()
+
+    def find(self, request: Request) -> Match | None:
+        """What the request means."""
+        head, _, rest = request.path.removeprefix("/").partition("/")
+        if head != "score":
+            return None
+        name, _, path = rest.partition("/")
+        return Match("scoring", "Score", self._score, name, False, {"endpoint": name, "path": f"/{path}"})
+
+    def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
+        """Planned trouble in Azure's shape."""
+        return trouble(request, match, fault)
+
+    # --- one request
+
+    async def _score(self, request: Request) -> Response:
+        begun, seen = time.monotonic(), str(uuid.uuid4())
+        endpoint = self._endpoints.all.get(request.params["endpoint"])
+        if endpoint is None:
+            return failure(404, "NotFound", "There is no endpoint of this name.")
+        if not self._may_call(request, endpoint):
+            return failure(401, "Unauthorized", "The request is not authorized: check the key or token.", x_request_id=seen)
+        deployment = self._chosen(request, endpoint)
+        if deployment is None:
+            return failure(404, "NoValidDeployments", "There is no deployment to route the request to.", x_request_id=seen)
+        call = _Call(request.method, request.params["path"], _headers(request, seen), request.body)
+        response, model_status = await self._passed_on(call, endpoint, deployment)
+        self._mirror(call, endpoint)
+        took = (time.monotonic() - begun) * 1000
+        self._counters.add(endpoint.name, deployment.name, response.status, model_status, took)
+        response.headers |= {PIN: deployment.name, "x-request-id": seen}
+        return response
+
+    def _may_call(self, request: Request, endpoint: Endpoint) -> bool:
+        secret = request.headers.get("authorization", "").partition(" ")[2]
+        mode = endpoint.body["properties"]["authMode"]
+        if mode == "Key":
+            return secret in endpoint.keys
+        if mode == "AMLToken":
+            return endpoint.tokens.get(secret, 0.0) > time.time()
+        return self._valid(secret)
+
+    def _chosen(self, request: Request, endpoint: Endpoint) -> Deployment | None:
+        pinned = request.headers.get(PIN)
+        name = pinned or self._turns.setdefault(endpoint.name, Turns()).next(endpoint.traffic)
+        return endpoint.deployments.get(name) if name else None
+
+    async def _passed_on(
+        self, call: _Call, endpoint: Endpoint, deployment: Deployment
+    ) -> tuple[Response, int | None]:
+        """The reply, and what the container itself answered."""
+        settings: Mapping[str, Any] = deployment.body["properties"].get("requestSettings") or {}
+        most = int(settings.get("maxConcurrentRequestsPerInstance") or _CONCURRENCY) * deployment.capacity
+        key = endpoint.name, deployment.name
+        if self._open.get(key, 0) >= _QUEUE * most:
+            return failure(429, "TooManyRequests", "Too many requests are in flight.", retry_after="1"), None
+        self._open[key] = self._open.get(key, 0) + 1
+        timeout = seconds_of(settings["requestTimeout"]) if settings.get("requestTimeout") else _TIMEOUT_S
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._asked(call, deployment)
+        except TimeoutError:
+            return failure(408, "RequestTimeout", f"The request took longer than {timeout:g} s."), None
+        finally:
+            self._open[key] -= 1
+
+    async def _asked(self, call: _Call, deployment: Deployment) -> tuple[Response, int | None]:
+        where = deployment.fleet.pick()
+        if where is None:
+            return failure(502, "BadGateway", "The container does not run."), None
+        try:
+            status, told, body = await self._pool.send(where, call.method, call.path, call.headers, call.body)
+        except Unreachable:
+            return failure(502, "BadGateway", "The container did not answer."), None
+        kept = {name: text for name, text in told.items() if name in _KEPT}
+        if status == 200:
+            return Response(200, body, kept), 200
+        reason = {"ms-azureml-model-error-statuscode": str(status), "ms-azureml-model-error-reason": "model_error"}
+        return Response(424, body, {**kept, **reason}), status
+
+    def _mirror(self, call: _Call, endpoint: Endpoint) -> None:
+        """A copy of some requests for the shadow deployment, whose answers nobody sees."""
+        for name, share in (endpoint.body["properties"].get("mirrorTraffic") or {}).items():
+            deployment = endpoint.deployments.get(name)
+            if deployment is None or self._random.randrange(100) >= share:
+                continue
+            task = asyncio.get_running_loop().create_task(self._shadow(call, endpoint, deployment))
+            self._mirrors.add(task)
+            task.add_done_callback(self._mirrors.discard)
+
+    async def _shadow(self, call: _Call, endpoint: Endpoint, deployment: Deployment) -> None:
+        begun = time.monotonic()
+        response, model_status = await self._passed_on(call, endpoint, deployment)
+        took = (time.monotonic() - begun) * 1000
+        self._counters.add(endpoint.name, deployment.name, response.status, model_status, took)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request as it goes to a container; outlives the one it came from."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def _headers(request: Request, seen: str) -> dict[str, str]:
+    given = {name: text for name, text in request.headers.items() if name not in _DROPPED}
+    return {**given, "x-request-id": seen}

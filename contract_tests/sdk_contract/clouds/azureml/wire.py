@@ -1,0 +1,82 @@
+"""A small HTTP/1.1 client for containers on this machine: kept connections, no redirects, no streaming."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Place = tuple[str, int]
+Reply = tuple[int, dict[str, str], bytes]
+_IDLE = 64  # kept connections to one container
+_LIMIT = 1 << 20
+
+
+class Unreachable(Exception):
+    """The container cannot be reached, or broke off before it answered."""
+
+
+class Pool:
+    """Kept connections, by container."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Place, list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]] = {}
+
+    async def send(self, where: Place, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        """One request; once more on a new connection when a kept one turns out to be closed.
+
+        Raises:
+            Unreachable: No answer.
+        """
+        head = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
+        sent = f"{method} {path} HTTP/1.1\r\nhost: {where[0]}\r\ncontent-length: {len(body)}\r\n{head}\r\n".encode("latin-1") + body
+        kept = self._idle.setdefault(where, [])
+        while kept:
+            reader, writer = kept.pop()
+            try:
+                return await self._exchange(where, reader, writer, sent)
+            except (OSError, asyncio.IncompleteReadError):
+                writer.close()
+        try:
+            reader, writer = await asyncio.open_connection(*where, limit=_LIMIT)
+            return await self._exchange(where, reader, writer, sent)
+        except (OSError, asyncio.IncompleteReadError, ValueError) as error:
+            raise Unreachable(str(error)) from error
+
+    async def _exchange(
+        self, where: Place, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sent: bytes
+    ) -> Reply:
+        done = False
+        try:
+            writer.write(sent)
+            await writer.drain()
+            status, headers = _head(await reader.readuntil(b"\r\n\r\n"))
+            body = await _body(reader, headers)
+            done = headers.get("connection", "").lower() != "close"
+            if done and len(self._idle[where]) < _IDLE:
+                self._idle[where].append((reader, writer))
+            else:
+                writer.close()
+        finally:
+            if not done:
+                writer.close()
+        return status, headers, body
+
+
+def _head(data: bytes) -> tuple[int, dict[str, str]]:
+    first, *lines = data.decode("latin-1").split("\r\n")
+    pairs = (line.partition(":") for line in lines if line)
+    return int(first.split(" ")[1]), {name.lower(): text.strip() for name, _, text in pairs}
+
+
+async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
+    if headers.get("transfer-encoding", "").lower() != "chunked":
+        return await reader.readexactly(int(headers.get("content-length") or 0))
+    found = b""
+    while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+        found += await reader.readexactly(size)
+        await reader.readexactly(2)
+    await reader.readuntil(b"\r\n")
+    return found

@@ -1,0 +1,173 @@
+"""What there is in one workspace, and the rules of the region around it."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .answers import stamp, system_data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ..timing import Line, Pace
+
+NAME = re.compile(r"[a-zA-Z](?:[-a-zA-Z0-9]{1,30})[a-zA-Z0-9]")
+# Source: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-reserved-resource-name
+_RESERVED = frozenset({"access", "azure", "bing", "cortana", "dynamics", "exchange", "office", "onedrive", "outlook", "sharepoint", "skype", "visio", "visualstudio"})  # fmt: skip
+_RESERVED_PARTS = ("microsoft", "windows")
+_RESERVED_BEGINNINGS = ("login", "xbox")
+
+# Cores and memory (GiB) of some virtual machines. Source: https://learn.microsoft.com/azure/virtual-machines/sizes
+SIZES: dict[str, tuple[int, float]] = {
+    "Standard_DS1_v2": (1, 3.5),
+    "Standard_DS2_v2": (2, 7),
+    "Standard_DS3_v2": (4, 14),
+    "Standard_DS4_v2": (8, 28),
+    "Standard_D2as_v4": (2, 8),
+    "Standard_D4as_v4": (4, 16),
+    "Standard_D8as_v4": (8, 32),
+    "Standard_E2s_v3": (2, 16),
+    "Standard_E4s_v3": (4, 32),
+    "Standard_F2s_v2": (2, 4),
+    "Standard_F4s_v2": (4, 8),
+    "Standard_F8s_v2": (8, 16),
+    "Standard_NC4as_T4_v3": (4, 28),
+}
+_FAMILY = re.compile(r"Standard_([A-Z]+)\d+([a-z]*)(?:_[A-Z]\d+)?(?:_v(\d))?")
+
+
+def family_of(size: str) -> str:
+    """The family whose cores are counted together."""
+    found = _FAMILY.fullmatch(size)
+    return f"standard{found[1]}{found[2].upper()}v{found[3]}Family" if found else "standardFamily"
+
+
+def reserved(name: str) -> bool:
+    """Whether Azure keeps a name for itself."""
+    low = name.lower()
+    return low in _RESERVED or low.startswith(_RESERVED_BEGINNINGS) or any(part in low for part in _RESERVED_PARTS)
+
+
+@dataclass
+class Place:
+    """Which workspace this is.
+
+    Args:
+        subscription: Id of the subscription.
+        resource_group: Its group.
+        workspace: Its name.
+        region: Where it is.
+    """
+
+    subscription: str
+    resource_group: str
+    workspace: str
+    region: str
+
+    @property
+    def group(self) -> str:
+        """Resource id of the group."""
+        return f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
+
+    @property
+    def path(self) -> str:
+        """Resource id of the workspace."""
+        return f"{self.group}/providers/Microsoft.MachineLearningServices/workspaces/{self.workspace}"
+
+    @property
+    def operations(self) -> str:
+        """Where the states of operations are."""
+        return (
+            f"/subscriptions/{self.subscription}/providers/Microsoft.MachineLearningServices"
+            f"/locations/{self.region}/mfeOperationsStatus"
+        )
+
+
+@dataclass
+class Operation:
+    """A long-running operation: done when its resource is, unless it is stuck."""
+
+    id: str
+    line: Line
+    error: Callable[[], dict[str, Any] | None] = lambda: None
+    stuck_until: float = 0.0
+
+
+@dataclass
+class Asset:
+    """A version of a model, environment, code or data asset."""
+
+    name: str
+    version: str
+    properties: dict[str, Any]
+    created: float = field(default_factory=time.time)
+    modified: float = field(default_factory=time.time)
+
+
+@dataclass
+class Late:
+    """Since when reads may see something."""
+
+    visible_at: float = 0.0
+    hidden_reads: int = 0
+
+    def hides(self) -> bool:
+        """Whether a read does not see it yet; counts the read."""
+        if self.hidden_reads > 0:
+            self.hidden_reads -= 1
+            return True
+        return time.monotonic() < self.visible_at
+
+
+class World:
+    """Everything in the workspace; guarded by one lock.
+
+    Args:
+        place: Which workspace it is.
+        folder: For what is kept on disk.
+        pace: How fast things happen.
+        cores: Quota of each family of machines.
+        taken: Names of endpoints that other customers of the region have.
+    """
+
+    def __init__(self, place: Place, folder: Path, pace: Pace, *, cores: int, taken: frozenset[str]) -> None:
+        self.place, self.folder, self.pace = place, folder, pace
+        self.cores, self.taken = cores, taken
+        self.lock = threading.RLock()
+        self.operations: dict[str, Operation] = {}
+        self.assets: dict[str, dict[tuple[str, str], Asset]] = {}
+        self.url = ""
+
+    def begun(self, kind: str, line: Line, error: Callable[[], dict[str, Any] | None] = lambda: None) -> Operation:
+        """Writes down a new operation."""
+        operation = Operation(f"{kind}:{uuid.uuid4()}:{uuid.uuid4()}", line, error)
+        self.operations[operation.id] = operation
+        return operation
+
+    def headers(self, operation: Operation) -> dict[str, str]:
+        """What tells a client how to follow an operation; the wait is what the cloud's pace makes of 30 seconds."""
+        wait = max(20, round(30_000 * self.pace.factor))
+        return {
+            "azure_asyncoperation": f"{self.url}{self.place.operations}/{operation.id}?api-version=2024-10-01",
+            "x_ms_retry_after_ms": str(wait),
+            "x_ms_async_operation_timeout": "PT1H",
+        }
+
+    def shown(self, kind: str, asset: Asset) -> dict[str, Any]:
+        """An asset as the resource manager shows it."""
+        return {
+            "id": f"{self.place.path}/{kind}/{asset.name}/versions/{asset.version}",
+            "name": asset.version,
+            "type": f"Microsoft.MachineLearningServices/workspaces/{kind}/versions",
+            "properties": asset.properties,
+            "systemData": system_data(asset.created, asset.modified),
+        }
+
+
+__all__ = ["NAME", "SIZES", "Asset", "Late", "Operation", "Place", "World", "family_of", "reserved", "stamp"]

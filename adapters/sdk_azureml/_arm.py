@@ -121,7 +121,7 @@ class Arm:
             return
         for _ in range(_PAGES):
             yield from page["value"]
-            link = page.get("nextLink")
+            link = str(page.get("nextLink") or "")
             if not link:
                 return
             if urlsplit(link).netloc != urlsplit(self.place.arm).netloc:
@@ -156,7 +156,7 @@ class Arm:
 
     def started(self, response: httpx.Response) -> str | None:
         """The name of the operation that an answer started: its path, without the signature in the query."""
-        url = response.headers.get("azure-asyncoperation")
+        url = str(response.headers.get("azure-asyncoperation") or "")
         return unquote(urlsplit(url).path).removeprefix("/") if url else None
 
     def operation(self, name: str, *, timeout: float) -> Operation:

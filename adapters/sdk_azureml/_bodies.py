@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sdk.adapter import Labels, Live, Ref
 
+from ._json import table
 from ._names import ENVIRONMENT_VERSION, deployment_id, environment_name
 from ._plan import AUTOSCALE, DEPLOYMENT, ENDPOINT, ENVIRONMENT, TRAFFIC
 
@@ -49,7 +50,7 @@ def state_of(raw: Mapping[str, Any]) -> tuple[State, str]:
 
 def created_at(raw: Mapping[str, Any]) -> float | None:
     """When it was made, in Unix seconds by Azure's clock."""
-    stamp = (raw.get("systemData") or {}).get("createdAt")
+    stamp = table(raw.get("systemData")).get("createdAt")
     return datetime.fromisoformat(stamp).timestamp() if stamp else None
 
 
@@ -66,7 +67,7 @@ def etag_of(raw: Mapping[str, Any]) -> str:
 def endpoint_live(name: str, raw: Mapping[str, Any]) -> Live:
     """The endpoint itself."""
     state, word = state_of(raw)
-    labels = Labels.from_tags(raw.get("tags") or {})
+    labels = Labels.from_tags(table(raw.get("tags")))
     return Live(
         ENDPOINT,
         name,
@@ -81,8 +82,8 @@ def endpoint_live(name: str, raw: Mapping[str, Any]) -> Live:
 
 
 def _endpoint_spec(raw: Mapping[str, Any], labels: Labels | None) -> dict[str, Any]:
-    told, identity = raw["properties"], raw.get("identity") or {}
-    named: dict[str, Any] = identity.get("userAssignedIdentities") or {}
+    told, identity = raw["properties"], table(raw.get("identity"))
+    named: dict[str, Any] = table(identity.get("userAssignedIdentities"))
     return {
         "auth": {word: ours for ours, word in _AUTH.items()}.get(told.get("authMode"), "key"),
         "identity": next(iter(named)).lower() if named else "system",
@@ -93,19 +94,19 @@ def _endpoint_spec(raw: Mapping[str, Any], labels: Labels | None) -> dict[str, A
 
 def traffic_live(name: str, raw: Mapping[str, Any]) -> Live | None:
     """How the traffic is split; ``None`` before anybody has said so."""
-    tags: dict[str, str] = raw.get("tags") or {}
+    tags: dict[str, str] = table(raw.get("tags"))
     if _TRAFFIC not in tags:
         return None
     state, word = state_of(raw)
     told = raw["properties"]
     known = dict.fromkeys(filter(None, tags[_TRAFFIC].split(",")), 0)
-    weights = {**known, **(told.get("traffic") or {})}
+    weights = {**known, **table(told.get("traffic"))}
     return Live(
         TRAFFIC,
         name,
         state,
         raw=word,
-        spec={"weights": weights, "mirror": dict(told.get("mirrorTraffic") or {})},
+        spec={"weights": weights, "mirror": dict(table(told.get("mirrorTraffic")))},
         labels=_traffic_labels(name, tags),
         etag=etag_of(raw),
         created_at=created_at(raw),
@@ -131,7 +132,7 @@ def traffic_tags(resource: Resource | None, old: Mapping[str, str]) -> dict[str,
     kept = {key: value for key, value in old.items() if not key.startswith(_TRAFFIC)}
     if resource is None:
         return kept
-    weights: Any = (resource.spec or {})["weights"]
+    weights: Any = table(resource.spec)["weights"]
     own = {f"{_TRAFFIC}-{key.removeprefix('mlport-')}": value for key, value in resource.tags.items() if key in _KEPT}
     return {**kept, _TRAFFIC: ",".join(weights), **own}
 
@@ -146,7 +147,7 @@ def endpoint_body(
     identity: dict[str, Any] = {"type": "SystemAssigned"}
     if spec["identity"] != "system":
         identity = {"type": "UserAssigned", "userAssignedIdentities": {spec["identity"]: {}}}
-    weights: Mapping[str, int] = traffic.get("weights") or {}
+    weights: Mapping[str, int] = table(traffic.get("weights"))
     return {
         "location": location,
         "tags": dict(tags),
@@ -156,7 +157,7 @@ def endpoint_body(
             "authMode": _AUTH[spec["auth"]],
             "publicNetworkAccess": "Enabled" if spec["public"] else "Disabled",
             "traffic": {name: weight for name, weight in weights.items() if weight},
-            "mirrorTraffic": dict(traffic.get("mirror") or {}),
+            "mirrorTraffic": dict(table(traffic.get("mirror"))),
         },
     }
 
@@ -168,7 +169,7 @@ def deployment_body(
     location: str, workspace: str, resource: Resource, env: Mapping[str, str], options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A deployment as it should be; ``env`` holds all variables of its container."""
-    spec: Any = resource.spec or {}
+    spec: Any = table(resource.spec)
     start_s = float(options["start_s"])
     environment = f"{workspace}/environments/{environment_name(spec['image'])}/versions/{ENVIRONMENT_VERSION}"
     return {
@@ -206,7 +207,7 @@ def _probe(period: int, start_s: float) -> dict[str, Any]:
 
 def deployment_tags(resource: Resource) -> dict[str, str]:
     """The labels of a deployment, what is needed to read it back, and the user's own tags."""
-    spec: Any = resource.spec or {}
+    spec: Any = table(resource.spec)
     own = {
         "mlport-hash": spec["deployment_hash"],
         "mlport-name": spec["model_name"],
@@ -219,8 +220,8 @@ def deployment_tags(resource: Resource) -> dict[str, str]:
 def deployment_live(name: str, raw: Mapping[str, Any], usd_per_hour: float | None) -> Live:
     """A deployment as Azure shows it; ``usd_per_hour`` is for one instance of its type."""
     state, word = state_of(raw)
-    tags: dict[str, str] = raw.get("tags") or {}
-    count = int((raw.get("sku") or {}).get("capacity") or 1)
+    tags: dict[str, str] = table(raw.get("tags"))
+    count = int(table(raw.get("sku")).get("capacity") or 1)
     least, _, most = tags.get("mlport-replicas", "").partition("-")
     image = tags.get("mlport-image", "")
     return Live(
@@ -257,7 +258,7 @@ def autoscale_body(location: str, target: str, resource: Resource) -> dict[str, 
 
     Source: https://learn.microsoft.com/azure/machine-learning/how-to-autoscale-endpoints
     """
-    spec: Any = resource.spec or {}
+    spec: Any = table(resource.spec)
     least, most, busy = (int(spec[key]) for key in ("min", "max", "scale_at"))
     count = {"minimum": str(least), "maximum": str(most), "default": str(least)}
     rules = [_rule(target, "GreaterThan", busy, "Increase"), _rule(target, "LessThan", busy // 3, "Decrease")]

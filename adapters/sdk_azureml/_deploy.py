@@ -12,7 +12,8 @@ from sdk.secrets import CLOUD
 from . import _bodies
 from ._arm import ML_API
 from ._errors import PROVIDER, exists, gone
-from ._names import autoscale_name, deployment_id, endpoint_name, split_deployment_id
+from ._json import table
+from ._names import autoscale_name, endpoint_name, split_deployment_id
 from ._plan import AUTOSCALE, DEPLOYMENT, ENDPOINT, TRAFFIC
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Deployments:
     def list_all(self, timeout: float) -> Iterator[Live]:
         """Everything of every endpoint of ours, and autoscale settings that outlived theirs."""
         for raw in self.arm.values(f"{self.arm.workspace_path}/onlineEndpoints", "list endpoints", timeout=timeout):
-            name = (raw.get("tags") or {}).get("mlport-endpoint")
+            name = table(raw.get("tags")).get("mlport-endpoint")
             if name and raw["name"] == endpoint_name(name, self.options):
                 yield from _front(name, raw)
                 yield from (live for live in self._behind(name, timeout) if live.kind == DEPLOYMENT)
@@ -103,7 +104,7 @@ class Deployments:
         workspace = f"{self.arm.workspace_path}/".lower()
         for raw in self.arm.values(path, "list autoscale settings", timeout=timeout, api=AUTOSCALE_API):
             target = str(raw["properties"].get("targetResourceUri", "")).lower()
-            if "mlport-id" in (raw.get("tags") or {}) and target.startswith(workspace):
+            if "mlport-id" in table(raw.get("tags")) and target.startswith(workspace):
                 yield _bodies.autoscale_live(raw)
 
     def read(self, ref: Ref, timeout: float) -> Live | None:
@@ -155,7 +156,7 @@ class Deployments:
 
     def _create_deployment(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
         name, deployment = split_deployment_id(resource.id)
-        spec: Any = resource.spec or {}
+        spec: Any = table(resource.spec)
         options: Mapping[str, Any] = {**self.options.model_dump(mode="json"), **spec["options"]}
         env = {
             **spec["env"],
@@ -178,7 +179,7 @@ class Deployments:
         if resource.kind == TRAFFIC and _bodies.traffic_live(resource.id, raw) is None:
             raise gone(TRAFFIC, resource.id)
         if before.etag is not None and before.etag != _bodies.etag_of(raw):
-            owner = (raw.get("tags") or {}).get("mlport-owner")
+            owner = table(raw.get("tags")).get("mlport-owner")
             raise ConflictError(
                 f"{resource.ref} was changed by somebody else",
                 holder=owner,
@@ -189,13 +190,13 @@ class Deployments:
         if resource.kind == TRAFFIC:
             return self._put_traffic(resource.id, resource, raw, timeout)
         spec: Any = resource.spec
-        tags = _bodies.endpoint_tags(resource, raw.get("tags") or {})
+        tags = _bodies.endpoint_tags(resource, table(raw.get("tags")))
         body = _bodies.endpoint_body(self.arm.location, tags, spec, _traffic_of(resource.id, raw))
         return self._put(self.endpoint_path(resource.id), "update endpoint", body, resource.id, timeout)
 
     def _put_traffic(self, name: str, resource: Resource | None, raw: Mapping[str, Any], timeout: float) -> Ack:
         """The whole endpoint as it is, with other traffic; without a resource with none."""
-        tags = _bodies.traffic_tags(resource, raw.get("tags") or {})
+        tags = _bodies.traffic_tags(resource, table(raw.get("tags")))
         spec: Any = _bodies.endpoint_live(name, raw).spec
         traffic: Any = resource.spec if resource else {}
         body = _bodies.endpoint_body(self.arm.location, tags, spec, traffic)
@@ -255,7 +256,7 @@ def _traffic_of(name: str, raw: Mapping[str, Any]) -> Mapping[str, Any]:
     """How the traffic of an endpoint is split now."""
     live = _bodies.traffic_live(name, raw)
     told = raw["properties"]
-    split = {"weights": told.get("traffic") or {}, "mirror": told.get("mirrorTraffic") or {}}
+    split = {"weights": table(told.get("traffic")), "mirror": table(told.get("mirrorTraffic"))}
     return split if live is None else live.spec or split
 
 

@@ -42,7 +42,7 @@ _BY_CODE: dict[str, type[errors.PlatformError]] = {
     "ACRAuthenticationError": errors.AuthError,
 }
 _HINTS: dict[str, str] = {
-    "OutOfQuota": "ask for more quota of this instance type (an endpoint needs 20 % more than it runs), or name another",
+    "OutOfQuota": "ask for more quota of this instance type (20 % more than runs is needed), or name another",
     "OutOfCapacity": "name another instance type or region",
     "ResourceNotReady": "the container did not become ready; its last lines say why",
     "AuthorizationFailed": "give your identity the role AzureML Data Scientist on the workspace",

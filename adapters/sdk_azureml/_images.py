@@ -17,6 +17,7 @@ from sdk.packaging.image import content_of, publish, published
 
 from . import _bodies
 from ._errors import PROVIDER, exists, from_answer, from_transport, gone
+from ._json import table
 from ._names import ENVIRONMENT_VERSION, REPOSITORY, environment_name, image_of_environment
 from ._plan import ENVIRONMENT, IMAGE
 
@@ -111,7 +112,7 @@ class Images:
 
     def create(self, resource: Resource, materials: Materials, timeout: float) -> None:
         """Build the image of a model or program and push it."""
-        spec: Any = resource.spec or {}
+        spec: Any = table(resource.spec)
         publish(
             content_of(materials),
             self.name(resource.id),

@@ -5,14 +5,13 @@ Source: https://learn.microsoft.com/azure/machine-learning/monitor-azure-machine
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from sdk.metrics import Latency, MetricsReport
-from sdk.types import LogLine
+from sdk.plane.lines import dated, read_line, select, start_failure
 
 from ._errors import gone
 from ._names import split_deployment_id
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from sdk.adapter import Live
     from sdk.prices import PriceRow
+    from sdk.types import LogLine
 
     from ._arm import Arm
     from ._deploy import Deployments
@@ -32,7 +32,7 @@ _MINUTE = 60.0
 _GIB = 2**30
 _MOST_LINES = 5000
 _FOLLOW_S = 2.0
-_QUANTILES = {"p50": "RequestLatency_P50", "p90": "RequestLatency_P90", "p95": "RequestLatency_P95", "p99": "RequestLatency_P99"}  # fmt: skip
+_QUANTILES = {f"p{share}": f"RequestLatency_P{share}" for share in (50, 90, 95, 99)}
 _BY_STATUS = "deployment eq '*' and statusCode eq '*' and modelStatusCode eq '*'"
 Point = tuple[float, float]  # Unix seconds at which a minute begins, value
 
@@ -155,17 +155,18 @@ class Monitor:
             NotFoundError: There is no such endpoint or deployment.
         """
         before: dict[str, list[str]] = {}
+        last: dict[str, float] = {}
         while True:
             found: list[LogLine] = []
-            first = not before
             for one in self._named(name, deployment):
                 lines = self.tail(name, one, _MOST_LINES, 30.0)
-                found += _lines(one, lines, fresh=len(lines) - overlap(before.get(one, []), lines))
+                fresh = lines[overlap(before.get(one, []), lines) :]
+                found += dated([read_line(f"{one}-0", text) for text in fresh], last, self.arm.server_time())
                 before[one] = lines
-            wanted = [line for line in sorted(found, key=lambda one: one.time) if _is_of(line, request_id)]
-            yield from wanted[max(0, len(wanted) - tail) :] if first and tail is not None else wanted
+            yield from select(sorted(found, key=lambda line: line.time), tail, request_id)
             if not follow:
                 return
+            tail = None
             sleep(_FOLLOW_S)
 
     def _named(self, name: str, deployment: str | None) -> list[str]:
@@ -189,8 +190,8 @@ class Series:
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Series:
         """From Azure's own form; minutes without a value are left out."""
-        dimensions = {item["name"]["value"].lower(): item["value"] for item in raw.get("metadatavalues") or []}
-        rows = [item for item in raw["data"] if item.get("average") is not None]
+        dimensions = {item["name"]["value"].lower(): item["value"] for item in _rows(raw.get("metadatavalues"))}
+        rows = [item for item in _rows(raw.get("data")) if item.get("average") is not None]
         return cls(dimensions, [(_unix(item["timeStamp"]), float(item["average"])) for item in rows])
 
 
@@ -236,6 +237,10 @@ def timespan(begin: float, end: float) -> str:
     return "/".join(datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for at in (low, high))
 
 
+def _rows(value: Any) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", value or [])
+
+
 def _unix(stamp: str) -> float:
     return datetime.fromisoformat(stamp).timestamp()
 
@@ -254,37 +259,3 @@ def overlap(before: Sequence[str], now: Sequence[str]) -> int:
         if before[-size] == now[0] and list(before[-size:]) == list(now[:size]):
             return size
     return 0
-
-
-def start_failure(line: str) -> str | None:
-    """What the model server says in the one line in which it gives up.
-
-    Example:
-        >>> start_failure('{"event": "start_failed", "message": "no model"}')
-        'no model'
-    """
-    given = _told(line)
-    return str(given.get("message")).strip() if given.get("event") == "start_failed" else None
-
-
-def _told(line: str) -> dict[str, Any]:
-    try:
-        told: Any = json.loads(line)
-    except ValueError:
-        return {}
-    return cast("dict[str, Any]", told) if isinstance(told, dict) else {}
-
-
-def _lines(deployment: str, lines: Sequence[str], fresh: int) -> list[LogLine]:
-    """The last ``fresh`` lines; the server's own have their time and request, others that of the line before."""
-    last, found = 0.0, list[LogLine]()
-    for text in lines:
-        given = _told(text)
-        stamp = given.get("ts")
-        last = float(stamp) if isinstance(stamp, int | float) else last
-        found.append(LogLine(last, text, deployment=deployment, request_id=given.get("request_id")))
-    return found[len(found) - fresh :]
-
-
-def _is_of(line: LogLine, request_id: str | None) -> bool:
-    return request_id is None or request_id == line.request_id

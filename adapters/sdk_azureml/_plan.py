@@ -11,6 +11,7 @@ from sdk.packaging.image import image_id
 from sdk.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
 
 from ._errors import PROVIDER, unsupported
+from ._json import table
 from ._names import deployment_id, endpoint_name, split_deployment_id
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def status(name: str, live: Sequence[Live], target: str) -> EndpointStatus | Non
     if endpoint is None:
         return None
     traffic = next((one for one in live if one.ref == Ref(TRAFFIC, name)), None)
-    weights = cast("dict[str, int]", (traffic.spec or {}).get("weights") or {}) if traffic else {}
+    weights = cast("dict[str, int]", table(table(traffic.spec).get("weights"))) if traffic else {}
     behind = [one for one in live if one.kind == DEPLOYMENT and split_deployment_id(one.id)[0] == name]
     deployments = tuple(sorted((_deployment_status(one, weights) for one in behind), key=lambda one: one.generation))
     labels = endpoint.labels
@@ -241,13 +242,13 @@ def status(name: str, live: Sequence[Live], target: str) -> EndpointStatus | Non
 
 def _facts(live: Live) -> Mapping[str, Any]:
     """What is known of a deployment: as Azure shows it, or as it was planned."""
-    return live.details or live.spec or {}
+    return live.details or table(live.spec)
 
 
 def _tags(behind: Sequence[Live]) -> dict[str, str]:
     """The user's own tags, as the newest deployment has them."""
     newest = max(behind, key=lambda one: one.labels.generation if one.labels else 0, default=None)
-    return dict(_facts(newest).get("tags") or {}) if newest else {}
+    return dict(table(_facts(newest).get("tags"))) if newest else {}
 
 
 def _deployment_status(live: Live, weights: Mapping[str, int]) -> DeploymentStatus:
@@ -261,7 +262,7 @@ def _deployment_status(live: Live, weights: Mapping[str, int]) -> DeploymentStat
         spec_hash=str(facts.get("deployment_hash", "")),
         generation=live.labels.generation if live.labels else 0,
         instance=facts.get("instance"),
-        replicas=Replicas(**(facts.get("replicas") or {})),
+        replicas=Replicas(**table(facts.get("replicas"))),
         created_at=live.created_at,
         usd_per_hour=live.usd_per_hour,
         reason=live.reason,

@@ -89,7 +89,7 @@ class EndpointAuth(httpx.Auth):
 def secret_source(arm: Arm, path: str, auth: str, name: str) -> Callable[[bool], tuple[str, float]]:
     """Where the key or token of an endpoint comes from: one call to the resource manager, or to the directory."""
 
-    def ask(refused: bool) -> tuple[str, float]:  # noqa: FBT001  a callback with one argument
+    def ask(refused: bool) -> tuple[str, float]:
         if auth == "aad":
             return arm.tokens.get(_AAD_SCOPE, fresh=refused), float("inf")
         if auth == "token":
@@ -138,6 +138,14 @@ def fault(response: httpx.Response) -> ModelFault | None:
     )
 
 
+_BY_STATUS: dict[int, tuple[type[PlatformError], str | None]] = {
+    401: (AuthError, "check the key, or the role of your identity on the endpoint"),
+    403: (AuthError, "check the key, or the role of your identity on the endpoint"),
+    404: (NotFoundError, "no deployment with traffic, or none of that name"),
+    413: (PayloadTooLargeError, None),
+}
+
+
 def error(response: httpx.Response) -> SdkError:
     """What Azure itself said."""
     status = response.status_code
@@ -149,19 +157,14 @@ def error(response: httpx.Response) -> SdkError:
     }
     message = str(_told(response).get("message") or response.text[:300] or f"the endpoint answered {status}")
     again = seconds(response.headers.get("retry-after"))
-    if status in {401, 403}:
-        return AuthError(message, hint="check the key, or the role of your identity on the endpoint", **facts)
-    if status == 404:
-        return NotFoundError(message, hint="no deployment with traffic, or none of that name", **facts)
     if status == 408:
         return TimedOut(message, hint="raise deadline_s of the target", **facts)
-    if status == 413:
-        return PayloadTooLargeError(message, **facts)
     if status == 429:
         return ThrottledError(message, retry_after_s=again, hint="raise concurrency or replicas", **facts)
     if status >= 500 or response.headers.get(_STATUS, "") in {"429", "503"}:
         return UnavailableError(message, sent=True, retry_after_s=again, **facts)
-    return PlatformError(message, **facts)
+    kind, hint = _BY_STATUS.get(status, (PlatformError, None))
+    return kind(message, hint=hint, **facts)
 
 
 def _told(response: httpx.Response) -> dict[str, Any]:

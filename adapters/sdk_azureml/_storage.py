@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
-from xml.etree import ElementTree as ET  # noqa: S405  the answers of Azure's storage, fetched over verified TLS
+from xml.etree import ElementTree as ET
 
 import httpx
 

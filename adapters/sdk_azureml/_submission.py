@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from sdk.errors import ConfigError, MissingExtraError, TimedOut, UnavailableError
 
 from ._errors import PROVIDER, made
+from ._json import table
 from ._names import ENVIRONMENT_VERSION, environment_name
 from ._where import STORAGE_SCOPE
 
@@ -49,7 +50,7 @@ def order(resource: Resource, env: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         ConfigError: An input does not.
     """
-    spec: Any = resource.spec or {}
+    spec: Any = table(resource.spec)
     inputs = {channel: _input(channel, where) for channel, where in spec["data"].items()}
     return {
         "name": resource.id,
@@ -113,7 +114,7 @@ def send(arm: Arm, options: AzureMLOptions, job: Mapping[str, Any], timeout: flo
         raise MissingExtraError(f"{answer['missing']} is not installed", hint='pip install "mlport[azureml]"')
     if "error" in answer:
         failed: dict[str, Any] = answer["error"]
-        facts = {"operation": "submit job", "resource": job["name"], "status": failed["status"]}
+        facts: dict[str, Any] = {"operation": "submit job", "resource": job["name"], "status": failed["status"]}
         if failed["unreached"]:
             raise UnavailableError(failed["message"], sent=True, provider=PROVIDER, **facts)
         raise made(failed["code"], f"submit job was refused: {failed['message']}", **facts)
@@ -127,7 +128,7 @@ def _environment(ca: str | None) -> dict[str, str]:
 
 
 def _ask(text: str, env: Mapping[str, str], timeout: float) -> dict[str, Any]:
-    process = subprocess.Popen(  # noqa: S603  our own module
+    process = subprocess.Popen(
         [sys.executable, "-m", "sdk_azureml._submit"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -6,6 +6,7 @@ It reads one line of JSON, answers with one, and ends at once when its standard 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -33,10 +34,13 @@ class Given:
         return AccessToken(token, int(time.time()) + 3000)
 
 
+def _library(name: str) -> Any:
+    """A module of Azure's client, which is only partly typed."""
+    return importlib.import_module(name)
+
+
 def client(told: dict[str, Any]) -> Any:
     """Azure's client of the workspace."""
-    from azure.ai.ml import MLClient
-
     place = (told["subscription"], told["resource_group"], told["workspace"])
     more: dict[str, Any] = {"enable_telemetry": False, "show_progress": False}
     arm = told["arm"]
@@ -50,30 +54,28 @@ def client(told: dict[str, Any]) -> Any:
             "registry_discovery_endpoint": arm,
         }
         more |= {"cloud": "mlport-" + arm.rpartition(":")[2], "cloud_metadata": metadata}
-    return MLClient(Given(told["tokens"]), *place, **more)
+    return _library("azure.ai.ml").MLClient(Given(told["tokens"]), *place, **more)
 
 
 def job_of(given: dict[str, Any]) -> Any:
     """The command job."""
-    from azure.ai.ml import Input, Output, command
-    from azure.ai.ml.entities import QueueSettings
-
-    job = command(
+    ml = _library("azure.ai.ml")
+    job = ml.command(
         name=given["name"],
         display_name=given["name"],
         experiment_name="mlport",
         command=given["command"],
         environment=given["environment"],
         environment_variables=given["env"],
-        inputs={key: Input(**value) for key, value in given["inputs"].items()},
-        outputs={"output": Output(type="uri_folder")},
+        inputs={key: ml.Input(**value) for key, value in given["inputs"].items()},
+        outputs={"output": ml.Output(type="uri_folder")},
         tags=given["tags"],
         compute=given["compute"],
     )
     job.set_limits(timeout=given["timeout_s"])
     if given["compute"] is None:
         job.set_resources(instance_count=1, instance_type=given["instance"])
-        job.queue_settings = QueueSettings(job_tier=given["tier"])
+        job.queue_settings = _library("azure.ai.ml.entities").QueueSettings(job_tier=given["tier"])
     return job
 
 

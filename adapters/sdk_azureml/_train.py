@@ -15,6 +15,7 @@ from sdk.types import JobState, JobStatus, LogLine
 from . import _bodies, _submission
 from ._deploy import resolve
 from ._errors import PROVIDER, exists, from_answer, from_transport, gone
+from ._json import table
 from ._names import image_of_environment
 from ._plan import ENVIRONMENT, JOB
 
@@ -76,7 +77,7 @@ class Jobs:
         """
         if self._find(resource.id, timeout) is not None:
             raise exists(JOB, resource.id)
-        spec: Any = resource.spec or {}
+        spec: Any = table(resource.spec)
         given = {**spec["env"], **resolve(spec["secrets"], materials), "MLPORT_PARAMS": json.dumps(spec["params"])}
         _submission.send(self.arm, self.options, _submission.order(resource, given), timeout)
         return Ack()
@@ -90,7 +91,7 @@ class Jobs:
         """All jobs of ours, running or over."""
         params = {"listViewType": "ActiveOnly", "tag": "mlport"}
         for raw in self.arm.values(f"{self.arm.workspace_path}/jobs", "list jobs", timeout=timeout, params=params):
-            if Labels.from_tags(raw["properties"].get("tags") or {}) is not None:
+            if Labels.from_tags(table(raw["properties"].get("tags"))) is not None:
                 yield self._live(raw)
 
     def _find(self, name: str, timeout: float) -> dict[str, Any] | None:
@@ -107,7 +108,7 @@ class Jobs:
             raw["name"],
             "ready",
             raw=told["status"],
-            labels=Labels.from_tags(told.get("tags") or {}),
+            labels=Labels.from_tags(table(told.get("tags"))),
             created_at=_bodies.created_at(raw),
             parents=(Ref(ENVIRONMENT, image),) if image else (),
             usd_per_hour=0.0 if over else self._price(_instance(told)),
@@ -136,7 +137,7 @@ class Jobs:
         word, state = raw["properties"]["status"], state_of(raw["properties"]["status"])
         run = self._run(name, timeout)
         started, ended = _unix(run.get("startTimeUtc")), _unix(run.get("endTimeUtc"))
-        reason = str(((run.get("error") or {}).get("error") or {}).get("message") or "") or None
+        reason = str(table(table(run.get("error")).get("error")).get("message") or "") or None
         price = self._price(_instance(raw["properties"]))
         hours = 0.0 if started is None else ((ended or self.arm.server_time()) - started) / 3600
         return JobStatus(
@@ -198,7 +199,7 @@ class Jobs:
         return found
 
     def _lines(self, name: str) -> list[str]:
-        files: dict[str, str] = self._run(name, 30.0).get("logFiles") or {}
+        files: dict[str, str] = table(self._run(name, 30.0).get("logFiles"))
         return [line for file in sorted(files) if _LOG.fullmatch(file) for line in self._text(files[file]).splitlines()]
 
     def _text(self, url: str) -> str:
@@ -225,7 +226,7 @@ def state_of(word: str) -> JobState:
 
 
 def _instance(told: Mapping[str, Any]) -> str | None:
-    return (told.get("resources") or {}).get("instanceType")
+    return table(told.get("resources")).get("instanceType")
 
 
 def _exit_code(state: JobState, reason: str | None) -> int | None:

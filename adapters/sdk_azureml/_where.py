@@ -141,10 +141,9 @@ class Tokens:
             return known.token
 
     def _ask(self, scope: str) -> Token:
-        if self._credential is None:
-            self._credential = MiniCredential(self._place, self._http) if self._place.mini else _own_credential()
         if self._place.mini:
-            return self._credential.get_token(scope)  # type: ignore[no-any-return]  # MiniCredential gives one
+            return MiniCredential(self._place, self._http).get_token(scope)
+        self._credential = self._credential or _own_credential()
         return _from_azure(self._credential, scope)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.resources
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sdk.adapter import Ack, Operation, Ref
@@ -23,7 +23,6 @@ from .options import AzureMLOptions, capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from sdk.adapter import (
         AdapterContext,
@@ -86,7 +85,7 @@ class AzureMLAdapter:
 
     def prices(self) -> Iterable[PriceRow]:
         """What instances cost; Azure ML adds nothing to the price of the machine."""
-        return read_prices(importlib.resources.files("sdk_azureml") / "prices.csv")
+        return read_prices(Path(__file__).with_name("prices.csv"))
 
     def _row(self, instance: str | None, usage: Usage) -> PriceRow | None:
         if instance is None or self.options.region is None:

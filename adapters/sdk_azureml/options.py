@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from sdk.adapter import YES, Capability, Support, TargetOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_DEPLOYMENT = {"deployment": True}  # part of what makes a deployment the same as another one
+_DEPLOYMENT: dict[str, JsonValue] = {"deployment": True}  # part of what makes a deployment the same as another one
 
 
 class AzureMLOptions(TargetOptions):

@@ -1,4 +1,4 @@
-"""A mini Azure ML: resource manager, workspace, storage, registry, monitor and scoring, as official clients know them."""
+"""A mini Azure ML: what official clients know of resource manager, workspace, storage, registry and scoring."""
 
 from .cloud import AzureMLCloud
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..app import Response, Routes
 
@@ -21,6 +21,11 @@ _TROUBLE = {
     "unavailable": (503, "ServiceUnavailable", "The service is unavailable."),
     "denied": (403, "AuthorizationFailed", "The client does not have authorization to perform the action."),
 }
+
+
+def table(value: Any) -> dict[str, Any]:
+    """An object that a client sent, empty when it sent none."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def answer(value: Any, status: int = 200, **headers: str) -> Response:
@@ -75,9 +80,7 @@ class ArmRoutes(Routes):
         versioned: Whether ``api-version`` must be given.
     """
 
-    def __init__(
-        self, service: str, valid: Callable[[str], bool], *, prefix: str = "", versioned: bool = True
-    ) -> None:
+    def __init__(self, service: str, valid: Callable[[str], bool], *, prefix: str = "", versioned: bool = True) -> None:
         super().__init__(service, trouble, prefix=prefix)
         self._valid, self._versioned = valid, versioned
 
@@ -99,7 +102,11 @@ class ArmRoutes(Routes):
     def _refused(self, request: Request) -> Response | None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not self._valid(token):
-            return failure(401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing or wrong.")
+            return failure(
+                401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing or wrong."
+            )
         if self._versioned and not _API.fullmatch(request.query.get("api-version", "")):
-            return failure(400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required.")
+            return failure(
+                400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required."
+            )
         return None

@@ -6,7 +6,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from .answers import ArmRoutes, answer, failure, not_found
+from .answers import ArmRoutes, answer, failure, not_found, table
 from .blobs import ACCOUNT
 from .world import Asset
 
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from .world import World
 
 KINDS = ("models", "environments", "codes", "data")
-_FIXED = {"models": ("modelUri",), "environments": ("image", "inferenceConfig"), "codes": ("codeUri",), "data": ("dataUri",)}
+_FIXED = {
+    "models": ("modelUri",),
+    "environments": ("image", "inferenceConfig"),
+    "codes": ("codeUri",),
+    "data": ("dataUri",),
+}
 _UPLOADS = "code-uploads"
 
 
@@ -77,14 +82,20 @@ class Assets:
     def _shown_container(self, kind: str, newest: Asset) -> dict[str, Any]:
         shown = self.world.shown(kind, newest)
         following = str(int(newest.version) + 1) if newest.version.isdigit() else "1"
-        told = {"latestVersion": newest.version, "nextVersion": following, "isArchived": False, "tags": {}, "properties": {}}
+        told: dict[str, Any] = {
+            "latestVersion": newest.version,
+            "nextVersion": following,
+            "isArchived": False,
+            "tags": {},
+            "properties": {},
+        }
         return {**shown, "id": shown["id"].rpartition("/versions/")[0], "name": newest.name, "properties": told}
 
     def _versions(self, kind: str, request: Request) -> Response:
         found = [one for one in self.all(kind) if one.name == request.params["name"]]
         wanted = request.query.get("hash")
         if wanted:
-            found = [one for one in found if (one.properties.get("properties") or {}).get("hash_sha256") == wanted]
+            found = [one for one in found if table(one.properties.get("properties")).get("hash_sha256") == wanted]
         most = int(request.query.get("$top") or len(found) or 1)
         return answer({"value": [self.world.shown(kind, one) for one in reversed(found)][:most]})
 
@@ -94,16 +105,18 @@ class Assets:
 
     def _put(self, kind: str, request: Request) -> Response:
         name, version = request.params["name"], request.params["version"]
-        told: dict[str, Any] = request.json().get("properties") or {}
+        told: dict[str, Any] = table(request.json().get("properties"))
         if kind == "environments" and not (told.get("image") or told.get("build")):
             return failure(400, "BadArgument", "properties.image: an environment needs an image or a build context.")
         with self.world.lock:
             known = self.of(kind, name, version)
             if known and any(known.properties.get(key) != told.get(key) for key in _FIXED[kind]):
-                return failure(409, "Conflict", f"{kind} {name}:{version} exists with another content, which cannot change.")
-            given = {"properties": {}, "tags": {}, "isArchived": False, "isAnonymous": False, **told}
+                return failure(
+                    409, "Conflict", f"{kind} {name}:{version} exists with another content, which cannot change."
+                )
+            given: dict[str, Any] = {"properties": {}, "tags": {}, "isArchived": False, "isAnonymous": False, **told}
             if kind == "models":
-                given["flavors"] = told.get("flavors") or {}
+                given["flavors"] = table(told.get("flavors"))
             asset = Asset(name, version, given, known.created if known else time.time())
             self.world.assets.setdefault(kind, {})[name, version] = asset
         return answer(self.world.shown(kind, asset), 200 if known else 201)
@@ -113,9 +126,17 @@ class Assets:
         container = f"{_UPLOADS}-{uuid.uuid4().hex[:12]}"
         url = f"{self.world.url}/{ACCOUNT}/{container}"
         sas = f"{url}?{self.blobs.signature(container)}"
-        told = {"blobUri": url, "storageAccountArmId": "mini", "credential": {"credentialType": "SAS", "sasUri": sas}}
+        told: dict[str, Any] = {
+            "blobUri": url,
+            "storageAccountArmId": "mini",
+            "credential": {"credentialType": "SAS", "sasUri": sas},
+        }
         return answer(
-            {"blobReferenceForConsumption": told, "pendingUploadId": container, "pendingUploadType": "TemporaryBlobReference"}
+            {
+                "blobReferenceForConsumption": told,
+                "pendingUploadId": container,
+                "pendingUploadType": "TemporaryBlobReference",
+            }
         )
 
 

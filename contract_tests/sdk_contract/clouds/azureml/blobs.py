@@ -30,7 +30,11 @@ DEFAULT = "azureml-blobstore"
 _LIFE_S = 3600
 _PAGE = 5000
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
-_TROUBLE = {"throttle": (503, "ServerBusy"), "unavailable": (500, "InternalError"), "denied": (403, "AuthorizationFailure")}
+_TROUBLE = {
+    "throttle": (503, "ServerBusy"),
+    "unavailable": (500, "InternalError"),
+    "denied": (403, "AuthorizationFailure"),
+}
 
 
 def refused(status: int, code: str) -> Response:
@@ -61,7 +65,9 @@ class Blobs:
         sig = secrets.token_urlsafe(24)
         with self._lock:
             self._signatures[sig] = (container, time.time() + _LIFE_S)
-        return urlencode({"sv": "2023-11-03", "sr": "c", "sp": "racwdl", "se": str(int(time.time()) + _LIFE_S), "sig": sig})
+        return urlencode(
+            {"sv": "2023-11-03", "sr": "c", "sp": "racwdl", "se": str(int(time.time()) + _LIFE_S), "sig": sig}
+        )
 
     def path(self, container: str, name: str = "") -> Path:
         """Where a blob is on disk.
@@ -90,7 +96,14 @@ class Blobs:
         comp = request.query.get("comp", "")
         operation, handler = self._operation(request.method, comp, name)
         changing = request.method not in {"GET", "HEAD"}
-        return Match("blob", operation, self._guarded(handler), name or container, changing, {"container": container, "name": name})
+        return Match(
+            "blob",
+            operation,
+            self._guarded(handler),
+            name or container,
+            changing,
+            {"container": container, "name": name},
+        )
 
     def _operation(self, method: str, comp: str, name: str) -> tuple[str, Callable[[Request], Response]]:
         known: dict[tuple[str, str], tuple[str, Callable[[Request], Response]]] = {
@@ -144,7 +157,10 @@ class Blobs:
     def _etag(self, path: Path) -> str:
         """Given at each write; what a job wrote gets one from its size and time."""
         found = path.stat()
-        return self._etags.get(path) or f'"0x{hashlib.sha256(f"{found.st_mtime_ns}/{found.st_size}".encode()).hexdigest()[:15]}"'
+        return (
+            self._etags.get(path)
+            or f'"0x{hashlib.sha256(f"{found.st_mtime_ns}/{found.st_size}".encode()).hexdigest()[:15]}"'
+        )
 
     def _get(self, request: Request) -> Response:
         path = self._of(request)

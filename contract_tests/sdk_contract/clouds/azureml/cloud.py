@@ -14,6 +14,7 @@ from .acr import ContainerRegistry
 from .answers import failure
 from .assets import Assets
 from .blobs import Blobs
+from .deployments import Deployments
 from .endpoints import Endpoints
 from .identity import Identity
 from .jobs import Jobs
@@ -25,7 +26,7 @@ from .world import Place, World
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ..app import Request, Response
+    from ..app import Request, Response, Service
     from ..runners import Runner
 
 _CORES = 100
@@ -91,15 +92,17 @@ class AzureMLCloud(Cloud):
         self._acr_server = Server(self._acr_app).start()
         self.blobs = Blobs(self.folder / "blobs")
         self.assets = Assets(self.world, self.blobs, valid)
-        self.endpoints = Endpoints(self.world, self.assets, self.runner, self.acr.registry, valid)
+        self.endpoints = Endpoints(self.world, valid)
+        deployments = Deployments(self.endpoints, self.assets, self.runner, self.acr.registry, valid)
         counters = Counters()
         self.monitor = Monitor(self.endpoints, counters, valid)
-        self.jobs = Jobs(self.world, self.assets, self.blobs, self.runner, self.acr.registry, valid)
+        self.jobs = Jobs(self.world, self.assets, self.runner, self.acr.registry, valid)
         workspace = Workspace(self.world, self.blobs, valid, self._registry_host, self.endpoints.used)
-        services = [
+        services: list[Service] = [
             Scoring(self.endpoints, counters, valid, self._seed),
             self.blobs,
             self.monitor.routes,
+            deployments.routes,
             self.endpoints.routes,
             self.assets.routes,
             self.jobs.routes,
@@ -109,7 +112,7 @@ class AzureMLCloud(Cloud):
             workspace.routes,
             self.identity.routes,
         ]
-        self._app = App(list(services), calls=self.calls, faults=self.faults, missing=_missing)
+        self._app = App(services, calls=self.calls, faults=self.faults, missing=_missing)
         server = Server(self._app, tls=self.tls)
         self.world.url = server.url
         return server
@@ -160,9 +163,15 @@ class AzureMLCloud(Cloud):
             self.endpoints.sweep()
             endpoints = list(self.endpoints.all.values())
             jobs = [f"job {job.name} {self.jobs.state(job)}" for job in self.jobs.all.values()]
-            assets = [f"{kind} {one.name}:{one.version}" for kind, found in self.world.assets.items() for one in found.values()]
+            assets = [
+                f"{kind} {one.name}:{one.version}"
+                for kind, found in self.world.assets.items()
+                for one in found.values()
+            ]
         deployments = [f"deployment {one.name}/{each}" for one in endpoints for each in one.deployments]
-        images = [f"image {name}@{digest}" for name, found in self.acr.registry.repositories().items() for digest in found]
+        images = [
+            f"image {name}@{digest}" for name, found in self.acr.registry.repositories().items() for digest in found
+        ]
         running = [f"process {name}" for name in (self.runner.alive() if self.runner else [])]
         settings = [f"autoscale {name}" for name in self.monitor.settings]
         names = [f"endpoint {one.name}" for one in endpoints]

@@ -1,4 +1,4 @@
-"""The containers behind a deployment: as many as it has instances, each asked whether it is ready as Azure's probes do."""
+"""The containers behind a deployment, one for each instance, asked whether they are ready as Azure's probes do."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ class Fleet:
     error: dict[str, Any] | None = None
     _next: int = 0
     _ready: bool = False
+    _wanted: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _work: threading.Thread | None = None
 
     @property
     def port(self) -> int:
@@ -52,30 +54,41 @@ class Fleet:
         return int(self.routes["scoringRoute"]["port"])
 
     def start(self, runner: Runner, registry: Registry, count: int) -> None:
-        """Starts instances until there are as many as asked for, or ends the newest."""
+        """Begins to bring the number of instances to ``count``."""
+        self._wanted, self._ready = count, False
+        self._work = threading.Thread(target=self._bring, args=(runner, registry, count), name=self.name, daemon=True)
+        self._work.start()
+
+    def _bring(self, runner: Runner, registry: Registry, count: int) -> None:
         while len(self.running) > count:
             self.running.pop().stop()
-        for _ in range(count - len(self.running)):
-            self._ready = False
+        while len(self.running) < count and self._wanted == count:
             try:
-                self.running.append(
-                    runner.start(Launch(self.name, registry, self.image, env=self.env, port=self.port, mounts=self.mounts))
+                one = runner.start(
+                    Launch(self.name, registry, self.image, env=self.env, port=self.port, mounts=self.mounts)
                 )
             except StartFailed as error:
-                self.error = _problem("ImagePullFailure" if "not" in str(error) else "BadArgument", str(error))
+                self.error = _problem("BadArgument", str(error))
                 return
+            self.running.append(one)
 
     def settled(self) -> bool:
         """Whether all are ready, or it is certain that they will not be; asks their readiness route."""
         if self.error or self._ready:
             return True
+        if self._work is not None and self._work.is_alive():
+            return False
         ended = next((one for one in self.running if one.exit_code is not None), None)
         if ended is not None:
-            self.error = _problem("ResourceNotReady", f"User container has crashed or terminated: exit code {ended.exit_code}.")
+            self.error = _problem(
+                "ResourceNotReady", f"User container has crashed or terminated: exit code {ended.exit_code}."
+            )
             return True
         self._ready = all(self._answers(one) for one in self.running)
         if not self._ready and time.monotonic() > self.deadline:
-            self.error = _problem("ResourceNotReady", "Readiness probe failed: the container did not become ready in time.")
+            self.error = _problem(
+                "ResourceNotReady", "Readiness probe failed: the container did not become ready in time."
+            )
         return self._ready or self.error is not None
 
     def _answers(self, one: Running) -> bool:
@@ -105,10 +118,21 @@ class Fleet:
         found = [one.usage() for one in self.running if one.exit_code is None]
         return sum(cpu for cpu, _ in found), sum(memory for _, memory in found)
 
-    def stop(self, grace_s: float = 10.0) -> None:
-        """Ends all of them."""
+    def stop(self, grace_s: float) -> None:
+        """Begins to end all of them, at once after so many seconds."""
+        before, self._wanted = self._work, 0
+        self._work = threading.Thread(target=self._end, args=(before, grace_s), name=self.name, daemon=True)
+        self._work.start()
+
+    def _end(self, before: threading.Thread | None, grace_s: float) -> None:
+        if before is not None:
+            before.join()
         for one in self.running:
             one.stop(grace_s)
+
+    def ended(self) -> bool:
+        """Whether nothing of them is left."""
+        return self._work is None or not self._work.is_alive()
 
 
 def _problem(code: str, message: str) -> dict[str, Any]:

@@ -31,7 +31,15 @@ class Identity:
     def issue(self, audience: str) -> str:
         """A new token, in the form of a JWT, since clients look into it."""
         until = int(time.time()) + LIFE_S
-        claims = {"aud": audience, "tid": TENANT, "oid": TENANT, "appid": TENANT, "name": "mini", "exp": until, "upn": "mini@mini"}
+        claims: dict[str, object] = {
+            "aud": audience,
+            "tid": TENANT,
+            "oid": TENANT,
+            "appid": TENANT,
+            "name": "mini",
+            "exp": until,
+            "upn": "mini@mini",
+        }
         token = ".".join([_part({"alg": "none", "typ": "JWT"}), _part(claims), secrets.token_urlsafe(24)])
         with self._lock:
             self._issued[token] = until

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..app import Response, Routes
 from ..runners import Launch, StartFailed
 from ..timing import Step
-from .answers import ArmRoutes, answer, empty, failure, not_found, stamp, system_data, trouble
+from .answers import ArmRoutes, answer, empty, failure, not_found, stamp, system_data, table, trouble
 from .blobs import DEFAULT
 from .durations import seconds_of
 from .world import SIZES
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ..runners import Runner, Running
     from ..timing import Line
     from .assets import Assets
-    from .blobs import Blobs
     from .world import World
 
 CLUSTER = "mini-cluster"
@@ -63,17 +62,16 @@ class Jobs:
 
     Args:
         world: The workspace.
-        assets: Where environments and code are looked up.
-        blobs: Where inputs come from and outputs go to.
+        assets: Where environments and code are looked up, with their blobs.
         runner: Runs containers.
         registry: Where their images are.
         valid: Whether a token is one of this cloud.
     """
 
     def __init__(
-        self, world: World, assets: Assets, blobs: Blobs, runner: Runner, registry: Registry, valid: Callable[[str], bool]
+        self, world: World, assets: Assets, runner: Runner, registry: Registry, valid: Callable[[str], bool]
     ) -> None:
-        self.world, self.assets, self.blobs = world, assets, blobs
+        self.world, self.assets, self.blobs = world, assets, assets.blobs
         self.runner, self.registry = runner, registry
         self.all: dict[str, Job] = {}
         self.routes, self.history = ArmRoutes("jobs", valid), ArmRoutes("history", valid, versioned=False)
@@ -96,7 +94,7 @@ class Jobs:
         """A job as the resource manager shows it."""
         path = f"{self.world.place.path}/jobs/{job.name}"
         outputs = {
-            name: {"uri": self._uri(job, name), **value} for name, value in (job.told.get("outputs") or {}).items()
+            name: {"uri": self._uri(job, name), **value} for name, value in table(job.told.get("outputs")).items()
         }
         services = {"Studio": {"jobServiceType": "Studio", "endpoint": f"{self.world.url}/studio/{job.name}"}}
         told = {**job.told, "status": self.state(job), "services": services, "outputs": outputs}
@@ -121,7 +119,7 @@ class Jobs:
     def _list(self, request: Request) -> Response:
         tag = request.query.get("tag")
         with self.world.lock:
-            found = [one for one in self.all.values() if not tag or tag in (one.told.get("tags") or {})]
+            found = [one for one in self.all.values() if not tag or tag in table(one.told.get("tags"))]
             return answer({"value": [self.shown(one) for one in found]})
 
     def _get(self, request: Request) -> Response:
@@ -132,7 +130,11 @@ class Jobs:
     def _compute(self, request: Request) -> Response:
         if request.params["compute"] != CLUSTER:
             return not_found(request.params["compute"])
-        told = {"computeType": "AmlCompute", "provisioningState": "Succeeded", "properties": {"vmSize": "Standard_DS3_v2"}}
+        told = {
+            "computeType": "AmlCompute",
+            "provisioningState": "Succeeded",
+            "properties": {"vmSize": "Standard_DS3_v2"},
+        }
         return answer({"id": request.path, "name": CLUSTER, "location": self.world.place.region, "properties": told})
 
     def _put(self, request: Request) -> Response:
@@ -141,7 +143,7 @@ class Jobs:
             known = self.all.get(name)
             if known is not None:
                 return failure(409, "Conflict", f"A job with this name already exists: {name}")
-            refusal = self._refused(body.get("properties") or {})
+            refusal = self._refused(table(body.get("properties")))
             if refusal:
                 return refusal
             job = self._begun(name, body, fails=request.hit_by("fail"))
@@ -153,7 +155,7 @@ class Jobs:
             return failure(400, "UserError", "Only command jobs run here.")
         if self.assets.at(str(told.get("environmentId"))) is None:
             return failure(400, "UserError", f"environmentId: {told.get('environmentId')} was not found.")
-        compute, size = told.get("computeId"), (told.get("resources") or {}).get("instanceType")
+        compute, size = told.get("computeId"), table(told.get("resources")).get("instanceType")
         if compute and not str(compute).endswith(f"/{CLUSTER}"):
             return failure(400, "UserError", f"computeId: {compute} was not found.")
         if size and size not in SIZES:
@@ -172,14 +174,15 @@ class Jobs:
         steps = (Step("Queued", 30.0), Step("Preparing", 120.0), Step("Running", 0.0, ended))
         output = self.blobs.path(DEFAULT, f"azureml/{name}")
         job = Job(name, body, self.world.pace.line(*steps, final="Completed"), output)
+        if fails:
+            job.error = "planned failure"
+            return job
         try:
-            if fails:
-                raise StartFailed("planned failure")
             job.running = self.runner.start(self._launch(job))
         except StartFailed as error:
             job.error = str(error)
         else:
-            limit = (job.told.get("limits") or {}).get("timeout")
+            limit = table(job.told.get("limits")).get("timeout")
             if limit:
                 self._watch(job, seconds_of(limit))
         return job
@@ -218,7 +221,7 @@ class Jobs:
             str(environment.properties["image"]).partition("/")[2],
             command=[f"cd {_MOUNT}/code && {line}"],
             shell=True,
-            env={**variables, "AZUREML_RUN_ID": job.name, **(job.told.get("environmentVariables") or {})},
+            env={**variables, "AZUREML_RUN_ID": job.name, **table(job.told.get("environmentVariables"))},
             mounts={**mounts, f"{_MOUNT}/code": folder},
         )
 
@@ -226,7 +229,7 @@ class Jobs:
         """Where inputs and outputs are in the container, and what is mounted there."""
         places: dict[tuple[str, str], str] = {}
         mounts: dict[str, Path] = {}
-        for name, value in (job.told.get("inputs") or {}).items():
+        for name, value in table(job.told.get("inputs")).items():
             if value.get("jobInputType") == "literal":
                 places["inputs", name] = str(value["value"])
                 continue
@@ -235,7 +238,7 @@ class Jobs:
             inside = f"{_MOUNT}/inputs/{name}"
             mounts[inside] = folder
             places["inputs", name] = inside if source.is_dir() else f"{inside}/{source.name}"
-        for name in job.told.get("outputs") or {}:
+        for name in table(job.told.get("outputs")):
             mounts[f"{_MOUNT}/outputs/{name}"] = job.output / name
             (job.output / name).mkdir(parents=True, exist_ok=True)
             (job.output / name).chmod(0o777)

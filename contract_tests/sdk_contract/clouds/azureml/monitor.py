@@ -13,19 +13,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .answers import ArmRoutes, answer, failure, not_found, stamp, system_data
+from .answers import ArmRoutes, answer, failure, not_found, stamp, system_data, table
 from .world import SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ..app import Request, Response
-    from .endpoints import Deployment, Endpoints
+    from .endpoints import Endpoints
+    from .online import Deployment
 
 _MINUTE = 60
 _GIB = 2**30
 _LATENCIES = {"RequestLatency_P50": 50, "RequestLatency_P90": 90, "RequestLatency_P95": 95, "RequestLatency_P99": 99}
-_UNITS = {"RequestsPerMinute": "Count", "CpuUtilizationPercentage": "Percent", "CpuMemoryUtilizationPercentage": "Percent"}
+_UNITS = {
+    "RequestsPerMinute": "Count",
+    "CpuUtilizationPercentage": "Percent",
+    "CpuMemoryUtilizationPercentage": "Percent",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,11 @@ class Monitor:
             return not_found(request.params["deployment"])
         cpu, memory = self._used(request.params["endpoint"], found)
         now = int(time.time()) // _MINUTE * _MINUTE
-        known = {"CpuUtilizationPercentage": cpu, "CpuMemoryUtilizationPercentage": memory, "DeploymentCapacity": float(found.capacity)}
+        known = {
+            "CpuUtilizationPercentage": cpu,
+            "CpuMemoryUtilizationPercentage": memory,
+            "DeploymentCapacity": float(found.capacity),
+        }
         wanted = request.query.get("metricnames", "").split(",")
         unknown = [name for name in wanted if name not in known]
         if unknown:
@@ -140,7 +149,7 @@ class Monitor:
 
     def _put_setting(self, request: Request) -> Response:
         name, body = request.params["setting"], request.json()
-        target = str((body.get("properties") or {}).get("targetResourceUri", ""))
+        target = str(table(body.get("properties")).get("targetResourceUri", ""))
         endpoint, _, deployment = target.rpartition("/onlineEndpoints/")[2].partition("/deployments/")
         behind = self._endpoints.all.get(endpoint)
         if behind is None or deployment not in behind.deployments:
@@ -164,12 +173,18 @@ def _metric(name: str, rows: Iterable[tuple[Mapping[str, str], Mapping[int, floa
     """A metric with its time series, as Azure Monitor shows it."""
     series = [
         {
-            "metadatavalues": [{"name": {"value": key, "localizedValue": key}, "value": value} for key, value in by.items()],
+            "metadatavalues": [
+                {"name": {"value": key, "localizedValue": key}, "value": value} for key, value in by.items()
+            ],
             "data": [{"timeStamp": stamp(at), "average": value} for at, value in minutes.items()],
         }
         for by, minutes in rows
     ]
-    return {"name": {"value": name, "localizedValue": name}, "unit": _UNITS.get(name, "MilliSeconds"), "timeseries": series}
+    return {
+        "name": {"value": name, "localizedValue": name},
+        "unit": _UNITS.get(name, "MilliSeconds"),
+        "timeseries": series,
+    }
 
 
 def _requests(minutes: Mapping[int, Minute], *, split: bool) -> list[tuple[dict[str, str], dict[int, float]]]:
@@ -178,7 +193,11 @@ def _requests(minutes: Mapping[int, Minute], *, split: bool) -> list[tuple[dict[
     keys = sorted({key for minute in minutes.values() for key in minute.counts}, key=str)
     return [
         (
-            {"deployment": key.deployment, "statuscode": str(key.status), "modelstatuscode": str(key.model_status or "")},
+            {
+                "deployment": key.deployment,
+                "statuscode": str(key.status),
+                "modelstatuscode": str(key.model_status or ""),
+            },
             {at: float(minute.counts[key]) for at, minute in minutes.items() if key in minute.counts},
         )
         for key in keys

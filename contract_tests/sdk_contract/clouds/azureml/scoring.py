@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..app import Match, Response
-from .answers import failure, trouble
+from .answers import failure, table, trouble
 from .durations import seconds_of
 from .traffic import Turns
 from .wire import Pool, Unreachable
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from ..app import Request
     from ..faults import Fault
-    from .endpoints import Deployment, Endpoint, Endpoints
+    from .endpoints import Endpoints
     from .monitor import Counters
+    from .online import Deployment, Endpoint
 
 PIN = "azureml-model-deployment"
 _DROPPED = frozenset({"authorization", "connection", "content-length", "host", "transfer-encoding", PIN})
@@ -72,10 +73,14 @@ class Scoring:
         if endpoint is None:
             return failure(404, "NotFound", "There is no endpoint of this name.")
         if not self._may_call(request, endpoint):
-            return failure(401, "Unauthorized", "The request is not authorized: check the key or token.", x_request_id=seen)
+            return failure(
+                401, "Unauthorized", "The request is not authorized: check the key or token.", x_request_id=seen
+            )
         deployment = self._chosen(request, endpoint)
         if deployment is None:
-            return failure(404, "NoValidDeployments", "There is no deployment to route the request to.", x_request_id=seen)
+            return failure(
+                404, "NoValidDeployments", "There is no deployment to route the request to.", x_request_id=seen
+            )
         call = _Call(request.method, request.params["path"], _headers(request, seen), request.body)
         response, model_status = await self._passed_on(call, endpoint, deployment)
         self._mirror(call, endpoint)
@@ -98,11 +103,9 @@ class Scoring:
         name = pinned or self._turns.setdefault(endpoint.name, Turns()).next(endpoint.traffic)
         return endpoint.deployments.get(name) if name else None
 
-    async def _passed_on(
-        self, call: _Call, endpoint: Endpoint, deployment: Deployment
-    ) -> tuple[Response, int | None]:
+    async def _passed_on(self, call: _Call, endpoint: Endpoint, deployment: Deployment) -> tuple[Response, int | None]:
         """The reply, and what the container itself answered."""
-        settings: Mapping[str, Any] = deployment.body["properties"].get("requestSettings") or {}
+        settings: Mapping[str, Any] = table(deployment.body["properties"].get("requestSettings"))
         most = int(settings.get("maxConcurrentRequestsPerInstance") or _CONCURRENCY) * deployment.capacity
         key = endpoint.name, deployment.name
         if self._open.get(key, 0) >= _QUEUE * most:
@@ -133,7 +136,7 @@ class Scoring:
 
     def _mirror(self, call: _Call, endpoint: Endpoint) -> None:
         """A copy of some requests for the shadow deployment, whose answers nobody sees."""
-        for name, share in (endpoint.body["properties"].get("mirrorTraffic") or {}).items():
+        for name, share in table(endpoint.body["properties"].get("mirrorTraffic")).items():
             deployment = endpoint.deployments.get(name)
             if deployment is None or self._random.randrange(100) >= share:
                 continue

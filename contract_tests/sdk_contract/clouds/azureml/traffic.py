@@ -19,12 +19,14 @@ def check_traffic(traffic: Mapping[str, int], mirror: Mapping[str, int], known: 
     unknown = sorted((set(traffic) | set(mirror)) - known)
     if unknown:
         return failure(400, "BadArgument", f"properties.traffic: there is no deployment '{unknown[0]}'.")
-    if any(not isinstance(share, int) or not 0 <= share <= 100 for share in traffic.values()):
+    if any(share not in range(101) for share in traffic.values()):
         return failure(400, "BadArgument", "properties.traffic: shares are whole percents.")
     if sum(traffic.values()) not in {0, 100}:
         return failure(400, "BadArgument", f"properties.traffic sums to {sum(traffic.values())}, not to 0 or 100.")
     if len(mirror) > 1 or any(not 0 <= share <= _MOST_MIRRORED for share in mirror.values()):
-        return failure(400, "BadArgument", f"properties.mirrorTraffic: one deployment, at most {_MOST_MIRRORED} percent.")
+        return failure(
+            400, "BadArgument", f"properties.mirrorTraffic: one deployment, at most {_MOST_MIRRORED} percent."
+        )
     if any(traffic.get(name) == 100 for name in mirror):
         return failure(400, "BadArgument", "properties.mirrorTraffic: the deployment gets all traffic already.")
     return None

@@ -31,7 +31,12 @@ class Pool:
             Unreachable: No answer.
         """
         head = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
-        sent = f"{method} {path} HTTP/1.1\r\nhost: {where[0]}\r\ncontent-length: {len(body)}\r\n{head}\r\n".encode("latin-1") + body
+        sent = (
+            f"{method} {path} HTTP/1.1\r\nhost: {where[0]}\r\ncontent-length: {len(body)}\r\n{head}\r\n".encode(
+                "latin-1"
+            )
+            + body
+        )
         kept = self._idle.setdefault(where, [])
         while kept:
             reader, writer = kept.pop()

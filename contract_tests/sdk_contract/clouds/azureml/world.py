@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .answers import stamp, system_data
+from .answers import system_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,9 +17,26 @@ if TYPE_CHECKING:
 
     from ..timing import Line, Pace
 
+_GRACE_S = 0.5
 NAME = re.compile(r"[a-zA-Z](?:[-a-zA-Z0-9]{1,30})[a-zA-Z0-9]")
 # Source: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-reserved-resource-name
-_RESERVED = frozenset({"access", "azure", "bing", "cortana", "dynamics", "exchange", "office", "onedrive", "outlook", "sharepoint", "skype", "visio", "visualstudio"})  # fmt: skip
+_RESERVED = frozenset(
+    [
+        "access",
+        "azure",
+        "bing",
+        "cortana",
+        "dynamics",
+        "exchange",
+        "office",
+        "onedrive",
+        "outlook",
+        "sharepoint",
+        "skype",
+        "visio",
+        "visualstudio",
+    ]
+)
 _RESERVED_PARTS = ("microsoft", "windows")
 _RESERVED_BEGINNINGS = ("login", "xbox")
 
@@ -144,6 +161,11 @@ class World:
         self.assets: dict[str, dict[tuple[str, str], Asset]] = {}
         self.url = ""
 
+    @property
+    def grace_s(self) -> float:
+        """What a container gets between SIGTERM and SIGKILL: no request is on its way to it any more."""
+        return max(_GRACE_S, 30.0 * self.pace.factor)
+
     def begun(self, kind: str, line: Line, error: Callable[[], dict[str, Any] | None] = lambda: None) -> Operation:
         """Writes down a new operation."""
         operation = Operation(f"{kind}:{uuid.uuid4()}:{uuid.uuid4()}", line, error)
@@ -168,6 +190,3 @@ class World:
             "properties": asset.properties,
             "systemData": system_data(asset.created, asset.modified),
         }
-
-
-__all__ = ["NAME", "SIZES", "Asset", "Late", "Operation", "Place", "World", "family_of", "reserved", "stamp"]

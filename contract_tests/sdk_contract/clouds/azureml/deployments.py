@@ -1,0 +1,244 @@
+"""Deployments behind managed online endpoints: machines, quota, containers, logs."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import TYPE_CHECKING, Any
+
+from ..timing import Step
+from .answers import ArmRoutes, answer, empty, failure, not_found, system_data, table
+from .blobs import DEFAULT
+from .containers import Fleet
+from .durations import seconds_of
+from .online import BUSY, Begun, Deployment, accepted, hide
+from .world import NAME, SIZES, family_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..app import Request, Response
+    from ..registry import Registry
+    from ..runners import Runner
+    from ..timing import Line
+    from .assets import Assets
+    from .endpoints import Endpoints
+    from .online import Endpoint
+
+_DEPLOYMENT_S, _DELETE_S = 400.0, 60.0
+_DEPLOYMENTS = 20  # behind one endpoint
+_SPARE = 1.2
+_MADE_OF = ("environmentId", "instanceType", "environmentVariables", "model")
+
+
+class Deployments:
+    """The deployments of all endpoints.
+
+    Args:
+        endpoints: What they are behind.
+        assets: Where environments and models are looked up.
+        runner: Runs containers.
+        registry: Where their images are.
+        valid: Whether a token is one of this cloud.
+    """
+
+    def __init__(
+        self, endpoints: Endpoints, assets: Assets, runner: Runner, registry: Registry, valid: Callable[[str], bool]
+    ) -> None:
+        self.endpoints, self.world = endpoints, endpoints.world
+        self.assets, self.runner, self.registry = assets, runner, registry
+        self.routes = ArmRoutes("deployments", valid)
+        path, add = f"{self.world.place.path}/onlineEndpoints/{{endpoint}}/deployments", self.routes.add
+        each = f"{path}/{{deployment}}"
+        add("GET", path, "ListDeployments")(self._deployments)
+        add("GET", each, "GetDeployment")(self._get_deployment)
+        add("PUT", each, "PutDeployment")(self._put_deployment)
+        add("DELETE", each, "DeleteDeployment")(self._delete_deployment)
+        add("POST", f"{each}/getLogs", "GetLogs", changing=False)(self._logs)
+
+    def _found(self, request: Request) -> tuple[Endpoint, Deployment] | None:
+        endpoint = self.endpoints.found(request)
+        found = endpoint.deployments.get(request.params["deployment"]) if endpoint else None
+        return None if endpoint is None or found is None or found.late.hides() else (endpoint, found)
+
+    def shown(self, endpoint: Endpoint, one: Deployment) -> dict[str, Any]:
+        """A deployment as the resource manager shows it."""
+        told = copy.deepcopy(one.body)
+        told["properties"] |= {"provisioningState": one.line.show(), "endpointComputeType": "Managed"}
+        told["properties"].setdefault("scaleSettings", {"scaleType": "Default"})
+        return {
+            **told,
+            "id": f"{self.world.place.path}/onlineEndpoints/{endpoint.name}/deployments/{one.name}",
+            "name": one.name,
+            "type": "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments",
+            "location": self.world.place.region,
+            "kind": "Managed",
+            "systemData": system_data(one.created, one.modified),
+        }
+
+    def _deployments(self, request: Request) -> Response:
+        with self.world.lock:
+            found = self.endpoints.found(request)
+            if found is None:
+                return not_found(request.params["endpoint"])
+            shown = [self.shown(found, one) for one in found.deployments.values() if not one.late.hides()]
+            return answer({"value": shown})
+
+    def _get_deployment(self, request: Request) -> Response:
+        with self.world.lock:
+            found = self._found(request)
+            return answer(self.shown(*found)) if found else not_found(request.params["deployment"])
+
+    def _put_deployment(self, request: Request) -> Response:
+        name, body = request.params["deployment"].lower(), request.json()
+        with self.world.lock:
+            endpoint = self.endpoints.found(request)
+            if endpoint is None:
+                return not_found(request.params["endpoint"])
+            known = endpoint.deployments.get(name)
+            refusal = self._refused(endpoint, name, body, known)
+            if refusal:
+                return refusal
+            body = {**body, "sku": {"name": "Default", "capacity": 1, **table(body.get("sku"))}}
+            if known is not None and _only_scaled(known.body, body):
+                return self._scaled(endpoint, known, body, request)
+            return self._started(endpoint, name, body, known, request)
+
+    def _refused(
+        self, endpoint: Endpoint, name: str, body: dict[str, Any], known: Deployment | None
+    ) -> Response | None:
+        state = endpoint.line.now()
+        if not NAME.fullmatch(name):
+            return failure(
+                400, "BadArgument", f"The deployment name '{name}' is not valid: 3-32 letters, digits, hyphens."
+            )
+        if state != "Succeeded" or (known is not None and known.line.now() in BUSY):
+            return failure(409, "Conflict", f"The endpoint is {state}; another operation is in progress.")
+        if known is None and len(endpoint.deployments) >= _DEPLOYMENTS:
+            return failure(400, "OutOfQuota", f"An endpoint has at most {_DEPLOYMENTS} deployments.")
+        told = table(body.get("properties"))
+        count = int(table(body.get("sku")).get("capacity") or 1)
+        return self._unusable(told) or self._over_quota(str(told["instanceType"]), count, known)
+
+    def _unusable(self, told: dict[str, Any]) -> Response | None:
+        """The refusal of a machine or an environment that cannot be had."""
+        if told.get("instanceType") not in SIZES:
+            wanted = told.get("instanceType")
+            return failure(
+                400, "BadArgument", f"properties.instanceType: '{wanted}' is not offered for endpoints here."
+            )
+        environment = self.assets.at(str(told.get("environmentId")))
+        if environment is None:
+            return failure(400, "BadArgument", f"properties.environmentId: {told.get('environmentId')} was not found.")
+        if not environment.properties.get("inferenceConfig"):
+            return failure(400, "BadArgument", "properties.environmentId: an own image needs an inferenceConfig.")
+        return None
+
+    def _over_quota(self, size: str, count: int, known: Deployment | None) -> Response | None:
+        more = count - (known.capacity if known else 0)
+        need, used = -(-int(more * _SPARE * 10) // 10) * SIZES[size][0], self.endpoints.used().get(family_of(size), 0)
+        if more > 0 and used + need > self.world.cores:
+            free = self.world.cores - used
+            return failure(
+                400, "OutOfQuota", f"Not enough quota for {family_of(size)}: {need} cores are needed, {free} are free."
+            )
+        return None
+
+    def _started(
+        self, endpoint: Endpoint, name: str, body: dict[str, Any], known: Deployment | None, request: Request
+    ) -> Response:
+        fleet = self._fleet(endpoint, name, body)
+        if request.hit_by("fail"):
+            fleet.error = {"code": "InternalServerError", "message": "planned failure", "details": []}
+        else:
+            fleet.start(self.runner, self.registry, int(body["sku"]["capacity"]))
+        line = self._line("Updating" if known else "Creating", fleet)
+        made = Deployment(name, body, line, fleet)
+        if known is not None:
+            known.fleet.stop(self.world.grace_s)
+            made.created = known.created
+        endpoint.deployments[name] = made
+        hide(made.late, request)
+        shown = self.shown(endpoint, made)
+        return accepted(self.world, Begun("od", line, 200 if known else 201, shown, fleet), request)
+
+    def _line(self, state: str, fleet: Fleet) -> Line:
+        """A deployment whose containers will not be ready ends as failed."""
+
+        def settled() -> bool:
+            if fleet.settled() and fleet.error:
+                line.final = "Failed"
+            return fleet.settled()
+
+        line = self.world.pace.line(Step(state, _DEPLOYMENT_S, settled), final="Succeeded")
+        return line
+
+    def _fleet(self, endpoint: Endpoint, name: str, body: dict[str, Any]) -> Fleet:
+        told = body["properties"]
+        environment = self.assets.at(str(told["environmentId"]))
+        assert environment is not None
+        probe: dict[str, Any] = {
+            "initialDelay": "PT10S",
+            "period": "PT10S",
+            "failureThreshold": 30,
+            **table(told.get("readinessProbe")),
+        }
+        patience = seconds_of(probe["initialDelay"]) + seconds_of(probe["period"]) * int(probe["failureThreshold"])
+        env = {str(key): str(value) for key, value in table(told.get("environmentVariables")).items()}
+        mounts, directory = self._model(told)
+        return Fleet(
+            f"{endpoint.name}-{name}",
+            str(environment.properties["image"]).partition("/")[2],
+            {**env, **directory},
+            environment.properties["inferenceConfig"],
+            time.monotonic() + patience,
+            mounts,
+        )
+
+    def _model(self, told: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        """The registered model of a deployment as Azure mounts it, and the variable that names the place."""
+        asset = self.assets.at(str(told.get("model") or ""))
+        if asset is None:
+            return {}, {}
+        prefix = str(told.get("modelMountPath") or "/var/azureml-app/azureml-models")
+        place = f"{prefix}/{asset.name}/{asset.version}"
+        folder = self.assets.blobs.path(DEFAULT, str(asset.properties["modelUri"]).partition("/paths/")[2])
+        return {f"{place}/{folder.name}": folder}, {"AZUREML_MODEL_DIR": place}
+
+    def _scaled(self, endpoint: Endpoint, known: Deployment, body: dict[str, Any], request: Request) -> Response:
+        known.body, known.modified = body, time.time()
+        known.fleet.start(self.runner, self.registry, known.capacity)
+        known.line.turn(Step("Scaling", _DEPLOYMENT_S / 4, known.fleet.settled), final="Succeeded")
+        shown = self.shown(endpoint, known)
+        return accepted(self.world, Begun("od", known.line, 200, shown, known.fleet), request)
+
+    def _delete_deployment(self, request: Request) -> Response:
+        with self.world.lock:
+            self.endpoints.sweep()
+            endpoint = self.endpoints.all.get(request.params["endpoint"].lower())
+            found = endpoint.deployments.get(request.params["deployment"]) if endpoint else None
+            if endpoint is None or found is None:
+                return empty(204)
+            if endpoint.traffic.get(found.name) or endpoint.body["properties"].get("mirrorTraffic", {}).get(found.name):
+                return failure(409, "Conflict", f"Deployment '{found.name}' has traffic; set it to 0 first.")
+            if found.line.now() in BUSY:
+                return failure(
+                    409, "Conflict", f"The deployment is {found.line.now()}; another operation is in progress."
+                )
+            found.fleet.stop(self.world.grace_s)
+            found.line.turn(Step("Deleting", _DELETE_S, found.fleet.ended), final="Deleted")
+            return accepted(self.world, Begun("od", found.line, 202), request)
+
+    def _logs(self, request: Request) -> Response:
+        with self.world.lock:
+            found = self._found(request)
+            if found is None:
+                return not_found(request.params["deployment"])
+            lines = found[1].fleet.lines()
+        tail = int(request.json().get("tail") or 50)
+        wanted = [] if request.json().get("containerType") == "StorageInitializer" else lines[-tail:]
+        return answer({"content": "".join(f"{line}\n" for line in wanted)})
+
+
+def _only_scaled(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    return all(old["properties"].get(key) == new["properties"].get(key) for key in _MADE_OF)

@@ -1,0 +1,105 @@
+"""An endpoint and its deployments as values, and the replies that begin long-running operations on them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .answers import answer, empty, table
+from .world import Late
+
+if TYPE_CHECKING:
+    from ..app import Request, Response
+    from ..timing import Line
+    from .containers import Fleet
+    from .world import Operation, World
+
+BUSY = frozenset({"Creating", "Updating", "Scaling", "Deleting"})
+
+
+@dataclass
+class Deployment:
+    """One deployment with its containers."""
+
+    name: str
+    body: dict[str, Any]
+    line: Line
+    fleet: Fleet
+    created: float = field(default_factory=time.time)
+    modified: float = field(default_factory=time.time)
+    late: Late = field(default_factory=Late)
+
+    @property
+    def capacity(self) -> int:
+        """How many instances it has."""
+        return int(self.body["sku"]["capacity"])
+
+
+@dataclass
+class Endpoint:
+    """One endpoint with its deployments."""
+
+    name: str
+    body: dict[str, Any]
+    line: Line
+    deployments: dict[str, Deployment] = field(default_factory=dict[str, Deployment])
+    keys: list[str] = field(default_factory=lambda: [secrets.token_urlsafe(24) for _ in range(2)])
+    tokens: dict[str, float] = field(default_factory=dict[str, float])
+    created: float = field(default_factory=time.time)
+    modified: float = field(default_factory=time.time)
+    late: Late = field(default_factory=Late)
+
+    @property
+    def traffic(self) -> dict[str, int]:
+        """The shares in force."""
+        return dict(table(self.body["properties"].get("traffic")))
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An operation that a request began: on which resource, and what is said at once.
+
+    ``kind`` is how Azure abbreviates the resource; ``fleet`` knows why a deployment failed.
+    """
+
+    kind: str
+    line: Line
+    status: int
+    shown: dict[str, Any] = field(default_factory=dict[str, Any])
+    fleet: Fleet | None = None
+
+    def error(self) -> dict[str, Any] | None:
+        """Why it failed, if it did."""
+        if self.fleet is not None and self.fleet.error:
+            return self.fleet.error
+        failed = self.line.final == "Failed"
+        return {"code": "InternalServerError", "message": "planned failure", "details": []} if failed else None
+
+
+def accepted(world: World, begun: Begun, request: Request) -> Response:
+    """The reply to a request that began an operation."""
+    operation = world.begun(begun.kind, begun.line, begun.error)
+    _stick(operation, request)
+    headers = world.headers(operation)
+    return answer(begun.shown, begun.status, **headers) if begun.shown else accept(headers)
+
+
+def accept(headers: dict[str, str]) -> Response:
+    """A reply without a body to what was only accepted."""
+    reply = empty(202)
+    reply.headers |= {name.replace("_", "-"): text for name, text in headers.items()}
+    return reply
+
+
+def hide(late: Late, request: Request) -> None:
+    """Keeps something that was just made from being seen, if that is planned."""
+    if request.hit_by("late") and request.fault:
+        late.visible_at = time.monotonic() + request.fault.seconds
+        late.hidden_reads = 0 if request.fault.seconds else 1
+
+
+def _stick(operation: Operation, request: Request) -> None:
+    if request.hit_by("stuck") and request.fault:
+        operation.stuck_until = time.monotonic() + (request.fault.seconds or float("inf"))

@@ -12,7 +12,7 @@ import httpx
 
 from sdk.errors import AuthError, ConfigError, MissingExtraError
 
-from ._errors import PROVIDER, from_transport
+from ._errors import PROVIDER, from_answer, from_transport
 
 if TYPE_CHECKING:
     from sdk.adapter import Clock
@@ -104,7 +104,9 @@ class MiniCredential:
             response = self._http.get(f"{self._place.arm}/msi/token", params={"resource": resource}, timeout=30)
         except httpx.TransportError as error:
             raise from_transport(error, "token") from error
-        found = response.raise_for_status().json()
+        if not response.is_success:
+            raise from_answer(response, "token", resource)
+        found = response.json()
         return Token(found["access_token"], int(found["expires_on"]))
 
 

@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
+import httpx
 import pytest
 
 from sdk.adapter import Adapter, AdapterContext, Capability, Clock
@@ -34,10 +35,9 @@ from .samples import Samples
 from .spy import Calls, watched
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Generator, Iterator, Mapping
     from pathlib import Path
-
-    import httpx
 
     from sdk.model import Model
 
@@ -101,6 +101,10 @@ class Rig(ABC):
         """What carries predictions instead of the network."""
         return None
 
+    def verify(self) -> ssl.SSLContext | bool:
+        """Whom an HTTP client trusts that is not the one under test."""
+        return True
+
     def upload(self, path: Path) -> str:
         """Puts training data where the target can read it, and says where that is."""
         return str(path)
@@ -132,6 +136,10 @@ class Rig(ABC):
     def clock(self) -> Clock:
         """The clock that the client under test lives by."""
         return SystemClock()
+
+    def http(self, **settings: Any) -> httpx.Client:
+        """A plain HTTP client, as somebody has who knows nothing of mlport."""
+        return httpx.Client(transport=self.transport(), verify=self.verify(), trust_env=False, **settings)
 
     def options(self) -> Any:
         """The target's settings as the adapter gets them."""

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from sdk.adapter import Adapter, EndpointSpec, Live, Materials, Nature, Ref, Resource
@@ -18,6 +17,8 @@ from .suite_capabilities import deployment, endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import httpx
 
     from .rig import Rig
 
@@ -82,7 +83,7 @@ def ask(rig: Rig, adapter: Adapter, name: str) -> httpx.Response:
     invoker = adapter.invoker(status)
     body = json.dumps({"instances": [[ANSWER, 1.0]]}).encode()
     headers = {**invoker.headers, "content-type": "application/json"}
-    with httpx.Client(transport=rig.transport(), trust_env=False, timeout=TIMEOUT, auth=invoker.auth) as client:
+    with rig.http(timeout=TIMEOUT, auth=invoker.auth) as client:
         content = invoker.wrap(body) if invoker.wrap else body
         return client.post(invoker.url, content=content, headers=headers)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
 from sdk.adapter import Capability
@@ -108,7 +107,7 @@ class PredictSuite:
     def test_the_request_works_elsewhere(self, rig: Rig, endpoint: Endpoint) -> None:
         """The signed request of an endpoint can be sent by any other HTTP client."""
         request = endpoint.request([[ANSWER, 4.0]])
-        with httpx.Client(transport=rig.transport(), trust_env=False) as client:
+        with rig.http() as client:
             answer = client.send(request)
         assert 200 == answer.status_code, answer.text
 
@@ -119,7 +118,7 @@ class PredictSuite:
         request = endpoint.request([[ANSWER, 4.0]])
         for name in ("authorization", "x-amz-security-token", "api-key"):
             request.headers.pop(name, None)
-        with httpx.Client(transport=rig.transport(), trust_env=False) as client:
+        with rig.http() as client:
             assert client.send(request).status_code in {401, 403}
 
     def test_no_credential_shows(self, endpoint: Endpoint) -> None:

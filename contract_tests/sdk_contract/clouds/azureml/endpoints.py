@@ -94,7 +94,6 @@ class Endpoints:
                 "scoringUri": f"{self.world.url}/score/{endpoint.name}{self._route(endpoint)}",
                 "swaggerUri": f"{self.world.url}/score/{endpoint.name}/swagger.json",
                 "provisioningState": endpoint.line.show(),
-                "compute": "Managed",
             },
         }
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
 Place = tuple[str, int]
 Reply = tuple[int, dict[str, str], bytes]
@@ -23,6 +23,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._idle: dict[Place, list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]] = {}
+        self._closer: AsyncGenerator[None] | None = None
 
     async def send(self, where: Place, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """One request; once more on a new connection when a kept one turns out to be closed.
@@ -37,6 +38,9 @@ class Pool:
             )
             + body
         )
+        if self._closer is None:
+            self._closer = self._closed_with_the_loop()
+            await anext(self._closer)
         kept = self._idle.setdefault(where, [])
         while kept:
             reader, writer = kept.pop()
@@ -49,6 +53,15 @@ class Pool:
             return await self._exchange(where, reader, writer, sent)
         except (OSError, asyncio.IncompleteReadError, ValueError) as error:
             raise Unreachable(str(error)) from error
+
+    async def _closed_with_the_loop(self) -> AsyncGenerator[None]:
+        """Closes what is kept when the event loop ends: all that it still does then is to end generators."""
+        try:
+            yield
+        finally:
+            for _, writer in (one for kept in self._idle.values() for one in kept):
+                writer.close()
+            await asyncio.sleep(0)
 
     async def _exchange(
         self, where: Place, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sent: bytes

@@ -1,0 +1,205 @@
+"""From specs to bodies and back, by value; no call is made."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sdk.adapter import DeploymentSpec, EndpointSpec, JobSpec, Labels, Ref
+from sdk.errors import ConfigError, InvalidRequestError, QuotaError, UnavailableError, UnsupportedError
+from sdk.types import DeploymentStatus, Replicas
+from sdk_azureml import AzureMLOptions, _bodies, _errors, _names, _plan, _submission
+from sdk_azureml._doctor import family_of
+from sdk_azureml._monitor import Series, counted, overlap, points
+
+PLACE = {"subscription": "s-1", "resource_group": "rg", "workspace": "ws1"}
+OPTIONS = AzureMLOptions.model_validate({**PLACE, "instance": "Standard_DS2_v2"})
+LONGEST = "a23456789-123456789-123"
+
+
+def deployment(n: int = 1, **changed: Any) -> DeploymentSpec:
+    """Deployment number n."""
+    names = ("deadline_s", "start_s", "concurrency", "app_insights", "max_body")
+    options = {key: OPTIONS.model_dump()[key] for key in names}
+    made = DeploymentSpec(f"d{n:08x}", "m", f"{n:064x}", n, instance="Standard_DS2_v2", options=options)
+    return replace(made, **changed)
+
+
+def endpoint(*deployments: DeploymentSpec, **traffic: int) -> EndpointSpec:
+    """An endpoint with these shares."""
+    return EndpointSpec("churn", deployments, traffic, Labels("churn", "me", "t1", len(deployments)))
+
+
+def kept(item: DeploymentSpec, **settings: Any) -> DeploymentSpec:
+    """The same, as it runs already."""
+    status = DeploymentStatus(item.id, 100, "ready", item.model, item.spec_hash, item.generation, settings=settings)
+    return replace(item, kept=status)
+
+
+def test_names_are_unique_in_the_region_and_fit() -> None:
+    """The longest name fits Azure's 32 characters, is stable, and differs between workspaces."""
+    name = _names.endpoint_name(LONGEST, OPTIONS)
+    assert re.fullmatch(r"[a-z][a-z0-9-]{1,30}[a-z0-9]", name)
+    assert 32 == len(name)
+    assert name == _names.endpoint_name(LONGEST, AzureMLOptions.model_validate({**PLACE, "resource_group": "RG"}))
+    assert name != _names.endpoint_name(LONGEST, AzureMLOptions.model_validate({**PLACE, "workspace": "ws2"}))
+
+
+def test_parents_come_first_and_the_traffic_last() -> None:
+    """Image, environment, endpoint, deployment, autoscale, traffic."""
+    found = _plan.resources(endpoint(deployment(replicas=Replicas(1, 3)), d00000001=100), OPTIONS)
+    assert ["Image", "Environment", "Endpoint", "Deployment", "Autoscale", "Traffic"] == [one.kind for one in found]
+    assert (Ref("Deployment", "churn.d00000001"),) == found[-1].parents == found[-2].parents
+
+
+def test_what_runs_already_is_neither_built_nor_made_again() -> None:
+    """Of a kept deployment only its reference is planned."""
+    both = (kept(deployment(1), image="i" * 32), deployment(2))
+    found = _plan.resources(endpoint(*both, d00000001=100), OPTIONS)
+    assert ["Image", "Environment", "Endpoint", "Deployment", "Deployment", "Traffic"] == [one.kind for one in found]
+    assert None is found[3].spec
+    assert Ref("Environment", "i" * 32) in found[3].parents
+
+
+@pytest.mark.parametrize(
+    ("share", "traffic", "expected"),
+    [
+        (10, {"d00000001": 100}, {"d00000002": 10}),
+        (10, {"d00000001": 90, "d00000002": 10}, {}),
+        (10, {"d00000002": 100}, {}),
+        (0, {"d00000001": 100}, {}),
+        (10, {}, {}),
+    ],
+)
+def test_the_newest_gets_a_copy_as_long_as_it_gets_nothing_else(
+    share: int, traffic: dict[str, int], expected: dict[str, int]
+) -> None:
+    assert expected == _plan.mirrored(endpoint(deployment(1), deployment(2), **traffic), share)
+
+
+def test_an_instance_is_needed() -> None:
+    with pytest.raises(ConfigError, match="instance"):
+        _plan.resources(endpoint(deployment(instance=None), d00000001=100), OPTIONS)
+
+
+def test_there_is_no_scale_to_zero() -> None:
+    with pytest.raises(UnsupportedError, match="always runs one"):
+        _plan.resources(endpoint(deployment(replicas=Replicas(0, 1)), d00000001=100), OPTIONS)
+
+
+def test_a_deployment_as_it_is_sent() -> None:
+    """Probes give the model its time to load, the request its time to be answered."""
+    wanted = _plan.resources(endpoint(deployment(), d00000001=100), OPTIONS)[3]
+    body = _bodies.deployment_body("westeurope", "/ws", wanted, {"A": "1"}, {**OPTIONS.model_dump(), "start_s": 600.0})
+    told = body["properties"]
+    assert {"name": "Default", "capacity": 1} == body["sku"]
+    assert f"/ws/environments/mlport-{0:032x}/versions/1" == told["environmentId"]
+    assert {"requestTimeout": "PT60S", "maxConcurrentRequestsPerInstance": 64} == told["requestSettings"]
+    assert 600 <= int(told["readinessProbe"]["failureThreshold"]) * 5
+    assert {"A": "1"} == told["environmentVariables"]
+    assert ("1", "me") == (body["tags"]["mlport"], body["tags"]["mlport-owner"])
+
+
+def test_traffic_is_read_back_with_those_that_get_none() -> None:
+    """Azure forgets shares of 0; the tags remember who had them, and whose they are."""
+    spec = endpoint(deployment(1), deployment(2), d00000001=100)
+    wanted = _plan.resources(spec, OPTIONS)
+    front, traffic = next(one for one in wanted if one.kind == "Endpoint"), wanted[-1]
+    tags = _bodies.traffic_tags(traffic, _bodies.endpoint_tags(front, {"team": "x"}))
+    assert front.spec is not None
+    assert traffic.spec is not None
+    body = _bodies.endpoint_body("westeurope", tags, front.spec, traffic.spec)
+    assert {"d00000001": 100} == body["properties"]["traffic"]
+    raw = {**body, "name": "churn-x", "id": "/ws/onlineEndpoints/churn-x"}
+    live = _bodies.traffic_live("churn", raw)
+    assert live is not None
+    assert traffic.spec == live.spec
+    assert replace(traffic.labels, spec=traffic.hash[:32]) == live.labels
+    assert front.spec == _bodies.endpoint_live("churn", raw).spec
+    without = {**raw, "tags": _bodies.traffic_tags(None, tags)}
+    assert None is _bodies.traffic_live("churn", without)
+    assert "x" == without["tags"]["team"]
+
+
+def test_one_change_changes_the_etag() -> None:
+    raw = {"tags": {"a": "1"}, "properties": {"traffic": {"d": 100}}}
+    changed = {**raw, "tags": {"a": "2"}}
+    assert _bodies.etag_of(raw) == _bodies.etag_of(dict(raw))
+    assert _bodies.etag_of(raw) != _bodies.etag_of(changed)
+
+
+def test_autoscale_adds_above_and_takes_away_below() -> None:
+    found = _plan.resources(endpoint(deployment(replicas=Replicas(1, 3)), d00000001=100), OPTIONS)
+    setting = next(one for one in found if one.kind == "Autoscale")
+    (profile,) = _bodies.autoscale_body("westeurope", "/target", setting)["properties"]["profiles"]
+    assert {"minimum": "1", "maximum": "3", "default": "1"} == profile["capacity"]
+    rules = [(one["metricTrigger"]["operator"], one["scaleAction"]["direction"]) for one in profile["rules"]]
+    assert [("GreaterThan", "Increase"), ("LessThan", "Decrease")] == rules
+
+
+def test_inputs_that_azure_cannot_read_are_refused() -> None:
+    job = JobSpec("job", Labels("job", "me", "t"), None, "a" * 64, instance="x")  # type: ignore[arg-type]  # never opened
+    with pytest.raises(UnsupportedError, match="s3"):
+        _plan.job_resources(replace(job, data={"train": "s3://bucket/x"}), OPTIONS)
+    with pytest.raises(ConfigError, match="Train"):
+        _plan.job_resources(replace(job, data={"Train": "/x"}), OPTIONS)
+    with pytest.raises(ConfigError, match="instance"):
+        _plan.job_resources(replace(job, instance=None), OPTIONS)
+
+
+def test_the_shell_line_of_a_job() -> None:
+    line = _submission.command({"train": {}, "test": {}})
+    assert 'MLPORT_DATA_TRAIN="${{inputs.train}}"' in line
+    assert 'MLPORT_OUTPUT_DIR="${{outputs.output}}"' in line
+    assert line.endswith("exec python -P -m mlport_serving train")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("OutOfQuota", 200, QuotaError),
+        ("OutOfQuota", 400, QuotaError),
+        ("BadArgument", 200, InvalidRequestError),
+        ("InternalServerError", 200, UnavailableError),
+        ("Whatever", 503, UnavailableError),
+    ],
+)
+def test_errors_are_told_by_their_code(code: str, status: int, kind: type[Exception]) -> None:
+    """An operation that failed is read with status 200, so that the code is all there is."""
+    assert kind is type(_errors.made(code, "m", status=status))
+
+
+def test_the_reason_of_a_failed_operation_is_whole() -> None:
+    told = {"code": "ResourceNotReady", "message": "no", "details": [{"message": "exit 3"}]}
+    error = _errors.of_operation(told, "od:1")
+    assert "ResourceNotReady: no (exit 3); the container did not become ready; its last lines say why" == str(error)
+
+
+def test_requests_are_counted_by_what_the_container_answered() -> None:
+    """Azure calls every failure of a model 424; the dimension behind it has the model's own."""
+    rows = [
+        Series({"deployment": "d1", "statuscode": "200", "modelstatuscode": "200"}, [(0, 5.0), (60, 2.0)]),
+        Series({"deployment": "d1", "statuscode": "424", "modelstatuscode": "500"}, [(60, 1.0)]),
+        Series({"deployment": "d2", "statuscode": "408", "modelstatuscode": ""}, [(60, 1.0)]),
+    ]
+    found = counted({"RequestsPerMinute": rows})
+    assert {"2xx": 7, "5xx": 1, "4xx": 1} == found.classes
+    assert {"d1": {"2xx": 7, "5xx": 1}, "d2": {"4xx": 1}} == found.deployments
+    assert {0: 5.0, 60: 4.0} == dict(found.minutes)
+    assert [(0, 5.0), (60, 1.0), (60, 1.0), (60, 2.0)] == points({"RequestsPerMinute": rows}, "RequestsPerMinute")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [([], ["a"], 0), (["a"], ["a", "b"], 1), (["a", "b", "c"], ["b", "c", "d"], 2), (["a"], ["b"], 0), (["a"], [], 0)],
+)
+def test_what_two_tails_have_in_common(before: list[str], now: list[str], expected: int) -> None:
+    assert expected == overlap(before, now)
+
+
+def test_families_of_machines() -> None:
+    assert "standardFSv2Family" == family_of("Standard_F4s_v2")
+    assert "" == family_of("nonsense")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Ack, Live, Ref
-from sdk.errors import ConfigError, ConflictError
+from sdk.errors import ConflictError
 from sdk.secrets import CLOUD
 
 from . import _bodies
@@ -160,7 +160,7 @@ class Deployments:
         options: Mapping[str, Any] = {**self.options.model_dump(mode="json"), **spec["options"]}
         env = {
             **spec["env"],
-            **resolve(spec["secrets"], materials),
+            **variables(spec["secrets"], materials),
             "MLPORT_DEPLOYMENT": deployment,
             "MLPORT_ENDPOINT": name,
             "MLPORT_MAX_BODY": str(options["max_body"]),
@@ -260,21 +260,17 @@ def _traffic_of(name: str, raw: Mapping[str, Any]) -> Mapping[str, Any]:
     return split if live is None else live.spec or split
 
 
-def resolve(names: Mapping[str, str], materials: Materials) -> dict[str, str]:
+def variables(secrets: Mapping[str, str], materials: Materials) -> dict[str, str]:
     """The values of secrets, by variable; those of a connection of the workspace are filled in by Azure.
 
     Source: https://learn.microsoft.com/azure/machine-learning/how-to-deploy-online-endpoint-with-secret-injection
-
-    Raises:
-        ConfigError: They are needed, and nobody said how to find them.
     """
-    return {variable: _secret(name, materials) for variable, name in names.items()}
+    stored = {variable: name.removeprefix(CLOUD) for variable, name in secrets.items() if name.startswith(CLOUD)}
+    own = {variable: name for variable, name in secrets.items() if variable not in stored}
+    return {**materials.resolve(own), **{variable: _reference(name) for variable, name in stored.items()}}
 
 
-def _secret(name: str, materials: Materials) -> str:
-    if name.startswith(CLOUD):
-        connection, _, key = name.removeprefix(CLOUD).partition("/")
-        return f"${{{{azureml://connections/{connection}/credentials/{key or 'key'}}}}}"
-    if materials.secret is None:
-        raise ConfigError(f"secret {name!r} cannot be resolved here", hint="deploy again to give it")
-    return materials.secret(name)
+def _reference(name: str) -> str:
+    """How a variable names a secret of a connection: ``CONNECTION/KEY``, of which the key may be left out."""
+    connection, _, key = name.partition("/")
+    return f"${{{{azureml://connections/{connection}/credentials/{key or 'key'}}}}}"

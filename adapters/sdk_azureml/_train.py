@@ -13,7 +13,7 @@ from sdk.adapter import Ack, Labels, Live, Ref
 from sdk.types import JobState, JobStatus, LogLine
 
 from . import _bodies, _submission
-from ._deploy import resolve
+from ._deploy import variables
 from ._errors import PROVIDER, exists, from_answer, from_transport, gone
 from ._json import table
 from ._names import image_of_environment
@@ -78,7 +78,7 @@ class Jobs:
         if self._find(resource.id, timeout) is not None:
             raise exists(JOB, resource.id)
         spec: Any = table(resource.spec)
-        given = {**spec["env"], **resolve(spec["secrets"], materials), "MLPORT_PARAMS": json.dumps(spec["params"])}
+        given = {**spec["env"], **variables(spec["secrets"], materials), "MLPORT_PARAMS": json.dumps(spec["params"])}
         _submission.send(self.arm, self.options, _submission.order(resource, given), timeout)
         return Ack()
 

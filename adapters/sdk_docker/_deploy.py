@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 from typing import TYPE_CHECKING, Any, Literal
 
 from sdk.adapter import Ack, Labels, Live, Ref
 from sdk.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError, PlatformError
-from sdk.packaging.image import image_id
-from sdk.plane.lines import start_failure
 from sdk.plane.planning import GATEWAY, TRAFFIC, split_workload_id, workload_id
 
-from . import _images
-from ._engine import DEPLOYMENT, KIND, NOBODY, PRICE, SPEC, hardened
-from ._errors import PROVIDER, gone
-from ._gateway import Gateways, container_name, is_broken, network_name
-from ._plan import CONTAINER, IMAGE
+from . import _images, _replicas
+from ._containers import (
+    IMAGE_ID,
+    NOBODY,
+    PORT,
+    PRICE,
+    SPEC,
+    VOLUME,
+    container_name,
+    gateway_body,
+    network_name,
+    replica_body,
+)
+from ._engine import pack, seconds
+from ._errors import PROVIDER, exists, gone
+from ._gateway import READY_S, Gateways, ending, failed
+from ._plan import CONTAINER, IMAGE, image_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from sdk.adapter import Clock, Materials, Resource
+    from sdk.adapter import Materials, Resource
 
     from ._engine import Host
     from ._gateway import Seen
@@ -30,14 +39,16 @@ if TYPE_CHECKING:
 
     State = Literal["creating", "ready", "updating", "failed", "deleting"]
 
+_TRIES = 8
+_YOUNG_S = 60.0  # a gateway that was never started may still be in the making
+
 
 class Deployments:
     """Gateways, containers and traffic of all endpoints of one engine."""
 
-    def __init__(self, host: Host, options: DockerOptions, clock: Clock, owner: str) -> None:
+    def __init__(self, host: Host, options: DockerOptions, owner: str) -> None:
         self.host = host
         self.options = options
-        self.clock = clock
         self.owner = owner
         self.gateways = Gateways(host, options)
 
@@ -45,111 +56,71 @@ class Deployments:
 
     def observe(self, name: str, timeout: float) -> list[Live]:
         """Everything of one endpoint, the pointer first."""
-        seen = self.gateways.look(name, timeout)
-        if seen is None:
-            return self._remains(name, timeout)
-        lives = [self._traffic(name, seen), *(self._container(name, one, seen) for one in seen.replicas)]
-        found = [live for live in (*lives, self._gateway(name, seen)) if live is not None]
+        found = self._own(name, self.gateways.look(name, timeout), timeout)
         images = {parent for live in found for parent in live.parents if parent.kind == IMAGE}
         shared = (_images.read(self.host, ref.id, self.owner, timeout) for ref in sorted(images))
         return found + [live for live in shared if live is not None]
 
-    def _remains(self, name: str, timeout: float) -> list[Live]:
-        labels = self.gateways.bare_network(name, timeout)
-        return [] if labels is None else [Live(GATEWAY, name, "failed", raw="network", spec={}, labels=labels)]
+    def _own(self, name: str, seen: Seen | None, timeout: float) -> list[Live]:
+        """What belongs to this endpoint alone."""
+        traffic = _traffic(name, seen) if seen else None
+        containers = [_container(name, one, seen) for one in seen.replicas] if seen else []
+        gateway = self._gateway(name, seen, timeout)
+        return [live for live in (traffic, *containers, gateway) if live is not None]
 
     def list_all(self, timeout: float) -> Iterator[Live]:
         """Everything of every endpoint, without the shared images."""
         for name in self.gateways.names(timeout):
-            yield from (live for live in self.observe(name, timeout) if live.kind != IMAGE)
+            yield from self._own(name, self.gateways.look(name, timeout), timeout)
 
     def read(self, ref: Ref, timeout: float) -> Live | None:
         """One resource of an endpoint."""
-        name, _ = split_workload_id(ref.id)
-        return next((live for live in self.observe(name, timeout) if live.ref == ref), None)
+        name, deployment = split_workload_id(ref.id)
+        seen = self.gateways.look(name, timeout)
+        if ref.kind == GATEWAY:
+            return self._gateway(name, seen, timeout)
+        if seen is None:
+            return None
+        if ref.kind == TRAFFIC:
+            return _traffic(name, seen)
+        return _container(name, deployment, seen) if deployment in seen.replicas else None
 
-    def _gateway(self, name: str, seen: Seen) -> Live:
-        record: dict[str, Any] = seen.records.get("gateway") or {}
-        image = str(seen.container["Config"]["Labels"]["mlport-image"])
+    def _gateway(self, name: str, seen: Seen | None, timeout: float) -> Live | None:
+        if seen is None or seen.container is None:
+            labels = self.gateways.bare_network(name, timeout)
+            if labels is None:
+                return None
+            return Live(GATEWAY, name, "failed", raw="gone", spec={}, labels=labels, reason="its gateway is gone")
+        about = seen.container
+        record = seen.records.get("gateway")
+        value: Mapping[str, Any] = record["value"] if record else {}
+        labels = about["Config"]["Labels"]
+        state, reason = self._state(about, seen)
         return Live(
             GATEWAY,
             name,
-            "ready" if seen.running else "creating",
-            raw=str(seen.container["State"]["Status"]),
-            spec=record.get("spec", {}),
-            labels=Labels.from_tags(record.get("labels") or seen.container["Config"]["Labels"]),
-            etag=record.get("etag"),
-            created_at=record.get("created_at"),
-            parents=(Ref(IMAGE, image),),
-            details={"url": seen.url, "last_request_at": seen.status.get("last_request_at")},
-        )
-
-    @staticmethod
-    def _traffic(name: str, seen: Seen) -> Live | None:
-        record = seen.records.get("traffic")
-        if not record:
-            return None
-        weights = record["spec"]["weights"]
-        known = seen.status.get("deployments", {})
-        in_force = {one: known[one]["weight"] for one in weights if one in known} == weights
-        return Live(
-            TRAFFIC,
-            name,
-            "ready" if in_force else "updating",
-            raw="in force" if in_force else "waiting for the gateway",
-            spec=record["spec"],
-            labels=Labels.from_tags(record["labels"]),
-            etag=record["etag"],
-            created_at=record["created_at"],
-            parents=tuple(Ref(CONTAINER, workload_id(name, one)) for one in weights),
-        )
-
-    def _container(self, name: str, deployment: str, seen: Seen) -> Live:
-        first = seen.replicas[deployment][0]
-        labels: dict[str, str] = first["Config"]["Labels"]
-        spec = json.loads(labels[SPEC])
-        state, raw, reason = self._verdict(deployment, seen)
-        return Live(
-            CONTAINER,
-            workload_id(name, deployment),
             state,
-            raw=raw,
-            spec=spec,
-            labels=Labels.from_tags(labels),
-            created_at=_images.seconds(first["Created"]),
-            parents=(Ref(IMAGE, spec["image"]), Ref(GATEWAY, name)),
-            usd_per_hour=json.loads(labels[PRICE]),
+            raw=str(about["State"]["Status"]),
+            spec=value.get("spec", {}),
+            labels=Labels.from_tags(value.get("labels") or labels),
+            etag=record["etag"] if record else None,
+            created_at=seconds(about["Created"]),
+            parents=(Ref(IMAGE, labels[IMAGE_ID]),),
             reason=reason,
-            details={
-                str(one["Name"]).lstrip("/"): {"restarts": one["RestartCount"]} for one in seen.replicas[deployment]
-            },
+            details={"url": url(seen), "last_request_at": seen.status.get("last_request_at")},
         )
 
-    def _verdict(self, deployment: str, seen: Seen) -> tuple[State, str, str | None]:
-        many = seen.replicas[deployment]
-        raw = ", ".join(sorted({str(about["State"]["Status"]) for about in many}))
-        if is_broken(seen, deployment):
-            return "failed", raw, self._why(many)
-        ready = seen.ready(deployment)
-        if ready is None:
-            return "creating", raw, None
-        return ("ready" if ready else "updating"), raw, None
+    def _state(self, about: Mapping[str, Any], seen: Seen) -> tuple[State, str | None]:
+        if seen.status:
+            return "ready", None
+        age = self.host.time(0.0) - (seconds(about["Created"]) or 0.0)
+        if not seconds(about["State"]["StartedAt"]) and age > _YOUNG_S:
+            return "failed", "its gateway was made but never started: whoever deployed it died"
+        if about["RestartCount"] > 2 or (about["State"]["Status"] == "exited" and about["State"]["ExitCode"]):
+            return "failed", _replicas.why(self.host, about)
+        return "creating", None
 
-    def _why(self, many: list[dict[str, Any]]) -> str:
-        """Why a deployment never became ready, in the server's own words if it left any."""
-        about = max(many, key=lambda one: int(one["RestartCount"]))
-        name = str(about["Name"]).lstrip("/")
-        if about["RestartCount"] == 0:
-            return "some of its replicas are missing"
-        if about["State"].get("OOMKilled") or about["State"]["ExitCode"] == 137:
-            return f"{name} was killed for the memory it used; give it more with resources = {{ memory_gib }}"
-        lines: list[str] = []
-        with contextlib.suppress(PlatformError):
-            lines = self.host.engine.logs(about["Id"], tail=20)
-        said = next((text for line in reversed(lines) if (text := start_failure(line))), None)
-        return f"{name}: {said}" if said else f"{name} exited with code {about['State']['ExitCode']}"
-
-    # --- change
+    # --- create
 
     def create(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
         """Make one resource.
@@ -158,42 +129,96 @@ class Deployments:
             ConflictError: It exists.
         """
         if resource.kind == GATEWAY:
-            if materials.model is None:
-                raise ConfigError(f"the model of {resource.id!r} is not at hand", hint="deploy it again")
-            image = image_id(materials.model.digest, self.options.base)
-            self.gateways.create(resource, image, self.clock.time(), timeout)
+            self._create_gateway(resource, materials, timeout)
         elif resource.kind == TRAFFIC:
-            seen = self._seen(resource.id, timeout)
-            if seen.records.get("traffic"):
-                raise _exists(resource)
-            self._write(resource, self.clock.time(), timeout)
+            self._seen(resource.id, timeout)
+            etag = self._write(resource, None, timeout)
+            return Ack(etag=etag)
         else:
             self._create_containers(resource, materials, timeout)
         return Ack()
 
-    def _write(self, resource: Resource, created_at: float, timeout: float) -> str:
-        etag = secrets.token_hex(8)
-        record = {"labels": resource.tags, "spec": dict(resource.spec or {}), "etag": etag, "created_at": created_at}
-        self.gateways.write(resource.id, {resource.kind.lower(): record}, timeout)
-        self.gateways.look(resource.id, timeout)
-        return etag
+    def _create_gateway(self, resource: Resource, materials: Materials, timeout: float) -> None:
+        """The network, then the gateway with its files, started last."""
+        model = materials.model
+        if model is None:
+            raise ConfigError(f"the model of {resource.id!r} is not at hand", hint="deploy it again")
+        image, name = image_of(model.digest, model.image, self.options), container_name(resource.id, "gateway")
+        if self.host.inspect(name, timeout) is not None:
+            raise exists(resource)
+        if not self.host.networks(timeout, endpoint=resource.id):
+            body = {"Name": network_name(resource.id), "CheckDuplicate": True, "Labels": resource.tags}
+            self.host.engine.call("POST", "/networks/create", json=body, timeout_s=timeout)
+        for attempt in range(_TRIES):
+            port = self.options.port or 20_000 + secrets.randbelow(12_000)
+            self.host.create(name, gateway_body(resource, image, port), timeout)
+            try:
+                self._fill_and_start(name, resource, timeout)
+            except PlatformError as error:
+                self.host.remove(name, timeout)
+                taken = "allocated" in str(error) or "address already in use" in str(error)
+                if self.options.port or not taken or attempt == _TRIES - 1:
+                    raise
+            else:
+                return
+
+    def _fill_and_start(self, name: str, resource: Resource, timeout: float) -> None:
+        record = {
+            "etag": secrets.token_hex(8),
+            "created_at": self.host.time(0.0),
+            "value": {"labels": resource.tags, "spec": dict(resource.spec or {})},
+        }
+        files = {
+            "run": None,
+            "run/token": secrets.token_urlsafe(32).encode(),
+            "run/records": None,
+            "run/records/gateway.json": json.dumps(record).encode(),
+        }
+        self.host.put(name, VOLUME, pack(files, NOBODY), timeout)
+        self.host.start(name, timeout)
+
+    def _write(self, resource: Resource, expected: str | None, timeout: float) -> str:
+        """Replace a record if it is still the one that was seen, and wait for it to be in force."""
+        path, value = f"/records/{resource.kind.lower()}", {"labels": resource.tags, "spec": dict(resource.spec or {})}
+        control = self.gateways.control(resource.id)
+        try:
+            record = control.call("PUT", path, {"expected": expected}, body=value, timeout=timeout)
+        except ConflictError as error:
+            if expected is None:
+                raise exists(resource) from error
+            raise self._changed(resource, timeout) from error
+        self.gateways.look(resource.id, timeout, wait_s=READY_S)
+        return str(record["etag"])
+
+    def _changed(self, resource: Resource, timeout: float) -> ConflictError | NotFoundError:
+        live = self.read(resource.ref, timeout)
+        if live is None:
+            return gone(resource.kind, resource.id)
+        return ConflictError(
+            f"{resource.ref} was changed by somebody else",
+            provider=PROVIDER,
+            operation=f"Update{resource.kind}",
+            resource=resource.id,
+            holder=live.labels.owner if live.labels else None,
+        )
 
     def _create_containers(self, resource: Resource, materials: Materials, timeout: float) -> None:
         endpoint, deployment = split_workload_id(resource.id)
         spec: dict[str, Any] = dict(resource.spec or {})
         given = {**spec["env"], **materials.resolve(spec["secrets"])}
+        names = [container_name(endpoint, f"{deployment}-{number}") for number in range(spec["replicas"])]
         made = 0
-        for number in range(spec["replicas"]):
-            name = container_name(endpoint, f"{deployment}-{number}")
+        for name in names:
             try:
-                self.host.create(name, self._body(resource, given), timeout)
+                self.host.create(name, replica_body(resource, given, self.options), timeout)
                 made += 1
             except ConflictError:
                 self._check_same(name, resource, timeout)
+        for name in names:
             self.host.start(name, timeout)
-        self.gateways.look(endpoint, timeout)
         if not made:
-            raise _exists(resource)
+            raise exists(resource)
+        self.gateways.look(endpoint, timeout, wait_s=READY_S)
 
     def _check_same(self, name: str, resource: Resource, timeout: float) -> None:
         about = self.host.inspect(name, timeout)
@@ -201,65 +226,34 @@ class Deployments:
         if about is None or any(
             about["Config"]["Labels"].get(key) != tags[key] for key in ("mlport-txn", "mlport-spec")
         ):
-            raise _exists(resource)
+            raise exists(resource)
 
-    def _body(self, resource: Resource, given: dict[str, str]) -> dict[str, Any]:
-        endpoint, deployment = split_workload_id(resource.id)
-        spec: dict[str, Any] = dict(resource.spec or {})
-        threads = {"MLPORT_THREADS": str(max(1, round(spec["cpu"])))} if spec["cpu"] else {}
-        own = {
-            "MLPORT_BIND": "tcp:0.0.0.0:8080",
-            "MLPORT_DEPLOYMENT": deployment,
-            "MLPORT_ENDPOINT": endpoint,
-            "MLPORT_MAX_BODY": str(self.options.max_body),
-            "MLPORT_DRAIN_S": "0",
-            "MLPORT_DEADLINE_S": f"{self.options.deadline_s:g}",
-        }
-        labels = {
-            KIND: CONTAINER,
-            DEPLOYMENT: deployment,
-            SPEC: json.dumps(spec),
-            PRICE: json.dumps(resource.usd_per_hour),
-        }
-        return {
-            "Image": _images.name_of(spec["image"]),
-            "Cmd": ["serve"],
-            "User": f"{NOBODY}:{NOBODY}",
-            "Env": [f"{key}={value}" for key, value in {**threads, **given, **own}.items()],
-            "Labels": {**resource.tags, **labels},
-            "HostConfig": {
-                **hardened(spec["cpu"], spec["memory_gib"]),
-                "NetworkMode": network_name(endpoint),
-                "RestartPolicy": {"Name": "unless-stopped"},
-            },
-        }
+    # --- update and delete
 
     def update(self, resource: Resource, before: Live, timeout: float) -> Ack:
         """Replace the record of the endpoint or its traffic, if it is still the one that was seen before.
 
         Raises:
             ConflictError: It was changed meanwhile.
+            NotFoundError: It is gone.
             InvalidRequestError: The port of a living endpoint cannot change.
         """
-        seen = self._seen(resource.id, timeout)
-        record = seen.records.get(resource.kind.lower())
-        if not record:
+        record = self._seen(resource.id, timeout).records.get(resource.kind.lower())
+        if record is None:
             raise gone(resource.kind, resource.id)
-        facts: dict[str, Any] = {"provider": PROVIDER, "operation": f"Update{resource.kind}", "resource": resource.id}
-        if before.etag is not None and before.etag != record["etag"]:
-            raise ConflictError(
-                f"{resource.ref} was changed by somebody else", holder=record["labels"].get("mlport-owner"), **facts
-            )
-        if resource.kind == GATEWAY and record["spec"]["port"] != (resource.spec or {}).get("port"):
+        had: Any = record["value"]["spec"].get("port")
+        if resource.kind == GATEWAY and had != (resource.spec or {}).get("port"):
             raise InvalidRequestError(
-                f"port: endpoint {resource.id!r} was made with port = {record['spec']['port']}",
+                f"port: endpoint {resource.id!r} was made with port = {had}",
+                provider=PROVIDER,
+                operation="UpdateGateway",
+                resource=resource.id,
                 hint="delete the endpoint to change its port, or leave port as it was",
-                **facts,
             )
-        return Ack(etag=self._write(resource, record["created_at"], timeout))
+        return Ack(etag=self._write(resource, before.etag or record["etag"], timeout))
 
     def delete(self, live: Live, timeout: float) -> Ack:
-        """Remove one resource; a deployment only after its last request.
+        """Remove one resource; a deployment is marked, and gone when its last request was answered.
 
         Raises:
             NotFoundError: It is gone already.
@@ -269,30 +263,38 @@ class Deployments:
         if live.kind == GATEWAY:
             self._delete_gateway(name, timeout)
         elif live.kind == TRAFFIC:
-            if not self._seen(name, timeout).records.get("traffic"):
+            record = self._seen(name, timeout).records.get("traffic")
+            if record is None:
                 raise gone(TRAFFIC, name)
-            self.gateways.write(name, {"traffic": None}, timeout)
-            self.gateways.look(name, timeout)
+            query = {"expected": record["etag"]}
+            self.gateways.control(name).call("DELETE", "/records/traffic", query, timeout=timeout)
+            self.gateways.look(name, timeout, wait_s=READY_S)
         else:
             self._delete_containers(name, deployment, timeout)
         return Ack()
 
     def _delete_containers(self, name: str, deployment: str, timeout: float) -> None:
-        items = self.host.containers(timeout, endpoint=name, kind=CONTAINER, deployment=deployment)
-        if not items:
-            raise gone(CONTAINER, f"{name}.{deployment}")
-        with contextlib.suppress(PlatformError):  # without its gateway there is nothing to drain
-            self.gateways.look(name, timeout, without=deployment)
-            self.gateways.call(
-                name, "POST", f"/drain?timeout_s={min(self.options.drain_s, timeout):g}", timeout=timeout
-            )
-        for item in items:
-            with contextlib.suppress(NotFoundError):
-                self.host.remove(item["Id"], timeout)
+        seen = self.gateways.look(name, timeout)
+        if seen is None or deployment not in seen.replicas:
+            raise gone(CONTAINER, workload_id(name, deployment))
+        if not seen.status:  # without a gateway there is nothing to drain
+            for about in seen.replicas[deployment]:
+                self.host.remove(about["Id"], timeout)
+            return
+        if ending(deployment) not in seen.records:
+            control = self.gateways.control(name)
+            control.call("PUT", f"/records/{ending(deployment)}", body={}, timeout=timeout)
+        self.gateways.look(name, timeout, wait_s=READY_S)
+        self.gateways.drain(name, timeout)
         self.gateways.look(name, timeout)
 
     def _delete_gateway(self, name: str, timeout: float) -> None:
-        if self.host.containers(timeout, endpoint=name, kind=CONTAINER):
+        """Remove the gateway with its volume, then the network."""
+        seen = self.gateways.look(name, timeout)
+        networks = self.host.networks(timeout, endpoint=name)
+        if seen is None and not networks:
+            raise gone(GATEWAY, name)
+        if seen is not None and seen.replicas:
             raise ConflictError(
                 f"endpoint {name!r} still has deployments",
                 provider=PROVIDER,
@@ -300,18 +302,78 @@ class Deployments:
                 resource=name,
                 retryable=True,
             )
-        if name not in self.gateways.names(timeout):
-            raise gone(GATEWAY, name)
-        self.gateways.delete(name, timeout)
+        self.gateways.forget(name)
+        if seen is not None and seen.container is not None:
+            self.host.remove(seen.container["Id"], timeout)
+        for network in networks:
+            self.host.engine.call("DELETE", f"/networks/{network['Id']}", timeout_s=timeout)
 
     def _seen(self, name: str, timeout: float) -> Seen:
         seen = self.gateways.look(name, timeout)
-        if seen is None:
+        if seen is None or seen.container is None:
             raise gone(GATEWAY, name)
         return seen
 
 
-def _exists(resource: Resource) -> ConflictError:
-    return ConflictError(
-        f"{resource.ref} exists", provider=PROVIDER, operation=f"Create{resource.kind}", resource=resource.id
+def url(seen: Seen) -> str | None:
+    """Where predictions go, on the engine's own machine; ``None`` while the gateway does not answer."""
+    if seen.container is None or not seen.status:
+        return None
+    bindings: dict[str, Any] = seen.container["HostConfig"]["PortBindings"] or {}
+    bound = bindings.get(PORT)
+    return f"http://127.0.0.1:{bound[0]['HostPort']}/invocations" if bound else None
+
+
+def _traffic(name: str, seen: Seen) -> Live | None:
+    record = seen.records.get("traffic")
+    if not record:
+        return None
+    spec: dict[str, Any] = record["value"]["spec"]
+    weights: dict[str, int] = spec["weights"]
+    now = {one: known["weight"] for one in weights if (known := seen.in_force(one))}
+    return Live(
+        TRAFFIC,
+        name,
+        "ready" if now == weights else "updating",
+        raw="in force" if now == weights else "waiting for the gateway",
+        spec=spec,
+        labels=Labels.from_tags(record["value"]["labels"]),
+        etag=record["etag"],
+        created_at=record["created_at"],
+        parents=tuple(Ref(CONTAINER, workload_id(name, one)) for one in weights),
     )
+
+
+def _container(name: str, deployment: str, seen: Seen) -> Live:
+    many = seen.replicas[deployment]
+    labels: dict[str, str] = many[0]["Config"]["Labels"]
+    spec = json.loads(labels[SPEC])
+    state, reason = _verdict(deployment, seen, many)
+    return Live(
+        CONTAINER,
+        workload_id(name, deployment),
+        state,
+        raw=", ".join(sorted({str(about["State"]["Status"]) for about in many})),
+        spec=spec,
+        labels=Labels.from_tags(labels),
+        created_at=seconds(many[0]["Created"]),
+        parents=(Ref(IMAGE, spec["image"]), Ref(GATEWAY, name)),
+        usd_per_hour=json.loads(labels[PRICE]),
+        reason=reason,
+        details={str(one["Name"]).lstrip("/"): {"restarts": one["RestartCount"]} for one in many},
+    )
+
+
+def _verdict(deployment: str, seen: Seen, many: Sequence[Mapping[str, Any]]) -> tuple[State, str | None]:
+    if ending(deployment) in seen.records:
+        return "deleting", None
+    note = seen.value(failed(deployment))
+    if note is not None:
+        return "failed", str(note["reason"])
+    known = seen.in_force(deployment)
+    if known is None:
+        return ("failed", "its gateway is gone") if seen.container is None else ("creating", None)
+    if all(one["ready"] for one in known["replicas"].values()):
+        return "ready", None
+    restarts = sum(int(about["RestartCount"]) for about in many)
+    return "updating", f"a replica does not answer; {restarts} restarts so far"

@@ -1,45 +1,62 @@
-"""What this adapter asks of an engine, in a few words: containers by label, files in and out, commands inside."""
+"""What this adapter asks of an engine, in a few words: containers by label, files in and out."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-import struct
 import tarfile
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import NotFoundError
+from sdk.errors import ConflictError, NotFoundError
 from sdk.packaging.image.engine import Engine
 
+from ._pipe import Pipe
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-NOBODY = 65532
-"""The user of every container."""
-
-KIND, ENDPOINT, DEPLOYMENT, SPEC, PRICE = (
-    "mlport-kind", "mlport-endpoint", "mlport-deployment", "mlport-spec-json", "mlport-usd-per-hour",
-)  # fmt: skip
-_HEADER = struct.Struct(">BxxxL")
+    from sdk.packaging.image.engine_address import Address
 
 
 class Host:
-    """One engine, connected to at the first call."""
+    """One engine, connected to at the first call.
 
-    def __init__(self) -> None:
+    Args:
+        find: Says where it is.
+    """
+
+    def __init__(self, find: Callable[[], Address]) -> None:
+        self._find = find
         self._engine: Engine | None = None
+        self._clock = (0.0, 0.0)
 
     @property
     def engine(self) -> Engine:
         """The client of the engine."""
         if self._engine is None:
-            self._engine = Engine()
+            self._engine = Engine(self._find())
         return self._engine
 
     def close(self) -> None:
         """Let go of the connections."""
         if self._engine is not None:
             self._engine.close()
+
+    def time(self, here: float) -> float:
+        """Unix seconds by the engine's clock as last seen; ``here`` before the first call.
+
+        Args:
+            here: Unix seconds by our clock.
+        """
+        date = self._engine.date if self._engine is not None else None
+        if date is None:
+            return here
+        if date != self._clock[0]:
+            self._clock = (date, time.monotonic())
+        return date + time.monotonic() - self._clock[1]
 
     def containers(self, timeout: float, **labels: str) -> list[dict[str, Any]]:
         """Our containers with these labels, running or not."""
@@ -64,82 +81,99 @@ class Host:
         """Start a container; one that runs goes on."""
         self.engine.call("POST", f"/containers/{name}/start", timeout_s=timeout)
 
-    def remove(self, name: str, timeout: float) -> None:
-        """End a container and remove it with its own volumes."""
-        self.engine.call("DELETE", f"/containers/{name}", params={"v": "1", "force": "1"}, timeout_s=timeout)
+    def update(self, name: str, body: Mapping[str, Any], timeout: float) -> None:
+        """Change limits or restart policy of a container that runs."""
+        self.engine.call("POST", f"/containers/{name}/update", json=body, timeout_s=timeout)
 
-    def put(self, name: str, folder: str, archive: bytes, timeout: float) -> None:
+    def remove(self, name: str, timeout: float) -> None:
+        """End a container and remove it with its own volumes; it is no error if somebody else is at that or was."""
+        with contextlib.suppress(NotFoundError):
+            try:
+                self.engine.call("DELETE", f"/containers/{name}", params={"v": "1", "force": "1"}, timeout_s=timeout)
+            except ConflictError as error:
+                if "already in progress" not in str(error):
+                    raise
+
+    def put(self, name: str, folder: str, archive: Iterable[bytes], timeout: float) -> None:
         """Unpack a tar archive inside a container, running or not."""
         self.engine.call(
             "PUT",
             f"/containers/{name}/archive",
             params={"path": folder},
-            content=[archive],
+            content=archive,
             headers={"content-type": "application/x-tar"},
             timeout_s=timeout,
         )
 
-    def get(self, name: str, path: str) -> bytes:
-        """A file or folder of a container as a tar archive."""
+    def file(self, name: str, path: str) -> bytes:
+        """A small file of a container.
+
+        Raises:
+            NotFoundError: There is no such container or file.
+        """
         with self.engine.stream("GET", f"/containers/{name}/archive", params={"path": path}) as pieces:
-            return b"".join(pieces)
+            data = b"".join(pieces)
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            found = tar.extractfile(tar.next() or "")
+            return found.read() if found is not None else b""
 
-    def run(self, name: str, argv: list[str], timeout: float, *, detach: bool = False) -> bytes:
-        """Standard output of a command inside a running container; nothing with ``detach``."""
-        body = {"AttachStdout": not detach, "AttachStderr": False, "Cmd": argv}
-        made = self.engine.call("POST", f"/containers/{name}/exec", json=body, timeout_s=timeout)
-        data = json.dumps({"Detach": detach, "Tty": False}).encode()
-        headers = {"content-type": "application/json", "content-length": str(len(data))}
-        with self.engine.stream("POST", f"/exec/{made['Id']}/start", content=[data], headers=headers) as pieces:
-            return b"".join(frames(b"".join(pieces)))
+    def pipe(self, name: str, argv: list[str], timeout: float) -> Pipe:
+        """A command inside a running container, as a connection."""
+        return Pipe(self.engine, name, argv, timeout)
+
+    def networks(self, timeout: float, *, endpoint: str | None = None) -> list[dict[str, Any]]:
+        """Our networks, of all endpoints or of one."""
+        wanted = ["mlport=1"] if endpoint is None else ["mlport=1", f"mlport-endpoint={endpoint}"]
+        params = {"filters": json.dumps({"label": wanted})}
+        found: list[dict[str, Any]] = self.engine.call("GET", "/networks", params=params, timeout_s=timeout)
+        return found
+
+    def lines(self, container: str, *, after: str = "", tail: int | None = None) -> list[tuple[str, str]]:
+        """What a container wrote: the time of each line as the engine gives it, and its text.
+
+        Args:
+            container: Name or id.
+            after: The time of a line; only what came later is given.
+            tail: How many of the last lines; ``None`` for all.
+        """
+        since = next_moment(after) if after else None
+        stamped = self.engine.logs(container, tail=tail, since=since, stamped=True)
+        return [(stamp, text) for stamp, _, text in (line.partition(" ") for line in stamped)]
 
 
-def frames(data: bytes) -> Iterator[bytes]:
-    """The contents of the 8-byte frames that an engine puts around what a container writes."""
-    position = 0
-    while position + _HEADER.size <= len(data):
-        _, size = _HEADER.unpack_from(data, position)
-        position += _HEADER.size
-        yield data[position : position + size]
-        position += size
-
-
-def pack(files: Mapping[str, bytes | None]) -> bytes:
-    """A tar archive for the user of the containers alone; a name without content is a folder."""
+def pack(files: Mapping[str, bytes | None], owner: int) -> list[bytes]:
+    """A tar archive for one user alone; a name without content is a folder."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
-            info.uid = info.gid = NOBODY
+            info.uid = info.gid = owner
             info.type, info.mode = (tarfile.DIRTYPE, 0o700) if data is None else (tarfile.REGTYPE, 0o600)
             info.size = len(data or b"")
             tar.addfile(info, io.BytesIO(data or b""))
-    return buffer.getvalue()
+    return [buffer.getvalue()]
 
 
-def unpack(archive: bytes) -> dict[str, bytes]:
-    """The files of a tar archive by their names."""
-    found: dict[str, bytes] = {}
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        for member in tar:
-            file = tar.extractfile(member) if member.isreg() else None
-            if file is not None:
-                found[member.name] = file.read()
-    return found
+def seconds(stamp: str) -> float | None:
+    """Unix seconds of a time of the engine, ``None`` for its zero.
+
+    Example:
+        >>> seconds("1970-01-01T00:00:01.500000000Z")
+        1.5
+    """
+    if not stamp or stamp.startswith("0001"):
+        return None
+    return datetime.fromisoformat(stamp).timestamp()
 
 
-def hardened(cpu: float | None, memory_gib: float | None) -> dict[str, Any]:
-    """The limits and protections of every container."""
-    limits: dict[str, Any] = {"NanoCpus": int(cpu * 1e9)} if cpu else {}
-    if memory_gib:
-        limits |= {"Memory": int(memory_gib * 2**30), "MemorySwap": int(memory_gib * 2**30)}
-    return {
-        **limits,
-        "PidsLimit": 1024,
-        "ReadonlyRootfs": True,
-        "Tmpfs": {"/tmp": "rw,nosuid,nodev,size=268435456,mode=1777"},  # noqa: S108  inside the container
-        "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges"],
-        "Init": True,
-        "LogConfig": {"Type": "json-file", "Config": {"max-size": "8m", "max-file": "2"}},
-    }
+def next_moment(stamp: str) -> str:
+    """A nanosecond after a time of the engine, as Unix seconds with nine decimals.
+
+    Example:
+        >>> next_moment("1970-01-01T00:00:01.999999999Z")
+        '2.000000000'
+    """
+    whole, _, fraction = stamp.rstrip("Z").partition(".")
+    nanoseconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp()) * 10**9
+    nanoseconds += int(fraction.ljust(9, "0")) + 1
+    return f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"

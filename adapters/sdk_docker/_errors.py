@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from sdk.errors import NotFoundError
+from typing import TYPE_CHECKING
+
+from sdk.errors import ConflictError, NotFoundError
+
+if TYPE_CHECKING:
+    from sdk.adapter import Resource
 
 PROVIDER = "docker"
 
@@ -10,3 +15,10 @@ PROVIDER = "docker"
 def gone(kind: str, name: str) -> NotFoundError:
     """The error for what the engine does not have."""
     return NotFoundError(f"{kind} {name} is not there", provider=PROVIDER, operation=f"Read{kind}", resource=name)
+
+
+def exists(resource: Resource) -> ConflictError:
+    """The error for an id that is taken."""
+    return ConflictError(
+        f"{resource.ref} exists", provider=PROVIDER, operation=f"Create{resource.kind}", resource=resource.id
+    )

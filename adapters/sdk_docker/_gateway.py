@@ -1,272 +1,240 @@
 """One look at an endpoint on its engine, which first brings the gateway to agree with what is there.
 
 The gateway is the one container that publishes a port. Its volume holds what no label can, as labels never change:
-the token, the labels and specs of the endpoint and its traffic, and the table that was last handed over. So every
-client of the engine finds the same endpoint, and a client killed half-way leaves what the next look finishes.
+the token, and the records of the endpoint, its traffic, and the deployments that failed or are to go. Records are
+swapped by the gateway itself (:mod:`sdk.serving.gateway.records`), so of two clients one wins. Every client of the
+engine finds the same endpoint, and a client killed half-way leaves what the next look finishes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import secrets
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Labels
-from sdk.errors import NotFoundError, PlatformError, UnavailableError
+from sdk.errors import ConflictError, NotFoundError, PlatformError
 from sdk.plane import table
 from sdk.plane.planning import GATEWAY
 
-from ._engine import DEPLOYMENT, ENDPOINT, KIND, NOBODY, SPEC, hardened, pack, unpack
-from ._errors import PROVIDER
-from ._images import name_of
+from . import _replicas
+from ._containers import DEPLOYMENT, ENDPOINT, KIND, RESTART, RUN, container_name
+from ._control import Control
+from ._engine import seconds
 from ._plan import CONTAINER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from sdk.adapter import Resource
+    from collections.abc import Mapping, Sequence
 
     from ._engine import Host
     from .options import DockerOptions
 
-VOLUME = "/mlport"
-RUN, RECORDS = f"{VOLUME}/run", f"{VOLUME}/records"
-_PORT = "8080/tcp"
-_TRIES = 8
-_CALL = ["python", "-P", "-m", "mlport_serving", "gateway", "call", RUN]
+READY_S = 5.0
+"""How long a change waits to be in force, which is often long enough."""
+
+_AT_ONCE_S = 0.01
+_DRAIN_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look found: the gateway's container, its records, its status, and the containers of deployments."""
+    """What one look found: the gateway's container, its records and status, and the containers of deployments.
 
-    container: Mapping[str, Any]
-    records: Mapping[str, Any]
-    status: Mapping[str, Any]
-    replicas: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict[str, list[dict[str, Any]]])
+    ``container`` is ``None`` when the gateway is gone and something else of the endpoint is left; ``status`` is empty
+    when it does not answer.
+    """
 
-    @property
-    def running(self) -> bool:
-        """Whether the gateway answers."""
-        return bool(self.status)
+    container: Mapping[str, Any] | None
+    replicas: Mapping[str, Sequence[dict[str, Any]]]
+    records: Mapping[str, dict[str, Any]] = field(default_factory=dict[str, "dict[str, Any]"])
+    status: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
-    @property
-    def url(self) -> str | None:
-        """Where predictions go."""
-        bindings: dict[str, Any] = self.container["HostConfig"]["PortBindings"] or {}
-        bound = bindings.get(_PORT)
-        return f"http://127.0.0.1:{bound[0]['HostPort']}/invocations" if bound and self.running else None
+    def value(self, record: str) -> dict[str, Any] | None:
+        """What is written down under a name."""
+        found = self.records.get(record)
+        return None if found is None else found["value"]
 
-    @property
-    def token(self) -> str:
-        """What a client must send."""
-        return str(self.records.get("token", ""))
+    def in_force(self, deployment: str) -> Mapping[str, Any] | None:
+        """A deployment as the gateway has it; ``None`` if it has not."""
+        known: dict[str, Any] = self.status.get("deployments", {})
+        return known.get(deployment)
 
-    def ready(self, deployment: str) -> bool | None:
-        """Whether all replicas are ready; ``None`` when the deployment is not in force."""
-        known = self.status.get("deployments", {}).get(deployment)
-        return None if known is None else all(one["ready"] for one in known["replicas"].values())
+    def is_ending(self, deployment: str) -> bool:
+        """Whether the gateway still knows replicas of a deployment, serving or finishing their last requests."""
+        retiring: list[str] = self.status.get("retiring", [])
+        return self.in_force(deployment) is not None or any(one.rpartition("-")[0] == deployment for one in retiring)
 
 
-def container_name(endpoint: str, part: str) -> str:
-    """The name of a container, which is also its address in the endpoint's network."""
-    return f"mlport-{endpoint}-{part}"
+def ending(deployment: str) -> str:
+    """The record that says that a deployment is to go."""
+    return f"ending-{deployment}"
 
 
-def network_name(endpoint: str) -> str:
-    """The name of an endpoint's network."""
-    return f"mlport-{endpoint}"
+def failed(deployment: str) -> str:
+    """The record that says why a deployment never became ready."""
+    return f"failed-{deployment}"
 
 
 class Gateways:
-    """The gateways of one engine."""
+    """The gateways of one engine, and the connections into them that are open."""
 
     def __init__(self, host: Host, options: DockerOptions) -> None:
         self.host = host
         self.options = options
+        self._controls: dict[str, Control] = {}
+
+    def control(self, name: str) -> Control:
+        """The control protocol of an endpoint's gateway."""
+        if name not in self._controls:
+            socket = f"{RUN}/control.sock"
+            self._controls[name] = Control(self.host.engine, container_name(name, "gateway"), socket)
+        return self._controls[name]
+
+    def forget(self, name: str) -> None:
+        """Close the connection to a gateway."""
+        control = self._controls.pop(name, None)
+        if control is not None:
+            control.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        for name in list(self._controls):
+            self.forget(name)
 
     # --- look
 
-    def look(self, name: str, timeout: float, *, without: str | None = None) -> Seen | None:
-        """What is there, brought to agree; ``None`` if there is no gateway. ``without`` leaves a deployment out."""
-        container = self.host.inspect(container_name(name, "gateway"), timeout)
-        if container is None:
-            return None
-        replicas = self._replicas(name, timeout)
-        if not container["State"]["Running"]:
-            self._revive(container, timeout)
-        records = self._records(name)
-        try:
-            seen = Seen(container, records, self.call(name, "GET", "/status", timeout=timeout), replicas)
-        except PlatformError:
-            return Seen(container, records, {}, replicas)
-        return self._agree(name, seen, without, timeout)
+    def look(self, name: str, timeout: float, *, wait_s: float = _AT_ONCE_S) -> Seen | None:
+        """What is there, brought to agree; ``None`` if there is neither a gateway nor a container of a deployment.
 
-    def _replicas(self, name: str, timeout: float) -> dict[str, list[dict[str, Any]]]:
-        found: dict[str, list[dict[str, Any]]] = {}
-        for item in self.host.containers(timeout, endpoint=name, kind=CONTAINER):
-            about = self.host.inspect(item["Id"], timeout)
-            if about is not None:
-                found.setdefault(item["Labels"][DEPLOYMENT], []).append(about)
-        return {one: sorted(many, key=lambda about: str(about["Name"])) for one, many in sorted(found.items())}
-
-    def _records(self, name: str) -> dict[str, Any]:
-        try:
-            files = unpack(self.host.get(container_name(name, "gateway"), RECORDS))
-            token = unpack(self.host.get(container_name(name, "gateway"), f"{RUN}/token"))
-        except NotFoundError:
-            return {}
-        records = {path.rpartition("/")[2].removesuffix(".json"): json.loads(data) for path, data in files.items()}
-        return {**records, "token": token["token"].decode()}
-
-    def _agree(self, name: str, seen: Seen, without: str | None, timeout: float) -> Seen:
-        """Hand the gateway the table that the containers make, unless it has it or is at it."""
-        wanted = self._table(seen, without)
-        pushed = seen.records.get("pushed") or {"generation": 0, "content": ""}
-        generation = table.due(wanted, pushed, seen.status)
-        if generation is None:
-            return seen
-        content = table.content_hash(wanted)
-        self.write(
-            name,
-            {"pushed": {"generation": generation, "content": content}, "table": {"generation": generation, **wanted}},
-            timeout,
-        )
-        path = f"/table?timeout_s={self.options.start_s:g}"
-        command = f'exec "$@" PUT "{path}" < {RECORDS}/table.json'
-        gateway = container_name(name, "gateway")
-        waits = without is not None
-        self.host.run(gateway, ["sh", "-c", command, "sh", *_CALL], timeout, detach=not waits)
-        return replace(seen, status=self.call(name, "GET", "/status", timeout=timeout))
-
-    def _table(self, seen: Seen, without: str | None) -> dict[str, Any]:
-        traffic: dict[str, Any] = seen.records.get("traffic") or {"spec": {"weights": {}}}
-        weights: dict[str, int] = traffic["spec"]["weights"]
-        used = [one for one in seen.replicas if one != without and not (is_broken(seen, one))]
-        replicas: dict[str, list[dict[str, Any]]] = {}
-        for one in used:
-            names = [str(about["Name"]).lstrip("/") for about in seen.replicas[one]]
-            replicas[one] = [{"id": f"{one}-{n}", "address": f"tcp:{host}:8080"} for n, host in enumerate(names)]
-        return table.table(replicas, weights, self.options)
-
-    def call(self, name: str, method: str, path: str, *, timeout: float) -> dict[str, Any]:
-        """One call of the gateway's control protocol, made inside its container.
-
-        Raises:
-            UnavailableError: The gateway gave no answer.
+        Args:
+            name: The endpoint's name.
+            timeout: Seconds for each call.
+            wait_s: How long a change may take to be in force before this answers without it.
         """
-        output = self.host.run(container_name(name, "gateway"), [*_CALL, method, path], timeout)
+        seen = self._containers(name, timeout)
+        if seen is None or seen.container is None:
+            self.forget(name)
+            return seen
+        if not seen.container["State"]["Running"]:
+            self.forget(name)
+            if not seconds(seen.container["State"]["StartedAt"]):
+                return seen  # whoever makes it has not started it yet, or died before that
+            self.host.start(seen.container["Id"], timeout)
         try:
-            value: dict[str, Any] = json.loads(output)
-        except ValueError:
-            value = {"error": {"message": output.decode("utf-8", "replace")[-500:] or "no answer"}}
-        if "error" in value:
-            message = f"the gateway of {name!r}: {value['error']['message']}"
-            raise UnavailableError(message, provider=PROVIDER, operation=f"{method} {path}", resource=name)
-        return value
+            return self._settled(name, self._read(name, seen, timeout), timeout, min(wait_s, timeout))
+        except PlatformError:
+            return seen
 
-    def write(self, name: str, records: Mapping[str, Any], timeout: float) -> None:
-        """Put records into the gateway's volume."""
-        files = {f"{one}.json": json.dumps(value).encode() for one, value in records.items()}
-        self.host.put(container_name(name, "gateway"), RECORDS, pack(files), timeout)
-
-    # --- change
-
-    def create(self, resource: Resource, image: str, now: float, timeout: float) -> None:
-        """The network, then the gateway with its files, started last."""
-        name = container_name(resource.id, "gateway")
-        if not self._networks(resource.id, timeout):
-            body = {"Name": network_name(resource.id), "CheckDuplicate": True, "Labels": resource.tags}
-            self.host.engine.call("POST", "/networks/create", json=body, timeout_s=timeout)
-        for attempt in range(_TRIES):
-            port = self.options.port or 20_000 + secrets.randbelow(12_000)
-            self.host.create(name, self._body(resource, image, port, now), timeout)
-            try:
-                self._fill_and_start(name, resource.tags, dict(resource.spec or {}), now, timeout)
-            except PlatformError as error:
-                self.host.remove(name, timeout)
-                taken = "allocated" in str(error) or "address already in use" in str(error)
-                if self.options.port or not taken or attempt == _TRIES - 1:
-                    raise
+    def _containers(self, name: str, timeout: float) -> Seen | None:
+        items = self.host.containers(timeout, endpoint=name)
+        gateway: dict[str, Any] | None = None
+        found: dict[str, list[dict[str, Any]]] = {}
+        for item in items:
+            kind: str | None = item["Labels"].get(KIND)
+            about = self.host.inspect(item["Id"], timeout) if kind in {GATEWAY, CONTAINER} else None
+            if about is None:
+                continue
+            if kind == GATEWAY:
+                gateway = about
             else:
-                return
+                found.setdefault(item["Labels"][DEPLOYMENT], []).append(about)
+        replicas = {one: sorted(many, key=lambda about: str(about["Name"])) for one, many in sorted(found.items())}
+        return Seen(gateway, replicas) if gateway is not None or replicas else None
 
-    def _fill_and_start(self, name: str, tags: dict[str, str], spec: Any, now: float, timeout: float) -> None:
-        record = json.dumps({"labels": tags, "spec": spec, "etag": secrets.token_hex(8), "created_at": now})
-        files = {
-            "run": None,
-            "run/token": secrets.token_urlsafe(32).encode(),
-            "records": None,
-            "records/gateway.json": record.encode(),
-        }
-        self.host.put(name, VOLUME, pack(files), timeout)
-        self.host.start(name, timeout)
+    def _read(self, name: str, seen: Seen, timeout: float) -> Seen:
+        control = self.control(name)
+        records = control.call("GET", "/records", timeout=timeout)["records"]
+        return replace(seen, records=records, status=control.call("GET", "/status", timeout=timeout))
 
-    def _revive(self, container: Mapping[str, Any], timeout: float) -> None:
-        """Start a gateway that does not run; one whose maker died before that gets its files first."""
-        labels: dict[str, str] = container["Config"]["Labels"]
-        name = labels[ENDPOINT]
-        full = container_name(name, "gateway")
-        if "gateway" in self._records(name):
-            self.host.start(full, timeout)
-        else:
-            now = float(labels["mlport-created"])
-            self._fill_and_start(full, dict(labels), json.loads(labels[SPEC]), now, timeout)
+    def _settled(self, name: str, seen: Seen, timeout: float, wait_s: float) -> Seen:
+        """Note what failed, hand over the table that the containers make, keep alive what serves, remove what goes."""
+        if self._note_failures(name, seen, timeout):
+            seen = self._read(name, seen, timeout)
+        control = self.control(name)
+        query = {"timeout_s": f"{self.options.start_s:g}", "wait_s": f"{wait_s:g}", "next": 1}
+        with contextlib.suppress(PlatformError):  # overtaken, or failed: the status tells
+            body = {"generation": 1, **self._table(seen)}
+            control.call("PUT", "/table", query, body=body, timeout=timeout + wait_s)
+        seen = replace(seen, status=control.call("GET", "/status", timeout=timeout))
+        self._keep_alive(seen, timeout)
+        return self._bury(name, seen, timeout)
 
-    def _body(self, resource: Resource, image: str, port: int, now: float) -> dict[str, Any]:
-        endpoint = resource.id
-        command = ["gateway", "--dir", RUN, "--host", "0.0.0.0", "--port", "8080"]  # noqa: S104  in its own network
-        for known in ("127.0.0.1:*", "localhost:*"):
-            command += ["--allow-host", known]
-        own = {KIND: GATEWAY, SPEC: json.dumps(resource.spec), "mlport-created": str(now), "mlport-image": image}
-        return {
-            "Image": name_of(image),
-            "Cmd": command,
-            "User": f"{NOBODY}:{NOBODY}",
-            "Labels": {**resource.tags, ENDPOINT: endpoint, **own},
-            "ExposedPorts": {_PORT: {}},
-            "HostConfig": {
-                **hardened(None, None),
-                "NetworkMode": network_name(endpoint),
-                "PortBindings": {_PORT: [{"HostIp": "127.0.0.1", "HostPort": str(port)}]},
-                "Mounts": [{"Type": "volume", "Target": VOLUME}],
-                "RestartPolicy": {"Name": "unless-stopped"},
-            },
-        }
+    def _table(self, seen: Seen) -> dict[str, Any]:
+        traffic = seen.value("traffic")
+        weights: dict[str, int] = traffic["spec"]["weights"] if traffic else {}
+        entries: dict[str, list[dict[str, Any]]] = {}
+        for one, many in seen.replicas.items():
+            out = seen.value(ending(one)) is not None or seen.value(failed(one)) is not None
+            if not out and (seen.in_force(one) or _replicas.are_starting(many)):
+                names = [str(about["Name"]).lstrip("/") for about in many]
+                entries[one] = [{"id": f"{one}-{n}", "address": f"tcp:{host}:8080"} for n, host in enumerate(names)]
+        return table.table(entries, weights, self.options)
 
-    def delete(self, name: str, timeout: float) -> None:
-        """Remove the gateway, then the network."""
-        if self.host.inspect(container_name(name, "gateway"), timeout) is not None:
-            self.host.remove(container_name(name, "gateway"), timeout)
-        for network in self._networks(name, timeout):
-            self.host.engine.call("DELETE", f"/networks/{network['Id']}", timeout_s=timeout)
+    def _note_failures(self, name: str, seen: Seen, timeout: float) -> bool:
+        """Write down why a deployment never became ready, so that it is not tried for ever."""
+        noted = False
+        for one, many in seen.replicas.items():
+            if seen.in_force(one) or {ending(one), failed(one)} & seen.records.keys():
+                continue
+            age = self.host.time(0.0) - (seconds(many[0]["Created"]) or 0.0)
+            trouble: dict[str, Any] = seen.status.get("failure") or {}
+            late = trouble.get("deployment") == one
+            reason = _replicas.failure(self.host, many, late=late or age > self.options.start_s)
+            if reason is not None:
+                with contextlib.suppress(ConflictError):  # another look was faster
+                    path = f"/records/{failed(one)}"
+                    self.control(name).call("PUT", path, body={"reason": reason}, timeout=timeout)
+                noted = True
+        return noted
 
-    def _networks(self, name: str, timeout: float) -> list[dict[str, Any]]:
-        filters = json.dumps({"label": ["mlport=1", f"{ENDPOINT}={name}"]})
-        found: list[dict[str, Any]] = self.host.engine.call(
-            "GET", "/networks", params={"filters": filters}, timeout_s=timeout
-        )
-        return found
+    def _keep_alive(self, seen: Seen, timeout: float) -> None:
+        """From the moment a replica serves it is started again whenever it ends."""
+        for one, many in seen.replicas.items():
+            if seen.in_force(one) is None or ending(one) in seen.records:
+                continue
+            for about in many:
+                with contextlib.suppress(NotFoundError, ConflictError):
+                    if about["HostConfig"]["RestartPolicy"]["Name"] != RESTART["RestartPolicy"]["Name"]:
+                        self.host.update(about["Id"], RESTART, timeout)
+                    if about["State"]["Status"] == "exited":
+                        self.host.start(about["Id"], timeout)
+
+    def _bury(self, name: str, seen: Seen, timeout: float) -> Seen:
+        """Remove the containers of deployments that are to go and have answered their last request."""
+        going = [record.removeprefix("ending-") for record in seen.records if record.startswith("ending-")]
+        gone = [one for one in going if not seen.is_ending(one)]
+        for one in gone:
+            for about in seen.replicas.get(one, ()):
+                self.host.remove(about["Id"], timeout)
+            for record in {ending(one), failed(one)} & seen.records.keys():
+                with contextlib.suppress(ConflictError):
+                    query = {"expected": seen.records[record]["etag"]}
+                    self.control(name).call("DELETE", f"/records/{record}", query, timeout=timeout)
+        return replace(seen, replicas={one: many for one, many in seen.replicas.items() if one not in gone})
+
+    def drain(self, name: str, timeout: float) -> None:
+        """Wait a little for removed replicas to answer their last request, which is often long enough."""
+        with contextlib.suppress(PlatformError):
+            query = {"timeout_s": f"{min(_DRAIN_S, self.options.drain_s):g}"}
+            self.control(name).call("POST", "/drain", query, timeout=timeout)
+
+    def token(self, name: str) -> str:
+        """What a client must send."""
+        return self.host.file(container_name(name, "gateway"), f"{RUN}/token").decode()
 
     def bare_network(self, name: str, timeout: float) -> Labels | None:
         """The labels of a network whose gateway is gone, so that it is found and removed."""
-        found = self._networks(name, timeout)
+        found = self.host.networks(timeout, endpoint=name)
         return Labels.from_tags(found[0]["Labels"]) if found else None
 
     def names(self, timeout: float) -> list[str]:
         """The endpoints of this engine, whole or not."""
         items = self.host.containers(timeout)
         names = {one["Labels"][ENDPOINT] for one in items if one["Labels"].get(KIND) in {GATEWAY, CONTAINER}}
-        filters = json.dumps({"label": ["mlport=1"]})
-        networks = self.host.engine.call("GET", "/networks", params={"filters": filters}, timeout_s=timeout)
-        return sorted(names | {one["Labels"][ENDPOINT] for one in networks if ENDPOINT in one["Labels"]})
+        return sorted(names | {one["Labels"][ENDPOINT] for one in self.host.networks(timeout)})
 
 
-def is_broken(seen: Seen, deployment: str) -> bool:
-    """Whether a deployment that was never ready keeps ending or lacks replicas, so that waiting is no use."""
-    if seen.ready(deployment) is not None:
-        return False
-    many = seen.replicas[deployment]
-    spec = json.loads(many[0]["Config"]["Labels"][SPEC])
-    return len(many) < spec["replicas"] or any(about["RestartCount"] >= 2 for about in many)
+def spec_of(about: Mapping[str, Any], label: str) -> Any:
+    """What a container was made from."""
+    return json.loads(about["Config"]["Labels"][label])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Labels, Live
-from sdk.errors import NotFoundError, PackagingError
+from sdk.errors import ConfigError, NotFoundError, UnsupportedError
 from sdk.packaging.image import build_image, content_of, open_store
+from sdk.packaging.image.builder import LABEL
 from sdk.packaging.image.engine_images import load
+from sdk.packaging.image.manifests import Platform
 
-from ._errors import gone
+from ._engine import seconds
+from ._errors import PROVIDER, gone
 from ._plan import IMAGE
 
 if TYPE_CHECKING:
@@ -30,11 +32,8 @@ def name_of(image: str) -> str:
 
 def read(host: Host, image: str, owner: str, timeout: float) -> Live | None:
     """One image as a resource."""
-    try:
-        about = host.engine.call("GET", f"/images/{name_of(image)}/json", timeout_s=timeout)
-    except NotFoundError:
-        return None
-    return _live(image, about, owner)
+    about = _inspect(host, name_of(image), timeout)
+    return None if about is None else _live(image, about, owner)
 
 
 def every(host: Host, owner: str, timeout: float) -> Iterator[Live]:
@@ -48,17 +47,46 @@ def every(host: Host, owner: str, timeout: float) -> Iterator[Live]:
 
 
 def make(host: Host, resource: Resource, materials: Materials, timeout: float) -> None:
-    """Build the image of a model or program, bring it into the engine and give it its name."""
+    """Build the image of a model or program or fetch a ready-made one, and give it its name in the engine.
+
+    Raises:
+        ConfigError: A ready-made image that cannot serve behind our gateway.
+        UnsupportedError: It is for another processor than the engine's.
+    """
     spec: Any = resource.spec or {}
-    if materials.model is not None and materials.model.path is None:
-        raise PackagingError(f"model {resource.id} has no files, only an image")
-    content, store = content_of(materials), open_store()
-    image = build_image(
-        content, base=spec["base"], platform=str(host.engine.platform), store=store, progress=materials.progress
-    )
-    found = load(host.engine, image, store)
+    ready: str | None = spec.get("image")
+    about = _inspect(host, ready, timeout) if ready else None
+    if about is None:
+        store = open_store()
+        image = build_image(
+            content_of(materials),
+            base=spec.get("base"),
+            platform=str(host.engine.platform),
+            store=store,
+            progress=materials.progress,
+        )
+        about = _inspect(host, load(host.engine, image, store), timeout) or {}
+    if ready:
+        _check(host, ready, about)
     params = {"repo": REPOSITORY, "tag": resource.id}
-    host.engine.call("POST", f"/images/{found}/tag", params=params, timeout_s=timeout)
+    host.engine.call("POST", f"/images/{about['Id']}/tag", params=params, timeout_s=timeout)
+
+
+def _check(host: Host, ready: str, about: dict[str, Any]) -> None:
+    """Refuse a ready-made image that would only fail once it runs."""
+    platform = Platform(str(about.get("Architecture", "")), str(about.get("Os", "linux")))
+    if platform != host.engine.platform:
+        raise UnsupportedError(
+            f"image {ready} is for {platform}, the Docker Engine runs {host.engine.platform}",
+            provider=PROVIDER,
+            hint=f"build it for {host.engine.platform}",
+        )
+    labels: dict[str, str] = about["Config"].get("Labels") or {}
+    if f"{LABEL}runtime" not in labels:
+        raise ConfigError(
+            f"image {ready} has no mlport server in it, which also is the gateway of an endpoint",
+            hint="build it with `mlport build`, or write a Dockerfile that begins with FROM such an image",
+        )
 
 
 def delete(host: Host, image: str, timeout: float) -> None:
@@ -68,10 +96,18 @@ def delete(host: Host, image: str, timeout: float) -> None:
     host.engine.call("DELETE", f"/images/{name_of(image)}", timeout_s=timeout)
 
 
+def _inspect(host: Host, name: str, timeout: float) -> dict[str, Any] | None:
+    try:
+        about: dict[str, Any] = host.engine.call("GET", f"/images/{name}/json", timeout_s=timeout)
+    except NotFoundError:
+        return None
+    return about
+
+
 def _live(image: str, about: dict[str, Any], owner: str) -> Live:
     labels: dict[str, str] = about["Config"].get("Labels") or {}
-    digest = labels.get("dev.mlport.model.sha256") or labels.get("dev.mlport.program.sha256", "")
-    tagged = about.get("Metadata", {}).get("LastTagTime") or about["Created"]
+    digest = labels.get(f"{LABEL}model.sha256") or labels.get(f"{LABEL}program.sha256", "")
+    tagged = about.get("Metadata", {}).get("LastTagTime") or about.get("Created", "")
     return Live(
         IMAGE,
         image,
@@ -81,10 +117,3 @@ def _live(image: str, about: dict[str, Any], owner: str) -> Live:
         created_at=seconds(tagged),
         details={"image": str(about["Id"])},
     )
-
-
-def seconds(stamp: str) -> float | None:
-    """Unix seconds of a time of the engine, ``None`` for its zero."""
-    if stamp.startswith("0001"):
-        return None
-    return datetime.fromisoformat(stamp).timestamp()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import NotFoundError
 from sdk.plane import measuring
 from sdk.plane.lines import read_line, select
 
+from ._engine import seconds
 from ._errors import PROVIDER
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from ._gateway import Seen
 
 _FOLLOW_S = 0.5
+_AT_ONCE = 8  # an engine takes a second to measure one container, so several are asked for together
 
 
 def report(host: Host, seen: Seen, given: Mapping[str, Any], window_s: float, timeout: float) -> MetricsReport:
@@ -41,18 +44,45 @@ def report(host: Host, seen: Seen, given: Mapping[str, Any], window_s: float, ti
 
 def _use(host: Host, ids: list[str], timeout: float) -> tuple[float | None, int | None]:
     """Cores busy in the last second and bytes of memory of these containers, by the engine's account."""
-    cores, memory = 0.0, 0
-    for one in ids:
+
+    def measure(one: str) -> tuple[float, int] | None:
         try:
             stats = host.engine.call("GET", f"/containers/{one}/stats", params={"stream": "0"}, timeout_s=timeout)
         except NotFoundError:
-            continue
-        now, before = stats["cpu_stats"], stats["precpu_stats"]
-        machine = now.get("system_cpu_usage", 0) - before.get("system_cpu_usage", 0)
-        used = now["cpu_usage"]["total_usage"] - before["cpu_usage"]["total_usage"]
-        cores += used / machine * now.get("online_cpus", 1) if machine > 0 else 0.0
-        memory += int(stats.get("memory_stats", {}).get("usage", 0))
-    return (round(cores, 3), memory) if ids else (None, None)
+            return None
+        return cores(stats), memory_bytes(stats)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = [one for one in pool.map(measure, ids) if one is not None]
+    return (round(sum(cpu for cpu, _ in found), 3), sum(memory for _, memory in found)) if found else (None, None)
+
+
+def cores(stats: Mapping[str, Any]) -> float:
+    """Cores busy between the two readings that an engine gives.
+
+    Example:
+        >>> now = {"cpu_usage": {"total_usage": 5}, "system_cpu_usage": 20, "online_cpus": 2}
+        >>> before = {"cpu_usage": {"total_usage": 0}, "system_cpu_usage": 10}
+        >>> cores({"cpu_stats": now, "precpu_stats": before})
+        1.0
+    """
+    now, before = stats["cpu_stats"], stats["precpu_stats"]
+    machine = now.get("system_cpu_usage", 0) - before.get("system_cpu_usage", 0)
+    used = now["cpu_usage"]["total_usage"] - before["cpu_usage"]["total_usage"]
+    return float(used / machine * now.get("online_cpus", 1)) if machine > 0 else 0.0
+
+
+def memory_bytes(stats: Mapping[str, Any]) -> int:
+    """Bytes in use without what the kernel keeps of files only as long as nobody needs the space.
+
+    Example:
+        >>> memory_bytes({"memory_stats": {"usage": 10, "stats": {"inactive_file": 4}}})
+        6
+    """
+    memory: Mapping[str, Any] = stats.get("memory_stats") or {}
+    details: Mapping[str, int] = memory.get("stats") or {}
+    spare = details.get("total_inactive_file", details.get("inactive_file", 0))  # cgroup v1, v2
+    return max(0, int(memory.get("usage", 0)) - spare)
 
 
 def logs(
@@ -70,32 +100,31 @@ def logs(
     Raises:
         NotFoundError: There is no such deployment.
     """
-    shown: Counter[str] = Counter()
+    last: dict[str, str] = {}
+    first = True
     while True:
-        seen = look()
-        if seen is None or (deployment is not None and deployment not in seen.replicas):
-            raise NotFoundError(f"there is no deployment {deployment!r} to read", provider=PROVIDER)
         lines: list[LogLine] = []
-        first = not shown
-        for name, many in seen.replicas.items():
-            if deployment in {None, name}:
-                for number, about in enumerate(many):
-                    lines += _fresh(host, str(about["Id"]), f"{name}-{number}", shown)
+        for replica, container in _containers(look(), deployment):
+            most = tail if first and request_id is None else None
+            found = host.lines(container, after=last.get(container, ""), tail=most)
+            lines += [_line(replica, stamp, text) for stamp, text in found]
+            last[container] = found[-1][0] if found else last.get(container, "")
         lines.sort(key=lambda line: line.time)
         yield from select(lines, tail if first else None, request_id)
         if not follow:
             return
+        first = False
         sleep(_FOLLOW_S)
 
 
-def _fresh(host: Host, container: str, replica: str, shown: Counter[str]) -> list[LogLine]:
-    """What a container has written since the last look, each line with its time by the server or by the line before."""
-    lines: list[LogLine] = []
-    last = 0.0
-    for text in host.engine.logs(container, tail=10_000):
-        line = read_line(replica, text, last)
-        last = line.time
-        lines.append(line)
-    fresh = lines[shown[container] :]
-    shown[container] = len(lines)
-    return fresh
+def _containers(seen: Seen | None, deployment: str | None) -> Iterator[tuple[str, str]]:
+    """The replicas to read, each with its container."""
+    if seen is None or (deployment is not None and deployment not in seen.replicas):
+        raise NotFoundError(f"there is no deployment {deployment!r} to read", provider=PROVIDER, operation="ReadLogs")
+    for name, many in seen.replicas.items():
+        if deployment in {None, name}:
+            yield from ((f"{name}-{number}", str(about["Id"])) for number, about in enumerate(many))
+
+
+def _line(replica: str, stamp: str, text: str) -> LogLine:
+    return replace(read_line(replica, text), time=seconds(stamp) or 0.0)

@@ -17,7 +17,7 @@ from .options import capabilities
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sdk.adapter import DeploymentSpec, EndpointSpec, EndpointStatus, JobSpec, Json, Live
+    from sdk.adapter import DeploymentSpec, EndpointSpec, EndpointStatus, JobSpec, Json, Live, Resources
 
     from .options import DockerOptions
 
@@ -45,17 +45,28 @@ def resources(spec: EndpointSpec, options: DockerOptions) -> list[Resource]:
         if deployment.kept is None:  # what runs needs its image's name no more to go on
             checks.check_deployment(deployment, capabilities(), PROVIDER)
             images[image.ref] = image
-        parents, extra = (image.ref, gateway.ref), {"image": image.id}
+        parents, extra = (image.ref, gateway.ref), {"image": image.id, **_gpu(deployment.resources)}
         containers.append(planning.workload(CONTAINER, spec, deployment, options, parents=parents, extra=extra))
     return [*images.values(), gateway, *containers, planning.traffic(spec, [one.ref for one in containers])]
+
+
+def image_of(digest: str, ready: str | None, options: DockerOptions) -> str:
+    """The id of the image of a model: made from its files, or ready-made."""
+    return image_id(digest, None if ready else options.base)
 
 
 def _image(deployment: DeploymentSpec, labels: Labels, options: DockerOptions) -> Resource:
     own = replace(labels, generation=0, model=deployment.model[:32], expires_at=0)
     kept = deployment.kept.settings.get("image") if deployment.kept else None
-    name = str(kept or image_id(deployment.model, options.base))
+    name = str(kept or image_of(deployment.model, deployment.image, options))
     spec: dict[str, Json] = {"digest": deployment.model, "base": options.base}
+    if deployment.image is not None:
+        spec = {"digest": deployment.model, "image": deployment.image}
     return Resource(IMAGE, name, spec, own, summary=f"{deployment.model_name}: image in the engine")
+
+
+def _gpu(resources: Resources | None) -> dict[str, Json]:
+    return {"gpu": resources.gpu} if resources is not None and resources.gpu else {}
 
 
 def job_resources(spec: JobSpec, options: DockerOptions) -> list[Resource]:
@@ -65,7 +76,7 @@ def job_resources(spec: JobSpec, options: DockerOptions) -> list[Resource]:
     source: dict[str, Json] = {"digest": spec.digest, "base": options.base}
     name = image_id(spec.digest, options.base)
     image = Resource(IMAGE, name, source, own, summary="image with the training code")
-    return [image, planning.job(spec, options, image.ref, {"image": name})]
+    return [image, planning.job(spec, options, image.ref, {"image": name, **_gpu(spec.resources)})]
 
 
 def status(name: str, live: Sequence[Live], target: str, now: float) -> EndpointStatus | None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Labels, Live, Ref
-from sdk.errors import ConfigError, ConflictError
+from sdk.errors import ConflictError
+from sdk.packaging import archive
 from sdk.plane import inputs
 from sdk.plane.planning import JOB
 from sdk.types import JobState, JobStatus, LogLine
 
-from ._engine import KIND, NOBODY, PRICE, SPEC, hardened, pack, unpack
-from ._errors import PROVIDER, gone
-from ._images import name_of, seconds
+from ._containers import KIND, NOBODY, PRICE, SPEC, VOLUME, environment, limits_of, threads
+from ._engine import pack, seconds
+from ._errors import PROVIDER, exists, gone
+from ._images import name_of
 from ._plan import IMAGE
 
 if TYPE_CHECKING:
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
     from ._engine import Host
     from .options import DockerOptions
 
-_VOLUME = "/mlport"
 _FOLLOW_S = 0.3
+_BLOCK = 1 << 20
+_YOUNG_S = 60.0  # a job that was never started may still get its data
+_MEMORY = "it was killed for using more than its memory; give it more with resources = { memory_gib }"
 
 
 class Jobs:
@@ -39,14 +43,21 @@ class Jobs:
         self.options = options
 
     def submit(self, resource: Resource, materials: Materials, timeout: float) -> None:
-        """Make the container, put the data into its volume, start it."""
+        """Make the container, put the data into its volume, start it.
+
+        Raises:
+            ConflictError: There is a job of this name.
+        """
         name = job_name(resource.id)
         spec: dict[str, Any] = dict(resource.spec or {})
         data = inputs.local_data(spec["data"], PROVIDER)
-        self.host.create(name, _body(resource, data, materials), timeout)
-        self.host.put(name, _VOLUME, pack({"output": None, "data": None, "work": None}), timeout)
+        try:
+            self.host.create(name, _body(resource, data, materials), timeout)
+        except ConflictError as error:
+            raise exists(resource) from error
+        self.host.put(name, VOLUME, pack(dict.fromkeys(("output", "data", "work", "state")), NOBODY), timeout)
         for channel, path in data.items():
-            self.host.put(name, f"{_VOLUME}/data", _packed(channel, path), timeout)
+            self.host.put(name, f"{VOLUME}/data", _packed(channel, path), timeout)
         self.host.start(name, timeout)
 
     def all(self, timeout: float) -> Iterator[Live]:
@@ -62,7 +73,7 @@ class Jobs:
         if about is None:
             return None
         labels: dict[str, str] = about["Config"]["Labels"]
-        state, reason = outcome(about)
+        state, reason = self._outcome(about)
         spec = json.loads(labels[SPEC])
         return Live(
             JOB,
@@ -78,11 +89,11 @@ class Jobs:
         )
 
     def status(self, name: str, target: str, now: float, timeout: float) -> JobStatus | None:
-        """The job in neutral words; one that is past its time is ended."""
+        """The job in neutral words."""
         about = self.host.inspect(job_name(name), timeout)
         if about is None:
             return None
-        state, reason = outcome(about)
+        state, reason = self._outcome(about)
         started, ended = seconds(about["State"]["StartedAt"]), seconds(about["State"]["FinishedAt"])
         price = json.loads(about["Config"]["Labels"][PRICE])
         hours = 0.0 if started is None else ((ended if state.finished and ended else now) - started) / 3600
@@ -97,14 +108,17 @@ class Jobs:
             started_at=started,
             ended_at=ended if state.finished else None,
             exit_code=about["State"]["ExitCode"] if state.finished else None,
-            usd=None if price is None else hours * price,
+            usd=None if price is None else max(0.0, hours) * price,
         )
+
+    def _outcome(self, about: Mapping[str, Any]) -> tuple[JobState, str | None]:
+        young = self.host.time(0.0) - (seconds(about["Created"]) or 0.0) < _YOUNG_S
+        return outcome(about, young=young)
 
     def stop(self, name: str, timeout: float) -> None:
         """Ask the job to end; nothing happens when it is over."""
         about = self._existing(name, timeout)
         if about["State"]["Running"]:
-            self.host.put(job_name(name), _VOLUME, pack({"stopped": b"1"}), timeout)
             params = {"t": f"{self.options.stop_s:.0f}"}
             path = f"/containers/{job_name(name)}/stop"
             self.host.engine.call("POST", path, params=params, timeout_s=timeout + self.options.stop_s)
@@ -122,29 +136,30 @@ class Jobs:
         self.host.remove(job_name(name), timeout)
 
     def output(self, name: str, directory: Path, timeout: float) -> None:
-        """Copy what the job left."""
+        """Copy what the job left, without links and devices."""
         self._existing(name, timeout)
-        for path, data in unpack(self.host.get(job_name(name), f"{_VOLUME}/output")).items():
-            parts = Path(path).parts[1:]
-            if ".." in parts or Path(path).is_absolute():
-                raise ConfigError(f"job {name!r} left a file with an unsafe name: {path!r}")
-            file = directory.joinpath(*parts)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data)
+        path = f"/containers/{job_name(name)}/archive"
+        with tempfile.TemporaryDirectory(dir=directory.parent) as folder:
+            packed, unpacked = Path(folder, "output.tar"), Path(folder, "output")
+            params = {"path": f"{VOLUME}/output"}
+            with packed.open("wb") as file, self.host.engine.stream("GET", path, params=params) as pieces:
+                for piece in pieces:
+                    file.write(piece)
+            archive.extract(packed, unpacked)
+            for found in sorted((unpacked / "output").iterdir()):
+                found.rename(directory / found.name)
 
     def logs(self, name: str, *, follow: bool, tail: int | None, sleep: Callable[[float], None]) -> Iterator[LogLine]:
         """The lines so far; with ``follow`` also those to come until the job is over."""
-        shown = 0
-        lines = 1_000_000 if tail is None or follow else tail
+        last, first = "", True
         while True:
             over = not self._existing(name, 30.0)["State"]["Running"]
-            found = self.host.engine.logs(job_name(name), tail=lines)
-            start = max(0, len(found) - tail) if tail is not None and not shown else shown
-            for text in found[start:]:
-                yield LogLine(0.0, text)
-            shown = len(found)
+            for stamp, text in self.host.lines(job_name(name), after=last, tail=tail if first else None):
+                yield LogLine(seconds(stamp) or 0.0, text)
+                last = stamp
             if over or not follow:
                 return
+            first = False
             sleep(_FOLLOW_S)
 
     def _existing(self, name: str, timeout: float) -> dict[str, Any]:
@@ -155,17 +170,31 @@ class Jobs:
 
 
 def job_name(name: str) -> str:
-    """The name of a job's container."""
-    return f"mlport-job-{name}"
+    """The name of a job's container.
+
+    Example:
+        >>> job_name("churn")
+        'mlport_job-churn'
+    """
+    return f"mlport_job-{name}"
 
 
-def outcome(about: Mapping[str, Any]) -> tuple[JobState, str | None]:
-    """How a job goes, from what the engine says of its container."""
+def outcome(about: Mapping[str, Any], *, young: bool) -> tuple[JobState, str | None]:
+    """How a job goes, from what the engine says of its container; ``young`` says that it may still be started.
+
+    Example:
+        >>> outcome({"State": {"Running": False, "Status": "exited", "ExitCode": 3}}, young=False)
+        (<JobState.FAILED: 'failed'>, 'exited with code 3')
+    """
     state: Mapping[str, Any] = about["State"]
-    if state["Running"] or state["Status"] == "created":
-        return (JobState.RUNNING if state["Running"] else JobState.QUEUED), None
+    if state["Running"]:
+        return JobState.RUNNING, None
+    if state["Status"] == "created":
+        return (
+            (JobState.QUEUED, None) if young else (JobState.FAILED, "it was never started: whoever submitted it died")
+        )
     if state.get("OOMKilled"):
-        return JobState.FAILED, "it was killed for the memory it used; give it more with resources = { memory_gib }"
+        return JobState.FAILED, _MEMORY
     code = int(state["ExitCode"])
     if code == 0:
         return JobState.SUCCEEDED, None
@@ -174,29 +203,31 @@ def outcome(about: Mapping[str, Any]) -> tuple[JobState, str | None]:
     return JobState.FAILED, "it took longer than its timeout" if code == 124 else f"exited with code {code}"
 
 
-def _packed(channel: str, path: Path) -> bytes:
-    buffer = io.BytesIO()
+def _packed(channel: str, path: Path) -> Iterator[bytes]:
+    """The data of a channel as a tar archive for the user of the containers, by way of this machine's disk."""
 
     def own(info: tarfile.TarInfo) -> tarfile.TarInfo:
         info.uid = info.gid = NOBODY
         return info
 
-    with tarfile.open(fileobj=buffer, mode="w", dereference=True) as tar:
-        tar.add(path, arcname=channel if path.is_dir() else f"{channel}/{path.name}", filter=own)
-    return buffer.getvalue()
+    with tempfile.TemporaryFile() as file:
+        with tarfile.open(fileobj=file, mode="w", dereference=True) as tar:
+            tar.add(path, arcname=channel if path.is_dir() else f"{channel}/{path.name}", filter=own)
+        file.seek(0)
+        while block := file.read(_BLOCK):
+            yield block
 
 
 def _inside(channel: str, path: Path) -> str:
-    return f"{_VOLUME}/data/{channel}" + ("" if path.is_dir() else f"/{path.name}")
+    return f"{VOLUME}/data/{channel}" + ("" if path.is_dir() else f"/{path.name}")
 
 
 def _body(resource: Resource, data: Mapping[str, Path], materials: Materials) -> dict[str, Any]:
     spec: dict[str, Any] = dict(resource.spec or {})
     given = {**spec["env"], **materials.resolve(spec["secrets"])}
-    threads = {"MLPORT_THREADS": str(max(1, round(spec["cpu"])))} if spec["cpu"] else {}
     own = {
-        "MLPORT_OUTPUT_DIR": f"{_VOLUME}/output",
-        "MLPORT_METRICS_FILE": f"{_VOLUME}/metrics.json",
+        "MLPORT_OUTPUT_DIR": f"{VOLUME}/output",
+        "MLPORT_METRICS_FILE": f"{VOLUME}/state/metrics.json",
         "MLPORT_PARAMS": json.dumps(spec["params"]),
         **{f"MLPORT_DATA_{channel.upper()}": _inside(channel, path) for channel, path in data.items()},
     }
@@ -206,11 +237,11 @@ def _body(resource: Resource, data: Mapping[str, Path], materials: Materials) ->
         "Entrypoint": ["timeout", "--kill-after=10", limit, "python", "-P", "-m", "mlport_serving"],
         "Cmd": ["train"],
         "User": f"{NOBODY}:{NOBODY}",
-        "WorkingDir": f"{_VOLUME}/work",
-        "Env": [f"{key}={value}" for key, value in {**threads, **given, **own}.items()],
+        "WorkingDir": f"{VOLUME}/work",
+        "Env": environment(threads(spec["cpu"]), given, own),
         "Labels": {**resource.tags, KIND: JOB, SPEC: json.dumps(spec), PRICE: json.dumps(resource.usd_per_hour)},
         "HostConfig": {
-            **hardened(spec["cpu"], spec["memory_gib"]),
-            "Mounts": [{"Type": "volume", "Target": _VOLUME}],
+            **limits_of(spec),
+            "Mounts": [{"Type": "volume", "Target": VOLUME, "VolumeOptions": {"Labels": resource.tags}}],
         },
     }

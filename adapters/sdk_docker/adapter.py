@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sdk.adapter import Ack, Operation, Ref
 from sdk.errors import NotFoundError, UnavailableError
+from sdk.packaging.image.engine_address import find_address
 from sdk.plane import calling, inputs
 from sdk.plane.planning import GATEWAY, JOB
 
-from . import _doctor, _images, _monitor, _plan, _train
-from ._deploy import Deployments
+from . import _doctor, _images, _lease, _monitor, _plan, _train
+from ._containers import container_name
+from ._deploy import Deployments, url
 from ._engine import Host
 from ._errors import PROVIDER, gone
 from ._plan import IMAGE
+from ._tunnel import Tunnel
 from .options import DockerOptions, capabilities
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
         Invoker,
         JobSpec,
         Kind,
+        LeaseRecord,
         Limits,
         Live,
         Materials,
@@ -59,9 +63,10 @@ class DockerAdapter:
     def __init__(self, options: DockerOptions, context: AdapterContext) -> None:
         self.options = options
         self.context = context
-        self._host = Host()
-        self._deployments = Deployments(self._host, options, context.clock, context.owner)
-        self._jobs = _train.Jobs(self._host, options)
+        self.host = Host(lambda: find_address(named=options.host))
+        self._deployments = Deployments(self.host, options, context.owner)
+        self._jobs = _train.Jobs(self.host, options)
+        self._tunnels: dict[str, Tunnel] = {}
 
     @classmethod
     def capabilities(cls, options: DockerOptions | None = None) -> Mapping[Capability, Support]:  # noqa: ARG003  no setting changes them
@@ -78,7 +83,7 @@ class DockerAdapter:
 
     def where(self) -> Mapping[str, str]:
         """The engine that everything is in."""
-        return {"engine": self._host.engine.address.host}
+        return {"engine": find_address(named=self.options.host).host}
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
         """Images, gateway, containers, traffic."""
@@ -86,7 +91,7 @@ class DockerAdapter:
 
     def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
         """What is live, in neutral words."""
-        return _plan.status(name, live, self.context.target, self.context.clock.time())
+        return _plan.status(name, live, self.context.target, self.server_time())
 
     def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
         """Everything of one endpoint."""
@@ -96,12 +101,12 @@ class DockerAdapter:
         """All endpoints, jobs and images, whoever owns them."""
         yield from self._deployments.list_all(timeout)
         yield from self._jobs.all(timeout)
-        yield from _images.every(self._host, self.context.owner, timeout)
+        yield from _images.every(self.host, self.context.owner, timeout)
 
     def read(self, ref: Ref, *, timeout: float) -> Live | None:
         """One resource."""
         if ref.kind == IMAGE:
-            return _images.read(self._host, ref.id, self.context.owner, timeout)
+            return _images.read(self.host, ref.id, self.context.owner, timeout)
         if ref.kind == JOB:
             return self._jobs.read(ref.id, timeout)
         return self._deployments.read(ref, timeout)
@@ -109,7 +114,7 @@ class DockerAdapter:
     def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
         """Make one resource."""
         if resource.kind == IMAGE:
-            _images.make(self._host, resource, materials, timeout)
+            _images.make(self.host, resource, materials, timeout)
             return Ack()
         if resource.kind == JOB:
             self._jobs.submit(resource, materials, timeout)
@@ -123,7 +128,7 @@ class DockerAdapter:
     def delete(self, live: Live, *, timeout: float) -> Ack:
         """Remove one resource."""
         if live.kind == IMAGE:
-            _images.delete(self._host, live.id, timeout)
+            _images.delete(self.host, live.id, timeout)
             return Ack()
         if live.kind == JOB:
             self._jobs.delete(live.id, timeout)
@@ -137,27 +142,58 @@ class DockerAdapter:
         )
 
     def server_time(self) -> float:
-        """This machine's clock."""
-        return self.context.clock.time()
+        """The engine's clock."""
+        return self.host.time(self.context.clock.time())
 
     def invoker(self, status: EndpointStatus) -> Invoker:
         """How to call the endpoint."""
-        seen = self._deployments.gateways.look(status.name, _CALL_S)
-        if seen is None:
+        gateways = self._deployments.gateways
+        seen = gateways.look(status.name, _CALL_S)
+        if seen is None or seen.container is None:
             raise gone(GATEWAY, status.name)
-        if seen.url is None:
+        address = url(seen)
+        if address is None:
             raise UnavailableError(
                 f"endpoint {status.name!r} does not run", provider=PROVIDER, resource=status.name, sent=False
             )
-        return calling.invoker(seen.url, seen.token, self.options, PROVIDER)
+        if self._is_elsewhere():
+            address = f"http://127.0.0.1:{self._tunnel(status.name).port}/invocations"
+        return calling.invoker(address, gateways.token(status.name), self.options, PROVIDER)
+
+    def _is_elsewhere(self) -> bool:
+        if self.options.reach == "auto":
+            return not self.host.engine.address.is_here
+        return self.options.reach == "tunnel"
+
+    def _tunnel(self, name: str) -> Tunnel:
+        if name not in self._tunnels:
+            self._tunnels[name] = Tunnel(self.host.engine, container_name(name, "gateway"))
+        return self._tunnels[name]
 
     def doctor(self) -> Iterator[Check]:
         """What endpoints and jobs need of the engine."""
-        return _doctor.checks(self._host)
+        return _doctor.checks(self.host, self.options)
 
     def close(self) -> None:
         """Let go of the engine; endpoints and jobs live on."""
-        self._host.close()
+        for tunnel in self._tunnels.values():
+            tunnel.close()
+        self._deployments.gateways.close()
+        self.host.close()
+
+    # --- leases
+
+    def lease_read(self, key: str, *, timeout: float) -> LeaseRecord | None:
+        """The stored lease."""
+        return _lease.read(self.host, key, timeout)
+
+    def lease_write(self, key: str, body: str, expected: str | None, *, timeout: float) -> LeaseRecord:
+        """Replace the stored lease if it is the expected one."""
+        return _lease.write(self.host, key, body, expected, timeout)
+
+    def lease_delete(self, key: str, expected: str, *, timeout: float) -> None:
+        """Give it back."""
+        _lease.delete(self.host, key, expected, timeout)
 
     # --- training
 
@@ -168,7 +204,7 @@ class DockerAdapter:
 
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:
         """The job in neutral words."""
-        return self._jobs.status(name, self.context.target, self.context.clock.time(), timeout)
+        return self._jobs.status(name, self.context.target, self.server_time(), timeout)
 
     def stop_job(self, name: str, *, timeout: float) -> None:
         """Ask the job to end."""
@@ -188,10 +224,10 @@ class DockerAdapter:
         """What the endpoint did."""
         gateways = self._deployments.gateways
         seen = gateways.look(name, timeout)
-        if seen is None:
+        if seen is None or seen.container is None:
             raise gone(GATEWAY, name)
-        given = gateways.call(name, "GET", f"/metrics?window={window_s:g}", timeout=timeout)
-        return _monitor.report(self._host, seen, given, window_s, timeout)
+        given = gateways.control(name).call("GET", "/metrics", {"window": f"{window_s:g}"}, timeout=timeout)
+        return _monitor.report(self.host, seen, given, window_s, timeout)
 
     def logs(
         self,
@@ -204,7 +240,7 @@ class DockerAdapter:
     ) -> Iterator[LogLine]:
         """What the endpoint's replicas printed."""
         return _monitor.logs(
-            self._host,
+            self.host,
             lambda: self._deployments.gateways.look(name, _CALL_S),
             deployment=deployment,
             tail=tail,

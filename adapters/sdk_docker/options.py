@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,16 @@ class DockerOptions(GatewayOptions):
     base: str | None = Field(
         default=None, description="image that models are built on", json_schema_extra={"deployment": True}
     )
+    host: str | None = Field(
+        default=None,
+        description="the engine: unix://, tcp:// or ssh:// address, or the name of a Docker context; "
+        "left out, what Docker's own command line would use",
+    )
+    reach: Literal["auto", "port", "tunnel"] = Field(
+        default="auto",
+        description="how predictions get to the endpoint: its port on 127.0.0.1, or a tunnel through the engine; "
+        "auto takes the port when the engine is on this machine",
+    )
 
 
 _UNSUPPORTED = {
@@ -29,15 +39,6 @@ _UNSUPPORTED = {
     ),
     Capability.INSTANCES: Support(
         ok=False, reason="never", text="an engine has no instance types: use resources = { cpu, memory_gib }"
-    ),
-    Capability.GPU: Support(
-        ok=False, reason="not_implemented", text="containers are not assigned GPUs: leave resources.gpu at 0"
-    ),
-    Capability.LEASE: Support(
-        ok=False, reason="not_implemented", text="changes from two machines at once are not kept apart on an engine"
-    ),
-    Capability.IMAGES: Support(
-        ok=False, reason="not_implemented", text="the model must have files: give the model, not an image made from it"
     ),
 }
 

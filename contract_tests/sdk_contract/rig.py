@@ -62,6 +62,7 @@ class Rig(ABC):
         protected: Whether a predict needs credentials.
         crash_points: At how many points a client is killed when not every one is asked for.
         patience: Seconds that any single step may take.
+        executor: What a client that is to die works with; one with a short lease saves its successors waiting for it.
         split_tolerance: How far the share of 100 requests may be from the one asked for: 0 for an exact round-robin.
     """
 
@@ -72,6 +73,7 @@ class Rig(ABC):
     split_tolerance: ClassVar[int] = 0
     patience: ClassVar[float] = 300.0
     crash_points: ClassVar[int] = 2
+    executor: ClassVar[type[Executor]] = Executor
 
     def __init__(self, folder: Path, *, live: bool = False) -> None:
         self.folder = folder
@@ -161,7 +163,7 @@ class Rig(ABC):
         """A client that dies when it is told to."""
         client = self._client(Calls(hook=kill.around_call), OWNER, "here")
         session = client.session()
-        session.executor = Executor(
+        session.executor = self.executor(
             session.adapter,
             owner=OWNER,
             state_dir=session.state_dir,

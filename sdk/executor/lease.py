@@ -10,7 +10,7 @@ import contextlib
 import json
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..adapter import Leases
 from ..errors import ConflictError, NotFoundError, SdkError, ThrottledError, UnavailableError
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from ..adapter import Adapter, LeaseRecord
     from ..waiting import Deadline
-
-TTL_S = 120.0
-RENEW_S = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,15 @@ class Holder:
 
 
 class Lease:
-    """The lease of one endpoint, if the adapter keeps leases; otherwise every method does nothing."""
+    """The lease of one endpoint, if the adapter keeps leases; otherwise every method does nothing.
+
+    Attributes:
+        ttl_s: Seconds after which a holder that has not renewed it is taken for dead.
+        renew_s: Seconds between two renewals.
+    """
+
+    ttl_s: ClassVar[float] = 120.0
+    renew_s: ClassVar[float] = 40.0
 
     def __init__(self, adapter: Adapter, name: str, *, owner: str, txn: str) -> None:
         self._adapter = adapter
@@ -77,7 +82,7 @@ class Lease:
         if self._leases is None or self._etag is None:
             return
         with self._lock:
-            if self._adapter.server_time() - self._renewed < RENEW_S:
+            if self._adapter.server_time() - self._renewed < self.renew_s:
                 return
             with contextlib.suppress(ThrottledError, UnavailableError):  # tried again before the next call
                 try:
@@ -111,7 +116,7 @@ class Lease:
         done = threading.Event()
 
         def beat() -> None:
-            while not done.wait(RENEW_S):
+            while not done.wait(self.renew_s):
                 with contextlib.suppress(SdkError):  # `verify` finds out before it matters
                     self.check(deadline)
 
@@ -156,7 +161,7 @@ class Lease:
         if self._leases is None:
             return
         now = self._adapter.server_time()
-        body = json.dumps({"owner": self._owner, "txn": self._txn, "expires": now + TTL_S}, sort_keys=True)
+        body = json.dumps({"owner": self._owner, "txn": self._txn, "expires": now + self.ttl_s}, sort_keys=True)
         record = self._leases.lease_write(self._key, body, expected, timeout=deadline.limit(CALL_S))
         self._etag, self._renewed = record.etag, now
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -145,17 +146,86 @@ def test_control_speaks_plain_http(served: Endpoint) -> None:
         assert 400 == http.get("/metrics", params={"window": "soon"}).status_code
 
 
-def test_control_calls_from_the_command_line(served: Endpoint) -> None:
-    """`gateway call` makes any control call, tells success from error, and prints the answer."""
-    for method, path, body, code, key in (
-        ("GET", "/status", "", 0, "generation"),
-        ("PUT", "/table", "{}", 1, "error"),
-        ("PUT", "/table", "{", 1, "error"),
-        ("GET", "/nothing", "", 1, "error"),
-    ):
-        command = [*COMMAND, "call", str(served.folder), method, path]
-        result = subprocess.run(command, input=body, capture_output=True, text=True, timeout=30, check=False)
-        assert (code, True, "") == (result.returncode, key in json.loads(result.stdout), result.stderr)
+def test_a_pipe_reaches_the_control_socket(served: Endpoint) -> None:
+    """`gateway pipe` joins its own input and output to a socket; it ends when either side does."""
+    command = [*COMMAND, "pipe", f"unix:{served.folder / 'control.sock'}"]
+    request = b"GET /status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pipe:
+        assert pipe.stdin is not None
+        assert pipe.stdout is not None
+        pipe.stdin.write(request)
+        pipe.stdin.flush()
+        assert pipe.stdout.read().startswith(b"HTTP/1.1 200 ")
+        assert 0 == pipe.wait(30)
+    nobody = subprocess.run([*COMMAND, "pipe", "unix:/nowhere"], capture_output=True, timeout=30, check=False)
+    assert (1, True) == (nobody.returncode, b"/nowhere" in nobody.stderr)
+
+
+def test_records_are_swapped_by_etag(endpoint: Endpoint) -> None:
+    """A record is written, changed and removed only by whoever has seen the present one; it survives a restart."""
+
+    def put(expected: str | None, **value: int) -> dict[str, Any]:
+        return client.call(endpoint.folder, "PUT", "/records/a", query={"expected": expected}, body=value)
+
+    endpoint.start()
+    first = put(None, n=1)
+    assert "record_changed" == refused(lambda: put(None, n=2)).code
+    second = put(first["etag"], n=2)
+    stale = refused(lambda: put(first["etag"], n=3))
+    assert (409, {"n": 2}) == (stale.status, stale.details["present"]["value"])
+    assert (first["created_at"], True) == (second["created_at"], first["etag"] != second["etag"])
+    client.stop(endpoint.folder)
+    endpoint.start()
+    assert {"a": second} == client.call(endpoint.folder, "GET", "/records")["records"]
+    gone = {"expected": second["etag"]}
+    client.call(endpoint.folder, "DELETE", "/records/a", query=gone)
+    assert "record_changed" == refused(lambda: client.call(endpoint.folder, "DELETE", "/records/a", query=gone)).code
+    assert 400 == refused(lambda: client.call(endpoint.folder, "PUT", "/records/..", body={})).status
+
+
+def test_of_racing_swaps_one_wins(endpoint: Endpoint) -> None:
+    """Of many who have seen the same record exactly one replaces it."""
+    endpoint.start()
+    etag = client.call(endpoint.folder, "PUT", "/records/a", body={"by": -1})["etag"]
+    won: list[int] = []
+
+    def swap(number: int) -> None:
+        with contextlib.suppress(client.GatewayError):
+            client.call(endpoint.folder, "PUT", "/records/a", query={"expected": etag}, body={"by": number})
+            won.append(number)
+
+    racers = [threading.Thread(target=swap, args=(number,)) for number in range(16)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    assert 1 == len(won)
+    assert {"by": won[0]} == client.call(endpoint.folder, "GET", "/records")["records"]["a"]["value"]
+
+
+def test_putting_a_table_need_not_be_waited_for(endpoint: Endpoint) -> None:
+    """With `wait_s` the answer comes before slow replicas are ready, and the table comes in force all the same."""
+    endpoint.start()
+    wanted = {"generation": 1, "deployments": {"d1": endpoint.deployment("d1", 100, 1, "--start-s", "1")}}
+    query = {"next": 1, "wait_s": 0.01}
+    for _ in range(3):
+        answer = client.call(endpoint.folder, "PUT", "/table", query=query, body=wanted)
+        assert {"generation": 1, "applying": True} == answer
+    until(lambda: endpoint.status()["generation"] == 1)
+    assert 1 == client.call(endpoint.folder, "PUT", "/table", query=query, body=wanted)["generation"]
+
+
+def test_the_next_generation_is_the_gateways_to_give(endpoint: Endpoint) -> None:
+    """With `next` a table with other content gets the next generation, one that is in force keeps its own."""
+    endpoint.start()
+    wanted = {"generation": 1, "deployments": {"d1": endpoint.deployment("d1")}}
+
+    def put() -> Any:
+        return client.call(endpoint.folder, "PUT", "/table", query={"next": 1}, body=wanted)["generation"]
+
+    assert [1, 1] == [put(), put()]
+    wanted["limits"] = {"drain_s": 5.0}
+    assert [2, 2] == [put(), put()]
 
 
 def test_only_the_owner_can_open_the_folder(served: Endpoint) -> None:

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import os
+import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
 
 from sdk.errors import (
@@ -105,10 +108,86 @@ def test_current_context_is_used(tmp_path: Path) -> None:
         find_address({"HOME": str(tmp_path), "DOCKER_CONTEXT": "gone"})
 
 
-def test_ssh_address_says_what_to_do() -> None:
-    """An address of a kind that is not spoken names the way round it."""
-    with pytest.raises(ConfigError, match="forward the socket"):
-        Engine(Address("ssh://box"))
+def test_an_address_of_another_kind_says_what_to_use() -> None:
+    """What is not spoken names what is."""
+    with pytest.raises(ConfigError, match="ssh://"):
+        Engine(Address("spdy://box"))
+
+
+def test_a_named_engine_counts_more_than_the_environment(tmp_path: Path) -> None:
+    """An address, or the name of a context, given in the settings."""
+    env = {"DOCKER_HOST": "tcp://elsewhere:2375", "HOME": str(tmp_path)}
+    assert Address("tcp://box:2375") == find_address(env, named="tcp://box:2375")
+    with pytest.raises(ConfigError, match="'lab' does not exist"):
+        find_address(env, named="lab")
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("unix:///var/run/docker.sock", True),
+        ("tcp://127.0.0.1:2375", True),
+        ("tcp://box:2376", False),
+        ("ssh://box", False),
+    ],
+)
+def test_an_address_tells_whether_the_engine_is_here(host: str, here: bool) -> None:
+    """Only what is on this machine can be reached by the ports it publishes."""
+    assert here == Address(host).is_here
+
+
+STAND_IN = """#!{python}
+import socket, sys, threading
+here, there = sys.argv[sys.argv.index("-L") + 1].split(":")
+if sys.argv[-1] == "refused":
+    sys.exit("refused: Permission denied (publickey).")
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(here)
+listener.listen()
+def carry(a, b):
+    while data := a.recv(65536):
+        b.sendall(data)
+    b.shutdown(socket.SHUT_WR)
+while True:
+    client, _ = listener.accept()
+    peer = socket.socket(socket.AF_UNIX)
+    peer.connect(there)
+    for pair in ((client, peer), (peer, client)):
+        threading.Thread(target=carry, args=pair, daemon=True).start()
+"""
+
+
+@pytest.fixture
+def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program `ssh` that forwards a socket of this very machine, or is refused."""
+    (tmp_path / "ssh").write_text(STAND_IN.replace("{python}", sys.executable))
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+
+@pytest.mark.usefixtures("ssh")
+def test_an_engine_behind_ssh(engine: Engine) -> None:
+    """Its socket is forwarded by the user's own ssh, which ends with the client."""
+    with Engine(Address("ssh://me@box:2222")) as behind:
+        assert engine.about["Version"] == behind.about["Version"]
+        children = psutil.Process().children()
+        assert 1 == len([child for child in children if "2222" in child.cmdline()])
+    assert [] == [child for child in psutil.Process().children() if "2222" in child.cmdline()]
+
+
+@pytest.mark.usefixtures("ssh")
+def test_an_ssh_that_does_not_get_there() -> None:
+    """The error holds what ssh said, and nothing was sent."""
+    with pytest.raises(UnavailableError, match="Permission denied") as caught:
+        Engine(Address("ssh://refused"))
+    assert not caught.value.sent
+
+
+@pytest.mark.parametrize("host", ["ssh://-oProxyCommand=id", "ssh://", "ssh://me:secret@box", "ssh://a b"])
+def test_an_ssh_address_cannot_hold_options(host: str) -> None:
+    """Nothing in an address becomes an option of ssh, and a password has no place in it."""
+    with pytest.raises(ConfigError, match="USER@HOST"):
+        Engine(Address(host))
 
 
 # --- engines that do not do what is wanted ----------------------------------------------------------------------

@@ -6,8 +6,10 @@ Source: https://docs.docker.com/reference/api/engine/
 
 from __future__ import annotations
 
+import json as json_module
 import struct
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,10 +27,11 @@ from sdk.errors import (
 )
 
 from .engine_address import Address, find_address
+from .engine_ssh import Forward
 from .manifests import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
 OLDEST = (1, 41)
 _TIMEOUT = httpx.Timeout(60, connect=10)
@@ -50,7 +53,18 @@ class Engine:
 
     def __init__(self, address: Address | None = None) -> None:
         self.address = address or find_address()
-        self._http = httpx.Client(base_url=self.address.url, transport=self.address.transport(), timeout=_TIMEOUT)
+        self._forward = Forward(self.address.host) if self.address.host.startswith("ssh:") else None
+        way = self.address if self._forward is None else Address(f"unix://{self._forward.socket}")
+        self.watch: Callable[[str, str], None] = lambda _when, _what: None
+        """Told ``before`` and ``after`` each call that may change something; for tests that stop a client there."""
+        self.date: float | None = None
+        """Unix seconds of the engine's clock at its last answer."""
+        self._http = httpx.Client(
+            base_url=way.url,
+            transport=way.transport(),
+            timeout=_TIMEOUT,
+            event_hooks={"response": [self._note_date]},
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -61,6 +75,12 @@ class Engine:
     def close(self) -> None:
         """Let go of the connections."""
         self._http.close()
+        if self._forward is not None:
+            self._forward.close()
+
+    def _note_date(self, response: httpx.Response) -> None:
+        with suppress(KeyError, ValueError):
+            self.date = parsedate_to_datetime(response.headers["date"]).timestamp()
 
     @cached_property
     def about(self) -> dict[str, Any]:
@@ -127,9 +147,20 @@ class Engine:
         rest: dict[str, Any] = {"json": json} if json is not None else {"content": content} if content else {}
         if timeout_s is not None:
             rest["timeout"] = httpx.Timeout(timeout_s, connect=10)
-        response = self._request(method, f"/v{self.version}{path}", params=params, headers=headers, **rest)
-        self._answered(method, path, response)
+        with self.watched(method, path):
+            response = self._request(method, f"/v{self.version}{path}", params=params, headers=headers, **rest)
+            self._answered(method, path, response)
         return response.json() if response.headers.get("content-type", "").startswith("application/json") else None
+
+    @contextmanager
+    def watched(self, method: str, path: str) -> Generator[None]:
+        """Tell who watches of a call that may change something, before it and after it succeeded."""
+        changes = method != "GET"
+        if changes:
+            self.watch("before", f"{method} {path}")
+        yield
+        if changes:
+            self.watch("after", f"{method} {path}")
 
     @contextmanager
     def stream(
@@ -144,6 +175,7 @@ class Engine:
         """One call whose answer comes in pieces; nothing limits how long that takes."""
         timeout = httpx.Timeout(None, connect=10)
         with ExitStack() as stack:
+            stack.enter_context(self.watched(method, path))
             try:
                 response = stack.enter_context(
                     self._http.stream(
@@ -161,12 +193,45 @@ class Engine:
                 raise self._lost(method, path, error) from error
             yield self._pieces(method, path, self._answered(method, path, response))
 
-    def logs(self, container: str, *, tail: int = 50) -> list[str]:
-        """The last lines that a container wrote, standard output and errors as they came."""
-        params = {"stdout": "1", "stderr": "1", "tail": str(tail)}
+    def upgrade(self, path: str, body: dict[str, Any]) -> tuple[ExitStack, Any]:
+        """One call that becomes a connection in both directions, such as that of a command inside a container.
+
+        Returns:
+            What ends it, and the raw connection: ``read(max_bytes, timeout)`` and ``write(data, timeout)``.
+
+        Raises:
+            PlatformError: The engine refused; the class says how.
+        """
+        data = json_module.dumps(body).encode()
+        headers = {"content-type": "application/json", "connection": "Upgrade", "upgrade": "tcp"}
+        with ExitStack() as stack:
+            try:
+                answer = self._http.stream("POST", f"/v{self.version}{path}", content=data, headers=headers)
+                response = stack.enter_context(answer)
+                if response.is_error:
+                    response.read()
+            except httpx.HTTPError as error:
+                raise self._lost("POST", path, error) from error
+            self._answered("POST", path, response)
+            return stack.pop_all(), response.extensions["network_stream"]
+
+    def logs(
+        self, container: str, *, tail: int | None = 50, since: str | None = None, stamped: bool = False
+    ) -> list[str]:
+        """The last lines that a container wrote, standard output and errors as they came.
+
+        Args:
+            container: Name or id.
+            tail: How many; ``None`` for all.
+            since: Unix seconds, with up to nine decimals; that very moment belongs to them.
+            stamped: Whether each line begins with its time and a space.
+        """
+        params = {"stdout": "1", "stderr": "1", "tail": "all" if tail is None else str(tail)}
+        params |= {"since": since} if since else {}
+        params |= {"timestamps": "1"} if stamped else {}
         with self.stream("GET", f"/containers/{container}/logs", params=params) as pieces:
             data = b"".join(pieces)
-        return [line.decode("utf-8", "replace") for line in b"".join(_frames(data)).splitlines()]
+        return [line.decode("utf-8", "replace") for line in b"".join(_frames(data)).split(b"\n") if line]
 
     def _pieces(self, method: str, path: str, response: httpx.Response) -> Iterator[bytes]:
         try:

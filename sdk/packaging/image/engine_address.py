@@ -28,12 +28,18 @@ class Address:
     """Where an engine listens.
 
     Args:
-        host: ``unix:///path`` or ``tcp://host:port``.
+        host: ``unix:///path``, ``tcp://host:port`` or ``ssh://user@host``.
         certificates: Folder with ``ca.pem``, ``cert.pem`` and ``key.pem``; TLS is spoken when there is one.
     """
 
     host: str
     certificates: Path | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the engine is on this machine, as far as its address tells; what it publishes is reached then."""
+        parts = urlsplit(self.host)
+        return parts.scheme == "unix" or (parts.scheme != "ssh" and parts.hostname in {"localhost", "127.0.0.1", "::1"})
 
     @property
     def url(self) -> str:
@@ -68,17 +74,23 @@ class Address:
             return httpx.HTTPTransport(verify=_tls(self.certificates) if self.certificates else False)
         raise ConfigError(
             f"Docker address {self.host!r} cannot be used",
-            hint="use unix:// or tcp://; for ssh, forward the socket: ssh -NL ./docker.sock:/var/run/docker.sock HOST",
+            hint="use unix://, tcp:// or ssh://",
         )
 
 
-def find_address(env: Mapping[str, str] = os.environ) -> Address:
+def find_address(env: Mapping[str, str] = os.environ, *, named: str | None = None) -> Address:
     """The engine that Docker's command line would use.
+
+    Args:
+        env: The environment.
+        named: An address, or the name of a context, that counts more than the environment.
 
     Raises:
         ConfigError: The context that is named does not exist.
     """
-    host = env.get("DOCKER_HOST")
+    if named is not None and "://" not in named:
+        return _context(named, _config_folder(env) / "contexts")
+    host = named or env.get("DOCKER_HOST")
     if host:
         folder = env.get("DOCKER_CERT_PATH") or str(_config_folder(env))
         return Address(host, Path(folder) if env.get("DOCKER_TLS_VERIFY") else None)

@@ -3,10 +3,10 @@
     python -m mlport_serving gateway --dir DIR [--host 127.0.0.1] [--port 0] [--auth bearer|none]
                                      [--token-file FILE] [--allow-host NAME:PORT] [--detach]
 
-    python -m mlport_serving gateway call DIR METHOD PATH [< BODY]
+    python -m mlport_serving gateway pipe unix:/DIR/control.sock | tcp:HOST:PORT
 
-The second form makes one control call, for those who can run a command beside a gateway but not open its socket: the
-answer goes to standard output, the exit code is 0 for a success and 1 for an error.
+The second form joins its standard input and output to a socket, for those who can run a command beside a gateway but
+not reach it: a client of a container engine speaks the control protocol through it.
 
 The first runs until SIGTERM or `POST /stop`. Exit codes: 0 ended in order, 2 cannot start (one line on stderr says
 why and what to do), 3 another gateway already runs in DIR.
@@ -23,6 +23,7 @@ DIR belongs to one endpoint and must be of mode 0700:
 - `b-<replica>.lock`: locked as long as a process of that replica lives; a gateway that starts kills what one that
   died has left
 - with `--detach` a small parent starts the gateway again when it is killed or crashes; `status` counts `restarts`
+- `records/<name>.json`: what its managers have written down, see the control protocol
 - `logs/<replica>.log`, `logs/<replica>.log.1`: what replicas print, capped; `logs/gateway.log`: the gateway's own
 
 The public side
@@ -62,6 +63,13 @@ HTTP/1.1 with JSON bodies on `control.sock`; whoever may open the socket may cal
   that). 409 if the generation is not newer (`stale_generation`, `other_content`; the table in force again is a
   200), was `overtaken`, or gives a known replica other content; 424 `replica_failed` with `replica`, `last_exit` and
   `log` if a new replica ended or was late, with the table before still in force; 507 if it cannot be stored
+  With `wait_s=W` the answer comes after W seconds at most, as a 202 if the table is still being put in force.
+  With `next=1` the generation in the body does not count: the table is given the next one, unless one with the same
+  content is in force or being put in force
+- `GET /records`: `{"records": {NAME: {"etag", "created_at", "value"}}}`
+- `PUT /records/NAME?expected=ETAG`: write the JSON object in the body under a name if the present record has this
+  etag (without `expected`: if there is none); 409 `record_changed` with `present` otherwise
+- `DELETE /records/NAME?expected=ETAG`: remove it on the same condition
 - `POST /drain?timeout_s=S`: wait until every removed replica has ended; 504 if some have not
 - `GET /logs?deployment=ID&replica=ID&tail=N&cursor=C`: `{"lines": [{"replica", "text"}], "cursor"}`; give the cursor
   back for the lines after
@@ -83,11 +91,11 @@ from __future__ import annotations
 
 
 def main(argv: list[str]) -> int:
-    """Run the gateway, or make one control call, and return the exit code."""
-    if argv[:1] == ["call"]:
-        from .client import main as call
+    """Run the gateway, or join standard input and output to a socket, and return the exit code."""
+    if argv[:1] == ["pipe"]:
+        from .pipe import main as pipe
 
-        return call(argv[1:])
-    from .start import run  # the client of a gateway needs none of its libraries
+        return pipe(argv[1:])
+    from .start import run  # the other form needs none of its libraries
 
     return run(argv)

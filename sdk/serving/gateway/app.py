@@ -11,11 +11,14 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from .backend import Backend, Route
 from .child import kill_left_over, usage
 from .downstream import Connection, Door
 from .exchange import Plane
 from .gate import Gate
+from .records import Records
 from .router import Router
 from .runner import ReplicaFailed, Runner
 from .stats import Stats
@@ -60,6 +63,7 @@ class Gateway:
         self.stats: dict[str, Stats] = {}
         self.runners: dict[str, Runner] = {}
         self.retiring: dict[str, asyncio.Task[None]] = {}
+        self.records = Records(folder / "records")
         self.address: tuple[str, int] = listener.getsockname()[:2]
         self.has_token = token is not None
         self.restarts = 0
@@ -128,6 +132,14 @@ class Gateway:
             for runner in self._add(table).values():
                 runner.start()
             self._swap(table)
+
+    def renumber(self, table: Table) -> Table:
+        """The same table with the generation that it needs to be put in force, or that it is in force under."""
+        newest = self._applying[0] if self._applying is not None else self.table
+        if newest is None:
+            return msgspec.structs.replace(table, generation=1)
+        same = msgspec.structs.replace(table, generation=newest.generation)
+        return same if same == newest else msgspec.structs.replace(table, generation=newest.generation + 1)
 
     async def apply(self, table: Table, *, timeout_s: float | None = None) -> None:
         """Put a table in force once its new replicas are ready; until then, and if they fail, the present one holds.

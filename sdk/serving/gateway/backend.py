@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from .table import split_address
+from .addresses import split_address
 
 if TYPE_CHECKING:
     from .stats import Stats

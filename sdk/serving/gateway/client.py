@@ -17,14 +17,13 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 ALREADY_RUNNING = 3
 """Exit code of a gateway that finds its folder taken."""
@@ -100,21 +99,6 @@ def call(
         details = value["error"]
         raise GatewayError(details["message"], status=response.status, code=details["code"], details=details)
     return value
-
-
-def main(argv: Sequence[str]) -> int:
-    """Make one control call for `gateway call DIR METHOD PATH`, with a JSON body from standard input for PUT."""
-    if len(argv) != 3:
-        sys.stderr.write("usage: gateway call DIR METHOD PATH [< BODY]\n")
-        return 2
-    folder, method, path = argv
-    try:
-        value = call(Path(folder), method, path, body=json.load(sys.stdin) if method == "PUT" else None, timeout=600.0)
-    except (GatewayError, ValueError) as error:
-        known = error.details if isinstance(error, GatewayError) else {}
-        value = {"error": {"code": getattr(error, "code", "bad_request"), "message": str(error), **known}}
-    sys.stdout.write(json.dumps(value) + "\n")
-    return int("error" in value)
 
 
 def status(folder: Path) -> dict[str, Any]:

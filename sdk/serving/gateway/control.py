@@ -13,6 +13,7 @@ import msgspec
 from .app import Conflict, Gateway
 from .heads import Refusal, read_request
 from .logs import Log
+from .records import RecordChanged
 from .replies import render
 from .runner import ReplicaFailed
 from .table import TableError, encode, parse
@@ -64,13 +65,15 @@ class Control:
         except Conflict as conflict:
             generation = self._gateway.table.generation if self._gateway.table else 0
             return 409, _error(conflict.code, str(conflict), generation=generation)
+        except RecordChanged as change:
+            return 409, _error("record_changed", str(change), present=msgspec.to_builtins(change.present))
         except ReplicaFailed as failure:
             runner = failure.runner
             exit_ = runner.status()["last_exit"]
             details = {"replica": runner.replica.id, "last_exit": exit_, "log": runner.log.tail(_TAIL)}
             return 424, _error("replica_failed", str(failure), **details)
         except OSError as error:
-            return 507, _error("not_stored", f"The table could not be stored: {error}.")
+            return 507, _error("not_stored", f"It could not be stored: {error}.")
 
     async def _dispatch(self, method: str, path: str, query: dict[str, str], body: bytes) -> tuple[int, dict[str, Any]]:
         gateway, status = self._gateway, 200
@@ -83,7 +86,11 @@ class Control:
             case "GET", "/table":
                 value = {"table": None if gateway.table is None else json.loads(encode(gateway.table))}
             case "PUT", "/table":
-                value = await self._put_table(query, body)
+                status, value = await self._put_table(query, body)
+            case "GET", "/records":
+                value = {"records": msgspec.to_builtins(gateway.records.all())}
+            case (("PUT" | "DELETE"), _) if path.startswith("/records/"):
+                value = self._swap_record(method, path.removeprefix("/records/"), query.get("expected"), body)
             case "GET", "/logs":
                 value = self._logs(query)
             case "POST", "/drain":
@@ -95,13 +102,30 @@ class Control:
                 status, value = 404, _error("unknown_call", f"There is no {method} {path}.")
         return status, value
 
-    async def _put_table(self, query: dict[str, str], body: bytes) -> dict[str, Any]:
+    def _swap_record(self, method: str, name: str, expected: str | None, body: bytes) -> dict[str, Any]:
+        records = self._gateway.records
+        if method == "PUT":
+            value = msgspec.json.decode(body, type=dict[str, Any])
+            record: dict[str, Any] = msgspec.to_builtins(records.put(name, value, expected))
+            return record
+        if expected is None:
+            raise ValueError("expected: name the etag of the record to delete")
+        records.delete(name, expected)
+        return {"deleted": name}
+
+    async def _put_table(self, query: dict[str, str], body: bytes) -> tuple[int, dict[str, Any]]:
         table = parse(body)
+        if query.get("next") == "1":
+            table = self._gateway.renumber(table)
         timeout = _seconds(query, "timeout_s", table.limits.start_s)
-        await self._gateway.apply(table, timeout_s=timeout)
+        patience = _seconds(query, "wait_s", 2 * timeout)
+        try:
+            await asyncio.wait_for(self._gateway.apply(table, timeout_s=timeout), patience)
+        except TimeoutError:  # it goes on without whoever asked
+            return 202, {"generation": table.generation, "applying": True}
         if query.get("wait_drained") == "1":
             await self._gateway.drained()
-        return {"generation": table.generation, "retiring": sorted(self._gateway.retiring)}
+        return 200, {"generation": table.generation, "retiring": sorted(self._gateway.retiring)}
 
     async def _drain(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
         try:

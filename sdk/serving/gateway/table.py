@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from .addresses import split_address
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_MAX_UNIX_PATH = 100  # sun_path holds 104 bytes on macOS and 108 on Linux
 
 
 class TableError(ValueError):
@@ -169,21 +170,6 @@ def _check_replica(deployment: str, replica: Replica) -> None:
         raise TableError(f"{where}.{replica.id}.spawn.argv: name the program to run")
     if spawn is not None and any("\0" in text for text in [*spawn.argv, *spawn.env, *spawn.env.values()]):
         raise TableError(f"{where}.{replica.id}.spawn: a NUL byte cannot be passed to a program")
-
-
-def split_address(address: str) -> str | tuple[str, int]:
-    """Turn `unix:/path` into its path and `tcp:host:port` into host and port."""
-    kind, _, rest = address.partition(":")
-    if kind == "unix":
-        if not rest.startswith("/") or "\0" in rest:
-            raise ValueError(f"{address!r} needs an absolute path, as in unix:/run/b.sock")
-        if len(os.fsencode(rest)) > _MAX_UNIX_PATH:
-            raise ValueError(f"{rest!r} is longer than the {_MAX_UNIX_PATH} bytes a socket path may have")
-        return rest
-    host, _, port = rest.rpartition(":")
-    if kind == "tcp" and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536:
-        return host.strip("[]"), int(port)
-    raise ValueError(f"{address!r} must be unix:/path or tcp:host:port")
 
 
 def load(path: Path) -> Table | None:

@@ -1,0 +1,114 @@
+"""The control protocol of a gateway, spoken through a command inside its container.
+
+The command is started once and kept for the calls that follow: each of them then takes a millisecond.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from sdk.errors import ConflictError, PlatformError, UnavailableError
+
+from ._errors import PROVIDER
+from ._pipe import Pipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sdk.packaging.image.engine import Engine
+
+PIPE = ["python", "-P", "-m", "mlport_serving", "gateway", "pipe"]
+
+
+class Control:
+    """The gateway of one endpoint.
+
+    Args:
+        engine: Where it is.
+        container: Its container.
+        socket: Its control socket, inside.
+    """
+
+    def __init__(self, engine: Engine, container: str, socket: str) -> None:
+        self._engine = engine
+        self._container = container
+        self._command = [*PIPE, f"unix:{socket}"]
+        self._pipe: Pipe | None = None
+        self._lock = threading.Lock()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        *,
+        body: Mapping[str, Any] | None = None,
+        timeout: float,
+    ) -> dict[str, Any]:
+        """One call and its answer.
+
+        Raises:
+            ConflictError: Its condition does not hold.
+            UnavailableError: The gateway gave no answer; also when it does not run.
+            PlatformError: It refused.
+        """
+        given = urlencode({name: value for name, value in (query or {}).items() if value is not None})
+        data = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} {path}{'?' if given else ''}{given} HTTP/1.1\r\nhost: gateway\r\ncontent-length: {len(data)}"
+        with self._lock, self._engine.watched(method, f"gateway {path}"):
+            status, value = self._exchange(head.encode() + b"\r\n\r\n" + data, timeout)
+        if status >= 400:
+            told = value["error"]
+            kind = ConflictError if status == 409 else PlatformError
+            facts: dict[str, Any] = {"provider": PROVIDER, "operation": f"{method} {path}", "status": status}
+            raise kind(f"the gateway in {self._container}: {told['message']}", **facts)
+        return value
+
+    def _exchange(self, request: bytes, timeout: float) -> tuple[int, dict[str, Any]]:
+        try:
+            if self._pipe is None:
+                self._pipe = Pipe(self._engine, self._container, self._command, timeout)
+            self._pipe.write(request, timeout)
+            return _answer(self._pipe, timeout)
+        except (TimeoutError, PlatformError, ValueError) as error:
+            said = self._pipe.said if self._pipe else ""
+            self._drop()
+            message = f"the gateway in {self._container} gave no answer: {said or error or 'it took too long'}"
+            raise UnavailableError(message, provider=PROVIDER, operation="control", resource=self._container) from error
+
+    def _drop(self) -> None:
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            with contextlib.suppress(PlatformError, OSError):
+                pipe.close()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        with self._lock:
+            self._drop()
+
+
+def _answer(pipe: Pipe, timeout: float) -> tuple[int, dict[str, Any]]:
+    """Read one HTTP answer; the gateway always says how long it is."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += _more(pipe, timeout)
+    head, _, rest = data.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+    length = int(fields["content-length"])
+    while len(rest) < length:
+        rest += _more(pipe, timeout)
+    value: dict[str, Any] = json.loads(rest)
+    return int(lines[0].split(" ")[1]), value
+
+
+def _more(pipe: Pipe, timeout: float) -> bytes:
+    data = pipe.read(timeout)
+    if not data:
+        raise UnavailableError(pipe.said or "the connection ended", provider=PROVIDER)
+    return data

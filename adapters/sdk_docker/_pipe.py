@@ -1,0 +1,105 @@
+"""A command inside a container as a connection: what is written is its input, what is read its output."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+
+from sdk.errors import UnavailableError
+
+from ._errors import PROVIDER
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from sdk.packaging.image.engine import Engine
+
+_HEADER = struct.Struct(">BxxxL")
+_BLOCK = 64 * 1024
+_STDERR = 2
+
+
+class Pipe:
+    """One running command.
+
+    Args:
+        engine: Where the container is.
+        container: Its name or id.
+        argv: The command; it must end when its input does.
+        timeout: Seconds to start it.
+
+    Raises:
+        NotFoundError: There is no such container.
+        ConflictError: It does not run.
+    """
+
+    def __init__(self, engine: Engine, container: str, argv: list[str], timeout: float) -> None:
+        attach = {"AttachStdin": True, "AttachStdout": True, "AttachStderr": True}
+        path = f"/containers/{container}/exec"
+        made = engine.call("POST", path, json={**attach, "Cmd": argv}, timeout_s=timeout)
+        opened: tuple[ExitStack, Any] = engine.upgrade(f"/exec/{made['Id']}/start", {"Detach": False, "Tty": False})
+        self._stack, self._stream = opened
+        self._raw = b""
+        self._said = b""
+
+    def write(self, data: bytes, timeout: float) -> None:
+        """Give the command input.
+
+        Raises:
+            UnavailableError: It has ended.
+        """
+        try:
+            self._stream.write(data, timeout=timeout)
+        except (httpcore.NetworkError, httpcore.TimeoutException, OSError) as error:
+            raise self._lost(error) from error
+
+    def read(self, timeout: float) -> bytes:
+        """The next piece of its output, nothing when it has ended.
+
+        Raises:
+            TimeoutError: Nothing came.
+            UnavailableError: The engine was lost.
+        """
+        while True:
+            frame = self._frame()
+            if frame is not None:
+                kind, data = frame
+                if kind != _STDERR:
+                    return data
+                self._said = (self._said + data)[-2000:]
+                continue
+            try:
+                more: bytes = self._stream.read(_BLOCK, timeout=timeout)
+            except httpcore.TimeoutException as error:
+                raise TimeoutError from error
+            except (httpcore.NetworkError, OSError) as error:
+                raise self._lost(error) from error
+            if not more:
+                return b""
+            self._raw += more
+
+    def _frame(self) -> tuple[int, bytes] | None:
+        """The next of the frames that an engine puts around what a command writes, once all of it is here."""
+        if len(self._raw) < _HEADER.size:
+            return None
+        kind, size = _HEADER.unpack_from(self._raw)
+        end = _HEADER.size + size
+        if len(self._raw) < end:
+            return None
+        data, self._raw = self._raw[_HEADER.size : end], self._raw[end:]
+        return kind, data
+
+    def _lost(self, error: Exception) -> UnavailableError:
+        said = self.said or str(error) or type(error).__name__
+        return UnavailableError(f"the connection into the container was lost: {said}", provider=PROVIDER)
+
+    @property
+    def said(self) -> str:
+        """What the command wrote to its standard error."""
+        return self._said.decode("utf-8", "replace").strip()
+
+    def close(self) -> None:
+        """End the input, which ends the command."""
+        self._stack.close()

@@ -1,0 +1,58 @@
+"""The containers of one deployment: do they start, did they fail and why; looking only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import PlatformError
+from sdk.plane.lines import start_failure
+
+from ._containers import SPEC
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ._engine import Host
+
+_LINES = 50
+
+
+def are_starting(many: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether all replicas are there and run: only then the gateway is told of a new deployment."""
+    return len(many) == wanted(many) and all(about["State"]["Running"] for about in many)
+
+
+def wanted(many: Sequence[Mapping[str, Any]]) -> int:
+    """How many replicas there are to be."""
+    return int(json.loads(many[0]["Config"]["Labels"][SPEC])["replicas"])
+
+
+def failure(host: Host, many: Sequence[Mapping[str, Any]], *, late: bool) -> str | None:
+    """Why a deployment that was never in force will not be; ``None`` while it still may.
+
+    A replica is not started again before it was ready once, so the first that has ended tells.
+    """
+    ended = next((about for about in many if about["State"]["Status"] in {"exited", "dead"}), None)
+    if ended is not None:
+        return why(host, ended)
+    if not late:
+        return None
+    if len(many) < wanted(many):
+        return f"{len(many)} of {wanted(many)} replicas were made: whoever deployed it died"
+    return "it was not ready in time: give it more with start_s, or see its logs"
+
+
+def why(host: Host, about: Mapping[str, Any]) -> str:
+    """Why a container ended, in the server's own words if it left any."""
+    name, state = str(about["Name"]).lstrip("/"), about["State"]
+    if state.get("OOMKilled"):
+        gib = about["HostConfig"]["Memory"] / 2**30
+        return f"{name} was killed for using more than its {gib:g} GiB of memory; set resources.memory_gib higher"
+    lines: list[str] = []
+    with contextlib.suppress(PlatformError):
+        lines = host.engine.logs(about["Id"], tail=_LINES)
+    said = next((text for line in reversed(lines) if (text := start_failure(line))), None)
+    last = f": {lines[-1][:300]}" if lines else ""
+    return f"{name}: {said}" if said else f"{name} exited with code {state['ExitCode']}{last}"

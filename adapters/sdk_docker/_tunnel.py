@@ -1,0 +1,75 @@
+"""Predictions for an endpoint of an engine elsewhere: a port of this machine, joined to the gateway by the engine.
+
+The gateway publishes its port on 127.0.0.1 of the engine's machine only. Whoever may use the engine can run a command
+in the gateway's container; each connection made here is carried by one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from sdk.errors import PlatformError
+
+from ._control import PIPE
+from ._pipe import Pipe
+
+if TYPE_CHECKING:
+    from sdk.packaging.image.engine import Engine
+
+_BLOCK = 64 * 1024
+_OPEN_S = 30.0
+_IDLE_S = 600.0
+
+
+class Tunnel:
+    """A listening port on 127.0.0.1 that leads into one gateway, as long as this process lives or until it is closed.
+
+    Args:
+        engine: Where the gateway is.
+        container: Its container.
+    """
+
+    def __init__(self, engine: Engine, container: str) -> None:
+        self._engine = engine
+        self._container = container
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, name=f"tunnel-{container}", daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return  # closed
+            threading.Thread(target=self._carry, args=(client,), daemon=True).start()
+
+    def _carry(self, client: socket.socket) -> None:
+        """One connection: what the client sends by this thread, what the gateway answers by another."""
+        with client, contextlib.suppress(PlatformError, OSError):
+            pipe = Pipe(self._engine, self._container, [*PIPE, "tcp:127.0.0.1:8080"], _OPEN_S)
+            back = threading.Thread(target=_answer, args=(pipe, client), daemon=True)
+            back.start()
+            try:
+                while data := client.recv(_BLOCK):
+                    pipe.write(data, _OPEN_S)
+            finally:
+                pipe.close()
+                back.join(_OPEN_S)
+
+    def close(self) -> None:
+        """Take no more connections."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+def _answer(pipe: Pipe, client: socket.socket) -> None:
+    with contextlib.suppress(PlatformError, OSError, TimeoutError):
+        while data := pipe.read(_IDLE_S):
+            client.sendall(data)
+    with contextlib.suppress(OSError):
+        client.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for the client

@@ -1,0 +1,98 @@
+"""An engine behind ssh: its socket, forwarded to one of this machine by the user's own ssh.
+
+Keys, agents, jump hosts and known hosts are those of the ssh configuration; nothing is asked, so what needs a password
+fails at once and says so.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sdk.errors import ConfigError, UnavailableError
+
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_START_S = 30.0
+_OPTIONS = ("-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes", "-o", "ConnectTimeout=10")
+
+
+class Forward:
+    """A running ssh that forwards one socket.
+
+    Args:
+        host: ``ssh://[USER@]HOST[:PORT][/SOCKET]``.
+        program: The ssh to run.
+
+    Raises:
+        ConfigError: The address is none, or there is no ssh.
+        UnavailableError: ssh could not get there; with what it says.
+    """
+
+    def __init__(self, host: str, program: str = "ssh") -> None:
+        there, destination = parse(host)
+        self._folder = tempfile.TemporaryDirectory(prefix="mlport-ssh-")
+        self.socket = Path(self._folder.name, "docker.sock")
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  the user's own ssh, with checked arguments
+                [program, *_OPTIONS, "-N", "-L", f"{self.socket}:{there}", *destination],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for us: what we undo then still needs the connection
+            )
+        except FileNotFoundError:
+            self._folder.cleanup()
+            raise ConfigError(f"{program} is not installed", hint="install an ssh client, or use tcp://") from None
+        self._wait(host)
+
+    def _wait(self, host: str) -> None:
+        give_up = time.monotonic() + _START_S
+        while not self.socket.exists():
+            if self._process.poll() is None and time.monotonic() < give_up:
+                time.sleep(0.02)
+                continue
+            said = self._end()
+            raise UnavailableError(
+                f"ssh did not reach {host}: {said or 'it took too long'}",
+                provider="docker",
+                sent=False,
+                hint="try `ssh` to that host by hand: it must get in without a question",
+            )
+
+    def _end(self) -> str:
+        """End it; what it said to its standard error."""
+        self._process.terminate()
+        try:
+            _, said = self._process.communicate(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            _, said = self._process.communicate()
+        self._folder.cleanup()
+        return said.decode("utf-8", "replace").strip()
+
+    def close(self) -> None:
+        """End it."""
+        self._end()
+
+
+def parse(host: str) -> tuple[str, list[str]]:
+    """The socket there, and where that is as arguments of ssh, of which none can be taken for an option.
+
+    Raises:
+        ConfigError: The address is none.
+
+    Example:
+        >>> parse("ssh://me@box:22")
+        ('/var/run/docker.sock', ['-p', '22', '-l', 'me', 'box'])
+    """
+    parts = urlsplit(host)
+    names = [name for name in (parts.hostname, parts.username) if name is not None]
+    if parts.hostname is None or not all(map(_PART.fullmatch, names)) or parts.password:
+        raise ConfigError(f"Docker address {host!r} cannot be used", hint="write it as ssh://USER@HOST:PORT")
+    port = ["-p", str(parts.port)] if parts.port else []
+    user = ["-l", parts.username] if parts.username else []
+    return parts.path if parts.path.strip("/") else "/var/run/docker.sock", [*port, *user, parts.hostname]

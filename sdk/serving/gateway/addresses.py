@@ -1,0 +1,22 @@
+"""Where a server listens, as text."""
+
+from __future__ import annotations
+
+import os
+
+_MAX_UNIX_PATH = 100  # sun_path holds 104 bytes on macOS and 108 on Linux
+
+
+def split_address(address: str) -> str | tuple[str, int]:
+    """Turn `unix:/path` into its path and `tcp:host:port` into host and port."""
+    kind, _, rest = address.partition(":")
+    if kind == "unix":
+        if not rest.startswith("/") or "\0" in rest:
+            raise ValueError(f"{address!r} needs an absolute path, as in unix:/run/b.sock")
+        if len(os.fsencode(rest)) > _MAX_UNIX_PATH:
+            raise ValueError(f"{rest!r} is longer than the {_MAX_UNIX_PATH} bytes a socket path may have")
+        return rest
+    host, _, port = rest.rpartition(":")
+    if kind == "tcp" and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536:
+        return host.strip("[]"), int(port)
+    raise ValueError(f"{address!r} must be unix:/path or tcp:host:port")

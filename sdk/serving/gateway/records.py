@@ -1,0 +1,103 @@
+"""Small records kept beside the gateway for those who manage it, each replaced by compare-and-swap.
+
+An engine's labels never change and its volumes know no conditions: what a client of an engine has to write down, and
+must not overwrite unseen, is written here. The gateway is the only writer, so a swap is atomic.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .table import save
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_MANY = 256
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A value under a name. ``etag`` is another one after every change, ``created_at`` stays (Unix seconds)."""
+
+    etag: str
+    created_at: float
+    value: dict[str, Any]
+
+
+class RecordChanged(Exception):
+    """The record is not the one that was expected.
+
+    Attributes:
+        present: The one that is there, ``None`` when there is none.
+
+    """
+
+    def __init__(self, name: str, present: Record | None) -> None:
+        super().__init__(f"Record {name} is not the one that was expected; read it again.")
+        self.present = present
+
+
+class Records:
+    """All records in one folder, made when it is missing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def all(self) -> dict[str, Record]:
+        """Give every record by its name."""
+        found: dict[str, Record] = {}
+        for path in sorted(self._folder.glob("*.json")):
+            record = self._read(path.stem)
+            if record is not None:
+                found[path.stem] = record
+        return found
+
+    def put(self, name: str, value: dict[str, Any], expected: str | None) -> Record:
+        """Write a record if the present one has this etag; ``None`` means that there must be none.
+
+        Raises:
+            RecordChanged: It has not.
+            ValueError: The name cannot be used, or there are too many records.
+
+        """
+        present = self._expect(name, expected)
+        if present is None and len(list(self._folder.glob("*.json"))) >= _MANY:
+            raise ValueError(f"records: there are {_MANY} already; delete one first")
+        created = time.time() if present is None else present.created_at
+        record = Record(etag=secrets.token_hex(8), created_at=created, value=value)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        save(self._path(name), msgspec.json.encode(record))
+        return record
+
+    def delete(self, name: str, expected: str) -> None:
+        """Remove a record if it has this etag.
+
+        Raises:
+            RecordChanged: It has not.
+
+        """
+        self._expect(name, expected)
+        self._path(name).unlink()
+
+    def _expect(self, name: str, expected: str | None) -> Record | None:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"record: {name!r} must match {_NAME.pattern}")
+        present = self._read(name)
+        if (None if present is None else present.etag) != expected:
+            raise RecordChanged(name, present)
+        return present
+
+    def _read(self, name: str) -> Record | None:
+        try:
+            return msgspec.json.decode(self._path(name).read_bytes(), type=Record)
+        except FileNotFoundError:
+            return None
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.json"

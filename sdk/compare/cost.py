@@ -151,11 +151,12 @@ def billed_s(row: Row) -> float | None:
 
 def break_evens(rows: Sequence[Row], headroom: float = 0.7) -> Iterator[BreakEven]:
     """Where serverless subjects stop being cheaper than those that always run."""
-    for one in rows:
+    measured = [row for row in rows if not row.failed]
+    for one in measured:
         each = call_usd(one.price, billed_s(one) or 0.0) if one.price.unit == "gb-second" else None
         if not each:
             continue
-        for other in rows:
+        for other in measured:
             usd, serving = other.price.usd_per_hour, serving_of(other, headroom)
             if usd is not None and serving is not None:
                 yield BreakEven(one.key, other.key, serving.least * usd * HOURS_PER_MONTH / each)

@@ -52,11 +52,11 @@ def decide(
     priced = [row for row in fit if _usd(row) is not None]
     if len(fit) == 1:
         return _only(fit[0], rows, p95_ms)
-    if len(priced) == len(fit):
-        return _cheapest(priced, pairs, among, traffic)
     unknown = [row.key for row in fit if row not in priced]
-    why = f"not by cost: the cost of {', '.join(unknown)} is unknown; " if unknown else ""
-    return _fastest(fit, pairs, among, why)
+    if len(priced) > 1:
+        left = f", the cost of {', '.join(unknown)} is unknown" if unknown else ""
+        return _cheapest(priced, pairs, among + left, traffic)
+    return _fastest(fit, pairs, among, f"not by cost: the cost of {', '.join(unknown)} is unknown; ")
 
 
 def _usd(row: Row) -> float | None:

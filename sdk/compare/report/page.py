@@ -1,30 +1,103 @@
-"""One page that needs nothing else."""
+"""The report as one page that needs nothing else, and as a piece of a notebook."""
 
 from __future__ import annotations
 
+import functools
 import html
-from typing import TYPE_CHECKING
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from .cells import table
+from .charts import charts
 from .text import head, notes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from ..comparison import Comparison
+    from .charts import Chart
+
+# Nothing is fetched, whatever a name in the result may contain.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+
+def page(found: Comparison) -> str:
+    """The whole page: verdict, table, charts, everything to know before believing them, and the result itself."""
+    drawn = charts(found)
+    return "\n".join([
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{html.escape(f'Comparison of {found.model}')}</title>",
+        f"<style>\n{_asset('page.css')}</style>\n</head>\n<body>\n<main>",
+        *_body(found, drawn),
+        "</main>",
+        f'<script type="application/json" id="charts">{_json({one.id: one.option for one in drawn})}</script>',
+        f'<script type="application/json" id="comparison">{_json(found.to_dict())}</script>',
+        f"<script>\n{_asset('echarts.common.min.js')}\n</script>",
+        f"<script>\n{_asset('page.js')}</script>\n</body>\n</html>\n",
+    ])  # fmt: skip
 
 
 def fragment(found: Comparison) -> str:
     """For a notebook: verdict, table and notes, in the notebook's own style."""
-    columns, rows = table(found)
-    top = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    verdict, *rest = (html.escape(line) for line in head(found))
-    points = "".join(f"<li>{html.escape(note)}</li>" for note in notes(found))
+    verdict, *facts = map(html.escape, head(found))
+    told = "".join(f"<li>{html.escape(note)}</li>" for note in notes(found))
+    return f"<div><p><b>{verdict}</b><br>{'<br>'.join(facts)}</p>{_main_table(found)}<ul>{told}</ul></div>"
+
+
+def _body(found: Comparison, drawn: Sequence[Chart]) -> Iterator[str]:
+    verdict, *facts = map(html.escape, head(found))
+    yield f"<h1>Comparison of {html.escape(found.model)}</h1>"
+    yield f'<p class="verdict{"" if found.best else " open"}">{verdict}</p>'
+    yield from (f'<p class="facts">{fact}</p>' for fact in facts)
+    yield '<h2 id="figures">Figures</h2>'
+    yield f'<div class="wide" tabindex="0" role="region" aria-labelledby="figures">{_main_table(found)}</div>'
+    yield from map(_figure, drawn)
+    if not any(one.id == "curves" for one in drawn):
+        yield '<p class="facts">No cost is known, so none is drawn.</p>'
+    yield "<h2>Before you believe it</h2>\n<ul>"
+    yield from (f"<li>{html.escape(note)}</li>" for note in notes(found))
+    yield "</ul>"
+
+
+def _figure(chart: Chart) -> str:
+    title, text = html.escape(chart.title), html.escape(chart.text)
     return (
-        f"<div><p><b>{verdict}</b><br>{'<br>'.join(rest)}</p>"
-        f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table><ul>{points}</ul></div>"
+        f'<figure aria-labelledby="{chart.id}-title">\n<h2 id="{chart.id}-title">{title}</h2>\n'
+        f'<div class="chart" id="{chart.id}" role="img" aria-label="{text}"></div>\n'
+        f"<figcaption>{text}</figcaption>\n<details><summary>The same as a table</summary>"
+        f'<div class="wide" tabindex="0" role="region" aria-label="{title}">{_table(chart.columns, chart.rows)}</div>'
+        "</details>\n</figure>"
     )
 
 
-def page(found: Comparison) -> str:
-    """The whole page."""
-    return f"<!doctype html><meta charset=utf-8><title>mlport compare</title>{fragment(found)}"
+def _main_table(found: Comparison) -> str:
+    columns, rows = table(found)
+    return _table(columns, rows, best=found.best.key if found.best else None)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], best: str | None = None) -> str:
+    top = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
+    body = "".join(_line(row, chosen=row[0] == best) for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _line(row: Sequence[str], *, chosen: bool) -> str:
+    first, *others = map(html.escape, row)
+    cells = "".join(f"<td>{cell}</td>" for cell in others)
+    mark = ' class="best"' if chosen else ""
+    return f'<tr{mark}><th scope="row">{first}</th>{cells}</tr>'
+
+
+def _json(value: Any) -> str:
+    """JSON that cannot end the element it stands in; a number that JSON lacks becomes null."""
+    text = msgspec.json.encode(value).decode()
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+@functools.cache
+def _asset(name: str) -> str:
+    return (files("sdk.compare.report") / "assets" / name).read_text(encoding="utf-8")

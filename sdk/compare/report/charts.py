@@ -1,0 +1,253 @@
+"""What is drawn: options of the charting library as plain values, each with the same figures as a table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..cost import cost_of
+from ..traffic import Traffic
+from .cells import figure, usd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..comparison import Comparison
+    from ..result import Row
+
+Option = dict[str, Any]
+
+# Colours that people with any kind of colour vision can tell apart (Okabe and Ito 2008); symbols tell them apart too.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8B6F00", "#7A7A7A")
+_SYMBOLS = ("circle", "rect", "triangle", "diamond", "pin", "arrow", "roundRect", "circle")
+_LEAST, _MOST, _STEPS = 3, 9, 48  # traffic from 10^3 to 10^9 requests a month
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One chart.
+
+    Args:
+        id: Its name on the page.
+        title: What it shows.
+        text: The same in a sentence, for who cannot see it.
+        option: What the library draws.
+        columns: Head of the table with the same figures.
+        rows: The table.
+    """
+
+    id: str
+    title: str
+    text: str
+    option: Option
+    columns: tuple[str, ...]
+    rows: list[list[str]]
+
+
+def charts(found: Comparison) -> list[Chart]:
+    """The charts that the figures suffice for."""
+    measured = [row for row in found.rows if not row.failed]
+    made = (_trade(found, measured), _tails(found, measured), _curves(found, measured))
+    return [chart for chart in made if chart is not None]
+
+
+def _base(x: str, y: str, *, x_log: bool = False, y_log: bool = False) -> Option:
+    axis = {"nameLocation": "middle", "scale": True}
+    return {
+        "animation": False,
+        "color": list(_COLOURS),
+        "grid": {"left": 64, "right": 24, "top": 56, "bottom": 56},
+        "legend": {"type": "scroll", "top": 4},
+        "tooltip": {"trigger": "item", "confine": True},
+        "aria": {"enabled": True},
+        "xAxis": {**axis, "type": "log" if x_log else "value", "name": x, "nameGap": 30},
+        "yAxis": {**axis, "type": "log" if y_log else "value", "name": y, "nameGap": 46},
+    }
+
+
+def _line_at(value: float, text: str) -> Option:
+    """A vertical line across a chart."""
+    return {
+        "silent": True,
+        "symbol": "none",
+        "lineStyle": {"type": "dashed", "color": "#888"},
+        "label": {"formatter": text, "position": "insideEndTop", "color": "inherit"},
+        "data": [{"xAxis": value}],
+    }
+
+
+def _mark(place: int) -> Option:
+    colour = _COLOURS[place % len(_COLOURS)]
+    return {"itemStyle": {"color": colour}, "lineStyle": {"color": colour, "width": 2}}
+
+
+def _place(found: Comparison, row: Row) -> int:
+    """A subject has the same colour and symbol in every chart."""
+    return [one.key for one in found.rows].index(row.key)
+
+
+def _line(place: int, row: Row) -> Option:
+    symbol = _SYMBOLS[place % len(_SYMBOLS)]
+    return {**_mark(place), "type": "line", "name": row.key, "showSymbol": False, "symbol": symbol}
+
+
+def spend(row: Row) -> float | None:
+    """The cost of 1,000 requests that is drawn: at the user's traffic, else at saturation."""
+    return row.cost.usd_per_1k if row.cost.usd_per_1k is not None else row.cost.usd_per_1k_full
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points that no other beats in both, from left to right.
+
+    Example:
+        >>> front([(1.0, 5.0), (2.0, 6.0), (3.0, 1.0)])
+        [(1.0, 5.0), (3.0, 1.0)]
+    """
+    kept: list[tuple[float, float]] = []
+    for point in sorted(points):
+        if not kept or point[1] < kept[-1][1]:
+            kept.append(point)
+    return kept
+
+
+def _trade(found: Comparison, rows: Sequence[Row]) -> Chart | None:
+    """Cost against latency."""
+    shown: list[tuple[Row, float, float]] = []
+    for row in rows:
+        p95, cost = row.ms("p95"), spend(row)
+        if p95 is not None and math.isfinite(p95) and cost is not None:
+            shown.append((row, p95, cost))
+    if not shown:
+        return None
+    option = _base("p95, ms", "US dollars per 1,000 requests")
+    option["series"] = [_dot(_place(found, one[0]), *one) for one in shown]
+    option["series"] += [_bar(_place(found, row), row, cost) for row, _, cost in shown]
+    option["series"].append(_front([(p95, cost) for _, p95, cost in shown]))
+    if found.p95_ms is not None:
+        option["series"][0]["markLine"] = _line_at(found.p95_ms, f"objective {found.p95_ms:g} ms")
+        option["xAxis"]["max"] = max(found.p95_ms * 1.1, max(p95 for _, p95, _ in shown) * 1.1)
+    where = "at your traffic" if found.traffic is not None else "at saturation"
+    return Chart(
+        "trade",
+        f"Cost {where} against latency",
+        f"Each subject by its p95 and what 1,000 requests cost {where}; lower left is better.",
+        option,
+        ("subject", "p95 ms", f"$ per 1,000 {where}"),
+        [[row.key, figure(p95), usd(cost, about=row.cost.approximate)] for row, p95, cost in shown],
+    )
+
+
+def _dot(place: int, row: Row, p95: float, cost: float) -> Option:
+    return {
+        **_mark(place),
+        "type": "scatter",
+        "name": row.key,
+        "symbol": _SYMBOLS[place % len(_SYMBOLS)],
+        "symbolSize": 14,
+        "data": [[p95, cost]],
+        "label": {"show": True, "formatter": "{a}", "position": "top", "color": "inherit"},
+        "labelLayout": {"moveOverlap": "shiftY"},
+        "tooltip": {"formatter": f"{row.key}: p95 {figure(p95)} ms, {usd(cost)} per 1,000"},
+    }
+
+
+def _bar(place: int, row: Row, cost: float) -> Option:
+    """The interval of the p95 as a bar through its dot; nothing where there is none."""
+    estimate = row.latency["p95"]
+    ends = [] if estimate.low is None or estimate.high is None else [[estimate.low, cost], [estimate.high, cost]]
+    return {**_mark(place), "type": "line", "symbol": "rect", "symbolSize": [2, 12], "data": ends, "silent": True}
+
+
+def _front(points: Sequence[tuple[float, float]]) -> Option:
+    return {
+        "type": "line",
+        "name": "Pareto front",
+        "step": "end",
+        "symbol": "none",
+        "silent": True,
+        "z": 1,
+        "lineStyle": {"color": "#888", "width": 1, "type": "dotted"},
+        "itemStyle": {"color": "#888"},
+        "data": [list(point) for point in front(points)],
+    }
+
+
+def _tails(found: Comparison, rows: Sequence[Row]) -> Chart | None:
+    """The distribution: how many requests take longer than so many milliseconds."""
+    shown = [row for row in rows if row.tail]
+    if not shown:
+        return None
+    option = _base("ms", "share of the requests that took longer", x_log=True, y_log=True)
+    option["yAxis"]["max"] = 1
+    option["series"] = [
+        {
+            **_line(_place(found, row), row),
+            "data": [[max(ms, 1e-3), share] for ms, share in row.tail],
+        }
+        for row in shown
+    ]
+    option["tooltip"]["trigger"] = "axis"
+    if found.p95_ms is not None:
+        option["series"][0]["markLine"] = _line_at(found.p95_ms, f"objective {found.p95_ms:g} ms")
+    shares = (0.5, 0.1, 0.05, 0.01, 0.001)
+    return Chart(
+        "tail",
+        "Latency: the share of requests that took longer",
+        "One line per subject; the further down a line reaches on the left, the shorter its tail.",
+        option,
+        ("subject", *(f"{100 * share:g} % over, ms" for share in shares)),
+        [[row.key, *(_over(row, share) for share in shares)] for row in shown],
+    )
+
+
+def _over(row: Row, share: float) -> str:
+    """The latency that this share of the requests exceeds; nothing beyond the last that was seen."""
+    found = [ms for ms, rest in row.tail if rest <= share]
+    return figure(found[0]) if found else "-"
+
+
+def _curves(found: Comparison, rows: Sequence[Row]) -> Chart | None:
+    """What a month costs at any traffic."""
+    profile = found.traffic.weights if found.traffic is not None else "flat"
+    steps = [10 ** (_LEAST + (_MOST - _LEAST) * step / _STEPS) for step in range(_STEPS + 1)]
+    lines: list[tuple[Row, list[tuple[float, float]]]] = []
+    for row in rows:
+        costs = [(step, cost_of(row, Traffic.of(step, profile), found.headroom).usd_per_month) for step in steps]
+        line = [(step, cost) for step, cost in costs if cost]
+        if line:
+            lines.append((row, line))
+    if not lines:
+        return None
+    option = _base("requests a month", "US dollars a month", x_log=True, y_log=True)
+    option["tooltip"]["trigger"] = "axis"
+    option["series"] = [_curve(found, row, line) for row, line in lines]
+    if found.traffic is not None:
+        option["series"][0]["markLine"] = _line_at(found.traffic.per_month, "your traffic")
+    shown = (1e5, 1e6, 1e7, 1e8)
+    return Chart(
+        "curves",
+        "Cost of a month against traffic",
+        "One line per subject; where two lines cross is their break-even point.",
+        option,
+        ("subject", *(f"$ at {step:,.0f} a month" for step in shown)),
+        [[row.key, *(_month(row, step, profile, found.headroom) for step in shown)] for row, _ in lines],
+    )
+
+
+def _month(row: Row, per_month: float, profile: Any, headroom: float) -> str:
+    cost = cost_of(row, Traffic.of(per_month, profile), headroom)
+    return usd(cost.usd_per_month, about=cost.approximate)
+
+
+def _curve(found: Comparison, row: Row, line: Sequence[tuple[float, float]]) -> Option:
+    points = [
+        {"coord": [point.per_month, line[0][1]], "name": f"break-even with {point.serverless}"}
+        for point in found.break_evens
+        if point.other == row.key and line[0][0] <= point.per_month <= line[-1][0]
+    ]
+    return {
+        **_line(_place(found, row), row),
+        "data": [list(point) for point in line],
+        "markPoint": {"symbol": "diamond", "symbolSize": 12, "label": {"show": False}, "data": points},
+    }

@@ -1,0 +1,189 @@
+"""Every form of the report says the same, and the page works in a real browser without a network."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from sdk.compare.comparison import Comparison
+from sdk.compare.report.charts import charts, front
+from sdk.compare.result import Pair, Price
+from sdk.compare.stats import Estimate
+from sdk.compare.traffic import Traffic
+from sdk.errors import ConfigError
+from tests.compare.rows import comparison, row
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / "docs" / "reference" / "compare.schema.json"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+EVIL = "</script><img src=x onerror=alert(1)>|"
+
+
+def _tail(middle: float) -> tuple[tuple[float, float], ...]:
+    shares = [10 ** (-4 * step / 50) for step in range(51)]
+    return tuple((middle * math.exp(0.4 * math.sqrt(-2 * math.log(share))), share) for share in shares)
+
+
+@pytest.fixture(scope="module")
+def found() -> Comparison:
+    gap = Estimate(-13.0, -15.0, -11.0, "runs", 40_000, 10)
+    return comparison(
+        row("local", p95=12.0, usd=None, tail=_tail(6.0), flags=("invalid: the generator was late",)),
+        row("aws", p95=48.0, tail=_tail(24.0)),
+        row("gcp", p95=61.0, price=Price(0.2185, status="unverified-derived"), rate=80.0, tail=_tail(30.0)),
+        row("serverless", p95=90.0, price=Price(0.00002, "gb-second", memory_gb=2.0), highest=None, tail=_tail(45.0)),
+        row(EVIL, failed="no quota"),
+        traffic=Traffic.of(3e6, "office"),
+        pairs=(Pair("aws", "gcp", "p95", gap),),
+    )
+
+
+def test_all_forms_tell_the_verdict_and_its_figures(found: Comparison) -> None:
+    """Terminal, Markdown, notebook and page."""
+    for text in (str(found), found.to_markdown(), found._repr_html_(), found.to_html()):
+        assert "serverless: the cheapest of 4 of 5" in text
+        assert "unknown" in text
+        assert "~$160" in text
+        assert "48.0 [47.0..49.0]" in text
+        assert "aws is faster than gcp: p95 by 13.0 ms [11.0..15.0]" in text
+        assert "local: invalid: the generator was late" in text
+        assert "serverless is cheaper than aws below 95,397,727 requests a month" in text
+        assert "failed: no quota" in text
+
+
+def test_names_are_never_markup(found: Comparison) -> None:
+    """A subject may be called anything."""
+    assert EVIL not in found.to_html()
+    assert EVIL not in found._repr_html_()
+    assert "<img src=x" not in found.to_html()
+    assert "<img src=x" not in found.to_markdown()
+    widths = {line.count("|") - line.count("\\|") for line in found.to_markdown().splitlines() if line.startswith("| ")}
+    assert 1 == len(widths)
+
+
+class _Structure(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_the_page_needs_nothing_else(found: Comparison) -> None:
+    """Below 1.5 MB, without a reference to anywhere, and with the result in it."""
+    text = found.to_html()
+    assert len(text.encode()) < 1_500_000
+    structure = _Structure()
+    structure.feed(text)
+    assert [] == [(tag, facts) for tag, facts in structure.tags if {"src", "href", "data", "action"} & set(facts)]
+    assert "default-src 'none'" in text
+    embedded = re.search(r'<script type="application/json" id="comparison">(.*?)</script>', text)
+    assert embedded is not None
+    assert found.verdict == json.loads(embedded[1])["verdict"]
+
+
+def test_the_page_is_accessible(found: Comparison) -> None:
+    """A language, a title, headed tables, named charts, and each chart as a table too."""
+    structure = _Structure()
+    structure.feed(found.to_html())
+    by = {name: [facts for tag, facts in structure.tags if tag == name] for name, _ in structure.tags}
+    assert "en" == by["html"][0]["lang"]
+    assert 1 == len(by["h1"]) == len(by["title"])
+    assert all(facts["scope"] in {"col", "row"} for facts in by["th"])
+    drawn = [facts for facts in by["div"] if facts.get("class") == "chart"]
+    assert 3 == len(drawn) == len(by["details"]) == len(by["figcaption"])
+    assert all(facts["role"] == "img" and facts["aria-label"] for facts in drawn)
+    ids = [facts["id"] for _, facts in structure.tags if "id" in facts]
+    assert len(ids) == len(set(ids))
+    assert {facts["aria-labelledby"] for _, facts in structure.tags if "aria-labelledby" in facts} <= set(ids)
+
+
+def test_a_subject_looks_the_same_in_every_chart(found: Comparison) -> None:
+    """One colour and one symbol each."""
+    looks: dict[str, set[tuple[str, str]]] = {}
+    for chart in charts(found):
+        for series in chart.option["series"]:
+            if series.get("name") in {"aws", "gcp", "serverless"}:
+                looks.setdefault(series["name"], set()).add((series["itemStyle"]["color"], series["symbol"]))
+    assert [1, 1, 1] == [len(one) for one in looks.values()]
+    assert 3 == len(set.union(*looks.values()))
+
+
+def test_charts_without_prices() -> None:
+    """Nothing is drawn that is not known, and the page says so."""
+    bare = comparison(row("a", usd=None, tail=_tail(10.0)))
+    assert ["tail"] == [chart.id for chart in charts(bare)]
+    assert "No cost is known, so none is drawn." in bare.to_html()
+
+
+def test_front() -> None:
+    """The points that no other beats in both."""
+    assert [(1.0, 9.0), (2.0, 4.0), (5.0, 1.0)] == front([(5.0, 1.0), (2.0, 4.0), (3.0, 5.0), (1.0, 9.0), (6.0, 1.0)])
+
+
+def _browse(page: Path, *options: str) -> str:
+    assert CHROMIUM is not None
+    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000", *options]
+    return subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_in_a_browser(tmp_path: Path, found: Comparison) -> None:
+    """The charts are drawn as SVG, on a phone too."""
+    page = tmp_path / "compare.html"
+    found.to_html(page)
+    for size in ("1280,1000", "390,844"):
+        seen = _browse(page, f"--window-size={size}", f"--user-data-dir={tmp_path / size}", "--dump-dom")
+        assert 'data-drawn="3"' in seen
+        assert 3 == seen.count("<svg ")
+        assert "objective 100 ms" in seen
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_print(tmp_path: Path, found: Comparison) -> None:
+    """It prints, and the charts are on the paper."""
+    page, pdf = tmp_path / "compare.html", tmp_path / "compare.pdf"
+    found.to_html(page)
+    _browse(page, f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={pdf}")
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert pdf.stat().st_size > 20_000
+
+
+def test_the_schema_is_the_documented_one(found: Comparison) -> None:
+    """docs/reference/compare.schema.json is what results keep to; a change of form needs a new version."""
+    documented = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    assert json.loads(json.dumps(msgspec.json.schema(Comparison))) == documented
+    validator = importlib.import_module("jsonschema").Draft202012Validator(documented)
+    assert [] == list(validator.iter_errors(json.loads(found.to_json())))
+
+
+def test_read_again(tmp_path: Path, found: Comparison) -> None:
+    """Kept, read, and shown the same; another version or another file is refused by name."""
+    kept = tmp_path / "r.json"
+    found.to_json(kept)
+    assert found == Comparison.load(kept)
+    assert found.to_html() == Comparison.load(kept).to_html()
+    kept.write_text(kept.read_text().replace("mlport.compare/1", "mlport.compare/9"))
+    with pytest.raises(ConfigError, match=r"is no comparison in the form mlport\.compare/1"):
+        Comparison.load(kept)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Comparison.load(tmp_path / "none.json")
+
+
+def test_failed_quantiles_survive_the_file(tmp_path: Path) -> None:
+    """JSON has no infinity: what failed is null there, never a number."""
+    broken = comparison(row("a", latency={"p95": Estimate(math.inf, note="too many requests failed")}))
+    broken.to_json(tmp_path / "r.json")
+    again = Comparison.load(tmp_path / "r.json")
+    assert again.row("a").ms("p95") is None
+    assert again.best is None

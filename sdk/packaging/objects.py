@@ -11,6 +11,7 @@ from sdk.errors import ConfigError, PackagingError
 from sdk.packaging import examples
 from sdk.packaging.flavours import flavour_of
 from sdk.packaging.flavours.base import Trial
+from sdk.packaging.flavours.onnx import Onnx
 from sdk.packaging.manifest import Manifest, Signature
 from sdk.packaging.pack import IGNORED, Packing, Parts, code_paths, publish
 from sdk.paths import expand
@@ -32,11 +33,12 @@ class Wishes:
     rowwise: bool | None = None
     allow_nan: bool | None = None
     artifacts: str | Path | None = None
+    engine: str | None = None
 
 
 def pack_object(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[Manifest, Path]:
     """Pack a live object; see :func:`sdk.model.model`."""
-    flavour = flavour_of(obj)
+    flavour = _flavour(obj, wishes.engine)
     traits = flavour.traits(obj)
     method = _method(obj, flavour, wishes.method or traits.method)
     prepared = None if wishes.example is None else examples.prepare(wishes.example)
@@ -67,6 +69,14 @@ def pack_object(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[
         )
 
     return publish(write, packing, example=None if prepared is None else examples.encode(prepared))
+
+
+def _flavour(obj: Any, engine: str | None) -> Flavour:
+    if engine is None:
+        return flavour_of(obj)
+    if engine != "onnx":
+        raise ConfigError(f"engine: {engine!r} is unknown", hint='use engine="onnx", or leave it out')
+    return Onnx()
 
 
 def _method(obj: Any, flavour: Flavour, method: str) -> str:

@@ -267,21 +267,46 @@ _ONNX_DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tens
 
 
 def _call_onnx(model: Any, bundle: Bundle) -> Call:
-    del bundle
-    inputs = {one.name: _ONNX_DTYPES.get(one.type) for one in model.get_inputs()}
     outputs = [one.name for one in model.get_outputs()]
+    chosen = bundle.manifest.options.get("output")
+    declared = next(iter(bundle.manifest.signature.outputs), None)
 
     def predict(value: Any) -> Any:
-        named = cast("dict[str, Any]", value if isinstance(value, dict) else {next(iter(inputs)): value})
-        feeds = {name: _as_float(array, inputs.get(name)) for name, array in named.items()}
-        return dict(zip(outputs, model.run(outputs, feeds), strict=True))
+        named = dict(zip(outputs, model.run(outputs, onnx_feeds(model, value)), strict=True))
+        return named if chosen is None else _as_declared(named[chosen], declared)
 
     return predict
 
 
-def _as_float(array: Any, dtype: Any) -> Any:
-    """ONNX Runtime converts nothing; without a signature, floats and integers come as JSON gives them."""
-    return array if dtype is None else array.astype(dtype, copy=False)
+def onnx_feeds(session: Any, value: Any) -> dict[str, Any]:
+    """The inputs of a session from an array, arrays by name, or a table whose columns are the inputs."""
+    wanted = {one.name: one for one in session.get_inputs()}
+    if hasattr(value, "columns"):
+        given = {str(name): value[name].to_numpy() for name in value.columns}
+    elif isinstance(value, dict):
+        given = cast("dict[str, Any]", value)
+    else:
+        given = {next(iter(wanted)): value}
+    return {name: _fitted(array, wanted[name]) for name, array in given.items()}
+
+
+def _fitted(array: Any, wanted: Any) -> Any:
+    """ONNX Runtime converts nothing: floats and integers come as JSON gives them, and columns without a second axis."""
+    dtype: Any = _ONNX_DTYPES.get(wanted.type)
+    if wanted.type == "tensor(int64)" and array.dtype.kind in "biu":
+        dtype = np.int64
+    elif wanted.type == "tensor(string)":
+        dtype = np.object_
+    typed = array if dtype is None else array.astype(dtype, copy=False)
+    return typed.reshape(-1, 1) if typed.ndim == 1 and len(wanted.shape) == 2 else typed
+
+
+def _as_declared(array: Any, declared: Any) -> Any:
+    """The one output of a model that stands in for another library's, in the type and shape of that one."""
+    if declared is None:
+        return array
+    typed = array if declared.dtype == "string" else array.astype(declared.dtype, copy=False)
+    return typed.reshape(len(typed), *declared.shape[1:])
 
 
 _CALLERS: dict[str, Callable[[Any, Bundle], Call]] = {

@@ -15,6 +15,8 @@ from sdk.packaging.image.engine import Engine
 from sdk.packaging.image.engine_images import load
 from tests.packaging.test_files import FILES, check_file, check_mlflow
 from tests.packaging.test_flavours import EVERYWHERE, LIBRARIES, check, skip_without_library
+from tests.packaging.test_onnx import check as check_onnx
+from tests.packaging.test_onnx import forest
 
 pytestmark = [pytest.mark.docker, pytest.mark.full, pytest.mark.filterwarnings("ignore")]  # the libraries' own
 
@@ -69,3 +71,9 @@ def test_native_file(case: Callable[[Path], Any], serve: Callable[..., Any], tmp
 def test_mlflow_folder(serve: Callable[..., Any], tmp_path: Path) -> None:
     """What MLflow saved."""
     check_mlflow(serve, tmp_path)
+
+
+def test_onnx_engine(serve: Callable[..., Any]) -> None:
+    """An estimator that was asked to be served by ONNX Runtime."""
+    pytest.importorskip("skl2onnx")
+    check_onnx(forest, serve)

@@ -1,0 +1,143 @@
+"""The gate in front of another engine: it must answer as the live object does, or the numbers say how it differs.
+
+Compared are the rows of the example and many more drawn from their columns. Numbers may differ by what single precision
+costs. A label may differ only on a row whose two best classes have the same probability within that tolerance: votes of
+a forest tie exactly, and the engines break ties differently.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import PackagingError
+from sdk.packaging import examples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+RELATIVE, ABSOLUTE = 1e-4, 1e-5
+_DRAWN = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How two answers to the same rows compare.
+
+    Args:
+        rows: How many were compared.
+        wrong: How many differ by more than is allowed.
+        ties: How many labels differ, but on rows where two classes are equally probable.
+        largest: The largest difference of a number.
+        first: The first wrong row's answers: the object's, the engine's.
+    """
+
+    rows: int
+    wrong: int
+    ties: int
+    largest: float
+    first: tuple[Any, Any] | None
+
+
+def rows_like(data: Any, *, rows: int = _DRAWN) -> Any:
+    """More rows like those of an example: each column's values are drawn from its own, numbers also from between them.
+
+    Args:
+        data: An array of rows, or a table; where it misses numbers, the rows do too.
+        rows: How many.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    if examples.is_frame(data):
+        return type(data)({name: _drawn(data[name].to_numpy(), rows, random) for name in data.columns})
+    flat = data.reshape(len(data), -1)
+    columns = [_drawn(flat[:, number], rows, random) for number in range(flat.shape[1])]
+    return np.stack(columns, axis=1).reshape(rows, *data.shape[1:]).astype(data.dtype)
+
+
+def _drawn(column: Any, rows: int, random: Any) -> Any:
+    import numpy as np
+
+    picked = random.choice(column, rows)
+    known = column[~np.isnan(column)] if column.dtype.kind == "f" else column[:0]
+    if not known.size:
+        return picked
+    drawn = random.uniform(known.min(), known.max(), rows)
+    return np.where((random.random(rows) < 0.5) | np.isnan(picked), picked, drawn).astype(column.dtype)
+
+
+def check(
+    obj: Any,
+    method: str,
+    batches: Sequence[Any],
+    engine: Callable[[Any], Any],
+) -> None:
+    """Compare an object with an engine on several batches of rows.
+
+    Args:
+        obj: The live estimator.
+        method: What is asked of it.
+        batches: Rows as it takes them.
+        engine: Gives the engine's answer to a batch.
+
+    Raises:
+        PackagingError: They differ; says on how many rows, by how much, and what was allowed.
+    """
+    for data in batches:
+        expected, found = examples.as_array(getattr(obj, method)(data)), engine(data)
+        certain = _certain(obj, data) if method == "predict" and hasattr(obj, "predict_proba") else None
+        verdict = compare(expected, found, certain)
+        if verdict.wrong:
+            raise PackagingError(
+                f"engine: the ONNX model differs from {type(obj).__name__} on {verdict.wrong} of {verdict.rows} rows, "
+                f"by up to {verdict.largest:.3g} (allowed: {RELATIVE:g} of the value and {ABSOLUTE:g}); first it "
+                f"answers {_short(verdict.first, 1)} for {_short(verdict.first, 0)}",
+                operation="convert",
+                hint="leave engine= out; the estimator itself is served then",
+            )
+
+
+def _certain(obj: Any, data: Any) -> Any:
+    """For each row whether one class is clearly the most probable."""
+    import numpy as np
+
+    best = np.sort(obj.predict_proba(data), axis=1)
+    return best[:, -1] - best[:, -2] > 2 * RELATIVE if best.shape[1] > 1 else np.ones(len(best), dtype=bool)
+
+
+def compare(expected: Any, found: Any, certain: Any = None) -> Verdict:
+    """Two answers to the same rows, row by row.
+
+    Args:
+        expected: The object's, an array.
+        found: The engine's; one axis of length 1 more or less does not matter.
+        certain: For each row whether its label must be the same; all rows when left out.
+
+    Example:
+        >>> import numpy as np
+        >>> compare(np.array([1.0, 2.0]), np.array([[1.00001], [2.5]])).wrong
+        1
+    """
+    import numpy as np
+
+    rows = len(expected)
+    if len(found) != rows or found.size != expected.size:
+        return Verdict(rows, rows, 0, float("inf"), (expected[:1].tolist(), found[:1].tolist()))
+    found = found.reshape(expected.shape)
+    if expected.dtype.kind == "f":
+        apart = np.nan_to_num(np.abs(expected - found))
+        bad = ~np.isclose(found, expected, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
+        largest = float(apart.max(initial=0.0))
+    else:
+        bad, largest = found.astype(expected.dtype) != expected, 0.0
+    wrong = bad.reshape(rows, -1).any(axis=1)
+    tied = wrong & ~certain if certain is not None else np.zeros(rows, dtype=bool)
+    wrong &= ~tied
+    first = int(np.argmax(wrong)) if wrong.any() else None
+    shown = None if first is None else (expected[first : first + 1].tolist()[0], found[first : first + 1].tolist()[0])
+    return Verdict(rows, int(wrong.sum()), int(tied.sum()), largest, shown)
+
+
+def _short(pair: tuple[Any, Any] | None, number: int) -> str:
+    return str(pair[number] if pair else None)[:80]

@@ -64,7 +64,8 @@ def _drawn(column: Any, rows: int, random: Any) -> Any:
     if not known.size:
         return picked
     drawn = random.uniform(known.min(), known.max(), rows)
-    return np.where((random.random(rows) < 0.5) | np.isnan(picked), picked, drawn).astype(column.dtype)
+    mixed: Any = np.where((random.random(rows) < 0.5) | np.isnan(picked), picked, drawn)
+    return mixed.astype(column.dtype)
 
 
 def check(

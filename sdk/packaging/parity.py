@@ -63,9 +63,9 @@ def _drawn(column: Any, rows: int, random: Any) -> Any:
     known = column[~np.isnan(column)] if column.dtype.kind == "f" else column[:0]
     if not known.size:
         return picked
-    drawn = random.uniform(known.min(), known.max(), rows)
-    mixed: Any = np.where((random.random(rows) < 0.5) | np.isnan(picked), picked, drawn)
-    return mixed.astype(column.dtype)
+    between = (random.random(rows) < 0.5) & ~np.isnan(picked)
+    picked[between] = random.uniform(known.min(), known.max(), int(between.sum()))
+    return picked
 
 
 def check(

@@ -276,11 +276,12 @@ class Transaction:
 
     def may_delete(self, step: Step, live: Live) -> bool:
         """Whether something that the plan deletes is still the same thing that the plan saw."""
+        return self._is_as_planned(step, live) and not (self.lost and step.ref in self.in_use())
+
+    def _is_as_planned(self, step: Step, live: Live) -> bool:
         if live.labels is None:
-            same = not self.c.kind(live.ref).tagged
-        else:
-            same = step.resource is not None and live.labels.txn == step.resource.labels.txn
-        return same and not (self.lost and step.ref in self.in_use())
+            return not self.c.kind(live.ref).tagged
+        return step.resource is not None and live.labels.txn == step.resource.labels.txn
 
     def may_undo(self, step: Step, live: Live) -> bool:
         """Whether something that this transaction made may be taken away again: nobody has come to use it since."""
@@ -292,9 +293,13 @@ class Transaction:
         return step.ref not in self.in_use()
 
     def in_use(self) -> set[Ref]:
-        """What the endpoint needs as it is now; what this transaction deletes does not count as a user."""
+        """What the endpoint needs as it is now; what this transaction deletes does not count as a user.
+
+        A root of the same name that somebody made since does.
+        """
         observed = self.c.remote.observe(self.c.name, self.deadline)
-        going = {step.ref for step in self.steps if step.action == "delete"}
+        doomed = {step.ref: step for step in self.steps if step.action == "delete"}
+        going = {one.ref for one in observed if one.ref in doomed and self._is_as_planned(doomed[one.ref], one)}
         made = {self.steps[index].ref for index in self.sent if self.steps[index].action == "create"}
         roots = [live for live in observed if self.c.kind(live.ref).root and live.ref not in going]
         others = [root.ref for root in roots if root.ref not in made or not self._has_our_label(root)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from sdk.adapter import Materials
 from sdk.errors import ConflictError, PlanStale
 from sdk_contract.fake import ConfigFake, FakeAdapter
 from sdk_contract.fake_cloud import HOSTILE
-from tests.executor.world import NAME, SHAPES, Client, Kill, Switch, World, fresh, promote, update
+from tests.executor.world import NAME, SHAPES, Client, Kill, Switch, World, delete, fresh, promote, update
 from tests.executor.writers import Race, inside, interleaved, points_of
 
 if TYPE_CHECKING:
@@ -202,3 +203,28 @@ def test_what_cannot_be_taken_back_stays(tmp_path: Path) -> None:
     Client(world, machine="laptop").executor.gc(apply=True)
     world.converge(Client(world, machine="desktop"))
     assert [] == world.faults()
+
+
+@shapes
+def test_a_dead_delete_leaves_alone_what_was_deployed_since(shape: type[FakeAdapter], tmp_path: Path) -> None:
+    """Wherever a delete died, and somebody deploys over what it left: its recovery ends, and the new one serves."""
+    number = len(_dies_while_deleting(World(shape, tmp_path / "whole"), None).points)
+    for at in range(number):
+        world = World(shape, tmp_path / str(at))
+        _dies_while_deleting(world, at)
+        world.clock.sleep(2200)
+        Client(world, machine="laptop").run(update)
+        world.cloud.must_serve.add(NAME)
+        world.converge(Client(world, machine="desktop"))
+        assert [] == world.faults(), f"killed at {at} of {number}"
+        assert [100] == [share for share in (world.table() or {}).values() if share]
+
+
+def _dies_while_deleting(world: World, at: int | None) -> Switch:
+    switch = Switch(at)
+    Client(world, machine="desktop").run(fresh)
+    world.clock.sleep(100)
+    with contextlib.suppress(Kill):
+        Client(world, machine="desktop").mortal(switch).run(delete)
+    world.disk_of("desktop").hook = lambda point: None
+    return switch

@@ -40,12 +40,11 @@ def toy(tmp_path: Path, state: Path) -> Path:
     return folder
 
 
-def test_nothing_installed_is_said(run: Run) -> None:
-    """Without a mini cloud there is nothing to start, and a wrong name is an error."""
-    done = run("mock", "up")
-    assert (done.returncode, "no mini cloud is installed" in done.stderr) == (0, True)
-    wrong = run("mock", "env", "toy")
-    assert (wrong.returncode, "there is no mini cloud 'toy'" in wrong.stderr) == (3, True)
+def test_a_wrong_name_is_said(run: Run) -> None:
+    """With the names that there are."""
+    wrong = run("mock", "env", "toys")
+    assert (wrong.returncode, "there is no mini cloud 'toys'" in wrong.stderr) == (3, True)
+    assert {"sagemaker": False}.items() <= json.loads(run("mock", "list", "-o", "json").stdout).items()
 
 
 def test_life_of_a_mini_cloud(run: Run, toy: Path, state: Path) -> None:
@@ -56,12 +55,12 @@ def test_life_of_a_mini_cloud(run: Run, toy: Path, state: Path) -> None:
         assert first.returncode == 0, first.stderr
         variables = json.loads(first.stdout)
         assert set(variables) == {"MLPORT_MOCK_TOY_URL", "TOY_RUNNER"}
-        assert json.loads(run("mock", "up", "--detach", "-o", "json", **path).stdout) == variables
+        assert json.loads(run("mock", "up", "toy", "--detach", "-o", "json", **path).stdout) == variables
         url = variables["MLPORT_MOCK_TOY_URL"]
         assert (
             run("mock", "env", "toy", **path).stdout == f"export MLPORT_MOCK_TOY_URL={url}\nexport TOY_RUNNER=process\n"
         )
-        assert json.loads(run("mock", "list", "-o", "json", **path).stdout) == {"toy": True}
+        assert json.loads(run("mock", "list", "-o", "json", **path).stdout)["toy"] is True
     finally:
         assert run("mock", "down", **path).stdout == "stopped toy\n"
     assert (state / "mocks" / "toy" / "closed").read_text() == "in order"

@@ -159,11 +159,17 @@ class App:
         self.errors: list[str] = []  # tracebacks of handlers that broke, which is a bug of the mini cloud
         self._missing = missing or _not_here
         self._broken = broken or _broken
+        self.at_end: list[Callable[[], Awaitable[None]]] = []  # what handlers opened in the server's event loop
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mini-cloud")
 
     def close(self) -> None:
         """Lets go of the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def finish(self) -> None:
+        """Called by the server in its event loop, after the last request."""
+        for end in self.at_end:
+            await end()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """One request of an ASGI server."""

@@ -123,3 +123,6 @@ class Server:
         for task in list(self._state.tasks):
             task.cancel()
         await asyncio.sleep(0)
+        finish = getattr(self._app, "finish", None)
+        if finish is not None:
+            await finish()

@@ -1,0 +1,252 @@
+"""Everything but SageMaker, by moto: S3, ECR, IAM, STS, Logs, CloudWatch, tagging, application autoscaling, secrets.
+
+Moto keeps its state per process; one account of it belongs to the mini cloud, which forgets it at the end.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from sdk.errors import ConfigError
+
+from ..app import Match, Request, Response
+from .errors import AwsError, render, trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..faults import Fault
+    from .sigv4 import Signature
+
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+_HOSTS = {
+    "ecr": "api.ecr.{region}.amazonaws.com",
+    "iam": "iam.amazonaws.com",
+    "s3": "s3.{region}.amazonaws.com",
+    "cloudwatch": "monitoring.{region}.amazonaws.com",
+}
+_READS = ("Get", "List", "Describe", "Head", "Batch", "Filter", "Start", "Assume", "Search")
+_CHANGES = ("BatchDelete", "StartUpload")
+_S3 = {"GET": "GetObject", "PUT": "PutObject", "DELETE": "DeleteObject", "HEAD": "HeadObject", "POST": "PostObject"}
+_S3_SUBRESOURCES = (
+    "tagging", "acl", "policy", "versioning", "location", "lifecycle", "uploads", "encryption", "publicAccessBlock",
+)  # fmt: skip
+
+_SCOPE = re.compile(r"/([a-z0-9-]+)/aws4_request")
+
+_owner = threading.Lock()
+
+
+class Moto:
+    """Moto's part of the cloud.
+
+    Raises:
+        ConfigError: Moto is not installed, or another mini cloud of this process has it.
+    """
+
+    def __init__(self) -> None:
+        try:
+            stubber = import_module("moto.core.botocore_stubber")
+        except ImportError as error:
+            raise ConfigError("the mini cloud needs moto", hint='pip install "mlport[mock]"') from error
+        if not _owner.acquire(blocking=False):
+            raise ConfigError("a mini cloud of AWS runs in this process already", hint="close it first")
+        self._stubber = stubber.BotocoreStubber()
+        self._lock = threading.RLock()
+        self.reset()
+
+    def close(self) -> None:
+        """Forgets everything."""
+        self.reset()
+        _owner.release()
+
+    def reset(self) -> None:
+        """Begins anew."""
+        for name in _BACKENDS:
+            _all(name).reset()
+
+    def backend(self, service: str, region: str) -> Any:
+        """Moto's state of a service."""
+        return _all(service)[ACCOUNT]["aws" if service in {"s3", "iam", "sts"} else region]
+
+    def backends(self, service: str) -> list[Any]:
+        """Moto's state of a service in all regions that were used."""
+        return list(_all(service)[ACCOUNT].values())
+
+    def call(self, request: Request, service: str, region: str) -> Response:
+        """What moto answers."""
+        host = _HOSTS.get(service, "{service}.{region}.amazonaws.com").format(service=service, region=region)
+        query = f"?{request.query_string}" if request.query_string else ""
+        headers = import_module("botocore.compat").HTTPHeaders()
+        for name, value in request.headers.items():
+            headers[name] = host if name == "host" else value
+        url = f"https://{host}{request.target}{query}"
+        kind = import_module("botocore.awsrequest").AWSPreparedRequest
+        made = kind(request.method, url, headers, request.body, stream_output=False)
+        with self._lock:
+            answer: Any = self._stubber.process_request(made)
+        if answer is None:
+            return render(AwsError("UnknownOperationException", f"no service at {host}", 404), service)
+        status, said, body = answer
+        data = body if isinstance(body, bytes) else str(body or "").encode()
+        told = {str(name).lower(): str(value) for name, value in dict(said or {}).items()}
+        if request.method != "HEAD":
+            told.pop("content-length", None)
+        told.pop("transfer-encoding", None)
+        return Response(int(status), data, told)
+
+    # --- what our own layer needs of it ---------------------------------------------------------------------------
+
+    def secret_of(self, access_key: str) -> str | None:
+        """The secret of a key that STS or IAM gave out."""
+        role = self.backend("sts", REGION).get_assumed_role_from_access_key(access_key)
+        if role is not None:
+            return str(role.secret_access_key)
+        for user in self.backend("iam", REGION).users.values():
+            for key in user.access_keys:
+                if key.access_key_id == access_key:
+                    return str(key.secret_access_key)
+        return None
+
+    def objects(self, bucket: str, prefix: str) -> Iterator[tuple[str, bytes]]:
+        """Keys and contents of what is in a bucket under a prefix.
+
+        Raises:
+            KeyError: There is no such bucket.
+        """
+        s3 = self.backend("s3", REGION)
+        with self._lock:
+            found = s3.buckets.get(bucket)
+            if found is None:
+                raise KeyError(bucket)
+            keys = sorted(name for name in found.keys if str(name).startswith(prefix))
+        for key in keys:
+            yield key, s3.get_object(bucket, key).value
+
+    def put_object(self, bucket: str, key: str, data: bytes) -> None:
+        """Stores an object.
+
+        Raises:
+            KeyError: There is no such bucket.
+        """
+        s3 = self.backend("s3", REGION)
+        with self._lock:
+            if bucket not in s3.buckets:
+                raise KeyError(bucket)
+            s3.put_object(bucket, key, data)
+
+    def log(self, region: str, group: str, stream: str, lines: list[tuple[float, str]]) -> None:
+        """Writes lines into a log stream, made when needed."""
+        logs = self.backend("logs", region)
+        with self._lock:
+            if group not in logs.groups:
+                logs.create_log_group(group, {})
+            if stream not in logs.groups[group].streams:
+                logs.create_log_stream(group, stream)
+            events = [{"timestamp": int(at * 1000), "message": text or " "} for at, text in lines]
+            logs.groups[group].put_log_events(stream, events)
+
+
+_BACKENDS: tuple[Any, ...] = (
+    "s3", "ecr", "iam", "sts", "logs", "cloudwatch", "applicationautoscaling", "resourcegroupstaggingapi",
+    "secretsmanager", "kms",
+)  # fmt: skip
+_NAMES = {"monitoring": "cloudwatch", "tagging": "tagging"}
+
+
+def _all(service: str) -> Any:
+    """Moto's state of a service, by account and region."""
+    return import_module("moto.backends").get_backend(service)
+
+
+def operation_of(request: Request, service: str) -> str:
+    """The name of an operation of a service that moto plays."""
+    target = request.headers.get("x-amz-target", "")
+    if target:
+        return target.rpartition(".")[2]
+    if service == "s3":
+        return _s3_operation(request)
+    form = parse_qs(request.body.decode("latin-1")) if request.method == "POST" else {}
+    return (form.get("Action") or [request.query.get("Action", "Unknown")])[0]
+
+
+def _s3_operation(request: Request) -> str:
+    bucket, _, key = request.path.strip("/").partition("/")
+    for name in _S3_SUBRESOURCES:
+        if name in request.query or name in request.query_string.split("&"):
+            what = name[:1].upper() + name[1:]
+            return f"{request.method.title()}{'Object' if key else 'Bucket'}{what}"
+    if key:
+        return _S3[request.method]
+    if not bucket:
+        return "ListBuckets"
+    names = {"GET": "ListObjects", "PUT": "CreateBucket", "DELETE": "DeleteBucket", "HEAD": "HeadBucket"}
+    return names.get(request.method, "DeleteObjects")
+
+
+def changes(operation: str) -> bool:
+    """Whether an operation can change anything."""
+    return operation.startswith(_CHANGES) or not operation.startswith(_READS)
+
+
+class Passed:
+    """The services that moto plays.
+
+    Args:
+        moto: Plays them.
+        signature: Reads and checks the signature of a request.
+        before: Called with service, operation and region before moto is.
+        after: Called with service, operation, region and moto's reply, which it may replace.
+    """
+
+    def __init__(
+        self,
+        moto: Moto,
+        signature: Callable[[Request], Signature | None],
+        *,
+        before: Callable[[str, str, str], None],
+        after: Callable[[str, str, str, Request, Response], Response],
+    ) -> None:
+        self._moto, self._signature = moto, signature
+        self._before, self._after = before, after
+
+    def find(self, request: Request) -> Match | None:
+        """Everything that is signed and was not another service's."""
+        try:
+            signature = self._signature(request)
+        except AwsError as error:
+            return _refused(request, error)
+        if signature is None:
+            return None
+        service = _NAMES.get(signature.service, signature.service)
+        operation = operation_of(request, service)
+        resource = request.path.strip("/") if service == "s3" else ""
+
+        def handle(request: Request) -> Response:
+            self._before(service, operation, signature.region)
+            answer = self._moto.call(request, service, signature.region)
+            return self._after(service, operation, signature.region, request, answer)
+
+        return Match(service, operation, handle, resource, changes(operation))
+
+    def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
+        """In AWS's shape."""
+        return trouble(request, match, fault)
+
+
+def _refused(request: Request, error: AwsError) -> Match:
+    """The reply to a bad signature, in the shape of the service that was meant."""
+    found = _SCOPE.search(request.headers.get("authorization", "") or request.query.get("X-Amz-Credential", ""))
+    service = found[1] if found else "s3"
+    return Match(service, operation_of(request, service), lambda _: render(error, service))
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of an ``s3://`` address."""
+    parts = urlsplit(uri)
+    return parts.netloc, parts.path.lstrip("/")

@@ -1,0 +1,217 @@
+"""The SageMaker mini cloud: one port for all services that an endpoint or job needs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..app import App, Response
+from ..cloud import Cloud
+from ..runners import make_runner
+from ..server import Server
+from .aws import REGION, Moto, Passed
+from .control import Control
+from .ecr import Ecr
+from .errors import AwsError, render
+from .metrics import Metrics
+from .runtime import LIMIT, Runtime
+from .sigv4 import read, verify
+from .world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from ..app import Request
+    from ..runners import Runner
+    from .sigv4 import Signature
+
+ACCESS_KEY, SECRET_KEY = "mlport-mock", "mlport-mock-secret"  # not of anybody's account
+_TAG_KINDS = {"endpoint", "endpoint-config", "model", "training-job"}
+
+
+class SagemakerCloud(Cloud):
+    """See the module.
+
+    Args:
+        folder: As of every :class:`~sdk_contract.clouds.cloud.Cloud`, like ``runner``, ``pace`` and ``seed``.
+        quotas: Instances per type; 20 of what is not named, 0 with a GPU.
+        oci: Whether ECR takes OCI manifests, which SageMaker then refuses.
+        payload: Largest body of an invocation in bytes.
+        startup_s: How long a container may take to get ready, in real seconds.
+    """
+
+    name: ClassVar[str] = "sagemaker"
+
+    def __init__(
+        self,
+        folder: Path,
+        runner: str = "process",
+        *,
+        pace: float = 0.0,
+        seed: int = 0,
+        quotas: Mapping[str, int] | None = None,
+        oci: bool = False,
+        payload: int = LIMIT,
+        startup_s: float = 120.0,
+    ) -> None:
+        super().__init__(folder, runner, pace=pace, seed=seed)
+        self._quotas, self._oci, self._payload, self._startup_s = dict(quotas or {}), oci, payload, startup_s
+        self._world: World | None = None
+        self._moto: Moto | None = None
+
+    def open(self) -> Server:
+        """Makes the server, and everything behind it."""
+        self._moto = Moto()
+        self.ecr = Ecr(self._moto, self.folder / "registry", oci=self._oci)
+        self._world = World(
+            self.folder,
+            self._moto,
+            self.ecr,
+            self.make_runner(),
+            self.pace,
+            self.random,
+            self._quotas,
+            self._startup_s,
+        )
+        self.control = Control(self._world, self._signature)
+        self.metrics = Metrics(self._world, self.control.endpoints)
+        runtime = Runtime(self._world, self.control.endpoints, self._signature, limit=self._payload)
+        passed = Passed(self._moto, self._signature, before=self._before, after=self._after)
+        self.app = App(
+            [self.ecr.registry, runtime, self.control, passed],
+            calls=self.calls,
+            faults=self.faults,
+            missing=_unsigned,
+            broken=_broken,
+        )
+        self.app.at_end.append(runtime.close)
+        server = Server(self.app)
+        self.ecr.host = server.url.removeprefix("http://")
+        return server
+
+    def make_runner(self) -> Runner:
+        """The runner behind endpoints and jobs."""
+        return make_runner(self.runner_name, self.folder / "runner")
+
+    def variables(self) -> Mapping[str, str]:
+        """What points AWS clients here; the keys belong to nobody."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "MLPORT_MOCK_SAGEMAKER_URL": self.url,
+        }
+
+    def inventory(self) -> list[str]:
+        """Everything that is there now: records, images, objects, scaling, alarms, log groups, and what runs."""
+        world = self._need()
+        with world.lock:
+            found = [f"{record.kind} {record.name}" for record in self.control.records() if record.kind in _STILL]
+            found += [
+                f"training-job {job.name} {self.control.jobs.status(job)}" for job in self.control.jobs.shelf.all()
+            ]
+        found += [
+            f"image {name}@{digest}" for name, images in self.ecr.registry.repositories().items() for digest in images
+        ]
+        found += [f"process {name}" for name in world.runner.alive()]
+        return sorted([*found, *self._others(world.moto)])
+
+    def _others(self, moto: Moto) -> Iterator[str]:
+        for ecr in moto.backends("ecr"):
+            yield from (f"repository {name}" for name in ecr.repositories)
+        for name, bucket in moto.backend("s3", REGION).buckets.items():
+            yield f"bucket {name}"
+            yield from (f"object s3://{name}/{key}" for key in bucket.keys)
+        for scaling in moto.backends("applicationautoscaling"):
+            for service, targets in scaling.targets.items():
+                yield from (f"scalable-target {service} {name}" for name, one in targets.items() if one)
+            yield from (f"scaling-policy {policy.policy_name}" for policy in scaling.policies.values())
+        for watch in moto.backends("cloudwatch"):
+            yield from (f"alarm {name}" for name in watch.alarms)
+        for logs in moto.backends("logs"):
+            yield from (f"log-group {name}" for name in logs.groups)
+
+    def release(self) -> None:
+        """Ends all containers and forgets everything."""
+        if self._world is not None:
+            self._world.close()
+            self.app.close()
+        if self._moto is not None:
+            self._moto.close()
+            self._moto = None
+
+    # --- between our layer and moto ---------------------------------------------------------------------------------
+
+    def _need(self) -> World:
+        if self._world is None:
+            raise RuntimeError("the mini cloud was not started")
+        return self._world
+
+    def _signature(self, request: Request) -> Signature | None:
+        signature = read(request)
+        if signature is not None:
+            verify(request, signature, self._secret_of)
+        return signature
+
+    def _secret_of(self, access_key: str) -> str | None:
+        return SECRET_KEY if access_key == ACCESS_KEY else self._need().moto.secret_of(access_key)
+
+    def _before(self, service: str, operation: str, region: str) -> None:
+        world = self._need()
+        if service == "logs":
+            world.logs.collect()
+        elif service == "cloudwatch":
+            self.metrics.join(region)
+        elif service == "tagging":
+            self._join_tagging(region)
+
+    def _after(self, service: str, operation: str, region: str, request: Request, answer: Response) -> Response:
+        if service != "ecr":
+            return answer
+        if operation == "GetAuthorizationToken":
+            return self.ecr.token(request)
+        return self.ecr.after(operation, answer)
+
+    def _join_tagging(self, region: str) -> None:
+        """Lets ``GetResources`` find what our own layer made."""
+        tagged = import_module("moto.core.resource_tagging").TaggedResource
+        models = import_module("moto.resourcegroupstaggingapi.models")
+        backend = self._need().moto.backend("resourcegroupstaggingapi", region)
+        if "_get_resources_generator" in vars(backend):
+            return
+        theirs = backend._get_resources_generator  # noqa: SLF001  # moto has no other way in
+
+        def ours(
+            tag_filters: list[dict[str, Any]] | None = None,
+            resource_type_filters: list[str] | None = None,
+            resource_arn_list: list[str] | None = None,
+        ) -> Iterator[Any]:
+            yield from theirs(tag_filters, resource_type_filters, resource_arn_list)
+            matches = models.make_tag_matcher(tag_filters)
+            for record in self.control.records(region):
+                kind = f"sagemaker:{record.kind}"
+                if (
+                    record.tags
+                    and models.match_resource_type(kind, resource_type_filters)
+                    and matches(record.tags)
+                    and (not resource_arn_list or record.arn in resource_arn_list)
+                ):
+                    yield tagged(record.arn, dict(record.tags), kind)
+
+        backend._get_resources_generator = ours  # noqa: SLF001  # as above
+
+
+_STILL = {"model", "endpoint-config", "endpoint"}
+
+
+def _unsigned(request: Request) -> Response:
+    message = f"Missing Authentication Token ({request.method} {request.path})"
+    return render(AwsError("MissingAuthenticationTokenException", message, 403), "sagemaker")
+
+
+def _broken(request: Request, error: BaseException) -> Response:
+    return render(AwsError("InternalFailure", f"the mini cloud broke: {error!r}", 500), "sagemaker")

@@ -1,0 +1,151 @@
+"""The control plane of SageMaker: a target header becomes a call of one of the parts."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ..app import Match, Request, Response
+from .endpoints import Endpoints
+from .errors import AwsError, invalid, render, request_id, trouble
+from .jobs import Jobs
+from .models import Configs, Models
+from .shapes import check, knows
+from .state import Record, tags_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ..faults import Fault
+    from .sigv4 import Signature
+    from .world import World
+
+_TARGET = "SageMaker."
+_MOST_TAGS = 50
+_NAMES = (
+    "EndpointName", "EndpointConfigName", "ModelName", "TrainingJobName", "ResourceArn",
+)  # fmt: skip
+
+
+class Control:
+    """SageMaker itself.
+
+    Args:
+        world: Shared state.
+        signature: Reads and checks the signature of a request.
+    """
+
+    def __init__(self, world: World, signature: Callable[[Request], Signature | None]) -> None:
+        self._world, self._signature = world, signature
+        self.models = Models(world)
+        self.configs = Configs(self.models)
+        self.endpoints = Endpoints(world, self.models, self.configs)
+        self.jobs = Jobs(world)
+        self._changes: dict[str, Callable[[str, Mapping[str, Any], Fault | None], dict[str, Any]]] = {
+            "CreateModel": self.models.create,
+            "CreateEndpointConfig": self.configs.create,
+            "CreateEndpoint": self.endpoints.create,
+            "UpdateEndpoint": self.endpoints.update,
+            "UpdateEndpointWeightsAndCapacities": self.endpoints.reweight,
+            "DeleteEndpoint": self.endpoints.delete,
+            "CreateTrainingJob": self.jobs.create,
+        }
+        self._others: dict[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = {
+            "DescribeModel": self.models.describe,
+            "ListModels": self.models.list,
+            "DeleteModel": self.models.delete,
+            "DescribeEndpointConfig": self.configs.describe,
+            "ListEndpointConfigs": self.configs.list,
+            "DeleteEndpointConfig": self.configs.delete,
+            "DescribeEndpoint": self.endpoints.describe,
+            "ListEndpoints": self.endpoints.list,
+            "DescribeTrainingJob": self.jobs.describe,
+            "ListTrainingJobs": self.jobs.list,
+            "StopTrainingJob": self.jobs.stop,
+            "DeleteTrainingJob": self.jobs.delete,
+            "AddTags": self._add_tags,
+            "ListTags": self._list_tags,
+            "DeleteTags": self._delete_tags,
+        }
+
+    # --- as a service -------------------------------------------------------------------------------------------
+
+    def find(self, request: Request) -> Match | None:
+        """Whether it is SageMaker's."""
+        target = request.headers.get("x-amz-target", "")
+        if not target.startswith(_TARGET):
+            return None
+        operation = target.removeprefix(_TARGET)
+        try:
+            body: dict[str, Any] = request.json()
+        except ValueError:
+            body = {}
+        name = next((str(body[key]) for key in _NAMES if body.get(key)), "")
+        changing = not operation.startswith(("Describe", "List", "Search"))
+        return Match("sagemaker", operation, self._handle, name, changing, {"operation": operation})
+
+    def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
+        """In the shape of JSON 1.1."""
+        return trouble(request, match, fault)
+
+    def _handle(self, request: Request) -> Response:
+        try:
+            answer = self._answer(request)
+        except AwsError as error:
+            return render(error, "sagemaker")
+        headers = {"content-type": "application/x-amz-json-1.1", "x-amzn-requestid": request_id()}
+        return Response(200, json.dumps(answer).encode(), headers)
+
+    def _answer(self, request: Request) -> dict[str, Any]:
+        signature = self._signature(request)
+        if signature is None:
+            raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 400)
+        operation = request.params["operation"]
+        try:
+            body: dict[str, Any] = request.json()
+        except ValueError as error:
+            raise AwsError("SerializationException", f"the body is no JSON: {error}") from None
+        if not knows(operation):
+            raise AwsError("UnknownOperationException", f"SageMaker has no operation {operation}.", 404)
+        if operation not in self._changes and operation not in self._others:
+            raise AwsError("UnknownOperationException", f"This mini cloud does not play {operation}.", 404)
+        check(operation, body)
+        with self._world.lock:
+            if operation in self._changes:
+                return self._changes[operation](signature.region, body, request.fault)
+            return self._others[operation](signature.region, body)
+
+    # --- tags -----------------------------------------------------------------------------------------------------
+
+    def records(self, region: str | None = None) -> Iterator[Record]:
+        """Everything that is there."""
+        yield from self.models.shelf.all(region)
+        yield from self.configs.shelf.all(region)
+        yield from self.endpoints.shelf.all(region)
+        yield from self.jobs.shelf.all(region)
+
+    def _tagged(self, region: str, arn: str) -> Record:
+        for record in self.records(region):
+            if record.arn == arn.lower():
+                return record
+        raise invalid(f'Could not find resource "{arn}".')
+
+    def _add_tags(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        record = self._tagged(region, body["ResourceArn"])
+        tags = {**record.tags, **tags_of(body)}
+        if len(tags) > _MOST_TAGS:
+            raise AwsError("ResourceLimitExceeded", f"A resource may have at most {_MOST_TAGS} tags.")
+        record.tags = tags
+        return {"Tags": _shown(tags)}
+
+    def _list_tags(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {"Tags": _shown(self._tagged(region, body["ResourceArn"]).tags)}
+
+    def _delete_tags(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        record = self._tagged(region, body["ResourceArn"])
+        record.tags = {name: value for name, value in record.tags.items() if name not in body["TagKeys"]}
+        return {}
+
+
+def _shown(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": name, "Value": value} for name, value in tags.items()]

@@ -1,0 +1,354 @@
+"""Training jobs: the real image with SageMaker's folders, data from S3, the result back to S3."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import tarfile
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..runners import Launch, StartFailed
+from ..timing import Line, Step
+from .aws import split_uri
+from .errors import AwsError, invalid
+from .state import Record, Shelf, page, tags_of
+from .world import without_nothing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from ..faults import Fault
+    from ..runners import Running
+    from .world import World
+
+GROUP = "/aws/sagemaker/TrainingJobs"
+_STEPS = (("Starting", 60.0), ("Downloading", 30.0), ("Training", 0.0), ("Uploading", 15.0))
+_STOP_S = 120.0
+_QUICK_STOP_S = 5.0
+_FAILURE = 1024
+_MESSAGES = {
+    "Starting": "Preparing the instances for training",
+    "Downloading": "Downloading input data",
+    "Training": "Training image download completed. Training in progress.",
+    "Uploading": "Uploading generated training model",
+    "Stopping": "Stopping the training job",
+}
+
+
+@dataclass
+class Job(Record):
+    """One job; ``outcome`` is ``Completed``, ``Failed`` or ``Stopped`` once it is known."""
+
+    line: Line = field(kw_only=True)
+    phase: str = "Starting"
+    outcome: str | None = None
+    secondary: str | None = None
+    failure: str | None = None
+    artifact: str | None = None
+    running: Running | None = None
+    started: float | None = None
+    ended: float | None = None
+    metrics: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    stopping: threading.Event = field(default_factory=threading.Event)
+    finished: threading.Event = field(default_factory=threading.Event)
+    noted: dict[str, float] = field(default_factory=dict[str, float])
+
+
+class Jobs:
+    """``CreateTrainingJob`` and its kin."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.shelf: Shelf[Job] = Shelf("training-job")
+
+    # --- operations -----------------------------------------------------------------------------------------------
+
+    def create(self, region: str, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
+        """``CreateTrainingJob``."""
+        algorithm: Mapping[str, Any] = body.get("AlgorithmSpecification") or {}
+        image = algorithm.get("TrainingImage")
+        if not image:
+            raise invalid("AlgorithmSpecification.TrainingImage is required.")
+        for name in ("ResourceConfig", "StoppingCondition"):
+            if not body.get(name):
+                raise invalid(f"{name} is required.")
+        stop = body["StoppingCondition"]
+        if body.get("EnableManagedSpotTraining"):
+            wait, run = stop.get("MaxWaitTimeInSeconds"), stop.get("MaxRuntimeInSeconds", 86400)
+            if wait is None or wait < run:
+                raise invalid("Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to "
+                              "MaxRuntimeInSeconds")  # fmt: skip
+        self.world.image(str(image))
+        self._check_quota(region, body)
+        job = Job("training-job", body["TrainingJobName"], region, body, tags_of(body), line=self.world.pace.line(
+            final="Completed"))  # fmt: skip
+        job.line.turn(*(Step(name, seconds, _past(job, name)) for name, seconds in _STEPS), final="Completed")
+        job.hide(fault)
+        self.shelf.add(job)
+        threading.Thread(target=self._run, args=(job, fault), name=f"job-{job.name}", daemon=True).start()
+        return {"TrainingJobArn": job.arn}
+
+    def stop(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """``StopTrainingJob``."""
+        job = self.shelf.get(region, body["TrainingJobName"])
+        if self._status(job, job.line.now()) != "InProgress":
+            raise invalid("The request was rejected because the training job is in status "
+                          f"{self._status(job, job.line.now())}.")  # fmt: skip
+        job.stopping.set()
+        job.line.turn(Step("Stopping", 15.0, job.finished.is_set), final="Stopped")
+        return {}
+
+    def delete(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """``DeleteTrainingJob``: only of one that is over."""
+        job = self.shelf.get(region, body["TrainingJobName"])
+        status = self._status(job, job.line.now())
+        if status in {"InProgress", "Stopping"}:
+            raise AwsError("ResourceInUse", f"Training job {job.name} is in status {status}.")
+        self.shelf.drop(job)
+        return {}
+
+    def describe(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """``DescribeTrainingJob``."""
+        job = self.shelf.get(region, body["TrainingJobName"])
+        state = job.line.show()
+        status = self._status(job, state)
+        over = status in {"Completed", "Failed", "Stopped"}
+        seconds = int(max(1, (job.ended or time.time()) - job.started)) if over and job.started else None
+        shown = {name: value for name, value in job.body.items() if name != "Tags"}
+        return without_nothing({
+            **shown,
+            "TrainingJobArn": job.arn,
+            "TrainingJobStatus": status,
+            "SecondaryStatus": (job.secondary or status) if over else state,
+            "FailureReason": job.failure if over else None,
+            "ModelArtifacts": {"S3ModelArtifacts": job.artifact} if over and job.artifact else None,
+            "CreationTime": job.created,
+            "TrainingStartTime": job.started,
+            "TrainingEndTime": job.ended if over else None,
+            "LastModifiedTime": job.modified,
+            "SecondaryStatusTransitions": _transitions(job, state, status if over else None),
+            "FinalMetricDataList": job.metrics if over else None,
+            "TrainingTimeInSeconds": seconds,
+            "BillableTimeInSeconds": seconds,
+            "EnableNetworkIsolation": bool(job.body.get("EnableNetworkIsolation")),
+            "EnableInterContainerTrafficEncryption": False,
+            "EnableManagedSpotTraining": bool(job.body.get("EnableManagedSpotTraining")),
+        })  # fmt: skip
+
+    def list(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """``ListTrainingJobs``."""
+
+        def show(job: Job) -> dict[str, Any]:
+            return without_nothing({
+                "TrainingJobName": job.name,
+                "TrainingJobArn": job.arn,
+                "CreationTime": job.created,
+                "TrainingEndTime": job.ended,
+                "LastModifiedTime": job.modified,
+                "TrainingJobStatus": self._status(job, job.line.show()),
+            })  # fmt: skip
+
+        return page(body, list(self.shelf.all(region)), show, "TrainingJobSummaries", "TrainingJobName")
+
+    def status(self, job: Job) -> str:
+        """Its state, without showing it."""
+        return self._status(job, job.line.now())
+
+    # --- its states -----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _status(job: Job, state: str) -> str:
+        if state == "Stopping":
+            return "Stopping"
+        if state in dict(_STEPS):
+            return "InProgress"
+        return job.outcome or state
+
+    def _check_quota(self, region: str, body: Mapping[str, Any]) -> None:
+        wanted = body["ResourceConfig"]
+        instance, count = str(wanted.get("InstanceType")), int(wanted.get("InstanceCount") or 1)
+        running = [job for job in self.shelf.all(region) if self.status(job) in {"InProgress", "Stopping"}]
+        used = sum(int(job.body["ResourceConfig"].get("InstanceCount") or 1) for job in running
+                   if job.body["ResourceConfig"].get("InstanceType") == instance)  # fmt: skip
+        self.world.check_quota("training job", instance, used, count)
+
+    # --- the work ---------------------------------------------------------------------------------------------------
+
+    def _run(self, job: Job, fault: Fault | None) -> None:
+        folder = self.world.folder / "jobs" / f"{job.region}-{job.name}"
+        try:
+            _trouble(job, fault)
+            job.phase = "Downloading"
+            job.noted["Downloading"] = job.started = time.time()
+            _prepare(job, folder, self.world)
+            job.phase = "Training"
+            self._train(job, folder)
+        except (StartFailed, AwsError) as error:
+            job.outcome, job.failure = "Failed", str(error)
+        except Exception as error:  # noqa: BLE001  # a thread has nobody who would hear it
+            job.outcome, job.failure = "Failed", f"the mini cloud broke: {error!r}"
+        finally:
+            job.ended = job.modified = time.time()
+            job.phase = "Over"
+            job.finished.set()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _train(self, job: Job, folder: Path) -> None:
+        if job.stopping.is_set():
+            job.outcome = job.secondary = "Stopped"
+            return
+        job.running = self.world.runner.start(_launch(job, folder, self.world))
+        stream = f"{job.name}/algo-1-{int(job.created)}"
+        self.world.watch(job.region, GROUP, stream, job.running)
+        code, limit = self._await(job, job.running)
+        self.world.logs.collect()
+        job.metrics = _metrics(job, [text for _, text in job.running.logs()])
+        job.phase = "Uploading"
+        if code == 0 or job.stopping.is_set() or limit:
+            job.artifact = _upload(job, folder, self.world)
+        if limit or job.stopping.is_set():
+            job.outcome, job.secondary = "Stopped", "MaxRuntimeExceeded" if limit else "Stopped"
+        elif code == 0:
+            job.outcome = "Completed"
+        else:
+            job.outcome, job.failure = "Failed", _reason(folder, code)
+
+    def _await(self, job: Job, running: Running) -> tuple[int | None, bool]:
+        """Exit code, and whether the longest time was over."""
+        end = time.monotonic() + float(job.body["StoppingCondition"].get("MaxRuntimeInSeconds") or 86400)
+        grace = _STOP_S if self.world.pace.factor >= 1 else _QUICK_STOP_S
+        while (code := running.exit_code) is None:
+            if job.stopping.is_set() or time.monotonic() >= end:
+                limit = not job.stopping.is_set()
+                running.stop(grace)
+                return running.exit_code, limit
+            time.sleep(0.02)
+        running.stop(0.0)
+        return code, False
+
+
+def _past(job: Job, phase: str) -> Callable[[], bool]:
+    """Whether the work is past a phase."""
+    order = [*(name for name, _ in _STEPS), "Over"]
+    return lambda: order.index(job.phase) > order.index(phase)
+
+
+def _trouble(job: Job, fault: Fault | None) -> None:
+    """What is planned for a job: to be stuck before it begins, or to fail by the platform's own fault."""
+    if fault is not None and fault.kind == "stuck":
+        job.stopping.wait(fault.seconds or None)
+    if fault is not None and fault.kind == "fail":
+        raise StartFailed("InternalServerError: We encountered an internal error (planned by a test).")
+
+
+def _transitions(job: Job, state: str, final: str | None) -> list[dict[str, Any]]:
+    """The states that were passed, each with its time; monotonic ends are told as times of day."""
+    offset = time.time() - time.monotonic()
+    found: list[dict[str, Any]] = []
+    begin = job.created
+    for name, end in job.line.passed:
+        if not found or found[-1]["Status"] != name:
+            found.append({"Status": name, "StartTime": begin, "StatusMessage": _MESSAGES.get(name, name)})
+        begin = max(begin, end + offset)
+        found[-1]["EndTime"] = begin
+    last = final or state
+    found.append({"Status": last, "StartTime": begin, "StatusMessage": _MESSAGES.get(last, last)})
+    return found
+
+
+def _launch(job: Job, folder: Path, world: World) -> Launch:
+    spec = job.body["AlgorithmSpecification"]
+    own: Mapping[str, str] = job.body.get("Environment") or {}
+    env = {**own, "TRAINING_JOB_NAME": job.name, "TRAINING_JOB_ARN": job.arn}
+    return Launch(
+        f"training-job {job.name}",
+        world.ecr.registry,
+        "@".join(world.image_digest(str(spec["TrainingImage"]))),
+        spec.get("ContainerArguments") or ["train"],
+        entrypoint=spec.get("ContainerEntrypoint"),
+        env={**env, "AWS_REGION": job.region},
+        mounts={"/opt/ml": folder},
+    )
+
+
+def _prepare(job: Job, folder: Path, world: World) -> None:
+    """Makes ``/opt/ml`` as the platform does."""
+    for name in ("input/config", "input/data", "model", "output/data", "checkpoints"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    channels: dict[str, Any] = {}
+    for channel in job.body.get("InputDataConfig") or ():
+        name, source = channel["ChannelName"], channel["DataSource"]["S3DataSource"]
+        for key, data in world.data(source["S3Uri"], f"data of channel {name}"):
+            place = folder / "input" / "data" / name / key
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(data)
+        channels[name] = {
+            "TrainingInputMode": channel.get("InputMode") or job.body["AlgorithmSpecification"]["TrainingInputMode"],
+            "S3DistributionType": source.get("S3DataDistributionType", "FullyReplicated"),
+            "RecordWrapperType": channel.get("RecordWrapperType", "None"),
+            **({"ContentType": channel["ContentType"]} if channel.get("ContentType") else {}),
+        }
+    instance = job.body["ResourceConfig"].get("InstanceType")
+    hosts = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}
+    group = {"instance_group_name": "homogeneousCluster", "instance_type": instance, "hosts": ["algo-1"]}
+    files = {
+        "hyperparameters.json": job.body.get("HyperParameters") or {},
+        "inputdataconfig.json": channels,
+        "resourceconfig.json": {
+            **hosts,
+            "current_instance_type": instance,
+            "current_group_name": "homogeneousCluster",
+            "instance_groups": [group],
+        },
+    }
+    for name, value in files.items():
+        (folder / "input" / "config" / name).write_text(json.dumps(value), "utf-8")
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+
+
+def _upload(job: Job, folder: Path, world: World) -> str | None:
+    """Brings ``/opt/ml/model`` and what is in ``/opt/ml/output/data`` to S3; where the model is then."""
+    base = f"{job.body['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}/output"
+    artifact = f"{base}/model.tar.gz"
+    for source, uri in ((folder / "model", artifact), (folder / "output" / "data", f"{base}/output.tar.gz")):
+        if not any(source.iterdir()) and uri != artifact:
+            continue
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            for path in sorted(source.rglob("*")):
+                archive.add(path, str(path.relative_to(source)), recursive=False)
+        bucket, key = split_uri(uri)
+        try:
+            world.moto.put_object(bucket, key, packed.getvalue())
+        except KeyError as error:
+            raise StartFailed(f"ClientError: Artifact upload failed: the bucket {bucket} does not exist") from error
+    return artifact
+
+
+def _reason(folder: Path, code: int | None) -> str:
+    path = folder / "output" / "failure"
+    said = path.read_text("utf-8", errors="replace")[:_FAILURE] if path.is_file() else "See job logs for more"
+    return f"AlgorithmError: {said}, exit code: {code}"
+
+
+def _metrics(job: Job, lines: list[str]) -> list[dict[str, Any]]:
+    """The last value of each metric that the job's own patterns find in its output."""
+    found: dict[str, float] = {}
+    for definition in job.body["AlgorithmSpecification"].get("MetricDefinitions") or ():
+        pattern = re.compile(definition["Regex"])
+        for line in lines:
+            for match in pattern.finditer(line):
+                try:
+                    found[definition["Name"]] = float(match[1])
+                except (ValueError, IndexError):
+                    continue
+    return [
+        {"MetricName": name, "Value": value, "Timestamp": job.ended or time.time()} for name, value in found.items()
+    ]

@@ -1,0 +1,154 @@
+"""Models and endpoint configurations: immutable, checked when they are made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import invalid
+from .state import Record, Shelf, page, tags_of
+from .world import without_nothing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..faults import Fault
+    from .world import World
+
+_MEMORY_MB = (1024, 2048, 3072, 4096, 5120, 6144)
+
+
+class Models:
+    """``CreateModel`` and its kin."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.shelf: Shelf[Record] = Shelf("model")
+
+    def create(self, region: str, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
+        """``CreateModel``: the image and the data have to be there."""
+        containers = _containers(body)
+        if len(containers) != 1:
+            raise invalid("Exactly one of PrimaryContainer and Containers with one element is needed here.")
+        if not body.get("ExecutionRoleArn"):
+            raise invalid("ExecutionRoleArn is required.")
+        record = Record("model", body["ModelName"], region, body, tags_of(body))
+        taken = self.shelf.peek(region, record.name)
+        if taken is None:
+            for container in containers:
+                if not container.get("Image"):
+                    raise invalid("Either Image or ModelPackageName must be given.")
+                self.world.image(str(container["Image"]))
+                if container.get("ModelDataUrl"):
+                    self.world.data(str(container["ModelDataUrl"]), "model data")
+        record.hide(fault)
+        self.shelf.add(record)
+        return {"ModelArn": record.arn}
+
+    def describe(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """``DescribeModel``."""
+        record = self.shelf.get(region, body["ModelName"])
+        shown = {name: value for name, value in record.body.items() if name != "Tags"}
+        return without_nothing({
+            **shown,
+            "ModelArn": record.arn,
+            "CreationTime": record.created,
+            "EnableNetworkIsolation": bool(record.body.get("EnableNetworkIsolation")),
+        })  # fmt: skip
+
+    def list(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """``ListModels``."""
+
+        def show(record: Record) -> dict[str, Any]:
+            return {"ModelName": record.name, "ModelArn": record.arn, "CreationTime": record.created}
+
+        return page(body, list(self.shelf.all(region)), show, "Models", "ModelName")
+
+    def delete(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """``DeleteModel``: also when a configuration names it, as on the real platform."""
+        self.shelf.drop(self.shelf.get(region, body["ModelName"]))
+        return {}
+
+
+def _containers(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    primary = body.get("PrimaryContainer")
+    return [*([primary] if primary else []), *(body.get("Containers") or ())]
+
+
+class Configs:
+    """``CreateEndpointConfig`` and its kin."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self.shelf: Shelf[Record] = Shelf("endpoint-config")
+
+    def create(self, region: str, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
+        """``CreateEndpointConfig``: its models have to be there, its variants have to fit together."""
+        variants = [*body["ProductionVariants"], *(body.get("ShadowProductionVariants") or ())]
+        names = [variant["VariantName"] for variant in variants]
+        if len(set(names)) != len(names):
+            raise invalid("Production variant names must be unique within an endpoint configuration.")
+        for variant in variants:
+            _check_variant(variant)
+            self._models.shelf.get(region, str(variant.get("ModelName")))
+        _check_serverless(body)
+        record = Record("endpoint-config", body["EndpointConfigName"], region, body, tags_of(body))
+        record.hide(fault)
+        self.shelf.add(record)
+        return {"EndpointConfigArn": record.arn}
+
+    def describe(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """``DescribeEndpointConfig``."""
+        record = self.shelf.get(region, body["EndpointConfigName"])
+        shown = {name: value for name, value in record.body.items() if name != "Tags"}
+        shown["ProductionVariants"] = [_filled(one) for one in record.body["ProductionVariants"]]
+        return without_nothing({**shown, "EndpointConfigArn": record.arn, "CreationTime": record.created})
+
+    def list(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """``ListEndpointConfigs``."""
+
+        def show(record: Record) -> dict[str, Any]:
+            return {
+                "EndpointConfigName": record.name,
+                "EndpointConfigArn": record.arn,
+                "CreationTime": record.created,
+            }
+
+        return page(body, list(self.shelf.all(region)), show, "EndpointConfigs", "EndpointConfigName")
+
+    def delete(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """``DeleteEndpointConfig``: also of a live endpoint, which then can be updated no more as it is."""
+        self.shelf.drop(self.shelf.get(region, body["EndpointConfigName"]))
+        return {}
+
+
+def _filled(variant: Mapping[str, Any]) -> dict[str, Any]:
+    return {"InitialVariantWeight": 1.0, **variant}
+
+
+def _check_variant(variant: Mapping[str, Any]) -> None:
+    name, serverless = variant["VariantName"], variant.get("ServerlessConfig")
+    if not variant.get("ModelName"):
+        raise invalid(f"ModelName is required for variant {name}.")
+    if serverless is None:
+        if not variant.get("InstanceType") or not variant.get("InitialInstanceCount"):
+            raise invalid(f"InstanceType and InitialInstanceCount are required for variant {name}.")
+        return
+    if variant.get("InstanceType") or variant.get("InitialInstanceCount"):
+        raise invalid(f"InstanceType and InitialInstanceCount must not be given for serverless variant {name}.")
+    if serverless["MemorySizeInMB"] not in _MEMORY_MB:
+        allowed = ", ".join(map(str, _MEMORY_MB))
+        raise invalid(f"MemorySizeInMB of variant {name} must be one of: {allowed}.")
+    provisioned = serverless.get("ProvisionedConcurrency")
+    if provisioned and provisioned > serverless["MaxConcurrency"]:
+        raise invalid(f"ProvisionedConcurrency of variant {name} must not exceed MaxConcurrency.")
+
+
+def _check_serverless(body: Mapping[str, Any]) -> None:
+    variants = body["ProductionVariants"]
+    if not any(variant.get("ServerlessConfig") for variant in variants):
+        return
+    if len(variants) > 1 or body.get("ShadowProductionVariants"):
+        raise invalid("Serverless endpoints support a single production variant only.")
+    for name in ("DataCaptureConfig", "VpcConfig", "KmsKeyId", "AsyncInferenceConfig"):
+        if body.get(name):
+            raise invalid(f"{name} is not supported for serverless endpoints.")

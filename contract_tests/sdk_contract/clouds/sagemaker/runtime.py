@@ -1,0 +1,271 @@
+"""The data plane: a request goes to a variant by weight or by name, and comes back in SageMaker's envelope."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import httpx
+
+from ..app import Match, Request, Response
+from ..traffic import Sample
+from .aws import ACCOUNT
+from .errors import AwsError, render, request_id, trouble
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from ..faults import Fault
+    from .endpoints import Endpoint, Endpoints
+    from .fleet import Variant
+    from .sigv4 import Signature
+    from .world import World
+
+_SYNC, _STREAM = "invocations", "invocations-response-stream"
+_OPERATIONS = {_SYNC: "InvokeEndpoint", _STREAM: "InvokeEndpointWithResponseStream"}
+LIMIT, SERVERLESS_LIMIT = 6 * 2**20, 4 * 2**20
+_ANSWER_S = 60.0
+_PREFIX = "x-amzn-sagemaker-"
+_KEPT = ("content-type", "accept")
+_MOST_SAID = 1024
+
+
+@dataclass
+class Trip:
+    """One request on its way: to which variant of what, and when it came and went on (seconds)."""
+
+    record: Endpoint
+    variant: Variant
+    arrived: float = field(default_factory=time.perf_counter)
+    sent: float = field(default_factory=time.perf_counter)
+
+    def sample(self, status: int) -> Sample:
+        """What it was, at its end."""
+        return Sample(time.time(), status, time.perf_counter() - self.sent, self.sent - self.arrived)
+
+
+class Runtime:
+    """``InvokeEndpoint`` and its streaming form.
+
+    Args:
+        world: Time, chance, traffic.
+        endpoints: Where requests may go.
+        signature: Reads and checks the signature of a request.
+        limit: Largest body in bytes.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        endpoints: Endpoints,
+        signature: Callable[[Request], Signature | None],
+        *,
+        limit: int = LIMIT,
+    ) -> None:
+        self._world, self._endpoints, self._signature, self._limit = world, endpoints, signature, limit
+        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._copies: set[asyncio.Task[None]] = set()
+
+    def find(self, request: Request) -> Match | None:
+        """Whether it is an invocation."""
+        parts = request.path.split("/")
+        if len(parts) != 4 or parts[1] != "endpoints" or parts[3] not in _OPERATIONS or request.method != "POST":
+            return None
+        params = {"name": unquote(parts[2]), "kind": parts[3]}
+        return Match("sagemaker-runtime", _OPERATIONS[parts[3]], self._invoke, params["name"], False, params)
+
+    def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
+        """In the shape of REST-JSON."""
+        return trouble(request, match, fault)
+
+    async def close(self) -> None:
+        """Ends the connections to containers."""
+        for client in self._clients.values():
+            await client.aclose()
+
+    async def _invoke(self, request: Request) -> Response:
+        try:
+            return await self._answer(request)
+        except AwsError as error:
+            return render(error, "sagemaker-runtime")
+
+    async def _answer(self, request: Request) -> Response:
+        arrived = time.perf_counter()
+        signature = self._signature(request)
+        if signature is None:
+            raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 403)
+        record = self._record(signature.region, request.params["name"])
+        body = request.body
+        trip = Trip(record, self._choose(record, request.headers.get(f"{_PREFIX}target-variant")), arrived)
+        self._check_size(trip.variant, len(body))
+        self._mirror(record, request, body)
+        trip.variant.in_flight += 1
+        try:
+            self._check_concurrency(trip.variant)
+            trip.sent = time.perf_counter()
+            if request.params["kind"] == _STREAM:
+                return await self._stream(trip, request, body)
+            return self._envelope(trip, await self._send(trip.variant, request, body))
+        except httpx.HTTPError as error:
+            raise self._lost(trip, error) from error
+        finally:
+            trip.variant.in_flight -= 1
+
+    def _record(self, region: str, name: str) -> Endpoint:
+        with self._world.lock:
+            record = self._endpoints.shelf.peek(region, name)
+            status = self._endpoints.status(record) if record else ""
+        if record is None or status in {"Creating", "Failed", "Deleting"}:
+            raise AwsError("ValidationError", f"Endpoint {name} of account {ACCOUNT} not found.")
+        return record
+
+    def _choose(self, record: Endpoint, wanted: str | None) -> Variant:
+        if wanted:
+            variant = record.fleet.variant(wanted)
+            if variant is None:
+                message = f'Variant "{wanted}" not found in endpoint "{record.name}" of account {ACCOUNT}.'
+                raise AwsError("ValidationError", message)
+            return variant
+        variants = record.fleet.variants
+        weights = [one.weight for one in variants]
+        if not any(weights):
+            raise AwsError("ValidationError", f"All variants of endpoint {record.name} have weight 0.")
+        return self._world.random.choices(variants, weights)[0]
+
+    def _check_size(self, variant: Variant, size: int) -> None:
+        limit = min(self._limit, SERVERLESS_LIMIT) if variant.serverless else self._limit
+        if size > limit:
+            text = "1 validation error detected: Value at 'body' failed to satisfy constraint: Member must have length"
+            raise AwsError("ValidationError", f"{text} less than or equal to {limit}", 413)
+
+    @staticmethod
+    def _check_concurrency(variant: Variant) -> None:
+        serverless = variant.serverless
+        if serverless and variant.in_flight > serverless["MaxConcurrency"]:
+            message = "Your invocation request was throttled: the endpoint's MaxConcurrency is reached."
+            raise AwsError("ThrottlingException", message, 429)
+
+    # --- to the container -----------------------------------------------------------------------------------------
+
+    def _client(self, variant: Variant) -> httpx.AsyncClient:
+        address = variant.running.address if variant.running else "http://127.0.0.1:9"
+        if address not in self._clients:
+            self._clients[address] = httpx.AsyncClient(base_url=address, timeout=httpx.Timeout(_ANSWER_S, connect=5))
+        return self._clients[address]
+
+    async def _send(self, variant: Variant, request: Request, body: bytes) -> httpx.Response:
+        return await self._client(variant).post("/invocations", content=body, headers=_forwarded(request))
+
+    def _mirror(self, record: Endpoint, request: Request, body: bytes) -> None:
+        """Sends shadows their share of copies, whose answers nobody sees."""
+        total = sum(one.weight for one in record.fleet.variants) or 1.0
+        for shadow in record.fleet.shadows:
+            if self._world.random.random() < shadow.weight / total:
+                task = asyncio.get_running_loop().create_task(self._copy(record, shadow, request, body))
+                self._copies.add(task)
+                task.add_done_callback(self._copies.discard)
+
+    async def _copy(self, record: Endpoint, shadow: Variant, request: Request, body: bytes) -> None:
+        trip, status = Trip(record, shadow), 500
+        shadow.in_flight += 1
+        try:
+            with suppress(httpx.HTTPError):
+                status = (await self._send(shadow, request, body)).status_code
+        finally:
+            shadow.in_flight -= 1
+            self._count(trip, status)
+
+    def _envelope(self, trip: Trip, answer: httpx.Response) -> Response:
+        self._count(trip, answer.status_code)
+        if answer.status_code >= 300:
+            raise _failed(trip, answer.status_code, answer.text)
+        return Response(answer.status_code, answer.content, _headers(trip.variant, answer, "content-type"))
+
+    async def _stream(self, trip: Trip, request: Request, body: bytes) -> Response:
+        client = self._client(trip.variant)
+        made = client.build_request("POST", "/invocations", content=body, headers=_forwarded(request))
+        answer = await client.send(made, stream=True)
+        if answer.status_code >= 300:
+            text = (await answer.aread()).decode("utf-8", "replace")
+            self._count(trip, answer.status_code)
+            raise _failed(trip, answer.status_code, text)
+        headers = _headers(trip.variant, answer, f"{_PREFIX}content-type")
+        headers["content-type"] = "application/vnd.amazon.eventstream"
+        trip.variant.in_flight += 1  # until the last part
+
+        async def parts() -> AsyncIterator[bytes]:
+            try:
+                async for block in answer.aiter_raw():
+                    yield event(block)
+            finally:
+                trip.variant.in_flight -= 1
+                self._count(trip, answer.status_code)
+                await answer.aclose()
+
+        return Response(200, parts(), headers)
+
+    def _lost(self, trip: Trip, error: httpx.HTTPError) -> AwsError:
+        self._count(trip, 500)
+        slow = isinstance(error, httpx.TimeoutException)
+        text = "Your invocation timed out while waiting for a response from container primary."
+        return _failed(trip, 0, text if slow else f"the container broke the connection: {error!r}")
+
+    def _count(self, trip: Trip, status: int) -> None:
+        key = (trip.record.region, trip.record.name, trip.variant.name)
+        self._world.traffic.add(key, trip.sample(status))
+
+
+def _headers(variant: Variant, answer: httpx.Response, content_type: str) -> dict[str, str]:
+    headers = {
+        content_type: answer.headers.get("content-type", "application/octet-stream"),
+        "x-amzn-invoked-production-variant": variant.name,
+        "x-amzn-requestid": request_id(),
+    }
+    told = answer.headers.get(f"{_PREFIX}custom-attributes")
+    return {**headers, f"{_PREFIX}custom-attributes": told} if told else headers
+
+
+def _failed(trip: Trip, status: int, text: str) -> AwsError:
+    whose = "client" if 400 <= status < 500 else "server"
+    group = f"/aws/sagemaker/Endpoints/{trip.record.name}"
+    arn = f"arn:aws:logs:{trip.record.region}:{ACCOUNT}:log-group:{group}"
+    return AwsError(
+        "ModelError",
+        f'Received {whose} error ({status}) from primary with message "{text[:_MOST_SAID]}". '
+        f"See {arn} in account {ACCOUNT} for more information.",
+        424,
+        OriginalStatusCode=status,
+        OriginalMessage=text,
+        LogStreamArn=arn,
+    )
+
+
+def _forwarded(request: Request) -> dict[str, str]:
+    """The headers that reach the container: the type, what is wanted back, and SageMaker's own."""
+    headers = {name: value for name, value in request.headers.items() if name in _KEPT or name.startswith(_PREFIX)}
+    for name in _KEPT:  # the streaming form names them otherwise
+        other = headers.pop(f"{_PREFIX}{name}", None)
+        if other is not None:
+            headers[name] = other
+    return headers
+
+
+def event(payload: bytes) -> bytes:
+    """One ``PayloadPart`` in the binary form of AWS's event streams.
+
+    Source: https://smithy.io/2.0/aws/amazon-eventstream.html
+    """
+    told = {":event-type": "PayloadPart", ":content-type": "application/octet-stream", ":message-type": "event"}
+    headers = b"".join(
+        bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
+        for name, value in told.items()
+    )
+    prelude = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))
+    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + payload
+    return message + struct.pack(">I", zlib.crc32(message))

@@ -1,0 +1,169 @@
+"""What exists: records of every kind by region, and what they have in common."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .aws import ACCOUNT
+from .errors import AwsError, invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ..faults import Fault
+
+_WORDS = {"endpoint-config": "endpoint configuration", "training-job": "training job"}
+
+
+@dataclass
+class Record:
+    """One thing that was created.
+
+    Attributes:
+        kind: As in its ARN, such as ``endpoint-config``.
+        name: Its name.
+        region: Where it is.
+        body: The request that made it.
+        tags: Its tags.
+        created, modified: Unix seconds.
+        hidden_until: Monotonic time before which reads do not see it.
+        hidden_reads: How many more reads do not see it.
+    """
+
+    kind: str
+    name: str
+    region: str
+    body: Mapping[str, Any]
+    tags: dict[str, str] = field(default_factory=dict[str, str])
+    created: float = field(default_factory=time.time)
+    modified: float = field(default_factory=time.time)
+    hidden_until: float = 0.0
+    hidden_reads: int = 0
+
+    @property
+    def arn(self) -> str:
+        """Its ARN, which is in small letters as SageMaker's are."""
+        return f"arn:aws:sagemaker:{self.region}:{ACCOUNT}:{self.kind}/{self.name}".lower()
+
+    def hide(self, fault: Fault | None) -> None:
+        """Makes it visible late, when that is the planned trouble."""
+        if fault is not None and fault.kind == "late":
+            self.hidden_until = time.monotonic() + fault.seconds
+            self.hidden_reads = 0 if fault.seconds else 1
+
+    def visible(self) -> bool:
+        """Whether this read sees it."""
+        if self.hidden_reads:
+            self.hidden_reads -= 1
+            return False
+        return time.monotonic() >= self.hidden_until
+
+
+R = TypeVar("R", bound=Record)
+
+
+class Shelf(Generic[R]):
+    """All records of one kind.
+
+    Args:
+        kind: As in the ARN.
+        refresh: Called with a record before it is looked at; may remove it.
+    """
+
+    def __init__(self, kind: str, refresh: Callable[[R], None] | None = None) -> None:
+        self.kind = kind
+        self._records: dict[tuple[str, str], R] = {}
+        self._refresh = refresh
+
+    def add(self, record: R) -> None:
+        """Takes a record.
+
+        Raises:
+            AwsError: The name is taken.
+        """
+        taken = self.peek(record.region, record.name)
+        if taken is not None:
+            if self.kind == "training-job":
+                text = "Training job names must be unique within an AWS account and region, and a training job with "
+                raise AwsError("ResourceInUse", f"{text}this name already exists ({taken.arn})")
+            raise invalid(f'Cannot create already existing {self._word} "{taken.arn}".')
+        self._records[record.region, record.name] = record
+
+    def peek(self, region: str, name: str) -> R | None:
+        """A record, whether it may be seen or not."""
+        found = self._records.get((region, name))
+        if found is not None and self._refresh is not None:
+            self._refresh(found)
+        return self._records.get((region, name))
+
+    def get(self, region: str, name: str) -> R:
+        """A record for a reader or another operation.
+
+        Raises:
+            AwsError: There is none, or it is not visible yet.
+        """
+        found = self.peek(region, name)
+        if found is None or not found.visible():
+            arn = f"arn:aws:sagemaker:{region}:{ACCOUNT}:{self.kind}/{name}".lower()
+            if self.kind == "training-job":
+                raise invalid("Requested resource not found.")
+            raise invalid(f'Could not find {self._word} "{arn}".')
+        return found
+
+    def drop(self, record: R) -> None:
+        """Lets a record go."""
+        self._records.pop((record.region, record.name), None)
+
+    def all(self, region: str | None = None) -> Iterator[R]:
+        """All records, or those of a region, that a list may show."""
+        for key in sorted(self._records):
+            found = self.peek(*key) if region in {None, key[0]} else None
+            if found is not None and time.monotonic() >= found.hidden_until and not found.hidden_reads:
+                yield found
+
+    @property
+    def _word(self) -> str:
+        return _WORDS.get(self.kind, self.kind)
+
+
+def page(
+    request: Mapping[str, Any], records: list[R], show: Callable[[R], dict[str, Any]], key: str, name: str
+) -> dict[str, Any]:
+    """One page of a list, filtered and sorted as all of SageMaker's lists are.
+
+    Args:
+        request: With ``NameContains``, ``StatusEquals``, ``CreationTimeAfter``/``Before``, ``SortBy``, ``SortOrder``,
+            ``MaxResults`` and ``NextToken``.
+        records: All of them.
+        show: Their summaries.
+        key: Where the list is in the reply.
+        name: The member of a summary with the name.
+    """
+    chosen = [record for record in records if _wanted(request, record)]
+    chosen.sort(key=lambda one: (one.name, 0.0) if request.get("SortBy") == "Name" else ("", one.created))
+    if request.get("SortOrder", "Descending") == "Descending":
+        chosen.reverse()
+    start = int(request.get("NextToken") or 0)
+    size = int(request.get("MaxResults") or 100)
+    shown = [show(record) for record in chosen]
+    status = request.get("StatusEquals")
+    if status:
+        shown = [one for one in shown if status in one.values()]
+    more = {"NextToken": str(start + size)} if start + size < len(shown) else {}
+    return {key: shown[start : start + size], **more}
+
+
+def _wanted(request: Mapping[str, Any], record: Record) -> bool:
+    after, before = request.get("CreationTimeAfter"), request.get("CreationTimeBefore")
+    return (
+        str(request.get("NameContains") or "").lower() in record.name.lower()
+        and (after is None or record.created >= float(after))
+        and (before is None or record.created <= float(before))
+    )
+
+
+def tags_of(request: Mapping[str, Any]) -> dict[str, str]:
+    """The tags of a request."""
+    return {item["Key"]: item.get("Value", "") for item in request.get("Tags") or ()}

@@ -1,0 +1,137 @@
+"""What all parts of the SageMaker mini cloud share: records, the runner, moto, logs, traffic, quotas."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..traffic import Collector, Traffic
+from .errors import AwsError, invalid
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ..runners import Runner, Running
+    from ..timing import Pace
+    from .aws import Moto
+    from .ecr import Ecr
+
+_PARALLEL = 16
+_UNLISTED = 20
+_NO_GPU = ("ml.p", "ml.g", "ml.inf", "ml.trn")
+
+
+@dataclass
+class World:
+    """Shared state.
+
+    Attributes:
+        folder: For model data, jobs and images.
+        moto: The other services.
+        ecr: Where images are.
+        runner: Runs them.
+        pace: How fast time goes.
+        random: For everything that is left to chance.
+        quotas: Instances per type, for hosting and for training each; 20 of what is not listed, 0 with a GPU.
+        startup_s: How long a container may take until its first good ping, in real seconds.
+    """
+
+    folder: Path
+    moto: Moto
+    ecr: Ecr
+    runner: Runner
+    pace: Pace
+    random: random.Random
+    quotas: Mapping[str, int] = field(default_factory=dict[str, int])
+    startup_s: float = 120.0
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    traffic: Traffic = field(default_factory=Traffic)
+    threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(_PARALLEL, thread_name_prefix="mini-sagemaker")
+    )
+    logs: Collector = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.logs = Collector(self._deliver)
+
+    def watch(self, region: str, group: str, stream: str, running: Running) -> None:
+        """Brings what a container writes into CloudWatch Logs."""
+        self.logs.watch(f"{region}|{group}|{stream}", running)
+
+    def image(self, uri: str) -> tuple[str, str]:
+        """Repository and reference of an image that SageMaker can run.
+
+        Raises:
+            AwsError: It is not in ECR, or is no image in Docker's own format.
+        """
+        place = self.ecr.place(uri)
+        if place is None:
+            raise invalid(f"Requested image {uri} not found.")
+        media_type = self.ecr.registry.media_type(*place)
+        if media_type is None:
+            raise invalid(f"Requested image {uri} not found.")
+        if "docker.distribution.manifest.v2" not in media_type:
+            raise invalid(f"Unsupported manifest media type {media_type} for image {uri}.")
+        return place
+
+    def image_digest(self, uri: str) -> tuple[str, str]:
+        """Repository and digest of an image, which may have been deleted since."""
+        place = self.ecr.place(uri) or ("", "")
+        return place[0], self.ecr.registry.digest(*place) or place[1]
+
+    def data(self, uri: str, what: str) -> list[tuple[str, bytes]]:
+        """What is in S3 under an address: keys relative to it, and contents.
+
+        Raises:
+            AwsError: There is nothing.
+        """
+        from .aws import split_uri
+
+        bucket, prefix = split_uri(uri)
+        try:
+            found = list(self.moto.objects(bucket, prefix))
+        except KeyError:
+            found = []
+        if not found:
+            raise invalid(f"Could not access {what} at {uri}. Please ensure that the object exists.")
+        return [(key.removeprefix(prefix).lstrip("/") or key.rpartition("/")[2], value) for key, value in found]
+
+    def check_quota(self, kind: str, instance: str, used: int, wanted: int) -> None:
+        """Refuses more instances than the account may have.
+
+        Args:
+            kind: ``endpoint`` or ``training job``.
+            instance: Instance type.
+            used: How many run.
+            wanted: How many more are asked for.
+
+        Raises:
+            AwsError: It is too many.
+        """
+        limit = self.quotas.get(instance, 0 if instance.startswith(_NO_GPU) else _UNLISTED)
+        if used + wanted > limit:
+            raise AwsError(
+                "ResourceLimitExceeded",
+                f"The account-level service limit '{instance} for {kind} usage' is {limit} Instances, with current "
+                f"utilization of {used} Instances and a request delta of {wanted} Instances. Please use AWS Service "
+                "Quotas to request an increase for this quota.",
+            )
+
+    def close(self) -> None:
+        """Ends all that runs."""
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.logs.close()
+        self.runner.close()
+
+    def _deliver(self, key: str, lines: list[tuple[float, str]]) -> None:
+        region, group, stream = key.split("|")
+        self.moto.log(region, group, stream, lines)
+
+
+def without_nothing(reply: dict[str, Any]) -> dict[str, Any]:
+    """A reply without members that have no value, as AWS sends it."""
+    return {name: value for name, value in reply.items() if value is not None and value not in ({}, [], "")}

@@ -55,7 +55,7 @@ def make(host: Host, resource: Resource, materials: Materials, timeout: float) -
     """
     spec: Any = resource.spec or {}
     ready: str | None = spec.get("image")
-    about = _inspect(host, ready, timeout) if ready else None
+    about = _present(host, ready, timeout) if ready else None
     if about is None:
         store = open_store()
         image = build_image(
@@ -70,6 +70,11 @@ def make(host: Host, resource: Resource, materials: Materials, timeout: float) -
         _check(host, ready, about)
     params = {"repo": REPOSITORY, "tag": resource.id}
     host.engine.call("POST", f"/images/{about['Id']}/tag", params=params, timeout_s=timeout)
+
+
+def _present(host: Host, ready: str, timeout: float) -> dict[str, Any] | None:
+    """A ready-made image that the engine has, pulled under that name or built there: its id is a digest as well."""
+    return _inspect(host, ready, timeout) or _inspect(host, ready.partition("@")[2], timeout)
 
 
 def _check(host: Host, ready: str, about: dict[str, Any]) -> None:

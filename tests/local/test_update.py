@@ -2,62 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import threading
-import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from sdk import lifecycle
+from tests.steady import Load, answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sdk.model import Model
-
-PAUSE_S = 0.02  # two clients: a hundred requests a second
-
-
-class Load(threading.Thread):
-    """A client that keeps asking, on one connection or on a new one each time."""
-
-    def __init__(self, url: str, token: str, *, fresh: bool) -> None:
-        super().__init__(daemon=True)
-        self.address = urlsplit(url)
-        self.headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-        self.fresh = fresh
-        self.enough = threading.Event()
-        self.answers: list[tuple[int, Any]] = []
-        self.broken: list[str] = []
-
-    def run(self) -> None:
-        connection: http.client.HTTPConnection | None = None
-        due = time.monotonic()
-        while not self.enough.wait(max(0.0, due - time.monotonic())):
-            due += PAUSE_S
-            connection = connection or http.client.HTTPConnection(str(self.address.hostname), self.address.port)
-            try:
-                connection.request("POST", self.address.path, json.dumps({"instances": [[1.0]]}), self.headers)
-                response = connection.getresponse()
-                told = json.loads(response.read())
-                self.answers.append((response.status, told.get("predictions", told)))
-            except (OSError, http.client.HTTPException) as error:
-                self.broken.append(repr(error))
-                connection.close()
-                connection = None
-            if self.fresh and connection is not None:
-                connection.close()
-                connection = None
-        if connection is not None:
-            connection.close()
-
-
-def answered(clients: list[Load], more: int = 10) -> None:
-    """Wait until every client has had so many more answers (or broken connections)."""
-    wanted = [len(client.answers) + len(client.broken) + more for client in clients]
-    while any(len(one.answers) + len(one.broken) < count for one, count in zip(clients, wanted, strict=True)):
-        time.sleep(PAUSE_S)
 
 
 def test_update_under_load(local: Any, name: str, times: Callable[[float], Model]) -> None:

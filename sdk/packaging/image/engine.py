@@ -295,7 +295,13 @@ def kind_of(status: int, said: str) -> type[PlatformError]:
     """The class of error for an answer of the engine."""
     if is_full(said):
         return QuotaError
-    kinds: dict[int, type[PlatformError]] = {400: InvalidRequestError, 404: NotFoundError, 409: ConflictError}
+    kinds: dict[int, type[PlatformError]] = {
+        400: InvalidRequestError,
+        401: AuthError,
+        403: AuthError,
+        404: NotFoundError,
+        409: ConflictError,
+    }
     return kinds.get(status, UnavailableError if status in {502, 503, 504} else PlatformError)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
     from .adapter import Clock, Invoker
+    from .wire import Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Caller:
         self._transport = transport
         self._random = random or _random.Random()  # noqa: S311  # jitter, not a secret
         self._client: httpx.Client | None = None
+        self._wire: Wire | None = None
         self._lock = threading.Lock()
         self._aclients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
             weakref.WeakKeyDictionary()
@@ -139,8 +141,10 @@ class Caller:
         """Closes the pooled connections of the blocking calls."""
         with self._lock:
             client, self._client = self._client, None
-        if client is not None:
-            client.close()
+            wire, self._wire = self._wire, None
+        for one in (client, wire):
+            if one is not None:
+                one.close()
 
     async def aclose(self) -> None:
         """Closes all pooled connections of this event loop and of the blocking calls."""
@@ -198,9 +202,23 @@ class Caller:
                 self._clock.sleep(step)
                 continue
             try:
-                outcome = self._pool().send(step, auth=self.invoker.auth)
+                outcome = self._send(step)
             except httpx.TransportError as error:
                 outcome = error
+
+    def _send(self, request: httpx.Request) -> httpx.Response:
+        """By our own wire, except where a transport of the caller's or a proxy is in between."""
+        wire = self._own_wire()
+        if wire is None:
+            return self._pool().send(request, auth=self.invoker.auth)
+        flow = (self.invoker.auth or httpx.Auth()).sync_auth_flow(request)
+        signed = next(flow)
+        while True:
+            answer = wire.send(signed)
+            try:
+                signed = flow.send(answer)
+            except StopIteration:
+                return answer
 
     async def _adrive(self, steps: Steps) -> httpx.Response:
         outcome: httpx.Response | httpx.TransportError | None = None
@@ -217,6 +235,16 @@ class Caller:
                 outcome = await pool.send(step, auth=self.invoker.auth)
             except httpx.TransportError as error:
                 outcome = error
+
+    def _own_wire(self) -> Wire | None:
+        with self._lock:
+            if self._wire is None and self._transport is None and not _by_proxy(self.invoker.url):
+                from .wire import Wire
+
+                network = _network(self.invoker)
+                context = httpx.create_ssl_context() if network["verify"] is True else network["verify"] or None
+                self._wire = Wire(httpx.URL(self.invoker.url), context)
+            return self._wire
 
     def _pool(self) -> httpx.Client:
         with self._lock:
@@ -305,6 +333,16 @@ def _network(invoker: Invoker) -> dict[str, Any]:
     elif isinstance(invoker.verify, str):
         verify = ssl.create_default_context(cafile=invoker.verify)
     return {"verify": verify, "trust_env": not on_this_machine(url.host), "limits": httpx.Limits(max_connections=None)}
+
+
+def _by_proxy(url: str) -> bool:
+    """Whether a proxy of the environment is on the way."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = httpx.URL(url)
+    found = getproxies()
+    way = found.get(parts.scheme) or found.get("all")
+    return bool(way) and not on_this_machine(parts.host) and not proxy_bypass(parts.host)
 
 
 def on_this_machine(host: str) -> bool:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ._sign import Credentials
     from .options import SagemakerOptions
 
+MOCK_KEYS = ("mlport-mock", "mlport-mock-secret")  # those of our own mini cloud, nobody's
 MOCK_REGION = "us-east-1"
 MOCK_ROLE = "arn:aws:iam::123456789012:role/mlport"
 _CONNECT_S = 5
@@ -167,7 +168,7 @@ class Aws:
                     self._session = boto3.Session(profile_name=self.options.profile, region_name=self.region)
                 else:
                     keys = [os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
-                    self._session = boto3.Session(*(keys if all(keys) else ("test", "test")), region_name=self.region)
+                    self._session = boto3.Session(*(keys if all(keys) else MOCK_KEYS), region_name=self.region)
             return self._session
 
     def credentials(self) -> Credentials:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Ack, Labels, Live, Ref
-from sdk.errors import ConfigError
+from sdk.errors import ConfigError, NotFoundError
 from sdk.secrets import CLOUD
 
 from . import _bodies
 from ._errors import PROVIDER
 from ._plan import CONFIG, ENDPOINT, IMAGE, MODEL, POLICY, TARGET, target_id
-from ._status import STATES, replicas_of, whole_percents
+from ._status import STATES, fleet_price, replicas_of, whole_percents
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sdk.adapter import Materials, Resource
+    from sdk.prices import PriceRow
     from sdk.redact import Redactor
     from sdk.types import Json
 
     from ._aws import Aws
     from ._images import Images
-    from .options import SagemakerOptions
 
+_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _PASSING = frozenset({"creating", "updating", "deleting"})
 
 
@@ -33,14 +36,15 @@ class Control:
     Args:
         aws: The way to AWS.
         images: The images that models are made of.
-        options: The target's settings.
         redactor: Told the secrets that come from AWS.
+        prices: The price table.
     """
 
-    def __init__(self, aws: Aws, images: Images, options: SagemakerOptions, redactor: Redactor) -> None:
+    def __init__(self, aws: Aws, images: Images, redactor: Redactor, prices: tuple[PriceRow, ...]) -> None:
         self.aws = aws
         self.images = images
-        self.options = options
+        self.options = aws.options
+        self.prices = prices
         self.redactor = redactor
         self._tags: dict[str, tuple[object, dict[str, str]]] = {}
 
@@ -55,22 +59,37 @@ class Control:
             TARGET: self._target,
             POLICY: self._policy,
         }
-        return readers[ref.kind](ref.id)
+        try:
+            return readers[ref.kind](ref.id)
+        except NotFoundError:  # it went between two questions
+            return None
 
     def observe(self, name: str) -> list[Live]:
         """Everything of one endpoint: the pointer, the configurations it names, their models, and what hangs on it."""
-        endpoint = self._endpoint(name)
+        endpoint = self.read(Ref(ENDPOINT, name))
         if endpoint is None:
             return []
-        names = [endpoint.parents[0].id, str(endpoint.details.get("pending") or "")]
-        configs = [live for one in dict.fromkeys(filter(None, names)) if (live := self._config(one)) is not None]
-        wanted = dict.fromkeys(parent.id for config in configs for parent in config.parents)
-        models = [live for one in wanted if (live := self._model(one)) is not None]
+        pending = endpoint.details.get("pending")
+        configs = self._all([*endpoint.parents, *([Ref(CONFIG, str(pending))] if pending else [])])
+        models = self._all(parent for config in configs for parent in config.parents)
         images = dict.fromkeys(parent.id for model in models for parent in model.parents)
         shared = [live for one in images if (live := self.images.read(one)) is not None]
-        return [endpoint, *configs, *models, *shared, *self._scaling(name, models)]
+        price = fleet_price(configs[0], self.prices, self.aws.region) if configs else None
+        return [
+            replace(endpoint, usd_per_hour=price),
+            *configs,
+            *models,
+            *shared,
+            *self._scaling(name, models),
+        ]
+
+    def _all(self, refs: Iterable[Ref]) -> list[Live]:
+        """Those of them that are there, each once."""
+        return [live for ref in dict.fromkeys(refs) if (live := self.read(ref)) is not None]
 
     def _endpoint(self, name: str) -> Live | None:
+        if not _NAME.fullmatch(name):
+            return None  # SageMaker would not look for it, but call the question wrong
         about = self.aws.find("sagemaker", "describe_endpoint", name, EndpointName=name)
         if about is None:
             return None
@@ -88,7 +107,7 @@ class Control:
             labels=Labels.from_tags(tags),
             created_at=about["CreationTime"].timestamp(),
             parents=(Ref(CONFIG, about["EndpointConfigName"]),),
-            usd_per_hour=None,  # the configuration says what runs
+            usd_per_hour=None,  # the configuration says what runs, see `observe`
             reason=about.get("FailureReason"),
             details={
                 "pending": pending.get("EndpointConfigName"),

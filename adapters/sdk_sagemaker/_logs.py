@@ -61,10 +61,13 @@ class Reader:
             pages = list(self.aws.pages("logs", "filter_log_events", self.group, **query))
         except LookupError:  # nothing was written yet
             return []
-        events = [event for page in pages for event in page["events"] if event["eventId"] not in self._seen]
+        events = [event for page in pages for event in page["events"] if self._is_new(event)]
         self._seen.update(event["eventId"] for event in events)
         self._last = max((event["timestamp"] for event in events), default=self._last)
         return [_line(event["logStreamName"], event) for event in sorted(events, key=lambda one: one["timestamp"])]
+
+    def _is_new(self, event: dict[str, Any]) -> bool:
+        return event["eventId"] not in self._seen and event["logStreamName"].startswith(self.prefix)
 
     def last(self, count: int) -> list[LogLine]:
         """The last lines, oldest first, without reading all the others."""

@@ -153,6 +153,13 @@ def _price(variant: Mapping[str, Any], prices: tuple[PriceRow, ...], region: str
     return None if row is None or row.usd_per_hour is None else row.usd_per_hour * int(variant.get("count") or 1)
 
 
+def fleet_price(config: Live, prices: tuple[PriceRow, ...], region: str) -> float | None:
+    """What all deployments of a configuration cost an hour while an endpoint runs them; ``None`` when unknown."""
+    spec: Any = config.spec or {}
+    costs = [_price(variant, prices, region) for variant in spec["variants"].values()]
+    return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+
 def replicas_of(text: str) -> dict[str, int] | None:
     """The replicas that are written on a model.
 

@@ -89,6 +89,8 @@ class Jobs:
         if about is None:
             return None
         tags = self.tags(name)
+        if tags is None:
+            return None
         raw = str(about["TrainingJobStatus"])
         over = raw in _STATES
         return Live(
@@ -103,10 +105,10 @@ class Jobs:
             reason=about.get("FailureReason"),
         )
 
-    def tags(self, name: str) -> dict[str, str]:
-        """The tags of a job."""
-        about = self.aws.call("sagemaker", "list_tags", name, ResourceArn=self.aws.arn("training-job", name))
-        return _bodies.from_tags(about["Tags"])
+    def tags(self, name: str) -> dict[str, str] | None:
+        """The tags of a job; ``None`` when it is gone."""
+        about = self.aws.find("sagemaker", "list_tags", name, ResourceArn=self.aws.arn("training-job", name))
+        return None if about is None else _bodies.from_tags(about["Tags"])
 
     def _needs(self, about: Mapping[str, Any], tags: Mapping[str, str]) -> list[Ref]:
         """The image of a job, which is written on it, and the inputs of ours that it reads."""

@@ -60,9 +60,9 @@ class SagemakerAdapter:
         self.context = context
         self._aws = Aws(options, context.clock)
         self._images = Images(self._aws, context.owner, context.clock)
-        self._control = Control(self._aws, self._images, options, context.redactor)
-        self._storage = Storage(self._aws, context.owner)
         self._prices = read_prices(Path(__file__).with_name("prices.csv"))
+        self._control = Control(self._aws, self._images, context.redactor, self._prices)
+        self._storage = Storage(self._aws, context.owner)
         self._jobs = _train.Jobs(self._aws, self._control, self._images, self._storage, prices=self._prices)
         self.poll_s = _MOCK_POLL_S if self._aws.mock else 2.0
 

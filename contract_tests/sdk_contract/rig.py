@@ -59,6 +59,7 @@ class Rig(ABC):
         crash: How a crash is made: ``"process"`` kills a forked client with SIGKILL, for platforms that live outside
             this process; ``"raise"`` stops the client with an exception that nothing may catch.
         price: Dollars per hour of one deployment with these settings; ``None`` to leave it open.
+        peak: How many deployments run at the most while a second one is added: 3 where all of them start anew.
         protected: Whether a predict needs credentials.
         crash_points: At how many points a client is killed when not every one is asked for.
         patience: Seconds that any single step may take.
@@ -69,6 +70,7 @@ class Rig(ABC):
     adapter: ClassVar[type[Adapter]]
     crash: ClassVar[Literal["process", "raise"]] = "process"
     price: ClassVar[float | None] = None
+    peak: ClassVar[int] = 2
     protected: ClassVar[bool] = True
     split_tolerance: ClassVar[int] = 0
     patience: ClassVar[float] = 300.0

@@ -61,11 +61,8 @@ class PricesSuite:
         name, client = rig.name("prices"), rig.client()
         client.deploy(rig.model(1), name=name)
         plan = client.plan(rig.model(2), name=name)
-        assert (rig.price, 2 * rig.price, 2 * rig.price) == (
-            plan.usd_per_hour.before,
-            plan.usd_per_hour.peak,
-            plan.usd_per_hour.after,
-        )
+        cost = (plan.usd_per_hour.before, plan.usd_per_hour.peak, plan.usd_per_hour.after)
+        assert pytest.approx((rig.price, rig.peak * rig.price, 2 * rig.price)) == cost
         client.deploy(rig.model(2), name=name)
         assert 2 * rig.price == client.status(name).usd_per_hour
         client.finalize(name)

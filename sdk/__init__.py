@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     predict = _client.predict
     prices = _client.prices
     promote = _client.promote
+    refresh_prices = _client.refresh_prices
     rollback = _client.rollback
     status = _client.status
     temporary = _client.temporary
@@ -77,16 +78,16 @@ _HOMES = {
 }
 _VERBS = frozenset({
     "build", "capabilities", "compare", "delete", "deploy", "doctor", "endpoint", "finalize", "gc", "job", "list",
-    "logs", "monitor", "plan", "predict", "prices", "promote", "rollback", "status", "temporary", "traffic", "train",
-    "unlock",
+    "logs", "monitor", "plan", "predict", "prices", "promote", "refresh_prices", "rollback", "status", "temporary",
+    "traffic", "train", "unlock",
 })  # fmt: skip
 
 __all__ = [
     "BuiltImage", "Client", "Endpoint", "EndpointState", "EndpointStatus", "Job", "JobState", "JobStatus", "Latency",
     "MetricsReport", "Model", "Prediction", "Replicas", "Resources", "Watch", "build", "capabilities", "compare",
     "delete", "deploy", "doctor", "endpoint", "errors", "finalize", "gc", "job", "list", "logs", "model", "monitor",
-    "plan", "predict", "prices", "promote", "register_adapter", "rollback", "status", "temporary", "traffic", "train",
-    "unlock",
+    "plan", "predict", "prices", "promote", "refresh_prices", "register_adapter", "rollback", "status", "temporary",
+    "traffic", "train", "unlock",
 ]  # fmt: skip
 
 

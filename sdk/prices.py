@@ -9,13 +9,13 @@ from __future__ import annotations
 import csv
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from .errors import ConfigError
 from .suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
     from importlib.resources.abc import Traversable
     from pathlib import Path
     from typing import Literal
@@ -83,19 +83,33 @@ class PriceRow:
         return f"{self.instance_type} ({self.vcpu:g} vCPU, {self.memory_gib:g} GiB{gpu}, {price})"
 
 
-@functools.cache
-def read_prices(file: Path | Traversable) -> tuple[PriceRow, ...]:
-    """The rows of a price table, read once.
+def refreshed_table(state_dir: Path, provider: str) -> Path:
+    """Where `mlport prices refresh` keeps the newer table of a provider."""
+    return state_dir / "prices" / f"{provider}.csv"
+
+
+def read_prices(file: Path | Traversable, refreshed: Path | None = None) -> tuple[PriceRow, ...]:
+    """The rows of a price table, read once for each state of the file.
 
     Columns ``unit`` and ``currency`` may be left out for hours and US dollars.
 
     Args:
-        file: The CSV file, such as ``importlib.resources.files("sdk_sagemaker") / "prices.csv"``.
+        file: The CSV file that ships, such as ``importlib.resources.files("sdk_sagemaker") / "prices.csv"``.
+        refreshed: The newer one, see :func:`refreshed_table`, which is read instead if it is there.
 
     Raises:
         ConfigError: Naming file, line and column: a missing column, a number that is none, a price that is not above
             0 (leave an unknown one empty), or two rows for the same thing.
     """
+    try:
+        changed = None if refreshed is None else refreshed.stat().st_mtime_ns
+    except OSError:
+        changed = None
+    return _read(cast("Hashable", file), 0) if refreshed is None or changed is None else _read(refreshed, changed)
+
+
+@functools.lru_cache(maxsize=64)
+def _read(file: Any, _changed: int) -> tuple[PriceRow, ...]:
     with file.open("r", encoding="utf-8") as stream:
         reader = csv.DictReader(stream)
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sdk.adapter import Ack, Operation, Ref
 from sdk.errors import UnavailableError
-from sdk.prices import find_price, read_prices
+from sdk.prices import find_price, read_prices, refreshed_table
 
 from . import _doctor, _plan, _predict
 from ._arm import Arm
@@ -85,7 +85,9 @@ class AzureMLAdapter:
 
     def prices(self) -> Iterable[PriceRow]:
         """What instances cost; Azure ML adds nothing to the price of the machine."""
-        return read_prices(Path(__file__).with_name("prices.csv"))
+        return read_prices(
+            Path(__file__).with_name("prices.csv"), refreshed_table(self.context.state_dir, self.provider)
+        )
 
     def _row(self, instance: str | None, usage: Usage) -> PriceRow | None:
         if instance is None or self.options.region is None:

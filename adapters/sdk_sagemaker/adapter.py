@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sdk.adapter import Ack, Labels, Live, Operation, Ref
 from sdk.errors import NotFoundError
-from sdk.prices import read_prices
+from sdk.prices import read_prices, refreshed_table
 
 from . import _doctor, _logs, _monitor, _plan, _predict, _status, _train
 from ._aws import Aws
@@ -60,7 +60,9 @@ class SagemakerAdapter:
         self.context = context
         self._aws = Aws(options, context.clock)
         self._images = Images(self._aws, context.owner, context.clock)
-        self._prices = read_prices(Path(__file__).with_name("prices.csv"))
+        self._prices = read_prices(
+            Path(__file__).with_name("prices.csv"), refreshed_table(context.state_dir, self.provider)
+        )
         self._control = Control(self._aws, self._images, context.redactor, self._prices)
         self._storage = Storage(self._aws, context.owner)
         self._jobs = _train.Jobs(self._aws, self._control, self._images, self._storage, prices=self._prices)

@@ -46,9 +46,10 @@ def do_compare(
     else:
         client = Client(progress=Board(out))
         subject = _endpoints(client, endpoint) if model is None else models.resolve(model, trust=trust)
-        measured = _measured(out, client, subject, _arguments(values), yes=yes)
+        dry_run = bool(values.pop("dry_run", False))
+        measured = _measured(out, client, subject, _arguments(values), yes=yes, dry_run=dry_run)
         if measured is None:
-            return REFUSED if not values.get("dry_run") else 0
+            return 0 if dry_run else REFUSED
         found = measured
     _written(found, save, html, markdown)
     _shown(out, found, baseline)
@@ -103,10 +104,15 @@ def _dollars(target: str, text: str) -> float:
 
 
 def _measured(
-    out: Output, client: Client, subject: Model | Mapping[str, Endpoint], values: dict[str, Any], *, yes: bool
+    out: Output,
+    client: Client,
+    subject: Model | Mapping[str, Endpoint],
+    values: dict[str, Any],
+    *,
+    yes: bool,
+    dry_run: bool,
 ) -> Comparison | None:
     """The comparison; ``None`` when it was only asked for, or refused."""
-    dry_run = values.pop("dry_run", False)
     compare: Callable[..., Any] = client.compare
     with out.working("looking at prices"):
         look: Outlook = compare(subject, dry_run=True, **values)

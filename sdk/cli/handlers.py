@@ -107,8 +107,8 @@ def _support(item: Support) -> str:
     return "yes" if item.ok else f"no ({item.reason}: {item.text})"
 
 
-def do_prices(out: Output, *, target: str | None = None, instance: str | None = None) -> None:
-    """``mlport prices``."""
+def do_prices_show(out: Output, *, target: str | None = None, instance: str | None = None) -> None:
+    """``mlport prices show``."""
     rows = _client(out).prices(target=target, instance=instance)
     if out.json_wanted:
         out.data([asdict(row) for row in rows], "")
@@ -118,6 +118,23 @@ def do_prices(out: Output, *, target: str | None = None, instance: str | None = 
     ]
     columns = ("instance", "region", "usage", "vCPU", "GiB", "price", "as of", "status")
     out.table(columns, cells, empty="this target has no prices: what it runs on is yours")
+
+
+def do_prices_refresh(out: Output, *, target: str | None = None, **values: Any) -> None:
+    """``mlport prices refresh``."""
+    with out.working("fetching prices"):
+        found = _client(out, target).refresh_prices(**values)
+    for text in found.refused:
+        out.say(f"not taken: {text}; --accept takes it")
+    if out.json_wanted:
+        rows = [{"before": asdict(old), "after": asdict(new)} for old, new in found.changed]
+        out.data({"rows": len(found.rows), "changed": rows, "added": len(found.added), "refused": found.refused}, "")
+        return
+    cells = [(o.instance_type, o.region, o.usage, usd(o.usd_per_hour), usd(n.usd_per_hour), n.as_of)
+             for o, n in found.changed]  # fmt: skip
+    columns = ("instance", "region", "usage", "before", "now", "as of")
+    out.table(columns, cells, empty="no price has changed")
+    out.say(f"{len(found.rows)} prices, {len(found.changed)} changed, {len(found.added)} new")
 
 
 # --- build, train, deploy ---------------------------------------------------------------------------------------

@@ -198,9 +198,17 @@ VERBS: tuple[Verb, ...] = (
         DRY_RUN,
     ), more='Needs pip install "mlport[compare]". Asks before it spends money. Exits with 7 when --fail-if holds.',
        mutates=True),
-    Verb("prices", "Show what instances cost on a target", (
-        Param("instance", "only this instance type"),
-        TARGET,
+    Verb("prices", "Show what instances cost on a target, or fetch it anew", group=(
+        Verb("show", "Print the price table of a target; nothing is fetched", (
+            Param("instance", "only this instance type"),
+            TARGET,
+        )),
+        Verb("refresh", "Fetch the price table of a target's provider anew", (
+            Param("regions", "a region to fetch (default: the target's own, else all of the table)", "texts",
+                  option="region"),
+            Param("accept", "take prices that move by more than 60 %, too", "flag"),
+            TARGET,
+        ), more="Replaces the table whole or not at all; says what changed and what it refused."),
     )),
     Verb("delete", "Delete an endpoint and everything that belongs to it", (
         NAME,

@@ -18,7 +18,7 @@ from .passing import Records
 from .session import READ_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TypeVar
 
     import httpx
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..invoke import Caller
     from ..metrics import MetricsReport
     from ..prediction import Prediction
+    from ..price_refresh import Refreshed
     from ..prices import PriceRow
     from ..types import EndpointStatus, LogLine
     from ..waiting import Deadline
@@ -322,6 +323,39 @@ class LookVerbs(ClientBase):
         """
         names = (target,) if target else self.targets()
         return {name: self.session(name).capabilities() for name in names}
+
+    def refresh_prices(
+        self, *, regions: Sequence[str] = (), accept: bool = False, target: str | None = None
+    ) -> Refreshed:
+        """Fetches the price table of a target's provider anew; the only verb that goes to a price service.
+
+        The table is kept in the state folder and used from then on; nothing is kept when a guard refuses it.
+
+        Args:
+            regions: Regions to fetch; the target's own, or those of the table, when left out.
+            accept: Takes prices that move by more than 60 %, too.
+            target: Target of the configuration.
+
+        Raises:
+            ConfigError: The provider has no price source, or what it gives is not to be believed; the old table stays.
+            UnavailableError: The price service does not answer.
+        """
+        from ..packaging import disk
+        from ..price_refresh import Get, refresh, source_of
+        from ..prices import refreshed_table
+
+        session = self.session(target)
+        provider, old = session.provider, tuple(session.adapter.prices())
+        own = session.adapter.where().get("region")
+        wanted = tuple(regions) or ((own,) if own else tuple(sorted({row.region for row in old})))
+        prefix = f"MLPORT_PRICES_{provider.upper()}"
+        source = source_of(provider)(self._environ.get(f"{prefix}_URL"), self._environ.get(f"{prefix}_KEY"))
+        table = refreshed_table(session.state_dir, provider)
+        get = Get(session.clock)
+        try:
+            return refresh(source, get, old, wanted, accept=accept, write=lambda data: disk.write_file(table, data))
+        finally:
+            get.close()
 
     def prices(self, *, instance: str | None = None, target: str | None = None) -> tuple[PriceRow, ...]:
         """What instances cost on a target, by the table its adapter ships; no call is made.

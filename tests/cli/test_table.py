@@ -11,7 +11,7 @@ from sdk.cli.verbs import EXIT_CODES, VERBS, Verb
 from sdk.client import Client, change
 from sdk.errors import SdkError
 
-PYTHON = [verb for verb in VERBS if verb.name not in {"init", "config", "mock"}]
+PYTHON = [verb for verb in VERBS if verb.name not in {"init", "config", "mock", "prices"}]
 SIZES = {"cpu": "resources", "memory_gib": "resources", "gpu": "resources"}
 RENAMED = {"percent": "shares"}
 
@@ -37,6 +37,14 @@ def test_verb_is_the_same_in_python(verb: Verb) -> None:
     shown = {RENAMED.get(param.name, SIZES.get(param.name, param.name)) for param in verb.params}
     local = {param.name for param in verb.params if param.cli_only} - set(SIZES)
     assert parameters == shown - local
+
+
+@pytest.mark.parametrize(("child", "method"), [("show", "prices"), ("refresh", "refresh_prices")])
+def test_prices_are_the_same_in_python(child: str, method: str) -> None:
+    """The two commands of `prices` are two methods."""
+    (group,) = (verb.group for verb in VERBS if verb.name == "prices")
+    (verb,) = (one for one in group if one.name == child)
+    assert _parameters(getattr(Client, method)) == {param.name for param in verb.params}
 
 
 def test_every_verb_has_a_handler() -> None:

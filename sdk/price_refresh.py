@@ -1,0 +1,227 @@
+"""Fresh price tables: fetched on command only, checked against the table they replace, written whole or not at all.
+
+Each provider has a source behind an entry point of the group ``mlport.prices``; it needs neither the provider's
+library nor an account. What a source gives is refused when it is too little, shrinks the table, contradicts itself or
+moves a price by more than anybody would believe: then the old table stays.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httpx
+
+from .errors import ConfigError, UnavailableError
+from .prices import COLUMNS, PriceRow
+from .suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from .adapter import Clock
+
+GROUP = "mlport.prices"
+FEWEST = 3  # rows of a region, or of what the old table has of it when that is less
+SHRINK = 0.8  # of the rows that a region had
+JUMP = 0.6  # share by which a price may move
+_TRIES, _PAUSE_S, _TIMEOUT_S = 4, 2.0, 60.0
+_BUSY = {429, 500, 502, 503, 504}
+
+
+class PriceSource(Protocol):
+    """Where a provider publishes its prices.
+
+    Args:
+        url: The base of all addresses, for tests and mirrors; the provider's own when left out.
+        key: An API key, for those that need one.
+    """
+
+    def __init__(self, url: str | None = None, key: str | None = None) -> None: ...
+
+    def fetch(self, get: Get, regions: Sequence[str], known: Sequence[PriceRow]) -> Iterable[PriceRow]:
+        """The prices of these regions; ``known`` tells the instance types and their sizes."""
+        ...
+
+
+class Get:
+    """Fetches JSON, patiently: who is asked too often is asked again later.
+
+    Args:
+        clock: The source of time.
+        transport: Used instead of the network, in tests.
+    """
+
+    def __init__(self, clock: Clock, transport: httpx.BaseTransport | None = None) -> None:
+        self._clock = clock
+        self._client = httpx.Client(transport=transport, timeout=_TIMEOUT_S, follow_redirects=True)
+
+    def __call__(self, url: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The JSON object at an address.
+
+        Raises:
+            UnavailableError: There is none after several tries.
+            ConfigError: It is refused.
+        """
+        reason = ""
+        for turn in range(_TRIES):
+            try:
+                answer = self._client.get(url, params=dict(params) if params else None)  # {} would cut the query off
+            except httpx.TransportError as error:
+                reason = str(error)
+            else:
+                if answer.status_code == 200:
+                    return _object(answer)
+                reason = f"status {answer.status_code}"
+                if answer.status_code not in _BUSY:
+                    raise ConfigError(f"{_plain(url)} refuses: {reason}", hint="is the API key right?")
+            if turn < _TRIES - 1:
+                self._clock.sleep(_PAUSE_S * 2**turn)
+        raise UnavailableError(f"{_plain(url)} does not answer: {reason}", operation="prices refresh")
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
+
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        found: Any = answer.json()
+    except ValueError as error:
+        raise ConfigError(f"{_plain(str(answer.url))} answers with something that is no JSON") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{_plain(str(answer.url))} answers with something that is no JSON object")
+    return {**found}
+
+
+def _plain(url: str) -> str:
+    """An address without its query: that may hold the key."""
+    return url.partition("?")[0]
+
+
+def source_of(provider: str) -> type[PriceSource]:
+    """The price source of a provider.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if provider not in points:
+        raise ConfigError(f"{provider!r} has no price source", hint=did_you_mean(provider, points))
+    found: type[PriceSource] = points[provider].load()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """A new table, and how it differs from the old one.
+
+    ``refused`` says why a new price was not taken: the old one stays in ``rows``.
+    """
+
+    rows: tuple[PriceRow, ...]
+    changed: tuple[tuple[PriceRow, PriceRow], ...] = ()
+    added: tuple[PriceRow, ...] = ()
+    refused: tuple[str, ...] = field(default=())
+
+
+def merge(
+    old: Sequence[PriceRow], fresh: Iterable[PriceRow], regions: Sequence[str], *, accept: bool = False
+) -> Refreshed:
+    """The old table with the fresh prices of some regions, after the guards.
+
+    Args:
+        old: The table so far.
+        fresh: What the source gave.
+        regions: The regions that were asked for.
+        accept: Takes jumps, too.
+
+    Raises:
+        ConfigError: A price is not above 0, a thing has two prices, or too few rows came: the old table is to stay.
+    """
+    new = _by_key(fresh)
+    before = {_key(row): row for row in old}
+    for region in regions:
+        _check_count(region, old, new.values())
+    refused: list[str] = []
+    for key, row in list(new.items()):
+        was = before.get(key)
+        if was is not None and not accept and _jumps(was, row):
+            refused.append(f"{' '.join(key[1:4])}: ${was.price:g} to ${row.price:g} is more than {JUMP:.0%}")
+            new[key] = was
+    merged = {**before, **new}
+    return Refreshed(
+        tuple(merged[key] for key in sorted(merged)),
+        tuple((before[key], row) for key, row in new.items() if key in before and before[key].price != row.price),
+        tuple(row for key, row in new.items() if key not in before),
+        tuple(refused),
+    )
+
+
+def _key(row: PriceRow) -> tuple[str, ...]:
+    return row.platform, row.region, row.usage, row.instance_type, row.unit
+
+
+def _by_key(rows: Iterable[PriceRow]) -> dict[tuple[str, ...], PriceRow]:
+    found: dict[tuple[str, ...], PriceRow] = {}
+    for row in rows:
+        key = _key(row)
+        if row.price is None or row.price <= 0:
+            raise ConfigError(
+                f"the source gives {' '.join(key[1:4])} the price {row.price}", hint="the old table stays"
+            )
+        if key in found and found[key].price != row.price:
+            raise ConfigError(
+                f"the source gives {' '.join(key[1:4])} two prices, {found[key].price:g} and {row.price:g}",
+                hint="the old table stays",
+            )
+        found[key] = row
+    return found
+
+
+def _check_count(region: str, old: Sequence[PriceRow], new: Iterable[PriceRow]) -> None:
+    had = sum(row.region == region for row in old)
+    came = sum(row.region == region for row in new)
+    least = max(1, min(FEWEST, had), int(SHRINK * had))
+    if came < least:
+        raise ConfigError(
+            f"the source gives {came} prices for {region}, the table has {had}", hint="the old table stays"
+        )
+
+
+def _jumps(old: PriceRow, new: PriceRow) -> bool:
+    if old.price is None or new.price is None:
+        return False
+    return abs(new.price - old.price) > JUMP * old.price
+
+
+def to_csv(rows: Iterable[PriceRow]) -> bytes:
+    """A table in the form that :func:`sdk.prices.read_prices` reads."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, "unit", "currency"])
+    for row in rows:
+        writer.writerow([
+            row.platform, row.region, row.usage, row.instance_type, f"{row.vcpu:g}", f"{row.memory_gib:g}", row.gpu,
+            row.gpu_count, "" if row.price is None else repr(row.price), row.source, row.as_of, row.status, row.unit,
+            row.currency,
+        ])  # fmt: skip
+    return text.getvalue().encode()
+
+
+def refresh(
+    source: PriceSource,
+    get: Get,
+    old: Sequence[PriceRow],
+    regions: Sequence[str],
+    *,
+    accept: bool = False,
+    write: Callable[[bytes], None],
+) -> Refreshed:
+    """Fetches, checks, and writes the new table; nothing is written when a guard refuses it."""
+    found = merge(old, source.fetch(get, regions, old), regions, accept=accept)
+    write(to_csv(found.rows))
+    return found

@@ -314,7 +314,7 @@ def test_a_refreshed_table_is_used_from_then_on(tmp_path: Path) -> None:
     products = {
         f"S{place}": (
             product(row.instance_type, {"inference": "Hosting", "training": "Training"}[row.usage]),
-            term(str((row.price or 1.0) * 1.1)),
+            term(f"{(row.price or 1.0) * 1.1:.10f}"),
         )
         for place, row in enumerate(shipped)
     }

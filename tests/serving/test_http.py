@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import socket
+import struct
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -154,14 +156,47 @@ BOMBS = {
 }
 
 
-@pytest.mark.parametrize("name", BOMBS)
+def _bomb(body: bytes, *headers: bytes, path: bytes = b"/invocations", kind: bytes = b"application/json") -> bytes:
+    lines = [HOST, b"Content-Type: " + kind, b"Content-Length: %d" % len(body), *headers]
+    return _post(*lines, body=body, line=b"POST " + path + b" HTTP/1.1")
+
+
+def _npy(header: bytes) -> bytes:
+    return _bomb(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header, kind=b"application/x-npy")
+
+
+def _tensor(shape: bytes, size: bytes) -> bytes:
+    """A V2 request whose one tensor comes behind the JSON as 24 bytes, whatever its sizes say."""
+    about = b'{"inputs":[{"name":"input","datatype":"FP64","shape":%b,"parameters":{"binary_data_size":%b}}]}'
+    head = about % (shape, size)
+    length = b"Inference-Header-Content-Length: %d" % len(head)
+    return _bomb(head + bytes(24), length, path=b"/v2/models/churn/infer", kind=b"application/octet-stream")
+
+
+COMPRESSED = gzip.compress(b'{"instances":[' + b"[1,2,3]," * 5_000_000 + b"[1,2,3]]}", 9)
+BOMB_REQUESTS = {
+    **{name: _bomb(body) for name, body in BOMBS.items()},
+    "compressed": _bomb(COMPRESSED, b"Content-Encoding: gzip"),
+    "npy of 727 TiB": _npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (100000000000000, 1), }\n"),
+    "npy of objects": _npy(b"{'descr': '|O', 'fortran_order': False, 'shape': (1, 3), }\n"),
+    "deep npy header": _npy(b"(" * 60_000 + b"\n"),
+    "binary tensor of exbibytes": _tensor(b"[1,3]", b"4611686018427387904"),
+    "binary shape that overflows": _tensor(b"[4294967296,4294967296,3]", b"24"),
+}
+
+
+@pytest.mark.parametrize("name", BOMB_REQUESTS)
 def test_bombs_are_4xx_and_cost_little_memory(tensor_server: Any, name: str) -> None:
     """A body made to explode is refused; the process's memory stays within a few bodies."""
-    body = BOMBS[name]
-    assert len(body) <= 1_000_000
-    answer = tensor_server.raw(_post(HOST, TYPE, b"Content-Length: %d" % len(body), body=body))
+    assert len(BOMB_REQUESTS[name]) <= 1_000_300
+    answer = tensor_server.raw(BOMB_REQUESTS[name])
     assert answer.startswith(b"HTTP/1.1 4"), answer[:300]
     assert _resident(tensor_server) < 150e6
+
+
+def test_there_are_enough_bombs() -> None:
+    """At least 25 different ones are tried every time."""
+    assert len(set(BOMB_REQUESTS.values())) >= 25
 
 
 def _resident(server: Any) -> float:

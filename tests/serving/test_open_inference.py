@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import struct
@@ -229,3 +230,51 @@ def test_generated_requests_get_documented_answers(tensor_server: Any, examples:
     assert int(re.findall(r"(\d+) generated", output)[-1]) >= 5 * examples
     assert tensor_server.process.poll() is None
     assert [] == [line for line in tensor_server.log if line["level"] == "error"]
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The data plane's OpenAPI document as MLServer, the protocol's reference server, publishes it."""
+    folder = tmp_path_factory.mktemp("mlserver")
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run([uv, "pip", "install", "--quiet", "--no-deps", "--target", folder, "mlserver==1.7.1"], check=True)
+    return json.loads((folder / "mlserver" / "rest" / "openapi" / "dataplane.json").read_bytes())
+
+
+# Bytes, which the document has as a type of its own, do not come in JSON.
+_Published = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("bytes", lambda _, value: False),
+)
+
+
+def _follow(published: Any, path: str, method: str, status: int, value: Any) -> None:
+    """Validates an answer against what the published document says of it."""
+    said = published["paths"][path][method]["responses"]
+    assert str(status) in said
+    content = said[str(status)].get("content")
+    if content is not None:
+        schema = content["application/json"]["schema"]
+        _Published({**published, **schema}).validate(value)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("model", ["/v2/models/{model_name}", "/v2/models/{model_name}/versions/{model_version}"])
+def test_answers_follow_the_published_document(client: httpx.Client, published: Any, model: str) -> None:
+    """Every route of the protocol, with and without a version, answers as a document that is not ours says."""
+    version = client.get("/v2/models/churn").json()["versions"][0]
+    real = model.format(model_name="churn", model_version=version)
+    for path in ("/v2/health/live", "/v2/health/ready", "/v2"):
+        answer = client.get(path)
+        _follow(published, path, "get", answer.status_code, answer.json())
+    for route in ("", "/ready"):
+        answer = client.get(real + route)
+        assert 200 == answer.status_code
+        _follow(published, model + route, "get", 200, answer.json())
+    request = {"id": "42", "inputs": [_tensor()], "outputs": [{"name": "predict"}]}
+    wanted = published["paths"][f"{model}/infer"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    _Published({**published, **wanted}).validate(request)
+    for body, status in ((request, 200), ({"inputs": []}, 400)):
+        answer = client.post(f"{real}/infer", json=body)
+        assert status == answer.status_code
+        _follow(published, f"{model}/infer", "post", status, answer.json())

@@ -389,10 +389,9 @@ class Connection(asyncio.Protocol):
             self._give_up(Refusal(408, "header_timeout", f"The headers took longer than {limits.header_s:g} s."))
 
     def _sweep_reader(self, now: float) -> None:
-        size = self._transport.get_write_buffer_size()
-        if size < self._blocked_size:
-            self._blocked_at, self._blocked_size = now, size
-        elif now - self._blocked_at > self._plane.limits.write_s:
+        limits, elapsed = self._plane.limits, now - self._blocked_at
+        taken = self._blocked_size - self._transport.get_write_buffer_size()
+        if elapsed > limits.write_s and taken < elapsed * limits.min_rate:
             self._door.refusals["slow_reader"] += 1
             self._transport.abort()
 

@@ -36,7 +36,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     idle_s: float = 75.0
     """Life of a keep-alive connection between two requests."""
     write_s: float = 30.0
-    """How long a client may read nothing of an answer that waits for it."""
+    """Grace after which an answer that waits for its client must have been read at `min_rate` on average."""
     connect_s: float = 5.0
     response_s: float = 300.0
     """From the last byte sent to a replica to the first byte of its answer, and between two bytes of it."""

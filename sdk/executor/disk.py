@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 from typing import TYPE_CHECKING, Protocol
@@ -141,8 +140,3 @@ class RealDisk:
             return sorted(os.listdir(folder))  # noqa: PTH208  # names only, no Path objects
         except FileNotFoundError:
             return []
-
-
-def is_full(error: OSError) -> bool:
-    """Whether it says that there is no room left."""
-    return error.errno in {errno.ENOSPC, errno.EDQUOT}

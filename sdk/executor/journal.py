@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import JournalDamaged, JournalError
 from . import fields as f
-from .disk import Disk, RealDisk, is_full
+from .disk import Disk, RealDisk
 from .txn import begun_at
 
 if TYPE_CHECKING:
@@ -171,8 +171,16 @@ class Journal:
 
     def note(self, event: str, **data: Any) -> None:
         """Appends a record that recovery can do without; a full disk must not stop the cleaning up."""
-        with contextlib.suppress(JournalError):
+        try:
             self.write(event, **data)
+        except JournalError:
+            if self.relieve():
+                with contextlib.suppress(JournalError):
+                    self.write(event, **data)
+
+    def relieve(self) -> bool:
+        """Frees the space kept for cleaning up, for all that has to be written then; ``False`` if it is gone."""
+        return self._store.drop_ballast()
 
     def end(self, outcome: str) -> None:
         """Closes a transaction that left nothing undone and moves its file away."""
@@ -209,7 +217,7 @@ class Journal:
             try:
                 rest = rest[disk.write(self.handle, rest) :]
             except OSError as error:
-                if not (error.errno == errno.EINTR or (is_full(error) and self._store.drop_ballast())):
+                if error.errno != errno.EINTR:
                     raise
 
     def _reopen(self) -> None:

@@ -370,6 +370,7 @@ class Transaction:
         """Decides which way to go, and goes it."""
         self.c.patient = True
         self.c.lease.relax()
+        self.journal.relieve()  # undoing may have to write on this disk, too
         self.journal.note("abort", reason=reason)
         if self.decide(deadline):
             self.finish(deadline)

@@ -215,13 +215,17 @@ def _intent_is_durable(point: str, disk: MemoryDisk) -> None:
 
 
 def test_ballast_lets_a_full_disk_be_cleaned_up(tmp_path: Path) -> None:
-    """When the disk is full the ballast makes room, so that what follows can still be recorded."""
+    """On a full disk nothing new is begun, and the ballast makes room for recording that what was is undone."""
     disk = MemoryDisk()
     journals = Journals(STATES, disk)
     journal = journals.begin("t1", **BEGIN)
     assert BALLAST_BYTES == len(disk.files[str(STATES / "ballast")])
     disk.errors["write"] = [OSError(errno.ENOSPC, "full")]
-    journal.write("abort", reason="error")
+    with pytest.raises(JournalError, match="full"):
+        journal.write("probed", step=0)
+    assert str(STATES / "ballast") in disk.files
+    disk.errors["write"] = [OSError(errno.ENOSPC, "full")]
+    journal.note("abort", reason="error")
     assert str(STATES / "ballast") not in disk.files
     assert ["begin", "abort"] == [record.event for record in journals.peek("t1")]
 

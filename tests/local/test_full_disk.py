@@ -1,0 +1,117 @@
+"""A file system that is really full: deploys and deletes on a small one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from sdk.client import Client
+from sdk.errors import SdkError
+from sdk.model import model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from sdk.model import Model
+
+SIZE_MIB = 512  # room for one environment
+ME = {"MLPORT_OWNER": "me"}
+
+
+def settings(folder: Path) -> dict[str, str]:
+    return {"default": "local", "state_dir": str(folder)}
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A state folder on a file system of its own."""
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m,mode=700", "mlport-test", str(folder)]
+    made = subprocess.run(mount, capture_output=True, text=True, check=False) if os.geteuid() == 0 else None
+    if made is None or made.returncode != 0:
+        pytest.skip(f"cannot mount a file system: {made.stderr.strip() if made else 'only root can'}")
+    monkeypatch.setenv("MLPORT_STATE_DIR", str(folder))
+    try:
+        yield folder
+    finally:
+        with Client(settings(folder), env=ME) as client:
+            for endpoint in client.list():
+                client.delete(endpoint.name)
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def times(factor: float) -> Model:
+    def predict(rows: Any) -> Any:
+        return rows * factor
+
+    return model(predict, name="times", example=np.ones((1, 1)))
+
+
+@contextlib.contextmanager
+def full(folder: Path, free_kib: int) -> Iterator[None]:
+    """Leaves only so much room."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        size = 0
+        for piece in (2**20, 2**12):
+            with contextlib.suppress(OSError):
+                while written := file.write(b"x" * piece):
+                    size += written
+        file.truncate(max(size - free_kib * 1024, 0))
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+def attempt(what: Callable[[], object]) -> str:
+    """What a verb says; empty when it worked."""
+    try:
+        what()
+    except SdkError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("steps", [(0, 8, 12), pytest.param(range(0, 64, 4), marks=pytest.mark.full)])
+def test_deploys_on_a_full_disk(small: Path, steps: Sequence[int]) -> None:
+    """Wherever the space ends, journal included: it is said, what serves goes on, and all is undone, at once."""
+    with Client(settings(small), env=ME) as client:
+        endpoint, refused = client.deploy(times(0), name="full-disk"), list[str]()
+        for number, free in enumerate(steps, start=1):
+            new = times(number)
+            with full(small, free):
+                said = attempt(lambda new=new: client.deploy(new, name="full-disk"))  # type: ignore[misc]  # binds the loop variable
+                answer = endpoint.predict([[1.0]]).values
+            assert [[number - 1.0 if said else number]] == answer
+            assert [] == client.gc(apply=True).orphans
+            refused += [said] if said else []
+            client.deploy(new, name="full-disk")
+        assert [] == [text for text in refused if "no space left" not in text.lower()]
+        assert [] == [text for text in refused if "not everything could be undone" in text]
+        assert len(refused) >= 2
+
+
+def test_full_disk_with_nothing_put_by(small: Path) -> None:
+    """Even without the space kept for undoing, whatever cannot be undone at once is undone by `gc`."""
+    with Client(settings(small), env=ME) as client:
+        client.deploy(times(2), name="full-disk")
+        for ballast in small.glob("executor/*/ballast"):
+            ballast.unlink()
+        with full(small, 16):
+            assert "no space left" in attempt(lambda: client.deploy(times(3), name="full-disk")).lower()
+        assert [] == client.gc(apply=True).orphans
+        assert [[3.0]] == client.deploy(times(3), name="full-disk").predict([[1.0]]).values
+        with full(small, 0):
+            attempt(lambda: client.delete("full-disk"))
+        client.delete("full-disk")
+        assert [] == client.gc(apply=True).orphans
+        assert [] == [path.name for path in (small / "endpoints").iterdir()]
+        assert [] == list(small.glob("executor/*/open/*"))

@@ -8,7 +8,9 @@ record and telling the gateway leaves nothing that the next look does not finish
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -142,18 +144,18 @@ class Gateway:
                 return status
             note = {"generation": generation, "content": table.content_hash(wanted)}
             replace_file(self.folder.pushed, json.dumps(note).encode())
-        with contextlib.suppress(client.GatewayError):  # not in force yet, or failed: the status tells
-            client.call(
-                self.folder.short,
-                "PUT",
-                "/table",
-                query={"timeout_s": self.options.start_s},
-                body={"generation": generation, **wanted},
-                timeout=min(timeout, _READY_S),
-            )
+        self._push({"generation": generation, **wanted}, timeout)
         status = client.status(self.folder.short)
         self._note_failure(status)
         return status
+
+    def _push(self, wanted: dict[str, Any], timeout: float) -> None:
+        query, timeout = {"timeout_s": self.options.start_s}, min(timeout, _READY_S)
+        try:
+            client.call(self.folder.short, "PUT", "/table", query=query, body=wanted, timeout=timeout)
+        except client.GatewayError as error:  # not in force yet, or failed: the status tells
+            if error.code == "not_stored":  # nobody may wait for what does not fit on the disk
+                raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {error}") from error
 
     def _pushed(self) -> dict[str, Any]:
         try:

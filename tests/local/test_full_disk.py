@@ -88,7 +88,7 @@ def test_deploys_on_a_full_disk(small: Path, steps: Sequence[int]) -> None:
         for number, free in enumerate(steps, start=1):
             new = times(number)
             with full(small, free):
-                said = attempt(lambda new=new: client.deploy(new, name="full-disk"))  # type: ignore[misc]  # binds the loop variable
+                said = attempt(lambda new=new: client.deploy(new, name="full-disk", timeout=120))  # type: ignore[misc]  # binds the loop variable
                 answer = endpoint.predict([[1.0]]).values
             assert [[number - 1.0 if said else number]] == answer
             assert [] == client.gc(apply=True).orphans

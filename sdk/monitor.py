@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .durations import format_duration
+from .logtext import readable
 from .types import EndpointState, Value
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Watch(Value):
             *self._numbers(),
             ("cost", _cost(self.usd, self.usd_per_hour)),
             *(("alarm", str(alarm)) for alarm in self.alarms),
-            *(("log", _short(line.text)) for line in self.logs[-_SHOWN:]),
+            *(("log", _short(readable(line.text))) for line in self.logs[-_SHOWN:]),
         ]
         head = f"{self.name} on {self.target}, last {format_duration(self.window_s)}: {'ok' if self.ok else 'NOT OK'}"
         return "\n".join([head, *(f"  {name:<8} {value}" for name, value in rows)])
@@ -115,13 +116,21 @@ class Watch(Value):
         cpu = None if self.cpu is None else f"{self.cpu:.2f} cores"
         parts = (cpu, memory, None if self.replicas is None else f"{self.replicas} replicas")
         return [
-            ("requests", f"{self.metrics.total} ({counts or 'none'}), {self.metrics.rate:.3g}/s"),
+            ("requests", f"{self.metrics.total} ({counts or 'none'}), {_rate(self.metrics.rate)}"),
             *(("latency", _quantiles(latency)) for latency in self.latency),
             ("uses", ", ".join(part for part in parts if part) or "unknown"),
         ]
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def _rate(per_second: float) -> str:
+    """A rate in the unit in which it is no small fraction."""
+    for unit, size in (("s", 1), ("min", 60)):
+        if per_second * size >= 1:
+            return f"{per_second * size:.3g}/{unit}"
+    return f"{per_second * 3600:.3g}/h"
 
 
 def _short(text: str) -> str:

@@ -12,6 +12,8 @@ from ..client import Client
 from ..endpoint import Endpoint
 from ..errors import ConfigError, NotFoundError, UnsupportedError
 from ..job import Job
+from ..logtext import readable
+from ..types import JobState
 from . import models, parse
 from .output import age, usd
 from .template import TEMPLATE
@@ -64,7 +66,11 @@ def do_config_show(out: Output) -> None:
     if out.json_wanted:
         out.data([{"key": row.key, "value": row.value, "source": str(row.source)} for row in rows], "")
     else:
-        out.table(("key", "value", "from"), [(row.key, row.value, row.source) for row in rows], empty="nothing is set")
+        out.table(
+            ("key", "value", "from"),
+            [(row.key, row.value, row.source) for row in rows],
+            empty="nothing is set",
+        )
 
 
 def do_config_trust(out: Output) -> None:
@@ -152,7 +158,7 @@ def do_build(
     """``mlport build``."""
     with out.working("packing the model"):
         folder = models.with_dockerfile(model)
-        found = folder or models.resolve(model, name=name, trust=trust)
+        found = folder or models.resolve(model, _client(out).job, name=name, trust=trust)
     if pack_only:
         if isinstance(found, Path):
             raise ConfigError(f"{model} has a Dockerfile, there is nothing to pack", hint="leave --pack-only out")
@@ -167,16 +173,18 @@ def do_plan(out: Output, *, model: str, target: str | None = None, trust: str | 
     """``mlport plan``."""
     arguments = _arguments(values)
     with out.working("planning"):
-        plan = _client(out, target).plan(models.resolve(model, name=arguments.get("name"), trust=trust), **arguments)
+        client = _client(out, target)
+        found = models.resolve(model, client.job, name=arguments.get("name"), trust=trust)
+        plan = client.plan(found, **arguments)
     _show_plan(out, plan)
 
 
 def do_deploy(out: Output, *, model: str, target: str | None = None, trust: str | None = None, **values: Any) -> None:
     """``mlport deploy``."""
-    arguments = _arguments(values)
+    arguments, client = _arguments(values), _client(out, target)
     with out.working("packing the model"):
-        found = models.resolve(model, name=arguments.get("name"), trust=trust)
-    _change(out, f"deploying {arguments.get('name', found.name)}", _client(out, target).deploy, found, **arguments)
+        found = models.resolve(model, client.job, name=arguments.get("name"), trust=trust)
+    _change(out, f"deploying {arguments.get('name', found.name)}", client.deploy, found, **arguments)
 
 
 def do_train(out: Output, *, script: str, target: str | None = None, wait: bool = True, **values: Any) -> None:
@@ -272,7 +280,10 @@ def _show_job(out: Output, status: JobStatus) -> None:
         out.data(status.to_dict(), "")
         return
     reason = f": {status.reason}" if status.reason else ""
-    out.line(f"{status.name} on {status.target}: {status.state} ({status.raw}){reason}")
+    raw = f" ({status.raw})" if status.raw not in {None, str(status.state)} else ""
+    out.line(f"{status.name} on {status.target}: {status.state}{raw}{reason}")
+    if status.state is JobState.SUCCEEDED:
+        out.say(f"next: mlport deploy job:{status.name} --name NAME")
 
 
 def _since(moment: float | None, now: float) -> str | None:
@@ -314,7 +325,7 @@ def do_logs(out: Output, *, name: str, target: str | None = None, **values: Any)
         return
     for line in lines:
         stamp = time.strftime("%H:%M:%S", time.gmtime(line.time))
-        out.line(f"{stamp} {line.deployment or ''} {line.text}")
+        out.line(f"{stamp} {line.deployment or ''} {readable(line.text)}")
 
 
 def _job_logs(client: Client, name: str, no_endpoint: NotFoundError, values: dict[str, Any]) -> Iterator[LogLine]:

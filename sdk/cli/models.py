@@ -1,4 +1,4 @@
-"""Reads the MODEL and SCRIPT arguments: files, ``module:object``, stored digests, images."""
+"""Reads the MODEL and SCRIPT arguments: files, ``module:object``, ``job:NAME``, stored digests, images."""
 
 from __future__ import annotations
 
@@ -11,35 +11,59 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..job import Job
     from ..model import Model
 
+_DIGEST = re.compile(r"[0-9a-f]{12,64}")
 _OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
-def resolve(text: str, *, name: str | None = None, trust: str | None = None) -> Model:
-    """The model that an argument names.
+def resolve(text: str, job: Callable[[str], Job], *, name: str | None = None, trust: str | None = None) -> Model:
+    """The model that an argument names; ``job`` finds training jobs.
 
     Raises:
         ConfigError: It names nothing.
     """
     from ..model import Model, model
 
-    given = {} if name is None else {"name": name}
+    given: dict[str, Any] = {} if name is None else {"name": name}
     if "@sha256:" in text:
         return Model.from_image(text, **given)
-    path = Path(text)
-    if (path / "mlport.json").is_file():
-        return Model.load(path)
-    if (path / "MLmodel").is_file():
-        return Model.from_mlflow(path, **_trusted(given, trust))
-    if path.exists():
-        return Model.from_path(path, **_trusted(given, trust))
+    if text.startswith("job:"):
+        return job(text.removeprefix("job:")).result(**_trusted(given, trust))
+    if Path(text).exists():
+        return _saved(Path(text), _trusted(given, trust))
+    if _DIGEST.fullmatch(text):
+        return _stored(text)
     if _OBJECT.fullmatch(text):
         found = _import(text)
-        return (
-            found if isinstance(found, Model) else model(found, name=name or text.rpartition(".")[2].rpartition(":")[2])
-        )
-    raise ConfigError(f"{text!r} is no model", hint="give a file, a folder, module:object or image@sha256:…")
+        given = {"name": name or text.rpartition(".")[2].rpartition(":")[2]}
+        return found if isinstance(found, Model) else model(found, **given)
+    hint = "give a file, a folder, module:object, job:NAME, a stored digest or image@sha256:…"
+    raise ConfigError(f"{text!r} is no model", hint=hint)
+
+
+def _saved(path: Path, given: dict[str, Any]) -> Model:
+    from ..model import Model
+
+    if (path / "mlport.json").is_file():
+        return Model.load(path)
+    make = Model.from_mlflow if (path / "MLmodel").is_file() else Model.from_path
+    return make(path, **given)
+
+
+def _stored(digest: str) -> Model:
+    """The model that was packed on this machine under a digest, or the beginning of one."""
+    from ..model import Model
+    from ..packaging.disk import state_dir
+
+    found = sorted((state_dir() / "models").glob(f"{digest}*/mlport.json"))
+    if len(found) != 1:
+        several = f"{len(found)} models on this machine begin with" if found else "no model on this machine has"
+        raise ConfigError(f"{several} the digest {digest}", hint="give more of it, or the model's file")
+    return Model.load(found[0].parent)
 
 
 def with_dockerfile(text: str) -> Path | None:

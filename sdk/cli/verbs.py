@@ -57,7 +57,10 @@ WAIT = Param("wait", "wait until it is done", "switch")
 DRY_RUN = Param("dry_run", "print the plan and change nothing", "flag")
 TTL = Param("ttl", "age at which `mlport gc --expired` may remove it, such as 8h", "duration")
 MODEL = Param(
-    "model", "model file, folder, module:object, stored digest or image@sha256:…", positional=True, required=True
+    "model",
+    "model file, folder, module:object, job:NAME, stored digest or image@sha256:…",
+    positional=True,
+    required=True,
 )
 CHANGES = (TARGET, WAIT, TIMEOUT, DRY_RUN)
 

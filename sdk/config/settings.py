@@ -182,4 +182,5 @@ def _shown(path: Path, value: Any, hide: Redactor) -> str:
         return str(hide.data(cast("Any", value)))
     if isinstance(value, tuple):
         return "; ".join(map(str, cast("Any", value))) or "none"
-    return "none" if value is None else hide.safe(str(value))
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return "none" if value is None else hide.safe(text)

@@ -102,7 +102,7 @@ class Transaction:
     def do(self, index: int, step: Step, deadline: Deadline) -> None:
         """Carries out one step, whatever it takes."""
         word = "switch" if step.commit and step.action == "update" else step.action
-        self.c.say(f"{word} {step.ref}" if step.action != "probe" else "probe", step.summary or step.ref.id)
+        self.c.say(f"{word} {step.ref}" if step.action != "probe" else "probe", step.summary)
         if step.action == "probe":
             if self.probe is not None:
                 self.probe(step.ref.id)

@@ -30,6 +30,18 @@ class Slow:
 
     def predict(self, rows):
         return rows
+
+
+class Times:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def predict(self, rows):
+        return [[self.factor * value for value in row] for row in rows]
+
+
+def fit(params):
+    return Times(params["factor"])
 """
 
 

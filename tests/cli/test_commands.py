@@ -160,6 +160,20 @@ def test_training_from_the_command_line(run: Run, tmp_path: Path) -> None:
     assert "hello from the job" in done.stderr
 
 
+def test_what_a_job_made_is_a_model(run: Run) -> None:
+    """`job:NAME` is the model that a job left, and a stored model goes by the beginning of its digest."""
+    trained = run("train", "models:fit", "-n", "job-fit", "--param", "factor=3")
+    assert (0, "job-fit on local: succeeded\n") == (trained.returncode, trained.stdout), trained.stderr
+    assert trained.stderr.endswith("next: mlport deploy job:job-fit --name NAME\n")
+    digest = json.loads(run("build", "job:job-fit", "--pack-only", "-o", "json").stdout)["digest"]
+    for model in ("job:job-fit", digest[:12], digest):
+        planned = run("plan", model)
+        assert planned.returncode == 0, planned.stderr
+        assert f"create Model {digest[:32]}" in planned.stdout
+    assert "no model on this machine has the digest" in run("plan", "0" * 12, "-n", "from-job").stderr
+    assert run("plan", "job:job-none", "-n", "from-job").returncode == 5
+
+
 def test_failed_training_shows_the_last_lines(run: Run, tmp_path: Path) -> None:
     """A script that raises ends the command with 1 and shows what it said last."""
     (tmp_path / "bad.py").write_text("raise SystemExit('no data today')\n")

@@ -14,6 +14,7 @@ MODULES = (
     "sdk.config.values",
     "sdk.durations",
     "sdk.errors",
+    "sdk.logtext",
     "sdk.names",
     "sdk.redact",
     "sdk.registry",

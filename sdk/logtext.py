@@ -1,0 +1,36 @@
+"""Log lines as people read them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+_ELSEWHERE = {"ts", "endpoint", "deployment", "replica"}  # what whoever shows a line says beside it
+
+
+def readable(text: str) -> str:
+    """A structured line of our own server in words; any other line as it is.
+
+    Example:
+        >>> readable('{"ts": 1, "level": "info", "event": "request", "deployment": "d1", "status": 200, "ms": 7.96}')
+        'request status=200 ms=7.96'
+        >>> readable("loading weights")
+        'loading weights'
+    """
+    values = _values(text)
+    if values is None:
+        return text
+    level, event, message = (values.pop(name, "") for name in ("level", "event", "message"))
+    head = [str(level).upper() if level not in {"", "info"} else "", str(event), str(message)]
+    facts = [f"{name}={value}" for name, value in values.items() if name not in _ELSEWHERE and value is not None]
+    return " ".join(part for part in [*head, *facts] if part)
+
+
+def _values(text: str) -> dict[str, Any] | None:
+    if not text.startswith('{"ts":'):
+        return None
+    try:
+        values: Any = json.loads(text)
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) and "event" in values else None

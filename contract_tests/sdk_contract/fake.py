@@ -67,6 +67,7 @@ class FakeAdapter:
     Options: ClassVar[type[TargetOptions]] = FakeOptions
     kinds: ClassVar[Mapping[str, Kind]] = {}
     slow: ClassVar[frozenset[str]] = frozenset({"Endpoint", "Deployment", "Job"})
+    guarded: ClassVar[frozenset[str]] = frozenset({"Deployment", "Gateway"})  # not deleted while something needs them
 
     def __init__(self, options: Any, context: AdapterContext) -> None:
         self.options = options
@@ -140,7 +141,7 @@ class FakeAdapter:
         with self._call(f"delete {live.kind}"):
             if not self.kinds[live.kind].purgeable:
                 return self.cloud.stop(live.ref)
-            return self.cloud.delete(live.ref, refuse_if_used=live.kind in {"Deployment", "Gateway"})
+            return self.cloud.delete(live.ref, refuse_if_used=live.kind in self.guarded)
 
     def operation(self, name: str, *, timeout: float) -> Operation:
         """One look at an operation."""

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdk.adapter import Materials
-from sdk.errors import ConflictError, PlanStale
-from sdk_contract.fake import ConfigFake, FakeAdapter
-from sdk_contract.fake_cloud import HOSTILE
+from sdk.errors import ConflictError, PlanStale, SdkError
+from sdk_contract.fake import ConfigFake, FakeAdapter, TrafficFake
+from sdk_contract.fake_cloud import HOSTILE, Fault
 from tests.executor.world import NAME, SHAPES, Client, Kill, Switch, World, delete, fresh, promote, update
 from tests.executor.writers import Race, inside, interleaved, points_of
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Callable
     from pathlib import Path
+
+    from sdk.change import Change
 
 shapes = pytest.mark.parametrize("shape", SHAPES)
 belts = pytest.mark.parametrize(("leases", "etags"), [(True, True), (True, False), (False, True), (False, False)])
@@ -228,3 +231,45 @@ def _dies_while_deleting(world: World, at: int | None) -> Switch:
         Client(world, machine="desktop").mortal(switch).run(delete)
     world.disk_of("desktop").hook = lambda point: None
     return switch
+
+
+class Careless(TrafficFake):
+    """A platform that deletes whatever it is told to, in use or not."""
+
+    guarded = frozenset()
+
+
+def _cut_off(client: Client, verb: Callable[[Client], Change], at: int | None) -> None:
+    """Runs a verb in a process that dies at a point, while the platform makes nothing new."""
+    client.world.cloud.faults.append(Fault("unavailable", "create"))
+    with contextlib.suppress(Kill, SdkError):
+        client.mortal(Switch(at)).run(verb)
+    client.world.cloud.faults.clear()
+    client.world.disk_of(client.machine).hook = lambda _point: None
+
+
+@pytest.mark.parametrize("step", [13, pytest.param(2, marks=pytest.mark.full)])
+@pytest.mark.parametrize("shape", [*SHAPES, Careless])
+def test_a_delete_that_died_spares_what_was_made_since(
+    shape: type[FakeAdapter], step: int, tmp_path: Path, tally: Counter[str]
+) -> None:
+    """Another machine deployed under the name anew, whole or half: both clean up, it goes on, and nothing is open."""
+    for first in range(0, 60, step):
+        for second in (None, *range(60, 140, step)):
+            folder = tmp_path / f"{first}-{second}"
+            folder.mkdir()
+            world = World(shape, folder)
+            Client(world, machine="desktop").run(fresh)
+            _cut_off(Client(world, machine="desktop"), delete, first)
+            world.clock.sleep(4000)
+            if second is None:
+                Client(world).run(update)
+                world.cloud.must_serve.add(NAME)
+            else:
+                _cut_off(Client(world), update, second)
+            for machine in ("laptop", "desktop"):
+                world.clock.sleep(4000)
+                world.converge(Client(world, machine=machine))
+            tally["a delete that died, then a deploy elsewhere"] += 1
+            assert [] == world.faults(), f"died at {first}, then at {second}"
+            assert second is not None or world.serving()

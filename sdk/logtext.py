@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 _ELSEWHERE = {"ts", "endpoint", "deployment", "replica"}  # what whoever shows a line says beside it
 
@@ -33,4 +33,4 @@ def _values(text: str) -> dict[str, Any] | None:
         values: Any = json.loads(text)
     except ValueError:
         return None
-    return values if isinstance(values, dict) and "event" in values else None
+    return cast("dict[str, Any]", values) if isinstance(values, dict) and "event" in values else None

@@ -1,0 +1,229 @@
+"""Where Google's services are and as whom they are asked: in the cloud, or in a mini cloud on this machine."""
+
+from __future__ import annotations
+
+import os
+import threading
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from sdk.errors import ConfigError
+
+from ._errors import PROVIDER, border, from_auth, from_httpx, from_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    from .options import VertexOptions
+
+MOCK_URL, MOCK_TOKEN = "MLPORT_MOCK_VERTEX_URL", "MLPORT_MOCK_VERTEX_TOKEN"
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_ACCEPTABLE_S = 5.0  # of skew before the platform's clock is believed rather than our own
+
+
+class Access(httpx.Auth):
+    """The way to all of Google's services.
+
+    Also the :class:`httpx.Auth` of predictions: one token for everything, fetched when it is needed.
+
+    Args:
+        options: Project and region.
+        now: This machine's clock, Unix seconds.
+        transport: Another way to the network, in tests.
+    """
+
+    def __init__(
+        self, options: VertexOptions, now: Callable[[], float], transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self.options = options
+        self.mock = mock_url()
+        self._now = now
+        self._transport = transport
+        self._lock = threading.Lock()
+        self._credentials: Any = None
+        self._client: httpx.Client | None = None
+        self._skew: float | None = None
+
+    # --- where ------------------------------------------------------------------------------------------------------
+
+    def url(self, service: str) -> str:
+        """The address of a service such as ``storage``; Vertex AI's own is ``aiplatform``."""
+        if self.mock:
+            return self.mock
+        regional = f"{self.options.region}-" if service == "aiplatform" else ""
+        return f"https://{regional}{service}.googleapis.com"
+
+    @property
+    def registry(self) -> str:
+        """Host of the image registry, which has to be in the region of everything else."""
+        return httpx.URL(self.mock).netloc.decode() if self.mock else f"{self.options.region}-docker.pkg.dev"
+
+    # --- as whom ----------------------------------------------------------------------------------------------------
+
+    @property
+    def credentials(self) -> Any:
+        """Google credentials: those of the mini cloud when one is named, else what this machine has by default.
+
+        Raises:
+            AuthError: There are none.
+        """
+        with self._lock:
+            if self._credentials is None:
+                self._credentials = self._find()
+            return self._credentials
+
+    def _find(self) -> Any:
+        import google.auth
+        from google.auth.exceptions import GoogleAuthError
+
+        if self.mock:  # real credentials never go to a mini cloud
+            from google.oauth2.credentials import Credentials
+
+            return Credentials(token=os.environ.get(MOCK_TOKEN) or "none")  # type: ignore[no-untyped-call]
+        try:
+            library: Any = google.auth
+            return library.default(scopes=[SCOPE])[0]
+        except GoogleAuthError as error:
+            raise from_auth(error, "credentials") from error
+
+    def token(self) -> str:
+        """A token that is valid now.
+
+        Raises:
+            AuthError: It cannot be had.
+        """
+        credentials = self.credentials
+        with self._lock:
+            if not credentials.valid:
+                self._refresh(credentials)
+            return str(credentials.token)
+
+    @staticmethod
+    def _refresh(credentials: Any) -> None:
+        from google.auth.transport.requests import Request
+
+        with border("RefreshToken"):
+            credentials.refresh(Request())
+
+    def login(self, host: str) -> tuple[str, str] | None:
+        """User name and password of the image registry; of other registries what ``docker login`` left."""
+        if host == self.registry or host.endswith(("-docker.pkg.dev", "gcr.io")):
+            return "oauth2accesstoken", self.token()
+        from sdk.packaging.image.logins import docker_login
+
+        return docker_login(host)
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Authorises one request; after a 401 once more, with a fresh token."""
+        token = self.token()
+        request.headers["authorization"] = f"Bearer {token}"
+        response = yield request
+        if response.status_code == 401 and not self.mock and self._renew(token):
+            request.headers["authorization"] = f"Bearer {self.token()}"
+            yield request
+
+    def _renew(self, old: str) -> bool:
+        credentials = self.credentials
+        with self._lock:
+            if credentials.token == old:
+                self._refresh(credentials)
+            return bool(credentials.token != old)
+
+    # --- asking -----------------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        operation: str,
+        *,
+        timeout: float,
+        resource: str = "",
+        ok: tuple[int, ...] = (200,),
+        **rest: Any,
+    ) -> httpx.Response:
+        """One request to one of the services that have no client library here.
+
+        Args:
+            method: In capitals.
+            url: Whole.
+            operation: What it is called in errors.
+            timeout: In seconds.
+            resource: What it is about, for errors.
+            ok: Statuses that are answers rather than failures.
+            **rest: As of :meth:`httpx.Client.request`.
+
+        Raises:
+            PlatformError: It was refused, or not answered.
+        """
+        try:
+            response = self._http().request(method, url, timeout=max(timeout, 0.001), **rest)
+        except httpx.HTTPError as error:
+            raise from_httpx(error, operation, resource) from error
+        self.saw(response.headers)
+        if response.status_code not in ok:
+            raise from_response(response, operation, resource)
+        return response
+
+    def _http(self) -> httpx.Client:
+        with self._lock:
+            if self._client is None:
+                trust = not self.mock
+                self._client = httpx.Client(auth=self, transport=self._transport, trust_env=trust)
+            return self._client
+
+    def saw(self, headers: Mapping[str, str]) -> None:
+        """Takes the platform's clock from the head of an answer."""
+        told = headers.get("date")
+        if told is None:
+            return
+        try:
+            there = parsedate_to_datetime(told).timestamp()
+        except ValueError:
+            return
+        skew = there - self._now()
+        self._skew = skew if abs(skew) > _ACCEPTABLE_S else 0.0
+
+    def server_time(self) -> float:
+        """Unix seconds by the platform's clock, as last seen."""
+        return self._now() + (self._skew or 0.0)
+
+    def close(self) -> None:
+        """Lets go of connections."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def __repr__(self) -> str:
+        return f"<Access {PROVIDER} {self.options.project} {self.options.region}>"
+
+
+def mock_url() -> str:
+    """The mini cloud that is to be used instead of Google Cloud; empty for none.
+
+    Raises:
+        ConfigError: It is not on this machine.
+    """
+    text = os.environ.get(MOCK_URL, "").rstrip("/")
+    if text and httpx.URL(text).host not in {"127.0.0.1", "localhost", "::1"}:
+        raise ConfigError(
+            f"{MOCK_URL} = {text!r} is not on this machine", hint="unset it, or use what `mlport mock env` prints"
+        )
+    return text
+
+
+def unix(moment: Any) -> float | None:
+    """Unix seconds of a time as Google's libraries give it, or writes it in JSON."""
+    if not moment:
+        return None
+    if isinstance(moment, str):
+        from datetime import datetime
+
+        return datetime.fromisoformat(moment).timestamp()
+    return float(moment.timestamp())
+
+
+__all__ = ["MOCK_TOKEN", "MOCK_URL", "Access", "mock_url", "unix"]

@@ -1,0 +1,111 @@
+"""Google's generated clients over REST: made when first used, without global state or retries of their own."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+from sdk.adapter import Operation
+from sdk.errors import NotFoundError
+
+from ._errors import border, gone, of_operation
+from ._names import parent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ._access import Access
+
+_PAGE = 100
+_OPERATION = re.compile(r"projects/[^/]+/locations/[^/]+/([a-zA-Z]+/[^/]+/)?operations/[^/]+")
+_SERVICES = {"endpoints": "EndpointServiceClient", "models": "ModelServiceClient", "jobs": "JobServiceClient"}
+
+
+class Control:
+    """The control plane of Vertex AI in one project and region.
+
+    Args:
+        access: Where it is, and as whom it is asked.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self.parent = parent(access.options)
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def client(self, service: str) -> Any:
+        """The generated client of ``endpoints``, ``models`` or ``jobs``."""
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = self._made(_SERVICES[service])
+            return self._clients[service]
+
+    def _made(self, name: str) -> Any:
+        from google.cloud import aiplatform_v1
+
+        options = {"api_endpoint": self.access.url("aiplatform")}
+        if not self.access.mock:
+            options["api_endpoint"] = options["api_endpoint"].removeprefix("https://")
+        kind = getattr(aiplatform_v1, name)
+        return kind(credentials=self.access.credentials, transport="rest", client_options=options)
+
+    def call(self, service: str, method: str, request: Mapping[str, Any], *, timeout: float, about: str = "") -> Any:
+        """One call; what the client library gives, or an error of ours.
+
+        Args:
+            service: ``endpoints``, ``models`` or ``jobs``.
+            method: Such as ``deploy_model``.
+            request: Its fields in snake case.
+            timeout: In seconds.
+            about: The resource, for errors.
+
+        Raises:
+            PlatformError: It was refused, or not answered.
+        """
+        operation = "".join(word.capitalize() for word in method.split("_"))
+        with border(operation, about):
+            return getattr(self.client(service), method)(dict(request), timeout=max(timeout, 0.001), retry=None)
+
+    def read(self, service: str, method: str, name: str, *, timeout: float) -> Any | None:
+        """What is under a name, ``None`` if nothing is."""
+        try:
+            return self.call(service, method, {"name": name}, timeout=timeout, about=name)
+        except NotFoundError:
+            return None
+
+    def every(self, service: str, method: str, filter_: str, *, timeout: float) -> Iterator[Any]:
+        """All that fit a filter, page by page."""
+        request = {"parent": self.parent, "filter": filter_, "page_size": _PAGE}
+        pages = self.call(service, method, request, timeout=timeout)
+        operation = "".join(word.capitalize() for word in method.split("_"))
+        with border(operation):
+            yield from pages
+
+    def operation(self, name: str, *, timeout: float) -> Operation:
+        """The state of a long-running operation.
+
+        Raises:
+            NotFoundError: The platform does not know it, or not any more.
+        """
+        if not _OPERATION.fullmatch(name):
+            raise gone("Operation", name)
+        with border("GetOperation", name):
+            found = self.client("endpoints").get_operation({"name": name}, timeout=max(timeout, 0.001), retry=None)
+        error = of_operation(found.error.code, found.error.message, name) if found.HasField("error") else None
+        return Operation(name, bool(found.done), error)
+
+    def unfinished(self, holder: str, *, timeout: float) -> Sequence[str]:
+        """What is going on with a resource: the types of the operations that are not done."""
+        request = {"name": holder, "filter": "done=false"}
+        with border("ListOperations", holder):
+            found = self.client("endpoints").list_operations(request, timeout=max(timeout, 0.001), retry=None)
+        return [one.metadata.type_url.rpartition(".")[2] for one in found.operations if not one.done]
+
+    def close(self) -> None:
+        """Lets go of connections."""
+        with self._lock:
+            clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            client.transport.close()

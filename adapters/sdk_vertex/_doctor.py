@@ -1,0 +1,112 @@
+"""What a target needs, tried out: credentials, interfaces, the region, the bucket, the image repository, quota."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from sdk.errors import SdkError
+from sdk.types import Check
+
+from ._plan import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ._access import Access
+    from ._bucket import Bucket
+    from ._control import Control
+    from ._images import Images
+
+_CALL_S = 15.0
+_APIS = ("aiplatform", "artifactregistry", "storage")
+_QUOTA = "aiplatform.googleapis.com/custom_model_serving_cpus"
+
+
+def checks(access: Access, control: Control, bucket: Bucket, images: Images) -> Iterator[Check]:
+    """One real call each; nothing further without credentials."""
+    options = access.options
+    try:
+        access.token()
+    except SdkError as error:
+        yield Check("credentials", False, error.message, error.hint)
+        return
+    where = f"mini cloud at {access.mock}" if access.mock else "Google Cloud"
+    yield Check("credentials", True, f"a token for {where}")
+    for name in _APIS:
+        yield _tried(f"api {name}", lambda name=name: _enabled(access, name))  # type: ignore[misc]  # binds the loop variable
+    yield _tried("endpoints", lambda: _endpoints(control))
+    yield _tried("bucket", lambda: _bucket(bucket))
+    yield _tried("repository", lambda: _repository(images, options.repository))
+    yield _tried("quota", lambda: _quota(access), needed=False)
+
+
+def _tried(name: str, look: Callable[[], Check], *, needed: bool = True) -> Check:
+    """A finding, also when the look itself fails; what nothing depends on is fine even if it cannot be read."""
+    try:
+        return look()
+    except SdkError as error:
+        detail = error.message if needed else f"cannot be read: {error.message}"
+        return Check(name, not needed, detail, error.hint if needed else None)
+
+
+def _enabled(access: Access, name: str) -> Check:
+    service = f"{name}.googleapis.com"
+    url = f"{access.url('serviceusage')}/v1/projects/{access.options.project}/services/{service}"
+    answer = access.send("GET", url, "GetService", timeout=_CALL_S, resource=service, ok=(200, 403))
+    if answer.status_code == 403:  # the right to look is not the right to use
+        return Check(f"api {name}", True, "whether it is enabled cannot be read")
+    enabled = answer.json().get("state") == "ENABLED"
+    hint = None if enabled else f"gcloud services enable {service} --project {access.options.project}"
+    return Check(f"api {name}", enabled, "enabled" if enabled else "not enabled", hint)
+
+
+def _endpoints(control: Control) -> Check:
+    found = list(control.every("endpoints", "list_endpoints", 'labels.mlport="1"', timeout=_CALL_S))
+    return Check("endpoints", True, f"{len(found)} of ours in {control.access.options.region}")
+
+
+def _bucket(bucket: Bucket) -> Check:
+    if bucket.exists(timeout=_CALL_S):
+        return Check("bucket", True, f"gs://{bucket.name}")
+    made = bucket.options.bucket is None
+    detail = f"gs://{bucket.name} does not exist yet" if made else f"gs://{bucket.name} does not exist"
+    hint = None if made else "create it, or leave `bucket` out to have one made"
+    return Check("bucket", made, f"{detail}; the first change makes it" if made else detail, hint)
+
+
+def _repository(images: Images, name: str) -> Check:
+    found = images.read_repository(name, timeout=_CALL_S)
+    return Check(
+        "repository", True, f"{REPOSITORY} {name}" if found else f"{name} does not exist yet; the first deploy makes it"
+    )
+
+
+def _quota(access: Access) -> Check:
+    project, region = access.options.project, access.options.region
+    url = (
+        f"{access.url('serviceusage')}/v1beta1/projects/{project}/services/aiplatform.googleapis.com"
+        f"/consumerQuotaMetrics/{quote(_QUOTA, safe='')}"
+    )
+    told: dict[str, Any] = access.send("GET", url, "GetQuota", timeout=_CALL_S, resource=_QUOTA).json()
+    limit = _limit(told, region)
+    if limit is None:
+        return Check("quota", True, "processors for serving: not told")
+    hint = None if limit else "ask for processors for custom model serving in the console, under Quotas"
+    return Check(
+        "quota", limit != 0, f"{'no limit of' if limit < 0 else limit} processors for serving in {region}", hint
+    )
+
+
+def _limit(told: dict[str, Any], region: str) -> int | None:
+    """What holds in this region; -1 for no limit."""
+    found: int | None = None
+    for limit in told.get("consumerQuotaLimits") or ():
+        for bucket in limit.get("quotaBuckets") or ():
+            about: dict[str, str] = bucket.get("dimensions") or {}
+            place = about.get("region")
+            if place == region:
+                return int(bucket.get("effectiveLimit", 0))
+            if place is None:
+                found = int(bucket.get("effectiveLimit", 0))
+    return found

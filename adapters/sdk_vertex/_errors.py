@@ -1,0 +1,253 @@
+"""The one place where what Google says becomes an error of ours.
+
+Over REST the client library knows the HTTP status only; the word that tells apart what shares one
+(``FAILED_PRECONDITION`` and ``INVALID_ARGUMENT`` are both 400) stands in the body, and is read from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+from sdk.errors import (
+    AuthError,
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    PayloadTooLargeError,
+    PlatformError,
+    QuotaError,
+    SdkError,
+    ThrottledError,
+    TimedOut,
+    UnavailableError,
+    UnsupportedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+    import httpx
+
+PROVIDER = "vertex"
+WAKING_S = 10.0
+_QUOTA = re.compile(
+    r"custom_model_(serving|training)_|CustomModel(Serving|Training)|exceed quota limits|quotas are exceeded",
+    re.IGNORECASE,
+)
+_NO_ROOM = re.compile(r"Resources are insufficient|does not have enough resources|stockout", re.IGNORECASE)
+_WAKING = re.compile(r"not yet ready for inference", re.IGNORECASE)
+_TOO_LARGE = re.compile(r"payload size exceeds", re.IGNORECASE)
+_WORDS = {
+    1: "CANCELLED", 3: "INVALID_ARGUMENT", 4: "DEADLINE_EXCEEDED", 5: "NOT_FOUND", 6: "ALREADY_EXISTS",
+    7: "PERMISSION_DENIED", 8: "RESOURCE_EXHAUSTED", 9: "FAILED_PRECONDITION", 10: "ABORTED", 13: "INTERNAL",
+    14: "UNAVAILABLE", 16: "UNAUTHENTICATED",
+}  # fmt: skip
+_BY_STATUS = {
+    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 408: "UNAVAILABLE",
+    409: "ABORTED", 412: "CONDITION", 413: "TOO_LARGE", 429: "RESOURCE_EXHAUSTED", 504: "DEADLINE_EXCEEDED",
+}  # fmt: skip
+_PLAIN: dict[str, type[PlatformError]] = {
+    "UNAUTHENTICATED": AuthError,
+    "PERMISSION_DENIED": AuthError,
+    "NOT_FOUND": NotFoundError,
+    "ALREADY_EXISTS": ConflictError,
+    "INVALID_ARGUMENT": InvalidRequestError,
+    "FAILED_PRECONDITION": InvalidRequestError,
+    "OUT_OF_RANGE": InvalidRequestError,
+    "CONDITION": ConflictError,
+    "TOO_LARGE": PayloadTooLargeError,
+}
+_UNCERTAIN = {"INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "UNKNOWN", "CANCELLED"}
+_HINTS = {
+    "UNAUTHENTICATED": "log in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS",
+    "PERMISSION_DENIED": "the account needs the role roles/aiplatform.user; `mlport doctor` shows what is missing",
+}
+
+
+def gone(kind: str, name: str) -> NotFoundError:
+    """The error for what the platform does not have."""
+    return NotFoundError(f"{kind} {name} is not there", provider=PROVIDER, operation=f"Read{kind}", resource=name)
+
+
+def exists(kind: str, name: str) -> ConflictError:
+    """The error for an id that is taken."""
+    return ConflictError(f"{kind} {name} exists", provider=PROVIDER, operation=f"Create{kind}", resource=name)
+
+
+def unsupported(capability: str, message: str, *, reason: str = "not_implemented") -> UnsupportedError:
+    """The error for what this target does not do."""
+    return UnsupportedError(message, capability=capability, reason=reason, provider=PROVIDER)
+
+
+def refusal(word: str, message: str, *, pause_s: float | None = None, **facts: Any) -> SdkError:
+    """The error for a refusal in the platform's own words.
+
+    Args:
+        word: A name of google.rpc.Code.
+        message: What it says.
+        pause_s: Seconds that it asks to wait.
+        **facts: The fields of :class:`~sdk.errors.SdkError`.
+
+    Example:
+        >>> type(refusal("RESOURCE_EXHAUSTED", "exceed quota limits: aiplatform.googleapis.com/x")).__name__
+        'QuotaError'
+        >>> type(refusal("RESOURCE_EXHAUSTED", "Model is not yet ready for inference.")).__name__
+        'UnavailableError'
+    """
+    known: dict[str, Any] = {"provider": PROVIDER, "hint": _HINTS.get(word), **facts}
+    if _NO_ROOM.search(message):
+        return QuotaError(message, **known)
+    if word == "RESOURCE_EXHAUSTED":
+        return _exhausted(message, pause_s, known)
+    if word in _UNCERTAIN:
+        return UnavailableError(message, retry_after_s=pause_s, **known)
+    if word == "ABORTED":  # somebody else changed it in between: worth a second look
+        known["retryable"] = True
+        return ConflictError(message, **known)
+    if _TOO_LARGE.search(message):
+        return PayloadTooLargeError(message, **known)
+    return _PLAIN.get(word, PlatformError)(message, **known)
+
+
+def _exhausted(message: str, pause_s: float | None, facts: dict[str, Any]) -> SdkError:
+    """A 429 is one of three things: a limit of the account, too many calls, or a model that is being woken."""
+    if _WAKING.search(message):
+        facts["hint"] = "the model was scaled to zero and is starting; the request was not kept, send it again"
+        return UnavailableError(message, retry_after_s=pause_s or WAKING_S, **facts)
+    if _QUOTA.search(message):
+        facts["hint"] = "ask for more quota in the console, or use a smaller instance"
+        return QuotaError(message, **facts)
+    return ThrottledError(message, retry_after_s=pause_s, **facts)
+
+
+def from_response(response: httpx.Response, operation: str, resource: str = "") -> SdkError:
+    """The error for a failed answer of one of Google's REST interfaces."""
+    told = _told(response.content)
+    return _judged(told, response.status_code, response.headers, operation, resource)
+
+
+def _judged(
+    told: Mapping[str, Any], status: int, headers: Mapping[str, str], operation: str, resource: str
+) -> SdkError:
+    word = str(told.get("status") or _BY_STATUS.get(status) or ("INTERNAL" if status >= 500 else "UNKNOWN"))
+    if status == 412:
+        word = "CONDITION"
+    return refusal(
+        word,
+        str(told.get("message") or f"Google answered {status} to {operation}"),
+        pause_s=seconds(headers.get("retry-after", "")),
+        operation=operation,
+        resource=resource or None,
+        status=status,
+        request_id=_request_id(told) or headers.get("x-goog-request-id"),
+    )
+
+
+def _told(content: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(content)["error"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return cast("dict[str, Any]", told) if isinstance(told, dict) else {"message": str(told)}
+
+
+def _request_id(told: Mapping[str, Any]) -> str | None:
+    for detail in told.get("details") or ():
+        if isinstance(detail, dict) and "requestId" in detail:
+            return str(cast("dict[str, Any]", detail)["requestId"])
+    return None
+
+
+def seconds(text: str) -> float | None:
+    """The seconds of a ``Retry-After``; its form with a date is too coarse to be worth it."""
+    return float(text) if text.isascii() and text.isdigit() else None
+
+
+def of_operation(code: int, message: str, name: str) -> SdkError:
+    """The error that a long-running operation ended with."""
+    return refusal(_WORDS.get(code, "UNKNOWN"), message, operation="operation", resource=name)
+
+
+def refused_for_now(error: SdkError) -> SdkError:
+    """A delete that the platform refuses because of the state of things will work later.
+
+    Example:
+        >>> refused_for_now(refusal("FAILED_PRECONDITION", "has deployed DeployedModel(s)", status=400)).retryable
+        True
+    """
+    if type(error) is not InvalidRequestError or error.status != 400:
+        return error
+    facts = {name: getattr(error, name) for name in ("provider", "operation", "resource", "status", "request_id")}
+    later = ConflictError(error.message, retryable=True, **facts)
+    later.__cause__ = error.__cause__
+    return later
+
+
+@contextlib.contextmanager
+def border(operation: str, resource: str = "") -> Generator[None]:
+    """Lets no exception of Google's libraries through: each becomes one of ours, with itself as the cause.
+
+    Raises:
+        SdkError: What it means.
+    """
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.auth.exceptions import GoogleAuthError
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except GoogleAPICallError as error:
+        raise _from_call(error, operation, resource) from error
+    except GoogleAuthError as error:
+        raise from_auth(error, operation) from error
+    except RequestException as error:
+        raise _from_transport(error, operation, resource) from error
+
+
+def _from_call(error: Any, operation: str, resource: str) -> SdkError:
+    response = getattr(error, "response", None)
+    content = getattr(response, "content", b"") or b""
+    told = _told(content) or {"message": str(getattr(error, "message", error))}
+    headers = {name.lower(): text for name, text in getattr(response, "headers", {}).items()}
+    return _judged(told, int(error.code or 500), headers, operation, resource)
+
+
+def from_auth(error: Exception, operation: str) -> SdkError:
+    """The error for credentials that are missing, wrong, or cannot be refreshed now."""
+    from google.auth.exceptions import TransportError
+
+    facts: dict[str, Any] = {"provider": PROVIDER, "operation": operation}
+    if isinstance(error, TransportError):
+        return UnavailableError(f"Google's token service cannot be reached: {error}", sent=False, **facts)
+    return AuthError(f"no usable Google credentials: {error}", hint=_HINTS["UNAUTHENTICATED"], **facts)
+
+
+def _from_transport(error: Any, operation: str, resource: str) -> SdkError:
+    from requests.exceptions import ConnectTimeout, ReadTimeout
+    from urllib3.exceptions import NewConnectionError
+
+    facts: dict[str, Any] = {"provider": PROVIDER, "operation": operation, "resource": resource or None}
+    cause = error.args[0] if error.args else None
+    unsent = isinstance(error, ConnectTimeout) or isinstance(getattr(cause, "reason", None), NewConnectionError)
+    if isinstance(error, ReadTimeout):
+        return UnavailableError(f"{operation}: no answer in time", **facts)
+    what = "cannot connect to Google Cloud" if unsent else "the connection to Google Cloud broke"
+    return UnavailableError(f"{operation}: {what}: {error}", sent=not unsent, **facts)
+
+
+def from_httpx(error: httpx.HTTPError, operation: str, resource: str = "") -> SdkError:
+    """The error for a request that got no answer."""
+    import httpx
+
+    facts: dict[str, Any] = {"provider": PROVIDER, "operation": operation, "resource": resource or None}
+    unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+    what = "cannot connect" if unsent else "no answer in time" if isinstance(error, httpx.TimeoutException) else "broke"
+    return UnavailableError(f"{operation}: {what}: {error or type(error).__name__}", sent=not unsent, **facts)
+
+
+def out_of_time(what: str, waited_s: float) -> TimedOut:
+    """The error for what did not happen in time."""
+    return TimedOut(f"{what}: not done after {waited_s:g} s", waited_s=waited_s, provider=PROVIDER, operation=what)

@@ -1,0 +1,151 @@
+"""The repository of Artifact Registry, and the images in it: found by a tag made of what they hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sdk.adapter import Ack, Labels, Live, Operation, Ref
+from sdk.errors import NotFoundError
+from sdk.packaging.image import content_of, publish
+
+from ._access import unix
+from ._errors import exists, of_operation
+from ._names import parent
+from ._plan import IMAGE, REPOSITORY, SHARED_OWNER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sdk.adapter import Clock, Materials, Resource
+
+    from ._access import Access
+
+PACKAGE = "model"  # one name for all images: they are told apart by their tag
+PREFIX = "artifacts:"  # of the names of this service's operations
+_PAGE = 1000
+
+
+class Images:
+    """The image repository of one target.
+
+    Args:
+        access: Where it is, and as whom it is asked.
+        clock: For the time that an upload may take.
+        owner: Whose images are looked after: those of everybody are the same.
+    """
+
+    def __init__(self, access: Access, clock: Clock, owner: str) -> None:
+        self.access, self._clock, self._owner = access, clock, owner
+        self._base = f"{access.url('artifactregistry')}/v1"
+        self._repository = f"{self._base}/{parent(access.options)}/repositories/{access.options.repository}"
+
+    def uri(self, tag: str) -> str:
+        """What the platform calls an image."""
+        options = self.access.options
+        return f"{self.access.registry}/{options.project}/{options.repository}/{PACKAGE}:{tag}"
+
+    # --- the repository ---------------------------------------------------------------------------------------------
+
+    def read_repository(self, name: str, *, timeout: float) -> Live | None:
+        """The repository as a resource."""
+        url = f"{self._base}/{parent(self.access.options)}/repositories/{name}"
+        answer = self.access.send("GET", url, "GetRepository", timeout=timeout, resource=name, ok=(200, 404))
+        if answer.status_code == 404:
+            return None
+        about: dict[str, Any] = answer.json()
+        labels = Labels.from_tags(about.get("labels") or {})
+        return Live(REPOSITORY, name, "ready", labels=labels, created_at=unix(about.get("createTime")))
+
+    def create_repository(self, resource: Resource, *, timeout: float) -> Ack:
+        """Make the repository.
+
+        Raises:
+            ConflictError: It exists.
+        """
+        url = f"{self._base}/{parent(self.access.options)}/repositories"
+        body = {"format": "DOCKER", "labels": resource.tags, "description": "images of mlport"}
+        answer = self.access.send(
+            "POST", url, "CreateRepository", timeout=timeout, resource=resource.id,
+            params={"repositoryId": resource.id}, json=body,
+        )  # fmt: skip
+        return Ack(operation=f"{PREFIX}{answer.json()['name']}")
+
+    def delete_repository(self, name: str, *, timeout: float) -> Ack:
+        """Remove the repository with all images in it."""
+        url = f"{self._base}/{parent(self.access.options)}/repositories/{name}"
+        answer = self.access.send("DELETE", url, "DeleteRepository", timeout=timeout, resource=name)
+        return Ack(operation=f"{PREFIX}{answer.json()['name']}")
+
+    def operation(self, name: str, *, timeout: float) -> Operation:
+        """How far an operation of this service is."""
+        url = f"{self._base}/{name.removeprefix(PREFIX)}"
+        told: dict[str, Any] = self.access.send("GET", url, "GetOperation", timeout=timeout, resource=name).json()
+        failed = told.get("error")
+        error = of_operation(int(failed.get("code", 2)), str(failed.get("message")), name) if failed else None
+        return Operation(name, bool(told.get("done")), error)
+
+    # --- images -----------------------------------------------------------------------------------------------------
+
+    def read(self, tag: str, *, timeout: float) -> Live | None:
+        """One image as a resource."""
+        url = f"{self._repository}/packages/{PACKAGE}/tags/{tag}"
+        answer = self.access.send("GET", url, "GetTag", timeout=timeout, resource=tag, ok=(200, 404))
+        if answer.status_code == 404:
+            return None
+        return self._live(tag, str(answer.json().get("version", "")).rpartition("/")[2], None)
+
+    def every(self, *, timeout: float) -> Iterator[Live]:
+        """All images that were made for endpoints and jobs; none without a repository."""
+        params: dict[str, Any] = {"pageSize": _PAGE}
+        while True:
+            url = f"{self._repository}/dockerImages"
+            answer = self.access.send(
+                "GET", url, "ListDockerImages", timeout=timeout, ok=(200, 404), params=params
+            )  # fmt: skip
+            told: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
+            for one in told.get("dockerImages") or ():
+                for tag in one.get("tags") or ():
+                    yield self._live(tag, str(one["name"]).rpartition("@")[2], unix(one.get("uploadTime")))
+            if not told.get("nextPageToken"):
+                return
+            params["pageToken"] = told["nextPageToken"]
+
+    def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
+        """Build and push the image of a model or program.
+
+        Raises:
+            ConflictError: It exists.
+            PackagingError: It cannot be built.
+        """
+        if self.read(resource.id, timeout=timeout) is not None:
+            raise exists(IMAGE, resource.id)
+        spec: Any = resource.spec or {}
+        publish(
+            content_of(materials),
+            self.uri(resource.id),
+            base=spec["base"],
+            login=self.access.login,
+            progress=materials.progress,
+            clock=self._clock,
+            timeout_s=timeout,
+        )
+        return Ack()
+
+    def delete(self, live: Live, *, timeout: float) -> Ack:
+        """Remove an image, with every other tag that it may have."""
+        found = self.read(live.id, timeout=timeout)
+        if found is None:
+            raise NotFoundError(f"image {live.id} is gone", provider="vertex", operation="DeleteTag", resource=live.id)
+        version = f"{self._repository}/packages/{PACKAGE}/versions/{found.raw}"
+        answer = self.access.send(
+            "DELETE", version, "DeleteVersion", timeout=timeout, resource=live.id, params={"force": "true"}
+        )  # fmt: skip
+        return Ack(operation=f"{PREFIX}{answer.json()['name']}")
+
+    def _live(self, tag: str, digest: str, created: float | None) -> Live:
+        labels = Labels(SHARED_OWNER, self._owner, "")
+        parents = (Ref(REPOSITORY, self.access.options.repository),)
+        return Live(IMAGE, tag, "ready", raw=digest, labels=labels, created_at=created, parents=parents)
+
+
+__all__ = ["PREFIX", "Images"]

@@ -1,0 +1,56 @@
+"""Machine types: how one is named in settings and prices, and what the platform wants to hear."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sdk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sdk.types import Json
+
+_NAME = re.compile(r"(?P<machine>[a-z][a-z0-9-]+)(\+(?P<gpu>[A-Z0-9_]+)x(?P<count>[1-9][0-9]?))?")
+# Machines that come with their accelerators, which have to be named nevertheless.
+_BUILT_IN = (
+    (re.compile(r"a2-highgpu-(\d+)g"), "NVIDIA_TESLA_A100"),
+    (re.compile(r"a2-ultragpu-(\d+)g"), "NVIDIA_A100_80GB"),
+    (re.compile(r"a3-highgpu-(\d+)g"), "NVIDIA_H100_80GB"),
+)
+_L4 = {"4": 1, "8": 1, "12": 1, "16": 1, "24": 2, "32": 1, "48": 4, "96": 8}
+
+
+def machine_spec(instance: str) -> dict[str, Json]:
+    """What the platform calls a machine spec.
+
+    Args:
+        instance: A machine type, with the accelerators of one that has none of its own as ``+TYPExCOUNT``.
+
+    Raises:
+        ConfigError: It is neither.
+
+    Example:
+        >>> machine_spec("n1-standard-4+NVIDIA_TESLA_T4x1")
+        {'machine_type': 'n1-standard-4', 'accelerator_type': 'NVIDIA_TESLA_T4', 'accelerator_count': 1}
+        >>> machine_spec("n1-standard-2")
+        {'machine_type': 'n1-standard-2'}
+    """
+    found = _NAME.fullmatch(instance)
+    if found is None:
+        raise ConfigError(
+            f"instance = {instance!r} is no machine type",
+            hint="write n1-standard-4, or n1-standard-4+NVIDIA_TESLA_T4x1 with an accelerator",
+        )
+    gpu, count = found["gpu"], int(found["count"] or 0)
+    if gpu is None:
+        gpu, count = _own_gpu(found["machine"])
+    spec: dict[str, Json] = {"machine_type": found["machine"]}
+    return {**spec, "accelerator_type": gpu, "accelerator_count": count} if gpu else spec
+
+
+def _own_gpu(machine: str) -> tuple[str | None, int]:
+    for pattern, gpu in _BUILT_IN:
+        if found := pattern.fullmatch(machine):
+            return gpu, int(found[1])
+    family, _, size = machine.partition("-standard-")
+    return ("NVIDIA_L4", _L4[size]) if family == "g2" and size in _L4 else (None, 0)

@@ -1,0 +1,105 @@
+"""Names: the platform's for what mlport calls otherwise, and labels that two resources share."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sdk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .options import VertexOptions
+
+_DEPLOYMENT = re.compile(r"d[0-9a-f]{8}")
+_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+_OURS = "mlport"
+_TRAFFIC = "mlport-traffic"
+_KEPT = "mlport-traffic-kept-"  # followed by a deployment that stays without traffic
+HASH = "mlport-deployment"  # on a Model: the hash of the deployment that it belongs to
+
+
+def parent(options: VertexOptions) -> str:
+    """The location that everything is in."""
+    return f"projects/{options.project}/locations/{options.region}"
+
+
+def number_of(deployment: str) -> str:
+    """The id of a deployment as the platform wants it: up to ten digits, and none that it keeps for itself.
+
+    Example:
+        >>> number_of("d0000000f"), deployment_of("16")
+        ('16', 'd0000000f')
+    """
+    return str(int(deployment[1:], 16) + 1)
+
+
+def deployment_of(number: str) -> str | None:
+    """The deployment behind a number, ``None`` when we did not choose it."""
+    value = int(number) - 1 if number.isascii() and number.isdigit() else -1
+    return f"d{value:08x}" if 0 <= value < 16**8 and number == str(value + 1) else None
+
+
+def join(endpoint: str, deployment: str) -> str:
+    """The id of what belongs to one deployment."""
+    return f"{endpoint}-{deployment}"
+
+
+def split(name: str) -> tuple[str, str] | None:
+    """Endpoint and deployment of such an id, ``None`` when it is none.
+
+    Example:
+        >>> split("my-churn-d0000000f"), split("churn")
+        (('my-churn', 'd0000000f'), None)
+    """
+    endpoint, _, deployment = name.rpartition("-")
+    return (endpoint, deployment) if endpoint and _DEPLOYMENT.fullmatch(deployment) else None
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Refuses tags that cannot be labels of the platform.
+
+    Raises:
+        ConfigError: Naming the tag.
+    """
+    for key, value in tags.items():
+        if not _KEY.fullmatch(key) or not _VALUE.fullmatch(value) or key.startswith(_OURS):
+            raise ConfigError(
+                f"tags: {key} = {value!r} cannot be a label of Google Cloud",
+                hint="use lower-case letters, digits, _ and -, at most 63 of them, a letter first in the key",
+            )
+
+
+def traffic_labels(tags: Mapping[str, str], weights: Mapping[str, int]) -> dict[str, str]:
+    """The labels of an endpoint's traffic, which is no resource of its own there: beside those of the endpoint.
+
+    The platform does not promise to remember a share of 0, so who stays for a rollback stands in labels too.
+
+    Example:
+        >>> traffic_labels({"mlport": "1", "mlport-txn": "t1"}, {"d00000001": 100, "d00000002": 0})
+        {'mlport-traffic': '1', 'mlport-traffic-txn': 't1', 'mlport-traffic-kept-d00000002': '1'}
+    """
+    own = {key.replace(_OURS, _TRAFFIC, 1): value for key, value in tags.items()}
+    return {**own, **{f"{_KEPT}{name}": "1" for name, share in weights.items() if not share}}
+
+
+def kept_by(labels: Mapping[str, str]) -> list[str]:
+    """The deployments that stay without traffic."""
+    return [key.removeprefix(_KEPT) for key in labels if key.startswith(_KEPT)]
+
+
+def own_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """Of the labels on an endpoint those that are about itself."""
+    return {key: value for key, value in labels.items() if not key.startswith(_TRAFFIC)}
+
+
+def labels_of_traffic(labels: Mapping[str, str]) -> dict[str, str]:
+    """Of the labels on an endpoint those that are about its traffic, as if it were a resource of its own."""
+    return {key.replace(_TRAFFIC, _OURS, 1): value for key, value in labels.items() if key.startswith(_TRAFFIC)}
+
+
+def user_tags(labels: Mapping[str, str]) -> dict[str, str]:
+    """Of some labels those that the user gave."""
+    return {key: value for key, value in labels.items() if not key.startswith(_OURS)}

@@ -1,0 +1,270 @@
+"""From a neutral spec to the resources of Vertex AI, and back to a neutral status; no call is made here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from sdk.adapter import Kind, Nature, Ref, Resource
+from sdk.errors import ConfigError
+from sdk.packaging.image import image_id
+from sdk.prices import find_price, read_prices
+from sdk.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
+
+from ._errors import PROVIDER
+from ._machines import machine_spec
+from ._names import check_tags, join, number_of, split
+from .options import DEFAULT_INSTANCE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sdk.adapter import DeploymentSpec, EndpointSpec, JobSpec, Labels, Live
+    from sdk.prices import PriceRow
+    from sdk.types import Json
+
+    from .options import VertexOptions
+
+REPOSITORY, IMAGE, MODEL, ENDPOINT = "Repository", "Image", "Model", "Endpoint"
+DEPLOYED, TRAFFIC, FILES, JOB = "DeployedModel", "Traffic", "JobFiles", "CustomJob"
+SHARED_OWNER = "shared"
+
+_SEEN_S = 60.0  # what the platform acknowledged is visible by then
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(REPOSITORY, Nature.SHARED, settle_s=_SEEN_S),
+        Kind(IMAGE, Nature.SHARED),
+        Kind(MODEL, Nature.IMMUTABLE, settle_s=_SEEN_S),
+        Kind(ENDPOINT, Nature.MUTABLE, settle_s=_SEEN_S),
+        Kind(DEPLOYED, Nature.IMMUTABLE, billed=True, settle_s=_SEEN_S, tagged=False),
+        Kind(TRAFFIC, Nature.MUTABLE, root=True),
+        Kind(FILES, Nature.IMMUTABLE),
+        Kind(JOB, Nature.IMMUTABLE, billed=True, settle_s=_SEEN_S, root=True),
+    )
+}
+
+
+def prices() -> tuple[PriceRow, ...]:
+    """The price table."""
+    return read_prices(Path(__file__).with_name("prices.csv"))
+
+
+def resources(spec: EndpointSpec, options: VertexOptions) -> list[Resource]:
+    """Repository, images, models, endpoint, deployed models, traffic: in the order in which they are made."""
+    check_tags(spec.tags)
+    _check_deadline(options)
+    repository = _repository(spec.labels, options)
+    endpoint = _endpoint(spec, options)
+    images: dict[Ref, Resource] = {}
+    models: list[Resource] = []
+    deployed: list[Resource] = []
+    for one in spec.deployments:
+        image = _image(one, spec.labels, options, repository.ref)
+        if one.kept is None:  # what runs has its own copy, and needs the registry no more
+            images[image.ref] = image
+        models.append(_model(one, spec, options, image.ref))
+        deployed.append(_deployed(one, spec, options, (models[-1].ref, endpoint.ref)))
+    traffic = _traffic(spec, [endpoint.ref, *(one.ref for one in deployed)])
+    return [repository, *images.values(), *models, endpoint, *deployed, traffic]
+
+
+def _check_deadline(options: VertexOptions) -> None:
+    if options.deadline_s is not None and options.deadline_s > 60 and not options.dedicated:
+        raise ConfigError(
+            f"deadline_s = {options.deadline_s:g}: a shared endpoint gives up after 60 s",
+            hint="set dedicated = true for up to 3600 s",
+        )
+
+
+def _repository(labels: Labels, options: VertexOptions) -> Resource:
+    own = replace(labels, generation=0, model="", expires_at=0)
+    spec: dict[str, Json] = {"format": "DOCKER", "repository": options.repository}
+    return Resource(REPOSITORY, options.repository, spec, own, summary="for images, kept")
+
+
+def _image(one: DeploymentSpec, labels: Labels, options: VertexOptions, repository: Ref) -> Resource:
+    own = replace(labels, generation=0, model=one.model[:32], expires_at=0)
+    if one.kept is not None and one.kept.settings.get("image"):
+        return Resource(IMAGE, str(one.kept.settings["image"]), None, own, (repository,))
+    spec: dict[str, Json] = {"digest": one.model, "base": options.base, "image": one.image}
+    summary = f"{one.model_name}: in Artifact Registry"
+    return Resource(IMAGE, image_id(one.model, options.base), spec, own, (repository,), summary=summary)
+
+
+def _labels(spec: EndpointSpec, one: DeploymentSpec) -> Labels:
+    return replace(spec.labels, generation=one.generation, model=one.model[:32])
+
+
+def _model(one: DeploymentSpec, spec: EndpointSpec, options: VertexOptions, image: Ref) -> Resource:
+    name = join(spec.name, one.id)
+    if one.kept is not None:
+        return Resource(MODEL, name, None, _labels(spec, one), (image,))
+    values: dict[str, Json] = {
+        "deployment": one.id,
+        "deployment_hash": one.spec_hash,
+        "model_name": one.model_name,
+        "model": one.model,
+        "image": image.id,
+        "env": dict(one.env),
+        "secrets": dict(one.secrets),
+        "health_route": options.health_route,
+        "predict_route": options.predict_route,
+        "tags": dict(spec.tags),
+    }
+    return Resource(MODEL, name, values, _labels(spec, one), (image,), summary=f"{one.model_name} {one.model[:12]}")
+
+
+def _endpoint(spec: EndpointSpec, options: VertexOptions) -> Resource:
+    values: dict[str, Json] = {
+        "dedicated": options.dedicated,
+        "expires_at": spec.labels.expires_at,
+        "tags": dict(spec.tags),
+    }
+    own = replace(spec.labels, generation=0, model="")
+    return Resource(ENDPOINT, spec.name, values, own, summary="dedicated" if options.dedicated else "shared")
+
+
+def _deployed(one: DeploymentSpec, spec: EndpointSpec, options: VertexOptions, parents: tuple[Ref, ...]) -> Resource:
+    name = join(spec.name, one.id)
+    if one.kept is not None:
+        return Resource(DEPLOYED, name, None, _labels(spec, one), parents, one.kept.usd_per_hour)
+    instance = one.instance or DEFAULT_INSTANCE
+    values: dict[str, Json] = {
+        "deployment": one.id,
+        "number": number_of(one.id),
+        "instance": instance,
+        "machine": machine_spec(instance),
+        "min": one.replicas.min,
+        "max": one.replicas.max,
+        "spot": options.spot,
+        "scale_cpu": options.scale_cpu,
+        "service_account": options.service_account,
+    }
+    count = f"{one.replicas.min}" if one.replicas.min == one.replicas.max else f"{one.replicas.min}-{one.replicas.max}"
+    price = price_of(instance, options.region, one.replicas.min, spot=options.spot)
+    return Resource(DEPLOYED, name, values, _labels(spec, one), parents, price, f"{count} x {instance}")
+
+
+def price_of(instance: str, region: str, count: int, *, spot: bool, training: bool = False) -> float | None:
+    """Dollars per hour, ``None`` when unknown; what spare capacity costs changes by the day, so it is unknown."""
+    row = find_price(prices(), instance, region=region, usage="training" if training else "inference")
+    return None if row is None or row.usd_per_hour is None or spot else row.usd_per_hour * count
+
+
+def _traffic(spec: EndpointSpec, parents: Sequence[Ref]) -> Resource:
+    weights: dict[str, Json] = {one.id: spec.traffic.get(one.id, 0) for one in spec.deployments}
+    summary = ", ".join(f"{name} {weight} %" for name, weight in weights.items())
+    own = replace(spec.labels, generation=0, model="")
+    return Resource(TRAFFIC, spec.name, {"weights": weights}, own, tuple(parents), summary=summary)
+
+
+def job_resources(spec: JobSpec, options: VertexOptions) -> list[Resource]:
+    """Repository, the image of the program, the job's files, the job."""
+    digest = spec.digest[:32]
+    repository = _repository(spec.labels, options)
+    own = replace(spec.labels, model=digest, expires_at=0)
+    source: dict[str, Json] = {"digest": spec.digest, "base": options.base, "image": spec.image}
+    image = Resource(
+        IMAGE, image_id(spec.digest, options.base), source, own, (repository.ref,), summary="the training code"
+    )
+    labels = replace(spec.labels, model=digest)
+    data = {channel: where for channel, where in spec.data.items() if "://" not in where}
+    files_ = Resource(FILES, spec.name, {"data": dict(data)}, labels, summary=f"gs://{options.staging}")
+    instance = spec.instance or DEFAULT_INSTANCE
+    values: dict[str, Json] = {
+        "image": image.id,
+        "data": dict(spec.data),
+        "params": dict(spec.params),
+        "env": dict(spec.env),
+        "secrets": dict(spec.secrets),
+        "instance": instance,
+        "machine": machine_spec(instance),
+        "disk_gib": options.disk_gib,
+        "spot": options.spot,
+        "service_account": options.service_account,
+        "timeout_s": spec.timeout_s,
+    }
+    price = price_of(instance, options.region, 1, spot=options.spot, training=True)
+    summary = f"{instance}, time-out {spec.timeout_s:g} s"
+    job = Resource(JOB, spec.name, values, labels, (image.ref, files_.ref), price, summary)
+    return [repository, image, files_, job]
+
+
+# --- back: what is live, in neutral words -----------------------------------------------------------------------
+
+
+def status(name: str, live: Sequence[Live], target: str) -> EndpointStatus | None:
+    """What the live resources of one endpoint amount to."""
+    found = {one.ref: one for one in live}
+    endpoint, traffic = found.get(Ref(ENDPOINT, name)), found.get(Ref(TRAFFIC, name))
+    if endpoint is None:
+        return None
+    weights = cast("dict[str, int]", (traffic.spec or {}).get("weights") or {}) if traffic else {}
+    deployments = tuple(
+        sorted(
+            (
+                _deployment(one, found.get(Ref(MODEL, one.id)), weights)
+                for one in live
+                if one.kind == DEPLOYED and (split(one.id) or ("",))[0] == name
+            ),
+            key=lambda one: one.generation,
+        )
+    )
+    state, reason = _state(endpoint, traffic, deployments)
+    prices = [one.usd_per_hour for one in deployments]
+    return EndpointStatus(
+        name=name,
+        target=target,
+        provider=PROVIDER,
+        state=state,
+        raw=endpoint.raw,
+        url=_text(endpoint.details.get("url")),
+        deployments=deployments,
+        owner=endpoint.labels.owner if endpoint.labels else None,
+        created_at=endpoint.created_at,
+        expires_at=(endpoint.labels.expires_at or None) if endpoint.labels else None,
+        usd_per_hour=None if None in prices else sum(price for price in prices if price is not None),
+        reason=reason,
+        tags=cast("dict[str, str]", (endpoint.spec or {}).get("tags") or {}),
+    )
+
+
+def _deployment(live: Live, model: Live | None, weights: Mapping[str, int]) -> DeploymentStatus:
+    _, name = split(live.id) or ("", live.id)
+    spec: Mapping[str, Any] = live.spec or {}
+    about: Mapping[str, Any] = (model.spec or {}) if model else {}
+    labels = model.labels if model else None
+    return DeploymentStatus(
+        id=name,
+        traffic=weights.get(name, 0),
+        state=live.state,
+        model=labels.model if labels else "",
+        spec_hash=str(about.get("deployment_hash", "")),
+        generation=labels.generation if labels else 0,
+        instance=_text(spec.get("instance")),
+        replicas=Replicas(int(spec.get("min", 1)), int(spec.get("max", 1))),
+        created_at=live.created_at,
+        usd_per_hour=live.usd_per_hour,
+        reason=live.reason,
+        settings={"model_name": about.get("model_name"), "tags": about.get("tags"), "image": about.get("image")},
+    )
+
+
+def _state(
+    endpoint: Live, traffic: Live | None, deployments: Sequence[DeploymentStatus]
+) -> tuple[EndpointState, str | None]:
+    if endpoint.state == "deleting":
+        return EndpointState.DELETING, None
+    reason = next((one.reason for one in deployments if one.reason), None)
+    serving = [one for one in deployments if one.traffic]
+    if traffic is None or not serving:
+        return EndpointState.CREATING, reason
+    if all(one.state == "ready" for one in deployments):
+        return (EndpointState.DEGRADED if reason else EndpointState.READY), reason
+    return EndpointState.UPDATING, reason
+
+
+def _text(value: Json) -> str | None:
+    return None if value is None else str(value)

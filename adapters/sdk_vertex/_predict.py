@@ -1,0 +1,108 @@
+"""How an endpoint is called: over HTTP with a bearer token, by ``:rawPredict`` so that the body arrives as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+from sdk.adapter import Invoker, Limits, ModelFault
+
+from ._errors import from_response
+from ._names import deployment_of
+
+if TYPE_CHECKING:
+    import httpx
+
+    from ._access import Access
+    from .options import VertexOptions
+
+SHARED_BYTES, DEDICATED_BYTES = 1_500_000, 10_000_000  # of the body, each way
+SHARED_S, DEDICATED_S = 60.0, 600.0
+_WHO = "x-vertex-ai-deployed-model-id"
+_IN_BODY = re.compile(rb'"deployedModelId"\s*:\s*"(\d+)"')
+_TAIL = 1000  # bytes at either end of an answer in which the platform's own fields stand
+
+
+class DataPlane:
+    """The predictions of one target.
+
+    Args:
+        access: Where they go, and as whom.
+        options: The target's settings.
+    """
+
+    def __init__(self, access: Access, options: VertexOptions) -> None:
+        self.access, self.options = access, options
+
+    def limits(self) -> Limits:
+        """What one prediction may be.
+
+        Source: https://cloud.google.com/vertex-ai/docs/predictions/choose-endpoint-type
+        """
+        if self.options.dedicated:
+            return Limits(DEDICATED_BYTES, self.options.deadline_s or DEDICATED_S)
+        return Limits(SHARED_BYTES, self.options.deadline_s or SHARED_S)
+
+    def url(self, endpoint: str, dns: str = "") -> str:
+        """Where predictions of an endpoint are POSTed to; a dedicated one has a host of its own."""
+        verb = "rawPredict" if self.options.predict == "raw" else "predict"
+        host = dns.removeprefix("https://").rstrip("/")
+        base = self.access.url("aiplatform") if self.access.mock or not host else f"https://{host}"
+        return f"{base}/v1/{endpoint}:{verb}"
+
+    def invoker(self, url: str, dns: str) -> Invoker:
+        """How to call the endpoint behind a URL."""
+        host = dns.removeprefix("https://").rstrip("/")
+        return Invoker(
+            url=url,
+            limits=self.limits(),
+            auth=self.access,
+            headers={"host": host} if self.access.mock and host else {},
+            fault=fault,
+            error=lambda response: from_response(response, "predict"),
+            deployment=deployment,
+        )
+
+
+def deployment(response: httpx.Response) -> str | None:
+    """Which deployment answered."""
+    number = response.headers.get(_WHO)
+    if number is None:
+        found = _IN_BODY.search(response.content[-_TAIL:]) or _IN_BODY.search(response.content[:_TAIL])
+        number = found[1].decode() if found else ""
+    return deployment_of(number)
+
+
+def fault(response: httpx.Response) -> ModelFault | None:
+    """What the model said, with its own status: as it is (``:rawPredict``), or as text in the platform's error.
+
+    ``None`` when the platform is to blame.
+    """
+    told = _object(response.content).get("error")
+    platforms = isinstance(told, dict) and isinstance(cast("dict[str, Any]", told).get("code"), int)
+    if platforms:
+        words = str(cast("dict[str, Any]", told).get("message", ""))
+        said = _object(words.encode())
+        return _fault(response, said, words) if said else None
+    return _fault(response, _object(response.content), response.text)
+
+
+def _fault(response: httpx.Response, said: dict[str, Any], text: str) -> ModelFault:
+    inner = said.get("error", said)
+    told = cast("dict[str, Any]", inner) if isinstance(inner, dict) else {"message": inner}
+    return ModelFault(
+        status=response.status_code,
+        message=str(told.get("message") or text[:500] or response.reason_phrase),
+        field=told.get("field"),
+        request_id=told.get("request_id") or response.headers.get("x-request-id"),
+        body=text[:10_000],
+    )
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        value: Any = json.loads(content)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -1,0 +1,359 @@
+"""Training jobs: a CustomJob with our image, its data and its output in the target's bucket."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from sdk.adapter import Ack, Labels, Live, Ref
+from sdk.errors import ConfigError, ConflictError, NotFoundError, SdkError
+from sdk.types import JobState, JobStatus
+
+from ._access import unix
+from ._errors import PROVIDER, exists, gone, refused_for_now, unsupported
+from ._plan import FILES, IMAGE, JOB, price_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sdk.adapter import Materials, Resource
+
+    from ._bucket import Bucket
+    from ._control import Control
+    from ._images import Images
+    from .options import VertexOptions
+
+_FOLDER = "mlport/jobs"
+_MARK = "mlport.json"  # in the folder of a job: whose it is, as labels of the object
+_IMAGE_LABEL, _INSTANCE_LABEL, _SPOT_LABEL = "mlport-image", "mlport-instance", "mlport-spot"
+_CHANNEL = re.compile(r"[a-z_][a-z0-9_]*")
+_EXIT = re.compile(r"non-zero status of (\d+)")
+_STATES = {
+    "JOB_STATE_QUEUED": JobState.QUEUED,
+    "JOB_STATE_PENDING": JobState.QUEUED,
+    "JOB_STATE_PAUSED": JobState.QUEUED,
+    "JOB_STATE_RUNNING": JobState.RUNNING,
+    "JOB_STATE_UPDATING": JobState.RUNNING,
+    "JOB_STATE_CANCELLING": JobState.RUNNING,
+    "JOB_STATE_SUCCEEDED": JobState.SUCCEEDED,
+    "JOB_STATE_PARTIALLY_SUCCEEDED": JobState.SUCCEEDED,
+    "JOB_STATE_CANCELLED": JobState.STOPPED,
+    "JOB_STATE_FAILED": JobState.FAILED,
+    "JOB_STATE_EXPIRED": JobState.FAILED,
+}
+
+
+class Jobs:
+    """All jobs of one project and region.
+
+    Args:
+        control: The control plane.
+        images: Where programs run from.
+        bucket: Where data and output are.
+        options: The target's settings.
+    """
+
+    def __init__(self, control: Control, images: Images, bucket: Bucket, options: VertexOptions) -> None:
+        self.control, self.images, self.bucket, self.options = control, images, bucket, options
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def find(self, name: str, timeout: float) -> Any | None:
+        """The job of this name, the newest if there are more: the platform chooses ids itself, so labels tell."""
+        filter_ = f'labels.mlport-endpoint="{name}"'
+        found = list(self.control.every("jobs", "list_custom_jobs", filter_, timeout=timeout))
+        return max(found, key=lambda one: unix(one.create_time) or 0.0, default=None)
+
+    def existing(self, name: str, timeout: float) -> Any:
+        """The same, which must be there.
+
+        Raises:
+            NotFoundError: It is not.
+        """
+        found = self.find(name, timeout)
+        if found is None:
+            raise gone(JOB, name)
+        return found
+
+    def read(self, ref: Ref, timeout: float) -> Live | None:
+        """A job, or its files."""
+        if ref.kind == FILES:
+            about = self.bucket.about(f"{_FOLDER}/{ref.id}/{_MARK}", timeout=timeout)
+            return None if about is None else _files_live(about)
+        found = self.find(ref.id, timeout)
+        return None if found is None else self._live(found)
+
+    def observe(self, name: str, timeout: float) -> list[Live]:
+        """Everything of a job."""
+        found = [self.read(Ref(kind, name), timeout) for kind in (JOB, FILES)]
+        return [one for one in found if one is not None]
+
+    def list_all(self, timeout: float) -> Iterator[Live]:
+        """All jobs and their files."""
+        for found in self.control.every("jobs", "list_custom_jobs", 'labels.mlport="1"', timeout=timeout):
+            yield self._live(found)
+        for about in self.bucket.names(f"{_FOLDER}/", suffix=f"/{_MARK}", timeout=timeout):
+            yield _files_live(about)
+
+    def _live(self, found: Any) -> Live:
+        labels = dict(found.labels)
+        own = Labels.from_tags(labels)
+        name = labels.get("mlport-endpoint", found.display_name)
+        image = labels.get(_IMAGE_LABEL)
+        over = state_of(found).finished
+        return Live(
+            JOB,
+            name,
+            "ready",
+            raw=found.state.name,
+            labels=own,
+            created_at=unix(found.create_time),
+            parents=(*((Ref(IMAGE, image),) if image else ()), Ref(FILES, name)),
+            usd_per_hour=0.0 if over else self._price(found),
+            reason=str(found.error.message) or None,
+        )
+
+    def _price(self, found: Any) -> float | None:
+        instance = dict(found.labels).get(_INSTANCE_LABEL, "")
+        spot = dict(found.labels).get(_SPOT_LABEL) == "1"
+        return price_of(_read_instance(instance), self.options.region, 1, spot=spot, training=True)
+
+    def status(self, name: str, target: str, now: float, timeout: float) -> JobStatus | None:
+        """The job in neutral words."""
+        found = self.find(name, timeout)
+        if found is None:
+            return None
+        state, message = state_of(found), str(found.error.message)
+        started, ended = unix(found.start_time), unix(found.end_time)
+        price, code = self._price(found), _EXIT.search(message)
+        hours = 0.0 if started is None else ((ended or now) - started) / 3600
+        exit_code = int(code[1]) if code else 0 if state is JobState.SUCCEEDED else None
+        return JobStatus(
+            name=name,
+            target=target,
+            provider=PROVIDER,
+            state=state,
+            raw=found.state.name,
+            reason=_reason(found, message),
+            created_at=unix(found.create_time),
+            started_at=started,
+            ended_at=ended,
+            exit_code=exit_code,
+            instance=_read_instance(dict(found.labels).get(_INSTANCE_LABEL, "")) or None,
+            usd=None if price is None else hours * price,
+        )
+
+    # --- changing ---------------------------------------------------------------------------------------------------
+
+    def create(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
+        """Upload the files of a job, or submit it.
+
+        Raises:
+            ConflictError: There is one of this name.
+        """
+        return self._stage(resource, timeout) if resource.kind == FILES else self._submit(resource, materials, timeout)
+
+    def _stage(self, resource: Resource, timeout: float) -> Ack:
+        mark = f"{_FOLDER}/{resource.id}/{_MARK}"
+        try:
+            self.bucket.put(mark, b"{}", "application/json", generation="0", timeout=timeout)
+        except NotFoundError:
+            self.bucket.make(timeout=timeout)
+            self.bucket.put(mark, b"{}", "application/json", generation="0", timeout=timeout)
+        except ConflictError as error:
+            raise exists(FILES, resource.id) from error
+        self.bucket.describe(mark, {**resource.tags, "state": "uploading"}, timeout=timeout)
+        spec: Any = resource.spec
+        for channel, path in local_data(spec["data"]).items():
+            for file, name in _files(path):
+                self.bucket.upload(file, f"{_FOLDER}/{resource.id}/data/{channel}/{name}", timeout=timeout)
+        self.bucket.describe(mark, {**resource.tags, "state": "ready"}, timeout=timeout)
+        return Ack()
+
+    def _submit(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
+        if self.find(resource.id, timeout) is not None:
+            raise exists(JOB, resource.id)
+        spec: Any = resource.spec
+        folder = f"{_FOLDER}/{resource.id}"
+        env = {**spec["env"], **materials.resolve(spec["secrets"]), **self._own(spec, folder)}
+        pool = {
+            "machine_spec": spec["machine"],
+            "replica_count": 1,
+            "disk_spec": {"boot_disk_type": "pd-ssd", "boot_disk_size_gb": spec["disk_gib"]},
+            "container_spec": {
+                "image_uri": self.images.uri(spec["image"]),
+                "args": ["train"],
+                "env": [{"name": name, "value": value} for name, value in sorted(env.items())],
+            },
+        }
+        scheduling: dict[str, Any] = {"timeout": {"seconds": max(1, round(spec["timeout_s"]))}, "disable_retries": True}
+        if spec["spot"]:
+            scheduling["strategy"] = "SPOT"
+        job_spec: dict[str, Any] = {
+            "worker_pool_specs": [pool],
+            "scheduling": scheduling,
+            "base_output_directory": {"output_uri_prefix": f"gs://{self.bucket.name}/{folder}"},
+        }
+        if spec["service_account"]:
+            job_spec["service_account"] = spec["service_account"]
+        about = {_IMAGE_LABEL: spec["image"], _INSTANCE_LABEL: _write_instance(spec["instance"])}
+        labels = {**resource.tags, **about, **({_SPOT_LABEL: "1"} if spec["spot"] else {})}
+        job = {"display_name": resource.id, "labels": labels, "job_spec": job_spec}
+        request = {"parent": self.control.parent, "custom_job": job}
+        self.control.call("jobs", "create_custom_job", request, timeout=timeout, about=resource.id)
+        return Ack()
+
+    def _own(self, spec: Any, folder: str) -> dict[str, str]:
+        """What the training server has to know: the bucket is mounted under ``/gcs`` on every machine of a job."""
+        mounted = f"/gcs/{self.bucket.name}/{folder}"
+        data = {
+            f"MLPORT_DATA_{channel.upper()}": _inside(where, f"{mounted}/data/{channel}")
+            for channel, where in spec["data"].items()
+        }
+        return {
+            **data,
+            "MLPORT_PARAMS": json.dumps(spec["params"]),
+            "MLPORT_METRICS_FILE": f"{mounted}/logs/metrics.json",
+        }
+
+    def stop(self, name: str, timeout: float) -> None:
+        """Ask the job to end; one that is over stays as it is."""
+        found = self.existing(name, timeout)
+        if not state_of(found).finished and found.state.name != "JOB_STATE_CANCELLING":
+            self.control.call("jobs", "cancel_custom_job", {"name": found.name}, timeout=timeout, about=name)
+
+    def delete(self, live: Live, timeout: float) -> Ack:
+        """Remove a job that is over, or its files; one that runs is asked to end first.
+
+        Raises:
+            ConflictError: It still runs; retryable.
+        """
+        if live.kind == FILES:
+            return self._clear(live.id, timeout)
+        found = self.existing(live.id, timeout)
+        if not state_of(found).finished:
+            self.stop(live.id, timeout)
+            raise ConflictError(
+                f"job {live.id!r} is being stopped", provider=PROVIDER, operation="DeleteCustomJob", resource=live.id,
+                retryable=True,
+            )  # fmt: skip
+        try:
+            begun = self.control.call("jobs", "delete_custom_job", {"name": found.name}, timeout=timeout, about=live.id)
+        except SdkError as error:
+            raise refused_for_now(error) from error.__cause__
+        return Ack(operation=str(begun.operation.name))
+
+    def _clear(self, name: str, timeout: float) -> Ack:
+        mark = f"{_FOLDER}/{name}/{_MARK}"
+        if self.bucket.about(mark, timeout=timeout) is None:
+            raise gone(FILES, name)
+        for about in list(self.bucket.names(f"{_FOLDER}/{name}/", timeout=timeout)):
+            if about["name"] != mark:
+                self.bucket.delete(about["name"], timeout=timeout)
+        self.bucket.delete(mark, timeout=timeout)  # last, so that what is left after a crash can still be found
+        return Ack()
+
+    def output(self, name: str, directory: Path, timeout: float) -> None:
+        """Copy what the job left."""
+        self.existing(name, timeout)
+        prefix = f"{_FOLDER}/{name}/model/"
+        for about in self.bucket.names(prefix, timeout=timeout):
+            rest = str(about["name"]).removeprefix(prefix)
+            if rest.endswith("/"):
+                continue
+            if ".." in Path(rest).parts or Path(rest).is_absolute():
+                raise ConfigError(f"job {name!r} left a file with an unsafe name: {rest!r}")
+            self.bucket.download(about["name"], directory / rest, timeout=timeout)
+
+
+def state_of(found: Any) -> JobState:
+    """How a job goes, in neutral words."""
+    return _STATES.get(found.state.name, JobState.QUEUED)
+
+
+def _reason(found: Any, message: str) -> str | None:
+    if found.state.name == "JOB_STATE_EXPIRED":
+        return message or "it took longer than its timeout"
+    return message or None
+
+
+def _files_live(about: Mapping[str, Any]) -> Live:
+    labels: dict[str, str] = about.get("metadata") or {}
+    name = str(about["name"]).split("/")[-2]
+    state = "ready" if labels.get("state") == "ready" else "failed"
+    return Live(
+        FILES,
+        name,
+        state,  # type: ignore[arg-type]  # one of the two words above
+        raw=labels.get("state", "unfinished"),
+        labels=Labels.from_tags(labels),
+        created_at=unix(about.get("timeCreated")),
+        reason=None if state == "ready" else "the upload of its data was not finished",
+    )
+
+
+def check_data(data: Mapping[str, str]) -> None:
+    """Refuse inputs that the platform cannot read, and names that no variable can have; looks at the text only."""
+    for channel, where in data.items():
+        if not _CHANNEL.fullmatch(channel):
+            raise ConfigError(
+                f"data: {channel!r} is no name for an input", hint="use lower-case letters, digits and underscores"
+            )
+        if "://" in where and urlsplit(where).scheme not in {"file", "gs"}:
+            raise unsupported(
+                "train",
+                f"data.{channel} = {where!r}: vertex reads paths, file:// and gs:// only, so copy it to a bucket first",
+            )
+
+
+def local_data(data: Mapping[str, str]) -> dict[str, Path]:
+    """The inputs that are files of this machine.
+
+    Raises:
+        ConfigError: One does not exist.
+    """
+    found: dict[str, Path] = {}
+    for channel, where in data.items():
+        if where.startswith("gs://"):
+            continue
+        path = Path(unquote(urlsplit(where).path) if where.startswith("file://") else where).expanduser().absolute()
+        if not path.exists():
+            raise ConfigError(f"data.{channel} = {where!r} does not exist", hint="give an existing file or folder")
+        found[channel] = path
+    return found
+
+
+def _files(path: Path) -> Iterator[tuple[Path, str]]:
+    if path.is_file():
+        yield path, path.name
+        return
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            yield file, file.relative_to(path).as_posix()
+
+
+def _inside(where: str, folder: str) -> str:
+    """Where an input is on the machine of the job."""
+    if where.startswith("gs://"):
+        return f"/gcs/{where.removeprefix('gs://')}"
+    path = Path(unquote(urlsplit(where).path) if where.startswith("file://") else where)
+    return f"{folder}/{path.name}" if path.is_file() else folder
+
+
+def _write_instance(instance: str) -> str:
+    """An instance type as the value of a label.
+
+    Example:
+        >>> _read_instance(_write_instance("n1-standard-4+NVIDIA_TESLA_T4x1"))
+        'n1-standard-4+NVIDIA_TESLA_T4x1'
+    """
+    return instance.lower().replace("+", "__")
+
+
+def _read_instance(label: str) -> str:
+    machine, _, gpu = label.partition("__")
+    name, _, count = gpu.rpartition("x")
+    return f"{machine}+{name.upper()}x{count}" if gpu else machine

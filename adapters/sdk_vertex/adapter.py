@@ -1,0 +1,274 @@
+"""The `vertex` target as an adapter: each method says which subject module does the work."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, ClassVar
+
+from . import _doctor, _logs, _plan, _train
+from ._access import Access
+from ._bucket import Bucket
+from ._control import Control
+from ._deploy import Deployments
+from ._errors import PROVIDER, gone
+from ._images import PREFIX, Images
+from ._leases import Leases
+from ._machines import machine_spec
+from ._monitor import Metrics
+from ._names import deployment_of, number_of, parent
+from ._plan import ENDPOINT, FILES, IMAGE, JOB, REPOSITORY
+from ._predict import DataPlane
+from .options import VertexOptions, capabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from sdk.adapter import (
+        Ack,
+        AdapterContext,
+        Capability,
+        EndpointSpec,
+        Invoker,
+        JobSpec,
+        Kind,
+        LeaseRecord,
+        Limits,
+        Live,
+        Materials,
+        Operation,
+        Ref,
+        Resource,
+        Support,
+        TargetOptions,
+    )
+    from sdk.metrics import MetricsReport
+    from sdk.prices import PriceRow
+    from sdk.types import Check, EndpointStatus, JobStatus, LogLine
+
+_CALL_S = 30.0
+_told: set[str] = set()  # mini clouds that were spoken of in this process
+
+
+class VertexAdapter:
+    """Endpoints and jobs on Google Vertex AI; implements :class:`sdk.adapter.Adapter`.
+
+    Args:
+        options: The target's settings.
+        context: What the core lends: owner, clock.
+    """
+
+    provider: ClassVar[str] = PROVIDER
+    Options: ClassVar[type[TargetOptions]] = VertexOptions
+    kinds: ClassVar[Mapping[str, Kind]] = _plan.KINDS
+
+    def __init__(self, options: VertexOptions, context: AdapterContext) -> None:
+        self.options = options
+        self.context = context
+        self._access = Access(options, context.clock.time, context.transport)
+        self._control = Control(self._access)
+        self._bucket = Bucket(self._access, options)
+        self._images = Images(self._access, context.clock, context.owner)
+        self._plane = DataPlane(self._access, options)
+        self._deployments = Deployments(self._control, self._images, self._plane, options)
+        self._jobs = _train.Jobs(self._control, self._images, self._bucket, options)
+        self._leases = Leases(self._bucket)
+        self._metrics = Metrics(self._access)
+        self._logs = _logs.Logs(self._access, context.clock.sleep)
+        self.poll_s = 0.05 if self._access.mock else 2.0
+        _say_where(self._access.mock)
+
+    @classmethod
+    def capabilities(cls, options: VertexOptions | None = None) -> Mapping[Capability, Support]:  # noqa: ARG003  no setting changes them
+        """What Vertex AI can do."""
+        return capabilities()
+
+    def limits(self) -> Limits:
+        """Limits of one prediction."""
+        return self._plane.limits()
+
+    def prices(self) -> Iterable[PriceRow]:
+        """The price table."""
+        return _plan.prices()
+
+    def where(self) -> Mapping[str, str]:
+        """Project and region; a mini cloud is another place."""
+        place = {"project": self.options.project, "region": self.options.region}
+        return {**place, "mock": self._access.mock.partition("//")[2]} if self._access.mock else place
+
+    def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
+        """Repository, images, models, endpoint, deployed models, traffic."""
+        return _plan.resources(spec, self.options)
+
+    def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
+        """What is live, in neutral words."""
+        return _plan.status(name, live, self.context.target)
+
+    def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
+        """Everything of one endpoint, or of one job."""
+        found = list(self._deployments.observe(name, timeout))
+        return found or self._jobs.observe(name, timeout)
+
+    def list(self, *, timeout: float) -> Iterator[Live]:
+        """All endpoints, models, jobs and images, whoever owns them."""
+        yield from self._deployments.list_all(timeout)
+        yield from self._jobs.list_all(timeout)
+        repository = self._images.read_repository(self.options.repository, timeout=timeout)
+        if repository is not None:
+            yield repository
+            yield from self._images.every(timeout=timeout)
+
+    def read(self, ref: Ref, *, timeout: float) -> Live | None:
+        """One resource."""
+        if ref.kind == REPOSITORY:
+            return self._images.read_repository(ref.id, timeout=timeout)
+        if ref.kind == IMAGE:
+            return self._images.read(ref.id, timeout=timeout)
+        if ref.kind in {JOB, FILES}:
+            return self._jobs.read(ref, timeout)
+        return self._deployments.read(ref, timeout)
+
+    def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
+        """Make one resource."""
+        if resource.kind == REPOSITORY:
+            return self._images.create_repository(resource, timeout=timeout)
+        if resource.kind == IMAGE:
+            return self._images.create(resource, materials, timeout=timeout)
+        if resource.kind in {JOB, FILES}:
+            return self._jobs.create(resource, materials, timeout)
+        return self._deployments.create(resource, materials, timeout)
+
+    def update(self, resource: Resource, before: Live, *, timeout: float) -> Ack:
+        """Replace the labels of an endpoint or its traffic."""
+        return self._deployments.update(resource, before, timeout)
+
+    def delete(self, live: Live, *, timeout: float) -> Ack:
+        """Remove one resource."""
+        if live.kind == REPOSITORY:
+            return self._images.delete_repository(live.id, timeout=timeout)
+        if live.kind == IMAGE:
+            return self._images.delete(live, timeout=timeout)
+        if live.kind in {JOB, FILES}:
+            return self._jobs.delete(live, timeout)
+        return self._deployments.delete(live, timeout)
+
+    def operation(self, name: str, *, timeout: float) -> Operation:
+        """How far a long-running operation is."""
+        if name.startswith(PREFIX):
+            return self._images.operation(name, timeout=timeout)
+        return self._control.operation(name, timeout=timeout)
+
+    def server_time(self) -> float:
+        """Google's clock, as last seen."""
+        return self._access.server_time()
+
+    def invoker(self, status: EndpointStatus) -> Invoker:
+        """How to call the endpoint; the host of a dedicated one is asked for once."""
+        dns = ""
+        if status.raw == "dedicated":
+            found = self._deployments.endpoint(status.name, _CALL_S)
+            if found is None:
+                raise gone(ENDPOINT, status.name)
+            dns = str(found.dedicated_endpoint_dns)
+        name = f"{parent(self.options)}/endpoints/{status.name}"
+        return self._plane.invoker(self._plane.url(name, dns), dns)
+
+    def doctor(self) -> Iterator[Check]:
+        """What endpoints and jobs need of the project."""
+        return _doctor.checks(self._access, self._control, self._bucket, self._images)
+
+    def close(self) -> None:
+        """Let go of connections; endpoints and jobs live on."""
+        self._control.close()
+        self._access.close()
+
+    # --- training ---------------------------------------------------------------------------------------------------
+
+    def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
+        """The repository, the image with the program, the files, and the job."""
+        _train.check_data(spec.data)
+        return _plan.job_resources(spec, self.options)
+
+    def job_status(self, name: str, *, timeout: float) -> JobStatus | None:
+        """The job in neutral words."""
+        return self._jobs.status(name, self.context.target, self._access.server_time(), timeout)
+
+    def stop_job(self, name: str, *, timeout: float) -> None:
+        """Ask the job to end."""
+        self._jobs.stop(name, timeout)
+
+    def job_logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
+        """What the job printed."""
+        found = self._jobs.existing(name, _CALL_S)
+        since = found.create_time.timestamp() - 1
+        going = self._going(name) if follow else None
+        filter_ = _logs.job_filter(found.name.rpartition("/")[2])
+        return self._logs.lines(filter_, since=since, tail=tail, follow=going)
+
+    def _going(self, name: str) -> Callable[[], bool]:
+        return lambda: not _train.state_of(self._jobs.existing(name, _CALL_S)).finished
+
+    def job_output(self, name: str, directory: Path, *, timeout: float) -> None:
+        """Copy what the job left."""
+        self._jobs.output(name, directory, timeout)
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
+        """What the endpoint did."""
+        found = self._deployments.endpoint(name, timeout)
+        if found is None:
+            raise gone(ENDPOINT, name)
+        cores = {one.id: _cores(self._deployments.deployed_live(found, one)) for one in found.deployed_models}
+        return self._metrics.report(name, cores, window_s=window_s, timeout=timeout)
+
+    def logs(
+        self,
+        name: str,
+        *,
+        deployment: str | None = None,
+        tail: int | None = None,
+        follow: bool = False,
+        request_id: str | None = None,
+    ) -> Iterator[LogLine]:
+        """What the endpoint's replicas printed."""
+        found = self._deployments.endpoint(name, _CALL_S)
+        if found is None:
+            raise gone(ENDPOINT, name)
+        number = None if deployment is None else _number(deployment)
+        filter_ = _logs.endpoint_filter(name, number, request_id)
+        since = found.create_time.timestamp() - 1
+        return self._logs.lines(filter_, since=since, tail=tail, follow=(lambda: True) if follow else None)
+
+    # --- leases -----------------------------------------------------------------------------------------------------
+
+    def lease_read(self, key: str, *, timeout: float) -> LeaseRecord | None:
+        """The stored lease."""
+        return self._leases.read(key, timeout=timeout)
+
+    def lease_write(self, key: str, body: str, expected: str | None, *, timeout: float) -> LeaseRecord:
+        """Write it if nobody else has."""
+        return self._leases.write(key, body, expected, timeout=timeout)
+
+    def lease_delete(self, key: str, expected: str, *, timeout: float) -> None:
+        """Delete it if nobody else has changed it."""
+        self._leases.delete(key, expected, timeout=timeout)
+
+
+def _number(deployment: str) -> str:
+    number = number_of(deployment) if deployment.startswith("d") else deployment
+    return number if deployment_of(number) == deployment else deployment
+
+
+def _cores(live: Live) -> float:
+    """Processors of one replica, from the price table or from the name of its machine."""
+    instance = str((live.spec or {}).get("instance"))
+    row = next((row for row in _plan.prices() if row.instance_type == instance), None)
+    size = str(machine_spec(instance)["machine_type"]).rpartition("-")[2]
+    return row.vcpu if row else float(size) if size.isdigit() else 1.0
+
+
+def _say_where(mock: str) -> None:
+    if mock and mock not in _told:
+        _told.add(mock)
+        sys.stderr.write(f"vertex: using the mini cloud at {mock}, not Google Cloud\n")

@@ -1,0 +1,98 @@
+"""What a `vertex` target can be told, and what it can do."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, field_validator
+
+from sdk.adapter import YES, Capability, Support, TargetOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEPLOYMENT: dict[str, Any] = {"deployment": True}
+DEFAULT_INSTANCE = "n1-standard-2"  # the smallest type that serving takes everywhere
+_PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
+_REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
+_REPOSITORY = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class VertexOptions(TargetOptions):
+    """Settings of a target with ``provider = "vertex"``."""
+
+    project: str = Field(description="id of the Google Cloud project")
+    region: str = Field(description="region of everything: endpoints, jobs, images, the bucket")
+    bucket: str | None = Field(
+        default=None,
+        description="bucket for leases and for the data and output of jobs; PROJECT-mlport-REGION, made when needed",
+    )
+    repository: str = Field(default="mlport", description="repository of Artifact Registry; made when needed")
+    base: str | None = Field(default=None, description="image that models are built on", json_schema_extra=DEPLOYMENT)
+    dedicated: bool = Field(
+        default=False,
+        description="an endpoint with a host name of its own: 10 MB per request and longer time-outs; fixed when made",
+    )
+    predict: Literal["raw", "json"] = Field(
+        default="raw",
+        description="raw keeps integers and NaN as they are; json goes through the platform's own envelope",
+    )
+    deadline_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=3600,
+        description="seconds a prediction may take: at most 60, on a dedicated endpoint 3600 (default 600)",
+        json_schema_extra=DEPLOYMENT,
+    )
+    service_account: str | None = Field(
+        default=None, description="account that models and jobs run as", json_schema_extra=DEPLOYMENT
+    )
+    spot: bool = Field(
+        default=False, description="spare capacity: cheaper, may be taken away", json_schema_extra=DEPLOYMENT
+    )
+    scale_cpu: int | None = Field(
+        default=None, ge=1, le=100, description="percent of cpu that autoscaling aims at", json_schema_extra=DEPLOYMENT
+    )
+    disk_gib: int = Field(default=100, ge=100, le=64_000, description="disk of a job")
+    health_route: str = Field(
+        default="/ping", description="path that says whether a replica is well", json_schema_extra=DEPLOYMENT
+    )
+    predict_route: str = Field(
+        default="/invocations", description="path of the container that predicts", json_schema_extra=DEPLOYMENT
+    )
+    smoke: Literal["none", "temporary"] = Field(
+        default="none",
+        description="temporary: a new model first answers on an endpoint of its own, which costs one more replica",
+    )
+
+    @field_validator("project", "region", "bucket", "repository")
+    @classmethod
+    def _fits(cls, value: str | None, info: Any) -> str | None:
+        patterns = {"project": _PROJECT, "region": _REGION, "bucket": _BUCKET, "repository": _REPOSITORY}
+        if value is not None and not patterns[info.field_name].fullmatch(value):
+            raise ValueError(f"{info.field_name} = {value!r} does not match {patterns[info.field_name].pattern}")
+        return value
+
+    @property
+    def staging(self) -> str:
+        """The bucket in use."""
+        return self.bucket or f"{self.project}-mlport-{self.region}"
+
+
+_UNSUPPORTED = {
+    Capability.DARK_PROBE: Support(
+        ok=False,
+        reason="upstream",
+        text='Vertex AI cannot address a deployment without traffic: set smoke = "temporary" to try a model first',
+    ),
+    Capability.PIN: Support(
+        ok=False, reason="upstream", text="a request to a Vertex AI endpoint cannot name its deployment"
+    ),
+}
+
+
+def capabilities() -> Mapping[Capability, Support]:
+    """Every capability with what Vertex AI says to it; no option changes it."""
+    return {capability: _UNSUPPORTED.get(capability, YES) for capability in Capability}

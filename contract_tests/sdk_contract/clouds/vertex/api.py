@@ -1,0 +1,122 @@
+"""The front of every service of this cloud: who asks, what the body says, and how a no is written."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from ..app import Match, Request, Response, Routes
+from .errors import CODES, Refusal
+
+if TYPE_CHECKING:
+    from ..faults import Fault
+    from .world import World
+
+Answer = dict[str, Any] | Response
+Handler = Callable[[Request], Answer]
+_TROUBLE = {
+    "throttle": ("RESOURCE_EXHAUSTED", "Quota exceeded for aiplatform.googleapis.com/requests.", "RATE_LIMIT_EXCEEDED"),
+    "unavailable": ("UNAVAILABLE", "The service is currently unavailable.", ""),
+    "denied": (
+        "PERMISSION_DENIED",
+        "Permission denied on the resource (or it may not exist).",
+        "IAM_PERMISSION_DENIED",
+    ),
+}
+
+
+class Api(Routes):
+    """The routes of one service, whose handlers answer with plain values.
+
+    Args:
+        world: What is in the cloud.
+        service: The name under which calls are written down.
+        anonymous: Whether a request without credentials is let in; one with wrong ones never is.
+        guarded: Whether credentials are looked at here at all, rather than by the handlers.
+    """
+
+    def __init__(self, world: World, service: str, *, anonymous: bool = False, guarded: bool = True) -> None:
+        super().__init__(service, lambda _request, _match, fault: trouble(fault))
+        self.world, self._anonymous, self._guarded = world, anonymous, guarded
+
+    def on(
+        self, method: str, path: str, operation: str, *, changing: bool | None = None, locked: bool = True
+    ) -> Callable[[Handler], Handler]:
+        """Registers a handler that is called with the lock held and everything up to date, unless it is slow."""
+
+        def register(handler: Handler) -> Handler:
+            @functools.wraps(handler)
+            def outer(request: Request) -> Response:
+                try:
+                    self.authorize(request)
+                    return self._call(handler, request, locked=locked)
+                except Refusal as refusal:
+                    return refused(refusal)
+
+            self.add(method, path, operation, changing=changing)(outer)
+            return handler
+
+        return register
+
+    def _call(self, handler: Handler, request: Request, *, locked: bool) -> Response:
+        if not locked:
+            return answered(handler(request))
+        with self.world.lock:
+            self.world.check_place(request.params)
+            self.world.advance()
+            return answered(handler(request))
+
+    def authorize(self, request: Request) -> None:
+        """Lets in who shows the token.
+
+        Raises:
+            Refusal: Nobody, or somebody else.
+        """
+        given = request.headers.get("authorization", "")
+        if not self._guarded or (self._anonymous and not given):
+            return
+        if given != f"Bearer {self.world.token}":
+            raise Refusal(
+                "UNAUTHENTICATED",
+                "Request had invalid authentication credentials. Expected OAuth 2 access token.",
+                reason="ACCESS_TOKEN_EXPIRED" if given else "CREDENTIALS_MISSING",
+                headers={"www-authenticate": 'Bearer realm="https://accounts.google.com/"'},
+            )
+
+
+def body_of(request: Request) -> dict[str, Any]:
+    """The body as an object.
+
+    Raises:
+        Refusal: It is none.
+    """
+    try:
+        body = request.json()
+    except ValueError as error:
+        raise Refusal("INVALID_ARGUMENT", f"Invalid JSON payload received. {error}") from error
+    if not isinstance(body, dict):
+        raise Refusal("INVALID_ARGUMENT", "Invalid JSON payload received. An object is expected.")
+    return cast("dict[str, Any]", body)
+
+
+def answered(answer: Answer) -> Response:
+    """A plain value as a reply."""
+    return answer if isinstance(answer, Response) else Response.of_json(answer)
+
+
+def refused(refusal: Refusal) -> Response:
+    """A no as a reply."""
+    headers = {"content-type": "application/json; charset=UTF-8", **refusal.headers}
+    return Response(refusal.status, json.dumps(refusal.body()).encode(), headers)
+
+
+def trouble(fault: Fault) -> Response:
+    """Planned trouble as a reply."""
+    word, message, reason = _TROUBLE[fault.kind]
+    headers = {"retry-after": str(int(fault.seconds))} if fault.seconds else {}
+    return refused(Refusal(word, message, status=fault.status or CODES[word][1], reason=reason, headers=headers))
+
+
+__all__ = ["Api", "Match", "answered", "body_of", "refused", "trouble"]

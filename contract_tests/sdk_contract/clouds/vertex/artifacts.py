@@ -1,0 +1,214 @@
+"""Artifact Registry: repositories and tags over REST, images over the registry's own protocol with exchanged tokens.
+
+Sources: https://cloud.google.com/artifact-registry/docs/reference/rest and
+https://cloud.google.com/artifact-registry/docs/docker/authentication#token
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from ..registry import Registry
+from ..registry import refusal as registry_refusal
+from .api import Api, body_of
+from .errors import Refusal
+from .world import check_fields, check_labels, listing, part, stamp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..app import Request, Response
+    from .world import Json, World
+
+CREATE_S, DELETE_S, TOKEN_S = 15.0, 5.0, 3600.0
+USER = "oauth2accesstoken"
+_PARENT = "/v1/projects/{project}/locations/{location}/repositories"
+_FIELDS = {"name", "format", "description", "labels", "mode", "dockerConfig", "cleanupPolicies"}
+
+
+class Artifacts:
+    """The image repositories of one cloud.
+
+    Args:
+        world: What else there is.
+        folder: For blobs.
+    """
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self.world = world
+        self.table = world.tables["repositories"]
+        self._tokens: dict[str, float] = {}
+        self._pushed: dict[str, str] = {}
+        self.registry = Registry(folder, authorize=self._authorize, stored=self._note)
+        self.tokens = Api(world, "registry", guarded=False)
+        self.tokens.on("GET", "/v2/token", "ExchangeToken", changing=False)(self.exchange)
+        self.api = self._routes()
+
+    def _routes(self) -> Api:
+        api = Api(self.world, "artifactregistry")
+        one = f"{_PARENT}/{{repository}}"
+        tag = f"{one}/packages/{{package:path}}/tags/{{tag}}"
+        api.on("POST", _PARENT, "CreateRepository")(self.create)
+        api.on("GET", _PARENT, "ListRepositories")(self.every)
+        api.on("GET", f"{one}/dockerImages", "ListDockerImages")(self.images)
+        api.on("GET", tag, "GetTag")(self.tag)
+        api.on("DELETE", tag, "DeleteTag")(self.delete_tag)
+        api.on("DELETE", f"{one}/packages/{{package:path}}/versions/{{version:path}}", "DeleteVersion")(
+            self.delete_version
+        )
+        api.on("GET", one, "GetRepository")(self.get)
+        api.on("PATCH", one, "UpdateRepository")(self.patch)
+        api.on("DELETE", one, "DeleteRepository")(self.delete)
+        return api
+
+    # --- who may push -----------------------------------------------------------------------------------------------
+
+    def exchange(self, request: Request) -> Json:
+        """Gives a registry token for an access token."""
+        given = request.headers.get("authorization", "")
+        wanted = base64.b64encode(f"{USER}:{self.world.token}".encode()).decode()
+        if given != f"Basic {wanted}":
+            raise Refusal("UNAUTHENTICATED", "The access token is not valid for this registry.")
+        token = secrets.token_urlsafe(24)
+        self._tokens[token] = time.monotonic() + TOKEN_S
+        return {"token": token, "expires_in": int(TOKEN_S), "issued_at": stamp()}
+
+    def _authorize(self, request: Request, repository: str, action: str) -> Response | None:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self._tokens.get(token, 0.0) < time.monotonic():
+            realm, scope = f"{request.base_url}/v2/token", f"repository:{repository}:{action}"
+            challenge = f'Bearer realm="{realm}",service="{request.headers.get("host", "")}",scope="{scope}"'
+            return registry_refusal("DENIED", "Unauthenticated request.", status=401, www_authenticate=challenge)
+        if not repository:
+            return None
+        project, _, rest = repository.partition("/")
+        if project != self.world.project or rest.partition("/")[0] not in self.table:
+            return registry_refusal("NAME_UNKNOWN", f'Repository "{rest.partition("/")[0]}" not found')
+        return None
+
+    def _note(self, repository: str, digest: str, _tag: str | None, _kind: str) -> None:
+        self._pushed[f"{repository}@{digest}"] = stamp()
+
+    def resolve(self, uri: str) -> str:
+        """``REPOSITORY@sha256:…`` of the image under a reference: what is used from then on.
+
+        Raises:
+            Refusal: It is not there.
+        """
+        path = uri.partition("/")[2]
+        repository, at, digest = path.partition("@")
+        repository, _, tag = repository.partition(":")
+        found = self.registry.digest(repository, digest if at else tag or "latest")
+        if found is None:
+            raise Refusal("NOT_FOUND", f"Image {uri} does not exist or the service agent cannot read it.")
+        return f"{repository}@{found}"
+
+    # --- repositories -------------------------------------------------------------------------------------------------
+
+    def create(self, request: Request) -> Json:
+        """Makes a repository."""
+        body, name = body_of(request), request.query.get("repositoryId", "")
+        check_fields(body, _FIELDS, "repository")
+        check_labels(part(body, "labels"))
+        if not name or body.get("format") not in {"DOCKER", 1}:
+            raise Refusal("INVALID_ARGUMENT", "repository_id and format are required.")
+        if name in self.table or self.world.running(f"repositories/{name}", "CreateRepository"):
+            raise Refusal("ALREADY_EXISTS", "the repository already exists")
+        line = self.world.line(request, CREATE_S)
+
+        def finish() -> Json:
+            own: Json = {"labels": {}, **body, "format": "DOCKER", "name": f"{self._parent}/{name}"}
+            return self.world.add("repositories", name, own)
+
+        kind = "google.devtools.artifactregistry.v1.Repository"
+        return self.world.begin("CreateRepository", f"repositories/{name}", line, finish, kind=kind)
+
+    @property
+    def _parent(self) -> str:
+        return f"projects/{self.world.project}/locations/{self.world.region}/repositories"
+
+    def get(self, request: Request) -> Json:
+        """One repository."""
+        return self.world.get("repositories", request.params["repository"])
+
+    def every(self, request: Request) -> Json:
+        """All repositories."""
+        return listing(self.table.values(), request.query, "repositories")
+
+    def patch(self, request: Request) -> Json:
+        """Changes labels and words."""
+        found = self.get(request)
+        found.update(body_of(request))
+        self.world.touch(found)
+        return found
+
+    def delete(self, request: Request) -> Json:
+        """Removes a repository with everything in it."""
+        name = request.params["repository"]
+        self.get(request)
+
+        def finish() -> Json:
+            self.table.pop(name, None)
+            for path in self.registry.repositories():
+                if path.startswith(f"{self.world.project}/{name}/"):
+                    self.registry.remove(path)
+            return {}
+
+        line = self.world.line(request, DELETE_S)
+        return self.world.begin("DeleteRepository", f"repositories/{name}", line, finish, kind="google.protobuf.Empty")
+
+    # --- images -------------------------------------------------------------------------------------------------------
+
+    def images(self, request: Request) -> Json:
+        """The images of a repository, each with its tags."""
+        name = request.params["repository"]
+        self.get(request)
+        found: list[Json] = []
+        for path, manifests in self.registry.repositories().items():
+            _, repository, package = path.split("/", 2)
+            for digest, tags in manifests.items() if repository == name else ():
+                uploaded = self._pushed.get(f"{path}@{digest}", stamp())
+                found.append({
+                    "name": f"{self._parent}/{name}/dockerImages/{package}@{digest}",
+                    "uri": f"{request.headers.get('host', '')}/{path}@{digest}", "tags": tags,
+                    "mediaType": self.registry.media_type(path, digest), "uploadTime": uploaded, "updateTime": uploaded,
+                    "createTime": uploaded,
+                })  # fmt: skip
+        return listing(found, request.query, "dockerImages")
+
+    def _path(self, request: Request) -> str:
+        return f"{self.world.project}/{request.params['repository']}/{request.params['package']}"
+
+    def tag(self, request: Request) -> Json:
+        """Which version a tag is on."""
+        params, digest = request.params, self.registry.digest(self._path(request), request.params["tag"])
+        if digest is None:
+            raise Refusal("NOT_FOUND", f"Tag {params['tag']} is not found.")
+        package = f"{self._parent}/{params['repository']}/packages/{params['package']}"
+        return {"name": f"{package}/tags/{params['tag']}", "version": f"{package}/versions/{digest}"}
+
+    def delete_tag(self, request: Request) -> Json:
+        """Takes a tag away."""
+        self.tag(request)
+        self.registry.remove(self._path(request), request.params["tag"])
+        return {}
+
+    def delete_version(self, request: Request) -> Json:
+        """Removes an image with its tags."""
+        path, digest = self._path(request), request.params["version"]
+        if self.registry.digest(path, digest) is None:
+            raise Refusal("NOT_FOUND", f"Version {digest} is not found.")
+        tagged = self.registry.repositories()[path][digest]
+        if tagged and request.query.get("force") != "true":
+            raise Refusal("FAILED_PRECONDITION", f"Version {digest} is tagged; force the deletion.")
+
+        def finish() -> Json:
+            self.registry.remove(path, digest)
+            return {}
+
+        line = self.world.line(request, DELETE_S)
+        holder = f"repositories/{request.params['repository']}"
+        return self.world.begin("DeleteVersion", holder, line, finish, kind="google.protobuf.Empty")

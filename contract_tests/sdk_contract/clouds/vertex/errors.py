@@ -1,0 +1,90 @@
+"""What this cloud says no with: ``google.rpc.Status`` in JSON, under the HTTP status that goes with its code.
+
+Source: https://cloud.google.com/apis/design/errors#error_model
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+DOMAIN = "aiplatform.googleapis.com"
+
+# the word of google.rpc.Code -> (its number, the HTTP status it travels under)
+CODES: dict[str, tuple[int, int]] = {
+    "CANCELLED": (1, 499),
+    "INVALID_ARGUMENT": (3, 400),
+    "DEADLINE_EXCEEDED": (4, 504),
+    "NOT_FOUND": (5, 404),
+    "ALREADY_EXISTS": (6, 409),
+    "PERMISSION_DENIED": (7, 403),
+    "RESOURCE_EXHAUSTED": (8, 429),
+    "FAILED_PRECONDITION": (9, 400),
+    "ABORTED": (10, 409),
+    "INTERNAL": (13, 500),
+    "UNAVAILABLE": (14, 503),
+    "UNAUTHENTICATED": (16, 401),
+}
+_WORDS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    412: "FAILED_PRECONDITION",
+    413: "INVALID_ARGUMENT",
+    422: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+class Refusal(Exception):
+    """A call that the cloud refuses, or the end of an operation that failed.
+
+    Args:
+        word: One of :data:`CODES`.
+        message: What it says.
+        status: HTTP status, where it is not the one that goes with the word.
+        reason: The ``reason`` of a ``google.rpc.ErrorInfo``, for those that carry one.
+        headers: Further headers of the answer.
+    """
+
+    def __init__(
+        self,
+        word: str,
+        message: str,
+        *,
+        status: int | None = None,
+        reason: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.word = word
+        self.message = message
+        self.status = status or CODES[word][1]
+        self.reason = reason
+        self.headers = headers or {}
+
+    def body(self) -> dict[str, Any]:
+        """The answer to a call.
+
+        Example:
+            >>> Refusal("NOT_FOUND", "no such endpoint").body()["error"]["status"]
+            'NOT_FOUND'
+        """
+        details: list[dict[str, Any]] = []
+        if self.reason:
+            kind = "type.googleapis.com/google.rpc.ErrorInfo"
+            details.append({"@type": kind, "reason": self.reason, "domain": DOMAIN})
+        error = {"code": self.status, "message": self.message, "status": self.word}
+        return {"error": {**error, **({"details": details} if details else {})}}
+
+    def result(self) -> dict[str, Any]:
+        """The error of an operation, whose code is that of google.rpc.Code."""
+        return {"code": CODES[self.word][0], "message": self.message, "details": []}
+
+
+def word_of(status: int) -> str:
+    """The word that goes with an HTTP status."""
+    return _WORDS.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")

@@ -1,0 +1,274 @@
+"""Training: custom jobs that run the real image, with buckets under ``/gcs`` and the states of the platform.
+
+Source: https://cloud.google.com/vertex-ai/docs/training/code-requirements
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..runners import Launch
+from ..timing import Step
+from .api import Api, body_of
+from .errors import Refusal
+from .models import shown
+from .serving import expand
+from .world import Veil, check_fields, check_labels, listing, many, part, stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..app import Request
+    from ..runners import Runner, Running
+    from ..timing import Line
+    from .storage import Storage
+    from .world import Json, World
+
+PENDING_S, CANCEL_S, DELETE_S, GRACE_S = 90.0, 30.0, 5.0, 10.0
+OVER = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"}
+_OVER = "over"  # of the line of a job; its outcome says how
+_PARENT = "/v1/projects/{project}/locations/{location}/customJobs"
+_FIELDS = {"name", "displayName", "jobSpec", "labels", "encryptionSpec"}
+_SPEC = {
+    "workerPoolSpecs", "scheduling", "serviceAccount", "network", "baseOutputDirectory", "tensorboard",
+    "enableWebAccess", "enableDashboardAccess", "reservedIpRanges", "persistentResourceId", "experiment",
+    "experimentRun", "models", "protectedArtifactLocationId",
+}  # fmt: skip
+
+
+@dataclass
+class Task:
+    """What runs for one job."""
+
+    line: Line
+    launch: Launch
+    limit_s: float
+    running: Running | None = None
+    began: float = 0.0
+    failing: bool = False
+    stillborn: bool = False
+    cancelled: bool = False
+    timed_out: bool = False
+    lines: list[tuple[float, str]] = field(default_factory=list[Any])
+
+    def outcome(self) -> str:
+        """The state in which it ended."""
+        if self.cancelled:
+            return "JOB_STATE_CANCELLED"
+        good = self.running is not None and self.running.exit_code == 0
+        return "JOB_STATE_SUCCEEDED" if good and not (self.failing or self.timed_out) else "JOB_STATE_FAILED"
+
+
+class Jobs:
+    """The custom jobs of one cloud.
+
+    Args:
+        world: What else there is.
+        runner: What starts containers.
+        registry: Where it gets their images from.
+        storage: The buckets that they see.
+        image: Where exactly the image under a reference is.
+    """
+
+    def __init__(
+        self, world: World, runner: Runner, registry: Any, storage: Storage, image: Callable[[str], str]
+    ) -> None:
+        self.world, self._runner, self._registry, self._storage, self._image = world, runner, registry, storage, image
+        self.table = world.tables["customJobs"]
+        self.tasks: dict[str, Task] = {}
+        world.ticks.append(self.tick)
+        self.api = self._routes()
+
+    def _routes(self) -> Api:
+        api = Api(self.world, "aiplatform")
+        api.on("POST", _PARENT, "CreateCustomJob")(self.create)
+        api.on("GET", _PARENT, "ListCustomJobs")(self.every)
+        api.on("GET", f"{_PARENT}/{{job}}", "GetCustomJob")(self.get)
+        api.on("POST", f"{_PARENT}/{{job}}:cancel", "CancelCustomJob")(self.cancel)
+        api.on("DELETE", f"{_PARENT}/{{job}}", "DeleteCustomJob")(self.delete)
+        return api
+
+    def create(self, request: Request) -> Json:
+        """Starts a job under a number that the platform chooses."""
+        body = body_of(request)
+        check_fields(body, _FIELDS, "custom_job")
+        spec: Json = part(body, "jobSpec")
+        check_fields(spec, _SPEC, "custom_job.job_spec")
+        check_labels(part(body, "labels"))
+        pools: list[Json] = many(spec, "workerPoolSpecs")
+        if not body.get("displayName") or not pools or not part(pools[0], "containerSpec").get("imageUri"):
+            raise Refusal("INVALID_ARGUMENT", "custom_job needs a display name and a worker pool with a container.")
+        if not part(pools[0], "machineSpec").get("machineType"):
+            raise Refusal("INVALID_ARGUMENT", "worker_pool_specs[0].machine_spec.machine_type is not set.")
+        number = self.world.next_number()
+        self.tasks[number] = task = self._task(request, number, spec)
+        named: Json = {"labels": {}, **body, "name": f"{self.world.parent}/customJobs/{number}"}
+        made = self.world.add("customJobs", number, {**named, "state": task.line.show()})
+        made["_veil"] = Veil(request, self.world.pace.clock)
+        return shown(made)
+
+    def _task(self, request: Request, number: str, spec: Json) -> Task:
+        pool = spec["workerPoolSpecs"][0]
+        container = pool["containerSpec"]
+        base = str(part(spec, "baseOutputDirectory").get("outputUriPrefix", "")).rstrip("/")
+        env = self._environment(number, spec, base)
+        given = {one["name"]: str(one.get("value", "")) for one in many(container, "env")}
+        digest = self._image(container["imageUri"])
+        launch = Launch(
+            f"vertex-job-{number}", self._registry, digest,
+            [expand(word, {**env, **given}) for word in many(container, "args")] or None,
+            entrypoint=[expand(word, {**env, **given}) for word in many(container, "command")] or None,
+            env={**given, **env},
+            mounts={f"/gcs/{name}": self._storage.folder / name for name in self._storage.buckets},
+        )  # fmt: skip
+        for folder in ("model", "checkpoints", "logs"):  # a mounted bucket shows a folder only if something is in it
+            if base.startswith("gs://"):
+                (self._storage.folder / base.removeprefix("gs://") / folder).mkdir(parents=True, exist_ok=True)
+        forever = request.hit_by("stuck")
+        line = self.world.pace.line(
+            Step("JOB_STATE_QUEUED", float("inf") if forever else 5.0),
+            Step("JOB_STATE_PENDING", PENDING_S),
+            Step("JOB_STATE_RUNNING", 0.0, lambda: self._is_over(number)),
+            final=_OVER,
+        )
+        limit = float(str(part(spec, "scheduling").get("timeout", "604800s")).removesuffix("s"))
+        return Task(line, launch, limit, failing=request.hit_by("fail"))
+
+    def _environment(self, number: str, spec: Json, base: str) -> dict[str, str]:
+        folders = {"AIP_MODEL_DIR": "model", "AIP_CHECKPOINT_DIR": "checkpoints", "AIP_TENSORBOARD_LOG_DIR": "logs"}
+        cluster = {
+            "cluster": {"workerpool0": ["cmle-training-workerpool0-0:2222"]}, "environment": "cloud",
+            "task": {"type": "workerpool0", "index": 0, "trial": ""}, "job": json.dumps(spec),
+        }  # fmt: skip
+        return {
+            **({name: f"{base}/{folder}/" for name, folder in folders.items()} if base else {}),
+            "CLOUD_ML_PROJECT_ID": self.world.number,
+            "CLOUD_ML_JOB_ID": number,
+            "CLUSTER_SPEC": json.dumps(cluster),
+        }
+
+    # --- what happens by itself -------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Starts what is due and takes note of what has ended."""
+        for number, task in self.tasks.items():
+            job = self.table.get(number)
+            if job is None or job["state"] in OVER:
+                continue
+            state = task.line.now()
+            if state == _OVER:
+                state = task.outcome()
+            if state == "JOB_STATE_RUNNING" and task.running is None:
+                self._start(task, job)
+            if state != job["state"]:
+                job["state"] = state
+                self.world.touch(job)
+            if state in OVER:
+                self._end(task, job)
+
+    def _start(self, task: Task, job: Json) -> None:
+        task.began = self.world.pace.clock()
+        job["startTime"] = stamp()
+        try:
+            task.running = self._runner.start(task.launch)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is why the job failed
+            task.lines.append((time.time(), f"{type(error).__name__}: {error}"))
+            task.failing = task.stillborn = True
+
+    def _is_over(self, number: str) -> bool:
+        task = self.tasks[number]
+        if task.running is None:
+            return task.stillborn
+        late = self.world.pace.clock() - task.began > task.limit_s
+        if task.running.exit_code is None and late and not task.timed_out:
+            task.timed_out = True
+            _ended_in_background(task.running)
+        return task.running.exit_code is not None
+
+    def _end(self, task: Task, job: Json) -> None:
+        job["endTime"] = stamp()
+        if job["state"] == "JOB_STATE_FAILED":
+            job["error"] = self._why(task).result()
+
+    @staticmethod
+    def _why(task: Task) -> Refusal:
+        if task.timed_out:
+            return Refusal("DEADLINE_EXCEEDED", f"The job exceeded its timeout of {task.limit_s:g}s and was stopped.")
+        code = task.running.exit_code if task.running else 1
+        if code == 0:
+            return Refusal("INTERNAL", "Internal error occurred for the current attempt.")
+        return Refusal(
+            "INVALID_ARGUMENT",
+            f"The replica workerpool0-0 exited with a non-zero status of {code}. Termination reason: Error. To find "
+            "out more about why your job exited please check the logs.",
+        )
+
+    # --- handlers ---------------------------------------------------------------------------------------------------
+
+    def _find(self, request: Request) -> tuple[str, Json]:
+        number = request.params["job"]
+        found = self.world.get("customJobs", number)
+        if found["_veil"].hides():
+            raise Refusal("NOT_FOUND", f"The CustomJob {found['name']} cannot be found.")
+        self.tasks[number].line.show()
+        return number, found
+
+    def get(self, request: Request) -> Json:
+        """One job."""
+        return shown(self._find(request)[1])
+
+    def every(self, request: Request) -> Json:
+        """All jobs."""
+        found = [job for job in self.table.values() if not job["_veil"].hides()]
+        for job in found:
+            self.tasks[job["name"].rpartition("/")[2]].line.show()
+        return listing([shown(job) for job in found], request.query, "customJobs")
+
+    def cancel(self, request: Request) -> Json:
+        """Asks a job to end; one that is over stays as it is."""
+        number, job = self._find(request)
+        task = self.tasks[number]
+        if job["state"] in OVER:
+            raise Refusal("FAILED_PRECONDITION", f"The job {job['name']} is in state {job['state']}.")
+        task.cancelled = True
+        if task.running is not None:
+            _ended_in_background(task.running)
+        task.line.turn(
+            Step("JOB_STATE_CANCELLING", CANCEL_S, lambda: task.running is None or task.running.exit_code is not None),
+            final=_OVER,
+        )
+        return {}
+
+    def delete(self, request: Request) -> Json:
+        """Removes a job that is over."""
+        number, job = self._find(request)
+        if job["state"] not in OVER:
+            raise Refusal("FAILED_PRECONDITION", f"The job {job['name']} is in state {job['state']}; cancel it first.")
+
+        def finish() -> Json:
+            self.table.pop(number, None)
+            return {}
+
+        line = self.world.line(request, DELETE_S)
+        return self.world.begin("DeleteCustomJob", f"customJobs/{number}", line, finish, kind="google.protobuf.Empty")
+
+    # --- for the rest of the cloud ----------------------------------------------------------------------------------
+
+    def logs(self) -> Iterable[tuple[str, list[tuple[float, str]]]]:
+        """What each job wrote, by its number."""
+        for number, task in self.tasks.items():
+            yield number, [*task.lines, *(task.running.logs() if task.running else [])]
+
+    def close(self) -> None:
+        """Ends everything."""
+        for task in self.tasks.values():
+            if task.running is not None and task.running.exit_code is None:
+                task.running.stop(0.0)
+
+
+def _ended_in_background(running: Running) -> None:
+    threading.Thread(target=running.stop, args=(GRACE_S,), daemon=True).start()

@@ -1,0 +1,233 @@
+"""Cloud Monitoring: time series made of the requests that were really served, aggregated as they are asked for.
+
+Source: https://cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.timeSeries/list
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qsl
+
+from .api import Api
+from .errors import Refusal
+from .filters import lookup, parse
+from .world import stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..app import Request
+    from .predicting import Predictions, Served
+    from .serving import Deployment, Fleet
+    from .world import Json, World
+
+PREFIX = "aiplatform.googleapis.com/prediction/online/"
+SAMPLED_S = 1.0  # how long ago gauges were read
+GROWTH, SCALE, BUCKETS = 1.1, 0.1, 160  # bounds of latency buckets: SCALE * GROWTH**i milliseconds
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points of one metric of one deployed model, before any aggregation: time and value."""
+
+    metric: str
+    labels: tuple[tuple[str, str], ...]
+    endpoint: str
+    points: tuple[tuple[float, float], ...]
+    gauge: bool = False
+    distribution: bool = False
+
+    def described(self, world: World) -> Json:
+        """What filters look at."""
+        resource = {"resource_container": world.number, "location": world.region, "endpoint_id": self.endpoint}
+        return {
+            "metric": {"type": PREFIX + self.metric, "labels": dict(self.labels)},
+            "resource": {"type": "aiplatform.googleapis.com/Endpoint", "labels": resource},
+        }
+
+
+class Monitoring:
+    """The metrics of one cloud.
+
+    Args:
+        world: What else there is.
+        predictions: What was served.
+        fleet: What runs.
+    """
+
+    def __init__(self, world: World, predictions: Predictions, fleet: Fleet) -> None:
+        self.world, self._predictions, self._fleet = world, predictions, fleet
+        self.api = Api(world, "monitoring")
+        self.api.on("GET", "/v3/projects/{project}/timeSeries", "ListTimeSeries")(self.every)
+
+    def every(self, request: Request) -> Json:
+        """The series that fit the filter, aligned and reduced."""
+        query: dict[str, list[str]] = defaultdict(list)
+        for name, value in parse_qsl(request.query_string):
+            query[name].append(value)
+        fits = parse(query["filter"][0] if query["filter"] else "")
+        start = _seconds(query["interval.startTime"], 0.0)
+        end = _seconds(query["interval.endTime"], time.time())
+        found = [one for one in self._series() if fits(one.described(self.world))]
+        period = float((query["aggregation.alignmentPeriod"] or ["60s"])[0].removesuffix("s"))
+        aligner = (query["aggregation.perSeriesAligner"] or ["ALIGN_NONE"])[0]
+        aligned = [(one, _aligned(one, start, end, period, aligner)) for one in found]
+        reducer = (query["aggregation.crossSeriesReducer"] or ["REDUCE_NONE"])[0]
+        if reducer == "REDUCE_NONE":
+            series = [self._shown(one, one.described(self.world), points) for one, points in aligned if points]
+            return {"timeSeries": series}
+        return {"timeSeries": self._reduced(aligned, query["aggregation.groupByFields"], reducer)}
+
+    def _reduced(
+        self, aligned: Iterable[tuple[Series, dict[tuple[float, float], Any]]], fields: list[str], reducer: str
+    ) -> list[Json]:
+        if reducer not in {"REDUCE_SUM", "REDUCE_MAX"}:
+            raise Refusal("INVALID_ARGUMENT", f"This mini cloud knows no {reducer}.")
+        groups: dict[tuple[str, ...], list[tuple[Series, dict[tuple[float, float], Any]]]] = defaultdict(list)
+        for one, points in aligned:
+            described = one.described(self.world)
+            key = (
+                one.metric,
+                *(str(lookup(described, name.replace("metric.label.", "metric.labels."))) for name in fields),
+            )
+            groups[key].append((one, points))
+        series: list[Json] = []
+        for members in groups.values():
+            merged: dict[tuple[float, float], Any] = {}
+            for _, points in members:
+                for when, value in points.items():
+                    merged[when] = value if when not in merged else _together(merged[when], value, reducer)
+            described = members[0][0].described(self.world)
+            kept = {name.rpartition(".")[2] for name in fields}
+            for part in (described["metric"], described["resource"]):
+                part["labels"] = {name: text for name, text in part["labels"].items() if name in kept}
+            if merged:
+                series.append(self._shown(members[0][0], described, merged))
+        return series
+
+    @staticmethod
+    def _shown(one: Series, described: Json, points: dict[tuple[float, float], Any]) -> Json:
+        kind = "DISTRIBUTION" if one.distribution else "DOUBLE" if one.gauge else "INT64"
+        shown = [
+            {"interval": {"startTime": stamp(start), "endTime": stamp(end)}, "value": _value(value)}
+            for (start, end), value in sorted(points.items(), reverse=True)
+        ]
+        return {**described, "metricKind": "GAUGE" if one.gauge else "DELTA", "valueType": kind, "points": shown}
+
+    # --- what there is to measure -----------------------------------------------------------------------------------
+
+    def _series(self) -> Iterable[Series]:
+        groups: dict[tuple[str, str], list[Served]] = defaultdict(list)
+        for one in list(self._predictions.served):
+            groups[one.endpoint, one.number].append(one)
+        for (endpoint, number), served in groups.items():
+            yield from _counted(endpoint, number, served)
+        for made in list(self._fleet.running.values()):
+            yield from _used(made)
+
+
+def _counted(endpoint: str, number: str, served: list[Served]) -> Iterable[Series]:
+    base = (("deployed_model_id", number),)
+
+    def series(
+        metric: str, labels: dict[str, str], value: Callable[[Served], float], *, spread: bool = False
+    ) -> Series:
+        points = tuple(
+            (one.at, value(one)) for one in served if labels.get("response_code", _klass(one)) == _klass(one)
+        )
+        return Series(metric, (*base, *labels.items()), endpoint, points, distribution=spread)
+
+    for klass in sorted({_klass(one) for one in served}):
+        yield series("response_count", {"response_code": klass}, lambda _: 1)
+    yield series("prediction_count", {}, lambda _: 1)
+    yield series("error_count", {}, lambda one: int(one.status >= 400))
+    yield series("network/received_bytes_count", {"replica_id": "0"}, lambda one: one.received)
+    yield series("network/sent_bytes_count", {"replica_id": "0"}, lambda one: one.sent)
+    spans: dict[str, Callable[[Served], float]] = {
+        "total": lambda one: one.total_ms,
+        "model": lambda one: one.model_ms,
+        "overhead": lambda one: one.total_ms - one.model_ms,
+    }
+    for kind, value in spans.items():
+        yield series("prediction_latencies", {"latency_type": kind}, value, spread=True)
+
+
+def _used(made: Deployment) -> Iterable[Series]:
+    now, running = time.time() - SAMPLED_S, [one for one in made.replicas if one.exit_code is None]
+    endpoint, base = made.endpoint, (("deployed_model_id", made.number),)
+    yield Series("replicas", base, endpoint, ((now, len(running)),), gauge=True)
+    for place, one in enumerate(running):
+        seconds, memory = one.usage()
+        labels = (*base, ("replica_id", str(place)))
+        share = seconds / max(1.0, now - made.began)
+        yield Series("cpu/utilization", labels, endpoint, ((now, share),), gauge=True)
+        yield Series("memory/bytes_used", labels, endpoint, ((now, memory),), gauge=True)
+
+
+def _klass(one: Served) -> str:
+    return f"{one.status // 100}xx"
+
+
+def _seconds(texts: list[str], default: float) -> float:
+    return datetime.fromisoformat(texts[0]).timestamp() if texts else default
+
+
+def _aligned(one: Series, start: float, end: float, period: float, aligner: str) -> dict[tuple[float, float], Any]:
+    """The points by periods that end at ``end``; distributions as lists of values until they are shown."""
+    slots: dict[tuple[float, float], list[float]] = defaultdict(list)
+    for at, value in one.points:
+        if start <= at <= end:
+            back = math.floor((end - at) / period)
+            slots[end - (back + 1) * period, end - back * period].append(value)
+    if one.distribution and aligner in {"ALIGN_DELTA", "ALIGN_SUM", "ALIGN_NONE"}:
+        return dict(slots)
+    return {when: _single(values, aligner) for when, values in slots.items()}
+
+
+def _single(values: list[float], aligner: str) -> float:
+    if aligner.startswith("ALIGN_PERCENTILE_"):
+        share = int(aligner.rpartition("_")[2])
+        return sorted(values)[max(0, math.ceil(len(values) * share / 100) - 1)]
+    if aligner == "ALIGN_MEAN":
+        return sum(values) / len(values)
+    if aligner == "ALIGN_MAX":
+        return max(values)
+    return sum(values)
+
+
+def _together(one: Any, other: Any, reducer: str) -> Any:
+    return max(one, other) if reducer == "REDUCE_MAX" else one + other
+
+
+def _value(value: Any) -> Json:
+    if isinstance(value, list):
+        return {"distributionValue": distribution(cast("list[float]", value))}
+    return {"int64Value": str(int(value))} if float(value).is_integer() else {"doubleValue": value}
+
+
+def distribution(values: list[float]) -> Json:
+    """Values as counts in exponential buckets, the first of which is everything below the scale.
+
+    Example:
+        >>> distribution([0.05, 0.1])["bucketCounts"]
+        ['1', '1']
+    """
+    counts = [0] * (BUCKETS + 2)
+    for value in values:
+        place = 0 if value < SCALE else min(BUCKETS + 1, 1 + math.floor(math.log(value / SCALE, GROWTH)))
+        counts[place] += 1
+    while counts and not counts[-1]:
+        counts.pop()
+    bounds = {"exponentialBuckets": {"numFiniteBuckets": BUCKETS, "growthFactor": GROWTH, "scale": SCALE}}
+    mean = sum(values) / len(values)
+    return {
+        "count": str(len(values)),
+        "mean": mean,
+        "bucketOptions": bounds,
+        "bucketCounts": [str(one) for one in counts],
+    }

@@ -1,0 +1,176 @@
+"""Predictions: through the platform's envelope (``:predict``) or as they come (``:rawPredict``), with its limits."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import httpx
+
+from ..app import Response
+from .api import Api, body_of
+from .errors import Refusal, word_of
+
+if TYPE_CHECKING:
+    from ..app import Request
+    from .endpoints import Endpoints
+    from .serving import Deployment, Fleet
+    from .world import Json, World
+
+SHARED_BYTES, DEDICATED_BYTES = 1_572_864, 10_485_760
+SHARED_S, DEDICATED_S = 60.0, 600.0
+WAKING = "Model is not yet ready for inference. Please try again later."
+_HOP = {"connection", "content-length", "transfer-encoding", "keep-alive", "date", "server", "te", "upgrade"}
+_MINE = {"host", "authorization", "accept-encoding", *_HOP}
+
+
+@dataclass(frozen=True)
+class Served:
+    """One request that was answered: Unix time, who, how it went, and milliseconds in the platform and the model."""
+
+    at: float
+    endpoint: str
+    number: str
+    status: int
+    model_ms: float
+    total_ms: float
+    received: int
+    sent: int
+
+
+@dataclass
+class Predictions:
+    """The data plane of one cloud.
+
+    Attributes:
+        served: What was answered, oldest first.
+        asleep: Endpoints that are scaled to zero, and how many requests it takes until they are awake.
+    """
+
+    world: World
+    endpoints: Endpoints
+    fleet: Fleet
+    served: list[Served] = field(default_factory=list[Served])
+    asleep: dict[str, int] = field(default_factory=dict[str, int])
+
+    def __post_init__(self) -> None:
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
+        self._http = httpx.Client(limits=limits, trust_env=False)
+        self.api = self._routes()
+
+    def close(self) -> None:
+        """Lets go of the containers."""
+        self._http.close()
+
+    def _routes(self) -> Api:
+        api = Api(self.world, "prediction")
+        one = "/v1/projects/{project}/locations/{location}/endpoints/{endpoint}"
+        for verb, operation, handler in (
+            ("predict", "Predict", self.predict),
+            ("rawPredict", "RawPredict", self.raw),
+            ("streamRawPredict", "StreamRawPredict", self.raw),
+        ):
+            api.on("POST", f"{one}:{verb}", operation, changing=False, locked=False)(handler)
+        api.on("POST", f"{one}/invoke/{{route:path}}", "Invoke", changing=False, locked=False)(self.invoke)
+        return api
+
+    def predict(self, request: Request) -> Json:
+        """``instances`` in, ``predictions`` out, with who answered beside them."""
+        endpoint = self._endpoint(request)
+        body = body_of(request)
+        if not isinstance(body.get("instances"), list):
+            raise Refusal("INVALID_ARGUMENT", "Required field instances is not set.")
+        kept = {name: body[name] for name in ("instances", "parameters") if name in body}
+        made, answer = self._ask(endpoint, json.dumps(kept).encode(), {"content-type": "application/json"})
+        if answer.status_code >= 400:
+            raise Refusal(word_of(answer.status_code), answer.text, status=answer.status_code)
+        try:
+            told = answer.json()
+            predictions = told["predictions"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refusal("INTERNAL", "The response of the model server holds no predictions.") from error
+        more = {"metadata": told["metadata"]} if "metadata" in told else {}
+        return {
+            "predictions": predictions, **more, "deployedModelId": made.number, "model": made.model["name"],
+            "modelDisplayName": made.model["displayName"], "modelVersionId": made.model["versionId"],
+        }  # fmt: skip
+
+    def raw(self, request: Request) -> Response:
+        """The body and headers go through as they are, and so does the answer."""
+        endpoint = self._endpoint(request)
+        headers = {name: text for name, text in request.headers.items() if name not in _MINE}
+        made, answer = self._ask(endpoint, request.body, headers)
+        return self._through(made, endpoint, answer)
+
+    def invoke(self, request: Request) -> Response:
+        """Any route of the container, on dedicated endpoints only."""
+        endpoint = self._endpoint(request)
+        if not endpoint.get("dedicatedEndpointEnabled"):
+            raise Refusal("FAILED_PRECONDITION", "invoke is supported on dedicated endpoints only.")
+        headers = {name: text for name, text in request.headers.items() if name not in _MINE}
+        made, answer = self._ask(endpoint, request.body, headers, route=f"/{request.params['route']}")
+        return self._through(made, endpoint, answer)
+
+    @staticmethod
+    def _through(made: Deployment, endpoint: Json, answer: httpx.Response) -> Response:
+        headers = {name: text for name, text in answer.headers.items() if name not in {*_HOP, "content-encoding"}}
+        headers |= {
+            "x-vertex-ai-endpoint-id": endpoint["name"].rpartition("/")[2],
+            "x-vertex-ai-deployed-model-id": made.number,
+            "x-vertex-ai-model": made.model["name"],
+            "x-vertex-ai-model-version-id": made.model["versionId"],
+        }
+        return Response(answer.status_code, answer.content, headers)
+
+    def _endpoint(self, request: Request) -> Json:
+        with self.world.lock:
+            self.world.check_place(request.params)
+            endpoint = self.endpoints.find(request.params["endpoint"])
+        dedicated = bool(endpoint.get("dedicatedEndpointEnabled"))
+        at_home = request.headers.get("host") == endpoint.get("dedicatedEndpointDns")
+        if dedicated and not at_home:
+            raise Refusal(
+                "FAILED_PRECONDITION",
+                f"This endpoint is a dedicated endpoint and cannot be accessed through the shared domain; use "
+                f"https://{endpoint['dedicatedEndpointDns']}.",
+            )
+        limit = DEDICATED_BYTES if dedicated else SHARED_BYTES
+        if len(request.body) > limit:
+            raise Refusal("INVALID_ARGUMENT", f"Request payload size exceeds the limit: {limit} bytes.")
+        if self.asleep.get(request.params["endpoint"], 0) > 0:
+            self.asleep[request.params["endpoint"]] -= 1
+            raise Refusal("RESOURCE_EXHAUSTED", WAKING)
+        return endpoint
+
+    def _ask(
+        self, endpoint: Json, content: bytes, headers: dict[str, str], *, route: str | None = None
+    ) -> tuple[Deployment, httpx.Response]:
+        begin = time.monotonic()
+        made = self.fleet.choose(endpoint)
+        url = f"{made.address()}{route or made.predict_route}"
+        limit = DEDICATED_S if endpoint.get("dedicatedEndpointEnabled") else SHARED_S
+        sent = time.monotonic()
+        try:
+            answer = self._http.post(url, content=content, headers=headers, timeout=limit)
+        except httpx.TimeoutException as error:
+            self._note(endpoint, made, 504, (begin, sent), (len(content), 0))
+            raise Refusal("DEADLINE_EXCEEDED", f"The model server did not answer within {limit:g} s.") from error
+        except httpx.TransportError as error:
+            self._note(endpoint, made, 503, (begin, sent), (len(content), 0))
+            raise Refusal("UNAVAILABLE", "The model server is not available.") from error
+        self._note(endpoint, made, answer.status_code, (begin, sent), (len(content), len(answer.content)))
+        return made, answer
+
+    def _note(
+        self, endpoint: Json, made: Deployment, status: int, times: tuple[float, float], sizes: tuple[int, int]
+    ) -> None:
+        """Remembers a request: when it came and was passed on, bytes in and out."""
+        now, (begin, sent) = time.monotonic(), times
+        name = endpoint["name"].rpartition("/")[2]
+        model_ms, total_ms = (now - sent) * 1000, (now - begin) * 1000
+        self.served.append(Served(time.time(), name, made.number, status, model_ms, total_ms, *sizes))
+
+
+__all__ = ["WAKING", "Predictions", "Served"]

@@ -1,0 +1,280 @@
+"""What is in the cloud: resources by name, long-running operations, and who may ask."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ..timing import Step
+from .errors import Refusal
+from .filters import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from ..app import Request
+    from ..timing import Line, Pace
+
+Json = dict[str, Any]
+_LABEL = re.compile(r"[a-z0-9_-]{0,63}")
+_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_MOST_LABELS = 64
+_PROTO = "type.googleapis.com/google.cloud.aiplatform.v1."
+
+
+@dataclass
+class Operation:
+    """A long-running operation.
+
+    Args:
+        name: Its full name.
+        verb: What it does, such as ``DeployModel``.
+        line: How far it is.
+        finish: Makes the answer once the line is at its end; raises :class:`Refusal` when it fails.
+        kind: The type of the answer, such as ``Endpoint``.
+        subject: The part of the resource that it is about.
+    """
+
+    name: str
+    verb: str
+    line: Line
+    finish: Callable[[], Json]
+    kind: str
+    created: str
+    subject: str = ""
+    done: bool = False
+    outcome: Json = field(default_factory=dict[str, Any])
+    updated: str = ""
+
+    def shown(self) -> Json:
+        """As clients see it."""
+        generic = {"createTime": self.created, "updateTime": self.updated or self.created}
+        metadata = {"@type": self.metadata_type, "genericMetadata": generic}
+        return {"name": self.name, "metadata": metadata, **({"done": True, **self.outcome} if self.done else {})}
+
+    @property
+    def metadata_type(self) -> str:
+        """The type of its metadata, which clients look up by name."""
+        word = "Delete" if self.verb.startswith("Delete") else self.verb
+        return f"{_PROTO}{word}OperationMetadata"
+
+
+class World:
+    """Everything there is, and the one lock over it.
+
+    Args:
+        project: Its id; the number is made from it.
+        region: The only one there is.
+        token: The access token that everybody has to show.
+        pace: How fast things happen.
+    """
+
+    def __init__(self, project: str, region: str, token: str, pace: Pace) -> None:
+        self.project, self.region, self.token, self.pace = project, region, token, pace
+        self.number = str(10**11 + sum(project.encode()) * 7919)
+        self.lock = threading.RLock()
+        self.tables: dict[str, dict[str, Json]] = {"endpoints": {}, "customJobs": {}, "repositories": {}}
+        self.operations: dict[str, Operation] = {}
+        self.ticks: list[Callable[[], None]] = []  # what is looked after whenever somebody asks
+        self._numbers = itertools.count(4_000_000_000_000_000_001)
+        self._versions = itertools.count(1)
+
+    @property
+    def parent(self) -> str:
+        """The name of the location, with the project's number as the platform writes it."""
+        return f"projects/{self.number}/locations/{self.region}"
+
+    def check_place(self, params: Mapping[str, str]) -> None:
+        """Refuses what is not of this project and region."""
+        if params.get("project", self.project) not in {self.project, self.number}:
+            raise Refusal("PERMISSION_DENIED", f"Permission denied on resource project {params['project']}.")
+        if params.get("location", self.region) != self.region:
+            raise Refusal("INVALID_ARGUMENT", f"Location {params['location']} is not served at this address.")
+
+    def next_number(self) -> str:
+        """An id that the platform chooses."""
+        return str(next(self._numbers))
+
+    def etag(self) -> str:
+        """A new version of something."""
+        return f"AMEw9y{next(self._versions):010d}"
+
+    def add(self, table: str, key: str, value: Json) -> Json:
+        """A new resource, with the times and the etag that all of them have."""
+        now = stamp()
+        made = {**value, "createTime": now, "updateTime": now, "etag": self.etag()}
+        self.tables[table][key] = made
+        return made
+
+    def touch(self, value: Json) -> None:
+        """A resource has changed."""
+        value["updateTime"], value["etag"] = stamp(), self.etag()
+
+    def get(self, table: str, key: str) -> Json:
+        """A resource.
+
+        Raises:
+            Refusal: It is not there.
+        """
+        found = self.tables[table].get(key)
+        if found is None:
+            raise Refusal("NOT_FOUND", f"The {_SINGULAR[table]} {self.parent}/{table}/{key} cannot be found.")
+        return found
+
+    # --- operations -----------------------------------------------------------------------------------------------
+
+    def line(self, request: Request, seconds: float, until: Callable[[], bool] = lambda: True) -> Line:
+        """The way of what a request begins: as long as on the platform, or longer when it is planned to be stuck.
+
+        Args:
+            request: What was asked.
+            seconds: What it takes on the platform.
+            until: What must be true as well.
+        """
+        fault, clock = request.fault, self.pace.clock
+        if request.hit_by("stuck") and fault is not None:
+            end = clock() + (fault.seconds or float("inf"))
+            return self.pace.line(Step("running", seconds, lambda: clock() >= end and until()), final="done")
+        return self.pace.line(Step("running", seconds, until), final="done")
+
+    def begin(
+        self, verb: str, holder: str, line: Line, finish: Callable[[], Json], *, kind: str, subject: str = ""
+    ) -> Json:
+        """Starts an operation on a resource; what its caller is answered.
+
+        Args:
+            verb: Such as ``DeployModel``.
+            holder: The resource, such as ``endpoints/churn``.
+            line: How long it takes.
+            finish: Makes the answer at its end; a :class:`Refusal` makes it a failure.
+            kind: The type of the answer.
+            subject: The part of the resource that it is about.
+        """
+        name = f"{self.parent}/{holder}/operations/{self.next_number()}"
+        self.operations[name] = Operation(name, verb, line, finish, kind, stamp(), subject)
+        line.show()
+        return self.operations[name].shown()
+
+    def advance(self) -> None:
+        """Brings everything to where it is by now; called with the lock held, whenever somebody asks."""
+        for tick in self.ticks:
+            tick()
+        for operation in list(self.operations.values()):
+            if not operation.done and operation.line.done:
+                self._end(operation)
+
+    def _end(self, operation: Operation) -> None:
+        operation.done, operation.updated = True, stamp()
+        try:
+            answer = operation.finish()
+        except Refusal as refusal:
+            operation.outcome = {"error": refusal.result()}
+        else:
+            operation.outcome = {"response": {"@type": answer_type(operation.kind), **answer}}
+
+    def running(self, holder: str, *verbs: str, subject: str = "") -> bool:
+        """Whether an operation on this resource is not over."""
+        start = f"{self.parent}/{holder}/operations/"
+        return any(
+            not one.done and name.startswith(start) and one.verb in verbs and subject in {"", one.subject}
+            for name, one in self.operations.items()
+        )
+
+
+class Veil:
+    """Hides what was just made, when that is planned: for some seconds, or from the next read only."""
+
+    def __init__(self, request: Request, clock: Callable[[], float]) -> None:
+        late = request.fault if request.hit_by("late") else None
+        self._clock = clock
+        self._until = clock() + late.seconds if late else 0.0
+        self._reads = 1 if late and not late.seconds else 0
+
+    def hides(self) -> bool:
+        """Whether this read sees nothing."""
+        if self._reads:
+            self._reads -= 1
+            return True
+        return self._clock() < self._until
+
+
+_SINGULAR = {
+    "endpoints": "Endpoint",
+    "customJobs": "CustomJob",
+    "models": "Model",
+    "repositories": "Repository",
+    "buckets": "Bucket",
+}
+
+
+def answer_type(kind: str) -> str:
+    """The full name of the type of an answer."""
+    return f"type.googleapis.com/{kind}" if "." in kind else f"{_PROTO}{kind}"
+
+
+def part(value: Json, name: str) -> Json:
+    """An object inside an object, empty when it is left out."""
+    return value.get(name) or {}
+
+
+def many(value: Json, name: str) -> list[Any]:
+    """A list inside an object, empty when it is left out."""
+    return value.get(name) or []
+
+
+def stamp(at: float | None = None) -> str:
+    """A time as the platform writes it.
+
+    Example:
+        >>> stamp(0.5)
+        '1970-01-01T00:00:00.500000Z'
+    """
+    moment = datetime.fromtimestamp(time.time() if at is None else at, UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def listing(items: Iterable[Json], query: Mapping[str, str], key: str) -> Json:
+    """One page of a list: filtered, in order, with the token of the next one."""
+    fits = parse(query.get("filter", ""))
+    found = [item for item in items if fits(item | {"id": item["name"].rpartition("/")[2]})]
+    by, _, direction = query.get("orderBy", "createTime desc").replace("_t", "T").partition(" ")
+    found.sort(key=lambda item: str(item.get(by, "")), reverse=direction.strip() == "desc")
+    start, size = int(query.get("pageToken") or 0), int(query.get("pageSize") or 100)
+    page: Json = {key: found[start : start + size]}
+    if start + size < len(found):
+        page["nextPageToken"] = str(start + size)
+    return page
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Refuses labels that the platform would not take."""
+    if len(labels) > _MOST_LABELS:
+        raise Refusal("INVALID_ARGUMENT", f"{len(labels)} labels are more than {_MOST_LABELS}.")
+    for name, value in labels.items():
+        if not _LABEL_KEY.fullmatch(name) or not _LABEL.fullmatch(value):
+            raise Refusal("INVALID_ARGUMENT", f"Label {name!r}={value!r} is not valid: [a-z0-9_-], at most 63.")
+
+
+def check_fields(body: Mapping[str, Any], known: Iterable[str], what: str) -> None:
+    """Refuses fields that the platform does not know, as its parser does."""
+    for name in body:
+        if name not in known:
+            raise Refusal(
+                "INVALID_ARGUMENT",
+                f"Invalid JSON payload received. Unknown name \"{name}\" at '{what}': Cannot find field.",
+            )
+
+
+def masked(mask: str) -> list[str]:
+    """The fields that an update mask names, in camel case.
+
+    Example:
+        >>> masked("traffic_split,labels")
+        ['trafficSplit', 'labels']
+    """
+    return [re.sub(r"_([a-z])", lambda hit: hit[1].upper(), one.strip()) for one in mask.split(",") if one.strip()]

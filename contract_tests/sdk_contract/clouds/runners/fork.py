@@ -116,8 +116,9 @@ class Forked:
         with self._lock:
             if self._status is None:
                 return self._code or 0
-            ready, _, _ = select.select([self._status], [], [], timeout)
-            if not ready:
+            poll = select.poll()  # not select(), which knows the first 1024 descriptors only
+            poll.register(self._status, select.POLLIN)
+            if not poll.poll(None if timeout is None else timeout * 1000):
                 raise subprocess.TimeoutExpired("fork", timeout or 0)
             text = os.read(self._status, 32)
             os.close(self._status)

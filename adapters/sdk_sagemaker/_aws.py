@@ -5,6 +5,7 @@ With ``MLPORT_MOCK_SAGEMAKER_URL`` set everything goes to the mini cloud there, 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
@@ -163,13 +164,19 @@ class Aws:
         """The user's own AWS session; at a mini cloud one with dummy keys, unless the environment has some."""
         with self._lock:
             if self._session is None:
+                core = importlib.import_module("botocore.session").Session(profile=self._profile)
+                core.register_component("data_loader", _descriptions())
+                keys: tuple[str | None, ...] = ()
+                if self.mock is not None:
+                    given = [os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
+                    keys = tuple(given) if all(given) else MOCK_KEYS
                 boto3 = importlib.import_module("boto3")
-                if self.mock is None:
-                    self._session = boto3.Session(profile_name=self.options.profile, region_name=self.region)
-                else:
-                    keys = [os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
-                    self._session = boto3.Session(*(keys if all(keys) else MOCK_KEYS), region_name=self.region)
+                self._session = boto3.Session(*keys, region_name=self.region, botocore_session=core)
             return self._session
+
+    @property
+    def _profile(self) -> str | None:
+        return None if self.mock else self.options.profile
 
     def credentials(self) -> Credentials:
         """The keys to sign with, refreshed when they have run out.
@@ -200,6 +207,12 @@ class Aws:
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
+
+
+@functools.cache
+def _descriptions() -> Any:
+    """The library's descriptions of the services, slow to parse and large: one for all of this process."""
+    return importlib.import_module("botocore.loaders").create_loader()
 
 
 def _camel(operation: str) -> str:

@@ -102,7 +102,7 @@ def _join(where: str, name: str) -> str:
 @functools.cache
 def _pattern(text: str) -> re.Pattern[str]:
     """The model has Java's patterns, which are Python's but for the names of classes."""
-    named = text.replace(r"\p{L}", r"^\W\d_").replace(r"\p{Z}", r"\s").replace(r"\p{N}", r"\d")
+    named = text.replace(r"\p{L}", r"\w").replace(r"\p{Z}", r"\s").replace(r"\p{N}", r"\d")
     try:
         return re.compile(named, re.DOTALL)
     except re.error:

@@ -196,7 +196,7 @@ _UNSENT = {"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionErr
 
 def _from_library(error: Exception, operation: str, resource: str) -> PlatformError | None:
     """The error for an exception of botocore; ``None`` when it is none of its own."""
-    response: dict[str, Any] | None = getattr(error, "response", None)
+    response: dict[str, Any] | None = getattr(error, "response", None) or getattr(error.__context__, "response", None)
     if response is not None:
         return from_answer(answer_of(response), operation, resource)
     if not type(error).__module__.startswith(("botocore", "boto3", "s3transfer")):

@@ -1,5 +1,7 @@
 """The contract of the `azureml` target, on a mini cloud that runs the real image behind each endpoint and job."""
 
+import pytest
+
 from sdk_azureml import AzureMLAdapter
 from sdk_contract import suites
 from sdk_contract.clouds.azureml.rig import AzureMLRig
@@ -45,4 +47,5 @@ class TestErrors(suites.ErrorsSuite): ...
 class TestPrices(suites.PricesSuite): ...
 
 
+@pytest.mark.full
 class TestCrash(suites.CrashSuite): ...

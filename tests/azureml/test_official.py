@@ -50,6 +50,7 @@ def seen(cloud: AzureMLCloud, image: str, samples: Samples, tmp_path: Path) -> t
     return json.loads((tmp_path / "seen.json").read_text()), done.stdout
 
 
+@pytest.mark.full
 def test_the_official_client_does_everything(cloud: AzureMLCloud, seen: tuple[dict[str, Any], str]) -> None:
     """Register, deploy twice, split, mirror, keys, invoke, logs, download, delete; a job on both kinds of compute."""
     told, printed = seen

@@ -1,0 +1,144 @@
+"""Predictions on Azure ML: mlport's data plane beside `MLClient.online_endpoints.invoke`, in the same run.
+
+Both call one endpoint of one mini cloud, with the real image behind it, each from a process of its own, in interleaved
+rounds. The cloud counts the round trips. The goal: at least five times as many calls per second, one round trip each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROUNDS, CALLS = 5, 50
+GOAL = 5.0
+ROWS = [[0.0, 1.0]]
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="mlport-bench-") as folder:
+        os.environ.setdefault("MLPORT_STATE_DIR", folder)
+        return report(Path(folder))
+
+
+def report(folder: Path) -> int:
+    from sdk.client import Client
+    from sdk_contract.clouds import mini_cloud
+    from sdk_contract.samples import Samples
+
+    with mini_cloud("azureml", runner="fork", folder=folder / "cloud") as cloud:
+        config = configuration(cloud, folder)
+        with Caller("mlport", config, cloud.env) as own, Caller("MLClient", config, cloud.env) as official:
+            client = Client(config["mlport"])
+            client.deploy(Samples().model(1), name="bench")
+            config["azure"] = next(iter(cloud.endpoints.all))  # type: ignore[attr-defined]  # it is that cloud
+            figures = measure([own, official], config, cloud)
+            client.delete("bench")
+            client.close()
+    return told(figures)
+
+
+def configuration(cloud: Any, folder: Path) -> dict[str, Any]:
+    target = {"provider": "sdk_azureml:AzureMLAdapter", "instance": "Standard_DS2_v2", **cloud.settings}
+    body = folder / "request.json"
+    body.write_text(json.dumps({"instances": ROWS}))
+    mlport = {"default": "t", "owner": "bench", "state_dir": str(folder / "state"), "target": {"t": target}}
+    return {"mlport": mlport, "body": str(body)}
+
+
+class Caller:
+    """A process that makes calls in one way when it is told to, and says how many it made in a second."""
+
+    def __init__(self, way: str, config: dict[str, Any], env: dict[str, str]) -> None:
+        self.way, self.config = way, config
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, way],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **env},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()
+
+    def round(self, config: dict[str, Any]) -> float:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(config) + "\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+
+def measure(callers: list[Caller], config: dict[str, Any], cloud: Any) -> dict[str, list[tuple[float, float]]]:
+    """Calls per second and round trips per call of each round, by way; a first round warms up."""
+    figures: dict[str, list[tuple[float, float]]] = {caller.way: [] for caller in callers}
+    for number in range(ROUNDS + 1):
+        for caller in callers:
+            with cloud.calls.since() as calls:
+                rate = caller.round(config)
+            if number:
+                figures[caller.way].append((rate, len(calls) / CALLS))
+    return figures
+
+
+def told(figures: dict[str, list[tuple[float, float]]]) -> int:
+    rates = {way: statistics.median(rate for rate, _ in found) for way, found in figures.items()}
+    trips = {way: found[-1][1] for way, found in figures.items()}
+    ratio = rates["mlport"] / rates["MLClient"]
+    shown = {way: round(rate, 1) for way, rate in rates.items()}
+    result = {
+        "benchmark": "azureml",
+        "calls_per_s": shown,
+        "round_trips": trips,
+        "ratio": round(ratio, 2),
+        "goal": GOAL,
+    }
+    print(json.dumps(result))
+    return 0 if ratio >= GOAL and trips["mlport"] == 1 else 1
+
+
+# --- the processes that call ------------------------------------------------------------------------------------
+
+
+def by_mlport(config: dict[str, Any]) -> Callable[[], object]:
+    from sdk.client import Client
+
+    endpoint = Client(config["mlport"]).endpoint("bench")
+    return lambda: endpoint.predict(ROWS)
+
+
+def by_the_official_client(config: dict[str, Any]) -> Callable[[], object]:
+    from azure.ai.ml import MLClient
+    from azure.identity import DefaultAzureCredential
+
+    place = [os.environ[f"MLPORT_MOCK_AZUREML_{name}"] for name in ("SUBSCRIPTION", "RESOURCE_GROUP", "WORKSPACE")]
+    client = MLClient(DefaultAzureCredential(), *place, enable_telemetry=False, show_progress=False)
+    return lambda: client.online_endpoints.invoke(config["azure"], request_file=config["body"])
+
+
+def answer(way: str) -> None:
+    call: Callable[[], object] | None = None
+    for line in sys.stdin:
+        if call is None:
+            call = {"mlport": by_mlport, "MLClient": by_the_official_client}[way](json.loads(line))
+        begin = time.perf_counter()
+        for _ in range(CALLS):
+            call()
+        print(CALLS / (time.perf_counter() - begin), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(answer(sys.argv[1]) if len(sys.argv) > 1 else main())

@@ -56,9 +56,13 @@ class Storage:
         """A key in the bucket."""
         return f"{self.aws.options.prefix}/{path}"
 
-    def find(self, path: str, operation: str = "head_object", **params: Any) -> dict[str, Any] | None:
-        """An object; ``None`` when it, or the bucket, is not there."""
-        return self.aws.find("s3", operation, path, Bucket=self.aws.bucket, Key=self.key(path), **params)
+    def find(self, path: str) -> tuple[bytes, dict[str, Any]] | None:
+        """A small object, and what S3 says of it; ``None`` when it, or the bucket, is not there."""
+        about = self.aws.find("s3", "get_object", path, Bucket=self.aws.bucket, Key=self.key(path))
+        if about is None:
+            return None
+        with translate("GetObject", path):
+            return about["Body"].read(), about
 
     def put(self, path: str, body: bytes, **params: Any) -> dict[str, Any]:
         """Write an object, and make the bucket when it is missing."""
@@ -122,10 +126,11 @@ class Storage:
 
     def read_data(self, name: str) -> Live | None:
         """An input, if all of it is there."""
-        about = self.find(f"data/{name}{_DONE}", "get_object")
-        if about is None:
+        found = self.find(f"data/{name}{_DONE}")
+        if found is None:
             return None
-        spec: dict[str, Json] = json.loads(about["Body"].read())
+        text, about = found
+        spec: dict[str, Json] = json.loads(text)
         return Live(
             DATA,
             name,
@@ -178,8 +183,8 @@ class Storage:
 
     def lease_read(self, key: str) -> LeaseRecord | None:
         """The stored lease."""
-        about = self.find(key, "get_object")
-        return None if about is None else LeaseRecord(about["Body"].read().decode(), about["ETag"])
+        found = self.find(key)
+        return None if found is None else LeaseRecord(found[0].decode(), found[1]["ETag"])
 
     def lease_write(self, key: str, body: str, expected: str | None) -> LeaseRecord:
         """Write a lease if the stored one is the expected one, by S3's conditional writes.

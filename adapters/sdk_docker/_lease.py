@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _KEY, _BODY, _BEFORE = "mlport-lease", "mlport-lease-body", "mlport-lease-before"
 _PREFIX = "mlport-lease-"
 _LEFT_S = 10.0  # a volume that does not count and is older than this was left by a client that was cut off
+_DEAD_S = 3600.0
 
 Volume = dict[str, str]
 
@@ -55,6 +56,7 @@ def write(host: Host, key: str, body: str, expected: str | None, timeout: float)
         raise _taken(key)
     for one in known:
         _remove(host, one, timeout)
+    _sweep(host, now, timeout)
     return LeaseRecord(body, name)
 
 
@@ -75,6 +77,13 @@ def delete(host: Host, key: str, expected: str, timeout: float) -> None:
             _remove(host, one["Name"], timeout)
 
 
+def _sweep(host: Host, now: float, timeout: float) -> None:
+    """Remove what dead clients have left, for whatever endpoint: a lease that is held is written again all the time."""
+    for one in _all(host, None, timeout):
+        if now - (seconds(one["CreatedAt"]) or now) > _DEAD_S:
+            _remove(host, one["Name"], timeout)
+
+
 def _counting(found: list[Volume]) -> list[Volume]:
     """Those that nobody has replaced, the oldest first: it holds. A second one is of a client that will take it back.
 
@@ -85,8 +94,8 @@ def _counting(found: list[Volume]) -> list[Volume]:
     return sorted(left, key=lambda one: (one["CreatedAt"], one["Name"]))
 
 
-def _all(host: Host, key: str, timeout: float) -> list[Volume]:
-    params = {"filters": json.dumps({"label": [f"{_KEY}={key}"]})}
+def _all(host: Host, key: str | None, timeout: float) -> list[Volume]:
+    params = {"filters": json.dumps({"label": [_KEY if key is None else f"{_KEY}={key}"]})}
     answer: dict[str, Any] = host.engine.call("GET", "/volumes", params=params, timeout_s=timeout)
     return [
         {**one["Labels"], "Name": str(one["Name"]), "CreatedAt": str(one.get("CreatedAt", ""))}

@@ -207,7 +207,7 @@ class Caller:
                 outcome = error
 
     def _send(self, request: httpx.Request) -> httpx.Response:
-        """By our own wire, except where a transport of the caller's or a proxy is in between."""
+        """By :mod:`sdk.wire`, except where a transport of the caller's or a proxy is in between."""
         wire = self._own_wire()
         if wire is None:
             return self._pool().send(request, auth=self.invoker.auth)

@@ -82,7 +82,7 @@ def main() -> int:
         print(f"{name:<7} {rate:7.0f} calls/s  {cpu:.3f} ms CPU a call")
     ratio = best["mlport"][0] / best["boto3"][0]
     print(f"ratio {ratio:.2f} (goal {GOAL}), CPU {best['boto3'][1] / best['mlport'][1]:.2f}")
-    versions = ", ".join(f"{name} {version(name)}" for name in ("boto3", "httpx", "httptools"))
+    versions = ", ".join(f"{name} {version(name)}" for name in ("boto3", "httpx"))
     print(f"Python {platform.python_version()}, {versions}, {os.cpu_count()} cores")
     return 0 if ratio >= GOAL else 1
 

@@ -62,10 +62,6 @@ class VertexOptions(TargetOptions):
     predict_route: str = Field(
         default="/invocations", description="path of the container that predicts", json_schema_extra=DEPLOYMENT
     )
-    smoke: Literal["none", "temporary"] = Field(
-        default="none",
-        description="temporary: a new model first answers on an endpoint of its own, which costs one more replica",
-    )
 
     @field_validator("project", "region", "bucket", "repository")
     @classmethod
@@ -85,7 +81,7 @@ _UNSUPPORTED = {
     Capability.DARK_PROBE: Support(
         ok=False,
         reason="upstream",
-        text='Vertex AI cannot address a deployment without traffic: set smoke = "temporary" to try a model first',
+        text="Vertex AI cannot address a deployment without traffic; begin with a small share, such as traffic=5",
     ),
     Capability.PIN: Support(
         ok=False, reason="upstream", text="a request to a Vertex AI endpoint cannot name its deployment"

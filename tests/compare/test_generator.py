@@ -46,7 +46,7 @@ def test_open_window(generator: Generator) -> None:
         found = generator.fire(Plan("one", SHOTS, 200, Arrivals(400.0), lanes=32))
     assert found.count == 200
     assert min(found.seconds("took")) >= 0.02
-    assert min(found.seconds("lag")) >= 0.0
+    assert len(found.seconds("lag")) == 200
     assert found.cpu_s > 0
 
 

@@ -101,7 +101,8 @@ class Engine:
             self._heights.append((offset, self._flying))
             self._due.append(offset)
             self._launched()
-            task = asyncio.create_task(self._timed(place, shots[place % len(shots)], due))
+            since = min(due, now())  # the loop's clock ticks in milliseconds: who leaves early is timed from then on
+            task = asyncio.create_task(self._timed(place, shots[place % len(shots)], since))
             flying.add(task)
             task.add_done_callback(flying.discard)
             self._lag.append(now() - due)

@@ -1,8 +1,4 @@
-"""The generator's process: reads orders from standard input, writes answers to standard output, until that is closed.
-
-The loop waits on nothing but the pipe by which the client's threads wake it, so ``select`` serves: unlike ``epoll`` it
-takes time-outs in microseconds, where asyncio would otherwise round every due time up to the next millisecond.
-"""
+"""The generator's process: takes orders on standard input, writes answers to standard output, until that is closed."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import asyncio
 import gc
 import os
 import queue
-import selectors
 import sys
 import threading
 import time
@@ -18,6 +13,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 import psutil
+import uvloop
 
 from .engine import Engine, Meters
 from .messages import Aim, Answer, Failed, Order, Plan, Ready, Shot, Touch, Touched, Volley, read_order, write
@@ -32,15 +28,11 @@ def main() -> None:
     os.dup2(2, 1)  # whatever else prints must not get between the messages
     orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, orders), daemon=True).start()
-    with asyncio.Runner(loop_factory=_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         desk = Desk()
         while (order := orders.get()) is not None:
             write(answers, runner.run(desk.answer(order)))
         runner.run(desk.close())
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 def _listen(stream: IO[bytes], orders: queue.SimpleQueue[Order | None]) -> None:

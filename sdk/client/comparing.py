@@ -120,8 +120,12 @@ class Comparing:
         check_budget(look, ask.budget_usd, allow_unknown_price=ask.allow_unknown_price)
         payloads = payloads_of(self._client, ask.subject, ask.payloads, ask.labels)
         running = [self._running(one) for one in self.candidates]
-        with self._endpoints(running):
-            found, notes = self._measured(running, payloads)
+        try:
+            with self._endpoints(running):
+                found, notes = self._measured(running, payloads)
+        finally:
+            for one in running:
+                one.client.close()
         return self._comparison(running, found, payloads, look, notes)
 
     def _running(self, one: Candidate) -> Running:

@@ -60,7 +60,7 @@ def test_each_value_knows_its_place(home: Any) -> None:
         "owner": ("ada", f"user file {home.user_file}"),
         "state_dir": (f"{home.user}/.local/state/mlport", "default"),
         "log": ("info", f"project file {file}"),
-        "offline": ("True", "environment MLPORT_OFFLINE"),
+        "offline": ("true", "environment MLPORT_OFFLINE"),
         "objective.p95_ms": ("none", "default"),
         "monitor.alarms": ("none", "default"),
         "target.aws.provider": ("cloud", f"project file {file}"),

@@ -39,6 +39,8 @@ class Connection(HttpToolsProtocol):
             double = socket.fromfd(known.fileno(), known.family, socket.SOCK_STREAM)
             with contextlib.closing(double):
                 double.shutdown(socket.SHUT_RDWR)
+        if self.cycle:
+            self.cycle.disconnected = True  # uvicorn would complain that the application gave no answer
         self.transport.abort()
 
 

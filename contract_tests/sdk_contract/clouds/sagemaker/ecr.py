@@ -39,7 +39,7 @@ class Ecr:
     def __init__(self, moto: Moto, folder: Path, *, oci: bool = False) -> None:
         self._moto = moto
         self._password = secrets.token_urlsafe(32)
-        self._oci = oci
+        self.oci = oci
         self.host = ""
         self.registry = Registry(folder, authorize=self._authorize, accepts=self._accepts, stored=self._stored)
 
@@ -94,7 +94,7 @@ class Ecr:
         return None
 
     def _accepts(self, repository: str, media_type: str) -> Response | None:
-        if media_type.startswith(_OCI) and not self._oci:
+        if media_type.startswith(_OCI) and not self.oci:
             return refusal("UNSUPPORTED", f"Unsupported manifest media type {media_type}", status=405)
         return None
 

@@ -67,7 +67,8 @@ class Metrics:
         def get_metric_data(queries: list[dict[str, Any]], **rest: Any) -> list[dict[str, Any]]:
             ours = {q["Id"]: self._series(region, q, **rest) for q in queries if _is_ours(q)}
             others = [query for query in queries if query["Id"] not in ours]
-            found = {one["Id"]: one for one in (theirs(queries=others, **rest) if others else ())} | ours
+            told = theirs(queries=others, **rest) if others else []
+            found = {one["id"]: one for one in told} | ours
             return [found[query["Id"]] for query in queries if query["Id"] in found]
 
         def get_metric_statistics(*args: Any, **rest: Any) -> list[Any]:

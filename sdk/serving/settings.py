@@ -160,7 +160,8 @@ def _model_dirs(env: Mapping[str, str]) -> tuple[Path, ...]:
     if own:
         return (Path(own),)  # an explicit folder has no fallback: a typo must not serve another model
     azure = env.get("AZUREML_MODEL_DIR")
-    return (*([Path(azure)] if azure else []), Path("/opt/ml/model"), Path("/opt/mlport/model"))
+    root = Path(env.get("MLPORT_ROOT") or "/")
+    return (*([Path(azure)] if azure else []), root / "opt/ml/model", root / "opt/mlport/model")
 
 
 def _routes(env: Mapping[str, str]) -> tuple[tuple[Kind, str], ...]:

@@ -67,9 +67,10 @@ class Job:
     arguments: list[str] = field(default_factory=list[str])
 
 
-def main(argv: list[str], env: Mapping[str, str] | None = None, root: Path = Path("/opt/ml")) -> int:
+def main(argv: list[str], env: Mapping[str, str] | None = None, root: Path | None = None) -> int:
     """Run one training job and return its exit code; `root` is where SageMaker's layout would be."""
     env = os.environ if env is None else env
+    root = Path(env.get("MLPORT_ROOT") or "/", "opt/ml") if root is None else root
     try:
         job = plan(argv, env, root)
     except StartError as error:

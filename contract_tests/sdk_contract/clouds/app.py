@@ -159,6 +159,7 @@ class App:
         self.errors: list[str] = []  # tracebacks of handlers that broke, which is a bug of the mini cloud
         self._missing = missing or _not_here
         self._broken = broken or _broken
+        self.watch: Callable[[str, Match], bool] | None = None  # told "before" and "after"; True cuts the connection
         self.at_end: list[Callable[[], Awaitable[None]]] = []  # what handlers opened in the server's event loop
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mini-cloud")
 
@@ -204,8 +205,12 @@ class App:
             return None, self._missing(request)
         service, found = understood
         request.params = found.params
+        if self.watch is not None and self.watch("before", found):
+            return found, None
         fault = self.faults.strike(found.service, found.operation)
-        return found, await self._troubled(service, found, request, fault)
+        response = await self._troubled(service, found, request, fault)
+        cut = self.watch is not None and self.watch("after", found)
+        return found, None if cut else response
 
     def _find(self, request: Request) -> tuple[Service, Match] | None:
         for service in self.services:

@@ -40,9 +40,9 @@ def ask(account: Account, namespace: str, wanted: dict[str, tuple[str, str]], wh
 def test_counts_latencies_and_use(account: Account) -> None:
     """Invocations, errors by class, microseconds with percentiles, per variant only; CPU and memory of hosts."""
     account.serve("measured", "seen")
-    for body in (
-        [{}] * 6 + [{"do": "sleep", "seconds": 0.2}] + [{"do": "fail", "status": code} for code in (400, 500, 500)]
-    ):
+    fails: list[dict[str, object]] = [{"do": "fail", "status": code} for code in (400, 500, 500)]
+    bodies: list[dict[str, object]] = [*[{}] * 6, {"do": "sleep", "seconds": 0.2}, *fails]
+    for body in bodies:
         with suppress(ClientError):
             account.runtime.invoke_endpoint(EndpointName="measured", Body=json.dumps(body))
     where = dimensions("measured", "seen")

@@ -1,0 +1,56 @@
+"""How the contract suites reach a mini SageMaker; for an adapter of it to extend."""
+
+from __future__ import annotations
+
+import base64
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from ...rig import Rig
+from ..bases import push_base
+from .aws import ACCOUNT, REGION
+from .cloud import SagemakerCloud
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/mlport"
+#: Shared things that are kept on purpose, and records that cost nothing.
+KEPT = ("bucket ", "image ", "log-group ", "object ", "repository ", "training-job ")
+
+
+class SagemakerRig(Rig):
+    """A mini cloud in this process, whose containers are forked from a warm one.
+
+    Attributes:
+        runner: How models and jobs run behind it.
+        cloud: The mini cloud.
+    """
+
+    runner: ClassVar[str] = "fork"
+    cloud: SagemakerCloud
+
+    def start(self) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.cloud = SagemakerCloud(self.folder / "cloud", self.runner)
+        for name, value in self.cloud.start().items():
+            self.patch.setenv(name, value)
+        ecr = import_module("boto3").client("ecr")
+        ecr.create_repository(repositoryName="base")
+        token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+        user, _, password = base64.b64decode(token).decode().partition(":")
+        ecr.close()
+        self.base = push_base(f"{self.cloud.ecr.host}/base:1", lambda _: (user, password))
+
+    def stop(self) -> None:
+        self.cloud.close()
+        self.patch.undo()
+        assert [] == self.cloud.app.errors
+
+    def settings(self) -> Mapping[str, Any]:
+        return {"region": REGION, "role": ROLE, "instance": "ml.m5.large", "base": self.base}
+
+    def left(self) -> list[str]:
+        return [item for item in self.cloud.inventory() if not item.startswith(KEPT)]

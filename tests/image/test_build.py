@@ -247,6 +247,7 @@ def test_dockerfile_is_a_base(
     assert [layer.diff_id for layer in built.image.layers] == about["RootFS"]["Layers"]
     assert {"MARK=yes", f"MLPORT_MODEL_DIGEST={model.digest}"} <= set(about["Config"]["Env"])
     assert built.image.layers[0].diff_id == build(model, base=dockerfile / "Dockerfile").image.layers[0].diff_id
+    forget(build(dockerfile).id)
 
 
 @pytest.mark.docker

@@ -166,11 +166,15 @@ def engine() -> Iterator[Engine]:
 
 @dataclass
 class World:
-    """A model that doubles, its image in the engine, and the store of its layers."""
+    """A model that doubles, its image in the engine, and the store of its layers.
+
+    The labels make it an image of this run alone: another run on the same engine must not take it away.
+    """
 
     model: Model
     image: Image
     store: Store
+    labels: dict[str, str]
 
 
 @pytest.fixture(scope="session")
@@ -182,12 +186,13 @@ def world(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         patch.setenv("MLPORT_STATE_DIR", str(tmp_path_factory.getbasetemp() / "image-state"))
         model = sdk.model(_double, name="double", example=np.ones((2, 3)), rowwise=True)
         store = Store(tmp_path_factory.mktemp("store"))
-        image = build_image(model, base="debian-packages", store=store)
+        labels = {"test.run": str(tmp_path_factory.getbasetemp())}
+        image = build_image(model, base="debian-packages", store=store, labels=labels)
     load(engine, image, store)
     try:
-        yield World(model, image, store)
+        yield World(model, image, store, labels)
     finally:
-        label = f"dev.mlport.model.sha256={model.digest}"
+        label = f"test.run={labels['test.run']}"
         for item in engine.call("GET", "/images/json", params={"filters": json.dumps({"label": [label]})}):
             with suppress(NotFoundError):
                 engine.call("DELETE", f"/images/{item['Id']}", params={"force": "1"})
@@ -249,4 +254,4 @@ def start(engine: Engine) -> Iterator[Callable[..., Container]]:
 
     yield run
     for container in started:
-        engine.call("DELETE", f"/containers/{container}", params={"force": "1", "v": "1"})
+        engine.call("DELETE", f"/containers/{container}", params={"force": "1", "v": "1"}, timeout_s=300)

@@ -213,6 +213,7 @@ def test_debian_packages_stand_in_without_a_network(world: Any) -> None:
     image = build_image(
         world.model,
         store=world.store,
+        labels=world.labels,
         registries=Registries(lambda _: None, transport=httpx.MockTransport(cut)),
         progress=lambda what, _done, _total: said.append(what),
     )
@@ -224,7 +225,10 @@ def test_image_is_the_same_from_an_empty_cache(world: Any, tmp_path: Path, monke
     """Base, packages and model, all fetched and made again from nothing, give the id of the first build."""
     monkeypatch.setenv("MLPORT_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "wheels"))
-    assert world.image.id == build_image(world.model, base="debian-packages", store=Store(tmp_path)).id
+    assert (
+        world.image.id
+        == build_image(world.model, base="debian-packages", store=Store(tmp_path / "store"), labels=world.labels).id
+    )
 
 
 def test_image_of_another_processor_is_refused(engine: Engine, tmp_path: Path) -> None:

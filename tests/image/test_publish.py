@@ -25,6 +25,7 @@ from sdk.packaging.image import (
     push_image,
 )
 from sdk.packaging.image.manifests import MANIFEST_TYPE, OCI_INDEX_TYPE, Image, canonical
+from sdk.packaging.image.publish import _seconds
 from sdk.specs import Materials
 from sdk.waiting import SystemClock
 
@@ -278,6 +279,20 @@ def test_content_is_the_model_or_the_program(model: Model) -> None:
     assert content_of(Materials(model=model)) is model
     with pytest.raises(ConfigError, match="deploy it again"):
         content_of(Materials())
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("2026-01-02T03:04:05.123456789Z", 1767323045.123456),
+        ("1970-01-01T00:00:00Z", None),
+        ("0001-01-01T00:00:00Z", None),
+        (None, None),
+    ],
+)
+def test_time_of_making_is_read(said: str | None, seconds: float | None) -> None:
+    """Engines write nanoseconds; reproducible images write a time that says nothing."""
+    assert seconds == _seconds(said)
 
 
 class _Hasty(SystemClock):

@@ -209,4 +209,4 @@ def _ways(login: Login | None, reach: Reach) -> Registries:
 
 def _seconds(created: str | None) -> float | None:
     """Unix seconds; the year 1970 and before says nothing."""
-    return (datetime.fromisoformat(created).timestamp() or None) if created else None
+    return (max(0.0, datetime.fromisoformat(created).timestamp()) or None) if created else None

@@ -166,9 +166,24 @@ def bentoml(work: Path) -> dict[str, float | str]:
     return found
 
 
+def peers(engine: Any, work: Path, host: str, figures: dict[str, float], subject: tuple[Any, Any, str]) -> str:
+    """Build, push and rebuild the same by Dockerfiles; gives the last image."""
+    from sdk.packaging.image.dockerfiles import build_dockerfile
+
+    first, second, under = subject
+    peer = ""
+    for installer in INSTALL:
+        folder = context(work / f"context-{installer}", first, under, installer)
+        peer = timed(figures, f"docker_{installer}_build", lambda folder=folder: build_dockerfile(engine, folder))
+        place = f"{host}/bench/{installer}"
+        timed(figures, f"docker_{installer}_push", lambda peer=peer, place=place: pushed_by_engine(engine, peer, place))
+        shutil.copytree(second.path, folder / "model", dirs_exist_ok=True)
+        timed(figures, f"docker_{installer}_rebuild_model", lambda folder=folder: build_dockerfile(engine, folder))
+    return peer
+
+
 def measure(engine: Any, work: Path, host: str) -> dict[str, float]:
     from sdk.packaging.image import Store, build_image, push_image
-    from sdk.packaging.image.dockerfiles import build_dockerfile
     from sdk.packaging.image.engine_images import load
     from sdk.packaging.image.manifests import Image, ImageConfig
 
@@ -204,15 +219,7 @@ def measure(engine: Any, work: Path, host: str) -> dict[str, float]:
     figures["redeploy_model"] = time.perf_counter() - begin
     timed(figures, "push_model", lambda: push_image(two, place, store=store))
 
-    under = load(engine, base, store)
-    peer = ""
-    for installer in INSTALL:
-        folder = context(work / f"context-{installer}", first, under, installer)
-        peer = timed(figures, f"docker_{installer}_build", lambda folder=folder: build_dockerfile(engine, folder))
-        place = f"{host}/bench/{installer}"
-        timed(figures, f"docker_{installer}_push", lambda peer=peer, place=place: pushed_by_engine(engine, peer, place))
-        shutil.copytree(second.path, folder / "model", dirs_exist_ok=True)
-        timed(figures, f"docker_{installer}_rebuild_model", lambda folder=folder: build_dockerfile(engine, folder))
+    peer = peers(engine, work, host, figures, (first, second, load(engine, base, store)))
     starts = [(ready(engine, name), ready(engine, peer)) for _ in range(STARTS)]
     figures["start"] = statistics.median(ours for ours, _ in starts)
     figures["docker_start_without_pyc"] = statistics.median(theirs for _, theirs in starts)

@@ -1,4 +1,6 @@
-"""What the contract says of planning, for the `vertex` target on its mini cloud; the other suites are to follow."""
+"""The contract of the `vertex` target, on its mini cloud."""
+
+import pytest
 
 from sdk_contract import suites
 from sdk_contract.clouds.vertex.rig import VertexMiniRig
@@ -14,3 +16,35 @@ rig = rig_fixture(VertexRig)
 
 
 class TestCapabilities(suites.CapabilitiesSuite): ...
+
+
+class TestOperations(suites.OperationsSuite): ...
+
+
+class TestDeploy(suites.DeploySuite): ...
+
+
+class TestTraffic(suites.TrafficSuite): ...
+
+
+class TestPredict(suites.PredictSuite): ...
+
+
+class TestTrain(suites.TrainSuite): ...
+
+
+class TestMonitor(suites.MonitorSuite): ...
+
+
+class TestLogs(suites.LogsSuite): ...
+
+
+class TestErrors(suites.ErrorsSuite): ...
+
+
+class TestPrices(suites.PricesSuite): ...
+
+
+class TestCrash(suites.CrashSuite):
+    # the lease of a client that is gone lasts two minutes by the cloud's clock, whatever ours says
+    test_the_machine_is_gone_as_well = pytest.mark.full(suites.CrashSuite.test_the_machine_is_gone_as_well)

@@ -1,0 +1,144 @@
+"""`endpoint.predict` beside the SDK's `Endpoint.predict` over REST, with 10,000 floats; and what each costs to load.
+
+Goals: at most a third of the CPU for each call, at most 60 % of the growth of memory. A server that answers at once
+stands in for the platform, so what differs is the client. Each side runs in a process of its own, in turn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROUNDS, CALLS = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 5, 30
+ROWS = [[float(column) + row / 7 for column in range(50)] for row in range(200)]
+CPU_GOAL, MEMORY_GOAL = 1 / 3, 0.6
+NAME = "projects/mini-project/locations/europe-west4/endpoints/1234"
+
+
+class Platform(BaseHTTPRequestHandler):
+    """Answers each prediction with as many numbers as rows."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+
+    def do_GET(self) -> None:
+        self.reply({"name": NAME, "displayName": "churn", "createTime": "2026-01-01T00:00:00Z"})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.reply({"predictions": [1.5] * len(ROWS), "deployedModelId": "16"})
+
+    def reply(self, value: Any) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name it has in the library
+        pass
+
+
+def ours(url: str) -> Any:
+    from sdk.invoke import Caller, Facts
+    from sdk.waiting import SystemClock
+    from sdk_vertex import VertexOptions
+    from sdk_vertex._access import Access
+    from sdk_vertex._predict import DataPlane
+
+    os.environ["MLPORT_MOCK_VERTEX_URL"] = url
+    options = VertexOptions(project="mini-project", region="europe-west4")
+    plane = DataPlane(Access(options, time.time), options)
+    caller = Caller(plane.invoker(plane.url(NAME), ""), Facts("churn", "vertex"), clock=SystemClock(), redact=str)
+    return lambda: caller.predict(ROWS).values
+
+
+def ours_control(url: str) -> None:
+    """Loads also what a deploy needs."""
+    from sdk_vertex import VertexOptions
+    from sdk_vertex._access import Access
+    from sdk_vertex._control import Control
+
+    os.environ["MLPORT_MOCK_VERTEX_URL"] = url
+    Control(Access(VertexOptions(project="mini-project", region="europe-west4"), time.time)).client("endpoints")
+
+
+def theirs(url: str) -> Any:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import aiplatform
+
+    aiplatform.init(
+        project="mini-project", location="europe-west4", api_endpoint=url, api_transport="rest",
+        credentials=AnonymousCredentials(),
+    )  # fmt: skip
+    endpoint = aiplatform.Endpoint(NAME)
+    return lambda: endpoint.predict(ROWS).predictions
+
+
+def side(who: str, url: str) -> dict[str, float]:
+    """One side, in this process: memory after loading and CPU milliseconds of a call."""
+    process = psutil.Process()
+    before, cpu = process.memory_info().rss, time.process_time()
+    call = ours(url) if who == "ours" else theirs(url)
+    if who == "ours":
+        ours_control(url)
+    grown, loaded = process.memory_info().rss - before, time.process_time() - cpu
+    call()
+    begin = time.process_time()
+    for _ in range(CALLS):
+        call()
+    return {"ms": 1000 * (time.process_time() - begin) / CALLS, "mib": grown / 2**20, "load_ms": 1000 * loaded}
+
+
+def main() -> int:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Platform)
+    child = os.fork()
+    if child == 0:
+        server.serve_forever()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    found: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
+    try:
+        for _ in range(ROUNDS):
+            for who, figures in found.items():
+                command = [sys.executable, __file__, "side", who, url]
+                figures.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    median = {
+        who: {name: round(statistics.median(one[name] for one in figures), 2) for name in figures[0]}
+        for who, figures in found.items()
+    }
+    cpu = median["ours"]["ms"] / median["theirs"]["ms"]
+    memory = median["ours"]["mib"] / median["theirs"]["mib"]
+    report = {
+        "benchmark": "vertex",
+        "library": version("google-cloud-aiplatform"),
+        **median,
+        "cpu_ratio": round(cpu, 3),
+        "cpu_goal": round(CPU_GOAL, 3),
+        "memory_ratio": round(memory, 3),
+        "memory_goal": MEMORY_GOAL,
+    }
+    print(json.dumps(report))
+    return 0 if cpu <= CPU_GOAL and memory <= MEMORY_GOAL else 1
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["side"]:
+        sys.path.insert(0, str(Path(__file__).parents[2]))
+        print(json.dumps(side(sys.argv[2], sys.argv[3])))
+        sys.exit(0)
+    sys.exit(main())

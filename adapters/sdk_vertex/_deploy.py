@@ -21,7 +21,7 @@ from ._names import (
     traffic_labels,
     user_tags,
 )
-from ._plan import DEPLOYED, ENDPOINT, IMAGE, MODEL, TRAFFIC, price_of
+from ._plan import DEPLOYED, ENDPOINT, IMAGE, MODEL, TRAFFIC
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ._control import Control
     from ._images import Images
     from ._predict import DataPlane
+    from ._prices import Prices
     from .options import VertexOptions
 
 _IMAGE_LABEL = "mlport-image"
@@ -45,10 +46,13 @@ class Deployments:
         images: Where models run from.
         plane: Where predictions go.
         options: The target's settings.
+        prices: What machines cost.
     """
 
-    def __init__(self, control: Control, images: Images, plane: DataPlane, options: VertexOptions) -> None:
-        self.control, self.images, self.plane, self.options = control, images, plane, options
+    def __init__(
+        self, control: Control, images: Images, plane: DataPlane, options: VertexOptions, prices: Prices
+    ) -> None:
+        self.control, self.images, self.plane, self.options, self.prices = control, images, plane, options, prices
 
     def name(self, kind: str, name: str) -> str:
         """The platform's full name of an endpoint or model."""
@@ -235,7 +239,7 @@ class Deployments:
             spec=spec,
             created_at=unix(one.create_time),
             parents=(Ref(MODEL, one.model.rpartition("/")[2].partition("@")[0]), Ref(ENDPOINT, endpoint)),
-            usd_per_hour=price_of(instance, self.options.region, least, spot=bool(resources.spot)),
+            usd_per_hour=self.prices.of(instance, least, spot=bool(resources.spot)),
             reason=str(one.status.message) or None,
         )
 

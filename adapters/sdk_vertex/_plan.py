@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sdk.adapter import Kind, Nature, Ref, Resource
 from sdk.errors import ConfigError
 from sdk.packaging.image import image_id
-from sdk.prices import find_price, read_prices
 from sdk.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
 
 from ._errors import PROVIDER
@@ -21,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sdk.adapter import DeploymentSpec, EndpointSpec, JobSpec, Labels, Live
-    from sdk.prices import PriceRow
     from sdk.types import Json
 
+    from ._prices import Prices
     from .options import VertexOptions
 
 REPOSITORY, IMAGE, MODEL, ENDPOINT = "Repository", "Image", "Model", "Endpoint"
@@ -46,12 +44,7 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-def prices() -> tuple[PriceRow, ...]:
-    """The price table."""
-    return read_prices(Path(__file__).with_name("prices.csv"))
-
-
-def resources(spec: EndpointSpec, options: VertexOptions) -> list[Resource]:
+def resources(spec: EndpointSpec, options: VertexOptions, prices: Prices) -> list[Resource]:
     """Repository, images, models, endpoint, deployed models, traffic: in the order in which they are made."""
     check_tags(spec.tags)
     _check_deadline(options)
@@ -65,7 +58,7 @@ def resources(spec: EndpointSpec, options: VertexOptions) -> list[Resource]:
         if one.kept is None:  # what runs has its own copy, and needs the registry no more
             images[image.ref] = image
         models.append(_model(one, spec, options, image.ref))
-        deployed.append(_deployed(one, spec, options, (models[-1].ref, endpoint.ref)))
+        deployed.append(_deployed(one, spec, options, prices, (models[-1].ref, endpoint.ref)))
     traffic = _traffic(spec, [endpoint.ref, *(one.ref for one in deployed)])
     return [repository, *images.values(), *models, endpoint, *deployed, traffic]
 
@@ -126,7 +119,9 @@ def _endpoint(spec: EndpointSpec, options: VertexOptions) -> Resource:
     return Resource(ENDPOINT, spec.name, values, own, summary="dedicated" if options.dedicated else "shared")
 
 
-def _deployed(one: DeploymentSpec, spec: EndpointSpec, options: VertexOptions, parents: tuple[Ref, ...]) -> Resource:
+def _deployed(
+    one: DeploymentSpec, spec: EndpointSpec, options: VertexOptions, prices: Prices, parents: tuple[Ref, ...]
+) -> Resource:
     name = join(spec.name, one.id)
     if one.kept is not None:
         return Resource(DEPLOYED, name, None, _labels(spec, one), parents, one.kept.usd_per_hour)
@@ -143,14 +138,8 @@ def _deployed(one: DeploymentSpec, spec: EndpointSpec, options: VertexOptions, p
         "service_account": options.service_account,
     }
     count = f"{one.replicas.min}" if one.replicas.min == one.replicas.max else f"{one.replicas.min}-{one.replicas.max}"
-    price = price_of(instance, options.region, one.replicas.min, spot=options.spot)
+    price = prices.of(instance, one.replicas.min, spot=options.spot)
     return Resource(DEPLOYED, name, values, _labels(spec, one), parents, price, f"{count} x {instance}")
-
-
-def price_of(instance: str, region: str, count: int, *, spot: bool, training: bool = False) -> float | None:
-    """Dollars per hour, ``None`` when unknown; what spare capacity costs changes by the day, so it is unknown."""
-    row = find_price(prices(), instance, region=region, usage="training" if training else "inference")
-    return None if row is None or row.usd_per_hour is None or spot else row.usd_per_hour * count
 
 
 def _traffic(spec: EndpointSpec, parents: Sequence[Ref]) -> Resource:
@@ -160,7 +149,7 @@ def _traffic(spec: EndpointSpec, parents: Sequence[Ref]) -> Resource:
     return Resource(TRAFFIC, spec.name, {"weights": weights}, own, tuple(parents), summary=summary)
 
 
-def job_resources(spec: JobSpec, options: VertexOptions) -> list[Resource]:
+def job_resources(spec: JobSpec, options: VertexOptions, prices: Prices) -> list[Resource]:
     """Repository, the image of the program, the job's files, the job."""
     digest = spec.digest[:32]
     repository = _repository(spec.labels, options)
@@ -186,7 +175,7 @@ def job_resources(spec: JobSpec, options: VertexOptions) -> list[Resource]:
         "service_account": options.service_account,
         "timeout_s": spec.timeout_s,
     }
-    price = price_of(instance, options.region, 1, spot=options.spot, training=True)
+    price = prices.of(instance, spot=options.spot, training=True)
     summary = f"{instance}, time-out {spec.timeout_s:g} s"
     job = Resource(JOB, spec.name, values, labels, (image.ref, files_.ref), price, summary)
     return [repository, image, files_, job]

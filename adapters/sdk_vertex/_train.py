@@ -14,7 +14,7 @@ from sdk.types import JobState, JobStatus
 
 from ._access import unix
 from ._errors import PROVIDER, exists, gone, refused_for_now, unsupported
-from ._plan import FILES, IMAGE, JOB, price_of
+from ._plan import FILES, IMAGE, JOB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._bucket import Bucket
     from ._control import Control
     from ._images import Images
+    from ._prices import Prices
     from .options import VertexOptions
 
 _FOLDER = "mlport/jobs"
@@ -54,10 +55,13 @@ class Jobs:
         images: Where programs run from.
         bucket: Where data and output are.
         options: The target's settings.
+        prices: What machines cost.
     """
 
-    def __init__(self, control: Control, images: Images, bucket: Bucket, options: VertexOptions) -> None:
-        self.control, self.images, self.bucket, self.options = control, images, bucket, options
+    def __init__(
+        self, control: Control, images: Images, bucket: Bucket, options: VertexOptions, prices: Prices
+    ) -> None:
+        self.control, self.images, self.bucket, self.options, self.prices = control, images, bucket, options, prices
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -119,7 +123,7 @@ class Jobs:
     def _price(self, found: Any) -> float | None:
         instance = dict(found.labels).get(_INSTANCE_LABEL, "")
         spot = dict(found.labels).get(_SPOT_LABEL) == "1"
-        return price_of(_read_instance(instance), self.options.region, 1, spot=spot, training=True)
+        return self.prices.of(_read_instance(instance), spot=spot, training=True)
 
     def status(self, name: str, target: str, now: float, timeout: float) -> JobStatus | None:
         """The job in neutral words."""

@@ -13,11 +13,11 @@ from ._deploy import Deployments
 from ._errors import PROVIDER, gone
 from ._images import PREFIX, Images
 from ._leases import Leases
-from ._machines import machine_spec
 from ._monitor import Metrics
 from ._names import deployment_of, number_of, parent
 from ._plan import ENDPOINT, FILES, IMAGE, JOB, REPOSITORY
 from ._predict import DataPlane
+from ._prices import Prices
 from .options import VertexOptions, capabilities
 
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ class VertexAdapter:
         self._bucket = Bucket(self._access, options)
         self._images = Images(self._access, context.clock, context.owner)
         self._plane = DataPlane(self._access, options)
-        self._deployments = Deployments(self._control, self._images, self._plane, options)
-        self._jobs = _train.Jobs(self._control, self._images, self._bucket, options)
+        self._prices = Prices(options.region, context.state_dir)
+        self._deployments = Deployments(self._control, self._images, self._plane, options, self._prices)
+        self._jobs = _train.Jobs(self._control, self._images, self._bucket, options, self._prices)
         self._leases = Leases(self._bucket)
         self._metrics = Metrics(self._access)
         self._logs = _logs.Logs(self._access, context.clock.sleep)
@@ -89,7 +90,7 @@ class VertexAdapter:
 
     def prices(self) -> Iterable[PriceRow]:
         """The price table."""
-        return _plan.prices()
+        return self._prices.rows
 
     def where(self) -> Mapping[str, str]:
         """Project and region; a mini cloud is another place."""
@@ -98,7 +99,7 @@ class VertexAdapter:
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
         """Repository, images, models, endpoint, deployed models, traffic."""
-        return _plan.resources(spec, self.options)
+        return _plan.resources(spec, self.options, self._prices)
 
     def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
         """What is live, in neutral words."""
@@ -187,7 +188,7 @@ class VertexAdapter:
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
         """The repository, the image with the program, the files, and the job."""
         _train.check_data(spec.data)
-        return _plan.job_resources(spec, self.options)
+        return _plan.job_resources(spec, self.options, self._prices)
 
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:
         """The job in neutral words."""
@@ -219,7 +220,8 @@ class VertexAdapter:
         found = self._deployments.endpoint(name, timeout)
         if found is None:
             raise gone(ENDPOINT, name)
-        cores = {one.id: _cores(self._deployments.deployed_live(found, one)) for one in found.deployed_models}
+        live = {one.id: self._deployments.deployed_live(found, one) for one in found.deployed_models}
+        cores = {number: self._prices.cores(one) for number, one in live.items()}
         return self._metrics.report(name, cores, window_s=window_s, timeout=timeout)
 
     def logs(
@@ -258,14 +260,6 @@ class VertexAdapter:
 def _number(deployment: str) -> str:
     number = number_of(deployment) if deployment.startswith("d") else deployment
     return number if deployment_of(number) == deployment else deployment
-
-
-def _cores(live: Live) -> float:
-    """Processors of one replica, from the price table or from the name of its machine."""
-    instance = str((live.spec or {}).get("instance"))
-    row = next((row for row in _plan.prices() if row.instance_type == instance), None)
-    size = str(machine_spec(instance)["machine_type"]).rpartition("-")[2]
-    return row.vcpu if row else float(size) if size.isdigit() else 1.0
 
 
 def _say_where(mock: str) -> None:

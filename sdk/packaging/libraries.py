@@ -39,7 +39,7 @@ def installed(modules: Iterable[str]) -> dict[str, str]:
 def is_local(module: str) -> bool:
     """Whether a module is the user's own: neither of the standard library nor of an installed distribution."""
     top = module.partition(".")[0]
-    return top not in sys.stdlib_module_names and top not in sys.builtin_module_names and not _owners(module)
+    return top not in sys.stdlib_module_names and top not in sys.builtin_module_names and not _packages().get(top)
 
 
 def local_modules() -> list[ModuleType]:
@@ -78,7 +78,7 @@ def _owners(module: str) -> tuple[str, ...]:
     if len(names) <= 1:
         return names
     path = getattr(sys.modules.get(module), "__file__", None)
-    exact = tuple(name for name in names if path and _holds(name, path))
+    exact = tuple(name for name in names if path in _files(name))
     return exact or names
 
 
@@ -95,6 +95,7 @@ def _editable(name: str) -> bool:
 
 
 @cache
-def _holds(name: str, path: str) -> bool:
+def _files(name: str) -> frozenset[str]:
+    """Where everything of a distribution is; read once, as ``google`` and its like have thousands of modules."""
     distribution = importlib.metadata.distribution(name)
-    return any(str(distribution.locate_file(file)) == path for file in distribution.files or ())
+    return frozenset(str(distribution.locate_file(file)) for file in distribution.files or ())

@@ -129,6 +129,15 @@ def test_what_cannot_run_says_so(registry: Registry, runner: Runner) -> None:
     assert "no-such-program" in lost.logs()[0][1]
 
 
+def test_who_comes_late_finds_it_closed(registry: Registry, runner: Runner) -> None:
+    """A deployment that was on its way in another thread starts nothing that nobody would end."""
+    before = psutil.Process().children(recursive=True)
+    runner.close()
+    with pytest.raises(StartFailed, match="closed"):
+        runner.start(Launch("late", registry, "stub:v1"))
+    assert before == psutil.Process().children(recursive=True)
+
+
 PARENT = """
 import sys, time
 from pathlib import Path

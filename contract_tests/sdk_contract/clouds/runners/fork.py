@@ -16,7 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .process import ProcessRunner, base_python
+from .base import StartFailed
+from .process import CLOSED, ProcessRunner, base_python
 
 if TYPE_CHECKING:
     from .process import Process
@@ -40,6 +41,8 @@ class ForkRunner(ProcessRunner):
         warm = [root / part for part in _WARM]
         key = tuple(_fingerprint(path) for path in warm)
         with self._zygote_lock:
+            if self._closed:
+                raise StartFailed(CLOSED)
             if key not in self._zygotes:
                 self._zygotes[key] = Zygote([str(path) for path in warm if path.is_dir()])
             return self._zygotes[key].fork(folder / "spec.json")

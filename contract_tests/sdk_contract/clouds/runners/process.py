@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 Isolation = Literal["root", "user", "prefix"]
 
+CLOSED = "the runner was closed meanwhile"
 INSIDE = Path(__file__).with_name("inside.py")
 _PORTS = ("AIP_HTTP_PORT", "SAGEMAKER_BIND_TO_PORT", "PORT")
 #: The top of what an image may bring that is the machine's own business here.
@@ -85,6 +86,7 @@ class ProcessRunner(Runner):
         self._running: list[ProcessRunning] = []
         self._lock = threading.Lock()
         self._numbers = 0
+        self._closed = False
         folder.mkdir(parents=True, exist_ok=True)
 
     def start(self, launch: Launch) -> Running:
@@ -103,12 +105,16 @@ class ProcessRunner(Runner):
         running = ProcessRunning(launch.name, self._begin(folder, root), folder, port)
         with self._lock:
             self._running = [item for item in self._running if item.exit_code is None]
-            self._running.append(running)
-        return running
+            if not self._closed:
+                self._running.append(running)
+                return running
+        running.stop(0.0)
+        raise StartFailed(CLOSED)
 
     def close(self) -> None:
         """Ends all that was started and still runs."""
         with self._lock:
+            self._closed = True  # a deployment may be on its way in another thread
             running, self._running = self._running, []
         for item in running:
             item.stop(0.0)

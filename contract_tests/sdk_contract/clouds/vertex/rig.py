@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..faults import Kind
 
 _TROUBLE: Mapping[str, Kind] = {"throttled": "throttle", "unavailable": "unavailable", "denied": "denied"}
+_SHORTEST_S = 0.03
 _KEPT = ("repository", "image", "bucket", "object")  # shared on purpose, or free
 
 
@@ -43,8 +44,8 @@ class HastyClock:
         return self._start + (time.monotonic() - self._start) * self._factor
 
     def sleep(self, seconds: float) -> None:
-        """Waits."""
-        time.sleep(seconds / self._factor)
+        """Waits, but never so short that polling takes the processor from what it waits for."""
+        time.sleep(max(seconds / self._factor, min(seconds, _SHORTEST_S)))
 
 
 class VertexMiniRig(Rig):

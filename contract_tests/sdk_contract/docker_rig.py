@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.errors import PlatformError, SdkError
-from sdk.executor import Executor
-from sdk.executor.lease import Lease
 from sdk.packaging.image.engine import Engine
 
-from .rig import OWNER, STRANGER, Rig
+from .rig import OWNER, STRANGER, Rig, ShortLived
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -42,19 +40,6 @@ def require_engine() -> Engine:
             pytest.fail(f"MLPORT_REQUIRE_DOCKER is set, but there is no Docker Engine: {error}")
         pytest.skip(f"no Docker Engine: {error}")
     return engine
-
-
-class ShortLease(Lease):
-    """Nobody waits for a dead client for long."""
-
-    ttl_s = 10.0
-    renew_s = 3.0
-
-
-class ShortLived(Executor):
-    """What a client that is to die works with."""
-
-    lease_class = ShortLease
 
 
 class EngineRig(Rig):

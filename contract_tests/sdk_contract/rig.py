@@ -26,6 +26,7 @@ from sdk.adapter import Adapter, AdapterContext, Capability, Clock
 from sdk.client import Client
 from sdk.errors import ConflictError, SdkError, UnsupportedError
 from sdk.executor import Executor
+from sdk.executor.lease import Lease
 from sdk.redact import Redactor
 from sdk.registry import adapters
 from sdk.waiting import SystemClock
@@ -47,6 +48,19 @@ OWNER = "contract"
 STRANGER = "stranger"
 
 
+class ShortLease(Lease):
+    """Nobody waits for a dead client for long."""
+
+    ttl_s = 10.0
+    renew_s = 3.0
+
+
+class ShortLived(Executor):
+    """What a client that is to die works with."""
+
+    lease_class = ShortLease
+
+
 class Rig(ABC):
     """What the suites need to know about one target; override what differs.
 
@@ -63,7 +77,7 @@ class Rig(ABC):
         protected: Whether a predict needs credentials.
         crash_points: At how many points a client is killed when not every one is asked for.
         patience: Seconds that any single step may take.
-        executor: What a client that is to die works with; one with a short lease saves its successors waiting for it.
+        executor: What a client that is to die works with; :class:`ShortLived` saves its successors waiting.
         split_tolerance: How far the share of 100 requests may be from the one asked for: 0 for an exact round-robin.
     """
 

@@ -15,9 +15,10 @@ from .errors import Refusal
 
 Test = Callable[[Any], bool]
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<paren>[()])|(?P<word>AND|OR|NOT)(?![\w.:=])|(?P<field>[\w.\-/]+)\s*"""
+    r"""\s*(?:(?P<paren>[()])|(?P<word>AND|OR|NOT)(?![\w.:=])|(?P<field>(?:"[^"]+"|[\w.\-/])+)\s*"""
     r"""(?P<op>!=|<=|>=|=~|=|:|<|>)\s*(?P<value>"(?:[^"\\]|\\.)*"|[^\s()]+))"""
 )
+_STEP = re.compile(r'"[^"]+"|[^."]+')
 _SNAKE = re.compile(r"_([a-z])")
 
 
@@ -126,14 +127,18 @@ def _ordered(text: str) -> Any:
 
 
 def lookup(item: Any, path: str) -> Any:
-    """The value under a dotted path; the names of fields may be written in either case, those of maps may hold dashes.
+    """The value under a dotted path.
+
+    Names of fields may be written in either case; keys of maps may hold dashes, and anything if they are quoted.
 
     Example:
         >>> lookup({"displayName": "x"}, "display_name")
         'x'
+        >>> lookup({"labels": {"made by": "x"}}, 'labels."made by"')
+        'x'
     """
     found = item
-    for name in path.split("."):
+    for name in (step.strip('"') for step in _STEP.findall(path)):
         if not isinstance(found, dict):
             return None
         known = cast("dict[str, Any]", found)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import httpx
 
-from sdk_contract.rig import Rig
+from sdk_contract.rig import Rig, ShortLived
 
 from .cloud import PROJECT, REGION, VertexCloud
 
@@ -57,6 +57,7 @@ class VertexMiniRig(Rig):
     """
 
     price = 0.120272
+    executor = ShortLived
     patience: ClassVar[float] = 4000.0
     runner: ClassVar[str] = "fork"
     haste: ClassVar[float] = 20.0

@@ -5,7 +5,7 @@ WORKERS ?= 2
 TORCH   ?= torch>=2.5
 BIN     := .venv/bin
 STAMP   := .venv/.ready-$(shell cksum < pyproject.toml | tr -d ' \t')
-PYTEST  := $(BIN)/pytest -n $(WORKERS) --dist loadfile
+PYTEST  := $(BIN)/pytest -n $(WORKERS) --dist loadfile --durations=15
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test test-full check format budgets contract bench docs mock \

@@ -120,7 +120,10 @@ class Gateways:
             self.forget(name)
             if not seconds(seen.container["State"]["StartedAt"]):
                 return seen  # whoever makes it has not started it yet, or died before that
-            self.host.start(seen.container["Id"], timeout)
+            try:
+                self.host.start(seen.container["Id"], timeout)
+            except (NotFoundError, ConflictError):
+                return seen  # it is being removed
         try:
             return self._settled(name, self._read(name, seen, timeout), timeout, min(wait_s, timeout))
         except PlatformError:

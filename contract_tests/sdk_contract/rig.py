@@ -51,8 +51,8 @@ STRANGER = "stranger"
 class ShortLease(Lease):
     """Nobody waits for a dead client for long."""
 
-    ttl_s = 10.0
-    renew_s = 3.0
+    ttl_s = 6.0
+    renew_s = 2.0
 
 
 class ShortLived(Executor):
@@ -255,7 +255,7 @@ class Rig(ABC):
             except ConflictError:
                 if not self.can(Capability.LEASE) or self.clock.monotonic() > give_up:
                     raise
-                self.clock.sleep(5.0)
+                self.clock.sleep(1.0)
 
     def name(self, word: str = "contract") -> str:
         """An endpoint or job name that nobody uses yet."""

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import base64
+import json
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from ...rig import Rig
+from ...rig import Rig, ShortLived
 from ..bases import push_base
 from .aws import ACCOUNT, REGION
 from .cloud import SagemakerCloud
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
+
+    from ..faults import Kind
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/mlport"
 #: Shared things that are kept on purpose, and records that cost nothing.
 KEPT = ("bucket ", "image ", "log-group ", "object ", "repository ", "training-job ")
+_TRUST = {
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}]
+}
+_FAULTS: Mapping[str, Kind] = {"throttled": "throttle", "unavailable": "unavailable", "denied": "denied"}
 
 
 class SagemakerRig(Rig):
@@ -29,6 +37,8 @@ class SagemakerRig(Rig):
         cloud: The mini cloud.
     """
 
+    price, peak, split_tolerance = 0.1152, 3, 15
+    executor = ShortLived
     runner: ClassVar[str] = "fork"
     cloud: SagemakerCloud
 
@@ -37,7 +47,9 @@ class SagemakerRig(Rig):
         self.cloud = SagemakerCloud(self.folder / "cloud", self.runner)
         for name, value in self.cloud.start().items():
             self.patch.setenv(name, value)
-        ecr = import_module("boto3").client("ecr")
+        boto3 = import_module("boto3")
+        boto3.client("iam").create_role(RoleName="mlport", AssumeRolePolicyDocument=json.dumps(_TRUST))
+        ecr = boto3.client("ecr")
         ecr.create_repository(repositoryName="base")
         token = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
         user, _, password = base64.b64decode(token).decode().partition(":")
@@ -52,5 +64,19 @@ class SagemakerRig(Rig):
     def settings(self) -> Mapping[str, Any]:
         return {"region": REGION, "role": ROLE, "instance": "ml.m5.large", "base": self.base}
 
+    def unpriced(self) -> Mapping[str, Any]:
+        return {**self.settings(), "instance": "ml.t2.medium"}
+
     def left(self) -> list[str]:
         return [item for item in self.cloud.inventory() if not item.startswith(KEPT)]
+
+    @contextmanager
+    def provoke(self, failure: str) -> Generator[None]:
+        kind, _, once = failure.partition(" ")
+        if kind not in _FAULTS:
+            pytest.skip(f"a mini cloud is never {kind}")
+        self.cloud.faults.add("*", _FAULTS[kind], times=1 if once else 99)
+        try:
+            yield
+        finally:
+            self.cloud.faults.clear()

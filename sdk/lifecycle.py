@@ -72,7 +72,7 @@ def deploy(
     same = _latest(item for item in deployments if item.spec_hash == new.spec_hash and item.state == "ready")
     active = [item for item in deployments if item.traffic]
     if same is not None and (same.traffic == share or active == [same]):
-        return _unchanged("deploy", live, context, same.id, adopt=adopt)
+        return _unchanged(live, context, same.id, share=share, adopt=adopt)
     if len(active) > 1 and (same is None or same != _latest(deployments)):
         raise ConflictError(
             f"endpoint {context.name!r} is in the middle of a canary ({_shares(active)})",
@@ -317,10 +317,14 @@ def _moved(verb: Verb, endpoint: EndpointStatus, shares: Mapping[str, int], cont
     return Change(verb, context.name, context.txn, stages, live=endpoint, old=serving.id, new=target)
 
 
-def _unchanged(verb: Verb, live: EndpointStatus | None, context: Context, same: str, *, adopt: bool) -> Change:
+def _unchanged(live: EndpointStatus | None, context: Context, same: str, *, share: int, adopt: bool) -> Change:
     stages = _shift(live, replace(context, expires_at=0), _shares_of(live))
-    notes = (_ttl_stays(live),) if context.expires_at else ()
-    return Change(verb, context.name, context.txn, stages, live=live, old=same, new=same, adopt=adopt, notes=notes)
+    notes = [_ttl_stays(live)] if context.expires_at else []
+    if share != (has := _shares_of(live)[same]):
+        notes.append(f"this model alone serves already, so traffic = {share} changes nothing: it keeps {has} %")
+    return Change(
+        "deploy", context.name, context.txn, stages, live=live, old=same, new=same, adopt=adopt, notes=tuple(notes)
+    )
 
 
 def _ttl_stays(live: EndpointStatus | None) -> str:

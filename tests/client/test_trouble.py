@@ -89,6 +89,17 @@ def test_same_deploy_with_another_ttl_says_that_it_changes_nothing(world: Any, f
     assert () == client.plan(faked.a_model()).change.notes
 
 
+def test_share_for_the_model_that_serves_says_that_it_changes_nothing(world: Any, faked: Any) -> None:
+    """There is no other model that could take the rest; who asked for 10 % is told that it stays 100 %."""
+    client = world.client()
+    client.deploy(faked.a_model())
+    plan = client.plan(faked.a_model(), traffic=10)
+    assert (False, ("this model alone serves already, so traffic = 10 changes nothing: it keeps 100 %",)) == (
+        plan.changes,
+        plan.change.notes,
+    )
+
+
 def test_stream_that_breaks_is_a_clean_error(world: Any, faked: Any) -> None:
     """An error between two log lines names the platform and hides secrets, like one before the first."""
 

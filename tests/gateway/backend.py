@@ -27,6 +27,8 @@ class Server(asyncio.Protocol):
         self.parser = httptools.HttpRequestParser(self)
         self.idle: asyncio.TimerHandle | None = None
         self.used = False
+        self.room = asyncio.Event()
+        self.room.set()
         self.reset()
 
     def reset(self) -> None:
@@ -46,6 +48,12 @@ class Server(asyncio.Protocol):
             return
         self.used = True
         self.parser.feed_data(data)
+
+    def pause_writing(self) -> None:
+        self.room.clear()
+
+    def resume_writing(self) -> None:
+        self.room.set()
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -71,7 +79,7 @@ class Server(asyncio.Protocol):
 
     async def guarded(self, path: str, query: dict[str, str], echo: dict[str, object]) -> None:
         try:
-            await self.answer(path, query, echo)
+            await (self.flood(int(query["n"])) if path == "/flood" else self.answer(path, query, echo))
         except (MemoryError, OSError) as error:
             self.send(500, repr(error).encode())
 
@@ -129,6 +137,13 @@ class Server(asyncio.Protocol):
         else:
             return False
         return True
+
+    async def flood(self, count: int) -> None:
+        """A large answer of which only a little is held here at any time."""
+        self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (count * 65_536))
+        for _ in range(count):
+            await self.room.wait()
+            self.transport.write(b"x" * 65_536)
 
     def send(self, status: int, body: bytes) -> None:
         head = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"

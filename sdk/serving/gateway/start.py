@@ -21,6 +21,7 @@ from .keeper import keep
 from .table import TableError, load, save
 
 _MIN_TOKEN = 16  # characters
+_UNSENT = 128 * 1024  # bytes the kernel may hold of an answer beyond what is on its way to a client
 _MAX_SOCKET = 100  # bytes of a socket path that fit everywhere
 
 
@@ -126,6 +127,8 @@ def _bind(options: argparse.Namespace) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # what is accepted inherits it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         listener.bind((options.host, port))
         listener.listen(2048)
     except OSError as error:

@@ -21,7 +21,7 @@ from .failures import EXIT_BUNDLE, StartError
 from .signature import Signature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 MANIFEST = "mlport.json"
 
@@ -79,6 +79,8 @@ def find(folders: Iterable[Path]) -> Bundle:
                 raise _refused(f"{folder} holds {len(found)} bundles; set MLPORT_MODEL_DIR to the one to serve")
             if found:
                 return read(found[0].parent)
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+            raise _unreadable(f"folder {folder}")
     raise _refused(
         f"no model bundle ({MANIFEST}) in {', '.join(tried)}", "set MLPORT_MODEL_DIR to the folder of the bundle"
     )
@@ -128,17 +130,29 @@ def _verify_files(bundle: Bundle) -> None:
     entry = bundle.manifest.entry
     if entry not in recorded and not any(name.startswith(f"{entry.rstrip('/')}/") for name in recorded):
         raise _refused(f"the entry {entry!r} is not among the recorded files", again)
-    present = {
-        str(path.relative_to(bundle.folder))
-        for path in bundle.folder.rglob("*")
-        if path.is_symlink() or not path.is_dir()
-    }
+    present = {str(path.relative_to(bundle.folder)) for path in _walk(bundle.folder)}
     if missing := sorted(recorded.keys() - present):
         raise _refused(f"file {missing[0]} of the bundle is missing", again)
     if extra := sorted(present - recorded.keys() - {MANIFEST}):
         raise _refused(f"file {extra[0]} is not part of the bundle's record", again)
     for name, record in recorded.items():
         _verify_file(bundle.folder / name, name, record, again)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Everything below a folder that is no folder; a link to one is a link."""
+
+    def refuse(error: OSError) -> None:
+        raise _unreadable(f"folder {error.filename}") from None
+
+    for where, folders, files in os.walk(folder, onerror=refuse):
+        paths = [Path(where, name) for name in folders if Path(where, name).is_symlink()]
+        yield from paths + [Path(where, name) for name in files]
+
+
+def _unreadable(what: str) -> StartError:
+    mend = "make it readable for everybody, or set MLPORT_RUN_AS=0 to serve as root"
+    return _refused(f"{what} cannot be read by user {os.geteuid()}", mend)
 
 
 def _verify_file(path: Path, name: str, record: File, again: str) -> None:
@@ -150,8 +164,7 @@ def _verify_file(path: Path, name: str, record: File, again: str) -> None:
         with path.open("rb") as file:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
     except PermissionError:
-        mend = "make it readable for everybody, or set MLPORT_RUN_AS=0 to serve as root"
-        raise _refused(f"file {name} cannot be read by user {os.geteuid()}", mend) from None
+        raise _unreadable(f"file {name}") from None
     if actual != record.sha256:
         raise _refused(f"file {name} was changed: sha256 {actual}, recorded was {record.sha256}", again)
 

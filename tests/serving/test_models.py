@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -165,6 +166,18 @@ def test_tampered_files_are_never_loaded(
     assert word in line["message"]
     assert "again" in line["mend"]
     assert not marker.exists()
+
+
+def test_a_folder_that_may_not_be_read_is_not_called_missing(bundles: Any, start: Callable[..., Any]) -> None:
+    """A server that gave up root's rights, or never had them, says what it cannot read and how to mend that."""
+    bundle = bundles({"model/model.pkl": b"never loaded"})
+    (bundle / "model").chmod(0)
+    server = start(bundle, **({"MLPORT_RUN_AS": "65532"} if os.geteuid() == 0 else {}))
+    assert 3 == server.wait()
+    (bundle / "model").chmod(0o700)
+    line = server.events("start_failed")[-1]
+    assert "cannot be read by user" in line["message"]
+    assert "readable for everybody" in line["mend"]
 
 
 def test_the_untampered_file_would_be_loaded(bundles: Any, start: Callable[..., Any], tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ T = TypeVar("T")
 LONGEST_RETRY_AFTER_S = 60.0
 THROTTLED_FLOOR_S = 5.0
 _LONGEST_PAUSE_S = 15.0
+_GROWTH = 20.0
 
 
 class SystemClock:
@@ -170,6 +171,8 @@ class Retry:
 class Poll:
     """The pauses between looks at something slow: 1, 2, 4, 8, 15 seconds and so on, each ±20 %.
 
+    What is quick is looked at often to its end: no pause is more than twenty times the first.
+
     Args:
         clock: The source of time.
         deadline: No pause goes beyond it.
@@ -190,7 +193,7 @@ class Poll:
         self._clock = clock
         self._deadline = deadline
         self._next = first_s
-        self._longest_s = longest_s
+        self._longest_s = min(longest_s, _GROWTH * first_s)
         self._random = random or _random.Random()  # noqa: S311  # jitter, not a secret
 
     def pause(self, what: str, *, state: str | None = None, error: Exception | None = None) -> None:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sdk.types import Check, EndpointStatus, JobStatus, LogLine
 
 _TYPES = {"endpoint": ENDPOINT, "endpoint-config": CONFIG, "model": MODEL, "training-job": JOB}
-_MOCK_POLL_S = 0.05
+_POLL_S, _MOCK_POLL_S = 2.0, 0.02  # the first pause of a wait; a mini cloud is quick
 
 
 class SagemakerAdapter:
@@ -66,7 +66,7 @@ class SagemakerAdapter:
         self._control = Control(self._aws, self._images, context.redactor, self._prices)
         self._storage = Storage(self._aws, context.owner)
         self._jobs = _train.Jobs(self._aws, self._control, self._images, self._storage, prices=self._prices)
-        self.poll_s = _MOCK_POLL_S if self._aws.mock else 2.0
+        self.poll_s = _MOCK_POLL_S if self._aws.mock else _POLL_S
 
     @classmethod
     def capabilities(cls, options: SagemakerOptions | None = None) -> Mapping[Capability, Support]:

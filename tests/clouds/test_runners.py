@@ -1,5 +1,6 @@
 """What mini clouds run: the same image as a process and as a container."""
 
+import json
 import os
 import subprocess
 import sys
@@ -20,7 +21,14 @@ from sdk_contract.clouds.images import unpack
 from sdk_contract.clouds.registry import Registry
 from sdk_contract.clouds.runners import Launch, Runner, Running, StartFailed
 from sdk_contract.clouds.runners.fork import ForkRunner
-from sdk_contract.clouds.runners.process import Isolation, ProcessRunner, find_isolation, rewritten
+from sdk_contract.clouds.runners.process import (
+    INSIDE,
+    Isolation,
+    ProcessRunner,
+    ProcessRunning,
+    find_isolation,
+    rewritten,
+)
 from sdk_contract.clouds.server import Server
 from sdk_contract.clouds.stub import stub_image
 
@@ -136,6 +144,25 @@ def test_who_comes_late_finds_it_closed(registry: Registry, runner: Runner) -> N
     with pytest.raises(StartFailed, match="closed"):
         runner.start(Launch("late", registry, "stub:v1"))
     assert before == psutil.Process().children(recursive=True)
+
+
+def test_a_copy_of_the_pipe_elsewhere_keeps_nobody_alive(tmp_path: Path) -> None:
+    """A process forked meanwhile holds the pipe as well: its end would never come, so the end is also said."""
+    (tmp_path / "root").mkdir()
+    spec = {"argv": ["sleep", "874"], "env": {"PATH": os.defpath}, "cwd": "/", "binds": {}, "user": None,
+            "root": str(tmp_path / "root"), "isolation": "prefix"}  # fmt: skip
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    first = subprocess.Popen(
+        [sys.executable, "-I", "-S", INSIDE, tmp_path / "spec.json"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert first.stdin is not None
+    copy = os.dup(first.stdin.fileno())
+    try:
+        ProcessRunning("x", first, tmp_path, None).stop(0.0)
+        assert 128 + 9 == first.returncode, "it ended by itself, and told how its container ended"
+    finally:
+        os.close(copy)
 
 
 PARENT = """

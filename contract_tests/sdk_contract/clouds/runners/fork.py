@@ -6,6 +6,7 @@ else is as in the process runner.
 
 from __future__ import annotations
 
+import functools
 import os
 import select
 import signal
@@ -35,11 +36,12 @@ class ForkRunner(ProcessRunner):
         super().__init__(folder, **settings)
         self._zygotes: dict[tuple[int, ...], Zygote] = {}
         self._zygote_lock = threading.Lock()
+        self._fingerprint = functools.cache(_fingerprint)  # an unpacked image does not change
 
     def _begin(self, folder: Path, root: Path) -> Process:
         """Forks the first process."""
         warm = [root / part for part in _WARM]
-        key = tuple(_fingerprint(path) for path in warm)
+        key = tuple(self._fingerprint(path) for path in warm)
         with self._zygote_lock:
             if self._closed:
                 raise StartFailed(CLOSED)

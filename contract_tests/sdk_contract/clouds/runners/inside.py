@@ -1,8 +1,8 @@
 """The first process of what a mini cloud runs: gives it its own view of the files, starts it, and ends with it.
 
 Run as a script by any Python, without anything installed: ``python inside.py SPEC.json``. Its standard input is a pipe
-that the mini cloud holds: when that ends, by whatever death, everything here is killed. The container is process 1 of
-a process namespace, so that nothing of it can survive.
+that the mini cloud holds: when that says something or ends, by whatever death, everything here is killed. The container
+is process 1 of a process namespace, so that nothing of it can survive.
 
 How the view is made (``isolation`` of the spec):
 

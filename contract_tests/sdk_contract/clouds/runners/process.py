@@ -237,10 +237,14 @@ class ProcessRunning(Running):
         return self._last_usage
 
     def _release(self) -> None:
-        """Lets go of the pipe whose end is the container's."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
+        """Says that it is over, and lets go of the pipe: a process forked since may hold a copy of it open."""
+        pipe = self._process.stdin
+        if pipe is not None and not pipe.closed:
             with suppress(OSError):
-                self._process.stdin.close()
+                pipe.write(b"\n")
+                pipe.flush()
+            with suppress(OSError):
+                pipe.close()
 
     def _end_group(self) -> None:
         with suppress(ProcessLookupError, PermissionError):

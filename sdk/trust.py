@@ -1,4 +1,4 @@
-"""What a project file may not set until its owner has looked at it: ``mlport trust``.
+"""What a project file may not set until its owner has looked at it: ``mlport config trust``.
 
 A configuration file in a cloned repository is somebody else's text. It may choose among installed providers and fill
 in their settings; it may not name code to import, an address to send credentials to, a certificate to believe, a

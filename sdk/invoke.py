@@ -20,6 +20,7 @@ import httpx
 import msgspec
 
 from .attempts import REQUEST_ID, Attempts, Steps
+from .certificates import authorities
 from .errors import ModelError, UnsupportedError
 from .payload import Body, Rules, bodies
 from .prediction import Prediction
@@ -241,9 +242,7 @@ class Caller:
             if self._wire is None and self._transport is None and not _by_proxy(self.invoker.url):
                 from .wire import Wire
 
-                network = _network(self.invoker)
-                context = httpx.create_ssl_context() if network["verify"] is True else network["verify"] or None
-                self._wire = Wire(httpx.URL(self.invoker.url), context)
+                self._wire = Wire(httpx.URL(self.invoker.url), _network(self.invoker)["verify"] or None)
             return self._wire
 
     def _pool(self) -> httpx.Client:
@@ -327,11 +326,13 @@ def _cannot_pin(facts: Facts) -> UnsupportedError:
 def _network(invoker: Invoker) -> dict[str, Any]:
     """Settings of the HTTP client: a proxy of the environment is for other machines, not for this one."""
     url = httpx.URL(invoker.url)
-    verify: ssl.SSLContext | bool = True
+    verify: ssl.SSLContext | bool
     if url.scheme == "http":
         verify = False  # nothing to verify; loading the certificates of the system takes longer than the call
     elif isinstance(invoker.verify, str):
         verify = ssl.create_default_context(cafile=invoker.verify)
+    else:
+        verify = authorities()
     return {"verify": verify, "trust_env": not on_this_machine(url.host), "limits": httpx.Limits(max_connections=None)}
 
 

@@ -28,18 +28,20 @@ AUTOSCALE, TRAFFIC, JOB = "Autoscale", "Traffic", "Job"
 _SETTLE_S = 10.0  # the resource manager reads its own writes; this is for a request that is still under way
 _READABLE = ("abfss", "azureml", "http", "https", "wasbs")  # what a job can read by itself
 
-KINDS: Mapping[str, Kind] = {
-    kind.name: kind
-    for kind in (
+
+def kinds(settle_s: float = _SETTLE_S) -> dict[str, Kind]:
+    """The kinds of resources, in the order in which they are made."""
+    idle = frozenset({"ready", "failed"})
+    found = (
         Kind(IMAGE, Nature.SHARED),
         Kind(ENVIRONMENT, Nature.SHARED),
-        Kind(ENDPOINT, Nature.MUTABLE, settle_s=_SETTLE_S, deletable=frozenset({"ready", "failed"})),
-        Kind(DEPLOYMENT, Nature.IMMUTABLE, billed=True, settle_s=_SETTLE_S, deletable=frozenset({"ready", "failed"})),
-        Kind(AUTOSCALE, Nature.IMMUTABLE, settle_s=_SETTLE_S, attached=True),
-        Kind(TRAFFIC, Nature.MUTABLE, settle_s=_SETTLE_S, deletable=frozenset({"ready", "failed"}), root=True),
-        Kind(JOB, Nature.IMMUTABLE, billed=True, settle_s=_SETTLE_S, purgeable=False, root=True),
+        Kind(ENDPOINT, Nature.MUTABLE, settle_s=settle_s, deletable=idle),
+        Kind(DEPLOYMENT, Nature.IMMUTABLE, billed=True, settle_s=settle_s, deletable=idle),
+        Kind(AUTOSCALE, Nature.IMMUTABLE, settle_s=settle_s, attached=True),
+        Kind(TRAFFIC, Nature.MUTABLE, settle_s=settle_s, deletable=idle, root=True),
+        Kind(JOB, Nature.IMMUTABLE, billed=True, settle_s=settle_s, purgeable=False, root=True),
     )
-}
+    return {kind.name: kind for kind in found}
 
 
 # --- endpoints --------------------------------------------------------------------------------------------------

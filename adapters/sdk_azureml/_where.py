@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
+from sdk.certificates import authorities
 from sdk.errors import AuthError, ConfigError, MissingExtraError
 
 from ._errors import PROVIDER, from_answer, from_transport
@@ -51,7 +52,7 @@ class Place:
         """A pool of connections to it: a proxy of the environment is not for this machine."""
         import ssl
 
-        verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=self.ca) if self.ca else True
+        verify = ssl.create_default_context(cafile=self.ca) if self.ca else authorities()
         return httpx.Client(verify=verify, transport=transport, trust_env=not self.mini)
 
 

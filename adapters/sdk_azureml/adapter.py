@@ -57,7 +57,7 @@ class AzureMLAdapter:
 
     provider: ClassVar[str] = PROVIDER
     Options: ClassVar[type[TargetOptions]] = AzureMLOptions
-    kinds: ClassVar[Mapping[str, Kind]] = _plan.KINDS
+    kinds: ClassVar[Mapping[str, Kind]] = _plan.kinds()
 
     def __init__(self, options: AzureMLOptions, context: AdapterContext) -> None:
         self.options = options

@@ -241,3 +241,25 @@ def test_an_image_with_a_base_keeps_only_what_is_its_own(tmp_path: Path) -> None
     assert ["opt"] == [path.name for path in root.iterdir()]
     assert ["out", "runtime"] == sorted(path.name for path in (root / "opt/mlport").iterdir())
     assert "x" != Path("/etc/passwd").read_text()
+
+
+@pytest.mark.parametrize(("label", "shared"), [("dev.mlport.runtime", True), ("somebody.else", False)])
+def test_what_two_images_share_is_unpacked_once(tmp_path: Path, label: str, shared: bool) -> None:
+    """Images of ours share the files below their models; those that others made may write to theirs."""
+    store = Store(tmp_path / "store")
+
+    def layer(path: str, data: bytes, by: str) -> Layer:
+        return store.layer(f"{path} {data!r}", lambda: with_parents([Entry(path, data)]), created_by=by)
+
+    def unpacked(model: bytes) -> Path:
+        layers = [
+            layer("opt/mlport/site/big.py", b"big", "mlport dependencies"),
+            layer("opt/mlport/model/weights", model, "mlport model"),
+        ]
+        config = ImageConfig(labels={label: "1"}).document(layers)
+        return unpack(Image(config, tuple(layers)), store, tmp_path / "cache")
+
+    one, other = unpacked(b"one"), unpacked(b"other")
+    assert [b"one", b"other"] == [(root / "opt/mlport/model/weights").read_bytes() for root in (one, other)]
+    assert shared == (one / "opt/mlport/site/big.py").samefile(other / "opt/mlport/site/big.py")
+    assert one == unpacked(b"one")

@@ -114,16 +114,19 @@ def test_threads_share_a_bucket() -> None:
     assert 500 // 14 == len(taken)
 
 
-def test_pauses_grow() -> None:
-    """1, 2, 4, 8 and then 15 seconds, each within a fifth."""
+@pytest.mark.parametrize(
+    ("first_s", "pauses_s"), [(1.0, [1, 2, 4, 8, 15, 15, 15]), (0.1, [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])]
+)
+def test_pauses_grow(first_s: float, pauses_s: list[float]) -> None:
+    """They double up to 15 seconds, or up to twenty times the first, each within a fifth."""
     clock = VirtualClock()
-    poll = Poll(clock, Deadline(clock, 10_000), random=random.Random(2))
+    poll = Poll(clock, Deadline(clock, 10_000), first_s=first_s, random=random.Random(2))
     pauses: list[float] = []
     for _ in range(7):
         before = clock.monotonic()
         poll.pause("waiting")
         pauses.append(clock.monotonic() - before)
-    for expected, actual in zip([1, 2, 4, 8, 15, 15, 15], pauses, strict=True):
+    for expected, actual in zip(pauses_s, pauses, strict=True):
         assert 0.8 * expected <= actual <= 1.2 * expected
 
 

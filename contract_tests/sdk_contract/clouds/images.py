@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from sdk.packaging.image.layers import Layer
 from sdk.packaging.image.manifests import OCI_MANIFEST_TYPE, Image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sdk.packaging.image.store import Store
 
@@ -49,22 +50,51 @@ def own_layers(image: Image) -> tuple[Layer, ...]:
 
 
 def unpack(image: Image, store: Store, cache: Path) -> Path:
-    """A folder with the own layers of an image, one over the other; made once per image."""
-    target = cache / image.id.removeprefix("sha256:")
+    """A folder with the own layers of an image, one over the other; made once per image.
+
+    What two images of ours have in common below is unpacked once and linked: nobody writes there. An image that mlport
+    did not make may do so, and has its files for itself.
+    """
+    layers = own_layers(image)
+    if _RUNTIME_LABEL in image.labels and len(layers) > 1:
+        return _stack(layers, store, cache)
+    return _made(cache / image.id.removeprefix("sha256:"), lambda root: _over(None, layers, store, root))
+
+
+def _stack(layers: tuple[Layer, ...], store: Store, cache: Path) -> Path:
+    """A folder with these layers, which others are put over."""
+    below = _stack(layers[:-1], store, cache) if len(layers) > 1 else None
+    return _made(cache / _name(layers), lambda root: _over(below, layers[-1:], store, root))
+
+
+def _name(layers: tuple[Layer, ...]) -> str:
+    return hashlib.sha256("".join(layer.digest for layer in layers).encode()).hexdigest()
+
+
+def _made(target: Path, fill: Callable[[Path], None]) -> Path:
+    """A folder that is filled once and is whole when it is there."""
     if target.is_dir():
         return target
-    cache.mkdir(parents=True, exist_ok=True)
-    with disk.staging(cache) as work:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with disk.staging(target.parent) as work:
         root = work / "root"
-        root.mkdir()
-        for layer in own_layers(image):
-            _apply(store.path(layer.digest), root)
+        fill(root)
         try:
             root.rename(target)
         except OSError:  # another thread was quicker
             if not target.is_dir():
                 raise
     return target
+
+
+def _over(below: Path | None, layers: tuple[Layer, ...], store: Store, root: Path) -> None:
+    """Layers over a folder that stays as it is."""
+    if below is None:
+        root.mkdir()
+    else:
+        shutil.copytree(below, root, symlinks=True, copy_function=os.link)
+    for layer in layers:
+        _apply(store.path(layer.digest), root)
 
 
 def _apply(blob: Path, root: Path) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import urljoin
 
 import httpx
 
+from sdk.certificates import authorities
 from sdk.errors import (
     AuthError,
     ConfigError,
@@ -83,7 +84,7 @@ class Registry:
         self._base = reference.api(plain=plain)
         scopes = [f"repository:{reference.repository}:{'pull,push' if write else 'pull'}"]
         scopes += [f"repository:{name}:pull" for name in mount_from]
-        verify = _trusting(ca) if ca is not None else True
+        verify = _trusting(ca) if ca is not None else authorities()
         self._tokens = httpx.Client(timeout=_TIMEOUT, verify=verify, transport=transport)
         auth = RegistryAuth(credentials, scopes, self._tokens, plain_host=httpx.URL(self._base).host if plain else None)
         self._http = httpx.Client(timeout=_TIMEOUT, verify=verify, auth=auth, transport=transport)

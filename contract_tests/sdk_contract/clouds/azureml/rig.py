@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from ...rig import Rig
+from ...rig import Rig, ShortLived
 from .. import mini_cloud
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class AzureMLRig(Rig):
     """
 
     price: ClassVar[float | None] = 0.136
+    executor = ShortLived
     runner: ClassVar[str] = "fork"
 
     def __init__(self, folder: Path, *, live: bool = False) -> None:

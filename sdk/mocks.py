@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 GROUP = "mlport.clouds"
 START_S = 30.0
 _PAUSE_S = 0.02
+_told: set[tuple[str, str]] = set()
 
 
 class MiniCloud(Protocol):
@@ -42,6 +43,19 @@ class MiniCloud(Protocol):
     def close(self) -> None:
         """Ends whatever was started: servers, containers, processes."""
         ...
+
+
+def tell(provider: str, url: str, variable: str) -> None:
+    """Say on standard error, once a process, that a provider's targets reach a mini cloud and nothing real.
+
+    Args:
+        provider: Name of the provider.
+        url: Where the mini cloud listens.
+        variable: The environment variable that says so.
+    """
+    if (provider, url) not in _told:
+        _told.add((provider, url))
+        sys.stderr.write(f"mlport: {provider} targets use the mini cloud at {url} ({variable})\n")
 
 
 def names() -> tuple[str, ...]:

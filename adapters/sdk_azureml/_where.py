@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
+from sdk import mocks
 from sdk.certificates import authorities
 from sdk.errors import AuthError, ConfigError, MissingExtraError
 
@@ -26,7 +26,6 @@ _STORAGE = "core.windows.net"
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 _EARLY_S = 300.0  # a token is renewed so long before it ends
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_told: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +69,8 @@ def place_of(options: AzureMLOptions) -> Place:
         raise ConfigError(
             f"endpoint = {url!r} is no mini cloud of this machine", hint="leave endpoint out to reach Azure itself"
         )
-    if options.endpoint is None and url not in _told:
-        _told.add(url)
-        sys.stderr.write(f"mlport: azureml goes to the mini cloud at {url} ({MOCK_URL})\n")
+    if options.endpoint is None:
+        mocks.tell("azureml", url, MOCK_URL)
     return place
 
 

@@ -10,11 +10,11 @@ import importlib
 import importlib.util
 import os
 import re
-import sys
 import threading
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from sdk import mocks
 from sdk.errors import ConfigError, MissingExtraError, NotFoundError
 
 from ._errors import PROVIDER, translate
@@ -34,7 +34,6 @@ MOCK_ROLE = "arn:aws:iam::123456789012:role/mlport"
 _CONNECT_S = 5
 _READ_S = 60  # as long as the core gives a call that uploads nothing
 _ROLE = re.compile(r"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{12}):role/.+")
-_told: set[str] = set()
 
 
 class Aws:
@@ -57,7 +56,7 @@ class Aws:
         self._session: Any = None
         self._lock = threading.RLock()
         if self.mock is not None:
-            _tell(self.mock)
+            mocks.tell("sagemaker", self.mock, MOCK)
 
     # --- where
 
@@ -217,10 +216,3 @@ def _descriptions() -> Any:
 
 def _camel(operation: str) -> str:
     return "".join(part.capitalize() for part in operation.split("_"))
-
-
-def _tell(url: str) -> None:
-    """Say once that nothing real is used."""
-    if url not in _told:
-        _told.add(url)
-        sys.stderr.write(f"mlport: sagemaker targets use the mini cloud at {url} ({MOCK})\n")

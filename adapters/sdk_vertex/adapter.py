@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, ClassVar
 
+from sdk import mocks
+
 from . import _doctor, _logs, _plan, _train
-from ._access import Access
+from ._access import MOCK_URL, Access
 from ._bucket import Bucket
 from ._control import Control
 from ._deploy import Deployments
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from sdk.types import Check, EndpointStatus, JobStatus, LogLine
 
 _CALL_S = 30.0
-_told: set[str] = set()  # mini clouds that were spoken of in this process
 
 
 class VertexAdapter:
@@ -77,7 +77,8 @@ class VertexAdapter:
         self._metrics = Metrics(self._access)
         self._logs = _logs.Logs(self._access, context.clock.sleep)
         self.poll_s = 0.05 if self._access.mock else 2.0
-        _say_where(self._access.mock)
+        if self._access.mock:
+            mocks.tell("vertex", self._access.mock, MOCK_URL)
 
     @classmethod
     def capabilities(cls, options: VertexOptions | None = None) -> Mapping[Capability, Support]:  # noqa: ARG003  no setting changes them
@@ -260,9 +261,3 @@ class VertexAdapter:
 def _number(deployment: str) -> str:
     number = number_of(deployment) if deployment.startswith("d") else deployment
     return number if deployment_of(number) == deployment else deployment
-
-
-def _say_where(mock: str) -> None:
-    if mock and mock not in _told:
-        _told.add(mock)
-        sys.stderr.write(f"vertex: using the mini cloud at {mock}, not Google Cloud\n")

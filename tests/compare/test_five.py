@@ -68,6 +68,8 @@ def test_all_five_in_one_run(tmp_path: Path) -> None:
             clouds[name].faults.add(operation, "slow", times=10**9, seconds=seconds)
         env = {**os.environ, **{key: value for cloud in clouds.values() for key, value in cloud.env.items()}}
         env["MLPORT_STATE_DIR"] = str(tmp_path / "state")
+        trust = [sys.executable, "-m", "sdk", "config", "trust"]  # the file says where to connect
+        subprocess.run(trust, cwd=tmp_path, env=env, check=True, capture_output=True)
         done = subprocess.run(
             [sys.executable, str(EXAMPLE), *TARGETS], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
         )

@@ -40,6 +40,11 @@ class Control:
         self._pipe: Pipe | None = None
         self._lock = threading.Lock()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the command runs already."""
+        return self._pipe is not None
+
     def call(
         self,
         method: str,

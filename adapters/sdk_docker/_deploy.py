@@ -79,6 +79,12 @@ class Deployments:
     def read(self, ref: Ref, timeout: float) -> Live | None:
         """One resource of an endpoint."""
         name, deployment = split_workload_id(ref.id)
+        if ref.kind == TRAFFIC:
+            traffic = _traffic(name, self.gateways.glance(name, timeout))
+            if traffic is not None and traffic.state == "ready":
+                return traffic
+        elif ref.kind == CONTAINER and not self.host.containers(timeout, endpoint=name, deployment=deployment):
+            return None
         seen = self.gateways.look(name, timeout)
         if ref.kind == GATEWAY:
             return self._gateway(name, seen, timeout)
@@ -110,7 +116,7 @@ class Deployments:
             created_at=seconds(about["Created"]),
             parents=(Ref(IMAGE, labels[IMAGE_ID]),),
             reason=reason,
-            details={"url": url(seen), "last_request_at": seen.status.get("last_request_at")},
+            details={"url": url(about) if seen.status else None, "last_request_at": seen.status.get("last_request_at")},
         )
 
     def _state(self, about: Mapping[str, Any], seen: Seen) -> tuple[State, str | None]:
@@ -134,7 +140,7 @@ class Deployments:
         if resource.kind == GATEWAY:
             self._create_gateway(resource, materials, timeout)
         elif resource.kind == TRAFFIC:
-            self._seen(resource.id, timeout)
+            self._record(Ref(GATEWAY, resource.id), timeout)
             etag = self._write(resource, None, timeout)
             return Ack(etag=etag)
         else:
@@ -249,9 +255,7 @@ class Deployments:
             NotFoundError: It is gone.
             InvalidRequestError: The port of a living endpoint cannot change.
         """
-        record = self._seen(resource.id, timeout).records.get(resource.kind.lower())
-        if record is None:
-            raise gone(resource.kind, resource.id)
+        record = self._record(resource.ref, timeout)
         had: Any = record["value"]["spec"].get("port")
         if resource.kind == GATEWAY and had != (resource.spec or {}).get("port"):
             raise InvalidRequestError(
@@ -274,10 +278,7 @@ class Deployments:
         if live.kind == GATEWAY:
             self._delete_gateway(name, timeout)
         elif live.kind == TRAFFIC:
-            record = self._seen(name, timeout).records.get("traffic")
-            if record is None:
-                raise gone(TRAFFIC, name)
-            query = {"expected": record["etag"]}
+            query = {"expected": self._record(live.ref, timeout)["etag"]}
             self.gateways.control(name).call("DELETE", "/records/traffic", query, timeout=timeout)
             self.gateways.look(name, timeout, wait_s=READY_S)
         else:
@@ -295,9 +296,10 @@ class Deployments:
         if ending(deployment) not in seen.records:
             control = self.gateways.control(name)
             control.call("PUT", f"/records/{ending(deployment)}", body={}, timeout=timeout)
-        self.gateways.look(name, timeout, wait_s=READY_S)
-        self.gateways.drain(name, timeout)
-        self.gateways.look(name, timeout)
+        seen = self.gateways.look(name, timeout, wait_s=READY_S)
+        if seen is not None and deployment in seen.replicas:
+            self.gateways.drain(name, timeout)
+            self.gateways.look(name, timeout)
 
     def _delete_gateway(self, name: str, timeout: float) -> None:
         """Remove the gateway with its volume, then the network."""
@@ -319,18 +321,29 @@ class Deployments:
         for network in networks:
             self.host.engine.call("DELETE", f"/networks/{network['Id']}", timeout_s=timeout)
 
-    def _seen(self, name: str, timeout: float) -> Seen:
-        seen = self.gateways.look(name, timeout)
-        if seen is None or seen.container is None:
-            raise gone(GATEWAY, name)
-        return seen
+    def _record(self, ref: Ref, timeout: float) -> dict[str, Any]:
+        """What the gateway keeps of an endpoint or its traffic.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        kept = ref.kind.lower()
+        record = self.gateways.glance(ref.id, timeout).records.get(kept)
+        if record is None:  # or its gateway has to be started first
+            seen = self.gateways.look(ref.id, timeout)
+            if seen is None or seen.container is None:
+                raise gone(GATEWAY, ref.id)
+            record = seen.records.get(kept)
+        if record is None:
+            raise gone(ref.kind, ref.id)
+        return record
 
 
-def url(seen: Seen) -> str | None:
-    """Where predictions go, on the engine's own machine; ``None`` while the gateway does not answer."""
-    if seen.container is None or not seen.status:
+def url(gateway: Mapping[str, Any]) -> str | None:
+    """Where predictions go, on the engine's own machine; ``None`` while the gateway does not run."""
+    if not gateway["State"]["Running"]:
         return None
-    bindings: dict[str, Any] = seen.container["HostConfig"]["PortBindings"] or {}
+    bindings: dict[str, Any] = gateway["HostConfig"]["PortBindings"] or {}
     bound = bindings.get(PORT)
     return f"http://127.0.0.1:{bound[0]['HostPort']}/invocations" if bound else None
 

@@ -83,6 +83,7 @@ class Gateways:
         self.host = host
         self.options = options
         self._controls: dict[str, Control] = {}
+        self._tokens: dict[str, str] = {}
 
     def control(self, name: str) -> Control:
         """The control protocol of an endpoint's gateway."""
@@ -126,6 +127,16 @@ class Gateways:
                 return seen  # it is being removed
         try:
             return self._settled(name, self._read(name, seen, timeout), timeout, min(wait_s, timeout))
+        except PlatformError:
+            return seen
+
+    def glance(self, name: str, timeout: float) -> Seen:
+        """What the gateway itself knows, if there is a connection to it; nothing else is looked at."""
+        seen = Seen(None, {})
+        if name not in self._controls or not self._controls[name].is_open:
+            return seen
+        try:
+            return self._read(name, seen, timeout)
         except PlatformError:
             return seen
 
@@ -222,9 +233,20 @@ class Gateways:
             query = {"timeout_s": f"{min(_DRAIN_S, self.options.drain_s):g}"}
             self.control(name).call("POST", "/drain", query, timeout=timeout)
 
-    def token(self, name: str) -> str:
-        """What a client must send."""
-        return self.host.file(container_name(name, "gateway"), f"{RUN}/token").decode()
+    def container(self, name: str, timeout: float) -> Mapping[str, Any] | None:
+        """The gateway's container, started if it does not run; ``None`` if there is none."""
+        about = self.host.inspect(container_name(name, "gateway"), timeout)
+        if about is None or about["State"]["Running"]:
+            return about
+        self.look(name, timeout)
+        return self.host.inspect(about["Id"], timeout)
+
+    def token(self, gateway: Mapping[str, Any]) -> str:
+        """What a client must send; a gateway keeps it as long as it lives."""
+        container = str(gateway["Id"])
+        if container not in self._tokens:
+            self._tokens[container] = self.host.file(container, f"{RUN}/token").decode()
+        return self._tokens[container]
 
     def bare_network(self, name: str, timeout: float) -> Labels | None:
         """The labels of a network whose gateway is gone, so that it is found and removed."""

@@ -148,17 +148,17 @@ class DockerAdapter:
     def invoker(self, status: EndpointStatus) -> Invoker:
         """How to call the endpoint."""
         gateways = self._deployments.gateways
-        seen = gateways.look(status.name, _CALL_S)
-        if seen is None or seen.container is None:
+        about = gateways.container(status.name, _CALL_S)
+        if about is None:
             raise gone(GATEWAY, status.name)
-        address = url(seen)
+        address = url(about)
         if address is None:
             raise UnavailableError(
                 f"endpoint {status.name!r} does not run", provider=PROVIDER, resource=status.name, sent=False
             )
         if self._is_elsewhere():
             address = f"http://127.0.0.1:{self._tunnel(status.name).port}/invocations"
-        return calling.invoker(address, gateways.token(status.name), self.options, PROVIDER)
+        return calling.invoker(address, gateways.token(about), self.options, PROVIDER)
 
     def _is_elsewhere(self) -> bool:
         if self.options.reach == "auto":

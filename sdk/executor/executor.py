@@ -292,7 +292,7 @@ class Executor:
         extra = list(wanted)
         if change.verb == "delete":  # also what a cut-off verb left under this name
             extra += [live.ref for live in remote.list(deadline) if self._is_ours(live, change.name)]
-        for ref in extra:
+        for ref in dict.fromkeys(extra):  # what several stages want is looked for once
             if ref not in found:
                 live = remote.read(ref, deadline)
                 if live is not None:

@@ -229,8 +229,9 @@ def _skops(path: Path, trust: str | None) -> Found:
             f"path: {path.name} makes objects of the type {strange[0]}, which may run code",
             hint='if you trust its author say trust="pickle"',
         )
-    modules = canonical_skops(data)[1]
-    return Found("sklearn", "skops", frozenset(modules | {"skops", "sklearn"}), {"trusted": types})
+    named = canonical_skops(data)
+    options = {"trusted": sorted(named.types.union(types)), "exact": True}
+    return Found("sklearn", "skops", frozenset(named.modules | {"skops", "sklearn"}), options)
 
 
 _KINDS: dict[str, Callable[[Path], Found]] = {

@@ -6,6 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from . import collector
+
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
@@ -19,6 +21,7 @@ def main(argv: list[str]) -> int:
         if rest:
             return _refuse(f"`serve` takes no arguments, got {' '.join(rest)!r}; it is configured by environment")
         _limit_threads(os.environ)
+        collector.rest()
         from .serve import main as serve
 
         return serve()

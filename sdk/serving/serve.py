@@ -27,6 +27,7 @@ import uvloop
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from . import collector
 from .app import App
 from .bundle import Bundle, find, verify
 from .door import keep_out
@@ -176,6 +177,7 @@ class _Server:
     def _on_loaded(self, error: BaseException | None) -> None:
         if error is None:
             self._app.loaded = True
+            collector.resume()
             self._log.info("ready")
             return
         if error.__cause__ is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,17 +14,28 @@ if TYPE_CHECKING:
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date a zip file can hold
 
 
-def canonical_skops(data: bytes) -> tuple[bytes, set[str]]:
-    """A skops file with running numbers in the place of memory addresses, and the modules that it names."""
+class Skops(NamedTuple):
+    """A skops file, the modules that it names and the types of scikit-learn that it makes."""
+
+    data: bytes
+    modules: set[str]
+    types: set[str]
+
+
+def canonical_skops(data: bytes) -> Skops:
+    """A skops file with running numbers in the place of memory addresses, and what it names."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         schema = json.loads(archive.read("schema.json"))
         members = {name: archive.read(name) for name in archive.namelist() if name != "schema.json"}
     numbers: dict[int, int] = {}
     names: dict[str, str] = {}
     modules: set[str] = set()
+    types: set[str] = set()
     for node in _nodes(schema):
         if isinstance(module := node.get("__module__"), str):
             modules.add(module)
+            if module.partition(".")[0] == "sklearn":
+                types.add(f"{module}.{node.get('__class__')}")
         if isinstance(address := node.get("__id__"), int):
             node["__id__"] = numbers.setdefault(address, len(numbers) + 1)
         if isinstance(file := node.get("file"), str) and file in members:
@@ -32,7 +43,7 @@ def canonical_skops(data: bytes) -> tuple[bytes, set[str]]:
             node["file"] = names.setdefault(file, f"{len(names) + 1}.{suffix}")
     members = {names.get(name, name): content for name, content in members.items()}
     members["schema.json"] = json.dumps(schema, separators=(",", ":")).encode()
-    return zip_bytes(members), modules
+    return Skops(zip_bytes(members), modules, types)
 
 
 def canonical_keras(path: Path) -> None:

@@ -62,8 +62,8 @@ class Sklearn:
         io: Any = import_module("skops.io")
 
         try:
-            data, modules = canonical_skops(io.dumps(obj))
-            trusted = sorted(map(str, io.get_untrusted_types(data=data)))
+            data, modules, types = canonical_skops(io.dumps(obj))
+            trusted = sorted(types.union(map(str, io.get_untrusted_types(data=data))))
             if any(is_local(name) or name.startswith("__main__.") for name in [*trusted, *modules]):
                 return None
             if not trial.passes(self, io.loads(data, trusted=trusted)):
@@ -71,7 +71,9 @@ class Sklearn:
         except Exception:  # noqa: BLE001  whatever skops cannot do, cloudpickle is asked to
             return None
         (folder / "model.skops").write_bytes(data)
-        return Saved("skops", "model.skops", frozenset(modules | {"skops", "sklearn"}), {"trusted": trusted})
+        return Saved(
+            "skops", "model.skops", frozenset(modules | {"skops", "sklearn"}), {"trusted": trusted, "exact": True}
+        )
 
 
 def _allow_nan(obj: Any) -> bool:

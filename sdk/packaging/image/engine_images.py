@@ -10,16 +10,18 @@ from sdk.errors import NotFoundError, PackagingError, PlatformError, QuotaError,
 from sdk.names import suggest_name
 
 from . import archives
+from .builder import LABEL
 from .engine import is_full
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .engine import Engine
     from .manifests import Image
     from .store import Store
 
 _MANY = 100  # images that are looked at for layers in common
+_ALIKE = (f"{LABEL}lock.sha256", f"{LABEL}runtime")
 
 
 def load(engine: Engine, image: Image, store: Store) -> str:
@@ -69,16 +71,30 @@ def _common(engine: Engine, image: Image) -> int:
     """How many of the lowest layers the engine has, seen in one of its images."""
     wanted = [layer.diff_id for layer in image.layers]
     best = 0
-    for item in engine.call("GET", "/images/json")[:_MANY]:
+    for name in _candidates(engine, image):
         try:
-            have: list[str] = engine.call("GET", f"/images/{item['Id']}/json")["RootFS"].get("Layers") or []
+            have: list[str] = engine.call("GET", f"/images/{name}/json")["RootFS"].get("Layers") or []
         except NotFoundError:
             continue  # removed since
         same = next(
             (n for n, (a, b) in enumerate(zip(wanted, have, strict=False)) if a != b), min(len(wanted), len(have))
         )
         best = max(best, same)
+        if best >= len(wanted) - 1:
+            break
     return min(best, len(wanted) - 1)
+
+
+def _candidates(engine: Engine, image: Image) -> Iterator[str]:
+    """Images that may share layers: first those with the same dependencies and server, of which one look is enough."""
+    alike = [f"{name}={image.labels[name]}" for name in _ALIKE if name in image.labels]
+    filters = {"filters": json.dumps({"label": alike})} if len(alike) == len(_ALIKE) else {}
+    seen: set[str] = set()
+    for params in (filters, {}) if filters else ({},):
+        for item in engine.call("GET", "/images/json", params=params)[:_MANY]:
+            if item["Id"] not in seen:
+                seen.add(item["Id"])
+                yield str(item["Id"])
 
 
 def _send(engine: Engine, image: Image, store: Store, skip: int) -> str | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .table import Limits, Replica
 
 _FIRST_PROBE_S = 0.02
+_STARTING_S = 0.05  # until a replica is ready for the first time; every pause delays its first answer by half of it
 _STEADY_S = 60.0  # a replica that was ready for so long starts counting its failures anew
 _LOOPING = 3  # failures in a row
 _MISSES = 2  # health checks in a row without an answer that make a replica unready
@@ -194,7 +195,7 @@ class Runner:
             limits = self.limits
             if self.child is not None and now - healthy > (limits.start_s if self.ready_at is None else limits.stuck_s):
                 self.child.kill("did not become ready in time" if self.ready_at is None else "stopped answering")
-            pause = min(pause * 1.5, 0.25) if self.ready_at is None else limits.probe_s
+            pause = min(pause * 1.5, _STARTING_S) if self.ready_at is None else limits.probe_s
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.backend.suspect.wait(), pause)
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import subprocess
-import sys
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +13,6 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 
-import sdk
 from sdk.serving.failures import StartError
 from sdk.serving.settings import from_environment
 
@@ -71,32 +66,6 @@ def test_skops_files_are_loaded_with_the_recorded_types(bundles: Any, start: Cal
     signature = {**tools.SINGLE, "outputs": [{"name": "predict", "dtype": "float64", "shape": [-1]}]}
     good = bundles({"model/model.skops": data}, flavour="sklearn", format="skops", signature=signature)
     assert 1 == len(_predictions(start(good).ready(), [[1, 2, 3]]))
-
-
-SKOPS = """
-import sys
-from pathlib import Path
-from sdk.serving import bundle, flavours
-flavours.load(bundle.read(Path(sys.argv[1])))
-print("sklearn.neural_network" in sys.modules)
-from sklearn.svm import SVC
-from skops import io
-print(io.get_untrusted_types(data=io.dumps(SVC())))
-"""
-
-
-@pytest.mark.parametrize("exact", [True, False])
-def test_a_packed_estimator_is_loaded_without_all_of_scikit_learn(tmp_path: Path, exact: bool) -> None:
-    """With its types named in the bundle only those are imported; a user's own skops trusts what it always does."""
-    packed = sdk.model(RandomForestClassifier(n_estimators=2).fit(X, Y), name="forest", example=X[:2])
-    folder = tmp_path / "bundle"
-    shutil.copytree(packed.path, folder)
-    manifest = json.loads((folder / "mlport.json").read_text())
-    assert manifest["options"].pop("exact")
-    if not exact:
-        (folder / "mlport.json").write_text(json.dumps(manifest))
-    done = subprocess.run([sys.executable, "-c", SKOPS, str(folder)], capture_output=True, text=True, check=True)
-    assert [str(not exact), "[]"] == done.stdout.splitlines()
 
 
 class Classifier:

@@ -36,6 +36,7 @@ print(io.get_untrusted_types(data=io.dumps(SVC())))
 def test_a_packed_estimator_is_loaded_without_all_of_scikit_learn(tmp_path: Path, exact: bool) -> None:
     """With its types named in the bundle only those are imported; a user's own skops trusts what it always does."""
     packed = sdk.model(RandomForestClassifier(n_estimators=2).fit(X, Y), name="forest", example=X[:2])
+    assert packed.path is not None
     folder = tmp_path / "bundle"
     shutil.copytree(packed.path, folder)
     manifest = json.loads((folder / "mlport.json").read_text())

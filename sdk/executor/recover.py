@@ -154,11 +154,29 @@ def _labels(tags: Mapping[str, str]) -> Labels:
 
 
 class Recovery(Transaction):
-    """A transaction whose process died: undone, or finished when its switch was made or it only deletes."""
+    """A transaction whose process died: undone, or finished when its switch was made.
+
+    A delete is finished as soon as it has begun to take effect. One that has not is dropped: the endpoint serves, and
+    another machine may have told its user so since.
+    """
 
     def recover(self, deadline: Deadline) -> None:
         """Goes back or forward, as far as it gets until the deadline."""
-        self.clean_up(deadline, "recovered")
+        past = read_past(self.journal.records)
+        if past.verb == "delete" and not past.done and self._serves(past, deadline):
+            self.outcome = "rolled_back"
+        else:
+            self.clean_up(deadline, "recovered")
+
+    def _serves(self, past: Past, deadline: Deadline) -> bool:
+        """Whether every root that a delete was to take is there as if nobody had asked for it."""
+        for index in past.unknown:
+            self.c.sightings.sent(self.steps[index].ref)
+        roots = [step for step in self.steps if self.c.kind(step.ref).root]
+        return bool(roots) and all(self._is_untouched(step, deadline) for step in roots)
+
+    def _is_untouched(self, step: Step, deadline: Deadline) -> bool:
+        return self.settler.untouched(step.ref, lambda live: self._is_as_planned(step, live), deadline)
 
     def may_delete(self, step: Step, live: Live) -> bool:
         """As before the crash, and nothing that an endpoint has come to use since."""

@@ -10,7 +10,7 @@ from .calls import is_transient
 from .plan import live_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ..adapter import Live, Operation, Ref
     from ..waiting import Deadline
@@ -57,6 +57,18 @@ class Settler:
         looks = self._looks("update", step.ref, deadline)
         sides: Iterator[Side | None] = (self._side(step, live, running=running) for live, running in looks)
         return next(filter(None, sides))
+
+    def untouched(self, ref: Ref, as_planned: Callable[[Live], bool], deadline: Deadline) -> bool:
+        """Whether a delete that may have been sent took no effect: what is there serves as it did, and goes on to."""
+        for live, running in self._looks("delete", ref, deadline):
+            if live is None:
+                if self._c.sightings.absent(ref):
+                    break
+            elif live.state != "ready" or not as_planned(live):
+                break
+            elif not running and self._c.sightings.settled(ref):
+                return True
+        return False
 
     def _looks(self, action: str, ref: Ref, deadline: Deadline) -> Iterator[tuple[Live | None, bool]]:
         """Looks again and again: what is there, and whether a long-running operation on it still runs.

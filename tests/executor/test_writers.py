@@ -273,3 +273,26 @@ def test_a_delete_that_died_spares_what_was_made_since(
             tally["a delete that died, then a deploy elsewhere"] += 1
             assert [] == world.faults(), f"died at {first}, then at {second}"
             assert second is not None or world.serving()
+
+
+@pytest.mark.parametrize("later_s", [0, 4000])
+@pytest.mark.parametrize("shape", [*SHAPES, Careless])
+def test_a_delete_that_died_spares_what_serves(
+    shape: type[FakeAdapter], later_s: int, tmp_path: Path, tally: Counter[str]
+) -> None:
+    """Another machine deploys the very same, finds it there and changes nothing: what it was told stays true."""
+    for first in range(0, 60, 3):
+        folder = tmp_path / str(first)
+        folder.mkdir()
+        world = World(shape, folder)
+        Client(world, machine="desktop").run(fresh)
+        _cut_off(Client(world, machine="desktop"), delete, first)
+        world.clock.sleep(later_s)
+        with contextlib.suppress(ConflictError):  # while the dead client's lease holds it may also be refused
+            Client(world).run(fresh)
+            world.cloud.must_serve.add(NAME)
+        for machine in ("laptop", "desktop"):
+            world.clock.sleep(4000)
+            world.converge(Client(world, machine=machine))
+        tally["a delete that died, then the same deploy elsewhere"] += 1
+        assert [] == world.faults(), f"died at {first}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .rig import Rig
 
 Verb = Callable[["Client"], object]
+
+_LOG = logging.getLogger(__name__)  # shown by pytest's log_cli: the matrices are long
 
 
 def run(rig: Rig, verb: Verb, at: int | None) -> list[str]:
@@ -60,11 +63,14 @@ def _in_child(rig: Rig, verb: Verb, kill: Kill, into: int) -> NoReturn:
         os._exit(1)
 
 
-def sample(points: list[str], count: int | None) -> Iterable[int]:
-    """Which points to try: all, or some that lie evenly between the first and the last."""
-    if count is None or len(points) <= count:
-        return range(len(points))
-    return sorted({round(i * (len(points) - 1) / (count - 1)) for i in range(count)})
+def sample(points: list[str], count: int | None) -> Iterator[int]:
+    """Which points to try: all, or some that lie evenly between the first and the last; each is told to the log."""
+    chosen: Iterable[int] = range(len(points))
+    if count is not None and len(points) > count:
+        chosen = sorted({round(i * (len(points) - 1) / (count - 1)) for i in range(count)})
+    for at in chosen:
+        _LOG.info("point %d of %d: %s", at + 1, len(points), points[at])
+        yield at
 
 
 class CrashSuite:

@@ -83,18 +83,21 @@ class WireSuite:
         self.killing(rig, ("update",), _SAMPLED)
 
     @pytest.mark.full
-    def test_killed_at_every_request(self, rig: Rig) -> None:
+    @pytest.mark.parametrize("verb", _VERBS)
+    def test_killed_at_every_request(self, rig: Rig, verb: str) -> None:
         """The same before and after every request."""
-        self.killing(rig, _VERBS, None)
+        self.killing(rig, (verb,), None)
 
     def test_trouble_at_requests(self, rig: Rig) -> None:
         """A deploy ends well, or with an error of ours and everything rolled back or listed."""
         self.troubling(rig, ("deploy",), ("drop_after",), _SAMPLED)
 
     @pytest.mark.full
-    def test_every_trouble_at_every_request(self, rig: Rig) -> None:
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("verb", _VERBS)
+    def test_every_trouble_at_every_request(self, rig: Rig, verb: str, kind: Kind) -> None:
         """The same for every kind of trouble at every request of a deploy, an update and a delete."""
-        self.troubling(rig, _VERBS, KINDS, None)
+        self.troubling(rig, (verb,), (kind,), None)
 
     # --- the client dies
 
@@ -108,15 +111,16 @@ class WireSuite:
             requests = dying(rig, do, None, "before")
             rig.client().delete(name)
             assert requests, verb
-            points = [f"{when} {number}" for number in range(len(requests)) for when in ("before", "after")]
+            points = [f"{when} {number} {text}" for number, text in enumerate(requests) for when in ("before", "after")]
             for at in sample(points, count):
-                when, _, number = points[at].partition(" ")
+                when, number, request = points[at].split(" ")
+                what = f"{verb}: killed {when} {request}"
                 name = rig.name(verb)  # a dead client's lease holds the name it was at
                 begin, do, answers = self.scenes(rig, name, verb)
                 begin()
                 dying(rig, do, int(number), when)
                 CrashSuite.clean(rig)
-                self.sound(rig, name, answers, before, f"{verb}: killed {when} {requests[int(number)]}")
+                self.sound(rig, name, answers, before, what)
 
     # --- the cloud does wrong
 
@@ -133,12 +137,13 @@ class WireSuite:
             requests = sorted({f"{call.service}:{call.operation}" for call in calls.changing})
             for at in sample(requests, count):
                 for kind in kinds:
+                    what = f"{verb}: {kind} at {requests[at]}"
                     begin()
                     rig.cloud.faults.add(requests[at], kind, seconds=_SECONDS.get(kind, 0.0))
-                    self.ends(rig, do, before, f"{verb}: {kind} at {requests[at]}", begun=verb != "deploy")
+                    self.ends(rig, do, before, what, begun=verb != "deploy")
                     rig.cloud.faults.clear()
                     CrashSuite.clean(rig)
-                    self.sound(rig, name, answers, before, f"{verb}: {kind} at {requests[at]}")
+                    self.sound(rig, name, answers, before, what)
 
     @staticmethod
     def ends(rig: Any, do: Callable[[Any], object], before: list[str], what: str, *, begun: bool) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import math
 import os
 import re
 import threading
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ from ._errors import PROVIDER, translate
 from .options import MOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from sdk.adapter import Clock
 
@@ -32,7 +34,7 @@ MOCK_KEYS = ("mlport-mock", "mlport-mock-secret")  # those of our own mini cloud
 MOCK_REGION = "us-east-1"
 MOCK_ROLE = "arn:aws:iam::123456789012:role/mlport"
 _CONNECT_S = 5
-_READ_S = 60  # as long as the core gives a call that uploads nothing
+_READ_S = (60, 40, 20, 10, 5, 2, 1)  # a client has one read time-out for ever, so there is one for each of these
 _ROLE = re.compile(r"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{12}):role/.+")
 
 
@@ -52,9 +54,10 @@ class Aws:
         self.mock = os.environ.get(MOCK) or None
         self._clock = clock
         self._ahead = 0.0  # seconds by which the clock of AWS is ahead of ours
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, int], Any] = {}
         self._session: Any = None
         self._lock = threading.RLock()
+        self._ends = threading.local()
         if self.mock is not None:
             mocks.tell("sagemaker", self.mock, MOCK)
 
@@ -141,17 +144,30 @@ class Aws:
                 self._see_date(page)
                 yield page
 
+    @contextmanager
+    def within(self, seconds: float) -> Generator[None]:
+        """Calls of this thread inside the ``with`` block wait for an answer no longer than until then."""
+        before = getattr(self._ends, "at", math.inf)
+        self._ends.at = min(before, self._clock.monotonic() + seconds)
+        try:
+            yield
+        finally:
+            self._ends.at = before
+
     def client(self, service: str) -> Any:
         """The client of a service; botocore's are safe to share between threads, making one is not."""
+        left = getattr(self._ends, "at", math.inf) - self._clock.monotonic()
+        patience = next((seconds for seconds in _READ_S if seconds <= left), _READ_S[-1])
         with self._lock:
-            if service not in self._clients:
-                self._clients[service] = self._new_client(service)
-            return self._clients[service]
+            key = (service, patience)
+            if key not in self._clients:
+                self._clients[key] = self._new_client(service, patience)
+            return self._clients[key]
 
-    def _new_client(self, service: str) -> Any:
+    def _new_client(self, service: str, patience: int) -> Any:
         config = importlib.import_module("botocore.config").Config(
-            connect_timeout=_CONNECT_S,
-            read_timeout=_READ_S,
+            connect_timeout=min(_CONNECT_S, patience),
+            read_timeout=patience,
             retries={"total_max_attempts": 1},  # the core repeats, with one policy for all targets
             s3={"addressing_style": "path"} if self.mock else None,
             user_agent_extra="mlport",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 from sdk.adapter import Ack, Labels, Live, Operation, Ref
 from sdk.errors import NotFoundError
@@ -19,7 +20,7 @@ from ._storage import Storage
 from .options import SagemakerOptions, capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sdk.adapter import (
         AdapterContext,
@@ -43,12 +44,32 @@ _TYPES = {"endpoint": ENDPOINT, "endpoint-config": CONFIG, "model": MODEL, "trai
 _POLL_S, _MOCK_POLL_S = 2.0, 0.02  # the first pause of a wait; a mini cloud is quick
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _timed(operation: Callable[P, T]) -> Callable[P, T]:
+    """An operation whose calls get the rest of its time-out."""
+
+    @functools.wraps(operation)
+    def timed(*args: P.args, **kwargs: P.kwargs) -> T:
+        adapter: Any = args[0]
+        seconds: Any = kwargs["timeout"]
+        with adapter.aws.within(seconds):
+            return operation(*args, **kwargs)
+
+    return timed
+
+
 class SagemakerAdapter:
     """Endpoints and jobs of one account and region; implements :class:`sdk.adapter.Adapter`.
 
     Args:
         options: The target's settings.
         context: What the core lends: owner, clock, redactor.
+
+    Attributes:
+        aws: The way to AWS.
     """
 
     provider: ClassVar[str] = PROVIDER
@@ -58,15 +79,15 @@ class SagemakerAdapter:
     def __init__(self, options: SagemakerOptions, context: AdapterContext) -> None:
         self.options = options
         self.context = context
-        self._aws = Aws(options, context.clock)
-        self._images = Images(self._aws, context.owner, context.clock)
+        self.aws = Aws(options, context.clock)
+        self._images = Images(self.aws, context.owner, context.clock)
         self._prices = read_prices(
             Path(__file__).with_name("prices.csv"), refreshed_table(context.state_dir, self.provider)
         )
-        self._control = Control(self._aws, self._images, context.redactor, self._prices)
-        self._storage = Storage(self._aws, context.owner)
-        self._jobs = _train.Jobs(self._aws, self._control, self._images, self._storage, prices=self._prices)
-        self.poll_s = _MOCK_POLL_S if self._aws.mock else _POLL_S
+        self._control = Control(self.aws, self._images, context.redactor, self._prices)
+        self._storage = Storage(self.aws, context.owner)
+        self._jobs = _train.Jobs(self.aws, self._control, self._images, self._storage, prices=self._prices)
+        self.poll_s = _MOCK_POLL_S if self.aws.mock else _POLL_S
 
     @classmethod
     def capabilities(cls, options: SagemakerOptions | None = None) -> Mapping[Capability, Support]:
@@ -83,8 +104,8 @@ class SagemakerAdapter:
 
     def where(self) -> Mapping[str, str]:
         """Account and region, and the mini cloud if it is one."""
-        mock = {"mock": self._aws.mock} if self._aws.mock else {}
-        return {"account": self._aws.account, "region": self._aws.region, **mock}
+        mock = {"mock": self.aws.mock} if self.aws.mock else {}
+        return {"account": self.aws.account, "region": self.aws.region, **mock}
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
         """Images, models, configuration, endpoint, scaling."""
@@ -92,31 +113,36 @@ class SagemakerAdapter:
 
     def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
         """What is live, in neutral words."""
-        return _status.status(name, live, self.context.target, self._prices, self._aws.region)
+        return _status.status(name, live, self.context.target, self._prices, self.aws.region)
 
+    @_timed
     def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
         """Everything of one endpoint."""
         return self._control.observe(name)
 
+    @_timed
     def list(self, *, timeout: float) -> Iterator[Live]:
         """Everything with our tags, whoever owns it, and the shared images and data."""
+        return iter([*self._tagged(), *self._images.every(), *self._storage.every_data()])
+
+    def _tagged(self) -> Iterator[Live]:
         tags = [{"Key": "mlport", "Values": ["1"]}]
         types = [f"sagemaker:{kind}" for kind in _TYPES]
         query = {"TagFilters": tags, "ResourceTypeFilters": types}
-        for page in self._aws.pages("resourcegroupstaggingapi", "get_resources", "list", **query):
+        for page in self.aws.pages("resourcegroupstaggingapi", "get_resources", "list", **query):
             for item in page["ResourceTagMappingList"]:
                 kind, _, name = str(item["ResourceARN"]).rpartition(":")[2].partition("/")
                 if kind in _TYPES:
                     yield Live(_TYPES[kind], name, "ready", labels=Labels.from_tags(_tags(item)), usd_per_hour=None)
-        yield from self._images.every()
-        yield from self._storage.every_data()
 
+    @_timed
     def read(self, ref: Ref, *, timeout: float) -> Live | None:
         """One resource."""
         readers = {IMAGE: self._images.read, DATA: self._storage.read_data, JOB: self._jobs.read}
         reader = readers.get(ref.kind)
         return reader(ref.id) if reader else self._control.read(ref)
 
+    @_timed
     def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
         """Make one resource."""
         if resource.kind == IMAGE:
@@ -129,10 +155,12 @@ class SagemakerAdapter:
             return self._control.create(resource, materials)
         return Ack()
 
+    @_timed
     def update(self, resource: Resource, before: Live, *, timeout: float) -> Ack:
         """Switch an endpoint to another configuration, or to other shares."""
         return self._control.update(resource, before)
 
+    @_timed
     def delete(self, live: Live, *, timeout: float) -> Ack:
         """Remove one resource."""
         deleters = {IMAGE: self._images.delete, DATA: self._storage.delete_data, JOB: self._jobs.delete}
@@ -150,19 +178,19 @@ class SagemakerAdapter:
 
     def server_time(self) -> float:
         """The clock of AWS."""
-        return self._aws.server_time()
+        return self.aws.server_time()
 
     def invoker(self, status: EndpointStatus) -> Invoker:
         """How to call the endpoint."""
-        return _predict.invoker(status.name, self._aws, self.options)
+        return _predict.invoker(status.name, self.aws, self.options)
 
     def doctor(self) -> Iterator[Check]:
         """What endpoints and jobs need of the account."""
-        return _doctor.checks(self._aws)
+        return _doctor.checks(self.aws)
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._aws.close()
+        self.aws.close()
 
     # --- training
 
@@ -170,10 +198,12 @@ class SagemakerAdapter:
         """The image with its program, the data, and the job."""
         return self._jobs.plan(spec)
 
+    @_timed
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:
         """The job in neutral words."""
         return self._jobs.status(name, self.context.target)
 
+    @_timed
     def stop_job(self, name: str, *, timeout: float) -> None:
         """Ask the job to end."""
         self._jobs.stop(name)
@@ -182,7 +212,7 @@ class SagemakerAdapter:
         """What the job printed."""
         if self._jobs.describe(name) is None:
             raise gone(JOB, name)
-        reader = _logs.Reader(self._aws, _logs.JOB_GROUP, f"{name}/")
+        reader = _logs.Reader(self.aws, _logs.JOB_GROUP, f"{name}/")
 
         def over() -> bool:
             about = self._jobs.describe(name)
@@ -190,12 +220,14 @@ class SagemakerAdapter:
 
         return _logs.lines(reader, tail=tail, follow=follow, over=over, sleep=self.context.clock.sleep)
 
+    @_timed
     def job_output(self, name: str, directory: Path, *, timeout: float) -> None:
         """Copy what the job left."""
         self._jobs.output(name, directory)
 
     # --- looking
 
+    @_timed
     def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
         """What the endpoint did."""
         live = self.observe(name, timeout=timeout)
@@ -203,7 +235,7 @@ class SagemakerAdapter:
         if status is None:
             raise gone(ENDPOINT, name)
         instances: Any = live[0].details["instances"]
-        return _monitor.report(self._aws, status, window_s, int(instances), self._prices)
+        return _monitor.report(self.aws, status, window_s, int(instances), self._prices)
 
     def logs(
         self,
@@ -218,21 +250,24 @@ class SagemakerAdapter:
         live = self._control.read(Ref(ENDPOINT, name))
         since = (live.created_at or 0.0) if live else 0.0
         prefix = f"{deployment}/" if deployment else ""
-        reader = _logs.Reader(self._aws, _logs.endpoint_group(name), prefix, since=since)
+        reader = _logs.Reader(self.aws, _logs.endpoint_group(name), prefix, since=since)
         if live is None and not reader.exists():
             raise gone(ENDPOINT, name)
         return _logs.lines(reader, tail=tail, follow=follow, request_id=request_id, sleep=self.context.clock.sleep)
 
     # --- leases
 
+    @_timed
     def lease_read(self, key: str, *, timeout: float) -> LeaseRecord | None:
         """The stored lease."""
         return self._storage.lease_read(key)
 
+    @_timed
     def lease_write(self, key: str, body: str, expected: str | None, *, timeout: float) -> LeaseRecord:
         """Write a lease by compare-and-swap."""
         return self._storage.lease_write(key, body, expected)
 
+    @_timed
     def lease_delete(self, key: str, expected: str, *, timeout: float) -> None:
         """Delete a lease."""
         self._storage.lease_delete(key, expected)

@@ -26,6 +26,7 @@ from sdk.adapter import Adapter, AdapterContext, Capability, Clock
 from sdk.client import Client
 from sdk.errors import ConflictError, SdkError, UnsupportedError
 from sdk.executor import Executor
+from sdk.executor.disk import RealDisk
 from sdk.executor.lease import Lease
 from sdk.redact import Redactor
 from sdk.registry import adapters
@@ -175,9 +176,9 @@ class Rig(ABC):
         """A client as another process would make it; its calls are recorded."""
         return self._client(self.calls, owner, machine)
 
-    def mortal(self, kill: Kill) -> Client:
-        """A client that dies when it is told to."""
-        client = self._client(Calls(hook=kill.around_call), OWNER, "here")
+    def mortal(self, kill: Kill | None = None) -> Client:
+        """A client that dies when it is told to, or, without a ``kill``, by somebody else's hand."""
+        client = self._client(Calls(hook=kill.around_call if kill else None), OWNER, "here")
         session = client.session()
         session.executor = self.executor(
             session.adapter,
@@ -185,7 +186,7 @@ class Rig(ABC):
             state_dir=session.state_dir,
             clock=self.clock,
             target=session.target,
-            disk=MortalDisk(kill),
+            disk=MortalDisk(kill) if kill else RealDisk(),
         )
         return client
 

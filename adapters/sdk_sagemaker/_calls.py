@@ -12,6 +12,7 @@ from sdk.secrets import CLOUD
 
 from . import _bodies
 from ._errors import PROVIDER
+from ._logs import endpoint_group
 from ._plan import CONFIG, ENDPOINT, IMAGE, MODEL, POLICY, TARGET, target_id
 from ._status import STATES, fleet_price, replicas_of, whole_percents
 
@@ -276,12 +277,19 @@ class Control:
         if live.kind == POLICY:
             address = {**_bodies.scaling(live.id), "PolicyName": _bodies.policy_name(live.id)}
             return _ack(self.aws.call("application-autoscaling", "delete_scaling_policy", live.id, **address))
+        if live.kind == CONFIG and self.options.delete_logs and live.labels is not None:
+            self._delete_logs(live.labels.endpoint)
         operation, parameter = _DELETES[live.kind]
-        answer = self.aws.call("sagemaker", operation, live.id, **{parameter: live.id})
-        if live.kind == ENDPOINT and self.options.delete_logs:
-            group = f"/aws/sagemaker/Endpoints/{live.id}"
+        return _ack(self.aws.call("sagemaker", operation, live.id, **{parameter: live.id}))
+
+    def _delete_logs(self, endpoint: str) -> None:
+        """Delete the logs of an endpoint that is gone, before its configuration: containers write until their end.
+
+        Whoever dies between the two leaves the configuration to gc, which comes here again.
+        """
+        if self.aws.find("sagemaker", "describe_endpoint", endpoint, EndpointName=endpoint) is None:
+            group = endpoint_group(endpoint)
             self.aws.find("logs", "delete_log_group", group, logGroupName=group)
-        return _ack(answer)
 
     # --- secrets
 

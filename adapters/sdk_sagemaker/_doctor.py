@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sdk.errors import AuthError, NotFoundError, PlatformError, SdkError
+from sdk.errors import AuthError, NotFoundError, PlatformError, QuotaError, SdkError
 from sdk.types import Check
 
 if TYPE_CHECKING:
@@ -83,16 +83,20 @@ def _quota(aws: Aws) -> str:
         return "no instance is set, so there is nothing to look up"
     wanted = f"{aws.options.instance} for endpoint usage"
     try:
-        for page in aws.pages("service-quotas", "list_service_quotas", wanted, ServiceCode="sagemaker"):
-            for quota in page["Quotas"]:
-                if quota["QuotaName"] == wanted:
-                    return _enough(wanted, quota)
+        value = _value(aws, wanted)
     except PlatformError as error:
         return f"{wanted}: not readable ({error.message})"
-    return f"{wanted}: not listed"
+    if value is None:
+        return f"{wanted}: not listed"
+    if value < 1:
+        raise QuotaError(f"{wanted}: {value:g}", hint="ask for more in Service Quotas, Amazon SageMaker")
+    return f"{wanted}: {value:g}"
 
 
-def _enough(wanted: str, quota: Any) -> str:
-    if quota["Value"] < 1:
-        raise PlatformError(f"{wanted}: {quota['Value']:g}", hint="ask for more in Service Quotas, Amazon SageMaker")
-    return f"{wanted}: {quota['Value']:g}"
+def _value(aws: Aws, wanted: str) -> float | None:
+    """A quota of SageMaker by its name."""
+    for page in aws.pages("service-quotas", "list_service_quotas", wanted, ServiceCode="sagemaker"):
+        for quota in page["Quotas"]:
+            if quota["QuotaName"] == wanted:
+                return float(quota["Value"])
+    return None

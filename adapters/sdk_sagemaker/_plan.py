@@ -201,7 +201,7 @@ def _config(spec: EndpointSpec, options: SagemakerOptions, models: Sequence[Ref]
         "shadow": layout.shadow,
         "shadow_percent": options.shadow if layout.shadow else 0,
         "weights": cast("Json", initial_weights(spec, layout, live[1] if live else None, options)),
-        "kms_key": options.kms_key,
+        "kms_key": None if options.serverless else options.kms_key,
         "tags": dict(spec.tags),
     }
     name = f"{spec.name}-{spec_hash({**values, 'txn': spec.labels.txn})[:10]}"

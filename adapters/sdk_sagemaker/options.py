@@ -74,7 +74,11 @@ class SagemakerOptions(TargetOptions):
     network_isolation: bool = Field(
         default=False, description="containers reach nothing outside", json_schema_extra=_MARKED
     )
-    kms_key: str | None = Field(default=None, description="KMS key for volumes and results", json_schema_extra=_MARKED)
+    kms_key: str | None = Field(
+        default=None,
+        description="KMS key for disks of instances (serverless has none) and results of jobs",
+        json_schema_extra=_MARKED,
+    )
     volume_gb: int = Field(default=30, ge=1, le=16_384, description="disk of a job in GB")
     spot: bool = Field(default=False, description="train on spare capacity, which may be interrupted")
     spot_wait_s: float = Field(default=3600.0, ge=0, description="seconds a spot job may wait beyond its time limit")
@@ -87,7 +91,7 @@ class SagemakerOptions(TargetOptions):
     )
     max_body: int = Field(default=6_291_456, gt=0, description="largest request in bytes that SageMaker takes")
     deadline_s: float = Field(default=60.0, gt=0, le=3600, description="seconds a prediction may take")
-    delete_logs: bool = Field(default=False, description="delete the log group with the endpoint")
+    delete_logs: bool = Field(default=False, description="delete the log group after the endpoint")
 
     @model_validator(mode="before")
     @classmethod
@@ -103,8 +107,8 @@ class SagemakerOptions(TargetOptions):
     def _together(self) -> SagemakerOptions:
         if bool(self.subnets) != bool(self.security_groups):
             raise ValueError("subnets and security_groups are set together or not at all")
-        if self.serverless is not None and (self.subnets or self.shadow):
-            raise ValueError("serverless has neither subnets nor shadow: leave them out")
+        if self.serverless is not None and (self.subnets or self.shadow or self.network_isolation):
+            raise ValueError("serverless has neither subnets, network_isolation nor shadow: leave them out")
         return self
 
 

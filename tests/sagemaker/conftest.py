@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -52,7 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         pytest.MonkeyPatch.context() as patch,
         mini_cloud("sagemaker", runner="fork", folder=folder / "cloud") as cloud,
     ):
-        for name, value in {**cloud.env, "MLPORT_STATE_DIR": str(folder / "state")}.items():
+        for name, value in {"MLPORT_STATE_DIR": str(folder / "state"), **os.environ, **cloud.env}.items():
             patch.setenv(name, value)
         boto3.client("iam").create_role(RoleName="mlport", AssumeRolePolicyDocument=json.dumps(TRUST))
         ecr = boto3.client("ecr")

@@ -294,6 +294,7 @@ def test_what_aws_would_refuse_is_refused_before(settings: Any, changed: Any, te
         {"subnets": ["s-1"]},
         {"serverless": {"memory_mb": 1500}},
         {"serverless": {}, "shadow": 10},
+        {"serverless": {}, "network_isolation": True},
         {"start_s": 10},
     ],
 )

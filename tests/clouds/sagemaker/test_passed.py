@@ -66,10 +66,10 @@ def iam_and_sts(client: Callable[..., Any]) -> list[Any]:
 
 def scaling(client: Callable[..., Any]) -> list[Any]:
     aws = client("application-autoscaling")
-    where = {"ServiceNamespace": "sagemaker", "ResourceId": "endpoint/e/variant/v",
-             "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}  # fmt: skip
+    where = {"ServiceNamespace": "lambda", "ResourceId": "function:f:1",
+             "ScalableDimension": "lambda:function:ProvisionedConcurrency"}  # fmt: skip
     aws.register_scalable_target(**where, MinCapacity=1, MaxCapacity=3)
-    found = aws.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=["endpoint/e/variant/v"])
+    found = aws.describe_scalable_targets(ServiceNamespace="lambda", ResourceIds=["function:f:1"])
     aws.deregister_scalable_target(**where)
     return [plain(found["ScalableTargets"])]
 

@@ -1,6 +1,8 @@
 """What SageMaker refuses: names, duplicates, what is missing, what is busy, what is too much, who it does not know."""
 
+import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
@@ -121,6 +123,101 @@ def test_serverless_limits(account: Account) -> None:
     assert "between instances and serverless" in turn
     account.sm.delete_endpoint(EndpointName="more")
     account.wait_gone("more")
+
+
+def test_serverless_takes_only_so_many_at_a_time(account: Account) -> None:
+    """Beyond MaxConcurrency requests are refused as long as the others run, and never reach the container."""
+    account.model("narrow", account.push())
+    serverless = {"MemorySizeInMB": 1024, "MaxConcurrency": 1}
+    variant = {"VariantName": "v", "ModelName": "narrow", "ServerlessConfig": serverless}
+    account.sm.create_endpoint_config(EndpointConfigName="narrow", ProductionVariants=[variant])
+    account.sm.create_endpoint(EndpointName="narrow", EndpointConfigName="narrow")
+    account.wait("narrow")
+
+    def ask(seconds: float) -> tuple[str, int]:
+        try:
+            wish = json.dumps({"do": "sleep", "seconds": seconds})
+            about = account.runtime.invoke_endpoint(EndpointName="narrow", Body=wish)
+        except ClientError as error:
+            about = error.response
+        return about.get("Error", {}).get("Code", ""), about["ResponseMetadata"]["HTTPStatusCode"]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [("", 200), ("ThrottlingException", 429)] == sorted(pool.map(ask, (3.0, 3.0)))
+    assert ("", 200) == ask(0.0)
+    account.sm.delete_endpoint(EndpointName="narrow")
+    account.wait_gone("narrow")
+
+
+def test_networks_and_keys(account: Account) -> None:
+    """How many subnets and groups, and where a key for disks or a network has no place."""
+    image = account.push()
+    network = {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
+    groups = {**network, "SecurityGroupIds": [f"sg-{number}" for number in range(6)]}
+    primary = {"ExecutionRoleArn": ROLE, "PrimaryContainer": {"Image": image}}
+    make = account.sm.create_model
+    assert "length less than or equal to 5" in refused(make, ModelName="net-1", VpcConfig=groups, **primary)[1]
+    make(ModelName="net-2", VpcConfig=network, **primary)
+    small = {"MemorySizeInMB": 1024, "MaxConcurrency": 1}
+    config, variant = account.sm.create_endpoint_config, {"VariantName": "v", "ModelName": "net-2"}
+    less = refused(config, EndpointConfigName="net-3", ProductionVariants=[{**variant, "ServerlessConfig": small}])
+    assert "VpcConfig of model net-2 is not supported" in less[1]
+    own = {**variant, "InstanceType": "ml.m5d.large", "InitialInstanceCount": 1}
+    disk = refused(config, EndpointConfigName="net-4", ProductionVariants=[own], KmsKeyId="k")
+    assert "which has local storage" in disk[1]
+    instance = {"InstanceType": "ml.g4dn.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 1, "VolumeKmsKeyId": "k"}
+    assert "which has local storage" in refused(lambda: account.job("net-5", image, ResourceConfig=instance))[1]
+
+
+def test_spot_needs_patience(account: Account) -> None:
+    """A spot job has to say how long it may wait, which is at least as long as it may run."""
+    image = account.push()
+    for limits in ({"MaxRuntimeInSeconds": 60}, {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 59}):
+        settings = {"EnableManagedSpotTraining": True, "StoppingCondition": limits}
+        text = refused(lambda settings=settings: account.job("spot", image, **settings))[1]
+        assert "greater than or equal to MaxRuntimeInSeconds" in text
+
+
+def test_scaling_knows_endpoints(account: Account) -> None:
+    """What is scaled must be there, limits must be some, and policies go with their targets, alarms with policies."""
+    scaling, watch = account.client("application-autoscaling"), account.client("cloudwatch")
+    account.serve("scaled", "wide")
+    name = "endpoint/scaled/variant/wide"
+    where = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
+    register = {**where, "MinCapacity": 1, "MaxCapacity": 2}
+    nobody = refused(scaling.register_scalable_target, **register, ResourceId="endpoint/scaled/variant/none")
+    assert "Could not find the endpoint variant" in nobody[1]
+    wrong = refused(scaling.register_scalable_target, **{**register, "MinCapacity": 3}, ResourceId=name)
+    assert "must not exceed" in wrong[1]
+    policy = {
+        **where, "ResourceId": name, "PolicyName": "p", "PolicyType": "TargetTrackingScaling",
+        "TargetTrackingScalingPolicyConfiguration": {"TargetValue": 10.0, "PredefinedMetricSpecification": {
+            "PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}},
+    }  # fmt: skip
+    assert "No scalable target registered" in refused(scaling.put_scaling_policy, **policy)[1]
+    scaling.register_scalable_target(**register, ResourceId=name)
+    for _ in range(2):  # the second replaces the first, with its alarms
+        scaling.put_scaling_policy(**policy)
+        assert 2 == len(watch.describe_alarms(AlarmNamePrefix=f"TargetTracking-{name}")["MetricAlarms"])
+    scaling.deregister_scalable_target(**where, ResourceId=name)
+    assert [] == scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    assert [] == watch.describe_alarms()["MetricAlarms"]
+    account.sm.delete_endpoint(EndpointName="scaled")
+    account.wait_gone("scaled")
+
+
+def test_quotas_are_told(account: Account) -> None:
+    """Service Quotas lists what this account may have."""
+    pages = account.client("service-quotas").get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
+    told = {one["QuotaName"]: one["Value"] for page in pages for one in page["Quotas"]}
+    assert (1.0, 20.0, 0.0) == (
+        told["ml.c5.large for endpoint usage"],
+        told["ml.m5.large for training job usage"],
+        told["ml.g5.xlarge for endpoint usage"],
+    )
+    assert (
+        "NoSuchResourceException" == refused(account.client("service-quotas").list_service_quotas, ServiceCode="x")[0]
+    )
 
 
 def test_signatures_are_verified(account: Account) -> None:

@@ -200,7 +200,7 @@ class Passed:
     Args:
         moto: Plays them.
         signature: Reads and checks the signature of a request.
-        before: Called with service, operation and region before moto is.
+        before: Called with service, operation, region and request before moto is; may refuse by raising an AwsError.
         after: Called with service, operation, region and moto's reply, which it may replace.
     """
 
@@ -209,7 +209,7 @@ class Passed:
         moto: Moto,
         signature: Callable[[Request], Signature | None],
         *,
-        before: Callable[[str, str, str], None],
+        before: Callable[[str, str, str, Request], None],
         after: Callable[[str, str, str, Request, Response], Response],
     ) -> None:
         self._moto, self._signature = moto, signature
@@ -228,7 +228,10 @@ class Passed:
         resource = request.path.strip("/") if service == "s3" else ""
 
         def handle(request: Request) -> Response:
-            self._before(service, operation, signature.region)
+            try:
+                self._before(service, operation, signature.region, request)
+            except AwsError as error:
+                return render(error, service)
             answer = self._moto.call(request, service, signature.region)
             return self._after(service, operation, signature.region, request, answer)
 

@@ -14,7 +14,9 @@ from .control import Control
 from .ecr import Ecr
 from .errors import AwsError, render
 from .metrics import Metrics
+from .quotas import Quotas
 from .runtime import LIMIT, Runtime
+from .scaling import Scaling
 from .sigv4 import read, verify
 from .world import World
 
@@ -76,10 +78,11 @@ class SagemakerCloud(Cloud):
         )
         self.control = Control(self._world, self._signature)
         self.metrics = Metrics(self._world, self.control.endpoints)
+        self.scaling = Scaling(self._moto, self.control.endpoints)
         runtime = Runtime(self._world, self.control.endpoints, self._signature, limit=self._payload)
         passed = Passed(self._moto, self._signature, before=self._before, after=self._after)
         self.app = App(
-            [self.ecr.registry, runtime, self.control, passed],
+            [self.ecr.registry, runtime, self.control, Quotas(self._world, self._signature), passed],
             calls=self.calls,
             faults=self.faults,
             missing=_unsigned,
@@ -160,9 +163,11 @@ class SagemakerCloud(Cloud):
     def _secret_of(self, access_key: str) -> str | None:
         return SECRET_KEY if access_key == ACCESS_KEY else self._need().moto.secret_of(access_key)
 
-    def _before(self, service: str, operation: str, region: str) -> None:
+    def _before(self, service: str, operation: str, region: str, request: Request) -> None:
         world = self._need()
-        if service == "logs":
+        if service == "application-autoscaling":
+            self.scaling.before(operation, region, request.json())
+        elif service == "logs":
             world.logs.collect()
         elif service == "cloudwatch":
             self.metrics.join(region)
@@ -170,6 +175,8 @@ class SagemakerCloud(Cloud):
             self._join_tagging(region)
 
     def _after(self, service: str, operation: str, region: str, request: Request, answer: Response) -> Response:
+        if service == "application-autoscaling":
+            self.scaling.after(region)
         if service != "ecr":
             return answer
         if operation == "GetAuthorizationToken":

@@ -16,6 +16,7 @@ from ..runners import Launch, StartFailed
 from ..timing import Line, Step
 from .aws import split_uri
 from .errors import AwsError, invalid
+from .models import check_disk
 from .state import Record, Shelf, page, tags_of
 from .world import without_nothing
 
@@ -84,6 +85,8 @@ class Jobs:
             if wait is None or wait < run:
                 raise invalid("Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to "
                               "MaxRuntimeInSeconds")  # fmt: skip
+        resources = body["ResourceConfig"]
+        check_disk(str(resources.get("InstanceType")), resources.get("VolumeKmsKeyId"), "VolumeKmsKeyId")
         self.world.image(str(image))
         self._check_quota(region, body)
         job = Job("training-job", body["TrainingJobName"], region, body, tags_of(body), line=self.world.pace.line(

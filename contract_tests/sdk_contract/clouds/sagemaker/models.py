@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from .errors import invalid
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .world import World
 
 _MEMORY_MB = (1024, 2048, 3072, 4096, 5120, 6144)
+_OWN_DISKS = re.compile(r"ml\.([a-z]+\d+[a-z]*d[a-z]*|g5|g6e?|p4de|p5\w*|trn\w+)\.")
 
 
 class Models:
@@ -88,8 +90,8 @@ class Configs:
         if len(set(names)) != len(names):
             raise invalid("Production variant names must be unique within an endpoint configuration.")
         for variant in variants:
-            _check_variant(variant)
-            self._models.shelf.get(region, str(variant.get("ModelName")))
+            _check_variant(variant, body)
+            _check_model(variant, self._models.shelf.get(region, str(variant.get("ModelName"))))
         _check_serverless(body)
         record = Record("endpoint-config", body["EndpointConfigName"], region, body, tags_of(body))
         record.hide(fault)
@@ -125,13 +127,33 @@ def _filled(variant: Mapping[str, Any]) -> dict[str, Any]:
     return {"InitialVariantWeight": 1.0, **variant}
 
 
-def _check_variant(variant: Mapping[str, Any]) -> None:
+def _check_model(variant: Mapping[str, Any], model: Record) -> None:
+    """Serverless has no network of its own.
+
+    Source: https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html (feature exclusions)
+    """
+    for setting in ("VpcConfig", "EnableNetworkIsolation"):
+        if variant.get("ServerlessConfig") and model.body.get(setting):
+            raise invalid(f"{setting} of model {model.name} is not supported for serverless endpoints.")
+
+
+def check_disk(instance: str, key: object, name: str) -> None:
+    """No key for the disks of instances that bring their own, which are encrypted anyway.
+
+    Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConfig.html (KmsKeyId)
+    """
+    if key and _OWN_DISKS.match(instance):
+        raise invalid(f"{name} is not supported with {instance}, which has local storage.")
+
+
+def _check_variant(variant: Mapping[str, Any], body: Mapping[str, Any]) -> None:
     name, serverless = variant["VariantName"], variant.get("ServerlessConfig")
     if not variant.get("ModelName"):
         raise invalid(f"ModelName is required for variant {name}.")
     if serverless is None:
         if not variant.get("InstanceType") or not variant.get("InitialInstanceCount"):
             raise invalid(f"InstanceType and InitialInstanceCount are required for variant {name}.")
+        check_disk(str(variant["InstanceType"]), body.get("KmsKeyId"), "KmsKeyId")
         return
     if variant.get("InstanceType") or variant.get("InitialInstanceCount"):
         raise invalid(f"InstanceType and InitialInstanceCount must not be given for serverless variant {name}.")

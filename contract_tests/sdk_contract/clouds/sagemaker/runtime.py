@@ -69,7 +69,7 @@ class Runtime:
         limit: int = LIMIT,
     ) -> None:
         self._world, self._endpoints, self._signature, self._limit = world, endpoints, signature, limit
-        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._made: httpx.AsyncClient | None = None  # in the server's event loop
         self._copies: set[asyncio.Task[None]] = set()
 
     def find(self, request: Request) -> Match | None:
@@ -86,8 +86,8 @@ class Runtime:
 
     async def close(self) -> None:
         """Ends the connections to containers."""
-        for client in self._clients.values():
-            await client.aclose()
+        if self._made is not None:
+            await self._made.aclose()
 
     async def _invoke(self, request: Request) -> Response:
         try:
@@ -153,14 +153,20 @@ class Runtime:
 
     # --- to the container -----------------------------------------------------------------------------------------
 
-    def _client(self, variant: Variant) -> httpx.AsyncClient:
+    @property
+    def _client(self) -> httpx.AsyncClient:
+        """One for all containers: they come and go."""
+        if self._made is None:
+            time_out, limits = httpx.Timeout(_ANSWER_S, connect=5), httpx.Limits(max_connections=None)
+            self._made = httpx.AsyncClient(timeout=time_out, limits=limits, verify=False, trust_env=False)
+        return self._made
+
+    def _asked(self, variant: Variant, request: Request, body: bytes) -> httpx.Request:
         address = variant.running.address if variant.running else "http://127.0.0.1:9"
-        if address not in self._clients:
-            self._clients[address] = httpx.AsyncClient(base_url=address, timeout=httpx.Timeout(_ANSWER_S, connect=5))
-        return self._clients[address]
+        return self._client.build_request("POST", f"{address}/invocations", content=body, headers=_forwarded(request))
 
     async def _send(self, variant: Variant, request: Request, body: bytes) -> httpx.Response:
-        return await self._client(variant).post("/invocations", content=body, headers=_forwarded(request))
+        return await self._client.send(self._asked(variant, request, body))
 
     def _mirror(self, record: Endpoint, request: Request, body: bytes) -> None:
         """Sends shadows their share of copies, whose answers nobody sees."""
@@ -188,9 +194,7 @@ class Runtime:
         return Response(answer.status_code, answer.content, _headers(trip.variant, answer, "content-type"))
 
     async def _stream(self, trip: Trip, request: Request, body: bytes) -> Response:
-        client = self._client(trip.variant)
-        made = client.build_request("POST", "/invocations", content=body, headers=_forwarded(request))
-        answer = await client.send(made, stream=True)
+        answer = await self._client.send(self._asked(trip.variant, request, body), stream=True)
         if answer.status_code >= 300:
             text = (await answer.aread()).decode("utf-8", "replace")
             self._count(trip, answer.status_code)

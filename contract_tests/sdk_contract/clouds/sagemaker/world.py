@@ -100,6 +100,10 @@ class World:
             raise invalid(f"Could not access {what} at {uri}. Please ensure that the object exists.")
         return [(key.removeprefix(prefix).lstrip("/") or key.rpartition("/")[2], value) for key, value in found]
 
+    def quota(self, instance: str) -> int:
+        """How many instances of a type the account may have, of each kind of use."""
+        return self.quotas.get(instance, 0 if instance.startswith(_NO_GPU) else _UNLISTED)
+
     def check_quota(self, kind: str, instance: str, used: int, wanted: int) -> None:
         """Refuses more instances than the account may have.
 
@@ -112,7 +116,7 @@ class World:
         Raises:
             AwsError: It is too many.
         """
-        limit = self.quotas.get(instance, 0 if instance.startswith(_NO_GPU) else _UNLISTED)
+        limit = self.quota(instance)
         if used + wanted > limit:
             raise AwsError(
                 "ResourceLimitExceeded",

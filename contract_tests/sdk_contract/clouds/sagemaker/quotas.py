@@ -1,0 +1,82 @@
+"""Service Quotas for SageMaker: the limits that this account really has, as ``ListServiceQuotas`` tells them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ..app import Match, Request, Response
+from .aws import ACCOUNT
+from .errors import AwsError, render, request_id, trouble
+from .shapes import service_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ..faults import Fault
+    from .sigv4 import Signature
+    from .world import World
+
+_TARGET = "ServiceQuotasV20190624."
+_PAGE = 100
+_SHAPES = {"endpoint": "ProductionVariantInstanceType", "training job": "TrainingInstanceType"}
+
+
+class Quotas:
+    """The service.
+
+    Args:
+        world: Knows the limits.
+        signature: Reads and checks the signature of a request.
+    """
+
+    def __init__(self, world: World, signature: Callable[[Request], Signature | None]) -> None:
+        self._world, self._signature = world, signature
+
+    def find(self, request: Request) -> Match | None:
+        """Whether it is for this service."""
+        target = request.headers.get("x-amz-target", "")
+        if not target.startswith(_TARGET):
+            return None
+        return Match("servicequotas", target.removeprefix(_TARGET), self._handle)
+
+    def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
+        """In the shape of JSON 1.1."""
+        return trouble(request, match, fault)
+
+    def _handle(self, request: Request) -> Response:
+        try:
+            answer = self._answer(request)
+        except AwsError as error:
+            return render(error, "servicequotas")
+        headers = {"content-type": "application/x-amz-json-1.1", "x-amzn-requestid": request_id()}
+        return Response(200, json.dumps(answer).encode(), headers)
+
+    def _answer(self, request: Request) -> dict[str, Any]:
+        signature = self._signature(request)
+        if signature is None:
+            raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 400)
+        if not request.headers["x-amz-target"].endswith(".ListServiceQuotas"):
+            raise AwsError("UnknownOperationException", "This mini cloud plays ListServiceQuotas only.", 404)
+        body: Mapping[str, Any] = request.json()
+        if body.get("ServiceCode") != "sagemaker":
+            raise AwsError("NoSuchResourceException", f"There is no service {body.get('ServiceCode')}.")
+        every, start = list(self._every(signature.region)), int(body.get("NextToken") or 0)
+        end = start + int(body.get("MaxResults") or _PAGE)
+        return {"Quotas": every[start:end], **({"NextToken": str(end)} if end < len(every) else {})}
+
+    def _every(self, region: str) -> Iterator[dict[str, Any]]:
+        for kind, shape in _SHAPES.items():
+            for number, instance in enumerate(service_model("sagemaker").shape_for(shape).enum):
+                code = f"L-{kind[:1].upper()}{number:07d}"
+                yield {
+                    "ServiceCode": "sagemaker",
+                    "ServiceName": "Amazon SageMaker",
+                    "QuotaArn": f"arn:aws:servicequotas:{region}:{ACCOUNT}:sagemaker/{code}",
+                    "QuotaCode": code,
+                    "QuotaName": f"{instance} for {kind} usage",
+                    "Value": float(self._world.quota(instance)),
+                    "Unit": "None",
+                    "Adjustable": True,
+                    "GlobalQuota": False,
+                }

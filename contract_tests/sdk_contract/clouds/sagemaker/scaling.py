@@ -1,0 +1,92 @@
+"""What Application Auto Scaling does beyond moto: it knows endpoints, and keeps the alarms of its policies.
+
+Source: https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-target-tracking.html
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from .errors import invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from .aws import Moto
+    from .endpoints import Endpoints
+
+_PERIODS = {"High": ("GreaterThanThreshold", 3, 1.0), "Low": ("LessThanThreshold", 15, 0.9)}
+
+
+class Scaling:
+    """Application Auto Scaling for endpoints.
+
+    Args:
+        moto: Knows targets and policies.
+        endpoints: What can be scaled.
+    """
+
+    def __init__(self, moto: Moto, endpoints: Endpoints) -> None:
+        self._moto, self._endpoints = moto, endpoints
+
+    def before(self, operation: str, region: str, body: Mapping[str, Any]) -> None:
+        """Refuses what there is no variant for, and limits that are none.
+
+        Raises:
+            AwsError: It is refused.
+        """
+        if body.get("ServiceNamespace") != "sagemaker" or not operation.startswith(("Register", "Put")):
+            return
+        name = str(body.get("ResourceId"))
+        parts = name.split("/")
+        record = self._endpoints.shelf.peek(region, parts[1]) if len(parts) == 4 else None
+        if record is None or record.fleet.variant(parts[3]) is None:
+            raise invalid(f"Could not find the endpoint variant of resource ID {name}.")
+        if operation == "RegisterScalableTarget":
+            low, high = body.get("MinCapacity"), body.get("MaxCapacity")
+            if low is not None and high is not None and low > high:
+                raise invalid(f"Minimum capacity {low} must not exceed maximum capacity {high}.")
+        elif name not in self._targets(region):
+            raise invalid(f"No scalable target registered for namespace: sagemaker, resource ID: {name}.")
+
+    def after(self, region: str) -> None:
+        """Policies go with their targets, and alarms come and go with their policies."""
+        backend, watch = self._moto.backend("applicationautoscaling", region), self._moto.backend("cloudwatch", region)
+        targets = self._targets(region)
+        for key, policy in list(backend.policies.items()):
+            if policy.service_namespace == "sagemaker" and policy.resource_id not in targets:
+                del backend.policies[key]
+        policies = [one for one in backend.policies.values() if one.service_namespace == "sagemaker"]
+        for policy in policies:
+            if not policy.alarms and policy.target_tracking_scaling_policy_configuration:
+                policy.alarms = [watch.put_metric_alarm(**alarm) for alarm in _alarms(policy)]
+        kept = {alarm.name for policy in policies for alarm in policy.alarms}
+        watch.delete_alarms([one for one in watch.alarms if one.startswith(_PREFIX) and one not in kept])
+
+    def _targets(self, region: str) -> set[str]:
+        found = self._moto.backend("applicationautoscaling", region).targets
+        return {name for dimension, targets in found.items() if dimension.startswith("sagemaker:") for name in targets}
+
+
+_PREFIX = "TargetTracking-endpoint/"
+
+
+def _alarms(policy: Any) -> Iterator[dict[str, Any]]:
+    """The two alarms of a policy: too much for some minutes, and too little for longer."""
+    _, endpoint, _, variant = policy.resource_id.split("/")
+    goal = float(policy.target_tracking_scaling_policy_configuration["TargetValue"])
+    for side, (comparison, periods, share) in _PERIODS.items():
+        yield {
+            "name": f"TargetTracking-{policy.resource_id}-Alarm{side}-{uuid.uuid4()}",
+            "namespace": "AWS/SageMaker",
+            "metric_name": "InvocationsPerInstance",
+            "comparison_operator": comparison,
+            "evaluation_periods": periods,
+            "period": 60,
+            "threshold": goal * share,
+            "statistic": "Sum",
+            "description": f"DO NOT EDIT OR DELETE. For TargetTrackingScaling policy {policy.policy_arn}.",
+            "dimensions": [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}],
+            "alarm_actions": [policy.policy_arn],
+        }

@@ -176,9 +176,16 @@ class Rig(ABC):
         """A client as another process would make it; its calls are recorded."""
         return self._client(self.calls, owner, machine)
 
-    def mortal(self, kill: Kill | None = None) -> Client:
-        """A client that dies when it is told to, or, without a ``kill``, by somebody else's hand."""
-        client = self._client(Calls(hook=kill.around_call if kill else None), OWNER, "here")
+    def mortal(self, kill: Kill) -> Client:
+        """A client that dies when it is told to."""
+        return self._short_lived(Calls(hook=kill.around_call), MortalDisk(kill))
+
+    def doomed(self) -> Client:
+        """A client that somebody is going to kill."""
+        return self._short_lived(Calls(), RealDisk())
+
+    def _short_lived(self, calls: Calls, disk: RealDisk) -> Client:
+        client = self._client(calls, OWNER, "here")
         session = client.session()
         session.executor = self.executor(
             session.adapter,
@@ -186,7 +193,7 @@ class Rig(ABC):
             state_dir=session.state_dir,
             clock=self.clock,
             target=session.target,
-            disk=MortalDisk(kill) if kill else RealDisk(),
+            disk=disk,
         )
         return client
 

@@ -68,7 +68,7 @@ def dying(rig: Any, verb: Callable[[Any], object], at: int | None, when: str) ->
 def _client(rig: Any, verb: Callable[[Any], object], go: int) -> NoReturn:
     try:
         os.read(go, 1)
-        verb(rig.mortal())
+        verb(rig.doomed())
         os._exit(0)
     except BaseException:  # noqa: BLE001  # whatever it is, it has to be seen
         os.write(2, traceback.format_exc().encode())

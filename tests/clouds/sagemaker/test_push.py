@@ -66,7 +66,7 @@ def test_skopeo_copies_there_and_back(account: Account, tmp_path: Path) -> None:
     assert [digest] == [one["imageDigest"] for one in about["imageDetails"]]
     none = tmp_path / "none.json"
     none.write_text("{}")
-    command = [*copy, *plain, "--authfile", none, source, f"dir:{tmp_path / 'no'}"]
+    command = [*copy, *plain, "--authfile", str(none), source, f"dir:{tmp_path / 'no'}"]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert 0 != refused.returncode
     assert "Not Authorized" in refused.stderr

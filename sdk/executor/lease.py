@@ -102,10 +102,14 @@ class Lease:
 
     def drop(self, deadline: Deadline) -> None:
         """Gives it back; a lease that cannot be given back expires."""
-        if self._leases is not None and self._etag is not None:
-            with contextlib.suppress(SdkError):
-                self._leases.lease_delete(self._key, self._etag, timeout=deadline.limit(CALL_S))
-            self._etag = None
+        if self._leases is None or self._etag is None:
+            return
+        etag, self._etag = self._etag, None
+        with contextlib.suppress(SdkError):
+            try:
+                self._leases.lease_delete(self._key, etag, timeout=deadline.limit(CALL_S))
+            except ConflictError:  # not as we last saw it: ours all the same if the reply to a renewal was lost
+                unlock(self._adapter, self._name, self._txn, deadline)
 
     @contextlib.contextmanager
     def beating(self, deadline: Deadline) -> Generator[None]:

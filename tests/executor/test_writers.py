@@ -296,3 +296,18 @@ def test_a_delete_that_died_spares_what_serves(
             world.converge(Client(world, machine=machine))
         tally["a delete that died, then the same deploy elsewhere"] += 1
         assert [] == world.faults(), f"died at {first}"
+
+
+def test_a_lease_whose_renewal_got_no_reply_is_given_back_too(tmp_path: Path) -> None:
+    """The stored lease is not the one that the client last saw, but still its own."""
+    world = World(ConfigFake, tmp_path)
+    client, key = Client(world), f"locks/{NAME}"
+
+    def hook(point: str) -> None:
+        if point == "after create Endpoint":
+            held = world.cloud.leases[key]
+            world.cloud.lease_write(key, held.body, held.etag)
+
+    client.adapter.hook = hook
+    client.run(fresh)
+    assert {} == world.cloud.leases

@@ -55,12 +55,13 @@ def from_debian(store: Store, folder: Path, platform: Platform, python: str) -> 
     Raises:
         ConfigError: Another Python or platform is wanted than the packages are for.
     """
-    if python != debian.PYTHON or platform.architecture != "amd64":
+    if python != debian.PYTHON or platform.architecture not in debian.ARCHITECTURES.values():
         raise ConfigError(
-            f"base = {DEBIAN!r} has Python {debian.PYTHON} for linux/amd64 only, not Python {python} for {platform}",
+            f"base = {DEBIAN!r} has Python {debian.PYTHON} for linux/amd64 and linux/arm64, "
+            f"not Python {python} for {platform}",
             hint="give base= an image of a registry",
         )
-    debs = debian.fetch(folder)
+    debs = debian.fetch(folder / platform.architecture, architecture=platform.architecture)
     hashes = [(path.name, disk.sha256_file(path)) for path in debs]
     key = "\n".join([*(f"{name} {sha256}" for name, sha256 in hashes), pyc.tag(python)])
 

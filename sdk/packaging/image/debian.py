@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import lzma
+import os
+import platform
 import subprocess
 import tarfile
 import zlib
@@ -33,6 +35,8 @@ PACKAGES = (
     "bash", "coreutils", "libacl1", "libattr1", "libgmp10", "libselinux1", "libpcre2-8-0", "dash",
 )  # fmt: skip
 PYTHON = "3.11"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Debian's words for machines that the base is made for."""
 NOBODY = 65532
 
 _MERGED = ("bin", "sbin", "lib", "lib64")
@@ -40,10 +44,15 @@ _DROPPED = tuple(f"usr/share/{name}/" for name in ("doc", "man", "locale", "info
 _CERTIFICATES = "usr/share/ca-certificates/mozilla/"
 
 
-def fetch(folder: Path, packages: Sequence[str] = PACKAGES) -> list[Path]:
+def fetch(folder: Path, packages: Sequence[str] = PACKAGES, architecture: str | None = None) -> list[Path]:
     """The ``.deb`` files of these packages in ``folder``, sorted; fetched all at once or not at all, and kept.
 
     apt verifies them. Remove the folder to get newer ones.
+
+    Args:
+        folder: Where they are kept.
+        packages: Their names.
+        architecture: In Debian's words, such as ``"arm64"``; that of this machine when left out.
 
     Raises:
         PackagingError: No apt, no mirror, or an unknown package.
@@ -54,23 +63,45 @@ def fetch(folder: Path, packages: Sequence[str] = PACKAGES) -> list[Path]:
     with disk.staging(folder.parent) as work, disk.writing(folder):
         fresh = disk.subfolder(work / "debs")
         fresh.chmod(0o755)  # apt fetches as another user when we are root
-        try:
-            done = subprocess.run(  # noqa: S603  no shell; the names are packages
-                ["apt-get", "download", *packages],  # noqa: S607  apt-get of the system
-                cwd=fresh, capture_output=True, text=True, check=False, timeout=600,
-            )  # fmt: skip
-        except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-            raise PackagingError(
-                f"cannot fetch Debian packages: {error}", operation="base", hint="give base= an image of a registry"
-            ) from error
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["apt-get failed"])[-1]
-            raise PackagingError(
-                f"cannot fetch Debian packages: {last}", operation="base", hint="run `apt-get update` first"
-            )
+        options: list[str] = []
+        if architecture not in {None, ARCHITECTURES.get(platform.machine())}:
+            options = _foreign(work / "apt", str(architecture))
+            _apt(fresh, *options, "update")
+        _apt(fresh, *options, "download", *packages)
         with suppress(OSError):  # another process was faster
             fresh.rename(folder)
     return sorted(folder.glob("*.deb"))
+
+
+def _foreign(folder: Path, architecture: str) -> list[str]:
+    """Options with which apt knows another architecture's packages, in an index of its own: nothing here changes."""
+    for name in ("lists/partial", "cache"):
+        (folder / name).mkdir(parents=True)
+    given = {
+        "APT::Architecture": architecture,
+        "APT::Architectures": architecture,
+        "Dir::State::lists": folder / "lists",
+        "Dir::State::status": os.devnull,
+        "Dir::Cache": folder / "cache",
+    }
+    return [word for name, value in given.items() for word in ("-o", f"{name}={value}")]
+
+
+def _apt(folder: Path, *arguments: str) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603  no shell; the names are packages
+            ["apt-get", *arguments],  # noqa: S607  apt-get of the system
+            cwd=folder, capture_output=True, text=True, check=False, timeout=600,
+        )  # fmt: skip
+    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+        raise PackagingError(
+            f"cannot fetch Debian packages: {error}", operation="base", hint="give base= an image of a registry"
+        ) from error
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["apt-get failed"])[-1]
+        raise PackagingError(
+            f"cannot fetch Debian packages: {last}", operation="base", hint="run `apt-get update` first"
+        )
 
 
 def entries(debs: Sequence[Path]) -> list[Entry]:

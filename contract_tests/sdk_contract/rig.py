@@ -135,6 +135,9 @@ class Rig(ABC):
         Shared things that are kept on purpose (``gc --shared``) and free records that cannot be deleted do not count.
         """
 
+    def forget_shared(self) -> None:  # noqa: B027  # most targets have nothing shared
+        """Remove shared things that are kept on purpose, as if nobody had used the target before."""
+
     @contextmanager
     def provoke(self, failure: str) -> Generator[None]:
         """Make the platform answer every call with ``throttled``, ``unavailable``, ``denied`` or ``refused``.

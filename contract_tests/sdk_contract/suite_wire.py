@@ -107,6 +107,7 @@ class WireSuite:
         for verb in verbs:
             name = rig.name(verb)
             begin, do, answers = self.scenes(rig, name, verb)
+            rig.forget_shared()
             begin()
             requests = dying(rig, do, None, "before")
             rig.client().delete(name)
@@ -117,6 +118,7 @@ class WireSuite:
                 what = f"{verb}: killed {when} {request}"
                 name = rig.name(verb)  # a dead client's lease holds the name it was at
                 begin, do, answers = self.scenes(rig, name, verb)
+                rig.forget_shared()
                 begin()
                 dying(rig, do, int(number), when)
                 CrashSuite.clean(rig)
@@ -130,6 +132,7 @@ class WireSuite:
         for verb in verbs:
             name = rig.name(verb)
             begin, do, answers = self.scenes(rig, name, verb)
+            rig.forget_shared()
             begin()
             with rig.cloud.calls.since() as calls:
                 do(rig.client())
@@ -138,6 +141,7 @@ class WireSuite:
             for at in sample(requests, count):
                 for kind in kinds:
                     what = f"{verb}: {kind} at {requests[at]}"
+                    rig.forget_shared()
                     begin()
                     rig.cloud.faults.add(requests[at], kind, seconds=_SECONDS.get(kind, 0.0))
                     self.ends(rig, do, before, what, begun=verb != "deploy")

@@ -56,6 +56,20 @@ class SagemakerRig(Rig):
         ecr.close()
         self.base = push_base(f"{self.cloud.ecr.host}/base:1", lambda _: (user, password))
 
+    def forget_shared(self) -> None:
+        """No repository and no bucket: the next deploy makes them, and brings its image."""
+        boto3 = import_module("boto3")
+        ecr, s3 = boto3.client("ecr"), boto3.resource("s3", config=import_module("botocore.config").Config(
+            s3={"addressing_style": "path"}))  # fmt: skip
+        for one in ecr.describe_repositories()["repositories"]:
+            if one["repositoryName"] != "base":
+                ecr.delete_repository(repositoryName=one["repositoryName"], force=True)
+        for bucket in s3.buckets.all():
+            bucket.objects.all().delete()
+            bucket.delete()
+        ecr.close()
+        s3.meta.client.close()
+
     def stop(self) -> None:
         self.cloud.close()
         self.patch.undo()

@@ -1,19 +1,9 @@
 """The `sagemaker` target on the wire: clients that die at a request, and a cloud that does wrong at one."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
-from sdk.adapter import Kind
 from sdk_contract.clouds.sagemaker.rig import SagemakerRig
 from sdk_contract.rig import rig_fixture
 from sdk_contract.suite_wire import WireSuite
-from sdk_sagemaker import SagemakerAdapter, _plan
-
-
-class Quick(SagemakerAdapter):
-    """The mini cloud shows at once what it made, unless it is told to be late."""
-
-    kinds: ClassVar[Mapping[str, Kind]] = _plan.kinds(settle_s=0.0)
+from test_sagemaker import Quick
 
 
 class Mini(SagemakerRig):

@@ -234,5 +234,6 @@ class CrashSuite:
     @staticmethod
     def answers(rig: Rig, name: str, expected: set[float]) -> None:
         """The endpoint answers with one of these models."""
-        seen = {float(rig.client().predict(name, [[ANSWER, 0.0]]).values[0]) for _ in range(3)}
+        client = rig.client()
+        seen = {float(client.predict(name, [[ANSWER, 0.0]]).values[0]) for _ in range(3)}
         assert seen <= expected

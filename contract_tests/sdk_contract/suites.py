@@ -1,5 +1,10 @@
 """Every suite of the contract, in the order in which failures are easiest to understand."""
 
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
 from .suite_capabilities import CapabilitiesSuite
 from .suite_crash import CrashSuite
 from .suite_deploy import DeploySuite
@@ -11,6 +16,9 @@ from .suite_predict import PredictSuite
 from .suite_prices import PricesSuite
 from .suite_traffic import TrafficSuite
 from .suite_train import TrainSuite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ALL = (
     CapabilitiesSuite,
@@ -26,6 +34,16 @@ ALL = (
     CrashSuite,
 )
 
+
+def tests(*marks: Callable[[type], type]) -> dict[str, type]:
+    """A test class for each suite, with these marks, for the ``globals()`` of a test file."""
+    made: dict[str, type] = {}
+    for suite in ALL:
+        name = f"Test{suite.__name__.removesuffix('Suite')}"
+        made[name] = functools.reduce(lambda kind, mark: mark(kind), marks, type(name, (suite,), {}))
+    return made
+
+
 __all__ = [
     "ALL",
     "CapabilitiesSuite",
@@ -39,4 +57,5 @@ __all__ = [
     "PricesSuite",
     "TrafficSuite",
     "TrainSuite",
+    "tests",
 ]

@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import NotFoundError, PlatformError, SdkError
+from sdk.errors import ConflictError, NotFoundError, PlatformError, SdkError
 from sdk.packaging.image.engine import Engine
 from sdk.packaging.image.engine_images import load
 from sdk.packaging.image.manifests import ImageConfig
@@ -135,8 +135,8 @@ class DockerRunning(Running):
         try:
             with self._engine.stream("GET", f"/containers/{self._container}/logs", params=params) as pieces:
                 data = b"".join(pieces)
-        except NotFoundError:
-            return []
+        except (NotFoundError, ConflictError):  # it is being removed
+            return self._ended[1] if self._ended is not None else []
         return [_stamped(line) for line in _unframed(data).decode("utf-8", "replace").splitlines()]
 
     @property
@@ -161,9 +161,8 @@ class DockerRunning(Running):
                     "POST", f"/containers/{self._container}/stop", params={"t": seconds}, timeout_s=grace_s + 30
                 )
             code = self.exit_code
-            lines = self.logs()
+            self._ended = (137 if code is None else code, self.logs())  # before it goes, for who reads meanwhile
             self._engine.call("DELETE", f"/containers/{self._container}", params={"force": "1", "v": "1"})
-            self._ended = (137 if code is None else code, lines)
 
     def usage(self) -> tuple[float, int]:
         """CPU seconds and bytes of memory; the engine takes about a second to tell."""

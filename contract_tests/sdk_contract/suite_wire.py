@@ -135,7 +135,7 @@ class WireSuite:
             rig.forget_shared()
             begin()
             with rig.cloud.calls.since() as calls:
-                do(rig.client())
+                do(rig.doomed())  # a lease that could not be given back is soon over
             rig.client().delete(name)
             requests = sorted({f"{call.service}:{call.operation}" for call in calls.changing})
             for at in sample(requests, count):
@@ -154,7 +154,7 @@ class WireSuite:
         """It ends well, or with an error of ours that lists what it could not take back."""
         error: SdkError | None = None
         try:
-            do(rig.client())
+            do(rig.doomed())  # a lease that could not be given back is soon over
         except SdkError as raised:
             error = raised
         listed = getattr(error, "leftovers", ())

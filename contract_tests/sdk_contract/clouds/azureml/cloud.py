@@ -89,6 +89,7 @@ class AzureMLCloud(Cloud):
         self.runner = make_runner(self.runner_name, self.folder / "runner")
         self.acr = ContainerRegistry(self.folder / "registry", valid)
         self._acr_app = App([self.acr.routes, self.acr.registry], calls=self.calls, faults=self.faults)
+        self._acr_app.watch = lambda moment, match: self.app.watch is not None and self.app.watch(moment, match)
         self._acr_server = Server(self._acr_app).start()
         self.blobs = Blobs(self.folder / "blobs")
         self.assets = Assets(self.world, self.blobs, valid)
@@ -112,15 +113,15 @@ class AzureMLCloud(Cloud):
             workspace.routes,
             self.identity.routes,
         ]
-        self._app = App(services, calls=self.calls, faults=self.faults, missing=_missing)
-        server = Server(self._app, tls=self.tls)
+        self.app = App(services, calls=self.calls, faults=self.faults, missing=_missing)
+        server = Server(self.app, tls=self.tls)
         self.world.url = server.url
         return server
 
     @property
     def errors(self) -> list[str]:
         """Tracebacks of handlers that broke, which is a bug of this cloud."""
-        return [*self._app.errors, *self._acr_app.errors]
+        return [*self.app.errors, *self._acr_app.errors]
 
     @property
     def registry_host(self) -> str:
@@ -181,7 +182,7 @@ class AzureMLCloud(Cloud):
         """Ends the registry, and what runs."""
         self._acr_server.close()
         self._acr_app.close()
-        self._app.close()
+        self.app.close()
         if self.runner is not None:
             self.runner.close()
 

@@ -24,12 +24,4 @@ class Mini(AzureMLRig):
 
 rig = rig_fixture(Mini)
 
-
-def _suite(kind: type) -> type:
-    return type(kind.__name__.removesuffix("Suite"), (kind,), {})
-
-
-(
-    TestCapabilities, TestOperations, TestDeploy, TestTraffic, TestPredict, TestTrain, TestMonitor, TestLogs,
-    TestErrors, TestPrices, TestCrash,
-) = map(_suite, suites.ALL)  # fmt: skip
+globals().update(suites.tests())

@@ -87,6 +87,8 @@ class Caller:
         self._random = random or _random.Random()  # noqa: S311  # jitter, not a secret
         self._client: httpx.Client | None = None
         self._wire: Wire | None = None
+        self._url = httpx.URL(invoker.url)
+        self._by_proxy: bool | None = None  # asked of the environment with the first call
         self._lock = threading.Lock()
         self._aclients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
             weakref.WeakKeyDictionary()
@@ -176,7 +178,7 @@ class Caller:
             if self.invoker.pin is None or not self.facts.pinnable:
                 raise _cannot_pin(self.facts)
             headers.update(self.invoker.pin(deployment))
-        return httpx.Request("POST", self.invoker.url, headers=headers, content=body.content)
+        return httpx.Request("POST", self._url, headers=headers, content=body.content)
 
     def _attempts(self, deadline: Deadline, *, asynchronous: bool = False) -> Attempts:
         return Attempts(
@@ -239,10 +241,12 @@ class Caller:
 
     def _own_wire(self) -> Wire | None:
         with self._lock:
-            if self._wire is None and self._transport is None and not _by_proxy(self.invoker.url):
+            if self._by_proxy is None:
+                self._by_proxy = _by_proxy(self.invoker.url)
+            if self._wire is None and self._transport is None and not self._by_proxy:
                 from .wire import Wire
 
-                self._wire = Wire(httpx.URL(self.invoker.url), _network(self.invoker)["verify"] or None)
+                self._wire = Wire(self._url, _network(self.invoker)["verify"] or None)
             return self._wire
 
     def _pool(self) -> httpx.Client:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
 _IDLE = 100  # connections that are kept for the next request
+_ONE_PIECE = 1 << 16  # a request of so many bytes is copied together
 
 
 class Wire:
@@ -35,7 +36,7 @@ class Wire:
         self._host = url.host
         self._port = url.port or (443 if url.scheme == "https" else 80)
         self._tls = verify if url.scheme == "https" else None
-        self._idle: deque[http.client.HTTPConnection] = deque()
+        self._idle: deque[_Plain | _Secure] = deque()
 
     def send(self, request: httpx.Request) -> httpx.Response:
         """One request, to its whole answer.
@@ -65,7 +66,7 @@ class Wire:
             with contextlib.suppress(IndexError):
                 self._idle.pop().close()
 
-    def _take(self) -> http.client.HTTPConnection | None:
+    def _take(self) -> _Plain | _Secure | None:
         """A connection that is still open; one that has something to say before it was asked is not."""
         while True:
             try:
@@ -76,14 +77,13 @@ class Wire:
                 return connection
             connection.close()
 
-    def _connect(
-        self, timeout: float | None, tell: Callable[[str, Mapping[str, Any]], None]
-    ) -> http.client.HTTPConnection:
+    def _connect(self, timeout: float | None, tell: Callable[[str, Mapping[str, Any]], None]) -> _Plain | _Secure:
         tell("connection.connect_tcp.started", {})
+        made: _Plain | _Secure
         if self._tls is None:
-            made = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+            made = _Plain(self._host, self._port, timeout=timeout)
         else:
-            made = http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._tls)
+            made = _Secure(self._host, self._port, timeout=timeout, context=self._tls)
         try:
             with _as_httpx(httpx.ConnectTimeout, httpx.ConnectError):
                 made.connect()
@@ -91,6 +91,31 @@ class Wire:
             made.close()
             raise
         return made
+
+
+class _InOnePiece:
+    """Keeps what is to be sent until it is whole: a small request is one packet and one TLS record, not two."""
+
+    _pieces: tuple[bytes, ...] = ()
+
+    def send(self, data: Any) -> None:
+        """Called by the standard library with the head, then with the body."""
+        self._pieces = (*self._pieces, data)
+
+    def flush(self) -> None:
+        """Sends all of it."""
+        pieces, self._pieces = self._pieces, ()
+        small = sum(map(len, pieces)) <= _ONE_PIECE
+        for piece in (b"".join(pieces),) if small else pieces:
+            super().send(piece)  # type: ignore[misc]  # of the connection that this is mixed into
+
+
+class _Plain(_InOnePiece, http.client.HTTPConnection):
+    """A connection without TLS."""
+
+
+class _Secure(_InOnePiece, http.client.HTTPSConnection):
+    """A connection with it."""
 
 
 def is_broken(connection: http.client.HTTPConnection) -> bool:
@@ -101,7 +126,7 @@ def is_broken(connection: http.client.HTTPConnection) -> bool:
         return True
 
 
-def _write(connection: http.client.HTTPConnection, request: httpx.Request, timeout: float | None) -> None:
+def _write(connection: _Plain | _Secure, request: httpx.Request, timeout: float | None) -> None:
     connection.sock.settimeout(timeout)
     with _as_httpx(httpx.WriteTimeout, httpx.WriteError):
         target = request.url.raw_path.decode("ascii")
@@ -109,6 +134,7 @@ def _write(connection: http.client.HTTPConnection, request: httpx.Request, timeo
         for name, value in request.headers.raw:
             connection.putheader(name, value)
         connection.endheaders(request.content)
+        connection.flush()
 
 
 def _read(

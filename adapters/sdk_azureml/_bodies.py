@@ -82,14 +82,19 @@ def endpoint_live(name: str, raw: Mapping[str, Any]) -> Live:
 
 
 def _endpoint_spec(raw: Mapping[str, Any], labels: Labels | None) -> dict[str, Any]:
-    told, identity = raw["properties"], table(raw.get("identity"))
-    named: dict[str, Any] = table(identity.get("userAssignedIdentities"))
+    told = raw["properties"]
     return {
         "auth": {word: ours for ours, word in _AUTH.items()}.get(told.get("authMode"), "key"),
-        "identity": next(iter(named)).lower() if named else "system",
+        "identity": identity_of(raw),
         "public": told.get("publicNetworkAccess") != "Disabled",
         "expires_at": labels.expires_at if labels else 0,
     }
+
+
+def identity_of(raw: Mapping[str, Any]) -> str:
+    """The identity that an endpoint acts as: the id of the user's in small letters, or ``system``."""
+    named: dict[str, Any] = table(table(raw.get("identity")).get("userAssignedIdentities"))
+    return next(iter(named)).lower() if named else "system"
 
 
 def traffic_live(name: str, raw: Mapping[str, Any]) -> Live | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Ack, Live, Ref
-from sdk.errors import ConflictError
+from sdk.errors import ConfigError, ConflictError
 from sdk.secrets import CLOUD
 
 from . import _bodies
@@ -190,6 +190,11 @@ class Deployments:
         if resource.kind == TRAFFIC:
             return self._put_traffic(resource.id, resource, raw, timeout)
         spec: Any = resource.spec
+        if spec["identity"] != _bodies.identity_of(raw):
+            raise ConfigError(
+                f"identity: endpoint {resource.id!r} was made with another one, and Azure changes none",
+                hint="set identity back, or deploy under another name",
+            )
         tags = _bodies.endpoint_tags(resource, table(raw.get("tags")))
         body = _bodies.endpoint_body(self.arm.location, tags, spec, _traffic_of(resource.id, raw))
         return self._put(self.endpoint_path(resource.id), "update endpoint", body, resource.id, timeout)

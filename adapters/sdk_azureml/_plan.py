@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sdk.adapter import Kind, Labels, Nature, Ref, Resource
 from sdk.errors import ConfigError
 from sdk.packaging.image import image_id
+from sdk.plane.status import newest_tags
 from sdk.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
 
 from ._errors import PROVIDER, unsupported
@@ -238,19 +239,13 @@ def status(name: str, live: Sequence[Live], target: str) -> EndpointStatus | Non
         expires_at=(labels.expires_at or None) if labels else None,
         usd_per_hour=None if None in prices else sum(price for price in prices if price is not None),
         reason=reason,
-        tags=_tags(behind),
+        tags=newest_tags(behind),
     )
 
 
 def _facts(live: Live) -> Mapping[str, Any]:
     """What is known of a deployment: as Azure shows it, or as it was planned."""
     return live.details or table(live.spec)
-
-
-def _tags(behind: Sequence[Live]) -> dict[str, str]:
-    """The user's own tags, as the newest deployment has them."""
-    newest = max(behind, key=lambda one: one.labels.generation if one.labels else 0, default=None)
-    return dict(table(_facts(newest).get("tags"))) if newest else {}
 
 
 def _deployment_status(live: Live, weights: Mapping[str, int]) -> DeploymentStatus:

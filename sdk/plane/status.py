@@ -57,9 +57,9 @@ def status(
 
 
 def newest_tags(workloads: Sequence[Live]) -> dict[str, str]:
-    """The user's own tags, as the newest deployment has them in its spec."""
+    """The user's own tags, as the newest deployment has them in its spec, or in its details where it shows none."""
     newest = max(workloads, key=lambda one: one.labels.generation if one.labels else 0, default=None)
-    return cast("dict[str, str]", (newest.spec or {}).get("tags") or {}) if newest else {}
+    return dict(cast("dict[str, str]", (newest.spec or newest.details).get("tags") or {})) if newest else {}
 
 
 def _deployment(live: Live, weights: Mapping[str, int]) -> DeploymentStatus:

@@ -68,6 +68,7 @@ class AzureMLCloud(Cloud):
         self.world = World(place, self.folder, self.pace, cores=cores, taken=frozenset(taken))
         self.identity = Identity()
         self.runner: Runner | None = None
+        self.app: App
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -138,13 +138,13 @@ class Endpoints:
             return failure(
                 409, "NameUnavailable", f"An endpoint with name '{name}' already exists in the region; use another."
             )
-        if known is not None and known.line.now() in BUSY:
-            return failure(409, "Conflict", f"The endpoint is {known.line.now()}; another operation is in progress.")
         told = table(body.get("properties"))
         if told.get("authMode") not in {"Key", "AMLToken", "AADToken"}:
             return failure(400, "BadArgument", "properties.authMode is not one of Key, AMLToken, AADToken.")
         deployments = known.deployments if known else {}
-        return check_traffic(table(told.get("traffic")), table(told.get("mirrorTraffic")), set(deployments))
+        return _refused_change(known, body) or check_traffic(
+            table(told.get("traffic")), table(told.get("mirrorTraffic")), set(deployments)
+        )
 
     def _created(self, name: str, body: dict[str, Any], request: Request) -> Response:
         final = "Failed" if request.hit_by("fail") else "Succeeded"
@@ -207,3 +207,16 @@ class Endpoints:
                 "tokenType": "Bearer",
             }
             return answer(told)
+
+
+def _identity(body: dict[str, Any]) -> frozenset[str]:
+    """The identities that an endpoint acts as; without any it gets one of its own."""
+    return frozenset(str(name).lower() for name in table(table(body.get("identity")).get("userAssignedIdentities")))
+
+
+def _refused_change(known: Endpoint | None, body: dict[str, Any]) -> Response | None:
+    if known is not None and known.line.now() in BUSY:
+        return failure(409, "Conflict", f"The endpoint is {known.line.now()}; another operation is in progress.")
+    if known is not None and _identity(known.body) != _identity(body):
+        return failure(400, "BadArgument", "identity: that of an endpoint cannot be changed once it is made.")
+    return None

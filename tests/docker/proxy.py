@@ -7,13 +7,18 @@ import re
 import socket
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from tests.docker import modern
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _HEAD = re.compile(rb"^([A-Z]+) (/v\d+\.\d+)?(/\S*) HTTP/1.1\r\n")
 _BLOCK = 64 * 1024
+_SOCKET = "/var/run/docker.sock"
 
 
 class Proxy:
@@ -23,10 +28,11 @@ class Proxy:
         seen: Method, version and path of each request.
         refused: What is answered instead to requests whose method and path begin like this: status and message.
         newest, oldest: The API versions that the engine is said to speak; the real one is asked in its own.
+        modern: Whether answers are shaped as by the newest version: without what was removed since 1.41.
     """
 
-    def __init__(self, newest: str = "1.41", oldest: str = "1.12") -> None:
-        self.newest, self.oldest = newest, oldest
+    def __init__(self, newest: str = "1.41", oldest: str = "1.12", *, modern: bool = False) -> None:
+        self.newest, self.oldest, self.modern = newest, oldest, modern
         self.seen: list[tuple[str, str, str]] = []
         self.refused: dict[str, tuple[int, str]] = {}
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -64,7 +70,7 @@ class Proxy:
             except OSError:
                 return
             engine = socket.socket(socket.AF_UNIX)
-            engine.connect("/var/run/docker.sock")
+            engine.connect(_SOCKET)
             self._open += [client, engine]
             self._run(self._there, client, engine)
             self._run(self._back, client, engine)
@@ -84,6 +90,9 @@ class Proxy:
                     client.sendall(_answer(*refusal))
                     client.shutdown(socket.SHUT_RDWR)
                     return
+                if self.modern and method == "GET" and (shape := modern.shape_of(path)) is not None:
+                    client.sendall(_reshaped(path, shape))
+                    continue
                 asked = f"{method} {'/v1.41' if version else ''}{path} HTTP/1.1\r\n".encode()
                 engine.sendall(asked + data[match.end() :])
             engine.shutdown(socket.SHUT_WR)
@@ -94,6 +103,17 @@ class Proxy:
                 data = data.replace(b'"ApiVersion":"1.41"', f'"ApiVersion":"{self.newest}"'.encode())
                 client.sendall(data.replace(b'"MinAPIVersion":"1.12"', f'"MinAPIVersion":"{self.oldest}"'.encode()))
             client.shutdown(socket.SHUT_RDWR)
+
+
+def _reshaped(path: str, shape: Callable[[Any], None]) -> bytes:
+    with httpx.Client(base_url="http://engine", transport=httpx.HTTPTransport(uds=_SOCKET)) as engine:
+        answer = engine.get(f"/v1.41{path}")
+    value = answer.json()
+    if answer.status_code == 200:
+        shape(value)
+    body = json.dumps(value).encode()
+    head = f"HTTP/1.1 {answer.status_code} X\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+    return f"{head}date: {answer.headers['date']}\r\n\r\n".encode() + body
 
 
 def _answer(status: int, message: str) -> bytes:

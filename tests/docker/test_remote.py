@@ -6,17 +6,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import sdk
 from sdk.adapter import Ref
 from sdk.errors import AuthError, DeployFailed, NotFoundError, QuotaError, SdkError, UnavailableError, UnsupportedError
 from tests.docker.proxy import Proxy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sdk.endpoint import Endpoint
     from tests.docker.conftest import Box
 
 pytestmark = pytest.mark.docker
+
+
+def triple(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Another model than the box's."""
+    return [3 * row[0] for row in rows]
 
 
 def test_an_engine_by_tcp_through_its_tunnel(box: Box, endpoint: Endpoint) -> None:
@@ -38,6 +45,26 @@ def test_a_newer_engine_is_spoken_to_in_its_oldest_version(box: Box, endpoint: E
         assert [14.0] == list(client.predict(endpoint.name, [[0.0, 7.0]]).values)
         assert {"/v1.44"} == {version for _, version, _ in proxy.seen if version}
         client.close()
+
+
+def test_the_whole_life_on_an_engine_that_answers_as_the_newest(box: Box) -> None:
+    """Nothing that newer versions have removed is needed to build, deploy, update, call, watch, list and delete."""
+    name = box.name("newest")
+    with Proxy(newest="1.56", oldest="1.44", modern=True) as proxy:
+        client = box.client(host=proxy.address)
+        for model in (box.model, sdk.model(triple, name="newest", example=[[1.0]])):
+            client.deploy(model, name=name)
+        assert [21.0] == list(client.predict(name, [[7.0]]).values)
+        assert "ready" == client.status(name).state
+        assert name in [one.name for one in client.list()]
+        watched = client.monitor(name).metrics
+        assert watched is not None
+        assert watched.requests
+        assert list(client.logs(name))
+        client.delete(name)
+        assert {"/v1.44"} == {version for _, version, _ in proxy.seen if version}
+        client.close()
+    assert {} == box.inspect(name)
 
 
 def test_an_engine_that_is_too_old(box: Box) -> None:

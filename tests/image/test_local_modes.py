@@ -185,11 +185,18 @@ TRAINING = """
 """
 
 
+def _has_compose() -> bool:
+    """Whether there is Compose, as a program or as a part of Docker's command line."""
+    docker = shutil.which("docker")
+    plugin = docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False)
+    return shutil.which("docker-compose") is not None or bool(plugin and plugin.returncode == 0)
+
+
 @pytest.fixture
 def sagemaker(run: Run, tmp_path: Path) -> Run:
     """Run a script with version 2 of SageMaker's SDK, which sends nothing home."""
-    if not (shutil.which("docker-compose") or shutil.which("docker")):
-        pytest.skip("neither docker-compose nor docker is installed")
+    if not _has_compose():
+        pytest.skip("SageMaker's local mode needs Compose: install the Debian package docker-compose")
     config = tmp_path / "config.yml"
     config.write_text("SchemaVersion: '1.0'\nSageMaker: {PythonSDK: {Modules: {TelemetryOptOut: true}}}\n")
     env = {

@@ -128,8 +128,10 @@ def check_messages(data: bytes, operation: str) -> list[dict[str, Any]]:
     """
     messages: list[dict[str, Any]] = [json.loads(line) for line in data.splitlines() if line.strip().startswith(b"{")]
     for message in messages:
-        if "error" in message:
-            raise _failed(operation, str(message["error"]), messages)
+        detail: dict[str, Any] = message.get("errorDetail") or {}
+        said = detail.get("message") or message.get("error")  # newer engines leave the plain one out
+        if said:
+            raise _failed(operation, str(said), messages)
     return messages
 
 

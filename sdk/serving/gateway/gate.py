@@ -106,6 +106,10 @@ def _digest(token: bytes) -> bytes:
 
 def _check_type(value: bytes | None) -> None:
     kind, *parameters = (value or b"").lower().split(b";")
-    if kind.strip() not in _TYPES or any(not _PARAMETER.fullmatch(part) for part in parameters):
-        names = ", ".join(sorted(kind.decode() for kind in _TYPES))
-        raise Refusal(415, "unsupported_media_type", f"Content-Type must be one of {names}.")
+    if kind.strip() not in _TYPES:
+        shown = kind.strip().decode("ascii", "replace") or "none"
+        *names, last = sorted(kind.decode() for kind in _TYPES)
+        message = f"the content type is {shown}, expected {', '.join(names)} or {last}"
+        raise Refusal(415, "unsupported_media_type", message)
+    if any(not _PARAMETER.fullmatch(part) for part in parameters):
+        raise Refusal(415, "unsupported_media_type", "a content type may say charset=utf-8 and nothing else")

@@ -37,6 +37,7 @@ class Wire:
         self._port = url.port or (443 if url.scheme == "https" else 80)
         self._tls = verify if url.scheme == "https" else None
         self._idle: deque[_Plain | _Secure] = deque()
+        self._closed = False
 
     def send(self, request: httpx.Request) -> httpx.Response:
         """One request, to its whole answer.
@@ -58,10 +59,13 @@ class Wire:
             connection.close()
         else:
             self._idle.append(connection)
+            if self._closed:  # while this request was under way
+                self.close()
         return httpx.Response(answer.status, headers=answer.getheaders(), content=body, request=request)
 
     def close(self) -> None:
-        """Closes the connections that nobody uses."""
+        """Closes the connections that nobody uses, and the others as soon as they are not used any more."""
+        self._closed = True
         while self._idle:
             with contextlib.suppress(IndexError):
                 self._idle.pop().close()

@@ -1,7 +1,9 @@
 """Predictions on Azure ML: mlport's data plane beside `MLClient.online_endpoints.invoke`, in the same run.
 
-Both call one endpoint of one mini cloud, with the real image behind it, each from a process of its own, in interleaved
-rounds. The cloud counts the round trips. The goal: at least five times as many calls per second, one round trip each.
+Both call one endpoint of one mini cloud, with the real image behind it, each from a process of its own, in many short
+rounds that take turns in being first, so that whatever else the machine does hits both. What counts is the median of
+the ratios of the rounds. The cloud counts the round trips. The goal: at least five times as many calls per second, one
+round trip each.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROUNDS, CALLS = 5, 50
+ROUNDS, CALLS = 21, 20
 GOAL = 5.0
 ROWS = [[0.0, 1.0]]
 
@@ -86,7 +88,7 @@ def measure(callers: list[Caller], config: dict[str, Any], cloud: Any) -> dict[s
     """Calls per second and round trips per call of each round, by way; a first round warms up."""
     figures: dict[str, list[tuple[float, float]]] = {caller.way: [] for caller in callers}
     for number in range(ROUNDS + 1):
-        for caller in callers:
+        for caller in callers if number % 2 else reversed(callers):
             with cloud.calls.since() as calls:
                 rate = caller.round(config)
             if number:
@@ -97,13 +99,15 @@ def measure(callers: list[Caller], config: dict[str, Any], cloud: Any) -> dict[s
 def told(figures: dict[str, list[tuple[float, float]]]) -> int:
     rates = {way: statistics.median(rate for rate, _ in found) for way, found in figures.items()}
     trips = {way: found[-1][1] for way, found in figures.items()}
-    ratio = rates["mlport"] / rates["MLClient"]
+    ratios = sorted(own / official for (own, _), (official, _) in zip(*figures.values(), strict=True))
+    ratio = statistics.median(ratios)
     shown = {way: round(rate, 1) for way, rate in rates.items()}
     result = {
         "benchmark": "azureml",
         "calls_per_s": shown,
         "round_trips": trips,
         "ratio": round(ratio, 2),
+        "ratios": [round(one, 2) for one in (ratios[0], ratios[-1])],
         "goal": GOAL,
     }
     print(json.dumps(result))

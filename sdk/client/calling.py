@@ -95,9 +95,17 @@ class Callers:
         Raises:
             NotFoundError: There is no such endpoint.
         """
+        key = session.target, name
         with self._lock:
-            known = self._known.get((session.target, name))
-        return known or self.renew(session, name)
+            known = self._known.get(key)
+        if known is not None:
+            return known
+        fresh = make_caller(session, session.status(name, session.deadline(READ_S)))
+        with self._lock:
+            first = self._known.setdefault(key, fresh)
+        if first is not fresh:  # another thread asked at the same time, and may be calling with its own already
+            fresh.close()
+        return first
 
     def renew(self, session: Session, name: str) -> Caller:
         """A fresh caller of an endpoint."""

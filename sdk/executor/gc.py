@@ -107,6 +107,8 @@ class Collector:
         for ref in deletion_order(self.live, self._parents(), self._kinds):
             if ref not in needed:
                 self._judge(ref)
+            elif not self._kinds[ref.kind].purgeable and self.live[ref].usd_per_hour == 0:
+                self._keep(ref)
 
     def labels(self, ref: Ref) -> Labels | None:
         """The labels of a resource; where the platform has none for its kind, those of what it needs."""
@@ -176,6 +178,12 @@ class Collector:
             self.orphans[ref] = "nothing uses it"
         else:
             self.young.append(self.leftover(ref, "nothing uses it yet"))
+
+    def _keep(self, ref: Ref) -> None:
+        """What is over and free, but stays in every list."""
+        labels = self.labels(ref)
+        if labels is not None and labels.owner == self._rules.owner:
+            self.kept.append(self.leftover(ref, "the platform keeps this record"))
 
     def _may_belong_to_nobody(self, ref: Ref) -> bool:
         labels = self.labels(ref)

@@ -97,6 +97,30 @@ def test_requests_leave_as_httpx_writes_them(serve: Any) -> None:
     assert 1 == server.accepted, "the connection is used again"
 
 
+def test_a_small_request_is_one_packet() -> None:
+    """Head and body leave together, so that the server is woken once."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        wire = Wire(httpx.URL(f"http://127.0.0.1:{listening.getsockname()[1]}/x"), None)
+        request = httpx.Request("POST", f"http://127.0.0.1:{listening.getsockname()[1]}/x", content=b"{}")
+        request.extensions = {"timeout": LIMITS}
+        asking = threading.Thread(target=wire.send, args=(request,))
+        asking.start()
+        client, _ = listening.accept()
+        with client:
+            assert client.recv(1 << 16).endswith(b"\r\n\r\n{}")
+            client.sendall(OK)
+            asking.join(5)
+        wire.close()
+
+
+def test_closed_while_a_request_is_under_way(serve: Any) -> None:
+    """The request is answered, and its connection is not kept."""
+    server, wire = serve([[OK]], [[OK]])
+    wire.close()
+    assert [b"ok", b"ok"] == [ask(wire, server).content for _ in range(2)]
+    assert 2 == server.accepted
+
+
 @pytest.mark.parametrize(
     "pieces",
     [

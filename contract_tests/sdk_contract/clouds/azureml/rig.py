@@ -59,6 +59,13 @@ class AzureMLRig(Rig):
     def left(self) -> list[str]:
         return [item for item in self.cloud.inventory() if item.startswith(_COUNTS)]
 
+    def forget_shared(self) -> None:
+        """No image and no environment: the next deploy brings them."""
+        for repository in self.cloud.acr.registry.repositories():
+            self.cloud.acr.registry.remove(repository)
+        with self.cloud.world.lock:
+            self.cloud.world.assets.pop("environments", None)
+
     @contextmanager
     def provoke(self, failure: str) -> Generator[None]:
         kind, _, once = failure.partition(" ")

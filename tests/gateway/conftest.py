@@ -19,9 +19,10 @@ def endpoint() -> Iterator[harness.Endpoint]:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[harness.Endpoint]:
-    """A gateway shared by a module, with one deployment that serves."""
+    """A gateway shared by a module, with one deployment that serves: one that is busy is not taken for sick."""
     with harness.endpoint() as value:
-        value.put(d1=value.deployment("d1"), limits={"max_body": 100_000, "header_s": 1.0, "body_s": 1.0})
+        limits = {"max_body": 100_000, "header_s": 1.0, "body_s": 1.0, "probe_s": 1.0}
+        value.put(d1=value.deployment("d1"), limits=limits)
         yield value
 
 

@@ -96,6 +96,12 @@ _HINTS = (
     (r"AccessDenied|UnauthorizedOperation", "ask for the permission; `mlport doctor` shows who you are"),
 )  # fmt: skip
 _CONFLICT_HINT = "another change is running: wait for it"
+_USUAL_HINTS: dict[type[PlatformError], str] = {
+    ConflictError: "choose another name, or look who has this one: mlport list",
+    NotFoundError: "check the name, and account and region of the target: mlport doctor",
+    ThrottledError: "wait a little and try again; AWS counts the calls of the whole account",
+    UnavailableError: "try again; if it lasts, see https://health.aws.amazon.com",
+}
 
 
 def from_answer(answer: Answer, operation: str, resource: str) -> PlatformError:
@@ -113,7 +119,7 @@ def from_answer(answer: Answer, operation: str, resource: str) -> PlatformError:
         "resource": resource,
         "status": answer.status or None,
         "request_id": answer.request_id,
-        "hint": _CONFLICT_HINT if busy else hint_for(f"{answer.code} {answer.message}"),
+        "hint": _CONFLICT_HINT if busy else hint_for(f"{answer.code} {answer.message}") or _USUAL_HINTS.get(kind),
     }
     message = f"{operation} {resource}: {_text(answer)}"
     if kind is UnavailableError:

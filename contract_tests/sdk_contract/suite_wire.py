@@ -135,7 +135,7 @@ class WireSuite:
             rig.forget_shared()
             begin()
             with rig.cloud.calls.since() as calls:
-                do(rig.doomed())  # a lease that could not be given back is soon over
+                do(rig.doomed())
             rig.client().delete(name)
             requests = sorted({f"{call.service}:{call.operation}" for call in calls.changing})
             for at in sample(requests, count):

@@ -31,19 +31,33 @@ LIMIT = (
 DENIED = "User: arn:aws:iam::1:user/me is not authorized to perform: {} on resource: x"
 
 ANSWERS = [
-    (V, 400, f'Cannot create already existing endpoint "{ARN}:endpoint/x".', ConflictError, False, None),
-    (V, 400, f'Cannot create already existing endpoint configuration "{ARN}:e/x".', ConflictError, False, None),
-    (V, 400, f'Cannot create already existing model "{ARN}:model/x".', ConflictError, False, None),
+    (V, 400, f'Cannot create already existing endpoint "{ARN}:endpoint/x".', ConflictError, False, "mlport list"),
+    (
+        V,
+        400,
+        f'Cannot create already existing endpoint configuration "{ARN}:e/x".',
+        ConflictError,
+        False,
+        "mlport list",
+    ),
+    (V, 400, f'Cannot create already existing model "{ARN}:model/x".', ConflictError, False, "mlport list"),
     (V, 400, f'Cannot update in-progress endpoint "{ARN}:endpoint/x".', ConflictError, True, "wait for it"),
     (V, 400, "Cannot delete endpoint while its status is Creating.", ConflictError, True, "wait for it"),
-    (V, 400, f'Could not find endpoint "{ARN}:endpoint/x".', NotFoundError, False, None),
-    (V, 400, f'Could not find endpoint configuration "{ARN}:e/x".', NotFoundError, False, None),
-    (V, 400, "Could not find training job 'x'.", NotFoundError, False, None),
-    ("ResourceInUse", 400, "Training job names must be unique within an AWS account", ConflictError, False, None),
-    ("ResourceNotFound", 400, "Requested resource not found.", NotFoundError, False, None),
+    (V, 400, f'Could not find endpoint "{ARN}:endpoint/x".', NotFoundError, False, "region"),
+    (V, 400, f'Could not find endpoint configuration "{ARN}:e/x".', NotFoundError, False, "region"),
+    (V, 400, "Could not find training job 'x'.", NotFoundError, False, "region"),
+    (
+        "ResourceInUse",
+        400,
+        "Training job names must be unique within an AWS account",
+        ConflictError,
+        False,
+        "mlport list",
+    ),
+    ("ResourceNotFound", 400, "Requested resource not found.", NotFoundError, False, "region"),
     ("ResourceLimitExceeded", 400, LIMIT, QuotaError, False, "Service Quotas"),
-    ("ThrottlingException", 400, "Rate exceeded", ThrottledError, True, None),
-    ("SlowDown", 503, "Please reduce your request rate.", ThrottledError, True, None),
+    ("ThrottlingException", 400, "Rate exceeded", ThrottledError, True, "again"),
+    ("SlowDown", 503, "Please reduce your request rate.", ThrottledError, True, "again"),
     ("AccessDeniedException", 400, DENIED.format("sagemaker:CreateModel"), AuthError, False, "sagemaker:CreateModel"),
     ("AccessDeniedException", 400, DENIED.format("iam:PassRole"), AuthError, False, "iam:PassRole"),
     ("ExpiredTokenException", 403, "The security token included in the request is expired", AuthError, False, "log in"),
@@ -53,17 +67,17 @@ ANSWERS = [
     (V, 400, "Could not assume role arn:aws:iam::1:role/x", InvalidRequestError, False, "must trust"),
     (V, 400, "Unsupported manifest media type application/vnd.oci.image", InvalidRequestError, False, "schema 2"),
     (V, 400, "Requested image 1.dkr.ecr/x is invalid", InvalidRequestError, False, "must be in ECR"),
-    ("ServiceUnavailable", 503, "Service is unavailable", UnavailableError, True, None),
-    ("InternalFailure", 500, "internal failure", UnavailableError, True, None),
-    ("InternalDependencyException", 530, "dependency", UnavailableError, True, None),
-    ("ModelNotReadyException", 429, "not ready", UnavailableError, True, None),
-    ("500", 500, "<!doctype html><title>500</title>", UnavailableError, True, None),
-    ("PreconditionFailed", 412, "At least one of the pre-conditions", ConflictError, False, None),
+    ("ServiceUnavailable", 503, "Service is unavailable", UnavailableError, True, "again"),
+    ("InternalFailure", 500, "internal failure", UnavailableError, True, "again"),
+    ("InternalDependencyException", 530, "dependency", UnavailableError, True, "again"),
+    ("ModelNotReadyException", 429, "not ready", UnavailableError, True, "again"),
+    ("500", 500, "<!doctype html><title>500</title>", UnavailableError, True, "again"),
+    ("PreconditionFailed", 412, "At least one of the pre-conditions", ConflictError, False, "mlport list"),
     ("ConditionalRequestConflict", 409, "Conflict", ConflictError, True, "wait"),
     ("NoSuchBucket", 404, "The specified bucket does not exist", NotFoundError, False, "check the bucket"),
-    ("RepositoryNotFoundException", 400, "The repository does not exist", NotFoundError, False, None),
-    ("RepositoryAlreadyExistsException", 400, "exists", ConflictError, False, None),
-    ("ObjectNotFoundException", 400, "No scalable target registered", NotFoundError, False, None),
+    ("RepositoryNotFoundException", 400, "The repository does not exist", NotFoundError, False, "region"),
+    ("RepositoryAlreadyExistsException", 400, "exists", ConflictError, False, "mlport list"),
+    ("ObjectNotFoundException", 400, "No scalable target registered", NotFoundError, False, "region"),
     ("InsufficientInstanceCapacity", 400, "no capacity", QuotaError, False, "another instance"),
     (V, 400, "1 validation error detected: Value at 'x'", InvalidRequestError, False, None),
     ("Strange", 302, "moved", PlatformError, False, None),
@@ -79,9 +93,8 @@ def test_every_refusal_has_its_class(case: tuple[str, int, str, type[PlatformErr
     assert ("sagemaker", "CreateEndpoint", "churn", status, "r-1") == (
         error.provider, error.operation, error.resource, error.status, error.request_id,
     )  # fmt: skip
-    if hint is None:
-        assert "<" not in str(error)
-    else:
+    assert "<" not in str(error), "an error page is not quoted"
+    if hint is not None:
         assert error.hint is not None
         assert any(one in error.hint for one in hint.split("|"))
 
@@ -161,7 +174,9 @@ def test_a_foreign_container_is_quoted() -> None:
         (413, "413", "too large", PayloadTooLargeError),
         (400, "ThrottlingException", "Rate exceeded", ThrottledError),
         (503, "ServiceUnavailable", "busy", UnavailableError),
+        (500, "InternalFailure", "x", UnavailableError),
         (530, "InternalDependencyException", "x", UnavailableError),
+        (429, "ModelNotReadyException", "x", UnavailableError),
     ],
 )
 def test_what_the_platform_says_is_no_fault_of_the_model(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DARK = "mlport-traffic"  # "0" on an endpoint whose deployments are not meant to get any traffic yet
 HASH, NAME, IMAGE_TAG, REPLICAS = "mlport-hash", "mlport-model-name", "mlport-image", "mlport-replicas"
+CHANNELS = "/opt/ml/input/data"
 METRICS_FILE = "/opt/ml/output/data/metrics.json"  # beside the model, not among its files
 _JOB_ENV_VALUE = 512
 
@@ -265,7 +266,7 @@ def job_body(
         },
         "StoppingCondition": stop,
         "HyperParameters": {name: json.dumps(value) for name, value in spec["params"].items()},
-        "Environment": {**_job_env({**spec["env"], **secrets}), "MLPORT_METRICS_FILE": METRICS_FILE},
+        "Environment": {**_job_env({**spec["env"], **secrets}), **_inputs(spec), "MLPORT_METRICS_FILE": METRICS_FILE},
         "EnableManagedSpotTraining": spec["spot"],
         "EnableNetworkIsolation": options.network_isolation,
         "Tags": to_tags({**resource.tags, IMAGE_TAG: spec["image"]}),
@@ -284,6 +285,11 @@ def job_body(
 def _channel(name: str, uri: str) -> dict[str, Any]:
     source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "InputMode": "File"}
+
+
+def _inputs(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Where inputs are that are one file: in the folder of their channel. All others are found there by themselves."""
+    return {f"MLPORT_DATA_{name.upper()}": f"{CHANNELS}/{name}/{file}" for name, file in spec["files"].items()}
 
 
 def _job_env(env: Mapping[str, str]) -> dict[str, str]:

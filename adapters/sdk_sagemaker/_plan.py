@@ -284,13 +284,16 @@ def _scaling(deployment: DeploymentSpec, spec: EndpointSpec, options: SagemakerO
 # --- jobs ---------------------------------------------------------------------------------------------------------
 
 
-def job_resources(spec: JobSpec, options: SagemakerOptions, data: Mapping[str, Resource]) -> list[Resource]:
+def job_resources(
+    spec: JobSpec, options: SagemakerOptions, data: Mapping[str, Resource], files: Mapping[str, str]
+) -> list[Resource]:
     """The image with the program, the data that is brought to S3, then the job.
 
     Args:
         spec: The job.
         options: The target's settings.
         data: The channels whose data is on this machine, as resources.
+        files: The names of those that are one file: a channel is a folder, and the program asks for the file.
     """
     if spec.instance is None:
         raise ConfigError(
@@ -305,6 +308,7 @@ def job_resources(spec: JobSpec, options: SagemakerOptions, data: Mapping[str, R
         "image": program.id,
         "data": {name: data[name].id if name in data else where for name, where in spec.data.items()},
         "local": sorted(data),
+        "files": dict(files),
         "params": dict(spec.params),
         "env": dict(spec.env),
         "secrets": dict(spec.secrets),

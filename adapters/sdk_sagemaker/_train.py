@@ -67,8 +67,11 @@ class Jobs:
     def plan(self, spec: JobSpec) -> Sequence[Resource]:
         """All resources of a job; reads the local data, to know what it is."""
         own = Labels("shared", spec.labels.owner, spec.labels.txn)
-        local = {name: self.storage.plan(name, path, own) for name, path in local_data(spec.data).items()}
-        return job_resources(spec, self.options, local)
+        paths = local_data(spec.data)
+        local = {name: self.storage.plan(name, path, own) for name, path in paths.items()}
+        return job_resources(
+            spec, self.options, local, {name: one.name for name, one in paths.items() if one.is_file()}
+        )
 
     def submit(self, resource: Resource, materials: Materials) -> None:
         """Start a job."""

@@ -213,6 +213,12 @@ class Rig(ABC):
         self._clients.append(made)
         return made
 
+    def retire(self) -> None:
+        """Close the clients made so far; in a long test each would hold megabytes of a cloud's library."""
+        made, self._clients = self._clients, []
+        for client in made:
+            client.close()
+
     def model(self, n: int = 1) -> Model:
         """Model number ``n`` of :class:`~sdk_contract.samples.Samples`."""
         return self.samples.model(n)
@@ -291,8 +297,7 @@ class Rig(ABC):
 
     def __exit__(self, *error: object) -> None:
         self.sweep()
-        for client in self._clients:
-            client.close()
+        self.retire()
         self.stop()
 
 

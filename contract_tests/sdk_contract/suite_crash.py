@@ -138,6 +138,7 @@ class CrashSuite:
         rig.client().delete(name)
         assert before == rig.left()
         for at in sample(points, count):
+            rig.retire()
             run(rig, deploy, at)
             self.clean(rig)
             try:
@@ -160,6 +161,7 @@ class CrashSuite:
         points = run(rig, update, None)
         rig.client().delete(name)
         for at in sample(points, count):
+            rig.retire()
             rig.patiently(lambda: rig.client().deploy(rig.model(1), name=name))
             run(rig, update, at)
             if rig.can(Capability.TRAFFIC):
@@ -183,6 +185,7 @@ class CrashSuite:
         rig.client().deploy(rig.model(1), name=name)
         points = run(rig, delete, None)
         for at in sample(points, count):
+            rig.retire()
             rig.patiently(lambda: rig.client().deploy(rig.model(1), name=name))
             run(rig, delete, at)
             self.clean(rig)
@@ -203,6 +206,7 @@ class CrashSuite:
 
         points = run(rig, train(rig.name("crash")), None)
         for at in sample(points, count):
+            rig.retire()
             run(rig, train(rig.name("crash")), at)
             self.clean(rig)
             job = rig.client().train(script, name=rig.name("crash"), data=data, params={"C": 1.0})

@@ -114,6 +114,7 @@ class WireSuite:
             assert requests, verb
             points = [f"{when} {number} {text}" for number, text in enumerate(requests) for when in ("before", "after")]
             for at in sample(points, count):
+                rig.retire()
                 when, number, request = points[at].split(" ")
                 what = f"{verb}: killed {when} {request}"
                 name = rig.name(verb)  # a dead client's lease holds the name it was at
@@ -140,6 +141,7 @@ class WireSuite:
             requests = sorted({f"{call.service}:{call.operation}" for call in calls.changing})
             for at in sample(requests, count):
                 for kind in kinds:
+                    rig.retire()
                     what = f"{verb}: {kind} at {requests[at]}"
                     rig.forget_shared()
                     begin()

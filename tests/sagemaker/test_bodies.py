@@ -157,7 +157,7 @@ def job(settings: SagemakerOptions, **changed: Any) -> dict[str, Any]:
     }  # fmt: skip
     local = {"train": Resource(_plan.DATA, "e" * 32, {"digest": "e" * 64, "files": 1}, LABELS)}
     spec = JobSpec(**{**facts, **changed})
-    resource = _plan.job_resources(spec, settings, local)[-1]
+    resource = _plan.job_resources(spec, settings, local, {"train": "rows.csv"})[-1]
     return _bodies.job_body(resource, IMAGE, {"PW": "x"}, role=ROLE, place="s3://b/mlport", options=settings)
 
 
@@ -168,6 +168,7 @@ def test_a_job() -> None:
     channels = {one["ChannelName"]: one["DataSource"]["S3DataSource"]["S3Uri"] for one in body["InputDataConfig"]}
     assert {"train": f"s3://b/mlport/data/{'e' * 32}/", "more": "s3://other/x"} == channels
     assert {"C": "0.5", "kind": '"0.5"'} == body["HyperParameters"]
+    assert "/opt/ml/input/data/train/rows.csv" == body["Environment"]["MLPORT_DATA_TRAIN"], "one file, not its folder"
     assert {"MaxRuntimeInSeconds": 91} == body["StoppingCondition"]
     assert {"S3OutputPath": "s3://b/mlport/jobs/fit", "KmsKeyId": "k"} == body["OutputDataConfig"]
     assert not body["EnableManagedSpotTraining"]

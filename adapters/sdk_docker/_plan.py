@@ -51,7 +51,10 @@ def resources(spec: EndpointSpec, options: DockerOptions) -> list[Resource]:
 
 
 def image_of(digest: str, ready: str | None, options: DockerOptions) -> str:
-    """The id of the image of a model: made from its files, or ready-made."""
+    """The id of the image of a model: made from its files, or ready-made.
+
+    It says nothing of the platform: an engine runs one, and planning asks no engine which.
+    """
     return image_id(digest, None if ready else options.base)
 
 

@@ -58,7 +58,7 @@ def configuration(cloud: Any, folder: Path) -> dict[str, Any]:
 
 
 class Caller:
-    """A process that makes calls in one way when it is told to, and says how many it made in a second."""
+    """A process that makes calls in one way when it is told to, and says how many in a second and with what CPU."""
 
     def __init__(self, way: str, config: dict[str, Any], env: dict[str, str]) -> None:
         self.way, self.config = way, config
@@ -76,35 +76,41 @@ class Caller:
     def __exit__(self, *_: object) -> None:
         self.process.communicate()
 
-    def round(self, config: dict[str, Any]) -> float:
+    def round(self, config: dict[str, Any]) -> tuple[float, float]:
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(json.dumps(config) + "\n")
         self.process.stdin.flush()
-        return float(self.process.stdout.readline())
+        rate, cpu_ms = self.process.stdout.readline().split()
+        return float(rate), float(cpu_ms)
 
 
-def measure(callers: list[Caller], config: dict[str, Any], cloud: Any) -> dict[str, list[tuple[float, float]]]:
-    """Calls per second and round trips per call of each round, by way; a first round warms up."""
-    figures: dict[str, list[tuple[float, float]]] = {caller.way: [] for caller in callers}
+Round = tuple[float, float, float]  # calls per second, milliseconds of CPU per call, round trips per call
+
+
+def measure(callers: list[Caller], config: dict[str, Any], cloud: Any) -> dict[str, list[Round]]:
+    """What each round showed, by way; a first round warms up."""
+    figures: dict[str, list[Round]] = {caller.way: [] for caller in callers}
     for number in range(ROUNDS + 1):
         for caller in callers if number % 2 else reversed(callers):
             with cloud.calls.since() as calls:
-                rate = caller.round(config)
+                rate, cpu_ms = caller.round(config)
             if number:
-                figures[caller.way].append((rate, len(calls) / CALLS))
+                figures[caller.way].append((rate, cpu_ms, len(calls) / CALLS))
     return figures
 
 
-def told(figures: dict[str, list[tuple[float, float]]]) -> int:
-    rates = {way: statistics.median(rate for rate, _ in found) for way, found in figures.items()}
-    trips = {way: found[-1][1] for way, found in figures.items()}
-    ratios = sorted(own / official for (own, _), (official, _) in zip(*figures.values(), strict=True))
+def told(figures: dict[str, list[Round]]) -> int:
+    rates = {way: statistics.median(one[0] for one in found) for way, found in figures.items()}
+    cpu_ms = {way: statistics.median(one[1] for one in found) for way, found in figures.items()}
+    trips = {way: found[-1][2] for way, found in figures.items()}
+    ratios = sorted(own[0] / official[0] for own, official in zip(*figures.values(), strict=True))
     ratio = statistics.median(ratios)
     shown = {way: round(rate, 1) for way, rate in rates.items()}
     result = {
         "benchmark": "azureml",
         "calls_per_s": shown,
+        "cpu_ms_per_call": {way: round(cpu, 2) for way, cpu in cpu_ms.items()},
         "round_trips": trips,
         "ratio": round(ratio, 2),
         "ratios": [round(one, 2) for one in (ratios[0], ratios[-1])],
@@ -138,10 +144,11 @@ def answer(way: str) -> None:
     for line in sys.stdin:
         if call is None:
             call = {"mlport": by_mlport, "MLClient": by_the_official_client}[way](json.loads(line))
-        begin = time.perf_counter()
+        begin, used = time.perf_counter(), time.process_time()
         for _ in range(CALLS):
             call()
-        print(CALLS / (time.perf_counter() - begin), flush=True)
+        rate = CALLS / (time.perf_counter() - begin)
+        print(rate, (time.process_time() - used) / CALLS * 1000, flush=True)
 
 
 if __name__ == "__main__":

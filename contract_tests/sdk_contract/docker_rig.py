@@ -99,6 +99,10 @@ class EngineRig(Rig):
             if _is_ours(one["Labels"]):
                 with suppress(PlatformError):
                     self.engine.call("DELETE", f"/containers/{one['Id']}", params={"force": "1", "v": "1"})
+        for one in self.engine.call("GET", "/networks", params=filters):
+            if _is_ours(one["Labels"]):
+                with suppress(PlatformError):
+                    self.engine.call("DELETE", f"/networks/{one['Id']}")
 
     def mortal(self, kill: Kill) -> Client:
         """A client that can also die before and after every single call of the engine that may change something."""

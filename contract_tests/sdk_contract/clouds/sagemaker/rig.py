@@ -16,7 +16,7 @@ from .aws import ACCOUNT, REGION
 from .cloud import SagemakerCloud
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from ..faults import Kind
 
@@ -83,6 +83,21 @@ class SagemakerRig(Rig):
 
     def left(self) -> list[str]:
         return [item for item in self.cloud.inventory() if not item.startswith(KEPT)]
+
+    def plant_foreign(self) -> Callable[[], bool]:
+        """A model that somebody made by hand."""
+        client, tags = import_module("boto3").client("sagemaker"), [{"Key": "team", "Value": "other"}]
+        made = client.create_model(
+            ModelName="by-hand", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": self.base}, Tags=tags
+        )
+
+        def untouched() -> bool:
+            found = client.list_tags(ResourceArn=made["ModelArn"])["Tags"]
+            client.delete_model(ModelName="by-hand")
+            client.close()
+            return bool(tags == found)
+
+        return untouched
 
     @contextmanager
     def provoke(self, failure: str) -> Generator[None]:

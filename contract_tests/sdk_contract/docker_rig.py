@@ -103,6 +103,10 @@ class EngineRig(Rig):
             if _is_ours(one["Labels"]):
                 with suppress(PlatformError):
                     self.engine.call("DELETE", f"/networks/{one['Id']}")
+        for one in self.engine.call("GET", "/volumes", params=filters)["Volumes"] or ():
+            if _is_ours(one["Labels"]):
+                with suppress(PlatformError):
+                    self.engine.call("DELETE", f"/volumes/{one['Name']}")
 
     def mortal(self, kill: Kill) -> Client:
         """A client that can also die before and after every single call of the engine that may change something."""

@@ -24,6 +24,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from sdk.types import Json
 
 _LONGEST_SOCKET_NAME = 24  # "b-" + deployment id + "-" + replica number + ".sock"
+_OLD_LINK_S = 3600.0
 _LONGEST_SOCKET_PATH = 100  # macOS has 104 bytes for the whole path, with its final NUL
 _NEW, _GONE = ".new-", ".gone-"
 
@@ -283,7 +285,13 @@ def _link_to(root: Path) -> Path:
         fresh = link.with_name(f"{link.name}.{secrets.token_hex(4)}")
         fresh.symlink_to(root)
         fresh.replace(link)
-        for other in folder.iterdir():
-            if not other.exists() and other != link:  # of a state folder that is gone
-                other.unlink(missing_ok=True)
+        _sweep_links(folder)
     return link
+
+
+def _sweep_links(folder: Path) -> None:
+    """Remove old links of state folders that are gone; the folder of a young one may still be in the making."""
+    for link in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process sweeps as well
+            if not link.exists() and time.time() - link.lstat().st_mtime > _OLD_LINK_S:
+                link.unlink()

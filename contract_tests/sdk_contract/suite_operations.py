@@ -102,7 +102,7 @@ class OperationsSuite:
         walk.resources = list(adapter.resources(walk.spec))
         for resource in walk.resources:
             if adapter.read(resource.ref, timeout=TIMEOUT) is None:  # a shared one may be there already
-                adapter.create(resource, walk.materials, timeout=TIMEOUT)
+                adapter.create(resource, walk.materials, timeout=rig.patience)
             walk.states[resource.ref] = until_ready(rig, adapter, resource.ref)
         walk.first = ask(rig, adapter, walk.spec.name)
         yield walk

@@ -62,6 +62,21 @@ def test_killed_builders_leave_nothing(local: Any, state: Path) -> None:
         assert [living.name] == [path.name for path in (state / "endpoints").glob(".*")]
 
 
+def test_only_old_links_of_folders_that_are_gone_are_swept(tmp_path: Path) -> None:
+    """Another process may have made its link a moment before the folder that it leads to."""
+    from sdk_local._folder import Endpoints
+
+    deep = tmp_path / ("d" * 100)
+    folder = Endpoints(deep / "one").folder("churn").short.parent.parent
+    (young, old) = (folder / f"test-{word}-{os.getpid()}" for word in ("young", "old"))
+    for link in (young, old):
+        link.symlink_to(tmp_path / "not-there")
+    os.utime(old, (0, 0), follow_symlinks=False)
+    Endpoints(deep / "two").folder("churn")
+    assert [True, False] == [young.is_symlink(), old.is_symlink()]
+    young.unlink()
+
+
 def test_doctor(local: Any, new_local: Any) -> None:
     """Doctor finds a healthy machine healthy, and a port that is taken."""
     import socket

@@ -240,7 +240,7 @@ class ProcessRunning(Running):
         """Says that it is over, and lets go of the pipe: a process forked since may hold a copy of it open."""
         pipe = self._process.stdin
         if pipe is not None and not pipe.closed:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # it may have ended; another thread may have been faster
                 pipe.write(b"\n")
                 pipe.flush()
             with suppress(OSError):

@@ -19,6 +19,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -202,8 +203,11 @@ class ModelServer:
     def state(self) -> str:
         if not self.running:
             return "failed"
-        if not self._socket.exists():
-            return "creating"
+        with socket.socket(socket.AF_UNIX) as probe:  # a refused connection is closed at once, by us
+            try:
+                probe.connect(str(self._socket))
+            except OSError:
+                return "creating"
         try:
             return "ready" if self._client.get("/ping").status_code == 200 else "creating"
         except httpx.TransportError:

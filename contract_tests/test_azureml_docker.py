@@ -1,31 +1,20 @@
 """The contract of the `azureml` target with real containers behind the mini cloud: a sample, or all of it (`full`)."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pytest
 
 from sdk_contract import suites
 from sdk_contract.clouds.azureml.rig import AzureMLRig
-from sdk_contract.docker_rig import require_engine
+from sdk_contract.docker_rig import ContainedRig
 from sdk_contract.rig import rig_fixture
 from test_azureml import Quick
 
 pytestmark = pytest.mark.docker
 
 
-class Contained(AzureMLRig):
+class Contained(ContainedRig, AzureMLRig):
     """Models and jobs run as containers of the engine here."""
 
     adapter = Quick
-    runner = "docker"
-
-    def start(self) -> None:
-        require_engine().close()
-        super().start()
-
-    def settings(self) -> Mapping[str, Any]:
-        return {**super().settings(), "base": "debian-packages"}  # a small base that needs no registry
 
 
 rig = rig_fixture(Contained)

@@ -16,12 +16,4 @@ class DockerRig(EngineRig):
 
 rig = rig_fixture(DockerRig)
 
-
-def _suite(kind: type) -> type:
-    return type(kind.__name__.removesuffix("Suite"), (kind,), {})
-
-
-(
-    TestCapabilities, TestOperations, TestDeploy, TestTraffic, TestPredict, TestTrain, TestMonitor, TestLogs,
-    TestErrors, TestPrices, TestCrash,
-) = map(_suite, suites.ALL)  # fmt: skip
+globals().update(suites.tests())

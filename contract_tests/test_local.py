@@ -31,35 +31,4 @@ class LocalRig(Rig):
 
 rig = rig_fixture(LocalRig)
 
-
-class TestCapabilities(suites.CapabilitiesSuite): ...
-
-
-class TestOperations(suites.OperationsSuite): ...
-
-
-class TestDeploy(suites.DeploySuite): ...
-
-
-class TestTraffic(suites.TrafficSuite): ...
-
-
-class TestPredict(suites.PredictSuite): ...
-
-
-class TestTrain(suites.TrainSuite): ...
-
-
-class TestMonitor(suites.MonitorSuite): ...
-
-
-class TestLogs(suites.LogsSuite): ...
-
-
-class TestErrors(suites.ErrorsSuite): ...
-
-
-class TestPrices(suites.PricesSuite): ...
-
-
-class TestCrash(suites.CrashSuite): ...
+globals().update(suites.tests())

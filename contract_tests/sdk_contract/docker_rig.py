@@ -8,7 +8,7 @@ import os
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -140,6 +140,21 @@ class EngineRig(Rig):
             return bool(found["Name"] == name)
 
         return untouched
+
+
+class ContainedRig(Rig):
+    """For rigs of a mini cloud: models and jobs run behind it as containers of the engine here."""
+
+    runner: ClassVar[str] = "docker"
+
+    def start(self) -> None:
+        """Without an engine there is nothing to run them."""
+        require_engine().close()
+        super().start()
+
+    def settings(self) -> Mapping[str, Any]:
+        """A small base that needs no registry."""
+        return {**super().settings(), "base": "debian-packages"}
 
 
 def _is_ours(labels: Mapping[str, str] | None) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from ..app import Match, Request, Response
 from .endpoints import Endpoints
-from .errors import AwsError, invalid, render, request_id, trouble
+from .errors import AwsError, answered, invalid, trouble
 from .jobs import Jobs
 from .models import Configs, Models
 from .shapes import check, knows
@@ -89,12 +88,7 @@ class Control:
         return trouble(request, match, fault)
 
     def _handle(self, request: Request) -> Response:
-        try:
-            answer = self._answer(request)
-        except AwsError as error:
-            return render(error, "sagemaker")
-        headers = {"content-type": "application/x-amz-json-1.1", "x-amzn-requestid": request_id()}
-        return Response(200, json.dumps(answer).encode(), headers)
+        return answered("sagemaker", self._answer, request)
 
     def _answer(self, request: Request) -> dict[str, Any]:
         signature = self._signature(request)

@@ -10,6 +10,8 @@ from xml.sax.saxutils import escape
 from ..app import Response
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..app import Match, Request
     from ..faults import Fault
 
@@ -82,3 +84,13 @@ def trouble(request: Request, match: Match, fault: Fault) -> Response:
         )
     text = message.format(action=f"{match.service}:{match.operation}")
     return render(AwsError(code, text, fault.status or status), match.service)
+
+
+def answered(service: str, answer: Callable[[Request], Any], request: Request) -> Response:
+    """What an operation answers in JSON 1.1, or the error that it raises in the service's shape."""
+    try:
+        found = answer(request)
+    except AwsError as error:
+        return render(error, service)
+    headers = {"content-type": "application/x-amz-json-1.1", "x-amzn-requestid": request_id()}
+    return Response(200, json.dumps(found).encode(), headers)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from ..app import Match, Request, Response
 from .aws import ACCOUNT
-from .errors import AwsError, render, request_id, trouble
+from .errors import AwsError, answered, trouble
 from .shapes import service_model
 
 if TYPE_CHECKING:
@@ -45,12 +44,7 @@ class Quotas:
         return trouble(request, match, fault)
 
     def _handle(self, request: Request) -> Response:
-        try:
-            answer = self._answer(request)
-        except AwsError as error:
-            return render(error, "servicequotas")
-        headers = {"content-type": "application/x-amz-json-1.1", "x-amzn-requestid": request_id()}
-        return Response(200, json.dumps(answer).encode(), headers)
+        return answered("servicequotas", self._answer, request)
 
     def _answer(self, request: Request) -> dict[str, Any]:
         signature = self._signature(request)

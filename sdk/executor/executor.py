@@ -358,7 +358,11 @@ class Executor:
         return self._applied(context, verb, transaction.deadline, transaction.problem)
 
     def _close(self, transaction: Transaction) -> None:
-        """Ends the journal if nothing is left to do; otherwise `gc` goes on with it."""
+        """Ends the journal if nothing is left to do; otherwise `gc` goes on with it.
+
+        The lease goes first: who dies between the two leaves a journal that is recovered, and no lease that is not.
+        """
+        transaction.c.lease.drop(transaction.deadline)
         if transaction.outcome:
             transaction.journal.end(transaction.outcome)
             self._prune()
@@ -366,7 +370,6 @@ class Executor:
             left = [[item.kind, item.id] for item in transaction.c.left]
             transaction.journal.note("left", refs=left)
             transaction.journal.close()
-        transaction.c.lease.drop(transaction.deadline)
 
     def _prune(self) -> None:
         self.journals.prune(self.clock.time() - KEPT_S)

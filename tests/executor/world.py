@@ -10,6 +10,7 @@ from sdk import lifecycle
 from sdk.adapter import AdapterContext, DeploymentSpec, JobSpec, Labels, Live, Materials, Nature, Ref
 from sdk.change import Change
 from sdk.executor import Applied, Executor, new_txn
+from sdk.executor.lease import parse
 from sdk.executor.plan import closure
 from sdk.redact import Redactor
 from sdk_contract.fake import ConfigFake, FakeAdapter, TrafficFake, make_fake
@@ -256,11 +257,18 @@ class World:
         needed = closure(roots, {ref: item.parents for ref, item in items.items()})
         return [str(ref) for ref in items if ref not in needed and kinds[ref.kind].nature is not Nature.SHARED]
 
+    def _stale_leases(self) -> list[str]:
+        """Leases whose journal is there, so that whoever ended it could have given them back."""
+        journals = [path for disk in self.disks.values() for path in disk.files]
+        holders = {key: parse(record) for key, record in self.cloud.leases.items()}
+        return [key for key, holder in holders.items() if holder and any(holder.txn in path for path in journals)]
+
     def faults(self) -> list[str]:
         """Everything that is wrong with the world, by the invariants that hold after every end."""
         wrong = [f"orphan {item}" for item in self.orphans()]
         wrong += [f"outage: {item}" for item in self.cloud.outages]
         wrong += [f"unfinished {txn}" for disk in self.disks.values() for txn in disk.files if "/open/" in txn]
+        wrong += [f"lease of an ended transaction: {key}" for key in self._stale_leases()]
         if self.cloud.show(self.cloud.items[FOREIGN.ref]).spec != FOREIGN.spec:
             wrong.append("a foreign resource was changed")
         root_there = any(ref.kind in {"Endpoint", "Traffic"} for ref in self.cloud.items)

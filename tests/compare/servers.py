@@ -57,20 +57,22 @@ class LatencyServer:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port: int = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
         server.close()
-        for task in tuple(self._tasks):
-            task.cancel()
+        for writer, task in self._open.items():
+            task.cancel()  # one that has not begun yet will not close its connection
+            writer.transport.abort()
+        await asyncio.gather(*self._open.values(), return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._open[writer] = asyncio.create_task(self._connection(reader, writer))
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
         try:
             while await self._one(reader, writer):
                 pass

@@ -35,7 +35,7 @@ def until(wanted: Callable[[], Any]) -> Any:
     """What is looked for, once it is there."""
     give_up = time.monotonic() + 120
     while not (seen := wanted()):
-        assert time.monotonic() < give_up, "waited in vain"
+        assert time.monotonic() < give_up, f"waited in vain; the last look gave {seen!r}"
         time.sleep(0.2)
     return seen
 
@@ -73,12 +73,13 @@ def test_what_dies_comes_back(box: Box) -> None:
     with pytest.raises((PlatformError, ModelError)):
         endpoint.predict([[2000.0, 1.0]])
     replica = next(part for part in box.inspect(name) if part != "gateway")
-    until(lambda: box.inspect(name)[replica]["RestartCount"] == 1)
+    # once, or twice if the kill came so soon that the gateway took the connection for stale and tried a fresh one
+    until(lambda: box.inspect(name)[replica]["RestartCount"])
     until(lambda: client.status(name).state == "ready")
     assert [2.0] == list(endpoint.predict([[0.0, 1.0]]).values)
     watched = client.monitor(name).metrics
     assert watched is not None
-    assert 1 == watched.restarts
+    assert watched.restarts in {1, 2}
     box.engine.call("POST", f"/containers/mlport-{name}_gateway/stop", params={"t": "5"})
     until(lambda: client.status(name).state == "ready")
     assert [2.0] == list(client.predict(name, [[0.0, 1.0]]).values)

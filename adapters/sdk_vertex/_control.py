@@ -10,6 +10,7 @@ from sdk.adapter import Operation
 from sdk.errors import NotFoundError
 
 from ._errors import border, gone, of_operation
+from ._library import client_class
 from ._names import parent
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _PAGE = 100
 _OPERATION = re.compile(r"projects/[^/]+/locations/[^/]+/([a-zA-Z]+/[^/]+/)?operations/[^/]+")
-_SERVICES = {"endpoints": "EndpointServiceClient", "models": "ModelServiceClient", "jobs": "JobServiceClient"}
 
 
 class Control:
@@ -39,16 +39,14 @@ class Control:
         """The generated client of ``endpoints``, ``models`` or ``jobs``."""
         with self._lock:
             if service not in self._clients:
-                self._clients[service] = self._made(_SERVICES[service])
+                self._clients[service] = self._made(service)
             return self._clients[service]
 
-    def _made(self, name: str) -> Any:
-        from google.cloud import aiplatform_v1
-
+    def _made(self, service: str) -> Any:
         options = {"api_endpoint": self.access.url("aiplatform")}
         if not self.access.mock:
             options["api_endpoint"] = options["api_endpoint"].removeprefix("https://")
-        kind = getattr(aiplatform_v1, name)
+        kind = client_class(service)
         return kind(credentials=self.access.credentials, transport="rest", client_options=options)
 
     def call(self, service: str, method: str, request: Mapping[str, Any], *, timeout: float, about: str = "") -> Any:

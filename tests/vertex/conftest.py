@@ -14,8 +14,14 @@ PARENT = "projects/mini-project/locations/europe-west4"
 
 
 @pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[VertexCloud]:
-    with VertexCloud(tmp_path, "process") as made:
+def runner() -> str:
+    """How models and jobs run behind the mini cloud."""
+    return "process"
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, runner: str) -> Iterator[VertexCloud]:
+    with VertexCloud(tmp_path, runner) as made:
         yield made
     assert [] == made.app.errors
 

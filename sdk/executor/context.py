@@ -54,6 +54,10 @@ class Sightings:
         self._missing.pop(ref, None)
         self._deleted.discard(ref)
 
+    def refused(self, ref: Ref) -> None:
+        """The one create that was sent was refused, so nothing can land late; it is looked for all the same."""
+        self._sent.pop(ref, None)
+
     def seen(self, ref: Ref) -> None:
         """It is there."""
         self._missing.pop(ref, None)

@@ -157,6 +157,8 @@ class Transaction:
         with self.c.lease.beating(deadline):
             reply = self.c.remote.create(resource, self.materials, deadline)
         self._acknowledge(index, step, reply)
+        if reply.outcome == "refused" and attempt == 1:
+            self.c.sightings.refused(step.ref)
         return reply
 
     def _update(self, index: int, step: Step, deadline: Deadline) -> None:

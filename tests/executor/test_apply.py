@@ -11,11 +11,20 @@ import pytest
 
 from sdk import lifecycle
 from sdk.adapter import Labels, Live, Materials, Nature, Ref
-from sdk.errors import ConflictError, DeployFailed, PlanStale, RollbackFailed, SdkError, TimedOut, TrainFailed
+from sdk.errors import (
+    ConflictError,
+    DeployFailed,
+    PlanStale,
+    QuotaError,
+    RollbackFailed,
+    SdkError,
+    TimedOut,
+    TrainFailed,
+)
 from sdk.executor import new_txn
 from sdk.types import EndpointState, EndpointStatus
 from sdk.waiting import Deadline
-from sdk_contract.fake import ConfigFake, TrafficFake
+from sdk_contract.fake import SETTLE_S, ConfigFake, TrafficFake
 from sdk_contract.fake_cloud import CALM, Fault, VirtualClock
 from tests.executor.world import NAME, SHAPES, Client, World, deployment, fresh, third, train, update
 
@@ -91,6 +100,18 @@ def test_a_failed_probe_undoes_everything(shape: type[FakeAdapter], tmp_path: Pa
     with pytest.raises(DeployFailed, match="does not answer"):
         client.run(update)
     assert before == world.table()
+    assert [] == world.faults()
+
+
+@shapes
+def test_a_refused_create_is_not_waited_for(shape: type[FakeAdapter], tmp_path: Path) -> None:
+    """What the platform refused cannot land late, so the error does not wait until it would have."""
+    world = World(shape, tmp_path)
+    world.cloud.faults.append(Fault("quota", "create", "Model" if shape is ConfigFake else "Gateway"))
+    began = world.clock.monotonic()
+    with pytest.raises(QuotaError):
+        Client(world).run(fresh)
+    assert world.clock.monotonic() - began < SETTLE_S
     assert [] == world.faults()
 
 

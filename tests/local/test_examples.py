@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,3 +23,5 @@ def test_example(example: str, state: Path) -> None:
     done = subprocess.run(command, env=env, cwd=state, capture_output=True, text=True, timeout=600, check=False)
     assert 0 == done.returncode, done.stderr[-3000:]
     assert [] == [path.name for path in (state / "endpoints").glob("*") if not path.name.startswith("test-")]
+    for job in (state / "jobs").glob("train-*"):  # a job that has ended stays, with what it made
+        shutil.rmtree(job)

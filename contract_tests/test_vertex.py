@@ -1,6 +1,4 @@
-"""The contract of the `vertex` target, on its mini cloud."""
-
-import pytest
+"""The contract of the `vertex` target, on its mini cloud: the real images run behind it, as processes."""
 
 from sdk_contract import suites
 from sdk_contract.clouds.vertex.rig import VertexMiniRig
@@ -9,45 +7,12 @@ from sdk_vertex import VertexAdapter
 
 
 class VertexRig(VertexMiniRig):
+    """Every test on one project."""
+
     adapter = VertexAdapter
 
 
 rig = rig_fixture(VertexRig)
 
 
-class TestCapabilities(suites.CapabilitiesSuite): ...
-
-
-class TestOperations(suites.OperationsSuite): ...
-
-
-@pytest.mark.full
-class TestDeploy(suites.DeploySuite): ...
-
-
-class TestTraffic(suites.TrafficSuite): ...
-
-
-class TestPredict(suites.PredictSuite): ...
-
-
-@pytest.mark.full
-class TestTrain(suites.TrainSuite): ...
-
-
-@pytest.mark.full
-class TestMonitor(suites.MonitorSuite): ...
-
-
-@pytest.mark.full
-class TestLogs(suites.LogsSuite): ...
-
-
-class TestErrors(suites.ErrorsSuite): ...
-
-
-class TestPrices(suites.PricesSuite): ...
-
-
-@pytest.mark.full
-class TestCrash(suites.CrashSuite): ...
+globals().update(suites.tests())

@@ -1,7 +1,5 @@
 """The `vertex` target on the wire: clients that die at a request, and a cloud that does wrong at one."""
 
-import pytest
-
 from sdk.client import Client
 from sdk_contract.clouds.vertex.rig import VertexMiniRig
 from sdk_contract.rig import OWNER, rig_fixture
@@ -27,5 +25,4 @@ class Mini(VertexMiniRig):
 rig = rig_fixture(Mini)
 
 
-@pytest.mark.full
 class TestWire(WireSuite): ...

@@ -77,22 +77,22 @@ class Deployments:
         return self.endpoint_live(found) if ref.kind == ENDPOINT else self.traffic_live(found)
 
     def _read_deployed(self, name: str, timeout: float) -> Live | None:
-        parts = split(name)
-        found = self.endpoint(parts[0], timeout) if parts else None
-        if parts is None or found is None:
+        endpoint, deployment = split(name) or ("", "")
+        found = self.endpoint(endpoint, timeout) if endpoint else None
+        if found is None:
             return None
-        number = number_of(parts[1])
-        for one in found.deployed_models:
-            if one.id == number:
-                return self.deployed_live(found, one)
-        if _DEPLOYING in self.control.unfinished(found.name, timeout=timeout):
-            again = self.endpoint(parts[0], timeout)  # it may have come to its end between the two looks
-            for one in again.deployed_models if again is not None else ():
-                if one.id == number:
-                    return self.deployed_live(again, one)
-            model = self.control.read("models", "get_model", self.name(MODEL, name), timeout=timeout)
-            return None if model is None else self._coming(name)
-        return None
+        live = self._shown(found, deployment)
+        if live is not None:
+            return live
+        if _DEPLOYING not in self.control.unfinished(found.name, timeout=timeout):
+            again = self.endpoint(endpoint, timeout)  # it may have come to its end between the two looks
+            return None if again is None else self._shown(again, deployment)
+        model = self.control.read("models", "get_model", self.name(MODEL, name), timeout=timeout)
+        return None if model is None else self._coming(name)
+
+    def _shown(self, found: Any, deployment: str) -> Live | None:
+        number = number_of(deployment)
+        return next((self.deployed_live(found, one) for one in found.deployed_models if one.id == number), None)
 
     def _coming(self, name: str) -> Live:
         """A deployed model of which the platform shows no more than that somebody waits for one."""

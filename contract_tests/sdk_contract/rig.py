@@ -80,6 +80,8 @@ class Rig(ABC):
         patience: Seconds that any single step may take.
         executor: What a client that is to die works with; :class:`ShortLived` saves its successors waiting.
         split_tolerance: How far the share of 100 requests may be from the one asked for: 0 for an exact round-robin.
+        polls: By which requests a client of a mini cloud asks how far an operation is; none where it asks for the
+            resource itself.
     """
 
     adapter: ClassVar[type[Adapter]]
@@ -91,6 +93,7 @@ class Rig(ABC):
     patience: ClassVar[float] = 300.0
     crash_points: ClassVar[int] = 2
     executor: ClassVar[type[Executor]] = Executor
+    polls: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, folder: Path, *, live: bool = False) -> None:
         self.folder = folder
@@ -146,6 +149,11 @@ class Rig(ABC):
         What a rig cannot do, it skips.
         """
         pytest.skip(f"this rig cannot make the platform answer {failure!r}")
+        yield
+
+    @contextmanager
+    def slowly(self) -> Generator[None]:
+        """Operations of a mini cloud last for several looks inside the block."""
         yield
 
     def plant_foreign(self) -> Callable[[], bool] | None:

@@ -30,27 +30,35 @@ class Trap:
     """Kills a client before or after one of its requests; without a number it only counts them.
 
     Before: the request is never carried out. After: it is, and nobody hears the answer.
+
+    Args:
+        at: The number of the request.
+        when: ``before`` or ``after``.
+        polls: The requests that count; those that can change something when there are none.
     """
 
-    def __init__(self, at: int | None, when: str) -> None:
-        self.at, self.when, self.client = at, when, 0
+    def __init__(self, at: int | None, when: str, polls: frozenset[str] = frozenset()) -> None:
+        self.at, self.when, self.polls, self.client = at, when, polls, 0
         self.requests: list[str] = []
 
     def __call__(self, moment: str, match: Match) -> bool:
         """Told of every request."""
-        if not match.changing:
+        if not (match.operation in self.polls if self.polls else match.changing):
             return False
         if moment == "before":
-            self.requests.append(f"{match.service}:{match.operation}")
+            about = match.resource if self.polls else match.operation
+            self.requests.append(f"{match.service}:{about}")
         if self.at != len(self.requests) - 1 or self.when != moment:
             return False
         os.kill(self.client, signal.SIGKILL)
         return True
 
 
-def dying(rig: Any, verb: Callable[[Any], object], at: int | None, when: str) -> list[str]:
-    """Runs a verb in a process of its own that dies at a request; gives the requests that could change something."""
-    trap = Trap(at, when)
+def dying(
+    rig: Any, verb: Callable[[Any], object], at: int | None, when: str, polls: frozenset[str] = frozenset()
+) -> list[str]:
+    """Runs a verb in a process of its own that dies at a request; gives the requests that counted (:class:`Trap`)."""
+    trap = Trap(at, when, polls)
     go, told = os.pipe()
     child = os.fork()
     if child == 0:
@@ -75,6 +83,20 @@ def _client(rig: Any, verb: Callable[[Any], object], go: int) -> NoReturn:
         os._exit(1)
 
 
+def some_of_each(polls: list[str]) -> list[int]:
+    """The first two and the last look at each operation; the ones between show the same.
+
+    Example:
+        >>> some_of_each(["a", "a", "a", "a", "b", "c", "c"])
+        [0, 1, 3, 4, 5, 6]
+    """
+    chosen: set[int] = set()
+    for one in set(polls):
+        places = [number for number, poll in enumerate(polls) if poll == one]
+        chosen |= {*places[:2], places[-1]}
+    return sorted(chosen)
+
+
 class WireSuite:
     """For rigs on a mini cloud (``rig.cloud``): whatever happens to a request, nothing is lost and nothing is left."""
 
@@ -87,6 +109,16 @@ class WireSuite:
     def test_killed_at_every_request(self, rig: Rig, verb: str) -> None:
         """The same before and after every request."""
         self.killing(rig, (verb,), None)
+
+    def test_killed_between_polls(self, rig: Rig) -> None:
+        """A client that dies while it waits for the platform: what the platform does goes on, and is taken up."""
+        self.waiting(rig, "update", _SAMPLED)
+
+    @pytest.mark.full
+    @pytest.mark.parametrize("verb", _VERBS)
+    def test_killed_between_any_polls(self, rig: Rig, verb: str) -> None:
+        """The same between the looks at every operation of a deploy, an update and a delete."""
+        self.waiting(rig, verb, None)
 
     def test_trouble_at_requests(self, rig: Rig) -> None:
         """A deploy ends well, or with an error of ours and everything rolled back or listed."""
@@ -124,6 +156,27 @@ class WireSuite:
                 dying(rig, do, int(number), when)
                 CrashSuite.clean(rig)
                 self.sound(rig, name, answers, before, what)
+
+    def waiting(self, rig: Any, verb: str, count: int | None) -> None:
+        """A verb, killed between its looks at operations that take their time, also for whoever comes next."""
+        if not rig.polls:
+            pytest.skip("its client asks for resources only, not for operations")
+        before, name = rig.left(), rig.name(verb)
+        begin, do, answers = self.scenes(rig, name, verb)
+        begin()
+        with rig.slowly():
+            polls = dying(rig, do, None, "before", rig.polls)
+        rig.client().delete(name)
+        chosen = some_of_each(polls)
+        for place in sample([polls[at] for at in chosen], count):
+            rig.retire()
+            name = rig.name(verb)
+            begin, do, answers = self.scenes(rig, name, verb)
+            begin()
+            with rig.slowly():
+                dying(rig, do, chosen[place], "before", rig.polls)
+                CrashSuite.clean(rig)
+            self.sound(rig, name, answers, before, f"{verb}: killed before poll {chosen[place]}")
 
     # --- the cloud does wrong
 

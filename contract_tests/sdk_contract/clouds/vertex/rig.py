@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ..faults import Kind
 
 _TROUBLE: Mapping[str, Kind] = {"throttled": "throttle", "unavailable": "unavailable", "denied": "denied"}
-_SHORTEST_S = 0.03
+_SHORTEST_S = 0.1
+_SLOW = 0.01  # of the real platform's seconds: an upload takes 0.2, a deploy 4.2, an undeploy 0.6
 _KEPT = ("repository", "image", "bucket", "object")  # shared on purpose, or free
 
 
@@ -61,6 +62,7 @@ class VertexMiniRig(Rig):
     patience: ClassVar[float] = 4000.0
     runner: ClassVar[str] = "fork"
     haste: ClassVar[float] = 20.0
+    polls: ClassVar[frozenset[str]] = frozenset({"GetOperation"})
     cloud: VertexCloud
 
     def start(self) -> None:
@@ -105,6 +107,15 @@ class VertexMiniRig(Rig):
             yield
         finally:
             self.cloud.faults.clear()
+
+    @contextmanager
+    def slowly(self) -> Generator[None]:
+        """A hundredth of the real platform's time, instead of none."""
+        self.cloud.pace.factor = _SLOW
+        try:
+            yield
+        finally:
+            self.cloud.pace.factor = 0.0
 
     def plant_foreign(self) -> Callable[[], bool]:
         """An endpoint that somebody made by hand."""

@@ -178,12 +178,7 @@ class Executor:
                 )
             if not plan.changes:
                 return self._applied(context, change.verb, deadline)
-            context.lease.take(deadline)
-            try:
-                journal = self.journals.begin(change.txn, **self._begin(plan, deadline))
-            except JournalError:
-                context.lease.drop(deadline)
-                raise
+            journal = self.journals.begin(change.txn, **self._begin(plan, deadline))
             transaction = self._transaction(context, journal, plan, deadline)
             transaction.patient = wait
             return self._run(transaction, change.verb, lambda: transaction.run(materials, probe))

@@ -51,17 +51,18 @@ class Lease:
         self._owner = owner
         self._txn = txn
         self._etag: str | None = None
+        self._doubtful = False  # a write was not answered, so it may be ours all the same
         self._renewed = 0.0
         self._strict = True
         self._lock = threading.Lock()
 
     def take(self, deadline: Deadline) -> None:
-        """Takes it, also from a holder whose time is over or from this very transaction.
+        """Takes it, also from a holder whose time is over or from this very transaction; if it is ours, nothing.
 
         Raises:
             ConflictError: Somebody else holds it; names the owner.
         """
-        if self._leases is None:
+        if self._leases is None or self._etag is not None:
             return
         for _ in range(3):
             record = self._leases.lease_read(self._key, timeout=deadline.limit(CALL_S))
@@ -102,14 +103,20 @@ class Lease:
 
     def drop(self, deadline: Deadline) -> None:
         """Gives it back; a lease that cannot be given back expires."""
-        if self._leases is None or self._etag is None:
+        if self._leases is None or (self._etag is None and not self._doubtful):
             return
         etag, self._etag = self._etag, None
         with contextlib.suppress(SdkError):
-            try:
-                self._leases.lease_delete(self._key, etag, timeout=deadline.limit(CALL_S))
-            except ConflictError:  # not as we last saw it: ours all the same if the reply to a renewal was lost
+            if etag is None or not self._give_back(self._leases, etag, deadline):
                 unlock(self._adapter, self._name, self._txn, deadline)
+
+    def _give_back(self, leases: Leases, etag: str, deadline: Deadline) -> bool:
+        """``False`` if it is not as we last saw it: ours all the same if the reply to a renewal was lost."""
+        try:
+            leases.lease_delete(self._key, etag, timeout=deadline.limit(CALL_S))
+        except ConflictError:
+            return False
+        return True
 
     @contextlib.contextmanager
     def beating(self, deadline: Deadline) -> Generator[None]:
@@ -166,8 +173,9 @@ class Lease:
             return
         now = self._adapter.server_time()
         body = json.dumps({"owner": self._owner, "txn": self._txn, "expires": now + self.ttl_s}, sort_keys=True)
+        self._doubtful = True
         record = self._leases.lease_write(self._key, body, expected, timeout=deadline.limit(CALL_S))
-        self._etag, self._renewed = record.etag, now
+        self._etag, self._renewed, self._doubtful = record.etag, now, False
 
 
 def parse(record: LeaseRecord | None) -> Holder | None:

@@ -74,6 +74,7 @@ class Transaction:
         """
         self.materials, self.probe = materials, probe
         try:
+            self.c.lease.take(self.deadline)  # in the journal already: who dies here leaves no lease that nobody knows
             self._forward(self.deadline.shorter(min(_LONGEST_RESERVE_S, self.deadline.left / 4)))
             self.retire(self.deadline)
             self.outcome = "" if self.c.left else "done"

@@ -39,7 +39,7 @@ _QUOTA = re.compile(
 )
 _NO_ROOM = re.compile(r"Resources are insufficient|does not have enough resources|stockout", re.IGNORECASE)
 _WAKING = re.compile(r"not yet ready for inference", re.IGNORECASE)
-_TOO_LARGE = re.compile(r"payload size exceeds", re.IGNORECASE)
+_TOO_LARGE = re.compile(r"payload size exceeds|response size too large", re.IGNORECASE)
 _WORDS = {
     1: "CANCELLED", 3: "INVALID_ARGUMENT", 4: "DEADLINE_EXCEEDED", 5: "NOT_FOUND", 6: "ALREADY_EXISTS",
     7: "PERMISSION_DENIED", 8: "RESOURCE_EXHAUSTED", 9: "FAILED_PRECONDITION", 10: "ABORTED", 13: "INTERNAL",
@@ -108,6 +108,7 @@ def refusal(word: str, message: str, *, pause_s: float | None = None, **facts: A
         known["retryable"] = True
         return ConflictError(message, **known)
     if _TOO_LARGE.search(message):
+        known["hint"] = "send fewer rows at once, or set dedicated = true (10 MB each way) before the endpoint is made"
         return PayloadTooLargeError(message, **known)
     return _PLAIN.get(word, PlatformError)(message, **known)
 

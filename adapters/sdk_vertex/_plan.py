@@ -29,19 +29,21 @@ DEPLOYED, TRAFFIC, FILES, JOB = "DeployedModel", "Traffic", "JobFiles", "CustomJ
 SHARED_OWNER = "shared"
 
 _SEEN_S = 60.0  # what the platform acknowledged is visible by then
-KINDS: Mapping[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        Kind(REPOSITORY, Nature.SHARED, settle_s=_SEEN_S),
+
+
+def kinds(settle_s: float = _SEEN_S) -> dict[str, Kind]:
+    """What endpoints and jobs consist of; ``settle_s`` is how long the platform may hide what it has acknowledged."""
+    every = (
+        Kind(REPOSITORY, Nature.SHARED, settle_s=settle_s),
         Kind(IMAGE, Nature.SHARED),
-        Kind(MODEL, Nature.IMMUTABLE, settle_s=_SEEN_S),
-        Kind(ENDPOINT, Nature.MUTABLE, settle_s=_SEEN_S),
-        Kind(DEPLOYED, Nature.IMMUTABLE, billed=True, settle_s=_SEEN_S, tagged=False),
+        Kind(MODEL, Nature.IMMUTABLE, settle_s=settle_s),
+        Kind(ENDPOINT, Nature.MUTABLE, settle_s=settle_s),
+        Kind(DEPLOYED, Nature.IMMUTABLE, billed=True, settle_s=settle_s, tagged=False),
         Kind(TRAFFIC, Nature.MUTABLE, root=True),
         Kind(FILES, Nature.IMMUTABLE),
-        Kind(JOB, Nature.IMMUTABLE, billed=True, settle_s=_SEEN_S, root=True),
+        Kind(JOB, Nature.IMMUTABLE, billed=True, settle_s=settle_s, root=True),
     )
-}
+    return {kind.name: kind for kind in every}
 
 
 def resources(spec: EndpointSpec, options: VertexOptions, prices: Prices) -> list[Resource]:

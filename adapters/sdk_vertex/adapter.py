@@ -60,7 +60,7 @@ class VertexAdapter:
 
     provider: ClassVar[str] = PROVIDER
     Options: ClassVar[type[TargetOptions]] = VertexOptions
-    kinds: ClassVar[Mapping[str, Kind]] = _plan.KINDS
+    kinds: ClassVar[Mapping[str, Kind]] = _plan.kinds()
 
     def __init__(self, options: VertexOptions, context: AdapterContext) -> None:
         self.options = options

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,18 +112,39 @@ def test_a_shell_line(registry: Registry, runner: Runner, tmp_path: Path) -> Non
     assert (7, ["one", "two"]) == (job.wait(20), [text for _, text in job.logs()])
 
 
-def test_who_ignores_sigterm_is_killed_with_its_children(registry: Registry, runner: Runner) -> None:
-    """After the grace nothing of it is left, not even what it started."""
+def stubborn_one(runner: Runner, registry: Registry, rest: str = "") -> Running:
+    """A container that does not care for SIGTERM."""
     code = (
         "import os, signal, subprocess, sys, time; signal.signal(15, signal.SIG_IGN);"
-        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(876)']); print('up', flush=True);"
-        "time.sleep(876)"
+        f"{rest}print('up', flush=True); time.sleep(876)"
     )
-    stubborn = runner.start(Launch("stubborn", registry, "stub:v1", ["-c", code], entrypoint=["python"]))
+    made = runner.start(Launch("stubborn", registry, "stub:v1", ["-c", code], entrypoint=["python"]))
     end = time.monotonic() + 20
-    while not stubborn.logs():
+    while not made.logs():
         assert time.monotonic() < end
         time.sleep(0.02)
+    return made
+
+
+def test_nobody_waits_for_the_end_of_another(registry: Registry, runner: Runner) -> None:
+    """While one takes its time to end, it is known to run, and the next one starts."""
+    slow = stubborn_one(runner, registry)
+    stopping = threading.Thread(target=slow.stop, args=(30.0,))
+    stopping.start()
+    try:
+        time.sleep(0.1)  # until the other thread waits
+        assert slow.exit_code is None
+        assert 0 == runner.start(Launch("next", registry, "stub:v1", ["-c", ""], entrypoint=["python"])).wait(20)
+        assert stopping.is_alive()
+    finally:
+        slow.stop(0.0)
+        stopping.join()
+
+
+def test_who_ignores_sigterm_is_killed_with_its_children(registry: Registry, runner: Runner) -> None:
+    """After the grace nothing of it is left, not even what it started."""
+    child = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(876)']);"
+    stubborn = stubborn_one(runner, registry, child)
     stubborn.stop(0.2)
     assert 137 == stubborn.exit_code
     assert [] == [one for one in psutil.process_iter(["cmdline"]) if "sleep(876)" in str(one.info["cmdline"])]

@@ -111,24 +111,32 @@ class Forked:
         self._lock = threading.Lock()
 
     def poll(self) -> int | None:
-        """Its exit code, if it has ended."""
-        with suppress(subprocess.TimeoutExpired):
-            return self.wait(0)
-        return None
+        """Its exit code, if it has ended; also while somebody else waits for that."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return self._ended(0)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            self._lock.release()
 
     def wait(self, timeout: float | None = None) -> int:
         """Waits for its end."""
         with self._lock:
-            if self._status is None:
-                return self._code or 0
-            poll = select.poll()  # not select(), which knows the first 1024 descriptors only
-            poll.register(self._status, select.POLLIN)
-            if not poll.poll(None if timeout is None else timeout * 1000):
-                raise subprocess.TimeoutExpired("fork", timeout or 0)
-            text = os.read(self._status, 32)
-            os.close(self._status)
-            self._status, self._code = None, int(text) if text else 128 + signal.SIGKILL
-            return self._code
+            return self._ended(timeout)
+
+    def _ended(self, timeout: float | None) -> int:
+        if self._status is None:
+            return self._code or 0
+        poll = select.poll()  # not select(), which knows the first 1024 descriptors only
+        poll.register(self._status, select.POLLIN)
+        if not poll.poll(None if timeout is None else timeout * 1000):
+            raise subprocess.TimeoutExpired("fork", timeout or 0)
+        text = os.read(self._status, 32)
+        os.close(self._status)
+        self._status, self._code = None, int(text) if text else 128 + signal.SIGKILL
+        return self._code
 
     def send_signal(self, number: int) -> None:
         """As the system call does."""

@@ -228,9 +228,22 @@ class Endpoints:
             raise Refusal("INVALID_ARGUMENT", f"deployed_model.id {number!r} must be 1-10 digits.")
         if number in ids(found) or (name, number) in self._coming:
             raise Refusal("ALREADY_EXISTS", f"DeployedModel {number} already exists in {found['name']}.")
-        if not deployed.get("dedicatedResources"):
-            raise Refusal("INVALID_ARGUMENT", "prediction_resources must be dedicated_resources for custom models.")
+        self._check_resources(part(deployed, "dedicatedResources"))
         return number
+
+    @staticmethod
+    def _check_resources(resources: Json) -> None:
+        if not resources:
+            raise Refusal("INVALID_ARGUMENT", "prediction_resources must be dedicated_resources for custom models.")
+        machine, least = part(resources, "machineSpec"), int(resources.get("minReplicaCount") or 0)
+        if not machine.get("machineType"):
+            raise Refusal("INVALID_ARGUMENT", "Required field dedicated_resources.machine_spec is not set.")
+        if bool(machine.get("acceleratorType")) != bool(machine.get("acceleratorCount")):
+            raise Refusal("INVALID_ARGUMENT", "accelerator_type and accelerator_count go together.")
+        if least < 1:
+            raise Refusal("INVALID_ARGUMENT", "dedicated_resources.min_replica_count must be at least 1.")
+        if int(resources.get("maxReplicaCount") or least) < least:
+            raise Refusal("INVALID_ARGUMENT", "dedicated_resources.max_replica_count must not be below the minimum.")
 
     def _split(self, found: Json, split: Json, number: str) -> Json:
         named = {number if key == "0" else key: share for key, share in split.items()}

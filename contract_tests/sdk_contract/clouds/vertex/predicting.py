@@ -12,6 +12,7 @@ import httpx
 from ..app import Response
 from .api import Api, body_of
 from .errors import Refusal, word_of
+from .world import part
 
 if TYPE_CHECKING:
     from ..app import Request
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 SHARED_BYTES, DEDICATED_BYTES = 1_572_864, 10_485_760
 SHARED_S, DEDICATED_S = 60.0, 600.0
+TOO_LARGE = (  # as in https://github.com/googleapis/python-aiplatform/issues/190
+    "Failed to handle request. endpoint_id: {endpoint}, deployed_model_id: {number} with error: "
+    "`Response size too large. Received at least {size} bytes; max is {limit}.`"
+)
 WAKING = "Model is not yet ready for inference. Please try again later."
 _HOP = {"connection", "content-length", "transfer-encoding", "keep-alive", "date", "server", "te", "upgrade"}
 _MINE = {"host", "authorization", "accept-encoding", *_HOP}
@@ -136,7 +141,7 @@ class Predictions:
                 f"This endpoint is a dedicated endpoint and cannot be accessed through the shared domain; use "
                 f"https://{endpoint['dedicatedEndpointDns']}.",
             )
-        limit = DEDICATED_BYTES if dedicated else SHARED_BYTES
+        limit = bytes_of(endpoint)
         if len(request.body) > limit:
             raise Refusal("INVALID_ARGUMENT", f"Request payload size exceeds the limit: {limit} bytes.")
         if self.asleep.get(request.params["endpoint"], 0) > 0:
@@ -150,7 +155,7 @@ class Predictions:
         begin = time.monotonic()
         made = self.fleet.choose(endpoint)
         url = f"{made.address()}{route or made.predict_route}"
-        limit = DEDICATED_S if endpoint.get("dedicatedEndpointEnabled") else SHARED_S
+        limit = seconds_of(endpoint)
         sent = time.monotonic()
         try:
             answer = self._http.post(url, content=content, headers=headers, timeout=limit)
@@ -160,7 +165,11 @@ class Predictions:
         except httpx.TransportError as error:
             self._note(endpoint, made, 503, (begin, sent), (len(content), 0))
             raise Refusal("UNAVAILABLE", "The model server is not available.") from error
-        self._note(endpoint, made, answer.status_code, (begin, sent), (len(content), len(answer.content)))
+        size = len(answer.content)
+        self._note(endpoint, made, answer.status_code, (begin, sent), (len(content), size))
+        if size > (most := bytes_of(endpoint)):
+            words = TOO_LARGE.format(endpoint=made.endpoint, number=made.number, size=size, limit=most)
+            raise Refusal("INVALID_ARGUMENT", words)
         return made, answer
 
     def _note(
@@ -171,6 +180,19 @@ class Predictions:
         name = endpoint["name"].rpartition("/")[2]
         model_ms, total_ms = (now - sent) * 1000, (now - begin) * 1000
         self.served.append(Served(time.time(), name, made.number, status, model_ms, total_ms, *sizes))
+
+
+def bytes_of(endpoint: Json) -> int:
+    """How large a request may be, and its answer."""
+    return DEDICATED_BYTES if endpoint.get("dedicatedEndpointEnabled") else SHARED_BYTES
+
+
+def seconds_of(endpoint: Json) -> float:
+    """How long a request may take; who has a dedicated endpoint chooses."""
+    if not endpoint.get("dedicatedEndpointEnabled"):
+        return SHARED_S
+    told = str(part(endpoint, "clientConnectionConfig").get("inferenceTimeout") or "")
+    return float(told.removesuffix("s") or DEDICATED_S)
 
 
 __all__ = ["WAKING", "Predictions", "Served"]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ._images import Images
     from ._predict import DataPlane
     from ._prices import Prices
+    from ._secrets import Secrets
     from .options import VertexOptions
 
 _IMAGE_LABEL = "mlport-image"
@@ -47,12 +48,21 @@ class Deployments:
         plane: Where predictions go.
         options: The target's settings.
         prices: What machines cost.
+        secrets: Where values of secrets are.
     """
 
     def __init__(
-        self, control: Control, images: Images, plane: DataPlane, options: VertexOptions, prices: Prices
+        self,
+        control: Control,
+        images: Images,
+        plane: DataPlane,
+        options: VertexOptions,
+        prices: Prices,
+        *,
+        secrets: Secrets,
     ) -> None:
         self.control, self.images, self.plane, self.options, self.prices = control, images, plane, options, prices
+        self.secrets = secrets
 
     def name(self, kind: str, name: str) -> str:
         """The platform's full name of an endpoint or model."""
@@ -267,7 +277,7 @@ class Deployments:
             "MLPORT_MAX_BODY": str(self.plane.limits().request_bytes),
             "MLPORT_DEADLINE_S": f"{self.plane.limits().timeout_s:g}",
         }
-        env = {**own, **spec["env"], **materials.resolve(spec["secrets"])}
+        env = {**own, **spec["env"], **self.secrets.values(spec["secrets"], materials, timeout=timeout)}
         model = {
             "display_name": spec["model_name"],
             "version_description": f"sha256:{spec['model']}",

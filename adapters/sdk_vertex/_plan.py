@@ -13,6 +13,7 @@ from sdk.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
 from ._errors import PROVIDER
 from ._machines import machine_spec
 from ._names import check_tags, join, number_of, split
+from ._secrets import check_secrets
 from .options import DEFAULT_INSTANCE
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def resources(spec: EndpointSpec, options: VertexOptions, prices: Prices) -> lis
     models: list[Resource] = []
     deployed: list[Resource] = []
     for one in spec.deployments:
+        check_secrets(one.secrets)
         image = _image(one, spec.labels, options, repository.ref)
         if one.kept is None:  # what runs has its own copy, and needs the registry no more
             images[image.ref] = image
@@ -153,6 +155,7 @@ def _traffic(spec: EndpointSpec, parents: Sequence[Ref]) -> Resource:
 
 def job_resources(spec: JobSpec, options: VertexOptions, prices: Prices) -> list[Resource]:
     """Repository, the image of the program, the job's files, the job."""
+    check_secrets(spec.secrets)
     digest = spec.digest[:32]
     repository = _repository(spec.labels, options)
     own = replace(spec.labels, model=digest, expires_at=0)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ._control import Control
     from ._images import Images
     from ._prices import Prices
+    from ._secrets import Secrets
     from .options import VertexOptions
 
 _FOLDER = "mlport/jobs"
@@ -56,12 +57,21 @@ class Jobs:
         bucket: Where data and output are.
         options: The target's settings.
         prices: What machines cost.
+        secrets: Where values of secrets are.
     """
 
     def __init__(
-        self, control: Control, images: Images, bucket: Bucket, options: VertexOptions, prices: Prices
+        self,
+        control: Control,
+        images: Images,
+        bucket: Bucket,
+        options: VertexOptions,
+        prices: Prices,
+        *,
+        secrets: Secrets,
     ) -> None:
         self.control, self.images, self.bucket, self.options, self.prices = control, images, bucket, options, prices
+        self.secrets = secrets
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -182,7 +192,11 @@ class Jobs:
             raise exists(JOB, resource.id)
         spec: Any = resource.spec
         folder = f"{_FOLDER}/{resource.id}"
-        env = {**spec["env"], **materials.resolve(spec["secrets"]), **self._own(spec, folder)}
+        env = {
+            **spec["env"],
+            **self.secrets.values(spec["secrets"], materials, timeout=timeout),
+            **self._own(spec, folder),
+        }
         pool = {
             "machine_spec": spec["machine"],
             "replica_count": 1,

@@ -19,6 +19,7 @@ from ._names import deployment_of, number_of, parent
 from ._plan import ENDPOINT, FILES, IMAGE, JOB, REPOSITORY
 from ._predict import DataPlane
 from ._prices import Prices
+from ._secrets import Secrets
 from .options import VertexOptions, capabilities
 
 if TYPE_CHECKING:
@@ -71,8 +72,11 @@ class VertexAdapter:
         self._images = Images(self._access, context.clock, context.owner)
         self._plane = DataPlane(self._access, options)
         self._prices = Prices(options.region, context.state_dir)
-        self._deployments = Deployments(self._control, self._images, self._plane, options, self._prices)
-        self._jobs = _train.Jobs(self._control, self._images, self._bucket, options, self._prices)
+        secrets = Secrets(self._access, context.redactor)
+        self._deployments = Deployments(
+            self._control, self._images, self._plane, options, self._prices, secrets=secrets
+        )
+        self._jobs = _train.Jobs(self._control, self._images, self._bucket, options, self._prices, secrets=secrets)
         self._leases = Leases(self._bucket)
         self._metrics = Metrics(self._access)
         self._logs = _logs.Logs(self._access, context.clock.sleep)

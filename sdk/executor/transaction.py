@@ -158,7 +158,7 @@ class Transaction:
         with self.c.lease.beating(deadline):
             reply = self.c.remote.create(resource, self.materials, deadline)
         self._acknowledge(index, step, reply)
-        if reply.outcome == "refused" and attempt == 1:
+        if reply.outcome in {"refused", "gone"} and attempt == 1:  # gone: something that it needs is not there
             self.c.sightings.refused(step.ref)
         return reply
 

@@ -1,5 +1,6 @@
 """The mini cloud, and the official clients pointed at it."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,11 @@ import pytest
 from google.cloud import aiplatform_v1
 from google.oauth2.credentials import Credentials
 
+from sdk.client import Client
 from sdk_contract.clouds.vertex import VertexCloud
+from sdk_contract.samples import Samples
 
+SETTINGS = {"provider": "vertex", "project": "mini-project", "region": "europe-west4", "instance": "n1-standard-2"}
 PARENT = "projects/mini-project/locations/europe-west4"
 
 
@@ -41,3 +45,34 @@ def official(cloud: VertexCloud) -> Iterator[Callable[..., Any]]:
     yield make
     for client in made:
         client.transport.close()
+
+
+class Place:
+    """A mini cloud for a test file, and clients of it."""
+
+    def __init__(self, cloud: VertexCloud, folder: Path) -> None:
+        self.cloud, self.folder, self.samples = cloud, folder, Samples()
+        self._made: list[Client] = []
+
+    def client(self, **settings: Any) -> Client:
+        """A client with one `vertex` target."""
+        target = {**SETTINGS, **settings}
+        config = {"default": "gcp", "owner": "me", "state_dir": str(self.folder / "client"), "target": {"gcp": target}}
+        self._made.append(Client(config))
+        return self._made[-1]
+
+    def close(self) -> None:
+        for client in self._made:
+            client.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("place")
+    with pytest.MonkeyPatch.context() as patch, VertexCloud(folder / "cloud", "fork") as cloud:
+        for name, value in {"MLPORT_STATE_DIR": str(folder / "state"), **os.environ, **cloud.env}.items():
+            patch.setenv(name, value)
+        made = Place(cloud, folder)
+        yield made
+        made.close()
+        assert [] == cloud.app.errors

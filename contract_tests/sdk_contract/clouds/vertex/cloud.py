@@ -20,6 +20,7 @@ from .models import Models
 from .monitoring import Monitoring
 from .operations import Operations
 from .predicting import Predictions
+from .secrets import Secrets
 from .serving import Fleet
 from .storage import Storage
 from .usage import Usage
@@ -35,7 +36,7 @@ PROJECT, REGION, TOKEN = "mini-project", "europe-west4", "mini-token"
 
 
 class VertexCloud(Cloud):
-    """Vertex AI, Artifact Registry, Cloud Storage, Monitoring, Logging and Service Usage on one port.
+    """Vertex AI, Artifact Registry, Cloud Storage, Monitoring, Logging, Secret Manager, Service Usage on one port.
 
     Args:
         folder: For all that it keeps on disk.
@@ -107,6 +108,11 @@ class VertexCloud(Cloud):
         return Jobs(self.world, self.runner, self.artifacts.registry, self.storage, self.artifacts.resolve)
 
     @cached_property
+    def secrets(self) -> Secrets:
+        """Secret Manager."""
+        return Secrets(self.world)
+
+    @cached_property
     def usage(self) -> Usage:
         """What is enabled, and quota."""
         return Usage(self.world, self.cpu_quota)
@@ -116,7 +122,8 @@ class VertexCloud(Cloud):
         services: list[Any] = [
             self.predictions.api, Operations(self.world).api, self.endpoints.api, self.models.api, self.jobs.api,
             self.storage.api, self.artifacts.tokens, self.artifacts.api, Logs(self.world, self.fleet, self.jobs).api,
-            Monitoring(self.world, self.predictions, self.fleet).api, self.usage.api, self.artifacts.registry,
+            Monitoring(self.world, self.predictions, self.fleet).api, self.usage.api,
+            self.secrets.api, self.artifacts.registry,
         ]  # fmt: skip
         self.app = App(services, calls=self.calls, faults=self.faults, missing=_missing, broken=_broken)
         return Server(self.app)

@@ -1,0 +1,79 @@
+"""Values of secrets: ``cloud:NAME`` is one of Secret Manager, read with the user's own credentials.
+
+Vertex AI knows no references to secrets, so the value goes into the environment of the model or job.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from sdk.errors import ConfigError
+from sdk.secrets import CLOUD
+
+from ._errors import PROVIDER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sdk.adapter import Materials
+    from sdk.redact import Redactor
+
+    from ._access import Access
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}(/[A-Za-z0-9_-]{1,63})?")
+
+
+def check_secrets(names: Mapping[str, str]) -> None:
+    """Refuses what cannot be the name of a secret there; looks at the text only.
+
+    Raises:
+        ConfigError: Naming it.
+    """
+    for name in names.values():
+        if name.startswith(CLOUD) and not _NAME.fullmatch(name.removeprefix(CLOUD)):
+            raise ConfigError(
+                f"secrets: {name} is no name of Secret Manager",
+                hint=f"write {CLOUD}NAME, or {CLOUD}NAME/VERSION, of a secret of the target's project",
+                provider=PROVIDER,
+            )
+
+
+class Secrets:
+    """The secrets of one project.
+
+    Args:
+        access: Where Secret Manager is, and as whom it is asked.
+        redactor: What keeps the values from being shown.
+    """
+
+    def __init__(self, access: Access, redactor: Redactor) -> None:
+        self._access, self._redactor = access, redactor
+
+    def values(self, names: Mapping[str, str], materials: Materials, *, timeout: float) -> dict[str, str]:
+        """The values by variable.
+
+        Raises:
+            ConfigError: One cannot be had, or holds no text.
+            NotFoundError: Secret Manager has none of this name.
+        """
+        stored = {variable: name.removeprefix(CLOUD) for variable, name in names.items() if name.startswith(CLOUD)}
+        own = {variable: name for variable, name in names.items() if variable not in stored}
+        return {**materials.resolve(own), **{one: self._stored(name, timeout) for one, name in stored.items()}}
+
+    def _stored(self, name: str, timeout: float) -> str:
+        secret, _, version = name.partition("/")
+        project = self._access.options.project
+        place = f"projects/{project}/secrets/{quote(secret)}/versions/{quote(version or 'latest')}"
+        url = f"{self._access.url('secretmanager')}/v1/{place}:access"
+        told: Any = self._access.send("GET", url, "AccessSecretVersion", timeout=timeout, resource=name).json()
+        try:
+            value = base64.b64decode(told["payload"]["data"]).decode()
+        except ValueError:
+            raise ConfigError(
+                f"secrets: {CLOUD}{name} holds no text", hint="store it as UTF-8", provider=PROVIDER
+            ) from None
+        self._redactor.add(value)
+        return value

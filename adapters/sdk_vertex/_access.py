@@ -11,7 +11,7 @@ import httpx
 
 from sdk.errors import ConfigError
 
-from ._errors import PROVIDER, border, from_auth, from_httpx, from_response
+from ._errors import LOOPBACK, PROVIDER, border, from_auth, from_httpx, from_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -208,7 +208,7 @@ def mock_url() -> str:
         ConfigError: It is not on this machine.
     """
     text = os.environ.get(MOCK_URL, "").rstrip("/")
-    if text and httpx.URL(text).host not in {"127.0.0.1", "localhost", "::1"}:
+    if text and httpx.URL(text).host not in LOOPBACK:
         raise ConfigError(
             f"{MOCK_URL} = {text!r} is not on this machine", hint="unset it, or use what `mlport mock env` prints"
         )

@@ -10,6 +10,7 @@ import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from sdk.errors import (
     AuthError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import httpx
 
 PROVIDER = "vertex"
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 WAKING_S = 10.0
 _QUOTA = re.compile(
     r"custom_model_(serving|training)_|CustomModel(Serving|Training)|exceed quota limits|quotas are exceeded",
@@ -231,12 +233,12 @@ def _from_transport(error: Any, operation: str, resource: str) -> SdkError:
     from urllib3.exceptions import NewConnectionError
 
     facts: dict[str, Any] = {"provider": PROVIDER, "operation": operation, "resource": resource or None}
-    cause = error.args[0] if error.args else None
-    unsent = isinstance(error, ConnectTimeout) or isinstance(getattr(cause, "reason", None), NewConnectionError)
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    if isinstance(error, ConnectTimeout) or isinstance(reason, NewConnectionError):
+        return _unconnected(str(getattr(error.request, "url", "")), reason or error, facts)
     if isinstance(error, ReadTimeout):
         return UnavailableError(f"{operation}: no answer in time", **facts)
-    what = "cannot connect to Google Cloud" if unsent else "the connection to Google Cloud broke"
-    return UnavailableError(f"{operation}: {what}: {error}", sent=not unsent, **facts)
+    return UnavailableError(f"{operation}: the connection to Google Cloud broke: {error}", **facts)
 
 
 def from_httpx(error: httpx.HTTPError, operation: str, resource: str = "") -> SdkError:
@@ -244,9 +246,21 @@ def from_httpx(error: httpx.HTTPError, operation: str, resource: str = "") -> Sd
     import httpx
 
     facts: dict[str, Any] = {"provider": PROVIDER, "operation": operation, "resource": resource or None}
-    unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-    what = "cannot connect" if unsent else "no answer in time" if isinstance(error, httpx.TimeoutException) else "broke"
-    return UnavailableError(f"{operation}: {what}: {error or type(error).__name__}", sent=not unsent, **facts)
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+        return _unconnected(str(error.request.url), error, facts)
+    what = "no answer in time" if isinstance(error, httpx.TimeoutException) else "broke"
+    return UnavailableError(f"{operation}: {what}: {error or type(error).__name__}", **facts)
+
+
+def _unconnected(url: str, error: Exception, facts: dict[str, Any]) -> SdkError:
+    """Nothing was sent; in the words of the system, without those that libraries put around them."""
+    place, why = urlsplit(url), str(error).rpartition(": ")[2] or type(error).__name__
+    mini = place.hostname in LOOPBACK
+    where = f"the mini cloud at {place.scheme}://{place.netloc}" if mini else place.netloc or "Google Cloud"
+    facts["hint"] = (
+        "start it with `mlport mock up vertex`, or unset MLPORT_MOCK_VERTEX_URL" if mini else "check the network"
+    )
+    return UnavailableError(f"{facts['operation']}: cannot connect to {where}: {why}", sent=False, **facts)
 
 
 def out_of_time(what: str, waited_s: float) -> TimedOut:

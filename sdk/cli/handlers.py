@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..adapter import Support
     from ..executor import Plan
-    from ..types import Check, EndpointStatus, JobStatus, LogLine
+    from ..types import Check, EndpointStatus, JobStatus, LogLine, Replicas
     from .output import Output
 
 REFUSED, ALARM, LEFT_OVER = 2, 7, 8  # exit codes
@@ -267,12 +267,23 @@ def _show_endpoint(out: Output, status: EndpointStatus) -> None:
         if value:
             out.line(f"  {label:<7} {value}")
     rows = [
-        (d.id, f"{d.traffic} %", d.state, d.model[:12], d.instance, d.replicas.min, usd(d.usd_per_hour), d.reason)
+        (d.id, f"{d.traffic} %", d.state, d.model[:12], d.instance, _count(d.replicas), usd(d.usd_per_hour), d.reason)
         for d in status.deployments
     ]
     out.table(
         ("deployment", "traffic", "state", "model", "instance", "replicas", "price", ""), rows, empty="no deployment"
     )
+
+
+def _count(replicas: Replicas) -> str:
+    """How many there may be.
+
+    Example:
+        >>> from sdk.types import Replicas
+        >>> _count(Replicas(1, 3)), _count(Replicas(2, 2))
+        ('1-3', '2')
+    """
+    return f"{replicas.min}" if replicas.min == replicas.max else f"{replicas.min}-{replicas.max}"
 
 
 def _show_job(out: Output, status: JobStatus) -> None:

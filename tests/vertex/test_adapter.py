@@ -1,9 +1,11 @@
 """What the adapter makes of Google's words: errors, answers, names, machines."""
 
 import json
+import socket
 
 import httpx
 import pytest
+import requests
 
 from sdk.errors import (
     AuthError,
@@ -18,7 +20,7 @@ from sdk.errors import (
 )
 from sdk_vertex import _predict
 from sdk_vertex._access import MOCK_URL, mock_url
-from sdk_vertex._errors import from_response, of_operation, refused_for_now
+from sdk_vertex._errors import border, from_httpx, from_response, of_operation, refused_for_now
 from sdk_vertex._names import deployment_of, number_of
 
 QUOTA = "The following quota metrics exceed quota limits: aiplatform.googleapis.com/custom_model_serving_cpus"
@@ -140,3 +142,32 @@ def test_a_mini_cloud_is_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv(MOCK_URL, "http://example.com")
     with pytest.raises(ValueError, match="not on this machine"):
         mock_url()
+
+
+def test_a_mini_cloud_that_is_gone_is_named() -> None:
+    """By both ways of asking, with what to do, and without what libraries say around it."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        for ask in (by_requests, by_httpx):
+            error = ask(f"{url}/v1/projects")
+            assert f"GetEndpoint: cannot connect to the mini cloud at {url}: " in str(error)
+            assert "HTTPConnection" not in str(error)
+            assert ("UnavailableError", False) == (type(error).__name__, error.sent)
+            assert "mlport mock up vertex" in str(error.hint)
+
+
+def by_requests(url: str) -> UnavailableError:
+    """As Google's clients do."""
+    with pytest.raises(UnavailableError) as refused, border("GetEndpoint"):
+        requests.get(url, timeout=5)
+    return refused.value
+
+
+def by_httpx(url: str) -> UnavailableError:
+    """As everything else does."""
+    with pytest.raises(httpx.ConnectError) as refused:
+        httpx.get(url, trust_env=False)
+    error = from_httpx(refused.value, "GetEndpoint")
+    assert isinstance(error, UnavailableError)
+    return error

@@ -275,6 +275,23 @@ class Adapter(Protocol):
 
 
 @runtime_checkable
+class ProbesAside(Protocol):
+    """Cannot call a deployment with 0 %, but can run it a second time, for its smoke test only.
+
+    ``resources`` of a spec with ``aside`` holds what that takes; the stage after it does not, so that it is deleted.
+    """
+
+    @property
+    def probes_aside(self) -> bool:
+        """Whether the target is set to do so."""
+        ...
+
+    def aside(self, name: str, deployment: str) -> Invoker:
+        """How to call what runs aside."""
+        ...
+
+
+@runtime_checkable
 class Trains(Protocol):
     """Runs training jobs."""
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class Context:
     """Who changes which endpoint, in which transaction, and what its target is able to do.
 
-    ``split`` says whether several deployments can share an endpoint, ``dark`` whether one with 0 % can be called.
+    ``split`` says whether several deployments can share an endpoint, ``dark`` whether one with 0 % can be called,
+    ``aside`` whether one that cannot is to run a second time for its smoke test.
     ``expires_at`` is in Unix seconds, 0 for never.
     """
 
@@ -36,6 +37,7 @@ class Context:
     txn: str
     split: bool = True
     dark: bool = True
+    aside: bool = False
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     expires_at: int = 0
 
@@ -103,6 +105,8 @@ def _fresh(live: EndpointStatus | None, new: DeploymentSpec, context: Context, *
     final = _spec(context, live, labels, [*kept, new], shares if context.split else {new.id: 100})
     before = [_keep(item, context.name) for item in deployments]
     dark = _spec(context, live, labels, [*before, new], _shares_of(live))
+    if context.aside and active and not context.dark:
+        dark = replace(dark, aside=new.id)
     return Change(
         verb="deploy",
         name=context.name,
@@ -118,7 +122,7 @@ def _fresh(live: EndpointStatus | None, new: DeploymentSpec, context: Context, *
 def _rollout(context: Context, dark: EndpointSpec, final: EndpointSpec, new: str) -> Iterable[Stage]:
     serving = any(dark.traffic.values())
     if context.split and (context.dark or serving):
-        yield Stage(dark, probe=new if context.dark else None)
+        yield Stage(dark, probe=new if context.dark or dark.aside else None)
         yield Stage(final, commit=True)
     elif serving:
         yield Stage(final, commit=True)  # the platform swaps one deployment for another in a single step

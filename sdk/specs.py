@@ -59,13 +59,18 @@ class DeploymentSpec:
 
 @dataclass(frozen=True, slots=True)
 class EndpointSpec:
-    """An endpoint as it should be: its deployments and their traffic in whole percents (sum 100, or all 0)."""
+    """An endpoint as it should be: its deployments and their traffic in whole percents (sum 100, or all 0).
+
+    ``aside`` names a deployment that for now also runs where a smoke test reaches it; see
+    :class:`~sdk.adapter.ProbesAside`.
+    """
 
     name: str
     deployments: tuple[DeploymentSpec, ...]
     traffic: Mapping[str, int]
     labels: Labels
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    aside: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sdk.adapter import Ack, Labels, Live, Ref
 from sdk.errors import ConflictError, InvalidRequestError, SdkError
@@ -22,6 +22,7 @@ from ._names import (
     user_tags,
 )
 from ._plan import DEPLOYED, ENDPOINT, IMAGE, MODEL, TRAFFIC
+from ._smoke import SMOKE_LABEL, smoke_lives
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,14 +81,27 @@ class Deployments:
             found = self.control.read("models", "get_model", self.name(MODEL, ref.id), timeout=timeout)
             return None if found is None else self.model_live(found)
         if ref.kind == DEPLOYED:
-            return self._read_deployed(ref.id, timeout)
+            return self.read_deployed(ref.id, timeout)
         found = self.endpoint(ref.id, timeout)
         if found is None:
             return None
         return self.endpoint_live(found) if ref.kind == ENDPOINT else self.traffic_live(found)
 
-    def _read_deployed(self, name: str, timeout: float) -> Live | None:
-        endpoint, deployment = split(name) or ("", "")
+    def existing(self, name: str, timeout: float) -> Any:
+        """An endpoint that must be there.
+
+        Raises:
+            NotFoundError: It is not.
+        """
+        found = self.endpoint(name, timeout)
+        if found is None:
+            raise gone(ENDPOINT, name)
+        return found
+
+    def read_deployed(self, name: str, timeout: float, *, endpoint: str = "") -> Live | None:
+        """What is deployed under a name, also while it comes up; in another endpoint than its own if one is named."""
+        own, deployment = split(name) or ("", "")
+        endpoint = endpoint or own
         found = self.endpoint(endpoint, timeout) if endpoint else None
         if found is None:
             return None
@@ -131,8 +145,16 @@ class Deployments:
                 yield from (self._coming(one) for one in sorted(set(models) - served))
         for model in models.values():
             yield model
+            yield from self._elsewhere(model, name, timeout)
             images |= {ref for ref in model.parents if ref.kind == IMAGE}
         yield from self._shared(images, timeout)
+
+    def _elsewhere(self, model: Live, name: str, timeout: float) -> Iterator[Live]:
+        """Temporary endpoints that a model is deployed to as well."""
+        for other in cast("list[str]", model.details["deployed"]):
+            found = self.endpoint(other, timeout) if other != name else None
+            if found is not None and SMOKE_LABEL in found.labels:
+                yield from smoke_lives(self, found)
 
     def _models_of(self, name: str, timeout: float) -> Iterator[Live]:
         for one in self.control.every("models", "list_models", f'labels.mlport-endpoint="{name}"', timeout=timeout):
@@ -152,14 +174,20 @@ class Deployments:
         """All that carries our label, whoever owns it."""
         ours = 'labels.mlport="1"'
         for found in self.control.every("endpoints", "list_endpoints", ours, timeout=timeout):
-            yield self.endpoint_live(found)
-            for one in found.deployed_models:
-                yield self.deployed_live(found, one)
-            traffic = self.traffic_live(found)
-            if traffic is not None:
-                yield traffic
+            yield from self._all_of(found)
         for found in self.control.every("models", "list_models", ours, timeout=timeout):
             yield self.model_live(found)
+
+    def _all_of(self, found: Any) -> Iterator[Live]:
+        if SMOKE_LABEL in found.labels:
+            yield from smoke_lives(self, found)
+            return
+        yield self.endpoint_live(found)
+        for one in found.deployed_models:
+            yield self.deployed_live(found, one)
+        traffic = self.traffic_live(found)
+        if traffic is not None:
+            yield traffic
 
     # --- what is seen, as resources ---------------------------------------------------------------------------------
 
@@ -185,6 +213,7 @@ class Deployments:
             etag=found.etag,
             created_at=unix(found.create_time),
             parents=(Ref(IMAGE, image),) if image else (),
+            details={"deployed": [one.endpoint.rpartition("/")[2] for one in found.deployed_models]},
         )
 
     def endpoint_live(self, found: Any) -> Live:
@@ -263,8 +292,8 @@ class Deployments:
         """
         makers = {
             MODEL: self._upload,
-            ENDPOINT: self._create_endpoint,
-            DEPLOYED: self._deploy,
+            ENDPOINT: self._begin_endpoint,
+            DEPLOYED: self._begin_deployed,
             TRAFFIC: self._begin_traffic,
         }
         return makers[resource.kind](resource, materials, timeout)
@@ -294,9 +323,14 @@ class Deployments:
         request = {"parent": self.control.parent, "model_id": resource.id, "model": model}
         return self._begun(self.control.call("models", "upload_model", request, timeout=timeout, about=resource.id))
 
-    def _create_endpoint(self, resource: Resource, _materials: Materials, timeout: float) -> Ack:
+    def _begin_endpoint(self, resource: Resource, _materials: Materials, timeout: float) -> Ack:
         spec: Any = resource.spec
-        endpoint: dict[str, Any] = {"display_name": resource.id, "labels": {**spec["tags"], **resource.tags}}
+        return self.create_endpoint(resource, spec["tags"], timeout)
+
+    def create_endpoint(self, resource: Resource, labels: Mapping[str, str], timeout: float) -> Ack:
+        """Make an endpoint with labels besides our own."""
+        spec: Any = resource.spec
+        endpoint: dict[str, Any] = {"display_name": resource.id, "labels": {**labels, **resource.tags}}
         if spec["dedicated"]:
             seconds = round(self.plane.limits().timeout_s)
             endpoint |= {
@@ -308,9 +342,13 @@ class Deployments:
             self.control.call("endpoints", "create_endpoint", request, timeout=timeout, about=resource.id)
         )
 
-    def _deploy(self, resource: Resource, _materials: Materials, timeout: float) -> Ack:
-        spec: Any = resource.spec
+    def _begin_deployed(self, resource: Resource, _materials: Materials, timeout: float) -> Ack:
         endpoint, _ = split(resource.id) or ("", "")
+        return self.deploy(resource, endpoint, {}, timeout)
+
+    def deploy(self, resource: Resource, endpoint: str, shares: Mapping[str, int], timeout: float) -> Ack:
+        """Deploy a model to an endpoint; in its new shares ``0`` is the one that comes."""
+        spec: Any = resource.spec
         resources: dict[str, Any] = {
             "machine_spec": spec["machine"],
             "min_replica_count": spec["min"],
@@ -328,20 +366,18 @@ class Deployments:
         }
         if spec["service_account"]:
             deployed["service_account"] = spec["service_account"]
-        request = {"endpoint": self.name(ENDPOINT, endpoint), "deployed_model": deployed}
+        request = {"endpoint": self.name(ENDPOINT, endpoint), "deployed_model": deployed, "traffic_split": dict(shares)}
         try:
             return self._begun(
                 self.control.call("endpoints", "deploy_model", request, timeout=timeout, about=resource.id)
             )
         except InvalidRequestError as error:  # a number that is taken is not said to be so in one certain word
-            if self._read_deployed(resource.id, timeout) is not None:
-                raise exists(DEPLOYED, resource.id) from error
+            if self.read_deployed(resource.id, timeout, endpoint=endpoint) is not None:
+                raise exists(resource.kind, resource.id) from error
             raise
 
     def _begin_traffic(self, resource: Resource, _materials: Materials, timeout: float) -> Ack:
-        found = self.endpoint(resource.id, timeout)
-        if found is None:
-            raise gone(ENDPOINT, resource.id)
+        found = self.existing(resource.id, timeout)
         if found.traffic_split:
             raise exists(TRAFFIC, resource.id)
         return self._set_traffic(resource, found.etag, dict(found.labels), timeout)
@@ -390,11 +426,11 @@ class Deployments:
             timeout,
         )
 
-    def delete(self, live: Live, timeout: float) -> Ack:
+    def delete(self, live: Live, timeout: float, *, endpoint: str = "") -> Ack:
         """Remove one resource; what the platform refuses for now can be tried again."""
         try:
             if live.kind == DEPLOYED:
-                return self._undeploy(live, timeout)
+                return self._undeploy(live, timeout, endpoint or (split(live.id) or ("",))[0])
             if live.kind == TRAFFIC:
                 return self._end_traffic(live, timeout)
             service, method = ("models", "delete_model") if live.kind == MODEL else ("endpoints", "delete_endpoint")
@@ -403,8 +439,8 @@ class Deployments:
         except SdkError as error:
             raise refused_for_now(error) from error.__cause__
 
-    def _undeploy(self, live: Live, timeout: float) -> Ack:
-        endpoint, deployment = split(live.id) or ("", "")
+    def _undeploy(self, live: Live, timeout: float, endpoint: str) -> Ack:
+        _, deployment = split(live.id) or ("", "")
         if live.state == "creating":
             raise ConflictError(
                 f"{live.ref} is still being deployed", provider=PROVIDER, operation="UndeployModel", resource=live.id,
@@ -416,7 +452,7 @@ class Deployments:
                 self.control.call("endpoints", "undeploy_model", request, timeout=timeout, about=live.id)
             )
         except InvalidRequestError as error:  # neither is one that is not there
-            if self._read_deployed(live.id, timeout) is None:
+            if self.read_deployed(live.id, timeout, endpoint=endpoint) is None:
                 raise gone(DEPLOYED, live.id) from error
             raise
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .options import VertexOptions
 
 REPOSITORY, IMAGE, MODEL, ENDPOINT = "Repository", "Image", "Model", "Endpoint"
+SMOKE_ENDPOINT, SMOKE = "SmokeEndpoint", "SmokeModel"  # where a deployment is tried before its first share
 DEPLOYED, TRAFFIC, FILES, JOB = "DeployedModel", "Traffic", "JobFiles", "CustomJob"
 SHARED_OWNER = "shared"
 
@@ -41,6 +42,8 @@ def kinds(settle_s: float = _SEEN_S) -> dict[str, Kind]:
         Kind(ENDPOINT, Nature.MUTABLE, settle_s=settle_s),
         Kind(DEPLOYED, Nature.IMMUTABLE, billed=True, settle_s=settle_s, tagged=False),
         Kind(TRAFFIC, Nature.MUTABLE, root=True),
+        Kind(SMOKE_ENDPOINT, Nature.IMMUTABLE, settle_s=settle_s),
+        Kind(SMOKE, Nature.IMMUTABLE, billed=True, settle_s=settle_s, tagged=False),
         Kind(FILES, Nature.IMMUTABLE),
         Kind(JOB, Nature.IMMUTABLE, billed=True, settle_s=settle_s, root=True),
     )
@@ -64,7 +67,21 @@ def resources(spec: EndpointSpec, options: VertexOptions, prices: Prices) -> lis
         models.append(_model(one, spec, options, image.ref))
         deployed.append(_deployed(one, spec, options, prices, (models[-1].ref, endpoint.ref)))
     traffic = _traffic(spec, [endpoint.ref, *(one.ref for one in deployed)])
-    return [repository, *images.values(), *models, endpoint, *deployed, traffic]
+    return [repository, *images.values(), *models, endpoint, *deployed, traffic, *_aside(spec, options, prices)]
+
+
+def _aside(spec: EndpointSpec, options: VertexOptions, prices: Prices) -> list[Resource]:
+    """One replica of the deployment that is to be tried, behind an endpoint of its own."""
+    found: list[Resource] = []
+    for one in spec.deployments:
+        if one.id == spec.aside:
+            name, labels = join(spec.name, one.id), _labels(spec, one)
+            values: dict[str, Json] = {"dedicated": options.dedicated}
+            endpoint = Resource(SMOKE_ENDPOINT, name, values, labels, summary="temporary, for the smoke test")
+            alone = replace(one, replicas=Replicas(1, 1))
+            model = _deployed(alone, spec, options, prices, (Ref(MODEL, name), endpoint.ref))
+            found += [endpoint, replace(model, kind=SMOKE)]
+    return found
 
 
 def _check_deadline(options: VertexOptions) -> None:

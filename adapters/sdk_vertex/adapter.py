@@ -11,15 +11,17 @@ from ._access import MOCK_URL, Access
 from ._bucket import Bucket
 from ._control import Control
 from ._deploy import Deployments
-from ._errors import PROVIDER, gone
+from ._errors import PROVIDER
 from ._images import PREFIX, Images
 from ._leases import Leases
 from ._monitor import Metrics
-from ._names import deployment_of, number_of, parent
-from ._plan import ENDPOINT, FILES, IMAGE, JOB, REPOSITORY
+from ._names import deployment_of, join, number_of, parent
+from ._plan import FILES, IMAGE, JOB, REPOSITORY
 from ._predict import DataPlane
 from ._prices import Prices
 from ._secrets import Secrets
+from ._smoke import KINDS as SMOKES
+from ._smoke import SmokeTests
 from .options import VertexOptions, capabilities
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class VertexAdapter:
         self._deployments = Deployments(
             self._control, self._images, self._plane, options, self._prices, secrets=secrets
         )
+        self._smoke = SmokeTests(self._deployments)
         self._jobs = _train.Jobs(self._control, self._images, self._bucket, options, self._prices, secrets=secrets)
         self._leases = Leases(self._bucket)
         self._metrics = Metrics(self._access)
@@ -132,7 +135,7 @@ class VertexAdapter:
             return self._images.read(ref.id, timeout=timeout)
         if ref.kind in {JOB, FILES}:
             return self._jobs.read(ref, timeout)
-        return self._deployments.read(ref, timeout)
+        return (self._smoke if ref.kind in SMOKES else self._deployments).read(ref, timeout)
 
     def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
         """Make one resource."""
@@ -142,6 +145,8 @@ class VertexAdapter:
             return self._images.create(resource, materials, timeout=timeout)
         if resource.kind in {JOB, FILES}:
             return self._jobs.create(resource, materials, timeout)
+        if resource.kind in SMOKES:
+            return self._smoke.create(resource, timeout)
         return self._deployments.create(resource, materials, timeout)
 
     def update(self, resource: Resource, before: Live, *, timeout: float) -> Ack:
@@ -156,7 +161,7 @@ class VertexAdapter:
             return self._images.delete(live, timeout=timeout)
         if live.kind in {JOB, FILES}:
             return self._jobs.delete(live, timeout)
-        return self._deployments.delete(live, timeout)
+        return (self._smoke if live.kind in SMOKES else self._deployments).delete(live, timeout)
 
     def operation(self, name: str, *, timeout: float) -> Operation:
         """How far a long-running operation is."""
@@ -172,12 +177,18 @@ class VertexAdapter:
         """How to call the endpoint; the host of a dedicated one is asked for once."""
         dns = ""
         if status.raw == "dedicated":
-            found = self._deployments.endpoint(status.name, _CALL_S)
-            if found is None:
-                raise gone(ENDPOINT, status.name)
-            dns = str(found.dedicated_endpoint_dns)
+            dns = str(self._deployments.existing(status.name, _CALL_S).dedicated_endpoint_dns)
         name = f"{parent(self.options)}/endpoints/{status.name}"
         return self._plane.invoker(self._plane.url(name, dns), dns)
+
+    @property
+    def probes_aside(self) -> bool:
+        """Whether a new deployment is tried on a temporary endpoint."""
+        return self.options.smoke_endpoint
+
+    def aside(self, name: str, deployment: str) -> Invoker:
+        """How to call what is tried there."""
+        return self._smoke.invoker(join(name, deployment), _CALL_S)
 
     def doctor(self) -> Iterator[Check]:
         """What endpoints and jobs need of the project."""
@@ -222,9 +233,7 @@ class VertexAdapter:
 
     def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
         """What the endpoint did."""
-        found = self._deployments.endpoint(name, timeout)
-        if found is None:
-            raise gone(ENDPOINT, name)
+        found = self._deployments.existing(name, timeout)
         live = {one.id: self._deployments.deployed_live(found, one) for one in found.deployed_models}
         cores = {number: self._prices.cores(one) for number, one in live.items()}
         return self._metrics.report(name, cores, window_s=window_s, timeout=timeout)
@@ -239,9 +248,7 @@ class VertexAdapter:
         request_id: str | None = None,
     ) -> Iterator[LogLine]:
         """What the endpoint's replicas printed."""
-        found = self._deployments.endpoint(name, _CALL_S)
-        if found is None:
-            raise gone(ENDPOINT, name)
+        found = self._deployments.existing(name, _CALL_S)
         number = None if deployment is None else _number(deployment)
         filter_ = _logs.endpoint_filter(name, number, request_id)
         since = found.create_time.timestamp() - 1

@@ -52,6 +52,10 @@ class VertexOptions(TargetOptions):
     spot: bool = Field(
         default=False, description="spare capacity: cheaper, may be taken away", json_schema_extra=DEPLOYMENT
     )
+    smoke_endpoint: bool = Field(
+        default=False,
+        description="try a new deployment on a temporary endpoint before its first share; costs a machine meanwhile",
+    )
     scale_cpu: int | None = Field(
         default=None, ge=1, le=100, description="percent of cpu that autoscaling aims at", json_schema_extra=DEPLOYMENT
     )
@@ -81,7 +85,8 @@ _UNSUPPORTED = {
     Capability.DARK_PROBE: Support(
         ok=False,
         reason="upstream",
-        text="Vertex AI cannot address a deployment without traffic; begin with a small share, such as traffic=5",
+        text="Vertex AI cannot address a deployment without traffic; begin with a small share, such as "
+        "traffic=5, or set smoke_endpoint = true",
     ),
     Capability.PIN: Support(
         ok=False, reason="upstream", text="a request to a Vertex AI endpoint cannot name its deployment"

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..adapter import Capability
+from ..adapter import Capability, ProbesAside
 from ..errors import AuthError, DeployFailed, SdkError, UnavailableError
 from ..invoke import Caller, Facts
 from .session import READ_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from ..adapter import Invoker
     from ..packaging.manifest import Signature
     from ..types import DeploymentStatus, EndpointStatus
     from ..waiting import Deadline
@@ -25,9 +27,15 @@ PROBE_S = 120.0
 PROBE_HEADERS = {"x-mlport-probe": "1"}  # a smoke test is no traffic: who can, does not count it
 
 
-def make_caller(session: Session, status: EndpointStatus, headers: Mapping[str, str] | None = None) -> Caller:
-    """A caller of the endpoint as it is now, with further headers on each request."""
-    invoker = session.call(lambda _left: session.adapter.invoker(status), session.deadline(READ_S))
+def make_caller(
+    session: Session,
+    status: EndpointStatus,
+    headers: Mapping[str, str] | None = None,
+    find: Callable[[], Invoker] | None = None,
+) -> Caller:
+    """A caller of the endpoint as it is now, or of what ``find`` finds, with further headers on each request."""
+    look = find or partial(session.adapter.invoker, status)
+    invoker = session.call(lambda _left: look(), session.deadline(READ_S))
     return Caller(
         replace(invoker, headers={**invoker.headers, **(headers or {})}),
         facts(session, status),
@@ -168,7 +176,7 @@ class Probe:
         example = example_of(session.state_dir, probed[0]) if probed else None
         if example is None:
             return
-        caller = make_caller(session, status, PROBE_HEADERS)
+        caller = self._caller(status, deployment)
         try:
             pinned = deployment if session.can(Capability.DARK_PROBE) else None
             caller.predict(example, deployment=pinned, timeout=self._deadline.limit(PROBE_S))
@@ -185,3 +193,12 @@ class Probe:
             ) from error
         finally:
             caller.close()
+
+    def _caller(self, status: EndpointStatus, deployment: str) -> Caller:
+        """Of the endpoint, or of what runs aside while the deployment has no traffic."""
+        adapter = self._session.adapter
+        share = next((item.traffic for item in status.deployments if item.id == deployment), 0)
+        find = None
+        if not share and isinstance(adapter, ProbesAside) and adapter.probes_aside:
+            find = partial(adapter.aside, status.name, deployment)
+        return make_caller(self._session, status, PROBE_HEADERS, find)

@@ -68,6 +68,17 @@ def test_first_deployment_starts_dark_answers_and_then_gets_everything() -> None
     assert 1 == change.stages[0].spec.deployments[0].generation
 
 
+def test_one_that_cannot_be_called_is_tried_aside() -> None:
+    """Where the target is set to do so and something serves already; the stage with its share needs it no more."""
+    context = replace(CONTEXT, dark=False, aside=True)
+    change = lifecycle.deploy(endpoint(running("a", 1, 100)), model("b"), context)
+    assert [change.new, None] == [stage.spec.aside for stage in change.stages]
+    assert [change.new, None] == [stage.probe for stage in change.stages]
+    first = lifecycle.deploy(None, model("a"), context)
+    assert [None, None] == [stage.spec.aside for stage in first.stages]
+    assert [100] == list(first.stages[0].spec.traffic.values()), "it is asked itself"
+
+
 def test_update_keeps_the_old_deployment_at_zero() -> None:
     """A full update moves all traffic and keeps what served before, so that a rollback is instant."""
     change = lifecycle.deploy(endpoint(running("a", 1, 100)), model("b"), CONTEXT)

@@ -154,7 +154,7 @@ class DockerRunning(Running):
         """SIGTERM, then SIGKILL; the container is removed, its output stays readable here."""
         if self._ended is not None:
             return
-        with suppress(NotFoundError):
+        with suppress(NotFoundError, ConflictError):  # somebody else is removing it, or has
             if grace_s > 0:
                 seconds = str(max(1, round(grace_s)))
                 self._engine.call(

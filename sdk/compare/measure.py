@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _DISTINCT = 500  # payloads that are signed for one window
 _WARM_WINDOW, _WARM_WINDOWS, _SETTLED = 50, 40, 0.05
 _COMMON = 0.3  # of the slowest subject's highest rate: far enough from saturation for honest intervals
+_MOST_CONNECTIONS = 256
 _NOT_SENT = {"host", "content-length", "connection", "transfer-encoding"}  # the generator's client writes them itself
 
 
@@ -274,8 +275,7 @@ class Bench:
         return volley
 
     def _lanes(self, rate: float, key: str) -> int:
-        """Connections to open before a window: twice as many requests as are in flight on average, by Little's law."""
-        return max(2, min(256, math.ceil(rate * self.found[key].usual_ms / 1000 * 2)))
+        return connections(rate, self.found[key].usual_ms)
 
     def _shoot(
         self,
@@ -295,6 +295,24 @@ class Bench:
         total = len(self._payloads)
         places = [(first + place) % total for place in range(min(count, total, _DISTINCT))]
         return [shot(one.sign(self._payloads[place])) for place in places]
+
+
+def connections(rate: float, usual_ms: float) -> int:
+    """How many connections to open before a window, so that hardly any is opened inside it.
+
+    By Little's law so many requests are in flight on average, and as arrivals are random up to four standard deviations
+    of a Poisson number more; the rest is for the few at a low rate that come in one bunch.
+
+    Args:
+        rate: Requests per second.
+        usual_ms: How long nearly all of them take, in milliseconds.
+
+    Example:
+        >>> connections(20.0, 80.0), connections(1_000.0, 10.0)
+        (11, 27)
+    """
+    in_flight = rate * usual_ms / 1000
+    return min(_MOST_CONNECTIONS, math.ceil(in_flight + 4 * math.sqrt(in_flight)) + 4)
 
 
 def shot(request: Any) -> Shot:

@@ -10,9 +10,10 @@ import httpx
 import msgspec
 import pytest
 
-from sdk.compare.load import Aim, Limits, Plan, Volley
+from sdk.compare.load import Aim, Arrivals, Limits, Plan, Volley
+from sdk.compare.load.arrivals import offsets
 from sdk.compare.load.engine import Engine, Meters
-from sdk.compare.measure import Bench, Stop, shot
+from sdk.compare.measure import Bench, Stop, connections, shot
 from sdk.compare.rows import fill, pairs
 from sdk.compare.stats import Rules
 from sdk.compare.subject import Subject
@@ -268,3 +269,12 @@ def test_workloads() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             Workload.of(given)
+
+
+@pytest.mark.parametrize(("rate", "took_ms"), [(5.0, 20.0), (20.0, 20.0), (20.0, 80.0), (300.0, 30.0), (900.0, 100.0)])
+def test_hardly_any_connection_is_opened_inside_a_window(rate: float, took_ms: float) -> None:
+    """However the arrivals bunch, what is open before a window is enough, or one or two are missing."""
+    for seed in range(50):
+        due = list(offsets(Arrivals(rate, "poisson", seed), 300))
+        flying = [sum(when - took_ms / 1000 < other <= when for other in due) for when in due]
+        assert max(flying) - connections(rate, took_ms) <= 2

@@ -64,14 +64,27 @@ class Rules(msgspec.Struct, frozen=True):
     Args:
         runs: Fewest runs.
         requests: Fewest requests in each.
+        tail: Fewest of them that are expected beyond the quantile: 20 make 400 requests a run for a p95, 2,000 for a
+            p99. With fewer the value of a short run is too far off for the stated coverage.
         utilisation: Highest share of the target's highest rate at which an interval is still honest.
         confidence: Its coverage.
     """
 
     runs: int = 5
-    requests: int = 2_000
+    requests: int = 200
+    tail: int = 20
     utilisation: float = 0.5
     confidence: float = 0.95
+
+    def whole(self, runs: Runs, share: float) -> bool:
+        """Whether these runs are enough, and each long enough, for an interval of this quantile.
+
+        Example:
+            >>> Rules().whole([np.ones(400)] * 5, 0.95), Rules().whole([np.ones(400)] * 5, 0.99)
+            (True, False)
+        """
+        fewest = max(self.requests, round(self.tail / (1 - share)))
+        return len(runs) >= self.runs and min(run.size for run in runs) >= fewest
 
 
 def estimate(runs: Runs, share: float, *, rules: Rules | None = None, utilisation: float | None = None) -> Estimate:
@@ -88,7 +101,7 @@ def estimate(runs: Runs, share: float, *, rules: Rules | None = None, utilisatio
     count = int(together.size)
     if count == 0 or share not in claimable(count):
         return Estimate(None, count=count, runs=len(runs), note=_too_few(share, count))
-    if len(runs) >= rules.runs and min(run.size for run in runs) >= rules.requests:
+    if rules.whole(runs, share):
         return _by_runs([quantile(run, share) for run in runs], count, rules, utilisation)
     return _by_ranks(together, share, len(runs), rules, utilisation)
 
@@ -141,7 +154,7 @@ def difference(one: Runs, other: Runs, share: float, *, rules: Rules | None = No
     rules = rules or Rules()
     pairs = list(zip(one, other, strict=False))
     count = sum(int(a.size + b.size) for a, b in pairs)
-    if len(pairs) < rules.runs or min(min(a.size, b.size) for a, b in pairs) < rules.requests:
+    if not (rules.whole([a for a, _ in pairs], share) and rules.whole([b for _, b in pairs], share)):
         return Estimate(None, count=count, runs=len(pairs), note=f"fewer than {rules.runs} pairs of whole runs")
     gaps = [quantile(a, share) - quantile(b, share) for a, b in pairs]
     middle = float(np.mean(gaps))

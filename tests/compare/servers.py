@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from typing import TYPE_CHECKING, Self
 
@@ -58,19 +59,27 @@ class LatencyServer:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port: int = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._stop.wait()
-        server.close()
+        with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+            listener.setblocking(False)
+            self.port: int = listener.getsockname()[1]
+            accepting = asyncio.create_task(self._accept(listener))
+            self._ready.set()
+            await self._stop.wait()
+            accepting.cancel()
+            await asyncio.wait([accepting])
         for writer, task in self._open.items():
             task.cancel()  # one that has not begun yet will not close its connection
             writer.transport.abort()
         await asyncio.gather(*self._open.values(), return_exceptions=True)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self._open[writer] = asyncio.create_task(self._connection(reader, writer))
+    async def _accept(self, listener: socket.socket) -> None:
+        """Not asyncio's own server: what comes in while that is being closed is never closed itself."""
+        while True:
+            link, _ = await self._loop.sock_accept(listener)
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            reader, writer = await asyncio.open_connection(sock=link)
+            self.connections += 1
+            self._open[writer] = asyncio.create_task(self._connection(reader, writer))
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

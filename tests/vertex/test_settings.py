@@ -71,6 +71,7 @@ def test_autoscaling(place: Place, name: str) -> None:
     assert [1, 2] == sorted(len(one.replicas) for one in place.cloud.fleet.running.values())
 
 
+@pytest.mark.full
 def test_a_dedicated_endpoint(place: Place, name: str) -> None:
     """A host of its own that takes 10 MB in one piece; nobody is let in by the shared one, and it stays what it is."""
     client = place.client(dedicated=True)

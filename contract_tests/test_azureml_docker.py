@@ -20,12 +20,7 @@ class Contained(ContainedRig, AzureMLRig):
 rig = rig_fixture(Contained)
 
 
-class TestSample:
-    """One endpoint, and one job, which the platform launches through bash."""
-
-    test_life_of_an_endpoint = suites.DeploySuite.test_life_of_an_endpoint
-    test_a_job = suites.TrainSuite.test_a_job
-    names = staticmethod(suites.DeploySuite.names)
+class TestSample(suites.SampleSuite): ...
 
 
 globals().update(suites.tests(pytest.mark.full))

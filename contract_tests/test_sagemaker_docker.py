@@ -20,12 +20,7 @@ class Contained(ContainedRig, SagemakerRig):
 rig = rig_fixture(Contained)
 
 
-class TestSample:
-    """One endpoint and one job."""
-
-    test_life_of_an_endpoint = suites.DeploySuite.test_life_of_an_endpoint
-    test_a_job = suites.TrainSuite.test_a_job
-    names = staticmethod(suites.DeploySuite.names)
+class TestSample(suites.SampleSuite): ...
 
 
 globals().update(suites.tests(pytest.mark.full))

@@ -35,6 +35,14 @@ ALL = (
 )
 
 
+class SampleSuite:
+    """One endpoint and one job, for rigs on which all suites together take too long."""
+
+    test_life_of_an_endpoint = DeploySuite.test_life_of_an_endpoint
+    test_a_job = TrainSuite.test_a_job
+    names = staticmethod(DeploySuite.names)
+
+
 def tests(*marks: Callable[[type], type]) -> dict[str, type]:
     """A test class for each suite, with these marks, for the ``globals()`` of a test file."""
     made: dict[str, type] = {}
@@ -55,6 +63,7 @@ __all__ = [
     "OperationsSuite",
     "PredictSuite",
     "PricesSuite",
+    "SampleSuite",
     "TrafficSuite",
     "TrainSuite",
     "tests",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..adapter import Capability, ProbesAside
+from ..adapter import Capability
 from ..errors import AuthError, DeployFailed, SdkError, UnavailableError
 from ..invoke import Caller, Facts
 from .session import READ_S
@@ -196,9 +196,9 @@ class Probe:
 
     def _caller(self, status: EndpointStatus, deployment: str) -> Caller:
         """Of the endpoint, or of what runs aside while the deployment has no traffic."""
-        adapter = self._session.adapter
+        aside = self._session.aside
         share = next((item.traffic for item in status.deployments if item.id == deployment), 0)
         find = None
-        if not share and isinstance(adapter, ProbesAside) and adapter.probes_aside:
-            find = partial(adapter.aside, status.name, deployment)
+        if not share and aside is not None:
+            find = partial(aside.aside, status.name, deployment)
         return make_caller(self._session, status, PROBE_HEADERS, find)

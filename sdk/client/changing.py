@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .. import lifecycle
-from ..adapter import Capability, Materials, ProbesAside
+from ..adapter import Capability, Materials
 from ..errors import ConfigError, DeployFailed, ModelError, PlanStale, SdkError, TrainFailed
 from ..executor import Event
 from .base import seconds_of
@@ -74,7 +74,7 @@ class Task:
             txn=session.new_txn(),
             split=session.can(Capability.TRAFFIC),
             dark=session.can(Capability.DARK_PROBE),
-            aside=isinstance(session.adapter, ProbesAside) and session.adapter.probes_aside,
+            aside=session.aside is not None,
             tags=self.tags or {},
             expires_at=self.expires_at,
         )

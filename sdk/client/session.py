@@ -7,7 +7,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from ..adapter import AdapterContext, Capability, Monitors, StreamsLogs, Trains
+from ..adapter import AdapterContext, Capability, Monitors, ProbesAside, StreamsLogs, Trains
 from ..errors import ConfigError, NotFoundError, SdkError, UnsupportedError
 from ..executor import Event, Executor, new_txn
 from ..waiting import Deadline, Retry, bucket_of
@@ -114,6 +114,12 @@ class Session:
         self.adapter.close()
 
     # --- what it can do -----------------------------------------------------------------------------------------
+
+    @property
+    def aside(self) -> ProbesAside | None:
+        """The adapter, if the target is set to try new deployments beside the endpoint."""
+        adapter = self.adapter
+        return adapter if isinstance(adapter, ProbesAside) and adapter.probes_aside else None
 
     def can(self, capability: Capability, options: TargetOptions | None = None) -> bool:
         """Whether the target declares to be able to do it."""

@@ -61,6 +61,11 @@ class Place:
         self._made.append(Client(config))
         return self._made[-1]
 
+    def running(self) -> list[str]:
+        """What endpoints consist of, as far as it is there."""
+        kinds = ("deployed", "endpoint", "model", "process")
+        return [item for item in self.cloud.inventory() if item.startswith(kinds)]
+
     def close(self) -> None:
         for client in self._made:
             client.close()

@@ -26,19 +26,13 @@ ACCOUNT = "models@mini-project.iam.gserviceaccount.com"
 T4 = "n1-standard-4+NVIDIA_TESLA_T4x1"
 
 
-def running(place: Place) -> list[str]:
-    """What an endpoint consists of, as far as it is there."""
-    kinds = ("deployed", "endpoint", "model", "process")
-    return [item for item in place.cloud.inventory() if item.startswith(kinds)]
-
-
 @pytest.fixture
 def name(place: Place, request: pytest.FixtureRequest) -> Iterator[str]:
     """An endpoint, deleted at the end, after which nothing runs."""
     made = f"e{abs(hash(request.node.name)) % 10**8}"
     yield made
     place.client().delete(made)
-    assert [] == running(place)
+    assert [] == place.running()
 
 
 def deployed(place: Place, name: str) -> list[dict[str, Any]]:
@@ -220,4 +214,4 @@ def test_secrets_that_are_not_there(place: Place) -> None:
     with place.cloud.calls.since() as calls, pytest.raises(ConfigError, match="cloud:NAME/VERSION"):
         deploy_with_secret(place.client(), place, "lost", "cloud:projects/p/secrets/s")
     assert 0 == len(calls.changing)
-    assert [] == running(place)
+    assert [] == place.running()

@@ -17,12 +17,6 @@ PRICE = 0.120272
 EXAMPLE = [[ANSWER, 1.0]]
 
 
-def running(place: Place) -> list[str]:
-    """What endpoints consist of, as far as it is there."""
-    kinds = ("deployed", "endpoint", "model", "process")
-    return [item for item in place.cloud.inventory() if item.startswith(kinds)]
-
-
 def liar() -> Any:
     """A model that answers while it is packed, and fails where it is deployed."""
 
@@ -42,7 +36,7 @@ def test_tried_before_its_first_share(place: Place) -> None:
     first = client.plan(place.samples.model(1), name="tried")
     assert [] == [step for step in first.steps if step.ref.kind.startswith("Smoke")]
     client.deploy(place.samples.model(1), name="tried")
-    before = running(place)
+    before = place.running()
     plan = client.plan(place.samples.model(2), name="tried", traffic=10)
     assert ["create SmokeEndpoint", "create SmokeModel", "delete SmokeModel", "delete SmokeEndpoint"] == [
         f"{step.action} {step.ref.kind}" for step in plan.steps if step.ref.kind.startswith("Smoke")
@@ -55,20 +49,20 @@ def test_tried_before_its_first_share(place: Place) -> None:
     asked = [call.path for call in calls if call.service == "prediction"]
     (new,) = [one.id for one in endpoint.refresh().deployments if one.traffic == 10]
     assert [f"/endpoints/tried-{new}:rawPredict"] == [path[path.index("/endpoints/") :] for path in asked]
-    assert 3 == len(set(running(place)) - set(before)), "a model, what is deployed of it, and its process"
+    assert 3 == len(set(place.running()) - set(before)), "a model, what is deployed of it, and its process"
     assert [] == client.gc().orphans
     client.delete("tried")
-    assert [] == running(place)
+    assert [] == place.running()
 
 
 def test_who_fails_there_gets_no_traffic(place: Place) -> None:
     """Nobody's request ever reached it, and nothing of it is left."""
     client = place.client(smoke_endpoint=True)
     endpoint = client.deploy(place.samples.model(1), name="spared")
-    before = running(place)
+    before = place.running()
     with pytest.raises(DeployFailed, match="smoke test"):
         client.deploy(liar(), name="spared", traffic=10)
-    assert before == running(place)
+    assert before == place.running()
     assert [100] == [one.traffic for one in endpoint.refresh().deployments]
     client.delete("spared")
 
@@ -80,4 +74,4 @@ def test_without_it_the_first_share_is_the_test(place: Place) -> None:
     endpoint = client.deploy(liar(), name="unspared", traffic=10)
     assert [10, 90] == sorted(one.traffic for one in endpoint.refresh().deployments)
     client.delete("unspared")
-    assert [] == running(place)
+    assert [] == place.running()

@@ -50,6 +50,7 @@ class Tunnel:
     def _carry(self, client: socket.socket) -> None:
         """One connection: what the client sends by this thread, what the gateway answers by another."""
         with client, contextlib.suppress(PlatformError, OSError):
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # an answer comes in small pieces
             pipe = Pipe(self._engine, self._container, [*PIPE, "tcp:127.0.0.1:8080"], _OPEN_S)
             back = threading.Thread(target=_answer, args=(pipe, client), daemon=True)
             back.start()

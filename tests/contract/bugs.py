@@ -113,6 +113,9 @@ class PlantedRig(ShelfRig):
     def clock(self) -> Clock:
         return self.quick
 
+    def sweep(self) -> None:
+        """What is left goes with the shelf; a bug might not let it go."""
+
 
 # --- the bugs -----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from sdk_contract.samples import ANSWER
 if TYPE_CHECKING:
     from tests.vertex.conftest import Place
 
+QUICK = "contract_tests.test_vertex:Quick"  # does not wait a minute for what the platform might show late
 PRICE = 0.120272
 EXAMPLE = [[ANSWER, 1.0]]
 
@@ -32,7 +33,7 @@ def liar() -> Any:
 
 def test_tried_before_its_first_share(place: Place) -> None:
     """The plan shows the endpoint and its price; it is asked, then removed; the first deploy of all needs none."""
-    client = place.client(smoke_endpoint=True)
+    client = place.client(provider=QUICK, smoke_endpoint=True)
     first = client.plan(place.samples.model(1), name="tried")
     assert [] == [step for step in first.steps if step.ref.kind.startswith("Smoke")]
     client.deploy(place.samples.model(1), name="tried")
@@ -57,7 +58,7 @@ def test_tried_before_its_first_share(place: Place) -> None:
 
 def test_who_fails_there_gets_no_traffic(place: Place) -> None:
     """Nobody's request ever reached it, and nothing of it is left."""
-    client = place.client(smoke_endpoint=True)
+    client = place.client(provider=QUICK, smoke_endpoint=True)
     endpoint = client.deploy(place.samples.model(1), name="spared")
     before = place.running()
     with pytest.raises(DeployFailed, match="smoke test"):

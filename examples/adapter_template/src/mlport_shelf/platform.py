@@ -240,6 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
     """HTTP on the outside, :class:`Shelf` on the inside."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else the body waits until the other side has acknowledged the head
     shelf: ClassVar[Shelf]
 
     def answer(self) -> None:

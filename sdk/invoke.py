@@ -6,7 +6,6 @@ The attempts of a single request are in :mod:`sdk.attempts`, the bodies in :mod:
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import random as _random
 import secrets
 import shlex
@@ -22,6 +21,7 @@ import msgspec
 from .attempts import REQUEST_ID, Attempts, Steps
 from .certificates import authorities
 from .errors import ModelError, UnsupportedError
+from .hosts import on_this_machine
 from .payload import Body, Rules, bodies
 from .prediction import Prediction
 from .waiting import Deadline, TokenBucket
@@ -348,11 +348,3 @@ def _by_proxy(url: str) -> bool:
     found = getproxies()
     way = found.get(parts.scheme) or found.get("all")
     return bool(way) and not on_this_machine(parts.host) and not proxy_bypass(parts.host)
-
-
-def on_this_machine(host: str) -> bool:
-    """Whether a host name or address leads back to this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -12,6 +12,7 @@ import httpx
 from sdk import mocks
 from sdk.certificates import authorities
 from sdk.errors import AuthError, ConfigError, MissingExtraError
+from sdk.hosts import on_this_machine
 
 from ._errors import PROVIDER, from_answer, from_transport
 
@@ -25,7 +26,6 @@ _PUBLIC = "https://management.azure.com"
 _STORAGE = "core.windows.net"
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 _EARLY_S = 300.0  # a token is renewed so long before it ends
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Place:
     @property
     def mini(self) -> bool:
         """Whether it is a mini cloud of this machine."""
-        return httpx.URL(self.arm).host in _LOOPBACK
+        return on_this_machine(httpx.URL(self.arm).host)
 
     def client(self, transport: httpx.BaseTransport | None) -> httpx.Client:
         """A pool of connections to it: a proxy of the environment is not for this machine."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from sdk.errors import ConfigError
+from sdk.hosts import on_this_machine
 
-from ._errors import LOOPBACK, PROVIDER, border, from_auth, from_httpx, from_response
+from ._errors import PROVIDER, border, from_auth, from_httpx, from_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -208,7 +209,7 @@ def mock_url() -> str:
         ConfigError: It is not on this machine.
     """
     text = os.environ.get(MOCK_URL, "").rstrip("/")
-    if text and httpx.URL(text).host not in LOOPBACK:
+    if text and not on_this_machine(httpx.URL(text).host):
         raise ConfigError(
             f"{MOCK_URL} = {text!r} is not on this machine", hint="unset it, or use what `mlport mock env` prints"
         )

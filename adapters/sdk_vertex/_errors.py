@@ -26,6 +26,7 @@ from sdk.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from sdk.hosts import on_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     import httpx
 
 PROVIDER = "vertex"
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 WAKING_S = 10.0
 _QUOTA = re.compile(
     r"custom_model_(serving|training)_|CustomModel(Serving|Training)|exceed quota limits|quotas are exceeded",
@@ -255,7 +255,7 @@ def from_httpx(error: httpx.HTTPError, operation: str, resource: str = "") -> Sd
 def _unconnected(url: str, error: Exception, facts: dict[str, Any]) -> SdkError:
     """Nothing was sent; in the words of the system, without those that libraries put around them."""
     place, why = urlsplit(url), str(error).rpartition(": ")[2] or type(error).__name__
-    mini = place.hostname in LOOPBACK
+    mini = on_this_machine(place.hostname)
     where = f"the mini cloud at {place.scheme}://{place.netloc}" if mini else place.netloc or "Google Cloud"
     facts["hint"] = (
         "start it with `mlport mock up vertex`, or unset MLPORT_MOCK_VERTEX_URL" if mini else "check the network"

@@ -10,7 +10,7 @@ import httpx
 
 from ..compare.subject import Subject
 from ..errors import ConfigError
-from ..invoke import on_this_machine
+from ..hosts import on_this_machine
 from ..model import Model
 from ..prices import find_price
 from .calling import example_of

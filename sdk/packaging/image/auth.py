@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from sdk.errors import AuthError, UnavailableError
+from sdk.hosts import on_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 Credentials = tuple[str, str]  # user name, password
 
 IDENTITY_TOKEN = "<token>"  # noqa: S105  the user name under which Docker's helpers give a refresh token
-_LOOPBACK: set[str | None] = {"localhost", "127.0.0.1", "::1"}
 _PARAMETER = re.compile(r'([a-zA-Z]+)="([^"]*)"')
 
 
@@ -42,7 +42,7 @@ class RegistryAuth(httpx.Auth):
         plain_host: str | None = None,
     ) -> None:
         self._credentials = credentials
-        self._plain = _LOOPBACK | {plain_host}
+        self._plain_host = plain_host
         self._scopes = tuple(scopes)
         self._http = http
         self._header: str | None = None
@@ -76,7 +76,7 @@ class RegistryAuth(httpx.Auth):
 
     def _token(self, parameters: dict[str, str]) -> str:
         realm = httpx.URL(parameters.get("realm", ""))
-        if realm.scheme != "https" and realm.host not in self._plain:
+        if realm.scheme != "https" and realm.host != self._plain_host and not on_this_machine(realm.host):
             raise AuthError(f"the token service {realm} is not reached by https", operation="token", status=401)
         user, secret = self._credentials() or ("", "")
         response = self._ask(realm, parameters.get("service", ""), user, secret)

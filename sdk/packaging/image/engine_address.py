@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from sdk.errors import ConfigError
+from sdk.hosts import on_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,7 @@ class Address:
     def is_here(self) -> bool:
         """Whether the engine is on this machine, as far as its address tells; what it publishes is reached then."""
         parts = urlsplit(self.host)
-        return parts.scheme == "unix" or (parts.scheme != "ssh" and parts.hostname in {"localhost", "127.0.0.1", "::1"})
+        return parts.scheme == "unix" or (parts.scheme != "ssh" and on_this_machine(parts.hostname))
 
     @property
     def url(self) -> str:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from sdk.errors import ConfigError
+from sdk.hosts import on_this_machine
 
 _HOST = r"(?:localhost|\[[0-9a-fA-F:]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?"
 _PATH = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
@@ -55,7 +56,7 @@ class Reference:
     @property
     def loopback(self) -> bool:
         """Whether the registry runs on this machine, so that plain HTTP is safe."""
-        return self.host.rsplit(":", 1)[0] in {"localhost", "127.0.0.1", "[::1]"}
+        return on_this_machine(self.host.rsplit(":", 1)[0])
 
     def at(self, digest: str) -> str:
         """The address of this digest in the same repository."""

@@ -8,6 +8,7 @@ from .build import BuildVerbs
 from .change import ChangeVerbs
 from .compare import CompareVerbs
 from .look import LookVerbs
+from .telling import to_stderr
 from .train import TrainVerbs
 
 
@@ -22,7 +23,7 @@ class Client(ChangeVerbs, TrainVerbs, LookVerbs, BuildVerbs, CompareVerbs):
             read from files and environment when left out.
         target: Target that is used when a verb names none.
         env: The environment to read settings and secrets from; the process's own when left out.
-        progress: Told what happens during a change.
+        progress: Told what happens during a change, beside the log lines of level "info".
         clock: The source of time, for tests.
         transport: Used for predictions instead of the network, for tests.
         seed: Makes jitter and ids reproducible, for tests.
@@ -39,8 +40,8 @@ class Client(ChangeVerbs, TrainVerbs, LookVerbs, BuildVerbs, CompareVerbs):
 
 @functools.cache
 def default_client() -> Client:
-    """The client behind the module-level verbs; its configuration is read at first use."""
-    return Client()
+    """The client behind the module-level verbs: reads its configuration at first use, tells stages in a terminal."""
+    return Client(progress=to_stderr)
 
 
 __all__ = ["Client", "default_client"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..types import EndpointStatus, LogLine
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 READ_S = 60.0  # for a verb that only looks
 _CALL_S = 30.0
@@ -231,7 +233,9 @@ class Session:
         self.tell(Event(what, share))
 
     def tell(self, event: Event) -> None:
-        """Tells everybody who wants to know what happens."""
+        """Tells everybody who wants to know what happens, without the secrets we know of."""
+        event = replace(event, detail=self.redactor(event.detail))
+        _log.info("%s: %s", self.target, event)
         for listener in tuple(self._listeners):
             listener(event)
         self._progress(event)

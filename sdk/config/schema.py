@@ -81,7 +81,7 @@ KEYS = (
     Key(("default",), _text, "target that is used when none is named", "local", "MLPORT_TARGET"),
     Key(("owner",), _label, "whose resources these are: others are never touched", "user", "MLPORT_OWNER"),
     Key(("state_dir",), _folder, "folder of the journal, caches and local endpoints", "per user", "MLPORT_STATE_DIR"),
-    Key(("log",), _level, f"least level of log lines: {', '.join(_LEVELS)}", "warning", "MLPORT_LOG"),
+    Key(("log",), _level, f"least level of log lines: {', '.join(_LEVELS)}; info shows every stage and call", "warning", "MLPORT_LOG"),
     Key(("offline",), _truth, "use caches only, never the network", "false", "MLPORT_OFFLINE"),
     Key(("objective", "p95_ms"), _positive, "latency objective in milliseconds", "none", "MLPORT_OBJECTIVE__P95_MS"),
     Key(("monitor", "alarms"), _rules, "rules such as `p95_ms > 100 for 5m`", "none", "MLPORT_MONITOR__ALARMS"),

@@ -1,0 +1,29 @@
+"""What the module-level verbs say to whoever runs a script: the stages in a terminal, notes everywhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from ..redact import escape_controls
+
+if TYPE_CHECKING:
+    from ..executor import Event
+
+_LOGGER = logging.getLogger("sdk")
+
+
+def to_stderr(event: Event) -> None:
+    """Writes one line on standard error: a stage if somebody watches there, a note in any case.
+
+    Log files and pipes get the stages by ``MLPORT_LOG=info``; then, and where an application shows our log lines of
+    that level itself, nothing is written twice.
+    """
+    if _LOGGER.isEnabledFor(logging.INFO):
+        return
+    if event.stage == "note":
+        sys.stderr.write(f"mlport: {escape_controls(event.detail)}\n")
+    elif sys.stderr.isatty():
+        sys.stderr.write(f"{time.strftime('%H:%M:%S')}  {escape_controls(str(event))}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -26,4 +27,10 @@ def to_stderr(event: Event) -> None:
     if event.stage == "note":
         sys.stderr.write(f"mlport: {escape_controls(event.detail)}\n")
     elif sys.stderr.isatty():
-        sys.stderr.write(f"{time.strftime('%H:%M:%S')}  {escape_controls(str(event))}\n")
+        dim, plain = ("", "") if _is_plain() else ("\x1b[2m", "\x1b[0m")
+        sys.stderr.write(f"{dim}{time.strftime('%H:%M:%S')}  {escape_controls(str(event))}{plain}\n")
+
+
+def _is_plain() -> bool:
+    """Whether the terminal knows no styles, or its user wants none (https://no-color.org)."""
+    return os.environ.get("TERM", "dumb") == "dumb" or bool(os.environ.get("NO_COLOR"))

@@ -46,6 +46,12 @@ def test_in_a_terminal_each_stage_is_told_with_the_time(tmp_path: Path) -> None:
     assert (STAGE, NOTE) == (stage[len("12:34:56") :], note)
 
 
+@pytest.mark.parametrize(("env", "styled"), [({"TERM": "xterm"}, 1), ({"TERM": "xterm", "NO_COLOR": "1"}, 0)])
+def test_a_stage_stands_back_behind_what_the_script_prints(tmp_path: Path, env: dict[str, str], styled: int) -> None:
+    """Where the terminal can show that, and its user wants it."""
+    assert styled == shown(tmp_path, terminal=True, **env).count("\x1b[2m")
+
+
 def test_elsewhere_only_notes_are_told(tmp_path: Path) -> None:
     """The output of a script that runs by itself stays its own."""
     assert NOTE == shown(tmp_path, terminal=False)

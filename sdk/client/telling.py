@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -24,11 +25,12 @@ def to_stderr(event: Event) -> None:
     """
     if _LOGGER.isEnabledFor(logging.INFO):
         return
-    if event.stage == "note":
-        sys.stderr.write(f"mlport: {escape_controls(event.detail)}\n")
-    elif sys.stderr.isatty():
-        dim, plain = ("", "") if _is_plain() else ("\x1b[2m", "\x1b[0m")
-        sys.stderr.write(f"{dim}{time.strftime('%H:%M:%S')}  {escape_controls(str(event))}{plain}\n")
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # none or a closed one is no reason to stop
+        if event.stage == "note":
+            sys.stderr.write(f"mlport: {escape_controls(event.detail)}\n")
+        elif sys.stderr.isatty():
+            dim, plain = ("", "") if _is_plain() else ("\x1b[2m", "\x1b[0m")
+            sys.stderr.write(f"{dim}{time.strftime('%H:%M:%S')}  {escape_controls(str(event))}{plain}\n")
 
 
 def _is_plain() -> bool:

@@ -57,6 +57,15 @@ def test_elsewhere_only_notes_are_told(tmp_path: Path) -> None:
     assert NOTE == shown(tmp_path, terminal=False)
 
 
+@pytest.mark.parametrize("without", ["sys.stderr = None", "sys.stderr.close()", "os.close(2)"])
+def test_nobody_to_tell_is_no_reason_to_stop(tmp_path: Path, without: str) -> None:
+    """A service may have no standard error, and a script may have closed it."""
+    script = f"import os, sys\n{without}\n{SCRIPT}\nprint('done')"
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MLPORT_STATE_DIR": str(tmp_path / "state")}
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, env=env, cwd=tmp_path, check=False)
+    assert b"done\n" == done.stdout  # its exit code is 120 with descriptor 2 closed, as Python itself cannot flush
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_with_log_lines_of_that_level_nothing_is_told_twice(tmp_path: Path, terminal: bool) -> None:
     """`MLPORT_LOG=info` puts the stages into any log, with the target's name."""

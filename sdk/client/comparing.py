@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..endpoint import Endpoint
     from . import Client
     from .compare import Ask
+    from .session import Session
 
 
 @dataclass
@@ -129,7 +130,9 @@ class Comparing:
         return self._comparison(running, found, payloads, look, notes)
 
     def _running(self, one: Candidate) -> Running:
-        client = self._client.sibling(one.target, self._teller(one.key))
+        client = self._client.sibling(
+            one.target, lambda event: self._lead.relay(Event(one.key, str(event), event.elapsed_s))
+        )
         session = client.session()
         row = Row(
             key=one.key,
@@ -143,9 +146,10 @@ class Comparing:
         )
         return Running(one, client, row)
 
-    def _teller(self, key: str) -> Callable[[Event], None]:
-        session = self._client.session(self._ask.targets[0])
-        return lambda event: session.tell(Event(key, str(event), event.elapsed_s))
+    @property
+    def _lead(self) -> Session:
+        """The session through which the whole comparison tells what happens."""
+        return self._client.session(self._ask.targets[0])
 
     @contextlib.contextmanager
     def _endpoints(self, running: Sequence[Running]) -> Yields[None]:
@@ -203,7 +207,7 @@ class Comparing:
                 payloads,
                 p95_ms=self._ask.p95_ms,
                 clock=self._clock,
-                progress=lambda key, text: self._teller(key)(Event(text)),
+                progress=lambda key, text: self._lead.tell(Event(key, text)),
                 go_on=lambda: self._spend(running),
             )
             subjects = [subject_of(one.candidate, one.client) for one in up]

@@ -236,6 +236,10 @@ class Session:
         """Tells everybody who wants to know what happens, without the secrets we know of."""
         event = replace(event, detail=self.redactor(event.detail))
         _log.info("%s: %s", self.target, event)
+        self.relay(event)
+
+    def relay(self, event: Event) -> None:
+        """Tells the same of an event that another session has told, and so logged, as its own."""
         for listener in tuple(self._listeners):
             listener(event)
         self._progress(event)

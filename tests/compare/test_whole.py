@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -57,8 +58,9 @@ def _env(state: Path) -> dict[str, str]:
     return {**os.environ, "MLPORT_STATE_DIR": str(state)}
 
 
-def test_side_by_side(client: Client, doubling: Model) -> None:
+def test_side_by_side(client: Client, doubling: Model, caplog: pytest.LogCaptureFixture) -> None:
     """Two targets: deployed, measured, scored, priced, and gone."""
+    caplog.set_level(logging.INFO, "sdk")
     found: Comparison = client.compare(
         doubling,
         targets=["here", "there"],
@@ -83,6 +85,8 @@ def test_side_by_side(client: Client, doubling: Model) -> None:
         assert "r2" == row.score.name
         assert 0.9 < row.score.value < 1.0  # 5.0 instead of 5.5
     assert {"here", "there"} <= STAGES  # each line of progress names its subject
+    made = [line.split(":")[0] for line in caplog.messages if "create Gateway " in line]
+    assert ["here", "there"] == sorted(made), "each stage is logged once, with its target"
     assert 0.05 == found.row("here").price.amount
     assert 36.5 == pytest.approx(found.row("here").cost.idle_usd_per_month)
     assert 0.0 == found.spent_usd

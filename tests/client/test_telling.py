@@ -28,13 +28,17 @@ session.tell(Event("note", "nothing changes"))
 STAGE, NOTE = "  create Process churn  1 replica \\x1b[31m\n", "mlport: nothing changes\n"
 
 
+def run(script: str, folder: Path, stderr: int | None = None, **env: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs a script in a folder, as somebody whose home that is."""
+    where = {"PATH": os.environ["PATH"], "HOME": str(folder), "MLPORT_STATE_DIR": str(folder / "state"), **env}
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, env=where, cwd=folder, check=False)
+
+
 def shown(folder: Path, *, terminal: bool, **env: str) -> str:
     """What the script writes to standard error."""
     leader, follower = pty.openpty() if terminal else os.pipe()
-    where = {"PATH": os.environ["PATH"], "HOME": str(folder), "MLPORT_STATE_DIR": str(folder / "state"), **env}
-    subprocess.run(
-        [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=follower, env=where, cwd=folder, check=True
-    )
+    run(SCRIPT, folder, follower, **env).check_returncode()
     os.close(follower)
     with os.fdopen(leader, "rb", buffering=0) as read:
         return read.read(1 << 16).decode().replace("\r\n", "\n")
@@ -60,9 +64,7 @@ def test_elsewhere_only_notes_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("without", ["sys.stderr = None", "sys.stderr.close()", "os.close(2)"])
 def test_nobody_to_tell_is_no_reason_to_stop(tmp_path: Path, without: str) -> None:
     """A service may have no standard error, and a script may have closed it."""
-    script = f"import os, sys\n{without}\n{SCRIPT}\nprint('done')"
-    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MLPORT_STATE_DIR": str(tmp_path / "state")}
-    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, env=env, cwd=tmp_path, check=False)
+    done = run(f"import os, sys\n{without}\n{SCRIPT}\nprint('done')", tmp_path)
     assert b"done\n" == done.stdout  # its exit code is 120 with descriptor 2 closed, as Python itself cannot flush
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -58,35 +59,37 @@ class LatencyServer:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
+        self._open: list[asyncio.Task[None]] = []
         with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
             listener.setblocking(False)
             self.port: int = listener.getsockname()[1]
-            accepting = asyncio.create_task(self._accept(listener))
+            self._loop.add_reader(listener, self._accept, listener)
             self._ready.set()
             await self._stop.wait()
-            accepting.cancel()
-            await asyncio.wait([accepting])
-        for writer, task in self._open.items():
-            task.cancel()  # one that has not begun yet will not close its connection
-            writer.transport.abort()
-        await asyncio.gather(*self._open.values(), return_exceptions=True)
+            self._loop.remove_reader(listener)
+        await asyncio.sleep(0)  # each has begun then, and so closes its connection when it is cancelled
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
 
-    async def _accept(self, listener: socket.socket) -> None:
-        """Not asyncio's own server: what comes in while that is being closed is never closed itself."""
-        while True:
-            link, _ = await self._loop.sock_accept(listener)
+    def _accept(self, listener: socket.socket) -> None:
+        """In one step, as what is accepted by an asyncio server or task that ends is never closed."""
+        with suppress(BlockingIOError, ConnectionError):
+            link, _ = listener.accept()
+            link.setblocking(False)
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            reader, writer = await asyncio.open_connection(sock=link)
             self.connections += 1
-            self._open[writer] = asyncio.create_task(self._connection(reader, writer))
+            self._open.append(asyncio.create_task(self._connection(link)))
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connection(self, link: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=link)
         try:
             while await self._one(reader, writer):
                 pass
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        except (asyncio.IncompleteReadError, ConnectionError):
             pass
+        except asyncio.CancelledError:
+            writer.transport.abort()
         finally:
             writer.close()
 

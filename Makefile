@@ -2,40 +2,78 @@
 
 PYTHON  ?= python3
 WORKERS ?= 2
-TORCH   ?= torch>=2.5
+TORCH   ?=
+UPGRADE ?= --upgrade
 BIN     := .venv/bin
-STAMP   := .venv/.ready-$(shell cksum < pyproject.toml | tr -d ' \t')
+LOCKS   := requirements
+STAMP   := .venv/.ready-$(shell cat pyproject.toml $(LOCKS)/dev.txt | cksum | tr -d ' \t')
+SELECT   = $(T) $(if $(K),-k '$(K)')
 PYTEST  := $(BIN)/pytest -n $(WORKERS) --dist loadfile --durations=15
+OUTSIDE  = -n $(WORKERS) --dist loadfile -m "not full and not docker" $(SELECT)
+LOCKED  := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps --requirement
+COMPILE  = UV_FIND_LINKS= $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-annotate --no-emit-package mlport --custom-compile-command "make lock" $(UPGRADE)
+
+# An environment of its own, from the ranges of pyproject.toml instead of the lock.
+define fresh
+$(MAKE) --no-print-directory $(BIN)/uv
+$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(1)
+$(BIN)/uv pip install --quiet --python $(1)/bin/python $(2) --editable . --requirement pyproject.toml --all-extras --group dev
+endef
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-full check format budgets contract bench docs mock \
+.PHONY: help env lock demo test test-full test-latest test-lowest check format budgets contract bench docs mock \
   check-format check-lint check-mypy check-pyright check-layers check-budgets check-docs
 
 help:            ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-env: $(STAMP)    ## create .venv with everything the other targets need
+env: $(STAMP)    ## create .venv with what requirements/dev.txt locks, and nothing else
 
-$(STAMP):
+$(STAMP): $(BIN)/uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes $(LOCKS)/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@rm -f .venv/.ready-*
+	@touch $@
+
+# The lock names uv as well: pip installs that one file, and uv the rest.
+$(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "mlport needs Python 3.11 or newer; name one with: make PYTHON=python3.12 env" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
 	  { rm -rf .venv; echo "no venv module: install your system's python3-venv package" >&2; exit 1; }
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable . --group dev
-	@rm -f .venv/.ready-*
-	@touch $@
+	@sed -n '/^uv==/,/[^\\]$$/p' $(LOCKS)/dev.txt > .venv/uv.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.txt
+
+lock: $(BIN)/uv  ## renew requirements/*.txt (UPGRADE= keeps every version that still fits)
+	echo . | $(COMPILE) --group pyproject.toml:dev --output-file $(LOCKS)/dev.txt
+	echo   | $(COMPILE) --group pyproject.toml:flavours --constraint $(LOCKS)/dev.txt --output-file $(LOCKS)/flavours.txt
+	echo   | $(COMPILE) --group pyproject.toml:torch --constraint $(LOCKS)/dev.txt --constraint $(LOCKS)/flavours.txt \
+	  --output-file $(LOCKS)/torch.txt
 
 demo: $(STAMP)   ## train, deploy, call, watch and delete a real model on this machine
 	$(BIN)/python examples/demo.py
 
-test: $(STAMP)   ## every test but the whole matrices
-	$(PYTEST) -m "not full"
+test: $(STAMP)   ## every test but the whole matrices; a part: T=tests/compare, a name: K=expired
+	$(PYTEST) -m "not full" $(SELECT)
 
 test-full: $(STAMP) ## every test, with every model flavour (a CPU build: make test-full TORCH=torch==2.13.0+cpu)
-	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" \
-	  $(BIN)/uv pip install --quiet --python $(BIN)/python --group flavours "$(TORCH)"
-	$(PYTEST)
+	$(LOCKED) $(LOCKS)/flavours.txt
+ifdef TORCH
+	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" $(BIN)/uv pip install --quiet --python $(BIN)/python \
+	  --constraint $(LOCKS)/dev.txt --constraint $(LOCKS)/flavours.txt "$(TORCH)"
+else
+	$(LOCKED) $(LOCKS)/torch.txt
+endif
+	$(PYTEST) $(SELECT)
+
+test-latest:     ## the tests without an engine, with the newest of everything that pyproject.toml allows
+	$(call fresh,.venv-latest,--upgrade)
+	.venv-latest/bin/pytest $(OUTSIDE)
+
+test-lowest:     ## the same with the oldest of everything: the floors in pyproject.toml are true
+	$(call fresh,.venv-lowest,--resolution lowest-direct)
+	.venv-lowest/bin/pytest $(OUTSIDE)
 
 contract: $(STAMP) ## the adapter contract only
 	$(PYTEST) -m "not full" contract_tests

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from sdk import errors as errors_module
 from sdk.adapter import Capability, Support, TargetOptions
 from sdk.cli.app import build
+from sdk.compare.comparison import Comparison
 from sdk.config.rules import METRICS
 from sdk.config.schema import KEYS
 from sdk.registry import adapters
@@ -123,20 +126,40 @@ def cli() -> str:
     return "# Command line\n\n" + "\n".join(commands(build(), "mlport"))
 
 
+def described(schema: Any) -> Any:
+    """The schema with its descriptions stripped of indentation, as some versions of msgspec and Python do it."""
+    if isinstance(schema, dict):
+        return {
+            key: inspect.cleandoc(value) if key == "description" and isinstance(value, str) else described(value)
+            for key, value in schema.items()
+        }
+    return [described(item) for item in schema] if isinstance(schema, list | tuple) else schema
+
+
+def compare_schema() -> str:
+    return json.dumps(described(msgspec.json.schema(Comparison)), indent=1, ensure_ascii=False) + "\n"
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "capabilities.md": capabilities,
     "cli.md": cli,
+    "compare.schema.json": compare_schema,
     "config.md": config,
     "errors.md": errors,
 }
+
+
+def page(name: str) -> str:
+    text = GENERATORS[name]()
+    return text if name.endswith(".json") else HEADER + text
 
 
 def stale() -> list[str]:
     """The pages whose text differs from what the code says now."""
     return [
         name
-        for name, make in GENERATORS.items()
-        if not (PAGES / name).is_file() or (PAGES / name).read_text(encoding="utf-8") != HEADER + make()
+        for name in GENERATORS
+        if not (PAGES / name).is_file() or (PAGES / name).read_text(encoding="utf-8") != page(name)
     ]
 
 
@@ -146,8 +169,8 @@ def main(arguments: list[str]) -> int:
         print("\n".join(f"docs/reference/{name} is out of date: run `make docs`" for name in names) or "docs current")
         return 1 if names else 0
     PAGES.mkdir(parents=True, exist_ok=True)
-    for name, make in GENERATORS.items():
-        (PAGES / name).write_text(HEADER + make(), encoding="utf-8")
+    for name in GENERATORS:
+        (PAGES / name).write_text(page(name), encoding="utf-8")
         print(f"docs/reference/{name}")
     return 0
 

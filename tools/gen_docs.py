@@ -66,7 +66,7 @@ def fields(options: type[TargetOptions], *, without: frozenset[str] = frozenset(
 def default(field: Any) -> str:
     if field.is_required():
         return "required"
-    value = field.get_default(call_default_factory=True)
+    value = field.get_default(call_default_factory=True, validated_data={})
     if is_dataclass(value) and not isinstance(value, type):
         return f"`{{ {', '.join(f'{key} = {item}' for key, item in asdict(value).items())} }}`"
     return "none" if value in (None, {}, [], ()) else f"`{value}`"
@@ -126,18 +126,21 @@ def cli() -> str:
     return "# Command line\n\n" + "\n".join(commands(build(), "mlport"))
 
 
-def described(schema: Any) -> Any:
-    """The schema with its descriptions stripped of indentation, as some versions of msgspec and Python do it."""
+def settled(schema: Any) -> Any:
+    """The schema without what differs by version of msgspec and Python: indented descriptions, order of choices."""
     if isinstance(schema, dict):
-        return {
-            key: inspect.cleandoc(value) if key == "description" and isinstance(value, str) else described(value)
-            for key, value in schema.items()
-        }
-    return [described(item) for item in schema] if isinstance(schema, list | tuple) else schema
+        return {key: _settled(key, value) for key, value in schema.items()}
+    return [settled(item) for item in schema] if isinstance(schema, list | tuple) else schema
+
+
+def _settled(key: str, value: Any) -> Any:
+    if key == "description" and isinstance(value, str):
+        return inspect.cleandoc(value)
+    return sorted(settled(value), key=json.dumps) if key == "anyOf" else settled(value)
 
 
 def compare_schema() -> str:
-    return json.dumps(described(msgspec.json.schema(Comparison)), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(settled(msgspec.json.schema(Comparison)), indent=1, ensure_ascii=False) + "\n"
 
 
 GENERATORS: dict[str, Callable[[], str]] = {

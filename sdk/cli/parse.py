@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..durations import parse_duration
 from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    FloatParam = click.ParamType[float]
+    AnyParam = click.ParamType[Any]
+else:
+    FloatParam = AnyParam = click.ParamType  # older versions of click cannot be subscripted
 
 
 def pairs(_context: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -26,7 +32,7 @@ def pairs(_context: click.Context, param: click.Parameter, values: tuple[str, ..
     return found
 
 
-class _Duration(click.ParamType[float]):
+class _Duration(FloatParam):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -36,7 +42,7 @@ class _Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
-class _Input(click.ParamType[Any]):
+class _Input(AnyParam):
     name = "json"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

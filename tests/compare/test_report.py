@@ -161,10 +161,10 @@ def test_print(tmp_path: Path, found: Comparison) -> None:
 
 
 def _form(schema: Any) -> Any:
-    """A schema without its descriptions: how a docstring is indented there depends on the versions of libraries."""
+    """A schema without what depends on the versions of libraries: its descriptions and the order of lists."""
     if isinstance(schema, dict):
         return {k: _form(value) for k, value in schema.items() if k != "description" or not isinstance(value, str)}
-    return [_form(item) for item in schema] if isinstance(schema, list) else schema
+    return sorted((_form(item) for item in schema), key=json.dumps) if isinstance(schema, list) else schema
 
 
 def test_the_schema_is_the_documented_one(found: Comparison) -> None:

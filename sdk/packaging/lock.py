@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sdk.errors import ConfigError, PackagingError
 from sdk.packaging import disk, uvrun
-from sdk.packaging.libraries import normal
+from sdk.packaging.libraries import closure, normal
 from sdk.packaging.manifest import Sources
 from sdk.paths import expand
 
@@ -133,22 +133,22 @@ def compile_lock(
     """
     lines = sorted({*requirements, *RUNTIME})
     constraints = sorted(f"{name}=={version}" for name, version in (pins or {}).items())
+    preferred = sorted(f"{name}=={version}" for name, version in closure(map(requirement_name, RUNTIME)).items())
     local = _local_hashes(wheels)
-    key = _key(lines, constraints, python, sources, local)
+    question = (lines, constraints, preferred)
+    key = _key(question, python, sources, local)
     kept = disk.state_dir() / "locks" / f"{key}.json"
     text = _kept(kept)
     if text is None:
         links = [*([wheels] if wheels else []), *find_links]
-        text = _with_local_hashes(_resolve(lines, constraints, python, sources, links), local)
+        text = _with_local_hashes(_resolve(question, python, sources, links), local)
         disk.write_file(kept, json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text}).encode())
     return Lock(text, python, sources)
 
 
-def _key(
-    lines: Sequence[str], constraints: Sequence[str], python: str, sources: Sources, local: Mapping[str, str]
-) -> str:
+def _key(question: Sequence[Sequence[str]], python: str, sources: Sources, local: Mapping[str, str]) -> str:
     where = [sources.index, sources.extra_indexes, sources.torch_backend]
-    parts = [lines, constraints, python, where, sorted(local.items()), uvrun.uv_version(), "universal"]
+    parts = [question, python, where, sorted(local.items()), uvrun.uv_version(), "universal"]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -162,36 +162,26 @@ def _kept(path: Path) -> str | None:
     return text if hashlib.sha256(text.encode()).hexdigest() == wanted else None
 
 
-def _resolve(
-    lines: Sequence[str], constraints: Sequence[str], python: str, sources: Sources, links: Sequence[Path]
-) -> str:
+def _resolve(question: Sequence[Sequence[str]], python: str, sources: Sources, links: Sequence[Path]) -> str:
+    """What ``uv`` answers to requirements, constraints, and versions to prefer where nothing speaks against them."""
     with tempfile.TemporaryDirectory(prefix="mlport-lock-") as folder:
-        wanted, exact = Path(folder) / "requirements.in", Path(folder) / "constraints.txt"
-        wanted.write_text("\n".join(lines) + "\n")
-        exact.write_text("\n".join(constraints) + "\n")
-        command: list[str | Path] = [
-            "pip",
-            "compile",
-            wanted,
-            "--constraint",
-            exact,
-            "--python-version",
-            python,
-            "--generate-hashes",
-        ]
-        command += ["--no-header", "--no-annotate", "--no-sources", "--quiet"]
-        if sources.torch_backend:
-            command += ["--torch-backend", sources.torch_backend]
-        else:
-            command += ["--universal"]
+        paths = [Path(folder) / name for name in ("requirements.in", "constraints.txt", "answer.txt")]
+        for path, lines in zip(paths, question, strict=True):
+            path.write_text("".join(f"{line}\n" for line in lines))
+        wanted, exact, answer = paths
+        options = ["--generate-hashes", "--no-header", "--no-annotate", "--no-sources", "--quiet"]
+        command: list[str | Path] = ["pip", "compile", wanted, "--constraint", exact, "--python-version", python]
+        command += [*options, "--output-file", answer]  # uv prefers the versions that it finds in there
+        command += ["--torch-backend", sources.torch_backend] if sources.torch_backend else ["--universal"]
         env = uvrun.environment(sources, links)
         what = "lock the requirements"
         try:
-            return uvrun.run([*command, "--only-binary", ":all:"], what=what, env=env)
+            uvrun.run([*command, "--only-binary", ":all:"], what=what, env=env)
         except PackagingError as error:
             if _NO_WHEEL not in error.message:
                 raise
-        return uvrun.run(command, what=what, env=env)
+            uvrun.run(command, what=what, env=env)
+        return answer.read_text("utf-8")
 
 
 def _local_hashes(wheels: Path | None) -> dict[str, str]:

@@ -67,7 +67,10 @@ class Sources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The record of a bundle; docs/bundle.md says what each field means."""
+    """The record of a bundle; docs/bundle.md says what each field means.
+
+    A new field must be ``msgspec.UNSET`` where it is not written, or the digests of all old bundles change.
+    """
 
     name: str
     flavour: str

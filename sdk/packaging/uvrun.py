@@ -19,7 +19,20 @@ if TYPE_CHECKING:
     from sdk.packaging.manifest import Sources
 
 _NETWORK = re.compile(r"error sending request|dns error|tcp connect|timed out|network (was|is) disabled", re.IGNORECASE)
-_DENIED = re.compile(r"\b(401|403)\b|Unauthorized|Forbidden")
+_OTHER_SOURCE = "name an index that has it in UV_INDEX, a folder with it in UV_FIND_LINKS, or package the model again"
+_HINTS = {
+    r"\b(401|403)\b|Unauthorized|Forbidden": "put the credentials of the package index into ~/.netrc or into UV_INDEX",
+    _NETWORK.pattern: (
+        "the package index cannot be reached: check the network, index_url= and the proxy, then try again"
+    ),
+    "hash mismatch": f"the file is not the one that was locked, so it is not installed: {_OTHER_SOURCE}",
+    r"^cannot install the.*(No solution found|\b404\b|\b410\b)": (
+        f"a locked file is not on the package index (any more): {_OTHER_SOURCE}"
+    ),
+    "No solution found": "relax or correct requirements=",
+    "no virtual environment|No interpreter found": "install that Python, for instance with: uv python install",
+}
+"""What may be done about a failure, by what its message holds; the first one counts."""
 _PIP_SETTINGS = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
     "PIP_EXTRA_INDEX_URL": "UV_INDEX",
@@ -119,14 +132,7 @@ def check_index(field: str, url: str) -> str:
 
 
 def _failure(what: str, said: str) -> PackagingError:
-    if _DENIED.search(said):
-        hint = "put the credentials of the package index into ~/.netrc or into UV_INDEX"
-    elif _NETWORK.search(said):
-        hint = "the package index cannot be reached: check the network, index_url= and the proxy, then try again"
-    elif "No solution found" in said:
-        hint = "relax or correct requirements="
-    elif "no virtual environment" in said.lower() or "No interpreter found" in said:
-        hint = "install that Python, for instance with: uv python install"
-    else:
-        hint = "the lines above say why"
-    return PackagingError(f"cannot {what}:\n{said}", operation=what, retryable=bool(_NETWORK.search(said)), hint=hint)
+    message = f"cannot {what}:\n{said}"
+    found = (hint for pattern, hint in _HINTS.items() if re.search(pattern, message, re.IGNORECASE | re.DOTALL))
+    hint = next(found, "the lines above say why")
+    return PackagingError(message, operation=what, retryable=bool(_NETWORK.search(said)), hint=hint)

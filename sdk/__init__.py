@@ -14,10 +14,11 @@ from __future__ import annotations
 import importlib
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # `typing` takes longer to load than the rest of this file, and Ctrl-C may come meanwhile
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from . import errors
     from .client import Client

@@ -7,6 +7,7 @@ starts it in a process of its own, ``mlport mock env`` prints what points client
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -19,11 +20,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .errors import ConfigError, PlatformError, TimedOut
+from .errors import ConfigError, MissingExtraError, PlatformError, SdkError, TimedOut
+from .registry import extra_of
 from .suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
 GROUP = "mlport.clouds"
 START_S = 30.0
@@ -55,12 +58,31 @@ def tell(provider: str, url: str, variable: str) -> None:
     """
     if (provider, url) not in _told:
         _told.add((provider, url))
-        sys.stderr.write(f"mlport: {provider} targets use the mini cloud at {url} ({variable})\n")
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # none or a closed one is no reason to stop
+            sys.stderr.write(f"mlport: {provider} targets use the mini cloud at {url} ({variable})\n")
 
 
 def names() -> tuple[str, ...]:
     """The mini clouds that are installed, sorted; none is imported."""
     return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+
+
+def load(name: str) -> Any:
+    """The class of a mini cloud.
+
+    Raises:
+        ConfigError: No such mini cloud.
+        MissingExtraError: What it needs is not installed.
+    """
+    _check(name)
+    point = next(point for point in entry_points(group=GROUP) if point.name == name)
+    with needed(name):
+        return point.load()
+
+
+def needed(name: str) -> AbstractContextManager[None]:
+    """Within the block a missing module is one that mini clouds need."""
+    return extra_of(name, subject=f"mini cloud {name!r}", extra="mock")
 
 
 def up(name: str, state: Path, *, runner: str = "process") -> dict[str, str]:
@@ -134,13 +156,17 @@ def exports(variables: Mapping[str, str]) -> str:
 
 
 def _folder(name: str, state: Path) -> Path:
+    _check(name)
+    folder = state / "mocks" / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def _check(name: str) -> None:
     known = names()
     if name not in known:
         hint = did_you_mean(name, known) if known else "none is installed"
         raise ConfigError(f"there is no mini cloud {name!r}", hint=hint)
-    folder = state / "mocks" / name
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
 
 
 def _pid(folder: Path) -> int:
@@ -160,9 +186,17 @@ def _await(name: str, folder: Path, process: subprocess.Popen[bytes]) -> None:
     while not (folder / "env.json").exists():
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
-            said = (folder / "log").read_text(encoding="utf-8", errors="replace").strip()
-            raise PlatformError(f"mini cloud {name!r} did not start: {said}", operation="mock up", resource=name)
+            raise _not_started(name, folder / "log", process.returncode)
         time.sleep(_PAUSE_S)
+
+
+def _not_started(name: str, log: Path, code: int | None) -> SdkError:
+    said = log.read_text(encoding="utf-8", errors="replace").strip()
+    if code == MissingExtraError.exit_code:  # it has said what is missing and how to install it
+        return MissingExtraError(said, provider=name, operation="mock up")
+    last = said.rpartition("\n")[2] or "it said nothing"
+    hint = f"{log} has the rest" if "\n" in said else None
+    return PlatformError(f"mini cloud {name!r} did not start: {last}", operation="mock up", resource=name, hint=hint)
 
 
 def _serve(name: str, folder: Path, runner: str) -> None:
@@ -174,11 +208,12 @@ def _serve(name: str, folder: Path, runner: str) -> None:
         lock.truncate(0)
         lock.write(str(os.getpid()).encode())
         lock.flush()
-        kind: Any = next(point for point in entry_points(group=GROUP) if point.name == name).load()
-        cloud: MiniCloud = kind(folder, runner)
+        with needed(name):
+            cloud: MiniCloud = load(name)(folder, runner)
         try:
             fresh = folder / "env.json.new"
-            fresh.write_text(json.dumps(dict(cloud.start())), encoding="utf-8")
+            with needed(name):
+                fresh.write_text(json.dumps(dict(cloud.start())), encoding="utf-8")
             fresh.replace(folder / "env.json")
             signal.sigwait(stop)
         finally:
@@ -187,4 +222,8 @@ def _serve(name: str, folder: Path, runner: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    try:
+        _serve(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    except SdkError as told:
+        sys.stderr.write(str(told))
+        sys.exit(told.exit_code)

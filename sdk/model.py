@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import ConfigError
-from .names import check_name
+from .names import check_name, name_of
 from .paths import expand
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ class Model:
         target = expand(target)
         if target.exists():
             raise ConfigError(f"{target} exists", hint="name a folder or file that does not")
+        if target.name.endswith((".zip", ".tar")):
+            raise ConfigError(f"{target.name}: no such archive is written", hint="end the name in .tar.gz, or in none")
         with disk.staging(target.resolve().parent) as work, disk.writing(target):
             if target.name.endswith((".tar.gz", ".tgz")):
                 made = archive.write(self.path, work / "bundle")
@@ -134,7 +136,7 @@ class Model:
         cls,
         path: str | Path,
         *,
-        name: str,
+        name: str | None = None,
         trust: Literal["pickle"] | None = None,
         example: Any = None,
         method: str = "predict",
@@ -147,7 +149,8 @@ class Model:
         Args:
             path: ``.onnx``, ``.pt``/``.pth`` (TorchScript), ``.ubj``/``.json`` (XGBoost), ``.txt`` (LightGBM),
                 ``.keras`` or ``.skops``; with ``trust="pickle"`` also ``.pkl``, ``.pickle`` and ``.joblib``.
-            name: 3 to 23 lower-case letters, digits and inner hyphens, a letter first.
+            name: 3 to 23 lower-case letters, digits and inner hyphens, a letter first; made from the file's name when
+                left out.
             trust: ``"pickle"`` says that you trust whoever made this pickle: loading one runs code of its author. The
                 file is bound to the model by its hash.
             example: A few rows; sets names, types and shapes of the input.
@@ -165,7 +168,8 @@ class Model:
         from .packaging import files, pack
 
         about = files.About(trust, example, method, rowwise, allow_nan)
-        manifest, folder = files.pack_file(expand(path), check_name(name, what="model"), about, pack.unpacked(packing))
+        source = expand(path)
+        manifest, folder = files.pack_file(source, _named(name, source.stem, "file"), about, pack.unpacked(packing))
         return _known(folder, manifest)
 
     @classmethod
@@ -173,7 +177,7 @@ class Model:
         cls,
         folder: str | Path,
         *,
-        name: str,
+        name: str | None = None,
         trust: Literal["pickle"] | None = None,
         rowwise: bool = False,
         allow_nan: bool = False,
@@ -183,7 +187,7 @@ class Model:
 
         Args:
             folder: The folder with the file ``MLmodel``.
-            name: As in :meth:`from_path`.
+            name: As in :meth:`from_path`; made from the folder's name when left out.
             trust: ``"pickle"`` if the folder holds pickles and you trust whoever made them.
             rowwise: As in :meth:`from_path`.
             allow_nan: As in :meth:`from_path`.
@@ -196,7 +200,8 @@ class Model:
 
         about = mlflow.About(trust, rowwise, allow_nan)
         source = expand(folder)
-        manifest, path = mlflow.pack_mlflow(source, check_name(name, what="model"), about, pack.unpacked(packing))
+        given = _named(name, source.resolve().name, "folder")
+        manifest, path = mlflow.pack_mlflow(source, given, about, pack.unpacked(packing))
         return _known(path, manifest)
 
     @classmethod
@@ -275,6 +280,13 @@ def model(
     wishes = objects.Wishes(example, method, rowwise, allow_nan, artifacts, engine)
     manifest, folder = objects.pack_object(obj, check_name(name, what="model"), wishes, pack.unpacked(packing))
     return _known(folder, manifest)
+
+
+def _named(name: str | None, text: str, source: str) -> str:
+    """The name that was given, else one made from that of the file or folder."""
+    if name is None:
+        return name_of(text, source=f"the {source} name", fix='give one: name="…" (--name on the command line)')
+    return check_name(name, what="model")
 
 
 def _known(folder: Path, manifest: Manifest) -> Model:

@@ -31,6 +31,26 @@ def check_name(name: str, *, what: str = "endpoint") -> str:
     raise InvalidNameError(f"{what} name {name!r} is not valid ({RULE})", hint=f"use {suggest_name(str(name))!r}")
 
 
+def name_of(text: str, *, source: str, fix: str) -> str:
+    """The valid name closest to that of a file or an object, for a model that is given none.
+
+    Args:
+        text: The name of the file or object.
+        source: What it is the name of, for the message.
+        fix: How a name is given instead, for the message.
+
+    Raises:
+        InvalidNameError: It has no letter and no digit that a name may have.
+
+    Example:
+        >>> name_of("Churn_model-2", source="the file", fix="give name=")
+        'churn-model-2'
+    """
+    if not re.search(r"[a-z0-9]", _plain(text)):
+        raise InvalidNameError(f"no model name can be made from {source} {text!r}", hint=fix)
+    return suggest_name(text)
+
+
 def suggest_name(text: str) -> str:
     """The valid name closest to some text.
 
@@ -38,9 +58,12 @@ def suggest_name(text: str) -> str:
         >>> suggest_name("Über_Model v2!")
         'uber-model-v2'
     """
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    slug = re.sub(r"[^a-z0-9]+", "-", _plain(text)).strip("-")
     if not slug or not slug[0].isalpha():
         slug = f"model-{slug}".strip("-")
     slug = slug[:_LONGEST].rstrip("-")
     return slug if len(slug) >= 3 else f"{slug}-model"
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +20,7 @@ from .errors import ConfigError, MissingExtraError, UnknownKeyError
 from .suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
 GROUP = "mlport.adapters"
 
@@ -147,17 +148,50 @@ class Registry:
         return claims[0]
 
 
-def missing_extra(provider: str, module: str | None, distribution: str | None = None) -> MissingExtraError:
-    """The error for an adapter whose packages are not installed, with the line that installs them.
+def missing_extra(
+    provider: str, module: str | None, distribution: str | None = None, *, subject: str = "", extra: str = ""
+) -> MissingExtraError:
+    """The error for packages that are not installed, with the line that installs them.
+
+    Args:
+        provider: The provider whose adapter needs them.
+        module: The module that could not be imported.
+        distribution: The distribution with the extra that brings them; ``mlport`` by default.
+        subject: What needs them, when it is not the adapter itself.
+        extra: The extra, when it is not called as the provider.
 
     Example:
         >>> print(missing_extra("sagemaker", "boto3"))
         provider 'sagemaker' needs the module 'boto3', which is not installed; pip install "mlport[sagemaker]"
     """
     what = f"the module {module!r}" if module else "a package"
-    hint = f'pip install "{distribution or "mlport"}[{provider}]"'
-    message = f"provider {provider!r} needs {what}, which is not installed"
+    hint = f'pip install "{distribution or "mlport"}[{extra or provider}]"'
+    message = f"{subject or f'provider {provider!r}'} needs {what}, which is not installed"
     return MissingExtraError(message, provider=provider, hint=hint)
+
+
+@contextmanager
+def extra_of(provider: str, *, subject: str = "", extra: str = "") -> Generator[None]:
+    """Within the block a module that cannot be found is one of the extra of a provider: say which.
+
+    Raises:
+        MissingExtraError: Instead of ``ModuleNotFoundError``, where the provider's distribution has such an extra.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        found = adapters.known().get(provider)
+        distribution = (found and found.distribution) or "mlport"
+        if (extra or provider) not in _extras(distribution):
+            raise
+        raise missing_extra(provider, error.name, distribution, subject=subject, extra=extra) from error
+
+
+def _extras(distribution: str) -> list[str]:
+    try:
+        return metadata.metadata(distribution).get_all("Provides-Extra") or []
+    except metadata.PackageNotFoundError:
+        return []
 
 
 def _import(found: Found) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random as _random
+import signal
 import threading
 import time
 from dataclasses import dataclass, field
@@ -40,7 +41,15 @@ class SystemClock:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: like Ctrl-C, but whoever sent it will kill us soon."""
+    """SIGTERM or SIGHUP: like Ctrl-C, but the process may be killed soon.
+
+    Args:
+        signal: Which one.
+    """
+
+    def __init__(self, signal: signal.Signals = signal.SIGTERM) -> None:
+        super().__init__()
+        self.signal = signal
 
 
 class Deadline:

@@ -12,6 +12,7 @@ import httpx
 
 from sdk.adapter import LeaseRecord
 from sdk.errors import ConflictError, PlatformError
+from sdk.registry import extra_of
 
 from ._errors import PROVIDER, from_answer, from_transport
 from ._where import STORAGE_SCOPE
@@ -186,7 +187,8 @@ class Storage:
         """A signature for the container, made with the account's key."""
         from datetime import UTC, datetime, timedelta
 
-        from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+        with extra_of(PROVIDER):
+            from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
         sas: str = generate_container_sas(
             store["accountName"],

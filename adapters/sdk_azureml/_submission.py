@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from sdk.errors import ConfigError, MissingExtraError, TimedOut, UnavailableError
+from sdk.errors import ConfigError, TimedOut, UnavailableError
+from sdk.registry import missing_extra
 
 from ._errors import PROVIDER, made
 from ._json import table
@@ -111,7 +112,7 @@ def send(arm: Arm, options: AzureMLOptions, job: Mapping[str, Any], timeout: flo
     }
     answer = _ask(json.dumps(told), _environment(place.ca), timeout)
     if "missing" in answer:
-        raise MissingExtraError(f"{answer['missing']} is not installed", hint='pip install "mlport[azureml]"')
+        raise missing_extra(PROVIDER, answer["missing"])
     if "error" in answer:
         failed: dict[str, Any] = answer["error"]
         facts: dict[str, Any] = {"operation": "submit job", "resource": job["name"], "status": failed["status"]}
@@ -135,6 +136,7 @@ def _ask(text: str, env: Mapping[str, str], timeout: float) -> dict[str, Any]:
         stderr=subprocess.PIPE,
         env=dict(env),
         text=True,
+        start_new_session=True,  # Ctrl-C is for us: we end it, or let it finish what is being undone
     )
     late = threading.Event()
 

@@ -11,8 +11,9 @@ import httpx
 
 from sdk import mocks
 from sdk.certificates import authorities
-from sdk.errors import AuthError, ConfigError, MissingExtraError
+from sdk.errors import AuthError, ConfigError
 from sdk.hosts import on_this_machine
+from sdk.registry import extra_of
 
 from ._errors import PROVIDER, from_answer, from_transport
 
@@ -154,10 +155,9 @@ def _own_credential() -> Credential:
     Raises:
         MissingExtraError: Its library is not installed.
     """
-    try:
+    with extra_of(PROVIDER):
         from azure.identity import DefaultAzureCredential
-    except ImportError as error:
-        raise MissingExtraError("azure-identity is not installed", hint='pip install "mlport[azureml]"') from error
+
     return DefaultAzureCredential()
 
 

@@ -17,7 +17,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from sdk import mocks
-from sdk.errors import ConfigError, MissingExtraError, NotFoundError
+from sdk.errors import ConfigError, NotFoundError
+from sdk.registry import missing_extra
 
 from ._errors import PROVIDER, translate
 from .options import MOCK
@@ -48,8 +49,7 @@ class Aws:
 
     def __init__(self, options: SagemakerOptions, clock: Clock) -> None:
         if importlib.util.find_spec("boto3") is None:
-            message = f"provider {PROVIDER!r} needs the module 'boto3', which is not installed"
-            raise MissingExtraError(message, provider=PROVIDER, hint='pip install "mlport[sagemaker]"')
+            raise missing_extra(PROVIDER, "boto3")
         self.options = options
         self.mock = os.environ.get(MOCK) or None
         self._clock = clock

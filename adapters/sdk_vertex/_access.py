@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from email.utils import parsedate_to_datetime
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from sdk.errors import ConfigError
 from sdk.hosts import on_this_machine
+from sdk.registry import extra_of
 
 from ._errors import PROVIDER, border, from_auth, from_httpx, from_response
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 MOCK_URL, MOCK_TOKEN = "MLPORT_MOCK_VERTEX_URL", "MLPORT_MOCK_VERTEX_TOKEN"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_LIBRARIES = ("google.auth", "google.api_core.exceptions", "requests")
 _ACCEPTABLE_S = 5.0  # of skew before the platform's clock is believed rather than our own
 
 
@@ -38,6 +41,9 @@ class Access(httpx.Auth):
     def __init__(
         self, options: VertexOptions, now: Callable[[], float], transport: httpx.BaseTransport | None = None
     ) -> None:
+        with extra_of("vertex"):
+            for module in _LIBRARIES:
+                import_module(module)
         self.options = options
         self.mock = mock_url()
         self._now = now

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
+from . import signals
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return its exit code (documented in ``docs/cli.md``)."""
+    """Run the command line and return its exit code (documented in ``docs/reference/cli.md``)."""
     from .app import run
 
     return run(sys.argv[1:] if argv is None else argv, environ=os.environ)
@@ -15,4 +17,5 @@ def main(argv: list[str] | None = None) -> int:
 
 def entry() -> None:
     """Run as the console script does."""
+    signals.exit_at_once()
     raise SystemExit(main())

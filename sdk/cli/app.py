@@ -2,65 +2,84 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import signal
-import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import shell_complete
 
 from ..errors import Interrupted, SdkError
-from ..waiting import Terminated
-from . import parse
+from . import parse, signals
 from .output import Output
 from .verbs import EXIT_CODES, VERBS, Param, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import FrameType
 
 _HOMES = {"compare": "comparing", "mock": "mocks"}  # modules of handlers; the others are in `handlers`
+_COMPLETE = "_MLPORT_COMPLETE"  # shells ask for completions by this variable
 _TYPES: dict[str, Any] = {"int": int, "float": float, "duration": parse.DURATION, "input": parse.INPUT}
 
 
 def run(argv: list[str], *, environ: Mapping[str, str]) -> int:
     """Run one command and return its exit code."""
     out = Output(environ=environ)
-    signal.signal(signal.SIGTERM, _on_sigterm)
-    try:
-        return _code(build().main(argv, prog_name="mlport", standalone_mode=False, obj=out))
-    except SdkError as error:
-        return _fail(out, error)
-    except click.exceptions.Abort:
-        return _stopped(out, 130)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except KeyboardInterrupt as stop:
-        return _stopped(out, 143 if isinstance(stop, Terminated) else 130)
-    except BrokenPipeError:
-        sys.stderr.close()  # or the interpreter complains once more on its way out
-        return 0
+    with signals.raising():
+        try:
+            return _run(out, argv, environ)
+        except click.exceptions.Exit as done:
+            return done.exit_code
+        except click.ClickException as error:
+            return _refused(error)
+        except KeyboardInterrupt as stop:
+            return _stopped(out, stop)
+        except SystemExit as left:  # a user's own code called exit(): not the end that the user asked for
+            return _fail(out, SdkError(f"exit({left.code!r}) was called by the code that was run"), left)
+        except Exception as error:  # noqa: BLE001  # a stack trace is for -v
+            return _fail(out, _explained(error), error)
 
 
-def _stopped(out: Output, code: int) -> int:
-    out.say("stopped")
-    return code
-
-
-def _code(result: object) -> int:
+def _run(out: Output, argv: list[str], environ: Mapping[str, str]) -> int:
+    root = build()
+    if instruction := environ.get(_COMPLETE):
+        return shell_complete(root, {}, "mlport", _COMPLETE, instruction)
+    with root.make_context("mlport", [*argv], obj=out) as context:
+        result = root.invoke(context)
     return result if isinstance(result, int) else 0
 
 
-def _on_sigterm(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated
-
-
-def _fail(out: Output, error: SdkError) -> int:
-    out.error(error)
-    if isinstance(error, Interrupted) and isinstance(error.__cause__, Terminated):
-        return 143
+def _refused(error: click.ClickException) -> int:
+    with contextlib.suppress(OSError):
+        error.show()
     return error.exit_code
+
+
+def _stopped(out: Output, stop: KeyboardInterrupt) -> int:
+    said = str(stop) or signals.STOPPED
+    if out.json_wanted:
+        out.error(Interrupted(said))
+    else:
+        out.say(said)
+    return signals.code_of(stop)
+
+
+def _fail(out: Output, error: SdkError, cause: BaseException) -> int:
+    out.error(error)
+    if out.verbose:
+        out.trace(cause)
+    return signals.code_of(error.__cause__) if isinstance(error, Interrupted) else error.exit_code
+
+
+def _explained(error: Exception) -> SdkError:
+    """Any error as one of ours: of the system in its own words, of anything else with its type."""
+    if isinstance(error, SdkError):
+        return error
+    if isinstance(error, OSError) and error.strerror:
+        name = f": {error.filename}" if error.filename is not None else ""
+        return SdkError(f"{error.strerror}{name}", hint="-v shows where")
+    said = " ".join(str(error).split())
+    return SdkError(f"{type(error).__name__}{': ' if said else ''}{said}", hint="-v shows where")
 
 
 def build() -> click.Group:
@@ -70,10 +89,10 @@ def build() -> click.Group:
         "mlport",
         help="Train, deploy, call, watch and compare models on any target, with the same words everywhere.",
         epilog=f"\b\nExit codes:\n{codes}",
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-        callback=None,
+        context_settings={"max_content_width": 100},
+        add_help_option=False,
     )
-    root.params.append(_version())
+    root.params += [_version(), _more(), _help()]
     for verb in VERBS:
         root.add_command(_command(verb))
     return root
@@ -84,7 +103,7 @@ def _version() -> click.Option:
         if value:
             from importlib.metadata import version
 
-            click.echo(f"mlport {version('mlport')}")
+            context.obj.line(f"mlport {version('mlport')}")
             context.exit()
 
     return click.Option(
@@ -92,10 +111,35 @@ def _version() -> click.Option:
     )
 
 
+def _help() -> click.Option:
+    """``--help``, printed as everything else is: to a pipe that nobody reads, too."""
+
+    def show(context: click.Context, _param: click.Parameter, value: object) -> None:
+        if value:
+            context.obj.line(context.get_help())
+            context.exit()
+
+    return click.Option(
+        ["-h", "--help"], is_flag=True, is_eager=True, expose_value=False, callback=show,
+        help="Show this message and exit.",
+    )  # fmt: skip
+
+
+def _more() -> click.Option:
+    """``-v`` before the verb, which counts like one after it."""
+
+    def count(context: click.Context, _param: click.Parameter, value: int) -> None:
+        context.obj.verbose += value
+
+    return click.Option(
+        ["-v", "--verbose"], count=True, expose_value=False, callback=count, help="show more, and stack traces"
+    )
+
+
 def _command(verb: Verb, prefix: str = "") -> click.Command:
     name = f"{prefix}{verb.name}"
     if verb.group:
-        group = click.Group(verb.name, help=verb.help)
+        group = click.Group(verb.name, help=verb.help, params=[_more(), _help()], add_help_option=False)
         for child in verb.group:
             group.add_command(_command(child, f"{name}_"))
         return group
@@ -107,9 +151,11 @@ def _command(verb: Verb, prefix: str = "") -> click.Command:
         handler = getattr(importlib.import_module(f".{home}", __package__), f"do_{name}")  # not for --help
         return handler(out, **{key: value for key, value in values.items() if value not in (None, (), {})})
 
-    params = [*map(_parameter, verb.params), *_output_options()]
+    params = [*map(_parameter, verb.params), *_output_options(), _help()]
     text = verb.help if not verb.more else f"{verb.help}\n\n{verb.more}"
-    return click.Command(verb.name, params=params, callback=callback, help=text, short_help=verb.help)
+    return click.Command(
+        verb.name, params=params, callback=callback, help=text, short_help=verb.help, add_help_option=False
+    )
 
 
 def _parameter(param: Param) -> click.Parameter:
@@ -135,5 +181,5 @@ def _output_options() -> list[click.Parameter]:
     return [
         click.Option(["-o", "--output", "output"], type=click.Choice(["table", "json"]), default="table",
                      help="table for people, json for programs"),
-        click.Option(["-v", "--verbose", "verbose"], count=True, help="show more of what happens"),
+        click.Option(["-v", "--verbose", "verbose"], count=True, help="show more of what happens, and stack traces"),
     ]  # fmt: skip

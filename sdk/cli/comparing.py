@@ -45,6 +45,7 @@ def do_compare(
         found = _kept(read, values)
     else:
         client = Client(progress=Board(out))
+        out.redactor = client.redactor
         subject = _endpoints(client, endpoint) if model is None else models.resolve(model, client.job, trust=trust)
         dry_run = bool(values.pop("dry_run", False))
         measured = _measured(out, client, subject, _arguments(values), yes=yes, dry_run=dry_run)

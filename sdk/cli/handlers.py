@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from .output import age, usd
 from .template import TEMPLATE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from ..adapter import Support
     from ..executor import Plan
@@ -30,7 +31,9 @@ REFUSED, ALARM, LEFT_OVER = 2, 7, 8  # exit codes
 
 
 def _client(out: Output, target: str | None = None) -> Client:
-    return Client(target=target, progress=out.progress)
+    client = Client(target=target, progress=out.progress)
+    out.redactor = client.redactor
+    return client
 
 
 def _arguments(values: dict[str, Any]) -> dict[str, Any]:
@@ -194,17 +197,39 @@ def do_train(out: Output, *, script: str, target: str | None = None, wait: bool 
         arguments["params"] = {key: parse.typed(text) for key, text in arguments["params"].items()}
     if "requirements" in arguments:
         arguments["requirements"] = parse.requirements(arguments["requirements"])
+    client, code = _client(out, target), models.script(script)
     with out.working("submitting the job"):
-        train: Callable[..., Any] = _client(out, target).train
-        job = train(models.script(script), wait=False, **arguments)
+        train: Callable[..., Any] = client.train
+        job = train(code, wait=False, **arguments)
     if not isinstance(job, Job):
         _show_plan(out, job)
         return
     if wait:
-        for line in job.logs(follow=True):
-            out.say(line.text)
-        job.wait()
-    _show_job(out, job.refresh())
+        with _runs_on(client, job):
+            for line in job.logs(follow=True):
+                out.say(line.text)
+            job.wait()
+    _show_job(out, job.refresh(), pickle=isinstance(code, str))
+
+
+@contextmanager
+def _runs_on(client: Client, job: Job) -> Generator[None]:
+    """What stops the block ends the waiting only: say that the job runs on, what it costs and how to stop it."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        price = usd(client.hourly_usd(job)).replace("unknown", "price unknown")
+        said = (
+            f"stopped waiting; job {job.name} runs on ({price}), stop it with: mlport stop {job.name} -t {job.target}"
+        )
+        stop.args = (said,)
+        raise
+
+
+def do_stop(out: Output, *, name: str, target: str | None = None) -> None:
+    """``mlport stop``."""
+    _client(out, target).stop_job(name)
+    out.data({"stopping": name}, f"asked {name} to end")
 
 
 def _change(out: Output, doing: str, verb: Callable[..., Any], *subject: Any, **values: Any) -> None:
@@ -251,10 +276,15 @@ def do_status(out: Output, *, name: str, target: str | None = None, wait: bool =
     except NotFoundError as no_endpoint:
         try:
             with out.working(f"waiting for {name}"):
-                job = client.job(name).wait().status if wait else client.job_status(name)
+                job = _waited(client, client.job(name)) if wait else client.job_status(name)
             _show_job(out, job)
         except (NotFoundError, UnsupportedError):
             raise no_endpoint from None
+
+
+def _waited(client: Client, job: Job) -> JobStatus:
+    with _runs_on(client, job):
+        return job.wait().status
 
 
 def _show_endpoint(out: Output, status: EndpointStatus) -> None:
@@ -286,7 +316,8 @@ def _count(replicas: Replicas) -> str:
     return f"{replicas.min}" if replicas.min == replicas.max else f"{replicas.min}-{replicas.max}"
 
 
-def _show_job(out: Output, status: JobStatus) -> None:
+def _show_job(out: Output, status: JobStatus, *, pickle: bool = True) -> None:
+    """Show a job and, when it has succeeded, what to do next; ``pickle`` is whether it may have left a pickle file."""
     if out.json_wanted:
         out.data(status.to_dict(), "")
         return
@@ -294,7 +325,8 @@ def _show_job(out: Output, status: JobStatus) -> None:
     raw = f" ({status.raw})" if status.raw not in {None, str(status.state)} else ""
     out.line(f"{status.name} on {status.target}: {status.state}{raw}{reason}")
     if status.state is JobState.SUCCEEDED:
-        out.say(f"next: mlport deploy job:{status.name} --name NAME")
+        trust = " --trust pickle  # needed for a .pkl or .joblib file of your script" if pickle else ""
+        out.say(f"next: mlport deploy job:{status.name} -t {status.target}{trust}")
 
 
 def _since(moment: float | None, now: float) -> str | None:
@@ -331,12 +363,21 @@ def do_logs(out: Output, *, name: str, target: str | None = None, **values: Any)
     except NotFoundError as no_endpoint:
         lines = _job_logs(client, name, no_endpoint, values)
     if out.json_wanted:
-        for line in lines:
-            out.row(line.to_dict())
-        return
+        _each(out, lines, lambda line: out.row(line.to_dict()))
+    else:
+        _each(out, lines, lambda line: out.line(_log_line(line)))
+
+
+def _each(out: Output, lines: Iterable[LogLine], show: Callable[[LogLine], None]) -> None:
+    """Show lines as they come, as long as somebody reads."""
     for line in lines:
-        stamp = time.strftime("%H:%M:%S", time.gmtime(line.time))
-        out.line(f"{stamp} {line.deployment or ''} {readable(line.text)}")
+        show(line)
+        if out.unread:
+            return
+
+
+def _log_line(line: LogLine) -> str:
+    return f"{time.strftime('%H:%M:%S', time.gmtime(line.time))} {line.deployment or ''} {readable(line.text)}"
 
 
 def _job_logs(client: Client, name: str, no_endpoint: NotFoundError, values: dict[str, Any]) -> Iterator[LogLine]:

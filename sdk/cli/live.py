@@ -19,16 +19,14 @@ if TYPE_CHECKING:
 
 def watch_endpoint(out: Output, look: Callable[[], Watch], interval: float) -> None:
     """Show what ``look`` sees every ``interval`` seconds until Ctrl-C; without a terminal, one text per look."""
-    try:
-        if not out.console.is_terminal:
-            while True:
-                seen = look()
-                out.data(seen.to_dict(), str(seen))
-                time.sleep(interval)
-        with Live(console=out.console, screen=True, auto_refresh=False) as view:
-            while True:
-                clock = time.strftime("%H:%M:%S")
-                view.update(Text(f"{escape_controls(str(look()))}\n\n{clock}  Ctrl-C ends"), refresh=True)
-                time.sleep(interval)
-    except KeyboardInterrupt:
+    if not out.console.is_terminal:
+        while not out.unread:
+            seen = look()
+            out.data(seen.to_dict(), str(seen))
+            time.sleep(interval)
         return
+    with Live(console=out.console, screen=True, auto_refresh=False) as view:
+        while True:
+            clock = time.strftime("%H:%M:%S")
+            view.update(Text(f"{escape_controls(str(look()))}\n\n{clock}  Ctrl-C ends"), refresh=True)
+            time.sleep(interval)

@@ -36,18 +36,21 @@ def do_mock_up(out: Output, *, names: tuple[str, ...] = (), runner: str = "proce
         out.say(_NONE)
         return
     found: dict[str, str] = {}
-    for name in wanted:
-        with out.working(f"starting {name}"):
-            found |= mocks.up(name, state, runner=runner)
-    out.data(found, mocks.exports(found))
-    if detach:
-        return
-    out.say("running; Ctrl-C stops")
+    running = {name for name in wanted if mocks.is_up(name, state)}
     try:
-        signal.pause()
-    finally:
         for name in wanted:
+            with out.working(f"starting {name}"):
+                found |= mocks.up(name, state, runner=runner)
+        out.data(found, mocks.exports(found))
+        if detach:
+            return
+        out.say("running; Ctrl-C stops")
+        while True:
+            signal.pause()
+    except BaseException:
+        for name in wanted if not detach else set(wanted) - running:
             mocks.down(name, state)
+        raise
 
 
 def do_mock_env(out: Output, *, name: str) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, SdkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..model import Model
 
 _DIGEST = re.compile(r"[0-9a-f]{12,64}")
+_ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")  # what `Model.load` reads; no model file has such a name
 _OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -39,16 +41,22 @@ def resolve(text: str, job: Callable[[str], Job], *, name: str | None = None, tr
         return _stored(text)
     if _OBJECT.fullmatch(text):
         found = _import(text)
-        given = {"name": name or text.rpartition(".")[2].rpartition(":")[2]}
-        return found if isinstance(found, Model) else model(found, **given)
+        return found if isinstance(found, Model) else model(found, name=name or _name_of(text))
     hint = "give a file, a folder, module:object, job:NAME, a stored digest or image@sha256:…"
     raise ConfigError(f"{text!r} is no model", hint=hint)
+
+
+def _name_of(text: str) -> str:
+    """The name of a model that is given as ``module:object``."""
+    from ..names import name_of
+
+    return name_of(text.partition(":")[2].rpartition(".")[2], source="the object", fix="give one with --name")
 
 
 def _saved(path: Path, given: dict[str, Any]) -> Model:
     from ..model import Model
 
-    if (path / "mlport.json").is_file():
+    if (path / "mlport.json").is_file() or path.name.lower().endswith(_ARCHIVES):
         return Model.load(path)
     make = Model.from_mlflow if (path / "MLmodel").is_file() else Model.from_path
     return make(path, **given)
@@ -96,4 +104,17 @@ def _import(text: str) -> Any:
         raise ConfigError(
             f"cannot import {text!r}: {error}", hint="write module:object as Python would import it"
         ) from error
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SdkError):
+            raise
+        raise ConfigError(f"cannot import {text!r}: {_raised(error)}", hint="-v shows the stack trace") from error
     return found
+
+
+def _raised(error: BaseException) -> str:
+    """What an import raised and in which line, such as ``ZeroDivisionError: division by zero (models.py, line 3)``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, SyntaxError) or not frames:  # which names its file and line itself
+        return said
+    return f"{said} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"

@@ -3,50 +3,66 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+import traceback
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..redact import escape_controls
+from ..errors import SdkError
+from ..redact import Redactor, escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping, Sequence
 
     from rich.status import Status
 
-    from ..errors import SdkError
     from ..executor import Event
 
+_OUTER = ("click.", "sdk.cli.app")  # modules whose frames in a stack trace are always the same
 _WIDE = 240  # columns when nobody looks: a pipe must not get wrapped lines
+
+
+class _Console(Console):
+    """A console that leaves a pipe that nobody reads to whoever prints."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 class Output:
     """Prints results, progress and errors, for a terminal, a log file or a program.
+
+    Standard output that is closed does not end a command that changes something: what is printed from then on is
+    dropped, and :attr:`unread` says so. Standard error that cannot be written is no reason to stop either.
 
     Args:
         environ: ``NO_COLOR`` and ``CI`` are honoured: no colours, no moving parts.
     """
 
     def __init__(self, *, environ: Mapping[str, str]) -> None:
+        _open_streams()
         plain = bool(environ.get("NO_COLOR"))
         self._still = bool(environ.get("CI")) or environ.get("TERM") == "dumb"
         wide = None if sys.stdout.isatty() else _WIDE
-        self._out = Console(no_color=plain, highlight=False, soft_wrap=True, width=wide)
-        self._err = Console(stderr=True, no_color=plain, highlight=False, soft_wrap=True)
+        self._out = _Console(no_color=plain, highlight=False, soft_wrap=True, width=wide)
+        self._err = _Console(stderr=True, no_color=plain, highlight=False, soft_wrap=True)
         self._status: Status | None = None
         self._begin = time.monotonic()
         self.json_wanted = False
         self.verbose = 0
+        self.unread = False
+        self.redactor = Redactor()
 
     def configure(self, output: str, verbose: int) -> None:
         """Take the options that every verb has."""
         self.json_wanted = output == "json"
-        self.verbose = verbose
+        self.verbose += verbose
 
     @property
     def moving(self) -> bool:
@@ -58,20 +74,39 @@ class Output:
         """Standard output."""
         return self._out
 
+    @contextmanager
+    def delivered(self) -> Generator[None]:
+        """Within the block standard output is written; a reader that has gone is no error, a full disk is one."""
+        try:
+            yield
+            sys.stdout.flush()
+        except BrokenPipeError:
+            self.unread = True
+            _drop(sys.stdout)
+        except OSError as error:
+            _drop(sys.stdout)
+            raise SdkError(f"cannot write to standard output: {error.strerror}") from error
+
     def data(self, value: Any, text: str) -> None:
         """Print a result: ``value`` for programs, ``text`` for people."""
         if self.json_wanted:
-            print(json.dumps(value, indent=2, default=str, ensure_ascii=False))  # noqa: T201
+            self._json(value, indent=2)
         else:
             self.line(text)
 
     def row(self, value: Any) -> None:
         """Print one JSON value on a line of its own, for results that stream."""
-        print(json.dumps(value, default=str, ensure_ascii=False), flush=True)  # noqa: T201
+        self._json(value)
+
+    def _json(self, value: Any, indent: int | None = None) -> None:
+        ascii_only = not sys.stdout.encoding.lower().startswith("utf")
+        with self.delivered():
+            print(json.dumps(value, indent=indent, default=str, ensure_ascii=ascii_only))  # noqa: T201
 
     def line(self, text: str) -> None:
         """Print one text on standard output, its control characters made harmless."""
-        self._out.print(Text(escape_controls(text)))
+        with self.delivered():
+            self._out.print(Text(escape_controls(text)))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
         """Print rows for people; ``empty`` is said instead when there are none."""
@@ -84,23 +119,36 @@ class Output:
             table.add_column(column, overflow="fold")
         for row in cells:
             table.add_row(*row)
-        self._out.print(table)
+        with self.delivered():
+            self._out.print(table)
 
     def say(self, text: str, style: str | None = None) -> None:
         """Say something that is not the result."""
-        self._err.print(Text(escape_controls(text), style=style or ""))
+        with suppress(OSError):
+            self._err.print(Text(escape_controls(text), style=style or ""))
 
     def error(self, error: SdkError) -> None:
         """Say what went wrong and what to do."""
         if self.json_wanted:
-            print(json.dumps(error.to_dict(), default=str, ensure_ascii=False), file=sys.stderr)  # noqa: T201
+            with suppress(OSError):
+                print(json.dumps(error.to_dict(), default=str), file=sys.stderr, flush=True)  # noqa: T201
             return
-        self._err.print(Text("error: ", style="bold red"), Text(escape_controls(str(error))), sep="")
+        with suppress(OSError):
+            self._err.print(Text("error: ", style="bold red"), Text(escape_controls(str(error))), sep="")
         facts = {"provider": error.provider, "operation": error.operation, "resource": error.resource,
                  "status": error.status, "request id": error.request_id}  # fmt: skip
         told = "  ".join(f"{key}={value}" for key, value in facts.items() if value is not None)
         if told and self.verbose:
             self.say(f"  {told}", style="dim")
+
+    def trace(self, error: BaseException) -> None:
+        """Show the stack trace of an error, without secrets."""
+        begin = error.__traceback__
+        while begin is not None and begin.tb_frame.f_globals.get("__name__", "").startswith(_OUTER):
+            begin = begin.tb_next
+        text = "".join(traceback.format_exception(type(error), error, begin))
+        for line in self.redactor(text).splitlines():
+            self.say(f"  {line}", style="dim")
 
     def progress(self, event: Event, together: str | None = None) -> None:
         """Say which stage a long task is in: one moving line in a terminal, one line each elsewhere.
@@ -131,7 +179,34 @@ class Output:
         if not sys.stdin.isatty():
             self.say(f"{question} not asked without a terminal: give --yes")
             return False
-        return self._err.input(Text(f"{question} [y/N] ")).strip().lower() in {"y", "yes"}
+        try:
+            return self._err.input(Text(f"{question} [y/N] ")).strip().lower() in {"y", "yes"}
+        except EOFError:
+            return False
+
+
+def _open_streams() -> None:
+    """Make sure that there are three standard streams, and that each takes every character.
+
+    A closed one is opened on the null device; otherwise the next file that is opened would take its place.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
+
+
+def _drop(stream: IO[str]) -> None:
+    """Send what is still to be written to the null device, so that nothing complains at the end of the process."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def _cell(value: object) -> Text:

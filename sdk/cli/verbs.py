@@ -126,7 +126,9 @@ VERBS: tuple[Verb, ...] = (
         Param("secrets", "secret for the job, VARIABLE or VARIABLE=NAME", "texts", option="secret"),
         Param("tags", "your own tag, KEY=VALUE", "pairs", option="tag"),
         *CHANGES,
-    ), mutates=True),
+    ), more=(
+        "Waits for the job and shows what it writes. Ctrl-C ends the waiting only, on every target alike: the job runs "
+        "on until it ends, its time-out comes, or `mlport stop` ends it."), mutates=True),
     Verb("plan", "Show the calls, resources and prices of a deploy, and change nothing", (MODEL, *SHAPE, TARGET)),
     Verb("deploy", "Deploy a model: create the endpoint, or update it without losing a request", (
         MODEL, *SHAPE, *CHANGES,
@@ -142,6 +144,10 @@ VERBS: tuple[Verb, ...] = (
     Verb("status", "Show an endpoint or job; with --wait, go on with it until it is done", (
         NAME,
         Param("wait", "go on with an unfinished change of it, or wait for the job to end", "flag", cli_only=True),
+        TARGET,
+    )),
+    Verb("stop", "Ask a training job to end; `mlport status NAME` tells when it has", (
+        Param("name", "name of the job", positional=True, required=True),
         TARGET,
     )),
     Verb("list", "List endpoints with age, idle time and price", (TARGET,)),
@@ -259,6 +265,7 @@ EXIT_CODES: tuple[tuple[int, str], ...] = (
     (7, "a condition does not hold (alarm, --fail-if)"),
     (8, "something is left over"),
     (124, "time-out"),
+    (129, "stopped because its terminal was closed"),
     (130, "stopped by Ctrl-C"),
     (143, "stopped by SIGTERM"),
 )

@@ -10,6 +10,7 @@ from .. import lifecycle
 from ..adapter import Capability, Materials
 from ..errors import ConfigError, DeployFailed, ModelError, PlanStale, SdkError, TrainFailed
 from ..executor import Event
+from ..registry import extra_of
 from .base import seconds_of
 from .calling import Probe
 
@@ -147,7 +148,8 @@ def last_words(session: Session, name: str, deployment: str | None) -> Generator
 def border(session: Session) -> Generator[None]:
     """Hides the secrets we know in every error that leaves, and says on which platform it happened."""
     try:
-        yield
+        with extra_of(session.provider):
+            yield
     except SdkError as error:
         redact = session.redactor
         error.message = redact(error.message)

@@ -16,6 +16,7 @@ from ..types import JobStatus
 from ..waiting import Poll
 from .base import ClientBase, deadline_of, seconds_of
 from .changing import CHANGE_S, border, told
+from .listing import Listed
 from .order import Wishes, settle
 from .session import READ_S
 
@@ -132,7 +133,7 @@ class TrainVerbs(ClientBase):
             applied = session.executor.apply(plan, materials, deadline=session.deadline(CHANGE_S))
         status = applied.status if isinstance(applied.status, JobStatus) else None
         handle = Job(cast("Client", self), name, session.target, status=status)
-        return handle.wait() if wait else handle
+        return _awaited(handle) if wait else handle
 
     def job(self, name: str, *, target: str | None = None) -> Job:
         """The handle of a training job, without looking whether it is there."""
@@ -181,6 +182,12 @@ class TrainVerbs(ClientBase):
             self.job_status(name, target=target)
             session.trains().stop_job(name, timeout=READ_S)
 
+    def hourly_usd(self, job: Job) -> float | None:
+        """What an hour of a job costs, US dollars by the price table; 0 on your own machines, ``None`` if unknown."""
+        listed = Listed(self.session(job.target), job.status.instance)
+        row = listed.row("training")
+        return 0.0 if listed.free else row.usd_per_hour if row else None
+
     def job_logs(
         self, name: str, *, follow: bool = False, tail: int | None = None, target: str | None = None
     ) -> Iterator[LogLine]:
@@ -215,6 +222,15 @@ class TrainVerbs(ClientBase):
             model_name = check_name(as_name or name, what="model")
             manifest, folder = training.result(program, output, name=model_name, **about)
             return Model(manifest.name, manifest.digest, folder, manifest)
+
+
+def _awaited(job: Job) -> Job:
+    """The job when it has ended; Ctrl-C ends the waiting only, and says how the job is stopped."""
+    try:
+        return job.wait()
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"job {job.name!r} runs on; stop it with sdk.job({job.name!r}, target={job.target!r}).stop()")
+        raise
 
 
 def _program_of(session: Session, name: str) -> str:

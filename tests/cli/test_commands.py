@@ -164,7 +164,7 @@ def test_what_a_job_made_is_a_model(run: Run) -> None:
     """`job:NAME` is the model that a job left, and a stored model goes by the beginning of its digest."""
     trained = run("train", "models:fit", "-n", "job-fit", "--param", "factor=3")
     assert (0, "job-fit on local: succeeded\n") == (trained.returncode, trained.stdout), trained.stderr
-    assert trained.stderr.endswith("next: mlport deploy job:job-fit --name NAME\n")
+    assert trained.stderr.endswith("next: mlport deploy job:job-fit -t local\n")
     digest = json.loads(run("build", "job:job-fit", "--pack-only", "-o", "json").stdout)["digest"]
     for model in ("job:job-fit", digest[:12], digest):
         planned = run("plan", model)

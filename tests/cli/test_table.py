@@ -11,7 +11,7 @@ from sdk.cli.verbs import EXIT_CODES, VERBS, Verb
 from sdk.client import Client, change
 from sdk.errors import SdkError
 
-PYTHON = [verb for verb in VERBS if verb.name not in {"init", "config", "mock", "prices"}]
+PYTHON = [verb for verb in VERBS if verb.name not in {"init", "config", "mock", "prices", "stop"}]
 SIZES = {"cpu": "resources", "memory_gib": "resources", "gpu": "resources"}
 RENAMED = {"percent": "shares"}
 
@@ -45,6 +45,12 @@ def test_prices_are_the_same_in_python(child: str, method: str) -> None:
     (group,) = (verb.group for verb in VERBS if verb.name == "prices")
     (verb,) = (one for one in group if one.name == child)
     assert _parameters(getattr(Client, method)) == {param.name for param in verb.params}
+
+
+def test_stop_is_the_same_in_python() -> None:
+    """`stop` is what the handle of a job does by its client."""
+    (verb,) = (verb for verb in VERBS if verb.name == "stop")
+    assert _parameters(Client.stop_job) == {param.name for param in verb.params}
 
 
 def test_every_verb_has_a_handler() -> None:

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import ConfigError
-from sdk.suggest import did_you_mean
+from sdk import mocks
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from .cloud import Cloud
-
-GROUP = "mlport.clouds"
 
 
 @contextmanager
@@ -45,17 +41,12 @@ def mini_cloud(
 
     Raises:
         ConfigError: No such mini cloud is installed.
+        MissingExtraError: What it needs is not installed.
     """
-    made = _load(name)
+    made = mocks.load(name)
     with ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"mini-{name}-")))
-        yield stack.enter_context(made(folder, runner, pace=pace, seed=seed, **settings))
-
-
-def _load(name: str) -> Any:
-    found = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in found:
-        hint = did_you_mean(name, tuple(sorted(found))) if found else "none is installed"
-        raise ConfigError(f"there is no mini cloud {name!r}", hint=hint)
-    return found[name].load()
+        with mocks.needed(name):
+            cloud = stack.enter_context(made(folder, runner, pace=pace, seed=seed, **settings))
+        yield cloud

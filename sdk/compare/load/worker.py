@@ -31,7 +31,11 @@ def main() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         desk = Desk()
         while (order := orders.get()) is not None:
-            write(answers, runner.run(desk.answer(order)))
+            answer = runner.run(desk.answer(order))
+            try:
+                write(answers, answer)
+            except BrokenPipeError:  # an owner that was interrupted does not wait for it
+                os._exit(0)
         runner.run(desk.close())
 
 

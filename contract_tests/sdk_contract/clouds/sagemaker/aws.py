@@ -46,14 +46,11 @@ class Moto:
     """Moto's part of the cloud.
 
     Raises:
-        ConfigError: Moto is not installed, or another mini cloud of this process has it.
+        ConfigError: Another mini cloud of this process has it.
     """
 
     def __init__(self) -> None:
-        try:
-            stubber = import_module("moto.core.botocore_stubber")
-        except ImportError as error:
-            raise ConfigError("the mini cloud needs moto", hint='pip install "mlport[mock]"') from error
+        stubber = import_module("moto.core.botocore_stubber")
         if not _owner.acquire(blocking=False):
             raise ConfigError("a mini cloud of AWS runs in this process already", hint="close it first")
         self._stubber = stubber.BotocoreStubber()

@@ -1,0 +1,82 @@
+"""Signals that end the command: exit code 128 + number, and one line on standard error.
+
+Before a verb begins and after it has ended nothing needs to be undone, so the process ends at once. In between the
+signal becomes an exception, so that a change can be undone. This module is imported first and imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from types import FrameType
+    from typing import Any, NoReturn
+
+STOPPED = "stopped"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AGAIN_S = 0.01
+
+
+def exit_at_once() -> None:
+    """From now on a signal ends the process at once, without a stack trace."""
+    _handle(_exit)
+
+
+@contextmanager
+def raising() -> Generator[None]:
+    """Within the block Ctrl-C raises ``KeyboardInterrupt``, another signal :class:`sdk.waiting.Terminated`."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    hook = sys.unraisablehook
+    _handle(_raise)
+    sys.unraisablehook = _not_lost(hook)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        sys.unraisablehook = hook
+
+
+def code_of(stop: BaseException | None) -> int:
+    """The exit code for what :func:`raising` has raised."""
+    return 128 + int(getattr(stop, "signal", signal.SIGINT))
+
+
+def _handle(handler: Callable[[int, FrameType | None], object]) -> None:
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup, or in the background of a script
+            signal.signal(number, handler)
+
+
+def _exit(number: int, _frame: FrameType | None) -> NoReturn:
+    try:
+        os.write(2, f"{STOPPED}\n".encode())
+    finally:
+        os._exit(128 + number)
+
+
+def _raise(number: int, _frame: FrameType | None) -> NoReturn:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    from ..waiting import Terminated
+
+    raise Terminated(signal.Signals(number))
+
+
+def _not_lost(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """A hook that sends a signal again whose exception Python was about to ignore, as in a destructor."""
+
+    def ignored(event: Any) -> None:
+        if not isinstance(event.exc_value, KeyboardInterrupt):
+            hook(event)
+            return
+        number = getattr(event.exc_value, "signal", signal.SIGINT)
+        signal.signal(signal.SIGALRM, lambda _number, _frame: signal.raise_signal(number))
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+
+    return ignored

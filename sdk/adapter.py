@@ -131,6 +131,7 @@ class Invoker:
         error: Turns any other failed answer into an error of :mod:`sdk.errors`.
         deployment: Reads from an answer which deployment gave it.
         verify: Certificate file, or ``True`` for the system's.
+        revives: Whether looking at the endpoint brings back what should serve and does not run.
     """
 
     url: str
@@ -144,6 +145,7 @@ class Invoker:
     unwrap: Callable[[bytes], bytes] | None = None
     deployment: Callable[[httpx.Response], str | None] | None = None
     verify: str | bool = True
+    revives: bool = False
 
 
 # --- the adapter ------------------------------------------------------------------------------------------------

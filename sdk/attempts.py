@@ -137,6 +137,7 @@ class Attempts:
         error = UnavailableError(
             self.redact(f"endpoint {self.name!r}: {what}: {outcome or type(outcome).__name__}"),
             sent=sent,
+            unready=not sent and self.invoker.revives,
             hint="`mlport status` shows whether it is running",
             **self._facts(request),
         )

@@ -209,15 +209,25 @@ class UnavailableError(PlatformError):
     Args:
         message: What happened.
         sent: Whether the request may have reached the platform; only ``False`` proves that it did not.
+        unready: Whether no replica of an endpoint was there to take the request, so that a look may bring one back.
         retry_after_s: Seconds the platform asks to wait, if it says.
         **facts: The fields of :class:`SdkError`.
     """
 
     retryable_default = True
 
-    def __init__(self, message: str, *, sent: bool = True, retry_after_s: float | None = None, **facts: Any) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        sent: bool = True,
+        unready: bool = False,
+        retry_after_s: float | None = None,
+        **facts: Any,
+    ) -> None:
         super().__init__(message, **facts)
         self.sent = sent
+        self.unready = unready
         self.retry_after_s = retry_after_s
 
 

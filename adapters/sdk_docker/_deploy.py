@@ -28,9 +28,10 @@ from ._engine import pack, seconds
 from ._errors import PROVIDER, exists, gone
 from ._gateway import READY_S, Gateways, ending, failed
 from ._plan import CONTAINER, IMAGE, image_of
+from ._revive import is_up, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sdk.adapter import Materials, Resource
 
@@ -49,11 +50,11 @@ _YOUNG_S = 60.0  # a gateway that was never started may still be in the making
 class Deployments:
     """Gateways, containers and traffic of all endpoints of one engine."""
 
-    def __init__(self, host: Host, options: DockerOptions, owner: str) -> None:
+    def __init__(self, host: Host, options: DockerOptions, owner: str, sleep: Callable[[float], None]) -> None:
         self.host = host
         self.options = options
         self.owner = owner
-        self.gateways = Gateways(host, options)
+        self.gateways = Gateways(host, options, sleep)
 
     # --- read
 
@@ -99,7 +100,8 @@ class Deployments:
             labels = self.gateways.bare_network(name, timeout)
             if labels is None:
                 return None
-            return Live(GATEWAY, name, "failed", raw="gone", spec={}, labels=labels, reason="its gateway is gone")
+            gone_for = f"its gateway was removed: run `mlport delete {name}`, then deploy it again"
+            return Live(GATEWAY, name, "failed", raw="gone", spec={}, labels=labels, reason=gone_for)
         about = seen.container
         record = seen.records.get("gateway")
         value: Mapping[str, Any] = record["value"] if record else {}
@@ -120,13 +122,19 @@ class Deployments:
         )
 
     def _state(self, about: Mapping[str, Any], seen: Seen) -> tuple[State, str | None]:
+        found = seen.revived.get(name_of(about))
         if seen.status:
-            return "ready", None
+            return ("updating", f"{name_of(about)} {found}; started again") if found else ("ready", None)
+        trouble = seen.troubles.get(name_of(about))
+        if trouble:
+            return "failed", trouble
         age = self.host.time(0.0) - (seconds(about["Created"]) or 0.0)
         if not seconds(about["State"]["StartedAt"]) and age > _YOUNG_S:
             return "failed", "its gateway was made but never started: whoever deployed it died"
         if about["RestartCount"] > 2 or (about["State"]["Status"] == "exited" and about["State"]["ExitCode"]):
             return "failed", _replicas.why(self.host, about)
+        if is_up(about) and self.host.time(0.0) - (seconds(about["State"]["StartedAt"]) or 0.0) > _YOUNG_S:
+            return "failed", f"{name_of(about)} runs but does not answer: restart it with `docker restart`"
         return "creating", None
 
     # --- create
@@ -318,6 +326,7 @@ class Deployments:
         self.gateways.forget(name)
         if seen is not None and seen.container is not None:
             self.host.remove(seen.container["Id"], timeout)
+        self.host.remove_left_volumes(name, timeout)
         for network in networks:
             self.host.engine.call("DELETE", f"/networks/{network['Id']}", timeout_s=timeout)
 
@@ -384,7 +393,7 @@ def _container(name: str, deployment: str, seen: Seen) -> Live:
         parents=(Ref(IMAGE, spec["image"]), Ref(GATEWAY, name)),
         usd_per_hour=json.loads(labels[PRICE]),
         reason=reason,
-        details={str(one["Name"]).lstrip("/"): {"restarts": one["RestartCount"]} for one in many},
+        details={name_of(one): {"restarts": one["RestartCount"]} for one in many},
     )
 
 
@@ -397,7 +406,23 @@ def _verdict(deployment: str, seen: Seen, many: Sequence[Mapping[str, Any]]) -> 
     known = seen.in_force(deployment)
     if known is None:
         return ("failed", "its gateway is gone") if seen.container is None else ("creating", None)
-    if all(one["ready"] for one in known["replicas"].values()):
+    return _served(known["replicas"], seen, many)
+
+
+def _served(
+    known: Mapping[str, Mapping[str, Any]], seen: Seen, many: Sequence[Mapping[str, Any]]
+) -> tuple[State, str | None]:
+    """State and reason of a deployment in force, by what the gateway knows of its replicas and how they were found."""
+    names = [name_of(about) for about in many]
+    broken = next((name for name in names if name in seen.troubles), None)
+    if broken is not None:
+        return "failed", f"{broken} cannot be started: {seen.troubles[broken]}"
+    revived = [f"{name} {seen.revived[name]}" for name in names if name in seen.revived]
+    if revived:
+        return "updating", f"{', '.join(revived)}; started again"
+    if all(one["ready"] for one in known.values()):
         return "ready", None
-    restarts = sum(int(about["RestartCount"]) for about in many)
-    return "updating", f"a replica does not answer; {restarts} restarts so far"
+    looping = next((about for about in many if _replicas.is_looping(about)), None)
+    if looping is not None:
+        return "failed", f"{name_of(looping)} ended {looping['RestartCount']} times; see its logs"
+    return "updating", _replicas.waiting(known, many)

@@ -81,6 +81,10 @@ class Host:
         """Start a container; one that runs goes on."""
         self.engine.call("POST", f"/containers/{name}/start", timeout_s=timeout)
 
+    def unpause(self, name: str, timeout: float) -> None:
+        """Let a paused container go on."""
+        self.engine.call("POST", f"/containers/{name}/unpause", timeout_s=timeout)
+
     def update(self, name: str, body: Mapping[str, Any], timeout: float) -> None:
         """Change limits or restart policy of a container that runs."""
         self.engine.call("POST", f"/containers/{name}/update", json=body, timeout_s=timeout)
@@ -127,6 +131,14 @@ class Host:
         params = {"filters": json.dumps({"label": wanted})}
         found: list[dict[str, Any]] = self.engine.call("GET", "/networks", params=params, timeout_s=timeout)
         return found
+
+    def remove_left_volumes(self, endpoint: str, timeout: float) -> None:
+        """Remove the volumes of an endpoint whose containers were removed by hand; they hold its token."""
+        filters = {"label": ["mlport=1", f"mlport-endpoint={endpoint}"], "dangling": ["true"]}
+        found = self.engine.call("GET", "/volumes", params={"filters": json.dumps(filters)}, timeout_s=timeout)
+        for one in found["Volumes"] or ():
+            with contextlib.suppress(NotFoundError, ConflictError):
+                self.engine.call("DELETE", f"/volumes/{one['Name']}", timeout_s=timeout)
 
     def lines(self, container: str, *, after: str = "", tail: int | None = None) -> list[tuple[str, str]]:
         """What a container wrote: the time of each line as the engine gives it, and its text.

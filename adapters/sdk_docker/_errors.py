@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sdk.errors import ConflictError, NotFoundError
+from sdk.plane.planning import GATEWAY
 
 if TYPE_CHECKING:
     from sdk.adapter import Resource
@@ -14,7 +15,14 @@ PROVIDER = "docker"
 
 def gone(kind: str, name: str) -> NotFoundError:
     """The error for what the engine does not have."""
-    return NotFoundError(f"{kind} {name} is not there", provider=PROVIDER, operation=f"Read{kind}", resource=name)
+    lost = f"if its container was removed by hand, run `mlport delete {name}`, then deploy it again"
+    return NotFoundError(
+        f"{kind} {name} is not there",
+        provider=PROVIDER,
+        operation=f"Read{kind}",
+        resource=name,
+        hint=lost if kind == GATEWAY else None,
+    )
 
 
 def exists(resource: Resource) -> ConflictError:

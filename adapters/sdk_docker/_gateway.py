@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Labels
-from sdk.errors import ConflictError, NotFoundError, PlatformError
+from sdk.errors import ConflictError, NotFoundError, PlatformError, UnavailableError
 from sdk.plane import table
 from sdk.plane.planning import GATEWAY
 
@@ -23,9 +24,10 @@ from ._containers import DEPLOYMENT, ENDPOINT, KIND, RESTART, RUN, container_nam
 from ._control import Control
 from ._engine import seconds
 from ._plan import CONTAINER
+from ._revive import bring_up, how_found, is_up, make_again, missing, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ._engine import Host
     from .options import DockerOptions
@@ -35,6 +37,8 @@ READY_S = 5.0
 
 _AT_ONCE_S = 0.01
 _DRAIN_S = 3.0
+_ANSWERS_S = 15.0  # a gateway that runs answers within this time
+_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,10 @@ class Seen:
     replicas: Mapping[str, Sequence[dict[str, Any]]]
     records: Mapping[str, dict[str, Any]] = field(default_factory=dict[str, "dict[str, Any]"])
     status: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    revived: Mapping[str, str] = field(default_factory=dict[str, str])
+    """How this look found the containers that it brought back, by their names."""
+    troubles: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Why containers could not be brought back, by their names."""
 
     def value(self, record: str) -> dict[str, Any] | None:
         """What is written down under a name."""
@@ -79,9 +87,10 @@ def failed(deployment: str) -> str:
 class Gateways:
     """The gateways of one engine, and the connections into them that are open."""
 
-    def __init__(self, host: Host, options: DockerOptions) -> None:
+    def __init__(self, host: Host, options: DockerOptions, sleep: Callable[[float], None]) -> None:
         self.host = host
         self.options = options
+        self._sleep = sleep
         self._controls: dict[str, Control] = {}
         self._tokens: dict[str, str] = {}
 
@@ -117,18 +126,40 @@ class Gateways:
         if seen is None or seen.container is None:
             self.forget(name)
             return seen
-        if not seen.container["State"]["Running"]:
+        if not is_up(seen.container):
             self.forget(name)
             if not seconds(seen.container["State"]["StartedAt"]):
-                return seen  # whoever makes it has not started it yet, or died before that
-            try:
-                self.host.start(seen.container["Id"], timeout)
-            except (NotFoundError, ConflictError):
-                return seen  # it is being removed
+                return seen  # its maker has not started it yet, or died before that
+            seen = self._revive_gateway(seen, seen.container, timeout)
+            if seen.container is None or not is_up(seen.container):
+                return seen
         try:
-            return self._settled(name, self._read(name, seen, timeout), timeout, min(wait_s, timeout))
+            return self._settled(name, self._answer(name, seen, timeout), timeout, min(wait_s, timeout))
         except PlatformError:
-            return seen
+            about = self.host.inspect(container_name(name, "gateway"), timeout)
+            return replace(seen, container=about or seen.container)
+
+    def _revive_gateway(self, seen: Seen, about: Mapping[str, Any], timeout: float) -> Seen:
+        after, trouble = bring_up(self.host, about, timeout)
+        name = name_of(about)
+        return replace(
+            seen,
+            container=after or about,
+            revived={name: how_found(about)},
+            troubles={name: trouble} if trouble else {},
+        )
+
+    def _answer(self, name: str, seen: Seen, timeout: float) -> Seen:
+        """Read records and status; a gateway that was just started takes a moment to listen."""
+        give_up = time.monotonic() + min(_ANSWERS_S, timeout)
+        while True:
+            try:
+                return self._read(name, seen, timeout)
+            except UnavailableError:
+                about = self.host.inspect(container_name(name, "gateway"), timeout)
+                if about is None or not is_up(about) or time.monotonic() > give_up:
+                    raise
+            self._sleep(_PAUSE_S)
 
     def glance(self, name: str, timeout: float) -> Seen:
         """What the gateway itself knows, if there is a connection to it; nothing else is looked at."""
@@ -153,7 +184,7 @@ class Gateways:
                 gateway = about
             else:
                 found.setdefault(item["Labels"][DEPLOYMENT], []).append(about)
-        replicas = {one: sorted(many, key=lambda about: str(about["Name"])) for one, many in sorted(found.items())}
+        replicas = {one: sorted(many, key=name_of) for one, many in sorted(found.items())}
         return Seen(gateway, replicas) if gateway is not None or replicas else None
 
     def _read(self, name: str, seen: Seen, timeout: float) -> Seen:
@@ -162,7 +193,8 @@ class Gateways:
         return replace(seen, records=records, status=control.call("GET", "/status", timeout=timeout))
 
     def _settled(self, name: str, seen: Seen, timeout: float, wait_s: float) -> Seen:
-        """Note what failed, hand over the table that the containers make, keep alive what serves, remove what goes."""
+        """Bring back what served, note what failed, hand over the table that the containers make, remove what goes."""
+        seen = self._mended(name, seen, timeout)
         if self._note_failures(name, seen, timeout):
             seen = self._read(name, seen, timeout)
         control = self.control(name)
@@ -181,7 +213,7 @@ class Gateways:
         for one, many in seen.replicas.items():
             out = seen.value(ending(one)) is not None or seen.value(failed(one)) is not None
             if not out and (seen.in_force(one) or _replicas.are_starting(many)):
-                names = [str(about["Name"]).lstrip("/") for about in many]
+                names = [name_of(about) for about in many]
                 entries[one] = [{"id": f"{one}-{n}", "address": f"tcp:{host}:8080"} for n, host in enumerate(names)]
         return table.table(entries, weights, self.options)
 
@@ -202,17 +234,42 @@ class Gateways:
                 noted = True
         return noted
 
+    def _mended(self, name: str, seen: Seen, timeout: float) -> Seen:
+        """Bring back the replicas of deployments in force that ended, were paused or were removed."""
+        replicas = dict(seen.replicas)
+        revived, troubles = dict(seen.revived), dict(seen.troubles)
+        for one, many in seen.replicas.items():
+            if seen.in_force(one) is None or ending(one) in seen.records:
+                continue
+            lost = missing(name, one, many)
+            made = [make_again(self.host, replica, many[0], timeout) for replica in lost]
+            revived |= dict.fromkeys(lost, "had been removed")
+            found = [*many, *(about for about in made if about is not None)]
+            replicas[one] = sorted((self._up(about, revived, troubles, timeout) for about in found), key=name_of)
+        return replace(seen, replicas=replicas, revived=revived, troubles=troubles)
+
+    def _up(
+        self, about: dict[str, Any], revived: dict[str, str], troubles: dict[str, str], timeout: float
+    ) -> dict[str, Any]:
+        """Bring back one replica and note how it was found."""
+        if is_up(about):
+            return about
+        name = name_of(about)
+        after, trouble = bring_up(self.host, about, timeout)
+        revived.setdefault(name, how_found(about))
+        if trouble:
+            troubles[name] = trouble
+        return after or about
+
     def _keep_alive(self, seen: Seen, timeout: float) -> None:
-        """From the moment a replica serves it is started again whenever it ends."""
+        """From the moment a replica serves the engine starts it again whenever it ends."""
         for one, many in seen.replicas.items():
             if seen.in_force(one) is None or ending(one) in seen.records:
                 continue
             for about in many:
-                with contextlib.suppress(NotFoundError, ConflictError):
-                    if about["HostConfig"]["RestartPolicy"]["Name"] != RESTART["RestartPolicy"]["Name"]:
+                if about["HostConfig"]["RestartPolicy"]["Name"] != RESTART["RestartPolicy"]["Name"]:
+                    with contextlib.suppress(NotFoundError, ConflictError):
                         self.host.update(about["Id"], RESTART, timeout)
-                    if about["State"]["Status"] == "exited":
-                        self.host.start(about["Id"], timeout)
 
     def _bury(self, name: str, seen: Seen, timeout: float) -> Seen:
         """Remove the containers of deployments that are to go and have answered their last request."""
@@ -236,7 +293,7 @@ class Gateways:
     def container(self, name: str, timeout: float) -> Mapping[str, Any] | None:
         """The gateway's container, started if it does not run; ``None`` if there is none."""
         about = self.host.inspect(container_name(name, "gateway"), timeout)
-        if about is None or about["State"]["Running"]:
+        if about is None or is_up(about):
             return about
         self.look(name, timeout)
         return self.host.inspect(about["Id"], timeout)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ._engine import Host
 
 _LINES = 50
+_LOOPING = 2  # endings in a row that are no accident any more
 
 
 def are_starting(many: Sequence[Mapping[str, Any]]) -> bool:
@@ -42,6 +43,23 @@ def failure(host: Host, many: Sequence[Mapping[str, Any]], *, late: bool) -> str
     if len(many) < wanted(many):
         return f"{len(many)} of {wanted(many)} replicas were made: whoever deployed it died"
     return "it was not ready in time: give it more with start_s, or see its logs"
+
+
+def is_looping(about: Mapping[str, Any]) -> bool:
+    """Return whether a replica has ended again and again, and the engine waits before it starts it once more."""
+    return about["State"]["Status"] == "restarting" and int(about["RestartCount"]) > _LOOPING
+
+
+def waiting(known: Mapping[str, Mapping[str, Any]], many: Sequence[Mapping[str, Any]]) -> str:
+    """Say which replicas of a deployment in force are not ready, by the gateway's account.
+
+    Example:
+        >>> waiting({"d1-0": {"ready": True}, "d1-1": {"ready": False, "state": "starting"}}, [{"RestartCount": 2}])
+        'replica d1-1 is starting; 2 restarts so far'
+    """
+    words = [f"{name} is {one['state']}" for name, one in known.items() if not one["ready"]]
+    restarts = sum(int(about["RestartCount"]) for about in many)
+    return f"replica {', '.join(words)}" + (f"; {restarts} restarts so far" if restarts else "")
 
 
 def why(host: Host, about: Mapping[str, Any]) -> str:

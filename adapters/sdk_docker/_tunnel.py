@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from sdk.errors import PlatformError
+from sdk.serving.gateway.replies import render
 
 from ._control import PIPE
 from ._pipe import Pipe
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _BLOCK = 64 * 1024
 _OPEN_S = 30.0
 _IDLE_S = 600.0
+_NOT_READY = render(503, {"error": {"code": "not_ready", "message": "The gateway does not run."}}, keep=False)
 
 
 class Tunnel:
@@ -51,7 +53,11 @@ class Tunnel:
         """One connection: what the client sends by this thread, what the gateway answers by another."""
         with client, contextlib.suppress(PlatformError, OSError):
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # an answer comes in small pieces
-            pipe = Pipe(self._engine, self._container, [*PIPE, "tcp:127.0.0.1:8080"], _OPEN_S)
+            try:
+                pipe = Pipe(self._engine, self._container, [*PIPE, "tcp:127.0.0.1:8080"], _OPEN_S)
+            except PlatformError:  # the gateway does not run, so nothing of the request has arrived
+                client.sendall(_NOT_READY)
+                return
             back = threading.Thread(target=_answer, args=(pipe, client), daemon=True)
             back.start()
             try:

@@ -64,7 +64,7 @@ class DockerAdapter:
         self.options = options
         self.context = context
         self.host = Host(lambda: find_address(named=options.host))
-        self._deployments = Deployments(self.host, options, context.owner)
+        self._deployments = Deployments(self.host, options, context.owner, context.clock.sleep)
         self._jobs = _train.Jobs(self.host, options)
         self._tunnels: dict[str, Tunnel] = {}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..adapter import Capability
 from ..errors import AuthError, DeployFailed, SdkError, UnavailableError
 from ..invoke import Caller, Facts
+from ..types import EndpointState
 from .session import READ_S
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from .session import Session
 
 PROBE_S = 120.0
+_LOOK_AGAIN_S = 0.25
+_SERVES = {EndpointState.READY, EndpointState.DEGRADED}
+_STARTS = {EndpointState.CREATING, EndpointState.UPDATING}
 PROBE_HEADERS = {"x-mlport-probe": "1"}  # a smoke test is no traffic: who can, does not count it
 
 
@@ -130,14 +134,17 @@ class Callers:
         if old is not None:
             old.close()
 
-    def outdated(self, session: Session, name: str, error: Exception) -> Caller | None:
-        """After a refusal: a fresh caller, if the endpoint may have been made anew meanwhile."""
-        moved = isinstance(error, AuthError) or (isinstance(error, UnavailableError) and not error.sent)
-        if not moved:
+    def outdated(self, session: Session, name: str, error: Exception, deadline: Deadline) -> Caller | None:
+        """After a refusal: a fresh caller, if the endpoint was made anew or comes back before the deadline."""
+        unsent = isinstance(error, UnavailableError) and not error.sent
+        if not unsent and not isinstance(error, AuthError):
             return None
         url = self.get(session, name).invoker.url
         fresh = self.renew(session, name)
-        return fresh if isinstance(error, AuthError) or fresh.invoker.url != url else None
+        if isinstance(error, AuthError) or fresh.invoker.url != url:
+            return fresh
+        unready = isinstance(error, UnavailableError) and error.unready
+        return fresh if unready and _comes_back(session, name, deadline) else None
 
     def close(self) -> None:
         """Closes all of them."""
@@ -145,6 +152,21 @@ class Callers:
             callers, self._known = list(self._known.values()), {}
         for caller in callers:
             caller.close()
+
+
+def _comes_back(session: Session, name: str, deadline: Deadline) -> bool:
+    """Waits for the replicas of an endpoint that are starting; whether one serves before the deadline.
+
+    Each look brings back what does not run, so an endpoint that somebody killed needs nobody else to start it.
+    """
+    while deadline.left > 0:
+        state = session.status(name, session.deadline(READ_S)).state
+        if state in _SERVES:
+            return True
+        if state not in _STARTS:
+            return False
+        session.clock.sleep(min(_LOOK_AGAIN_S, deadline.left))
+    return False
 
 
 class Probe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
@@ -85,10 +86,10 @@ class LookVerbs(ClientBase):
         """
         session, seconds = self.session(target), _maybe(timeout)
 
-        def call(caller: Caller) -> Prediction:
-            return caller.predict(instances, deployment=deployment, timeout=seconds)
+        def call(caller: Caller, left: float | None) -> Prediction:
+            return caller.predict(instances, deployment=deployment, timeout=left)
 
-        return self._called(session, name, call)
+        return self._called(session, name, call, seconds)
 
     async def apredict(
         self,
@@ -103,34 +104,46 @@ class LookVerbs(ClientBase):
         session, seconds = self.session(target), _maybe(timeout)
         with border(session):
             caller = self._callers.get(session, check_name(name))
+            deadline = _deadline(session, caller, seconds)
             try:
                 return await caller.apredict(instances, deployment=deployment, seconds=seconds)
             except SdkError as error:
-                fresh = self._callers.outdated(session, name, error)
+                fresh = await asyncio.to_thread(self._callers.outdated, session, name, error, deadline)
                 if fresh is None:
                     raise
-            return await fresh.apredict(instances, deployment=deployment, seconds=seconds)
+            return await fresh.apredict(instances, deployment=deployment, seconds=deadline.left)
 
     def request(
         self, name: str, instances: Any, *, deployment: str | None = None, target: str | None = None
     ) -> httpx.Request:
         """The signed request of a :meth:`predict`, for any other HTTP client; it holds credentials."""
-        return self._called(self.session(target), name, lambda caller: caller.request(instances, deployment=deployment))
+        return self._called(
+            self.session(target), name, lambda caller, _left: caller.request(instances, deployment=deployment)
+        )
 
     def curl(self, name: str, instances: Any, *, deployment: str | None = None, target: str | None = None) -> str:
         """The same request as a shell line; it holds credentials."""
-        return self._called(self.session(target), name, lambda caller: caller.curl(instances, deployment=deployment))
+        return self._called(
+            self.session(target), name, lambda caller, _left: caller.curl(instances, deployment=deployment)
+        )
 
-    def _called(self, session: Session, name: str, call: Callable[[Caller], T]) -> T:
+    def _called(
+        self,
+        session: Session,
+        name: str,
+        call: Callable[[Caller, float | None], T],
+        seconds: float | None = None,
+    ) -> T:
         with border(session):
             caller = self._callers.get(session, check_name(name))
+            deadline = _deadline(session, caller, seconds)
             try:
-                return call(caller)
+                return call(caller, seconds)
             except SdkError as error:
-                fresh = self._callers.outdated(session, name, error)
+                fresh = self._callers.outdated(session, name, error, deadline)
                 if fresh is None:
                     raise
-            return call(fresh)
+            return call(fresh, deadline.left)
 
     # --- looking ------------------------------------------------------------------------------------------------
 
@@ -366,6 +379,10 @@ class LookVerbs(ClientBase):
         """
         rows = self.session(target).adapter.prices()
         return tuple(row for row in rows if instance is None or row.instance_type == instance)
+
+
+def _deadline(session: Session, caller: Caller, seconds: float | None) -> Deadline:
+    return session.deadline(caller.invoker.limits.timeout_s if seconds is None else seconds)
 
 
 def _maybe(timeout: str | float | None) -> float | None:

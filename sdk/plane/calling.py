@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .options import GatewayOptions
 
 PIN = "x-mlport-deployment"
-_GATEWAY_CODES = {"not_ready", "overloaded", "connect_failed", "replica_lost", "bad_response", "response_timeout"}
+_UNREADY = {"not_ready", "connect_failed"}  # no replica was there to take the request
+_GATEWAY_CODES = {*_UNREADY, "overloaded", "replica_lost", "bad_response", "response_timeout"}
 
 
 class TokenAuth(httpx.Auth):
@@ -47,6 +48,7 @@ def invoker(url: str, token: str, options: GatewayOptions, provider: str) -> Inv
         auth=TokenAuth(token),
         pin=lambda deployment: {PIN: deployment},
         deployment=lambda response: response.headers.get(PIN),
+        revives=True,
     )
 
 
@@ -81,8 +83,10 @@ def error(response: httpx.Response, *, provider: str) -> PlatformError:
     if response.status_code == 413:
         return PayloadTooLargeError(message, **facts)
     if response.status_code >= 500:
-        sent = told.get("code") not in {"not_ready", "overloaded", "connect_failed"}
-        return UnavailableError(message, sent=sent, retry_after_s=_seconds(response.headers), **facts)
+        unready = told.get("code") in _UNREADY
+        sent = not unready and told.get("code") != "overloaded"
+        again = _seconds(response.headers)
+        return UnavailableError(message, sent=sent, unready=unready, retry_after_s=again, **facts)
     return PlatformError(message, **facts)
 
 

@@ -35,7 +35,7 @@ def status(
     workloads = [one for one in live if one.kind == workload and split_workload_id(one.id)[0] == name]
     deployments = tuple(sorted((_deployment(one, weights) for one in workloads), key=lambda one: one.generation))
     labels = gateway.labels
-    state, reason = _state(gateway, traffic, deployments)
+    state, reason = _state(gateway, traffic, deployments, weights)
     last = gateway.details.get("last_request_at") or gateway.created_at
     prices = [one.usd_per_hour for one in deployments]
     return EndpointStatus(
@@ -82,7 +82,7 @@ def _deployment(live: Live, weights: Mapping[str, int]) -> DeploymentStatus:
 
 
 def _state(
-    gateway: Live, traffic: Live | None, deployments: Sequence[DeploymentStatus]
+    gateway: Live, traffic: Live | None, deployments: Sequence[DeploymentStatus], weights: Mapping[str, int]
 ) -> tuple[EndpointState, str | None]:
     if gateway.state == "deleting":
         return EndpointState.DELETING, None
@@ -90,17 +90,27 @@ def _state(
         return EndpointState.FAILED, gateway.reason
     serving = [one for one in deployments if one.traffic]
     ready = [one for one in serving if one.state == "ready"]
-    broken = [one for one in deployments if one.state == "failed"]
-    reason = next((one.reason for one in broken), None)
-    if ready and broken:
-        return EndpointState.DEGRADED, reason
+    failed = [one.reason for one in deployments if one.state == "failed"] + _lost(deployments, weights)
+    if ready and failed:
+        return EndpointState.DEGRADED, failed[0]
     if ready:
         settled = len(ready) == len(serving) and all(one.state == "ready" for one in deployments)
-        settled = settled and traffic is not None and traffic.state == "ready"
-        return (EndpointState.READY if settled else EndpointState.UPDATING), None
-    if broken:
-        return EndpointState.FAILED, reason
-    return EndpointState.CREATING, None
+        settled = settled and gateway.state == "ready" and traffic is not None and traffic.state == "ready"
+        return (EndpointState.READY, None) if settled else (EndpointState.UPDATING, gateway.reason)
+    if failed:
+        return EndpointState.FAILED, failed[0]
+    starting = [one for one in serving if one.state == "updating"]
+    return (EndpointState.UPDATING, starting[0].reason) if starting else (EndpointState.CREATING, None)
+
+
+def _lost(deployments: Sequence[DeploymentStatus], weights: Mapping[str, int]) -> list[str | None]:
+    """Say which deployments have a share of the traffic and nothing that runs them."""
+    known = {one.id for one in deployments}
+    return [
+        f"nothing is left of deployment {name}, which has {share} % of the traffic: deploy the endpoint again"
+        for name, share in weights.items()
+        if share and name not in known
+    ]
 
 
 def _text(value: Json) -> str | None:

@@ -65,6 +65,7 @@ def test_what_was_planned_is_read_back() -> None:
         ("creating", "failed", "failed"),
         ("ready", "creating", "updating"),
         ("creating", "creating", "creating"),
+        ("updating", "updating", "updating"),
     ],
 )
 def test_state_follows_from_the_deployments(first: Any, second: Any, expected: str) -> None:
@@ -72,7 +73,25 @@ def test_state_follows_from_the_deployments(first: Any, second: Any, expected: s
     both = [live(state=first, reason="because"), live(id="churn.d2-b", state=second, reason="because")]
     found = status("churn", [*both, *others({"d1-a": 50, "d2-b": 50})], workload="Pod", provider="p", target="t", now=0)
     assert found is not None
-    assert (expected, "because" if "failed" in {first, second} else None) == (found.state, found.reason)
+    says = {first, second} & {"failed", "updating"}
+    assert (expected, "because" if says else None) == (found.state, found.reason)
+
+
+@pytest.mark.parametrize(("weights", "expected"), [({"d1-a": 50, "d2-b": 50}, "degraded"), ({"d2-b": 100}, "failed")])
+def test_a_share_that_nothing_serves_is_a_failure(weights: dict[str, int], expected: str) -> None:
+    """A deployment with traffic of which nothing is left is named, with what to do; the endpoint is not `creating`."""
+    found = status("churn", [live(), *others(weights)], workload="Pod", provider="p", target="t", now=0)
+    assert found is not None
+    assert (expected, True) == (found.state, "deployment d2-b" in str(found.reason))
+
+
+def test_a_gateway_that_was_just_started_again_is_no_ready_endpoint() -> None:
+    """The look that brought it back says so; the next one finds it ready."""
+    traffic, gateway = others({"d1-a": 100})
+    back = replace(gateway, state="updating", reason="was paused")
+    found = status("churn", [live(), traffic, back], workload="Pod", provider="p", target="t", now=0)
+    assert found is not None
+    assert ("updating", "was paused") == (found.state, found.reason)
 
 
 def test_an_unknown_price_stays_unknown() -> None:
@@ -139,6 +158,7 @@ def test_secrets_are_resolved_or_refused() -> None:
         (401, {}, AuthError),
         (413, {}, PayloadTooLargeError),
         (503, {"error": {"code": "not_ready", "message": "m"}}, UnavailableError),
+        (503, {"error": {"code": "overloaded", "message": "m"}}, UnavailableError),
         (502, {"error": {"code": "replica_lost", "message": "m"}}, UnavailableError),
     ],
 )
@@ -148,7 +168,9 @@ def test_what_the_gateway_refuses_is_typed(code: int, body: Any, kind: type[Exce
     error = calling.error(answer, provider="p")
     assert (kind, None, "p") == (type(error), calling.fault(answer), error.provider)
     if isinstance(error, UnavailableError):
-        assert (body["error"]["code"] != "not_ready", 2.0) == (error.sent, error.retry_after_s)
+        said = body["error"]["code"]
+        assert (said == "replica_lost", said == "not_ready") == (error.sent, error.unready)
+        assert 2.0 == error.retry_after_s
 
 
 def test_what_the_model_answers_is_its_own() -> None:

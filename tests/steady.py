@@ -6,8 +6,11 @@ import http.client
 import json
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import ssl
 
 PAUSE_S = 0.02  # two clients: a hundred requests a second
 
@@ -15,8 +18,17 @@ PAUSE_S = 0.02  # two clients: a hundred requests a second
 class Load(threading.Thread):
     """A client that keeps asking, on one connection or on a new one each time."""
 
-    def __init__(self, url: str, token: str, *, fresh: bool, row: tuple[float, ...] = (1.0,)) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        fresh: bool,
+        row: tuple[float, ...] = (1.0,),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         super().__init__(daemon=True)
+        self.tls = tls
         self.address = urlsplit(url)
         self.headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
         self.fresh = fresh
@@ -30,7 +42,7 @@ class Load(threading.Thread):
         due = time.monotonic()
         while not self.enough.wait(max(0.0, due - time.monotonic())):
             due += PAUSE_S
-            connection = connection or http.client.HTTPConnection(str(self.address.hostname), self.address.port)
+            connection = connection or self._connect()
             try:
                 connection.request("POST", self.address.path, json.dumps({"instances": [self.row]}), self.headers)
                 response = connection.getresponse()
@@ -45,6 +57,10 @@ class Load(threading.Thread):
                 connection = None
         if connection is not None:
             connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        where = str(self.address.hostname), self.address.port
+        return http.client.HTTPSConnection(*where, context=self.tls) if self.tls else http.client.HTTPConnection(*where)
 
 
 def answered(clients: list[Load], more: int = 10) -> None:

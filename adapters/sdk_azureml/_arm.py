@@ -165,7 +165,7 @@ class Arm:
         Raises:
             NotFoundError: Azure does not know it any more.
         """
-        if not name.startswith(f"subscriptions/{self._subscription}/"):
+        if not name.lower().startswith(f"subscriptions/{self._subscription}/".lower()):
             raise gone("operation", name)
         response = self.call("GET", f"/{name}", "read operation", timeout=timeout, resource=name)
         found: dict[str, Any] = response.json()

@@ -13,6 +13,7 @@ from sdk.adapter import Labels, Live, Ref
 from ._json import table
 from ._names import ENVIRONMENT_VERSION, deployment_id, environment_name
 from ._plan import AUTOSCALE, DEPLOYMENT, ENDPOINT, ENVIRONMENT, TRAFFIC
+from ._spelling import by_known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,13 +106,13 @@ def traffic_live(name: str, raw: Mapping[str, Any]) -> Live | None:
     state, word = state_of(raw)
     told = raw["properties"]
     known = dict.fromkeys(filter(None, tags[_TRAFFIC].split(",")), 0)
-    weights = {**known, **table(told.get("traffic"))}
+    weights = {**known, **by_known(known, table(told.get("traffic")))}
     return Live(
         TRAFFIC,
         name,
         state,
         raw=word,
-        spec={"weights": weights, "mirror": dict(table(told.get("mirrorTraffic")))},
+        spec={"weights": weights, "mirror": by_known(known, table(told.get("mirrorTraffic")))},
         labels=_traffic_labels(name, tags),
         etag=etag_of(raw),
         created_at=created_at(raw),

@@ -15,6 +15,7 @@ from ._errors import PROVIDER, exists, gone
 from ._json import table
 from ._names import autoscale_name, endpoint_name, split_deployment_id
 from ._plan import AUTOSCALE, DEPLOYMENT, ENDPOINT, TRAFFIC
+from ._spelling import same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -94,7 +95,7 @@ class Deployments:
         """Everything of every endpoint of ours, and autoscale settings that outlived theirs."""
         for raw in self.arm.values(f"{self.arm.workspace_path}/onlineEndpoints", "list endpoints", timeout=timeout):
             name = table(raw.get("tags")).get("mlport-endpoint")
-            if name and raw["name"] == endpoint_name(name, self.options):
+            if name and same(raw["name"], endpoint_name(name, self.options)):
                 yield from _front(name, raw)
                 yield from (live for live in self._behind(name, timeout) if live.kind == DEPLOYMENT)
         yield from self._settings(timeout)

@@ -56,8 +56,9 @@ def environment_name(image: str) -> str:
 
 def image_of_environment(name: str) -> str | None:
     """The image of an environment by its name; ``None`` when it is not one of ours."""
-    image = name.removeprefix(_ENVIRONMENT)
-    return image if name.startswith(_ENVIRONMENT) and len(image) == 32 and image.isalnum() else None
+    ours = name.lower()
+    image = ours.removeprefix(_ENVIRONMENT)
+    return image if ours.startswith(_ENVIRONMENT) and len(image) == 32 and image.isalnum() else None
 
 
 def autoscale_name(endpoint: str, deployment: str) -> str:

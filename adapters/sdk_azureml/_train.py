@@ -99,9 +99,8 @@ class Jobs:
 
     def _live(self, raw: Mapping[str, Any]) -> Live:
         told = raw["properties"]
-        image = image_of_environment(
-            str(told.get("environmentId", "")).partition("/environments/")[2].partition("/")[0]
-        )
+        environment = str(told.get("environmentId", "")).lower()
+        image = image_of_environment(environment.partition("/environments/")[2].partition("/")[0])
         over = state_of(told["status"]).finished
         return Live(
             JOB,

@@ -9,7 +9,7 @@ from sdk.adapter import Ack, Operation, Ref
 from sdk.errors import UnavailableError
 from sdk.prices import find_price, read_prices, refreshed_table
 
-from . import _doctor, _plan, _predict
+from . import _doctor, _plan, _predict, _spelling
 from ._arm import Arm
 from ._deploy import Deployments
 from ._errors import PROVIDER
@@ -92,7 +92,8 @@ class AzureMLAdapter:
     def _row(self, instance: str | None, usage: Usage) -> PriceRow | None:
         if instance is None or self.options.region is None:
             return None
-        return find_price(self.prices(), instance, region=self.options.region, usage=usage)
+        spelled = _spelling.instance(instance)
+        return find_price(self.prices(), spelled, region=self.options.region, usage=usage)
 
     def _machine(self, instance: str | None) -> PriceRow | None:
         return self._row(instance, "inference")

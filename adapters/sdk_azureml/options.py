@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from sdk.adapter import YES, Capability, Support, TargetOptions
+
+from . import _spelling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,6 +64,16 @@ class AzureMLOptions(TargetOptions):
     job_tier: Literal["Standard", "Spot"] = Field(default="Standard", description="whether serverless jobs may wait")
     endpoint: str | None = Field(default=None, description="address of the resource manager, for a mini cloud")
     ca: str | None = Field(default=None, description="certificate authority of that address, a file in PEM form")
+
+    @field_validator("instance")
+    @classmethod
+    def _spelled_instance(cls, given: str | None) -> str | None:
+        return None if given is None else _spelling.instance(given)
+
+    @field_validator("region")
+    @classmethod
+    def _spelled_region(cls, given: str | None) -> str | None:
+        return None if given is None else _spelling.region(given)
 
 
 def capabilities(options: AzureMLOptions | None) -> Mapping[Capability, Support]:

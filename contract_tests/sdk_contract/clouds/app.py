@@ -255,6 +255,7 @@ class Routes:
         service: The name under which calls are written down.
         trouble: Renders refusals.
         prefix: Stands before each path.
+        ignore_case: Whether the fixed parts of paths are compared without case.
 
     Example:
         >>> routes = Routes("models", lambda request, match, fault: Response(503))
@@ -265,15 +266,23 @@ class Routes:
         {'model': 'm1'}
     """
 
-    def __init__(self, service: str, trouble: Callable[[Request, Match, Fault], Response], *, prefix: str = "") -> None:
+    def __init__(
+        self,
+        service: str,
+        trouble: Callable[[Request, Match, Fault], Response],
+        *,
+        prefix: str = "",
+        ignore_case: bool = False,
+    ) -> None:
         self.service, self._trouble, self._prefix = service, trouble, prefix
+        self._flags = re.IGNORECASE if ignore_case else re.NOFLAG
         self._routes: list[tuple[str, re.Pattern[str], str, bool, Handler]] = []
 
     def add(
         self, method: str, path: str, operation: str, *, changing: bool | None = None
     ) -> Callable[[Handler], Handler]:
         """Registers the handler of a path; ``changing`` follows the method when it is left out."""
-        pattern = re.compile(_pattern(self._prefix + path))
+        pattern = re.compile(_pattern(self._prefix + path), self._flags)
         changes = method not in {"GET", "HEAD", "OPTIONS"} if changing is None else changing
 
         def register(handler: Handler) -> Handler:

@@ -1,11 +1,13 @@
 """The program inside the stub image: a model server and a training job of the standard library alone.
 
-Serving, it answers each POST with what it saw, as JSON; a body ``{"do": …}`` makes it fail, sleep, speak or stream.
+Serving, it answers each POST with what it saw, as JSON; a body ``{"do": …}`` makes it fail, sleep, speak, stream or
+encode.
 Training, it reads SageMaker's layout or what ``STUB_IN``/``STUB_OUT`` name, and writes a model that tells what it saw.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pathlib
@@ -38,6 +40,8 @@ class Handler(BaseHTTPRequestHandler):
         act = wish.get("do")
         if act == "fail":
             self.reply(int(wish.get("status", 500)), str(wish.get("say", "told to fail")).encode())
+        elif act == "encode":
+            self.encoded(gzip.compress(str(wish["say"]).encode(), mtime=0))
         elif act == "stream":
             self.stream(wish["parts"])
         elif act == "die":
@@ -66,6 +70,18 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
         self.wfile.flush()
+
+    def encoded(self, body: bytes) -> None:
+        """Sends a body in gzip, with headers of its own: one for the client, one for the next hop only."""
+        self.send_response(200)
+        self.send_header("content-type", "text/plain")
+        self.send_header("content-encoding", "gzip")
+        self.send_header("content-length", str(len(body)))
+        self.send_header("x-stub", "for the client")
+        self.send_header("x-hop", "for the gateway")
+        self.send_header("connection", "keep-alive, x-hop")
+        self.end_headers()
+        self.wfile.write(body)
 
     def stream(self, parts: list[str]) -> None:
         """Sends piece by piece."""

@@ -1,5 +1,6 @@
 """Unmodified boto3 trains, deploys, invokes, streams, reweights, updates and deletes on the mini cloud."""
 
+import gzip
 import io
 import json
 import tarfile
@@ -199,6 +200,20 @@ def test_serverless_and_shadow(account: Account) -> None:
     for name in ("less", "shade"):
         account.sm.delete_endpoint(EndpointName=name)
     account.wait_gone("shade")
+
+
+def test_bytes_come_as_the_container_sent_them(account: Account) -> None:
+    """Nothing is decoded on the way; of the container's headers only those of InvokeEndpoint come back."""
+    account.serve("coded", "coded")
+    answer = account.runtime.invoke_endpoint(
+        EndpointName="coded", Body=json.dumps({"do": "encode", "say": "as it is"}), ContentType="application/json"
+    )
+    assert "as it is" == gzip.decompress(answer["Body"].read()).decode()
+    headers = answer["ResponseMetadata"]["HTTPHeaders"]
+    assert "text/plain" == answer["ContentType"]
+    assert not {"content-encoding", "x-stub", "x-hop"} & headers.keys()
+    account.sm.delete_endpoint(EndpointName="coded")
+    account.wait_gone("coded")
 
 
 def test_the_models_own_errors(account: Account) -> None:

@@ -81,7 +81,7 @@ class ArmRoutes(Routes):
     """
 
     def __init__(self, service: str, valid: Callable[[str], bool], *, prefix: str = "", versioned: bool = True) -> None:
-        super().__init__(service, trouble, prefix=prefix)
+        super().__init__(service, trouble, prefix=prefix, ignore_case=True)
         self._valid, self._versioned = valid, versioned
 
     def add(

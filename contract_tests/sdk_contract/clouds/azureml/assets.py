@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .answers import ArmRoutes, answer, failure, not_found, table
 from .blobs import ACCOUNT
+from .names import Names, same
 from .world import Asset
 
 if TYPE_CHECKING:
@@ -56,27 +57,35 @@ class Assets:
     def of(self, kind: str, name: str, version: str) -> Asset | None:
         """One version."""
         with self.world.lock:
-            return self.world.assets.get(kind, {}).get((name, version))
+            return self._of(kind).get(f"{name}/{version}")
+
+    def _of(self, kind: str) -> Names[Asset]:
+        return self.world.assets.setdefault(kind, Names())
 
     def all(self, kind: str) -> list[Asset]:
         """All versions of a kind, oldest first."""
         with self.world.lock:
-            return sorted(self.world.assets.get(kind, {}).values(), key=lambda one: one.created)
+            return sorted(self._of(kind).values(), key=lambda one: one.created)
 
     def at(self, path: str) -> Asset | None:
         """The version that a resource id names."""
-        parts = path.removeprefix("azureml:").removeprefix(self.world.place.path).strip("/").split("/")
-        return self.of(parts[0], parts[1], parts[3]) if len(parts) == 4 and parts[2] == "versions" else None
+        own = self.world.place.path
+        rest = path[len("azureml:") :] if path.lower().startswith("azureml:") else path
+        rest = rest[len(own) :] if same(rest[: len(own)], own) else rest
+        parts = rest.strip("/").split("/")
+        named = len(parts) == 4 and same(parts[2], "versions")
+        return self.of(parts[0].lower(), parts[1], parts[3]) if named else None
 
     # --- handlers
 
     def _names(self, kind: str, request: Request) -> Response:
         active = [one for one in self.all(kind) if not one.properties.get("isArchived") or not _active_only(request)]
-        newest: dict[str, Asset] = {one.name: one for one in active}
+        newest = Names[Asset]()
+        newest.update((one.name, one) for one in active)
         return answer({"value": [self._shown_container(kind, one) for one in newest.values()]})
 
     def _container(self, kind: str, request: Request) -> Response:
-        found = [one for one in self.all(kind) if one.name == request.params["name"]]
+        found = [one for one in self.all(kind) if same(one.name, request.params["name"])]
         return answer(self._shown_container(kind, found[-1])) if found else not_found(request.params["name"])
 
     def _shown_container(self, kind: str, newest: Asset) -> dict[str, Any]:
@@ -92,7 +101,7 @@ class Assets:
         return {**shown, "id": shown["id"].rpartition("/versions/")[0], "name": newest.name, "properties": told}
 
     def _versions(self, kind: str, request: Request) -> Response:
-        found = [one for one in self.all(kind) if one.name == request.params["name"]]
+        found = [one for one in self.all(kind) if same(one.name, request.params["name"])]
         wanted = request.query.get("hash")
         if wanted:
             found = [one for one in found if table(one.properties.get("properties")).get("hash_sha256") == wanted]
@@ -117,8 +126,10 @@ class Assets:
             given: dict[str, Any] = {"properties": {}, "tags": {}, "isArchived": False, "isAnonymous": False, **told}
             if kind == "models":
                 given["flavors"] = table(told.get("flavors"))
+            sibling = next((one for one in self.all(kind) if same(one.name, name)), None)
+            name, version = sibling.name if sibling else name, known.version if known else version
             asset = Asset(name, version, given, known.created if known else time.time())
-            self.world.assets.setdefault(kind, {})[name, version] = asset
+            self._of(kind)[f"{name}/{version}"] = asset
         return answer(self.world.shown(kind, asset), 200 if known else 201)
 
     def _upload(self, request: Request) -> Response:

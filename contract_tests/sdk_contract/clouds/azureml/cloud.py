@@ -10,30 +10,34 @@ from ..cloud import Cloud
 from ..runners import make_runner
 from ..server import Server
 from ..tls import Tls
-from .acr import ContainerRegistry
 from .answers import failure
-from .assets import Assets
 from .blobs import Blobs
-from .deployments import Deployments
-from .endpoints import Endpoints
 from .identity import Identity
-from .jobs import Jobs
-from .monitor import Counters, Monitor
+from .monitor import Counters
 from .scoring import Scoring
-from .workspace import Workspace
-from .world import Place, World
+from .site import Shared
+from .sites import Sites
+from .workspace import open_routes
+from .world import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ..app import Request, Response, Service
     from ..runners import Runner
+    from .acr import ContainerRegistry
+    from .assets import Assets
+    from .endpoints import Endpoints
+    from .jobs import Jobs
+    from .monitor import Monitor
+    from .site import Site
+    from .world import World
 
 _CORES = 100
 
 
 class AzureMLCloud(Cloud):
-    """A mini Azure with one Machine Learning workspace.
+    """A mini Azure with a Machine Learning workspace; any other is made, in its subscription and group, at first use.
 
     Args:
         folder: For all that it keeps on disk.
@@ -65,7 +69,7 @@ class AzureMLCloud(Cloud):
         super().__init__(folder, runner, pace=pace, seed=seed)
         self._seed, self._has_registry = seed, registry
         place = Place("00000000-0000-0000-0000-000000000001", "mini-rg", workspace, region)
-        self.world = World(place, self.folder, self.pace, cores=cores, taken=frozenset(taken))
+        self._place, self._cores, self._taken = place, cores, frozenset(taken)
         self.identity = Identity()
         self.runner: Runner | None = None
         self.app: App
@@ -73,7 +77,7 @@ class AzureMLCloud(Cloud):
     @property
     def settings(self) -> dict[str, Any]:
         """A target's settings, as they stand in ``mlport.toml``."""
-        place = self.world.place
+        place = self._place
         return {
             "subscription": place.subscription,
             "resource_group": place.resource_group,
@@ -88,57 +92,73 @@ class AzureMLCloud(Cloud):
         valid = self.identity.valid
         self.tls = Tls(self.folder)
         self.runner = make_runner(self.runner_name, self.folder / "runner")
-        self.acr = ContainerRegistry(self.folder / "registry", valid)
-        self._acr_app = App([self.acr.routes, self.acr.registry], calls=self.calls, faults=self.faults)
-        self._acr_app.watch = lambda moment, match: self.app.watch is not None and self.app.watch(moment, match)
-        self._acr_server = Server(self._acr_app).start()
-        self.blobs = Blobs(self.folder / "blobs")
-        self.assets = Assets(self.world, self.blobs, valid)
-        self.endpoints = Endpoints(self.world, valid)
-        deployments = Deployments(self.endpoints, self.assets, self.runner, self.acr.registry, valid)
-        counters = Counters()
-        self.monitor = Monitor(self.endpoints, counters, valid)
-        self.jobs = Jobs(self.world, self.assets, self.runner, self.acr.registry, valid)
-        workspace = Workspace(self.world, self.blobs, valid, self._registry_host, self.endpoints.used)
+        self.blobs, counters = Blobs(self.folder / "blobs"), Counters()
+        self._shared = Shared(
+            self.folder, self.pace, self.runner, self.blobs, counters, valid, self._cores, self._taken, self.calls,
+            self.faults, lambda moment, match: self.app.watch is not None and self.app.watch(moment, match),
+        )  # fmt: skip
+        self.sites = Sites(self._shared, self._place, has_registry=self._has_registry)
         services: list[Service] = [
-            Scoring(self.endpoints, counters, valid, self._seed),
+            Scoring(self.sites.endpoint, counters, valid, self._seed),
             self.blobs,
-            self.monitor.routes,
-            deployments.routes,
-            self.endpoints.routes,
-            self.assets.routes,
-            self.jobs.routes,
-            self.jobs.history,
-            self.jobs.open,
-            workspace.open,
-            workspace.routes,
+            self.sites,
+            open_routes(lambda: self._shared.url),
             self.identity.routes,
         ]
         self.app = App(services, calls=self.calls, faults=self.faults, missing=_missing)
         server = Server(self.app, tls=self.tls)
-        self.world.url = server.url
+        self._shared.url = self.world.url = server.url
         return server
+
+    # --- the workspace that is there from the beginning
+
+    @property
+    def world(self) -> World:
+        """What all its parts share."""
+        return self.sites.first.world
+
+    @property
+    def acr(self) -> ContainerRegistry:
+        """Its registry."""
+        return self.sites.first.acr
+
+    @property
+    def assets(self) -> Assets:
+        """Its models, environments, code and data."""
+        return self.sites.first.assets
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Its endpoints."""
+        return self.sites.first.endpoints
+
+    @property
+    def monitor(self) -> Monitor:
+        """Its metrics, and the autoscale settings of its group."""
+        return self.sites.first.monitor
+
+    @property
+    def jobs(self) -> Jobs:
+        """Its jobs."""
+        return self.sites.first.jobs
 
     @property
     def errors(self) -> list[str]:
         """Tracebacks of handlers that broke, which is a bug of this cloud."""
-        return [*self.app.errors, *self._acr_app.errors]
+        return [*self.app.errors, *(error for site in self.sites.all() for error in site.acr_app.errors)]
 
     @property
     def registry_host(self) -> str:
-        """Host and port of the container registry."""
-        return self._acr_server.url.partition("://")[2]
-
-    def _registry_host(self) -> str | None:
-        return self.registry_host if self._has_registry else None
+        """Host and port of the first workspace's container registry."""
+        return self.sites.first.registry_host
 
     def attach_registry(self) -> None:
-        """Gives the workspace the registry that it did not have."""
-        self._has_registry = True
+        """Gives the first workspace the registry that it did not have."""
+        self.sites.first.has_registry = True
 
     def variables(self) -> Mapping[str, str]:
         """What points clients here; the credential is that of a machine with a managed identity."""
-        place, ca = self.world.place, str(self._bundle())
+        place, ca = self._place, str(self._bundle())
         return {
             "ARM_CLOUD_METADATA_URL": f"{self.url}/metadata/endpoints",
             "REQUESTS_CA_BUNDLE": ca,
@@ -161,28 +181,14 @@ class AzureMLCloud(Cloud):
 
     def inventory(self) -> list[str]:
         """Everything there is, by this cloud's own account."""
-        with self.world.lock:
-            self.endpoints.sweep()
-            endpoints = list(self.endpoints.all.values())
-            jobs = [f"job {job.name} {self.jobs.state(job)}" for job in self.jobs.all.values()]
-            assets = [
-                f"{kind} {one.name}:{one.version}"
-                for kind, found in self.world.assets.items()
-                for one in found.values()
-            ]
-        deployments = [f"deployment {one.name}/{each}" for one in endpoints for each in one.deployments]
-        images = [
-            f"image {name}@{digest}" for name, found in self.acr.registry.repositories().items() for digest in found
-        ]
         running = [f"process {name}" for name in (self.runner.alive() if self.runner else [])]
-        settings = [f"autoscale {name}" for name in self.monitor.settings]
-        names = [f"endpoint {one.name}" for one in endpoints]
-        return sorted([*names, *deployments, *settings, *jobs, *assets, *images, *running])
+        settings = [f"autoscale {name}" for group in self._shared.autoscale.values() for name in group]
+        return sorted([*running, *settings, *(line for site in self.sites.all() for line in _listed(site))])
 
     def release(self) -> None:
-        """Ends the registry, and what runs."""
-        self._acr_server.close()
-        self._acr_app.close()
+        """Ends the registries, and what runs."""
+        for site in self.sites.all():
+            site.close()
         self.app.close()
         if self.runner is not None:
             self.runner.close()
@@ -190,3 +196,18 @@ class AzureMLCloud(Cloud):
 
 def _missing(request: Request) -> Response:
     return failure(404, "NotFound", f"This mini cloud has no {request.method} {request.path}.")
+
+
+def _listed(site: Site) -> list[str]:
+    """What there is in one workspace."""
+    with site.world.lock:
+        site.endpoints.sweep()
+        endpoints = list(site.endpoints.all.values())
+        jobs = [f"job {job.name} {site.jobs.state(job)}" for job in site.jobs.all.values()]
+        assets = [
+            f"{kind} {one.name}:{one.version}" for kind, found in site.world.assets.items() for one in found.values()
+        ]
+    names = [f"endpoint {one.name}" for one in endpoints]
+    deployments = [f"deployment {one.name}/{each}" for one in endpoints for each in one.deployments]
+    images = [f"image {name}@{digest}" for name, found in site.acr.registry.repositories().items() for digest in found]
+    return [*names, *deployments, *jobs, *assets, *images]

@@ -42,11 +42,18 @@ class Fleet:
     mounts: Mapping[str, Path] = field(default_factory=dict[str, "Path"])
     running: list[Running] = field(default_factory=list["Running"])
     error: dict[str, Any] | None = None
+    open: int = 0
+    """Requests that wait for an answer."""
     _next: int = 0
     _ready: bool = False
     _wanted: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _work: threading.Thread | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to end."""
+        return self._wanted == 0
 
     @property
     def port(self) -> int:
@@ -74,7 +81,7 @@ class Fleet:
 
     def settled(self) -> bool:
         """Whether all are ready, or it is certain that they will not be; asks their readiness route."""
-        if self.error or self._ready:
+        if self.error or self._ready or (self._work is not None and self.stopped):
             return True
         if self._work is not None and self._work.is_alive():
             return False

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..timing import Step
 from .answers import ArmRoutes, answer, empty, failure, not_found, system_data, table
-from .blobs import DEFAULT
 from .containers import Fleet
 from .durations import seconds_of
 from .online import BUSY, Begun, Deployment, accepted, hide
-from .world import NAME, SIZES, family_of
+from .world import NAME, SIZES, family_of, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +42,12 @@ class Deployments:
     """
 
     def __init__(
-        self, endpoints: Endpoints, assets: Assets, runner: Runner, registry: Registry, valid: Callable[[str], bool]
+        self,
+        endpoints: Endpoints,
+        assets: Assets,
+        runner: Runner,
+        registry: Registry,
+        valid: Callable[[str], bool],
     ) -> None:
         self.endpoints, self.world = endpoints, endpoints.world
         self.assets, self.runner, self.registry = assets, runner, registry
@@ -90,11 +94,12 @@ class Deployments:
             return answer(self.shown(*found)) if found else not_found(request.params["deployment"])
 
     def _put_deployment(self, request: Request) -> Response:
-        name, body = request.params["deployment"].lower(), request.json()
+        name, body = request.params["deployment"], request.json()
         with self.world.lock:
             endpoint = self.endpoints.found(request)
             if endpoint is None:
                 return not_found(request.params["endpoint"])
+            name = endpoint.deployments.spelled(name)
             known = endpoint.deployments.get(name)
             refusal = self._refused(endpoint, name, body, known)
             if refusal:
@@ -122,7 +127,7 @@ class Deployments:
 
     def _unusable(self, told: dict[str, Any]) -> Response | None:
         """The refusal of a machine or an environment that cannot be had."""
-        if told.get("instanceType") not in SIZES:
+        if size_of(told.get("instanceType")) is None:
             wanted = told.get("instanceType")
             return failure(
                 400, "BadArgument", f"properties.instanceType: '{wanted}' is not offered for endpoints here."
@@ -136,7 +141,10 @@ class Deployments:
 
     def _over_quota(self, size: str, count: int, known: Deployment | None) -> Response | None:
         more = count - (known.capacity if known else 0)
-        need, used = -(-int(more * _SPARE * 10) // 10) * SIZES[size][0], self.endpoints.used().get(family_of(size), 0)
+        need, used = (
+            -(-int(more * _SPARE * 10) // 10) * SIZES[size_of(size) or size][0],
+            self.world.used().get(family_of(size), 0),
+        )
         if more > 0 and used + need > self.world.cores:
             free = self.world.cores - used
             return failure(
@@ -155,8 +163,11 @@ class Deployments:
         line = self._line("Updating" if known else "Creating", fleet)
         made = Deployment(name, body, line, fleet)
         if known is not None:
-            known.fleet.stop(self.world.grace_s)
             made.created = known.created
+            made.before = known.serving
+            if known.serving is not known.fleet:  # an update that failed, and what it did not replace
+                known.fleet.stop(self.world.grace_s)
+            made.roll(self.world.grace_s)
         endpoint.deployments[name] = made
         hide(made.late, request)
         shown = self.shown(endpoint, made)
@@ -202,7 +213,7 @@ class Deployments:
             return {}, {}
         prefix = str(told.get("modelMountPath") or "/var/azureml-app/azureml-models")
         place = f"{prefix}/{asset.name}/{asset.version}"
-        folder = self.assets.blobs.path(DEFAULT, str(asset.properties["modelUri"]).partition("/paths/")[2])
+        folder = self.assets.blobs.path(self.world.container, str(asset.properties["modelUri"]).partition("/paths/")[2])
         return {f"{place}/{folder.name}": folder}, {"AZUREML_MODEL_DIR": place}
 
     def _scaled(self, endpoint: Endpoint, known: Deployment, body: dict[str, Any], request: Request) -> Response:
@@ -215,18 +226,18 @@ class Deployments:
     def _delete_deployment(self, request: Request) -> Response:
         with self.world.lock:
             self.endpoints.sweep()
-            endpoint = self.endpoints.all.get(request.params["endpoint"].lower())
+            endpoint = self.endpoints.all.get(request.params["endpoint"])
             found = endpoint.deployments.get(request.params["deployment"]) if endpoint else None
             if endpoint is None or found is None:
                 return empty(204)
-            if endpoint.traffic.get(found.name) or endpoint.body["properties"].get("mirrorTraffic", {}).get(found.name):
+            if endpoint.traffic.get(found.name) or endpoint.mirrored.get(found.name):
                 return failure(409, "Conflict", f"Deployment '{found.name}' has traffic; set it to 0 first.")
             if found.line.now() in BUSY:
                 return failure(
                     409, "Conflict", f"The deployment is {found.line.now()}; another operation is in progress."
                 )
-            found.fleet.stop(self.world.grace_s)
-            found.line.turn(Step("Deleting", _DELETE_S, found.fleet.ended), final="Deleted")
+            found.stop(self.world.grace_s)
+            found.line.turn(Step("Deleting", _DELETE_S, found.ended), final="Deleted")
             return accepted(self.world, Begun("od", found.line, 202), request)
 
     def _logs(self, request: Request) -> Response:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..timing import Step
 from .answers import ArmRoutes, answer, empty, failure, not_found, system_data, table
+from .names import Names
 from .online import BUSY, Begun, Endpoint, accept, accepted, hide
 from .traffic import check_traffic
-from .world import NAME, SIZES, family_of, reserved
+from .world import NAME, SIZES, family_of, reserved, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,11 +29,14 @@ class Endpoints:
     Args:
         world: The workspace.
         valid: Whether a token is one of this cloud.
+        elsewhere: Finds an endpoint of this name in any workspace.
     """
 
-    def __init__(self, world: World, valid: Callable[[str], bool]) -> None:
-        self.world = world
-        self.all: dict[str, Endpoint] = {}
+    def __init__(
+        self, world: World, valid: Callable[[str], bool], elsewhere: Callable[[str], object | None] = lambda _: None
+    ) -> None:
+        self.world, self._elsewhere = world, elsewhere
+        self.all: Names[Endpoint] = Names()
         self.routes = ArmRoutes("endpoints", valid)
         path = f"{world.place.path}/onlineEndpoints"
         one, add = f"{path}/{{endpoint}}", self.routes.add
@@ -52,7 +56,7 @@ class Endpoints:
         with self.world.lock:
             for endpoint in self.all.values():
                 for one in endpoint.deployments.values():
-                    size = one.body["properties"]["instanceType"]
+                    size = size_of(one.body["properties"]["instanceType"]) or ""
                     found[family_of(size)] = found.get(family_of(size), 0) + SIZES[size][0] * one.capacity
         return found
 
@@ -69,7 +73,7 @@ class Endpoints:
     def found(self, request: Request) -> Endpoint | None:
         """The endpoint that a request names, as far as it can be seen already."""
         self.sweep()
-        found = self.all.get(request.params["endpoint"].lower())
+        found = self.all.get(request.params["endpoint"])
         return None if found is None or found.late.hides() else found
 
     # --- endpoints
@@ -113,9 +117,10 @@ class Endpoints:
             return answer(self.shown(found)) if found else not_found(request.params["endpoint"])
 
     def _put(self, request: Request) -> Response:
-        name, body = request.params["endpoint"].lower(), request.json()
+        body = request.json()
         with self.world.lock:
             self.sweep()
+            name = self.all.spelled(request.params["endpoint"])
             known = self.all.get(name)
             refusal = self._refused_endpoint(name, body, known)
             if refusal:
@@ -134,16 +139,16 @@ class Endpoints:
             )
         if reserved(name):
             return failure(400, "ReservedResourceName", f"The resource name '{name}' is a trademark or reserved word.")
-        if known is None and name in self.world.taken:
+        if known is None and (name.lower() in self.world.taken or self._elsewhere(name)):
             return failure(
                 409, "NameUnavailable", f"An endpoint with name '{name}' already exists in the region; use another."
             )
         told = table(body.get("properties"))
         if told.get("authMode") not in {"Key", "AMLToken", "AADToken"}:
             return failure(400, "BadArgument", "properties.authMode is not one of Key, AMLToken, AADToken.")
-        deployments = known.deployments if known else {}
+        deployments = known.deployments if known else ()
         return _refused_change(known, body) or check_traffic(
-            table(told.get("traffic")), table(told.get("mirrorTraffic")), set(deployments)
+            table(told.get("traffic")), table(told.get("mirrorTraffic")), [*deployments]
         )
 
     def _created(self, name: str, body: dict[str, Any], request: Request) -> Response:
@@ -156,7 +161,7 @@ class Endpoints:
     def _delete(self, request: Request) -> Response:
         with self.world.lock:
             self.sweep()
-            found = self.all.get(request.params["endpoint"].lower())
+            found = self.all.get(request.params["endpoint"])
             if found is None:
                 return empty(204)
             if found.line.now() in BUSY:
@@ -165,10 +170,8 @@ class Endpoints:
                 )
             behind = list(found.deployments.values())
             for one in behind:
-                one.fleet.stop(self.world.grace_s)
-            found.line.turn(
-                Step("Deleting", _DELETE_S, lambda: all(one.fleet.ended() for one in behind)), final="Deleted"
-            )
+                one.stop(self.world.grace_s)
+            found.line.turn(Step("Deleting", _DELETE_S, lambda: all(one.ended() for one in behind)), final="Deleted")
             return accepted(self.world, Begun("oe", found.line, 202), request)
 
     # --- keys

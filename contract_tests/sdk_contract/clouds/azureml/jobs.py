@@ -13,9 +13,9 @@ from ..app import Response, Routes
 from ..runners import Launch, StartFailed
 from ..timing import Step
 from .answers import ArmRoutes, answer, empty, failure, not_found, stamp, system_data, table, trouble
-from .blobs import DEFAULT
 from .durations import seconds_of
-from .world import SIZES
+from .names import Names, same
+from .world import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ class Jobs:
     ) -> None:
         self.world, self.assets, self.blobs = world, assets, assets.blobs
         self.runner, self.registry = runner, registry
-        self.all: dict[str, Job] = {}
+        self.all: Names[Job] = Names()
         self.routes, self.history = ArmRoutes("jobs", valid), ArmRoutes("history", valid, versioned=False)
         self.open = Routes("logs", trouble)
         path, add = f"{world.place.path}/jobs", self.routes.add
@@ -128,7 +128,7 @@ class Jobs:
             return answer(self.shown(found)) if found else not_found(request.params["job"])
 
     def _compute(self, request: Request) -> Response:
-        if request.params["compute"] != CLUSTER:
+        if not same(request.params["compute"], CLUSTER):
             return not_found(request.params["compute"])
         told = {
             "computeType": "AmlCompute",
@@ -156,9 +156,9 @@ class Jobs:
         if self.assets.at(str(told.get("environmentId"))) is None:
             return failure(400, "UserError", f"environmentId: {told.get('environmentId')} was not found.")
         compute, size = told.get("computeId"), table(told.get("resources")).get("instanceType")
-        if compute and not str(compute).endswith(f"/{CLUSTER}"):
+        if compute and not same(str(compute).rpartition("/")[2], CLUSTER):
             return failure(400, "UserError", f"computeId: {compute} was not found.")
-        if size and size not in SIZES:
+        if size and size_of(size) is None:
             return failure(400, "UserError", f"resources.instanceType: '{size}' is not offered here.")
         return None
 
@@ -172,7 +172,7 @@ class Jobs:
             return True
 
         steps = (Step("Queued", 30.0), Step("Preparing", 120.0), Step("Running", 0.0, ended))
-        output = self.blobs.path(DEFAULT, f"azureml/{name}")
+        output = self.blobs.path(self.world.container, f"azureml/{name}")
         job = Job(name, body, self.world.pace.line(*steps, final="Completed"), output)
         if fails:
             job.error = "planned failure"
@@ -253,7 +253,7 @@ class Jobs:
         """
         asset = self.assets.at(uri)
         uri = str(asset.properties["dataUri"]) if asset else uri
-        path = self.blobs.path(DEFAULT, uri.partition("/paths/")[2])
+        path = self.blobs.path(self.world.container, uri.partition("/paths/")[2])
         if not path.exists() or "/paths/" not in uri:
             raise StartFailed(f"input {uri} does not exist")
         return path

@@ -14,14 +14,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from .answers import ArmRoutes, answer, failure, not_found, stamp, system_data, table
-from .world import SIZES
+from .names import Names, same
+from .world import SIZES, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ..app import Request, Response
     from .endpoints import Endpoints
-    from .online import Deployment
+    from .online import Deployment, Endpoint
 
 _MINUTE = 60
 _GIB = 2**30
@@ -77,31 +78,40 @@ class Monitor:
         endpoints: What is measured.
         counters: What was counted.
         valid: Whether a token is one of this cloud.
+        settings: The autoscale settings of the resource group.
+        find: Finds an endpoint of any workspace.
     """
 
-    def __init__(self, endpoints: Endpoints, counters: Counters, valid: Callable[[str], bool]) -> None:
-        self._endpoints, self._counters = endpoints, counters
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        counters: Counters,
+        valid: Callable[[str], bool],
+        settings: Names[dict[str, Any]],
+        find: Callable[[str], Endpoint | None],
+    ) -> None:
+        self._endpoints, self._counters, self.settings, self._find = endpoints, counters, settings, find
         self._usage: dict[tuple[str, str], tuple[float, float]] = {}
-        self.settings: dict[str, dict[str, Any]] = {}
         self.routes = ArmRoutes("monitor", valid)
         place, add = endpoints.world.place, self.routes.add
         one = f"{place.path}/onlineEndpoints/{{endpoint}}"
         metrics = "providers/Microsoft.Insights/metrics"
         add("GET", f"{one}/{metrics}", "GetEndpointMetrics")(self._endpoint_metrics)
         add("GET", f"{one}/deployments/{{deployment}}/{metrics}", "GetDeploymentMetrics")(self._deployment_metrics)
-        settings = f"{place.group}/providers/Microsoft.Insights/autoscaleSettings"
-        add("GET", settings, "ListAutoscale")(lambda _: answer({"value": list(self.settings.values())}))
-        add("GET", f"{settings}/{{setting}}", "GetAutoscale")(self._get_setting)
-        add("PUT", f"{settings}/{{setting}}", "PutAutoscale")(self._put_setting)
-        add("DELETE", f"{settings}/{{setting}}", "DeleteAutoscale")(self._delete_setting)
+        path = f"{place.group}/providers/Microsoft.Insights/autoscaleSettings"
+        add("GET", path, "ListAutoscale")(lambda _: answer({"value": list(self.settings.values())}))
+        add("GET", f"{path}/{{setting}}", "GetAutoscale")(self._get_setting)
+        add("PUT", f"{path}/{{setting}}", "PutAutoscale")(self._put_setting)
+        add("DELETE", f"{path}/{{setting}}", "DeleteAutoscale")(self._delete_setting)
 
     # --- metrics
 
     def _endpoint_metrics(self, request: Request) -> Response:
-        if request.params["endpoint"] not in self._endpoints.all:
+        endpoint = self._endpoints.all.get(request.params["endpoint"])
+        if endpoint is None:
             return not_found(request.params["endpoint"])
         begin, end = _span(request)
-        minutes = self._counters.of(request.params["endpoint"], begin, end)
+        minutes = self._counters.of(endpoint.name, begin, end)
         split = "eq '*'" in request.query.get("$filter", "")
         values: list[dict[str, Any]] = []
         for name in request.query.get("metricnames", "").split(","):
@@ -116,9 +126,9 @@ class Monitor:
     def _deployment_metrics(self, request: Request) -> Response:
         endpoint = self._endpoints.all.get(request.params["endpoint"])
         found = endpoint.deployments.get(request.params["deployment"]) if endpoint else None
-        if found is None:
+        if endpoint is None or found is None:
             return not_found(request.params["deployment"])
-        cpu, memory = self._used(request.params["endpoint"], found)
+        cpu, memory = self._used(endpoint.name, found)
         now = int(time.time()) // _MINUTE * _MINUTE
         known = {
             "CpuUtilizationPercentage": cpu,
@@ -133,8 +143,8 @@ class Monitor:
 
     def _used(self, endpoint: str, found: Deployment) -> tuple[float, float]:
         """Percents of the machine's cores since the last look, and of its memory."""
-        cores, memory_gib = SIZES[found.body["properties"]["instanceType"]]
-        spent, memory = found.fleet.usage()
+        cores, memory_gib = SIZES[size_of(found.body["properties"]["instanceType"]) or ""]
+        spent, memory = found.serving.usage()
         now, key = time.monotonic(), (endpoint, found.name)
         before, at = self._usage.get(key, (0.0, now - max(1.0, time.time() - found.created)))
         self._usage[key] = spent, now
@@ -150,12 +160,15 @@ class Monitor:
     def _put_setting(self, request: Request) -> Response:
         name, body = request.params["setting"], request.json()
         target = str(table(body.get("properties")).get("targetResourceUri", ""))
-        endpoint, _, deployment = target.rpartition("/onlineEndpoints/")[2].partition("/deployments/")
-        behind = self._endpoints.all.get(endpoint)
+        parts = target.split("/")
+        named = len(parts) > 4 and same(parts[-4], "onlineEndpoints") and same(parts[-2], "deployments")
+        endpoint, deployment = (parts[-3], parts[-1]) if named else ("", "")
+        behind = self._find(endpoint)
         if behind is None or deployment not in behind.deployments:
             return failure(400, "BadRequest", f"properties.targetResourceUri: {target} was not found.")
         known = name in self.settings
         made = time.time()
+        name = self.settings.spelled(name)
         self.settings[name] = {**body, "id": request.path, "name": name, "systemData": system_data(made)}
         return answer(self.settings[name], 200 if known else 201)
 

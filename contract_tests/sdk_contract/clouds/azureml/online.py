@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .answers import answer, empty, table
+from .names import Names
 from .world import Late
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from .containers import Fleet
     from .world import Operation, World
 
+_LOOK_S = 0.02
 BUSY = frozenset({"Creating", "Updating", "Scaling", "Deleting"})
 
 
@@ -30,6 +33,46 @@ class Deployment:
     created: float = field(default_factory=time.time)
     modified: float = field(default_factory=time.time)
     late: Late = field(default_factory=Late)
+    before: Fleet | None = None
+    """What ran before an update; it serves until the new containers are ready."""
+
+    @property
+    def serving(self) -> Fleet:
+        """The containers that answer."""
+        return self.before or self.fleet
+
+    def roll(self, grace_s: float) -> None:
+        """Let the new containers answer from the moment they are ready, and end the old ones after their last answer.
+
+        An update that fails leaves the old ones serving.
+        """
+
+        def watch() -> None:
+            while not self.fleet.settled():
+                time.sleep(_LOOK_S)
+            old = self.before
+            if old is None or self.fleet.error or self.fleet.stopped:
+                return
+            self.before = None
+            while old.open:
+                time.sleep(_LOOK_S)
+            old.stop(grace_s)
+
+        threading.Thread(target=watch, name=f"roll-{self.name}", daemon=True).start()
+
+    def stop(self, grace_s: float) -> None:
+        """Begin to end all its containers."""
+        for one in self.fleets:
+            one.stop(grace_s)
+
+    def ended(self) -> bool:
+        """Whether nothing of them is left."""
+        return all(one.ended() for one in self.fleets)
+
+    @property
+    def fleets(self) -> list[Fleet]:
+        """The new containers, and those that they replace."""
+        return [self.fleet, *([self.before] if self.before else [])]
 
     @property
     def capacity(self) -> int:
@@ -44,7 +87,7 @@ class Endpoint:
     name: str
     body: dict[str, Any]
     line: Line
-    deployments: dict[str, Deployment] = field(default_factory=dict[str, Deployment])
+    deployments: Names[Deployment] = field(default_factory=Names[Deployment])
     keys: list[str] = field(default_factory=lambda: [secrets.token_urlsafe(24) for _ in range(2)])
     tokens: dict[str, float] = field(default_factory=dict[str, float])
     created: float = field(default_factory=time.time)
@@ -53,8 +96,17 @@ class Endpoint:
 
     @property
     def traffic(self) -> dict[str, int]:
-        """The shares in force."""
-        return dict(table(self.body["properties"].get("traffic")))
+        """The shares in force, by the names of the deployments as these were made."""
+        return self._spelled("traffic")
+
+    @property
+    def mirrored(self) -> dict[str, int]:
+        """Which deployment gets a copy of how much of the traffic."""
+        return self._spelled("mirrorTraffic")
+
+    def _spelled(self, field_name: str) -> dict[str, int]:
+        shares = table(self.body["properties"].get(field_name))
+        return {self.deployments.spelled(name): share for name, share in shares.items()}
 
 
 @dataclass(frozen=True, slots=True)

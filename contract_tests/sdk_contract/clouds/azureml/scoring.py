@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..app import Match, Response
+from ..hop import end_to_end
 from .answers import failure, table, trouble
 from .durations import seconds_of
 from .traffic import Turns
@@ -23,13 +24,11 @@ if TYPE_CHECKING:
 
     from ..app import Request
     from ..faults import Fault
-    from .endpoints import Endpoints
     from .monitor import Counters
     from .online import Deployment, Endpoint
 
 PIN = "azureml-model-deployment"
-_DROPPED = frozenset({"authorization", "connection", "content-length", "host", "transfer-encoding", PIN})
-_KEPT = frozenset({"content-type", "retry-after", "x-mlport-model"})
+_DROPPED = frozenset({"authorization", "host", PIN})
 _TIMEOUT_S = 5.0  # what Azure gives a request when nobody says otherwise
 _CONCURRENCY = 1
 _QUEUE = 2  # as many more requests as may run at once
@@ -39,14 +38,16 @@ class Scoring:
     """One of the services of the cloud.
 
     Args:
-        endpoints: What there is to call.
+        endpoint: Finds what there is to call.
         counters: Where requests are counted.
         valid: Whether a token is one of this cloud.
         seed: Of which requests are mirrored.
     """
 
-    def __init__(self, endpoints: Endpoints, counters: Counters, valid: Callable[[str], bool], seed: int) -> None:
-        self._endpoints, self._counters, self._valid = endpoints, counters, valid
+    def __init__(
+        self, endpoint: Callable[[str], Endpoint | None], counters: Counters, valid: Callable[[str], bool], seed: int
+    ) -> None:
+        self._endpoint, self._counters, self._valid = endpoint, counters, valid
         self._turns: dict[str, Turns] = {}
         self._open: dict[tuple[str, str], int] = {}
         self._pool = Pool()
@@ -69,7 +70,7 @@ class Scoring:
 
     async def _score(self, request: Request) -> Response:
         begun, seen = time.monotonic(), str(uuid.uuid4())
-        endpoint = self._endpoints.all.get(request.params["endpoint"])
+        endpoint = self._endpoint(request.params["endpoint"])
         if endpoint is None:
             return failure(404, "NotFound", "There is no endpoint of this name.")
         if not self._may_call(request, endpoint):
@@ -121,14 +122,18 @@ class Scoring:
             self._open[key] -= 1
 
     async def _asked(self, call: _Call, deployment: Deployment) -> tuple[Response, int | None]:
-        where = deployment.fleet.pick()
+        fleet = deployment.serving
+        where = fleet.pick()
         if where is None:
             return failure(502, "BadGateway", "The container does not run."), None
+        fleet.open += 1
         try:
             status, told, body = await self._pool.send(where, call.method, call.path, call.headers, call.body)
         except Unreachable:
             return failure(502, "BadGateway", "The container did not answer."), None
-        kept = {name: text for name, text in told.items() if name in _KEPT}
+        finally:
+            fleet.open -= 1
+        kept = end_to_end(told)
         if status == 200:
             return Response(200, body, kept), 200
         reason = {"ms-azureml-model-error-statuscode": str(status), "ms-azureml-model-error-reason": "model_error"}
@@ -136,7 +141,7 @@ class Scoring:
 
     def _mirror(self, call: _Call, endpoint: Endpoint) -> None:
         """A copy of some requests for the shadow deployment, whose answers nobody sees."""
-        for name, share in table(endpoint.body["properties"].get("mirrorTraffic")).items():
+        for name, share in endpoint.mirrored.items():
             deployment = endpoint.deployments.get(name)
             if deployment is None or self._random.randrange(100) >= share:
                 continue
@@ -162,5 +167,5 @@ class _Call:
 
 
 def _headers(request: Request, seen: str) -> dict[str, str]:
-    given = {name: text for name, text in request.headers.items() if name not in _DROPPED}
+    given = {name: text for name, text in end_to_end(request.headers).items() if name not in _DROPPED}
     return {**given, "x-request-id": seen}

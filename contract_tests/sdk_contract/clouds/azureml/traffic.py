@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .answers import failure
+from .names import same
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ..app import Response
 
 _MOST_MIRRORED = 50
 
 
-def check_traffic(traffic: Mapping[str, int], mirror: Mapping[str, int], known: set[str]) -> Response | None:
+def check_traffic(traffic: Mapping[str, int], mirror: Mapping[str, int], known: Iterable[str]) -> Response | None:
     """The refusal of a traffic map that Azure would not take."""
-    unknown = sorted((set(traffic) | set(mirror)) - known)
+    there = {name.lower() for name in known}
+    unknown = sorted(name for name in {*traffic, *mirror} if name.lower() not in there)
     if unknown:
         return failure(400, "BadArgument", f"properties.traffic: there is no deployment '{unknown[0]}'.")
     if any(share not in range(101) for share in traffic.values()):
@@ -27,7 +29,7 @@ def check_traffic(traffic: Mapping[str, int], mirror: Mapping[str, int], known: 
         return failure(
             400, "BadArgument", f"properties.mirrorTraffic: one deployment, at most {_MOST_MIRRORED} percent."
         )
-    if any(traffic.get(name) == 100 for name in mirror):
+    if any(share == 100 and same(name, one) for one in mirror for name, share in traffic.items()):
         return failure(400, "BadArgument", "properties.mirrorTraffic: the deployment gets all traffic already.")
     return None
 

@@ -1,23 +1,23 @@
-"""The workspace itself: metadata of the cloud, discovery, datastores, quota, registry, states of operations."""
+"""The workspace itself: datastores, registry, states of operations."""
 
 from __future__ import annotations
 
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
-from ..app import Response, Routes
-from .answers import ArmRoutes, answer, failure, not_found, system_data, trouble
-from .blobs import ACCOUNT, DEFAULT
-from .world import SIZES, family_of
+from ..app import Routes
+from .answers import ArmRoutes, answer, not_found, system_data, trouble
+from .blobs import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..app import Request
+    from ..app import Request, Response
     from .blobs import Blobs
     from .world import World
 
-STORES = {"workspaceblobstore": DEFAULT, "workspaceartifactstore": DEFAULT}
+STORES = ("workspaceblobstore", "workspaceartifactstore")
 
 
 class Workspace:
@@ -28,7 +28,6 @@ class Workspace:
         blobs: Its storage.
         valid: Whether a token is one of this cloud.
         registry: Host of its container registry; ``None`` while there is none.
-        used: Cores in use, by family.
     """
 
     def __init__(
@@ -37,14 +36,9 @@ class Workspace:
         blobs: Blobs,
         valid: Callable[[str], bool],
         registry: Callable[[], str | None],
-        used: Callable[[], dict[str, int]],
     ) -> None:
-        self.world, self.blobs = world, blobs
-        self._registry, self._used = registry, used
+        self.world, self.blobs, self._registry = world, blobs, registry
         self._created = time.time()
-        self.open = Routes("arm", trouble)
-        self.open.add("GET", "/metadata/endpoints", "GetMetadata")(self._metadata)
-        self.open.add("GET", "/discovery", "GetDiscovery")(self._discovery)
         self.routes = ArmRoutes("arm", valid)
         path, place = world.place.path, world.place
         add = self.routes.add
@@ -53,36 +47,11 @@ class Workspace:
         add("GET", f"{path}/datastores/{{store}}", "GetDatastore")(self._store)
         add("POST", f"{path}/datastores/{{store}}/listSecrets", "ListSecrets", changing=False)(self._secrets)
         add("GET", f"{place.operations}/{{operation:path}}", "GetOperation")(self._operation)
-        machines = f"/subscriptions/{place.subscription}/providers/Microsoft.MachineLearningServices/locations"
-        add("GET", f"{machines}/{{region}}/usages", "ListUsages")(self._usages)
-        add("GET", self._registry_path, "GetRegistry")(self._get_registry)
-
-    @property
-    def _registry_path(self) -> str:
-        return f"{self.world.place.group}/providers/Microsoft.ContainerRegistry/registries/mini"
-
-    def _metadata(self, request: Request) -> Response:
-        """The document behind ``ARM_CLOUD_METADATA_URL``."""
-        url = self.world.url
-        return answer(
-            [
-                {
-                    "name": "Mini" + url.rpartition(":")[2],
-                    "portal": url,
-                    "resourceManager": url,
-                    "authentication": {"loginEndpoint": url, "audiences": [url], "tenant": "common"},
-                    "suffixes": {"storage": "core.windows.net"},
-                }
-            ]
-        )
-
-    def _discovery(self, request: Request) -> Response:
-        url = self.world.url
-        return answer({"api": url, "history": url, "catalog": url, "studio": url})
+        add("GET", world.registry_path, "GetRegistry")(self._get_registry)
 
     def _workspace(self, request: Request) -> Response:
         place, url = self.world.place, self.world.url
-        registry = self._registry_path if self._registry() else None
+        registry = self.world.registry_path if self._registry() else None
         return answer(
             {
                 "id": place.path,
@@ -91,7 +60,7 @@ class Workspace:
                 "location": place.region,
                 "systemData": system_data(self._created),
                 "properties": {
-                    "workspaceId": "00000000-0000-0000-0000-00000000bbbb",
+                    "workspaceId": str(uuid.uuid5(uuid.NAMESPACE_URL, place.path.lower())),
                     "discoveryUrl": f"{url}/discovery",
                     "mlFlowTrackingUri": f"azureml://{place.region}.mini/mlflow/v1.0{place.path}",
                     "provisioningState": "Succeeded",
@@ -106,7 +75,14 @@ class Workspace:
         if host is None:
             return not_found(request.path)
         told = {"loginServer": host, "adminUserEnabled": False, "provisioningState": "Succeeded"}
-        return answer({"id": request.path, "name": "mini", "location": self.world.place.region, "properties": told})
+        return answer(
+            {
+                "id": request.path,
+                "name": request.path.rpartition("/")[2],
+                "location": self.world.place.region,
+                "properties": told,
+            }
+        )
 
     # --- storage
 
@@ -119,7 +95,7 @@ class Workspace:
             "properties": {
                 "datastoreType": "AzureBlob",
                 "accountName": f"{host}/{ACCOUNT}#",  # clients build `https://{accountName}.blob.{suffix}` of it
-                "containerName": STORES[name],
+                "containerName": self.world.container,
                 "endpoint": "core.windows.net",
                 "protocol": "https",
                 "isDefault": name == "workspaceblobstore",
@@ -135,16 +111,15 @@ class Workspace:
         return answer({"value": [item for item in found if item["properties"]["isDefault"] or not only]})
 
     def _store(self, request: Request) -> Response:
-        name = request.params["store"]
+        name = request.params["store"].lower()
         return answer(self._shown(name)) if name in STORES else not_found(name)
 
     def _secrets(self, request: Request) -> Response:
-        name = request.params["store"]
-        if name not in STORES:
-            return not_found(name)
-        return answer({"secretsType": "Sas", "sasToken": self.blobs.signature(STORES[name])})
+        if request.params["store"].lower() not in STORES:
+            return not_found(request.params["store"])
+        return answer({"secretsType": "Sas", "sasToken": self.blobs.signature(self.world.container)})
 
-    # --- operations and quota
+    # --- operations
 
     def _operation(self, request: Request) -> Response:
         with self.world.lock:
@@ -162,20 +137,28 @@ class Workspace:
             return answer({"id": request.path, "name": found.id, "status": "Failed", "error": error})
         return answer({"id": request.path, "name": found.id, "status": "Succeeded", "percentComplete": 100})
 
-    def _usages(self, request: Request) -> Response:
-        if request.params["region"] != self.world.place.region:
-            return failure(400, "LocationNotAvailableForResourceType", "There is nothing in this region.")
-        used = self._used()
-        families = sorted({family_of(size) for size in SIZES})
-        rows = [
-            {
-                "id": f"{request.path}/{family}",
-                "type": "Microsoft.MachineLearningServices/usages",
-                "unit": "Count",
-                "currentValue": used.get(family, 0),
-                "limit": self.world.cores,
-                "name": {"value": family, "localizedValue": family},
-            }
-            for family in families
-        ]
-        return answer({"value": rows})
+
+def open_routes(url: Callable[[], str]) -> Routes:
+    """Make the routes that need no token: the metadata of the cloud, and where its other services are."""
+    routes = Routes("arm", trouble)
+
+    def metadata(_: Request) -> Response:
+        """Answer with the document behind ``ARM_CLOUD_METADATA_URL``."""
+        return answer(
+            [
+                {
+                    "name": "Mini" + url().rpartition(":")[2],
+                    "portal": url(),
+                    "resourceManager": url(),
+                    "authentication": {"loginEndpoint": url(), "audiences": [url()], "tenant": "common"},
+                    "suffixes": {"storage": "core.windows.net"},
+                }
+            ]
+        )
+
+    def discovery(_: Request) -> Response:
+        return answer({"api": url(), "history": url(), "catalog": url(), "studio": url()})
+
+    routes.add("GET", "/metadata/endpoints", "GetMetadata")(metadata)
+    routes.add("GET", "/discovery", "GetDiscovery")(discovery)
+    return routes

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .answers import system_data
+from .blobs import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from ..timing import Line, Pace
+    from .names import Names
 
 _GRACE_S = 0.5
 NAME = re.compile(r"[a-zA-Z](?:[-a-zA-Z0-9]{1,30})[a-zA-Z0-9]")
@@ -56,12 +58,23 @@ SIZES: dict[str, tuple[int, float]] = {
     "Standard_F8s_v2": (8, 16),
     "Standard_NC4as_T4_v3": (4, 28),
 }
+_SPELLED = {size.lower(): size for size in SIZES}
 _FAMILY = re.compile(r"Standard_([A-Z]+)\d+([a-z]*)(?:_[A-Z]\d+)?(?:_v(\d))?")
+
+
+def size_of(name: object) -> str | None:
+    """Return the size of a virtual machine as Azure spells it, whatever the case; ``None`` for one that is not offered.
+
+    Example:
+        >>> size_of("STANDARD_DS3_V2")
+        'Standard_DS3_v2'
+    """
+    return _SPELLED.get(str(name).lower())
 
 
 def family_of(size: str) -> str:
     """The family whose cores are counted together."""
-    found = _FAMILY.fullmatch(size)
+    found = _FAMILY.fullmatch(size_of(size) or size)
     return f"standard{found[1]}{found[2].upper()}v{found[3]}Family" if found else "standardFamily"
 
 
@@ -151,14 +164,20 @@ class World:
         pace: How fast things happen.
         cores: Quota of each family of machines.
         taken: Names of endpoints that other customers of the region have.
+        key: Keeps its storage and registry apart from those of other workspaces.
     """
 
-    def __init__(self, place: Place, folder: Path, pace: Pace, *, cores: int, taken: frozenset[str]) -> None:
+    def __init__(
+        self, place: Place, folder: Path, pace: Pace, *, cores: int, taken: frozenset[str], key: str = ""
+    ) -> None:
         self.place, self.folder, self.pace = place, folder, pace
-        self.cores, self.taken = cores, taken
+        self.cores, self.taken = cores, frozenset(name.lower() for name in taken)
+        self.container = f"{DEFAULT}-{key}" if key else DEFAULT
+        self.registry_path = f"{place.group}/providers/Microsoft.ContainerRegistry/registries/mini{key}"
         self.lock = threading.RLock()
+        self.used: Callable[[], dict[str, int]] = dict  # cores in use in the subscription, by family of machines
         self.operations: dict[str, Operation] = {}
-        self.assets: dict[str, dict[tuple[str, str], Asset]] = {}
+        self.assets: dict[str, Names[Asset]] = {}
         self.url = ""
 
     @property

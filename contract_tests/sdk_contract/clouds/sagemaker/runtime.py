@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import httpx
 
 from ..app import Match, Request, Response
+from ..hop import whole
 from ..traffic import Sample
 from .aws import ACCOUNT
 from .errors import AwsError, render, request_id, trouble
@@ -33,6 +34,11 @@ LIMIT, SERVERLESS_LIMIT = 6 * 2**20, 4 * 2**20
 _ANSWER_S = 60.0
 _PREFIX = "x-amzn-sagemaker-"
 _KEPT = ("content-type", "accept")
+_RETURNED = ("custom-attributes", "new-session-id", "closed-session-id")
+"""The headers of a container that ``InvokeEndpoint`` gives back, beside its type; all others end at SageMaker.
+
+Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
+"""
 _MOST_SAID = 1024
 
 
@@ -166,7 +172,12 @@ class Runtime:
         return self._client.build_request("POST", f"{address}/invocations", content=body, headers=_forwarded(request))
 
     async def _send(self, variant: Variant, request: Request, body: bytes) -> httpx.Response:
-        return await self._client.send(self._asked(variant, request, body))
+        """The whole answer, its body as it came: nothing is decoded on the way."""
+        answer = await self._client.send(self._asked(variant, request, body), stream=True)
+        try:
+            return whole(answer, b"".join([block async for block in answer.aiter_raw()]))
+        finally:
+            await answer.aclose()
 
     def _mirror(self, record: Endpoint, request: Request, body: bytes) -> None:
         """Sends shadows their share of copies, whose answers nobody sees."""
@@ -191,7 +202,7 @@ class Runtime:
         self._count(trip, answer.status_code)
         if answer.status_code >= 300:
             raise _failed(trip, answer.status_code, answer.text)
-        return Response(answer.status_code, answer.content, _headers(trip.variant, answer, "content-type"))
+        return Response(answer.status_code, answer.extensions["raw"], _headers(trip.variant, answer, "content-type"))
 
     async def _stream(self, trip: Trip, request: Request, body: bytes) -> Response:
         answer = await self._client.send(self._asked(trip.variant, request, body), stream=True)
@@ -231,8 +242,8 @@ def _headers(variant: Variant, answer: httpx.Response, content_type: str) -> dic
         "x-amzn-invoked-production-variant": variant.name,
         "x-amzn-requestid": request_id(),
     }
-    told = answer.headers.get(f"{_PREFIX}custom-attributes")
-    return {**headers, f"{_PREFIX}custom-attributes": told} if told else headers
+    own = {f"{_PREFIX}{name}": answer.headers.get(f"{_PREFIX}{name}") for name in _RETURNED}
+    return {**headers, **{name: text for name, text in own.items() if text}}
 
 
 def _failed(trip: Trip, status: int, text: str) -> AwsError:
@@ -257,7 +268,7 @@ def _forwarded(request: Request) -> dict[str, str]:
         other = headers.pop(f"{_PREFIX}{name}", None)
         if other is not None:
             headers[name] = other
-    return headers
+    return {"accept-encoding": "identity", **headers}
 
 
 def event(payload: bytes) -> bytes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from ..app import Response
+from ..hop import end_to_end, whole
 from .api import Api, body_of
 from .errors import Refusal, word_of
 from .world import part
@@ -27,8 +28,8 @@ TOO_LARGE = (  # as in https://github.com/googleapis/python-aiplatform/issues/19
     "`Response size too large. Received at least {size} bytes; max is {limit}.`"
 )
 WAKING = "Model is not yet ready for inference. Please try again later."
-_HOP = {"connection", "content-length", "transfer-encoding", "keep-alive", "date", "server", "te", "upgrade"}
-_MINE = {"host", "authorization", "accept-encoding", *_HOP}
+_JSON = {"content-type": "application/json", "accept-encoding": "identity"}
+_MINE = {"host", "authorization"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Predictions:
         if not isinstance(body.get("instances"), list):
             raise Refusal("INVALID_ARGUMENT", "Required field instances is not set.")
         kept = {name: body[name] for name in ("instances", "parameters") if name in body}
-        made, answer = self._ask(endpoint, json.dumps(kept).encode(), {"content-type": "application/json"})
+        made, answer = self._ask(endpoint, json.dumps(kept).encode(), _JSON)
         if answer.status_code >= 400:
             raise Refusal(word_of(answer.status_code), answer.text, status=answer.status_code)
         try:
@@ -105,7 +106,7 @@ class Predictions:
     def raw(self, request: Request) -> Response:
         """The body and headers go through as they are, and so does the answer."""
         endpoint = self._endpoint(request)
-        headers = {name: text for name, text in request.headers.items() if name not in _MINE}
+        headers = _forwarded(request)
         made, answer = self._ask(endpoint, request.body, headers)
         return self._through(made, endpoint, answer)
 
@@ -114,20 +115,20 @@ class Predictions:
         endpoint = self._endpoint(request)
         if not endpoint.get("dedicatedEndpointEnabled"):
             raise Refusal("FAILED_PRECONDITION", "invoke is supported on dedicated endpoints only.")
-        headers = {name: text for name, text in request.headers.items() if name not in _MINE}
+        headers = _forwarded(request)
         made, answer = self._ask(endpoint, request.body, headers, route=f"/{request.params['route']}")
         return self._through(made, endpoint, answer)
 
     @staticmethod
     def _through(made: Deployment, endpoint: Json, answer: httpx.Response) -> Response:
-        headers = {name: text for name, text in answer.headers.items() if name not in {*_HOP, "content-encoding"}}
-        headers |= {
+        headers = {
+            **end_to_end(answer.headers),
             "x-vertex-ai-endpoint-id": endpoint["name"].rpartition("/")[2],
             "x-vertex-ai-deployed-model-id": made.number,
             "x-vertex-ai-model": made.model["name"],
             "x-vertex-ai-model-version-id": made.model["versionId"],
         }
-        return Response(answer.status_code, answer.content, headers)
+        return Response(answer.status_code, answer.extensions["raw"], headers)
 
     def _endpoint(self, request: Request) -> Json:
         with self.world.lock:
@@ -158,14 +159,15 @@ class Predictions:
         limit = seconds_of(endpoint)
         sent = time.monotonic()
         try:
-            answer = self._http.post(url, content=content, headers=headers, timeout=limit)
+            with self._http.stream("POST", url, content=content, headers=headers, timeout=limit) as told:
+                answer = whole(told, b"".join(told.iter_raw()))
         except httpx.TimeoutException as error:
             self._note(endpoint, made, 504, (begin, sent), (len(content), 0))
             raise Refusal("DEADLINE_EXCEEDED", f"The model server did not answer within {limit:g} s.") from error
         except httpx.TransportError as error:
             self._note(endpoint, made, 503, (begin, sent), (len(content), 0))
             raise Refusal("UNAVAILABLE", "The model server is not available.") from error
-        size = len(answer.content)
+        size = len(answer.extensions["raw"])
         self._note(endpoint, made, answer.status_code, (begin, sent), (len(content), size))
         if size > (most := bytes_of(endpoint)):
             words = TOO_LARGE.format(endpoint=made.endpoint, number=made.number, size=size, limit=most)
@@ -180,6 +182,12 @@ class Predictions:
         name = endpoint["name"].rpartition("/")[2]
         model_ms, total_ms = (now - sent) * 1000, (now - begin) * 1000
         self.served.append(Served(time.time(), name, made.number, status, model_ms, total_ms, *sizes))
+
+
+def _forwarded(request: Request) -> dict[str, str]:
+    """The headers that reach the container; what the client takes for an encoding is as it says, and no other."""
+    given = {name: text for name, text in end_to_end(request.headers).items() if name not in _MINE}
+    return {"accept-encoding": "identity", **given}
 
 
 def bytes_of(endpoint: Json) -> int:

@@ -1,0 +1,127 @@
+"""All workspaces of the mini cloud: each is made when somebody first names it, in whatever subscription and group."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from typing import TYPE_CHECKING
+
+from .answers import ArmRoutes, answer, failure, trouble
+from .names import Names, same
+from .site import Site
+from .world import SIZES, Place, family_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..app import Match, Request, Response
+    from ..faults import Fault
+    from .online import Endpoint
+    from .site import Shared
+
+_NAME = r"[A-Za-z0-9._()-]+"
+_WORKSPACE = re.compile(
+    rf"(?:/history/v1\.0)?/subscriptions/({_NAME})/resourceGroups/({_NAME})"
+    rf"/providers/Microsoft\.MachineLearningServices/workspaces/({_NAME})(?:/.*)?",
+    re.IGNORECASE,
+)
+_OPERATION = re.compile(rf"/subscriptions/({_NAME})/.*/mfeOperationsStatus/(.+)", re.IGNORECASE)
+_LOG = re.compile(r"/logs/([^/]+)/([^/]+)/.*")
+
+
+class Sites:
+    """The workspaces; one of the services of the cloud.
+
+    Args:
+        shared: What they have in common.
+        first: The one that is there from the beginning.
+        has_registry: Whether the first one has a container registry yet.
+    """
+
+    def __init__(self, shared: Shared, first: Place, *, has_registry: bool) -> None:
+        self._shared, self._region = shared, first.region
+        self._lock = threading.RLock()
+        self._all: Names[Site] = Names()
+        self.first = self._all[first.path] = Site(shared, first, "", self, has_registry=has_registry)
+        self._usages = ArmRoutes("arm", shared.valid)
+        path = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{region}/usages"
+        self._usages.add("GET", path, "ListUsages")(self._quota)
+
+    def all(self) -> list[Site]:
+        """Every workspace that there is."""
+        with self._lock:
+            return list(self._all.values())
+
+    def at(self, subscription: str, group: str, workspace: str) -> Site:
+        """A workspace, made if it is not there."""
+        place = Place(subscription, group, workspace, self._region)
+        with self._lock:
+            if place.path not in self._all:
+                key = hashlib.sha256(place.path.lower().encode()).hexdigest()[:8]
+                self._all[place.path] = Site(self._shared, place, key, self, has_registry=True)
+            return self._all[place.path]
+
+    def endpoint(self, name: str) -> Endpoint | None:
+        """An endpoint of any workspace: its name is one for the whole region."""
+        return next((found for site in self.all() if (found := site.endpoints.all.get(name)) is not None), None)
+
+    # --- as a service
+
+    def find(self, request: Request) -> Match | None:
+        """What a request means, by the workspace that it names or that knows what it names."""
+        named = _WORKSPACE.fullmatch(request.path)
+        if named:
+            return self.at(*named.groups()).find(request)
+        usages = self._usages.find(request)
+        if usages:
+            return usages
+        found = ((site, site.find(request)) for site in self._likely(request.path))
+        return next((match for _, match in found if match is not None), None)
+
+    def _likely(self, path: str) -> list[Site]:
+        """The workspaces that a path may be about that names none: the one of its operation or log first."""
+        log, operation = _LOG.fullmatch(path), _OPERATION.fullmatch(path)
+
+        def knows(site: Site) -> bool:
+            if log:
+                return log[1] in site.jobs.all and site.jobs.all[log[1]].key == log[2]
+            return operation is not None and operation[2] in site.world.operations
+
+        return sorted(self.all(), key=lambda site: not knows(site))
+
+    def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
+        """Planned trouble in Azure's shape."""
+        return trouble(request, match, fault)
+
+    # --- quota, which the workspaces of a subscription share
+
+    def of_subscription(self, subscription: str) -> Iterator[Site]:
+        """The workspaces of a subscription."""
+        return (site for site in self.all() if same(site.world.place.subscription, subscription))
+
+    def used(self, subscription: str) -> dict[str, int]:
+        """Cores in use, by family of machines."""
+        found: dict[str, int] = {}
+        for site in self.of_subscription(subscription):
+            for family, cores in site.endpoints.used().items():
+                found[family] = found.get(family, 0) + cores
+        return found
+
+    def _quota(self, request: Request) -> Response:
+        region = request.params["region"].lower().replace(" ", "")
+        if region != self._region:
+            return failure(400, "LocationNotAvailableForResourceType", "There is nothing in this region.")
+        used = self.used(request.params["subscription"])
+        rows = [
+            {
+                "id": f"{request.path}/{family}",
+                "type": "Microsoft.MachineLearningServices/usages",
+                "unit": "Count",
+                "currentValue": used.get(family, 0),
+                "limit": self._shared.cores,
+                "name": {"value": family, "localizedValue": family},
+            }
+            for family in sorted({family_of(size) for size in SIZES})
+        ]
+        return answer({"value": rows})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .. import mocks
 from ..config import load
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,9 +54,15 @@ def do_mock_up(out: Output, *, names: tuple[str, ...] = (), runner: str = "proce
         raise
 
 
-def do_mock_env(out: Output, *, name: str) -> None:
+def do_mock_env(out: Output, *, names: tuple[str, ...] = ()) -> None:
     """``mlport mock env``."""
-    found = mocks.env(name, _state())
+    state = _state()
+    wanted = names or tuple(name for name in mocks.names() if mocks.is_up(name, state))
+    if not wanted:
+        raise ConfigError("no mini cloud runs", hint="start them with: mlport mock up")
+    found: dict[str, str] = {}
+    for name in wanted:
+        found |= mocks.env(name, state)
     out.data(found, mocks.exports(found))
 
 

@@ -244,8 +244,8 @@ VERBS: tuple[Verb, ...] = (
             Param("runner", "how models run behind them: process (default) or docker"),
             Param("detach", "come back at once; `mlport mock down` stops them", "flag"),
         )),
-        Verb("env", "Print the shell lines that point clients to a running mini cloud", (
-            Param("name", "which one", positional=True, required=True),
+        Verb("env", "Print the shell lines that point clients to mini clouds (all that run, if none is named)", (
+            Param("names", "which ones", positional=True, many=True),
         )),
         Verb("down", "Stop mini clouds with all that runs behind them", (
             Param("names", "which ones", positional=True, many=True),

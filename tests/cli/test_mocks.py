@@ -60,11 +60,14 @@ def test_life_of_a_mini_cloud(run: Run, toy: Path, state: Path) -> None:
         assert (
             run("mock", "env", "toy", **path).stdout == f"export MLPORT_MOCK_TOY_URL={url}\nexport TOY_RUNNER=process\n"
         )
+        assert run("mock", "env", **path).stdout == run("mock", "env", "toy", **path).stdout
         assert json.loads(run("mock", "list", "-o", "json", **path).stdout)["toy"] is True
     finally:
         assert run("mock", "down", **path).stdout == "stopped toy\n"
     assert (state / "mocks" / "toy" / "closed").read_text() == "in order"
     assert run("mock", "env", "toy", **path).returncode == 3
+    idle = run("mock", "env", **path)
+    assert (idle.returncode, idle.stdout, "mlport mock up" in idle.stderr) == (3, "", True)
     assert run("mock", "down", **path).stdout == "none was running\n"
 
 

@@ -2,7 +2,7 @@
 
 from sdk.client import Client
 from sdk_contract.clouds.vertex.rig import VertexMiniRig
-from sdk_contract.rig import OWNER, rig_fixture
+from sdk_contract.rig import rig_fixture
 from sdk_contract.suite_wire import WireSuite
 from sdk_vertex import VertexAdapter
 
@@ -12,8 +12,9 @@ class Mini(VertexMiniRig):
 
     adapter = VertexAdapter
 
-    def client(self, *, owner: str = OWNER, machine: str = "here") -> Client:
+    def client(self, *, owner: str | None = None, machine: str = "here") -> Client:
         """See :meth:`Rig.client`."""
+        owner = owner or self.owner
         made = super().client(owner=owner, machine=machine)
         session = made.session()
         session.executor = self.executor(

@@ -1,8 +1,9 @@
-"""The Docker Engine of this machine as a target: one rig at a time has it, and sees what is left by its own account."""
+"""The Docker Engine of this machine as a target, shared by several rigs that each own what they make."""
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import tempfile
@@ -15,7 +16,7 @@ import pytest
 from sdk.errors import PlatformError, SdkError
 from sdk.packaging.image.engine import Engine
 
-from .rig import OWNER, STRANGER, Rig, ShortLived
+from .rig import Rig, ShortLived
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from sdk.client import Client
 
     from .kill import Kill
-
-_OURS = {OWNER, STRANGER}
 
 
 def require_engine() -> Engine:
@@ -45,25 +44,29 @@ def require_engine() -> Engine:
 class EngineRig(Rig):
     """A target whose endpoints are containers of the engine here; a subclass names the adapter.
 
-    What the suites make belongs to owners of their own, and rigs wait for one another, also those of other processes:
-    `gc` of one would take what another is making for waste.
+    Each rig on the engine has a number of its own, held by a file lock, and with it owners and names of its own, so
+    that rigs of several processes work side by side. A number that a killed run held is taken by a later rig, which
+    first removes what that run left.
     """
 
     price = 0.0
     executor = ShortLived
 
     def start(self) -> None:
-        """Wait for the engine to be free, and remove what a killed run has left."""
+        """Take a free number, and remove what a killed run with the same number has left."""
         self.engine = require_engine()
-        path = Path(tempfile.gettempdir(), f"mlport-engine-{os.getuid()}.lock")
-        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._number, self._lock = _free_number()
+        self.owner, self.stranger = f"contract-{self._number}", f"stranger-{self._number}"
         self.sweep()
 
     def stop(self) -> None:
-        """Let the next one have it."""
+        """Let a later rig have the number."""
         os.close(self._lock)
         self.engine.close()
+
+    def name(self, word: str = "contract") -> str:
+        """Return a name that no other rig on this engine uses."""
+        return super().name(f"{word[:9]}-{self._number}")
 
     def settings(self) -> Mapping[str, Any]:
         """A small base that needs no registry."""
@@ -81,9 +84,9 @@ class EngineRig(Rig):
         volumes = self.engine.call("GET", "/volumes", params=filters)["Volumes"] or ()
         return sorted(
             [
-                *(_container(one) for one in containers if _is_ours(one["Labels"])),
-                *(f"network {one['Name']}" for one in networks if _is_ours(one["Labels"])),
-                *(f"volume {one['Name']}" for one in volumes if _is_ours(one["Labels"])),
+                *(_container(one) for one in containers if self._is_ours(one["Labels"])),
+                *(f"network {one['Name']}" for one in networks if self._is_ours(one["Labels"])),
+                *(f"volume {one['Name']}" for one in volumes if self._is_ours(one["Labels"])),
             ]
         )
 
@@ -91,22 +94,28 @@ class EngineRig(Rig):
         """Deletes what is left of the suites, and nothing else: others may use this engine."""
         client = self.client()
         for left in client.list():
-            if left.owner in _OURS:
+            if left.owner in {self.owner, self.stranger}:
                 with suppress(SdkError):
-                    self.client(owner=left.owner or OWNER).delete(left.name)
+                    self.client(owner=left.owner).delete(left.name)
         filters = {"filters": json.dumps({"label": ["mlport=1"]})}
         for one in self.engine.call("GET", "/containers/json", params={"all": "1", **filters}):
-            if _is_ours(one["Labels"]):
+            if self._is_ours(one["Labels"]):
                 with suppress(PlatformError):
                     self.engine.call("DELETE", f"/containers/{one['Id']}", params={"force": "1", "v": "1"})
         for one in self.engine.call("GET", "/networks", params=filters):
-            if _is_ours(one["Labels"]):
+            if self._is_ours(one["Labels"]):
                 with suppress(PlatformError):
                     self.engine.call("DELETE", f"/networks/{one['Id']}")
         for one in self.engine.call("GET", "/volumes", params=filters)["Volumes"] or ():
-            if _is_ours(one["Labels"]):
+            if self._is_ours(one["Labels"]):
                 with suppress(PlatformError):
                     self.engine.call("DELETE", f"/volumes/{one['Name']}")
+
+    def _is_ours(self, labels: Mapping[str, str] | None) -> bool:
+        """Whether this rig made it; a lease says in its body who holds it."""
+        given = labels or {}
+        body = json.loads(given.get("mlport-lease-body", "{}"))
+        return bool({given.get("mlport-owner"), body.get("owner")} & {self.owner, self.stranger})
 
     def mortal(self, kill: Kill) -> Client:
         """A client that can also die before and after every single call of the engine that may change something."""
@@ -157,11 +166,18 @@ class ContainedRig(Rig):
         return {**super().settings(), "base": "debian-packages"}
 
 
-def _is_ours(labels: Mapping[str, str] | None) -> bool:
-    """Whether the suites made it; a lease says in its body who holds it."""
-    given = labels or {}
-    body = json.loads(given.get("mlport-lease-body", "{}"))
-    return given.get("mlport-owner") in _OURS or body.get("owner") in _OURS
+def _free_number() -> tuple[int, int]:
+    """Return the lowest number that no living rig holds, and the descriptor of the lock that holds it."""
+    for number in itertools.count():
+        path = Path(tempfile.gettempdir(), f"mlport-engine-{os.getuid()}-{number}.lock")
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+        else:
+            return number, lock
+    raise AssertionError  # pragma: no cover - the loop has no end
 
 
 def _container(one: Mapping[str, Any]) -> str:

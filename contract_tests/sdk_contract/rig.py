@@ -45,9 +45,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OWNER = "contract"
-STRANGER = "stranger"
-
 
 class ShortLease(Lease):
     """Nobody waits for a dead client for long."""
@@ -82,6 +79,8 @@ class Rig(ABC):
         split_tolerance: How far the share of 100 requests may be from the one asked for: 0 for an exact round-robin.
         polls: By which requests a client of a mini cloud asks how far an operation is; none where it asks for the
             resource itself.
+        owner: Who owns what the client under test makes.
+        stranger: Another owner on the same platform.
     """
 
     adapter: ClassVar[type[Adapter]]
@@ -94,6 +93,8 @@ class Rig(ABC):
     crash_points: ClassVar[int] = 2
     executor: ClassVar[type[Executor]] = Executor
     polls: ClassVar[frozenset[str]] = frozenset()
+    owner: str = "contract"
+    stranger: str = "stranger"
 
     def __init__(self, folder: Path, *, live: bool = False) -> None:
         self.folder = folder
@@ -175,7 +176,7 @@ class Rig(ABC):
         """The target's settings as the adapter gets them."""
         return self.adapter.Options.model_validate(dict(self.settings()))
 
-    def make(self, owner: str = OWNER) -> Adapter:
+    def make(self, owner: str | None = None) -> Adapter:
         """An adapter of its own, without a spy."""
         return self.adapter(self.options(), self.context(owner))
 
@@ -183,9 +184,9 @@ class Rig(ABC):
         """The state folder of a client on this machine; targets that live in theirs have one machine only."""
         return self.folder / machine
 
-    def client(self, *, owner: str = OWNER, machine: str = "here") -> Client:
+    def client(self, *, owner: str | None = None, machine: str = "here") -> Client:
         """A client as another process would make it; its calls are recorded."""
-        return self._client(self.calls, owner, machine)
+        return self._client(self.calls, owner or self.owner, machine)
 
     def mortal(self, kill: Kill) -> Client:
         """A client that dies when it is told to."""
@@ -196,11 +197,11 @@ class Rig(ABC):
         return self._short_lived(Calls(), RealDisk())
 
     def _short_lived(self, calls: Calls, disk: RealDisk) -> Client:
-        client = self._client(calls, OWNER, "here")
+        client = self._client(calls, self.owner, "here")
         session = client.session()
         session.executor = self.executor(
             session.adapter,
-            owner=OWNER,
+            owner=self.owner,
             state_dir=session.state_dir,
             clock=self.clock,
             target=session.target,
@@ -287,11 +288,11 @@ class Rig(ABC):
         suffix = f"{int(time.time()) % 100000}" if self.live else ""
         return f"{word[:12]}-{next(self._numbers)}{suffix}"
 
-    def context(self, owner: str = OWNER) -> AdapterContext:
+    def context(self, owner: str | None = None) -> AdapterContext:
         """What the core would lend an adapter."""
         folder = self.state_dir("here")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return AdapterContext("contract", owner, folder, self.clock, Redactor())
+        return AdapterContext("contract", owner or self.owner, folder, self.clock, Redactor())
 
     def __enter__(self) -> Self:
         self.start()
@@ -301,12 +302,18 @@ class Rig(ABC):
         """Deletes what failed tests left, whoever owns it: on a real platform it would cost."""
         with suppress(SdkError):
             for left in self.client().list():
-                self.client(owner=left.owner or OWNER).delete(left.name)
+                self.client(owner=left.owner).delete(left.name)
 
     def __exit__(self, *error: object) -> None:
         self.sweep()
         self.retire()
         self.stop()
+
+
+def shared_state(factory: pytest.TempPathFactory) -> Path:
+    """Return the state folder of a test run, whose workers build each model, environment and image once."""
+    base = factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "state"
 
 
 def rig_fixture(*rigs: type[Rig]) -> Any:
@@ -316,7 +323,7 @@ def rig_fixture(*rigs: type[Rig]) -> Any:
     def fixture(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Rig]:
         with pytest.MonkeyPatch.context() as patch:
             if "MLPORT_STATE_DIR" not in os.environ:  # models and environments are made once for all rigs
-                patch.setenv("MLPORT_STATE_DIR", str(tmp_path_factory.getbasetemp() / "state"))
+                patch.setenv("MLPORT_STATE_DIR", str(shared_state(tmp_path_factory)))
             with request.param(tmp_path_factory.mktemp("rig"), live=request.config.getoption("--live")) as made:
                 yield made
 

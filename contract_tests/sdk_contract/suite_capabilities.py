@@ -47,10 +47,12 @@ def deployment(rig: Rig, n: int = 1, **changed: Any) -> DeploymentSpec:
     return replace(made, **changed)
 
 
-def endpoint(*deployments: DeploymentSpec, name: str = "contract", **changed: Any) -> EndpointSpec:
+def endpoint(
+    *deployments: DeploymentSpec, name: str = "contract", owner: str = "contract", **changed: Any
+) -> EndpointSpec:
     """An endpoint with these deployments, all traffic on the last one."""
     newest = deployments[-1]
-    labels = Labels(name, "contract", "t123456789", newest.generation, newest.model[:32], expires_at=1_900_000_000)
+    labels = Labels(name, owner, "t123456789", newest.generation, newest.model[:32], expires_at=1_900_000_000)
     traffic = {item.id: 100 if item is newest else 0 for item in deployments}
     return replace(EndpointSpec(name, deployments, traffic, labels), **changed)
 

@@ -11,7 +11,6 @@ from sdk.adapter import Capability, Nature
 from sdk.errors import ConflictError, InvalidNameError, NotFoundError
 from sdk.types import EndpointState, Replicas
 
-from .rig import STRANGER
 from .samples import ANSWER, ENV, ENV_NAME, SECRET, SECRET_NAME
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class DeploySuite:
         before, name, client = rig.left(), rig.name(), rig.client()
         endpoint = client.deploy(rig.model(1), name=name)
         status = client.status(name)
-        assert (EndpointState.READY, name, "contract") == (status.state, status.name, status.owner)
+        assert (EndpointState.READY, name, rig.owner) == (status.state, status.name, status.owner)
         assert [100] == [item.traffic for item in status.deployments]
         assert rig.model(1).digest[:32] == status.deployments[0].model[:32]
         assert status.url
@@ -115,13 +114,13 @@ class DeploySuite:
         for item in own:
             labels = listed[item.ref]
             assert labels is not None
-            assert (name, "contract") == (labels.endpoint, labels.owner), str(item.ref)
+            assert (name, rig.owner) == (labels.endpoint, labels.owner), str(item.ref)
             assert labels.txn
         client.delete(name)
 
     def test_somebody_elses_endpoint_is_left_alone(self, rig: Rig) -> None:
         """Another owner may neither deploy over it nor delete it, unless told to adopt it."""
-        name, client, stranger = rig.name(), rig.client(), rig.client(owner=STRANGER, machine="stranger")
+        name, client, stranger = rig.name(), rig.client(), rig.client(owner=rig.stranger, machine="stranger")
         client.deploy(rig.model(1), name=name)
         first = client.status(name)
         with rig.calls.since() as calls:
@@ -129,11 +128,11 @@ class DeploySuite:
                 stranger.deploy(rig.model(2), name=name)
             with pytest.raises(ConflictError):
                 stranger.delete(name)
-        assert "contract" in str(refused.value), "the message must name the owner"
+        assert rig.owner in str(refused.value), "the message must name the owner"
         assert [] == [call for call in calls.changes if name in call.subject]
         assert first.deployments == client.status(name).deployments
         stranger.deploy(rig.model(2), name=name, adopt=True)
-        assert STRANGER == client.status(name).owner
+        assert rig.stranger == client.status(name).owner
         stranger.delete(name)
         with pytest.raises(NotFoundError):
             client.status(name)

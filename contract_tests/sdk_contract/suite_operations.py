@@ -11,7 +11,6 @@ import pytest
 from sdk.adapter import Adapter, EndpointSpec, Live, Materials, Nature, Ref, Resource
 from sdk.errors import ConflictError, NotFoundError, SdkError
 
-from .rig import STRANGER
 from .samples import ANSWER
 from .suite_capabilities import deployment, endpoint
 
@@ -98,7 +97,7 @@ class OperationsSuite:
         model = rig.model(1)
         adapter = rig.make()
         made = deployment(rig, 1, model=model.digest, image=rig.image(model))
-        walk = Walk(adapter, endpoint(made, name=rig.name()), [], Materials(model=model))
+        walk = Walk(adapter, endpoint(made, name=rig.name(), owner=rig.owner), [], Materials(model=model))
         walk.resources = list(adapter.resources(walk.spec))
         for resource in walk.resources:
             if adapter.read(resource.ref, timeout=TIMEOUT) is None:  # a shared one may be there already
@@ -148,7 +147,7 @@ class OperationsSuite:
             if created is not None:
                 assert -5 < walk.adapter.server_time() - created < 3600, str(resource.ref)
 
-    def test_observe_finds_all_of_it(self, walk: Walk) -> None:
+    def test_observe_finds_all_of_it(self, rig: Rig, walk: Walk) -> None:
         """observe() gives every resource of the endpoint, and status() makes a ready endpoint of it."""
         found = walk.adapter.observe(walk.spec.name, timeout=TIMEOUT)
         assert {resource.ref for resource in walk.resources} == {live.ref for live in found}
@@ -156,7 +155,7 @@ class OperationsSuite:
         assert status is not None
         assert "ready" == status.state
         assert dict(walk.spec.traffic) == status.traffic
-        assert "contract" == status.owner
+        assert rig.owner == status.owner
 
     def test_observe_finds_nothing_elsewhere(self, rig: Rig, walk: Walk) -> None:
         """Another name is another endpoint, even one that begins the same."""
@@ -169,7 +168,7 @@ class OperationsSuite:
 
     def test_everybody_sees_it_in_the_list(self, rig: Rig, walk: Walk) -> None:
         """list() shows what carries our labels to every owner, with the owner's name on it."""
-        stranger = rig.make(STRANGER)
+        stranger = rig.make(rig.stranger)
         tagged = {item.ref for item in self.own(rig, walk) if rig.adapter.kinds[item.kind].tagged}
         listed = rig.eventually(
             lambda: {live.ref: live for live in stranger.list(timeout=TIMEOUT)}, lambda found: tagged <= set(found)
@@ -179,7 +178,7 @@ class OperationsSuite:
         for ref in tagged:
             labels = listed[ref].labels
             assert labels is not None
-            assert ("contract", walk.spec.name) == (labels.owner, labels.endpoint)
+            assert (rig.owner, walk.spec.name) == (labels.owner, labels.endpoint)
 
     def test_an_id_is_made_once(self, rig: Rig, walk: Walk) -> None:
         """A second create of the same id is a ConflictError and changes nothing."""
@@ -245,7 +244,9 @@ class OperationsSuite:
         before = rig.left()
         model = rig.model(1)
         adapter = rig.make()
-        spec = endpoint(deployment(rig, 2, model=model.digest, image=rig.image(model)), name=rig.name())
+        spec = endpoint(
+            deployment(rig, 2, model=model.digest, image=rig.image(model)), name=rig.name(), owner=rig.owner
+        )
         kinds = rig.adapter.kinds
         own = [r for r in adapter.resources(spec) if kinds[r.kind].nature is not Nature.SHARED]
         for resource in adapter.resources(spec):

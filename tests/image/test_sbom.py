@@ -6,8 +6,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 from sdk.packaging.image import Store, build_image
 from sdk.packaging.image.dependencies import SBOM
@@ -26,6 +24,10 @@ absent==1.0 --hash=sha256:{"d" * 64}
 
 def _check(bill: bytes) -> dict[str, Any]:
     """The bill, once the official schema has nothing against it."""
+    # Imported here: the checker of formats takes five seconds, and every worker imports every test file.
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
     problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill.decode())
     assert problem is None, problem
     found: dict[str, Any] = json.loads(bill)

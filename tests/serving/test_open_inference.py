@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -11,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of their own
 import msgspec
 import numpy as np
 import pytest
@@ -50,9 +50,14 @@ def test_answers_and_errors_follow_the_schemas(client: httpx.Client) -> None:
     _validate(refused.json(), "v2_error")
 
 
+def _jsonschema() -> Any:
+    """Import the library where it is used: its checkers of formats take seconds, and every worker imports this file."""
+    return importlib.import_module("jsonschema")
+
+
 def _validate(value: Any, schema: str) -> None:
     document = yaml.safe_load(DOCUMENT.read_text())
-    jsonschema.validate(value, {**document, "$ref": f"#/components/schemas/{schema}"})
+    _jsonschema().validate(value, {**document, "$ref": f"#/components/schemas/{schema}"})
 
 
 WRONG = {
@@ -241,11 +246,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads((folder / "mlserver" / "rest" / "openapi" / "dataplane.json").read_bytes())
 
 
-# Bytes, which the document has as a type of its own, do not come in JSON.
-_Published = jsonschema.validators.extend(
-    jsonschema.Draft202012Validator,
-    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("bytes", lambda _, value: False),
-)
+def _conform(published: Any, schema: Any, value: Any) -> None:
+    """Validate a value; bytes, which the document has as a type of its own, do not come in JSON."""
+    library = _jsonschema()
+    standard = library.Draft202012Validator
+    types = standard.TYPE_CHECKER.redefine("bytes", lambda _, value: False)
+    library.validators.extend(standard, type_checker=types)({**published, **schema}).validate(value)
 
 
 def _follow(published: Any, path: str, method: str, status: int, value: Any) -> None:
@@ -255,7 +261,7 @@ def _follow(published: Any, path: str, method: str, status: int, value: Any) -> 
     content = said[str(status)].get("content")
     if content is not None:
         schema = content["application/json"]["schema"]
-        _Published({**published, **schema}).validate(value)
+        _conform(published, schema, value)
 
 
 @pytest.mark.full
@@ -273,7 +279,7 @@ def test_answers_follow_the_published_document(client: httpx.Client, published: 
         _follow(published, model + route, "get", 200, answer.json())
     request = {"id": "42", "inputs": [_tensor()], "outputs": [{"name": "predict"}]}
     wanted = published["paths"][f"{model}/infer"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    _Published({**published, **wanted}).validate(request)
+    _conform(published, wanted, request)
     for body, status in ((request, 200), ({"inputs": []}, 400)):
         answer = client.post(f"{real}/infer", json=body)
         assert status == answer.status_code

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.cloud import aiplatform_v1
-from google.oauth2.credentials import Credentials
 
 from sdk.client import Client
 from sdk_contract.clouds.vertex import VertexCloud
@@ -33,6 +31,10 @@ def cloud(tmp_path: Path, runner: str) -> Iterator[VertexCloud]:
 @pytest.fixture
 def official(cloud: VertexCloud) -> Iterator[Callable[..., Any]]:
     """Makes an unmodified generated client that speaks to the mini cloud."""
+    # Imported here, since the package takes seconds and every test process reads this file.
+    from google.cloud import aiplatform_v1
+    from google.oauth2.credentials import Credentials
+
     made: list[Any] = []
 
     def make(name: str, token: str = "mini-token") -> Any:

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from google.cloud.aiplatform_v1.types import AcceleratorType, Scheduling
 
 import sdk
 from sdk.errors import ConfigError, ConflictError, ModelError, NotFoundError, PayloadTooLargeError, TimedOut
@@ -142,6 +141,8 @@ def test_spare_capacity_with_an_accelerator_under_an_account(place: Place, name:
 
 def test_accelerators_have_their_numbers() -> None:
     """Those that the mini cloud reads are those that Google's client writes."""
+    from google.cloud.aiplatform_v1.types import AcceleratorType
+
     assert ACCELERATORS == {number: AcceleratorType(number).name for number in ACCELERATORS}
 
 
@@ -185,6 +186,8 @@ def test_a_job_as_it_is_set(place: Place, tmp_path: Path) -> None:
     assert {"bootDiskType": "pd-ssd", "bootDiskSizeGb": 200} == pool["diskSpec"]
     assert "NVIDIA_TESLA_T4" == ACCELERATORS[pool["machineSpec"]["acceleratorType"]]
     assert (ACCOUNT, "600s") == (told["serviceAccount"], told["scheduling"]["timeout"])
+    from google.cloud.aiplatform_v1.types import Scheduling
+
     assert Scheduling.Strategy.SPOT == told["scheduling"]["strategy"]
     assert told["scheduling"]["disableRetries"] is True
     client.delete("set")

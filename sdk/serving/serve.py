@@ -37,6 +37,7 @@ from .guard import GuardedProtocol
 from .logs import Log, LoggingHandler
 from .privileges import drop
 from .scheduler import Scheduler
+from .sealed import seal
 from .settings import Bind, Settings, from_environment
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def main(env: Mapping[str, str] | None = None) -> int:
     logging.root.setLevel(settings.log_level.upper())
     for noisy in ("uvicorn.error", "uvicorn.access", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    sys.dont_write_bytecode = True  # the bundle's folder is immutable
+    seal(bundle.folder)
     code = uvloop.run(_Server(settings, bundle, listener, log).run())
     log.flush()
     if settings.bind.path:

@@ -1,0 +1,46 @@
+"""Imports from a folder that must stay as it is: Python writes no compiled files there.
+
+Libraries elsewhere are compiled and cached as usual, so that the next process with them starts faster.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class _Loader(SourceFileLoader):
+    """Loads source files, and compiled ones that came with them."""
+
+    def set_data(self, path: str, data: object, *, _mode: int = 0o666) -> None:
+        """Write nothing."""
+
+
+def seal(folder: Path) -> None:
+    """Keep imports from writing compiled files below a folder."""
+    roots = tuple({f"{folder}{os.sep}", f"{folder.resolve()}{os.sep}"})
+    finder = FileFinder.path_hook(
+        (ExtensionFileLoader, EXTENSION_SUFFIXES), (_Loader, SOURCE_SUFFIXES), (SourcelessFileLoader, BYTECODE_SUFFIXES)
+    )
+
+    def hook(path: str) -> FileFinder:
+        if not f"{path}{os.sep}".startswith(roots):
+            raise ImportError(path)
+        return finder(path)  # type: ignore[return-value]
+
+    sys.path_hooks.insert(0, hook)
+    for path in [path for path in sys.path_importer_cache if f"{path}{os.sep}".startswith(roots)]:
+        del sys.path_importer_cache[path]

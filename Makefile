@@ -1,15 +1,16 @@
 # Needs Python 3.11+ and make; everything else goes into .venv on first use.
 
 PYTHON  ?= python3
-WORKERS ?= 2
+# Several workers for each core, since tests mostly wait for processes.
+WORKERS ?= 6
 TORCH   ?=
 UPGRADE ?= --upgrade
 BIN     := .venv/bin
 LOCKS   := requirements
 STAMP   := .venv/.ready-$(shell cat pyproject.toml $(LOCKS)/dev.txt | cksum | tr -d ' \t')
 SELECT   = $(T) $(if $(K),-k '$(K)')
-PYTEST  := $(BIN)/pytest -n $(WORKERS) --dist loadfile --durations=15
-OUTSIDE  = -n $(WORKERS) --dist loadfile -m "not full and not docker" $(SELECT)
+PYTEST  := $(BIN)/pytest -n $(WORKERS) --dist worksteal --durations=15
+OUTSIDE  = -n $(WORKERS) --dist worksteal -m "not full and not docker" $(SELECT)
 LOCKED  := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps --requirement
 COMPILE  = UV_FIND_LINKS= $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-emit-package mlport --custom-compile-command "make lock" $(UPGRADE)

@@ -114,6 +114,7 @@ def compile_lock(
     *,
     python: str,
     pins: Mapping[str, str] | None = None,
+    preferred: Mapping[str, str] | None = None,
     sources: Sources = _PLAIN,
     wheels: Path | None = None,
     find_links: Sequence[Path] = (),
@@ -124,6 +125,8 @@ def compile_lock(
         requirements: Requirement lines; see :func:`read_requirements`.
         python: Python minor version, such as ``"3.11"``.
         pins: Exact versions for whatever of these is needed, by name.
+        preferred: Versions to take if nothing speaks against them, by name; what the model server needs is preferred
+            as it is installed here.
         sources: Where packages come from.
         wheels: A folder of local wheels, which win over an index.
         find_links: More folders of wheels, which may hold what no index has.
@@ -132,10 +135,9 @@ def compile_lock(
         PackagingError: No network and no kept answer, or versions that contradict each other.
     """
     lines = sorted({*requirements, *RUNTIME})
-    constraints = sorted(f"{name}=={version}" for name, version in (pins or {}).items())
-    preferred = sorted(f"{name}=={version}" for name, version in closure(map(requirement_name, RUNTIME)).items())
     local = _local_hashes(wheels)
-    question = (lines, constraints, preferred)
+    soft = closure(map(requirement_name, RUNTIME)) | dict(preferred or {})
+    question = (lines, _exact(pins or {}), _exact(soft))
     key = _key(question, python, sources, local)
     kept = disk.state_dir() / "locks" / f"{key}.json"
     text = _kept(kept)
@@ -144,6 +146,10 @@ def compile_lock(
         text = _with_local_hashes(_resolve(question, python, sources, links), local)
         disk.write_file(kept, json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text}).encode())
     return Lock(text, python, sources)
+
+
+def _exact(versions: Mapping[str, str]) -> list[str]:
+    return sorted(f"{name}=={version}" for name, version in versions.items())
 
 
 def _key(question: Sequence[Sequence[str]], python: str, sources: Sources, local: Mapping[str, str]) -> str:

@@ -151,14 +151,16 @@ def lock_for(
     local = {wheels.collect([line], wheel_folder, sources)[0] for line in given if is_path(line)}
     own = {requirement_name(line) for line in local} | {requirement_name(line) for line in given if not is_path(line)}
     found = {name: version for name, version in installed(modules).items() if name not in own}
-    lines = {*(f"{name}=={version}" for name, version in found.items()), *local, *needs}
+    here = python == python_minor()  # another Python may need other versions than those installed here
+    lines = {*(f"{name}=={version}" if here else name for name, version in found.items()), *local, *needs}
     lines |= {line for line in given if not is_path(line)}
     free = {line for line in given if requirement_name(line) == normal(line)}  # no version: the one installed now
     pins = {name: version for name, version in closure({*found, *free}).items() if name not in own or name in free}
     lock = compile_lock(
         lines,
         python=python,
-        pins=pins,
+        pins=pins if here else {},
+        preferred=pins,
         sources=with_backend(sources, found, packing),
         wheels=wheel_folder if wheel_folder.is_dir() else None,
         find_links=links_of(packing),

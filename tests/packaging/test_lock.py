@@ -245,6 +245,14 @@ def test_given_name_is_locked_at_the_installed_version() -> None:
     assert model.manifest.libraries["certifi"] < "2024"
 
 
+def test_another_python_may_have_other_versions(tmp_path: Path) -> None:
+    """What is installed here is only preferred when the model is for another Python, which it may not support."""
+    made, libraries = pack.lock_for({"pandas"}, {}, tmp_path, sources=Sources(), needs=(), python="3.10")
+    assert importlib.metadata.version("pandas") > made.versions["pandas"] == libraries["pandas"]
+    assert importlib.metadata.version("click") == made.versions["click"]
+    assert importlib.metadata.version("six") == made.versions["six"]
+
+
 def test_special_build_travels_with_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A build that is on no index (``+cpu``) is taken from find_links=, and installs later without that folder."""
     links = tmp_path / "links"

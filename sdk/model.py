@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .packaging.lock import Lock
     from .packaging.manifest import Manifest, Signature
-    from .packaging.pack import Packing
+    from .packaging.packing import Packing
 
 _IMAGE = re.compile(r"(?P<repository>[A-Za-z0-9][A-Za-z0-9._:/-]*)@sha256:(?P<digest>[0-9a-f]{64})")
 
@@ -157,7 +157,7 @@ class Model:
             method: Method to call, for estimators.
             rowwise: Whether each row is answered without a look at the others, so that requests may be cut.
             allow_nan: Whether missing numbers are accepted.
-            **packing: See :class:`sdk.packaging.pack.Packing`.
+            **packing: See :class:`sdk.packaging.packing.Packing`.
 
         Raises:
             ConfigError: The file does not exist, is of another kind, or is a pickle without ``trust``.
@@ -191,7 +191,7 @@ class Model:
             trust: ``"pickle"`` if the folder holds pickles and you trust whoever made them.
             rowwise: As in :meth:`from_path`.
             allow_nan: As in :meth:`from_path`.
-            **packing: See :class:`sdk.packaging.pack.Packing`.
+            **packing: See :class:`sdk.packaging.packing.Packing`.
 
         Raises:
             ConfigError: It is no MLflow model with a Python function, or holds pickles without ``trust``.
@@ -262,7 +262,7 @@ def model(
         engine: ``"onnx"`` serves a scikit-learn estimator by ONNX Runtime, much faster for forests. It is compared with
             the estimator on the example and a thousand rows like it, and refused if it answers otherwise. Missing
             numbers are accepted only if you say ``allow_nan=True``; give some in the example then.
-        **packing: Requirements, own code and package indexes; see :class:`sdk.packaging.pack.Packing`.
+        **packing: Requirements, own code and package indexes; see :class:`sdk.packaging.packing.Packing`.
 
     Raises:
         ConfigError: An argument is wrong; names it.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .errors import MissingExtraError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -37,10 +39,12 @@ class Prediction:
         """The values as a numpy array.
 
         Raises:
-            ImportError: numpy is not installed.
+            MissingExtraError: numpy is not installed.
         """
-        import numpy as np
-
+        try:
+            import numpy as np
+        except ImportError as error:
+            raise MissingExtraError("the answer as an array needs numpy", hint="pip install numpy") from error
         return np.asarray(self.values)
 
     def to_dict(self) -> dict[str, Any]:

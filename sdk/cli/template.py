@@ -38,6 +38,6 @@ provider = "local"              # plain processes on this machine: no root, no D
 # provider = "azureml"
 # subscription = "00000000-0000-0000-0000-000000000000"
 # resource_group = "rg"
-# workspace = "ws"
+# workspace = "mlport"
 # instance = "Standard_DS2_v2"
 """

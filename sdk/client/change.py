@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Literal, TypedDict, cast, overload
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
 
 from .. import lifecycle
 from ..adapter import Capability, DeploymentSpec, Materials
 from ..endpoint import Endpoint
 from ..errors import ConfigError, ConflictError
 from ..model import Model
+from ..model import model as pack
 from ..names import check_name
+from ..packaging.packing import Packing
+from ..suggest import did_you_mean
 from ..types import EndpointStatus
 from .base import ClientBase
 from .calling import Probe
@@ -21,6 +25,7 @@ from .session import READ_S
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
     from contextlib import AbstractContextManager
+    from pathlib import Path
     from typing import Unpack
 
     from ..change import Change
@@ -45,7 +50,18 @@ class MoveHow(How, total=False):
     dry_run: bool
 
 
-class DeployHow(How, total=False):
+class About(Packing, total=False):
+    """What may be said about an object that is no :class:`sdk.Model` yet; see :func:`sdk.model`."""
+
+    example: Any
+    method: str | None
+    rowwise: bool | None
+    allow_nan: bool | None
+    artifacts: str | Path | None
+    engine: Literal["onnx"] | None
+
+
+class DeployHow(How, About, total=False):
     """The arguments of a deploy; see :meth:`ChangeVerbs.deploy`."""
 
     name: str | None
@@ -64,12 +80,12 @@ class ChangeVerbs(ClientBase):
     """deploy, plan, temporary, traffic, promote, rollback, finalize, delete."""
 
     @overload
-    def deploy(self, model: Model, *, dry_run: Literal[True], **how: Unpack[DeployHow]) -> Plan: ...
+    def deploy(self, model: Any, *, dry_run: Literal[True], **how: Unpack[DeployHow]) -> Plan: ...
     @overload
-    def deploy(self, model: Model, *, dry_run: Literal[False] = False, **how: Unpack[DeployHow]) -> Endpoint: ...
+    def deploy(self, model: Any, *, dry_run: Literal[False] = False, **how: Unpack[DeployHow]) -> Endpoint: ...
     def deploy(
         self,
-        model: Model,
+        model: Any,
         *,
         name: str | None = None,
         target: str | None = None,
@@ -85,6 +101,7 @@ class ChangeVerbs(ClientBase):
         wait: bool = True,
         timeout: str | float | None = None,
         dry_run: bool = False,
+        **about: Unpack[About],
     ) -> Endpoint | Plan:
         """Puts a model behind an endpoint, which is made if need be and otherwise updated without losing a request.
 
@@ -92,7 +109,8 @@ class ChangeVerbs(ClientBase):
         :meth:`rollback` is instant, until :meth:`finalize` or the next deploy.
 
         Args:
-            model: From :func:`sdk.model` or one of the makers of :class:`sdk.Model`.
+            model: From :func:`sdk.model` or one of the makers of :class:`sdk.Model`; or what :func:`sdk.model` takes,
+                which is packed under ``name`` then.
             name: Name of the endpoint; the model's by default.
             target: Target of the configuration; default: the client's, then ``MLPORT_TARGET``, then ``default``.
             traffic: Whole percents of the traffic for it; less than 100 is a canary.
@@ -108,6 +126,7 @@ class ChangeVerbs(ClientBase):
             wait: ``False`` comes back as soon as everything is asked for; :meth:`sdk.Endpoint.wait` waits then.
             timeout: Seconds, or text such as ``"20m"``, after which it is undone; 30 minutes by default.
             dry_run: Gives the plan and changes nothing.
+            **about: For what is not packed yet: ``example=`` and the other arguments of :func:`sdk.model`.
 
         Raises:
             ConfigError: An argument is wrong; names it.
@@ -120,7 +139,8 @@ class ChangeVerbs(ClientBase):
             >>> endpoint.predict([[1.0, 2.0]]).values
             [3.0]
         """
-        name = check_name(_checked(model).name if name is None else name)
+        model = _packed(model, name, about)
+        name = check_name(model.name if name is None else name)
         session = self.session(target)
         with border(session):
             _require(session, model, traffic)
@@ -144,7 +164,7 @@ class ChangeVerbs(ClientBase):
             )
             return self._carry_out(task, wait=wait, dry_run=dry_run)
 
-    def plan(self, model: Model, **how: Unpack[DeployHow]) -> Plan:
+    def plan(self, model: Any, **how: Unpack[DeployHow]) -> Plan:
         """The calls, resources and prices of a :meth:`deploy` with the same arguments; changes nothing.
 
         Example:
@@ -154,7 +174,7 @@ class ChangeVerbs(ClientBase):
         """
         return self.deploy(model, dry_run=True, **how)
 
-    def temporary(self, model: Model, **how: Unpack[DeployHow]) -> AbstractContextManager[Endpoint]:
+    def temporary(self, model: Any, **how: Unpack[DeployHow]) -> AbstractContextManager[Endpoint]:
         """An endpoint that is deleted at the end of the block, whatever happens in it.
 
         Takes the arguments of :meth:`deploy`. The name must be free; by default one is made from the model's. With
@@ -171,11 +191,11 @@ class ChangeVerbs(ClientBase):
         return self._temporary(model, how)
 
     @contextlib.contextmanager
-    def _temporary(self, model: Model, how: DeployHow) -> Generator[Endpoint]:
+    def _temporary(self, model: Any, how: DeployHow) -> Generator[Endpoint]:
         session = self.session(how.get("target"))
         name = how.get("name")
         if name is None:
-            name = f"{_checked(model).name[:12].rstrip('-')}-{session.new_txn()}"
+            name = f"{_packed(model, None, {}).name[:12].rstrip('-')}-{session.new_txn()}"
         elif session.find(check_name(name), session.deadline(READ_S)) is not None:
             raise ConflictError(f"endpoint {name!r} exists", resource=name, hint="use a free name, or leave it out")
         how["name"] = name
@@ -328,12 +348,23 @@ class ChangeVerbs(ClientBase):
         return Endpoint(cast("Client", self), task.name, task.session.target, status=status)
 
 
-def _checked(model: Model) -> Model:
-    if isinstance(model, Model):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+def _packed(model: Any, name: str | None, about: Mapping[str, Any]) -> Model:
+    """The model as it is, or the object packed under the name of its endpoint."""
+    if unknown := set(about) - set(About.__annotations__):
+        hint = did_you_mean(min(unknown), DeployHow.__annotations__)
+        raise ConfigError(f"unknown argument {min(unknown)!r}", hint=hint)
+    if isinstance(model, Model):
+        if about:
+            raise ConfigError(f"{min(about)}: the model is packed already", hint="give it to sdk.model()")
         return model
-    raise ConfigError(
-        f"a {type(model).__name__} is no sdk.Model", hint="wrap it first: sdk.model(it, name=…, example=rows)"
-    )
+    kind = f"a {type(model).__name__}"
+    if isinstance(model, str | PathLike):
+        hint = "say sdk.Model.from_path(it) for a model file, sdk.Model.load(it) for what Model.save wrote"
+        raise ConfigError(f"{kind} is no sdk.Model", hint=hint)
+    if name is None:
+        hint = "give one: name=…; or pack it first: sdk.model(it, name=…, example=rows)"
+        raise ConfigError(f"{kind} is no sdk.Model and has no name", hint=hint)
+    return pack(model, name=name, **about)
 
 
 def _require(session: Session, model: Model, traffic: int) -> None:

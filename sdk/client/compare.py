@@ -164,7 +164,7 @@ def _checked(given: object) -> Model | Mapping[str, Endpoint]:
             return endpoints
     raise ConfigError(
         f"a {type(cast('Any', given)).__name__} cannot be compared",
-        hint="give an sdk.Model, or a mapping of names to endpoints",
+        hint="give an sdk.Model, such as sdk.model(it, name=…, example=rows), or a mapping of names to endpoints",
     )
 
 

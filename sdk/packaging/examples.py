@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import msgspec
 
 from sdk.errors import ConfigError
 from sdk.packaging.manifest import Tensor
+from sdk.packaging.plain import PlainArray
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,15 +70,32 @@ def _text(key: Any) -> str:
     return key
 
 
-def _array(value: Any, field: str) -> Any:
+def _as_array(value: Any) -> Any:
+    """Numpy's array; without numpy, of plain lists, which is all that there can be then."""
+    if find_spec("numpy") is None:
+        return PlainArray(value)
     import numpy as np
 
+    return np.asarray(value)
+
+
+def _close(a: Any, b: Any, *, rtol: float, atol: float) -> bool:
+    if isinstance(a, PlainArray):
+        return a.close_to(b, rtol=rtol, atol=atol)
+    import numpy as np
+
+    if a.dtype.kind in "fc":
+        return bool(np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True))
+    return bool(np.array_equal(a, b))
+
+
+def _array(value: Any, field: str) -> Any:
     if type(value) in _NO_ROWS:
         raise ConfigError(f"{field} is {type(value).__name__}", hint="give a few rows: array, list, DataFrame or dict")
     if hasattr(value, "detach"):  # a torch tensor
         value = value.detach().cpu()
     try:
-        array = np.asarray(value)
+        array = _as_array(value)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{field} is no array: {error}", hint="make all rows equally long") from error
     if array.ndim == 0:
@@ -97,16 +116,20 @@ def dtype_name(values: Any, field: str) -> str:
     Raises:
         ConfigError: A request cannot carry it.
     """
-    import numpy as np
-
     kind = getattr(values.dtype, "kind", "O")
     if kind in _KINDS:  # a numpy type, or one of pandas' nullable ones
         return str(values.dtype.name).lower()
     if str(values.dtype) == "category":
         return dtype_name(values.cat.categories, field)
-    if kind in {"U", "T"} or all(isinstance(value, str) for value in np.ravel(np.asarray(values, dtype=object))):
+    if kind in {"U", "T"} or _all_text(values):
         return "string"
     raise ConfigError(f"{field} has type {values.dtype}", hint="use numbers, booleans or text")
+
+
+def _all_text(values: Any) -> bool:
+    import numpy as np
+
+    return all(isinstance(value, str) for value in np.ravel(np.asarray(values, dtype=object)))
 
 
 def inputs(example: Any) -> tuple[Tensor, ...]:
@@ -121,7 +144,14 @@ def inputs(example: Any) -> tuple[Tensor, ...]:
 
 def argument(example: Any) -> Any:
     """What the model is called with: an example with one named array is that array."""
-    return next(iter(example.values())) if is_named(example) and len(example) == 1 else example
+    if is_named(example):
+        plain = {name: _unwrapped(value) for name, value in example.items()}
+        return next(iter(plain.values())) if len(plain) == 1 else plain
+    return _unwrapped(example)
+
+
+def _unwrapped(value: Any) -> Any:
+    return value.tolist() if isinstance(value, PlainArray) else value
 
 
 def columns(example: Any) -> tuple[str, ...] | None:
@@ -171,15 +201,13 @@ def _named(result: Any, method: str) -> dict[str, Any]:
 
 
 def as_array(value: Any) -> Any:
-    """Any array-like as a numpy array; a tensor is brought to the CPU first."""
-    import numpy as np
-
+    """Any array-like as an array; a tensor is brought to the CPU first."""
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     if hasattr(value, "toarray"):  # a sparse matrix
         value = value.toarray()
     try:
-        return np.asarray(value)
+        return _as_array(value)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"the model returned {type(value).__name__}: {error}", hint="return an array") from error
 
@@ -200,8 +228,6 @@ def first_rows(example: Any, rows: int) -> Any:
 
 def same(left: Any, right: Any) -> bool:
     """Whether two answers of a model agree to the last few bits."""
-    import numpy as np
-
     one, two = _named(left, "output"), _named(right, "output")
     if one.keys() != two.keys():
         return False
@@ -209,26 +235,20 @@ def same(left: Any, right: Any) -> bool:
         a, b = as_array(value), as_array(two[name])
         if a.shape != b.shape or a.dtype.kind != b.dtype.kind:
             return False
-        close = (
-            np.allclose(a, b, rtol=1e-6, atol=1e-9, equal_nan=True) if a.dtype.kind in "fc" else np.array_equal(a, b)
-        )
-        if not close:
+        if not _close(a, b, rtol=1e-6, atol=1e-9):
             return False
     return True
 
 
 def starts_with(whole: Any, first: Any, rows: int) -> bool:
     """Whether the answer to all rows has one value per row and begins with the answer to the first row alone."""
-    import numpy as np
-
     one, two = _named(whole, "output"), _named(first, "output")
     for name, value in one.items():
         a = as_array(value)
         b = as_array(two[name]) if name in two else None
         if a.ndim == 0 or len(a) != rows or b is None or b.shape != (1, *a.shape[1:]):
             return False
-        numbers = a.dtype.kind in "fc"
-        if not (np.allclose(a[:1], b, rtol=1e-4, atol=1e-6, equal_nan=True) if numbers else np.array_equal(a[:1], b)):
+        if not _close(a[:1], b, rtol=1e-4, atol=1e-6):
             return False
     return True
 

@@ -18,13 +18,14 @@ from sdk.packaging import examples
 from sdk.packaging.flavours.canonical import canonical_skops
 from sdk.packaging.libraries import installed
 from sdk.packaging.manifest import Signature
-from sdk.packaging.pack import Packing, Parts, publish
+from sdk.packaging.pack import Parts, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from sdk.packaging.manifest import Manifest
+    from sdk.packaging.packing import Packing
 
 _KNOWN_TYPES = {"lightgbm", "numpy", "pandas", "scipy", "sklearn", "xgboost"}
 PICKLES = {".pkl": "pickle", ".pickle": "pickle", ".joblib": "joblib"}

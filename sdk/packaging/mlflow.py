@@ -14,13 +14,14 @@ from sdk.errors import ConfigError, MissingExtraError
 from sdk.packaging.files import PICKLES
 from sdk.packaging.lock import read_requirements, requirement_name
 from sdk.packaging.manifest import Signature, Tensor
-from sdk.packaging.pack import Packing, Parts, publish
+from sdk.packaging.pack import Parts, publish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from sdk.packaging.manifest import Manifest
+    from sdk.packaging.packing import Packing
 
 _TYPES = {
     "boolean": "bool",

@@ -13,13 +13,14 @@ from sdk.packaging.flavours import flavour_of
 from sdk.packaging.flavours.base import Trial
 from sdk.packaging.flavours.onnx import Onnx
 from sdk.packaging.manifest import Manifest, Signature
-from sdk.packaging.pack import IGNORED, Packing, Parts, code_paths, publish
+from sdk.packaging.pack import IGNORED, Parts, code_paths, publish
 from sdk.paths import expand
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sdk.packaging.flavours.base import Flavour, Traits
+    from sdk.packaging.packing import Packing
 
 _ARTIFACTS = "model/artifacts"
 

@@ -6,42 +6,20 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sdk.errors import ConfigError
 from sdk.packaging import bundle, disk, uvrun, wheels
 from sdk.packaging.libraries import closure, installed, normal
 from sdk.packaging.lock import Lock, compile_lock, is_path, read_requirements, requirement_name
 from sdk.packaging.manifest import EXAMPLE, LOCK, Manifest, Signature, Sources
+from sdk.packaging.packing import Packing
 from sdk.paths import expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".DS_Store", ".venv")
-
-
-class Packing(TypedDict, total=False):
-    """What may be said about how a model is packed; every key is optional.
-
-    Keys:
-        requirements: A list of requirement lines, or a requirements file. They are added to what is found out; a
-            line with a version replaces the one that was found. Folders with ``pyproject.toml`` and ``.whl``
-            files are built and travel with the model.
-        code: Modules or package folders of yours that the model imports by name.
-        index_url: Package index that replaces the default one; without credentials, which belong into ``~/.netrc``
-            or the environment.
-        extra_index_urls: Package indexes that are asked first.
-        find_links: Folders of wheels that are looked into as well; those that are locked travel with the model.
-        torch_backend: Which PyTorch builds to lock: ``"cpu"``, ``"cu126"``, …
-    """
-
-    requirements: Sequence[str | Path] | str | Path | None
-    code: str | Path | Sequence[str | Path]
-    index_url: str | None
-    extra_index_urls: Sequence[str]
-    find_links: Sequence[str | Path]
-    torch_backend: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from sdk.paths import expand
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from sdk.packaging.pack import Packing
+    from sdk.packaging.packing import Packing
 
 FLAVOUR = "train"
 SCRIPT, FUNCTION = "script", "cloudpickle"
@@ -52,7 +52,7 @@ def job_bundle(entry: str | Path | Callable[..., Any], packing: Packing | None =
     Args:
         entry: Path of a ``.py`` file, or a function. Modules beside the script that it imports go along; those of a
             function are written into it by value.
-        packing: Requirements, further code and package indexes; see :class:`sdk.packaging.pack.Packing`. Libraries
+        packing: Requirements, further code and package indexes; see :class:`sdk.packaging.packing.Packing`. Libraries
             that the code imports are locked at the versions installed now, without being named.
 
     Raises:

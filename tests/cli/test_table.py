@@ -24,8 +24,10 @@ def _parameters(method: Callable[..., Any]) -> set[str]:
     """The names a method takes, with those of a shared set of arguments (``**how``) spelled out."""
     found = inspect.signature(method).parameters
     shared = next((str(item.annotation) for item in found.values() if item.kind is item.VAR_KEYWORD), "")
-    spelled = getattr(change, shared.removeprefix("Unpack[").removesuffix("]")).__annotations__ if shared else {}
-    return {*(name for name in found if name not in {"self", "how"}), *spelled}
+    shared = shared.removeprefix("Unpack[").removesuffix("]")
+    spelled = getattr(change, shared).__annotations__ if shared else {}
+    packing = set(change.About.__annotations__) if "about" in found or shared else set[str]()  # no shell has objects
+    return {*(name for name in found if name not in {"self", "how", "about"}), *spelled} - packing
 
 
 @pytest.mark.parametrize("verb", PYTHON, ids=lambda verb: verb.name)

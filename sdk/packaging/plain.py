@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-_RANKS = {bool: "b", int: "i", float: "f", str: "U"}
+_RANKS: dict[type[object], str] = {bool: "b", int: "i", float: "f", str: "U"}
 _NAMES = {"b": "bool", "i": "int64", "f": "float64", "U": "string"}
 _INT64 = range(-(2**63), 2**63)
 
@@ -84,12 +84,16 @@ def _flat(value: Any) -> Any:
 
 
 def _kind(flat: list[Any]) -> Kind:
-    kinds = {_RANKS.get(type(item), "") for item in flat}
+    kinds = {_rank(item) for item in flat}
     if "" in kinds or ("U" in kinds and len(kinds) > 1):
         raise ValueError("it has values that are not all numbers, all booleans or all text")
     if "i" in kinds and not all(int(item) in _INT64 for item in flat if type(item) is int):
         raise ValueError("it has whole numbers beyond 64 bits")
     return Kind(next((kind for kind in ("f", "i", "b", "U") if kind in kinds), "f"))
+
+
+def _rank(item: object) -> str:
+    return _RANKS.get(type(item), "")
 
 
 def _as_floats(value: Any) -> Any:

@@ -32,7 +32,7 @@ from .specs import DeploymentSpec, EndpointSpec, JobSpec, Materials
 from .types import Check, DeploymentStatus, EndpointStatus, JobStatus, Json, LogLine, Replicas, Resources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import httpx
@@ -344,6 +344,15 @@ class StreamsLogs(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsUsers(Protocol):
+    """Lets go of what is still in use, so that `gc` has to ask who uses it: also endpoints without our labels."""
+
+    def users(self, known: Collection[Ref], *, timeout: float) -> Iterator[tuple[Ref, frozenset[Ref]]]:
+        """Each endpoint on the target that is not ``known``, and everything that it needs, directly or not."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
     """A small stored object with a version: the lock that other machines see."""
@@ -371,7 +380,7 @@ class Leases(Protocol):
 
 __all__ = [
     "YES", "Ack", "Adapter", "AdapterContext", "Capability", "Check", "Clock", "DeploymentSpec", "DeploymentStatus",
-    "EndpointSpec", "EndpointStatus", "Invoker", "JobSpec", "JobStatus", "Json", "Kind", "Labels", "LeaseRecord",
-    "Leases", "Limits", "Live", "LogLine", "Materials", "ModelFault", "Monitors", "Nature", "Operation", "Ref",
-    "Replicas", "Resource", "Resources", "StreamsLogs", "Support", "TargetOptions", "Trains", "spec_hash",
+    "EndpointSpec", "EndpointStatus", "Invoker", "JobSpec", "JobStatus", "Json", "Kind", "KnowsUsers", "Labels",
+    "LeaseRecord", "Leases", "Limits", "Live", "LogLine", "Materials", "ModelFault", "Monitors", "Nature", "Operation",
+    "Ref", "Replicas", "Resource", "Resources", "StreamsLogs", "Support", "TargetOptions", "Trains", "spec_hash",
 ]  # fmt: skip

@@ -194,6 +194,7 @@ def weights_body(name: str, wanted: Mapping[str, Any], live: Mapping[str, Any]) 
 
 # --- scaling ------------------------------------------------------------------------------------------------------
 
+RULE_SETTINGS = ("ScaleInCooldown", "ScaleOutCooldown", "DisableScaleIn")  # of a policy, where somebody has set them
 _SCALING = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
 
 
@@ -205,7 +206,8 @@ def scaling(name: str) -> dict[str, Any]:
 def target_body(resource: Resource) -> dict[str, Any]:
     """RegisterScalableTarget."""
     spec: Any = resource.spec or {}
-    return {**scaling(resource.id), "MinCapacity": spec["min"], "MaxCapacity": spec["max"]}
+    suspended = {"SuspendedState": spec["suspended"]} if "suspended" in spec else {}
+    return {**scaling(resource.id), "MinCapacity": spec["min"], "MaxCapacity": spec["max"], **suspended}
 
 
 def policy_name(name: str) -> str:
@@ -229,6 +231,7 @@ def policy_body(resource: Resource) -> dict[str, Any]:
         "TargetTrackingScalingPolicyConfiguration": {
             "TargetValue": float(spec["per_minute"]),
             "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
+            **spec.get("more", {}),
         },
     }
 

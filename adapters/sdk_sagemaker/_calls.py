@@ -70,8 +70,7 @@ class Control:
         endpoint = self.read(Ref(ENDPOINT, name))
         if endpoint is None:
             return []
-        pending = endpoint.details.get("pending")
-        configs = self._all([*endpoint.parents, *([Ref(CONFIG, str(pending))] if pending else [])])
+        configs = self._all(endpoint.parents)
         models = self._all(parent for config in configs for parent in config.parents)
         images = dict.fromkeys(parent.id for model in models for parent in model.parents)
         shared = [live for one in images if (live := self.images.read(one)) is not None]
@@ -99,6 +98,7 @@ class Control:
         stamp = (about["CreationTime"], about["LastModifiedTime"], raw) if state in _PASSING else None
         tags = self._tags_of(ENDPOINT, name, stamp)
         pending: dict[str, Any] = about.get("PendingDeploymentSummary") or {}
+        configs = (about["EndpointConfigName"], pending.get("EndpointConfigName"))
         return Live(
             ENDPOINT,
             name,
@@ -107,7 +107,7 @@ class Control:
             spec={"config": about["EndpointConfigName"], "weights": _weights(about, tags)},
             labels=Labels.from_tags(tags),
             created_at=about["CreationTime"].timestamp(),
-            parents=(Ref(CONFIG, about["EndpointConfigName"]),),
+            parents=tuple(Ref(CONFIG, str(one)) for one in dict.fromkeys(configs) if one),
             usd_per_hour=None,  # the configuration says what runs, see `observe`
             reason=about.get("FailureReason"),
             details={
@@ -196,6 +196,9 @@ class Control:
         about = self.aws.call("application-autoscaling", "describe_scalable_targets", name, **address)
         for one in about["ScalableTargets"]:
             limits: dict[str, Json] = {"min": one["MinCapacity"], "max": one["MaxCapacity"]}
+            suspended: dict[str, Json] = {name: True for name, off in (one.get("SuspendedState") or {}).items() if off}
+            if suspended:
+                limits["suspended"] = suspended
             created = one["CreationTime"].timestamp()
             return Live(TARGET, name, "ready", spec=limits, created_at=created, parents=(_endpoint_of(name),))
         return None
@@ -205,9 +208,10 @@ class Control:
         about = self.aws.call("application-autoscaling", "describe_scaling_policies", name, **address)
         for one in about["ScalingPolicies"]:
             if one["PolicyName"] == _bodies.policy_name(name):
-                goal = one["TargetTrackingScalingPolicyConfiguration"]["TargetValue"]
+                rule = one["TargetTrackingScalingPolicyConfiguration"]
                 created = one["CreationTime"].timestamp()
-                spec: dict[str, Json] = {"per_minute": goal}
+                more: dict[str, Json] = {name: rule[name] for name in _bodies.RULE_SETTINGS if rule.get(name)}
+                spec: dict[str, Json] = {"per_minute": rule["TargetValue"], **({"more": more} if more else {})}
                 return Live(POLICY, name, "ready", spec=spec, created_at=created, parents=(Ref(TARGET, name),))
         return None
 

@@ -70,6 +70,10 @@ _BUSY = re.compile(
     re.IGNORECASE,
 )
 
+_DEREGISTER = (
+    "scaling that mlport did not register is left to its owner: aws application-autoscaling deregister-scalable-target "
+    "--service-namespace sagemaker --scalable-dimension sagemaker:variant:DesiredInstanceCount"
+)
 _HINTS = (
     (r"iam:PassRole", "allow iam:PassRole on the role of the target to whoever deploys"),
     (r"not authorized to perform:? (?P<action>[\w:-]+)", "ask for the permission {action}"),
@@ -89,6 +93,8 @@ _HINTS = (
      "push the image in Docker's own format (schema 2): SageMaker takes no OCI manifest or index"),
     (r"ecr:|ECR image|Failed to pull image|image .* (is invalid|does not exist|cannot be)",
      "the image must be in ECR in the region of the target, and its role must be allowed to pull it"),
+    (r"must be deregistered as scalable targets",
+     f"{_DEREGISTER} --resource-id endpoint/ENDPOINT/variant/VARIANT"),
     (r"ping health check", "the container did not get ready: the last log lines say why"),
     (r"\bs3:|ModelDataUrl|S3 (URI|object|bucket)|NoSuchBucket",
      "check the bucket, and that the role may read and write it"),

@@ -260,6 +260,7 @@ def _endpoint(spec: EndpointSpec, config: Resource) -> Resource:
 
 
 def _scaling(deployment: DeploymentSpec, spec: EndpointSpec, options: SagemakerOptions) -> list[Resource]:
+    """What scales a deployment; where it is gone from a kept one, it is made again."""
     low, high = deployment.replicas.min, deployment.replicas.max
     if high <= low:
         return []
@@ -267,8 +268,6 @@ def _scaling(deployment: DeploymentSpec, spec: EndpointSpec, options: SagemakerO
     labels = replace(spec.labels, generation=deployment.generation, model=deployment.model[:32])
     target, policy = Ref(TARGET, name), Ref(POLICY, name)
     hang_on = (Ref(ENDPOINT, spec.name),)
-    if deployment.kept is not None:
-        return [Resource(TARGET, name, None, labels, hang_on), Resource(POLICY, name, None, labels, (target,))]
     if low < 1:
         raise ConfigError("replicas.min = 0: an endpoint of SageMaker keeps at least one instance", provider=PROVIDER)
     limits: dict[str, Json] = {"min": low, "max": high}

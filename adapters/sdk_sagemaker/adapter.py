@@ -17,10 +17,11 @@ from ._errors import PROVIDER, gone
 from ._images import Images
 from ._plan import CONFIG, DATA, ENDPOINT, IMAGE, JOB, MODEL
 from ._storage import Storage
+from ._users import Users
 from .options import SagemakerOptions, capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from sdk.adapter import (
         AdapterContext,
@@ -124,6 +125,11 @@ class SagemakerAdapter:
     def list(self, *, timeout: float) -> Iterator[Live]:
         """Everything with our tags, whoever owns it, and the shared images and data."""
         return iter([*self._tagged(), *self._images.every(), *self._storage.every_data()])
+
+    @_timed
+    def users(self, known: Collection[Ref], *, timeout: float) -> Iterator[tuple[Ref, frozenset[Ref]]]:
+        """Endpoints that others made, and what they need."""
+        return iter(list(Users(self.aws, self._images).find(known)))
 
     def _tagged(self) -> Iterator[Live]:
         tags = [{"Key": "mlport", "Values": ["1"]}]

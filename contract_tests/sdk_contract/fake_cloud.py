@@ -139,6 +139,7 @@ class FakeCloud:
         self.must_serve: set[str] = set()  # endpoints that may not stop
         self.watch: Callable[[FakeCloud], None] = lambda cloud: None
         self.referrers: Callable[[FakeCloud, Ref], bool] = lambda cloud, ref: False
+        self.refusal: Callable[[FakeCloud, str, Resource], str | None] = lambda cloud, op, resource: None
         self.lock = threading.RLock()
         self._gone: dict[Ref, tuple[float, Live | None]] = {}
         self._later: list[tuple[float, Callable[[], object]]] = []
@@ -244,6 +245,7 @@ class FakeCloud:
             missing = [parent for parent in resource.parents if parent not in self.items]
             if missing:
                 raise InvalidRequestError(f"{resource.ref} needs {missing[0]}, which does not exist", status=400)
+            self._refuse("create", resource)
             tags = resource.tags if tagged else {}
             ready = self.now() + (self.temper.create_s if slow else 0.0)
             fails = fault is not None and fault.trouble == "fails"
@@ -275,6 +277,7 @@ class FakeCloud:
             for needed in self._closure(resource.parents):
                 if needed not in self.items:
                     raise InvalidRequestError(f"{resource.ref} needs {needed}, which does not exist", status=400)
+            self._refuse("update", resource)
             until = self.now() + (self.temper.update_s if slow else 0.0)
             reverts = fault is not None and fault.trouble == "reverts"
             if reverts:
@@ -286,6 +289,11 @@ class FakeCloud:
             return self._ack(item, until, "health check failed" if reverts else None, slow=slow, fault=fault)
 
         return self._change("update", resource.ref, do)
+
+    def _refuse(self, op: str, resource: Resource) -> None:
+        reason = self.refusal(self, op, resource)
+        if reason is not None:
+            raise InvalidRequestError(f"{resource.ref}: {reason}", status=400)
 
     def stop(self, ref: Ref) -> Ack:
         """Ends a job where it is; its record stays for ever."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from ..adapter import KnowsUsers
 from ..errors import ConflictError, NotFoundError, SdkError, ThrottledError, TimedOut, UnavailableError
 from ..waiting import Retry, bucket_of
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from ..adapter import Ack, Adapter, Clock, Live, Materials, Operation, Ref, Resource
     from ..waiting import Deadline
@@ -70,6 +71,13 @@ class Remote:
     def list(self, deadline: Deadline) -> list[Live]:
         """Everything with our label; a hint."""
         return self._look(lambda left: list(self.adapter.list(timeout=left)), deadline)
+
+    def users(self, known: Collection[Ref], deadline: Deadline) -> list[tuple[Ref, frozenset[Ref]]]:
+        """Endpoints that are not known, and what they need; only asked of platforms that can tell."""
+        adapter = self.adapter
+        if not isinstance(adapter, KnowsUsers):
+            return []
+        return self._look(lambda left: list(adapter.users(known, timeout=left)), deadline)
 
     def operation(self, name: str, deadline: Deadline) -> Operation | None:
         """The state of an operation; ``None`` when the platform does not know it any more."""

@@ -29,7 +29,7 @@ class GcReport:
         orphans: What should not be there and still is.
         removed: What was removed.
         young: What nothing needs, but which may belong to a verb that is still running elsewhere.
-        kept_records: Free records that the platform itself never lets go.
+        kept_records: Free records that the platform itself never lets go, and what an endpoint of others uses.
         recovered: What became of unfinished transactions.
     """
 
@@ -104,8 +104,12 @@ class Collector:
             if status is not None and not any(status.traffic.values()):
                 self._idle.add(name)
         needed = self._needed()
-        for ref in deletion_order(self.live, self._parents(), self._kinds):
-            if ref not in needed:
+        order = deletion_order(self.live, self._parents(), self._kinds)
+        users = self._users() if any(self._may_be_in_use(ref) for ref in order if ref not in needed) else {}
+        for ref in order:
+            if ref in users:
+                self.kept.append(self.leftover(ref, f"{users[ref]} uses it, which mlport did not make"))
+            elif ref not in needed:
                 self._judge(ref)
             elif not self._kinds[ref.kind].purgeable and self.live[ref].usd_per_hour == 0:
                 self._keep(ref)
@@ -144,6 +148,18 @@ class Collector:
             if self._kinds[ref.kind].attached and needed.issuperset(self.live[ref].parents):
                 needed.add(ref)
         return needed
+
+    def _may_be_in_use(self, ref: Ref) -> bool:
+        """Whether it is something that other endpoints could have come to use, and that this `gc` might sweep."""
+        kind = self._kinds[ref.kind]
+        return not kind.root and not kind.attached and (self._rules.shared or kind.nature is not Nature.SHARED)
+
+    def _users(self) -> dict[Ref, Ref]:
+        """What endpoints that carry no label of ours need, each with one of them."""
+        found: dict[Ref, Ref] = {}
+        for endpoint, needs in self._remote.users(list(self.live), self._deadline):
+            found.update(dict.fromkeys(needs, endpoint))
+        return {ref: endpoint for ref, endpoint in found.items() if ref in self.live}
 
     def _is_alive_root(self, ref: Ref, live: Live) -> bool:
         if not self._kinds[ref.kind].root or self._is_expired(ref) or live.state == "deleting":

@@ -27,7 +27,8 @@ class Step:
 
     ``before`` and ``after`` are spec hashes (``None``: absent), ``usd_per_hour`` the price of the resource while it
     exists (``None``: unknown), ``commit`` marks the point of no return. ``resource`` is what to make of it,
-    ``previous`` what to make of it again when an update is undone.
+    ``previous`` what to make of it again when the step is undone. ``detach`` marks a delete that comes before the
+    switch, because the platform refuses the switch otherwise: undoing makes the resource again.
     """
 
     action: Action
@@ -40,6 +41,12 @@ class Step:
     resource: Resource | None = None
     previous: Resource | None = None
     parents: tuple[Ref, ...] = ()
+    detach: bool = False
+
+    @property
+    def retires(self) -> bool:
+        """Whether it is a delete after the switch, which is never undone."""
+        return self.action == "delete" and not self.detach
 
     def to_dict(self) -> dict[str, Any]:
         """The step as plain values."""
@@ -224,15 +231,33 @@ class Planner:
 
     def _stage(self, resources: Sequence[Resource], probe: str | None, *, commit: bool) -> None:
         first = len(self._steps)
+        wanted = {resource.ref for resource in resources}
         for resource in resources:
             step = self._step(resource)
-            if step is not None:
-                self._add(step, resource.usd_per_hour)
+            if step is None:
+                continue
+            if step.action == "update" and self._kinds[step.ref.kind].root:
+                self._detach(step.ref, wanted)
+            self._add(step, resource.usd_per_hour)
         if commit and len(self._steps) > first:
             at = self._switch(first)
             self._steps[at] = replace(self._steps[at], commit=True)
         if probe is not None:
             self._steps.append(Step("probe", Ref(PROBE, probe), summary="must answer a smoke test"))
+
+    def _detach(self, root: Ref, wanted: set[Ref]) -> None:
+        """Delete what hangs on a root and is not wanted any more, before the update of the root that drops its host."""
+        hanging = hanging_on(root, self._parents, self._kinds)
+        for ref in deletion_order(hanging - wanted, self._parents, self._kinds):
+            previous = self._images.pop(ref)
+            self._steps.append(
+                Step(
+                    "delete", ref, self._specs.pop(ref), None, self._prices.pop(ref),
+                    "before the update; made again if that fails",
+                    resource=Resource(ref.kind, ref.id, None, previous.labels if previous else _NOBODY),
+                    previous=previous, parents=self._parents.pop(ref), detach=True,
+                )
+            )  # fmt: skip
 
     def _switch(self, first: int) -> int:
         """Which step of the commit stage is the point of no return: what holds the traffic, else the last one."""
@@ -308,8 +333,9 @@ class Planner:
             labels = image.labels if image else (live.labels if live else None) or _NOBODY
             gone = Resource(ref.kind, ref.id, None, labels)
             step = Step(
-                "delete", ref, self._specs[ref], None, self._prices[ref], resource=gone, parents=self._parents[ref]
-            )
+                "delete", ref, self._specs[ref], None, self._prices[ref], resource=gone, parents=self._parents[ref],
+                previous=image if self._kinds[ref.kind].attached and not self._kinds[ref.kind].tagged else None,
+            )  # fmt: skip
             self._steps.append(replace(step, commit=not committed, summary=live.raw if live else ""))
             committed = True
             del self._prices[ref]
@@ -333,6 +359,12 @@ def closure(roots: Iterable[Ref], parents: Mapping[Ref, Iterable[Ref]]) -> set[R
             seen.add(ref)
             todo.extend(parents.get(ref, ()))
     return seen
+
+
+def hanging_on(root: Ref, parents: Mapping[Ref, Iterable[Ref]], kinds: Mapping[str, Kind]) -> set[Ref]:
+    """What hangs on a root itself, or on something that does, such as its scaling."""
+    attached = {ref: tuple(of) for ref, of in parents.items() if kinds[ref.kind].attached}
+    return {ref for ref in attached if root in closure([ref], attached)}
 
 
 def deletion_order(refs: Iterable[Ref], parents: Mapping[Ref, Iterable[Ref]], kinds: Mapping[str, Kind]) -> list[Ref]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..adapter import Labels, Nature, Ref, Resource
+from .detach import Detacher
+from .journal import NoJournal
 from .plan import Step
 from .transaction import Transaction
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from ..types import Leftover
     from ..waiting import Deadline
     from .journal import Record
+
+
+DETACH = "detach"  # how the journal calls a delete that is undone
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +70,20 @@ class Past:
 
 
 def step_record(step: Step, kinds: Mapping[str, Kind], safe: Any) -> dict[str, Any]:
-    """A step as the journal keeps it: the images of mutable resources, of others only hash and labels."""
+    """A step as the journal keeps it: the images of what may be made again, of everything else hash and labels.
+
+    That is what is changed in place, and what hangs on it and is deleted.
+    """
     mutable = step.ref.kind in kinds and kinds[step.ref.kind].nature is Nature.MUTABLE
 
     def image(resource: Resource | None) -> dict[str, Any] | None:
-        if resource is None or resource.spec is None or not mutable:
+        if resource is None or resource.spec is None or not (mutable or step.action == "delete"):
             return None
         parents = [[parent.kind, parent.id] for parent in resource.parents]
         return {"spec": safe(resource.spec, str(resource.ref)), "tags": resource.labels.to_tags(), "parents": parents}
 
     return {
-        "action": step.action,
+        "action": DETACH if step.detach else step.action,
         "kind": step.ref.kind,
         "id": step.ref.id,
         "hash": step.after or "",
@@ -103,7 +111,7 @@ def _replay(past: Past, record: Record) -> None:
     if record.event == "intent":
         past.sent[index] = data["time"]
         past.unknown.add(index)
-        past.committed |= step is not None and step.action == "delete"
+        past.committed |= step is not None and step.retires
     elif record.event == "ack":
         past.sent[index] = data["time"]
         if data["outcome"] != "unknown":
@@ -126,8 +134,9 @@ def _step(row: Mapping[str, Any]) -> Step:
     ref = Ref(row["kind"], row["id"])
     parents = _refs(row["parents"])
     before, after = _image(ref, row["before"], row["usd"]), _image(ref, row["after"], row["usd"])
+    detach = row["action"] == DETACH
     return Step(
-        row["action"],
+        "delete" if detach else row["action"],
         ref,
         before.hash if before else None,
         row["hash"] or None,
@@ -136,6 +145,7 @@ def _step(row: Mapping[str, Any]) -> Step:
         resource=after or Resource(ref.kind, ref.id, None, _labels(row["tags"]), parents, row["usd"]),
         previous=before,
         parents=parents,
+        detach=detach,
     )
 
 
@@ -164,7 +174,8 @@ class Recovery(Transaction):
         """Goes back or forward, as far as it gets until the deadline."""
         past = read_past(self.journal.records)
         if past.verb == "delete" and not past.done and self._serves(past, deadline):
-            self.outcome = "rolled_back"
+            self._make_again(past, deadline)
+            self.outcome = "" if self.c.left else "rolled_back"
         else:
             self.clean_up(deadline, "recovered")
 
@@ -174,6 +185,16 @@ class Recovery(Transaction):
             self.c.sightings.sent(self.steps[index].ref)
         roots = [step for step in self.steps if self.c.kind(step.ref).root]
         return bool(roots) and all(self._is_untouched(step, deadline) for step in roots)
+
+    def _make_again(self, past: Past, deadline: Deadline) -> None:
+        """Make again what hung on the endpoint and may have been deleted just before the process died.
+
+        Nothing is noted: the delete counts as one that never began.
+        """
+        detacher = Detacher(self.c, self.settler, self.remover, NoJournal())
+        for index in sorted(past.sent, reverse=True):
+            if self.steps[index].previous is not None:
+                detacher.give_back(index, self.steps[index], deadline)
 
     def _is_untouched(self, step: Step, deadline: Deadline) -> bool:
         return self.settler.untouched(step.ref, lambda live: self._is_as_planned(step, live), deadline)
@@ -186,11 +207,13 @@ class Recovery(Transaction):
 def take_over(transaction: Transaction, past: Past, server_time: float) -> None:
     """Tells a transaction what its journal knows."""
     going_back = past.aborted and not past.committed
-    transaction.sent = {index for index in past.sent if past.steps[index].action != "delete"}
-    transaction.done = set() if going_back else {index for index in past.done if past.steps[index].action != "delete"}
+    transaction.sent = {index for index in past.sent if not past.steps[index].retires}
+    transaction.done = set() if going_back else {index for index in past.done if not past.steps[index].retires}
     transaction.committed = past.committed or past.verb == "delete"
     for index in transaction.sent:
         # A call without an answer may have left at the very end of that process: only now is it surely over.
+        if past.steps[index].detach and index not in past.unknown:
+            continue  # a delete that was answered cannot land late
         ago = 0.0 if index in past.unknown else max(0.0, server_time - past.sent[index])
         transaction.c.sightings.sent(past.steps[index].ref, ago_s=ago)
     transaction.c.sightings.operations.update(past.operations)

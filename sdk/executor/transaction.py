@@ -9,6 +9,7 @@ from ..adapter import Materials, Nature
 from ..errors import ConflictError, Interrupted, RollbackFailed, SdkError, ThrottledError, UnavailableError
 from ..waiting import Deadline, Terminated
 from .context import Detached
+from .detach import Detacher
 from .plan import closure, live_hash
 from .settle import Settler, taken
 from .undo import Remover, drift, leftover
@@ -35,7 +36,7 @@ class Transaction:
     Args:
         context: What its parts share.
         journal: Its journal, already begun.
-        steps: All of its steps; deletes come last.
+        steps: All of its steps; deletes come last, but those that the switch needs.
         deadline: The deadline of the whole verb, of which a part is kept for cleaning up.
         job: The job that it submits, if it trains.
     """
@@ -52,6 +53,7 @@ class Transaction:
         self.deadline = deadline
         self.settler = self.settler_class(context, job=job)
         self.remover = self.remover_class(context, self.settler, journal)
+        self.detacher = Detacher(context, self.settler, self.remover, journal)
         self.sent: set[int] = set()  # steps whose call may have been made
         self.done: set[int] = set()  # steps whose outcome is certain
         self.committed = False
@@ -88,13 +90,13 @@ class Transaction:
     def _forward(self, deadline: Deadline) -> None:
         last = last_create(self.steps)
         for index, step in enumerate(self.steps):
-            if index in self.done or step.action == "delete":
+            if index in self.done or step.retires:
                 continue
             self.c.patient = self.patient or index < last
             self.do(index, step, deadline)
             self.done.add(index)
         self.c.patient = True
-        if not self.committed and self.steps and self.steps[-1].action != "delete":
+        if not self.committed and self.steps and not self.steps[-1].retires:
             self.committed = True  # all of it is there and probed: from here on nobody needs to undo it
             self.journal.note("committed", step=len(self.steps) - 1)
 
@@ -111,7 +113,9 @@ class Transaction:
             return
         if step.commit and not self.committed:
             self.c.lease.verify(deadline)
-        if not (index in self.sent and self._took_effect(step, deadline)):  # sent already by whoever began this
+        if step.detach:
+            self.detacher.take(index, step, lambda attempt: self._intent(index, step, attempt, deadline), deadline)
+        elif not (index in self.sent and self._took_effect(step, deadline)):  # sent already by whoever began this
             if step.action == "create":
                 self._create(index, step, deadline)
             else:
@@ -243,7 +247,8 @@ class Transaction:
             time=self.c.adapter.server_time(),
         )
         self.sent.add(index)
-        self.c.sightings.sent(step.ref)
+        if not step.detach:
+            self.c.sightings.sent(step.ref)
 
     def _acknowledge(self, index: int, step: Step, reply: Reply) -> None:
         self.c.sightings.sent(step.ref)
@@ -262,7 +267,7 @@ class Transaction:
 
     def retire(self, deadline: Deadline) -> None:
         """Deletes what the change does not keep; what refuses to go is listed, not raised."""
-        first = next((index for index, step in enumerate(self.steps) if step.action == "delete"), None)
+        first = next((index for index, step in enumerate(self.steps) if step.retires), None)
         if first is None:
             return
         self._still_ours(deadline)
@@ -274,7 +279,7 @@ class Transaction:
 
     def _delete_all(self, deadline: Deadline) -> None:
         for index, step in enumerate(self.steps):
-            if step.action == "delete" and index not in self.done:
+            if step.retires and index not in self.done:
                 self._take(index, step, lambda live, step=step: self.may_delete(step, live), deadline)  # type: ignore[misc]  # binds the loop variable
 
     def may_delete(self, step: Step, live: Live) -> bool:
@@ -301,7 +306,7 @@ class Transaction:
         A root of the same name that somebody made since does.
         """
         observed = self.c.remote.observe(self.c.name, self.deadline)
-        doomed = {step.ref: step for step in self.steps if step.action == "delete"}
+        doomed = {step.ref: step for step in self.steps if step.retires}
         going = {one.ref for one in observed if one.ref in doomed and self._is_as_planned(doomed[one.ref], one)}
         made = {self.steps[index].ref for index in self.sent if self.steps[index].action == "create"}
         roots = [live for live in observed if self.c.kind(live.ref).root and live.ref not in going]
@@ -387,7 +392,7 @@ class Transaction:
     def decide(self, deadline: Deadline) -> bool:
         """Whether the switch was made; looks until that is certain."""
         for index, step in enumerate(self.steps):
-            if not self.committed and step.commit and index in self.sent and step.action != "delete":
+            if not self.committed and step.commit and index in self.sent and not step.retires:
                 self.committed = self._took_effect(step, deadline)
         return self.committed
 
@@ -414,7 +419,7 @@ class Transaction:
         except Exception as error:  # noqa: BLE001  # as above
             if self.lost:
                 return
-            self.c.left += [self._kept(step, str(error)) for step in self.steps if step.action == "delete"]
+            self.c.left += [self._kept(step, str(error)) for step in self.steps if step.retires]
 
     def roll_back(self, deadline: Deadline) -> None:
         """Undoes every step whose call may have been made, last first."""
@@ -426,6 +431,8 @@ class Transaction:
                 self._take(index, step, lambda live, step=step: self.may_undo(step, live), deadline)  # type: ignore[misc]  # binds the loop variable
             elif step.action == "update":
                 self.remover.undo(index, step, deadline)
+            elif step.detach:
+                self.detacher.give_back(index, step, deadline)
 
     # --- what is there ------------------------------------------------------------------------------------------
 
@@ -433,7 +440,7 @@ class Transaction:
         """What this transaction made and has not taken away again, as far as it knows without looking."""
         made = [self.steps[index] for index in sorted(self.sent) if self.steps[index].action == "create"]
         if self.committed:
-            made = [step for index, step in enumerate(self.steps) if step.action == "delete" and index not in self.done]
+            made = [step for index, step in enumerate(self.steps) if step.retires and index not in self.done]
         return [self._kept(step, "the verb was stopped") for step in made if not self.c.is_shared(step.ref)]
 
     def _kept(self, step: Step, reason: str) -> Leftover:

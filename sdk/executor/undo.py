@@ -35,6 +35,7 @@ class Remover:
         self._settler = settler
         self._journal = journal
         self._stuck: set[Ref] = set()
+        self.drifted: set[Ref] = set()  # what somebody else has changed since, so that it was left alone
 
     def may_go(self, ref: Ref, parents: Mapping[Ref, Iterable[Ref]]) -> bool:
         """Whether nothing that needs it is stuck: a resource goes only after what needs it is proven gone."""
@@ -65,6 +66,7 @@ class Remover:
         except TimedOut as error:
             self.leave(step.ref, f"not as it was before: {error.state or 'no answer'}", step.usd_per_hour)
         except DriftError as error:
+            self.drifted.add(step.ref)
             self._c.say("left alone", error.message)
         except Exception as error:  # noqa: BLE001  # the first error is the one to raise; this one is listed
             self.leave(step.ref, _text(error), step.usd_per_hour)

@@ -16,7 +16,8 @@ from sdk.errors import SdkError
 from sdk.executor import Executor
 from sdk_contract.fake_cloud import HOSTILE, Fault
 from tests.executor.power import MemoryDisk
-from tests.executor.world import SHAPES, Client, Kill, Switch, World
+from tests.executor.scaled import ScaledFake, unscaled
+from tests.executor.world import NAME, SHAPES, Client, Kill, Switch, World
 
 if TYPE_CHECKING:
     from sdk.executor import Applied
@@ -47,7 +48,7 @@ class Case:
     def world(self, folder: Path, executor: type[Executor] = Executor) -> World:
         """The world before anything happened."""
         temper = HOSTILE if self.etags else replace(HOSTILE, etags=False)
-        shape = next(shape for shape in SHAPES if shape.__name__ == self.shape)
+        shape = next(shape for shape in (*SHAPES, ScaledFake) if shape.__name__ == self.shape)
         return World(shape, folder, temper=temper, executor=executor)
 
     def run(self, folder: Path, executor: type[Executor] = Executor) -> Outcome:
@@ -121,7 +122,11 @@ class Outcome:
             return []
         self.world.clock.sleep(60)  # what lands late has landed now
         self.world.cloud.settle()
-        return [f"at once: {item}" for item in self.world.faults()]
+        return [f"at once: {item}" for item in [*self.world.faults(), *self.unscaled()]]
+
+    def unscaled(self) -> list[str]:
+        """What is wrong with the scaling of deployments, on a platform that has some."""
+        return unscaled(self.world.cloud, NAME) if self.world.shape is ScaledFake else []
 
     def in_the_end(self, *, lost: bool) -> list[str]:
         """Whether the endpoint is as it was, or as it should become; without a journal it must only serve so."""
@@ -132,7 +137,7 @@ class Outcome:
             table = serving
         shares = sorted((table or {}).values())
         if any(shares == sorted((item or {}).values()) for item in wanted):
-            return []
+            return [] if lost else self.unscaled()
         return [f"the shares are {table}, not one of {wanted}"]
 
     def expected(self) -> list[Any]:

@@ -255,6 +255,8 @@ class World:
         items = self.cloud.items
         roots = [ref for ref in items if kinds[ref.kind].root]
         needed = closure(roots, {ref: item.parents for ref, item in items.items()})
+        for kind in (kind for kind in kinds.values() if kind.attached):
+            needed |= {ref for ref, item in items.items() if ref.kind == kind.name and needed.issuperset(item.parents)}
         return [str(ref) for ref in items if ref not in needed and kinds[ref.kind].nature is not Nature.SHARED]
 
     def _stale_leases(self) -> list[str]:

@@ -45,6 +45,9 @@ _owner = threading.Lock()
 class Moto:
     """Moto's part of the cloud.
 
+    Attributes:
+        lock: Held by whoever changes moto's state.
+
     Raises:
         ConfigError: Another mini cloud of this process has it.
     """
@@ -54,7 +57,7 @@ class Moto:
         if not _owner.acquire(blocking=False):
             raise ConfigError("a mini cloud of AWS runs in this process already", hint="close it first")
         self._stubber = stubber.BotocoreStubber()
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self.reset()
 
     def close(self) -> None:
@@ -85,7 +88,7 @@ class Moto:
         url = f"https://{host}{request.target}{query}"
         kind = import_module("botocore.awsrequest").AWSPreparedRequest
         made = kind(request.method, url, headers, request.body, stream_output=False)
-        with self._lock:
+        with self.lock:
             answer: Any = self._stubber.process_request(made)
         if answer is None:
             return render(AwsError("UnknownOperationException", f"no service at {host}", 404), service)
@@ -117,7 +120,7 @@ class Moto:
             KeyError: There is no such bucket.
         """
         s3 = self.backend("s3", REGION)
-        with self._lock:
+        with self.lock:
             found = s3.buckets.get(bucket)
             if found is None:
                 raise KeyError(bucket)
@@ -132,7 +135,7 @@ class Moto:
             KeyError: There is no such bucket.
         """
         s3 = self.backend("s3", REGION)
-        with self._lock:
+        with self.lock:
             if bucket not in s3.buckets:
                 raise KeyError(bucket)
             s3.put_object(bucket, key, data)
@@ -140,7 +143,7 @@ class Moto:
     def log(self, region: str, group: str, stream: str, lines: list[tuple[float, str]]) -> None:
         """Writes lines into a log stream, made when needed."""
         logs = self.backend("logs", region)
-        with self._lock:
+        with self.lock:
             if group not in logs.groups:
                 logs.create_log_group(group, {})
             if stream not in logs.groups[group].streams:

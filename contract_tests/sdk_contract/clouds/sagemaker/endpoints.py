@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from ..timing import Line, Step
 from .errors import invalid
 from .fleet import Fleet, Variant
+from .scaling import forget_endpoint, refuse_scaled
 from .state import Record, Shelf, page, tags_of
 from .world import without_nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ..faults import Fault
     from .models import Configs, Models
@@ -78,6 +79,7 @@ class Endpoints:
         config = body["EndpointConfigName"]
         fleet = self._fleet(region, record.name, config)
         _check_update(record.fleet, fleet, body)
+        refuse_scaled(self.world.moto, region, record.name, _replaced(record.fleet, fleet))
         self._check_quota(region, fleet)
         if body.get("RetainAllVariantProperties"):
             _retain(record.fleet, fleet, {item["VariantPropertyType"] for item in _excluded(body)})
@@ -114,6 +116,7 @@ class Endpoints:
         fleet.stop()
         self.leaving.append(fleet)
         record.modified = time.time()
+        forget_endpoint(self.world.moto, region, record.name)
         record.line.turn(Step("Deleting", DELETE_S, _stuck(fault, lambda: fleet.gone)), final="Deleted")
         return {}
 
@@ -251,6 +254,14 @@ def _check_update(old: Fleet, new: Fleet, body: Mapping[str, Any]) -> None:
         one.name for one in new.variants
     }:
         raise invalid("A blue/green deployment configuration needs the same production variants before and after.")
+
+
+def _replaced(old: Fleet, new: Fleet) -> Iterator[str]:
+    """The variants of the old fleet that are not in the new one, or are of another type there."""
+    for variant in old.variants:
+        other = new.variant(variant.name)
+        if other is None or other.body.get("InstanceType") != variant.body.get("InstanceType"):
+            yield variant.name
 
 
 def _excluded(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:

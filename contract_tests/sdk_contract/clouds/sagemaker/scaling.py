@@ -1,6 +1,7 @@
 """What Application Auto Scaling does beyond moto: it knows endpoints, and keeps the alarms of its policies.
 
-Source: https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-target-tracking.html
+Sources: https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-target-tracking.html,
+https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html and endpoint-delete-with-scaling.html
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .aws import Moto
     from .endpoints import Endpoints
@@ -52,8 +53,47 @@ class Scaling:
 
     def after(self, region: str) -> None:
         """Policies go with their targets, and alarms come and go with their policies."""
-        backend, watch = self._moto.backend("applicationautoscaling", region), self._moto.backend("cloudwatch", region)
-        targets = self._targets(region)
+        tidy(self._moto, region)
+
+    def _targets(self, region: str) -> set[str]:
+        return registered(self._moto, region)
+
+
+def registered(moto: Moto, region: str) -> set[str]:
+    """The resource ids of all variants that are scalable targets."""
+    found = moto.backend("applicationautoscaling", region).targets
+    return {name for dimension, targets in found.items() if dimension.startswith("sagemaker:") for name in targets}
+
+
+def refuse_scaled(moto: Moto, region: str, endpoint: str, variants: Iterable[str]) -> None:
+    """Refuses an update that removes these variants, or changes their type, as long as they are scalable targets.
+
+    Raises:
+        AwsError: Some are. The wording is quoted from memory of users' reports; no account was asked.
+    """
+    targets = registered(moto, region)
+    scaled = sorted(name for name in variants if f"endpoint/{endpoint}/variant/{name}" in targets)
+    if scaled:
+        raise invalid(
+            f'The variant(s) "[{", ".join(scaled)}]" must be deregistered as scalable targets with AWS Auto Scaling '
+            "before they can be removed or have their instance type updated."
+        )
+
+
+def forget_endpoint(moto: Moto, region: str, endpoint: str) -> None:
+    """Deregisters all variants of an endpoint that is being deleted, as AWS does."""
+    for dimension, targets in moto.backend("applicationautoscaling", region).targets.items():
+        if dimension.startswith("sagemaker:"):
+            for name in [one for one in targets if one.startswith(f"endpoint/{endpoint}/variant/")]:
+                del targets[name]
+    tidy(moto, region)
+
+
+def tidy(moto: Moto, region: str) -> None:
+    """Policies go with their targets, and alarms come and go with their policies."""
+    with moto.lock:
+        backend, watch = moto.backend("applicationautoscaling", region), moto.backend("cloudwatch", region)
+        targets = registered(moto, region)
         for key, policy in list(backend.policies.items()):
             if policy.service_namespace == "sagemaker" and policy.resource_id not in targets:
                 del backend.policies[key]
@@ -63,10 +103,6 @@ class Scaling:
                 policy.alarms = [watch.put_metric_alarm(**alarm) for alarm in _alarms(policy)]
         kept = {alarm.name for policy in policies for alarm in policy.alarms}
         watch.delete_alarms([one for one in watch.alarms if one.startswith(_PREFIX) and one not in kept])
-
-    def _targets(self, region: str) -> set[str]:
-        found = self._moto.backend("applicationautoscaling", region).targets
-        return {name for dimension, targets in found.items() if dimension.startswith("sagemaker:") for name in targets}
 
 
 _PREFIX = "TargetTracking-endpoint/"

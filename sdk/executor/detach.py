@@ -1,0 +1,136 @@
+"""Deleting what hangs on an endpoint before the switch, and making it again when the switch is not made."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+from ..adapter import Materials
+from ..errors import ConflictError, SdkError, TimedOut
+from .calls import is_transient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..adapter import Live, Ref
+    from ..waiting import Deadline
+    from .calls import Reply
+    from .context import Context
+    from .journal import Notes
+    from .plan import Step
+    from .settle import Settler
+    from .undo import Remover
+
+_ATTEMPTS = 3
+
+
+class Detacher:
+    """Deletes what the platform wants gone before an update, and makes the same again.
+
+    Args:
+        context: The transaction.
+        settler: Its eyes.
+        remover: Lists what could not be made again.
+        journal: Where outcomes go.
+    """
+
+    def __init__(self, context: Context, settler: Settler, remover: Remover, journal: Notes) -> None:
+        self._c = context
+        self._settler = settler
+        self._remover = remover
+        self._journal = journal
+
+    def take(self, index: int, step: Step, intend: Callable[[int], None], deadline: Deadline) -> None:
+        """Delete it, until it is proven gone.
+
+        Args:
+            index: The number of the step.
+            step: The step.
+            intend: Writes the intent of an attempt, without which nothing is sent.
+            deadline: When to give up.
+
+        Raises:
+            SdkError: The platform refuses.
+        """
+        pauses, attempt = self._c.poll(deadline), 0
+        while True:
+            live, trouble = self._look(step.ref, deadline)
+            if live is None and trouble is None and self._c.sightings.absent(step.ref):
+                self._journal.note("settled", step=index, outcome="gone")
+                return
+            if live is not None and live.state != "deleting":
+                attempt += 1
+                intend(attempt)
+                trouble = self._send_delete(index, live, deadline)
+                if trouble is None and attempt == 1:
+                    continue  # most are gone at once: look without a pause
+            pauses.pause(f"delete {step.ref}", state=live.raw if live else None, error=trouble)
+
+    def give_back(self, index: int, step: Step, deadline: Deadline) -> None:
+        """Make it again as it was; what cannot be made is listed, not raised."""
+        self._c.say(f"undo delete {step.ref}")
+        try:
+            self._give_back(index, step, deadline)
+        except TimedOut as error:
+            self._remover.leave(step.ref, f"not made again: {error.state or 'no answer'}", step.usd_per_hour)
+        except SdkError as error:
+            self._remover.leave(step.ref, f"not made again: {error.message}", step.usd_per_hour)
+
+    def _give_back(self, index: int, step: Step, deadline: Deadline) -> None:
+        pauses, refusals = self._c.poll(deadline), 0
+        for attempt in count(1):  # what was sent and not answered may still delete it: look until that is over
+            live, trouble = self._look(step.ref, deadline)
+            if live is not None and live.state != "deleting" and self._c.sightings.settled(step.ref):
+                self._journal.note("settled", step=index, outcome="undone")
+                return
+            if live is None and trouble is None:
+                if self._hosts_drifted(step):
+                    self._c.say("left alone", f"{step.ref}: {step.parents[0]} was changed by somebody else since")
+                    return
+                reply = self._send_create(step, deadline)
+                trouble = reply.error
+                refusals += reply.outcome in {"refused", "gone"}
+                if refusals == _ATTEMPTS and reply.error is not None:
+                    raise reply.error
+                if trouble is None and attempt == 1:
+                    continue
+            pauses.pause(f"undo {step.ref}", error=trouble)
+
+    def _hosts_drifted(self, step: Step) -> bool:
+        return any(parent in self._remover.drifted for parent in step.parents)
+
+    def _send_delete(self, index: int, live: Live, deadline: Deadline) -> Exception | None:
+        reply = self._c.remote.delete(live, deadline)
+        self._acknowledge(index, reply)
+        if reply.outcome in {"ok", "gone"}:
+            self._c.sightings.deleted(live.ref)
+            return None
+        if reply.outcome == "unknown":
+            self._c.sightings.sent(live.ref)  # it may still land, also after this was made again
+        elif reply.error is not None and not _is_for_now(reply):
+            raise reply.error
+        return reply.error
+
+    def _send_create(self, step: Step, deadline: Deadline) -> Reply:
+        """One create; the intent of the delete that it undoes is in the journal already."""
+        if step.previous is None:
+            raise ConflictError(f"what {step.ref} was before is not known", resource=step.ref.id)
+        self._c.lease.check(deadline)
+        return self._c.remote.create(step.previous, Materials(), deadline)
+
+    def _acknowledge(self, index: int, reply: Reply) -> None:
+        status = getattr(reply.error, "status", None)
+        now = self._c.adapter.server_time()
+        self._journal.note("ack", step=index, outcome=reply.outcome, operation=None, time=now, status=status)
+
+    def _look(self, ref: Ref, deadline: Deadline) -> tuple[Live | None, Exception | None]:
+        try:
+            return self._settler.read(ref, deadline), None
+        except SdkError as error:
+            if not is_transient(error):
+                raise
+            return None, error
+
+
+def _is_for_now(reply: Reply) -> bool:
+    return reply.outcome == "conflict" and isinstance(reply.error, SdkError) and reply.error.retryable

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import httpx
 
     from .metrics import MetricsReport
-    from .prices import PriceRow
+    from .prices import PriceRow, Usage
     from .redact import Redactor
 
 
@@ -52,6 +52,9 @@ class TargetOptions(BaseModel):
 
     instance: str | None = Field(default=None, description="instance type in the platform's own words")
     resources: Resources | None = Field(default=None, description="cpu, memory_gib, gpu: the cheapest that fits")
+    any_instance: bool = Field(
+        default=False, description="take instance types that this version does not know: the platform judges them"
+    )
     replicas: Replicas = Field(default_factory=Replicas, description="min and max copies of a deployment")
     tags: dict[str, str] = Field(default_factory=dict, description="your own tags, put on everything")
     ttl: str | None = Field(default=None, description="age at which `mlport gc --expired` removes it, such as 8h")
@@ -345,6 +348,28 @@ class StreamsLogs(Protocol):
 
 
 @runtime_checkable
+class KnowsInstances(Protocol):
+    """Knows which instance types its platform takes, so that a wrong one is refused when a verb is planned."""
+
+    def instance_types(self, usage: Usage) -> Collection[str]:
+        """The platform's own names of all types for serving, or for training; no call is made."""
+        ...
+
+    def default_instance(self, usage: Usage) -> str | None:
+        """The type that is used when none is named; ``None`` where one has to be named."""
+        ...
+
+
+@runtime_checkable
+class PricesByRegion(Protocol):
+    """Learns from its platform in which region it is billed, where that is no setting."""
+
+    def price_region(self) -> str:
+        """The region whose prices count; may make one read call."""
+        ...
+
+
+@runtime_checkable
 class KnowsUsers(Protocol):
     """Lets go of what is still in use, so that `gc` has to ask who uses it: also endpoints without our labels."""
 
@@ -380,7 +405,8 @@ class Leases(Protocol):
 
 __all__ = [
     "YES", "Ack", "Adapter", "AdapterContext", "Capability", "Check", "Clock", "DeploymentSpec", "DeploymentStatus",
-    "EndpointSpec", "EndpointStatus", "Invoker", "JobSpec", "JobStatus", "Json", "Kind", "KnowsUsers", "Labels",
-    "LeaseRecord", "Leases", "Limits", "Live", "LogLine", "Materials", "ModelFault", "Monitors", "Nature", "Operation",
-    "Ref", "Replicas", "Resource", "Resources", "StreamsLogs", "Support", "TargetOptions", "Trains", "spec_hash",
+    "EndpointSpec", "EndpointStatus", "Invoker", "JobSpec", "JobStatus", "Json", "Kind", "KnowsInstances",
+    "KnowsUsers", "Labels", "LeaseRecord", "Leases", "Limits", "Live", "LogLine", "Materials", "ModelFault",
+    "Monitors", "Nature", "Operation", "PricesByRegion", "Ref", "Replicas", "Resource", "Resources", "StreamsLogs",
+    "Support", "TargetOptions", "Trains", "spec_hash",
 ]  # fmt: skip

@@ -6,22 +6,32 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from sdk.prices import read_prices
+from sdk.instances import read_types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from sdk.instances import InstanceTypes
+
 T = TypeVar("T")
+
+
+def machine_types() -> InstanceTypes:
+    """Which sizes of virtual machines endpoints take, and which jobs.
+
+    Source: https://learn.microsoft.com/azure/machine-learning/reference-managed-online-endpoints-vm-sku-list
+    """
+    return read_types(Path(__file__).with_name("machines.csv"))
 
 
 @cache
 def _sizes() -> dict[str, str]:
-    rows = read_prices(Path(__file__).with_name("prices.csv"))
-    return {row.instance_type.lower(): row.instance_type for row in rows}
+    types = machine_types()
+    return {name.lower(): name for name in types.inference | types.training}
 
 
 def instance(name: str) -> str:
-    """Return an instance type as Azure spells it; one that the price table does not know stays as it is.
+    """Return an instance type as Azure spells it; one that the table does not know stays as it is.
 
     Example:
         >>> instance("STANDARD_DS3_V2")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sdk.adapter import Ack, Operation, Ref
-from sdk.errors import UnavailableError
+from sdk.errors import ConfigError, UnavailableError
 from sdk.prices import find_price, read_prices, refreshed_table
 
 from . import _doctor, _plan, _predict, _spelling
@@ -22,7 +22,7 @@ from ._train import Jobs
 from .options import AzureMLOptions, capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from sdk.adapter import (
         AdapterContext,
@@ -89,11 +89,35 @@ class AzureMLAdapter:
             Path(__file__).with_name("prices.csv"), refreshed_table(self.context.state_dir, self.provider)
         )
 
+    def price_region(self) -> str:
+        """The region of the workspace, which is read once.
+
+        Raises:
+            ConfigError: The target's settings name another one.
+        """
+        location, told = _spelling.region(self._arm.location), self.options.region
+        if told is not None and _spelling.region(told) != location:
+            raise ConfigError(
+                f"region = {told!r}: workspace {self.options.workspace!r} is in {location}",
+                provider=PROVIDER,
+                hint="leave region out, or name the right one",
+            )
+        return location
+
+    def instance_types(self, usage: Usage) -> Collection[str]:
+        """The sizes of virtual machines, by the table that came with the adapter."""
+        return _spelling.machine_types().of(usage)
+
+    def default_instance(self, usage: Usage) -> str | None:
+        """None: a size has to be named, since every one is billed."""
+        del usage  # the same for both
+        return None
+
     def _row(self, instance: str | None, usage: Usage) -> PriceRow | None:
-        if instance is None or self.options.region is None:
+        if instance is None:
             return None
         spelled = _spelling.instance(instance)
-        return find_price(self.prices(), spelled, region=self.options.region, usage=usage)
+        return find_price(self.prices(), spelled, region=_spelling.region(self._arm.location), usage=usage)
 
     def _machine(self, instance: str | None) -> PriceRow | None:
         return self._row(instance, "inference")
@@ -110,7 +134,7 @@ class AzureMLAdapter:
         return self._monitor.why(name, deployment, timeout)
 
     def where(self) -> Mapping[str, str]:
-        """The workspace, and the region that its prices are taken from."""
+        """The workspace, and the region if the settings name it: no call is made."""
         place = {} if not self._arm.place.mini else {"host": self._arm.place.arm.partition("://")[2]}
         return {"workspace": workspace_path(self.options), "region": self.options.region or "", **place}
 

@@ -26,7 +26,7 @@ class AzureMLOptions(TargetOptions):
     resource_group: str = Field(description="resource group of the workspace", pattern=r"^[A-Za-z0-9._()-]{1,90}$")
     workspace: str = Field(description="name of the workspace", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{2,32}$")
     region: str | None = Field(
-        default=None, description="region of the workspace, such as westeurope; without it prices are unknown"
+        default=None, description="region of the workspace, such as westeurope; read from the workspace when left out"
     )
     auth: Literal["key", "token", "aad"] = Field(
         default="key", description="how callers of an endpoint show who they are: its key, its token, or their own"

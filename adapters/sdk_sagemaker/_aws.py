@@ -189,6 +189,12 @@ class Aws:
                 self._session = boto3.Session(*keys, region_name=self.region, botocore_session=core)
             return self._session
 
+    @staticmethod
+    def instance_types(shape: str) -> frozenset[str]:
+        """The values of an enumeration of SageMaker, by the library's description of it; no call is made."""
+        model: dict[str, Any] = _descriptions().load_service_model("sagemaker", "service-2")
+        return frozenset(model["shapes"][shape]["enum"])
+
     @property
     def _profile(self) -> str | None:
         return None if self.mock else self.options.profile

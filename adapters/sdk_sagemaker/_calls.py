@@ -196,7 +196,8 @@ class Control:
         about = self.aws.call("application-autoscaling", "describe_scalable_targets", name, **address)
         for one in about["ScalableTargets"]:
             limits: dict[str, Json] = {"min": one["MinCapacity"], "max": one["MaxCapacity"]}
-            suspended: dict[str, Json] = {name: True for name, off in (one.get("SuspendedState") or {}).items() if off}
+            state: dict[str, bool] = one.get("SuspendedState") or {}
+            suspended: dict[str, Json] = {name: True for name, off in state.items() if off}
             if suspended:
                 limits["suspended"] = suspended
             created = one["CreationTime"].timestamp()

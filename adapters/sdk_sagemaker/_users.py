@@ -60,7 +60,8 @@ class Users:
 
     def _of_model(self, model: str, tags: Mapping[str, set[Ref]]) -> Iterator[Ref]:
         about = self._aws.find("sagemaker", "describe_model", model, ModelName=model) or {}
-        for container in [about.get("PrimaryContainer") or {}, *(about.get("Containers") or ())]:
+        containers: list[dict[str, Any]] = [about.get("PrimaryContainer") or {}, *(about.get("Containers") or ())]
+        for container in containers:
             yield from tags.get(version_of(str(container.get("Image") or "")), ())
 
 

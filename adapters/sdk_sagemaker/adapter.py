@@ -38,10 +38,11 @@ if TYPE_CHECKING:
         TargetOptions,
     )
     from sdk.metrics import MetricsReport
-    from sdk.prices import PriceRow
+    from sdk.prices import PriceRow, Usage
     from sdk.types import Check, EndpointStatus, JobStatus, LogLine
 
 _TYPES = {"endpoint": ENDPOINT, "endpoint-config": CONFIG, "model": MODEL, "training-job": JOB}
+_TYPE_SHAPES = {"inference": "ProductionVariantInstanceType", "training": "TrainingInstanceType"}
 _POLL_S, _MOCK_POLL_S = 2.0, 0.02  # the first pause of a wait; a mini cloud is quick
 
 
@@ -102,6 +103,15 @@ class SagemakerAdapter:
     def prices(self) -> Iterable[PriceRow]:
         """The price table that is shipped with the adapter."""
         return self._prices
+
+    def instance_types(self, usage: Usage) -> Collection[str]:
+        """The types in the AWS library's own description of SageMaker: a newer library knows newer types."""
+        return self.aws.instance_types(_TYPE_SHAPES[usage])
+
+    def default_instance(self, usage: Usage) -> str | None:
+        """None: an instance has to be named, since every one is billed."""
+        del usage  # the same for both
+        return None
 
     def where(self) -> Mapping[str, str]:
         """Account and region, and the mini cloud if it is one."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdk.errors import ConfigError
+from sdk.instances import read_types
+from sdk.suggest import did_you_mean
 
 if TYPE_CHECKING:
+    from sdk.instances import InstanceTypes
     from sdk.types import Json
 
 _NAME = re.compile(r"(?P<machine>[a-z][a-z0-9-]+)(\+(?P<gpu>[A-Z0-9_]+)x(?P<count>[1-9][0-9]?))?")
@@ -17,7 +21,22 @@ _BUILT_IN = (
     (re.compile(r"a2-ultragpu-(\d+)g"), "NVIDIA_A100_80GB"),
     (re.compile(r"a3-highgpu-(\d+)g"), "NVIDIA_H100_80GB"),
 )
+_ACCELERATORS = frozenset({
+    "NVIDIA_TESLA_K80", "NVIDIA_TESLA_P4", "NVIDIA_TESLA_P100", "NVIDIA_TESLA_T4", "NVIDIA_TESLA_V100", "TPU_V2",
+    "TPU_V3",
+    "NVIDIA_TESLA_A100", "NVIDIA_A100_80GB", "NVIDIA_L4", "NVIDIA_H100_80GB", "NVIDIA_H100_MEGA_80GB",
+    "NVIDIA_H200_141GB", "NVIDIA_B200",
+})  # fmt: skip
 _L4 = {"4": 1, "8": 1, "12": 1, "16": 1, "24": 2, "32": 1, "48": 4, "96": 8}
+
+
+def machine_types() -> InstanceTypes:
+    """Which types serving takes, and which training.
+
+    Sources: https://cloud.google.com/vertex-ai/docs/predictions/configure-compute and
+    https://cloud.google.com/vertex-ai/docs/training/configure-compute
+    """
+    return read_types(Path(__file__).with_name("machines.csv"))
 
 
 def machine_spec(instance: str) -> dict[str, Json]:
@@ -42,6 +61,11 @@ def machine_spec(instance: str) -> dict[str, Json]:
             hint="write n1-standard-4, or n1-standard-4+NVIDIA_TESLA_T4x1 with an accelerator",
         )
     gpu, count = found["gpu"], int(found["count"] or 0)
+    if gpu is not None and gpu not in _ACCELERATORS:
+        raise ConfigError(
+            f"instance = {instance!r}: {gpu!r} is not an accelerator that is added to a machine",
+            hint=did_you_mean(gpu, _ACCELERATORS),
+        )
     if gpu is None:
         gpu, count = _own_gpu(found["machine"])
     spec: dict[str, Json] = {"machine_type": found["machine"]}

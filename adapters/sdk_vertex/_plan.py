@@ -14,7 +14,7 @@ from ._errors import PROVIDER
 from ._machines import machine_spec
 from ._names import check_tags, join, number_of, split
 from ._secrets import check_secrets
-from .options import DEFAULT_INSTANCE
+from .options import DEFAULT_INSTANCES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -146,7 +146,7 @@ def _deployed(
     name = join(spec.name, one.id)
     if one.kept is not None:
         return Resource(DEPLOYED, name, None, _labels(spec, one), parents, one.kept.usd_per_hour)
-    instance = one.instance or DEFAULT_INSTANCE
+    instance = one.instance or DEFAULT_INSTANCES["inference"]
     values: dict[str, Json] = {
         "deployment": one.id,
         "number": number_of(one.id),
@@ -183,7 +183,7 @@ def job_resources(spec: JobSpec, options: VertexOptions, prices: Prices) -> list
     labels = replace(spec.labels, model=digest)
     data = {channel: where for channel, where in spec.data.items() if "://" not in where}
     files_ = Resource(FILES, spec.name, {"data": dict(data)}, labels, summary=f"gs://{options.staging}")
-    instance = spec.instance or DEFAULT_INSTANCE
+    instance = spec.instance or DEFAULT_INSTANCES["training"]
     values: dict[str, Json] = {
         "image": image.id,
         "data": dict(spec.data),

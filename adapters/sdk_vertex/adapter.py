@@ -14,6 +14,7 @@ from ._deploy import Deployments
 from ._errors import PROVIDER
 from ._images import PREFIX, Images
 from ._leases import Leases
+from ._machines import machine_types
 from ._monitor import Metrics
 from ._names import deployment_of, join, number_of, parent
 from ._plan import FILES, IMAGE, JOB, REPOSITORY
@@ -22,10 +23,10 @@ from ._prices import Prices
 from ._secrets import Secrets
 from ._smoke import KINDS as SMOKES
 from ._smoke import SmokeTests
-from .options import VertexOptions, capabilities
+from .options import DEFAULT_INSTANCES, VertexOptions, capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sdk.adapter import (
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
         TargetOptions,
     )
     from sdk.metrics import MetricsReport
-    from sdk.prices import PriceRow
+    from sdk.prices import PriceRow, Usage
     from sdk.types import Check, EndpointStatus, JobStatus, LogLine
 
 _CALL_S = 30.0
@@ -99,6 +100,14 @@ class VertexAdapter:
     def prices(self) -> Iterable[PriceRow]:
         """The price table."""
         return self._prices.rows
+
+    def instance_types(self, usage: Usage) -> Collection[str]:
+        """The machine types that the platform takes, by the table that came with the adapter."""
+        return machine_types().of(usage)
+
+    def default_instance(self, usage: Usage) -> str | None:
+        """What is used when none is named."""
+        return DEFAULT_INSTANCES[usage]
 
     def where(self) -> Mapping[str, str]:
         """Project and region; a mini cloud is another place."""

@@ -12,8 +12,11 @@ from sdk.adapter import YES, Capability, Support, TargetOptions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sdk.prices import Usage
+
 DEPLOYMENT: dict[str, Any] = {"deployment": True}
-DEFAULT_INSTANCE = "n1-standard-2"  # the smallest type that serving takes everywhere
+# The smallest type that serving takes everywhere, and the cheapest that training takes: it takes none with 2 vCPU.
+DEFAULT_INSTANCES: Mapping[Usage, str] = {"inference": "n1-standard-2", "training": "e2-standard-4"}
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..compare.result import Price
 from ..errors import ConfigError
 from ..prices import find_price
-from .order import Wishes, settle
+from .order import Wishes, region_of, settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,7 +115,7 @@ def candidate(
     """What would be deployed on a target."""
     order = settle(session, Wishes(instance=instance, ttl=ttl), usage="inference")
     table = tuple(session.adapter.prices())
-    region = session.adapter.where().get("region", "")
+    region = region_of(session)
     key = f"{session.target} {order.instance}" if several and order.instance else session.target
     row = find_price(table, order.instance, region=region) if order.instance else None
     return Candidate(

@@ -15,6 +15,7 @@ from ..names import check_name
 from ..types import Check, Leftover
 from .base import ClientBase, deadline_of, seconds_of
 from .changing import CHANGE_S, border, told
+from .order import region_of
 from .passing import Records
 from .session import READ_S
 
@@ -359,7 +360,7 @@ class LookVerbs(ClientBase):
 
         session = self.session(target)
         provider, old = session.provider, tuple(session.adapter.prices())
-        own = session.adapter.where().get("region")
+        own = () if regions else region_of(session)
         wanted = tuple(regions) or ((own,) if own else tuple(sorted({row.region for row in old})))
         prefix = f"MLPORT_PRICES_{provider.upper()}"
         source = source_of(provider)(self._environ.get(f"{prefix}_URL"), self._environ.get(f"{prefix}_KEY"))

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from ..adapter import Capability, TargetOptions
+from ..adapter import Capability, KnowsInstances, PricesByRegion, TargetOptions
 from ..durations import parse_duration
 from ..errors import ConfigError
+from ..instances import is_for_other_use, spelled
 from ..prices import cheapest, find_price
 from ..secrets import check_env, secret_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
-    from ..prices import Usage
+    from ..prices import PriceRow, Usage
     from ..types import Json, Replicas, Resources
     from .session import Session
 
@@ -67,7 +68,7 @@ def settle(session: Session, wishes: Wishes, *, usage: Usage) -> Order:
     if both := sorted(set(env) & set(secrets)):
         raise ConfigError(f"{both[0]} is in env and in secrets", hint="keep one")
     _require(session, options, env=bool(env), secrets=bool(secrets))
-    instance, resources, notes = _instance(session, options, usage)
+    instance, resources, notes = _instance(session, options, usage, named=wishes.instance is not None)
     return Order(
         env=env,
         secrets=secrets,
@@ -122,13 +123,49 @@ def _require(session: Session, options: TargetOptions, *, env: bool, secrets: bo
 
 
 def _instance(
-    session: Session, options: TargetOptions, usage: Usage
+    session: Session, options: TargetOptions, usage: Usage, *, named: bool
 ) -> tuple[str | None, Resources | None, tuple[str, ...]]:
     """The instance type, where there are any: the named one, or the cheapest that has the resources."""
-    if options.resources is None or options.instance is not None or not session.can(Capability.INSTANCES, options):
-        return options.instance, options.resources, ()
-    choice = cheapest(session.adapter.prices(), options.resources, region=_region(session), usage=usage)
+    if options.instance is not None:
+        instance, notes = _known(session, options, options.instance, usage, named=named)
+        return instance, options.resources, notes
+    if options.resources is None or not session.can(Capability.INSTANCES, options):
+        return None, options.resources, ()
+    choice = cheapest(_offered(session, usage), options.resources, region=region_of(session), usage=usage)
     return choice.instance, None, (choice.reason,)
+
+
+def _known(
+    session: Session, options: TargetOptions, instance: str, usage: Usage, *, named: bool
+) -> tuple[str, tuple[str, ...]]:
+    """The instance type as the platform spells it; any other is refused, unless all are to be taken.
+
+    One that stands in the configuration and is for the other use only gives way to the default of this use.
+    """
+    adapter = session.adapter
+    if options.any_instance or not isinstance(adapter, KnowsInstances):
+        return instance, ()
+    types: dict[Usage, Collection[str]] = {
+        "inference": adapter.instance_types("inference"),
+        "training": adapter.instance_types("training"),
+    }
+    try:
+        return spelled(instance, usage, types, session.provider), ()
+    except ConfigError as error:
+        default = adapter.default_instance(usage)
+        if named or default is None or not is_for_other_use(instance, usage, types):
+            raise
+        return default, (f"{error.message}; {default} is used",)
+
+
+def _offered(session: Session, usage: Usage) -> list[PriceRow]:
+    """The priced types that the platform takes for this use: a price list may hold others."""
+    adapter = session.adapter
+    rows = list(adapter.prices())
+    if not isinstance(adapter, KnowsInstances):
+        return rows
+    known = adapter.instance_types(usage)
+    return [row for row in rows if row.usage != usage or row.instance_type.partition("+")[0] in known]
 
 
 def _price(session: Session, instance: str | None, replicas: Replicas, usage: Usage) -> float | None:
@@ -136,11 +173,14 @@ def _price(session: Session, instance: str | None, replicas: Replicas, usage: Us
     table = tuple(session.adapter.prices())
     if instance is None:
         return None if table else 0.0
-    row = find_price(table, instance, region=_region(session), usage=usage)
+    row = find_price(table, instance, region=region_of(session), usage=usage)
     return None if row is None or row.usd_per_hour is None else row.usd_per_hour * replicas.min
 
 
-def _region(session: Session) -> str:
+def region_of(session: Session) -> str:
+    """The platform's name of the region that a target is billed in."""
+    if isinstance(session.adapter, PricesByRegion):
+        return session.adapter.price_region()
     return session.adapter.where().get("region", "")
 
 

@@ -72,12 +72,12 @@ class Remote:
         """Everything with our label; a hint."""
         return self._look(lambda left: list(self.adapter.list(timeout=left)), deadline)
 
-    def users(self, known: Collection[Ref], deadline: Deadline) -> list[tuple[Ref, frozenset[Ref]]]:
+    def users(self, known: Collection[Ref], deadline: Deadline) -> Sequence[tuple[Ref, frozenset[Ref]]]:
         """Endpoints that are not known, and what they need; only asked of platforms that can tell."""
         adapter = self.adapter
         if not isinstance(adapter, KnowsUsers):
-            return []
-        return self._look(lambda left: list(adapter.users(known, timeout=left)), deadline)
+            return ()
+        return self._look(lambda left: tuple(adapter.users(known, timeout=left)), deadline)
 
     def operation(self, name: str, deadline: Deadline) -> Operation | None:
         """The state of an operation; ``None`` when the platform does not know it any more."""

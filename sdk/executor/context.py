@@ -37,14 +37,17 @@ class Sightings:
     """What is known about the presence of resources whose platform may answer late or from the past.
 
     Seeing something proves that it is there. Not seeing it proves nothing until ``settle_s`` after the last moment at
-    which a create may have been sent.
+    which a create may have been sent, unless the platform answered every call: what it refused is not there, and what
+    it deleted is gone.
     """
 
     def __init__(self, clock: Clock, kinds: Mapping[str, Kind]) -> None:
         self._clock = clock
         self._kinds = kinds
         self._sent: dict[Ref, float] = {}
+        self._unanswered: set[Ref] = set()
         self._deleted: set[Ref] = set()
+        self._proven: set[Ref] = set()
         self._missing: dict[Ref, float] = {}
         self.operations: dict[Ref, str] = {}
 
@@ -53,18 +56,27 @@ class Sightings:
         self._sent[ref] = self._clock.monotonic() - ago_s
         self._missing.pop(ref, None)
         self._deleted.discard(ref)
+        self._proven.discard(ref)
 
-    def refused(self, ref: Ref) -> None:
-        """The one create that was sent was refused, so nothing can land late; it is looked for all the same."""
-        self._sent.pop(ref, None)
+    def unanswered(self, ref: Ref) -> None:
+        """A call was never answered: it may still take effect, whatever is answered to others."""
+        self._unanswered.add(ref)
+
+    def refused(self, ref: Ref, *, create: bool) -> None:
+        """The platform said no: nothing can land late, unless an earlier call was never answered."""
+        if ref not in self._unanswered:
+            self._sent.pop(ref, None)
+            self._proven |= {ref} if create else set()
 
     def seen(self, ref: Ref) -> None:
         """It is there."""
         self._missing.pop(ref, None)
 
-    def deleted(self, ref: Ref) -> None:
-        """The platform took a delete of it, or says that there is nothing to delete."""
+    def deleted(self, ref: Ref, *, taken: bool) -> None:
+        """It was seen, and the platform took a delete of it (``taken``), or says that there is nothing to delete."""
         self._deleted.add(ref)
+        if taken and ref not in self._unanswered:
+            self._proven.add(ref)
 
     def settled(self, ref: Ref) -> bool:
         """Whether nothing that was sent can still take effect unseen."""
@@ -73,6 +85,8 @@ class Sightings:
 
     def absent(self, ref: Ref) -> bool:
         """Whether it is proven that it is not there, given that it was not seen just now."""
+        if ref in self._proven:
+            return True
         if not self.settled(ref):
             return False
         if ref in self._deleted or self._kinds[ref.kind].settle_s <= 0:

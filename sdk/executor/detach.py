@@ -103,10 +103,11 @@ class Detacher:
         reply = self._c.remote.delete(live, deadline)
         self._acknowledge(index, reply)
         if reply.outcome in {"ok", "gone"}:
-            self._c.sightings.deleted(live.ref)
+            self._c.sightings.deleted(live.ref, taken=reply.outcome == "ok")
             return None
         if reply.outcome == "unknown":
-            self._c.sightings.sent(live.ref)  # it may still land, also after this was made again
+            self._c.sightings.sent(live.ref)
+            self._c.sightings.unanswered(live.ref)  # it may still land, also after this was made again
         elif reply.error is not None and not _is_for_now(reply):
             raise reply.error
         return reply.error

@@ -51,6 +51,7 @@ class Past:
     steps: tuple[Step, ...]
     sent: dict[int, float] = field(default_factory=dict[int, float])  # step -> the platform's time when it was sent
     unknown: set[int] = field(default_factory=set[int])  # steps whose last call was never answered
+    unanswered: set[int] = field(default_factory=set[int])  # steps of which some call was never answered
     done: set[int] = field(default_factory=set[int])
     operations: dict[Ref, str] = field(default_factory=dict[Ref, str])
     committed: bool = False
@@ -109,6 +110,7 @@ def _replay(past: Past, record: Record) -> None:
     index = int(data.get("step", 0))
     step = past.steps[index] if past.steps else None
     if record.event == "intent":
+        past.unanswered |= past.unknown & {index}
         past.sent[index] = data["time"]
         past.unknown.add(index)
         past.committed |= step is not None and step.retires
@@ -116,6 +118,8 @@ def _replay(past: Past, record: Record) -> None:
         past.sent[index] = data["time"]
         if data["outcome"] != "unknown":
             past.unknown.discard(index)
+        else:
+            past.unanswered.add(index)
         if data["operation"] and step is not None:
             past.operations[step.ref] = data["operation"]
     elif record.event in {"settled", "probed"}:
@@ -183,6 +187,7 @@ class Recovery(Transaction):
         """Whether every root that a delete was to take is there as if nobody had asked for it."""
         for index in past.unknown:
             self.c.sightings.sent(self.steps[index].ref)
+            self.c.sightings.unanswered(self.steps[index].ref)
         roots = [step for step in self.steps if self.c.kind(step.ref).root]
         return bool(roots) and all(self._is_untouched(step, deadline) for step in roots)
 
@@ -212,8 +217,10 @@ def take_over(transaction: Transaction, past: Past, server_time: float) -> None:
     transaction.committed = past.committed or past.verb == "delete"
     for index in transaction.sent:
         # A call without an answer may have left at the very end of that process: only now is it surely over.
-        if past.steps[index].detach and index not in past.unknown:
+        if past.steps[index].detach and index not in past.unknown | past.unanswered:
             continue  # a delete that was answered cannot land late
         ago = 0.0 if index in past.unknown else max(0.0, server_time - past.sent[index])
         transaction.c.sightings.sent(past.steps[index].ref, ago_s=ago)
+        if index in past.unknown | past.unanswered:
+            transaction.c.sightings.unanswered(past.steps[index].ref)
     transaction.c.sightings.operations.update(past.operations)

@@ -79,7 +79,7 @@ class Settler:
         while True:
             state, trouble = None, None
             try:
-                running = self._operation(ref, deadline)
+                running = self._operation(action, ref, deadline)
                 live = self.read(ref, deadline)
             except SdkError as error:
                 if not is_transient(error):
@@ -125,7 +125,7 @@ class Settler:
             return None
         return "before" if now == step.before else "other"
 
-    def _operation(self, ref: Ref, deadline: Deadline) -> bool:
+    def _operation(self, action: str, ref: Ref, deadline: Deadline) -> bool:
         """Whether the long-running operation on this still runs; one that the platform forgot does not."""
         name = self._c.sightings.operations.get(ref)
         if name is None:
@@ -135,6 +135,7 @@ class Settler:
             return True
         self._c.sightings.operations.pop(ref, None)
         if operation is not None and operation.error is not None:
+            self._c.sightings.refused(ref, create=action == "create")
             raise self.failure(ref, str(operation.error)) from operation.error
         return False
 

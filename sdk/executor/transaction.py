@@ -162,8 +162,6 @@ class Transaction:
         with self.c.lease.beating(deadline):
             reply = self.c.remote.create(resource, self.materials, deadline)
         self._acknowledge(index, step, reply)
-        if reply.outcome in {"refused", "gone"} and attempt == 1:  # gone: something that it needs is not there
-            self.c.sightings.refused(step.ref)
         return reply
 
     def _update(self, index: int, step: Step, deadline: Deadline) -> None:
@@ -252,6 +250,10 @@ class Transaction:
 
     def _acknowledge(self, index: int, step: Step, reply: Reply) -> None:
         self.c.sightings.sent(step.ref)
+        if reply.outcome == "unknown":
+            self.c.sightings.unanswered(step.ref)
+        elif reply.outcome in {"refused", "gone"}:  # gone: something that it needs is not there
+            self.c.sightings.refused(step.ref, create=step.action == "create")
         if reply.operation is not None:
             self.c.sightings.operations[step.ref] = reply.operation
         self.journal.note(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
-from ..errors import ConflictError, DriftError, SdkError, TimedOut
+from ..errors import AuthError, ConflictError, DriftError, SdkError, TimedOut
 from ..types import Leftover
 from .calls import is_transient
 from .plan import closure, live_hash
@@ -99,8 +99,10 @@ class Remover:
         self._intent(index, "delete", live.ref, attempt)
         reply = self._c.remote.delete(live, deadline)
         if reply.outcome in {"ok", "gone"}:
-            self._c.sightings.deleted(live.ref)
+            self._c.sightings.deleted(live.ref, taken=reply.outcome == "ok")
             return None
+        if isinstance(reply.error, AuthError):
+            raise reply.error  # no wait makes it allowed
         return reply.error
 
     def _undo(self, index: int, step: Step, deadline: Deadline) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from sdk.adapter import AdapterContext
+from sdk.adapter import AdapterContext, Clock
 from sdk.client import Client
 from sdk.redact import Redactor
 from sdk.waiting import SystemClock
@@ -63,7 +63,7 @@ def arm(cloud: AzureMLCloud) -> Arm:
 def make_client(tmp_path: Path) -> Iterator[Callable[..., Client]]:
     made: list[Client] = []
 
-    def make(cloud: AzureMLCloud, machine: str = "here", **settings: Any) -> Client:
+    def make(cloud: AzureMLCloud, machine: str = "here", clock: Clock | None = None, **settings: Any) -> Client:
         target = {"provider": "sdk_azureml:AzureMLAdapter", "instance": INSTANCE, **cloud.settings, **settings}
         config: dict[str, Any] = {
             "default": "t",
@@ -71,7 +71,7 @@ def make_client(tmp_path: Path) -> Iterator[Callable[..., Client]]:
             "state_dir": str(tmp_path / machine),
             "target": {"t": target},
         }
-        made.append(Client(config))
+        made.append(Client(config, clock=clock))
         return made[-1]
 
     yield make

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdk.errors import AuthError, ModelError, PlatformError, QuotaError
+from sdk.errors import AuthError, ConfigError, ModelError, PlatformError, QuotaError
+from sdk.prices import find_price
 from sdk.types import EndpointState, Replicas
 from sdk_contract.clouds import mini_cloud
+from sdk_contract.clouds.azureml import AzureMLCloud
 from sdk_contract.samples import ANSWER, FAIL
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
     from sdk.client import Client
     from sdk_azureml import AzureMLAdapter
-    from sdk_contract.clouds.azureml import AzureMLCloud
     from sdk_contract.samples import Samples
 
 
@@ -184,3 +185,16 @@ def test_the_adapter_knows_its_resources(cloud: AzureMLCloud, make_adapter: Call
         where = adapter.where()
     assert [] == list(calls)
     assert cloud.world.place.path == where["workspace"]
+
+
+def test_prices_are_those_of_the_region_of_the_workspace(tmp_path: Path, make_adapter: Callable[..., Any]) -> None:
+    """They are found without the setting; a setting that names another region is refused, and what runs is priced."""
+    with mini_cloud("azureml", runner="fork", folder=tmp_path / "cloud", region="eastus") as cloud:
+        assert isinstance(cloud, AzureMLCloud)
+        found, wrong = make_adapter(cloud, region=None), make_adapter(cloud, region="westeurope")
+        assert "eastus" == found.price_region()
+        with pytest.raises(ConfigError, match="region = 'westeurope': workspace 'mini-ws' is in eastus"):
+            wrong.price_region()
+        row = find_price(found.prices(), "Standard_DS2_v2", region="eastus")
+        assert row is not None
+        assert row.usd_per_hour == found._price("Standard_DS2_v2") == wrong._price("Standard_DS2_v2")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from sdk.adapter import Clock
     from sdk_contract.clouds.cloud import Cloud
 
 ROLE = "arn:aws:iam::123456789012:role/mlport"
@@ -34,11 +35,11 @@ class Place:
         self.samples = Samples()
         self._made: list[Client] = []
 
-    def client(self, **settings: Any) -> Client:
+    def client(self, *, clock: Clock | None = None, **settings: Any) -> Client:
         """A client with one `sagemaker` target."""
         target = {"provider": "sagemaker", "region": "us-east-1", "role": ROLE, "base": self.base, **settings}
         config = {"default": "aws", "owner": "me", "state_dir": str(self.folder / "client"), "target": {"aws": target}}
-        self._made.append(Client(config))
+        self._made.append(Client(config, clock=clock))
         return self._made[-1]
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sdk.adapter import Clock
 from sdk.client import Client
 from sdk_contract.clouds.vertex import VertexCloud
 from sdk_contract.samples import Samples
@@ -56,11 +57,11 @@ class Place:
         self.cloud, self.folder, self.samples = cloud, folder, Samples()
         self._made: list[Client] = []
 
-    def client(self, **settings: Any) -> Client:
+    def client(self, *, clock: Clock | None = None, **settings: Any) -> Client:
         """A client with one `vertex` target."""
         target = {**SETTINGS, **settings}
         config = {"default": "gcp", "owner": "me", "state_dir": str(self.folder / "client"), "target": {"gcp": target}}
-        self._made.append(Client(config))
+        self._made.append(Client(config, clock=clock))
         return self._made[-1]
 
     def running(self) -> list[str]:

@@ -54,7 +54,7 @@ class AzureMLRig(Rig):
         return {**self.cloud.settings, "instance": "Standard_DS2_v2"}
 
     def unpriced(self) -> Mapping[str, Any]:
-        return {key: value for key, value in self.settings().items() if key != "region"}
+        return {**self.settings(), "instance": "Standard_D2s_v3"}
 
     def left(self) -> list[str]:
         return [item for item in self.cloud.inventory() if item.startswith(_COUNTS)]

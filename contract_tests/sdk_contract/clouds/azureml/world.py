@@ -48,6 +48,7 @@ SIZES: dict[str, tuple[int, float]] = {
     "Standard_DS2_v2": (2, 7),
     "Standard_DS3_v2": (4, 14),
     "Standard_DS4_v2": (8, 28),
+    "Standard_D2s_v3": (2, 8),
     "Standard_D2as_v4": (2, 8),
     "Standard_D4as_v4": (4, 16),
     "Standard_D8as_v4": (8, 32),

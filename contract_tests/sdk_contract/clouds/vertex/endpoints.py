@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .api import Api, body_of
 from .errors import Refusal
+from .machines import check_machine
 from .models import shown
 from .world import Veil, check_fields, check_labels, listing, masked, part, stamp
 
@@ -238,6 +239,7 @@ class Endpoints:
         machine, least = part(resources, "machineSpec"), int(resources.get("minReplicaCount") or 0)
         if not machine.get("machineType"):
             raise Refusal("INVALID_ARGUMENT", "Required field dedicated_resources.machine_spec is not set.")
+        check_machine(machine, "inference", "deployed_model.dedicated_resources.machine_spec")
         if bool(machine.get("acceleratorType")) != bool(machine.get("acceleratorCount")):
             raise Refusal("INVALID_ARGUMENT", "accelerator_type and accelerator_count go together.")
         if least < 1:

@@ -15,6 +15,7 @@ from ..runners import Launch
 from ..timing import Step
 from .api import Api, body_of
 from .errors import Refusal
+from .machines import check_machine
 from .models import shown
 from .serving import expand
 from .world import Veil, check_fields, check_labels, listing, many, part, stamp
@@ -104,6 +105,7 @@ class Jobs:
             raise Refusal("INVALID_ARGUMENT", "custom_job needs a display name and a worker pool with a container.")
         if not part(pools[0], "machineSpec").get("machineType"):
             raise Refusal("INVALID_ARGUMENT", "worker_pool_specs[0].machine_spec.machine_type is not set.")
+        check_machine(part(pools[0], "machineSpec"), "training", "job_spec.worker_pool_specs[0].machine_spec")
         number = self.world.next_number()
         self.tasks[number] = task = self._task(request, number, spec)
         named: Json = {"labels": {}, **body, "name": f"{self.world.parent}/customJobs/{number}"}

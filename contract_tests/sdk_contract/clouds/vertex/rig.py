@@ -88,7 +88,7 @@ class VertexMiniRig(Rig):
 
     def unpriced(self) -> Mapping[str, str]:
         """A machine that is in no price table."""
-        return {**self.settings(), "instance": "n1-megamem-96"}
+        return {**self.settings(), "instance": "n1-highmem-32"}
 
     def left(self) -> list[str]:
         """By the cloud's own account."""

@@ -104,6 +104,26 @@ class Limits:
     timeout_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceHost:
+    """The host that a target's calls go to.
+
+    Args:
+        address: Host name and port, or what stands for them, such as the socket of an engine.
+        official: Whether it is the platform itself. False for any substitute that speaks its protocol: a local test
+            server, another vendor's emulator, a recording proxy. Figures measured there say nothing of the platform.
+        billed: Whether its owner charges for what runs there. A substitute never does; neither does your own machine.
+    """
+
+    address: str
+    official: bool
+    billed: bool
+
+    def __post_init__(self) -> None:
+        if self.billed and not self.official:
+            raise ValueError(f"{self.address} is not the official host, so nothing is billed there")
+
+
 # --- data plane -------------------------------------------------------------------------------------------------
 
 
@@ -220,6 +240,10 @@ class Adapter(Protocol):
 
     def where(self) -> Mapping[str, str]:
         """What makes this target *this* one (account, project, region, host): typed ids, no credentials."""
+        ...
+
+    def service_host(self) -> ServiceHost:
+        """Return the host that calls go to, and whether it is the platform's own; no call is made."""
         ...
 
     # planning: pure, no call is made
@@ -407,6 +431,6 @@ __all__ = [
     "YES", "Ack", "Adapter", "AdapterContext", "Capability", "Check", "Clock", "DeploymentSpec", "DeploymentStatus",
     "EndpointSpec", "EndpointStatus", "Invoker", "JobSpec", "JobStatus", "Json", "Kind", "KnowsInstances",
     "KnowsUsers", "Labels", "LeaseRecord", "Leases", "Limits", "Live", "LogLine", "Materials", "ModelFault",
-    "Monitors", "Nature", "Operation", "PricesByRegion", "Ref", "Replicas", "Resource", "Resources", "StreamsLogs",
-    "Support", "TargetOptions", "Trains", "spec_hash",
+    "Monitors", "Nature", "Operation", "PricesByRegion", "Ref", "Replicas", "Resource", "Resources", "ServiceHost",
+    "StreamsLogs", "Support", "TargetOptions", "Trains", "spec_hash",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Whether a host is this machine: what may be spoken to in plain HTTP, and needs no proxy."""
+"""Judge a host name: whether it is this machine (plain HTTP, no proxy), and whether it is in a domain."""
 
 from __future__ import annotations
 
@@ -16,3 +16,14 @@ def on_this_machine(host: str | None) -> bool:
         return ipaddress.ip_address((host or "").strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def in_domain(host: str | None, *domains: str) -> bool:
+    """Return whether a host name is one of these domains, or a name below one of them.
+
+    Example:
+        >>> [in_domain(host, "example.com") for host in ("api.example.com", "Example.com", "badexample.com", None)]
+        [True, True, False, False]
+    """
+    name = (host or "").lower().rstrip(".")
+    return any(name == domain or name.endswith(f".{domain}") for domain in domains)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import httpx
 
 from sdk import mocks
+from sdk.adapter import ServiceHost
 from sdk.certificates import authorities
 from sdk.errors import AuthError, ConfigError
 from sdk.hosts import on_this_machine
@@ -47,6 +48,12 @@ class Place:
     def mini(self) -> bool:
         """Whether it is a mini cloud of this machine."""
         return on_this_machine(httpx.URL(self.arm).host)
+
+    @property
+    def service_host(self) -> ServiceHost:
+        """The host of the resource manager: official at Azure's own address only."""
+        official = self.arm == _PUBLIC
+        return ServiceHost(httpx.URL(self.arm).netloc.decode(), official=official, billed=official)
 
     def client(self, transport: httpx.BaseTransport | None) -> httpx.Client:
         """A pool of connections to it: a proxy of the environment is not for this machine."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Live,
         Materials,
         Resource,
+        ServiceHost,
         Support,
         TargetOptions,
     )
@@ -137,6 +138,10 @@ class AzureMLAdapter:
         """The workspace, and the region if the settings name it: no call is made."""
         place = {} if not self._arm.place.mini else {"host": self._arm.place.arm.partition("://")[2]}
         return {"workspace": workspace_path(self.options), "region": self.options.region or "", **place}
+
+    def service_host(self) -> ServiceHost:
+        """Return the host of the resource manager: Azure's own, or what was named instead of it."""
+        return self._arm.place.service_host
 
     # --- planning
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from sdk.adapter import Ack, Operation, Ref
+from sdk.adapter import Ack, Operation, Ref, ServiceHost
 from sdk.errors import NotFoundError, UnavailableError
 from sdk.packaging.image.engine_address import find_address
 from sdk.plane import calling, inputs
@@ -84,6 +84,10 @@ class DockerAdapter:
     def where(self) -> Mapping[str, str]:
         """The engine that everything is in."""
         return {"engine": find_address(named=self.options.host).host}
+
+    def service_host(self) -> ServiceHost:
+        """Return the engine, which sends no bill; `usd_per_hour` of the target is the user's own figure."""
+        return ServiceHost(find_address(named=self.options.host).host, official=True, billed=False)
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
         """Images, gateway, containers, traffic."""

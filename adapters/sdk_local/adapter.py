@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sdk.adapter import Ack, Operation, Ref
+from sdk.adapter import Ack, Operation, Ref, ServiceHost
 from sdk.errors import NotFoundError, UnavailableError
 from sdk.plane import calling, inputs
 from sdk.plane.planning import GATEWAY, JOB
@@ -82,6 +82,10 @@ class LocalAdapter:
     def where(self) -> Mapping[str, str]:
         """This machine and the folder that everything is in."""
         return {"host": socket.gethostname(), "state": str(self.context.state_dir.resolve())}
+
+    def service_host(self) -> ServiceHost:
+        """Return this machine, which sends no bill; `usd_per_hour` of the target is the user's own figure."""
+        return ServiceHost(socket.gethostname(), official=True, billed=False)
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
         """Models, gateway, processes, traffic."""

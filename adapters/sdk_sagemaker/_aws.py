@@ -15,9 +15,12 @@ import threading
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from sdk import mocks
+from sdk.adapter import ServiceHost
 from sdk.errors import ConfigError, NotFoundError
+from sdk.hosts import in_domain
 from sdk.registry import missing_extra
 
 from ._errors import PROVIDER, translate
@@ -110,6 +113,14 @@ class Aws:
         """The host of a service in this region."""
         suffix = "amazonaws.com.cn" if self._role_part("partition") == "aws-cn" else "amazonaws.com"
         return f"{service}.{self.region}.{suffix}"
+
+    @property
+    def service_host(self) -> ServiceHost:
+        """The host of SageMaker's calls: official below a domain of AWS only, whatever redirects the library."""
+        with translate("CreateClient", "sagemaker"):
+            url = urlsplit(str(self.client("sagemaker").meta.endpoint_url))
+        official = in_domain(url.hostname, *_domains())
+        return ServiceHost(url.netloc, official=official, billed=official)
 
     def _role_part(self, part: str) -> str:
         match = _ROLE.fullmatch(self.role)
@@ -234,6 +245,13 @@ class Aws:
 def _descriptions() -> Any:
     """The library's descriptions of the services, slow to parse and large: one for all of this process."""
     return importlib.import_module("botocore.loaders").create_loader()
+
+
+@functools.cache
+def _domains() -> frozenset[str]:
+    """The domains of AWS in all its partitions, by the library's own data."""
+    partitions = _descriptions().load_data("partitions")["partitions"]
+    return frozenset(one["outputs"][key] for one in partitions for key in ("dnsSuffix", "dualStackDnsSuffix"))
 
 
 def _camel(operation: str) -> str:

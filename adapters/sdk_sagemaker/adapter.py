@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Limits,
         Materials,
         Resource,
+        ServiceHost,
         Support,
         TargetOptions,
     )
@@ -117,6 +118,10 @@ class SagemakerAdapter:
         """Account and region, and the mini cloud if it is one."""
         mock = {"mock": self.aws.mock} if self.aws.mock else {}
         return {"account": self.aws.account, "region": self.aws.region, **mock}
+
+    def service_host(self) -> ServiceHost:
+        """Return the host of SageMaker's API as boto3 resolves it, `AWS_ENDPOINT_URL` and profiles included."""
+        return self.aws.service_host
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
         """Images, models, configuration, endpoint, scaling."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from sdk.adapter import ServiceHost
 from sdk.errors import ConfigError
-from sdk.hosts import on_this_machine
+from sdk.hosts import in_domain, on_this_machine
 from sdk.registry import extra_of
 
 from ._errors import PROVIDER, border, from_auth, from_httpx, from_response
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 MOCK_URL, MOCK_TOKEN = "MLPORT_MOCK_VERTEX_URL", "MLPORT_MOCK_VERTEX_TOKEN"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _LIBRARIES = ("google.auth", "google.api_core.exceptions", "requests")
+_DOMAIN = "googleapis.com"
 _ACCEPTABLE_S = 5.0  # of skew before the platform's clock is believed rather than our own
 
 
@@ -61,6 +63,13 @@ class Access(httpx.Auth):
             return self.mock
         regional = f"{self.options.region}-" if service == "aiplatform" else ""
         return f"https://{regional}{service}.googleapis.com"
+
+    @property
+    def service_host(self) -> ServiceHost:
+        """The host of Vertex AI's calls: official below Google's domain only."""
+        url = httpx.URL(self.url("aiplatform"))
+        official = in_domain(url.host, _DOMAIN)
+        return ServiceHost(url.netloc.decode(), official=official, billed=official)
 
     @property
     def registry(self) -> str:

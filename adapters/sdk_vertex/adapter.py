@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Operation,
         Ref,
         Resource,
+        ServiceHost,
         Support,
         TargetOptions,
     )
@@ -113,6 +114,10 @@ class VertexAdapter:
         """Project and region; a mini cloud is another place."""
         place = {"project": self.options.project, "region": self.options.region}
         return {**place, "mock": self._access.mock.partition("//")[2]} if self._access.mock else place
+
+    def service_host(self) -> ServiceHost:
+        """Return the host of Vertex AI's own API, or what was named instead of it."""
+        return self._access.service_host
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
         """Repository, images, models, endpoint, deployed models, traffic."""

@@ -29,6 +29,7 @@ from sdk.adapter import (
     Operation,
     Ref,
     Resource,
+    ServiceHost,
     Support,
     TargetOptions,
 )
@@ -96,6 +97,10 @@ class FakeAdapter:
     def where(self) -> Mapping[str, str]:
         """The cloud and its shape."""
         return {"cloud": self.options.cloud, "shape": type(self).__name__}
+
+    def service_host(self) -> ServiceHost:
+        """Return the name of the simulated cloud, which is nobody's real one."""
+        return ServiceHost(self.options.cloud, official=False, billed=False)
 
     def doctor(self) -> Iterator[Check]:
         """Lists."""

@@ -48,6 +48,7 @@ class FakeRig(Rig):
     """One cloud for all clients; they die by exception, since the cloud is in this process."""
 
     crash, protected, crash_points = "raise", False, 8
+    official = False
 
     def __init__(self, folder: Path, *, live: bool = False) -> None:
         super().__init__(folder, live=live)

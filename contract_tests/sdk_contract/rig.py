@@ -72,6 +72,7 @@ class Rig(ABC):
             this process; ``"raise"`` stops the client with an exception that nothing may catch.
         price: Dollars per hour of one deployment with these settings; ``None`` to leave it open.
         peak: How many deployments run at the most while a second one is added: 3 where all of them start anew.
+        official: Whether the platform itself is meant, not a substitute for it such as a mini cloud.
         protected: Whether a predict needs credentials.
         crash_points: At how many points a client is killed when not every one is asked for.
         patience: Seconds that any single step may take.
@@ -87,6 +88,7 @@ class Rig(ABC):
     crash: ClassVar[Literal["process", "raise"]] = "process"
     price: ClassVar[float | None] = None
     peak: ClassVar[int] = 2
+    official: ClassVar[bool] = True
     protected: ClassVar[bool] = True
     split_tolerance: ClassVar[int] = 0
     patience: ClassVar[float] = 300.0

@@ -131,6 +131,18 @@ class CapabilitiesSuite:
         assert all(isinstance(value, str) and len(value) < 200 for value in where.values())
         adapter.close()
 
+    def test_the_service_host_is_known_without_a_call(self, rig: Rig) -> None:
+        """A substitute for the platform says that it is one, and nothing is billed there."""
+        adapter = rig.make()
+        with effects() as seen:
+            host = adapter.service_host()
+        assert seen == []
+        assert host.address
+        assert (rig.official or rig.live) == host.official, f"{host.address} passes for what it is not"
+        assert host.official or not host.billed, f"{host.address} is a substitute, and bills nothing"
+        assert host == adapter.service_host()
+        adapter.close()
+
     def test_planning_is_pure(self, rig: Rig) -> None:
         """resources() and status() connect to nothing, start nothing and write nothing."""
         adapter = rig.make()

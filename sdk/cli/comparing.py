@@ -146,13 +146,15 @@ def _shown(out: Output, found: Comparison, baseline: str | None) -> None:
         out.line(line)
     if baseline is None:
         return
-    from ..compare.baseline import all_changes
+    from ..compare.baseline import all_changes, incomparable
 
-    changed = all_changes(found, _load(baseline))
+    old = _load(baseline)
+    changed = all_changes(found, old)
+    refused = [reason for row in found.rows if (reason := incomparable(row, old))]
     out.line("")
-    for change in changed:
-        out.line(change.text)
-    if not changed:
+    for text in [change.text for change in changed] + refused:
+        out.line(text)
+    if not changed and not refused:
         out.line(f"no difference to {baseline} shown")
 
 

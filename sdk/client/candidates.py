@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..compare.result import Price
@@ -13,6 +13,7 @@ from .order import Wishes, region_of, settle
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ..adapter import ServiceHost
     from ..compare.workload import Workload
     from ..prices import PriceRow
     from .order import Order
@@ -34,23 +35,23 @@ class Candidate:
         instance: Instance type that was asked for.
         order: What will run; ``None`` for an endpoint that is there.
         price: The price that is used.
-        free: Whether nothing is paid to anybody for it.
+        host: Where it runs; nothing is paid for what runs on a host that is not billed.
         region: The platform's name of the region.
     """
 
     key: str
     target: str
     name: str
+    host: ServiceHost
     instance: str | None = None
     order: Order | None = None
     price: Price = field(default_factory=lambda: Price(None))
-    free: bool = False
     region: str = ""
 
     @property
     def usd_per_hour(self) -> float | None:
         """What it costs while it is there."""
-        return 0.0 if self.free or self.order is None else self.order.usd_per_hour
+        return self.order.usd_per_hour if self.order is not None and self.host.billed else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,24 @@ class Outlook:
     def __str__(self) -> str:
         from ..compare.report.cells import usd
 
-        lines = [f"  {one.key}: {usd(one.usd_per_hour)}/h" for one in self.candidates]
+        lines = [f"  {one.key}: {usd(one.usd_per_hour)}/h{_at(one.host)}" for one in self.candidates]
         money = "an unknown amount" if self.usd is None else usd(self.usd)
         return "\n".join([f"compare for about {self.seconds / 60:.0f} minutes, for {money} at most:", *lines])
 
     def to_dict(self) -> dict[str, Any]:
         """The outlook as plain values."""
-        rows = [{"key": one.key, "target": one.target, "usd_per_hour": one.usd_per_hour} for one in self.candidates]
+        rows = [
+            {"key": one.key, "target": one.target, "usd_per_hour": one.usd_per_hour, **asdict(one.host)}
+            for one in self.candidates
+        ]
         return {"seconds": self.seconds, "usd": self.usd, "candidates": rows}
+
+
+def _at(host: ServiceHost) -> str:
+    """Return what follows the price: that nothing is billed, and why."""
+    if host.official:
+        return "" if host.billed else " (own machine: nothing is billed)"
+    return f" (mini cloud at {host.address}, not the real platform: nothing is billed)"
 
 
 def outlook(candidates: Sequence[Candidate], workload: Workload) -> Outlook:
@@ -125,7 +136,7 @@ def candidate(
         instance=order.instance,
         order=order,
         price=price_of(row, hardware_usd, own=not table),
-        free=not table,
+        host=session.adapter.service_host(),
         region=region,
     )
 

@@ -100,8 +100,8 @@ class Comparing:
             target=endpoint.target,
             name=endpoint.name,
             instance=listed.instance,
-            price=price_of(listed.row("inference"), hardware, own=listed.free),
-            free=listed.free,
+            price=price_of(listed.row("inference"), hardware, own=listed.own),
+            host=session.adapter.service_host(),
             region=listed.region,
         )
 
@@ -139,6 +139,9 @@ class Comparing:
             target=one.target,
             provider=session.provider,
             endpoint=one.name,
+            host=one.host.address,
+            official=one.host.official,
+            billed=one.host.billed,
             region=one.region,
             instance=one.instance,
             price=one.price,
@@ -236,7 +239,7 @@ class Comparing:
             row = msgspec.structs.replace(row, score=score(answers, ask.labels))
         if ask.train_hours is not None and row.instance is not None:
             listed = Listed(one.client.session(), row.instance)
-            price = price_of(listed.row("training"), ask.hardware.get(row.target), own=listed.free)
+            price = price_of(listed.row("training"), ask.hardware.get(row.target), own=listed.own)
             row = msgspec.structs.replace(row, training=training_cost(price, row.instance, ask.train_hours))
         return row
 

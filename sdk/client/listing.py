@@ -36,8 +36,8 @@ class Listed:
         self.region = session.adapter.where().get("region", "")
 
     @property
-    def free(self) -> bool:
-        """Whether nothing is paid to anybody there."""
+    def own(self) -> bool:
+        """Whether it is the user's own hardware: the target has no price table."""
         return not self._table
 
     def row(self, usage: Usage) -> PriceRow | None:

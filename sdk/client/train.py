@@ -183,10 +183,10 @@ class TrainVerbs(ClientBase):
             session.trains().stop_job(name, timeout=READ_S)
 
     def hourly_usd(self, job: Job) -> float | None:
-        """What an hour of a job costs, US dollars by the price table; 0 on your own machines, ``None`` if unknown."""
-        listed = Listed(self.session(job.target), job.status.instance)
-        row = listed.row("training")
-        return 0.0 if listed.free else row.usd_per_hour if row else None
+        """What an hour of a job costs, US dollars by the price list; 0 if nothing is billed, ``None`` if unknown."""
+        session = self.session(job.target)
+        row = Listed(session, job.status.instance).row("training")
+        return 0.0 if not session.adapter.service_host().billed else row.usd_per_hour if row else None
 
     def job_logs(
         self, name: str, *, follow: bool = False, tail: int | None = None, target: str | None = None

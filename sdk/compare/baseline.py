@@ -26,10 +26,26 @@ class Change(msgspec.Struct, frozen=True):
     text: str
 
 
+def incomparable(row: Row, baseline: Comparison) -> str:
+    """Return why a row must not be compared with the one of the same key in an older comparison; empty if it may."""
+    old = _old(row, baseline)
+    if old is None or row.failed:
+        return ""
+    if old.invalid or row.invalid:
+        return f"{row.key}: not compared, {'the older row' if old.invalid else 'the row'} is invalid"
+    if None not in (old.official, row.official) and old.official != row.official:
+        return f"{row.key}: not compared, {'the older row' if old.simulated else 'the row'} is of a mini cloud"
+    return ""
+
+
+def _old(row: Row, baseline: Comparison) -> Row | None:
+    return next((one for one in baseline.rows if one.key == row.key and not one.failed), None)
+
+
 def changes(row: Row, baseline: Comparison) -> Iterator[Change]:
     """The supported differences of one row to the row of the same key in an older comparison."""
-    old = next((one for one in baseline.rows if one.key == row.key and not one.failed), None)
-    if old is None or row.failed:
+    old = _old(row, baseline)
+    if old is None or row.failed or incomparable(row, baseline):
         return
     for quantile in ("p50", "p95"):
         by = supported(old.latency.get(quantile), row.latency.get(quantile))

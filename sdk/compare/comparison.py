@@ -11,7 +11,7 @@ from ..errors import ConfigError
 from .cost import break_evens, cost_of
 from .result import SCHEMA, Best, BreakEven, Pair, Place, Row
 from .traffic import Traffic
-from .verdict import decide
+from .verdict import decide, warning
 from .workload import Workload
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         pairs: Differences between subjects.
         best: The one to take.
         verdict: The same in a sentence, or why there is none.
+        warning: What comes before everything else: which rows were measured on a substitute for their platform.
         break_evens: Where serverless stops being cheaper.
         estimated_usd: What it was going to cost at most; ``None`` when a price was unknown.
-        spent_usd: What it did cost.
+        spent_usd: What it did cost by the price list; 0 when nothing was billed.
         notes: What else a reader should know.
     """
 
@@ -58,6 +59,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     estimated_usd: float | None = None
     spent_usd: float | None = None
     notes: tuple[str, ...] = ()
+    warning: str = ""
 
     def row(self, key: str) -> Row:
         """The subject of that name.
@@ -78,7 +80,12 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         )
         best, verdict = decide(rows, self.pairs, self.p95_ms, self.traffic)
         return msgspec.structs.replace(
-            self, rows=rows, best=best, verdict=verdict, break_evens=tuple(break_evens(rows, self.headroom))
+            self,
+            rows=rows,
+            best=best,
+            verdict=verdict,
+            warning=warning(rows),
+            break_evens=tuple(break_evens(rows, self.headroom)),
         )
 
     def at(self, traffic_per_month: float, profile: str | Sequence[float] = "flat") -> Comparison:

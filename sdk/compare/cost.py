@@ -125,7 +125,7 @@ def cost_of(row: Row, traffic: Traffic | None, headroom: float = 0.7) -> Cost:
     idle = row.replicas[0] * (price.usd_per_hour or 0.0) * HOURS_PER_MONTH
     serving = serving_of(row, headroom)
     if serving is None:
-        note = "the highest rate under the objective is unknown: what always runs is all that can be said"
+        note = f"the highest rate under the objective is unknown; what always runs costs ${idle:,.2f} a month"
         return Cost(idle_usd_per_month=idle, approximate=price.approximate, note=note)
     if traffic is None:
         full = 1000 * (price.usd_per_hour or 0.0) / (3600 * serving.rate)
@@ -151,7 +151,7 @@ def billed_s(row: Row) -> float | None:
 
 def break_evens(rows: Sequence[Row], headroom: float = 0.7) -> Iterator[BreakEven]:
     """Where serverless subjects stop being cheaper than those that always run."""
-    measured = [row for row in rows if not row.failed]
+    measured = [row for row in rows if row.usable]
     for one in measured:
         each = call_usd(one.price, billed_s(one) or 0.0) if one.price.unit == "gb-second" else None
         if not each:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, GateFailed
 from ..suggest import did_you_mean
-from .baseline import changes
+from .baseline import changes, incomparable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -142,8 +142,12 @@ def _wrong(text: str, why: str, hint: str = "") -> ConfigError:
 
 
 def values_of(row: Row, baseline: Comparison | None) -> dict[str, float | None]:
-    """The fields of a row; a change that the statistics do not support is 0."""
+    """Return the fields of a row: unknown if it is invalid; a change that the statistics do not support is 0."""
+    if row.invalid:
+        return dict.fromkeys((*_FIELDS, *_CHANGES))
     values: dict[str, float | None] = {name: read(row) for name, read in _FIELDS.items()}
+    if baseline is not None and incomparable(row, baseline):
+        return {**values, **dict.fromkeys(_CHANGES)}
     found = {change.name: change.by for change in changes(row, baseline)} if baseline else {}
     return {**values, **{name: found.get(name, 0.0) for name in _CHANGES}}
 

@@ -48,6 +48,7 @@ class Measured:
     served: MetricsReport | None = None
     statuses: dict[int, int] = field(default_factory=dict[int, int])
     flags: list[str] = field(default_factory=list[str])
+    invalid: list[str] = field(default_factory=list[str])
     repeated: int = 0
     failed: str = ""
 
@@ -260,7 +261,7 @@ class Bench:
         lanes: int = 1,
         first: int = 0,
     ) -> Volley:
-        """A window, measured again when the generator spoiled it; flagged when it always does."""
+        """Measure a window, again if the generator spoiled it; one that stays spoiled makes the subject invalid."""
         if arrivals is not None:
             lanes = self._lanes(arrivals.rate, one.key)
         volley = self._shoot(one, count, arrivals, lanes=lanes, first=first)
@@ -271,7 +272,7 @@ class Bench:
             found.repeated += 1
             volley = self._shoot(one, count, arrivals, lanes=lanes, first=first)
             reasons = spoiled(volley, self._workload.limits)
-        found.flags.extend(f"invalid: {reason}" for reason in reasons)
+        found.invalid.extend(reasons)
         return volley
 
     def _lanes(self, rate: float, key: str) -> int:

@@ -127,12 +127,19 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         training: What training costs there.
         score: How right its answers are.
         failed: Why there are no figures.
+        invalid: Why the figures must not be used: the load generator disturbed its own measurement, each time it tried.
+        host: Host that the calls went to.
+        official: Whether that is the platform itself, not a substitute such as a mini cloud; ``None``: not recorded.
+        billed: Whether the owner of the host charges for it; ``None``: not recorded.
     """
 
     key: str
     target: str
     provider: str
     endpoint: str
+    host: str = ""
+    official: bool | None = None
+    billed: bool | None = None
     region: str = ""
     instance: str | None = None
     replicas: tuple[int, int] = (1, 1)
@@ -157,6 +164,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     training: Training | None = None
     score: Score | None = None
     failed: str = ""
+    invalid: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether there are figures, and a conclusion may rest on them."""
+        return not (self.failed or self.invalid)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether a substitute was measured, not the platform itself."""
+        return self.official is False
 
     @property
     def error_share(self) -> float:

@@ -53,6 +53,7 @@ def fill(row: Row, found: Measured, rules: Rules) -> Row:
         "errors": {str(status): count for status, count in sorted(found.statuses.items())},
         "tail": tuple(tail(found.runs)),
         "flags": tuple(dict.fromkeys((*row.flags, *found.flags))),
+        "invalid": tuple(dict.fromkeys((*row.invalid, *found.invalid))),
         "repeated": found.repeated,
         "failed": row.failed or found.failed,
     }
@@ -90,8 +91,8 @@ def served(report: MetricsReport | None) -> Served | None:
 
 
 def pairs(found: Mapping[str, Measured], rules: Rules) -> Iterator[Pair]:
-    """The differences between every two subjects that were measured in turns."""
-    measured = [(key, one.runs) for key, one in found.items() if one.runs and not one.failed]
+    """Yield the differences between every two subjects with valid windows, which were measured in turns."""
+    measured = [(key, one.runs) for key, one in found.items() if one.runs and not one.failed and not one.invalid]
     for place, (one, mine) in enumerate(measured):
         for other, theirs in measured[place + 1 :]:
             for share in (0.5, 0.95):

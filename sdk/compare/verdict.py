@@ -23,6 +23,8 @@ def keeps(row: Row, p95_ms: float | None, most_errors: float = 0.001) -> str:
     """
     if row.failed:
         return row.failed
+    if row.invalid:
+        return f"invalid: {row.invalid[0]}"
     if row.error_share > most_errors:
         return f"{row.error_share:.2%} of the requests failed"
     found = row.latency.get("p95")
@@ -44,7 +46,33 @@ def _over(value: float, high: float | None, p95_ms: float | None) -> str:
 def decide(
     rows: Sequence[Row], pairs: Sequence[Pair], p95_ms: float | None, traffic: Traffic | None
 ) -> tuple[Best | None, str]:
-    """The best subject, if there is one, and the verdict in one sentence."""
+    """Return the best subject, if there is one, and the verdict in one sentence.
+
+    A mini cloud is judged beside other mini clouds only, never beside a real platform. What is left out is named.
+    """
+    real = [row for row in rows if not row.simulated]
+    best, verdict = _decide(real or rows, pairs, p95_ms, traffic)
+    invalid = [row.key for row in real or rows if row.invalid and f"{row.key}: invalid" not in verdict]
+    left_out = {"invalid": invalid, "mini clouds": [row.key for row in rows if real and row.simulated]}
+    return best, verdict + "".join(f"; left out as {why}: {', '.join(keys)}" for why, keys in left_out.items() if keys)
+
+
+def warning(rows: Sequence[Row]) -> str:
+    """Return what a reader must know first: which rows are not of the real platform; empty if all are, or may be."""
+    simulated = [row for row in rows if row.simulated]
+    if not simulated:
+        return ""
+    hosts = ", ".join(f"{row.key} at {row.host}" for row in simulated)
+    what = "every row" if len(simulated) == len(rows) else f"{len(simulated)} of {len(rows)} rows"
+    return (
+        f"NOT A REAL CLOUD: {what} of this comparison ran on a mini cloud, a local substitute for the platform "
+        f"({hosts}). Nothing was billed there, and no latency, rate or cost of these rows is the platform's."
+    )
+
+
+def _decide(
+    rows: Sequence[Row], pairs: Sequence[Pair], p95_ms: float | None, traffic: Traffic | None
+) -> tuple[Best | None, str]:
     fit = [row for row in rows if not keeps(row, p95_ms)]
     if not fit:
         return None, _nobody(rows, p95_ms)
@@ -64,6 +92,8 @@ def _usd(row: Row) -> float | None:
 
 
 def _best(row: Row, reason: str) -> tuple[Best, str]:
+    if row.simulated:
+        reason = f"on a mini cloud, not the real platform: {reason}"
     return Best(row.key, row.target, _usd(row), row.ms("p95"), reason), f"{row.key}: {reason}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sdk.adapter import YES, Capability
+from sdk.adapter import YES, Capability, ServiceHost
 from sdk.prices import PriceRow
 from sdk_local import LocalAdapter
 
@@ -35,6 +35,10 @@ class Rented(LocalAdapter):
         """The processes of this machine, whatever they are called."""
         plain = tuple(replace(one, instance=None) for one in spec.deployments)
         return super().resources(replace(spec, deployments=plain))
+
+    def service_host(self) -> ServiceHost:
+        """A platform of its own, which charges."""
+        return ServiceHost("rented.example", official=True, billed=True)
 
     def prices(self) -> Iterable[PriceRow]:
         """Dollars an hour."""

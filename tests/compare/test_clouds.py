@@ -35,6 +35,10 @@ def test_this_machine_and_a_mini_azure(tmp_path: Path) -> None:
         assert [{}, {}] == [row.errors for row in found.rows]
         assert (0.136, "quoted", "westeurope") == (there.price.amount, there.price.status, there.region)
         assert 99.28 == pytest.approx(there.cost.idle_usd_per_month)
-        assert 0 < (found.spent_usd or 0) < (found.estimated_usd or 0)
+        assert (False, False) == (there.official, there.billed)
+        assert there.host == found.row("azure").host == azure.settings["endpoint"].partition("://")[2]  # type: ignore[attr-defined]  # see above
+        assert (0.0, 0.0) == (found.spent_usd, found.estimated_usd)
+        assert "here" == (found.best.key if found.best else "here")
+        assert "nothing was billed for this comparison" in str(found)
         running = [item for item in azure.inventory() if item.startswith(("endpoint", "deployment", "process"))]
         assert [] == running

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.compare.baseline import all_changes, supported
+from sdk.compare.baseline import all_changes, incomparable, supported
 from sdk.compare.gate import Condition
 from sdk.compare.stats import Estimate
 from sdk.compare.traffic import Traffic
@@ -94,6 +94,30 @@ def test_only_supported_changes_are_told() -> None:
     new.check("p95_change_ms > 15", old)
     with pytest.raises(GateFailed, match=r"a \(p95_change_ms = 10\)"):
         new.check("p95_change_ms > 5", old)
+
+
+def test_an_invalid_row_opens_no_gate() -> None:
+    """What it measured is unknown, whichever field is asked for; neither is it a baseline for others."""
+    late = row("a", p95=2.0, usd=0.01, invalid=("the generator was late",))
+    found, old = comparison(late, traffic=Traffic.of(1e6)), comparison(row("a"), traffic=Traffic.of(1e6))
+    for condition in ("p95_ms > 200", "usd_per_1k > 1", "error_share > 0.5", "p95_change_ms > 5"):
+        with pytest.raises(GateFailed, match="= unknown"):
+            found.check(condition, old)
+    assert [] == all_changes(old, found)
+    with pytest.raises(GateFailed, match="p95_change_ms = unknown"):
+        old.check("p95_change_ms > 5", found)
+
+
+def test_a_mini_cloud_is_no_baseline_for_the_platform() -> None:
+    """In neither direction; two mini clouds, or results that do not say, are compared as always."""
+    real, mini = row("a", p95=90.0, official=True), row("a", official=False, host="127.0.0.1:5001")
+    for old, new in ((comparison(mini), comparison(real)), (comparison(real), comparison(mini))):
+        assert [] == all_changes(new, old)
+        assert "is of a mini cloud" in incomparable(new.rows[0], old)
+        with pytest.raises(GateFailed, match="p95_change_ms = unknown"):
+            new.check("p95_change_ms > 5", old)
+    comparison(mini).check("p95_change_ms > 5", comparison(mini))
+    comparison(real).check("p95_change_ms > 50", comparison(row("a")))
 
 
 def test_indicative_figures_support_nothing() -> None:

@@ -17,7 +17,8 @@ import pytest
 
 from sdk.compare.comparison import Comparison
 from sdk.compare.report.charts import charts, front
-from sdk.compare.result import Pair, Price
+from sdk.compare.report.text import plain
+from sdk.compare.result import Pair, Price, Row
 from sdk.compare.stats import Estimate
 from sdk.compare.traffic import Traffic
 from sdk.errors import ConfigError
@@ -38,7 +39,7 @@ def _tail(middle: float) -> tuple[tuple[float, float], ...]:
 def found() -> Comparison:
     gap = Estimate(-13.0, -15.0, -11.0, "runs", 40_000, 10)
     return comparison(
-        row("local", p95=12.0, usd=None, tail=_tail(6.0), flags=("invalid: the generator was late",)),
+        row("local", p95=12.0, usd=None, tail=_tail(6.0), invalid=("the generator was late",)),
         row("aws", p95=48.0, tail=_tail(24.0)),
         row("gcp", p95=61.0, price=Price(0.2185, status="unverified-derived"), rate=80.0, tail=_tail(30.0)),
         row("serverless", p95=90.0, price=Price(0.00002, "gb-second", memory_gb=2.0), highest=None, tail=_tail(45.0)),
@@ -51,7 +52,10 @@ def found() -> Comparison:
 def test_all_forms_tell_the_verdict_and_its_figures(found: Comparison) -> None:
     """Terminal, Markdown, notebook and page."""
     for text in (str(found), found.to_markdown(), found._repr_html_(), found.to_html()):
-        assert "serverless: the cheapest of 4 of 5" in text
+        assert "serverless: the cheapest of 3 of 5" in text
+        assert "; left out as invalid: local" in text
+        assert "local (invalid)" in text
+        assert "INVALID" in text
         assert "unknown" in text
         assert "~$160" in text
         assert "48.0 [47.0..49.0]" in text
@@ -59,6 +63,89 @@ def test_all_forms_tell_the_verdict_and_its_figures(found: Comparison) -> None:
         assert "local: invalid: the generator was late" in text
         assert "serverless is cheaper than aws below 95,397,727 requests a month" in text
         assert "failed: no quota" in text
+
+
+def _mini(key: str, **more: Any) -> Row:
+    return row(key, host="127.0.0.1:5001", official=False, billed=False, **more)
+
+
+def test_a_mini_cloud_never_passes_for_the_platform() -> None:
+    """A banner before everything else, a mark on each row and in each chart, and no money spent."""
+    found = comparison(_mini("azure", tail=_tail(6.0)), spent_usd=0.0, estimated_usd=0.0, traffic=Traffic.of(1e6))
+    banner = "NOT A REAL CLOUD: every row of this comparison ran on a mini cloud"
+    for text in (str(found), found.to_markdown(), found._repr_html_(), found.to_html()):
+        assert banner in text
+        assert text.index(banner) < text.index("azure: on a mini cloud, not the real platform: the only one")
+        assert "azure at 127.0.0.1:5001" in text
+        assert "azure (mini cloud)" in text
+        assert "MINI CLOUD" in text
+        assert "nothing was billed for this comparison" in text
+        assert "this comparison cost" not in text
+    assert '<p class="warning" role="alert">' in found.to_html()
+    assert "on mini clouds</title>" in found.to_html()
+    kept = json.loads(found.to_json())
+    assert kept["warning"].startswith(banner)
+    assert ("127.0.0.1:5001", False, False) == tuple(kept["rows"][0][name] for name in ("host", "official", "billed"))
+    assert 0.0 == kept["spent_usd"]
+    assert kept["best"]["reason"].startswith("on a mini cloud, not the real platform")
+    names = {series["name"] for chart in charts(found) for series in chart.option["series"] if "name" in series}
+    assert {"azure (mini cloud)", "Pareto front"} == names
+
+
+def test_a_mini_cloud_beside_a_real_one_takes_no_part() -> None:
+    """However cheap and fast it looks, the verdict is about the real platforms, and says who was left out."""
+    real: dict[str, Any] = {"official": True, "billed": True, "host": "api.example"}
+    found = comparison(
+        row("aws", **real), row("gcp", usd=0.5, **real), _mini("azure", usd=0.01), traffic=Traffic.of(1e6)
+    )
+    assert found.best is not None
+    assert "aws" == found.best.key
+    assert found.verdict.endswith("; left out as mini clouds: azure")
+    assert "1 of 3 rows of this comparison ran on a mini cloud" in found.warning
+    assert "nothing was billed for azure (mini cloud)" in str(found)
+    assert "partly on mini clouds</title>" in found.to_html()
+    assert "" == comparison(row("aws", **real)).warning
+
+
+def test_an_old_result_says_that_the_host_was_not_recorded(tmp_path: Path) -> None:
+    """What was kept by an older version is not passed off as one or the other."""
+    plain = json.loads(comparison(row("a")).to_json())
+    plain["rows"] = [{k: v for k, v in one.items() if k not in {"host", "official", "billed"}} for one in plain["rows"]]
+    (tmp_path / "old.json").write_text(json.dumps(plain))
+    assert "not recorded" in str(Comparison.load(tmp_path / "old.json"))
+
+
+def test_an_invalid_row_is_no_result() -> None:
+    """Headline, table, JSON, charts and differences: nothing rests on a measurement that disturbed itself."""
+    late = row("late", p95=2.0, usd=0.01, tail=_tail(2.0), invalid=("the generator was late",))
+    found = comparison(late, row("aws", tail=_tail(6.0)), traffic=Traffic.of(1e6))
+    assert found.best is not None
+    assert "aws" == found.best.key
+    assert "late: invalid: the generator was late" in found.verdict
+    assert ["the generator was late"] == json.loads(found.to_json())["rows"][0]["invalid"]
+    assert '<tr class="unusable"><th scope="row">late (invalid)</th>' in found.to_html()
+    drawn = {series.get("name") for chart in charts(found) for series in chart.option["series"]}
+    assert "late (invalid)" not in drawn
+    assert comparison(late).best is None
+
+
+def test_what_always_runs_is_known_without_a_highest_rate() -> None:
+    """The least of a month is in the table, and the reason in the notes."""
+    found = comparison(row("a", rate=None), traffic=Traffic.of(1e6))
+    for text in (str(found), found.to_markdown(), found.to_html()):
+        assert "at least $168" in text
+        assert "the highest rate under the objective is unknown; what always runs costs $167.90 a month" in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_table_fits(width: int) -> None:
+    """Subjects that do not fit beside each other stand below each other, none is cut."""
+    rows = [row(f"target-{n}", instance="Standard_DS2_v2", region="westeurope") for n in range(6)]
+    lines = plain(comparison(*rows), width).splitlines()
+    table = [line for line in lines if line.startswith(("subject", "host", "p95 ms", "instance"))]
+    assert max(map(len, table)) <= width
+    assert [f"target-{n}" for n in range(6)] == " ".join(line for line in table if line[:7] == "subject").replace(
+        "subject", "").split()  # fmt: skip
 
 
 def test_names_are_never_markup(found: Comparison) -> None:

@@ -32,6 +32,7 @@ from sdk.adapter import (
     ModelFault,
     Ref,
     Resource,
+    ServiceHost,
     Support,
 )
 from sdk.types import EndpointStatus
@@ -369,6 +370,11 @@ class RenamedArgument(ShelfAdapter):
         return super().read(ref, timeout=seconds)
 
 
+class PassesForReal(ShelfAdapter):
+    def service_host(self) -> ServiceHost:
+        return replace(super().service_host(), official=True)
+
+
 class WrongLimits(ShelfAdapter):
     def limits(self) -> Limits:
         return Limits(request_bytes=100, timeout_s=60)
@@ -444,6 +450,7 @@ BUGS: dict[type[ShelfAdapter], tuple[type, str]] = {
     SilentRefusal: (CAPABILITIES, "test_every_capability_is_declared"),
     RenamedArgument: (CAPABILITIES, "test_signatures_are_those_of_the_protocol"),
     WrongLimits: (CAPABILITIES, "test_limits"),
+    PassesForReal: (CAPABILITIES, "test_the_service_host_is_known_without_a_call"),
     PrefixMatch: (OPERATIONS, "test_observe_finds_nothing_elsewhere"),
     ForeignHands: (DEPLOY, "test_foreign_things_are_left_alone"),
     LocalAge: (OPERATIONS, "test_its_age_is_told_by_the_platform"),

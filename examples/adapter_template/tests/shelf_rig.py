@@ -19,6 +19,7 @@ class ShelfRig(Rig):
     """A shelf in this process; clients reach it over HTTP, so they can be killed."""
 
     adapter, price, protected = ShelfAdapter, 0.5, False
+    official = False  # a shelf of its own on this machine
 
     def __init__(self, folder: Path, *, live: bool = False, shelf: Shelf | None = None) -> None:
         super().__init__(folder, live=live)

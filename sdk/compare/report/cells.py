@@ -60,6 +60,31 @@ def figure(value: float) -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
+def name(row: Row) -> str:
+    """Return the name of a subject, marked if its figures are not to be taken for the platform's, or not to be used."""
+    return row.key + " (mini cloud)" * row.simulated + " (invalid)" * bool(row.invalid and not row.failed)
+
+
+def host(row: Row) -> str:
+    """Return what was measured: the platform itself, or a substitute for it."""
+    if row.official is None:
+        return "not recorded"
+    return "MINI CLOUD" if row.simulated else "official" if row.billed else "own machine"
+
+
+def measured(row: Row) -> str:
+    """Return whether the figures may be used."""
+    return "failed" if row.failed else "INVALID" if row.invalid else "valid"
+
+
+def month(row: Row) -> str:
+    """Return the cost of a month: at the user's traffic, else at least that of what always runs."""
+    cost = row.cost
+    if cost.usd_per_month is None and cost.idle_usd_per_month:
+        return f"at least {usd(cost.idle_usd_per_month, about=cost.approximate)}"
+    return usd(cost.usd_per_month, about=cost.approximate)
+
+
 def rate(row: Row) -> str:
     """The highest rate under the objective, or how far it is known."""
     if row.highest is None:
@@ -113,7 +138,7 @@ def table(found: Comparison) -> tuple[list[str], list[list[str]]]:
     scored = any(row.score for row in found.rows)
     trained = any(row.training for row in found.rows)
     columns = [
-        "subject", "instance", "replicas", "$/month at your traffic", "$/1,000 at your traffic",
+        "subject", "host", "measured", "instance", "replicas", "$/month at your traffic", "$/1,000 at your traffic",
         "$/1,000 at saturation", "p50 ms", "p95 ms", "p99 ms", "highest rate", "errors", "first ms", "deploy",
         "floor ms", "price",
     ]  # fmt: skip
@@ -124,10 +149,12 @@ def table(found: Comparison) -> tuple[list[str], list[list[str]]]:
 def _line(row: Row, *, scored: bool, trained: bool) -> list[str]:
     about = row.cost.approximate
     cells = [
-        row.key,
+        name(row),
+        host(row),
+        measured(row),
         " ".join(filter(None, (row.instance or NONE, row.region))),
         replicas(row),
-        usd(row.cost.usd_per_month, about=about),
+        month(row),
         usd(row.cost.usd_per_1k, about=about),
         usd(row.cost.usd_per_1k_full, about=about),
         ms(row.latency.get("p50")),

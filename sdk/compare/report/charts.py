@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cost import cost_of
 from ..traffic import Traffic
-from .cells import figure, usd
+from .cells import figure, name, usd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Chart:
 
 def charts(found: Comparison) -> list[Chart]:
     """The charts that the figures suffice for."""
-    measured = [row for row in found.rows if not row.failed]
+    measured = [row for row in found.rows if row.usable]
     made = (_trade(found, measured), _tails(found, measured), _curves(found, measured))
     return [chart for chart in made if chart is not None]
 
@@ -89,7 +89,7 @@ def _place(found: Comparison, row: Row) -> int:
 
 def _line(place: int, row: Row) -> Option:
     symbol = _SYMBOLS[place % len(_SYMBOLS)]
-    return {**_mark(place), "type": "line", "name": row.key, "showSymbol": False, "symbol": symbol}
+    return {**_mark(place), "type": "line", "name": name(row), "showSymbol": False, "symbol": symbol}
 
 
 def spend(row: Row) -> float | None:
@@ -121,9 +121,10 @@ def _trade(found: Comparison, rows: Sequence[Row]) -> Chart | None:
     if not shown:
         return None
     option = _base("p95, ms", "US dollars per 1,000 requests")
+    mini = all(row.simulated for row, _, _ in shown)  # a mini cloud beats no real platform
     option["series"] = [_dot(_place(found, one[0]), *one) for one in shown]
     option["series"] += [_bar(_place(found, row), row, cost) for row, _, cost in shown]
-    option["series"].append(_front([(p95, cost) for _, p95, cost in shown]))
+    option["series"].append(_front([(p95, cost) for row, p95, cost in shown if not row.simulated or mini]))
     if found.p95_ms is not None:
         option["series"][0]["markLine"] = _line_at(found.p95_ms, f"objective {found.p95_ms:g} ms")
         option["xAxis"]["max"] = max(found.p95_ms * 1.1, max(p95 for _, p95, _ in shown) * 1.1)
@@ -134,7 +135,7 @@ def _trade(found: Comparison, rows: Sequence[Row]) -> Chart | None:
         f"Each subject by its p95 and what 1,000 requests cost {where}; lower left is better.",
         option,
         ("subject", "p95 ms", f"$ per 1,000 {where}"),
-        [[row.key, figure(p95), usd(cost, about=row.cost.approximate)] for row, p95, cost in shown],
+        [[name(row), figure(p95), usd(cost, about=row.cost.approximate)] for row, p95, cost in shown],
     )
 
 
@@ -142,13 +143,13 @@ def _dot(place: int, row: Row, p95: float, cost: float) -> Option:
     return {
         **_mark(place),
         "type": "scatter",
-        "name": row.key,
+        "name": name(row),
         "symbol": _SYMBOLS[place % len(_SYMBOLS)],
         "symbolSize": 14,
         "data": [[p95, cost]],
         "label": {"show": True, "formatter": "{a}", "position": "top", "color": "inherit"},
         "labelLayout": {"moveOverlap": "shiftY"},
-        "tooltip": {"formatter": f"{row.key}: p95 {figure(p95)} ms, {usd(cost)} per 1,000"},
+        "tooltip": {"formatter": f"{name(row)}: p95 {figure(p95)} ms, {usd(cost)} per 1,000"},
     }
 
 
@@ -197,7 +198,7 @@ def _tails(found: Comparison, rows: Sequence[Row]) -> Chart | None:
         "One line per subject; the further down a line reaches on the left, the shorter its tail.",
         option,
         ("subject", *(f"{100 * share:g} % over, ms" for share in shares)),
-        [[row.key, *(_over(row, share) for share in shares)] for row in shown],
+        [[name(row), *(_over(row, share) for share in shares)] for row in shown],
     )
 
 
@@ -231,7 +232,7 @@ def _curves(found: Comparison, rows: Sequence[Row]) -> Chart | None:
         "One line per subject; where two lines cross is their break-even point.",
         option,
         ("subject", *(f"$ at {step:,.0f} a month" for step in shown)),
-        [[row.key, *(_month(row, step, profile, found.headroom) for step in shown)] for row, _ in lines],
+        [[name(row), *(_month(row, step, profile, found.headroom) for step in shown)] for row, _ in lines],
     )
 
 

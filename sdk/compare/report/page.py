@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 from importlib.resources import files
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..comparison import Comparison
+    from ..result import Row
     from .charts import Chart
 
 # Nothing is fetched, whatever a name in the result may contain.
@@ -30,7 +32,7 @@ def page(found: Comparison) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{html.escape(f'Comparison of {found.model}')}</title>",
+        f"<title>{html.escape(_title(found))}</title>",
         f"<style>\n{_asset('page.css')}</style>\n</head>\n<body>\n<main>",
         *_body(found, drawn),
         "</main>",
@@ -45,12 +47,15 @@ def fragment(found: Comparison) -> str:
     """For a notebook: verdict, table and notes, in the notebook's own style."""
     verdict, *facts = map(html.escape, head(found))
     told = "".join(f"<li>{html.escape(note)}</li>" for note in notes(found))
-    return f"<div><p><b>{verdict}</b><br>{'<br>'.join(facts)}</p>{_main_table(found)}<ul>{told}</ul></div>"
+    warning = f"<p><strong>{html.escape(found.warning)}</strong></p>" if found.warning else ""
+    return f"<div>{warning}<p><b>{verdict}</b><br>{'<br>'.join(facts)}</p>{_main_table(found)}<ul>{told}</ul></div>"
 
 
 def _body(found: Comparison, drawn: Sequence[Chart]) -> Iterator[str]:
     verdict, *facts = map(html.escape, head(found))
-    yield f"<h1>Comparison of {html.escape(found.model)}</h1>"
+    yield f"<h1>{html.escape(_title(found))}</h1>"
+    if found.warning:
+        yield f'<p class="warning" role="alert">{html.escape(found.warning)}</p>'
     yield f'<p class="verdict{"" if found.best else " open"}">{verdict}</p>'
     yield from (f'<p class="facts">{fact}</p>' for fact in facts)
     yield '<h2 id="figures">Figures</h2>'
@@ -61,6 +66,12 @@ def _body(found: Comparison, drawn: Sequence[Chart]) -> Iterator[str]:
     yield "<h2>Before you believe it</h2>\n<ul>"
     yield from (f"<li>{html.escape(note)}</li>" for note in notes(found))
     yield "</ul>"
+
+
+def _title(found: Comparison) -> str:
+    simulated = [row.simulated for row in found.rows]
+    where = " on mini clouds" if all(simulated) else " partly on mini clouds" if any(simulated) else ""
+    return f"Comparison of {found.model}{where}"
 
 
 def _figure(chart: Chart) -> str:
@@ -76,19 +87,26 @@ def _figure(chart: Chart) -> str:
 
 def _main_table(found: Comparison) -> str:
     columns, rows = table(found)
-    return _table(columns, rows, best=found.best.key if found.best else None)
+    return _table(columns, rows, [_kind(row, found) for row in found.rows])
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], best: str | None = None) -> str:
+def _kind(row: Row, found: Comparison) -> str:
+    """Return the classes of a line of the main table."""
+    best = found.best is not None and found.best.key == row.key
+    marks = {"best": best, "simulated": row.simulated, "unusable": not row.usable}
+    return " ".join(mark for mark, given in marks.items() if given)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequence[str] = ()) -> str:
     top = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
-    body = "".join(_line(row, chosen=row[0] == best) for row in rows)
+    body = "".join(_line(row, kind) for row, kind in zip_longest(rows, kinds, fillvalue=""))
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _line(row: Sequence[str], *, chosen: bool) -> str:
+def _line(row: Sequence[str], kind: str) -> str:
     first, *others = map(html.escape, row)
     cells = "".join(f"<td>{cell}</td>" for cell in others)
-    mark = ' class="best"' if chosen else ""
+    mark = f' class="{kind}"' if kind else ""
     return f'<tr{mark}><th scope="row">{first}</th>{cells}</tr>'
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
-from .cells import NONE, figure, table, usd
+from .cells import NONE, figure, name, table, usd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -12,19 +13,28 @@ if TYPE_CHECKING:
     from ..comparison import Comparison
 
 
-def plain(found: Comparison) -> str:
-    """For a terminal: a table that is turned on its side, so that it fits however many figures there are."""
+def plain(found: Comparison, width: int | None = None) -> str:
+    """Write the report for a terminal: the table lies on its side, in as many parts as its width asks for.
+
+    Args:
+        found: The comparison.
+        width: Columns of the terminal; by default those of this one (or of ``COLUMNS``), 120 where there is none.
+    """
     columns, rows = table(found)
-    lines = [*head(found), ""]
-    lines += _aligned([[column, *(row[place] for row in rows)] for place, column in enumerate(columns)])
-    return "\n".join([*lines, "", *_bullets(found)])
+    lines = [found.warning, ""] if found.warning else []
+    lines += [*head(found), ""]
+    for part in _parts(columns, rows, width or shutil.get_terminal_size((120, 24)).columns):
+        lines += [*_aligned(part), ""]
+    return "\n".join([*lines, *_bullets(found)])
 
 
 def markdown(found: Comparison) -> str:
     """As Markdown."""
     columns, rows = table(found)
     verdict, *rest = head(found)
-    lines = ["# Comparison", "", f"**{_safe(verdict)}**", "", *(f"{_safe(line)}  " for line in rest), ""]
+    lines = ["# Comparison", ""]
+    lines += [f"> **{_safe(found.warning)}**", ""] if found.warning else []
+    lines += [f"**{_safe(verdict)}**", "", *(f"{_safe(line)}  " for line in rest), ""]
     lines += [_row(columns), _row(["---"] * len(columns)), *(_row(row) for row in rows)]
     return "\n".join([*lines, "", *(f"- {_safe(line)}" for line in notes(found))]) + "\n"
 
@@ -48,6 +58,7 @@ def notes(found: Comparison) -> Iterator[str]:
     for row in found.rows:
         if row.failed:
             yield f"{row.key} failed: {row.failed}"
+        yield from (f"{row.key}: invalid: {reason}" for reason in row.invalid)
         yield from (f"{row.key}: {flag}" for flag in row.flags)
         if row.repeated:
             yield f"{row.key}: {row.repeated} windows were measured again, the generator had spoiled them"
@@ -62,29 +73,62 @@ def notes(found: Comparison) -> Iterator[str]:
             seen = f", seen {row.price.as_of}" if row.price.as_of else ""
             yield f"{row.key}: price from {row.price.source}{seen} ({row.price.status})"
     yield from _differences(found)
+    names = {row.key: name(row) for row in found.rows}
     for point in found.break_evens:
-        yield f"{point.serverless} is cheaper than {point.other} below {point.per_month:,.0f} requests a month"
+        serverless, other = names[point.serverless], names[point.other]
+        yield f"{serverless} is cheaper than {other} below {point.per_month:,.0f} requests a month"
+    yield from _money(found)
+
+
+def _money(found: Comparison) -> Iterator[str]:
+    """Yield what the comparison itself cost."""
+    unbilled = [name(row) for row in found.rows if row.billed is False]
+    if unbilled and len(unbilled) == len(found.rows):
+        yield "nothing was billed for this comparison"
+        return
+    if unbilled:
+        yield f"nothing was billed for {', '.join(unbilled)}"
     if found.spent_usd is not None:
         estimated = "" if found.estimated_usd is None else f", {usd(found.estimated_usd)} estimated"
-        yield f"this comparison cost {usd(found.spent_usd)}{estimated}"
+        yield f"this comparison cost {usd(found.spent_usd)} by the price list{estimated}"
 
 
 def _differences(found: Comparison) -> Iterator[str]:
+    names = {row.key: name(row) for row in found.rows}
     for pair in found.pairs:
         gap = pair.difference
         if pair.quantile != "p95" or gap.value is None or gap.low is None or gap.high is None:
             continue
+        one, other = names.get(pair.one, pair.one), names.get(pair.other, pair.other)
         if not gap.excludes_zero:
-            yield f"{pair.one} and {pair.other}: no difference of p95 shown"
+            yield f"{one} and {other}: no difference of p95 shown"
             continue
-        fast, slow = (pair.one, pair.other) if gap.value < 0 else (pair.other, pair.one)
+        fast, slow = (one, other) if gap.value < 0 else (other, one)
         low, high = sorted((abs(gap.low), abs(gap.high)))
         yield f"{fast} is faster than {slow}: p95 by {figure(abs(gap.value))} ms [{figure(low)}..{figure(high)}]"
 
 
+_GAP = "  "
+
+
+def _parts(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[list[str]]]:
+    """Turn the table on its side, as few tables as fit below each other: a subject is never cut in two."""
+    first = max(map(len, columns))
+    parts: list[list[Sequence[str]]] = []
+    room = 0
+    for row in rows:
+        needed = len(_GAP) + max(map(len, row))
+        if needed > room:
+            parts.append([])
+            room = width - first
+        parts[-1].append(row)
+        room -= needed
+    return [[[column, *(row[place] for row in part)] for place, column in enumerate(columns)] for part in parts]
+
+
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _bullets(found: Comparison) -> list[str]:

@@ -29,6 +29,7 @@ class AzureMLRig(Rig):
     """
 
     price: ClassVar[float | None] = 0.136
+    official = False
     executor = ShortLived
     runner: ClassVar[str] = "fork"
 

@@ -38,6 +38,7 @@ class SagemakerRig(Rig):
     """
 
     price, peak, split_tolerance = 0.1152, 3, 15
+    official = False
     executor = ShortLived
     runner: ClassVar[str] = "fork"
     cloud: SagemakerCloud

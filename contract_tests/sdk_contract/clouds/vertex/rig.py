@@ -58,6 +58,7 @@ class VertexMiniRig(Rig):
     """
 
     price = 0.120272
+    official = False
     executor = ShortLived
     patience: ClassVar[float] = 4000.0
     runner: ClassVar[str] = "fork"

@@ -16,6 +16,7 @@ from sdk.adapter import (
     Limits,
     Nature,
     Operation,
+    ServiceHost,
     Support,
     TargetOptions,
 )
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sdk.prices import PriceRow
     from sdk.types import EndpointStatus
 
+_OFFICIAL = "shelf.example"
 _LIMITS = Limits(request_bytes=25 * 2**20, timeout_s=60)
 _SUPPORTED = {
     Capability.DEPLOY,
@@ -81,6 +83,12 @@ class ShelfAdapter:
     def where(self) -> Mapping[str, str]:
         """The platform's address is what makes this target this one."""
         return {"host": httpx.URL(self._options.url).netloc.decode()}
+
+    def service_host(self) -> ServiceHost:
+        """Return the host; a Shelf at any other address than the company's is a substitute, and costs nothing."""
+        address = httpx.URL(self._options.url)
+        official = address.host == _OFFICIAL
+        return ServiceHost(address.netloc.decode(), official=official, billed=official)
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
         """Models, deployments, endpoint."""

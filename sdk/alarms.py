@@ -63,6 +63,8 @@ def value_of(metric: str, status: EndpointStatus, report: MetricsReport | None) 
         "requests": report.total,
         "errors": report.errors,
         "error_rate": report.errors / report.total if report.total else None,
+        "client_errors": report.client_errors,
+        "client_error_rate": report.client_errors / report.total if report.total else None,
         "cpu": report.cpu,
         "memory_gib": None if report.memory_bytes is None else report.memory_bytes / _GIB,
         "replicas": report.replicas,

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Endpoint:
     """An endpoint on a target.
 
-    It is a name, not a connection: it holds no secret, may be pickled away as its name and target, and
-    ``sdk.endpoint(name)`` makes the same one anywhere.
+    It is a name, not a connection: ``sdk.endpoint(name)`` makes the same one anywhere. It may be pickled for another
+    process (multiprocessing, joblib, Dask): name, target and configuration travel, connections and secrets do not.
 
     Args:
         client: Does the work.
@@ -130,6 +130,9 @@ class Endpoint:
         return self._client.logs(
             self.name, tail=tail, follow=follow, deployment=deployment, request_id=request_id, target=self.target
         )
+
+    def __reduce__(self) -> tuple[type[Endpoint], tuple[Client, str, str]]:
+        return type(self), (self._client, self.name, self.target)
 
     def __repr__(self) -> str:
         state = f" {self._status.state}" if self._status else ""

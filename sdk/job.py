@@ -22,7 +22,7 @@ _LAST_LINES = 30
 
 
 class Job:
-    """A training job on a target.
+    """A training job on a target; may be pickled, as an :class:`~sdk.Endpoint`.
 
     Args:
         client: Does the work.
@@ -141,6 +141,9 @@ class Job:
             rowwise=rowwise,
             allow_nan=allow_nan,
         )
+
+    def __reduce__(self) -> tuple[type[Job], tuple[Client, str, str]]:
+        return type(self), (self._client, self.name, self.target)
 
     def __repr__(self) -> str:
         state = f" {self._status.state}" if self._status else ""

@@ -35,8 +35,10 @@ class Latency(Value):
 class MetricsReport(Value):
     """What happened on an endpoint in a window of ``window_s`` seconds that ended at ``end`` (Unix seconds).
 
-    ``requests`` counts answered requests by status class (``"2xx"``, ``"4xx"``, ``"5xx"``). ``cpu`` is in cores,
-    ``memory_bytes`` the sum over the replicas; both are ``None`` where the platform does not say.
+    ``requests`` counts answered requests by status class: ``"2xx"``, ``"4xx"`` for the caller's own mistakes, ``"5xx"``
+    for failures of the endpoint. A platform that reports such a failure by a 4xx of its own (a model that failed or
+    took too long, requests shed under load) has it counted as ``"5xx"``, as far as the platform tells them apart.
+    ``cpu`` is in cores, ``memory_bytes`` the sum over the replicas; both are ``None`` where the platform does not say.
     """
 
     window_s: float
@@ -56,9 +58,14 @@ class MetricsReport(Value):
         return sum(self.requests.values())
 
     @property
+    def client_errors(self) -> int:
+        """Requests that were refused because of what the caller sent: 4xx."""
+        return self.requests.get("4xx", 0)
+
+    @property
     def errors(self) -> int:
-        """Answers that were not 2xx."""
-        return self.total - self.requests.get("2xx", 0)
+        """Requests that the endpoint failed to answer: neither 2xx nor 4xx."""
+        return self.total - self.requests.get("2xx", 0) - self.client_errors
 
     @property
     def rate(self) -> float:

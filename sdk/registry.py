@@ -90,6 +90,10 @@ class Registry:
         found |= {name: Found(name, f"{c.__module__}:{c.__qualname__}") for name, c in self._registered.items()}
         return MappingProxyType(dict(sorted(found.items())))
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickle the registry of the process as that of the receiving process, with the adapters added to this one."""
+        return (_received, (self._registered,)) if self is adapters else super().__reduce_ex__(2)
+
     def names(self) -> tuple[str, ...]:
         """The names of all providers, sorted."""
         return tuple(sorted({*self._by_name(), *self._registered}))
@@ -222,6 +226,14 @@ def _checked(candidate: Any, provider: str) -> type[Adapter]:
 
 
 adapters = Registry()
+
+
+def _received(registered: Mapping[str, type[Adapter]]) -> Registry:
+    """Return the registry of this process, with the adapters that the sending one had added, where they are missing."""
+    for name, adapter in registered.items():
+        if name not in adapters.names():
+            adapters.register(name, adapter)
+    return adapters
 
 
 def register_adapter(name: str, adapter: type[Adapter], *, replace: bool = False) -> None:

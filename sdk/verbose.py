@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from .redact import Redactor
 
-LOGGERS = ("sdk", "httpx")  # our own, and every call that is made
+OURS, CALLS = "sdk", "httpx"  # our own lines; each HTTP call, at level "debug" only
 
 logging.getLogger("sdk").addHandler(logging.NullHandler())
 
@@ -53,11 +53,11 @@ def log_to_stderr(level: str, redactor: Redactor) -> None:
     """Writes log lines from this level on to stderr, without the secrets that the redactor knows.
 
     Args:
-        level: ``"debug"``, ``"info"``, ``"warning"`` or ``"error"``.
+        level: ``"debug"`` (with a line for each HTTP call), ``"info"``, ``"warning"`` or ``"error"``.
         redactor: Applied to every line, beside those of earlier calls.
     """
     _FORMATTER.redactors = [*(known for known in _FORMATTER.redactors if known is not redactor), redactor]
-    for name in LOGGERS:
+    for name in (OURS, CALLS) if level == "debug" else (OURS,):
         logger = logging.getLogger(name)
         logger.setLevel(level.upper())
         logger.addHandler(_HANDLER)  # adding it twice changes nothing

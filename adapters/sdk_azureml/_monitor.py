@@ -34,6 +34,7 @@ _MOST_LINES = 5000
 _FOLLOW_S = 2.0
 _QUANTILES = {f"p{share}": f"RequestLatency_P{share}" for share in (50, 90, 95, 99)}
 _BY_STATUS = "deployment eq '*' and statusCode eq '*' and modelStatusCode eq '*'"
+_NO_MISTAKES = {"408", "424", "429"}  # the container took too long, failed without a status, is overloaded
 Point = tuple[float, float]  # Unix seconds at which a minute begins, value
 
 
@@ -205,13 +206,11 @@ class Counts:
 
 
 def counted(found: Mapping[str, Sequence[Series]]) -> Counts:
-    """Adds up the requests of all minutes, by what the container answered where Azure tells."""
+    """Add up the requests of all minutes, by what the container answered where Azure tells."""
     counts = Counts()
     for series in found.get("RequestsPerMinute", []):
-        status = series.dimensions.get("modelstatuscode") or ""
-        status = status if status.isdigit() else series.dimensions.get("statuscode", "")
-        kind, total = f"{status[:1]}xx", round(sum(value for _, value in series.minutes))
-        if not status.isdigit() or not total:
+        kind, total = status_class(series.dimensions), round(sum(value for _, value in series.minutes))
+        if not kind or not total:
             continue
         counts.classes[kind] = counts.classes.get(kind, 0) + total
         own = counts.deployments.setdefault(series.dimensions.get("deployment", ""), {})
@@ -219,6 +218,23 @@ def counted(found: Mapping[str, Sequence[Series]]) -> Counts:
         for at, value in series.minutes:
             counts.minutes[at] += value  # type: ignore[assignment]  # Azure's averages of counts are whole
     return counts
+
+
+def status_class(dimensions: Mapping[str, str]) -> str:
+    """Return the class of a series: the container's own status if there is one, else Azure's; empty if neither is told.
+
+    Azure says 408, 424 and 429 for requests that the endpoint failed to answer: the caller made no mistake.
+
+    Example:
+        >>> status_class({"statuscode": "424", "modelstatuscode": "400"}), status_class({"statuscode": "429"})
+        ('4xx', '5xx')
+    """
+    own, azure = dimensions.get("modelstatuscode") or "", dimensions.get("statuscode") or ""
+    if own.isdigit():
+        return f"{own[:1]}xx"
+    if azure in _NO_MISTAKES:
+        return "5xx"
+    return f"{azure[:1]}xx" if azure.isdigit() else (dimensions.get("statuscodeclass") or "").lower()
 
 
 def points(found: Mapping[str, Sequence[Series]], metric: str) -> list[Point]:

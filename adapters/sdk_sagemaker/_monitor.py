@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._aws import Aws
 
 _CALLS, _HOSTS = "AWS/SageMaker", "/aws/sagemaker/Endpoints"
+_COUNTED = ("Invocations", "Invocation4XXErrors", "Invocation5XXErrors", "InvocationModelErrors")
 _QUANTILES = ("p50", "p90", "p95", "p99")
 _LATE_S = 60.0  # the minute that is running counts too
 
@@ -85,11 +86,10 @@ def report(
 
 def questions(deployment: str, period: int) -> list[Ask]:
     """All that is asked about one deployment."""
-    counted = ("Invocations", "Invocation4XXErrors", "Invocation5XXErrors")
     timed = [("ModelLatency", one) for one in ("SampleCount", "Average", *_QUANTILES)]
     used = ("CPUUtilization", "MemoryUtilization")
     return [
-        *(Ask(_CALLS, metric, deployment, "Sum", 60) for metric in counted),
+        *(Ask(_CALLS, metric, deployment, "Sum", 60) for metric in _COUNTED),
         *(Ask(_CALLS, metric, deployment, statistic, period) for metric, statistic in timed),
         Ask(_CALLS, "OverheadLatency", deployment, "Average", period),
         *(Ask(_HOSTS, metric, deployment, "Average", period) for metric in used),
@@ -120,10 +120,11 @@ def _moment(seconds: float) -> datetime:
 
 
 def _classes(series: Series, deployment: str) -> dict[str, int]:
-    total, bad, broken = (
-        round(series.total(Ask(_CALLS, metric, deployment, "Sum", 60)))
-        for metric in ("Invocations", "Invocation4XXErrors", "Invocation5XXErrors")
+    """Requests by status class: what failed without a status of the model (a time-out, a lost connection) is a 5xx."""
+    total, bad, broken, unanswered = (
+        round(series.total(Ask(_CALLS, metric, deployment, "Sum", 60))) for metric in _COUNTED
     )
+    broken = max(broken, unanswered - bad)
     return {"2xx": max(0, total - bad - broken), "4xx": bad, "5xx": broken}
 
 

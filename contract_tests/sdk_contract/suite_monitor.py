@@ -51,6 +51,8 @@ class MonitorSuite:
         report = measure(rig, name, at_least=before.total + 24)
         gained = {key: report.requests.get(key, 0) - before.requests.get(key, 0) for key in ("2xx", "4xx", "5xx")}
         assert {"2xx": 20, "4xx": 1, "5xx": 3} == gained
+        errors = report.errors - before.errors, report.client_errors - before.client_errors
+        assert errors == (3, 1), "a caller's mistake is no failure of the endpoint"
         assert report.total == sum(sum(counts.values()) for counts in report.deployments.values())
         assert 600.0 == report.window_s
         assert report.last_request_at is None or abs(report.end - report.last_request_at) < 600

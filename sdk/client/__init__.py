@@ -17,6 +17,7 @@ class Client(ChangeVerbs, TrainVerbs, LookVerbs, BuildVerbs, CompareVerbs):
 
     The module-level verbs (``sdk.deploy`` and so on) are those of :func:`default_client`. All of them block, also
     inside a notebook's running event loop, but for ``apredict``. Share a client between threads; close it at the end.
+    A pickled client is its configuration and target: the receiving process uses credentials and secrets of its own.
 
     Args:
         config: A project file, settings in the form of one (a mapping), or :class:`sdk.config.Settings`; found and

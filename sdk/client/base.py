@@ -14,6 +14,7 @@ from ..secrets import SecretSource
 from ..verbose import log_to_stderr
 from ..waiting import Deadline, SystemClock
 from .calling import Callers
+from .pickling import Reduced, reduced
 from .session import Session
 
 if TYPE_CHECKING:
@@ -110,6 +111,13 @@ class ClientBase:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+    def __reduce__(self) -> Reduced:
+        """Pickle the configuration and the target; see :mod:`sdk.client.pickling`."""
+        for name, own in (("clock", type(self._clock) is not SystemClock), ("transport", self._transport)):
+            if own:
+                raise TypeError(f"a client with a {name} of its own cannot be pickled: it would not have it elsewhere")
+        return reduced(type(self), self._settings, self._target)
 
     def __repr__(self) -> str:
         return f"Client(target={self._target or self._settings.default.value!r})"

@@ -20,8 +20,10 @@ METRICS = MappingProxyType(
         "mean_ms": "mean latency, milliseconds",
         "rate": "answered requests per second",
         "requests": "answered requests in the window",
-        "errors": "answers that were not 2xx in the window",
-        "error_rate": "share of the answers that were not 2xx, 0 to 1 or in %",
+        "errors": "requests that the endpoint failed to answer in the window: neither 2xx nor 4xx",
+        "error_rate": "share of `errors` among all answered requests, 0 to 1 or in %",
+        "client_errors": "requests refused in the window for what the caller sent: 4xx",
+        "client_error_rate": "share of `client_errors` among all answered requests, 0 to 1 or in %",
         "cpu": "processor cores in use",
         "memory_gib": "memory in use, GiB",
         "replicas": "running copies",
@@ -81,7 +83,7 @@ def parse_rule(text: str, *, field: str = "rule") -> Rule:
     metric = match["metric"]
     if metric not in METRICS:
         raise UnknownKeyError(f"{field} = {text!r}: unknown metric {metric!r}", hint=did_you_mean(metric, METRICS))
-    if match["percent"] and metric != "error_rate":
+    if match["percent"] and not metric.endswith("error_rate"):
         raise ConfigError(f"{field} = {text!r}: {metric} is not a share", hint="write the number without %")
     threshold = float(match["value"]) / (100 if match["percent"] else 1)
     lasting = parse_duration(match["time"], field=field) if match["time"] else 0.0

@@ -84,7 +84,7 @@ KEYS = (
     Key(
         ("log",),
         _level,
-        f"least level of log lines: {', '.join(_LEVELS)}; info shows every stage and call",
+        f"least level of log lines: {', '.join(_LEVELS)}; info shows every stage, debug each HTTP call too",
         "warning",
         "MLPORT_LOG",
     ),

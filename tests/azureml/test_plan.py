@@ -13,7 +13,7 @@ from sdk.errors import ConfigError, InvalidRequestError, QuotaError, Unavailable
 from sdk.types import DeploymentStatus, Replicas
 from sdk_azureml import AzureMLOptions, _bodies, _errors, _names, _plan, _submission
 from sdk_azureml._doctor import family_of
-from sdk_azureml._monitor import Series, counted, overlap, points
+from sdk_azureml._monitor import Series, counted, overlap, points, status_class
 
 PLACE = {"subscription": "s-1", "resource_group": "rg", "workspace": "ws1"}
 OPTIONS = AzureMLOptions.model_validate({**PLACE, "instance": "Standard_DS2_v2"})
@@ -186,10 +186,22 @@ def test_requests_are_counted_by_what_the_container_answered() -> None:
         Series({"deployment": "d2", "statuscode": "408", "modelstatuscode": ""}, [(60, 1.0)]),
     ]
     found = counted({"RequestsPerMinute": rows})
-    assert {"2xx": 7, "5xx": 1, "4xx": 1} == found.classes
-    assert {"d1": {"2xx": 7, "5xx": 1}, "d2": {"4xx": 1}} == found.deployments
+    assert {"2xx": 7, "5xx": 2} == found.classes
+    assert {"d1": {"2xx": 7, "5xx": 1}, "d2": {"5xx": 1}} == found.deployments
     assert {0: 5.0, 60: 4.0} == dict(found.minutes)
     assert [(0, 5.0), (60, 1.0), (60, 1.0), (60, 2.0)] == points({"RequestsPerMinute": rows}, "RequestsPerMinute")
+
+
+@pytest.mark.parametrize(
+    ("azure", "own", "expected"),
+    [
+        ("424", "400", "4xx"), ("424", "500", "5xx"), ("424", "", "5xx"), ("429", "", "5xx"), ("408", "", "5xx"),
+        ("401", "", "4xx"), ("502", "", "5xx"), ("200", "200", "2xx"), ("", "", ""),
+    ],
+)  # fmt: skip
+def test_an_overloaded_or_failing_endpoint_is_no_mistake_of_the_caller(azure: str, own: str, expected: str) -> None:
+    """Azure answers 408, 424 and 429 for what its deployment did not do; a model's own 4xx is the caller's."""
+    assert expected == status_class({"statuscode": azure, "modelstatuscode": own})
 
 
 @pytest.mark.parametrize(

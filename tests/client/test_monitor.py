@@ -34,7 +34,8 @@ REPORT = MetricsReport(
 )
 VALUES = {
     "p50_ms": 2.0, "p90_ms": 3.0, "p95_ms": 4.0, "p99_ms": 5.0, "mean_ms": 2.5, "rate": 1.0, "requests": 100,
-    "errors": 10, "error_rate": 0.1, "cpu": 0.5, "memory_gib": 1.0, "replicas": 2, "restarts": 1, "idle_s": 5.0,
+    "errors": 6, "error_rate": 0.06, "client_errors": 4, "client_error_rate": 0.04,
+    "cpu": 0.5, "memory_gib": 1.0, "replicas": 2, "restarts": 1, "idle_s": 5.0,
     "usd_per_hour": 0.3,
 }  # fmt: skip
 
@@ -56,7 +57,22 @@ def test_what_is_not_measured_is_unknown(metric: str) -> None:
 def test_nothing_asked_means_no_error_rate_and_no_latency() -> None:
     """With no requests a share of errors or a quantile does not exist."""
     empty = MetricsReport(60.0, 0.0, latency=(Latency("gateway", "histogram", 0),))
-    assert (None, None) == (value_of("error_rate", STATUS, empty), latency_of(empty, "p95"))
+    shares = [value_of(metric, STATUS, empty) for metric in ("error_rate", "client_error_rate")]
+    assert ([None, None], None) == (shares, latency_of(empty, "p95"))
+
+
+def test_a_clients_mistakes_are_no_failure_of_the_endpoint() -> None:
+    """A caller that sends nonsense all day rings its own alarm, and keeps no canary from being promoted."""
+    report = MetricsReport(60.0, 0.0, requests={"2xx": 10, "4xx": 90})
+    rules = [parse_rule("error_rate > 0%"), parse_rule("errors > 0"), parse_rule("client_error_rate > 50%")]
+    alarms = evaluate(rules, STATUS, 60.0, lambda _window: report)
+    assert [(0.0, False), (0, False), (0.9, True)] == [(alarm.value, alarm.firing) for alarm in alarms]
+
+
+def test_whatever_is_neither_an_answer_nor_a_clients_mistake_is_an_error() -> None:
+    """A class that nobody expects is not counted as good."""
+    report = MetricsReport(60.0, 0.0, requests={"2xx": 1, "3xx": 1, "4xx": 1, "5xx": 1, "": 1})
+    assert (3, 1, 5) == (report.errors, report.client_errors, report.total)
 
 
 def test_rule_that_must_last_is_measured_over_its_own_time() -> None:
@@ -83,7 +99,9 @@ def test_latency_objective_is_an_alarm() -> None:
 def test_watch_shows_it_all(world: Any, faked: Any) -> None:
     """State, counts by class, latency with scope and method, use, cost, alarms and the last lines are there."""
     faked.TellingFake.lines = ("<b>hello</b>",)
-    client = world.client(monitor={"alarms": ["error_rate > 5%", "rate < 1 for 5m"]}, objective={"p95_ms": 4000})
+    client = world.client(
+        monitor={"alarms": ["error_rate > 5%", "client_error_rate > 5%", "rate < 1 for 5m"]}, objective={"p95_ms": 4000}
+    )
     client.deploy(faked.a_model(), instance="big")
     world.clock.sleep(7200)
     watch = client.monitor("churn", window="1h")

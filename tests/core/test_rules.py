@@ -17,6 +17,7 @@ from sdk.errors import ConfigError, UnknownKeyError
         ("p95_ms > 100 for 5m", Rule("p95_ms", ">", 100.0, 300.0)),
         ("error_rate>=0.01", Rule("error_rate", ">=", 0.01)),
         ("error_rate > 1%", Rule("error_rate", ">", 0.01)),
+        ("client_error_rate > 20%", Rule("client_error_rate", ">", 0.2)),
         ("  rate < 1.5  for  1h30m ", Rule("rate", "<", 1.5, 5400.0)),
     ],
 )

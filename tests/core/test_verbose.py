@@ -9,7 +9,7 @@ import pytest
 
 from sdk.client import Client
 from sdk.redact import MASK, Redactor
-from sdk.verbose import _FORMATTER, _HANDLER, LOGGERS, log_to_stderr
+from sdk.verbose import _FORMATTER, _HANDLER, CALLS, OURS, log_to_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _loggers_as_they_were() -> Iterator[None]:
-    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    levels = {name: logging.getLogger(name).level for name in (OURS, CALLS)}
     yield
     _FORMATTER.redactors = []
     for name, level in levels.items():
@@ -35,10 +35,28 @@ def test_lines_from_the_level_on_are_written_once(capsys: pytest.CaptureFixture[
     """Even when several clients ask for it."""
     log_to_stderr("info", Redactor())
     log_to_stderr("info", Redactor())
-    logging.getLogger("httpx").info("HTTP Request: GET x")
+    logging.getLogger("sdk.x").info("deployed")
     logging.getLogger("sdk.x").debug("detail")
     shown = capsys.readouterr()
-    assert ("", 1, False) == (shown.out, shown.err.count("INFO httpx: HTTP Request: GET x"), "detail" in shown.err)
+    assert ("", 1, False) == (shown.out, shown.err.count("INFO sdk.x: deployed"), "detail" in shown.err)
+
+
+@pytest.mark.parametrize(("level", "shown"), [("info", []), ("debug", ["httpx"])])
+def test_only_our_own_lines_are_shown(capsys: pytest.CaptureFixture[str], level: str, shown: list[str]) -> None:
+    """What the libraries below say stays theirs; each HTTP call is a detail, for level "debug"."""
+    log_to_stderr(level, Redactor())
+    others = [
+        "httpx",
+        "httpcore.connection",
+        "botocore.hooks",
+        "urllib3.connectionpool",
+        "azure.identity",
+        "google.auth",
+    ]
+    for name in others:
+        logging.getLogger(name).info("a line of %s", name)
+    found = capsys.readouterr().err
+    assert shown == [name for name in others if f"INFO {name}: a line of {name}" in found]
 
 
 def test_secrets_are_hidden_in_messages_arguments_and_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,6 +80,6 @@ def test_secrets_are_hidden_in_messages_arguments_and_tracebacks(capsys: pytest.
 def test_a_client_writes_lines_only_when_the_configuration_says_so(
     home: Any, env: dict[str, str], handlers: int
 ) -> None:
-    """`MLPORT_LOG=info` shows every call that is made."""
+    """`MLPORT_LOG=info` shows our lines."""
     with Client(home.load(env)):
-        assert handlers == logging.getLogger("httpx").handlers.count(_HANDLER)
+        assert (handlers, 0) == tuple(logging.getLogger(name).handlers.count(_HANDLER) for name in (OURS, CALLS))

@@ -88,6 +88,13 @@ def test_counts_latencies_and_use() -> None:
     assert NOW - 30 == found.last_request_at
 
 
+def test_a_request_without_an_answer_is_an_error() -> None:
+    """CloudWatch counts time-outs and lost connections as model errors only, neither as 4XX nor as 5XX."""
+    found = report(CloudWatch(*ONE, ("d1", "InvocationModelErrors", "Sum", 6.0)), "d1")
+    assert {"2xx": 18, "4xx": 1, "5xx": 5} == dict(found.requests)
+    assert (5, 1) == (found.errors, found.client_errors)
+
+
 def test_quantiles_of_two_are_never_joined() -> None:
     """When two deployments answered, means are weighted and quantiles are unknown."""
     two = [("d2", *row[1:]) for row in ONE if row[1] != "ModelLatency"]
@@ -122,5 +129,5 @@ def test_one_call_asks_everything(names: tuple[str, ...]) -> None:
     report(cloud, *names)
     (asked,) = cloud.asked
     queries = asked["MetricDataQueries"]
-    assert len({query["Id"] for query in queries}) == len(queries) == 12 * len(names)
+    assert len({query["Id"] for query in queries}) == len(queries) == 13 * len(names)
     assert {2} == {len(query["MetricStat"]["Metric"]["Dimensions"]) for query in queries}

@@ -50,9 +50,10 @@ def test_counts_latencies_and_use(account: Account) -> None:
         "all": ("Invocations", "Sum"),
         "bad": ("Invocation4XXErrors", "Sum"),
         "broken": ("Invocation5XXErrors", "Sum"),
+        "failed": ("InvocationModelErrors", "Sum"),
         "timed": ("ModelLatency", "SampleCount"),
     }
-    assert {"all": [10.0], "bad": [1.0], "broken": [2.0], "timed": [10.0]} == ask(
+    assert {"all": [10.0], "bad": [1.0], "broken": [2.0], "failed": [3.0], "timed": [10.0]} == ask(
         account, "AWS/SageMaker", counts, where
     )
     times = {key: ("ModelLatency", key) for key in ("p50", "p99")} | {

@@ -34,8 +34,8 @@ _STATISTICS = {
 _UNITS = {"ModelLatency": "Microseconds", "OverheadLatency": "Microseconds"}
 _HOST = ("CPUUtilization", "MemoryUtilization")
 _NAMES = (
-    "Invocations", "Invocation4XXErrors", "Invocation5XXErrors", "InvocationsPerInstance", "ModelLatency",
-    "OverheadLatency",
+    "Invocations", "Invocation4XXErrors", "Invocation5XXErrors", "InvocationModelErrors", "InvocationsPerInstance",
+    "ModelLatency", "OverheadLatency",
 )  # fmt: skip
 _EVERY_S = 1.0
 
@@ -175,6 +175,8 @@ def _measure(name: str, sample: Sample, instances: int) -> float:
         return 1.0 / instances
     if name == "Invocation4XXErrors":
         return float(400 <= sample.status < 500)
+    if name == "InvocationModelErrors":  # also what has no status: time-outs, lost connections
+        return float(not 200 <= sample.status < 300)
     return 1.0 if name == "Invocations" else float(sample.status >= 500)
 
 

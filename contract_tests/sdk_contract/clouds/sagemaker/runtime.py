@@ -226,7 +226,7 @@ class Runtime:
         return Response(200, parts(), headers)
 
     def _lost(self, trip: Trip, error: httpx.HTTPError) -> AwsError:
-        self._count(trip, 500)
+        self._count(trip, 0)
         slow = isinstance(error, httpx.TimeoutException)
         text = "Your invocation timed out while waiting for a response from container primary."
         return _failed(trip, 0, text if slow else f"the container broke the connection: {error!r}")

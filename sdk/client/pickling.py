@@ -1,0 +1,53 @@
+"""Clients that travel with their handles to another process: as their configuration, never as what they hold.
+
+A client has locks, connections and credentials, none of which can or should be sent. What is sent is the configuration
+as it was read and the name of the target. The receiving process makes a client from them once, whatever number of
+handles it gets, and finds credentials and secrets in its own environment.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ..config.values import dotted
+from ..redact import is_secret_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..config import Settings
+    from .base import ClientBase
+
+_MOST = 8  # clients that are kept for the next handle
+_clients: dict[bytes, ClientBase] = {}
+_lock = threading.Lock()
+
+Reduced = tuple["Callable[..., ClientBase]", tuple[Any, ...]]
+
+
+def reduced(kind: type[ClientBase], settings: Settings, target: str | None) -> Reduced:
+    """Return what a client is pickled as.
+
+    Raises:
+        TypeError: A setting of a target is a secret, which has no place in a pickle.
+    """
+    for path, item in settings:
+        if item.value is not None and any(map(is_secret_name, path)):
+            raise TypeError(
+                f"{dotted(path)} ({item.source}) is a secret, so this client cannot be pickled: "
+                "make a client in the receiving process and ask it for the endpoint or job by name"
+            )
+    return received, (kind, settings, target)
+
+
+def received(kind: type[ClientBase], settings: Settings, target: str | None) -> ClientBase:
+    """Return the client of this configuration in this process; made by the first handle that arrives."""
+    key = pickle.dumps((kind, settings, target))
+    with _lock:
+        known = _clients.pop(key, None) or kind(settings, target=target)
+        _clients[key] = known  # the last one used stands last
+        while len(_clients) > _MOST:
+            del _clients[next(iter(_clients))]
+    return known

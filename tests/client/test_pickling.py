@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import multiprocessing
 import os
 import pickle
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
 import pytest
 
 from sdk.client import Client, pickling
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-DUMPS = [pickle.dumps, cloudpickle.dumps]
+DUMPS: list[Callable[[Any], bytes]] = [pickle.dumps, importlib.import_module("cloudpickle").dumps]
 STATE, SECRET = "MLPORT_STATE_DIR", "CANARY-91d4"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from dataclasses import dataclass
@@ -165,6 +166,7 @@ def _own_credential() -> Credential:
     with extra_of(PROVIDER):
         from azure.identity import DefaultAzureCredential
 
+    logging.getLogger("azure.identity").addHandler(logging.NullHandler())  # our error has its reason; no page on stderr
     return DefaultAzureCredential()
 
 

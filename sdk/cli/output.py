@@ -182,6 +182,7 @@ class Output:
         try:
             return self._err.input(Text(f"{question} [y/N] ")).strip().lower() in {"y", "yes"}
         except EOFError:
+            self.say("")
             return False
 
 

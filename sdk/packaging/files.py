@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sdk.packaging.packing import Packing
 
 _KNOWN_TYPES = {"lightgbm", "numpy", "pandas", "scipy", "sklearn", "xgboost"}
+TRUST_HINT = 'if you trust its author say trust="pickle" (--trust pickle on the command line)'
 PICKLES = {".pkl": "pickle", ".pickle": "pickle", ".joblib": "joblib"}
 
 
@@ -134,7 +135,7 @@ def _pickle(path: Path, kind: str, trust: str | None) -> Found:
     if trust != "pickle":
         raise ConfigError(
             f"path: {path.name} is a pickle, and loading one runs code of its author",
-            hint='if you trust its author say trust="pickle"; better pack the live object with sdk.model()',
+            hint=f"{TRUST_HINT}; better pack the live object with sdk.model()",
         )
     modules = named_modules(path)
     flavour = "sklearn" if {"sklearn", "skops"} & {module.partition(".")[0] for module in modules} else "class"
@@ -228,7 +229,7 @@ def _skops(path: Path, trust: str | None) -> Found:
     if strange and trust != "pickle":
         raise ConfigError(
             f"path: {path.name} makes objects of the type {strange[0]}, which may run code",
-            hint='if you trust its author say trust="pickle"',
+            hint=TRUST_HINT,
         )
     named = canonical_skops(data)
     options = {"trusted": sorted(named.types.union(types)), "exact": True}

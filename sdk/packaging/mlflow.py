@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sdk.errors import ConfigError, MissingExtraError
-from sdk.packaging.files import PICKLES
+from sdk.packaging.files import PICKLES, TRUST_HINT
 from sdk.packaging.lock import read_requirements, requirement_name
 from sdk.packaging.manifest import Signature, Tensor
 from sdk.packaging.pack import Parts, publish
@@ -102,7 +102,7 @@ def _check_pickles(source: Path, about: About) -> None:
         if path.suffix.lower() in PICKLES and about.trust != "pickle":
             raise ConfigError(
                 f"folder: {path.relative_to(source)} is a pickle, and loading a pickle runs code of whoever made it",
-                hint='if you trust its author say trust="pickle"',
+                hint=TRUST_HINT,
             )
 
 

@@ -73,11 +73,10 @@ class Model:
     def lock(self) -> Lock | None:
         """The hash-locked requirements; ``None`` for an image."""
         from .packaging.lock import Lock
-        from .packaging.manifest import LOCK
 
         if self.path is None or self.manifest is None:
             return None
-        return Lock((self.path / LOCK).read_text("utf-8"), self.manifest.python, self.manifest.sources)
+        return Lock.of(self.path, self.manifest)
 
     def save(self, target: str | Path) -> Path:
         """Copy the bundle to a new folder, or into a new ``.tar.gz`` that is the same bytes every time.

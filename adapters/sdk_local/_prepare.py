@@ -116,6 +116,6 @@ class Prepared:
 def environment_of(folder: Path) -> Path:
     """The Python of the environment that the model or program in ``folder`` is locked to, after verifying its files."""
     manifest = bundle.verify(folder)
-    lock = Lock((folder / LOCK).read_text("utf-8"), manifest.python, manifest.sources)
+    lock = Lock.of(folder, manifest)
     wheels = folder / "wheels"
     return venv.environment(lock, wheels=wheels if wheels.is_dir() else None)

@@ -121,6 +121,7 @@ VERBS: tuple[Verb, ...] = (
         Param("data", "input, NAME=PATH or NAME=URI", "pairs"),
         Param("params", "parameter, KEY=VALUE (JSON values keep their type)", "pairs", option="param"),
         Param("requirements", "package, or -r FILE", "texts", option="requirement"),
+        Param("build_from_source", "package without a wheel whose build scripts may run here", "texts"),
         *SIZE,
         Param("env", "variable for the job, KEY=VALUE", "pairs"),
         Param("secrets", "secret for the job, VARIABLE or VARIABLE=NAME", "texts", option="secret"),

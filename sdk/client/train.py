@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from ..executor import Plan
+    from ..packaging.packing import Packing
     from ..types import Json, LogLine, Resources
     from . import Client
     from .order import Order
@@ -41,6 +42,7 @@ class TrainHow(TypedDict, total=False):
     data: Mapping[str, str | Path] | str | Path | None
     params: Mapping[str, Json] | None
     requirements: str | Path | Iterable[str] | None
+    build_from_source: Iterable[str]
     resources: Resources | Mapping[str, float] | None
     instance: str | None
     env: Mapping[str, str] | None
@@ -70,6 +72,7 @@ class TrainVerbs(ClientBase):
         data: Mapping[str, str | Path] | str | Path | None = None,
         params: Mapping[str, Json] | None = None,
         requirements: str | Path | Iterable[str] | None = None,
+        build_from_source: Iterable[str] = (),
         resources: Resources | Mapping[str, float] | None = None,
         instance: str | None = None,
         env: Mapping[str, str] | None = None,
@@ -89,6 +92,7 @@ class TrainVerbs(ClientBase):
             data: Inputs by name: a path, or a URI that the target can read. A single one is called ``train``.
             params: Parameters: plain values by name.
             requirements: Packages (a list, or a requirements file) beyond those that the code imports.
+            build_from_source: Packages without a wheel whose authors you trust to run code on this machine.
             resources: As in :meth:`deploy`, like the following.
             instance: Instance type in the platform's own words.
             env: Plain variables of the job.
@@ -120,7 +124,7 @@ class TrainVerbs(ClientBase):
                 name=name,
                 labels=Labels(endpoint=name, owner=session.owner, txn=txn),
                 order=order,
-                requirements=requirements,
+                packing=_packing(requirements, build_from_source),
                 timeout_s=seconds_of(timeout, _JOB_S),
                 data=_data(data),
                 params=params or {},
@@ -249,14 +253,14 @@ def _job(
     name: str,
     labels: Labels,
     order: Order,
-    requirements: str | Path | Iterable[str] | None,
+    packing: Packing,
     timeout_s: float,
     data: Mapping[str, str],
     params: Mapping[str, Json],
 ) -> JobSpec:
     from ..packaging.training import job_bundle
 
-    program = job_bundle(script, {} if requirements is None else {"requirements": _requirements(requirements)})
+    program = job_bundle(script, packing)
     return JobSpec(
         name=name,
         labels=labels,
@@ -274,8 +278,13 @@ def _job(
     )
 
 
-def _requirements(given: str | Path | Iterable[str]) -> Any:
-    return given if isinstance(given, str | Path) else list(given)
+def _packing(requirements: str | Path | Iterable[str] | None, build_from_source: Iterable[str]) -> Packing:
+    packing: Packing = {}
+    if requirements is not None:
+        packing["requirements"] = requirements if isinstance(requirements, str | Path) else list(requirements)
+    if build_from_source:
+        packing["build_from_source"] = build_from_source if isinstance(build_from_source, str) else [*build_from_source]
+    return packing
 
 
 def _data(given: Mapping[str, str | Path] | str | Path | None) -> dict[str, str]:

@@ -14,6 +14,7 @@ import msgspec
 
 from sdk.errors import LockMismatchError, PackagingError
 from sdk.packaging import disk
+from sdk.packaging.lock import Lock
 from sdk.packaging.manifest import MANIFEST, FileRecord, Manifest, decode_manifest
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def verify(folder: Path) -> Manifest:
 
     Raises:
         PackagingError: The folder is no bundle.
-        LockMismatchError: A file is missing, changed, too many, or not a regular file.
+        LockMismatchError: A file is missing, changed, too many, or not a regular file; or the lock is more than data.
     """
     manifest = read(folder)
     present = dict(_walk(folder))
@@ -54,6 +55,7 @@ def verify(folder: Path) -> Manifest:
     if present:
         name = min(present)
         raise LockMismatchError(f"file {name} in {folder} is not part of the model", resource=name, hint="remove it")
+    Lock.of(folder, manifest)
     return manifest
 
 

@@ -10,23 +10,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdk.errors import ConfigError, PackagingError
+import msgspec
+
+from sdk.errors import ConfigError, LockMismatchError, PackagingError
 from sdk.packaging import disk, uvrun
 from sdk.packaging.libraries import closure, normal
-from sdk.packaging.manifest import Sources
+from sdk.packaging.manifest import LOCK, Sources
 from sdk.paths import expand
+from sdk.serving import pins as grammar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from sdk.packaging.manifest import Manifest
+    from sdk.serving.pins import Pin
 
 RUNTIME = ("httptools>=0.6.4,<1", "msgspec>=0.19,<1", "numpy>=1.26", "uvicorn>=0.34,<1", "uvloop>=0.21,<1")
 """What the model server itself needs in every environment."""
 
-_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)(.*?)\s*\\?$", re.MULTILINE)
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
+_COMMENT = re.compile(r"^ *#.*\n", re.MULTILINE)
 _REQUIREMENT = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[A-Za-z0-9._,\s-]*\])?\s*(?:(?:===?|~=|!=|[<>]=?)\s*[A-Za-z0-9].*|;.*)?"
 )
-_NO_WHEEL = "has no usable wheels"
+_NO_WHEEL = re.compile(
+    r"`([A-Za-z0-9._-]+)` because building from source is disabled|([A-Za-z0-9._-]+)==\S+ has no usable"
+)
 _PLAIN = Sources()
 
 
@@ -35,7 +44,7 @@ class Lock:
     """Requirements with exact versions and hashes, for one Python minor version on any platform.
 
     Args:
-        text: The lock in pip's requirements format.
+        text: The lock; :mod:`sdk.serving.pins` has its grammar.
         python: Python minor version, such as ``"3.11"``.
         sources: Where the packages come from.
     """
@@ -43,6 +52,43 @@ class Lock:
     text: str
     python: str
     sources: Sources = _PLAIN
+
+    @classmethod
+    def of(cls, folder: Path, manifest: Manifest) -> Lock:
+        """The lock of the bundle in ``folder``, whose every line was understood.
+
+        Raises:
+            LockMismatchError: It is missing, not the one that the manifest names, or more than versions with hashes.
+        """
+        try:
+            data = (folder / LOCK).read_bytes()
+        except OSError as error:
+            raise _unusable(folder, f"cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != manifest.lock_sha256:
+            raise _unusable(folder, "is not the one that the manifest names")
+        lock = cls(data.decode("utf-8", errors="replace"), manifest.python, manifest.sources)
+        try:
+            grammar.parse(lock.text)
+        except ValueError as error:
+            raise _unusable(folder, f"is no list of exact versions with hashes: {error}") from error
+        return lock
+
+    @property
+    def pins(self) -> tuple[Pin, ...]:
+        """What it locks.
+
+        Raises:
+            PackagingError: A line is anything but an exact version with hashes.
+        """
+        try:
+            return grammar.parse(self.text)
+        except ValueError as error:
+            raise PackagingError(f"the lock is no list of exact versions with hashes: {error}", hint=_AGAIN) from error
+
+    @property
+    def installable(self) -> str:
+        """The text for an installer, written from the parsed pins: nothing else of a stranger's file reaches it."""
+        return grammar.render(self.pins)
 
     @property
     def sha256(self) -> str:
@@ -53,13 +99,24 @@ class Lock:
     def versions(self) -> dict[str, str]:
         """Normal name to exact version; where platforms differ, the first line counts."""
         found: dict[str, str] = {}
-        for match in _PIN.finditer(self.text):
-            found.setdefault(normal(match[1]), match[2])
+        for pin in self.pins:
+            found.setdefault(normal(pin.name), pin.version)
         return found
 
 
-def read_requirements(requirements: Sequence[str | Path] | str | Path) -> list[str]:
+_AGAIN = "pack the model again with sdk.model(), or fetch the bundle again"
+
+
+def _unusable(folder: Path, why: str) -> LockMismatchError:
+    return LockMismatchError(f"{LOCK} in {folder} {why}", resource=LOCK, hint=_AGAIN)
+
+
+def read_requirements(requirements: Sequence[str | Path] | str | Path, *, foreign: bool = False) -> list[str]:
     """The requirements of a list or of a requirements file, comments left out.
+
+    Args:
+        requirements: The list or file.
+        foreign: Whether it is somebody else's, which may not name what is to be built on this machine.
 
     Raises:
         ConfigError: The file does not exist, or a line is an option, a link or no requirement at all.
@@ -72,7 +129,13 @@ def read_requirements(requirements: Sequence[str | Path] | str | Path) -> list[s
         folder = path.parent
     else:
         lines, folder = [str(line).strip() for line in requirements], Path()
-    return [_requirement(line, folder) for line in lines if line]
+    found = [_requirement(line, folder) for line in lines if line]
+    if foreign and (paths := [line for line in found if is_path(line)]):
+        raise ConfigError(
+            f"requirements: {requirements} names {paths[0]}, and a folder is built by running its code",
+            hint="read that code; if you trust it, name the folder in requirements=[…] of your own call",
+        )
+    return found
 
 
 def _requirement(line: str, folder: Path) -> str:
@@ -98,6 +161,11 @@ def is_path(line: str) -> bool:
     return "://" not in line and (line.startswith((".", "/", "~")) or line.endswith(".whl"))
 
 
+def is_name(text: object) -> bool:
+    """Whether something is the name of a distribution and nothing more."""
+    return isinstance(text, str) and _NAME.fullmatch(text) is not None
+
+
 def requirement_name(line: str) -> str:
     """The normal distribution name of a requirement.
 
@@ -118,8 +186,11 @@ def compile_lock(
     sources: Sources = _PLAIN,
     wheels: Path | None = None,
     find_links: Sequence[Path] = (),
+    build: Collection[str] = (),
 ) -> Lock:
     """Resolve requirements to exact versions with hashes, once: the answer is kept and used again, also offline.
+
+    Only wheels are considered, so that no code of a package runs; what ``build`` names is the exception.
 
     Args:
         requirements: Requirement lines; see :func:`read_requirements`.
@@ -130,20 +201,20 @@ def compile_lock(
         sources: Where packages come from.
         wheels: A folder of local wheels, which win over an index.
         find_links: More folders of wheels, which may hold what no index has.
+        build: Normal names of packages that are taken as source, whose build scripts may run.
 
     Raises:
-        PackagingError: No network and no kept answer, or versions that contradict each other.
+        PackagingError: No network and no kept answer, versions that contradict each other, or a package without wheel.
     """
     lines = sorted({*requirements, *RUNTIME})
-    local = _local_hashes(wheels)
     soft = closure(map(requirement_name, RUNTIME)) | dict(preferred or {})
-    question = (lines, _exact(pins or {}), _exact(soft))
-    key = _key(question, python, sources, local)
-    kept = disk.state_dir() / "locks" / f"{key}.json"
+    question = _Question(lines, _exact(pins or {}), _exact(soft), python, sources, sorted(build))
+    local = _local_hashes(wheels)
+    kept = disk.state_dir() / "locks" / f"{question.key(local)}.json"
     text = _kept(kept)
     if text is None:
         links = [*([wheels] if wheels else []), *find_links]
-        text = _with_local_hashes(_resolve(question, python, sources, links), local)
+        text = _normalised(_resolve(question, links), local)
         disk.write_file(kept, json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text}).encode())
     return Lock(text, python, sources)
 
@@ -152,42 +223,70 @@ def _exact(versions: Mapping[str, str]) -> list[str]:
     return sorted(f"{name}=={version}" for name, version in versions.items())
 
 
-def _key(question: Sequence[Sequence[str]], python: str, sources: Sources, local: Mapping[str, str]) -> str:
-    where = [sources.index, sources.extra_indexes, sources.torch_backend]
-    parts = [question, python, where, sorted(local.items()), uvrun.uv_version(), "universal"]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Requirements, constraints, and versions to prefer where nothing speaks against them."""
+
+    lines: Sequence[str]
+    constraints: Sequence[str]
+    preferred: Sequence[str]
+    python: str
+    sources: Sources
+    build: Sequence[str]
+
+    def key(self, local: Mapping[str, str]) -> str:
+        where = [self.sources.index, self.sources.extra_indexes, self.sources.torch_backend]
+        question = [self.lines, self.constraints, self.preferred]
+        parts = [question, self.python, where, sorted(local.items()), uvrun.uv_version(), "universal"]
+        parts += [self.build] if self.build else []
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _kept(path: Path) -> str | None:
-    """The kept lock, or ``None`` when there is none or its bytes went bad."""
+    """The kept lock in today's form, or ``None`` when there is none or its bytes went bad."""
     try:
         record = json.loads(path.read_bytes())
         text, wanted = str(record["text"]), str(record["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+        sound = hashlib.sha256(text.encode()).hexdigest() == wanted
+        return grammar.render(grammar.parse(text)) if sound else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return text if hashlib.sha256(text.encode()).hexdigest() == wanted else None
 
 
-def _resolve(question: Sequence[Sequence[str]], python: str, sources: Sources, links: Sequence[Path]) -> str:
-    """What ``uv`` answers to requirements, constraints, and versions to prefer where nothing speaks against them."""
+def _resolve(question: _Question, links: Sequence[Path]) -> str:
+    sources = question.sources
     with tempfile.TemporaryDirectory(prefix="mlport-lock-") as folder:
-        paths = [Path(folder) / name for name in ("requirements.in", "constraints.txt", "answer.txt")]
-        for path, lines in zip(paths, question, strict=True):
-            path.write_text("".join(f"{line}\n" for line in lines))
-        wanted, exact, answer = paths
-        options = ["--generate-hashes", "--no-header", "--no-annotate", "--no-sources", "--quiet"]
-        command: list[str | Path] = ["pip", "compile", wanted, "--constraint", exact, "--python-version", python]
-        command += [*options, "--output-file", answer]  # uv prefers the versions that it finds in there
+        wanted, exact, answer = (Path(folder) / name for name in ("requirements.in", "constraints.txt", "answer.txt"))
+        wanted.write_text("".join(f"{line}\n" for line in question.lines))
+        exact.write_text("".join(f"{line}\n" for line in question.constraints))
+        answer.write_text("".join(f"{line}\n" for line in question.preferred))  # uv prefers what it finds in there
+        command: list[str | Path] = ["pip", "compile", wanted, "--constraint", exact, "--output-file", answer]
+        command += ["--python-version", question.python, "--generate-hashes"]
+        command += ["--no-header", "--no-annotate", "--no-sources", "--quiet", "--only-binary", ":all:"]
+        for name in question.build:
+            command += ["--no-binary", name]
         command += ["--torch-backend", sources.torch_backend] if sources.torch_backend else ["--universal"]
-        env = uvrun.environment(sources, links)
-        what = "lock the requirements"
+        env = uvrun.environment(sources, links, building=bool(question.build))
         try:
-            uvrun.run([*command, "--only-binary", ":all:"], what=what, env=env)
+            uvrun.run(command, what="lock the requirements", env=env)
         except PackagingError as error:
-            if _NO_WHEEL not in error.message:
-                raise
-            uvrun.run(command, what=what, env=env)
+            raise _explained(error) from error
         return answer.read_text("utf-8")
+
+
+def _explained(error: PackagingError) -> PackagingError:
+    """The error, with what to do about a package that is offered as source only."""
+    missing = _NO_WHEEL.search(error.message)
+    if missing is None:
+        return error
+    name = missing[1] or missing[2]
+    return PackagingError(
+        error.message,
+        operation=error.operation,
+        resource=name,
+        hint=f"require a version of {name} that has a wheel, or, if you trust its author to run code on this machine, "
+        f'say build_from_source=["{name}"]',
+    )
 
 
 def _local_hashes(wheels: Path | None) -> dict[str, str]:
@@ -196,11 +295,19 @@ def _local_hashes(wheels: Path | None) -> dict[str, str]:
     return {normal(file.name.split("-")[0]): disk.sha256_file(file) for file in files}
 
 
-def _with_local_hashes(text: str, local: Mapping[str, str]) -> str:
-    """Let only our own file pass for a local package, whatever an index offers under that name and version."""
-    blocks = re.split(r"\n(?=\S)", text.strip("\n"))
-    for number, block in enumerate(blocks):
-        match = _PIN.match(block)
-        if match and (sha256 := local.get(normal(match[1]))):
-            blocks[number] = f"{match[1]}=={match[2]}{match[3]} \\\n    --hash=sha256:{sha256}"
-    return "\n".join(blocks) + "\n"
+def _normalised(text: str, local: Mapping[str, str]) -> str:
+    """What uv wrote in the form that is stored: without comments, and with our own file alone for a local package."""
+    try:
+        pins = grammar.parse(_COMMENT.sub("", text))
+    except ValueError as error:
+        raise PackagingError(
+            f"uv wrote a lock that cannot be used: {error}", operation="lock the requirements", hint="report this"
+        ) from error
+    return grammar.render(only(pins, local))
+
+
+def only(pins: Iterable[Pin], local: Mapping[str, str]) -> Iterable[Pin]:
+    """The pins, with nothing but our own file for a local package, whatever an index has of that name and version."""
+    for pin in pins:
+        sha256 = local.get(normal(pin.name))
+        yield msgspec.structs.replace(pin, hashes=(sha256,)) if sha256 else pin

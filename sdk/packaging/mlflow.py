@@ -114,7 +114,7 @@ def _python(flavour: Mapping[str, Any]) -> str | None:
 def _requirements(source: Path, packing: Packing) -> list[str]:
     """What MLflow wrote down, without what the user gave for the same packages; MLflow itself for certain."""
     path = source / "requirements.txt"
-    recorded = read_requirements(path) if path.is_file() else []
+    recorded = read_requirements(path, foreign=True) if path.is_file() else []
     given = {requirement_name(line) for line in read_requirements(packing.get("requirements") or ())}
     names = {requirement_name(line) for line in recorded} | given
     kept = [line for line in recorded if requirement_name(line) not in given]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from sdk.errors import ConfigError
 from sdk.packaging import bundle, disk, uvrun, wheels
 from sdk.packaging.libraries import closure, installed, normal
-from sdk.packaging.lock import Lock, compile_lock, is_path, read_requirements, requirement_name
+from sdk.packaging.lock import Lock, compile_lock, is_name, is_path, read_requirements, requirement_name
 from sdk.packaging.manifest import EXAMPLE, LOCK, Manifest, Signature, Sources
 from sdk.packaging.packing import Packing
 from sdk.paths import expand
@@ -115,6 +115,21 @@ def links_of(packing: Packing) -> list[Path]:
     return folders
 
 
+def builds_of(packing: Packing) -> frozenset[str]:
+    """The normal names of the packages that may be built from source.
+
+    Raises:
+        ConfigError: One is no name, such as ``":all:"``.
+    """
+    names = packing.get("build_from_source", ())
+    for name in [names] if isinstance(names, str) else names:
+        if isinstance(names, str) or not is_name(name):
+            raise ConfigError(
+                f"build_from_source: {name!r} is no list of package names", hint='write it like ["annoy"]'
+            )
+    return frozenset(map(normal, names))
+
+
 def lock_for(
     modules: Iterable[str],
     packing: Packing,
@@ -142,8 +157,10 @@ def lock_for(
         sources=with_backend(sources, found, packing),
         wheels=wheel_folder if wheel_folder.is_dir() else None,
         find_links=links_of(packing),
+        build=builds_of(packing),
     )
-    wheels.keep_locked(lock.text, links_of(packing), wheel_folder)
+    wheels.keep_locked(lock, links_of(packing), wheel_folder)
+    lock = wheels.build_locked(lock, builds_of(packing), wheel_folder)
     versions = lock.versions
     direct = {normal(requirement_name(line)) for line in lines}
     return lock, {name: versions[name] for name in sorted(direct) if name in versions}

@@ -22,6 +22,9 @@ class Packing(TypedDict, total=False):
         extra_index_urls: Package indexes that are asked first.
         find_links: Folders of wheels that are looked into as well; those that are locked travel with the model.
         torch_backend: Which PyTorch builds to lock: ``"cpu"``, ``"cu126"``, …
+        build_from_source: Names of packages that have no wheel and whose authors you trust: their build scripts run on
+            this machine, without credentials in their environment, and the wheels travel with the model. All others
+            are taken as wheels only.
     """
 
     requirements: Sequence[str | Path] | str | Path | None
@@ -30,3 +33,4 @@ class Packing(TypedDict, total=False):
     extra_index_urls: Sequence[str]
     find_links: Sequence[str | Path]
     torch_backend: str | None
+    build_from_source: Sequence[str]

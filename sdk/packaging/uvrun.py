@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sdk.errors import ConfigError, PackagingError
+from sdk.packaging import uvconfig
 from sdk.redact import Redactor
 
 if TYPE_CHECKING:
@@ -38,6 +39,22 @@ _PIP_SETTINGS = {
     "PIP_EXTRA_INDEX_URL": "UV_INDEX",
     "PIP_FIND_LINKS": "UV_FIND_LINKS",
 }
+_INDEX_LOGIN = re.compile(r"UV_INDEX_.+_(USERNAME|PASSWORD)")
+_USERINFO = re.compile(r"([a-z+]+://)[^/\s]*@", re.IGNORECASE)
+_PASSED_ON = (
+    *("HOME", "USER", "LOGNAME", "PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "NETRC"),
+    *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "XDG_DATA_HOME", "XDG_BIN_HOME", "XDG_RUNTIME_DIR"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("UV_CACHE_DIR", "UV_NO_CACHE", "UV_CONFIG_FILE", "UV_NO_CONFIG", "UV_LINK_MODE", "UV_OFFLINE"),
+    *("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX"),
+    *("UV_INDEX_STRATEGY", "UV_KEYRING_PROVIDER", "UV_CREDENTIALS_DIR", "UV_INSECURE_HOST", "UV_EXCLUDE_NEWER"),
+    *("UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_HTTP_TIMEOUT", "UV_REQUEST_TIMEOUT", "UV_HTTP_CONNECT_TIMEOUT"),
+    *("UV_HTTP_RETRIES", "UV_CONCURRENT_DOWNLOADS", "UV_CONCURRENT_BUILDS", "UV_CONCURRENT_INSTALLS"),
+    *("UV_PYTHON_INSTALL_DIR", "UV_PYTHON_PREFERENCE", "UV_PYTHON_DOWNLOADS", "UV_PRERELEASE"),
+    *("UV_TORCH_BACKEND", "SOURCE_DATE_EPOCH"),
+)
+_PASSED_ON_TOO = re.compile(rf"LC_[A-Z]+|{_INDEX_LOGIN.pattern}")
 _UV_NAMES = {
     "UV_DEFAULT_INDEX": ("UV_DEFAULT_INDEX", "UV_INDEX_URL"),
     "UV_INDEX": ("UV_INDEX", "UV_EXTRA_INDEX_URL"),
@@ -65,30 +82,47 @@ def run(arguments: Sequence[str | Path], *, what: str, env: Mapping[str, str] | 
     Args:
         arguments: The command line after ``uv``; never with credentials, as every user of the machine can see it.
         what: What is being done, for the error.
-        env: The environment; the own one when left out.
+        env: The environment; :func:`allowed_environment` when left out.
 
     Raises:
         PackagingError: ``uv`` failed; says whether it was the network, a conflict of versions or something else.
     """
-    command = [uv_binary(), *map(str, arguments)]
-    environment = dict(os.environ if env is None else env) | {"NO_COLOR": "1", "UV_NO_PROGRESS": "1"}
-    environment.pop("VIRTUAL_ENV", None)
-    # From the root folder, so that a uv.toml in a cloned project cannot name an index.
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd="/")  # noqa: S603  no shell
+    environment = dict(allowed_environment() if env is None else env) | {"NO_COLOR": "1", "UV_NO_PROGRESS": "1"}
+    with uvconfig.harmless(environment) as configured:
+        command = [uv_binary(), *configured, *map(str, arguments)]
+        # From the root folder, so that a uv.toml in a cloned project cannot name an index.
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd="/")  # noqa: S603  no shell
     if done.returncode:
         raise _failure(what, Redactor()(done.stderr.strip()))
     return done.stdout
 
 
-def environment(sources: Sources, find_links: Sequence[Path] = ()) -> dict[str, str]:
-    """Our environment plus where packages come from.
+def allowed_environment() -> dict[str, str]:
+    """Our environment without what only we need: the keys of clouds and registries above all.
+
+    A list of what is passed on, not of what is withheld, so that the key of a service that nobody thought of stays
+    here. ``uv`` and interpreters that work on a stranger's bundle get this.
+    """
+    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return passed | {name: value for name, value in os.environ.items() if _PASSED_ON_TOO.fullmatch(name)}
+
+
+def environment(sources: Sources, find_links: Sequence[Path] = (), *, building: bool = False) -> dict[str, str]:
+    """The environment for ``uv``: what it needs of ours, and where packages come from.
 
     pip's variables count where uv's own are not set, so that a machine set up for pip needs no second set-up.
+
+    Args:
+        sources: Package indexes that the user or the model names.
+        find_links: Folders of wheels.
+        building: Whether build scripts of packages run, which see the environment: credentials of package indexes
+            are left out of it. ``uv`` itself still finds those in ``~/.netrc``.
     """
-    env = dict(os.environ)
+    env = allowed_environment()
     for pip_name, uv_name in _PIP_SETTINGS.items():
         if os.environ.get(pip_name) and not any(os.environ.get(name) for name in _UV_NAMES[uv_name]):
-            env[uv_name] = ",".join(env[pip_name].split()) if uv_name == "UV_FIND_LINKS" else env[pip_name]
+            value = os.environ[pip_name]
+            env[uv_name] = ",".join(value.split()) if uv_name == "UV_FIND_LINKS" else value
     if sources.index:
         env.pop("UV_INDEX_URL", None)
         env["UV_DEFAULT_INDEX"] = sources.index
@@ -98,7 +132,12 @@ def environment(sources: Sources, find_links: Sequence[Path] = ()) -> dict[str, 
         env["UV_FIND_LINKS"] = ",".join([*map(str, find_links), *filter(None, [env.get("UV_FIND_LINKS")])])
     if offline():
         env["UV_OFFLINE"] = "1"
-    return env
+    return _without_credentials(env) if building else env
+
+
+def _without_credentials(env: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in env.items() if not _INDEX_LOGIN.fullmatch(name)}
+    return {name: _USERINFO.sub(r"\1", value) for name, value in kept.items()}
 
 
 def has_links() -> bool:

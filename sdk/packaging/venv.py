@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdk.errors import PackagingError
 from sdk.packaging import disk, uvrun
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 _MARKER = "mlport-env.json"
 _RUNTIME = "mlport_serving"
-_NO_WHEEL = "no-build"
 
 
 def environment(lock: Lock, *, wheels: Path | None = None, find_links: Sequence[Path] = ()) -> Path:
@@ -41,7 +39,7 @@ def environment(lock: Lock, *, wheels: Path | None = None, find_links: Sequence[
         Path of ``bin/python`` inside the environment.
 
     Raises:
-        PackagingError: No network, no such Python, a wheel with another hash, or no space.
+        PackagingError: No network, no such Python, no wheel or one with another hash, or no space.
     """
     base = interpreter(lock.python)
     key = hashlib.sha256("\n".join([lock.sha256, *_facts(base)]).encode()).hexdigest()[:40]
@@ -88,7 +86,7 @@ def _make(folder: Path, base: Path, lock: Lock, links: Sequence[Path]) -> None:
 
 def _install(folder: Path, lock: Lock, links: Sequence[Path]) -> None:
     listing = folder / "requirements.lock"
-    listing.write_text(lock.text)
+    listing.write_text(lock.installable)
     command: list[str | Path] = [
         "pip",
         "install",
@@ -97,18 +95,13 @@ def _install(folder: Path, lock: Lock, links: Sequence[Path]) -> None:
         folder / "bin" / "python",
         "--require-hashes",
         "--no-deps",
+        "--only-binary",
+        ":all:",
     ]
     command += ["--requirement", listing]
     if lock.sources.torch_backend:
         command += ["--torch-backend", lock.sources.torch_backend]
-    env = uvrun.environment(lock.sources, links)
-    what = "install the locked requirements"
-    try:
-        uvrun.run([*command, "--only-binary", ":all:"], what=what, env=env)
-    except PackagingError as error:
-        if _NO_WHEEL not in error.message and "no usable wheels" not in error.message:
-            raise
-        uvrun.run(command, what=what, env=env)
+    uvrun.run(command, what="install the locked requirements", env=uvrun.environment(lock.sources, links))
 
 
 def _recorded(folder: Path) -> Iterator[tuple[Path, int]]:
@@ -132,7 +125,8 @@ def _facts(base: Path) -> list[str]:
         version = platform.python_version()
     else:
         command = [str(base), "-I", "-c", "import platform; print(platform.python_version())"]
-        version = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603  an interpreter that uv named
+        env = uvrun.allowed_environment()
+        version = subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout.strip()  # noqa: S603  an interpreter that uv named
     return [version, str(base.resolve()), sys.platform, platform.machine(), *platform.libc_ver()]
 
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import re
 import shutil
+import sys
 from typing import TYPE_CHECKING
 
 from sdk.errors import ConfigError, PackagingError
-from sdk.packaging import disk, uvrun
-from sdk.packaging.lock import is_path
+from sdk.packaging import disk, uvrun, venv
+from sdk.packaging.libraries import normal
+from sdk.packaging.lock import Lock, is_path, only
 from sdk.packaging.manifest import Sources
 from sdk.paths import expand
+from sdk.serving.pins import render
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
+
+    from sdk.serving.pins import Pin
 
 _WHEEL = re.compile(r"(?P<name>[A-Za-z0-9_.]+)-(?P<version>[A-Za-z0-9_.!+]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl")
 _ZIP_EPOCH = "315532800"  # 1980-01-01, the first date a zip file can hold: the same source gives the same wheel
@@ -36,12 +43,81 @@ def collect(requirements: Sequence[str], folder: Path, sources: Sources | None =
     return [_collect(line, folder, sources or Sources()) if is_path(line) else line for line in requirements]
 
 
-def keep_locked(lock: str, links: Sequence[Path], folder: Path) -> None:
+def keep_locked(lock: Lock, links: Sequence[Path], folder: Path) -> None:
     """Copy into ``folder`` the wheels of ``links`` that a lock names, so that they can be installed elsewhere."""
+    hashes = {value for pin in lock.pins for value in pin.hashes}
     for wheel in sorted(path for link in links for path in link.glob("*.whl")):
-        if f"--hash=sha256:{disk.sha256_file(wheel)}" in lock:
+        if disk.sha256_file(wheel) in hashes:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(wheel, folder / wheel.name)
+
+
+def build_locked(lock: Lock, names: Collection[str], folder: Path) -> Lock:
+    """Build a wheel of each of these locked packages from its source, and lock that wheel alone.
+
+    The build scripts of the packages run on this machine, in an environment without credentials.
+
+    Args:
+        lock: Where these packages have the hash of their source archive.
+        names: Normal names of packages.
+        folder: Where the wheels go.
+
+    Raises:
+        ConfigError: A name is not among what is locked, or is locked at two versions.
+        PackagingError: A package cannot be built.
+    """
+    if not names:
+        return lock
+    made: dict[str, str] = {}
+    for name in sorted(names):
+        pins = [pin for pin in lock.pins if normal(pin.name) == name]
+        if len(pins) != 1:
+            what = "at two versions" if pins else "nowhere"
+            raise ConfigError(f"build_from_source: {name!r} is locked {what}", hint="require one exact version of it")
+        kept = _from_source(pins[0], lock)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept, folder / kept.name)
+        made[name] = disk.sha256_file(kept)
+    return Lock(render(only(lock.pins, made)), lock.python, lock.sources)
+
+
+def _from_source(pin: Pin, lock: Lock) -> Path:
+    """The wheel of a source archive; built once on this machine, so that the same model has the same digest."""
+    base = venv.interpreter(lock.python)
+    key = hashlib.sha256("\n".join([str(pin), lock.python, sys.platform, platform.machine()]).encode()).hexdigest()
+    built = disk.subfolder(disk.state_dir() / "built")
+    place = built / key[:40]
+    with disk.locked(built / f"{key[:40]}.lock"):
+        if not any(place.glob("*.whl")):
+            with disk.staging(built) as work, disk.writing(place):
+                shutil.rmtree(place, ignore_errors=True)
+                _install_source(pin, base, lock.sources, work)
+                wheel = _built_wheel(pin, work / "cache")
+                (work / "done").mkdir()
+                shutil.copyfile(wheel, work / "done" / wheel.name)
+                (work / "done").rename(place)
+    return next(place.glob("*.whl"))
+
+
+def _install_source(pin: Pin, base: Path, sources: Sources, work: Path) -> None:
+    """Have uv fetch the source, compare its hash, build it with its declared build requirements, and keep the wheel."""
+    (work / "source.lock").write_text(render([pin]))
+    command: list[str | Path] = ["pip", "install", "--quiet", "--python", base, "--target", work / "site"]
+    command += ["--no-deps", "--require-hashes", "--no-binary", pin.name, "--requirement", work / "source.lock"]
+    env = uvrun.environment(sources, building=True) | _epoch()
+    uvrun.run([*command, "--cache-dir", work / "cache"], what=f"build {pin.name} from its source", env=env)
+
+
+def _built_wheel(pin: Pin, cache: Path) -> Path:
+    for path in sorted(cache.rglob("*.whl")):
+        match = _WHEEL.fullmatch(path.name)
+        if match and normal(match["name"]) == normal(pin.name) and path.is_file():
+            return path
+    raise PackagingError(f"uv built {pin.name} and left no wheel", hint="build its wheel and give it in find_links=")
+
+
+def _epoch() -> dict[str, str]:
+    return {"SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", _ZIP_EPOCH)}
 
 
 def _collect(line: str, folder: Path, sources: Sources) -> str:
@@ -66,7 +142,7 @@ def _build(path: Path, folder: Path, sources: Sources) -> Path:
     if not any((path / name).is_file() for name in ("pyproject.toml", "setup.py")):
         raise ConfigError(f"requirements: {path} has no pyproject.toml", hint="use code= for plain modules")
     before = set(folder.glob("*.whl"))
-    env = uvrun.environment(sources) | {"SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", _ZIP_EPOCH)}
+    env = uvrun.environment(sources) | _epoch()
     uvrun.run(["build", "--wheel", "--quiet", "--out-dir", folder, path.resolve()], what=f"build {path.name}", env=env)
     (folder / ".gitignore").unlink(missing_ok=True)
     made = set(folder.glob("*.whl")) - before

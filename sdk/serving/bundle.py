@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from . import pins
 from .failures import EXIT_BUNDLE, StartError
 from .signature import Signature
 
@@ -194,7 +195,13 @@ def _plain(version: str) -> str:
 
 
 def _install(bundle: Bundle) -> str:
-    return f"uv pip install --require-hashes -r {bundle.folder / 'requirements.lock'}"
+    """The command that mends the environment; none that hands a lock to an installer which is more than data."""
+    path = bundle.folder / "requirements.lock"
+    try:
+        pins.parse(path.read_text("utf-8") if path.is_file() else "")
+    except (OSError, ValueError):
+        return "package the model again, its requirements.lock cannot be used"
+    return f"uv pip install --require-hashes -r {path} --only-binary :all:"
 
 
 def _refused(message: str, mend: str = "") -> StartError:

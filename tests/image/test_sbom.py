@@ -15,9 +15,7 @@ from sdk.packaging.lock import Lock
 LOCK = f"""numpy==2.4.6 ; python_full_version >= '3.11' \\
     --hash=sha256:{"a" * 64} \\
     --hash=sha256:{"b" * 64}
-    # via scikit-learn
-Scikit_Learn==1.7.2+local \\
-    --hash=sha256:{"c" * 64}
+Scikit_Learn==1.7.2+local --hash=sha256:{"c" * 64}
 absent==1.0 --hash=sha256:{"d" * 64}
 """
 

@@ -44,7 +44,7 @@ def _lock_of(index: aged_index.AgedIndex) -> Lock:
     lines = made.text.splitlines(keepends=True)
     start = next(number for number, line in enumerate(lines) if line.startswith(f"{aged_index.NAME}=="))
     index.given.clear()
-    return Lock("".join(lines[start : start + 2]), made.python)
+    return Lock(lines[start], made.python)
 
 
 def _installed(python: Path) -> dict[str, str]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from sdk.errors import ConfigError
 from sdk.packaging import venv
 from sdk.packaging.lock import Lock
-from sdk.packaging.manifest import LOCK
 
 from . import dependencies, pyc
 from .layers import Entry, Layer, content_key, opaque, tree, with_parents
@@ -67,7 +66,7 @@ class Content:
     @property
     def lock(self) -> Lock:
         """Its hash-locked requirements."""
-        return Lock((self.path / LOCK).read_text("utf-8"), self.manifest.python, self.manifest.sources)
+        return Lock.of(self.path, self.manifest)
 
 
 def build(

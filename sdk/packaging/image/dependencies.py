@@ -73,7 +73,7 @@ def _install(lock: Lock, wheels: Path | None, platform: Platform, site: Path) ->
             f"no packages can be chosen for {platform}", operation="build", hint="use linux/amd64 or linux/arm64"
         )
     listing = site.parent / "requirements.lock"
-    listing.write_text(lock.text)
+    listing.write_text(lock.installable)
     command: list[str | Path] = ["pip", "install", "--quiet", "--target", site, "--python-version", lock.python]
     command += ["--python-platform", triple, "--only-binary", ":all:", "--no-compile", "--no-deps", "--require-hashes"]
     command += ["--link-mode", "copy", "--requirement", listing]

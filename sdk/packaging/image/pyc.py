@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdk.errors import PackagingError
-from sdk.packaging import venv
+from sdk.packaging import uvrun, venv
 
 from .layers import Entry
 
@@ -90,7 +90,8 @@ def _compile(sources: Sequence[Entry], interpreter: Path, cache_tag: str) -> lis
         name = f"/{entry.path}".encode()
         parts += [_LENGTH.pack(len(name)), name, _LENGTH.pack(len(content)), content]
     command = [str(interpreter), "-I", "-S", "-c", _WORKER]
-    done = subprocess.run(command, input=b"".join(parts), capture_output=True, check=False, cwd="/")  # noqa: S603  no shell
+    env = uvrun.allowed_environment()
+    done = subprocess.run(command, input=b"".join(parts), capture_output=True, check=False, cwd="/", env=env)  # noqa: S603  no shell
     if done.returncode:
         raise PackagingError(
             f"{interpreter} cannot compile: {done.stderr.decode(errors='replace').strip()[-500:]}", operation="compile"

@@ -5,7 +5,6 @@ Source: https://cyclonedx.org/docs/1.6/json/
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
 
     from sdk.packaging.lock import Lock
 
-_PACKAGE = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)")
-_HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
-
 
 def of_packages(lock: Lock, installed: Collection[str]) -> bytes:
     """The locked packages that are installed, each with the hashes that the lock allows.
@@ -30,11 +26,10 @@ def of_packages(lock: Lock, installed: Collection[str]) -> bytes:
         installed: Normal names of those that this platform got.
     """
     found: list[dict[str, Any]] = []
-    for block in re.split(r"\n(?=\S)", lock.text):
-        match = _PACKAGE.match(block)
-        if match and normal(match[1]) in installed:
-            purl = f"pkg:pypi/{normal(match[1])}@{quote(match[2], safe='')}"
-            found.append(_component(match[1], match[2], purl, sorted(_HASH.findall(block))))
+    for pin in lock.pins:
+        if normal(pin.name) in installed:
+            purl = f"pkg:pypi/{normal(pin.name)}@{quote(pin.version, safe='')}"
+            found.append(_component(pin.name, pin.version, purl, sorted(pin.hashes)))
     return _document(found)
 
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sdk.errors import LockMismatchError, PackagingError
+from sdk.errors import ConfigError, LockMismatchError, PackagingError
 from sdk.packaging import disk
 from sdk.packaging.lock import Lock
 from sdk.packaging.manifest import MANIFEST, FileRecord, Manifest, decode_manifest
+from sdk.serving import fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,13 +25,19 @@ _REMAKE = "pack the model again with sdk.model(), or fetch the bundle again"
 
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:
-    """Record every file of ``folder`` and write ``mlport.json``; the files become read-only."""
+    """Record every file of ``folder`` and write ``mlport.json``; the files become read-only.
+
+    Raises:
+        ConfigError: A value of the manifest is one that nobody would accept.
+    """
     records: dict[str, FileRecord] = {}
     with disk.writing(folder):
         for name, path in _walk(folder):
             path.chmod(0o444)
             records[name] = FileRecord(sha256=disk.sha256_file(path), size=path.stat().st_size)
         sealed = msgspec.structs.replace(manifest, files=records)
+        if wrong := fields.fault(sealed):
+            raise ConfigError(f"the model cannot be packed: {wrong}", hint="correct that value")
         (folder / MANIFEST).write_bytes(sealed.encode())
         (folder / MANIFEST).chmod(0o444)
     return sealed
@@ -63,14 +70,22 @@ def read(folder: Path) -> Manifest:
     """The manifest of the bundle in ``folder``, without a look at its files.
 
     Raises:
-        PackagingError: There is none, or it cannot be read.
+        PackagingError: There is none.
+        LockMismatchError: It cannot be read, or a value in it is one that no packing gives; names the field.
     """
     try:
-        return decode_manifest((folder / MANIFEST).read_bytes())
+        return _decoded(disk.read_small(folder / MANIFEST, fields.MOST_BYTES))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise PackagingError(f"{folder} is no model bundle: it has no {MANIFEST}", hint=_REMAKE) from error
-    except (ValueError, OSError) as error:
-        raise LockMismatchError(f"{folder / MANIFEST} cannot be read: {error}", hint=_REMAKE) from error
+    except (ValueError, OSError, RecursionError) as error:
+        raise LockMismatchError(f"{folder / MANIFEST} cannot be used: {error}", hint=_REMAKE) from error
+
+
+def _decoded(data: bytes) -> Manifest:
+    manifest = decode_manifest(data)
+    if wrong := fields.fault(manifest):
+        raise ValueError(wrong)
+    return manifest
 
 
 def store(staged: Path, manifest: Manifest, models: Path) -> Path:

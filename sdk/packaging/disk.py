@@ -123,6 +123,20 @@ def write_file(path: Path, data: bytes) -> None:
         sync(path.parent)
 
 
+def read_small(path: Path, most: int) -> bytes:
+    """The content of a file that somebody else may have written.
+
+    Raises:
+        ValueError: It has more than ``most`` bytes.
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"it has more than {most:,} bytes")
+    return data
+
+
 def sync_tree(folder: Path) -> None:
     """Bring every file and folder below ``folder`` to the disk, so that a rename of it is safe."""
     for root, _, files in os.walk(folder):

@@ -61,9 +61,9 @@ class Lock:
             LockMismatchError: It is missing, not the one that the manifest names, or more than versions with hashes.
         """
         try:
-            data = (folder / LOCK).read_bytes()
-        except OSError as error:
-            raise _unusable(folder, f"cannot be read: {error.strerror}") from error
+            data = disk.read_small(folder / LOCK, grammar.MOST_BYTES)
+        except (OSError, ValueError) as error:
+            raise _unusable(folder, f"cannot be read: {error}") from error
         if hashlib.sha256(data).hexdigest() != manifest.lock_sha256:
             raise _unusable(folder, "is not the one that the manifest names")
         lock = cls(data.decode("utf-8", errors="replace"), manifest.python, manifest.sources)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from . import pins
+from . import fields, pins
 from .failures import EXIT_BUNDLE, StartError
 from .signature import Signature
 
@@ -94,14 +94,17 @@ def read(folder: Path) -> Bundle:
         StartError: the manifest is damaged or of a newer schema.
     """
     try:
-        data = (folder / MANIFEST).read_bytes()
-        manifest = msgspec.json.decode(data, type=Manifest)
+        with (folder / MANIFEST).open("rb") as file:
+            data = file.read(fields.MOST_BYTES + 1)
+        manifest = msgspec.json.decode(data[: fields.MOST_BYTES], type=Manifest)
     except OSError as error:
         raise _refused(f"cannot read {folder / MANIFEST}: {error.strerror}") from error
     except (msgspec.MsgspecError, RecursionError) as error:
         raise _refused(f"{folder / MANIFEST} is damaged: {error}", "package the model again") from error
     if manifest.schema != 1:
         raise _refused(f"bundle schema {manifest.schema} is newer than this server", "update mlport and build again")
+    if wrong := fields.fault(manifest):
+        raise _refused(f"{folder / MANIFEST} cannot be used: {wrong}", "package the model again")
     return Bundle(folder.resolve(), manifest, hashlib.sha256(data).hexdigest())
 
 
@@ -124,10 +127,8 @@ def verify(bundle: Bundle, *, expected_digest: str | None = None) -> None:
 def _verify_files(bundle: Bundle) -> None:
     again = f"package the model {bundle.manifest.name!r} again and deploy it; this copy must not be served"
     recorded = bundle.manifest.files
-    for name in recorded:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or name == MANIFEST:
-            raise _refused(f"the manifest records the unsafe file name {name!r}", again)
+    if MANIFEST in recorded:
+        raise _refused("the manifest records itself", again)
     entry = bundle.manifest.entry
     if entry not in recorded and not any(name.startswith(f"{entry.rstrip('/')}/") for name in recorded):
         raise _refused(f"the entry {entry!r} is not among the recorded files", again)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from sdk.errors import ConfigError, LockMismatchError, PackagingError
 from sdk.model import Model
 from sdk.model import model as make_model
-from sdk.packaging import pack, uvrun, venv, wheels
+from sdk.packaging import bundle, pack, uvrun, venv, wheels
 from sdk.packaging.image import dependencies
 from sdk.packaging.image.manifests import Platform
 from sdk.packaging.image.store import Store
@@ -275,3 +277,140 @@ def test_the_index_answers(index: hostile.Index) -> None:
         what="attack",
     )
     assert index.mark.exists()
+
+
+FILE = {"sha256": SHA, "size": 1}
+
+# Each is a manifest whose hashes are all right, with this value in it.
+MANIFESTS: dict[str, dict[str, Any]] = {
+    "name: leads out": {"name": "../x"},
+    "name: absolute": {"name": "/tmp/x"},
+    "name: option": {"name": "--privileged"},
+    "name: with a new line": {"name": "churn\n"},
+    "name: of a program": {"name": "../x", "flavour": "train", "format": "script"},
+    "flavour: unknown": {"flavour": "evil"},
+    "flavour: empty": {"flavour": ""},
+    "format: unknown": {"format": "shell"},
+    "format: of a program": {"flavour": "train", "format": "skops"},
+    "format: only of programs": {"format": "script"},
+    "entry: leads out": {"entry": "../../etc/passwd"},
+    "entry: absolute": {"entry": "/etc/passwd"},
+    "entry: empty": {"entry": ""},
+    "entry: second spelling": {"entry": "model//model.pkl"},
+    "entry: backslashes": {"entry": "..\\..\\x"},
+    "python: command": {"python": "3.11; rm -rf /"},
+    "python: path": {"python": "/tmp/evil/python"},
+    "python: option": {"python": "--help"},
+    "python: range": {"python": ">=3"},
+    "python: implementation": {"python": "pypy3.11"},
+    "python: other digits": {"python": "3.\u0661\u0661"},
+    "lock_sha256: short": {"lock_sha256": "abc"},
+    "method: of every object": {"method": "__class__"},
+    "method: reduce": {"method": "__reduce_ex__"},
+    "method: dotted": {"method": "predict.__globals__"},
+    "method: call": {"method": "predict()"},
+    "method: empty": {"method": ""},
+    "libraries: option": {"libraries": {"--index-url": "http://evil.example"}},
+    "libraries: version": {"libraries": {"numpy": "1; rm -rf /"}},
+    "libraries: address": {"libraries": {"numpy @ http://evil.example": "1"}},
+    "sources: file": {"sources": {"index": "file:///etc"}},
+    "sources: credentials": {"sources": {"index": "https://user:secret-word@evil.example/simple"}},
+    "sources: user": {"sources": {"extra_indexes": ["https://user@evil.example/simple"]}},
+    "sources: query": {"sources": {"index": "https://evil.example/simple?token=secret-word"}},
+    "sources: two in one": {"sources": {"index": "https://a.example https://b.example"}},
+    "sources: option": {"sources": {"index": "--find-links"}},
+    "sources: many": {"sources": {"extra_indexes": ["https://evil.example/simple"] * 21}},
+    "sources.torch_backend: option": {"sources": {"torch_backend": "--index-url=http://evil.example"}},
+    "files: leads out": {"files": {"../x": FILE}},
+    "files: absolute": {"files": {"/tmp/x": FILE}},
+    "files: hidden way out": {"files": {"model/../../x": FILE}},
+    "files: backslash": {"files": {"a\\b": FILE}},
+    "files: zero": {"files": {"a\0b": FILE}},
+    "files: long": {"files": {"x" * 2_000: FILE}},
+    "files: hash": {"files": {"x": {"sha256": "../x", "size": 1}}},
+    "files: size": {"files": {"x": {"sha256": SHA, "size": -1}}},
+    "signature: type": {"signature": {"inputs": [{"name": "x", "dtype": "__import__('os')", "shape": [-1]}]}},
+    "signature: shape": {"signature": {"inputs": [{"name": "x", "dtype": "float64", "shape": [-2]}]}},
+    "signature: axes": {"signature": {"inputs": [{"name": "x", "dtype": "float64", "shape": [1] * 99}]}},
+    "signature: name": {"signature": {"inputs": [{"name": "x" * 2_000, "dtype": "float64", "shape": [-1]}]}},
+    "signature: column": {"signature": {"columns": ["x" * 2_000]}},
+    "options: unknown": {"options": {"command": "x"}},
+    "options.class: private": {"options": {"class": "_evil"}},
+    "options.class: dotted": {"options": {"class": "core.os"}},
+    "options.path: leads out": {"options": {"path": "../.."}},
+    "options.path: absolute": {"options": {"path": "/etc"}},
+    "options.backend: module": {"options": {"backend": "evil"}},
+    "options.trusted: no list": {"options": {"trusted": "os.system"}},
+    "options.trusted: no type": {"options": {"trusted": ["os; system"]}},
+    "options.load: text": {"options": {"load": "yes"}},
+    "options.trained_by: path": {"options": {"trained_by": {"program": "../x", "code_sha256": SHA}}},
+}
+
+
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_a_value_that_no_packing_gives_is_refused_when_loaded(tmp_path: Path, state: Path, case: str) -> None:
+    """The error names the field, repeats no secret, and the bundle does not get into the store."""
+    source = hostile.bundle(tmp_path / "bundle", **MANIFESTS[case])
+    field = case.partition(":")[0]
+    with pytest.raises(LockMismatchError, match=rf"mlport\.json cannot be used: {re.escape(field)}") as caught:
+        Model.load(source)
+    assert "secret-word" not in str(caught.value)
+    assert [] == [path for path in (state / "models").iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":' * 100_000, "[" * 100_000, '{"options":' + '{"x":' * 100_000, "null", "", "{}"]
+)
+def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    """Nested without end, of another kind, or empty."""
+    source = hostile.bundle(tmp_path / "bundle")
+    (source / "mlport.json").write_text(text)
+    with pytest.raises(LockMismatchError, match=r"mlport\.json cannot be used"):
+        Model.load(source)
+
+
+def test_a_manifest_without_end_is_not_read_whole(tmp_path: Path) -> None:
+    """Its size is limited while reading."""
+    source = hostile.bundle(tmp_path / "bundle")
+    with (source / "mlport.json").open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(LockMismatchError, match=r"it has more than 33,554,432 bytes"):
+        Model.load(source)
+
+
+@pytest.mark.parametrize("method", ["__class__", "a b", "predict()", ""])
+def test_a_method_that_is_none_is_not_packed(tmp_path: Path, method: str) -> None:
+    """The rule for reading holds for writing, so that whatever is packed can be loaded."""
+    manifest = msgspec.structs.replace(bundle.read(hostile.bundle(tmp_path / "bundle")), method=method)
+    (tmp_path / "new").mkdir()
+    with pytest.raises(ConfigError, match=r"the model cannot be packed: method .* is not the name of a method"):
+        bundle.seal(tmp_path / "new", manifest)
+
+
+def test_ordinary_values_are_accepted(tmp_path: Path) -> None:
+    """What packing writes, with every field in use."""
+    source = hostile.bundle(
+        tmp_path / "bundle",
+        lock=f"{GOOD}\n".encode(),
+        libraries={"scikit-learn": "1.7.2", "torch": "2.13.0+cpu", "x": "1!2.0.post1"},
+        sources={
+            "index": "http://127.0.0.1:8080/simple",
+            "extra_indexes": ["https://a.example/x/"],
+            "torch_backend": "cu126",
+        },
+        signature={
+            "inputs": [{"name": "größe in m²", "dtype": "datetime64[ns]", "shape": [-1]}],
+            "columns": ["größe in m²"],
+        },
+        options={
+            "trusted": ["numpy.dtype", "sklearn.linear_model._logistic.LogisticRegression"],
+            "exact": True,
+            "class": "XGBClassifier",
+            "backend": "jax",
+            "load": True,
+            "path": "model/artifacts",
+            "output": "probabilities",
+            "trained_by": {"program": SHA, "code_sha256": SHA},
+        },
+    )
+    assert "churn" == Model.load(source).name

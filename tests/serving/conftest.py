@@ -58,7 +58,7 @@ class BundleMaker:
             "trust": None,
             "python": f"{sys.version_info.major}.{sys.version_info.minor}",
             "libraries": {},
-            "lock_sha256": "",
+            "lock_sha256": "0" * 64,
             "signature": FREE,
             "method": "predict",
             "options": {},

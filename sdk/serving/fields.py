@@ -1,0 +1,210 @@
+"""What each value of a manifest may be: a bundle may come from a stranger, and its values become paths and arguments.
+
+The client asks when it reads or seals a bundle, the server before it loads one; neither uses a value that does not fit.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MOST_BYTES = 32 << 20
+MOST_FILES = 50_000
+TRAIN = "train"
+FLAVOURS = frozenset(
+    "sklearn xgboost lightgbm keras pytorch torchscript onnx function class mlflow".split()  # noqa: SIM905  a table
+)
+FORMATS = frozenset("skops ubj json txt keras torchscript torch onnx cloudpickle pickle joblib mlflow".split())  # noqa: SIM905
+_TRAIN_FORMATS = frozenset({"script", "cloudpickle"})
+
+_MODEL_NAME = re.compile(r"[a-z](?:[a-z0-9]|-(?=[a-z0-9])){2,22}")
+_PROGRAM_NAME = re.compile(r"[\w<][^\x00-\x1f\x7f/\\]{0,127}")
+_PYTHON = re.compile(r"3\.[0-9]{1,2}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+!_-]{0,127}")
+_DTYPE = re.compile(r"[A-Za-z][A-Za-z0-9_<>\[\], /+-]{0,63}")
+_BACKEND = re.compile(r"[a-z][a-z0-9.]{0,15}")
+_DOTTED = re.compile(r"[\w<>\[\]]+(?:\.[\w<>\[\]]+){0,31}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LONGEST_PATH = 1_024
+_LONGEST_PART = 255
+_LONGEST_TEXT = 1_000
+_LARGEST_FILE = 1 << 43
+_MOST_TENSORS = 20_000
+_MOST_AXES = 32
+_MOST_INDEXES = 20
+_MOST_TRUSTED = 10_000
+
+
+def fault(manifest: Any) -> str | None:
+    """What is wrong with the values of a manifest, naming the field; ``None`` if nothing is.
+
+    Args:
+        manifest: The client's or the server's; both have the same fields, the server's has no ``sources``.
+    """
+    return next((f"{field} {_shown(value)} is not {what}" for field, value, what in _faults(manifest)), None)
+
+
+def is_relative(path: object) -> bool:
+    """Whether a text is a path below a bundle in its one form: no way out, no link to a root, no second spelling."""
+    if not isinstance(path, str) or not 0 < len(path) <= _LONGEST_PATH or _CONTROL.search(path) or "\\" in path:
+        return False
+    parts = path.split("/")
+    plain = all(part not in {"", ".", ".."} and len(part.encode(errors="replace")) <= _LONGEST_PART for part in parts)
+    return plain and PurePosixPath(path).as_posix() == path
+
+
+def is_method(name: object) -> bool:
+    """Whether a text names a method that a model may be asked by; Python's own, such as ``__class__``, are not."""
+    return isinstance(name, str) and name.isidentifier() and not name.startswith("__") and len(name) <= 128
+
+
+def is_index(url: object) -> bool:
+    """Whether a text is the address of a package index as a bundle may record it: http(s), and no credentials."""
+    if not isinstance(url, str) or len(url) > _LONGEST_PATH or not url.isascii() or re.search(r"[\s\\'\"<>]", url):
+        return False
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = not (parts.username or parts.password or parts.query or parts.fragment or "@" in parts.netloc)
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and plain and port != 0
+
+
+def _faults(manifest: Any) -> Iterator[tuple[str, Any, str]]:
+    yield from _plain_faults(manifest)
+    yield from _file_faults(manifest)
+    yield from _signature_faults(manifest.signature)
+    yield from _option_faults(manifest.options)
+    sources = getattr(manifest, "sources", None)
+    if sources is not None:
+        yield from _source_faults(sources)
+
+
+def _plain_faults(manifest: Any) -> Iterator[tuple[str, Any, str]]:
+    training = manifest.flavour == TRAIN
+    names, formats = (_PROGRAM_NAME, _TRAIN_FORMATS) if training else (_MODEL_NAME, FORMATS)
+    if not names.fullmatch(manifest.name):
+        yield "name", manifest.name, "the name of a model or program"
+    if manifest.flavour not in FLAVOURS | {TRAIN}:
+        yield "flavour", manifest.flavour, f"one of {', '.join(sorted(FLAVOURS))}; update mlport if it is newer"
+    if manifest.format not in formats:
+        yield "format", manifest.format, f"one of {', '.join(sorted(formats))}; update mlport if it is newer"
+    if manifest.trust not in {None, "pickle"}:
+        yield "trust", manifest.trust, "'pickle' or null"
+    if not _PYTHON.fullmatch(manifest.python):
+        yield "python", manifest.python, "a minor version such as 3.11"
+    if not _SHA256.fullmatch(manifest.lock_sha256):
+        yield "lock_sha256", manifest.lock_sha256, "64 hexadecimal digits"
+    if not is_method(manifest.method):
+        yield "method", manifest.method, "the name of a method"
+    for name, version in manifest.libraries.items():
+        if not (_DISTRIBUTION.fullmatch(name) and _VERSION.fullmatch(version)):
+            yield "libraries", f"{name}=={version}", "a package with its exact version"
+
+
+def _file_faults(manifest: Any) -> Iterator[tuple[str, Any, str]]:
+    if len(manifest.files) > MOST_FILES:
+        yield "files", len(manifest.files), f"a number up to {MOST_FILES:,}"
+    if not is_relative(manifest.entry):
+        yield "entry", manifest.entry, "a path inside the bundle"
+    for name, record in manifest.files.items():
+        if not is_relative(name):
+            yield "files", name, "a path inside the bundle"
+        if not _SHA256.fullmatch(record.sha256):
+            yield f"files[{name}].sha256", record.sha256, "64 hexadecimal digits"
+        if not 0 <= record.size <= _LARGEST_FILE:
+            yield f"files[{name}].size", record.size, "a size"
+
+
+def _signature_faults(signature: Any) -> Iterator[tuple[str, Any, str]]:
+    if len(signature.inputs) + len(signature.outputs) > _MOST_TENSORS:
+        yield "signature", len(signature.inputs), f"a number of tensors up to {_MOST_TENSORS:,}"
+    for tensor in (*signature.inputs, *signature.outputs):
+        if len(tensor.name) > _LONGEST_TEXT:
+            yield "signature", tensor.name, f"a name of at most {_LONGEST_TEXT:,} characters"
+        if not _DTYPE.fullmatch(tensor.dtype):
+            yield "signature", tensor.dtype, "a type of numbers or texts"
+        if len(tensor.shape) > _MOST_AXES or any(not -1 <= size <= _LARGEST_FILE for size in tensor.shape):
+            yield "signature", tensor.shape, "a shape"
+    for name in signature.columns or ():
+        if len(name) > _LONGEST_TEXT:
+            yield "signature", name, f"a column name of at most {_LONGEST_TEXT:,} characters"
+
+
+def _names_of_types(value: object) -> bool:
+    if not isinstance(value, list | tuple) or len(cast("Any", value)) > _MOST_TRUSTED:
+        return False
+    return all(isinstance(name, str) and _DOTTED.fullmatch(name) for name in cast("Any", value))
+
+
+def _public(value: object) -> bool:
+    return is_method(value) and not str(value).startswith("_")
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST_TEXT
+
+
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _backend(value: object) -> bool:
+    return value in {"tensorflow", "jax", "torch", "numpy", "openvino"}
+
+
+def _origin(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    pairs = cast("dict[Any, Any]", value)
+    return pairs.keys() == {"program", "code_sha256"} and all(
+        isinstance(one, str) and _SHA256.fullmatch(one) for one in pairs.values()
+    )
+
+
+_OPTIONS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "trusted": (_names_of_types, "a list of types"),
+    "exact": (_flag, "true or false"),
+    "class": (_public, "the name of a class"),
+    "backend": (_backend, "a backend of Keras"),
+    "load": (_flag, "true or false"),
+    "path": (is_relative, "a path inside the bundle"),
+    "output": (_text, "the name of an output"),
+    "trained_by": (_origin, "the hashes of a program and its code"),
+}
+
+
+def _option_faults(options: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    for name, value in options.items():
+        known = _OPTIONS.get(name)
+        if known is None:
+            yield "options", name, f"one of {', '.join(_OPTIONS)}; update mlport if it is newer"
+        elif not known[0](value):
+            yield f"options.{name}", value, known[1]
+
+
+def _source_faults(sources: Any) -> Iterator[tuple[str, Any, str]]:
+    for url in ([sources.index] if sources.index is not None else []) + list(sources.extra_indexes):
+        if not is_index(url):
+            yield "sources", _hidden(url), "an http(s) address without credentials"
+    if len(sources.extra_indexes) > _MOST_INDEXES:
+        yield "sources.extra_indexes", len(sources.extra_indexes), f"a number up to {_MOST_INDEXES}"
+    if sources.torch_backend is not None and not _BACKEND.fullmatch(sources.torch_backend):
+        yield "sources.torch_backend", sources.torch_backend, "a kind of builds such as cpu or cu126"
+
+
+def _hidden(url: str) -> str:
+    return re.sub(r"//.*@", "//…@", url.partition("?")[0])
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"

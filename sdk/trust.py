@@ -1,8 +1,9 @@
-"""What a project file may not set until its owner has looked at it: ``mlport config trust``.
+"""What a project file may set before its owner has looked at it: ``mlport config trust``.
 
-A configuration file in a cloned repository is somebody else's text. It may choose among installed providers and fill
-in their settings; it may not name code to import, an address to send credentials to, a certificate to believe, a
-command to run, or where state is kept. Trust is given to the bytes of a file, so any change asks again.
+A configuration file in a cloned repository is somebody else's text. It may choose among installed providers and say
+where, on what and how much of it; everything else counts only once the file is trusted. The rule names what is allowed:
+a setting that is new, or of an adapter that nobody here knows, is refused until somebody has thought about it. Trust is
+given to the bytes of a file, so any change asks again.
 """
 
 from __future__ import annotations
@@ -20,10 +21,17 @@ from .errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_KEY = re.compile(
-    r"(?i)(?:^|[_-])(?:ur[li]s?|endpoints?|host|proxy|proxies|ca|cafile|certs?|certificate|verify|hooks?|command|cmd"
-    r"|shell|python|interpreter|registry|registries|index|indexes|plugins?|state[_-]?dir)(?:$|[_-])"
+VARIABLE = "MLPORT_TRUST"
+TARGET_KEYS = frozenset(
+    {
+        *("provider", "region", "project", "account", "subscription", "resource_group", "workspace", "role"),
+        *("instance", "resources", "replicas", "ttl", "tags"),
+    }
 )
+"""What an untrusted project file may set in a target's table."""
+TOP_KEYS = frozenset({"default", "objective", "monitor"})
+"""What it may set beside the targets: which of them is used when none is named, the objective and alarms."""
+
 _ADDRESS = re.compile(r"(?i)\s*(?:https?|wss?|grpcs?|tcp|tls|unix|file|ftp|git\+\w+):/")
 
 
@@ -34,26 +42,38 @@ def refusal(path: tuple[str, ...], value: Any) -> str | None:
         >>> refusal(("target", "aws", "region"), "eu-west-1")
         >>> refusal(("target", "aws", "provider"), "evil:Adapter")
         'names code to import'
+        >>> refusal(("owner",), "somebody")
+        'is not among what it may set'
     """
-    if path[-1] == "provider" and isinstance(value, str) and not re.fullmatch(r"[a-z][a-z0-9_-]*", value):
-        return "names code to import"
     keys = path[2:] if path[0] == "target" else path  # targets have free names
-    if keys[:1] == ("tags",):
-        return None  # free text
-    if any(map(_KEY.search, keys)):
-        return "decides whom to believe, where to connect or what to run"
-    if isinstance(value, str) and _ADDRESS.match(value):
+    if keys and keys[0] not in (TARGET_KEYS if path[0] == "target" else TOP_KEYS):
+        return "is not among what it may set"
+    if keys == ("provider",) and isinstance(value, str) and not re.fullmatch(r"[a-z][a-z0-9_-]*", value):
+        return "names code to import"
+    if keys[:1] != ("tags",) and _holds_address(value):  # tags are free text
         return "is an address"
-    return _inside(path, value)
+    return None
 
 
-def _inside(path: tuple[str, ...], value: Any) -> str | None:
-    items: list[tuple[str, Any]] = []
+def _holds_address(value: Any) -> bool:
     if isinstance(value, dict):
-        items = [(str(key), item) for key, item in cast("Any", value).items()]
-    elif isinstance(value, list):
-        items = [(path[-1], item) for item in cast("Any", value)]
-    return next((reason for key, item in items if (reason := refusal((*path, key), item))), None)
+        return any(map(_holds_address, cast("Any", value).values()))
+    if isinstance(value, list):
+        return any(map(_holds_address, cast("Any", value)))
+    return isinstance(value, str) and _ADDRESS.match(value) is not None
+
+
+def named_trust(env: Mapping[str, str]) -> frozenset[str]:
+    """The SHA-256 (hex) of the project files that the environment trusts, as a CI job does.
+
+    Raises:
+        ConfigError: The variable holds something else.
+    """
+    digests = env.get(VARIABLE, "").replace(",", " ").split()
+    for digest in digests:
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise ConfigError(f"{VARIABLE} is not the SHA-256 of a project file", hint="sha256sum mlport.toml shows it")
+    return frozenset(digests)
 
 
 class TrustStore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -24,7 +25,8 @@ each = pytest.mark.parametrize(
 def run(example: str, folder: Path, config: str, env: Mapping[str, str], *, timeout: float) -> str:
     """Runs one in a folder with this project file; it must end well. Gives what it said on stderr."""
     (folder / "mlport.toml").write_text(config)
-    told = {"MLPORT_STATE_DIR": str(folder / "state"), **os.environ, **env}
+    trusted = hashlib.sha256(config.encode()).hexdigest()
+    told = {"MLPORT_STATE_DIR": str(folder / "state"), **os.environ, "MLPORT_TRUST": trusted, **env}
     command = [sys.executable, str(EXAMPLES / example)]
     done = subprocess.run(command, env=told, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False)
     assert 0 == done.returncode, done.stderr[-3000:]

@@ -81,7 +81,10 @@ def do_config_trust(out: Output) -> None:
     from ..config import trust_project_file
 
     trusted = trust_project_file()
-    out.data({"trusted": str(trusted.path)}, f"trusted {trusted.path} as it is now")
+    out.data(
+        {"trusted": str(trusted.path), "sha256": trusted.digest},
+        f"trusted {trusted.path} as it is now (MLPORT_TRUST={trusted.digest} in CI)",
+    )
 
 
 def do_doctor(out: Output, *, target: str | None = None) -> int:

@@ -93,8 +93,10 @@ VERBS: tuple[Verb, ...] = (
     Verb("config", "Show the configuration and where each value came from", group=(
         Verb("show", "Print each value and where it came from"),
         Verb("trust", "Trust the project file of this folder as it is now", more=(
-            "A project file may name installed providers only. Import strings, endpoint URLs and certificate files "
-            "in it count only after this, and until the file changes.")),
+            "A project file that is not trusted may set default, objective, monitor, and for a target its provider, "
+            "region, project, account, subscription, resource_group, workspace, role, instance, resources, replicas, "
+            "ttl and tags. All else in it counts only after this, and until the file changes. In CI set "
+            "MLPORT_TRUST to the SHA-256 of the file.")),
     )),
     Verb("build", "Build the image of a model, without a daemon; write, load or push it", (
         MODEL,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 import re
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigError, UntrustedConfigError
-from ..trust import refusal
+from ..trust import TARGET_KEYS, VARIABLE, named_trust, refusal
 from .values import dotted
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "mlport.toml"
 _LARGEST = 1 << 20
+_MOST_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +138,37 @@ def leaves(data: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
 
 def refusals(file: ConfigFile) -> list[str]:
     """What a project file may only do when it is trusted: one line for each such key."""
-    return [f"{dotted(path)} {reason}" for path, value in leaves(file.data) if (reason := refusal(path, value))]
+    found = [(dotted(path), reason) for path, value in leaves(file.data) if (reason := refusal(path, value))]
+    return [f"{key if key.isprintable() else ascii(key)} {reason}" for key, reason in found]
 
 
-def check_trust(file: ConfigFile, store: TrustStore) -> None:
+def check_trust(file: ConfigFile, store: TrustStore, env: Mapping[str, str]) -> None:
     """Refuses what an untrusted project file may not set.
 
+    Args:
+        file: The project file.
+        store: What the user trusted.
+        env: The environment, where a CI job names what it trusts.
+
     Raises:
-        UntrustedConfigError: Naming the key and how to trust the file.
+        UntrustedConfigError: Naming the keys and how to trust the file.
     """
     refused = refusals(file)
-    if refused and not store.trusts(file.path, file.content):
-        raise UntrustedConfigError(
-            f"{file.path}: {refused[0]}, which a project file may not do by itself",
-            hint="read the file, then run `mlport config trust`, or set the key in your user file",
-        )
+    digest = hashlib.sha256(file.content).hexdigest()
+    named = named_trust(env)
+    if not refused or digest in named or store.trusts(file.path, file.content):
+        return
+    shown = "; ".join([*refused[:_MOST_SHOWN], *(["…"] if len(refused) > _MOST_SHOWN else [])])
+    stale = f" ({VARIABLE} names another content of it)" if named else ""
+    raise UntrustedConfigError(
+        f"{file.path} is not trusted{stale}: {shown}",
+        hint=f"{_meant(refused)}read the file, then run `mlport config trust` (in CI set {VARIABLE}={digest}), "
+        "or set the key in your user file",
+    )
+
+
+def _meant(refused: list[str]) -> str:
+    """A likely misspelling of a key that is allowed."""
+    last = refused[0].partition(" ")[0].rpartition(".")[2]
+    near = difflib.get_close_matches(last, TARGET_KEYS, n=1)
+    return f"did you mean {near[0]!r}? Otherwise " if near and last not in TARGET_KEYS else ""

@@ -59,7 +59,8 @@ def load(
     file = _project_file(config, env, directory)
     given, variables, project, user = origins = _origins(arguments or {}, file, env)
     if file is not None:
-        check_trust(file, TrustStore(state_dir([given, variables, user], env, directory).value))
+        check_keys(project)  # a misspelt key is just that
+        check_trust(file, TrustStore(state_dir([given, variables, user], env, directory).value), env)
     for origin in origins:
         check_keys(origin)
     files = tuple(Path(origin.source.where) for origin in (project, user) if origin.source.where)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from sdk.adapter import Adapter, TargetOptions
-from sdk.config import Settings, load
+from sdk.config import Settings, load, trust_project_file
 from sdk.registry import Found, Registry
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ class Home:
         file = self.project / name
         file.write_text(text, encoding="utf-8")
         return file
+
+    def trust(self) -> None:
+        """Trusts the project file as it is now."""
+        trust_project_file(env=self.env, directory=self.project)
 
     def load(self, env: Mapping[str, str] | None = None, **options: Any) -> Settings:
         """Loads the configuration as somebody in the project folder would."""

@@ -52,6 +52,7 @@ def test_the_stronger_layer_wins(home: Any, strongest: int) -> None:
 def test_each_value_knows_its_place(home: Any) -> None:
     """Sources name the argument, the variable or the file."""
     file = home.write('log = "info"\n[target.aws]\nprovider = "cloud"\nregion = "mars"\nreplicas = { min = 1 }\n')
+    home.trust()
     home.user_file.write_text('owner = "ada"\n')
     env = {"MLPORT_TARGET_AWS__REPLICAS__MAX": "3", "MLPORT_OFFLINE": "yes"}
     rows = {row.key: (row.value, row.source) for row in home.load(env, arguments={"target": "aws"}).explain()}
@@ -348,6 +349,7 @@ def test_a_wrong_setting_of_a_target_names_the_key_the_file_and_the_fix(home: An
     """The adapter's own options are checked by the adapter's model and told in our words."""
     text, expected = OPTIONS[case]
     file = home.write(f'[target.aws]\nprovider = "cloud"\nregion = "x"\n{text}\n')
+    home.trust()
     target = home.load().target("aws")
     with pytest.raises(ConfigError) as caught:
         target.options(target.adapter().Options)
@@ -364,6 +366,7 @@ def test_a_required_setting_is_named(home: Any) -> None:
 def test_a_wrong_secret_is_not_shown(home: Any) -> None:
     """The value of a key with a secret's name stays out of errors and listings."""
     home.write('[target.aws]\nprovider = "cloud"\nregion = "x"\naccount_secret = 12345678\n')
+    home.trust()
     settings = home.load()
     with pytest.raises(ConfigError, match="account_secret") as caught:
         settings.target("aws").options(home.cloud.Options)
@@ -392,6 +395,7 @@ def test_a_wrong_value_names_the_key_the_file_and_what_is_expected(home: Any, ca
     """Each core key is checked when the file is read."""
     text, expected = VALUES[case]
     file = home.write(text + "\n")
+    home.trust()
     with pytest.raises(ConfigError) as caught:
         home.load()
     assert text_of(caught).startswith(f"project file {file}: {expected}")

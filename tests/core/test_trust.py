@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sdk.cli.template import TEMPLATE
 from sdk.config import trust_project_file
+from sdk.config.schema import KEYS
 from sdk.errors import ConfigError, UntrustedConfigError
-from sdk.trust import TrustStore
+from sdk.registry import adapters
+from sdk.trust import TARGET_KEYS, TOP_KEYS, TrustStore, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +68,25 @@ HOSTILE = {
     "interpreter": aws('python = "./evil.py"'),
     "shell": aws('shell = "./evil.sh"'),
     "state": 'state_dir = "."',
+    "owner": 'owner = "somebody-else"',
+    "log": 'log = "debug"',
+    "offline": "offline = true",
+    "base image": aws('base = "evil.example/base:latest"'),
+    "bucket": aws('bucket = "evil"'),
+    "repository": aws('repository = "evil"'),
+    "service account": aws('service_account = "evil@project.iam.gserviceaccount.com"'),
+    "profile": aws('profile = "admin"'),
+    "identity": aws('identity = "/subscriptions/x"'),
+    "subnets": aws('subnets = ["subnet-1"]'),
+    "port": aws("port = 80"),
+    "routes": aws('predict_route = "/admin"'),
+    "logs": aws("delete_logs = true"),
+    "a setting that nobody knows": aws("brand_new = 1"),
+    "a table": aws('[target.aws.network]\nsubnet = "a/b"'),
+    "an address in a table that is allowed": aws('resources = { cpu = "http://evil.example" }'),
+    "an address in a role": aws('role = ["https://evil.example"]'),
+    "a dotted key": 'target.aws.base = "evil.example/base"',
+    "pyproject's form": 'target = { aws = { base = "evil.example/base" } }',
     "state with its own trust": 'state_dir = "planted"\n[target.x]\nprovider = "evil:Adapter"',
 }
 
@@ -71,7 +94,9 @@ HARMLESS = {
     "other target": 'default = "aws"\n[target.aws]\nprovider = "cloud"\nregion = "m"\nrole = "arn:aws:iam::1:role/x"',
     "tags": aws('tags = { url = "https://wiki.example/churn", host = "x" }'),
     "data": aws('role = "s3://bucket/key"'),
-    "region": aws('[target.aws.network]\nsubnet = "a/b"'),
+    "size": aws('instance = "x"\nreplicas = { min = 1, max = 3 }\nttl = "8h"'),
+    "resources": aws("resources = { cpu = 2, memory_gib = 4 }"),
+    "rules": 'monitor.alarms = ["p95_ms > 100 for 5m"]\nobjective.p95_ms = 100\n' + aws(""),
 }
 
 
@@ -91,7 +116,7 @@ def test_a_hostile_project_file_is_refused_and_nothing_is_imported(home: Any, ev
     """The error names the key and the way to trust the file; no module of the folder has run."""
     file = home.write(HOSTILE[case])
     TrustStore(home.project / "planted").trust(file, file.read_bytes())  # the attacker's own word for it
-    with pytest.raises(UntrustedConfigError, match=r"which a project file may not do by itself; read the file"):
+    with pytest.raises(UntrustedConfigError, match=r"is not trusted: .*read the file, then run `mlport config trust`"):
         home.load().target().adapter()
     assert (False, False) == (evil.exists(), "evil" in sys.modules)
 
@@ -109,6 +134,7 @@ def test_a_trusted_file_may_set_everything(home: Any) -> None:
     trusted = trust_project_file(env=home.env, directory=home.project)
     assert "https://auth.example" == home.load().target().options(home.cloud.Options).role
     assert (file, ("target.aws.role is an address",)) == (trusted.path, trusted.allowed)
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == trusted.digest
 
 
 def test_trust_ends_with_the_next_change_of_the_file(home: Any) -> None:
@@ -119,6 +145,145 @@ def test_trust_ends_with_the_next_change_of_the_file(home: Any) -> None:
     home.write(aws('role = "https://evil.example"'))
     with pytest.raises(UntrustedConfigError):
         home.load()
+
+
+def test_ci_trusts_a_file_by_its_hash(home: Any) -> None:
+    """No state is needed; several files can be named; a changed file is refused and the error says why."""
+    file = home.write(aws('role = "https://auth.example"'))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert "https://auth.example" == home.load({"MLPORT_TRUST": f"{'0' * 64},{digest}"}).target().values["role",].value
+    with pytest.raises(UntrustedConfigError, match=f"in CI set MLPORT_TRUST={digest}"):
+        home.load()
+    home.write(aws('role = "https://evil.example"'))
+    with pytest.raises(UntrustedConfigError, match="MLPORT_TRUST names another content of it"):
+        home.load({"MLPORT_TRUST": digest})
+
+
+@pytest.mark.parametrize("value", ["yes", "1", "*", "0" * 63, "mlport.toml", "0" * 64 + "\n\\x"])
+def test_ci_cannot_trust_everything(home: Any, value: str) -> None:
+    """The variable holds hashes and nothing that fits any file."""
+    home.write("owner = 'x'\n")
+    with pytest.raises(ConfigError, match="MLPORT_TRUST is not the SHA-256 of a project file"):
+        home.load({"MLPORT_TRUST": value})
+
+
+def test_a_misspelt_setting_is_told_what_was_meant(home: Any) -> None:
+    """Most who write an unknown key into their own file misspelt one."""
+    home.write('[target.aws]\nprovider = "cloud"\nregoin = "m"\n')
+    with pytest.raises(UntrustedConfigError, match=r"did you mean 'region'\?"):
+        home.load()
+
+
+def test_every_refused_key_is_named(home: Any) -> None:
+    """Not the first alone, and without what a terminal would obey."""
+    home.write(aws('base = "x"\nport = 1\n"\\u001b[2J" = 1'))
+    with pytest.raises(UntrustedConfigError) as caught:
+        home.load()
+    assert "target.aws.base is not among what it may set; target.aws.port is not among" in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_what_init_writes_needs_no_trust(home: Any) -> None:
+    """With every commented line taken in."""
+    code = [
+        line.removeprefix("# ") if " = " in line or line.startswith("# [") else line for line in TEMPLATE.splitlines()
+    ]
+    home.write("\n".join(code))
+    assert {"laptop", "box", "aws", "gcp", "azure"} == set(home.load().targets)
+
+
+# Settings that only a trusted project file may have, with the reason. A setting that is neither here nor in sdk.trust
+# fails the test below: think about what somebody else's text could do with it before you add it to either.
+GUARDED = {
+    "core": {
+        "owner": "others' resources would be deleted",
+        "state_dir": "journal, locks and trust itself are kept there",
+        "log": "how much of what goes on is written where",
+        "offline": "security updates of bases would be left out",
+    },
+    "local": dict.fromkeys(("port", "max_body", "deadline_s", "start_s", "drain_s", "stop_s"), "limits of this machine")
+    | {"usd_per_hour": "hides what something costs"},
+    "docker": dict.fromkeys(
+        ("port", "max_body", "deadline_s", "start_s", "drain_s", "stop_s"), "limits of this machine"
+    )
+    | {
+        "usd_per_hour": "hides what something costs",
+        "base": "a registry to ask, and the code of every image",
+        "host": "the engine to connect to",
+        "reach": "how requests travel",
+    },
+    "sagemaker": {
+        "profile": "which credentials are used",
+        "bucket": "where data goes",
+        "prefix": "where data goes",
+        "repository": "where images go",
+        "base": "a registry to ask, and the code of every image",
+        "serverless": "limits of what is paid for",
+        "shadow": "copies of requests",
+        "scale_at": "when more is paid for",
+        "subnets": "what containers reach",
+        "security_groups": "what containers reach",
+        "network_isolation": "what containers reach",
+        "kms_key": "who can read results",
+        "volume_gb": "what is paid for",
+        "spot": "jobs are interrupted",
+        "spot_wait_s": "jobs wait",
+        "start_s": "limits",
+        "max_body": "limits",
+        "deadline_s": "limits",
+        "delete_logs": "destroys the record of what happened",
+    },
+    "vertex": {
+        "bucket": "where data goes",
+        "repository": "where images go",
+        "base": "a registry to ask, and the code of every image",
+        "dedicated": "where requests go",
+        "predict": "how requests are read",
+        "deadline_s": "limits",
+        "service_account": "as whom models and jobs run",
+        "spot": "replicas are taken away",
+        "smoke_endpoint": "what is paid for",
+        "scale_cpu": "when more is paid for",
+        "disk_gib": "what is paid for",
+        "health_route": "what a container is asked",
+        "predict_route": "what a container is asked",
+    },
+    "azureml": {
+        "auth": "who may call an endpoint",
+        "identity": "as whom models run",
+        "public": "who may call an endpoint",
+        "base": "a registry to ask, and the code of every image",
+        "max_body": "limits",
+        "deadline_s": "limits",
+        "start_s": "limits",
+        "concurrency": "limits",
+        "scale_at": "when more is paid for",
+        "app_insights": "where logs go",
+        "mirror": "copies of requests",
+        "compute": "where jobs run",
+        "job_tier": "jobs wait",
+        "endpoint": "where credentials are sent",
+        "ca": "whom to believe",
+    },
+}
+
+
+def settings_of(owner: str) -> set[str]:
+    """The names of the settings of the core, or of an installed adapter's options."""
+    if owner == "core":
+        return {key.path[0] for key in KEYS}
+    return set(adapters.load(owner).Options.model_fields)
+
+
+@pytest.mark.parametrize("owner", ["core", *sorted(adapters.names())])
+def test_every_setting_is_either_allowed_or_guarded(owner: str) -> None:
+    """Whoever adds a setting decides whether an untrusted project file may set it."""
+    allowed = TOP_KEYS if owner == "core" else TARGET_KEYS
+    known, guarded = settings_of(owner), set(GUARDED.get(owner, {}))
+    assert (set(), set()) == (known - allowed - guarded, guarded & allowed)
+    assert guarded <= known
+    for key in guarded:
+        assert refusal((key,) if owner == "core" else ("target", "x", key), 1)
 
 
 def test_trust_can_be_taken_back(home: Any) -> None:

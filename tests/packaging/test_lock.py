@@ -360,8 +360,9 @@ def test_runtime_is_a_copy_that_is_mended(tmp_path: Path) -> None:
 
 
 def test_offline_of_the_project_file_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`offline = true` in mlport.toml keeps packing off the network, like the variable."""
+    """`offline = true` in a trusted mlport.toml keeps packing off the network, like the variable."""
     (tmp_path / "mlport.toml").write_text("offline = true\n")
+    monkeypatch.setenv("MLPORT_TRUST", hashlib.sha256(b"offline = true\n").hexdigest())
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLPORT_OFFLINE", raising=False)
     monkeypatch.setenv("UV_NO_CACHE", "1")

@@ -21,6 +21,7 @@
         UnavailableError                5xx, refused or reset connections; retryable
         InvalidRequestError             the platform rejects a field
         PayloadTooLargeError            a request over the platform's limit
+        UnreadableError (ValueError)    an answer or file of somebody else that has no form we know
       PlanStale                         the world moved between plan and apply
       DeployFailed                      with the platform's reason and the last log lines
         RollbackFailed                  and something could not be undone; see ``leftovers``
@@ -233,6 +234,10 @@ class UnavailableError(PlatformError):
 
 class InvalidRequestError(PlatformError, ValueError):
     """The platform rejects a field of the request."""
+
+
+class UnreadableError(PlatformError, ValueError):
+    """An answer of a platform, or a file of somebody else, is malformed, too long or nested without end."""
 
 
 class PayloadTooLargeError(PlatformError, ValueError):

@@ -299,7 +299,7 @@ class _Answers:
         content = self._invoker.unwrap(response.content) if self._invoker.unwrap else response.content
         try:
             return msgspec.json.decode(content)["predictions"]
-        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, RecursionError) as error:
             raise ModelError(
                 "the answer is no JSON object with `predictions`",
                 body=content[:200].decode("utf-8", "replace"),

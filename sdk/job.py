@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
-import json
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from . import foreign
 from .errors import TrainFailed
 from .types import JobState
 
@@ -165,7 +165,7 @@ def metrics_of(line: str) -> Mapping[str, Any]:
     if METRIC not in line:
         return {}
     try:
-        found: Any = json.loads(line)[METRIC]
+        found: Any = foreign.parse(line)[METRIC]
     except (ValueError, TypeError, KeyError):
         return {}
     return cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, cast
+
+from sdk import foreign
 
 _ELSEWHERE = {"ts", "endpoint", "deployment", "replica"}  # what whoever shows a line says beside it
 
@@ -30,7 +31,7 @@ def _values(text: str) -> dict[str, Any] | None:
     if not text.startswith('{"ts":'):
         return None
     try:
-        values: Any = json.loads(text)
+        values: Any = foreign.parse(text)
     except ValueError:
         return None
     return cast("dict[str, Any]", values) if isinstance(values, dict) and "event" in values else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -62,12 +61,9 @@ class Model:
     @property
     def example(self) -> list[Any] | None:
         """Rows that the model is known to answer, as plain Python values; ``None`` when it was packed without."""
-        from .packaging.manifest import EXAMPLE
+        from .packaging.bundle import example_in
 
-        if self.path is None or not (self.path / EXAMPLE).is_file():
-            return None
-        rows: list[Any] = json.loads((self.path / EXAMPLE).read_bytes())["instances"]
-        return rows
+        return None if self.path is None else example_in(self.path)
 
     @property
     def lock(self) -> Lock | None:

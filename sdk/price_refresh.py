@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
+from . import foreign
 from .errors import ConfigError, UnavailableError
 from .prices import COLUMNS, PriceRow
 from .suggest import did_you_mean
@@ -89,7 +90,7 @@ class Get:
 
 def _object(answer: httpx.Response) -> dict[str, Any]:
     try:
-        found: Any = answer.json()
+        found: Any = foreign.of_response(answer)
     except ValueError as error:
         raise ConfigError(f"{_plain(str(answer.url))} answers with something that is no JSON") from error
     if not isinstance(found, dict):

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
+from sdk import foreign
 from sdk.adapter import Operation
 from sdk.errors import NotFoundError, PlatformError
 
@@ -88,6 +89,8 @@ class Arm:
             raise from_transport(error, operation, resource) from error
         self._see(response)
         if response.is_success:
+            if response.headers.get("content-type", "").startswith("application/json") and response.content:
+                foreign.of_response(response, f"the answer to {operation}")  # whoever reads it can rely on it
             return response
         try:
             response.raise_for_status()

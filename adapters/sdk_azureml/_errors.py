@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
-from sdk import errors
+from sdk import errors, foreign
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ _RETRYABLE_CONFLICTS = frozenset({"Conflict", "ResourceBusy", "TransientError", 
 def told(response: httpx.Response) -> dict[str, Any]:
     """The ``error`` object of an answer; empty when there is none."""
     try:
-        found = response.json()["error"]
+        found = foreign.of_response(response)["error"]
     except (ValueError, KeyError, TypeError):
         return {}
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from sdk import foreign
 from sdk.adapter import Labels, Live, Ref
 from sdk.errors import PlatformError
 from sdk.packaging.image import content_of, publish, published
@@ -87,7 +88,8 @@ class Images:
             raise from_transport(error, "sign in to the registry", host) from error
         if not response.is_success:
             raise from_answer(response, "sign in to the registry", host)
-        return _REFRESH_TOKEN, response.json()["refresh_token"]
+        with foreign.understood("the registry's token"):
+            return _REFRESH_TOKEN, str(foreign.of_response(response)["refresh_token"])
 
     def name(self, image: str) -> str:
         """Where an image is in the registry."""
@@ -153,7 +155,8 @@ class Images:
             answer = self.arm.http.post(f"{base}/oauth2/token", data=form, timeout=timeout)
             if not answer.is_success:
                 raise from_answer(answer, "sign in to the registry", self.host)
-            headers = {"authorization": f"Bearer {answer.json()['access_token']}"}
+            with foreign.understood("the registry's token"):
+                headers = {"authorization": f"Bearer {foreign.of_response(answer)['access_token']}"}
             return self.arm.http.request(method, f"{base}{path}", headers=headers, timeout=timeout)
         except httpx.TransportError as error:
             raise from_transport(error, f"{method} image", path) from error

@@ -7,12 +7,12 @@ Source: https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-o
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
+from sdk import foreign
 from sdk.adapter import Invoker, Limits, ModelFault
 from sdk.errors import (
     AuthError,
@@ -169,7 +169,7 @@ def error(response: httpx.Response) -> SdkError:
 
 def _told(response: httpx.Response) -> dict[str, Any]:
     try:
-        told = json.loads(response.content)["error"]
+        told = foreign.of_response(response)["error"]
     except (ValueError, KeyError, TypeError):
         return {}
     return cast("dict[str, Any]", told) if isinstance(told, dict) else {}

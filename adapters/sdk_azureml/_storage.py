@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 import httpx
 
+from sdk import foreign
 from sdk.adapter import LeaseRecord
 from sdk.errors import ConflictError, PlatformError
 from sdk.registry import extra_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ._arm import Arm
 
 DATASTORE = "workspaceblobstore"
+_LARGEST_LISTING = 64 << 20  # a page has at most 5,000 names
 _VERSION = "2023-11-03"
 _SECRET_S = 3000.0  # a signature is given for an hour
 _FOLDER = "mlport"
@@ -97,7 +99,8 @@ class Storage:
                 **({"marker": marker} if marker else {}),
             }
             response = self._call("GET", "", "list blobs", timeout, params=params)
-            tree = ET.fromstring(response.content)  # noqa: S314  see above
+            with foreign.understood("the list of blobs"):
+                tree = _listing(response.content)
             yield from (node.text or "" for node in tree.iterfind("./Blobs/Blob/Name"))
             marker = tree.findtext("./NextMarker") or ""
             if not marker:
@@ -198,3 +201,13 @@ class Storage:
             expiry=datetime.fromtimestamp(self.arm.server_time(), UTC) + timedelta(hours=1),
         )
         return tuple(parse_qsl(sas))
+
+
+def _listing(content: bytes) -> ET.Element:
+    """A page of names; one that declares entities, which can grow without end, is none of Azure's."""
+    if len(content) > _LARGEST_LISTING or b"<!" in content[:1024]:
+        raise PlatformError("the list of blobs is larger than a page or declares entities", provider=PROVIDER)
+    try:
+        return ET.fromstring(content)  # noqa: S314  see above: no entities
+    except ET.ParseError as error:
+        raise PlatformError(f"the list of blobs cannot be read: {error}", provider=PROVIDER) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from sdk import mocks
+from sdk import foreign, mocks
 from sdk.adapter import ServiceHost
 from sdk.certificates import authorities
 from sdk.errors import AuthError, ConfigError
@@ -114,8 +114,9 @@ class MiniCredential:
             raise from_transport(error, "token") from error
         if not response.is_success:
             raise from_answer(response, "token", resource)
-        found = response.json()
-        return Token(found["access_token"], int(found["expires_on"]))
+        with foreign.understood("the token"):
+            found = foreign.of_response(response, "the token")
+            return Token(found["access_token"], int(found["expires_on"]))
 
 
 class Tokens:

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from sdk import foreign
 from sdk.errors import ConflictError, PlatformError, UnavailableError
 
 from ._errors import PROVIDER
@@ -108,7 +109,7 @@ def _answer(pipe: Pipe, timeout: float) -> tuple[int, dict[str, Any]]:
     length = int(fields["content-length"])
     while len(rest) < length:
         rest += _more(pipe, timeout)
-    value: dict[str, Any] = json.loads(rest)
+    value: dict[str, Any] = foreign.table(rest, "the gateway's answer")
     return int(lines[0].split(" ")[1]), value
 
 

@@ -7,6 +7,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
+from sdk import foreign
 from sdk.adapter import Ack, Labels, Live, Ref
 from sdk.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError, PlatformError
 from sdk.plane.planning import GATEWAY, TRAFFIC, split_workload_id, workload_id
@@ -380,7 +381,7 @@ def _traffic(name: str, seen: Seen) -> Live | None:
 def _container(name: str, deployment: str, seen: Seen) -> Live:
     many = seen.replicas[deployment]
     labels: dict[str, str] = many[0]["Config"]["Labels"]
-    spec = json.loads(labels[SPEC])
+    spec = foreign.parse(labels[SPEC], f"the label {SPEC}")
     state, reason = _verdict(deployment, seen, many)
     return Live(
         CONTAINER,
@@ -391,7 +392,7 @@ def _container(name: str, deployment: str, seen: Seen) -> Live:
         labels=Labels.from_tags(labels),
         created_at=seconds(many[0]["Created"]),
         parents=(Ref(IMAGE, spec["image"]), Ref(GATEWAY, name)),
-        usd_per_hour=json.loads(labels[PRICE]),
+        usd_per_hour=foreign.parse(labels[PRICE], f"the label {PRICE}"),
         reason=reason,
         details={name_of(one): {"restarts": one["RestartCount"]} for one in many},
     )

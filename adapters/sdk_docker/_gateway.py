@@ -9,11 +9,11 @@ engine finds the same endpoint, and a client killed half-way leaves what the nex
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from sdk import foreign
 from sdk.adapter import Labels
 from sdk.errors import ConflictError, NotFoundError, PlatformError, UnavailableError
 from sdk.plane import table
@@ -319,4 +319,4 @@ class Gateways:
 
 def spec_of(about: Mapping[str, Any], label: str) -> Any:
     """What a container was made from."""
-    return json.loads(about["Config"]["Labels"][label])
+    return foreign.parse(about["Config"]["Labels"][label], f"the label {label}")

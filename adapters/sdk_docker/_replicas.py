@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import TYPE_CHECKING, Any
 
+from sdk import foreign
 from sdk.errors import PlatformError
 from sdk.plane.lines import start_failure
 
@@ -27,7 +27,7 @@ def are_starting(many: Sequence[Mapping[str, Any]]) -> bool:
 
 def wanted(many: Sequence[Mapping[str, Any]]) -> int:
     """How many replicas there are to be."""
-    return int(json.loads(many[0]["Config"]["Labels"][SPEC])["replicas"])
+    return int(foreign.parse(many[0]["Config"]["Labels"][SPEC], f"the label {SPEC}")["replicas"])
 
 
 def failure(host: Host, many: Sequence[Mapping[str, Any]], *, late: bool) -> str | None:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdk import foreign
 from sdk.adapter import Labels, Live, Ref
 from sdk.errors import ConflictError
 from sdk.packaging import archive
@@ -74,7 +75,7 @@ class Jobs:
             return None
         labels: dict[str, str] = about["Config"]["Labels"]
         state, reason = self._outcome(about)
-        spec = json.loads(labels[SPEC])
+        spec = foreign.parse(labels[SPEC], f"the label {SPEC}")
         return Live(
             JOB,
             name,
@@ -84,7 +85,7 @@ class Jobs:
             labels=Labels.from_tags(labels),
             created_at=seconds(about["Created"]),
             parents=(Ref(IMAGE, spec["image"]),),
-            usd_per_hour=0.0 if state.finished else json.loads(labels[PRICE]),
+            usd_per_hour=0.0 if state.finished else foreign.parse(labels[PRICE], f"the label {PRICE}"),
             reason=reason,
         )
 
@@ -95,7 +96,7 @@ class Jobs:
             return None
         state, reason = self._outcome(about)
         started, ended = seconds(about["State"]["StartedAt"]), seconds(about["State"]["FinishedAt"])
-        price = json.loads(about["Config"]["Labels"][PRICE])
+        price = foreign.parse(about["Config"]["Labels"][PRICE], f"the label {PRICE}")
         hours = 0.0 if started is None else ((ended if state.finished and ended else now) - started) / 3600
         return JobStatus(
             name=name,

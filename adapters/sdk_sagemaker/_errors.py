@@ -22,6 +22,7 @@ from sdk.errors import (
     SdkError,
     ThrottledError,
     UnavailableError,
+    UnreadableError,
 )
 
 if TYPE_CHECKING:
@@ -185,6 +186,9 @@ def translate(operation: str, resource: str) -> Generator[None]:
         yield
     except SdkError:
         raise
+    except RecursionError as error:  # of the library's parser
+        said = f"{operation} {resource}: the answer is nested without end"
+        raise UnreadableError(said, provider=PROVIDER, operation=operation, resource=resource) from error
     except Exception as error:
         translated = _from_library(error, operation, resource)
         if translated is None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, cast
 
+from sdk import foreign
 from sdk.adapter import Invoker, Limits, ModelFault
 
 from ._errors import Answer, from_answer
@@ -89,7 +89,7 @@ def code_of(response: httpx.Response, told: dict[str, Any]) -> str:
 
 def _object(content: bytes) -> dict[str, Any]:
     try:
-        told: Any = json.loads(content)
+        told: Any = foreign.parse(content)
     except ValueError:
         return {}
     return cast("dict[str, Any]", told) if isinstance(told, dict) else {}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from sdk import foreign
 from sdk.errors import ConfigError
 from sdk.prices import PriceRow
 
@@ -56,7 +56,7 @@ def query(client: Any, region: str) -> Iterator[PriceRow]:
     while True:
         page = client.get_products(ServiceCode="AmazonSageMaker", Filters=filters, MaxResults=_PAGE, **token)
         for text in page["PriceList"]:
-            item = json.loads(text)
+            item = foreign.parse(text, "the price list")
             flat = {"product": item["product"], "terms": item["terms"].get("OnDemand", {})}
             yield from rows([flat], region, item["publicationDate"][:10], "AWS price list query API")
         if not page.get("NextToken"):

@@ -14,6 +14,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from sdk import foreign
 from sdk.adapter import Labels, LeaseRecord, Live, Resource, spec_hash
 from sdk.errors import ConfigError, ConflictError, NotFoundError
 
@@ -130,7 +131,7 @@ class Storage:
         if found is None:
             return None
         text, about = found
-        spec: dict[str, Json] = json.loads(text)
+        spec: dict[str, Json] = foreign.table(text, f"the record of input {name}")
         return Live(
             DATA,
             name,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from sdk import foreign
 from sdk.adapter import ServiceHost
 from sdk.errors import ConfigError
 from sdk.hosts import in_domain, on_this_machine
@@ -181,6 +182,8 @@ class Access(httpx.Auth):
         self.saw(response.headers)
         if response.status_code not in ok:
             raise from_response(response, operation, resource)
+        if response.headers.get("content-type", "").startswith("application/json") and response.content:
+            foreign.of_response(response, f"the answer to {operation} {resource}")  # whoever reads it can rely on it
         return response
 
     def _http(self) -> httpx.Client:

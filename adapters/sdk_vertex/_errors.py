@@ -7,11 +7,11 @@ Over REST the client library knows the HTTP status only; the word that tells apa
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from sdk import foreign
 from sdk.errors import (
     AuthError,
     ConflictError,
@@ -24,6 +24,7 @@ from sdk.errors import (
     ThrottledError,
     TimedOut,
     UnavailableError,
+    UnreadableError,
     UnsupportedError,
 )
 from sdk.hosts import on_this_machine
@@ -151,7 +152,7 @@ def _judged(
 
 def _told(content: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(content)["error"]
+        told = foreign.parse(content)["error"]
     except (ValueError, KeyError, TypeError):
         return {}
     return cast("dict[str, Any]", told) if isinstance(told, dict) else {"message": str(told)}
@@ -208,6 +209,9 @@ def border(operation: str, resource: str = "") -> Generator[None]:
         raise from_auth(error, operation) from error
     except RequestException as error:
         raise _from_transport(error, operation, resource) from error
+    except RecursionError as error:  # of the library's parser
+        said = f"{operation} {resource}: the answer is nested without end"
+        raise UnreadableError(said, provider=PROVIDER, operation=operation, resource=resource) from error
 
 
 def _from_call(error: Any, operation: str, resource: str) -> SdkError:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Any, cast
 
+from sdk import foreign
 from sdk.adapter import Invoker, Limits, ModelFault
 
 from ._errors import from_response
@@ -102,7 +102,7 @@ def _fault(response: httpx.Response, said: dict[str, Any], text: str) -> ModelFa
 
 def _object(content: bytes) -> dict[str, Any]:
     try:
-        value: Any = json.loads(content)
+        value: Any = foreign.parse(content)
     except ValueError:
         return {}
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .. import foreign
 from ..durations import parse_duration
 from ..errors import ConfigError
 
@@ -47,7 +47,7 @@ class _Input(AnyParam):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return json.loads(_text(str(value)))
+            return foreign.parse(_text(str(value)))
         except OSError as error:
             self.fail(f"cannot read {error.filename}: {error.strerror}", param, ctx)
         except ValueError as error:
@@ -67,7 +67,7 @@ INPUT = _Input()
 def typed(text: str) -> Any:
     """A parameter's value: JSON where it is JSON (``0.5``, ``true``, ``[1]``), else the text itself."""
     try:
-        return json.loads(text)
+        return foreign.parse(text)
     except ValueError:
         return text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from dataclasses import replace
 from functools import partial
@@ -85,13 +84,10 @@ def signature_of(state_dir: Path, deployment: DeploymentStatus) -> Signature | N
 
 def example_of(state_dir: Path, deployment: DeploymentStatus) -> list[Any] | None:
     """Rows that a deployed model is known to answer, as far as this machine knows."""
-    from ..packaging.manifest import EXAMPLE
+    from ..packaging.bundle import example_in
 
     folder = stored(state_dir, deployment)
-    if folder is None or not (folder / EXAMPLE).is_file():
-        return None
-    rows: list[Any] = json.loads((folder / EXAMPLE).read_bytes())["instances"]
-    return rows
+    return None if folder is None else example_in(folder)
 
 
 class Callers:

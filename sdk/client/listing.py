@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,14 +88,8 @@ def payloads_of(
 
 
 def _example(client: Client, subject: Model | Mapping[str, Endpoint]) -> list[Any] | None:
-    from ..packaging.manifest import EXAMPLE
-
     if isinstance(subject, Model):
-        file = None if subject.path is None else subject.path / EXAMPLE
-        if file is None or not file.is_file():
-            return None
-        rows: list[Any] = json.loads(file.read_bytes())["instances"]
-        return rows
+        return subject.example
     for endpoint in subject.values():
         session = client.session(endpoint.target)
         for deployment in endpoint.status.deployments:

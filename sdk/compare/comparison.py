@@ -136,7 +136,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
             return msgspec.json.decode(Path(path).read_bytes(), type=cls)
         except OSError as error:
             raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise ConfigError(f"{path} is no comparison in the form {SCHEMA}: {error}") from error
 
     # --- showing ------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigError
+from ..foreign import is_shallow
+from .files import DEEPEST
 from .values import Layer, Origin, Source
 
 if TYPE_CHECKING:
@@ -67,9 +69,12 @@ def _value(name: str, text: str) -> Any:
     if text[0] not in "[{":
         return text
     try:
-        return json.loads(text)
-    except ValueError as error:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{name} is no valid JSON: {error}") from error
+    if not is_shallow(value, DEEPEST):
+        raise ConfigError(f"{name} is nested more than {DEEPEST} levels deep")
+    return value
 
 
 def _put(data: dict[str, Any], path: tuple[str, ...], value: Any, name: str) -> None:

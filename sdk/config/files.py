@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigError, UntrustedConfigError
+from ..foreign import is_shallow
 from ..trust import TARGET_KEYS, VARIABLE, named_trust, refusal
 from .values import dotted
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 NAME = "mlport.toml"
 _LARGEST = 1 << 20
 _MOST_SHOWN = 5
+DEEPEST = 16
+"""Levels of tables and lists that a configuration may have; ours has four."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ def read_file(path: Path, *, required: bool = False) -> ConfigFile | None:
         ConfigError: When it cannot be read or is no TOML; with file, line, column and the line.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         if required:
             raise ConfigError(f"there is no configuration file {path}") from error
@@ -111,11 +115,14 @@ def _parse(path: Path, content: bytes) -> dict[str, Any]:
         line = content[: error.start].count(b"\n") + 1
         raise ConfigError(f"{path}:{line}: not UTF-8", hint="save the file as UTF-8") from error
     try:
-        return tomllib.loads(text)
+        data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(path, text, str(error)) from error
     except RecursionError as error:
         raise ConfigError(f"{path}: nested too deeply") from error
+    if not is_shallow(data, DEEPEST):
+        raise ConfigError(f"{path}: nested more than {DEEPEST} levels deep")
+    return data
 
 
 def _syntax_error(path: Path, text: str, message: str) -> ConfigError:

@@ -12,6 +12,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .. import foreign
 from ..adapter import Leases
 from ..errors import ConflictError, NotFoundError, SdkError, ThrottledError, UnavailableError
 from .calls import CALL_S
@@ -183,7 +184,7 @@ def parse(record: LeaseRecord | None) -> Holder | None:
     if record is None:
         return None
     try:
-        body: dict[str, Any] = json.loads(record.body)
+        body: dict[str, Any] = foreign.parse(record.body, "the lease", most=64 << 10)
         return Holder(str(body["owner"]), str(body["txn"]), float(body["expires"]))
     except (ValueError, KeyError, TypeError):
         return None

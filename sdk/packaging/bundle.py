@@ -8,19 +8,21 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from sdk import foreign
 from sdk.errors import ConfigError, LockMismatchError, PackagingError
 from sdk.packaging import disk
 from sdk.packaging.lock import Lock
-from sdk.packaging.manifest import MANIFEST, FileRecord, Manifest, decode_manifest
+from sdk.packaging.manifest import EXAMPLE, MANIFEST, FileRecord, Manifest, decode_manifest
 from sdk.serving import fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_MOST_EXAMPLE = 16 << 20
 _REMAKE = "pack the model again with sdk.model(), or fetch the bundle again"
 
 
@@ -79,6 +81,20 @@ def read(folder: Path) -> Manifest:
         raise PackagingError(f"{folder} is no model bundle: it has no {MANIFEST}", hint=_REMAKE) from error
     except (ValueError, OSError, RecursionError) as error:
         raise LockMismatchError(f"{folder / MANIFEST} cannot be used: {error}", hint=_REMAKE) from error
+
+
+def example_in(folder: Path) -> list[Any] | None:
+    """The rows that travel with the model in ``folder``; ``None`` if it was packed without.
+
+    Raises:
+        UnreadableError: They are no rows.
+    """
+    path = folder / EXAMPLE
+    if not path.is_file():
+        return None
+    with foreign.understood(f"{EXAMPLE} in {folder}"):
+        rows: list[Any] = foreign.parse(disk.read_small(path, _MOST_EXAMPLE), EXAMPLE)["instances"]
+    return rows
 
 
 def _decoded(data: bytes) -> Manifest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickletools
 import shutil
@@ -13,9 +12,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
+from sdk import foreign
 from sdk.errors import ConfigError, MissingExtraError, SdkError
 from sdk.packaging import examples
-from sdk.packaging.flavours.canonical import canonical_skops
+from sdk.packaging.flavours.canonical import canonical_skops, read_member
 from sdk.packaging.libraries import installed
 from sdk.packaging.manifest import Signature
 from sdk.packaging.pack import Parts, publish
@@ -207,7 +207,7 @@ def _keras(path: Path) -> Found:
     with zipfile.ZipFile(path) as archive:
         if "config.json" not in archive.namelist():
             raise ConfigError(f"path: {path.name} is not a Keras archive", hint="save it with model.save('x.keras')")
-        json.loads(archive.read("config.json"))
+        foreign.parse(read_member(archive, "config.json"), "config.json")
     backend = _keras_backend()
     return Found("keras", "keras", frozenset({"keras", backend}), {"backend": backend})
 

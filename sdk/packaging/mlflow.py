@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -10,7 +9,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from sdk import foreign
 from sdk.errors import ConfigError, MissingExtraError
+from sdk.packaging import disk
 from sdk.packaging.files import PICKLES, TRUST_HINT
 from sdk.packaging.lock import read_requirements, requirement_name
 from sdk.packaging.manifest import Signature, Tensor
@@ -34,6 +35,9 @@ _TYPES = {
     "object": "string",
 }
 _NAMES = {"inputs": "input", "outputs": "predict"}
+_LARGEST = 4 << 20
+_DEEPEST = 32
+_MOST_ALIASES = 100
 _MINOR = re.compile(r"3\.\d+")
 
 
@@ -76,12 +80,25 @@ def _described(source: Path) -> Mapping[str, Any]:
         raise MissingExtraError("MLflow models need PyYAML", hint='pip install "mlport[mlflow]"')
     yaml: Any = import_module("yaml")
     try:
-        described: Any = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = disk.read_small(path, _LARGEST).decode("utf-8")
+        _check_yaml(yaml, text)
+        described: Any = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"folder: {path} is no YAML: {error}", hint="save the model with mlflow again") from error
     if not isinstance(described, dict):
         raise ConfigError(f"folder: {path} holds no settings", hint="save the model with mlflow again")
     return cast("dict[str, Any]", described)
+
+
+def _check_yaml(yaml: Any, text: str) -> None:
+    """Refuse what makes a small file a large value: merge keys and repeated references, and depth without end."""
+    depth = aliases = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        aliases += isinstance(event, yaml.AliasEvent)
+        merges = isinstance(event, yaml.ScalarEvent) and event.value == "<<"
+        if depth > _DEEPEST or aliases > _MOST_ALIASES or merges:
+            raise ValueError("it is nested or refers to itself more than a model's description does")
 
 
 def _python_function(described: Mapping[str, Any], source: Path) -> Mapping[str, Any]:
@@ -127,7 +144,7 @@ def _tensors(described: Mapping[str, Any], side: str) -> tuple[tuple[Tensor, ...
     if not isinstance(signature, dict):
         return (), None
     text = cast("dict[str, Any]", signature).get(side)
-    specs: Sequence[Mapping[str, Any]] = json.loads(text) if text else ()
+    specs: Sequence[Mapping[str, Any]] = foreign.parse(text, f"MLmodel: the signature's {side}") if text else ()
     if not specs or any(_dtype(spec) is None for spec in specs):
         return (), None
     tensors = tuple(_tensor(spec, _NAMES[side] + (str(number) if number else "")) for number, spec in enumerate(specs))

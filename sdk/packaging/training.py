@@ -15,11 +15,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sdk import foreign
 from sdk.errors import ConfigError, LockMismatchError, PackagingError
 from sdk.packaging import bundle, disk, examples, files, handover, pickling
 from sdk.packaging.manifest import EXAMPLE, LOCK, MANIFEST, Manifest, Signature
 from sdk.packaging.pack import code_paths, copy_code, lock_for, python_minor, sources_of
 from sdk.paths import expand
+from sdk.serving.fields import is_relative
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -209,7 +211,7 @@ def result(
     if path.name == MANIFEST:
         return _saved(program, path.parent)
     prepared = None if example is None else examples.prepare(example)
-    facts = handover.read_facts(path.parent) if program.manifest.format == FUNCTION else None
+    facts = _facts(path.parent) if program.manifest.format == FUNCTION else None
     if facts is None:
         about = files.About(_trust(program, path, trust), example, method, rowwise, allow_nan)
         facts, trust = _recognised(path, about), about.trust
@@ -287,9 +289,9 @@ def _model_file(program: Program, output: Path) -> Path:
     if len(bundles) == 1:
         return bundles[0]
     if program.manifest.format == FUNCTION:
-        facts = handover.read_facts(output / "model")
+        facts = _facts(output / "model")
         if facts is not None:
-            return output / "model" / Path(facts.file).name
+            return output / "model" / facts.file
         if (output / "model.pkl").is_file():
             return output / "model.pkl"
     suffixes = {".onnx", ".pt", ".pth", ".ubj", ".keras", ".skops", ".txt", *files.PICKLES}
@@ -303,6 +305,15 @@ def _model_file(program: Program, output: Path) -> Path:
         operation="result",
         hint="write exactly one, such as model.skops or model.onnx, into the folder $MLPORT_OUTPUT_DIR",
     )
+
+
+def _facts(folder: Path) -> handover.Facts | None:
+    """What a job wrote about its model; a job may have written anything."""
+    with foreign.understood(f"{handover.FACTS} of the job"):
+        facts = handover.read_facts(folder)
+    if facts is not None and (not is_relative(facts.file) or "/" in facts.file):
+        raise PackagingError(f"the job left a model in {facts.file!r}, which is no name of a file", operation="result")
+    return facts
 
 
 def _trust(program: Program, path: Path, trust: Literal["pickle"] | None) -> Literal["pickle"] | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
+from .. import foreign
 from ..adapter import Invoker, Limits, ModelFault
 from ..errors import AuthError, NotFoundError, PayloadTooLargeError, PlatformError, UnavailableError
 
@@ -92,7 +92,7 @@ def error(response: httpx.Response, *, provider: str) -> PlatformError:
 
 def _told(response: httpx.Response) -> dict[str, Any]:
     try:
-        told = json.loads(response.content)["error"]
+        told = foreign.of_response(response)["error"]
     except (ValueError, KeyError, TypeError):
         return {}
     return cast("dict[str, Any]", told) if isinstance(told, dict) else {}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from .. import foreign
 from ..types import LogLine
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def start_failure(line: str) -> str | None:
 
 def _told(text: str) -> dict[str, Any]:
     try:
-        told: Any = json.loads(text)
+        told: Any = foreign.parse(text)
     except ValueError:
         return {}
     return cast("dict[str, Any]", told) if isinstance(told, dict) else {}

@@ -160,7 +160,7 @@ def _params(env: Mapping[str, str], root: Path) -> dict[str, Any]:
 def _object(text: str, source: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StartError(f"{source} is no valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise StartError(f"{source} must be a JSON object")
@@ -171,7 +171,7 @@ def _unquoted(value: Any) -> Any:
     """SageMaker passes every hyperparameter as text; what reads as JSON was something else before."""
     try:
         return json.loads(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return value
 
 
@@ -235,7 +235,7 @@ def _run(job: Job, env: dict[str, str], last: deque[str]) -> int:
 def _metric(line: bytes) -> dict[str, Any]:
     try:
         values = json.loads(line)["mlport_metric"]
-    except ValueError:
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}
     return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any JSON object
 

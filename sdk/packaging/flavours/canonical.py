@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_LARGEST = 64 << 20
+_RATIO = 200
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date a zip file can hold
 
 
@@ -25,7 +27,8 @@ class Skops(NamedTuple):
 def canonical_skops(data: bytes) -> Skops:
     """A skops file with running numbers in the place of memory addresses, and what it names."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        schema = json.loads(archive.read("schema.json"))
+        schema = json.loads(read_member(archive, "schema.json"))
+        _check_size(archive, len(data))
         members = {name: archive.read(name) for name in archive.namelist() if name != "schema.json"}
     numbers: dict[int, int] = {}
     names: dict[str, str] = {}
@@ -44,6 +47,23 @@ def canonical_skops(data: bytes) -> Skops:
     members = {names.get(name, name): content for name, content in members.items()}
     members["schema.json"] = json.dumps(schema, separators=(",", ":")).encode()
     return Skops(zip_bytes(members), modules, types)
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A description inside an archive that somebody else may have written.
+
+    Raises:
+        ValueError: It is larger than any description.
+    """
+    if archive.getinfo(name).file_size > _LARGEST:
+        raise ValueError(f"{name} in it has more than {_LARGEST:,} bytes")
+    return archive.read(name)
+
+
+def _check_size(archive: zipfile.ZipFile, packed: int) -> None:
+    """Python reads no more of a member than its entry says, so the entries can be relied on."""
+    if sum(entry.file_size for entry in archive.infolist()) > max(_RATIO * packed, 64 << 20):
+        raise ValueError(f"it unpacks to more than {_RATIO} times its size")
 
 
 def canonical_keras(path: Path) -> None:

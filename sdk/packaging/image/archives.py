@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from sdk import foreign
 from sdk.errors import ConfigError, PackagingError
 from sdk.packaging import disk
 
@@ -139,7 +140,9 @@ def read(file: IO[bytes], store: Store, *, what: str) -> Image:
     except (KeyError, ValueError, TypeError) as error:
         raise ConfigError(f"{what} holds no image: {error}", hint="give what `docker save` or skopeo wrote") from error
     image = Image(config, layers)
-    if [layer.diff_id for layer in layers] != json.loads(config)["rootfs"]["diff_ids"]:
+    with foreign.understood(f"the configuration of {what}"):
+        wanted: list[str] = foreign.parse(config, "the configuration")["rootfs"]["diff_ids"]
+    if [layer.diff_id for layer in layers] != wanted:
         raise PackagingError(f"{what} has other layers than its configuration says", operation="read")
     store.put(config)
     store.put(image.manifest)
@@ -149,14 +152,14 @@ def read(file: IO[bytes], store: Store, *, what: str) -> Image:
 def _contents(archive: tarfile.TarFile, what: str) -> tuple[bytes, list[str]]:
     """The configuration, and the names of the layers' files."""
     if "manifest.json" in archive.getnames():
-        records: list[dict[str, Any]] = json.loads(_read(archive, "manifest.json"))
+        records: list[dict[str, Any]] = foreign.parse(_read(archive, "manifest.json"), "manifest.json")
         if len(records) != 1:
             raise ConfigError(f"{what} holds {len(records)} images", hint="give a file with one")
         return _read(archive, records[0]["Config"]), list(records[0]["Layers"])
-    index: dict[str, Any] = json.loads(_read(archive, "index.json"))
+    index: dict[str, Any] = foreign.parse(_read(archive, "index.json"), "index.json")
     if len(index["manifests"]) != 1:
         raise ConfigError(f"{what} holds {len(index['manifests'])} images", hint="give a file with one")
-    manifest: dict[str, Any] = json.loads(_read(archive, _place(index["manifests"][0]["digest"])))
+    manifest: dict[str, Any] = foreign.parse(_read(archive, _place(index["manifests"][0]["digest"])), "the manifest")
     return _read(archive, _place(manifest["config"]["digest"])), [_place(one["digest"]) for one in manifest["layers"]]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from sdk import foreign
 from sdk.errors import AuthError, UnavailableError
 from sdk.hosts import on_this_machine
 
@@ -87,7 +88,7 @@ class RegistryAuth(httpx.Auth):
                 status=response.status_code,
                 hint="check the credentials and the right to pull and push",
             )
-        answer = response.json()
+        answer = foreign.table(response.content, "the answer of the token service")
         token = answer.get("token") or answer.get("access_token")
         if not isinstance(token, str) or not token:
             raise AuthError("the registry's token service sent no token", operation="token", status=200)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from sdk import foreign
 from sdk.errors import ConfigError, PackagingError, UnavailableError
 from sdk.packaging import disk
 
@@ -102,7 +102,7 @@ def pull(
     Raises:
         PackagingError: No image for the platform, or layers in a form engines and clouds do not all read.
     """
-    with _Source(reference, store, open_registry) as source:
+    with foreign.understood(f"the manifest of {reference}"), _Source(reference, store, open_registry) as source:
         digest = reference.digest or source.resolve()
         document = source.manifest(digest)
         if is_index(document):
@@ -122,7 +122,7 @@ def pull(
 
 
 def _layers(document: dict[str, Any], config: bytes, reference: Reference) -> tuple[Layer, ...]:
-    diff_ids: list[str] = json.loads(config)["rootfs"]["diff_ids"]
+    diff_ids: list[str] = foreign.table(config, f"the configuration of {reference}")["rootfs"]["diff_ids"]
     found: list[Layer] = []
     for described, diff_id in zip(document["layers"], diff_ids, strict=True):
         _check_type(described["mediaType"], reference)
@@ -165,8 +165,7 @@ class _Source:
         if data is None:
             data = self._remote().manifest(digest)
             self._store.put(data)
-        document: dict[str, Any] = json.loads(data)
-        return document
+        return foreign.table(data, f"the manifest of {self._reference}")
 
     def blob(self, digest: str, size: int) -> bytes:
         data = self._store.read(digest)

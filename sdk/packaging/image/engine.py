@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from sdk import foreign
 from sdk.errors import (
     AuthError,
     ConflictError,
@@ -90,7 +91,7 @@ class Engine:
         except OSError as error:
             raise self._lost("GET", "/version", error) from error
         response = self._answered("GET", "/version", self._request("GET", "/version"))
-        about: dict[str, Any] = response.json()
+        about: dict[str, Any] = foreign.table(response.content, "the engine's answer")
         return about
 
     @property
@@ -150,7 +151,9 @@ class Engine:
         with self.watched(method, path):
             response = self._request(method, f"/v{self.version}{path}", params=params, headers=headers, **rest)
             self._answered(method, path, response)
-        return response.json() if response.headers.get("content-type", "").startswith("application/json") else None
+        if not response.headers.get("content-type", "").startswith("application/json"):
+            return None
+        return foreign.of_response(response, f"the engine's answer to {method} {path}")
 
     @contextmanager
     def watched(self, method: str, path: str) -> Generator[None]:
@@ -281,7 +284,7 @@ class Engine:
 def message_of(response: httpx.Response) -> str:
     """What the engine says is wrong."""
     try:
-        return str(response.json()["message"])
+        return str(foreign.of_response(response)["message"])
     except (ValueError, KeyError, TypeError):
         return response.text[:500]
 

@@ -6,7 +6,6 @@ Source: https://docs.docker.com/engine/manage-resources/contexts/
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import socket
 import ssl
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from sdk import foreign
 from sdk.errors import ConfigError
 from sdk.hosts import on_this_machine
 
@@ -112,7 +112,7 @@ def _config_folder(env: Mapping[str, str]) -> Path:
 
 def _current(env: Mapping[str, str]) -> str:
     try:
-        config: dict[str, Any] = json.loads((_config_folder(env) / "config.json").read_bytes())
+        config: dict[str, Any] = foreign.table((_config_folder(env) / "config.json").read_bytes())
     except (OSError, ValueError):
         return ""
     return str(config.get("currentContext") or "")
@@ -121,7 +121,7 @@ def _current(env: Mapping[str, str]) -> str:
 def _context(name: str, contexts: Path) -> Address:
     key = hashlib.sha256(name.encode()).hexdigest()
     try:
-        meta: dict[str, Any] = json.loads((contexts / "meta" / key / "meta.json").read_bytes())
+        meta: dict[str, Any] = foreign.table((contexts / "meta" / key / "meta.json").read_bytes())
         host = str(meta["Endpoints"]["docker"]["Host"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigError(f"Docker context {name!r} does not exist", hint="see `docker context ls`") from None

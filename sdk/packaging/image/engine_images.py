@@ -6,6 +6,7 @@ import json
 import tempfile
 from typing import TYPE_CHECKING, Any
 
+from sdk import foreign
 from sdk.errors import NotFoundError, PackagingError, PlatformError, QuotaError, UnsupportedError
 from sdk.names import suggest_name
 
@@ -126,7 +127,9 @@ def check_messages(data: bytes, operation: str) -> list[dict[str, Any]]:
         QuotaError: Its disk is full.
         PackagingError: It could not do it, with its last lines.
     """
-    messages: list[dict[str, Any]] = [json.loads(line) for line in data.splitlines() if line.strip().startswith(b"{")]
+    messages: list[dict[str, Any]] = [
+        foreign.table(line) for line in data.splitlines() if line.strip().startswith(b"{")
+    ]
     for message in messages:
         detail: dict[str, Any] = message.get("errorDetail") or {}
         said = detail.get("message") or message.get("error")  # newer engines leave the plain one out

@@ -14,6 +14,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdk import foreign
 from sdk.errors import AuthError
 
 from .auth import IDENTITY_TOKEN
@@ -52,7 +53,7 @@ def docker_login(host: str) -> Credentials | None:
 def _config() -> dict[str, Any]:
     folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     try:
-        value: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
+        value: dict[str, Any] = foreign.table((folder / "config.json").read_bytes())
     except (OSError, ValueError):
         return {}
     return value
@@ -73,5 +74,6 @@ def _ask(helper: str, name: str) -> Credentials | None:
             return None
         said = done.stdout.strip()[:200]
         raise AuthError(f"credential helper {helper!r} failed: {said}", operation="login", resource=name)
-    answer = json.loads(done.stdout)
-    return answer["Username"], answer["Secret"]
+    with foreign.understood(f"the answer of the credential helper {helper!r}"):
+        answer = json.loads(done.stdout)
+        return str(answer["Username"]), str(answer["Secret"])

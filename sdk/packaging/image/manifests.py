@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from ... import foreign
 from .layers import LAYER_TYPE, Layer
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class ImageConfig:
     @classmethod
     def read(cls, document: bytes) -> ImageConfig:
         """The part of a base image's configuration that its children inherit."""
-        value: dict[str, Any] = json.loads(document)
+        value: dict[str, Any] = foreign.parse(document, "the configuration of the image")
         config: dict[str, Any] = value.get("config") or {}
         return cls(
             platform=Platform(value["architecture"], value["os"]),

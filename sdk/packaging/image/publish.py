@@ -6,11 +6,11 @@ An adapter plans with :func:`image_id`, reads with :func:`published` and creates
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from sdk import foreign
 from sdk.errors import ConfigError, NotFoundError
 from sdk.resources import spec_hash
 
@@ -169,20 +169,21 @@ def _described(registry: Registry, place: Reference, platform: Platform) -> Publ
     from . import bases
     from .manifests import ImageConfig, digest_of
 
-    data = registry.manifest(place.name)
-    document: dict[str, Any] = json.loads(data)
-    if bases.is_index(document):
-        data = registry.manifest(bases.for_platform(document, platform, place))
-        document = json.loads(data)
-    config = registry.config(document["config"]["digest"])
-    digest = digest_of(data)
-    return PublishedImage(
-        place.at(digest),
-        digest,
-        sum(int(item["size"]) for item in (document["config"], *document["layers"])),
-        ImageConfig.read(config).labels,
-        _seconds(json.loads(config).get("created")),
-    )
+    with foreign.understood(f"the manifest of {place}"):
+        data = registry.manifest(place.name)
+        document: dict[str, Any] = foreign.table(data, f"the manifest of {place}")
+        if bases.is_index(document):
+            data = registry.manifest(bases.for_platform(document, platform, place))
+            document = foreign.table(data, f"the manifest of {place}")
+        config = registry.config(document["config"]["digest"])
+        digest = digest_of(data)
+        return PublishedImage(
+            place.at(digest),
+            digest,
+            sum(int(item["size"]) for item in (document["config"], *document["layers"])),
+            ImageConfig.read(config).labels,
+            _seconds(foreign.table(config, f"the configuration of {place}").get("created")),
+        )
 
 
 def _copy(source: Reference, place: Reference, platform: str, ways: Registries, progress: Progress | None) -> str:

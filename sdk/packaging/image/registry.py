@@ -15,6 +15,7 @@ from urllib.parse import urljoin
 
 import httpx
 
+from sdk import foreign
 from sdk.certificates import authorities
 from sdk.errors import (
     AuthError,
@@ -276,6 +277,7 @@ class Registry:
         )
         if len(response.content) > _SMALL:
             raise PlatformError(f"{kind} {name} has {len(response.content)} bytes", operation="Get", resource=name)
+        foreign.table(response.content, f"{kind} {name} of {self._reference.host}")  # whoever reads it can rely on it
         return response.content
 
     # --- calls --------------------------------------------------------------------------------------------------
@@ -340,7 +342,7 @@ def _trusting(ca: str | Path) -> ssl.SSLContext:
 
 def _reason(response: httpx.Response) -> str:
     try:
-        errors = response.json()["errors"]
+        errors = foreign.of_response(response)["errors"]
         return ": " + "; ".join(f"{item.get('code')} {item.get('message', '')}".strip() for item in errors)
     except (ValueError, KeyError, TypeError, AttributeError):
         return ""

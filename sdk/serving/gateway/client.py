@@ -91,7 +91,7 @@ def call(
         connection.request(method, f"{path}?{given}" if given else path, data)
         response = connection.getresponse()
         value: dict[str, Any] = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
         raise GatewayError(f"The gateway in {folder} gave no answer: {error!r}.") from error
     finally:
         connection.close()

@@ -60,7 +60,7 @@ class Control:
         parts = urlsplit(target)
         try:
             return await self._dispatch(method, parts.path, dict(parse_qsl(parts.query)), body)
-        except (TableError, ValueError) as error:
+        except (TableError, ValueError, RecursionError) as error:
             return 400, _error("bad_request", str(error))
         except Conflict as conflict:
             generation = self._gateway.table.generation if self._gateway.table else 0

@@ -98,6 +98,8 @@ class Records:
             return msgspec.json.decode(self._path(name).read_bytes(), type=Record)
         except FileNotFoundError:
             return None
+        except RecursionError:
+            raise ValueError(f"record: {name!r} is nested without end") from None
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from sdk.errors import PackagingError
 from sdk.packaging.image import Store, build_image
-from sdk.packaging.image.dependencies import SBOM
+from sdk.packaging.image.dependencies import SBOM, SITE, installed_in
 from sdk.packaging.image.sbom import of_debs, of_packages
 from sdk.packaging.lock import Lock
 
@@ -34,7 +35,7 @@ def _check(bill: bytes) -> dict[str, Any]:
 
 def test_bill_of_the_lock_is_valid() -> None:
     """Each installed package with its version and every hash that the lock allows; others are left out."""
-    bill = _check(of_packages(Lock(LOCK, "3.11"), {"numpy", "scikit-learn"}))
+    bill = _check(of_packages(Lock(LOCK, "3.11"), {"numpy": "2.4.6", "scikit-learn": "1.7.2+local"}))
     assert [("numpy", "2.4.6"), ("Scikit_Learn", "1.7.2+local")] == [
         (item["name"], item["version"]) for item in bill["components"]
     ]
@@ -44,6 +45,35 @@ def test_bill_of_the_lock_is_valid() -> None:
     assert ["pkg:pypi/numpy@2.4.6", "pkg:pypi/scikit-learn@1.7.2%2Blocal"] == [
         item["purl"] for item in bill["components"]
     ]
+
+
+MARKED = f"""numpy==1.26.4 ; python_full_version < '3.12' --hash=sha256:{"a" * 64}
+numpy==2.4.6 ; python_full_version >= '3.12' --hash=sha256:{"b" * 64}
+"""
+
+
+@pytest.mark.parametrize(("version", "sha256"), [("1.26.4", "a" * 64), ("2.4.6", "b" * 64)])
+def test_bill_has_the_version_that_was_installed(version: str, sha256: str) -> None:
+    """A lock may hold two of a name, told apart by markers; one of them is in the image."""
+    (item,) = _check(of_packages(Lock(MARKED, "3.11"), {"numpy": version}))["components"]
+    assert (version, sha256) == (item["version"], item["hashes"][0]["content"])
+
+
+@pytest.mark.parametrize("installed", [{"numpy": "2.0.0"}, {"scipy": "1.0"}])
+def test_bill_of_something_else_is_refused(installed: dict[str, str]) -> None:
+    """What is in an image and not in its lock came from elsewhere."""
+    with pytest.raises(PackagingError, match="was installed and is not in the lock"):
+        of_packages(Lock(MARKED, "3.11"), installed)
+
+
+def test_a_version_of_another_spelling_is_the_same(tmp_path: Path) -> None:
+    """Packages write their version as they like: 2023.07.22 is locked as 2023.7.22."""
+    info = tmp_path / "Some_Lib-2023.07.22.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Some_Lib\nVersion: 2023.07.22\n")
+    lock = Lock(f"some-lib==2023.7.22 --hash=sha256:{'a' * 64}\n", "3.11")
+    (item,) = _check(of_packages(lock, installed_in(tmp_path)))["components"]
+    assert "2023.7.22" == item["version"]
 
 
 def test_bill_of_debian_packages_is_valid() -> None:
@@ -58,7 +88,14 @@ def test_bill_in_the_image_is_valid(bundles: ModuleType, tmp_path: Path) -> None
     """What a build puts into the layer of packages passes too."""
     store = Store(tmp_path / "store")
     image = build_image(bundles.model(tmp_path / "a"), base=bundles.base(store), store=store)
-    assert ["tiny"] == [item["name"] for item in _check(bundles.files(store, image.layers[1])[SBOM])["components"]]
+    inside = bundles.files(store, image.layers[1])
+    for name, data in inside.items():
+        if name.startswith(f"{SITE}/"):
+            path = tmp_path / "site" / name.removeprefix(f"{SITE}/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    billed = {item["name"]: item["version"] for item in _check(inside[SBOM])["components"]}
+    assert {"tiny": "1.0"} == billed == installed_in(tmp_path / "site")
 
 
 def test_validator_can_fail() -> None:

@@ -7,6 +7,7 @@ import io
 import re
 import tempfile
 from dataclasses import replace
+from importlib.metadata import PathDistribution
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def layer(lock: Lock, wheels: Path, platform: Platform, store: Store, *, fresh: 
     local = sorted(wheels.glob("*.whl")) if wheels.is_dir() else []
     hashes = [disk.sha256_file(path) for path in local]
     made_of = [lock.sha256, lock.sources.torch_backend, str(platform), lock.python, pyc.tag(lock.python), fresh, hashes]
-    key = canonical(["dependencies", made_of]).decode()
+    key = canonical(["dependencies with versions", made_of]).decode()
     found = store.find(key)
     bill = store.recall(f"sbom {key}")
     if found is not None and bill is not None:
@@ -59,11 +60,17 @@ def layer(lock: Lock, wheels: Path, platform: Platform, store: Store, *, fresh: 
     with tempfile.TemporaryDirectory(prefix="mlport-deps-") as folder:
         site = Path(folder) / "site"
         _install(lock, wheels if local else None, platform, site)
-        bill = sbom.of_packages(lock, {normal(path.name.split("-")[0]) for path in site.glob("*.dist-info")})
+        bill = sbom.of_packages(lock, installed_in(site))
         files = list(_guarded(_without_litter(tree(site, SITE)), platform))
         entries = [*pyc.compiled(files, python=lock.python), Entry(SBOM, bill), *([opaque(SITE)] if fresh else [])]
         store.remember(f"sbom {key}", bill)
         return store.pack(key, with_parents(entries), created_by="mlport dependencies"), bill
+
+
+def installed_in(site: Path) -> dict[str, str]:
+    """The distributions in a folder: normal name to exact version, as their own metadata say."""
+    found = (PathDistribution(path) for path in site.glob("*.dist-info"))
+    return {normal(one.metadata["Name"]): one.version for one in found}
 
 
 def _install(lock: Lock, wheels: Path | None, platform: Platform, site: Path) -> None:

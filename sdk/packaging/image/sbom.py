@@ -5,32 +5,51 @@ Source: https://cyclonedx.org/docs/1.6/json/
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+from sdk.errors import PackagingError
 from sdk.packaging.libraries import normal
 
 from .manifests import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable, Mapping
 
     from sdk.packaging.lock import Lock
 
 
-def of_packages(lock: Lock, installed: Collection[str]) -> bytes:
+def of_packages(lock: Lock, installed: Mapping[str, str]) -> bytes:
     """The locked packages that are installed, each with the hashes that the lock allows.
 
     Args:
-        lock: Holds the packages of every platform.
-        installed: Normal names of those that this platform got.
+        lock: Holds the packages of every platform; of one name it may have several versions, told apart by markers.
+        installed: Normal names and exact versions of those that this platform got.
+
+    Raises:
+        PackagingError: Something is installed that the lock does not have.
     """
     found: list[dict[str, Any]] = []
+    missing = dict(installed)
+    names = Counter(normal(pin.name) for pin in lock.pins)
     for pin in lock.pins:
-        if normal(pin.name) in installed:
+        name = normal(pin.name)
+        exact = _plain(missing.get(name, "")) == _plain(pin.version)
+        if name in missing and (exact or names[name] == 1):  # some packages spell their version in a way of their own
+            del missing[name]
             purl = f"pkg:pypi/{normal(pin.name)}@{quote(pin.version, safe='')}"
             found.append(_component(pin.name, pin.version, purl, sorted(pin.hashes)))
+    if missing:
+        name, version = min(missing.items())
+        raise PackagingError(f"{name} {version} was installed and is not in the lock", operation="build", resource=name)
     return _document(found)
+
+
+def _plain(version: str) -> str:
+    """A version without differences of spelling: case, separators, zeros in front."""
+    return re.sub(r"\b0+(?=\d)", "", re.sub(r"[-_]", ".", version.lower()))
 
 
 def of_debs(debs: Iterable[tuple[str, str]]) -> bytes:

@@ -129,16 +129,20 @@ class Caller:
         return request if self.invoker.auth is None else next(self.invoker.auth.sync_auth_flow(request))
 
     def curl(self, inputs: Any, *, deployment: str | None = None) -> str:
-        """The same request as a shell line. It holds the credentials: keep it to yourself.
+        """The same request as a command for a shell. It holds the credentials: keep it to yourself.
+
+        Address and headers go to curl on its standard input, since every user of a machine sees the arguments of all
+        processes.
 
         Raises:
             UnicodeDecodeError: The input only has a binary form.
         """
         request = self.request(inputs, deployment=deployment)
-        words = ["curl", "-sS", "-X", request.method, str(request.url)]
+        settings = [f"url = {_quoted(str(request.url))}"]
         for name, value in request.headers.items():
-            words += [] if name in {"host", "content-length"} else ["-H", f"{name}: {value}"]
-        return shlex.join([*words, "--data-binary", request.content.decode()])
+            settings += [] if name in {"host", "content-length"} else [f"header = {_quoted(f'{name}: {value}')}"]
+        words = ["curl", "-sS", "-X", request.method, "--data-binary", request.content.decode(), "--config", "-"]
+        return "\n".join([f"{shlex.join(words)} <<'{_END}'", *settings, _END])
 
     def close(self) -> None:
         """Closes the pooled connections of the blocking calls."""
@@ -315,6 +319,15 @@ class _Answers:
         values = self._values[0] if len(self._values) == 1 else [row for part in self._values for row in part]
         model = self._facts.models.get(one) if one else None
         return Prediction(values, one, self._request_id, latency_ms, model)
+
+
+_END = "END-OF-SETTINGS"
+
+
+def _quoted(text: str) -> str:
+    """A text as a value of curl's configuration; see https://curl.se/docs/manpage.html#-K."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _cannot_pin(facts: Facts) -> UnsupportedError:

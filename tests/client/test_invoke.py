@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shlex
 import socket
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -287,12 +289,21 @@ def test_request_can_be_sent_by_another_client(server: Any, make: Callable[..., 
     assert server.asked[0].headers["authorization"].startswith("Basic ")
 
 
-def test_curl_line_says_the_same(make: Callable[..., Caller]) -> None:
-    """Its words are the request's method, address, headers and body, quoted for a shell."""
-    words = shlex.split(make(headers={"x-say": "it's"}).curl([["a'b"]]))
-    assert ["curl", "-sS", "-X", "POST"] == words[:4]
-    assert "x-say: it's" in words
-    assert '{"instances":[["a\'b"]]}' == words[-1]
+def test_curl_line_says_the_same(server: Any, make: Callable[..., Caller]) -> None:
+    """A shell that runs it sends the same method, headers and body."""
+    line = make(headers={"x-say": 'it\'s \\ "so"'}, auth=httpx.BasicAuth("me", "pw")).curl([["a'b"]])
+    said = subprocess.run(["sh", "-c", line], capture_output=True, check=True, text=True).stdout
+    assert {"predictions": [["a'b"]]} == json.loads(said)
+    headers = server.asked[0].headers
+    assert ('it\'s \\ "so"', "Basic bWU6cHc=") == (headers["x-say"], headers["authorization"])
+
+
+def test_curl_line_puts_no_credentials_into_arguments(make: Callable[..., Caller]) -> None:
+    """Every user of a machine sees the arguments of all processes; settings come on standard input."""
+    line = make(headers={"x-api-key": "canary"}, auth=httpx.BasicAuth("me", "pw")).curl([[1]])
+    arguments = shlex.split(line.partition(" <<")[0])
+    assert ["curl", "-sS", "-X", "POST", "--data-binary", '{"instances":[[1]]}', "--config", "-"] == arguments
+    assert "canary" in line.partition(" <<")[2]
 
 
 def test_proxy_of_the_environment_is_not_for_this_machine(

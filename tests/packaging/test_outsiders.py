@@ -13,12 +13,13 @@ import pytest
 from sdk.errors import ConfigError, LockMismatchError, PackagingError
 from sdk.model import Model
 from sdk.model import model as make_model
-from sdk.packaging import bundle, pack, uvrun, venv, wheels
+from sdk.packaging import bundle, uvrun, venv, wheels
 from sdk.packaging.image import dependencies
 from sdk.packaging.image.manifests import Platform
 from sdk.packaging.image.store import Store
 from sdk.packaging.lock import Lock, read_requirements
 from sdk.packaging.manifest import Sources
+from sdk.packaging.packing import Packing
 from tests.packaging import hostile
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def test_a_build_that_was_allowed_sees_no_credentials(
 @pytest.mark.full
 def test_a_wheel_built_from_source_travels_with_the_model(index: hostile.Index) -> None:
     """The same model packed again has the same digest, also when the source is gone."""
-    wishes: pack.Packing = {"extra_index_urls": [index.url], "requirements": ["evil"], "build_from_source": ["Evil"]}
+    wishes: Packing = {"extra_index_urls": [index.url], "requirements": ["evil"], "build_from_source": ["Evil"]}
     made = make_model(len, name="source", **wishes)
     assert made.path is not None
     assert ["evil-1.0-py3-none-any.whl"] == [path.name for path in (made.path / "wheels").iterdir()]

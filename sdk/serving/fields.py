@@ -164,7 +164,7 @@ def _backend(value: object) -> bool:
 def _origin(value: object) -> bool:
     if not isinstance(value, dict):
         return False
-    pairs: dict[Any, Any] = value
+    pairs: dict[Any, Any] = cast("Any", value)
     return pairs.keys() == {"program", "code_sha256"} and all(
         isinstance(one, str) and _SHA256.fullmatch(one) for one in pairs.values()
     )

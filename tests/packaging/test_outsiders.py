@@ -19,12 +19,13 @@ from sdk.packaging.image.manifests import Platform
 from sdk.packaging.image.store import Store
 from sdk.packaging.lock import Lock, read_requirements
 from sdk.packaging.manifest import Sources
-from sdk.packaging.packing import Packing
 from tests.packaging import hostile
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
+
+    from sdk.packaging.packing import Packing
 
 SHA = "a" * 64
 GOOD = f"numpy==2.1.0 --hash=sha256:{SHA}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -17,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LARGEST_KEPT = 64 * 1024
+_WIDEST = 8  # bytes of a number
 _NO_ROWS = {str, bytes, set, type(None)}
 _KINDS = {"b", "i", "u", "f"}
+_NULLABLE = re.compile(r"U?Int\d+|Float\d+|boolean")  # columns of pandas that tell missing values from NaN
 
 
 def is_frame(value: Any) -> bool:
@@ -55,13 +60,91 @@ def prepare(example: Any) -> Any:
 
 
 def _column(column: Any, name: Any) -> Any:
-    """A column as the server makes it from a request, where categories are plain text or numbers."""
+    """A column as the server makes it from a request: in its own type, where categories are plain text or numbers."""
+    tables: Any = import_module("sdk.serving.tables")
     field = f"example[{name!r}]"
-    dtype = dtype_name(column, field)
-    try:
-        return column.to_numpy(dtype=object if dtype == "string" else dtype)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{field} has missing values among {dtype}", hint="make it a column of floats") from error
+    tensor = _tensor(str(name), column, (-1,), field)
+    known = column.notna().to_numpy()
+    if tensor.dtype == "string" or tensor.column_type:
+        values = column.to_numpy(dtype=object).copy()
+        values[~known] = None
+    elif known.all() or tensor.dtype.startswith("float"):
+        values = column.to_numpy(dtype=tensor.dtype)
+    else:
+        raise ConfigError(f"{field} has missing values among {tensor.dtype}", hint="make it a column of floats")
+    return tables.column(tensor, values)
+
+
+def _tensor(name: str, values: Any, shape: tuple[int, ...], field: str, unknown: str = "nan") -> Tensor:
+    """What the manifest says about an array or a column.
+
+    Args:
+        name: Its name.
+        values: The example.
+        shape: Of the tensor.
+        field: What to call it in an error.
+        unknown: How a missing text is written where the example has none.
+    """
+    dtype = dtype_name(values, field)
+    _check_numbers(values, field)
+    kind = str(values.dtype)
+    if kind == "category":
+        kind = str(sys.modules["pandas"].Series(["text"]).dtype) if dtype == "string" else dtype
+    is_column = hasattr(values, "isna")
+    column_type = kind if is_column and (dtype == "string" or _NULLABLE.fullmatch(kind)) else None
+    is_marked = dtype == "string" and (column_type == "object" or not is_column)
+    return Tensor(name, dtype, shape, column_type, (_marker(values, field) or unknown) if is_marked else None)
+
+
+def _check_numbers(values: Any, field: str) -> None:
+    """Refuse numbers that a request cannot carry."""
+    dtype: Any = values.dtype
+    if dtype.kind != "f" or _is_extension(dtype):
+        return
+    if getattr(dtype, "itemsize", _WIDEST) > _WIDEST:
+        raise ConfigError(f"{field} has type {dtype}", hint="make it float64, which is what a request carries")
+    if _any_number(values, "isinf"):
+        raise ConfigError(f"{field} has an infinite number, which JSON cannot say", hint="give rows without")
+
+
+def _is_extension(dtype: Any) -> bool:
+    """Whether a type is one of pandas, not one of numpy."""
+    return type(dtype).__module__.partition(".")[0] == "pandas"
+
+
+def _any_number(values: Any, test: str) -> bool:
+    """Whether a test such as ``isnan`` holds for one of these floats."""
+    if isinstance(values, PlainArray):
+        return any(map(getattr(math, test), values.flat))
+    import numpy as np
+
+    return bool(getattr(np, test)(values).any())
+
+
+def _marker(values: Any, field: str) -> str | None:
+    """How missing texts are written among these values; ``None`` when none is missing.
+
+    Raises:
+        ConfigError: In several ways, of which a request has only one.
+    """
+    found = {"None" if one is None else "nan" for one in _cells(values) if not isinstance(one, str)}
+    if len(found) > 1:
+        raise ConfigError(
+            f"{field} has both None and NaN for a missing text", hint="write them one way, as a request knows one null"
+        )
+    return next(iter(found), None)
+
+
+def has_missing(example: Any) -> bool:
+    """Whether a prepared example has missing values."""
+    if is_frame(example):
+        return bool(example.isna().to_numpy().any())
+    for value in example.values() if is_named(example) else (example,):
+        if value.dtype.kind == "f" and _any_number(value, "isnan"):
+            return True
+        if value.dtype.kind == "O" and any(not isinstance(one, str) for one in value.flat):
+            return True
+    return False
 
 
 def _text(key: Any) -> str:
@@ -98,10 +181,25 @@ def _array(value: Any, field: str) -> Any:
         array = _as_array(value)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{field} is no array: {error}", hint="make all rows equally long") from error
+    if array.dtype.kind in {"U", "T"} and not isinstance(array, PlainArray):
+        array = _texts(value, field)  # the server makes text of any length from a request
     if array.ndim == 0:
         raise ConfigError(f"{field} is {type(value).__name__}", hint="give a few rows: array, list, DataFrame or dict")
     _check_rows(len(array))
     dtype_name(array, field)
+    return array
+
+
+def _texts(value: Any, field: str) -> Any:
+    """Text as Python's own; numbers among it would have become text themselves."""
+    import numpy as np
+
+    array = np.asarray(value, dtype=object)
+    strange = next((one for one in array.flat if not isinstance(one, str)), None)
+    if strange is not None:
+        raise ConfigError(
+            f"{field} has text and {type(strange).__name__} side by side", hint="give a DataFrame, one type per column"
+        )
     return array
 
 
@@ -117,29 +215,44 @@ def dtype_name(values: Any, field: str) -> str:
         ConfigError: A request cannot carry it.
     """
     kind = getattr(values.dtype, "kind", "O")
-    if kind in _KINDS:  # a numpy type, or one of pandas' nullable ones
-        return str(values.dtype.name).lower()
+    plain = getattr(values.dtype, "numpy_dtype", values.dtype)  # that of a nullable column
+    if kind in _KINDS and (not _is_extension(values.dtype) or _NULLABLE.fullmatch(str(values.dtype))):
+        return str(plain.name)
     if str(values.dtype) == "category":
         return dtype_name(values.cat.categories, field)
-    if kind in {"U", "T"} or _all_text(values):
+    if kind in {"U", "T"} or str(values.dtype) in {"str", "string"}:
         return "string"
-    raise ConfigError(f"{field} has type {values.dtype}", hint="use numbers, booleans or text")
+    cells = _cells(values)
+    texts = sum(isinstance(value, str) for value in cells)
+    if kind == "O" and texts and texts + sum(map(_is_gap, cells)) == len(cells):
+        return "string"
+    why = "no value at all" if kind == "O" and all(map(_is_gap, cells)) else f"type {values.dtype}"
+    raise ConfigError(f"{field} has {why}", hint="use numbers, booleans or text")
 
 
-def _all_text(values: Any) -> bool:
+def _cells(values: Any) -> list[Any]:
+    """All values of an array or a column, one after the other."""
+    if isinstance(values, PlainArray):
+        return list(values.flat)
     import numpy as np
 
-    return all(isinstance(value, str) for value in np.ravel(np.asarray(values, dtype=object)))
+    cells: list[Any] = np.asarray(values, dtype=object).ravel().tolist()
+    return cells
 
 
-def inputs(example: Any) -> tuple[Tensor, ...]:
-    """The inputs that a prepared example shows; the first axis of each varies."""
+def _is_gap(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def inputs(example: Any, *, unknown: str = "nan") -> tuple[Tensor, ...]:
+    """The inputs that a prepared example shows; the first axis of each varies.
+
+    ``unknown`` says how a missing text is written in arrays of which the example shows none.
+    """
     if is_frame(example):
-        return tuple(
-            Tensor(_text(name), dtype_name(example[name], f"example[{name!r}]"), (-1,)) for name in example.columns
-        )
+        return tuple(_tensor(_text(name), example[name], (-1,), f"example[{name!r}]") for name in example.columns)
     named = example if is_named(example) else {"input": example}
-    return tuple(Tensor(name, dtype_name(value, name), (-1, *value.shape[1:])) for name, value in named.items())
+    return tuple(_tensor(name, value, (-1, *value.shape[1:]), name, unknown) for name, value in named.items())
 
 
 def argument(example: Any) -> Any:
@@ -175,6 +288,8 @@ def outputs(result: Any, rows: int, method: str) -> tuple[Tensor, ...]:
 
 def _output(name: str, array: Any, rows: int) -> Tensor:
     shape = array.shape
+    if array.dtype.kind == "O" and not all(isinstance(value, str) for value in array.flat):
+        raise ConfigError(f"the model's output {name!r} has missing values", hint="they travel as plain JSON")
     if array.ndim and len(array) == rows:
         shape = (-1, *shape[1:])
     return Tensor(name, dtype_name(array, f"the model's output {name!r}"), tuple(map(int, shape)))

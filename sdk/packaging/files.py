@@ -115,7 +115,7 @@ def _signature(about: About, prepared: Any) -> Signature:
         inputs=examples.inputs(prepared),
         columns=examples.columns(prepared),
         rowwise=about.rowwise,
-        allow_nan=about.allow_nan,
+        allow_nan=about.allow_nan or examples.has_missing(prepared),
     )
 
 

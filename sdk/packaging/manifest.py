@@ -13,18 +13,23 @@ LOCK = "requirements.lock"
 EXAMPLE = "example.json"
 
 
-class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One named input or output.
 
     Args:
         name: Its name; a column name for tables.
         dtype: A numpy dtype name such as ``"float64"``, or ``"string"``.
         shape: One number per axis, -1 where it varies; the first axis is the batch.
+        column_type: The pandas type of a table's column where it is not the numpy type itself, such as ``"str"`` or
+            ``"Int64"``; ``None`` in models packed by earlier versions.
+        missing: What stands for a missing text where the type alone does not say so, ``"nan"`` or ``"None"``.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    column_type: str | None = None
+    missing: str | None = None
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

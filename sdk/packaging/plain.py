@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _RANKS: dict[type[object], str] = {bool: "b", int: "i", float: "f", str: "U"}
 _NAMES = {"b": "bool", "i": "int64", "f": "float64", "U": "string"}
@@ -45,6 +48,11 @@ class PlainArray:
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
+
+    @property
+    def flat(self) -> Iterator[Any]:
+        """All values, one after the other."""
+        return iter(_flat(self._value))
 
     def tolist(self) -> Any:
         """The nested lists."""

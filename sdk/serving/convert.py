@@ -11,6 +11,8 @@ from .failures import RequestError, bad_input
 
 Array: TypeAlias = NDArray[Any]
 
+_WHOLE = ("int", "uint")
+_EXACT = 2.0**53  # from here on not every whole number has a float of its own
 _ALIASES = {"boolean": "bool"}  # pandas' nullable type
 TEXT = frozenset({"str", "object", "string", "category"})
 
@@ -37,8 +39,13 @@ def is_list(value: Any) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 
 
-def as_array(values: list[Any], field: str) -> Array:
+def as_array(values: list[Any], field: str, dtype: str = "") -> Array:
     """Return nested lists as an array; text, nulls and very large integers give an object array.
+
+    Args:
+        values: decoded JSON.
+        field: what to call it in an error.
+        dtype: what it is to become, so that whole numbers beside a fraction keep all their digits.
 
     Raises:
         RequestError: 400 naming the first row whose shape differs from the first one's.
@@ -47,11 +54,16 @@ def as_array(values: list[Any], field: str) -> Array:
         array: Array = np.asarray(values)
     except (ValueError, OverflowError):
         raise _ragged(values, field) from None
-    if array.dtype.kind == "U":
+    if array.dtype.kind == "U" or (array.dtype.kind == "f" and dtype.startswith(_WHOLE) and _is_large(array)):
         return np.asarray(values, dtype=object)
     if array.dtype.kind == "O" and any(isinstance(one, list) for one in array.flat):
         raise _ragged(values, field)
     return array
+
+
+def _is_large(array: Array) -> bool:
+    """Whether a float may have stood for a whole number that it cannot tell from the next one."""
+    return bool((np.abs(array) >= _EXACT).any())
 
 
 def _ragged(values: list[Any], field: str) -> RequestError:
@@ -77,9 +89,9 @@ def _told(row: Any) -> str:
 def to_dtype(array: Array, dtype: str, field: str, columns: list[str] | None) -> Array:
     """Return `array` as `dtype` when no value loses its meaning by that.
 
-    Integers become floats and floats of another width; a float becomes an integer only where it is one (JSON
-    knows one kind of number); null becomes NaN in a float tensor; text, booleans and
-    numbers do not turn into each other, but a boolean among numbers counts as 0 or 1.
+    Each cell is converted for itself, whatever stands beside it. Integers become floats and floats of another width; a
+    float becomes an integer only where it is one (JSON knows one kind of number); a boolean counts as the number 0 or
+    1; null becomes NaN in a float tensor. Text and numbers do not turn into each other, nor do numbers into booleans.
 
     Raises:
         RequestError: 400 naming the first cell that does not fit.
@@ -102,7 +114,24 @@ def to_dtype(array: Array, dtype: str, field: str, columns: list[str] | None) ->
     return cast
 
 
-_SOURCES = {"f": "fiu", "i": "fiu", "u": "fiu", "b": "b"}
+_SOURCES = {"f": "fiub", "i": "fiub", "u": "fiub", "b": "b"}
+
+
+def to_nullable(array: Array, dtype: str, field: str, columns: list[str] | None) -> Array:
+    """Return whole numbers or booleans of which some may be missing; those are None in an object array.
+
+    Raises:
+        RequestError: 400 naming the first cell that does not fit.
+    """
+    gaps = np.isnan(array) if array.dtype.kind == "f" else np.asarray([one is None for one in array.flat], dtype=bool)
+    gaps = gaps.reshape(array.shape)
+    if not gaps.any():
+        return to_dtype(array, dtype, field, columns)
+    filled = array.copy()
+    filled[gaps] = False if dtype == "bool" else 0
+    found = to_dtype(filled, dtype, field, columns).astype(object)
+    found[gaps] = None
+    return found
 
 
 def _check_kept(array: Array, cast: Array, field: str, columns: list[str] | None) -> None:
@@ -128,7 +157,7 @@ def _from_objects(array: Array, target: np.dtype[Any], field: str, columns: list
         name, path = cell(where, field, columns)
         if value is None and target.kind == "f":
             result[where] = np.nan
-        elif isinstance(value, bool) != (target.kind == "b") or not isinstance(value, bool | int | float):
+        elif not isinstance(value, bool if target.kind == "b" else bool | int | float):
             shown = "null" if value is None else type(value).__name__
             raise bad_input("bad_type", f"{name} must be {target.name}, got {shown}", path)
         else:

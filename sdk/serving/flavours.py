@@ -20,24 +20,29 @@ from .convert import as_array
 from .failures import EXIT_LOAD, StartError, bad_input
 from .outputs import Outputs, normalise
 from .signature import FREE, Signature, table_rows
+from .tables import guessed, marked, pandas, table
 
 if TYPE_CHECKING:
     from .bundle import Bundle
     from .codecs import Input
 
 Call = Callable[..., Any]
+_NUMERIC = {"xgboost", "lightgbm"}  # libraries whose models take no text
 
 
 class Predictor:
     """A loaded model: takes the checked input of one request, returns its outputs."""
 
-    def __init__(self, call: Call, signature: Signature, method: str, *, takes_json: bool) -> None:
+    def __init__(
+        self, call: Call, signature: Signature, method: str, *, takes_json: bool, numeric: bool = False
+    ) -> None:
         self._call = call
         self._signature = signature
         self._method = method
         self._takes_json = takes_json
+        self._numeric = numeric
         if signature.columns is not None:
-            _frame({}, [])  # pandas is slow to import: pay before the first request
+            pandas()  # slow to import: pay before the first request
 
     def __call__(self, given: Input) -> Outputs:
         """Predict one batch.
@@ -52,25 +57,26 @@ class Predictor:
         if signature.free:
             return self._free_value(given, signature.columns)
         if signature.columns is not None:
-            return _frame(given.tensors, signature.columns)
-        if len(signature.inputs) == 1:
-            return given.tensors[signature.inputs[0].name]
-        return given.tensors
+            return table(given.tensors, signature.inputs) if signature.per_column else self._untyped(given)
+        tensors = {one.name: marked(one, given.tensors[one.name]) for one in signature.inputs}
+        return next(iter(tensors.values())) if len(tensors) == 1 else tensors
+
+    def _untyped(self, given: Input) -> Any:
+        """A table of which the names of the columns are known, and nothing else."""
+        columns = self._signature.columns or []
+        if not given.tensors:
+            return guessed(table_rows(given.free, columns), columns, numeric=self._numeric)
+        return _frame(given.tensors, columns)
 
     def _free_value(self, given: Input, columns: list[str] | None) -> Any:
         if columns is not None:
-            tensors = given.tensors
-            return (
-                _frame(tensors, columns)
-                if tensors
-                else _pandas().DataFrame(table_rows(given.free, columns), columns=columns)
-            )
+            return self._untyped(given)
         if given.tensors:
             array = given.tensors.get(FREE, given.tensors)
             return array.tolist() if self._takes_json and isinstance(array, np.ndarray) else array
         if self._takes_json:
             return given.free
-        return _pandas().DataFrame(given.free) if isinstance(given.free[0], dict) else as_array(given.free, FREE)
+        return pandas().DataFrame(given.free) if isinstance(given.free[0], dict) else as_array(given.free, FREE)
 
 
 def load(bundle: Bundle) -> Predictor:
@@ -95,7 +101,11 @@ def load(bundle: Bundle) -> Predictor:
         model = loader(bundle)
         call = caller(model, bundle)
         return Predictor(
-            call, manifest.signature, manifest.method, takes_json=manifest.flavour in {"function", "class"}
+            call,
+            manifest.signature,
+            manifest.method,
+            takes_json=manifest.flavour in {"function", "class"},
+            numeric=type(model).__module__.partition(".")[0] in _NUMERIC,
         )
     except StartError:
         raise
@@ -112,12 +122,8 @@ def _frame(tensors: Mapping[str, Any], columns: list[str]) -> Any:
         array = next(iter(tensors.values()))
         if array.ndim != 2 or array.shape[1] != len(columns):
             raise bad_input("bad_shape", f"the input must have shape [rows, {len(columns)}], got {list(array.shape)}")
-        return _pandas().DataFrame(array, columns=columns)
-    return _pandas().DataFrame(dict(tensors), columns=columns)
-
-
-def _pandas() -> Any:
-    return importlib.import_module("pandas")
+        return pandas().DataFrame(array, columns=columns)
+    return pandas().DataFrame(dict(tensors), columns=columns)
 
 
 # Loaders: format -> live object.

@@ -90,7 +90,28 @@ def _array(value: Any) -> Array | None:
         array: Array = np.asarray(cast("Any", value))
     except (ValueError, OverflowError):
         return None
-    return _plain(array)
+    return None if _is_sequence(value) and _loses(value, array) else _plain(array)
+
+
+def _loses(values: Sequence[Any], array: Array) -> bool:
+    """Return whether numpy changed one row's value for what stands beside it: text, booleans or very large integers."""
+    if array.dtype.kind not in "fiuU":
+        return False
+    kinds = {kind for one in _types(values) for kind in _KINDS if issubclass(one, kind)}
+    is_mixed = len(kinds) > 1 and (bool in kinds or np.bool_ in kinds or str in kinds)
+    return is_mixed or (array.dtype.kind == "f" and int in kinds and bool((np.abs(array) >= 2.0**53).any()))
+
+
+_KINDS = (bool, np.bool_, str, int, float, np.number)
+
+
+def _types(values: Sequence[Any]) -> set[type]:
+    """Return the types of the values, nested lists looked into."""
+    found: set[type] = set(map(type, values))
+    if found & {list, tuple}:
+        found -= {list, tuple}
+        found = found.union(*(_types(one) for one in values if _is_sequence(one)))
+    return found
 
 
 def _plain(array: Array) -> Array | None:

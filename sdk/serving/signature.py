@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .convert import Array, as_array, check_finite, is_list, to_dtype
+from .convert import TEXT, Array, as_array, check_finite, is_list, to_dtype, to_nullable
 from .failures import bad_input
 
 Tensors = dict[str, NDArray[Any]]
@@ -25,11 +25,22 @@ FREE = "instances"
 
 
 class Tensor(msgspec.Struct, frozen=True):
-    """Name, numpy dtype and shape of a tensor; -1 stands for any length, the first axis counts rows."""
+    """Name, numpy dtype and shape of a tensor; -1 stands for any length, the first axis counts rows.
+
+    `column_type` is the pandas type of a table's column where that is another one, such as `str` or `Int64`; `missing`
+    says what stands for a missing text: `nan` or `None`.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    column_type: str | None = None
+    missing: str | None = None
+
+    @property
+    def nullable(self) -> bool:
+        """Whether it is a column of whole numbers or booleans in which values may be missing."""
+        return self.column_type is not None and self.dtype not in TEXT and not self.dtype.startswith("float")
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -62,7 +73,8 @@ class Signature(msgspec.Struct, frozen=True):
         if self.columns is not None:
             return self._from_table(instances, self.columns)
         if len(self.inputs) == 1:
-            return {self.inputs[0].name: self._fit(self.inputs[0], as_array(instances, "instances"), "instances")}
+            array = as_array(instances, "instances", self.inputs[0].dtype)
+            return {self.inputs[0].name: self._fit(self.inputs[0], array, "instances")}
         return self._from_dicts(instances, [one.name for one in self.inputs])
 
     def from_array(self, array: Array, field: str) -> Tensors:
@@ -92,17 +104,18 @@ class Signature(msgspec.Struct, frozen=True):
     def _from_table(self, rows: list[Any], columns: list[str]) -> Tensors:
         rows = table_rows(rows, columns)
         if not self.per_column:
-            return {self.inputs[0].name: self._fit(self.inputs[0], as_array(rows, FREE), FREE)}
+            array = as_array(rows, FREE, self.inputs[0].dtype)
+            return {self.inputs[0].name: self._fit(self.inputs[0], array, FREE)}
         cells = zip(*rows, strict=True)
         return {
-            one.name: self._fit(one, as_array(list(column), one.name), one.name)
+            one.name: self._fit(one, as_array(list(column), one.name, one.dtype), one.name)
             for one, column in zip(self.inputs, cells, strict=True)
         }
 
     def _from_dicts(self, rows: list[Any], names: list[str]) -> Tensors:
         cells = zip(*(_ordered(row, names, number) for number, row in enumerate(rows)), strict=True)
         return {
-            one.name: self._fit(one, as_array(list(values), one.name), one.name)
+            one.name: self._fit(one, as_array(list(values), one.name, one.dtype), one.name)
             for one, values in zip(self.inputs, cells, strict=True)
         }
 
@@ -115,7 +128,8 @@ class Signature(msgspec.Struct, frozen=True):
         return {name: array[:, number] for number, name in enumerate(columns)}
 
     def _fit(self, tensor: Tensor, array: Array, field: str) -> Array:
-        array = to_dtype(array, tensor.dtype, field, self.columns)
+        convert = to_nullable if tensor.nullable else to_dtype
+        array = convert(array, tensor.dtype, field, self.columns)
         array = _to_shape(array, tensor, field)
         if not self.allow_nan:
             check_finite(array, field, self.columns)

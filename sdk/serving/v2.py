@@ -128,12 +128,13 @@ def _from_json(tensor: _Tensor, count: int, number: int) -> Array:
     field = f"inputs[{number}].data"
     if not tensor.data:
         raise bad_input("missing_data", f"input {tensor.name!r} has no data", field)
-    array = as_array(tensor.data, field)
+    array = as_array(tensor.data, field, DTYPES.get(tensor.datatype, ""))
     if array.size != count or array.ndim not in {1, len(tensor.shape)}:
         raise bad_input("bad_shape", f"shape {tensor.shape} needs {count} values, got {array.size}", field)
     if array.ndim > 1 and list(array.shape) != tensor.shape:
         raise bad_input("bad_shape", f"data is nested as {list(array.shape)}, shape says {tensor.shape}", field)
-    wanted = "fiuO" if tensor.datatype.startswith(("FP", "INT", "UINT")) else "bO" if tensor.datatype == "BOOL" else "O"
+    is_number = tensor.datatype.startswith(("FP", "INT", "UINT"))
+    wanted = "fiubO" if is_number else "bO" if tensor.datatype == "BOOL" else "O"
     if array.dtype.kind not in wanted:
         raise bad_input("bad_type", f"data must be {tensor.datatype}, got {array.dtype.name}", field)
     return array.reshape(tensor.shape)

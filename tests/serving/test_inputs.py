@@ -45,7 +45,6 @@ WRONG_BODIES: dict[str, tuple[str | bytes, str, str]] = {
     "only text": ('{"instances": [["a","b","c"]]}', "bad_type", "instances[0][0]"),
     "object": ('{"instances": [[1,2,{}]]}', "bad_type", "instances[0][2]"),
     "row objects": ('{"instances": [{"a": 1}]}', "bad_type", "instances[0]"),
-    "booleans": ('{"instances": [[true,false,true]]}', "bad_type", "instances"),
     "NaN literal": ('{"instances": [[1,2,NaN]]}', "bad_json", "body"),
     "infinite number": ('{"instances": [[1,2,1e999]]}', "bad_request", "instances[0][2]"),
     "huge integer": ('{"instances": [[1,2,1' + "0" * 400 + "]]}", "bad_value", "instances[0][2]"),
@@ -241,6 +240,8 @@ def test_missing_and_unknown_columns_are_named(row: Any, code: str, field: str) 
         ("float32", 1e39, False),
         ("float64", 2**70, True),
         ("bool", 1, False),
+        ("float64", True, True),
+        ("int8", False, True),
     ],
 )
 def test_numbers_are_converted_only_without_loss(dtype: str, value: Any, fits: bool) -> None:

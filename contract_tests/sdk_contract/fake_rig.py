@@ -73,6 +73,10 @@ class FakeRig(Rig):
         self.plane.models[super().broken().digest[:32]] = samples.failing
         return super().broken()
 
+    def failing(self) -> Model:
+        self.plane.models[super().failing().digest[:32]] = samples.failing
+        return super().failing()
+
     def left(self) -> list[str]:
         self.cloud.settle()
         return [str(ref) for ref in self.cloud.items if ref.kind not in {"Image", "Stage", "Job", "Thing"}]

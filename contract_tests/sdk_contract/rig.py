@@ -238,6 +238,10 @@ class Rig(ABC):
         """A model that cannot be loaded."""
         return self.samples.broken()
 
+    def failing(self) -> Model:
+        """A model that loads, and raises as soon as it is asked."""
+        return self.samples.failing()
+
     def orphans(self, client: Client) -> list[str]:
         """What gc would remove."""
         return [f"{item.kind} {item.id}" for item in client.gc().orphans]

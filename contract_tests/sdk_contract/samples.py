@@ -32,6 +32,10 @@ class Samples:
         """A model that fails when the server loads it."""
         return self._once("broken", 0, breaking)
 
+    def failing(self) -> Model:
+        """A model that answers where it is packed and raises where it is served."""
+        return self._once("failing", 0, failing_when_served)
+
     def _once(self, name: str, n: int, make: Callable[[], Callable[..., Any]]) -> Model:
         from sdk.model import model
 
@@ -77,6 +81,23 @@ def breaking() -> Callable[[Sequence[Sequence[float]]], list[float]]:
 
     def predict(rows: Sequence[Sequence[float]]) -> list[float]:
         return [float(row[1]) for row in rows if mine]
+
+    return predict
+
+
+def failing_when_served() -> Callable[[Sequence[Sequence[float]]], list[float]]:
+    """A function that answers once, which is when it is packed; its copy on the server remembers that."""
+    asked: list[int] = []
+    failure = FAILURE
+
+    def look_up(row: Sequence[float]) -> float:
+        if len(asked) > 1:
+            raise LookupError(failure)
+        return float(row[1])
+
+    def predict(rows: Sequence[Sequence[float]]) -> list[float]:
+        asked.append(len(rows))
+        return [look_up(row) for row in rows]
 
     return predict
 

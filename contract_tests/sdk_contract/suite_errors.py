@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from sdk.adapter import Capability, Ref
 from sdk.errors import AuthError, DeployFailed, PlatformError, SdkError, ThrottledError, UnavailableError
 
-from .samples import ANSWER, BROKEN
+from .samples import ANSWER, BROKEN, FAILURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,9 +37,34 @@ class ErrorsSuite:
         assert failed.value.reason
         if rig.can(Capability.LOGS):
             assert any(BROKEN in line for line in failed.value.logs), failed.value.logs
+            assert f"RuntimeError: {BROKEN}" in failed.value.message
+            assert f"RuntimeError: {BROKEN}" in str(failed.value.reason)
+            assert re.search(r"samples\.py, line \d+, in explode\b", failed.value.message), failed.value.message
         assert [] == list(failed.value.leftovers)
         assert before == rig.left()
         assert [] == rig.orphans(client)
+
+    def test_a_model_that_fails_its_smoke_test(self, rig: Rig) -> None:
+        """DeployFailed names what the model raised and where; an endpoint that served before goes on."""
+        name, client = rig.name("failing"), rig.client()
+        endpoint = client.deploy(rig.model(1), name=name) if rig.can(Capability.DARK_PROBE) else None
+        left = rig.left()
+        with pytest.raises(DeployFailed) as failed:
+            client.deploy(rig.failing(), name=name)
+        error = failed.value
+        assert (rig.adapter.provider, 500) == (error.provider, error.status)
+        if rig.can(Capability.LOGS):
+            assert error.request_id
+            assert f"LookupError: {FAILURE}" == error.reason
+            assert f"LookupError: {FAILURE}" in error.message, "a comparison shows the message alone"
+            for function in ("predict", "look_up"):
+                assert re.search(rf"samples\.py, line \d+, in {function}\b", error.message), error.message
+            assert any(FAILURE in line for line in error.logs), error.logs
+        assert [] == list(error.leftovers)
+        assert left == rig.left()
+        if endpoint is not None:
+            assert [2.0] == list(endpoint.predict([[ANSWER, 1.0]]).values)
+            endpoint.delete()
 
     def test_a_failed_update_changes_nothing(self, rig: Rig) -> None:
         """When the new model cannot be loaded the old one goes on as if nothing had happened."""

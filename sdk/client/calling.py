@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..adapter import Capability
-from ..errors import AuthError, DeployFailed, SdkError, UnavailableError
+from ..errors import AuthError, DeployFailed, ModelError, SdkError, UnavailableError
 from ..invoke import Caller, Facts
+from ..raised import in_lines, spread
 from ..types import EndpointState
 from .session import READ_S
 
@@ -199,18 +200,28 @@ class Probe:
             pinned = deployment if session.can(Capability.DARK_PROBE) else None
             caller.predict(example, deployment=pinned, timeout=self._deadline.limit(PROBE_S))
         except SdkError as error:
-            raise DeployFailed(
-                f"deployment {deployment} failed its smoke test: {error.message}",
-                reason=error.message,
-                provider=session.provider,
-                operation="probe",
-                resource=self._name,
-                status=error.status,
-                request_id=error.request_id,
-                hint="the model must answer the example it was packed with",
-            ) from error
+            raise self._failure(deployment, error) from error
         finally:
             caller.close()
+
+    def _failure(self, deployment: str, error: SdkError) -> DeployFailed:
+        """The error for a smoke test that failed; what the model raised is looked up in its log while that is there."""
+        session = self._session
+        asked = isinstance(error, ModelError) and error.status is not None and error.status >= 500
+        request_id = error.request_id if asked else None
+        lines = session.trace_of(self._name, deployment, request_id, self._deadline)
+        raised = in_lines(lines)
+        return DeployFailed(
+            f"deployment {deployment} failed its smoke test: {raised or error.message}",
+            reason=raised.error if raised else error.message,
+            logs=[part for line in lines for part in spread(line)],
+            provider=session.provider,
+            operation="probe",
+            resource=self._name,
+            status=error.status,
+            request_id=error.request_id,
+            hint="the model must answer the example it was packed with",
+        )
 
     def _caller(self, status: EndpointStatus, deployment: str) -> Caller:
         """Of the endpoint, or of what runs aside while the deployment has no traffic."""

@@ -10,15 +10,17 @@ from .. import lifecycle
 from ..adapter import Capability, Materials
 from ..errors import ConfigError, DeployFailed, ModelError, PlanStale, SdkError, TrainFailed
 from ..executor import Event
+from ..raised import in_lines, spread
 from ..registry import extra_of
 from .base import seconds_of
 from .calling import Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from ..change import Change
     from ..executor import Applied, Plan
+    from ..raised import Raised
     from ..types import EndpointStatus, LogLine
     from ..waiting import Deadline
     from .session import Session
@@ -127,7 +129,7 @@ def last_words(session: Session, name: str, deployment: str | None) -> Generator
     try:
         yield
     except (DeployFailed, TrainFailed) as error:
-        error.logs = error.logs or tuple(lines)
+        _complete(error, lines)
         raise
     except ModelError as error:
         raise DeployFailed(
@@ -142,6 +144,26 @@ def last_words(session: Session, name: str, deployment: str | None) -> Generator
         ) from error
     finally:
         stop()
+
+
+def _complete(error: DeployFailed | TrainFailed, lines: Sequence[str]) -> None:
+    """Puts the last lines into an error, and into its message why the model could not be loaded."""
+    if error.logs:  # a smoke test has brought its own
+        return
+    error.logs = tuple(part for line in lines for part in spread(line))
+    raised = in_lines(lines)
+    if raised is None:
+        return
+    error.message = _with(error.message, raised)
+    error.args = (error.message,)
+    error.reason = _with(error.reason or "", raised)
+
+
+def _with(text: str, raised: Raised) -> str:
+    """A reason of a platform, completed by what the model raised, or by where if the text says what already."""
+    if raised.error not in text:
+        return f"{text}: {raised}" if text else str(raised)
+    return f"{text} ({'; '.join(raised.frames)})" if raised.frames else text
 
 
 @contextlib.contextmanager

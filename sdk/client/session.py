@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from ..adapter import AdapterContext, Capability, Monitors, ProbesAside, StreamsLogs, Trains
 from ..errors import ConfigError, NotFoundError, SdkError, UnsupportedError
 from ..executor import Event, Executor, new_txn
+from ..raised import failed
 from ..waiting import Deadline, Retry, bucket_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ _log = logging.getLogger(__name__)
 
 READ_S = 60.0  # for a verb that only looks
 _CALL_S = 30.0
+_LOGS_S = 15.0  # how long the trace of a failed smoke test is waited for
+_LOOK_S = 0.2
+_TAIL = 30
 
 
 def _make(state_dir: Path) -> None:
@@ -205,14 +209,28 @@ class Session:
         monitors = self.monitors()
         return self.call(lambda left: monitors.metrics(name, window_s=window_s, timeout=left), deadline)
 
-    def tail(self, name: str, lines: int, *, deployment: str | None = None) -> list[LogLine]:
+    def tail(
+        self, name: str, lines: int, *, deployment: str | None = None, request_id: str | None = None
+    ) -> list[LogLine]:
         """The last log lines, as far as they can be had: they are a help, never a reason to fail."""
         if not self.can(Capability.LOGS):
             return []
         try:
-            return list(self.shown(self.streams_logs().logs(name, deployment=deployment, tail=lines)))
+            found = self.streams_logs().logs(name, deployment=deployment, tail=lines, request_id=request_id)
+            return list(self.shown(found))
         except SdkError:
             return []
+
+    def trace_of(self, name: str, deployment: str, request_id: str | None, deadline: Deadline) -> list[str]:
+        """What the log says about a request that the model failed; waits for it a little, as logs come late."""
+        if request_id is None or not self.can(Capability.LOGS):
+            return []
+        deadline = self.deadline(deadline.limit(_LOGS_S))
+        while True:
+            lines = [line.text for line in self.tail(name, _TAIL, deployment=deployment, request_id=request_id)]
+            if deadline.passed or failed(lines):
+                return lines
+            self.clock.sleep(_LOOK_S)
 
     def shown(self, lines: Iterator[LogLine]) -> Iterator[LogLine]:
         """Log lines without the secrets we know of."""

@@ -351,8 +351,9 @@ class Transaction:
         if not self.c.left:
             raise error
         raise RollbackFailed(
-            f"{error}; not everything could be undone",
+            f"{error.message if isinstance(error, SdkError) else error}; not everything could be undone",
             reason=getattr(error, "reason", None),
+            logs=getattr(error, "logs", ()),
             leftovers=self.c.left,
             provider=self.c.adapter.provider,
             resource=self.c.name,

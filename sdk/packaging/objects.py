@@ -7,13 +7,14 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import ConfigError, PackagingError
+from sdk.errors import ConfigError
 from sdk.packaging import examples
 from sdk.packaging.flavours import flavour_of
 from sdk.packaging.flavours.base import Trial
 from sdk.packaging.flavours.onnx import Onnx
 from sdk.packaging.manifest import Manifest, Signature
 from sdk.packaging.pack import IGNORED, Parts, code_paths, publish
+from sdk.packaging.usercode import running
 from sdk.paths import expand
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def pack_object(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[
         if prepared is not None:
             live = _loaded(obj, folder / options.get("path", "model")) if options.get("load") else obj
             trial = _ask(flavour, live, trial, examples.argument(prepared))
-        saved = flavour.save(obj, folder / "model", trial)
+        with running(f"{type(obj).__name__} cannot be written", operation="pack", others=(OSError,)):
+            saved = flavour.save(obj, folder / "model", trial)
         signature = _signature(flavour, obj, traits, trial, prepared, wishes)
         return Parts(
             name=name,
@@ -122,28 +124,20 @@ def _copy_artifacts(artifacts: str | Path | None, folder: Path) -> dict[str, Any
 
 def _loaded(obj: Any, files: Path) -> Any:
     """The object as the server will use it: a class is called, and ``load`` gets the folder of the files."""
-    live = obj() if isinstance(obj, type) else copy.copy(obj)
+    name = obj.__name__ if isinstance(obj, type) else type(obj).__name__
+    with running(f"{name}() fails", operation="load"):
+        live = obj() if isinstance(obj, type) else copy.copy(obj)
     if callable(getattr(live, "load", None)):
-        try:
+        hint = "it gets the folder with the files of artifacts="
+        with running(f"load({files.name!r}) of {name} fails", operation="load", hint=hint):
             live.load(str(files))
-        except Exception as error:
-            raise PackagingError(
-                f"load({files.name!r}) of {type(live).__name__} fails: {type(error).__name__}: {error}",
-                operation="load",
-                hint="it gets the folder with the files of artifacts=",
-            ) from error
     return live
 
 
 def _ask(flavour: Flavour, live: Any, trial: Trial, data: Any) -> Trial:
-    try:
+    hint = "give example= rows like those it will be asked for"
+    with running("the model fails on its own example", operation="predict", hint=hint):
         answer = flavour.predict(live, trial.method, data)
-    except Exception as error:
-        raise PackagingError(
-            f"the model fails on its own example: {type(error).__name__}: {error}",
-            operation="predict",
-            hint="give example= rows like those it will be asked for",
-        ) from error
     return Trial(trial.method, data, answer, trial.shipped)
 
 
@@ -154,7 +148,8 @@ def _rowwise(flavour: Flavour, obj: Any, traits: Traits, trial: Trial) -> bool:
     rows = examples.row_count(trial.data)
     if rows < 2:
         return False
-    first = flavour.predict(obj, trial.method, examples.first_rows(trial.data, 1))
+    with running("the model fails on the first row of its example alone", operation="predict"):
+        first = flavour.predict(obj, trial.method, examples.first_rows(trial.data, 1))
     return examples.starts_with(trial.answer, first, rows)
 
 
@@ -163,6 +158,7 @@ def _signature(flavour: Flavour, obj: Any, traits: Traits, trial: Trial, prepare
     rowwise = _rowwise(flavour, obj, traits, trial) if wishes.rowwise is None else wishes.rowwise
     if prepared is None:
         return Signature(inputs=traits.inputs, rowwise=rowwise, allow_nan=nan)
+    nan = nan or _takes_missing(prepared, wishes)
     rows = examples.row_count(prepared)
     outputs = examples.outputs(trial.answer, rows, trial.method)
     if rowwise and not examples.answers_each_row(trial.answer, rows):
@@ -170,4 +166,18 @@ def _signature(flavour: Flavour, obj: Any, traits: Traits, trial: Trial, prepare
             f"rowwise: the model does not answer {rows} rows with {rows} values", hint="say rowwise=False"
         )
     columns = examples.columns(prepared)
-    return Signature(inputs=examples.inputs(prepared), outputs=outputs, columns=columns, rowwise=rowwise, allow_nan=nan)
+    unknown = "None" if flavour.name in {"function", "class"} else "nan"
+    inputs = examples.inputs(prepared, unknown=unknown)
+    return Signature(inputs=inputs, outputs=outputs, columns=columns, rowwise=rowwise, allow_nan=nan)
+
+
+def _takes_missing(prepared: Any, wishes: Wishes) -> bool:
+    """Whether the example has missing values, which the model has just answered.
+
+    Raises:
+        ConfigError: The user says that it takes none.
+    """
+    missing = examples.has_missing(prepared)
+    if missing and wishes.allow_nan is False:
+        raise ConfigError("allow_nan=False, but the example has missing values", hint="leave one of them out")
+    return missing

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _REFUSALS = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError, NotImplementedError)
 _REGISTRY = threading.RLock()
+_NO_FILE = "<dynamic-code>"  # what cloudpickle writes instead of a file
 _RANDOM_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -59,6 +60,9 @@ def recorder(modules: set[str]) -> Any:
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, _Ordered):
                 return type(obj.values), (sorted(obj.values, key=_by_content),)
+            if isinstance(obj, types.CodeType):
+                note(obj, modules)
+                return with_file(obj, self.dispatch_table[types.CodeType](obj))
             reduced: Any = super().reducer_override(obj)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
             if reduced is NotImplemented:
                 note(obj, modules)
@@ -70,6 +74,19 @@ def recorder(modules: set[str]) -> Any:
             return (parts[0], *(_in_order(part, self._ordered) for part in parts[1:]))
 
     return Recorder
+
+
+def with_file(code: types.CodeType, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Keep the name of the file that code came from, so that traces on the server name it.
+
+    cloudpickle drops it. The folder is left out, so that a model has the same digest wherever it is packed, and so are
+    the names of notebook cells, which change from run to run.
+    """
+    name = re.split(r"[/\\]", code.co_filename)[-1]
+    if name.startswith("<") or "ipykernel" in code.co_filename:
+        return reduced
+    # A fresh string each time, as cloudpickle makes them: whether two are one object must not change the bytes.
+    return (reduced[0], tuple("".join(name) if part == _NO_FILE else part for part in reduced[1]), *reduced[2:])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

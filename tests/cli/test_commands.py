@@ -206,3 +206,24 @@ def test_what_was_not_waited_for_is_continued(run: Run, tmp_path: Path) -> None:
     assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "succeeded"), done.stderr
     worse = run("status", "job-worse", "--wait")
     assert (worse.returncode, "no data today" in worse.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("verb", ["build", "plan", "deploy", "compare"])
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import sys\nsys.exit(0)", "SystemExit: 0 (early.py, line 2"),
+        ("import sdk, sys\ndef f(rows): sys.exit(0)\nm = sdk.model(f, name='early', example=[[1]])", "line 2, in f"),
+    ],
+)
+def test_a_module_that_ends_the_program_is_a_failure(
+    call: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, source: str, words: str
+) -> None:
+    """`sys.exit(0)` while a model is imported or packed is told with its line; the exit code is not 0."""
+    monkeypatch.delitem(sys.modules, "early", raising=False)
+    (tmp_path / "early.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    done = call(verb, "early:m")
+    assert done.returncode in {1, 3}
+    assert "" == done.stdout
+    assert words in done.stderr

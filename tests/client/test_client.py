@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +22,7 @@ from sdk.errors import (
     UnknownKeyError,
     UnsupportedError,
 )
-from sdk.types import EndpointState, Replicas
+from sdk.types import EndpointState, LogLine, Replicas
 from sdk_contract.fake import ConfigFake, TrafficFake
 from sdk_contract.fake_cloud import HOSTILE, Fault, Temper
 
@@ -241,6 +244,33 @@ def test_model_that_fails_its_smoke_test_gets_no_traffic(world: Any, faked: Any)
         client.deploy(faked.a_model("b"))
     assert ([[1, 2]], "no such column", 500) == (asked, caught.value.reason, caught.value.status)
     assert before.deployments == client.status("churn").deployments
+
+
+def test_smoke_test_that_raises_is_explained_by_the_log(faked: Any, tmp_path: Path) -> None:
+    """What the model raised, and where, is in the error, although the log comes late and the new one is removed."""
+    looks = itertools.count()
+    trace = 'Traceback (most recent call last):\n  File "m.py", line 2, in f\n    go()\nKeyError: "hunter2-canary"\n'
+
+    class Late(faked.TellingFake):  # type: ignore[misc]  # loaded by its path
+        def invoker(self, status: Any) -> Any:
+            inner = super().invoker(status)
+            return replace(inner, fault=lambda answer: (said := inner.fault(answer)) and replace(said, request_id="r1"))
+
+        def logs(self, name: str, *, request_id: str | None = None, **_: Any) -> Any:
+            late = request_id == "r1" and next(looks) > 2
+            return iter([LogLine(1.0, json.dumps({"request_id": "r1", "trace": trace}))] if late else [])
+
+    world = faked.World(tmp_path, Late)
+    client = world.client(env={"PW": "hunter2-canary"})
+    world.plane.models["b" * 32] = None
+    world.store(faked.a_model("b"), example=[[1, 2]])
+    with pytest.raises(DeployFailed) as caught:
+        client.deploy(faked.a_model("b"), secrets=["PW"])
+    assert 'KeyError: "[redacted]"' == caught.value.reason
+    assert 'failed its smoke test: KeyError: "[redacted]" (m.py, line 2, in f)' in caught.value.message
+    assert 'KeyError: "[redacted]"' == caught.value.logs[-1]
+    assert [] == [ref for ref in world.cloud.items if ref.kind != "Image"]
+    world.close()
 
 
 def test_model_that_answers_its_smoke_test_gets_traffic(world: Any, faked: Any) -> None:

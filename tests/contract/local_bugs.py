@@ -55,6 +55,14 @@ class MixedLogs(LocalAdapter):
         return super().logs(name, **which)
 
 
+class BlindBeforeTraffic(LocalAdapter):
+    def logs(self, name: str, *, deployment: str | None = None, **which: Any) -> Iterator[LogLine]:
+        lines = super().logs(name, deployment=deployment, **which)
+        status = self.status(name, self.observe(name, timeout=30))
+        serving = {one.id for one in (status.deployments if status else ()) if one.traffic}
+        return (line for line in lines if line.deployment in serving)
+
+
 class AddedPercentiles(LocalAdapter):
     def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
         found = super().metrics(name, window_s=window_s, timeout=timeout)
@@ -74,6 +82,7 @@ BUGS: dict[type[LocalAdapter], tuple[type, str]] = {
     LostOutput: (suites.TrainSuite, "test_a_job"),
     SwallowedLogs: (suites.LogsSuite, "test_what_the_model_prints"),
     MixedLogs: (suites.LogsSuite, "test_one_deployment"),
+    BlindBeforeTraffic: (suites.ErrorsSuite, "test_a_model_that_fails_its_smoke_test"),
     AddedPercentiles: (suites.MonitorSuite, "test_quantiles_are_measured"),
     CountedTwice: (suites.MonitorSuite, "test_every_request_is_counted_once"),
 }

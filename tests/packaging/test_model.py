@@ -342,7 +342,7 @@ def test_columns_must_be_those_of_the_fit() -> None:
     with pytest.raises(ConfigError, match="two columns of one name"):
         pack(example=table.rename(columns={"b": "a"}))
     with pytest.raises(ConfigError, match="has missing values among int64"):
-        pack(example=pandas.DataFrame({"n": pandas.array([1, None], dtype="Int64")}))
+        pack(example=pandas.DataFrame({"n": pandas.Categorical([1, None])}))
 
 
 def test_answers_that_are_no_arrays_are_not_described() -> None:

@@ -1,0 +1,73 @@
+"""Runs a user's code in this process: whatever it raises becomes an error with the type, the message and its own lines.
+
+``SystemExit`` would end the program without a word and with the exit code of a success, and a ``KeyboardInterrupt``
+that the code raises itself would look like Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+from sdk.errors import PackagingError, SdkError
+from sdk.raised import from_exception
+from sdk.waiting import Terminated
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from types import FrameType
+
+
+@contextlib.contextmanager
+def running(
+    what: str, *, operation: str, hint: str | None = None, others: tuple[type[Exception], ...] = ()
+) -> Generator[None]:
+    """Run a user's code inside the block.
+
+    Args:
+        what: What fails then, such as ``"the model fails on its own example"``.
+        operation: The word for it in the error.
+        hint: What to do.
+        others: Errors that somebody else turns into words.
+
+    Raises:
+        PackagingError: The code raised something, or asked the program to end.
+
+    Example:
+        >>> with running("the model fails", operation="predict"):
+        ...     raise SystemExit(0)
+        Traceback (most recent call last):
+        sdk.errors.PackagingError: the model fails: SystemExit: 0 ...
+    """
+    with _ctrl_c() as pressed:
+        try:
+            yield
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            if isinstance(error, (SdkError, Terminated, *others)) or (isinstance(error, KeyboardInterrupt) and pressed):
+                raise
+            raise PackagingError(f"{what}: {from_exception(error)}", operation=operation, hint=hint) from error
+
+
+@contextlib.contextmanager
+def _ctrl_c() -> Generator[list[int]]:
+    """A list that gets an entry when Ctrl-C is pressed; without it a KeyboardInterrupt is the code's own."""
+    pressed: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed  # Python raises a KeyboardInterrupt in the main thread only
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before):
+        yield pressed  # Ctrl-C is ignored, or ends the process at once
+        return
+
+    def press(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,115 @@
+"""What a user's code raised: type, message and the user's own lines, from an exception or the text of its trace."""
+
+from __future__ import annotations
+
+import json
+import re
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_FRAME = re.compile(r'^ *File "(?P<file>.+)", line (?P<line>\d+)(?:, in (?P<function>.+))?$')
+_OURS = re.compile(r"[/\\](mlport_serving|sdk[/\\]serving)[/\\]")
+_LIBRARY = re.compile(r"[/\\](site|dist)-packages[/\\]")
+_PYTHON = re.compile(r"[/\\]lib(64)?[/\\]python\d[^/\\]*[/\\](?!(site|dist)-packages)|^<frozen ")
+_HEADER = "Traceback (most recent call last):"
+_SDK = str(Path(__file__).parent)
+_MOST_FRAMES = 6
+_LONGEST = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An exception of a user's code.
+
+    Args:
+        error: Type and message, such as ``"KeyError: 'age'"``.
+        frames: Where it was raised, innermost last: ``"/app/model.py, line 7, in predict"``. Only lines of the
+            user's own files, unless there are none.
+    """
+
+    error: str
+    frames: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        head = self.error.strip().partition("\n")[0][:_LONGEST]
+        return f"{head} ({'; '.join(self.frames)})" if self.frames else head
+
+
+def from_exception(error: BaseException) -> Raised:
+    """The type, message and lines of an exception that was caught."""
+    return from_trace("".join(traceback.format_exception(error)))
+
+
+def from_trace(text: str) -> Raised:
+    r"""The type, message and lines of an exception, from its printed trace.
+
+    Example:
+        >>> lines = [_HEADER, '  File "/app/m.py", line 2, in f', "    return 1 / 0", "ZeroDivisionError: no"]
+        >>> str(from_trace("\n".join(lines)))
+        'ZeroDivisionError: no (/app/m.py, line 2, in f)'
+    """
+    lines = text.rpartition(_HEADER)[2].strip("\n").splitlines()
+    start = next((place for place, line in enumerate(lines) if line and not line.startswith(" ")), len(lines) - 1)
+    error = "\n".join(lines[start:]).strip() if lines else text.strip()
+    last = _frames(lines[:start])
+    return Raised(error, (_own(last) or _own(_frames(text.splitlines())) or last)[-_MOST_FRAMES:])
+
+
+def _frames(lines: Iterable[str]) -> tuple[str, ...]:
+    """The frames in these lines but those of mlport itself, in words."""
+    found: list[str] = []
+    for line in lines:
+        match = _FRAME.match(line)
+        if match is not None and not _is_hidden(match["file"]):
+            where = f"{match['file']}, line {match['line']}"
+            found.append(f"{where}, in {match['function']}" if match["function"] else where)
+    return tuple(found)
+
+
+def _is_hidden(file: str) -> bool:
+    """Whether a file is of mlport or of Python itself, which never tells a user anything."""
+    return bool(file.startswith(_SDK) or _OURS.search(file) or _PYTHON.search(file))
+
+
+def _own(frames: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(frame for frame in frames if not _LIBRARY.search(frame))
+
+
+def in_lines(lines: Iterable[str]) -> Raised | None:
+    """The last exception that our server wrote down among these log lines."""
+    traces = [trace for line in lines if (trace := _values(line).get("trace"))]
+    return from_trace(str(traces[-1])) if traces else None
+
+
+def failed(lines: Iterable[str]) -> bool:
+    """Whether our server wrote down a failure among these log lines, with a trace or without."""
+    return any(_values(line).get("level") == "error" or "trace" in _values(line) for line in lines)
+
+
+def spread(line: str) -> list[str]:
+    r"""A log line as people read it: a trace inside it gets lines of its own.
+
+    Example:
+        >>> spread('{"ts": 1, "event": "model_error", "request_id": "r", "trace": "a\\nb\\n"}')
+        ['{"ts": 1, "event": "model_error", "request_id": "r"}', 'a', 'b']
+    """
+    values = _values(line)
+    trace = values.pop("trace", None)
+    if trace is None:
+        return [line]
+    return [json.dumps(values, ensure_ascii=False), *str(trace).rstrip("\n").splitlines()]
+
+
+def _values(line: str) -> dict[str, Any]:
+    if not line.startswith("{"):
+        return {}
+    try:
+        values: Any = json.loads(line)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", values) if isinstance(values, dict) else {}

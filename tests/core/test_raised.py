@@ -1,0 +1,74 @@
+"""What a user's code raised, read from exceptions and from log lines."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sdk.raised import failed, from_exception, from_trace, in_lines, spread
+
+SERVED = """Traceback (most recent call last):
+  File "/opt/mlport/runtime/mlport_serving/scheduler.py", line 157, in _work
+    outputs = self._call(job.given)
+              ^^^^^^^^^^^^^^^^^^^^^
+  File "{library}/sklearn/pipeline.py", line 9, in predict
+    return self.last(rows)
+  File "/app/model.py", line 7, in look_up
+    return table[key]
+           ~~~~~^^^^^
+  File "/usr/lib/python3.11/json/decoder.py", line 1, in decode
+    raise
+KeyError: 'age'
+"""
+LIBRARY = "/venv/lib/python3.11/site-packages"
+
+
+def test_only_the_users_own_lines_are_named() -> None:
+    """Frames of the server, of libraries and of Python itself are left out."""
+    raised = from_trace(SERVED.format(library=LIBRARY))
+    assert ("KeyError: 'age'", ("/app/model.py, line 7, in look_up",)) == (raised.error, raised.frames)
+
+
+def test_without_own_lines_those_of_libraries_are_named() -> None:
+    """An estimator of a library raises in the library: that is where the user has to look."""
+    text = SERVED.format(library=LIBRARY).replace("/app/", f"{LIBRARY}/")
+    assert (f"{LIBRARY}/sklearn/pipeline.py, line 9, in predict",) == from_trace(text).frames[:1]
+
+
+def test_the_last_of_several_exceptions_counts() -> None:
+    """A chained exception is named by its last link; a message of several lines is kept in `error`."""
+
+    def look_up() -> None:
+        try:
+            json.loads("{}")["first"]
+        except KeyError as error:
+            raise ValueError("one\ntwo") from error
+
+    with pytest.raises(ValueError, match="one") as caught:
+        look_up()
+    raised = from_exception(caught.value)
+    assert "ValueError: one\ntwo" == raised.error
+    assert str(raised).startswith("ValueError: one (")
+    assert __file__ in raised.frames[-1]
+
+
+@pytest.mark.parametrize("text", ["", "no trace at all", "Traceback (most recent call last):", '  File "a", line 1'])
+def test_any_text_is_survived(text: str) -> None:
+    """What is no trace is told as it is."""
+    assert from_trace(text).frames in {(), ("a, line 1",)}
+
+
+def test_the_newest_trace_among_log_lines() -> None:
+    """Lines of a model and damaged ones are passed over; without a trace there is nothing."""
+    lines = ["loading", "{broken", json.dumps({"event": "ready"}), "[1]"]
+    assert in_lines(lines) is None
+    traces = [json.dumps({"trace": f"Traceback (most recent call last):\n{name}: x"}) for name in ("A", "B")]
+    found = in_lines([*lines, *traces, *lines])
+    assert found is not None
+    assert "B: x" == found.error
+    assert [False, True, True] == [failed(some) for some in (lines, traces, ['{"level": "error"}'])]
+    assert ["loading", '{"event": "e"}', "a", " b"] == [
+        *spread("loading"),
+        *spread('{"event": "e", "trace": "a\\n b"}'),
+    ]

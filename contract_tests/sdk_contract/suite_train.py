@@ -36,7 +36,7 @@ class TrainSuite:
         assert 0.25 == job.metrics["loss"]
         found = list(job.output(tmp_path / "out").rglob("seen.json"))
         assert [{"rows": 3, "C": 0.5}] == [json.loads(path.read_text()) for path in found]
-        assert [] == [item for item in rig.left() if "process" in item and item not in before]
+        assert [] == rig.eventually(lambda: self.processes(rig, before), lambda left: not left)
 
     def test_a_script_that_fails(self, rig: Rig, tmp_path: Path) -> None:
         """A non-zero exit is TrainFailed with the code and the last lines the script wrote."""

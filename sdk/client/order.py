@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..types import Json, Replicas, Resources
     from .session import Session
 
+_REGION_S = 60.0  # the longest that a platform is asked in which region it bills
+
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
@@ -179,9 +181,10 @@ def _price(session: Session, instance: str | None, replicas: Replicas, usage: Us
 
 def region_of(session: Session) -> str:
     """The platform's name of the region that a target is billed in."""
-    if isinstance(session.adapter, PricesByRegion):
-        return session.adapter.price_region()
-    return session.adapter.where().get("region", "")
+    adapter = session.adapter
+    if isinstance(adapter, PricesByRegion):
+        return session.call(lambda _left: adapter.price_region(), session.deadline(_REGION_S))
+    return adapter.where().get("region", "")
 
 
 def _own_options(options: TargetOptions) -> dict[str, Json]:

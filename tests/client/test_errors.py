@@ -32,6 +32,7 @@ KINDS: dict[type[errors.SdkError], tuple[int, bool, type[BaseException]]] = {
     errors.UnavailableError: (1, True, errors.PlatformError),
     errors.InvalidRequestError: (1, False, ValueError),
     errors.PayloadTooLargeError: (1, False, ValueError),
+    errors.UnreadableError: (1, False, ValueError),
     errors.PlanStale: (1, False, errors.SdkError),
     errors.DeployFailed: (1, False, errors.SdkError),
     errors.RollbackFailed: (8, False, errors.DeployFailed),

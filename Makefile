@@ -3,6 +3,7 @@
 PYTHON  ?= python3
 # Several workers for each core, since tests mostly wait for processes.
 WORKERS ?= 6
+TIMES   ?= 20
 TORCH   ?=
 UPGRADE ?= --upgrade
 BIN     := .venv/bin
@@ -23,7 +24,7 @@ $(BIN)/uv pip install --quiet --python $(1)/bin/python $(2) --editable . --requi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock demo test test-full test-latest test-lowest check format budgets contract bench docs mock \
+.PHONY: help env lock demo test test-full test-latest test-lowest test-times stress check format budgets contract bench docs mock \
   check-format check-lint check-mypy check-pyright check-layers check-budgets check-docs
 
 help:            ## list the targets
@@ -57,6 +58,14 @@ demo: $(STAMP)   ## train, deploy, call, watch and delete a real model on this m
 
 test: $(STAMP)   ## every test but the whole matrices; a part: T=tests/compare, a name: K=expired
 	$(PYTEST) -m "not full" $(SELECT)
+
+test-times: $(STAMP) ## the same, then wall, CPU and idle seconds of the tests by folder
+	@rm -f .venv/times.jsonl
+	MLPORT_TEST_TIMES=.venv/times.jsonl $(PYTEST) -p tools.times -m "not full" $(SELECT); status=$$?; \
+	  $(BIN)/python tools/times.py .venv/times.jsonl; exit $$status
+
+stress: $(STAMP) ## repeat tests beside six busy processes: make stress T=tests/local TIMES=20
+	$(BIN)/python tools/stress.py --times $(TIMES) --load 6 -n $(WORKERS) --dist worksteal -m "not full" $(SELECT)
 
 test-full: $(STAMP) ## every test, with every model flavour (a CPU build: make test-full TORCH=torch==2.13.0+cpu)
 	$(LOCKED) $(LOCKS)/flavours.txt

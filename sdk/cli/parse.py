@@ -57,7 +57,7 @@ class _Input(AnyParam):
 def _text(value: str) -> str:
     if value == "-":
         return sys.stdin.read()
-    return Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
+    return Path(value[1:]).read_text(encoding="utf-8-sig") if value.startswith("@") else value
 
 
 DURATION = _Duration()

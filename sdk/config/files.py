@@ -110,7 +110,7 @@ def _parse(path: Path, content: bytes) -> dict[str, Any]:
     if len(content) > _LARGEST:
         raise ConfigError(f"{path} is larger than {_LARGEST} bytes")
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ConfigError(f"{path}:{line}: not UTF-8", hint="save the file as UTF-8") from error

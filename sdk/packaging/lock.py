@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import re
@@ -119,13 +120,14 @@ def read_requirements(requirements: Sequence[str | Path] | str | Path, *, foreig
         foreign: Whether it is somebody else's, which may not name what is to be built on this machine.
 
     Raises:
-        ConfigError: The file does not exist, or a line is an option, a link or no requirement at all.
+        ConfigError: The file does not exist or is not in UTF-8 or UTF-16, or a line is an option, a link or no
+            requirement at all.
     """
     if isinstance(requirements, str | Path):
         path = Path(requirements)
         if not path.is_file():
             raise ConfigError(f"requirements={str(requirements)!r} is no file", hint="give a file or a list")
-        lines = [re.sub(r"(^|\s)#.*$", "", line).strip() for line in path.read_text("utf-8").splitlines()]
+        lines = [re.sub(r"(^|\s)#.*$", "", line).strip() for line in _decoded(path).splitlines()]
         folder = path.parent
     else:
         lines, folder = [str(line).strip() for line in requirements], Path()
@@ -136,6 +138,19 @@ def read_requirements(requirements: Sequence[str | Path] | str | Path, *, foreig
             hint="read that code; if you trust it, name the folder in requirements=[…] of your own call",
         )
     return found
+
+
+def _decoded(path: Path) -> str:
+    """Read a text file as editors and shells write it: UTF-8, or UTF-16 with its mark, as PowerShell's ``>`` does."""
+    data = path.read_bytes()
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"requirements: {path} is no text in UTF-8 or UTF-16 ({error.reason} at byte {error.start})",
+            hint="save it as UTF-8",
+        ) from error
 
 
 def _requirement(line: str, folder: Path) -> str:

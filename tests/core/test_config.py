@@ -152,6 +152,12 @@ def test_a_variable_may_hold_a_table_as_json(home: Any) -> None:
 # --- files ------------------------------------------------------------------------------------------------------
 
 
+def test_a_file_may_begin_with_the_mark_of_windows_editors(home: Any) -> None:
+    """A byte order mark and Windows' line ends change nothing."""
+    home.user_file.write_bytes(b'\xef\xbb\xbf[target.aws]\r\nprovider = "sagemaker"\r\n')
+    assert "sagemaker" == home.load().target("aws").provider
+
+
 def test_the_table_of_pyproject_is_read(home: Any) -> None:
     """[tool.mlport] has the same keys as mlport.toml."""
     home.write(

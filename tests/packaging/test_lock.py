@@ -173,6 +173,24 @@ def test_requirements_file_is_read(tmp_path: Path) -> None:
         lock.read_requirements("nowhere.txt")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be-mark"])
+def test_requirements_file_of_any_editor(encoding: str, tmp_path: Path) -> None:
+    """UTF-8 with and without a mark, and UTF-16 as PowerShell writes it, with Windows' line ends."""
+    text = "# für alle\r\nnumpy>=2\r\n"
+    data = b"\xfe\xff" + text.encode("utf-16-be") if encoding.endswith("-mark") else text.encode(encoding)
+    (tmp_path / "r.txt").write_bytes(data)
+    assert ["numpy>=2"] == lock.read_requirements(tmp_path / "r.txt")
+
+
+@pytest.mark.parametrize("data", [b"# caf\xe9\nnumpy\n", b"\xff\xfen", b"\xef\xbb\xbfnumpy\xff"])
+def test_requirements_file_that_is_no_text(data: bytes, tmp_path: Path) -> None:
+    """Another encoding is an error that names the file and the fix."""
+    (tmp_path / "r.txt").write_bytes(data)
+    with pytest.raises(ConfigError, match=r"r\.txt is no text in UTF-8 or UTF-16") as refused:
+        lock.read_requirements(tmp_path / "r.txt")
+    assert "save it as UTF-8" == refused.value.hint
+
+
 @pytest.mark.parametrize(
     "url", [f"https://robot:{SECRET}@host.example/simple", f"https://host.example/simple?token={SECRET}"]
 )

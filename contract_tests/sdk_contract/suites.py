@@ -41,6 +41,7 @@ class SampleSuite:
     test_life_of_an_endpoint = DeploySuite.test_life_of_an_endpoint
     test_a_job = TrainSuite.test_a_job
     names = staticmethod(DeploySuite.names)
+    processes = staticmethod(TrainSuite.processes)
 
 
 def tests(*marks: Callable[[type], type]) -> dict[str, type]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import struct
+import threading
 import time
 from contextlib import suppress
 from datetime import datetime
@@ -30,6 +31,33 @@ _FRAME = struct.Struct(">BxxxL")
 _PORT_S = 10.0
 
 
+class _Stops:
+    """Counts the containers that are being stopped, since a cloud stops them in threads of its own."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+        self._closed = False
+
+    def begin(self) -> bool:
+        """Count one more; false once the runner is closed and has removed all containers itself."""
+        with self._changed:
+            self._count += not self._closed
+            return not self._closed
+
+    def end(self) -> None:
+        """Count one less."""
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let none begin any more, and wait for those under way."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: self._count == 0)
+
+
 class DockerRunner(Runner):
     """The docker runner.
 
@@ -43,6 +71,7 @@ class DockerRunner(Runner):
     def __init__(self, folder: Path, *, engine: Engine | None = None) -> None:
         self._engine = engine or Engine()
         self._mark = secrets.token_hex(8)
+        self._stops = _Stops()
 
     def start(self, launch: Launch) -> Running:
         """Runs an image; see :meth:`Runner.start`."""
@@ -53,7 +82,7 @@ class DockerRunner(Runner):
             name = load(self._engine, image, launch.registry.store)
             body = self._body(launch, ImageConfig.read(image.config), name)
             container: str = self._engine.call("POST", "/containers/create", json=body)["Id"]
-            running = DockerRunning(self._engine, launch.name, container)
+            running = DockerRunning(self._engine, launch.name, container, self._stops)
             try:
                 self._engine.call("POST", f"/containers/{container}/start")
                 if launch.port is not None:
@@ -70,6 +99,7 @@ class DockerRunner(Runner):
         for item in self._mine(stopped=True):
             with suppress(PlatformError):
                 self._engine.call("DELETE", f"/containers/{item['Id']}", params={"force": "1", "v": "1"})
+        self._stops.close()
         self._engine.close()
 
     def alive(self) -> list[str]:
@@ -109,8 +139,9 @@ class DockerRunner(Runner):
 class DockerRunning(Running):
     """A container."""
 
-    def __init__(self, engine: Engine, name: str, container: str) -> None:
+    def __init__(self, engine: Engine, name: str, container: str, stops: _Stops) -> None:
         self.name = name
+        self._stops = stops
         self._engine, self._container = engine, container
         self._ended: tuple[int, list[tuple[float, str]]] | None = None
 
@@ -152,8 +183,13 @@ class DockerRunning(Running):
 
     def stop(self, grace_s: float = 30.0) -> None:
         """SIGTERM, then SIGKILL; the container is removed, its output stays readable here."""
-        if self._ended is not None:
-            return
+        if self._ended is None and self._stops.begin():
+            try:
+                self._stop(grace_s)
+            finally:
+                self._stops.end()
+
+    def _stop(self, grace_s: float) -> None:
         with suppress(NotFoundError, ConflictError):  # somebody else is removing it, or has
             if grace_s > 0:
                 seconds = str(max(1, round(grace_s)))

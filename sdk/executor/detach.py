@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from ..adapter import Materials
 from ..errors import ConflictError, SdkError, TimedOut
-from .calls import is_transient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..adapter import Live, Ref
+    from ..adapter import Live
     from ..waiting import Deadline
     from .calls import Reply
     from .context import Context
@@ -54,7 +53,7 @@ class Detacher:
         """
         pauses, attempt = self._c.poll(deadline), 0
         while True:
-            live, trouble = self._look(step.ref, deadline)
+            live, trouble = self._settler.look(step.ref, deadline)
             if live is None and trouble is None and self._c.sightings.absent(step.ref):
                 self._journal.note("settled", step=index, outcome="gone")
                 return
@@ -79,7 +78,7 @@ class Detacher:
     def _give_back(self, index: int, step: Step, deadline: Deadline) -> None:
         pauses, refusals = self._c.poll(deadline), 0
         for attempt in count(1):  # what was sent and not answered may still delete it: look until that is over
-            live, trouble = self._look(step.ref, deadline)
+            live, trouble = self._settler.look(step.ref, deadline)
             if live is not None and live.state != "deleting" and self._c.sightings.settled(step.ref):
                 self._journal.note("settled", step=index, outcome="undone")
                 return
@@ -123,14 +122,6 @@ class Detacher:
         status = getattr(reply.error, "status", None)
         now = self._c.adapter.server_time()
         self._journal.note("ack", step=index, outcome=reply.outcome, operation=None, time=now, status=status)
-
-    def _look(self, ref: Ref, deadline: Deadline) -> tuple[Live | None, Exception | None]:
-        try:
-            return self._settler.read(ref, deadline), None
-        except SdkError as error:
-            if not is_transient(error):
-                raise
-            return None, error
 
 
 def _is_for_now(reply: Reply) -> bool:

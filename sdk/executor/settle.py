@@ -28,6 +28,15 @@ class Settler:
         self._job = job  # a job is made as soon as it is there: how it ends is not the transaction's business
         self.reason: str | None = None  # the platform's, of what was looked at last
 
+    def look(self, ref: Ref, deadline: Deadline) -> tuple[Live | None, Exception | None]:
+        """Return what :meth:`read` finds, or the error of a platform that may answer the next time."""
+        try:
+            return self.read(ref, deadline), None
+        except SdkError as error:
+            if not is_transient(error):
+                raise
+            return None, error
+
     def read(self, ref: Ref, deadline: Deadline) -> Live | None:
         """Looks at it, and remembers a sighting."""
         live = self._c.remote.read(ref, deadline)

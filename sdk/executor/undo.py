@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ..errors import AuthError, ConflictError, DriftError, SdkError, TimedOut
 from ..types import Leftover
-from .calls import is_transient
 from .plan import closure, live_hash
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class Remover:
     def _delete(self, index: int, ref: Ref, mine: Callable[[Live], bool], deadline: Deadline) -> bool:
         pauses = self._c.poll(deadline)
         for attempt in count(1):
-            live, trouble = self._look(ref, deadline)
+            live, trouble = self._settler.look(ref, deadline)
             if live is None:
                 if trouble is None and self._c.sightings.absent(ref):
                     self._journal.note("settled", step=index, outcome="gone")
@@ -108,7 +107,7 @@ class Remover:
     def _undo(self, index: int, step: Step, deadline: Deadline) -> None:
         pauses = self._c.poll(deadline)
         for attempt in count(1):
-            live, trouble = self._look(step.ref, deadline)
+            live, trouble = self._settler.look(step.ref, deadline)
             if live is None:
                 if trouble is None and self._c.sightings.absent(step.ref):
                     return
@@ -139,14 +138,6 @@ class Remover:
         for parent in previous.parents:
             if self._c.remote.read(parent, deadline) is None and self._c.sightings.absent(parent):
                 raise DriftError(f"{previous.ref} cannot be as before, since {parent} is gone", resource=previous.id)
-
-    def _look(self, ref: Ref, deadline: Deadline) -> tuple[Live | None, Exception | None]:
-        try:
-            return self._settler.read(ref, deadline), None
-        except SdkError as error:
-            if not is_transient(error):
-                raise
-            return None, error
 
     def _wait(self, pauses: Pauses, ref: Ref, live: Live | None, trouble: Exception | None) -> None:
         state = (live.raw or live.state) if live else None

@@ -95,14 +95,20 @@ class Logs:
         return told
 
 
-def endpoint_filter(endpoint: str, number: str | None, request_id: str | None) -> str:
+def endpoint_filter(region: str, endpoint: str, number: str | None, request_id: str | None) -> str:
     """Lines of an endpoint, of one deployed model if a number is given, of one request if an id is.
 
+    A project has one log for all its regions, and each of them may have an endpoint of this id.
+
     Example:
-        >>> endpoint_filter("churn", "16", None).rpartition(" AND ")[2]
+        >>> endpoint_filter("europe-west4", "churn", "16", None).rpartition(" AND ")[2]
         'labels.deployed_model_id="16"'
     """
-    parts = ['resource.type="aiplatform.googleapis.com/Endpoint"', f'resource.labels.endpoint_id="{endpoint}"']
+    parts = [
+        'resource.type="aiplatform.googleapis.com/Endpoint"',
+        f'resource.labels.location="{region}"',
+        f'resource.labels.endpoint_id="{endpoint}"',
+    ]
     if number is not None:
         parts.append(f'labels.deployed_model_id="{number}"')
     if request_id is not None:

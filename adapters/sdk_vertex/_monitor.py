@@ -90,7 +90,11 @@ class _Question:
         self, metric: str, window_s: float, aligner: str, *, fields: tuple[str, ...] = (), more: str = ""
     ) -> Iterable[dict[str, Any]]:
         window = max(_SHORTEST_S, math.ceil(window_s / 60) * 60)
-        filter_ = f'metric.type="{_PREFIX}{metric}" AND resource.labels.endpoint_id="{self._endpoint}"{more}'
+        region = self._metrics.access.options.region  # a project's series are those of all its regions
+        filter_ = (
+            f'metric.type="{_PREFIX}{metric}" AND resource.labels.location="{region}" '
+            f'AND resource.labels.endpoint_id="{self._endpoint}"{more}'
+        )
         params = [
             ("filter", filter_),
             ("interval.startTime", _stamp(self._end - window)),

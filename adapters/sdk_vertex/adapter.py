@@ -264,7 +264,7 @@ class VertexAdapter:
         """What the endpoint's replicas printed."""
         found = self._deployments.existing(name, _CALL_S)
         number = None if deployment is None else _number(deployment)
-        filter_ = _logs.endpoint_filter(name, number, request_id)
+        filter_ = _logs.endpoint_filter(self.options.region, name, number, request_id)
         since = found.create_time.timestamp() - 1
         return self._logs.lines(filter_, since=since, tail=tail, follow=(lambda: True) if follow else None)
 

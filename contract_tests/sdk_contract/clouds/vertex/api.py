@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..app import Match, Request, Response, Routes
 from .errors import CODES, Refusal
 
 if TYPE_CHECKING:
+    import threading
+
     from ..faults import Fault
-    from .world import World
+    from .world import Common
 
 Answer = dict[str, Any] | Response
 Handler = Callable[[Request], Answer]
@@ -27,17 +29,35 @@ _TROUBLE = {
 }
 
 
+class Resources(Protocol):
+    """What the handlers of a service work on: one region of one project, or all of them."""
+
+    @property
+    def common(self) -> Common:
+        """Who may ask."""
+        ...
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held while a handler runs."""
+        ...
+
+    def advance(self) -> None:
+        """Bring everything to where it is by now."""
+        ...
+
+
 class Api(Routes):
     """The routes of one service, whose handlers answer with plain values.
 
     Args:
-        world: What is in the cloud.
+        world: What its handlers work on.
         service: The name under which calls are written down.
         anonymous: Whether a request without credentials is let in; one with wrong ones never is.
         guarded: Whether credentials are looked at here at all, rather than by the handlers.
     """
 
-    def __init__(self, world: World, service: str, *, anonymous: bool = False, guarded: bool = True) -> None:
+    def __init__(self, world: Resources, service: str, *, anonymous: bool = False, guarded: bool = True) -> None:
         super().__init__(service, lambda _request, _match, fault: trouble(fault))
         self.world, self._anonymous, self._guarded = world, anonymous, guarded
 
@@ -64,7 +84,6 @@ class Api(Routes):
         if not locked:
             return answered(handler(request))
         with self.world.lock:
-            self.world.check_place(request.params)
             self.world.advance()
             return answered(handler(request))
 
@@ -72,18 +91,26 @@ class Api(Routes):
         """Lets in who shows the token.
 
         Raises:
-            Refusal: Nobody, or somebody else.
+            Refusal: There is none, or another.
         """
-        given = request.headers.get("authorization", "")
-        if not self._guarded or (self._anonymous and not given):
-            return
-        if given != f"Bearer {self.world.token}":
-            raise Refusal(
-                "UNAUTHENTICATED",
-                "Request had invalid authentication credentials. Expected OAuth 2 access token.",
-                reason="ACCESS_TOKEN_EXPIRED" if given else "CREDENTIALS_MISSING",
-                headers={"www-authenticate": 'Bearer realm="https://accounts.google.com/"'},
-            )
+        if self._guarded and not (self._anonymous and not request.headers.get("authorization")):
+            admit(self.world.common, request)
+
+
+def admit(common: Common, request: Request) -> None:
+    """Refuse a request without the credentials of this mini cloud.
+
+    Raises:
+        Refusal: It has none, or others.
+    """
+    given = request.headers.get("authorization", "")
+    if given != f"Bearer {common.token}":
+        raise Refusal(
+            "UNAUTHENTICATED",
+            "Request had invalid authentication credentials. Expected OAuth 2 access token.",
+            reason="ACCESS_TOKEN_EXPIRED" if given else "CREDENTIALS_MISSING",
+            headers={"www-authenticate": 'Bearer realm="https://accounts.google.com/"'},
+        )
 
 
 def body_of(request: Request) -> dict[str, Any]:
@@ -119,4 +146,4 @@ def trouble(fault: Fault) -> Response:
     return refused(Refusal(word, message, status=fault.status or CODES[word][1], reason=reason, headers=headers))
 
 
-__all__ = ["Api", "Match", "answered", "body_of", "refused", "trouble"]
+__all__ = ["Api", "Match", "admit", "answered", "body_of", "refused", "trouble"]

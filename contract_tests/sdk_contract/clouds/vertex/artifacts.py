@@ -18,10 +18,11 @@ from .errors import Refusal
 from .world import check_fields, check_labels, listing, part, stamp
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from ..app import Request, Response
-    from .world import Json, World
+    from .world import Common, Json, World
 
 CREATE_S, DELETE_S, TOKEN_S = 15.0, 5.0, 3600.0
 USER = "oauth2accesstoken"
@@ -29,22 +30,82 @@ _PARENT = "/v1/projects/{project}/locations/{location}/repositories"
 _FIELDS = {"name", "format", "description", "labels", "mode", "dockerConfig", "cleanupPolicies"}
 
 
+class Images:
+    """The images of all projects, whose regions share one host here; and who may push and pull them.
+
+    Args:
+        common: Who may ask.
+        folder: For blobs.
+
+    Attributes:
+        known: Whether a project has a repository, in any region.
+        pushed: When each image came.
+    """
+
+    def __init__(self, common: Common, folder: Path) -> None:
+        self.common, self.lock = common, common.lock
+        self._tokens: dict[str, float] = {}
+        self.known: Callable[[str, str], bool] = lambda project, name: False
+        self.pushed: dict[str, str] = {}
+        self.registry = Registry(folder, authorize=self._authorize, stored=self._note)
+        self.tokens = Api(self, "registry", guarded=False)
+        self.tokens.on("GET", "/v2/token", "ExchangeToken", changing=False)(self.exchange)
+
+    def advance(self) -> None:
+        """Nothing here takes time."""
+
+    def exchange(self, request: Request) -> Json:
+        """Gives a registry token for an access token."""
+        given = request.headers.get("authorization", "")
+        wanted = base64.b64encode(f"{USER}:{self.common.token}".encode()).decode()
+        if given != f"Basic {wanted}":
+            raise Refusal("UNAUTHENTICATED", "The access token is not valid for this registry.")
+        token = secrets.token_urlsafe(24)
+        self._tokens[token] = time.monotonic() + TOKEN_S
+        return {"token": token, "expires_in": int(TOKEN_S), "issued_at": stamp()}
+
+    def _authorize(self, request: Request, repository: str, action: str) -> Response | None:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self._tokens.get(token, 0.0) < time.monotonic():
+            realm, scope = f"{request.base_url}/v2/token", f"repository:{repository}:{action}"
+            challenge = f'Bearer realm="{realm}",service="{request.headers.get("host", "")}",scope="{scope}"'
+            return registry_refusal("DENIED", "Unauthenticated request.", status=401, www_authenticate=challenge)
+        if not repository:
+            return None
+        project, _, rest = repository.partition("/")
+        if not self.known(project, rest.partition("/")[0]):
+            return registry_refusal("NAME_UNKNOWN", f'Repository "{rest.partition("/")[0]}" not found')
+        return None
+
+    def _note(self, repository: str, digest: str, _tag: str | None, _kind: str) -> None:
+        self.pushed[f"{repository}@{digest}"] = stamp()
+
+    def resolve(self, uri: str) -> str:
+        """``REPOSITORY@sha256:…`` of the image under a reference: what is used from then on.
+
+        Raises:
+            Refusal: It is not there.
+        """
+        path = uri.partition("/")[2]
+        repository, at, digest = path.partition("@")
+        repository, _, tag = repository.partition(":")
+        found = self.registry.digest(repository, digest if at else tag or "latest")
+        if found is None:
+            raise Refusal("NOT_FOUND", f"Image {uri} does not exist or the service agent cannot read it.")
+        return f"{repository}@{found}"
+
+
 class Artifacts:
-    """The image repositories of one cloud.
+    """The image repositories of one region of one project.
 
     Args:
         world: What else there is.
-        folder: For blobs.
+        images: What is in them.
     """
 
-    def __init__(self, world: World, folder: Path) -> None:
-        self.world = world
+    def __init__(self, world: World, images: Images) -> None:
+        self.world, self.store, self.registry = world, images, images.registry
         self.table = world.tables["repositories"]
-        self._tokens: dict[str, float] = {}
-        self._pushed: dict[str, str] = {}
-        self.registry = Registry(folder, authorize=self._authorize, stored=self._note)
-        self.tokens = Api(world, "registry", guarded=False)
-        self.tokens.on("GET", "/v2/token", "ExchangeToken", changing=False)(self.exchange)
         self.api = self._routes()
 
     def _routes(self) -> Api:
@@ -63,48 +124,6 @@ class Artifacts:
         api.on("PATCH", one, "UpdateRepository")(self.patch)
         api.on("DELETE", one, "DeleteRepository")(self.delete)
         return api
-
-    # --- who may push -----------------------------------------------------------------------------------------------
-
-    def exchange(self, request: Request) -> Json:
-        """Gives a registry token for an access token."""
-        given = request.headers.get("authorization", "")
-        wanted = base64.b64encode(f"{USER}:{self.world.token}".encode()).decode()
-        if given != f"Basic {wanted}":
-            raise Refusal("UNAUTHENTICATED", "The access token is not valid for this registry.")
-        token = secrets.token_urlsafe(24)
-        self._tokens[token] = time.monotonic() + TOKEN_S
-        return {"token": token, "expires_in": int(TOKEN_S), "issued_at": stamp()}
-
-    def _authorize(self, request: Request, repository: str, action: str) -> Response | None:
-        token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if self._tokens.get(token, 0.0) < time.monotonic():
-            realm, scope = f"{request.base_url}/v2/token", f"repository:{repository}:{action}"
-            challenge = f'Bearer realm="{realm}",service="{request.headers.get("host", "")}",scope="{scope}"'
-            return registry_refusal("DENIED", "Unauthenticated request.", status=401, www_authenticate=challenge)
-        if not repository:
-            return None
-        project, _, rest = repository.partition("/")
-        if project != self.world.project or rest.partition("/")[0] not in self.table:
-            return registry_refusal("NAME_UNKNOWN", f'Repository "{rest.partition("/")[0]}" not found')
-        return None
-
-    def _note(self, repository: str, digest: str, _tag: str | None, _kind: str) -> None:
-        self._pushed[f"{repository}@{digest}"] = stamp()
-
-    def resolve(self, uri: str) -> str:
-        """``REPOSITORY@sha256:…`` of the image under a reference: what is used from then on.
-
-        Raises:
-            Refusal: It is not there.
-        """
-        path = uri.partition("/")[2]
-        repository, at, digest = path.partition("@")
-        repository, _, tag = repository.partition(":")
-        found = self.registry.digest(repository, digest if at else tag or "latest")
-        if found is None:
-            raise Refusal("NOT_FOUND", f"Image {uri} does not exist or the service agent cannot read it.")
-        return f"{repository}@{found}"
 
     # --- repositories -------------------------------------------------------------------------------------------------
 
@@ -152,6 +171,8 @@ class Artifacts:
 
         def finish() -> Json:
             self.table.pop(name, None)
+            if self.store.known(self.world.project, name):  # one of this name in another region has the same images
+                return {}
             for path in self.registry.repositories():
                 if path.startswith(f"{self.world.project}/{name}/"):
                     self.registry.remove(path)
@@ -168,9 +189,10 @@ class Artifacts:
         self.get(request)
         found: list[Json] = []
         for path, manifests in self.registry.repositories().items():
-            _, repository, package = path.split("/", 2)
-            for digest, tags in manifests.items() if repository == name else ():
-                uploaded = self._pushed.get(f"{path}@{digest}", stamp())
+            project, repository, package = path.split("/", 2)
+            mine = (project, repository) == (self.world.project, name)
+            for digest, tags in manifests.items() if mine else ():
+                uploaded = self.store.pushed.get(f"{path}@{digest}", stamp())
                 found.append({
                     "name": f"{self._parent}/{name}/dockerImages/{package}@{digest}",
                     "uri": f"{request.headers.get('host', '')}/{path}@{digest}", "tags": tags,

@@ -11,26 +11,27 @@ from ..cloud import Cloud
 from ..runners import make_runner
 from ..server import Server
 from .api import refused
-from .artifacts import Artifacts
-from .endpoints import Endpoints
+from .artifacts import Images
 from .errors import Refusal
-from .jobs import OVER, Jobs
+from .jobs import OVER
 from .logs import Logs
-from .models import Models
 from .monitoring import Monitoring
-from .operations import Operations
-from .predicting import Predictions
 from .secrets import Secrets
-from .serving import Fleet
+from .spots import Shared, Spots
 from .storage import Storage
 from .usage import Usage
-from .world import World
+from .world import Common
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
     from pathlib import Path
 
     from ..runners import Runner
+    from .artifacts import Artifacts
+    from .predicting import Predictions
+    from .serving import Fleet
+    from .spots import Spot
+    from .world import World
 
 PROJECT, REGION, TOKEN = "mini-project", "europe-west4", "mini-token"
 
@@ -38,15 +39,17 @@ PROJECT, REGION, TOKEN = "mini-project", "europe-west4", "mini-token"
 class VertexCloud(Cloud):
     """Vertex AI, Artifact Registry, Cloud Storage, Monitoring, Logging, Secret Manager, Service Usage on one port.
 
+    Any project and any region is there: each is made when a request first names it.
+
     Args:
         folder: For all that it keeps on disk.
         runner: How models and jobs run behind it.
         pace: Seconds it takes for one second of the real cloud; 0: as fast as it is asked.
         seed: Of everything that is left to chance.
-        project: Id of the one project.
-        region: The one region; the official clients take real names only.
+        project: Id of the project that is there from the beginning.
+        region: Its region.
         token: The access token that everybody has to show.
-        cpu_quota: Processors that all replicas may have together.
+        cpu_quota: Processors that all replicas of a region may have together.
     """
 
     name = "vertex"
@@ -64,8 +67,8 @@ class VertexCloud(Cloud):
         cpu_quota: int = 200,
     ) -> None:
         super().__init__(folder, runner, pace=pace, seed=seed)
-        self.world = World(project, region, token, self.pace)
-        self.cpu_quota = cpu_quota
+        self._project, self._region, self.cpu_quota = project, region, cpu_quota
+        self.common = Common(self.pace, token)
 
     @cached_property
     def runner(self) -> Runner:
@@ -73,57 +76,55 @@ class VertexCloud(Cloud):
         return make_runner(self.runner_name, self.folder / "runner")
 
     @cached_property
-    def artifacts(self) -> Artifacts:
-        """Image repositories."""
-        return Artifacts(self.world, self.folder / "registry")
-
-    @cached_property
     def storage(self) -> Storage:
         """Buckets."""
-        return Storage(self.world, self.folder / "buckets")
+        return Storage(self.common, self.folder / "buckets", self._project, self._region)
 
     @cached_property
-    def models(self) -> Models:
-        """The model registry."""
-        return Models(self.world, self.artifacts.resolve)
-
-    @cached_property
-    def fleet(self) -> Fleet:
-        """What runs behind endpoints."""
-        return Fleet(self.world, self.runner, self.artifacts.registry)
-
-    @cached_property
-    def endpoints(self) -> Endpoints:
-        """Endpoints and deployed models."""
-        return Endpoints(self.world, self.models, self.fleet, dns=self._dns, cpu_quota=self.cpu_quota)
-
-    @cached_property
-    def predictions(self) -> Predictions:
-        """The data plane."""
-        return Predictions(self.world, self.endpoints, self.fleet)
-
-    @cached_property
-    def jobs(self) -> Jobs:
-        """Custom jobs."""
-        return Jobs(self.world, self.runner, self.artifacts.registry, self.storage, self.artifacts.resolve)
+    def spots(self) -> Spots:
+        """All projects and regions."""
+        images = Images(self.common, self.folder / "registry")
+        shared = Shared(self.common, self.runner, images, self.storage, self.cpu_quota)
+        return Spots(shared, self._project, self._region)
 
     @cached_property
     def secrets(self) -> Secrets:
         """Secret Manager."""
-        return Secrets(self.world)
+        return Secrets(self.spots)
 
     @cached_property
     def usage(self) -> Usage:
         """What is enabled, and quota."""
-        return Usage(self.world, self.cpu_quota)
+        return Usage(self.spots, self.cpu_quota)
+
+    # --- the project and region that are there from the beginning
+
+    @property
+    def world(self) -> World:
+        """Its resources."""
+        return self.spots.first.world
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """Its image repositories."""
+        return self.spots.first.artifacts
+
+    @property
+    def fleet(self) -> Fleet:
+        """What runs behind its endpoints."""
+        return self.spots.first.fleet
+
+    @property
+    def predictions(self) -> Predictions:
+        """Its data plane."""
+        return self.spots.first.predictions
 
     def open(self) -> Server:
         """The server with all services behind it."""
+        spots, images = self.spots, self.artifacts.store
         services: list[Any] = [
-            self.predictions.api, Operations(self.world).api, self.endpoints.api, self.models.api, self.jobs.api,
-            self.storage.api, self.artifacts.tokens, self.artifacts.api, Logs(self.world, self.fleet, self.jobs).api,
-            Monitoring(self.world, self.predictions, self.fleet).api, self.usage.api,
-            self.secrets.api, self.artifacts.registry,
+            spots, self.storage.api, images.tokens, Logs(spots).api, Monitoring(spots).api, self.usage.api,
+            self.secrets.api, images.registry,
         ]  # fmt: skip
         self.app = App(services, calls=self.calls, faults=self.faults, missing=_missing, broken=_broken)
         return Server(self.app)
@@ -140,33 +141,21 @@ class VertexCloud(Cloud):
         finally:
             self._server = Server(self.app, port=port).start()
 
-    def _dns(self, endpoint: str) -> str:
-        return f"{endpoint}.{self.world.region}-{self.world.number}.prediction.vertexai.goog"
-
     def variables(self) -> Mapping[str, str]:
         """What points clients here."""
         return {
             "MLPORT_MOCK_VERTEX_URL": self.url,
-            "MLPORT_MOCK_VERTEX_TOKEN": self.world.token,
+            "MLPORT_MOCK_VERTEX_TOKEN": self.common.token,
             "STORAGE_EMULATOR_HOST": self.url,
         }
 
     def inventory(self) -> list[str]:
         """Everything that is there now: resources, images, objects, and what runs."""
-        world = self.world
-        with world.lock:
-            world.advance()
-            endpoints = world.tables["endpoints"]
-            running = [f"{name}/{number}" for name, number in self.fleet.running]
-            jobs = [number for number, job in world.tables["customJobs"].items() if job["state"] not in OVER]
-            lines = [
-                *(f"endpoint {name}" for name in endpoints),
-                *(f"deployed {name}/{one['id']}" for name, body in endpoints.items() for one in body["deployedModels"]),
-                *(f"model {name}" for name in self.models.entries),
-                *(f"job {number}" for number in world.tables["customJobs"]),
-                *(f"process of job {number}" for number in jobs),
-                *(f"process of {one}" for one in running),
-                *(f"repository {name}" for name in world.tables["repositories"]),
+        with self.common.lock:
+            self.spots.advance()
+            lines = [line for spot in self.spots.all() for line in _listed(spot)]
+            lines += [
+                *(f"repository {name}" for name in self.spots.repositories()),
                 *(f"image {one}" for one in self._images()),
                 *(f"bucket {name}" for name in self.storage.buckets),
                 *(f"object gs://{one}" for one in self._objects()),
@@ -183,11 +172,22 @@ class VertexCloud(Cloud):
 
     def release(self) -> None:
         """Ends all models and jobs."""
-        self.fleet.close()
-        self.jobs.close()
+        for spot in self.spots.all():
+            spot.close()
         self.runner.close()
-        self.predictions.close()
         self.app.close()
+
+
+def _listed(spot: Spot) -> Iterator[str]:
+    """What there is in one region of one project."""
+    endpoints, jobs = spot.world.tables["endpoints"], spot.world.tables["customJobs"]
+    for name, body in endpoints.items():
+        yield f"endpoint {name}"
+        yield from (f"deployed {name}/{one['id']}" for one in body["deployedModels"])
+    yield from (f"model {name}" for name in spot.models.entries)
+    yield from (f"job {number}" for number in jobs)
+    yield from (f"process of job {number}" for number, job in jobs.items() if job["state"] not in OVER)
+    yield from (f"process of {name}/{number}" for name, number in list(spot.fleet.running))
 
 
 def _missing(request: Request) -> Response:

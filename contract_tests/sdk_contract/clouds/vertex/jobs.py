@@ -121,7 +121,7 @@ class Jobs:
         given = {one["name"]: str(one.get("value", "")) for one in many(container, "env")}
         digest = self._image(container["imageUri"])
         launch = Launch(
-            f"vertex-job-{number}", self._registry, digest,
+            f"vertex-job-{self.world.key}{number}", self._registry, digest,
             [expand(word, {**env, **given}) for word in many(container, "args")] or None,
             entrypoint=[expand(word, {**env, **given}) for word in many(container, "command")] or None,
             env={**given, **env},

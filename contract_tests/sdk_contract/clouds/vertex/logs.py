@@ -9,31 +9,32 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .api import Api, body_of
+from .errors import Refusal
 from .filters import parse
-from .world import stamp
+from .world import many, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..app import Request
-    from .jobs import Jobs
-    from .serving import Fleet
-    from .world import Json, World
+    from .spots import Spot, Spots
+    from .world import Json
 
 
 class Logs:
-    """The log of one cloud."""
+    """The logs of all projects; each has one for all its regions."""
 
-    def __init__(self, world: World, fleet: Fleet, jobs: Jobs) -> None:
-        self.world, self._fleet, self._jobs = world, fleet, jobs
-        self.api = Api(world, "logging")
+    def __init__(self, spots: Spots) -> None:
+        self._spots = spots
+        self.api = Api(spots, "logging")
         self.api.on("POST", "/v2/entries:list", "ListLogEntries", changing=False)(self.every)
 
     def every(self, request: Request) -> Json:
         """The entries that fit, in pages."""
         body = body_of(request)
         fits = parse(body.get("filter", ""))
-        found = [entry for entry in self._entries() if fits(entry)]
+        spots = [spot for name in self._projects(body) for spot in self._spots.of(name)]
+        found = [entry for spot in spots for entry in _entries(spot) if fits(entry)]
         order = str(body.get("orderBy", "timestamp asc"))
         found.sort(key=lambda entry: (entry["timestamp"], entry["insertId"]), reverse=order.endswith("desc"))
         start, size = int(body.get("pageToken") or 0), int(body.get("pageSize") or 50)
@@ -42,30 +43,38 @@ class Logs:
             page["nextPageToken"] = str(start + size)
         return page
 
-    def _entries(self) -> Iterable[Json]:
-        for made in self._fleet.everyone():
-            labels = {
-                "resource_container": self.world.number,
-                "location": self.world.region,
-                "endpoint_id": made.endpoint,
-            }
-            resource = {"type": "aiplatform.googleapis.com/Endpoint", "labels": labels}
-            for place, replica in enumerate(made.replicas):
-                own = {"deployed_model_id": made.number, "replica_id": f"{made.number}-{place}"}
-                yield from self._of(replica.logs(), resource, own, f"{made.endpoint}-{made.number}-{place}")
-        for number, lines in self._jobs.logs():
-            labels = {"job_id": number, "project_id": self.world.project, "task_name": "workerpool0-0"}
-            yield from self._of(lines, {"type": "ml_job", "labels": labels}, {}, f"job-{number}")
+    def _projects(self, body: Json) -> list[str]:
+        """The projects whose logs are asked for."""
+        names = [str(name).removeprefix("projects/") for name in many(body, "resourceNames")]
+        if not names:
+            raise Refusal("INVALID_ARGUMENT", "At least one resource name must be specified in resource_names.")
+        return list(dict.fromkeys(self._spots.project(name) for name in names))
 
-    def _of(
-        self, lines: Iterable[tuple[float, str]], resource: Json, labels: dict[str, str], source: str
-    ) -> Iterable[Json]:
-        for place, (at, text) in enumerate(lines):
-            yield {
-                "logName": f"projects/{self.world.project}/logs/aiplatform.googleapis.com%2Fprediction_container",
-                "resource": resource, "labels": labels, "timestamp": stamp(at), "receiveTimestamp": stamp(at),
-                "insertId": f"{source}-{place:09d}", "severity": "INFO", **_payload(text),
-            }  # fmt: skip
+
+def _entries(spot: Spot) -> Iterable[Json]:
+    """What was written in one region of one project."""
+    world = spot.world
+    for made in spot.fleet.everyone():
+        labels = {"resource_container": world.number, "location": world.region, "endpoint_id": made.endpoint}
+        resource = {"type": "aiplatform.googleapis.com/Endpoint", "labels": labels}
+        for place, replica in enumerate(made.replicas):
+            own = {"deployed_model_id": made.number, "replica_id": f"{made.number}-{place}"}
+            source = f"{world.key}{made.endpoint}-{made.number}-{place}"
+            yield from _of(world.project, replica.logs(), resource, own, source)
+    for number, lines in spot.jobs.logs():
+        labels = {"job_id": number, "project_id": world.project, "task_name": "workerpool0-0"}
+        yield from _of(world.project, lines, {"type": "ml_job", "labels": labels}, {}, f"job-{number}")
+
+
+def _of(
+    project: str, lines: Iterable[tuple[float, str]], resource: Json, labels: dict[str, str], source: str
+) -> Iterable[Json]:
+    for place, (at, text) in enumerate(lines):
+        yield {
+            "logName": f"projects/{project}/logs/aiplatform.googleapis.com%2Fprediction_container",
+            "resource": resource, "labels": labels, "timestamp": stamp(at), "receiveTimestamp": stamp(at),
+            "insertId": f"{source}-{place:09d}", "severity": "INFO", **_payload(text),
+        }  # fmt: skip
 
 
 def _payload(text: str) -> Json:

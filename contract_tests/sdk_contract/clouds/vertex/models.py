@@ -78,6 +78,7 @@ class Models:
         Raises:
             Refusal: It is not there.
         """
+        self.world.check_local(name, "Model")
         model, _, wanted = name.rpartition("/")[2].partition("@")
         entry = self.entries.get(model)
         found = entry.find(wanted or "default") if entry else None
@@ -132,6 +133,7 @@ class Models:
 
     def _id_for(self, body: Json) -> str:
         if body.get("parentModel"):
+            self.world.check_local(str(body["parentModel"]), "Model")
             name = str(body["parentModel"]).rpartition("/")[2].partition("@")[0]
             if name not in self.entries:
                 raise Refusal("NOT_FOUND", f"The Model {body['parentModel']} cannot be found.")

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ..app import Request
-    from .predicting import Predictions, Served
-    from .serving import Deployment, Fleet
+    from .predicting import Served
+    from .serving import Deployment
+    from .spots import Spot, Spots
     from .world import Json, World
 
 PREFIX = "aiplatform.googleapis.com/prediction/online/"
@@ -35,6 +36,7 @@ GROWTH, SCALE, BUCKETS = 1.1, 0.1, 160  # bounds of latency buckets: SCALE * GRO
 class Series:
     """Points of one metric of one deployed model, before any aggregation: time and value."""
 
+    world: World
     metric: str
     labels: tuple[tuple[str, str], ...]
     endpoint: str
@@ -42,9 +44,10 @@ class Series:
     gauge: bool = False
     distribution: bool = False
 
-    def described(self, world: World) -> Json:
+    def described(self) -> Json:
         """What filters look at."""
-        resource = {"resource_container": world.number, "location": world.region, "endpoint_id": self.endpoint}
+        number, region = self.world.number, self.world.region
+        resource = {"resource_container": number, "location": region, "endpoint_id": self.endpoint}
         return {
             "metric": {"type": PREFIX + self.metric, "labels": dict(self.labels)},
             "resource": {"type": "aiplatform.googleapis.com/Endpoint", "labels": resource},
@@ -52,17 +55,11 @@ class Series:
 
 
 class Monitoring:
-    """The metrics of one cloud.
+    """The metrics of all projects; those of one are asked for together, whatever their region."""
 
-    Args:
-        world: What else there is.
-        predictions: What was served.
-        fleet: What runs.
-    """
-
-    def __init__(self, world: World, predictions: Predictions, fleet: Fleet) -> None:
-        self.world, self._predictions, self._fleet = world, predictions, fleet
-        self.api = Api(world, "monitoring")
+    def __init__(self, spots: Spots) -> None:
+        self._spots = spots
+        self.api = Api(spots, "monitoring")
         self.api.on("GET", "/v3/projects/{project}/timeSeries", "ListTimeSeries")(self.every)
 
     def every(self, request: Request) -> Json:
@@ -73,13 +70,14 @@ class Monitoring:
         fits = parse(query["filter"][0] if query["filter"] else "")
         start = _seconds(query["interval.startTime"], 0.0)
         end = _seconds(query["interval.endTime"], time.time())
-        found = [one for one in self._series() if fits(one.described(self.world))]
+        spots = self._spots.of(self._spots.project(request.params["project"]))
+        found = [one for spot in spots for one in _series(spot) if fits(one.described())]
         period = float((query["aggregation.alignmentPeriod"] or ["60s"])[0].removesuffix("s"))
         aligner = (query["aggregation.perSeriesAligner"] or ["ALIGN_NONE"])[0]
         aligned = [(one, _aligned(one, start, end, period, aligner)) for one in found]
         reducer = (query["aggregation.crossSeriesReducer"] or ["REDUCE_NONE"])[0]
         if reducer == "REDUCE_NONE":
-            series = [self._shown(one, one.described(self.world), points) for one, points in aligned if points]
+            series = [self._shown(one, one.described(), points) for one, points in aligned if points]
             return {"timeSeries": series}
         return {"timeSeries": self._reduced(aligned, query["aggregation.groupByFields"], reducer)}
 
@@ -90,7 +88,7 @@ class Monitoring:
             raise Refusal("INVALID_ARGUMENT", f"This mini cloud knows no {reducer}.")
         groups: dict[tuple[str, ...], list[tuple[Series, dict[tuple[float, float], Any]]]] = defaultdict(list)
         for one, points in aligned:
-            described = one.described(self.world)
+            described = one.described()
             key = (
                 one.metric,
                 *(str(lookup(described, name.replace("metric.label.", "metric.labels."))) for name in fields),
@@ -102,7 +100,7 @@ class Monitoring:
             for _, points in members:
                 for when, value in points.items():
                     merged[when] = value if when not in merged else _together(merged[when], value, reducer)
-            described = members[0][0].described(self.world)
+            described = members[0][0].described()
             kept = {name.rpartition(".")[2] for name in fields}
             for part in (described["metric"], described["resource"]):
                 part["labels"] = {name: text for name, text in part["labels"].items() if name in kept}
@@ -119,19 +117,19 @@ class Monitoring:
         ]
         return {**described, "metricKind": "GAUGE" if one.gauge else "DELTA", "valueType": kind, "points": shown}
 
-    # --- what there is to measure -----------------------------------------------------------------------------------
 
-    def _series(self) -> Iterable[Series]:
-        groups: dict[tuple[str, str], list[Served]] = defaultdict(list)
-        for one in list(self._predictions.served):
-            groups[one.endpoint, one.number].append(one)
-        for (endpoint, number), served in groups.items():
-            yield from _counted(endpoint, number, served)
-        for made in list(self._fleet.running.values()):
-            yield from _used(made)
+def _series(spot: Spot) -> Iterable[Series]:
+    """What there is to measure in one region of one project."""
+    groups: dict[tuple[str, str], list[Served]] = defaultdict(list)
+    for one in list(spot.predictions.served):
+        groups[one.endpoint, one.number].append(one)
+    for (endpoint, number), served in groups.items():
+        yield from _counted(spot.world, endpoint, number, served)
+    for made in list(spot.fleet.running.values()):
+        yield from _used(spot.world, made)
 
 
-def _counted(endpoint: str, number: str, served: list[Served]) -> Iterable[Series]:
+def _counted(world: World, endpoint: str, number: str, served: list[Served]) -> Iterable[Series]:
     base = (("deployed_model_id", number),)
 
     def series(
@@ -140,7 +138,7 @@ def _counted(endpoint: str, number: str, served: list[Served]) -> Iterable[Serie
         points = tuple(
             (one.at, value(one)) for one in served if labels.get("response_code", _klass(one)) == _klass(one)
         )
-        return Series(metric, (*base, *labels.items()), endpoint, points, distribution=spread)
+        return Series(world, metric, (*base, *labels.items()), endpoint, points, distribution=spread)
 
     for klass in sorted({_klass(one) for one in served}):
         yield series("response_count", {"response_code": klass}, lambda _: 1)
@@ -157,16 +155,16 @@ def _counted(endpoint: str, number: str, served: list[Served]) -> Iterable[Serie
         yield series("prediction_latencies", {"latency_type": kind}, value, spread=True)
 
 
-def _used(made: Deployment) -> Iterable[Series]:
+def _used(world: World, made: Deployment) -> Iterable[Series]:
     now, running = time.time() - SAMPLED_S, [one for one in made.replicas if one.exit_code is None]
     endpoint, base = made.endpoint, (("deployed_model_id", made.number),)
-    yield Series("replicas", base, endpoint, ((now, len(running)),), gauge=True)
+    yield Series(world, "replicas", base, endpoint, ((now, len(running)),), gauge=True)
     for place, one in enumerate(running):
         seconds, memory = one.usage()
         labels = (*base, ("replica_id", str(place)))
         share = seconds / max(1.0, now - made.began)
-        yield Series("cpu/utilization", labels, endpoint, ((now, share),), gauge=True)
-        yield Series("memory/bytes_used", labels, endpoint, ((now, memory),), gauge=True)
+        yield Series(world, "cpu/utilization", labels, endpoint, ((now, share),), gauge=True)
+        yield Series(world, "memory/bytes_used", labels, endpoint, ((now, memory),), gauge=True)
 
 
 def _klass(one: Served) -> str:

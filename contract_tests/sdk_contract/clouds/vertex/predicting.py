@@ -132,7 +132,6 @@ class Predictions:
 
     def _endpoint(self, request: Request) -> Json:
         with self.world.lock:
-            self.world.check_place(request.params)
             endpoint = self.endpoints.find(request.params["endpoint"])
         dedicated = bool(endpoint.get("dedicatedEndpointEnabled"))
         at_home = request.headers.get("host") == endpoint.get("dedicatedEndpointDns")

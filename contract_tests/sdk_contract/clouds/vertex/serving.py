@@ -103,7 +103,7 @@ class Fleet:
         env = self._environment(name, deployed, container)
         given = {one["name"]: expand(str(one.get("value", "")), env) for one in many(container, "env")}
         launch = Launch(
-            f"vertex-{name}-{deployed['id']}",
+            f"vertex-{self.world.key}{name}-{deployed['id']}",
             self._registry,
             model["_image"],
             [expand(word, {**env, **given}) for word in many(container, "args")] or None,

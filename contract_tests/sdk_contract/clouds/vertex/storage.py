@@ -19,13 +19,13 @@ from urllib.parse import unquote
 from ..app import Request, Response
 from .api import Api, body_of
 from .errors import Refusal
-from .world import check_labels, part, stamp
+from .world import check_labels, number_of, part, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .world import Json, World
+    from .world import Common, Json
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 _BOUNDARY = re.compile(r"boundary=['\"]?([^'\";]+)")
@@ -45,15 +45,18 @@ class Meta:
 
 
 class Storage:
-    """The buckets of one cloud.
+    """The buckets of all projects, whose names are taken once in the world.
 
     Args:
-        world: What else there is.
+        common: Who may ask.
         folder: Where the objects are: one folder for each bucket.
+        project: The project of requests that name none, and of what the cloud makes itself.
+        region: Where a bucket is that is made without a location.
     """
 
-    def __init__(self, world: World, folder: Path) -> None:
-        self.world, self.folder = world, folder
+    def __init__(self, common: Common, folder: Path, project: str, region: str) -> None:
+        self.common, self.lock, self.folder = common, common.lock, folder
+        self._project, self._region = project, region
         self.buckets: dict[str, Json] = {}
         self._meta: dict[tuple[str, str], Meta] = {}
         self._generations = itertools.count(1_700_000_000_000_001)
@@ -63,7 +66,7 @@ class Storage:
 
     def _routes(self) -> Api:
         # Google's own client sends no credentials when STORAGE_EMULATOR_HOST is set.
-        api = Api(self.world, "storage", anonymous=True)
+        api = Api(self, "storage", anonymous=True)
         for front in ("/storage/v1/b", "/upload/storage/v1/b"):
             api.on("POST", f"{front}/{{bucket}}/o", "InsertObject")(self.insert)
             api.on("PUT", f"{front}/{{bucket}}/o", "ResumeUpload")(self.resume)
@@ -80,6 +83,9 @@ class Storage:
         api.on("DELETE", f"{one}/o/{{object:path}}", "DeleteObject")(self.delete)
         return api
 
+    def advance(self) -> None:
+        """Nothing here takes time."""
+
     # --- buckets --------------------------------------------------------------------------------------------------
 
     def create_bucket(self, request: Request) -> Json:
@@ -91,15 +97,20 @@ class Storage:
         if name in self.buckets:
             raise Refusal("ALREADY_EXISTS", "Your previous request to create the named bucket succeeded.")
         check_labels(part(body, "labels"))
-        return self.make_bucket(name, body)
+        return self.make_bucket(name, body, self._number(request))
 
-    def make_bucket(self, name: str, body: Json | None = None) -> Json:
+    def _number(self, request: Request) -> str:
+        """The number of the project that a request is about."""
+        text = request.query.get("project") or self._project
+        return text if text.isdigit() else number_of(text)
+
+    def make_bucket(self, name: str, body: Json | None = None, number: str = "") -> Json:
         """Makes a bucket from within."""
         (self.folder / name).mkdir(exist_ok=True)
-        now = stamp()
+        now, number = stamp(), number or number_of(self._project)
         self.buckets[name] = {
-            "location": self.world.region.upper(), "labels": {}, **(body or {}), "kind": "storage#bucket", "id": name,
-            "name": name, "projectNumber": self.world.number, "timeCreated": now, "updated": now, "etag": "CAE=",
+            "location": self._region.upper(), "labels": {}, **(body or {}), "kind": "storage#bucket", "id": name,
+            "name": name, "projectNumber": number, "timeCreated": now, "updated": now, "etag": "CAE=",
             "metageneration": "1",
         }  # fmt: skip
         return self.buckets[name]
@@ -110,11 +121,13 @@ class Storage:
         return self.buckets[name]
 
     def list_buckets(self, request: Request) -> Json:
-        """All buckets."""
-        prefix = request.query.get("prefix", "")
+        """The buckets of a project."""
+        prefix, number = request.query.get("prefix", ""), self._number(request)
         return {
             "kind": "storage#buckets",
-            "items": [one for name, one in self.buckets.items() if name.startswith(prefix)],
+            "items": [
+                one for name, one in self.buckets.items() if name.startswith(prefix) and one["projectNumber"] == number
+            ],
         }
 
     def get_bucket(self, request: Request) -> Json:
@@ -173,7 +186,7 @@ class Storage:
         about.setdefault("name", request.query.get("name"))
         self._check_match(request, bucket, str(about["name"]))
         about.setdefault("contentType", request.headers.get("x-upload-content-type", "application/octet-stream"))
-        number = self.world.next_number()
+        number = str(next(self.common.numbers))
         self._uploads[number] = (bucket, about, self.folder / f".upload-{number}", request)
         target = f"{request.base_url}{request.target}?uploadType=resumable&upload_id={number}"
         return Response(200, b"", {"location": target, "x-guploader-uploadid": number})

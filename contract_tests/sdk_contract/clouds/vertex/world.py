@@ -1,7 +1,8 @@
-"""What is in the cloud: resources by name, long-running operations, and who may ask."""
+"""What is in one region of one project: resources by name, and long-running operations."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 import threading
@@ -15,7 +16,7 @@ from .errors import Refusal
 from .filters import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ..app import Request
     from ..timing import Line, Pace
@@ -24,6 +25,7 @@ Json = dict[str, Any]
 _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _MOST_LABELS = 64
+_NAMED = re.compile(r"projects/([^/]+)/locations/([^/]+)/")
 _PROTO = "type.googleapis.com/google.cloud.aiplatform.v1."
 
 
@@ -64,41 +66,69 @@ class Operation:
         return f"{_PROTO}{word}OperationMetadata"
 
 
+@dataclass
+class Common:
+    """What all projects and regions share.
+
+    Attributes:
+        pace: How fast things happen.
+        token: The access token that every request has to show.
+        lock: Held by each request that reads or changes resources.
+        numbers: The ids that the platform chooses, each only once.
+    """
+
+    pace: Pace
+    token: str
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(4_000_000_000_000_000_001))
+
+
 class World:
-    """Everything there is, and the one lock over it.
+    """The resources of one project in one region.
 
     Args:
         project: Its id; the number is made from it.
-        region: The only one there is.
-        token: The access token that everybody has to show.
-        pace: How fast things happen.
+        region: Which of its regions.
+        common: What it shares with all others.
+        key: Keeps its containers apart from those of others; empty for the first one.
     """
 
-    def __init__(self, project: str, region: str, token: str, pace: Pace) -> None:
-        self.project, self.region, self.token, self.pace = project, region, token, pace
-        self.number = str(10**11 + sum(project.encode()) * 7919)
-        self.lock = threading.RLock()
+    def __init__(self, project: str, region: str, common: Common, *, key: str = "") -> None:
+        self.project, self.region, self.key = project, region, key
+        self.common, self.pace, self.lock = common, common.pace, common.lock
+        self.number = number_of(project)
         self.tables: dict[str, dict[str, Json]] = {"endpoints": {}, "customJobs": {}, "repositories": {}}
         self.operations: dict[str, Operation] = {}
         self.ticks: list[Callable[[], None]] = []  # what is looked after whenever somebody asks
-        self._numbers = itertools.count(4_000_000_000_000_000_001)
         self._versions = itertools.count(1)
+
+    @property
+    def token(self) -> str:
+        """The access token that every request has to show."""
+        return self.common.token
 
     @property
     def parent(self) -> str:
         """The name of the location, with the project's number as the platform writes it."""
         return f"projects/{self.number}/locations/{self.region}"
 
-    def check_place(self, params: Mapping[str, str]) -> None:
-        """Refuses what is not of this project and region."""
-        if params.get("project", self.project) not in {self.project, self.number}:
-            raise Refusal("PERMISSION_DENIED", f"Permission denied on resource project {params['project']}.")
-        if params.get("location", self.region) != self.region:
-            raise Refusal("INVALID_ARGUMENT", f"Location {params['location']} is not served at this address.")
+    def check_local(self, name: str, what: str) -> None:
+        """Refuse the name of a resource of another project or region.
+
+        Args:
+            name: Such as ``projects/P/locations/R/models/M``, or an id alone.
+            what: Such as ``Model``.
+
+        Raises:
+            Refusal: It is of another place.
+        """
+        found = _NAMED.match(name)
+        if found and (found[1] not in {self.project, self.number} or found[2] != self.region):
+            raise Refusal("NOT_FOUND", f"The {what} {name} cannot be found in {self.parent}.")
 
     def next_number(self) -> str:
         """An id that the platform chooses."""
-        return str(next(self._numbers))
+        return str(next(self.common.numbers))
 
     def etag(self) -> str:
         """A new version of something."""
@@ -184,6 +214,16 @@ class World:
             not one.done and name.startswith(start) and one.verb in verbs and subject in {"", one.subject}
             for name, one in self.operations.items()
         )
+
+
+def number_of(project: str) -> str:
+    """The number of a project, made from its id.
+
+    Example:
+        >>> number_of("mini-project") == number_of("mini-project"), len(number_of("mini-project"))
+        (True, 12)
+    """
+    return str(10**11 + int.from_bytes(hashlib.sha256(project.encode()).digest()[:8]) % (9 * 10**11))
 
 
 class Veil:

@@ -39,11 +39,13 @@ class Place:
         arm: Address of the resource manager, without a slash at its end.
         storage: Ending of the names of storage accounts.
         ca: File of the authority that it is trusted by; ``None`` for the system's.
+        region: What the settings say of the workspace's region; a mini cloud makes the workspace there.
     """
 
     arm: str
     storage: str = _STORAGE
     ca: str | None = None
+    region: str | None = None
 
     @property
     def mini(self) -> bool:
@@ -61,7 +63,8 @@ class Place:
         import ssl
 
         verify = ssl.create_default_context(cafile=self.ca) if self.ca else authorities()
-        return httpx.Client(verify=verify, transport=transport, trust_env=not self.mini)
+        headers = {"x-mlport-region": self.region} if self.mini and self.region else None
+        return httpx.Client(verify=verify, transport=transport, trust_env=not self.mini, headers=headers)
 
 
 def place_of(options: AzureMLOptions) -> Place:
@@ -71,7 +74,7 @@ def place_of(options: AzureMLOptions) -> Place:
         ConfigError: An address that is neither Azure's nor this machine's.
     """
     url = (options.endpoint or os.environ.get(MOCK_URL) or _PUBLIC).rstrip("/")
-    place = Place(url, ca=options.ca or os.environ.get("SSL_CERT_FILE"))
+    place = Place(url, ca=options.ca or os.environ.get("SSL_CERT_FILE"), region=options.region)
     if url == _PUBLIC:
         return Place(url, ca=options.ca)
     if not place.mini:

@@ -43,6 +43,13 @@ def not_found(what: str) -> Response:
     return failure(404, "ResourceNotFound", f"The Resource '{what}' was not found.")
 
 
+def unauthorized() -> Response:
+    """The refusal of a caller without a token of this cloud."""
+    return failure(
+        401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing or wrong."
+    )
+
+
 def empty(status: int) -> Response:
     """A reply without a body."""
     return Response(status, b"", {"x-ms-request-id": str(uuid.uuid4())})
@@ -102,9 +109,7 @@ class ArmRoutes(Routes):
     def _refused(self, request: Request) -> Response | None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not self._valid(token):
-            return failure(
-                401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing or wrong."
-            )
+            return unauthorized()
         if self._versioned and not _API.fullmatch(request.query.get("api-version", "")):
             return failure(
                 400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required."

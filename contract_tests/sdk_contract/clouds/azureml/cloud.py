@@ -96,6 +96,7 @@ class AzureMLCloud(Cloud):
         self._shared = Shared(
             self.folder, self.pace, self.runner, self.blobs, counters, valid, self._cores, self._taken, self.calls,
             self.faults, lambda moment, match: self.app.watch is not None and self.app.watch(moment, match),
+            first_region=self._place.region,
         )  # fmt: skip
         self.sites = Sites(self._shared, self._place, has_registry=self._has_registry)
         services: list[Service] = [

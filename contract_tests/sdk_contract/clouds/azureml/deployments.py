@@ -198,7 +198,7 @@ class Deployments:
         env = {str(key): str(value) for key, value in table(told.get("environmentVariables")).items()}
         mounts, directory = self._model(told)
         return Fleet(
-            f"{endpoint.name}-{name}",
+            f"{endpoint.key}-{name}",
             str(environment.properties["image"]).partition("/")[2],
             {**env, **directory},
             environment.properties["inferenceConfig"],

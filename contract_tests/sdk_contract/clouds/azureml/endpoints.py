@@ -95,8 +95,8 @@ class Endpoints:
                 "mirrorTraffic": {},
                 "publicNetworkAccess": "Enabled",
                 **told,
-                "scoringUri": f"{self.world.url}/score/{endpoint.name}{self._route(endpoint)}",
-                "swaggerUri": f"{self.world.url}/score/{endpoint.name}/swagger.json",
+                "scoringUri": f"{self.world.url}/score/{endpoint.key}{self._route(endpoint)}",
+                "swaggerUri": f"{self.world.url}/score/{endpoint.key}/swagger.json",
                 "provisioningState": endpoint.line.show(),
             },
         }
@@ -154,7 +154,7 @@ class Endpoints:
     def _created(self, name: str, body: dict[str, Any], request: Request) -> Response:
         final = "Failed" if request.hit_by("fail") else "Succeeded"
         line = self.world.pace.line(Step("Creating", _ENDPOINT_S), final=final)
-        made = self.all[name] = Endpoint(name, body, line)
+        made = self.all[name] = Endpoint(name, body, line, suffix=self.world.suffix)
         hide(made.late, request)
         return accepted(self.world, Begun("oe", line, 201, self.shown(made)), request)
 

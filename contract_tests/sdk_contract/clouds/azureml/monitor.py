@@ -111,7 +111,7 @@ class Monitor:
         if endpoint is None:
             return not_found(request.params["endpoint"])
         begin, end = _span(request)
-        minutes = self._counters.of(endpoint.name, begin, end)
+        minutes = self._counters.of(endpoint.key, begin, end)
         split = "eq '*'" in request.query.get("$filter", "")
         values: list[dict[str, Any]] = []
         for name in request.query.get("metricnames", "").split(","):

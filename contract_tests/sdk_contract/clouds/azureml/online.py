@@ -93,6 +93,13 @@ class Endpoint:
     created: float = field(default_factory=time.time)
     modified: float = field(default_factory=time.time)
     late: Late = field(default_factory=Late)
+    suffix: str = ""
+    """The region, unless it is the first one's."""
+
+    @property
+    def key(self) -> str:
+        """Its name and region, by which it is called."""
+        return f"{self.name}{self.suffix}"
 
     @property
     def traffic(self) -> dict[str, int]:

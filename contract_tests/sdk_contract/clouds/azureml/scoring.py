@@ -38,14 +38,18 @@ class Scoring:
     """One of the services of the cloud.
 
     Args:
-        endpoint: Finds what there is to call.
+        endpoint: Finds what there is to call, by its name and region; an empty one means the first.
         counters: Where requests are counted.
         valid: Whether a token is one of this cloud.
         seed: Of which requests are mirrored.
     """
 
     def __init__(
-        self, endpoint: Callable[[str], Endpoint | None], counters: Counters, valid: Callable[[str], bool], seed: int
+        self,
+        endpoint: Callable[[str, str], Endpoint | None],
+        counters: Counters,
+        valid: Callable[[str], bool],
+        seed: int,
     ) -> None:
         self._endpoint, self._counters, self._valid = endpoint, counters, valid
         self._turns: dict[str, Turns] = {}
@@ -70,7 +74,7 @@ class Scoring:
 
     async def _score(self, request: Request) -> Response:
         begun, seen = time.monotonic(), str(uuid.uuid4())
-        endpoint = self._endpoint(request.params["endpoint"])
+        endpoint = self._endpoint(*request.params["endpoint"].partition(".")[::2])
         if endpoint is None:
             return failure(404, "NotFound", "There is no endpoint of this name.")
         if not self._may_call(request, endpoint):
@@ -86,7 +90,7 @@ class Scoring:
         response, model_status = await self._passed_on(call, endpoint, deployment)
         self._mirror(call, endpoint)
         took = (time.monotonic() - begun) * 1000
-        self._counters.add(endpoint.name, deployment.name, response.status, model_status, took)
+        self._counters.add(endpoint.key, deployment.name, response.status, model_status, took)
         response.headers |= {PIN: deployment.name, "x-request-id": seen}
         return response
 
@@ -101,14 +105,14 @@ class Scoring:
 
     def _chosen(self, request: Request, endpoint: Endpoint) -> Deployment | None:
         pinned = request.headers.get(PIN)
-        name = pinned or self._turns.setdefault(endpoint.name, Turns()).next(endpoint.traffic)
+        name = pinned or self._turns.setdefault(endpoint.key, Turns()).next(endpoint.traffic)
         return endpoint.deployments.get(name) if name else None
 
     async def _passed_on(self, call: _Call, endpoint: Endpoint, deployment: Deployment) -> tuple[Response, int | None]:
         """The reply, and what the container itself answered."""
         settings: Mapping[str, Any] = table(deployment.body["properties"].get("requestSettings"))
         most = int(settings.get("maxConcurrentRequestsPerInstance") or _CONCURRENCY) * deployment.capacity
-        key = endpoint.name, deployment.name
+        key = endpoint.key, deployment.name
         if self._open.get(key, 0) >= _QUEUE * most:
             return failure(429, "TooManyRequests", "Too many requests are in flight.", retry_after="1"), None
         self._open[key] = self._open.get(key, 0) + 1
@@ -153,7 +157,7 @@ class Scoring:
         begun = time.monotonic()
         response, model_status = await self._passed_on(call, endpoint, deployment)
         took = (time.monotonic() - begun) * 1000
-        self._counters.add(endpoint.name, deployment.name, response.status, model_status, took)
+        self._counters.add(endpoint.key, deployment.name, response.status, model_status, took)
 
 
 @dataclass(frozen=True, slots=True)

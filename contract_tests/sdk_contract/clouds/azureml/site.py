@@ -48,6 +48,7 @@ class Shared:
         calls: Where requests are written down.
         faults: The planned trouble.
         watch: Told of each call of a registry, as the cloud's own application is of all others.
+        first_region: Region whose endpoints are called by their names alone.
         url: Address of the cloud.
         autoscale: Autoscale settings, by the path of their resource group.
     """
@@ -63,19 +64,25 @@ class Shared:
     calls: CallLog
     faults: Faults
     watch: Callable[[str, Match], bool]
+    first_region: str = ""
     url: str = ""
     autoscale: Names[Names[dict[str, Any]]] = field(default_factory=Names["Names[dict[str, Any]]"])
+
+    def admits(self, request: Request) -> bool:
+        """Whether a request has a token of this cloud."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and self.valid(token)
 
 
 class Region(Protocol):
     """What is one for all workspaces."""
 
-    def endpoint(self, name: str) -> Endpoint | None:
-        """Find an endpoint, whose name no two workspaces may have."""
+    def endpoint(self, name: str, region: str = "") -> Endpoint | None:
+        """Find an endpoint, whose name no two workspaces of a region may have."""
         ...
 
-    def used(self, subscription: str) -> dict[str, int]:
-        """Count the cores in use in a subscription, by family of machines."""
+    def used(self, subscription: str, region: str) -> dict[str, int]:
+        """Count the cores in use in a subscription and region, by family of machines."""
         ...
 
 
@@ -94,14 +101,19 @@ class Site:
         self.key, self.has_registry = key, has_registry
         folder = shared.folder / "workspaces" / key if key else shared.folder
         self.world = World(place, folder, shared.pace, cores=shared.cores, taken=shared.taken, key=key)
-        self.world.url, self.world.used = shared.url, lambda: region.used(place.subscription)
+        self.world.suffix = "" if place.region == shared.first_region else f".{place.region}"
+        self.world.url, self.world.used = shared.url, lambda: region.used(place.subscription, place.region)
         valid = shared.valid
         self.acr = ContainerRegistry(folder / "registry", valid)
         self.acr_app = App([self.acr.routes, self.acr.registry], calls=shared.calls, faults=shared.faults)
         self.acr_app.watch = shared.watch
         self.acr_server = Server(self.acr_app).start()
         self.assets = Assets(self.world, shared.blobs, valid)
-        self.endpoints = Endpoints(self.world, valid, region.endpoint)
+
+        def elsewhere(name: str) -> Endpoint | None:
+            return region.endpoint(name, place.region)
+
+        self.endpoints = Endpoints(self.world, valid, elsewhere)
         deployments = Deployments(
             self.endpoints,
             self.assets,
@@ -110,7 +122,7 @@ class Site:
             valid,
         )
         settings = shared.autoscale.setdefault(place.group, Names())
-        self.monitor = Monitor(self.endpoints, shared.counters, valid, settings, region.endpoint)
+        self.monitor = Monitor(self.endpoints, shared.counters, valid, settings, elsewhere)
         self.jobs = Jobs(self.world, self.assets, shared.runner, self.acr.registry, valid)
         self.workspace = Workspace(self.world, shared.blobs, valid, self._registry_host)
         self.services: list[Service] = [

@@ -7,7 +7,8 @@ import re
 import threading
 from typing import TYPE_CHECKING
 
-from .answers import ArmRoutes, answer, failure, trouble
+from ..app import Match
+from .answers import ArmRoutes, answer, failure, table, trouble, unauthorized
 from .names import Names, same
 from .site import Site
 from .world import SIZES, Place, family_of
@@ -15,7 +16,7 @@ from .world import SIZES, Place, family_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..app import Match, Request, Response
+    from ..app import Request, Response
     from ..faults import Fault
     from .online import Endpoint
     from .site import Shared
@@ -27,6 +28,8 @@ _WORKSPACE = re.compile(
     re.IGNORECASE,
 )
 _OPERATION = re.compile(rf"/subscriptions/({_NAME})/.*/mfeOperationsStatus/(.+)", re.IGNORECASE)
+_REGION = re.compile(r"[a-z]+[a-z0-9]*")
+REGION_HEADER = "x-mlport-region"
 _LOG = re.compile(r"/logs/([^/]+)/([^/]+)/.*")
 
 
@@ -47,32 +50,41 @@ class Sites:
         self._usages = ArmRoutes("arm", shared.valid)
         path = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{region}/usages"
         self._usages.add("GET", path, "ListUsages")(self._quota)
+        self._makes = ArmRoutes("arm", shared.valid)
+        groups = "/subscriptions/{subscription}/resourceGroups/{group}/providers"
+        one = f"{groups}/Microsoft.MachineLearningServices/workspaces/{{workspace}}"
+        self._makes.add("PUT", one, "PutWorkspace")(self._put)
 
     def all(self) -> list[Site]:
         """Every workspace that there is."""
         with self._lock:
             return list(self._all.values())
 
-    def at(self, subscription: str, group: str, workspace: str) -> Site:
-        """A workspace, made if it is not there."""
-        place = Place(subscription, group, workspace, self._region)
+    def at(self, subscription: str, group: str, workspace: str, region: str = "") -> Site:
+        """A workspace, made if it is not there: in a region, or in that of the first one."""
+        place = Place(subscription, group, workspace, region or self._region)
         with self._lock:
             if place.path not in self._all:
                 key = hashlib.sha256(place.path.lower().encode()).hexdigest()[:8]
                 self._all[place.path] = Site(self._shared, place, key, self, has_registry=True)
             return self._all[place.path]
 
-    def endpoint(self, name: str) -> Endpoint | None:
-        """An endpoint of any workspace: its name is one for the whole region."""
-        return next((found for site in self.all() if (found := site.endpoints.all.get(name)) is not None), None)
+    def endpoint(self, name: str, region: str = "") -> Endpoint | None:
+        """An endpoint of any workspace of a region, in all of which its name is one."""
+        sites = (site for site in self.all() if site.world.place.region == (region or self._region))
+        return next((found for site in sites if (found := site.endpoints.all.get(name)) is not None), None)
 
     # --- as a service
 
     def find(self, request: Request) -> Match | None:
         """What a request means, by the workspace that it names or that knows what it names."""
-        named = _WORKSPACE.fullmatch(request.path)
+        makes, named = self._makes.find(request), _WORKSPACE.fullmatch(request.path)
+        if makes:
+            return makes
+        if named and not self._shared.admits(request):  # a caller without a token makes nothing
+            return Match("arm", "Unauthorized", lambda _: unauthorized())
         if named:
-            return self.at(*named.groups()).find(request)
+            return self.at(*named.groups(), region=self._wanted(request)).find(request)
         usages = self._usages.find(request)
         if usages:
             return usages
@@ -90,29 +102,50 @@ class Sites:
 
         return sorted(self.all(), key=lambda site: not knows(site))
 
+    def _wanted(self, request: Request) -> str:
+        """The region that a target of mlport names; clients of Azure make a workspace in one with PUT."""
+        wanted = request.headers.get(REGION_HEADER, "")
+        return wanted if _REGION.fullmatch(wanted) else ""
+
+    def _put(self, request: Request) -> Response:
+        """Make a workspace in a region, as `az ml workspace create` does."""
+        params, region = request.params, str(table(request.json()).get("location", "")).lower().replace(" ", "")
+        if not _REGION.fullmatch(region):
+            return failure(400, "LocationRequired", "The location property is required for this definition.")
+        made = self.at(params["subscription"], params["group"], params["workspace"], region)
+        if made.world.place.region != region:
+            return failure(
+                409,
+                "InvalidResourceLocation",
+                f"The resource '{params['workspace']}' already exists in location '{made.world.place.region}'. A "
+                f"resource with the same name cannot be created in location '{region}'.",
+            )
+        return answer(made.workspace.shown())
+
     def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
         """Planned trouble in Azure's shape."""
         return trouble(request, match, fault)
 
     # --- quota, which the workspaces of a subscription share
 
-    def of_subscription(self, subscription: str) -> Iterator[Site]:
-        """The workspaces of a subscription."""
-        return (site for site in self.all() if same(site.world.place.subscription, subscription))
+    def of_subscription(self, subscription: str, region: str) -> Iterator[Site]:
+        """The workspaces of a subscription in a region."""
+        places = ((site, site.world.place) for site in self.all())
+        return (site for site, place in places if same(place.subscription, subscription) and place.region == region)
 
-    def used(self, subscription: str) -> dict[str, int]:
+    def used(self, subscription: str, region: str) -> dict[str, int]:
         """Cores in use, by family of machines."""
         found: dict[str, int] = {}
-        for site in self.of_subscription(subscription):
+        for site in self.of_subscription(subscription, region):
             for family, cores in site.endpoints.used().items():
                 found[family] = found.get(family, 0) + cores
         return found
 
     def _quota(self, request: Request) -> Response:
         region = request.params["region"].lower().replace(" ", "")
-        if region != self._region:
+        if not _REGION.fullmatch(region):
             return failure(400, "LocationNotAvailableForResourceType", "There is nothing in this region.")
-        used = self.used(request.params["subscription"])
+        used = self.used(request.params["subscription"], region)
         rows = [
             {
                 "id": f"{request.path}/{family}",

@@ -50,25 +50,27 @@ class Workspace:
         add("GET", world.registry_path, "GetRegistry")(self._get_registry)
 
     def _workspace(self, request: Request) -> Response:
+        return answer(self.shown())
+
+    def shown(self) -> dict[str, Any]:
+        """The workspace as the resource manager shows it."""
         place, url = self.world.place, self.world.url
         registry = self.world.registry_path if self._registry() else None
-        return answer(
-            {
-                "id": place.path,
-                "name": place.workspace,
-                "type": "Microsoft.MachineLearningServices/workspaces",
-                "location": place.region,
-                "systemData": system_data(self._created),
-                "properties": {
-                    "workspaceId": str(uuid.uuid5(uuid.NAMESPACE_URL, place.path.lower())),
-                    "discoveryUrl": f"{url}/discovery",
-                    "mlFlowTrackingUri": f"azureml://{place.region}.mini/mlflow/v1.0{place.path}",
-                    "provisioningState": "Succeeded",
-                    "storageAccount": f"{place.group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}",
-                    **({"containerRegistry": registry} if registry else {}),
-                },
-            }
-        )
+        return {
+            "id": place.path,
+            "name": place.workspace,
+            "type": "Microsoft.MachineLearningServices/workspaces",
+            "location": place.region,
+            "systemData": system_data(self._created),
+            "properties": {
+                "workspaceId": str(uuid.uuid5(uuid.NAMESPACE_URL, place.path.lower())),
+                "discoveryUrl": f"{url}/discovery",
+                "mlFlowTrackingUri": f"azureml://{place.region}.mini/mlflow/v1.0{place.path}",
+                "provisioningState": "Succeeded",
+                "storageAccount": f"{place.group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}",
+                **({"containerRegistry": registry} if registry else {}),
+            },
+        }
 
     def _get_registry(self, request: Request) -> Response:
         host = self._registry()

@@ -179,7 +179,7 @@ class World:
         self.used: Callable[[], dict[str, int]] = dict  # cores in use in the subscription, by family of machines
         self.operations: dict[str, Operation] = {}
         self.assets: dict[str, Names[Asset]] = {}
-        self.url = ""
+        self.url, self.suffix = "", ""  # the suffix keeps names of endpoints apart from those of another region
 
     @property
     def grace_s(self) -> float:

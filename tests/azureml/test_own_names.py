@@ -61,8 +61,9 @@ def core(open_cloud: AzureMLCloud, credential: Any) -> Callable[..., Any]:
     from azure.core.pipeline.policies import BearerTokenCredentialPolicy
     from azure.core.rest import HttpRequest
 
-    policy = BearerTokenCredentialPolicy(credential, f"{open_cloud.url}/.default")
-    client: Any = PipelineClient(open_cloud.url, policies=[policy])
+    make: Any = PipelineClient
+    guard: Any = BearerTokenCredentialPolicy
+    client = make(open_cloud.url, policies=[guard(credential, f"{open_cloud.url}/.default")])
 
     def send(method: str, url: str, body: Any = None) -> Any:
         return client.send_request(

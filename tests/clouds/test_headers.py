@@ -65,7 +65,7 @@ def test_azure_passes_end_to_end_headers(container: str) -> None:
     line = Pace().line(final="Succeeded")
     endpoint = Endpoint("e", {"properties": {"authMode": "Key", "traffic": {"BLUE": 100}}}, line)
     endpoint.deployments["blue"] = Deployment("blue", {"sku": {"capacity": 1}, "properties": {}}, line, fleet)
-    scoring = Scoring({"e": endpoint}.get, Counters(), lambda _: True, 0)
+    scoring = Scoring(lambda name, _: {"e": endpoint}.get(name), Counters(), lambda _: True, 0)
 
     async def ask(body: bytes, **headers: str) -> Any:
         given = {"authorization": f"Bearer {endpoint.keys[0]}", **headers}

@@ -84,7 +84,7 @@ class Sites:
         if named and not self._shared.admits(request):  # a caller without a token makes nothing
             return Match("arm", "Unauthorized", lambda _: unauthorized())
         if named:
-            return self.at(*named.groups(), region=self._wanted(request)).find(request)
+            return self.at(named[1], named[2], named[3], self._wanted(request)).find(request)
         usages = self._usages.find(request)
         if usages:
             return usages

@@ -34,6 +34,16 @@ def state_dir() -> Path:
     return subfolder(Path(chosen) if chosen else Path(base) / "mlport")
 
 
+def cache_dir() -> Path:
+    """The folder for what can be made again: environments, image layers, packages, resolved locks.
+
+    ``MLPORT_CACHE_DIR``, else the state folder. Several state folders can share one, and a CI job can keep it: each
+    entry is named by what it is made of.
+    """
+    chosen = os.environ.get("MLPORT_CACHE_DIR")
+    return subfolder(Path(chosen)) if chosen else state_dir()
+
+
 def subfolder(path: Path) -> Path:
     """``path``, made with mode 0700 if it is not there."""
     try:
@@ -58,7 +68,7 @@ def writing(path: Path) -> Generator[None]:
                 f"no space left while writing {path}",
                 operation="write",
                 resource=str(path),
-                hint="free some space, or set MLPORT_STATE_DIR to a folder on a bigger disk",
+                hint=f"free some space, or set {_variable(path)} to a folder on a bigger disk",
             ) from error
         if error.errno in _REFUSED:
             raise _not_writable(path, error) from error
@@ -70,8 +80,14 @@ def _not_writable(path: Path, error: OSError) -> PackagingError:
         f"cannot write to {path}: {error.strerror}",
         operation="write",
         resource=str(path),
-        hint="make it writable, or set MLPORT_STATE_DIR to a folder that is",
+        hint=f"make it writable, or set {_variable(path)} to a folder that is",
     )
+
+
+def _variable(path: Path) -> str:
+    """The variable that moves ``path`` elsewhere."""
+    cache = os.environ.get("MLPORT_CACHE_DIR")
+    return "MLPORT_CACHE_DIR" if cache and path.is_relative_to(Path(cache).resolve()) else "MLPORT_STATE_DIR"
 
 
 @contextmanager

@@ -225,7 +225,7 @@ def compile_lock(
     soft = closure(map(requirement_name, RUNTIME)) | dict(preferred or {})
     question = _Question(lines, _exact(pins or {}), _exact(soft), python, sources, sorted(build))
     local = _local_hashes(wheels)
-    kept = disk.state_dir() / "locks" / f"{question.key(local)}.json"
+    kept = disk.cache_dir() / "locks" / f"{question.key(local)}.json"
     text = _kept(kept)
     if text is None:
         links = [*([wheels] if wheels else []), *find_links]

@@ -43,7 +43,7 @@ def environment(lock: Lock, *, wheels: Path | None = None, find_links: Sequence[
     """
     base = interpreter(lock.python)
     key = hashlib.sha256("\n".join([lock.sha256, *_facts(base)]).encode()).hexdigest()[:40]
-    envs = disk.subfolder(disk.state_dir() / "envs")
+    envs = disk.subfolder(disk.cache_dir() / "envs")
     folder = envs / key
     with disk.locked(envs / f"{key}.lock"):
         if not is_sound(folder):
@@ -147,7 +147,7 @@ def publish_runtime(source: Path, files: Sequence[Path]) -> Path:
     contents = [disk.sha256_file(path) for path in files]
     parts = [sys.implementation.cache_tag or "", *(f"{sha} {name}" for name, sha in zip(names, contents, strict=True))]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
-    root = disk.subfolder(disk.state_dir() / "runtime")
+    root = disk.subfolder(disk.cache_dir() / "runtime")
     folder = root / key
     with disk.locked(root / f"{key}.lock"):
         if not all(_same(folder / _RUNTIME / name, sha) for name, sha in zip(names, contents, strict=True)):

@@ -85,7 +85,7 @@ def _from_source(pin: Pin, lock: Lock) -> Path:
     """The wheel of a source archive; built once on this machine, so that the same model has the same digest."""
     base = venv.interpreter(lock.python)
     key = hashlib.sha256("\n".join([str(pin), lock.python, sys.platform, platform.machine()]).encode()).hexdigest()
-    built = disk.subfolder(disk.state_dir() / "built")
+    built = disk.subfolder(disk.cache_dir() / "built")
     place = built / key[:40]
     with disk.locked(built / f"{key[:40]}.lock"):
         if not any(place.glob("*.whl")):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sdk.errors import NotFoundError, PlatformError
-from sdk.packaging.image import Image, Registries, Store, push_image
+from sdk.packaging import disk
+from sdk.packaging.image import Image, Registries, open_store, push_image
 from sdk.packaging.image.bases import from_debian
 from sdk.packaging.image.engine import Engine
 from sdk.packaging.image.engine_images import tag
@@ -41,8 +42,8 @@ def engine() -> Iterator[Engine]:
 def registry(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry with the stub image on a real base; the engine keeps nothing of it."""
     folder = tmp_path_factory.mktemp("registry")
-    made, store = Registry(folder / "registry"), Store(folder / "store")
-    base = from_debian(store, folder / "debs", Platform(), "3.11")
+    made, store = Registry(folder / "registry"), open_store()
+    base = from_debian(store, disk.cache_dir() / "debs", Platform(), "3.11")
     image = stub_image(store, base=Image(base.config.document(base.layers), base.layers))
     app = App([made])
     with Server(app) as server:

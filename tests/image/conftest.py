@@ -23,7 +23,7 @@ import trustme
 import sdk
 from sdk.errors import NotFoundError, PlatformError
 from sdk.model import Model
-from sdk.packaging.image import Image, Store, build_image
+from sdk.packaging.image import Image, Store, build_image, open_store
 from sdk.packaging.image.engine import Engine
 from sdk.packaging.image.engine_images import load
 
@@ -185,7 +185,7 @@ def world(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLPORT_STATE_DIR", str(tmp_path_factory.getbasetemp() / "image-state"))
         model = sdk.model(_double, name="double", example=np.ones((2, 3)), rowwise=True)
-        store = Store(tmp_path_factory.mktemp("store"))
+        store = open_store()
         labels = {"test.run": str(tmp_path_factory.getbasetemp())}
         image = build_image(model, base="debian-packages", store=store, labels=labels)
     load(engine, image, store)

@@ -224,6 +224,7 @@ def test_debian_packages_stand_in_without_a_network(world: Any) -> None:
 def test_image_is_the_same_from_an_empty_cache(world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Base, packages and model, all fetched and made again from nothing, give the id of the first build."""
     monkeypatch.setenv("MLPORT_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("MLPORT_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "wheels"))
     assert (
         world.image.id

@@ -69,8 +69,8 @@ def test_registry(own_registry: Any, small_disk: Path, large: Model, bundles: Mo
 
 def test_command_says_it(small_disk: Path, large: Model, bundles: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the verb: one error with the fix, and the registry and engine were never asked."""
-    monkeypatch.setenv("MLPORT_STATE_DIR", str(small_disk))
+    monkeypatch.setenv("MLPORT_CACHE_DIR", str(small_disk))
     base = bundles.base(open_store())
     with pytest.raises(PackagingError) as caught:
         sdk.Client({}, env={}).build(large, base=base, push="127.0.0.1:9/never/asked:v1")
-    assert "MLPORT_STATE_DIR" in str(caught.value.hint)
+    assert "MLPORT_CACHE_DIR" in str(caught.value.hint)

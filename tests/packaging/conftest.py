@@ -22,19 +22,18 @@ if TYPE_CHECKING:
     from sdk.model import Model
 
 
-@pytest.fixture(scope="session")
-def kept_locks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Locks that all tests share, as resolving needs the network."""
-    return tmp_path_factory.mktemp("locks")
-
-
 @pytest.fixture(autouse=True)
-def state(tmp_path: Path, kept_locks: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "state"
     folder.mkdir()
-    (folder / "locks").symlink_to(kept_locks)
     monkeypatch.setenv("MLPORT_STATE_DIR", str(folder))
     return folder
+
+
+@pytest.fixture
+def own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make everything in the test's own state folder, not in the cache that all tests share."""
+    monkeypatch.delenv("MLPORT_CACHE_DIR")
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from tests.packaging import aged_index
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 KEPT = Path(__file__).with_name("kept")
 DIGESTS = {"mlport-0.1.0-python3.11": "52f198987d28bb48a517d83d091d6dad98c2a33aca026087a4bc97b7f5644ebf"}
 

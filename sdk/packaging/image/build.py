@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def open_store() -> Store:
     """The user's own store of layers, kept between builds."""
-    return Store(disk.state_dir() / "images")
+    return Store(disk.cache_dir() / "images")
 
 
 def build_image(
@@ -157,7 +157,7 @@ class _Ground:
                     raise
             else:
                 return Base.of(image, name, digest)
-        return bases.from_debian(self.store, disk.state_dir() / "debs", platform, python)
+        return bases.from_debian(self.store, disk.cache_dir() / "debs", platform, python)
 
     def pulled(self, name: str, platform: Platform) -> tuple[Image, str]:
         reference = Reference.parse(name)

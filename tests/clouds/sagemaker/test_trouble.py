@@ -85,12 +85,12 @@ def test_endpoints_that_fail_or_are_stuck(account: Account) -> None:
     account.wait_gone("t-e")
     account.sm.create_endpoint(EndpointName="t-e", EndpointConfigName="t-e")
     account.wait("t-e")
-    account.cloud.faults.add("UpdateEndpointWeightsAndCapacities", "stuck", seconds=0.5)
+    account.cloud.faults.add("UpdateEndpointWeightsAndCapacities", "stuck", seconds=2.0)
     account.sm.update_endpoint_weights_and_capacities(
         EndpointName="t-e", DesiredWeightsAndCapacities=[{"VariantName": "t-e", "DesiredWeight": 2}]
     )
     account.wait("t-e")
-    assert account.seen.count("Updating") > 3
+    assert account.seen.count("Updating") > 1  # else each state is seen once
     account.sm.delete_endpoint(EndpointName="t-e")
     account.wait_gone("t-e")
     account.cloud.faults.add("CreateTrainingJob", "fail")

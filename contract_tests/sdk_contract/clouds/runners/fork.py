@@ -6,6 +6,7 @@ else is as in the process runner.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import select
@@ -15,12 +16,16 @@ import subprocess
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+from sdk.packaging import disk
 
 from .base import StartFailed
 from .process import CLOSED, ProcessRunner, base_python
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .process import Process
 
 ZYGOTE = Path(__file__).with_name("zygote.py")
@@ -28,36 +33,54 @@ _WARM = ("opt/mlport/runtime", "opt/mlport/site")
 
 
 class ForkRunner(ProcessRunner):
-    """See the module; arguments as of :class:`~sdk_contract.clouds.runners.process.ProcessRunner`."""
+    """See the module.
+
+    Args:
+        folder: As of :class:`~sdk_contract.clouds.runners.process.ProcessRunner`. Unpacked images are in the cache, as
+            another run unpacks the same ones.
+    """
 
     name = "fork"
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        super().__init__(folder, **settings)
-        self._zygotes: dict[tuple[int, ...], Zygote] = {}
-        self._zygote_lock = threading.Lock()
-        self._fingerprint = functools.cache(_fingerprint)  # an unpacked image does not change
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, share=disk.cache_dir() / "unpacked")
 
     def _begin(self, folder: Path, root: Path) -> Process:
         """Forks the first process."""
-        warm = [root / part for part in _WARM]
-        key = tuple(self._fingerprint(path) for path in warm)
-        with self._zygote_lock:
-            if self._closed:
-                raise StartFailed(CLOSED)
-            if key not in self._zygotes:
-                self._zygotes[key] = Zygote([str(path) for path in warm if path.is_dir()])
-            return self._zygotes[key].fork(folder / "spec.json")
+        if self._closed:
+            raise StartFailed(CLOSED)
+        return _ZYGOTES.fork(folder / "spec.json", [root / part for part in _WARM])
+
+
+class Zygotes:
+    """The warm interpreters of this process, one for each set of dependencies; they end with it."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, ...], Zygote] = {}
+        self._lock = threading.Lock()
+
+    def fork(self, spec: Path, warm: Sequence[Path]) -> Forked:
+        """Fork a container from an interpreter that has the modules in these folders."""
+        key = tuple(_fingerprint(path) for path in warm)
+        with self._lock:
+            if key not in self._made:
+                if not self._made:
+                    atexit.register(self.close)
+                self._made[key] = Zygote([str(path) for path in warm if path.is_dir()])
+            return self._made[key].fork(spec)
 
     def close(self) -> None:
-        """Ends all that was started, then the warm interpreters."""
-        super().close()
-        with self._zygote_lock:
-            for zygote in self._zygotes.values():
+        """End all interpreters."""
+        with self._lock:
+            for zygote in self._made.values():
                 zygote.close()
-            self._zygotes.clear()
+            self._made.clear()
 
 
+_ZYGOTES = Zygotes()
+
+
+@functools.cache  # an unpacked image does not change
 def _fingerprint(path: Path) -> int:
     """The same for two unpacked layers with the same files."""
     return hash(tuple(sorted((item.name, item.stat().st_size) for item in path.rglob("*") if item.is_file())))

@@ -52,6 +52,60 @@ class Terminated(KeyboardInterrupt):
         self.signal = signal
 
 
+class StoppableClock:
+    """A clock whose wait another thread can end: the waiting thread gets one ``KeyboardInterrupt``, as by Ctrl-C.
+
+    Python delivers signals to the main thread only. Work in another thread waits on this clock; after the interrupt
+    it can use the clock to undo what it has begun.
+
+    Args:
+        clock: The source of time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._asked = threading.Event()
+        self._lock = threading.Lock()
+        self._delivered = False
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock.time()
+
+    def monotonic(self) -> float:
+        """Seconds that never jump."""
+        return self._clock.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Waits.
+
+        Raises:
+            KeyboardInterrupt: :meth:`stop` was called; raised once.
+        """
+        self._deliver()
+        if self._delivered or not isinstance(self._clock, SystemClock):
+            self._clock.sleep(seconds)
+        else:
+            self._asked.wait(seconds)
+        self._deliver()
+
+    def stop(self) -> None:
+        """Interrupt the current wait, or the next one."""
+        self._asked.set()
+
+    def resume(self) -> None:
+        """Forget an interrupt, which may have met no wait."""
+        with self._lock:
+            self._asked.clear()
+            self._delivered = False
+
+    def _deliver(self) -> None:
+        with self._lock:
+            due, self._delivered = self._asked.is_set() and not self._delivered, self._asked.is_set()
+        if due:
+            raise KeyboardInterrupt
+
+
 class Deadline:
     """One absolute point in monotonic time until which a whole verb must be done.
 

@@ -12,7 +12,7 @@ from ..durations import parse_duration
 from ..redact import Redactor
 from ..secrets import SecretSource
 from ..verbose import log_to_stderr
-from ..waiting import Deadline, SystemClock
+from ..waiting import Deadline, StoppableClock, SystemClock
 from .calling import Callers
 from .pickling import Reduced, reduced
 from .session import Session
@@ -83,16 +83,18 @@ class ClientBase:
                 )
         return known
 
-    def sibling(self, target: str, progress: Callable[[Event], None]) -> Self:
-        """A client of the same configuration whose progress goes elsewhere: for work on several targets at once."""
-        return type(self)(
+    def sibling(self, target: str, progress: Callable[[Event], None]) -> tuple[Self, StoppableClock]:
+        """A client of the same configuration for work in a thread of its own, and the clock that can stop that work."""
+        clock = StoppableClock(self._clock)
+        client = type(self)(
             self._settings,
             target=target,
             env=self._environ,
             progress=progress,
-            clock=self._clock,
+            clock=clock,
             transport=self._transport,
         )
+        return client, clock
 
     def targets(self) -> tuple[str, ...]:
         """The names of all targets: the configured ones and the installed providers that need no settings."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from ..adapter import Clock
     from ..endpoint import Endpoint
+    from ..waiting import StoppableClock
     from . import Client
     from .compare import Ask
     from .session import Session
@@ -46,6 +47,7 @@ class Running:
 
     candidate: Candidate
     client: Client
+    clock: StoppableClock
     row: Row
     asked_at: float = 0.0
     gone_at: float | None = None
@@ -130,7 +132,7 @@ class Comparing:
         return self._comparison(running, found, payloads, look, notes)
 
     def _running(self, one: Candidate) -> Running:
-        client = self._client.sibling(
+        client, clock = self._client.sibling(
             one.target, lambda event: self._lead.relay(Event(one.key, str(event), event.elapsed_s))
         )
         session = client.session()
@@ -147,7 +149,7 @@ class Comparing:
             price=one.price,
             replicas=_replicas(one),
         )
-        return Running(one, client, row)
+        return Running(one, client, clock, row)
 
     @property
     def _lead(self) -> Session:
@@ -164,16 +166,32 @@ class Comparing:
         records = Records(self._client.settings.state_dir.value)
         with records.kept(self._run, passing):
             try:
-                self._at_once(running, self._deploy)
+                self._at_once(running, self._deploy, stopping="stopping: what was begun is undone")
                 yield
             finally:
                 if not self._ask.keep:
                     self._at_once(running, self._delete)
 
-    def _at_once(self, running: Sequence[Running], step: Callable[[Running], None]) -> None:
+    def _at_once(self, running: Sequence[Running], step: Callable[[Running], None], *, stopping: str = "") -> None:
+        """Run a step for all candidates at the same time.
+
+        Args:
+            running: The candidates.
+            step: The step.
+            stopping: What to say when Ctrl-C stops it; a step without this text goes on to its end.
+        """
+        for one in running:
+            one.clock.resume()
         with ThreadPoolExecutor(max_workers=len(running)) as pool:
-            for done in [pool.submit(step, one) for one in running]:
-                done.result()
+            try:
+                for done in [pool.submit(step, one) for one in running]:
+                    done.result()
+            except KeyboardInterrupt:
+                for one in running:
+                    self._lead.tell(Event(one.candidate.key, stopping or "deleting first: nothing may stay behind"))
+                    if stopping:
+                        one.clock.stop()
+                raise
 
     def _deploy(self, one: Running) -> None:
         wanted, model = one.candidate, self._ask.subject

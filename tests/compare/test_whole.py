@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -182,6 +183,36 @@ def test_killed_while_it_deploys(client: Client, state: Path, doubling: Model) -
         for target in ("here", "there"):
             client.gc(target=target, apply=True)
         _nothing_left(client)
+
+
+class Slow:
+    """A model that takes its time to load."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        time.sleep(60)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"loads": "slowly"}
+
+    def __call__(self, rows: list[list[float]]) -> list[float]:
+        return [row[0] for row in rows]
+
+
+def test_ctrl_c_while_it_deploys_stops_all_deploys(client: Client, state: Path, tmp_path: Path) -> None:
+    """Both deploys are undone at once instead of finished first, and the user reads it."""
+    slow = model(Slow(), name="slow", example=[[1.0]])
+    code = KILLED.format(config=CONFIG, path=str(slow.path), workload=SHORT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=_env(state)
+    )
+    assert process.stdout is not None
+    lines = [next(line for line in process.stdout if "create Process" in line)]
+    process.send_signal(signal.SIGINT)
+    lines += process.communicate(timeout=50)[0].splitlines()
+    assert 2 == lines.count("stopping: what was begun is undone")
+    assert 2 == len([line for line in lines if "interrupted" in line])
+    assert [] == [line for line in lines if "switch" in line]
+    _nothing_left(client)
 
 
 def test_another_machine_removes_it_by_its_ttl(client: Client, state: Path, doubling: Model) -> None:

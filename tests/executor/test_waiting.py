@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from sdk.errors import AuthError, ThrottledError, TimedOut, UnavailableError
-from sdk.waiting import Deadline, Poll, Retry, SystemClock, Terminated, TokenBucket, bucket_of
+from sdk.waiting import Deadline, Poll, Retry, StoppableClock, SystemClock, Terminated, TokenBucket, bucket_of
 from sdk_contract.fake_cloud import VirtualClock
 
 
@@ -168,3 +168,38 @@ def test_the_clock_of_the_machine() -> None:
     assert clock.monotonic() > before
     assert clock.time() > 1_700_000_000
     assert issubclass(Terminated, KeyboardInterrupt)
+
+
+def test_a_wait_in_another_thread_is_interrupted_once() -> None:
+    """The wait ends at once; the waits that undo the work are not interrupted."""
+    clock, seen = StoppableClock(SystemClock()), list[str]()
+
+    def work() -> None:
+        try:
+            clock.sleep(600)
+        except KeyboardInterrupt:
+            seen.append("interrupted")
+        clock.sleep(0.001)
+        seen.append("undone")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    clock.stop()
+    thread.join(60)
+    assert ["interrupted", "undone"] == seen
+
+
+def test_an_interrupt_waits_for_the_next_wait_unless_it_is_taken_back() -> None:
+    """Also with a clock that is not the machine's own."""
+    virtual = VirtualClock()
+    clock = StoppableClock(virtual)
+    clock.stop()
+    with pytest.raises(KeyboardInterrupt):
+        clock.sleep(5)
+    clock.stop()
+    clock.sleep(5)
+    clock.resume()
+    clock.stop()
+    clock.resume()
+    clock.sleep(5)
+    assert virtual.monotonic() == clock.monotonic() > 0

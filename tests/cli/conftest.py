@@ -70,7 +70,7 @@ def run(state: Path, tmp_path: Path, home: Path) -> Run:
     def run_mlport(
         *arguments: str, where: Path = tmp_path, stdin: str = "", **env: str
     ) -> subprocess.CompletedProcess[str]:
-        base = {key: value for key, value in os.environ.items() if not key.startswith("MLPORT_")}
+        base = {key: value for key, value in os.environ.items() if "MLPORT_" not in key or key == "MLPORT_CACHE_DIR"}
         return subprocess.run(
             [sys.executable, "-m", "sdk", *arguments],
             cwd=where,

@@ -1,8 +1,12 @@
 """Every command that the documents and the help texts print is one that mlport takes; the README's are run in order."""
 
+import os
 import re
 import shlex
+import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import pytest
 from sdk.cli.app import build
 from sdk.cli.output import Output
 from sdk.cli.verbs import VERBS, Verb
+from sdk_contract.docker_rig import require_engine
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -20,13 +25,13 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 SPAN = re.compile(r"`(mlport [^`]+)`")
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
-# Commands of the README that the test below does not run as they stand, and why.
-NOT_RUN = {
-    "mlport monitor NAME --watch": "ends by Ctrl-C only; test_watch.py runs it in a terminal",
-    "mlport compare MODEL -t local -t box": "measures for minutes and needs an engine; run with --dry-run and -t local",
-    "mlport build MODEL --push localhost:5000/churn": "needs a registry; tests/image/test_publish.py pushes to one",
-    "mlport mock up sagemaker": "ends by a signal only; test_mocks.py and test_stopping.py run it",
+# Commands of the README that go on until a signal, or need more than this machine's Python; how they are run.
+UNTIL = {
+    "mlport monitor iris --watch": "iris on local",
+    "mlport mock up sagemaker": "AWS_ENDPOINT_URL",
+    "mlport compare flowers:iris -t local -t docker": "warm",
 }
+WITH_REGISTRY = "mlport build flowers:iris --push localhost:5000/iris"
 
 
 def _commands(text: str) -> Iterator[str]:
@@ -73,40 +78,99 @@ def test_printed_command_is_one_that_mlport_takes(where: str, command: str) -> N
     assert {word.partition("=")[0] for word in words if word.startswith("-") and len(word) > 1} <= known
 
 
+def _rows() -> list[list[str]]:
+    """The README's table of commands: what one wants, Python, shell."""
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ") and "`mlport " in line]
+    return [row for row in rows if len(row) == 3]
+
+
 def _table() -> list[str]:
     """The commands of the README's table, in its order."""
-    rows = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if line.startswith("| ")]
-    return [command for row in rows for command in SPAN.findall(row.rpartition(" | ")[2])]
+    return [command for row in _rows() for command in SPAN.findall(row[2])]
+
+
+def _flowers(folder: Path) -> None:
+    """Write the file that the README asks for."""
+    (text,) = [block for block in re.findall(r"```python\n(.*?)```", TEXTS["README.md"], re.DOTALL) if "iris" in block]
+    (folder / "flowers.py").write_text(text)
 
 
 # The command line leaves its connections to the end of its process, which does not come here.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_commands_of_the_readme_run(call: Run, tmp_path: Path) -> None:
-    """Row by row, on `local`, with MODEL and NAME filled in; what is left out has its reason above."""
-    (tmp_path / "data.csv").write_text("x\n1\n")
-    (tmp_path / "train.py").write_text(
-        "import os, pathlib, pickle\npathlib.Path(os.environ['MLPORT_OUTPUT_DIR'], 'model.pkl').write_bytes(b'x')\n"
-    )
-    trained = call("train", "models:fit", "-n", "job-readme", "--param", "factor=3")
-    assert 0 == trained.returncode, trained.stderr
-    run = 0
-    models = iter(["models:double", "models:double", "models:triple"])
+def test_commands_of_the_readme_run(call: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each works exactly as it stands, one after the other; those that end by a signal have tests of their own."""
+    _flowers(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    waiting, run = {*UNTIL, WITH_REGISTRY}, 0
+    assert waiting <= set(_table())
     try:
         for command in _table():
-            if command in NOT_RUN:
-                continue
-            words = shlex.split(command)[1:]
-            filled = [next(models) if word == "MODEL" else word.replace("NAME", "readme") for word in words]
-            if "job:readme" in filled:
-                filled = ["deploy", "job:job-readme", "--name", "readme"]
-            elif filled[0] in {"plan", "deploy"}:
-                filled += ["--name", "readme"]
-            done = call(*filled)
-            assert 0 == done.returncode, (command, done.stderr)
-            run += 1
-            if "--traffic" in filled:
-                assert 0 == call("promote", "readme").returncode
-        assert run + len(NOT_RUN) == len(_table())
+            if command not in waiting:
+                done = call(*shlex.split(command)[1:])
+                assert 0 == done.returncode, (command, done.stderr)
+                run += 1
     finally:
-        call("delete", "readme", "--yes")
-    assert set(NOT_RUN) <= set(_table())
+        call("delete", "iris", "--yes")
+    assert run + len(waiting) == len(_table()) > 10
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param(one, marks=[pytest.mark.full] if "docker" in one else []) for one in UNTIL]
+)
+def test_commands_that_end_by_a_signal_run(run: Run, state: Path, tmp_path: Path, command: str) -> None:
+    """Each works exactly as it stands until it shows what it is for; Ctrl-C ends it then."""
+    _flowers(tmp_path)
+    if "docker" in command:
+        require_engine().close()
+    if "monitor" in command:
+        assert 0 == run("deploy", "flowers:iris", PYTHONPATH=str(tmp_path)).returncode
+    env = {key: value for key, value in os.environ.items() if key == "MLPORT_CACHE_DIR" or "MLPORT_" not in key}
+    env |= {"MLPORT_STATE_DIR": str(state), "PYTHONUNBUFFERED": "1"}
+    words = [sys.executable, "-m", "sdk", *shlex.split(command)[1:]]
+    with subprocess.Popen(
+        words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        shown = next((line for line in process.stdout if UNTIL[command] in line), None)
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+        assert (True, 130) == (shown is not None, process.wait()), rest
+    if "monitor" in command:
+        assert 0 == run("delete", "iris", "--yes").returncode
+    assert "[]" == run("list", "-o", "json").stdout.strip()
+
+
+@pytest.mark.full
+def test_command_that_pushes_runs(run: Run, tmp_path: Path) -> None:
+    """It works exactly as it stands, with a registry on its port."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("docker-registry is not installed")
+    _flowers(tmp_path)
+    (tmp_path / "config.yml").write_text(
+        "version: 0.1\nlog: {level: error}\nhttp: {addr: '127.0.0.1:5000'}\n"
+        f"storage: {{filesystem: {{rootdirectory: {tmp_path}/data}}}}\n"
+    )
+    with subprocess.Popen([program, "serve", tmp_path / "config.yml"], stderr=subprocess.DEVNULL) as registry:
+        try:
+            done = run(*shlex.split(WITH_REGISTRY)[1:])
+        finally:
+            registry.kill()
+    assert 0 == done.returncode, done.stderr
+    assert "localhost:5000/iris@sha256:" in done.stdout
+
+
+@pytest.mark.full
+def test_python_of_the_readme_runs(tmp_path: Path) -> None:
+    """The Python beside the commands does the same, in its order; what needs a registry or minutes is left out."""
+    _flowers(tmp_path)
+    cells = [code for row in _rows() for code in re.findall(r"`([^`]+)`", row[1])]
+    lines = [code for code in cells if not code.startswith(("with ", "sdk.compare", "sdk.build"))]
+    assert len(cells) == len(lines) + 3
+    (tmp_path / "readme.py").write_text("\n".join(["from flowers import *", *lines]))
+    env = os.environ | {"MLPORT_STATE_DIR": str(tmp_path / "state")}
+    done = subprocess.run(
+        [sys.executable, "readme.py"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert 0 == done.returncode, done.stderr

@@ -21,7 +21,7 @@ from sdk.errors import ConfigError, InvalidNameError
 from sdk.packaging.plain import PlainArray
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-BARE = {key: value for key, value in os.environ.items() if not key.startswith("MLPORT_")}
+BARE = {key: value for key, value in os.environ.items() if "MLPORT_" not in key or key == "MLPORT_CACHE_DIR"}
 HIDE = "import sys; sys.modules.update(dict.fromkeys({names!r})); "
 
 

@@ -28,7 +28,7 @@ time.sleep(60)
 
 
 def _mlport(*arguments: str, folder: Path, **env: str) -> subprocess.Popen[str]:
-    base = {key: value for key, value in os.environ.items() if not key.startswith("MLPORT_")}
+    base = {key: value for key, value in os.environ.items() if "MLPORT_" not in key or key == "MLPORT_CACHE_DIR"}
     return subprocess.Popen(
         [sys.executable, "-c", "from sdk.cli import entry; entry()", *arguments],
         cwd=folder,

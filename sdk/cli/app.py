@@ -57,6 +57,7 @@ def _refused(error: click.ClickException) -> int:
 
 def _stopped(out: Output, stop: KeyboardInterrupt) -> int:
     said = str(stop) or signals.STOPPED
+    out.forget_unfinished()
     if out.json_wanted:
         out.error(Interrupted(said))
     else:

@@ -51,13 +51,18 @@ class Output:
         self._still = bool(environ.get("CI")) or environ.get("TERM") == "dumb"
         wide = None if sys.stdout.isatty() else _WIDE
         self._out = _Console(no_color=plain, highlight=False, soft_wrap=True, width=wide)
-        self._err = _Console(stderr=True, no_color=plain, highlight=False, soft_wrap=True)
+        self._plain = plain
+        self.forget_unfinished()
         self._status: Status | None = None
         self._begin = time.monotonic()
         self.json_wanted = False
         self.verbose = 0
         self.unread = False
         self.redactor = Redactor()
+
+    def forget_unfinished(self) -> None:
+        """Do not print again what a signal has cut off: the console keeps a text until all of it is written."""
+        self._err = _Console(stderr=True, no_color=self._plain, highlight=False, soft_wrap=True)
 
     def configure(self, output: str, verbose: int) -> None:
         """Take the options that every verb has."""

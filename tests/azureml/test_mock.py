@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 import os
 import ssl
-import subprocess
-import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from tests.warm import commands
+
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 def mlport(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own."""
-    command = [sys.executable, "-m", "sdk", *words]
-    return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=300, check=False)
+    return commands().run(words, where=Path.cwd(), env={**os.environ, **env})
 
 
 @pytest.fixture

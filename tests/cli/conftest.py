@@ -3,13 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from sdk.client import Client
+from tests.warm import commands
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -71,16 +71,8 @@ def run(state: Path, tmp_path: Path, home: Path) -> Run:
         *arguments: str, where: Path = tmp_path, stdin: str = "", **env: str
     ) -> subprocess.CompletedProcess[str]:
         base = {key: value for key, value in os.environ.items() if "MLPORT_" not in key or key == "MLPORT_CACHE_DIR"}
-        return subprocess.run(
-            [sys.executable, "-m", "sdk", *arguments],
-            cwd=where,
-            input=stdin,
-            env=base | {"MLPORT_STATE_DIR": str(state), "PYTHONPATH": str(home)} | env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
+        whole = base | {"MLPORT_STATE_DIR": str(state), "PYTHONPATH": str(home)} | env
+        return commands().run(arguments, where=where, env=whole, stdin=stdin)
 
     return run_mlport
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.compare.rows import comparison, row
+from tests.warm import commands
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 MODULE = "def double(rows):\n    return [2 * row[0] for row in rows]\n"
@@ -35,8 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def _mlport(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "MLPORT_STATE_DIR": str(folder / "state"), "NO_COLOR": "1", **more}
-    command = [sys.executable, "-m", "sdk", *words]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=240)
+    return commands().run(words, where=folder, env=env)
 
 
 def test_measures_and_keeps(folder: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +21,7 @@ from sdk.model import Model
 from sdk.packaging.image import Image, Store, open_store, published, push_image
 from sdk.packaging.image.archives import load, write
 from sdk.packaging.image.engine import Engine
+from tests.warm import commands
 
 Build = Callable[..., sdk.BuiltImage]
 
@@ -181,9 +181,8 @@ def test_damaged_layer_is_not_written(build: Build, base: str, model: Model, tmp
 
 
 def _command(*arguments: object, state: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sdk", *map(str, arguments)]
     env = {**os.environ, "MLPORT_STATE_DIR": str(state / "state"), "NO_COLOR": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=state, env=env)
+    return commands().run(tuple(map(str, arguments)), where=state, env=env)
 
 
 def test_command_builds_and_pushes(base: str, model: Model, build: Build, registry_host: str, tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from sdk import foreign
-from sdk.adapter import Ack, Labels, Live, Ref
+from sdk.adapter import Ack, Live, Ref
 from sdk.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError, PlatformError
 from sdk.plane.planning import GATEWAY, TRAFFIC, split_workload_id, workload_id
+from sdk.plane.status import DAMAGE
 
-from . import _images, _replicas
+from . import _images, _replicas, _sound
 from ._containers import (
     IMAGE_ID,
     NOBODY,
@@ -85,7 +86,7 @@ class Deployments:
             traffic = _traffic(name, self.gateways.glance(name, timeout))
             if traffic is not None and traffic.state == "ready":
                 return traffic
-        elif ref.kind == CONTAINER and not self.host.containers(timeout, endpoint=name, deployment=deployment):
+        elif ref.kind == CONTAINER and not self.gateways.has_deployment(name, deployment, timeout):
             return None
         seen = self.gateways.look(name, timeout)
         if ref.kind == GATEWAY:
@@ -114,12 +115,12 @@ class Deployments:
             state,
             raw=str(about["State"]["Status"]),
             spec=value.get("spec", {}),
-            labels=Labels.from_tags(value.get("labels") or labels),
+            labels=_sound.labels_of(value.get("labels") or labels, name),
             etag=record["etag"] if record else None,
             created_at=seconds(about["Created"]),
-            parents=(Ref(IMAGE, labels[IMAGE_ID]),),
+            parents=(Ref(IMAGE, labels[IMAGE_ID]),) if IMAGE_ID in labels else (),
             reason=reason,
-            details={"url": url(about) if seen.status else None, "last_request_at": seen.status.get("last_request_at")},
+            details={"url": url(about) if seen.status else None, **_last(seen), **_damage(seen, "gateway")},
         )
 
     def _state(self, about: Mapping[str, Any], seen: Seen) -> tuple[State, str | None]:
@@ -266,7 +267,7 @@ class Deployments:
         """
         record = self._record(resource.ref, timeout)
         had: Any = record["value"]["spec"].get("port")
-        if resource.kind == GATEWAY and had != (resource.spec or {}).get("port"):
+        if resource.kind == GATEWAY and DAMAGE not in record["value"] and had != (resource.spec or {}).get("port"):
             raise InvalidRequestError(
                 f"port: endpoint {resource.id!r} was made with port = {had}",
                 provider=PROVIDER,
@@ -371,11 +372,22 @@ def _traffic(name: str, seen: Seen) -> Live | None:
         "ready" if now == weights else "updating",
         raw="in force" if now == weights else "waiting for the gateway",
         spec=spec,
-        labels=Labels.from_tags(record["value"]["labels"]),
+        labels=_sound.labels_of(record["value"]["labels"], name),
         etag=record["etag"],
         created_at=record["created_at"],
         parents=tuple(Ref(CONTAINER, workload_id(name, one)) for one in weights),
+        details=_damage(seen, "traffic"),
     )
+
+
+def _damage(seen: Seen, record: str) -> dict[str, str]:
+    """What makes the endpoint degraded although it serves."""
+    damage: str = (seen.value(record) or {}).get(DAMAGE, "")
+    return {DAMAGE: damage} if damage else {}
+
+
+def _last(seen: Seen) -> dict[str, Any]:
+    return {"last_request_at": seen.status.get("last_request_at")}
 
 
 def _container(name: str, deployment: str, seen: Seen) -> Live:
@@ -389,13 +401,18 @@ def _container(name: str, deployment: str, seen: Seen) -> Live:
         state,
         raw=", ".join(sorted({str(about["State"]["Status"]) for about in many})),
         spec=spec,
-        labels=Labels.from_tags(labels),
+        labels=_sound.labels_of(labels, name),
         created_at=seconds(many[0]["Created"]),
-        parents=(Ref(IMAGE, spec["image"]), Ref(GATEWAY, name)),
+        parents=(*([Ref(IMAGE, spec["image"])] if spec["image"] else []), Ref(GATEWAY, name)),
         usd_per_hour=foreign.parse(labels[PRICE], f"the label {PRICE}"),
         reason=reason,
-        details={name_of(one): {"restarts": one["RestartCount"]} for one in many},
+        details={**{name_of(one): {"restarts": one["RestartCount"]} for one in many}, **_bad_labels(many)},
     )
+
+
+def _bad_labels(many: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    found = next((one for one in many if _sound.DAMAGED in one["Config"]["Labels"]), None)
+    return {DAMAGE: f"{name_of(found)}: {found['Config']['Labels'][_sound.DAMAGED]}"} if found else {}
 
 
 def _verdict(deployment: str, seen: Seen, many: Sequence[Mapping[str, Any]]) -> tuple[State, str | None]:
@@ -405,6 +422,8 @@ def _verdict(deployment: str, seen: Seen, many: Sequence[Mapping[str, Any]]) -> 
     if note is not None:
         return "failed", str(note["reason"])
     known = seen.in_force(deployment)
+    if known is None and _bad_labels(many):
+        return "failed", _bad_labels(many)[DAMAGE]
     if known is None:
         return ("failed", "its gateway is gone") if seen.container is None else ("creating", None)
     return _served(known["replicas"], seen, many)

@@ -19,8 +19,8 @@ from sdk.errors import ConflictError, NotFoundError, PlatformError, UnavailableE
 from sdk.plane import table
 from sdk.plane.planning import GATEWAY
 
-from . import _replicas
-from ._containers import DEPLOYMENT, ENDPOINT, KIND, RESTART, RUN, container_name
+from . import _replicas, _sound
+from ._containers import KIND, RESTART, RUN, container_name
 from ._control import Control
 from ._engine import seconds
 from ._plan import CONTAINER
@@ -62,6 +62,13 @@ class Seen:
         """What is written down under a name."""
         found = self.records.get(record)
         return None if found is None else found["value"]
+
+    @property
+    def weights(self) -> Mapping[str, int]:
+        """The shares that are written down."""
+        traffic = self.value("traffic")
+        written: dict[str, int] = traffic["spec"]["weights"] if traffic else {}
+        return written
 
     def in_force(self, deployment: str) -> Mapping[str, Any] | None:
         """A deployment as the gateway has it; ``None`` if it has not."""
@@ -183,14 +190,28 @@ class Gateways:
             if kind == GATEWAY:
                 gateway = about
             else:
-                found.setdefault(item["Labels"][DEPLOYMENT], []).append(about)
+                about = _sound.container(about)
+                found.setdefault(_sound.deployment_of(item["Labels"], name_of(about)), []).append(about)
         replicas = {one: sorted(many, key=name_of) for one, many in sorted(found.items())}
         return Seen(gateway, replicas) if gateway is not None or replicas else None
 
     def _read(self, name: str, seen: Seen, timeout: float) -> Seen:
         control = self.control(name)
-        records = control.call("GET", "/records", timeout=timeout)["records"]
-        return replace(seen, records=records, status=control.call("GET", "/status", timeout=timeout))
+        records, damaged = _sound.records(control.call("GET", "/records", timeout=timeout))
+        status = control.call("GET", "/status", timeout=timeout)
+        found = replace(seen, records=records, status=status)
+        broken = {one: damage for one, damage in damaged.items() if one in {"gateway", "traffic"}}
+        return self._repaired(name, found, broken, timeout) if broken and seen.container else found
+
+    def _repaired(self, name: str, seen: Seen, broken: Mapping[str, _sound.Damage], timeout: float) -> Seen:
+        """Write damaged records anew from labels and from what is in force, with a note that makes it degraded."""
+        control, records = self.control(name), dict(seen.records)
+        for one, damage in broken.items():
+            value = _sound.rebuilt(one, name, damage, seen.container or {}, seen.status)
+            with contextlib.suppress(PlatformError):  # another client was faster, or there is no space
+                query = {"expected": damage.etag}
+                records[one] = control.call("PUT", f"/records/{one}", query, body=value, timeout=timeout)
+        return replace(seen, records=records)
 
     def _settled(self, name: str, seen: Seen, timeout: float, wait_s: float) -> Seen:
         """Bring back what served, note what failed, hand over the table that the containers make, remove what goes."""
@@ -207,15 +228,13 @@ class Gateways:
         return self._bury(name, seen, timeout)
 
     def _table(self, seen: Seen) -> dict[str, Any]:
-        traffic = seen.value("traffic")
-        weights: dict[str, int] = traffic["spec"]["weights"] if traffic else {}
         entries: dict[str, list[dict[str, Any]]] = {}
         for one, many in seen.replicas.items():
             out = seen.value(ending(one)) is not None or seen.value(failed(one)) is not None
             if not out and (seen.in_force(one) or _replicas.are_starting(many)):
                 names = [name_of(about) for about in many]
                 entries[one] = [{"id": f"{one}-{n}", "address": f"tcp:{host}:8080"} for n, host in enumerate(names)]
-        return table.table(entries, weights, self.options)
+        return table.table(entries, seen.weights, self.options)
 
     def _note_failures(self, name: str, seen: Seen, timeout: float) -> bool:
         """Write down why a deployment never became ready, so that it is not tried for ever."""
@@ -290,6 +309,11 @@ class Gateways:
             query = {"timeout_s": f"{min(_DRAIN_S, self.options.drain_s):g}"}
             self.control(name).call("POST", "/drain", query, timeout=timeout)
 
+    def has_deployment(self, name: str, deployment: str, timeout: float) -> bool:
+        """Whether a deployment has any container; nothing else is looked at."""
+        items = self.host.containers(timeout, endpoint=name)
+        return any(_sound.deployment_of(item["Labels"], item["Names"][0]) == deployment for item in items)
+
     def container(self, name: str, timeout: float) -> Mapping[str, Any] | None:
         """The gateway's container, started if it does not run; ``None`` if there is none."""
         about = self.host.inspect(container_name(name, "gateway"), timeout)
@@ -313,8 +337,8 @@ class Gateways:
     def names(self, timeout: float) -> list[str]:
         """The endpoints of this engine, whole or not."""
         items = self.host.containers(timeout)
-        names = {one["Labels"][ENDPOINT] for one in items if one["Labels"].get(KIND) in {GATEWAY, CONTAINER}}
-        return sorted(names | {one["Labels"][ENDPOINT] for one in self.host.networks(timeout)})
+        labels = [one["Labels"] for one in items if one["Labels"].get(KIND) in {GATEWAY, CONTAINER}]
+        return sorted(_sound.endpoints_of([*labels, *(one["Labels"] for one in self.host.networks(timeout))]))
 
 
 def spec_of(about: Mapping[str, Any], label: str) -> Any:

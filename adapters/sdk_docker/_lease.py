@@ -98,7 +98,7 @@ def _all(host: Host, key: str | None, timeout: float) -> list[Volume]:
     params = {"filters": json.dumps({"label": [_KEY if key is None else f"{_KEY}={key}"]})}
     answer: dict[str, Any] = host.engine.call("GET", "/volumes", params=params, timeout_s=timeout)
     return [
-        {**one["Labels"], "Name": str(one["Name"]), "CreatedAt": str(one.get("CreatedAt", ""))}
+        {_BODY: "", _BEFORE: "", **one["Labels"], "Name": str(one["Name"]), "CreatedAt": str(one.get("CreatedAt", ""))}
         for one in answer["Volumes"] or ()
     ]
 

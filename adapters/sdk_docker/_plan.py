@@ -11,11 +11,13 @@ from sdk.plane import checks, planning
 from sdk.plane.planning import GATEWAY, JOB, TRAFFIC
 from sdk.plane.status import status as endpoint_status
 
+from . import _defaults
 from ._errors import PROVIDER
 from .options import capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from sdk.adapter import DeploymentSpec, EndpointSpec, EndpointStatus, JobSpec, Json, Live, Resources
 
@@ -35,7 +37,7 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-def resources(spec: EndpointSpec, options: DockerOptions) -> list[Resource]:
+def resources(spec: EndpointSpec, options: DockerOptions, state_dir: Path) -> list[Resource]:
     """Images, gateway, one container group per deployment, traffic: in the order in which they are made."""
     gateway = planning.gateway(spec, options)
     images: dict[Ref, Resource] = {}
@@ -45,8 +47,10 @@ def resources(spec: EndpointSpec, options: DockerOptions) -> list[Resource]:
         if deployment.kept is None:  # what runs needs its image's name no more to go on
             checks.check_deployment(deployment, capabilities(), PROVIDER)
             images[image.ref] = image
-        parents, extra = (image.ref, gateway.ref), {"image": image.id, **_gpu(deployment.resources)}
-        containers.append(planning.workload(CONTAINER, spec, deployment, options, parents=parents, extra=extra))
+        limits = _defaults.of_replica(deployment.resources, deployment.model, state_dir)
+        parents, extra = (image.ref, gateway.ref), {"image": image.id, **limits, **_gpu(deployment.resources)}
+        one = planning.workload(CONTAINER, spec, deployment, options, parents=parents, extra=extra)
+        containers.append(replace(one, summary=f"{one.summary}, {_defaults.in_words(limits)}") if one.summary else one)
     return [*images.values(), gateway, *containers, planning.traffic(spec, [one.ref for one in containers])]
 
 
@@ -79,7 +83,9 @@ def job_resources(spec: JobSpec, options: DockerOptions) -> list[Resource]:
     source: dict[str, Json] = {"digest": spec.digest, "base": options.base}
     name = image_id(spec.digest, options.base)
     image = Resource(IMAGE, name, source, own, summary="image with the training code")
-    return [image, planning.job(spec, options, image.ref, {"image": name, **_gpu(spec.resources)})]
+    limits = _defaults.of_job(spec.resources, spec.data)
+    job = planning.job(spec, options, image.ref, {"image": name, **limits, **_gpu(spec.resources)})
+    return [image, replace(job, summary=f"{job.summary}, {_defaults.in_words(limits)}")]
 
 
 def status(name: str, live: Sequence[Live], target: str, now: float) -> EndpointStatus | None:

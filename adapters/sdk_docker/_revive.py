@@ -38,7 +38,11 @@ def how_found(about: Mapping[str, Any]) -> str:
     """
     state = about["State"]
     if state["Status"] == "exited":
-        return "was killed for its memory" if state["OOMKilled"] else f"had exited with code {state['ExitCode']}"
+        if state["OOMKilled"]:
+            gib = about.get("HostConfig", {}).get("Memory", 0) / 2**30
+            limit = f"its {gib:g} GiB of memory" if gib else "its memory"
+            return f"was killed for using more than {limit} (set resources.memory_gib higher)"
+        return f"had exited with code {state['ExitCode']}"
     return f"was {state['Status']}"
 
 

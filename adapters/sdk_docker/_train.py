@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk import foreign
-from sdk.adapter import Labels, Live, Ref
+from sdk.adapter import Live, Ref
 from sdk.errors import ConflictError
 from sdk.packaging import archive
 from sdk.plane import inputs
 from sdk.plane.planning import JOB
 from sdk.types import JobState, JobStatus, LogLine
 
+from . import _sound
 from ._containers import KIND, NOBODY, PRICE, SPEC, VOLUME, environment, limits_of, threads
 from ._engine import pack, seconds
 from ._errors import PROVIDER, exists, gone
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _FOLLOW_S = 0.3
 _BLOCK = 1 << 20
 _YOUNG_S = 60.0  # a job that was never started may still get its data
-_MEMORY = "it was killed for using more than its memory; give it more with resources = { memory_gib }"
+_MEMORY = "it was killed for using more than its {}memory; give it more with resources = {{ memory_gib }}"
 
 
 class Jobs:
@@ -64,15 +65,17 @@ class Jobs:
     def all(self, timeout: float) -> Iterator[Live]:
         """All jobs, running or over."""
         for item in self.host.containers(timeout, kind=JOB):
-            live = self.read(str(item["Labels"]["mlport-endpoint"]), timeout)
-            if live is not None:
-                yield live
+            for name in _sound.endpoints_of([item["Labels"]]):
+                live = self.read(name, timeout)
+                if live is not None:
+                    yield live
 
     def read(self, name: str, timeout: float) -> Live | None:
         """The job as a resource: ready from the moment it is accepted, free once it is over."""
         about = self.host.inspect(job_name(name), timeout)
         if about is None:
             return None
+        about = _sound.container(about)
         labels: dict[str, str] = about["Config"]["Labels"]
         state, reason = self._outcome(about)
         spec = foreign.parse(labels[SPEC], f"the label {SPEC}")
@@ -82,11 +85,11 @@ class Jobs:
             "ready",
             raw=str(about["State"]["Status"]),
             spec=spec,
-            labels=Labels.from_tags(labels),
+            labels=_sound.labels_of(labels, name),
             created_at=seconds(about["Created"]),
-            parents=(Ref(IMAGE, spec["image"]),),
+            parents=(Ref(IMAGE, spec["image"]),) if spec["image"] else (),
             usd_per_hour=0.0 if state.finished else foreign.parse(labels[PRICE], f"the label {PRICE}"),
-            reason=reason,
+            reason=reason or labels.get(_sound.DAMAGED),
         )
 
     def status(self, name: str, target: str, now: float, timeout: float) -> JobStatus | None:
@@ -94,6 +97,7 @@ class Jobs:
         about = self.host.inspect(job_name(name), timeout)
         if about is None:
             return None
+        about = _sound.container(about)
         state, reason = self._outcome(about)
         started, ended = seconds(about["State"]["StartedAt"]), seconds(about["State"]["FinishedAt"])
         price = foreign.parse(about["Config"]["Labels"][PRICE], f"the label {PRICE}")
@@ -104,7 +108,7 @@ class Jobs:
             provider=PROVIDER,
             state=state,
             raw=str(about["State"]["Status"]),
-            reason=reason,
+            reason=reason or about["Config"]["Labels"].get(_sound.DAMAGED),
             created_at=seconds(about["Created"]),
             started_at=started,
             ended_at=ended if state.finished else None,
@@ -195,7 +199,8 @@ def outcome(about: Mapping[str, Any], *, young: bool) -> tuple[JobState, str | N
             (JobState.QUEUED, None) if young else (JobState.FAILED, "it was never started: whoever submitted it died")
         )
     if state.get("OOMKilled"):
-        return JobState.FAILED, _MEMORY
+        limit: int = about.get("HostConfig", {}).get("Memory", 0)
+        return JobState.FAILED, _MEMORY.format(f"{limit / 2**30:g} GiB of " if limit else "")
     code = int(state["ExitCode"])
     if code == 0:
         return JobState.SUCCEEDED, None

@@ -91,7 +91,7 @@ class DockerAdapter:
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
         """Images, gateway, containers, traffic."""
-        return _plan.resources(spec, self.options)
+        return _plan.resources(spec, self.options, self.context.state_dir)
 
     def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
         """What is live, in neutral words."""

@@ -10,21 +10,24 @@ from sdk.adapter import Ack, Live, Ref
 from sdk.errors import ConflictError, InvalidRequestError, NotFoundError
 from sdk.packaging import venv
 from sdk.plane.planning import GATEWAY, TRAFFIC, split_workload_id, workload_id
+from sdk.plane.status import DAMAGE
 
 from ._errors import PROVIDER, translate
-from ._folder import Endpoints, Record, create_record, new_record, read_record, write_record
 from ._gateway import DELETING, FAILURE, Gateway
 from ._plan import MODEL, PROCESS
 from ._processes import MARK, environment
+from ._rebuild import REBUILT
+from ._records import create_record, new_record, remove_record, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sdk.adapter import Clock, Materials, Resource
 
-    from ._folder import EndpointFolder
+    from ._folder import EndpointFolder, Endpoints
     from ._gateway import Running, Seen, State
     from ._prepare import Prepared
+    from ._records import Record
     from .options import LocalOptions
 
 
@@ -78,8 +81,8 @@ class Deployments:
         return self._traffic(name, seen) if ref.kind == TRAFFIC else self._process(name, deployment, seen)
 
     def _gateway(self, name: str, seen: Seen) -> Live:
-        details = {"url": seen.url, "port": seen.port, "last_request_at": seen.last_request_at}
         record = seen.record
+        details = {"url": seen.url, "port": seen.port, "last_request_at": seen.last_request_at, **_damage(record)}
         return Live(
             GATEWAY,
             name,
@@ -95,7 +98,7 @@ class Deployments:
 
     def _traffic(self, name: str, seen: Seen) -> Live | None:
         with translate("ReadTraffic", name):
-            record = read_record(self.endpoints.folder(name).traffic)
+            record = self.endpoints.folder(name).read_traffic()
         if record is None:
             return None
         weights: Any = record.spec["weights"]
@@ -110,11 +113,12 @@ class Deployments:
             etag=record.etag,
             created_at=record.created_at,
             parents=tuple(Ref(PROCESS, workload_id(name, one)) for one in weights),
+            details=_damage(record),
         )
 
     def _process(self, name: str, deployment: str, seen: Seen) -> Live | None:
         with translate("ReadProcess", deployment):
-            record = read_record(self.endpoints.folder(name).deployment(deployment))
+            record = self.endpoints.folder(name).read_deployment(deployment)
         ref = workload_id(name, deployment)
         if record is None:
             return None
@@ -133,7 +137,7 @@ class Deployments:
             parents=(Ref(MODEL, record.labels.model), Ref(GATEWAY, name)),
             usd_per_hour=price,
             reason=reason,
-            details={} if running is None else running.details(),
+            details={**({} if running is None else running.details()), **_damage(record)},
         )
 
     # --- change
@@ -165,7 +169,7 @@ class Deployments:
     def _create_process(self, resource: Resource, materials: Materials, now: float, timeout: float) -> None:
         name, deployment = split_workload_id(resource.id)
         folder = self._folder(name)
-        endpoint = read_record(folder.gateway)
+        endpoint = folder.read()
         if endpoint is None:
             raise _gone(GATEWAY, name)
         replicas = self._replicas(resource, materials, folder, str(endpoint.extra["run"]))
@@ -214,7 +218,7 @@ class Deployments:
         folder = self._folder(resource.id)
         path = folder.gateway if resource.kind == GATEWAY else folder.traffic
         with translate(f"Update{resource.kind}", resource.id):
-            record = read_record(path)
+            record = folder.read() if resource.kind == GATEWAY else folder.read_traffic()
             if record is None:
                 raise _gone(resource.kind, resource.id)
             _check_unchanged(resource, record, before)
@@ -243,11 +247,11 @@ class Deployments:
     def _delete_record(live: Live, folder: EndpointFolder, deployment: str) -> None:
         """Traffic goes at once; a deployment is marked, and forgotten when its last process has ended."""
         path = folder.traffic if live.kind == TRAFFIC else folder.deployment(deployment)
-        record = read_record(path)
+        record = folder.read_traffic() if live.kind == TRAFFIC else folder.read_deployment(deployment)
         if record is None:
             raise _gone(live.kind, live.id)
         if live.kind == TRAFFIC:
-            path.unlink(missing_ok=True)
+            remove_record(path)
         else:
             write_record(path, replace(record, extra={**record.extra, DELETING: True}))
 
@@ -267,15 +271,22 @@ class Deployments:
 
     def _folder(self, name: str) -> EndpointFolder:
         folder = self.endpoints.folder(name)
-        if not folder.gateway.is_file():
+        if folder.read() is None:
             raise _gone(GATEWAY, name)
         return folder
+
+
+def _damage(record: Record) -> dict[str, str]:
+    """What makes the endpoint degraded although it serves."""
+    return {DAMAGE: record.damage} if record.damage else {}
 
 
 def _verdict(record: Record, running: Running | None, seen: Seen) -> tuple[State, str, str | None]:
     """State, raw word and reason of a deployment that is written down."""
     if DELETING in record.extra:
         return "deleting", "draining", None
+    if record.damage and not record.extra["replicas"]:
+        return "failed", "damaged", record.damage
     failure = record.extra.get(FAILURE)
     if failure is not None:
         return "failed", "never ready", str(failure["reason"])
@@ -294,7 +305,7 @@ def _check_unchanged(resource: Resource, record: Record, before: Live) -> None:
             holder=record.labels.owner,
         )
     wanted: Any = (resource.spec or {}).get("port")
-    if resource.kind == GATEWAY and record.spec["port"] != wanted:
+    if resource.kind == GATEWAY and REBUILT not in record.spec and record.spec["port"] != wanted:
         raise InvalidRequestError(
             f"port = {wanted}: endpoint {resource.id!r} was made with port = {record.spec['port']}",
             provider=PROVIDER,

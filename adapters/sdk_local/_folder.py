@@ -19,115 +19,61 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk.adapter import Labels
+from sdk.errors import InvalidNameError
+from sdk.names import check_name
 from sdk.packaging import disk
 
+from . import _rebuild
 from ._processes import is_free
+from ._records import (
+    NEW,
+    DeploymentForm,
+    GatewayForm,
+    PushedForm,
+    Record,
+    TrafficForm,
+    damaged_names,
+    read_record,
+    read_values,
+    set_aside,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
-
-    from sdk.adapter import Resource
-    from sdk.types import Json
+    from collections.abc import Generator, Iterator
 
 _LONGEST_SOCKET_NAME = 24  # "b-" + deployment id + "-" + replica number + ".sock"
+_LONGEST_TOKEN = 4096
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")  # as `new_token` makes it
 _OLD_LINK_S = 3600.0
 _LONGEST_SOCKET_PATH = 100  # macOS has 104 bytes for the whole path, with its final NUL
-_NEW, _GONE = ".new-", ".gone-"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One resource as it is written down."""
-
-    labels: Labels
-    spec: Mapping[str, Json]
-    created_at: float
-    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-    def encode(self) -> bytes:
-        """The record as JSON."""
-        values = {"labels": self.labels.to_tags(), "spec": self.spec, "created_at": self.created_at}
-        return json.dumps({**values, "extra": self.extra}, sort_keys=True).encode()
-
-    @property
-    def etag(self) -> str:
-        """A hash of the whole record."""
-        return sha256(self.encode()).hexdigest()[:32]
-
-
-def new_record(resource: Resource, created_at: float, extra: Mapping[str, Any] | None = None) -> Record:
-    """The record of a resource; its labels hold the hash of its spec."""
-    labels = replace(resource.labels, spec=resource.hash[:32])
-    return Record(labels, dict(resource.spec or {}), created_at, extra or {})
-
-
-def read_record(path: Path) -> Record | None:
-    """The record in this file, ``None`` if there is none."""
-    try:
-        values = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    labels = Labels.from_tags(values["labels"])
-    if labels is None:
-        raise ValueError(f"{path} carries no mlport labels")
-    return Record(labels, values["spec"], values["created_at"], values["extra"])
-
-
-def write_record(path: Path, record: Record) -> None:
-    """Replace a record; after a crash it is either the old or the new one."""
-    replace_file(path, record.encode())
-
-
-def create_record(path: Path, record: Record) -> None:
-    """Write a record that must not be there yet.
-
-    Raises:
-        FileExistsError: It is.
-    """
-    with _written(path.parent, record.encode()) as fresh:
-        os.link(fresh, path)  # unlike a rename, a link never replaces what is there
-    disk.sync(path.parent)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a whole file in one step; its folder must be there, and is never made again by a late writer."""
-    with _written(path.parent, data) as fresh:
-        fresh.replace(path)
-    disk.sync(path.parent)
-
-
-@contextmanager
-def _written(folder: Path, data: bytes) -> Generator[Path]:
-    handle, name = tempfile.mkstemp(prefix=_NEW, dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
+_GONE = ".gone-"
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointFolder:
-    """The folder of one endpoint. ``path`` is where it is, ``short`` a way to it that socket paths can hold."""
+    """The folder of one endpoint.
+
+    Args:
+        path: Where it is.
+        short: A way to it that socket paths can hold.
+        owner: Whose endpoint it is when no record says so any more.
+    """
 
     path: Path
     short: Path
+    owner: str
 
     @property
     def name(self) -> str:
@@ -169,14 +115,49 @@ class EndpointFolder:
         """The record of a deployment."""
         return self.records / f"d-{deployment}.json"
 
+    def read(self) -> Record | None:
+        """The endpoint's own record, rebuilt if it is damaged; ``None`` if there is no such endpoint."""
+        record = read_record(self.gateway, GatewayForm, self.name)
+        if record is not None or not self.path.is_dir():
+            return record
+        if not self.records.is_dir():
+            set_aside(self.records, "it is no folder")
+            self.records.mkdir(mode=0o700, exist_ok=True)
+        return _rebuild.endpoint(self)
+
+    def read_traffic(self) -> Record | None:
+        """The weights, rebuilt if their record is damaged."""
+        return read_record(self.traffic, TrafficForm, self.name) or _rebuild.traffic(self)
+
+    def read_deployment(self, deployment: str) -> Record | None:
+        """One deployment that is written down."""
+        return self.deployments().get(deployment)
+
     def deployments(self) -> dict[str, Record]:
-        """All deployments that are written down, by id."""
-        found = {path: read_record(path) for path in sorted(self.records.glob("d-*.json"))}
-        return {path.stem.removeprefix("d-"): record for path, record in found.items() if record is not None}
+        """All deployments that are written down, by id; damaged ones are rebuilt."""
+        names = [path.stem.removeprefix("d-") for path in sorted(self.records.glob("d-*.json"))]
+        found = {name: read_record(self.deployment(name), DeploymentForm, self.name) for name in names}
+        sound = {name: record for name, record in found.items() if record is not None}
+        damaged = [name for name in damaged_names(self.records, "d-", ".json") if name not in sound]
+        return sound | {name: _rebuild.deployment(self, name) for name in damaged}
+
+    def read_pushed(self) -> dict[str, Any]:
+        """Generation and content of the table that the gateway was handed last."""
+        return read_values(self.pushed, PushedForm) or {"generation": 0, "content": ""}
 
     def token(self) -> str:
-        """The bearer token."""
-        return (self.path / "token").read_text("ascii").strip()
+        """The bearer token; empty when it is damaged."""
+        try:
+            data = disk.read_regular(self.path / "token", _LONGEST_TOKEN) or b""
+        except ValueError:
+            return ""
+        text = data.decode("ascii", "replace").strip()
+        return text if _TOKEN.fullmatch(text) else ""
+
+    def new_token(self) -> None:
+        """Replace a damaged token, which the gateway reads when it starts again."""
+        set_aside(self.path / "token", "it is no token")
+        disk.write_file(self.path / "token", secrets.token_urlsafe(32).encode())
 
     def create(self, record: Record) -> None:
         """Make the folder with its first record and a fresh token, in one step.
@@ -199,7 +180,7 @@ class EndpointFolder:
 def staging(parent: Path) -> Generator[Path]:
     """A private folder in ``parent`` to build in; it is locked as long as its builder lives, see :func:`sweep`."""
     with _held(disk.subfolder(parent)):  # nobody sweeps between the two steps
-        folder = Path(tempfile.mkdtemp(prefix=_NEW, dir=parent))
+        folder = Path(tempfile.mkdtemp(prefix=NEW, dir=parent))
         lock = contextlib.ExitStack()
         lock.enter_context(_held(folder))
     with lock:
@@ -212,9 +193,21 @@ def staging(parent: Path) -> Generator[Path]:
 def sweep(parent: Path) -> None:
     """Remove what builders and removers that were killed have left in ``parent``."""
     with contextlib.suppress(FileNotFoundError), _held(parent):
-        for path in [*parent.glob(f"{_NEW}*"), *parent.glob(f"{_GONE}*")]:
+        for path in [*parent.glob(f"{NEW}*"), *parent.glob(f"{_GONE}*")]:
             if is_free(path):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def named_folders(parent: Path) -> Iterator[str]:
+    """The names of endpoints or jobs in ``parent``; leftovers are swept, and what is no folder is set aside."""
+    sweep(parent)
+    for path in sorted(parent.glob("[a-z]*")):
+        with contextlib.suppress(InvalidNameError):  # nothing of ours has such a name
+            check_name(path.name)
+            if path.is_dir() and not path.is_symlink():
+                yield path.name
+            else:
+                set_aside(path, "it is no folder")
 
 
 def bury(folder: Path) -> None:
@@ -255,17 +248,17 @@ def publish(staged: Path, target: Path) -> None:
 class Endpoints:
     """All endpoints of one state folder."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, owner: str = "") -> None:
         self.root = state_dir.resolve() / "endpoints"
+        self._owner = owner
 
     def folder(self, name: str) -> EndpointFolder:
         """The folder of an endpoint, whether or not it is there."""
-        return EndpointFolder(self.root / name, self._short() / name)
+        return EndpointFolder(self.root / name, self._short() / name, self._owner)
 
     def names(self) -> Iterator[str]:
         """Names of the endpoints that are there; what a crash left of dead ones is swept on the way."""
-        sweep(self.root)
-        yield from (path.name for path in sorted(self.root.glob("[a-z]*")))
+        yield from named_folders(self.root)
 
     def _short(self) -> Path:
         """The root itself, or a private link to it when sockets below it would have too long a path."""

@@ -21,8 +21,8 @@ from sdk.plane.lines import start_failure
 from sdk.serving.gateway import client
 
 from ._errors import translate
-from ._folder import Record, read_record, replace_file, write_record
-from ._processes import MARK, environment, kill_marked
+from ._processes import MARK, environment, kill_marked, marks_in
+from ._records import Record, remove_record, replace_file, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,7 +98,7 @@ class Gateway:
         """What is there, brought to agree with the records; ``None`` if there is no endpoint."""
         with translate("ReadEndpoint", self.folder.name):
             try:
-                record = read_record(self.folder.gateway)
+                record = self.folder.read()
                 return None if record is None else self._look(record, timeout)
             except FileNotFoundError:  # somebody removed it under our eyes
                 return None
@@ -106,12 +106,20 @@ class Gateway:
     def _look(self, record: Record, timeout: float) -> Seen | None:
         if self.folder.deleting.exists():
             return self._take_down(record)
+        if not self.folder.token():
+            self._renew_token()
         try:
             seen = _seen(record, self._agree(self._running(record, timeout), timeout))
         except client.GatewayError as error:
             seen = Seen(record, "failed", error.code, reason=str(error))
         self._bury(seen)
         return seen
+
+    def _renew_token(self) -> None:
+        """Replace a damaged token; the gateway has to start again to know the new one."""
+        self.folder.new_token()
+        with contextlib.suppress(client.GatewayError):
+            client.stop(self.folder.short, timeout_s=_GONE_S)
 
     def peek(self, timeout: float = _CALL_S) -> dict[str, Any] | None:
         """The gateway's own status, ``None`` if it does not run; changes nothing."""
@@ -139,7 +147,7 @@ class Gateway:
         with self.folder.locked():
             self._note_failure(status)
             wanted = self._table()
-            generation = table.due(wanted, self._pushed(), status)
+            generation = table.due(wanted, self.folder.read_pushed(), status)
             if generation is None:
                 return status
             note = {"generation": generation, "content": table.content_hash(wanted)}
@@ -157,28 +165,22 @@ class Gateway:
             if error.code == "not_stored":  # nobody may wait for what does not fit on the disk
                 raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {error}") from error
 
-    def _pushed(self) -> dict[str, Any]:
-        try:
-            note: dict[str, Any] = json.loads(self.folder.pushed.read_bytes())
-        except FileNotFoundError:
-            return {"generation": 0, "content": ""}
-        return note
-
     def _table(self) -> dict[str, Any]:
         """The table that the records make, without what is being deleted and what never became ready."""
-        traffic = read_record(self.folder.traffic)
+        traffic = self.folder.read_traffic()
         weights: Any = traffic.spec["weights"] if traffic else {}
         everything = self.folder.deployments()
         records = {name: one for name, one in everything.items() if not {FAILURE, DELETING} & one.extra.keys()}
-        return table.table({name: one.extra["replicas"] for name, one in records.items()}, weights, self.options)
+        replicas = {name: one.extra["replicas"] for name, one in records.items() if one.extra["replicas"]}
+        return table.table(replicas, weights, self.options)
 
     def _note_failure(self, status: dict[str, Any]) -> None:
         """Write down why a deployment never became ready, so that it is not tried for ever."""
         failure = status["failure"]
-        if failure is None or failure["generation"] != self._pushed()["generation"]:
+        if failure is None or failure["generation"] != self.folder.read_pushed()["generation"]:
             return
         path = self.folder.deployment(str(failure["deployment"]))
-        record = read_record(path)
+        record = self.folder.read_deployment(str(failure["deployment"]))
         if record is None or FAILURE in record.extra:
             return
         noted = {"reason": why(failure, record.spec.get("memory_gib")), "log": failure["log"]}
@@ -193,7 +195,7 @@ class Gateway:
             kill_marked(str(seen.record.extra["run"]))  # without a gateway nobody else ends them
         for name in deleted:
             if not seen.is_ending(name):
-                self.folder.deployment(name).unlink(missing_ok=True)
+                remove_record(self.folder.deployment(name))
 
     def _take_down(self, record: Record) -> Seen | None:
         """One step on the way to nothing: ask the gateway to stop; once it has, remove the folder."""
@@ -202,7 +204,8 @@ class Gateway:
         except client.GatewayError:
             return Seen(record, "deleting", "stopping")
         with self.folder.locked():
-            kill_marked(str(record.extra["run"]))
+            for run in {str(record.extra["run"]), *marks_in(self.folder.path)}:
+                kill_marked(run)
             self.folder.remove()
         return None
 

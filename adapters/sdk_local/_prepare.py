@@ -17,8 +17,8 @@ from sdk.packaging.lock import Lock
 from sdk.packaging.manifest import LOCK
 
 from ._errors import PROVIDER, translate
-from ._folder import Record, new_record, read_record
 from ._plan import MODEL
+from ._records import MaterialForm, Record, new_record, read_record, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,7 @@ class Prepared:
     def record(self, kind: str, digest: str) -> Record | None:
         """The note about complete material."""
         with translate(f"Read{kind}", digest):
-            record = read_record(self.root / f"{kind}-{digest}.json")
+            record = self._record(self.root / f"{kind}-{digest}.json")
         if record is None:
             return None
         parts = (Path(str(record.extra["python"])), Path(str(record.extra["folder"])) / LOCK)
@@ -80,7 +80,7 @@ class Prepared:
         """Forget the material, and remove its environment if nothing else uses it; the model itself stays."""
         path = self.root / f"{kind}-{digest}.json"
         with translate(f"Delete{kind}", digest):
-            record = read_record(path)
+            record = self._record(path)
             if record is None:
                 raise NotFoundError(f"{kind} {digest} is not there", provider=PROVIDER, resource=digest)
             path.unlink()
@@ -98,9 +98,21 @@ class Prepared:
 
     def _records(self) -> Iterator[Record]:
         for path in self.root.glob("*-*.json"):
-            record = read_record(path)
+            record = self._record(path)
             if record is not None:
                 yield record
+
+    @staticmethod
+    def _record(path: Path) -> Record | None:
+        """A note; a damaged one is set aside, and the material made again when it is needed."""
+        record = read_record(path, MaterialForm)
+        if record is None:
+            return None
+        environment = Path(str(record.extra["python"])).parents[1]  # removed with the note, so it has to be ours
+        if not venv.is_environment(environment):
+            set_aside(path, f"{environment} is no environment of mlport")
+            return None
+        return record
 
     def _source(self, resource: Resource, materials: Materials) -> Path:
         digest = str((resource.spec or {})["digest"])

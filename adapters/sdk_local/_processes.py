@@ -51,6 +51,18 @@ def marked(mark: str) -> Iterator[psutil.Process]:
                 yield process
 
 
+def marks_in(folder: Path) -> set[str]:
+    """The marks of the servers that hold a lock of this folder, whatever is written down about them."""
+    found: set[str] = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.uids().real == os.getuid() and "mlport_serving" in process.cmdline():
+                locks = (file.path for file in process.open_files() if file.path.endswith(".lock"))
+                if any(os.path.dirname(lock) == str(folder) for lock in locks):  # noqa: PTH120  text, no path object
+                    found.add(process.environ().get(MARK, ""))
+    return found - {""}
+
+
 def kill_marked(mark: str) -> int:
     """Kill every process that carries the mark, and say how many there were."""
     found = list(marked(mark))

@@ -15,10 +15,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from sdk.adapter import Live, Ref, Resource
+from sdk.adapter import Labels, Live, Ref, Resource
 from sdk.errors import ConflictError, NotFoundError
 from sdk.packaging import bundle, disk, training, venv
 from sdk.plane.planning import JOB
@@ -34,9 +34,11 @@ from sdk.types import JobState, JobStatus, LogLine
 
 from . import _runner
 from ._errors import PROVIDER, translate
-from ._folder import Record, bury, new_record, publish, read_record, staging, sweep
+from ._folder import bury, named_folders, publish, staging
 from ._plan import PROGRAM
 from ._processes import MARK, environment, is_free, kill_marked
+from ._rebuild import REBUILT
+from ._records import DAMAGE, JobForm, OutcomeForm, Record, asides, damage_of, new_record, read_record, read_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -45,18 +47,19 @@ if TYPE_CHECKING:
 _LOST = "its runner was killed before it could say how the job went"
 _NEVER = "it was never started: whoever submitted it died"
 _FOLLOW_S = 0.2
+_STAMP = re.compile(r"\d{1,12}\.\d{3}", re.ASCII)
 
 
 class Jobs:
     """All jobs of one state folder."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, owner: str) -> None:
         self.root = state_dir.resolve() / "jobs"
+        self._owner = owner
 
     def names(self) -> Iterator[str]:
         """Names of the jobs that are there; what a crash left of removed ones is swept on the way."""
-        sweep(self.root)
-        yield from (path.name for path in sorted(self.root.glob("[a-z]*")))
+        yield from named_folders(self.root)
 
     def submit(self, resource: Resource, launch: Callable[[Path], Mapping[str, Any]], now: float) -> None:
         """Make the folder and start the runner.
@@ -93,7 +96,7 @@ class Jobs:
     def read(self, name: str, usd_per_hour: float | None = 0.0) -> Live | None:
         """The job as a resource: ready from the moment it is accepted, free once it is over."""
         with translate("ReadJob", name):
-            record = read_record(self.root / name / "job.json")
+            record = self._record(name)
         if record is None:
             return None
         status = self._outcome(name, record)
@@ -115,7 +118,7 @@ class Jobs:
     def status(self, name: str, target: str, usd_per_hour: float | None, now: float) -> JobStatus | None:
         """The job in neutral words."""
         with translate("ReadJob", name):
-            record = read_record(self.root / name / "job.json")
+            record = self._record(name)
         if record is None:
             return None
         outcome = self._outcome(name, record)
@@ -141,13 +144,34 @@ class Jobs:
         free = is_free(folder / "runner.lock")  # looked at first: the outcome is written before it is let go
         outcome: dict[str, Any] = {"state": "queued", "reason": None, "exit_code": None}
         outcome |= {"started_at": None, "ended_at": None}
-        with translate("ReadJob", name), contextlib.suppress(FileNotFoundError):
-            outcome |= json.loads((folder / "state.json").read_bytes())
+        with translate("ReadJob", name):
+            told = read_values(folder / "state.json", OutcomeForm)
+            damaged = told is None and damage_of(folder / "state.json") if asides(folder / "state.json") else ""
+        outcome |= {"state": "running"} if damaged else told or {}
         if free and not JobState(outcome["state"]).finished:
-            kill_marked(str(record.extra["run"]))
-            reason = _NEVER if outcome["state"] == "queued" else _LOST
-            outcome |= {"state": "failed", "reason": reason, "ended_at": (folder / "log").stat().st_mtime}
+            self._end_left_over(record)
+            reason = damaged or (_NEVER if outcome["state"] == "queued" else _LOST)
+            outcome |= {"state": "failed", "reason": reason, "ended_at": _changed(folder)}
+        if record.damage:
+            outcome["reason"] = outcome["reason"] or record.damage
         return outcome
+
+    def _record(self, name: str) -> Record | None:
+        """The job's record, rebuilt if it is damaged; ``None`` if there is no such job."""
+        folder = self.root / name
+        record = read_record(folder / "job.json", JobForm, name)
+        if record is not None or not folder.is_dir():
+            return record
+        made = folder.stat().st_mtime
+        path = folder / "job.json"
+        return Record(Labels(name, self._owner, ""), {REBUILT: True}, made, {DAMAGE: damage_of(path)})
+
+    @staticmethod
+    def _end_left_over(record: Record) -> None:
+        """End what a runner that died has left; without the record its mark is not known."""
+        run = record.extra.get("run")
+        if run:
+            kill_marked(str(run))
 
     def stop(self, name: str) -> None:
         """Ask the runner to end the job; nothing happens when it is over.
@@ -178,9 +202,9 @@ class Jobs:
                 retryable=True,
             )
         with translate("DeleteJob", name):
-            record = read_record(folder / "job.json")
+            record = self._record(name)
             if record is not None:
-                kill_marked(str(record.extra["run"]))
+                self._end_left_over(record)
             bury(folder)
 
     def output(self, name: str, directory: Path) -> None:
@@ -204,7 +228,7 @@ class Jobs:
                 sleep(_FOLLOW_S)
 
     def _existing(self, name: str, operation: str) -> None:
-        if not (self.root / name / "job.json").is_file():
+        if self._record(name) is None:
             raise NotFoundError(f"there is no job {name!r}", provider=PROVIDER, operation=operation, resource=name)
 
 
@@ -264,6 +288,12 @@ def _start_runner(folder: Path, lock: int, launch: Mapping[str, Any], run: str) 
     runner.communicate(json.dumps({**launch, "env": env}).encode())  # ends when the runner is in the background
 
 
+def _changed(folder: Path) -> float:
+    """When the job was last seen doing something."""
+    log = folder / "log"
+    return (log if log.exists() else folder).stat().st_mtime
+
+
 def _lines(path: Path) -> Iterator[LogLine]:
     try:
         with path.open("rb") as file:
@@ -278,5 +308,6 @@ def _read(file: IO[bytes]) -> Iterator[LogLine]:
         if not line.endswith(b"\n"):
             file.seek(-len(line), os.SEEK_CUR)
             return
-        stamp, _, text = line.decode("utf-8", "replace").rstrip("\n").partition(" ")
-        yield LogLine(float(stamp), text)
+        whole = line.decode("utf-8", "replace").rstrip("\n")
+        stamp, _, text = whole.partition(" ")
+        yield LogLine(float(stamp), text) if _STAMP.fullmatch(stamp) else LogLine(0.0, whole)

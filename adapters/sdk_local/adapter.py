@@ -61,10 +61,10 @@ class LocalAdapter:
     def __init__(self, options: LocalOptions, context: AdapterContext) -> None:
         self.options = options
         self.context = context
-        self._endpoints = Endpoints(context.state_dir)
+        self._endpoints = Endpoints(context.state_dir, context.owner)
         self._prepared = Prepared(context.state_dir)
         self._deployments = Deployments(self._endpoints, self._prepared, options, context.clock)
-        self._jobs = _train.Jobs(context.state_dir)
+        self._jobs = _train.Jobs(context.state_dir, context.owner)
 
     @classmethod
     def capabilities(cls, options: LocalOptions | None = None) -> Mapping[Capability, Support]:  # noqa: ARG003  no setting changes them
@@ -225,7 +225,7 @@ class LocalAdapter:
     ) -> Iterator[LogLine]:
         """What the endpoint's replicas printed."""
         folder = self._endpoints.folder(name)
-        if not folder.gateway.is_file():
+        if folder.read() is None:
             raise _no_endpoint(name)
         records = folder.deployments()
         failures = {one: record.extra[FAILURE]["log"] for one, record in records.items() if FAILURE in record.extra}

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import time
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+_NOT_PLAIN = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV}
 _BLOCK = 1 << 20
 _STALE_S = 86_400.0
 
@@ -151,6 +153,42 @@ def read_small(path: Path, most: int) -> bytes:
     if len(data) > most:
         raise ValueError(f"it has more than {most:,} bytes")
     return data
+
+
+def read_regular(path: Path, most: int) -> bytes | None:
+    """The content of a file that ought to be there and plain; ``None`` when nothing has this name.
+
+    Raises:
+        ValueError: It is no plain file that this user can read, or it has more than ``most`` bytes.
+        OSError: It cannot be read for now.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno in _NOT_PLAIN:
+            raise ValueError(f"it cannot be read as a file: {error.strerror}") from error
+        raise
+    try:
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode):
+            raise ValueError("it is no plain file")
+        if facts.st_size > most:
+            raise ValueError(f"it has more than {most:,} bytes")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(handle)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, link or folder, whatever it is; it is no error if it is not there."""
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def sync_tree(folder: Path) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import platform
 import py_compile
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from sdk.packaging.lock import Lock
 
+_KEY = re.compile(r"[0-9a-f]{40}")
 _MARKER = "mlport-env.json"
 _RUNTIME = "mlport_serving"
 
@@ -61,6 +63,11 @@ def interpreter(python: str) -> Path:
         return Path(sys.executable)
     found = uvrun.run(["python", "find", "--no-python-downloads", python], what=f"find Python {python}")
     return Path(found.strip())
+
+
+def is_environment(folder: Path) -> bool:
+    """Whether a folder is an environment that was made here, whole or not, and may be removed as such."""
+    return bool(_KEY.fullmatch(folder.name)) and folder.parent.name == "envs" and ".." not in folder.parts
 
 
 def is_sound(folder: Path) -> bool:

@@ -92,7 +92,6 @@ def split_workload_id(workload: str) -> tuple[str, str]:
 def job(spec: JobSpec, options: GatewayOptions, program: Ref, extra: Mapping[str, Json]) -> Resource:
     """A training job; ``extra`` says what it runs."""
     values: dict[str, Json] = {
-        **extra,
         "data": dict(spec.data),
         "params": dict(spec.params),
         "env": dict(spec.env),
@@ -101,6 +100,7 @@ def job(spec: JobSpec, options: GatewayOptions, program: Ref, extra: Mapping[str
         "memory_gib": spec.resources.memory_gib if spec.resources else None,
         "timeout_s": spec.timeout_s,
         "options": dict(spec.options),
+        **extra,
     }
     labels = replace(spec.labels, model=spec.digest[:32])
     summary = f"time-out {spec.timeout_s:g} s"

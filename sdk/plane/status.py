@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from ..adapter import Json, Live
 
 
+DAMAGE = "damage"
+"""In the details of what had to be rebuilt: which record was damaged."""
+
+
 def status(
     name: str, live: Sequence[Live], *, workload: str, provider: str, target: str, now: float
 ) -> EndpointStatus | None:
@@ -36,6 +40,11 @@ def status(
     deployments = tuple(sorted((_deployment(one, weights) for one in workloads), key=lambda one: one.generation))
     labels = gateway.labels
     state, reason = _state(gateway, traffic, deployments, weights)
+    used = [one for one in workloads if not weights or weights.get(split_workload_id(one.id)[1])]
+    damage = [str(one.details[DAMAGE]) for one in (gateway, traffic, *used) if one and DAMAGE in one.details]
+    if damage and state is not EndpointState.DELETING:
+        repair = f"{'; '.join(damage)}: deploy it again, or delete it"
+        state, reason = EndpointState.DEGRADED, repair if reason is None or reason in damage else f"{repair}; {reason}"
     last = gateway.details.get("last_request_at") or gateway.created_at
     prices = [one.usd_per_hour for one in deployments]
     return EndpointStatus(
@@ -77,7 +86,9 @@ def _deployment(live: Live, weights: Mapping[str, int]) -> DeploymentStatus:
         created_at=live.created_at,
         usd_per_hour=live.usd_per_hour,
         reason=live.reason,
-        settings={key: spec[key] for key in ("model_name", "tags", "image") if key in spec},
+        settings={
+            key: spec[key] for key in ("model_name", "tags", "image", "cpu", "memory_gib") if spec.get(key) is not None
+        },
     )
 
 

@@ -360,7 +360,6 @@ def test_taken_port_is_a_clear_error() -> None:
         (lambda folder: (folder / "token").unlink(), "write a random token there, or pass --auth none"),
         (lambda folder: (folder / "token").write_text("short"), "at least 16 characters"),
         (lambda folder: (folder / "token").chmod(0o644), "run chmod 600"),
-        (lambda folder: (folder / "table.json").write_text("{"), "table: "),
     ],
 )
 def test_bad_folders_are_clear_errors(spoil: Callable[[Path], object], message: str) -> None:
@@ -371,6 +370,31 @@ def test_bad_folders_are_clear_errors(spoil: Callable[[Path], object], message: 
         assert message in str(refused(value.start))
     finally:
         value.folder.chmod(0o700)
+        value.close()
+
+
+def spoil_as_folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    (path / "inside").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff", b"[" * 9999, b'{"generation": 1e999}', None])
+@pytest.mark.parametrize("name", ["table.json", "address.json", "gateway.lock", "control.sock", "logs"])
+def test_damaged_files_are_set_aside(name: str, content: bytes | None) -> None:
+    """Whatever is in the gateway's own files: it starts without them, and what was there can still be looked at."""
+    value = Endpoint()
+    try:
+        path = value.folder / name
+        if content is None and name != "logs":
+            spoil_as_folder(path)
+        else:
+            path.write_bytes(content or b"no folder")
+        value.start()
+        value.put(d1=value.deployment("d1"))
+        assert "d1" == value.post().json()["name"]
+        fit = name in {"gateway.lock", "address.json"} and content is not None  # a lock says nothing; nor does a port
+        assert fit or 1 == len(list(value.folder.glob(f"{name}.damaged-*")))
+    finally:
         value.close()
 
 

@@ -23,6 +23,7 @@ DIR belongs to one endpoint and must be of mode 0700:
 - `b-<replica>.lock`: locked as long as a process of that replica lives; a gateway that starts kills what one that
   died has left
 - with `--detach` a small parent starts the gateway again when it is killed or crashes; `status` counts `restarts`
+- `NAME.damaged-XXXX`: what could not be read and was set aside
 - `records/<name>.json`: what its managers have written down, see the control protocol
 - `logs/<replica>.log`, `logs/<replica>.log.1`: what replicas print, capped; `logs/gateway.log`: the gateway's own
 
@@ -66,7 +67,8 @@ HTTP/1.1 with JSON bodies on `control.sock`; whoever may open the socket may cal
   With `wait_s=W` the answer comes after W seconds at most, as a 202 if the table is still being put in force.
   With `next=1` the generation in the body does not count: the table is given the next one, unless one with the same
   content is in force or being put in force
-- `GET /records`: `{"records": {NAME: {"etag", "created_at", "value"}}}`
+- `GET /records`: `{"records": {NAME: {"etag", "created_at", "value"}}, "damaged": {NAME: FILE}}`; a damaged record is
+  set aside as FILE and named here until it is written again
 - `PUT /records/NAME?expected=ETAG`: write the JSON object in the body under a name if the present record has this
   etag (without `expected`: if there is none); 409 `record_changed` with `present` otherwise
 - `DELETE /records/NAME?expected=ETAG`: remove it on the same condition

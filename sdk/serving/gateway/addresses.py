@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ADDRESS = "address.json"
+"""The file with the public address of a gateway, in its folder."""
 
 _MAX_UNIX_PATH = 100  # sun_path holds 104 bytes on macOS and 108 on Linux
 
@@ -20,3 +29,17 @@ def split_address(address: str) -> str | tuple[str, int]:
     if kind == "tcp" and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536:
         return host.strip("[]"), int(port)
     raise ValueError(f"{address!r} must be unix:/path or tcp:host:port")
+
+
+class _Address(msgspec.Struct):
+    host: str
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+
+
+def read_address(folder: Path) -> dict[str, Any]:
+    """Host and port that a gateway had in this folder; nothing when they are not known."""
+    try:
+        found = msgspec.json.decode((folder / ADDRESS).read_bytes(), type=_Address)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return {"host": found.host, "port": found.port}

@@ -22,7 +22,7 @@ from .records import Records
 from .router import Router
 from .runner import ReplicaFailed, Runner
 from .stats import Stats
-from .table import Limits, Table, encode, load, save
+from .table import Limits, Table, encode, restore, save
 
 if TYPE_CHECKING:
     import socket
@@ -127,7 +127,7 @@ class Gateway:
         """Serve the last acknowledged table again."""
         for lock in self.folder.glob("b-*.lock"):
             kill_left_over(lock)
-        table = load(self.folder / "table.json")
+        table = restore(self.folder / "table.json")
         if table is not None:
             for runner in self._add(table).values():
                 runner.start()

@@ -168,11 +168,13 @@ def stop(folder: Path, *, timeout_s: float = 60.0) -> bool:
 
 def is_running(folder: Path) -> bool:
     """Tell whether a gateway lives in the folder, by its lock."""
+    path = folder / "gateway.lock"
     try:
-        lock = os.open(folder / "gateway.lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    except NotADirectoryError:
+        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        path.chmod(0o600)  # somebody took the mode away; only its owner can give it back
+        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

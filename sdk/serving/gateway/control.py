@@ -88,7 +88,8 @@ class Control:
             case "PUT", "/table":
                 status, value = await self._put_table(query, body)
             case "GET", "/records":
-                value = {"records": msgspec.to_builtins(gateway.records.all())}
+                records = msgspec.to_builtins(gateway.records.all())  # the damaged ones are known after that
+                value = {"records": records, "damaged": gateway.records.damaged()}
             case (("PUT" | "DELETE"), _) if path.startswith("/records/"):
                 value = self._swap_record(method, path.removeprefix("/records/"), query.get("expected"), body)
             case "GET", "/logs":

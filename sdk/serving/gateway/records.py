@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import secrets
+import stat
 import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .table import save
+from .table import clear_way, save, set_aside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,11 +53,17 @@ class Records:
     def all(self) -> dict[str, Record]:
         """Give every record by its name."""
         found: dict[str, Record] = {}
+        clear_way(self._folder, stat.S_ISDIR)
         for path in sorted(self._folder.glob("*.json")):
             record = self._read(path.stem)
             if record is not None:
                 found[path.stem] = record
         return found
+
+    def damaged(self) -> dict[str, str]:
+        """Give the records that were set aside and not written again since, each with the name of what is left."""
+        found = {path.name.partition(".json")[0]: path.name for path in sorted(self._folder.glob("*.json.damaged-*"))}
+        return {name: aside for name, aside in found.items() if not self._path(name).is_file()}
 
     def put(self, name: str, value: dict[str, Any], expected: str | None) -> Record:
         """Write a record if the present one has this etag; ``None`` means that there must be none.
@@ -71,6 +78,7 @@ class Records:
             raise ValueError(f"records: there are {_MANY} already; delete one first")
         created = time.time() if present is None else present.created_at
         record = Record(etag=secrets.token_hex(8), created_at=created, value=value)
+        clear_way(self._folder, stat.S_ISDIR)
         self._folder.mkdir(mode=0o700, exist_ok=True)
         save(self._path(name), msgspec.json.encode(record))
         return record
@@ -84,6 +92,8 @@ class Records:
         """
         self._expect(name, expected)
         self._path(name).unlink()
+        for aside in self._folder.glob(f"{name}.json.damaged-*"):
+            aside.rename(aside.with_name(f".{aside.name}"))  # still there for people, and in nobody's way
 
     def _expect(self, name: str, expected: str | None) -> Record | None:
         if not _NAME.fullmatch(name):
@@ -94,12 +104,15 @@ class Records:
         return present
 
     def _read(self, name: str) -> Record | None:
+        path = self._path(name)
+        clear_way(path, stat.S_ISREG)
         try:
-            return msgspec.json.decode(self._path(name).read_bytes(), type=Record)
+            return msgspec.json.decode(path.read_bytes(), type=Record)
         except FileNotFoundError:
             return None
-        except RecursionError:
-            raise ValueError(f"record: {name!r} is nested without end") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            set_aside(path, str(error))
+            return None
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"

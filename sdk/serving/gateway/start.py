@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import fcntl
 import json
 import os
@@ -15,10 +14,11 @@ from pathlib import Path
 
 import uvloop
 
+from .addresses import ADDRESS, read_address
 from .app import Gateway
 from .control import Control
 from .keeper import keep
-from .table import TableError, load, save
+from .table import TableError, clear_way, restore, save
 
 _MIN_TOKEN = 16  # characters
 _UNSENT = 128 * 1024  # bytes the kernel may hold of an answer beyond what is on its way to a client
@@ -43,7 +43,8 @@ def run(argv: list[str]) -> int:
     try:
         lock = _take_lock(options.dir)
         token = _read_token(options)
-        load(options.dir / "table.json")
+        restore(options.dir / "table.json")
+        clear_way(options.dir / "logs", stat.S_ISDIR)
         (options.dir / "logs").mkdir(mode=0o700, exist_ok=True)
         listener = _bind(options)
         control = _bind_control(options.dir)
@@ -91,6 +92,7 @@ def _take_lock(folder: Path) -> int:
         raise StartError(f"{folder} does not exist; make it with mode 0700") from None
     if mode.st_uid != os.geteuid() or stat.S_IMODE(mode.st_mode) & 0o077:
         raise StartError(f"{folder} must be yours alone; run chmod 700 on it")
+    clear_way(folder / "gateway.lock", stat.S_ISREG)
     lock = os.open(folder / "gateway.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -117,12 +119,9 @@ def _read_token(options: argparse.Namespace) -> str | None:
 
 def _bind(options: argparse.Namespace) -> socket.socket:
     """Listen on the port asked for, else on the one this endpoint had before, else on a free one."""
-    stored = options.dir / "address.json"
-    port = options.port
-    if not port:
-        with contextlib.suppress(FileNotFoundError):
-            before = json.loads(stored.read_bytes())
-            port = before["port"] if before["host"] == options.host else 0
+    stored = options.dir / ADDRESS
+    before = read_address(options.dir)
+    port = options.port or (before["port"] if before.get("host") == options.host else 0)
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -135,6 +134,7 @@ def _bind(options: argparse.Namespace) -> socket.socket:
         listener.close()
         message = f"cannot listen on {options.host} port {port}: {error.strerror}; "
         raise StartError(message + f"free the port, pass another --port, or delete {stored}") from None
+    clear_way(stored, stat.S_ISREG)
     address = {"host": options.host, "port": listener.getsockname()[1]}
     save(stored, json.dumps(address).encode())
     return listener
@@ -144,6 +144,7 @@ def _bind_control(folder: Path) -> socket.socket:
     path = folder / "control.sock"
     if len(os.fsencode(path)) > _MAX_SOCKET:
         raise StartError(f"{path} is longer than the {_MAX_SOCKET} bytes a socket path may have; use a shorter folder")
+    clear_way(path, stat.S_ISSOCK)
     path.unlink(missing_ok=True)
     control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import secrets
+import stat
+import sys
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,6 +15,7 @@ import msgspec
 from .addresses import split_address
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -173,12 +178,53 @@ def _check_replica(deployment: str, replica: Replica) -> None:
 
 
 def load(path: Path) -> Table | None:
-    """Read the last acknowledged table, or None when there is none yet."""
+    """Read the last acknowledged table, or None when there is none yet.
+
+    Raises:
+        TableError: It is damaged.
+
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     return parse(data)
+
+
+def restore(path: Path) -> Table | None:
+    """Read the last acknowledged table; a damaged one is set aside, as its manager will give it again."""
+    clear_way(path, stat.S_ISREG)
+    try:
+        return load(path)
+    except TableError as error:
+        set_aside(path, str(error))
+        return None
+
+
+def clear_way(path: Path, is_fit: Callable[[int], bool]) -> None:
+    """Set aside what has this name and is of another kind: a folder where a file belongs, a link, a file without mode.
+
+    Args:
+        path: The name.
+        is_fit: One of the tests of `stat`, such as `stat.S_ISREG`.
+
+    """
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not is_fit(mode):
+        set_aside(path, "it is of another kind")
+    elif not mode & stat.S_IRUSR or not mode & stat.S_IWUSR:
+        path.chmod(0o700 if stat.S_ISDIR(mode) else 0o600)
+
+
+def set_aside(path: Path, reason: str) -> None:
+    """Rename a damaged file and say so."""
+    aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(aside)
+        sys.stderr.write(f"mlport gateway: {path} is damaged ({reason}); it was set aside as {aside.name}\n")
 
 
 def save(path: Path, data: bytes) -> None:

@@ -1,0 +1,128 @@
+"""What is read from labels and records, checked against one definition; damage is noted and stops nothing.
+
+Labels and records can be written by anybody who may use the engine. A container whose labels cannot be used gets ones
+that can, and says so, so that it is listed, and removed like any other.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from sdk import foreign
+from sdk.adapter import Labels
+from sdk.errors import InvalidNameError, UnreadableError
+from sdk.names import check_name
+from sdk.plane.status import DAMAGE
+
+from ._containers import DEPLOYMENT, ENDPOINT, PRICE, SPEC
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+DAMAGED = "mlport-damaged"
+"""Set here, never in the engine: why the labels of a container are not its own."""
+
+
+class Damage(NamedTuple):
+    """What is known of a record that cannot be used; ``etag`` is that of one which the gateway still keeps."""
+
+    text: str
+    etag: str | None = None
+
+
+class _Workload(msgspec.Struct):
+    image: str
+    replicas: Annotated[int, Meta(ge=1, le=10_000)] = 1
+
+
+class _TrafficSpec(msgspec.Struct):
+    weights: dict[str, Annotated[int, Meta(ge=0, le=100)]]
+
+
+class _Traffic(msgspec.Struct):
+    labels: dict[str, str]
+    spec: _TrafficSpec
+
+
+class _Gateway(msgspec.Struct):
+    labels: dict[str, str]
+    spec: dict[str, Any]
+
+
+class _Failed(msgspec.Struct):
+    reason: str
+
+
+_FORMS: dict[str, Any] = {"gateway": _Gateway, "traffic": _Traffic, "failed": _Failed, "ending": dict[str, Any]}
+
+
+def container(about: dict[str, Any]) -> dict[str, Any]:
+    """The container, with labels that can be used."""
+    labels: dict[str, str] = about["Config"]["Labels"] or {}
+    try:
+        msgspec.json.decode(labels[SPEC], type=_Workload)
+        foreign.table(labels[SPEC], f"the label {SPEC}")
+        msgspec.json.decode(labels[PRICE], type=Annotated[float, Meta(ge=0)] | None)
+    except (KeyError, ValueError, RecursionError, UnreadableError) as error:
+        what = f"it has no label {error}" if isinstance(error, KeyError) else f"a label is damaged: {error}"
+        spec = {"image": "", "replicas": 1}
+        labels = {**labels, SPEC: json.dumps(spec), PRICE: "null", DAMAGED: what[:300]}
+    return {**about, "Config": {**about["Config"], "Labels": labels}}
+
+
+def deployment_of(labels: Mapping[str, str], container: str) -> str:
+    """The deployment of a replica's container, by its name if no label says so."""
+    return labels.get(DEPLOYMENT) or container.rpartition("_")[2].rpartition("-")[0] or container.lstrip("/")
+
+
+def labels_of(labels: Mapping[str, str], name: str) -> Labels:
+    """Our labels; those that are always there when there are no others."""
+    return Labels.from_tags(labels) or Labels(name, labels.get("mlport-owner", ""), "")
+
+
+def endpoints_of(labels: Iterable[Mapping[str, str] | None]) -> set[str]:
+    """The names in these labels that an endpoint or job can have."""
+    found: set[str] = set()
+    for one in labels:
+        try:
+            found.add(check_name((one or {}).get(ENDPOINT, "")))
+        except InvalidNameError:
+            continue  # nothing of ours has such a name
+    return found
+
+
+def records(answer: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Damage]]:
+    """The records that a gateway keeps, and those that are damaged, each with what is known of that."""
+    aside: Mapping[str, str] = answer.get("damaged", {})
+    what = "its record {}.json was damaged and set aside as {}"
+    damaged = {name: Damage(what.format(name, file)) for name, file in aside.items()}
+    sound: dict[str, dict[str, Any]] = {}
+    for name, record in answer["records"].items():
+        form = _FORMS.get(name.partition("-")[0])
+        try:
+            msgspec.convert(record["value"], type=form)
+        except (msgspec.ValidationError, KeyError, TypeError) as error:
+            damaged[name] = Damage(f"its record {name} has another form than expected: {error}", record.get("etag"))
+        else:
+            sound[name] = record
+    return sound, damaged
+
+
+def rebuilt(
+    record: str, name: str, damage: Damage, gateway: Mapping[str, Any], status: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a damaged record of an endpoint or its traffic said, as far as labels and the gateway know it.
+
+    Its spec says that it was rebuilt, so that the next deploy writes it anew.
+    """
+    labels = replace(labels_of(gateway["Config"]["Labels"], name), generation=0, model="", spec="")
+    spec: dict[str, Any] = {"rebuilt": True}
+    if record == "traffic":
+        known: dict[str, Any] = status.get("deployments", {})
+        spec["weights"] = {one: int(deployment["weight"]) for one, deployment in known.items()}
+    return {"labels": labels.to_tags(), "spec": spec, DAMAGE: damage.text}

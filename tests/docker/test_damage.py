@@ -1,0 +1,79 @@
+"""Records and labels in an engine that cannot be used: one endpoint is degraded, nothing else changes, all can go."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sdk.errors import NotFoundError
+from sdk.types import EndpointState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sdk.endpoint import Endpoint
+    from tests.docker.conftest import Box
+
+pytestmark = pytest.mark.docker
+
+BAD = [b"", b"[]", b"{}", b"null", b"\xff\xfe", b'{"a":' * 9999, b'{"etag": "e", "created_at": 1e999, "value": {}}']
+FORM = json.dumps({"etag": "e", "created_at": 1.0, "value": {"labels": 7, "spec": {"weights": "all"}}}).encode()
+
+
+def put(box: Box, container: str, path: str, data: bytes) -> None:
+    """Replace a file of a container from outside, as a broken disk or a person does."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        info = tarfile.TarInfo(path)
+        info.uid = info.gid = 65532
+        info.mode, info.size = 0o600, len(data)
+        tar.addfile(info, io.BytesIO(data))
+    params = {"path": "/mlport/run"}
+    box.engine.call("PUT", f"/containers/{container}/archive", params=params, content=[packed.getvalue()])
+
+
+@pytest.fixture
+def own(box: Box) -> Iterator[Endpoint]:
+    client, name = box.client(), box.name()
+    yield client.deploy(box.model, name=name)
+    client.delete(name)
+
+
+def test_a_damaged_record(box: Box, own: Endpoint) -> None:
+    """It serves on, says what is damaged, is mended by the next deploy, and can be deleted."""
+    client, name = box.client(), own.name
+    gateway = f"mlport-{name}_gateway"
+    for record, some in (("traffic", [*BAD[:3], FORM]), ("gateway", [*BAD[3:], FORM])):
+        for data in some:
+            put(box, gateway, f"records/{record}.json", data)
+            status = client.status(name)
+            assert (EndpointState.DEGRADED, True) == (status.state, record in str(status.reason)), data
+            assert [6.0] == own.predict([[0.0, 3.0]]).values
+        assert EndpointState.READY == client.deploy(box.model, name=name).status.state
+    for record in ("traffic", "gateway"):
+        put(box, gateway, f"records/{record}.json", b"[]")
+    client.delete(name)
+    with pytest.raises(NotFoundError):
+        client.status(name)
+
+
+@pytest.mark.parametrize("labels", [{}, {"mlport-spec-json": "{"}, {"mlport-spec-json": "[]", "mlport-kind": "Job"}])
+def test_a_container_with_unusable_labels(box: Box, own: Endpoint, labels: dict[str, str]) -> None:
+    """It is listed as failed and goes with `delete`; everything else is as ever."""
+    client, name = box.client(), box.name("odd")
+    owner: dict[str, Any] = {"mlport": "1", "mlport-endpoint": name, "mlport-kind": "Container"}
+    about = box.engine.call("GET", f"/containers/mlport-{own.name}_gateway/json")
+    mine = {"mlport-owner": about["Config"]["Labels"]["mlport-owner"], **owner, **labels}
+    job = mine["mlport-kind"] == "Job"
+    container = f"mlport_job-{name}" if job else f"mlport-{name}_d1-0"
+    body = {"Image": about["Config"]["Image"], "Labels": mine}
+    box.engine.call("POST", "/containers/create", params={"name": container}, json=body)
+    assert EndpointState.READY == client.status(own.name).state
+    assert own.name in [one.name for one in client.list()]
+    client.delete(name)
+    found = box.engine.call("GET", "/containers/json", params={"all": "1"})
+    assert [] == [one for one in found if one["Labels"].get("mlport-endpoint") == name]

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from .redact import Redactor
 
 
+LARGEST_ANSWER = 64 << 20  # bytes of the answer to one prediction, unless a target's settings say otherwise
+
 # --- options and capabilities -----------------------------------------------------------------------------------
 
 
@@ -57,6 +59,7 @@ class TargetOptions(BaseModel):
     )
     replicas: Replicas = Field(default_factory=Replicas, description="min and max copies of a deployment")
     tags: dict[str, str] = Field(default_factory=dict, description="your own tags, put on everything")
+    max_answer: int = Field(default=LARGEST_ANSWER, gt=0, description="largest answer of a prediction in bytes")
     ttl: str | None = Field(default=None, description="age at which `mlport gc --expired` removes it, such as 8h")
 
 
@@ -98,10 +101,11 @@ YES = Support()
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one predict may be: bytes of the request body, seconds until the platform gives up."""
+    """What one predict may be: bytes of the request body, seconds until the platform gives up, bytes of the answer."""
 
     request_bytes: int
     timeout_s: float
+    answer_bytes: int = LARGEST_ANSWER
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import httpx
 
-from .errors import InvalidInputError, ModelError, SdkError, TimedOut, UnavailableError
+from .bounded import Bound
+from .errors import InvalidInputError, ModelError, SdkError, TimedOut, UnavailableError, UnreadableError
 from .waiting import LONGEST_RETRY_AFTER_S
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _FIRST_PAUSE_S = 0.1
 _CONNECT_S = 10.0
 _AGAIN = frozenset({429, 503})
 
-Outcome: TypeAlias = "httpx.Response | httpx.TransportError"
+Outcome: TypeAlias = "httpx.Response | httpx.TransportError | UnreadableError"
 Steps: TypeAlias = "Generator[httpx.Request | float, Outcome | None, httpx.Response]"
 
 
@@ -109,6 +110,7 @@ class Attempts:
         request.extensions = {
             "timeout": {"connect": min(left, _CONNECT_S), "read": left, "write": left, "pool": left},
             "trace": self.wire.asee if self.asynchronous else self.wire.see,
+            **Bound(self.invoker.limits.answer_bytes).extensions,
         }
         return request
 
@@ -130,6 +132,9 @@ class Attempts:
     def _failure(self, request: httpx.Request, outcome: Outcome) -> Exception:
         if isinstance(outcome, httpx.Response):
             return self._refused(request, outcome)
+        if isinstance(outcome, UnreadableError):
+            hint = "if the model's answers are that large, set max_answer of the target"
+            return _caused(UnreadableError(outcome.message, hint=hint, **self._facts(request)), outcome)
         if isinstance(outcome, httpx.ReadTimeout | httpx.WriteTimeout):
             return _caused(self._timed_out(request), outcome)
         sent = not isinstance(outcome, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)

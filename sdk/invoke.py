@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 import msgspec
 
-from .attempts import REQUEST_ID, Attempts, Steps
+from . import bounded
+from .attempts import REQUEST_ID, Attempts, Outcome, Steps
 from .certificates import authorities
-from .errors import ModelError, UnsupportedError
+from .errors import ModelError, UnreadableError, UnsupportedError
 from .hosts import on_this_machine
 from .payload import Body, Rules, bodies
 from .prediction import Prediction
@@ -199,7 +200,7 @@ class Caller:
     # --- sending ------------------------------------------------------------------------------------------------
 
     def _drive(self, steps: Steps) -> httpx.Response:
-        outcome: httpx.Response | httpx.TransportError | None = None
+        outcome: Outcome | None = None
         while True:
             try:
                 step = steps.send(outcome)
@@ -210,7 +211,7 @@ class Caller:
                 continue
             try:
                 outcome = self._send(step)
-            except httpx.TransportError as error:
+            except (httpx.TransportError, UnreadableError) as error:
                 outcome = error
 
     def _send(self, request: httpx.Request) -> httpx.Response:
@@ -228,7 +229,7 @@ class Caller:
                 return answer
 
     async def _adrive(self, steps: Steps) -> httpx.Response:
-        outcome: httpx.Response | httpx.TransportError | None = None
+        outcome: Outcome | None = None
         pool = await self._apool()
         while True:
             try:
@@ -239,8 +240,11 @@ class Caller:
                 await asyncio.sleep(step)
                 continue
             try:
-                outcome = await pool.send(step, auth=self.invoker.auth)
-            except httpx.TransportError as error:
+                async with asyncio.timeout(step.extensions["timeout"]["read"]):
+                    outcome = await pool.send(step, auth=self.invoker.auth)
+            except TimeoutError:
+                outcome = httpx.ReadTimeout("no whole answer in time", request=step)
+            except (httpx.TransportError, UnreadableError) as error:
                 outcome = error
 
     def _own_wire(self) -> Wire | None:
@@ -256,7 +260,7 @@ class Caller:
     def _pool(self) -> httpx.Client:
         with self._lock:
             if self._client is None:
-                self._client = httpx.Client(transport=self._transport, **_network(self.invoker))
+                self._client = bounded.client(transport=self._transport, **_network(self.invoker))
             return self._client
 
     async def _apool(self) -> httpx.AsyncClient:
@@ -264,7 +268,7 @@ class Caller:
         client = self._aclients.get(loop)
         if client is None:
             own = self._transport if isinstance(self._transport, httpx.AsyncBaseTransport) else None
-            client = self._aclients[loop] = httpx.AsyncClient(transport=own, **_network(self.invoker))
+            client = self._aclients[loop] = bounded.async_client(transport=own, **_network(self.invoker))
             self._closers[loop] = _closed_with_the_loop(client)
             await anext(self._closers[loop])
         return client

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from . import foreign
+from . import bounded, foreign
 from .errors import ConfigError, UnavailableError
 from .prices import COLUMNS, PriceRow
 from .suggest import did_you_mean
@@ -58,7 +58,7 @@ class Get:
 
     def __init__(self, clock: Clock, transport: httpx.BaseTransport | None = None) -> None:
         self._clock = clock
-        self._client = httpx.Client(transport=transport, timeout=_TIMEOUT_S, follow_redirects=True)
+        self._client = bounded.client(bounded.PRICES, transport=transport, timeout=_TIMEOUT_S, follow_redirects=True)
 
     def __call__(self, url: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The JSON object at an address.

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from .bounded import ANSWER, KEY, Bound
+from .bounded_http import Answer, read
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Generator, Mapping
@@ -47,11 +50,12 @@ class Wire:
         """
         tell: Callable[[str, Mapping[str, Any]], None] = request.extensions.get("trace") or _untold
         limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
+        bound: Bound = request.extensions.get(KEY) or ANSWER
         connection = self._take() or self._connect(limits.get("connect"), tell)
         try:
             tell("http11.send_request_headers.started", {})
             _write(connection, request, limits.get("write"))
-            answer, body = _read(connection, limits.get("read"), tell)
+            answer, body = _read(connection, limits.get("read"), bound, tell)
         except BaseException:
             connection.close()
             raise
@@ -61,7 +65,8 @@ class Wire:
             self._idle.append(connection)
             if self._closed:  # while this request was under way
                 self.close()
-        return httpx.Response(answer.status, headers=answer.getheaders(), content=body, request=request)
+        headers = [(name, text) for name, text in answer.getheaders() if name.lower() != "content-encoding"]
+        return httpx.Response(answer.status, headers=headers, content=body, request=request)
 
     def close(self) -> None:
         """Closes the connections that nobody uses, and the others as soon as they are not used any more."""
@@ -117,9 +122,13 @@ class _InOnePiece:
 class _Plain(_InOnePiece, http.client.HTTPConnection):
     """A connection without TLS."""
 
+    response_class = Answer
+
 
 class _Secure(_InOnePiece, http.client.HTTPSConnection):
     """A connection with it."""
+
+    response_class = Answer
 
 
 def is_broken(connection: http.client.HTTPConnection) -> bool:
@@ -142,7 +151,10 @@ def _write(connection: _Plain | _Secure, request: httpx.Request, timeout: float 
 
 
 def _read(
-    connection: http.client.HTTPConnection, timeout: float | None, tell: Callable[[str, Mapping[str, Any]], None]
+    connection: http.client.HTTPConnection,
+    timeout: float | None,
+    bound: Bound,
+    tell: Callable[[str, Mapping[str, Any]], None],
 ) -> tuple[http.client.HTTPResponse, bytes]:
     connection.sock.settimeout(timeout)
     with _as_httpx(httpx.ReadTimeout, httpx.ReadError):
@@ -150,7 +162,7 @@ def _read(
         if answer.status < 200:
             raise httpx.RemoteProtocolError(f"an interim answer ({answer.status}) where none was asked for")
         tell("http11.receive_response_headers.complete", {})
-        return answer, answer.read()
+        return answer, read(answer, bound.of_status(answer.status), f"the answer of {connection.host}")
 
 
 @contextlib.contextmanager

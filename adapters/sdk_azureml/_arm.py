@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from sdk import foreign
+from sdk import bounded, foreign
 from sdk.adapter import Operation
 from sdk.errors import NotFoundError, PlatformError
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .options import AzureMLOptions
 
 ML_API = "2024-10-01"  # every call to Microsoft.MachineLearningServices
-_PAGES = 1000
 
 
 class Arm:
@@ -122,7 +121,7 @@ class Arm:
             page: dict[str, Any] = self.call("GET", path, operation, timeout=timeout, api=api, params=params).json()
         except NotFoundError:
             return
-        for _ in range(_PAGES):
+        for _ in bounded.turns(f"the list of {operation!r}"):
             yield from page["value"]
             link = str(page.get("nextLink") or "")
             if not link:

@@ -105,7 +105,7 @@ def secret_source(arm: Arm, path: str, auth: str, name: str) -> Callable[[bool],
 
 def limits(options: AzureMLOptions) -> Limits:
     """What one prediction may be: the server's own limit of the body, since Azure documents none."""
-    return Limits(request_bytes=options.max_body, timeout_s=options.deadline_s)
+    return Limits(request_bytes=options.max_body, timeout_s=options.deadline_s, answer_bytes=options.max_answer)
 
 
 def invoker(url: str, auth: httpx.Auth, options: AzureMLOptions, ca: str | None) -> Invoker:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
 from xml.etree import ElementTree as ET
 
 import httpx
 
-from sdk import foreign
+from sdk import bounded, foreign
 from sdk.adapter import LeaseRecord
 from sdk.errors import ConflictError, PlatformError
 from sdk.registry import extra_of
@@ -91,7 +92,7 @@ class Storage:
     def names(self, prefix: str, timeout: float) -> Iterator[str]:
         """The names of all blobs that begin so."""
         marker = ""
-        while True:
+        for _ in bounded.turns("the list of blobs"):
             params = {
                 "restype": "container",
                 "comp": "list",
@@ -119,7 +120,8 @@ class Storage:
                 raise PlatformError(f"a blob has an unsafe name: {name!r}", provider=PROVIDER, operation="download")
             file = directory.joinpath(*parts)
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(self._call("GET", name, "download", timeout).content)
+            with file.open("wb") as target:
+                self._call("GET", name, "download", timeout, target=target)
             count += 1
         return count
 
@@ -136,6 +138,7 @@ class Storage:
         params: dict[str, str] | None = None,
         content: bytes | None = None,
         missing: bool = False,
+        target: IO[bytes] | None = None,
     ) -> httpx.Response:
         door = self._opened(timeout)
         given = {"x-ms-version": _VERSION, **(headers or {})}
@@ -143,14 +146,18 @@ class Storage:
             given["authorization"] = f"Bearer {self.arm.tokens.get(STORAGE_SCOPE)}"
         url = f"{door.url}/{quote(name)}" if name else door.url
         try:
-            response = self.arm.http.request(
+            request = self.arm.http.build_request(
                 method,
                 url,
                 params=[*(params or {}).items(), *door.query],
                 headers=given,
                 content=content,
                 timeout=timeout,
+                extensions=(bounded.ANSWER if target is None else bounded.FILE).extensions,
             )
+            response = self.arm.http.send(request, stream=target is not None)
+            if target is not None:
+                _copy(response, target)
         except httpx.TransportError as error:
             raise from_transport(error, operation, name) from error
         if response.is_success or (missing and response.status_code == 404):
@@ -201,6 +208,16 @@ class Storage:
             expiry=datetime.fromtimestamp(self.arm.server_time(), UTC) + timedelta(hours=1),
         )
         return tuple(parse_qsl(sas))
+
+
+def _copy(response: httpx.Response, target: IO[bytes]) -> None:
+    """The body of an answer into a file; that of a refusal is read into memory, for the error."""
+    with contextlib.closing(response):
+        if not response.is_success:
+            response.read()
+            return
+        for piece in response.iter_raw():
+            target.write(piece)
 
 
 def _listing(content: bytes) -> ET.Element:

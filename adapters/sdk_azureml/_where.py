@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from sdk import foreign, mocks
+from sdk import bounded, foreign, mocks
 from sdk.adapter import ServiceHost
 from sdk.certificates import authorities
 from sdk.errors import AuthError, ConfigError
@@ -64,7 +64,7 @@ class Place:
 
         verify = ssl.create_default_context(cafile=self.ca) if self.ca else authorities()
         headers = {"x-mlport-region": self.region} if self.mini and self.region else None
-        return httpx.Client(verify=verify, transport=transport, trust_env=not self.mini, headers=headers)
+        return bounded.client(verify=verify, transport=transport, trust_env=not self.mini, headers=headers)
 
 
 def place_of(options: AzureMLOptions) -> Place:

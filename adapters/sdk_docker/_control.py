@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from sdk import foreign
-from sdk.errors import ConflictError, PlatformError, UnavailableError
+from sdk.bounded import Patience
+from sdk.errors import ConflictError, PlatformError, UnavailableError, UnreadableError
 
 from ._errors import PROVIDER
 from ._pipe import Pipe
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from sdk.packaging.image.engine import Engine
 
+_LARGEST = 64 << 20  # bytes of an answer
 PIPE = ["python", "-P", "-m", "mlport_serving", "gateway", "pipe"]
 
 
@@ -100,21 +102,25 @@ class Control:
 
 def _answer(pipe: Pipe, timeout: float) -> tuple[int, dict[str, Any]]:
     """Read one HTTP answer; the gateway always says how long it is."""
-    data = b""
+    data, patience = b"", Patience(timeout)
     while b"\r\n\r\n" not in data:
-        data += _more(pipe, timeout)
+        data += _more(pipe, patience)
+        if len(data) > _LARGEST:
+            raise UnreadableError("the head of its answer has no end", provider=PROVIDER)
     head, _, rest = data.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-    length = int(fields["content-length"])
+    length = int(fields.get("content-length", "-"))
+    if not 0 <= length <= _LARGEST:
+        raise UnreadableError(f"its answer claims {length:,} bytes", provider=PROVIDER)
     while len(rest) < length:
-        rest += _more(pipe, timeout)
+        rest += _more(pipe, patience)
     value: dict[str, Any] = foreign.table(rest, "the gateway's answer")
     return int(lines[0].split(" ")[1]), value
 
 
-def _more(pipe: Pipe, timeout: float) -> bytes:
-    data = pipe.read(timeout)
+def _more(pipe: Pipe, patience: Patience) -> bytes:
+    data = pipe.read(patience.left)
     if not data:
         raise UnavailableError(pipe.said or "the connection ended", provider=PROVIDER)
     return data

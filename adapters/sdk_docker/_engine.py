@@ -10,6 +10,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from sdk import bounded
 from sdk.errors import ConflictError, NotFoundError
 from sdk.packaging.image.engine import Engine
 
@@ -115,7 +116,8 @@ class Host:
         Raises:
             NotFoundError: There is no such container or file.
         """
-        with self.engine.stream("GET", f"/containers/{name}/archive", params={"path": path}) as pieces:
+        query = {"path": path}
+        with self.engine.stream("GET", f"/containers/{name}/archive", params=query, bound=bounded.ANSWER) as pieces:
             data = b"".join(pieces)
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
             found = tar.extractfile(tar.next() or "")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpcore
 
-from sdk.errors import UnavailableError
+from sdk.bounded import Patience
+from sdk.errors import UnavailableError, UnreadableError
 
 from ._errors import PROVIDER
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _HEADER = struct.Struct(">BxxxL")
 _BLOCK = 64 * 1024
 _STDERR = 2
+_LARGEST_FRAME = 16 << 20  # an engine cuts what a command writes into pieces of 32 KiB
 
 
 class Pipe:
@@ -62,6 +64,7 @@ class Pipe:
             TimeoutError: Nothing came.
             UnavailableError: The engine was lost.
         """
+        patience = Patience(timeout)
         while True:
             frame = self._frame()
             if frame is not None:
@@ -71,7 +74,7 @@ class Pipe:
                 self._said = (self._said + data)[-2000:]
                 continue
             try:
-                more: bytes = self._stream.read(_BLOCK, timeout=timeout)
+                more: bytes = self._stream.read(_BLOCK, timeout=patience.left)
             except httpcore.TimeoutException as error:
                 raise TimeoutError from error
             except (httpcore.NetworkError, OSError) as error:
@@ -85,6 +88,8 @@ class Pipe:
         if len(self._raw) < _HEADER.size:
             return None
         kind, size = _HEADER.unpack_from(self._raw)
+        if size > _LARGEST_FRAME:
+            raise UnreadableError(f"the engine sends a frame of {size:,} bytes", provider=PROVIDER)
         end = _HEADER.size + size
         if len(self._raw) < end:
             return None

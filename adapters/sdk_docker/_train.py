@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk import foreign
+from sdk import bounded, foreign
 from sdk.adapter import Live, Ref
 from sdk.errors import ConflictError
 from sdk.packaging import archive
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .options import DockerOptions
 
 _FOLLOW_S = 0.3
+_OUTPUT = bounded.Bound(2 * archive.Limits().total_bytes, 600.0, large=True)  # with the heads of many small files
 _BLOCK = 1 << 20
 _YOUNG_S = 60.0  # a job that was never started may still get its data
 _MEMORY = "it was killed for using more than its {}memory; give it more with resources = {{ memory_gib }}"
@@ -147,7 +148,10 @@ class Jobs:
         with tempfile.TemporaryDirectory(dir=directory.parent) as folder:
             packed, unpacked = Path(folder, "output.tar"), Path(folder, "output")
             params = {"path": f"{VOLUME}/output"}
-            with packed.open("wb") as file, self.host.engine.stream("GET", path, params=params) as pieces:
+            with (
+                packed.open("wb") as file,
+                self.host.engine.stream("GET", path, params=params, bound=_OUTPUT) as pieces,
+            ):
                 for piece in pieces:
                     file.write(piece)
             archive.extract(packed, unpacked)

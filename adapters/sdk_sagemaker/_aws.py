@@ -17,12 +17,13 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from sdk import mocks
+from sdk import bounded, mocks
 from sdk.adapter import ServiceHost
 from sdk.errors import ConfigError, NotFoundError
 from sdk.hosts import in_domain
 from sdk.registry import missing_extra
 
+from ._bounded import limit
 from ._errors import PROVIDER, translate
 from .options import MOCK
 
@@ -151,7 +152,8 @@ class Aws:
     def pages(self, service: str, operation: str, about: str, **params: Any) -> Iterator[dict[str, Any]]:
         """All pages of a list."""
         with translate(_camel(operation), about):
-            for page in self.client(service).get_paginator(operation).paginate(**params):
+            pages = self.client(service).get_paginator(operation).paginate(**params)
+            for _, page in zip(bounded.turns(f"the list of {_camel(operation)}"), pages, strict=False):
                 self._see_date(page)
                 yield page
 
@@ -183,7 +185,9 @@ class Aws:
             s3={"addressing_style": "path"} if self.mock else None,
             user_agent_extra="mlport",
         )
-        return self.session.client(service, region_name=self.region, endpoint_url=self.mock, config=config)
+        client = self.session.client(service, region_name=self.region, endpoint_url=self.mock, config=config)
+        limit(client, files=service == "s3")
+        return client
 
     @property
     def session(self) -> Any:

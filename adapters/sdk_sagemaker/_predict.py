@@ -26,7 +26,7 @@ SERVERLESS_BYTES = 4 * 2**20
 def limits(options: SagemakerOptions) -> Limits:
     """What one prediction may be."""
     most = min(options.max_body, SERVERLESS_BYTES) if options.serverless else options.max_body
-    return Limits(request_bytes=most, timeout_s=options.deadline_s)
+    return Limits(request_bytes=most, timeout_s=options.deadline_s, answer_bytes=options.max_answer)
 
 
 def invoker(name: str, aws: Aws, options: SagemakerOptions) -> Invoker:

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sdk import foreign
+from sdk import bounded, foreign
 from sdk.errors import ConfigError
 from sdk.prices import PriceRow
 
@@ -53,7 +53,7 @@ def query(client: Any, region: str) -> Iterator[PriceRow]:
     """
     filters = [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": region}]
     token: dict[str, str] = {}
-    while True:
+    for _ in bounded.turns("the price list"):
         page = client.get_products(ServiceCode="AmazonSageMaker", Filters=filters, MaxResults=_PAGE, **token)
         for text in page["PriceList"]:
             item = foreign.parse(text, "the price list")

@@ -14,9 +14,9 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from sdk import foreign
+from sdk import bounded, foreign
 from sdk.adapter import Labels, LeaseRecord, Live, Resource, spec_hash
-from sdk.errors import ConfigError, ConflictError, NotFoundError
+from sdk.errors import ConfigError, ConflictError, NotFoundError, UnreadableError
 
 from ._bodies import to_tags
 from ._errors import PROVIDER, gone, translate
@@ -63,7 +63,7 @@ class Storage:
         if about is None:
             return None
         with translate("GetObject", path):
-            return about["Body"].read(), about
+            return _small(about["Body"], path), about
 
     def put(self, path: str, body: bytes, **params: Any) -> dict[str, Any]:
         """Write an object, and make the bucket when it is missing."""
@@ -206,6 +206,21 @@ class Storage:
         """Delete a lease if it is the expected one."""
         name = self.key(key)
         self.aws.call("s3", "delete_object", key, Bucket=self.aws.bucket, Key=name, IfMatch=expected)
+
+
+def _small(body: Any, path: str) -> bytes:
+    """The content of a small object.
+
+    Raises:
+        UnreadableError: It is none of ours.
+    """
+    data: bytes = body.read(bounded.SMALL.most + 1)
+    if len(data) > bounded.SMALL.most:
+        body.close()
+        raise UnreadableError(
+            f"{path} cannot be read: it has more than {bounded.SMALL.most:,} bytes", provider=PROVIDER
+        )
+    return data
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from sdk import foreign
+from sdk import bounded, foreign
 from sdk.adapter import ServiceHost
+from sdk.bounded_http import limit_requests
 from sdk.errors import ConfigError
 from sdk.hosts import in_domain, on_this_machine
 from sdk.registry import extra_of
@@ -101,7 +102,7 @@ class Access(httpx.Auth):
             return Credentials(token=os.environ.get(MOCK_TOKEN) or "none")  # type: ignore[no-untyped-call]
         try:
             library: Any = google.auth
-            return library.default(scopes=[SCOPE])[0]
+            return library.default(scopes=[SCOPE], request=_token_request())[0]
         except GoogleAuthError as error:
             raise from_auth(error, "credentials") from error
 
@@ -119,10 +120,8 @@ class Access(httpx.Auth):
 
     @staticmethod
     def _refresh(credentials: Any) -> None:
-        from google.auth.transport.requests import Request
-
         with border("RefreshToken"):
-            credentials.refresh(Request())
+            credentials.refresh(_token_request())
 
     def login(self, host: str) -> tuple[str, str] | None:
         """User name and password of the image registry; of other registries what ``docker login`` left."""
@@ -190,7 +189,7 @@ class Access(httpx.Auth):
         with self._lock:
             if self._client is None:
                 trust = not self.mock
-                self._client = httpx.Client(auth=self, transport=self._transport, trust_env=trust)
+                self._client = bounded.client(auth=self, transport=self._transport, trust_env=trust)
             return self._client
 
     def saw(self, headers: Mapping[str, str]) -> None:
@@ -218,6 +217,16 @@ class Access(httpx.Auth):
 
     def __repr__(self) -> str:
         return f"<Access {PROVIDER} {self.options.project} {self.options.region}>"
+
+
+def _token_request() -> Any:
+    """How Google's library asks for tokens: within a bound, as everything else."""
+    import requests
+    from google.auth.transport.requests import Request
+
+    session = requests.Session()
+    limit_requests(session, bounded.TOKEN)
+    return Request(session)
 
 
 def mock_url() -> str:

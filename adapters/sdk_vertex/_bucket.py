@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from sdk import bounded
 from sdk.errors import ConfigError, NotFoundError, PlatformError
 
 from ._errors import PROVIDER
@@ -74,7 +75,8 @@ class Bucket:
     def get(self, name: str, *, timeout: float) -> httpx.Response | None:
         """The content of a small object."""
         answer = self.access.send(
-            "GET", self._url(name), "GetObject", timeout=timeout, resource=name, params={"alt": "media"}, ok=(200, 404)
+            "GET", self._url(name), "GetObject", timeout=timeout, resource=name, params={"alt": "media"}, ok=(200, 404),
+            extensions=bounded.SMALL.extensions,
         )  # fmt: skip
         return answer if answer.status_code == 200 else None
 
@@ -133,7 +135,7 @@ class Bucket:
         """The objects under a prefix, with what is known of them; none without a bucket."""
         params = {"prefix": prefix, **({"matchGlob": f"{prefix}**{suffix}"} if suffix else {})}
         url = f"{self.access.url('storage')}/storage/v1/b/{self.name}/o"
-        while True:
+        for _ in bounded.turns(f"the list of objects of {self.name}"):
             answer = self.access.send("GET", url, "ListObjects", timeout=timeout, params=params, ok=(200, 404))
             told: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
             yield from (one for one in told.get("items") or () if str(one["name"]).endswith(suffix))
@@ -176,7 +178,7 @@ class Bucket:
                 answer = self.access.send(
                     "GET", self._url(name), "GetObject", timeout=timeout, resource=name, ok=(200, 206),
                     params={"alt": "media", "generation": about["generation"]},
-                    headers={"range": f"bytes={start}-{end}"},
+                    headers={"range": f"bytes={start}-{end}"}, extensions=bounded.of_size(end + 1 - start).extensions,
                 )  # fmt: skip
                 file.write(answer.content)
         if path.stat().st_size != size:

@@ -6,7 +6,9 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any
 
+from sdk import bounded
 from sdk.adapter import Operation
+from sdk.bounded_http import limit_requests
 from sdk.errors import NotFoundError
 
 from ._errors import border, gone, of_operation
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ._access import Access
 
 _PAGE = 100
+_MOST = 1_000_000  # entries of a list
 _OPERATION = re.compile(r"projects/[^/]+/locations/[^/]+/([a-zA-Z]+/[^/]+/)?operations/[^/]+")
 
 
@@ -47,7 +50,9 @@ class Control:
         if not self.access.mock:
             options["api_endpoint"] = options["api_endpoint"].removeprefix("https://")
         kind = client_class(service)
-        return kind(credentials=self.access.credentials, transport="rest", client_options=options)
+        made = kind(credentials=self.access.credentials, transport="rest", client_options=options)
+        limit_requests(vars(made.transport)["_session"])
+        return made
 
     def call(self, service: str, method: str, request: Mapping[str, Any], *, timeout: float, about: str = "") -> Any:
         """One call; what the client library gives, or an error of ours.
@@ -79,7 +84,8 @@ class Control:
         pages = self.call(service, method, request, timeout=timeout)
         operation = "".join(word.capitalize() for word in method.split("_"))
         with border(operation):
-            yield from pages
+            for _, one in zip(bounded.turns(f"the list of {operation}", _MOST), pages, strict=False):
+                yield one
 
     def operation(self, name: str, *, timeout: float) -> Operation:
         """The state of a long-running operation.

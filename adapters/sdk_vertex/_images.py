@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sdk import bounded
 from sdk.adapter import Ack, Labels, Live, Operation, Ref
 from sdk.errors import NotFoundError
 from sdk.packaging.image import content_of, publish
@@ -97,7 +98,7 @@ class Images:
     def every(self, *, timeout: float) -> Iterator[Live]:
         """All images that were made for endpoints and jobs; none without a repository."""
         params: dict[str, Any] = {"pageSize": _PAGE}
-        while True:
+        for _ in bounded.turns("the list of images"):
             url = f"{self._repository}/dockerImages"
             answer = self.access.send(
                 "GET", url, "ListDockerImages", timeout=timeout, ok=(200, 404), params=params

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from sdk import bounded
 from sdk.types import LogLine
 
 from ._access import unix
@@ -73,7 +74,7 @@ class Logs:
 
     def _page(self, filter_: str, since: float) -> Iterator[dict[str, Any]]:
         body = self._question(filter_, since, "timestamp asc", _PAGE)
-        while True:
+        for _ in bounded.turns("the list of log lines"):
             told = self._send(body)
             yield from told.get("entries") or ()
             if not told.get("nextPageToken"):

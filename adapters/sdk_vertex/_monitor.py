@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from sdk import bounded
 from sdk.metrics import Latency, MetricsReport
 
 from ._names import deployment_of
@@ -70,7 +71,7 @@ class Metrics:
         """The answer to one question, all pages of it."""
         url = f"{self.access.url('monitoring')}/v3/projects/{self.access.options.project}/timeSeries"
         page = ""
-        while True:
+        for _ in bounded.turns("the list of time series"):
             query = [*params, *([("pageToken", page)] if page else [])]
             answer = self.access.send("GET", url, "ListTimeSeries", timeout=timeout, params=query)
             told: dict[str, Any] = answer.json()

@@ -40,9 +40,8 @@ class DataPlane:
 
         Source: https://cloud.google.com/vertex-ai/docs/predictions/choose-endpoint-type
         """
-        if self.options.dedicated:
-            return Limits(DEDICATED_BYTES, self.options.deadline_s or DEDICATED_S)
-        return Limits(SHARED_BYTES, self.options.deadline_s or SHARED_S)
+        most, seconds = (DEDICATED_BYTES, DEDICATED_S) if self.options.dedicated else (SHARED_BYTES, SHARED_S)
+        return Limits(most, self.options.deadline_s or seconds, self.options.max_answer)
 
     def url(self, endpoint: str, dns: str = "") -> str:
         """Where predictions of an endpoint are POSTed to; a dedicated one has a host of its own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from sdk import bounded
 from sdk.errors import ConfigError
 from sdk.prices import PriceRow
 
@@ -49,7 +50,7 @@ class VertexPrices:
     def _skus(self, get: Get) -> Iterator[Mapping[str, Any]]:
         service = self._service(get)
         token = ""
-        while True:
+        for _ in bounded.turns("the price list"):
             params = {"key": self._key or "", "currencyCode": "USD", "pageSize": _PAGE, "pageToken": token}
             page = get(f"{self._url}/v1/{service}/skus", params)
             yield from page.get("skus", [])
@@ -60,14 +61,15 @@ class VertexPrices:
     def _service(self, get: Get) -> str:
         """The resource name of the service, which is not documented anywhere else."""
         token = ""
-        while True:
+        for _ in bounded.turns("the list of services"):
             page = get(f"{self._url}/v1/services", {"key": self._key or "", "pageSize": _PAGE, "pageToken": token})
             for one in page.get("services", []):
                 if re.search(rf"^{_PRODUCT}\b|\({_SERVICE}\)", one["displayName"]):
                     return str(one["name"])
             token = page.get("nextPageToken", "")
             if not token:
-                raise ConfigError(f"Google lists no service {_SERVICE!r}", hint="the old table stays")
+                break
+        raise ConfigError(f"Google lists no service {_SERVICE!r}", hint="the old table stays")
 
 
 def _machine(skus: Sequence[Mapping[str, Any]], size: PriceRow, region: str) -> PriceRow:

@@ -35,7 +35,7 @@ class TokenAuth(httpx.Auth):
 
 def limits(options: GatewayOptions) -> Limits:
     """What one prediction may be."""
-    return Limits(request_bytes=options.max_body, timeout_s=options.deadline_s)
+    return Limits(request_bytes=options.max_body, timeout_s=options.deadline_s, answer_bytes=options.max_answer)
 
 
 def invoker(url: str, token: str, options: GatewayOptions, provider: str) -> Invoker:

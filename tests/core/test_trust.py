@@ -268,7 +268,7 @@ GUARDED = {
 }
 
 
-EVERY_TARGET = {"any_instance": "hides what something costs"}
+EVERY_TARGET = {"any_instance": "hides what something costs", "max_answer": "limits of this machine"}
 
 
 def settings_of(owner: str) -> set[str]:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from sdk import foreign
-from sdk.errors import ConfigError, PackagingError, UnavailableError
+from sdk import bounded, foreign
+from sdk.errors import ConfigError, PackagingError, UnavailableError, UnreadableError
 from sdk.packaging import disk
 
 from . import debian, pyc, sbom
@@ -108,7 +108,7 @@ def pull(
         if is_index(document):
             digest = for_platform(document, platform, reference)
             document = source.manifest(digest)
-        config = source.blob(document["config"]["digest"], document["config"]["size"])
+        config = source.blob(document["config"]["digest"], _size(document["config"]))
         found = ImageConfig.read(config).platform
         if found != platform:
             raise PackagingError(
@@ -127,8 +127,19 @@ def _layers(document: dict[str, Any], config: bytes, reference: Reference) -> tu
     for described, diff_id in zip(document["layers"], diff_ids, strict=True):
         _check_type(described["mediaType"], reference)
         about = f"base {reference.repository}"
-        found.append(Layer(diff_id, described["digest"], described["size"], created_by=about))
+        found.append(Layer(diff_id, described["digest"], _size(described), created_by=about))
+    total = sum(layer.size for layer in found)
+    if total > bounded.IMAGE.most:
+        raise UnreadableError(f"{reference} cannot be read: its layers claim {total:,} bytes")
     return tuple(found)
+
+
+def _size(described: dict[str, Any]) -> int:
+    """The bytes that a manifest claims for a blob; whoever fetches it takes so many and not one more."""
+    size = described["size"]
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise ValueError(f"size is {str(size)[:40]}")
+    return size
 
 
 class _Source:
@@ -168,6 +179,8 @@ class _Source:
         return foreign.table(data, f"the manifest of {self._reference}")
 
     def blob(self, digest: str, size: int) -> bytes:
+        if size > bounded.SMALL.most:
+            raise UnreadableError(f"{self._reference} cannot be read: its configuration has {size:,} bytes")
         data = self._store.read(digest)
         if data is None:
             self.fetch({digest: size})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sdk.errors import ConfigError, PackagingError
 
-from .engine_images import check_messages
+from .engine_images import MESSAGES, check_messages
 from .layers import Entry, tree, write_tar
 
 if TYPE_CHECKING:
@@ -44,9 +44,8 @@ def build_dockerfile(
         context.seek(0)
         params = {"dockerfile": dockerfile, "buildargs": json.dumps(arguments or {}), "rm": "1", "forcerm": "1"}
         blocks = iter(lambda: context.read(_BLOCK), b"")
-        with engine.stream(
-            "POST", "/build", params=params, content=blocks, headers={"content-type": "application/x-tar"}
-        ) as pieces:
+        headers = {"content-type": "application/x-tar"}
+        with engine.stream("POST", "/build", params=params, content=blocks, headers=headers, bound=MESSAGES) as pieces:
             messages = check_messages(b"".join(pieces), "build")
     ids = [str(message["aux"]["ID"]) for message in messages if "ID" in message.get("aux", {})]
     if not ids:

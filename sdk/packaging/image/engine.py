@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from sdk import foreign
+from sdk import bounded, foreign
 from sdk.errors import (
     AuthError,
     ConflictError,
@@ -60,7 +60,7 @@ class Engine:
         """Told ``before`` and ``after`` each call that may change something; for tests that stop a client there."""
         self.date: float | None = None
         """Unix seconds of the engine's clock at its last answer."""
-        self._http = httpx.Client(
+        self._http = bounded.client(
             base_url=way.url,
             transport=way.transport(),
             timeout=_TIMEOUT,
@@ -174,8 +174,9 @@ class Engine:
         params: dict[str, str] | None = None,
         content: Iterable[bytes] | None = None,
         headers: dict[str, str] | None = None,
+        bound: bounded.Bound = bounded.LINES,
     ) -> Generator[Iterator[bytes]]:
-        """One call whose answer comes in pieces; nothing limits how long that takes."""
+        """One call whose answer comes in pieces; ``bound`` limits how much and how long that is."""
         timeout = httpx.Timeout(None, connect=10)
         with ExitStack() as stack:
             stack.enter_context(self.watched(method, path))
@@ -188,6 +189,7 @@ class Engine:
                         content=content,
                         headers=headers,
                         timeout=timeout,
+                        extensions=bound.extensions,
                     )
                 )
                 if response.is_error:

@@ -6,7 +6,7 @@ import json
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from sdk import foreign
+from sdk import bounded, foreign
 from sdk.errors import NotFoundError, PackagingError, PlatformError, QuotaError, UnsupportedError
 from sdk.names import suggest_name
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .manifests import Image
     from .store import Store
 
+MESSAGES = bounded.Bound(64 << 20, 6 * 3600.0)  # what an engine says while it builds or loads an image
 _MANY = 100  # images that are looked at for layers in common
 _ALIKE = (f"{LABEL}lock.sha256", f"{LABEL}runtime")
 
@@ -106,6 +107,7 @@ def _send(engine: Engine, image: Image, store: Store, skip: int) -> str | None:
             params={"quiet": "1"},
             content=archives.stream(image, store, tag(image), skip=skip),
             headers={"content-type": "application/x-tar"},
+            bound=MESSAGES,
         ) as pieces:
             check_messages(b"".join(pieces), "load")
     except QuotaError:
@@ -153,7 +155,7 @@ def export(engine: Engine, name: str, store: Store) -> Image:
         NotFoundError: The engine has no such image.
     """
     with tempfile.TemporaryFile() as file:
-        with engine.stream("GET", f"/images/{name}/get") as pieces:
+        with engine.stream("GET", f"/images/{name}/get", bound=bounded.IMAGE) as pieces:
             for piece in pieces:
                 file.write(piece)
         file.seek(0)

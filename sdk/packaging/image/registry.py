@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-from sdk import foreign
+from sdk import bounded, foreign
 from sdk.certificates import authorities
 from sdk.errors import (
     AuthError,
@@ -26,6 +26,7 @@ from sdk.errors import (
     PlatformError,
     ThrottledError,
     UnavailableError,
+    UnreadableError,
 )
 
 from .archives import damaged
@@ -47,7 +48,7 @@ _ACCEPT = f"{MANIFEST_TYPE}, {OCI_MANIFEST_TYPE}, {LIST_TYPE}, {OCI_INDEX_TYPE}"
 _BLOCK = 1 << 20
 _PARALLEL = 4
 _TIMEOUT = httpx.Timeout(30, read=120, write=120)
-_SMALL = 4 << 20  # a manifest or configuration is never larger
+_AS_IT_IS = {"accept-encoding": "identity"}
 
 
 class Registry:
@@ -86,9 +87,9 @@ class Registry:
         scopes = [f"repository:{reference.repository}:{'pull,push' if write else 'pull'}"]
         scopes += [f"repository:{name}:pull" for name in mount_from]
         verify = _trusting(ca) if ca is not None else authorities()
-        self._tokens = httpx.Client(timeout=_TIMEOUT, verify=verify, transport=transport)
+        self._tokens = bounded.client(bounded.TOKEN, timeout=_TIMEOUT, verify=verify, transport=transport)
         auth = RegistryAuth(credentials, scopes, self._tokens, plain_host=httpx.URL(self._base).host if plain else None)
-        self._http = httpx.Client(timeout=_TIMEOUT, verify=verify, auth=auth, transport=transport)
+        self._http = bounded.client(bounded.SMALL, timeout=_TIMEOUT, verify=verify, auth=auth, transport=transport)
 
     def __enter__(self) -> Self:
         return self
@@ -228,7 +229,7 @@ class Registry:
         ``moved`` is told its digest and how many bytes of it have come.
         """
         if not store.verified(digest):
-            self._retry.run(lambda: self._fetch(digest, size, store, moved), self._deadline)
+            self._retry.run(lambda: self._fetch_whole(digest, size, store, moved), self._deadline)
         return store.path(digest)
 
     def pull_blobs(self, blobs: Mapping[str, int], store: Store, *, progress: Progress | None = None) -> None:
@@ -238,15 +239,20 @@ class Registry:
             for done in [pool.submit(self.pull_blob, *blob, store, moved=transfer.at) for blob in blobs.items()]:
                 done.result()
 
+    def _fetch_whole(self, digest: str, size: int, store: Store, moved: Callable[[str, int], None]) -> None:
+        try:
+            self._fetch(digest, size, store, moved)
+        except UnreadableError as error:
+            text = f"blob {digest} arrived damaged: more than {size} bytes"
+            raise UnavailableError(text, operation="GetBlob", resource=digest) from error
+
     def _fetch(self, digest: str, size: int, store: Store, moved: Callable[[str, int], None]) -> None:
         seen = hashlib.sha256()
         received = 0
-        with store.incoming() as (file, commit), self._stream(f"{self._base}/blobs/{digest}") as response:
+        with store.incoming() as (file, commit), self._stream(f"{self._base}/blobs/{digest}", size) as response:
             try:
                 for block in response.iter_raw(_BLOCK):
                     received += len(block)
-                    if received > size:
-                        break
                     seen.update(block)
                     file.write(block)
                     moved(digest, received)
@@ -259,11 +265,14 @@ class Registry:
             commit(digest)
 
     @contextmanager
-    def _stream(self, url: str) -> Generator[httpx.Response]:
+    def _stream(self, url: str, size: int) -> Generator[httpx.Response]:
         """A streamed answer; a redirect to another host goes without our authorisation."""
+        within = bounded.of_size(size, raw=True).extensions
         with ExitStack() as stack:
             try:
-                response = stack.enter_context(self._http.stream("GET", url, follow_redirects=True))
+                response = stack.enter_context(
+                    self._http.stream("GET", url, follow_redirects=True, headers=_AS_IT_IS, extensions=within)
+                )
             except httpx.HTTPError as error:
                 raise self._lost("GetBlob", error) from error
             if response.status_code != 200:
@@ -275,8 +284,6 @@ class Registry:
         response = self._send(
             "GET", f"{self._base}/{kind}/{name}", ok=(200,), headers={"accept": accept}, follow_redirects=True
         )
-        if len(response.content) > _SMALL:
-            raise PlatformError(f"{kind} {name} has {len(response.content)} bytes", operation="Get", resource=name)
         foreign.table(response.content, f"{kind} {name} of {self._reference.host}")  # whoever reads it can rely on it
         return response.content
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 
+from sdk import bounded
 from sdk.adapter import (
     YES,
     Ack,
@@ -64,7 +65,7 @@ class ShelfAdapter:
         self._options = options
         self._context = context
         self._server_time: float | None = None
-        self._http = httpx.Client(base_url=options.url, transport=context.transport, trust_env=False)
+        self._http = bounded.client(base_url=options.url, transport=context.transport, trust_env=False)
 
     @classmethod
     def capabilities(cls, options: Any | None = None) -> Mapping[Capability, Support]:  # noqa: ARG003  no setting matters

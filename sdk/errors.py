@@ -13,6 +13,7 @@
       UnsupportedError (NotImplementedError)  the platform or the adapter cannot do it; raised before any call
       PlatformError                     the platform refused or failed
         AuthError                       who you are, or what you may do
+          SecurityError                 a bucket, registry or container is not shown to be yours
         QuotaError                      a limit of the account, or no capacity
         NotFoundError (LookupError)
         ConflictError                   somebody else owns it, or is changing it now
@@ -158,6 +159,10 @@ class AuthError(PlatformError):
     exit_code = 4
 
 
+class SecurityError(AuthError):
+    """A bucket, registry or container that was to be used belongs to somebody else, or is not shown to be yours."""
+
+
 class QuotaError(PlatformError):
     """A limit of the account is reached, or the platform has no capacity."""
 
@@ -176,12 +181,18 @@ class ConflictError(PlatformError):
     Args:
         message: What happened.
         holder: Who has it, as far as known.
+        free_at: Unix seconds of the platform at which a holder that is gone loses it, where that is known.
         **facts: The fields of :class:`SdkError`.
     """
 
-    def __init__(self, message: str, *, holder: str | None = None, **facts: Any) -> None:
+    def __init__(self, message: str, *, holder: str | None = None, free_at: float | None = None, **facts: Any) -> None:
         super().__init__(message, **facts)
         self.holder = holder
+        self.free_at = free_at
+
+    def to_dict(self) -> dict[str, Any]:
+        """The error as plain values, with who has it and until when."""
+        return {**super().to_dict(), "holder": self.holder, "free_at": self.free_at}
 
 
 class DriftError(ConflictError):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sdk.packaging.image import PublishedImage
 
     from ._arm import Arm
+    from ._owners import Owners
 
 _REGISTRY_API = "2023-07-01"
 _REFRESH_TOKEN = "<token>"  # noqa: S105  the user name that stands for: the password is a refresh token
@@ -41,10 +42,12 @@ class Images:
         arm: The wire.
         owner: In whose name shared things are shown.
         clock: Source of time.
+        owners: Whose the registry must be.
     """
 
-    def __init__(self, arm: Arm, owner: str, clock: Clock) -> None:
+    def __init__(self, arm: Arm, owner: str, clock: Clock, owners: Owners) -> None:
         self.arm = arm
+        self._owners = owners
         self._owner = owner
         self._clock = clock
         self._seen: dict[str, Live] = {}  # what was found once: an image under its content's name never changes
@@ -70,7 +73,9 @@ class Images:
         found = self.arm.find(known, "read registry", timeout=30.0, resource=known, api=_REGISTRY_API)
         if found is None:
             raise gone("registry", known)
-        return str(found["properties"]["loginServer"])
+        host = str(found["properties"]["loginServer"])
+        self._owners.check_registry(known, found, host)
+        return host
 
     def login(self, host: str) -> tuple[str, str] | None:
         """User name and password for the workspace's registry; ``None`` for any other.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sdk.adapter import Clock
 
     from ._arm import Arm
+    from ._owners import Owners
 
 DATASTORE = "workspaceblobstore"
 _LARGEST_LISTING = 64 << 20  # a page has at most 5,000 names
@@ -50,10 +51,12 @@ class Storage:
     Args:
         arm: The wire.
         clock: Source of time.
+        owners: Whose the storage must be.
     """
 
-    def __init__(self, arm: Arm, clock: Clock) -> None:
+    def __init__(self, arm: Arm, clock: Clock, owners: Owners) -> None:
         self.arm = arm
+        self._owners = owners
         self._clock = clock
         self._lock = threading.Lock()
         self._door: Door | None = None
@@ -171,6 +174,14 @@ class Storage:
             self._door = None  # perhaps the signature has ended: the next call asks for another one
         raise from_answer(response, operation, name)
 
+    def verify(self, timeout: float) -> None:
+        """Refuse storage of somebody else before files or a job are sent.
+
+        Raises:
+            SecurityError: The default datastore is not in the workspace's own account.
+        """
+        self._opened(timeout)
+
     def _opened(self, timeout: float) -> Door:
         with self._lock:
             if self._door is None or self._door.until <= self._clock.monotonic():
@@ -180,6 +191,7 @@ class Storage:
     def _open(self, timeout: float) -> Door:
         path = f"{self.arm.workspace_path}/datastores/{DATASTORE}"
         store: dict[str, Any] = self.arm.call("GET", path, "read datastore", timeout=timeout).json()["properties"]
+        self._owners.check_store(store)
         account = f"https://{store['accountName']}.blob.{self.arm.place.storage}"
         url = str(httpx.URL(account).copy_with(fragment=None)).rstrip("/") + f"/{store['containerName']}"
         until = self._clock.monotonic() + _SECRET_S

@@ -79,6 +79,7 @@ class Jobs:
             raise exists(JOB, resource.id)
         spec: Any = table(resource.spec)
         given = {**spec["env"], **variables(spec["secrets"], materials), "MLPORT_PARAMS": json.dumps(spec["params"])}
+        self.storage.verify(timeout)
         _submission.send(self.arm, self.options, _submission.order(resource, given), timeout)
         return Ack()
 

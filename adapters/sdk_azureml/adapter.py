@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sdk.adapter import Ack, Operation, Ref
 from sdk.errors import ConfigError, UnavailableError
+from sdk.identities import Identities
 from sdk.prices import find_price, read_prices, refreshed_table
 
 from . import _doctor, _plan, _predict, _spelling
@@ -16,6 +17,7 @@ from ._errors import PROVIDER
 from ._images import Images
 from ._monitor import Monitor
 from ._names import workspace_path
+from ._owners import Owners
 from ._plan import DEPLOYMENT, ENVIRONMENT, IMAGE, JOB
 from ._storage import Storage
 from ._train import Jobs
@@ -66,8 +68,9 @@ class AzureMLAdapter:
         self._arm = Arm(options, context)
         self._deployments = Deployments(self._arm, options, self._price, self._why)
         self._monitor = Monitor(self._arm, self._deployments, self._machine)
-        self._images = Images(self._arm, context.owner, context.clock)
-        self._storage = Storage(self._arm, context.clock)
+        owners = Owners(self._arm, options, Identities(context.state_dir, PROVIDER))
+        self._images = Images(self._arm, context.owner, context.clock, owners)
+        self._storage = Storage(self._arm, context.clock, owners)
         self._jobs = Jobs(self._arm, self._storage, options, self._training_price)
 
     @classmethod

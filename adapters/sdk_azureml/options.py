@@ -28,6 +28,10 @@ class AzureMLOptions(TargetOptions):
     region: str | None = Field(
         default=None, description="region of the workspace, such as westeurope; read from the workspace when left out"
     )
+    storage_account: str | None = Field(
+        default=None, pattern=r"^[a-z0-9]{3,24}$",
+        description="storage account of the default datastore, where it is not the workspace's own",
+    )  # fmt: skip
     auth: Literal["key", "token", "aad"] = Field(
         default="key", description="how callers of an endpoint show who they are: its key, its token, or their own"
     )

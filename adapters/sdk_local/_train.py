@@ -88,7 +88,7 @@ class Jobs:
                 publish(staged, job)
                 _start_runner(job, lock, launch(job), run)
             except FileExistsError as error:
-                facts = {"provider": PROVIDER, "operation": "CreateJob", "resource": resource.id}
+                facts: dict[str, Any] = {"provider": PROVIDER, "operation": "CreateJob", "resource": resource.id}
                 raise ConflictError(f"there is a job {resource.id!r} already", **facts) from error
             finally:
                 os.close(lock)

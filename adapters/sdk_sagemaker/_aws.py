@@ -19,12 +19,13 @@ from urllib.parse import urlsplit
 
 from sdk import bounded, mocks
 from sdk.adapter import ServiceHost
-from sdk.errors import ConfigError, NotFoundError
+from sdk.errors import AuthError, ConfigError, NotFoundError
 from sdk.hosts import in_domain
 from sdk.registry import missing_extra
 
 from ._bounded import limit
 from ._errors import PROVIDER, translate
+from ._owners import expect_owner, foreign_bucket
 from .options import MOCK
 
 if TYPE_CHECKING:
@@ -106,6 +107,11 @@ class Aws:
         """The bucket for data, results and leases."""
         return self.options.bucket or f"mlport-{self.account}-{self.region}"
 
+    @property
+    def bucket_owner(self) -> str:
+        """The account that must own the bucket."""
+        return self.options.bucket_owner or self.account
+
     def arn(self, kind: str, name: str) -> str:
         """The ARN of something of SageMaker's."""
         return f"arn:{self._role_part('partition')}:sagemaker:{self.region}:{self.account}:{kind}/{name}".lower()
@@ -137,7 +143,7 @@ class Aws:
         Raises:
             SdkError: Whatever AWS or the way to it refuses.
         """
-        with translate(_camel(operation), about):
+        with self.translated(service, _camel(operation), about):
             answer: dict[str, Any] = getattr(self.client(service), operation)(**params)
         self._see_date(answer)
         return answer
@@ -151,11 +157,26 @@ class Aws:
 
     def pages(self, service: str, operation: str, about: str, **params: Any) -> Iterator[dict[str, Any]]:
         """All pages of a list."""
-        with translate(_camel(operation), about):
+        with self.translated(service, _camel(operation), about):
             pages = self.client(service).get_paginator(operation).paginate(**params)
             for _, page in zip(bounded.turns(f"the list of {_camel(operation)}"), pages, strict=False):
                 self._see_date(page)
                 yield page
+
+    @contextmanager
+    def translated(self, service: str, operation: str, about: str) -> Generator[None]:
+        """Errors of calls as ours; S3 answers a bucket of somebody else and a missing right alike.
+
+        Raises:
+            SecurityError: The bucket is not shown to be that of its expected owner.
+        """
+        try:
+            with translate(operation, about):
+                yield
+        except AuthError as error:
+            if service == "s3" and re.search(r"\b(AccessDenied|403)\b", error.message):
+                raise foreign_bucket(self.bucket, self.bucket_owner, error) from error
+            raise
 
     @contextmanager
     def within(self, seconds: float) -> Generator[None]:
@@ -187,6 +208,8 @@ class Aws:
         )
         client = self.session.client(service, region_name=self.region, endpoint_url=self.mock, config=config)
         limit(client, files=service == "s3")
+        if service == "s3":
+            expect_owner(client, lambda: self.bucket_owner)
         return client
 
     @property

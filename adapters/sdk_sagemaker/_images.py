@@ -12,6 +12,7 @@ from sdk.packaging import image as images
 
 from ._bodies import to_tags
 from ._errors import PROVIDER, gone
+from ._owners import check_repository
 from ._plan import IMAGE
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Images:
 
     def every(self) -> Iterator[Live]:
         """All images of the repository that were made here."""
-        if self.aws.find("ecr", "describe_repositories", self.repository, repositoryNames=[self.repository]) is None:
+        if not self._exists():
             return
         for page in self.aws.pages("ecr", "describe_images", self.repository, repositoryName=self.repository):
             for item in page["imageDetails"]:
@@ -63,9 +64,9 @@ class Images:
 
     def make(self, resource: Resource, materials: Materials, timeout: float) -> None:
         """Build the image of a model or program, or take a ready-made one, and bring it to the repository."""
-        found = self.aws.find("ecr", "describe_repositories", self.repository, repositoryNames=[self.repository])
-        if found is None:
+        if not self._exists():
             self._make_repository()
+            self._exists()
         spec: Any = resource.spec or {}
         host, _ = self._host_and_login()
         images.publish(
@@ -77,6 +78,17 @@ class Images:
             clock=self.clock,
             timeout_s=timeout,
         )
+
+    def _exists(self) -> bool:
+        """Whether the repository is there.
+
+        Raises:
+            SecurityError: It is that of another account.
+        """
+        found = self.aws.find("ecr", "describe_repositories", self.repository, repositoryNames=[self.repository])
+        for one in found["repositories"] if found else ():
+            check_repository(one, self.aws.account)
+        return found is not None
 
     def _make_repository(self) -> None:
         try:
@@ -126,6 +138,8 @@ class Images:
             about: dict[str, Any] = answer["authorizationData"][0]
             user, _, password = base64.b64decode(about["authorizationToken"]).decode().partition(":")
             host = urlsplit(str(about["proxyEndpoint"])).netloc
+            if not self.aws.mock:
+                check_repository({"registryId": host.partition(".")[0], "repositoryName": host}, self.aws.account)
             self._login = (about["expiresAt"].timestamp(), host, (user, password))
         return self._login[1], self._login[2]
 

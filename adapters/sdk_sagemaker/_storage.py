@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdk.adapter import Materials
+    from sdk.identities import Identities
     from sdk.types import Json
 
     from ._aws import Aws
@@ -41,11 +43,13 @@ class Storage:
     Args:
         aws: The way to AWS.
         owner: The label value of what is listed.
+        identities: Whose buckets were seen before.
     """
 
-    def __init__(self, aws: Aws, owner: str) -> None:
+    def __init__(self, aws: Aws, owner: str, identities: Identities) -> None:
         self.aws = aws
         self.owner = owner
+        self._identities = identities
         self._known: dict[str, Path] = {}  # what was found where, by digest
 
     @property
@@ -68,13 +72,37 @@ class Storage:
     def put(self, path: str, body: bytes, **params: Any) -> dict[str, Any]:
         """Write an object, and make the bucket when it is missing."""
         request: dict[str, Any] = {"Bucket": self.aws.bucket, "Key": self.key(path), "Body": body, **params}
+        name, identity = self._identity()
+        self._identities.compare(name, identity)
         try:
-            return self.aws.call("s3", "put_object", path, **request)
+            stored = self.aws.call("s3", "put_object", path, **request)
         except NotFoundError:
             if self.aws.options.bucket is not None or self._exists():
                 raise
-        self._make()
-        return self.aws.call("s3", "put_object", path, **request)
+            self._make()
+            stored = self.aws.call("s3", "put_object", path, **request)
+        self._identities.once(name, lambda: identity)
+        return stored
+
+    def verify(self) -> None:
+        """Refuse a bucket of somebody else before a job is told to write there.
+
+        Raises:
+            SecurityError: It is one, or was one of another account before.
+        """
+        name, identity = self._identity()
+
+        def look() -> dict[str, str]:
+            self._identities.compare(name, identity)
+            self.aws.call("s3", "head_bucket", self.aws.bucket, Bucket=self.aws.bucket)
+            return identity
+
+        with contextlib.suppress(NotFoundError):
+            self._identities.once(name, look)
+
+    def _identity(self) -> tuple[str, dict[str, str]]:
+        """The bucket, and the owner that S3 is asked to enforce with every call."""
+        return f"s3://{self.aws.bucket}", {"account": self.aws.bucket_owner}
 
     def _exists(self) -> bool:
         return self.aws.find("s3", "head_bucket", self.aws.bucket, Bucket=self.aws.bucket) is not None
@@ -108,7 +136,7 @@ class Storage:
 
     def download(self, key: str, file: Path) -> None:
         """Fetch one object, by its whole key."""
-        with translate("GetObject", key):
+        with self.aws.translated("s3", "GetObject", key):
             self.aws.client("s3").download_file(self.aws.bucket, key, str(file))
 
     # --- data of jobs
@@ -156,7 +184,7 @@ class Storage:
             if materials.progress:
                 materials.progress(f"upload {relative}", number, int(spec["files"]))
             key = self.key(f"data/{resource.id}/{relative}")
-            with translate("PutObject", key):
+            with self.aws.translated("s3", "PutObject", key):
                 self.aws.client("s3").upload_file(str(file), self.aws.bucket, key)
         self.put(marker, json.dumps(spec).encode())
 

@@ -79,6 +79,7 @@ class Jobs:
         image = self.images.uri(str(spec["image"]))
         secrets = self.control.secrets(spec["secrets"], materials)
         place = self.storage.place
+        self.storage.verify()
         body = _bodies.job_body(resource, image, secrets, role=self.aws.role, place=place, options=self.options)
         self.aws.call("sagemaker", "create_training_job", resource.id, **body)
 

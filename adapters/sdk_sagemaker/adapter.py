@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 from sdk.adapter import Ack, Labels, Live, Operation, Ref
 from sdk.errors import NotFoundError
+from sdk.identities import Identities
 from sdk.prices import read_prices, refreshed_table
 
 from . import _doctor, _logs, _monitor, _plan, _predict, _status, _train
@@ -88,7 +89,7 @@ class SagemakerAdapter:
             Path(__file__).with_name("prices.csv"), refreshed_table(context.state_dir, self.provider)
         )
         self._control = Control(self.aws, self._images, context.redactor, self._prices)
-        self._storage = Storage(self.aws, context.owner)
+        self._storage = Storage(self.aws, context.owner, Identities(context.state_dir, PROVIDER))
         self._jobs = _train.Jobs(self.aws, self._control, self._images, self._storage, prices=self._prices)
         self.poll_s = _MOCK_POLL_S if self.aws.mock else _POLL_S
 

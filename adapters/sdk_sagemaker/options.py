@@ -41,6 +41,11 @@ class SagemakerOptions(TargetOptions):
         default=None,
         description="bucket for job data, results and leases; else mlport-ACCOUNT-REGION, made when needed",
     )
+    bucket_owner: str | None = Field(
+        default=None,
+        pattern=r"^\d{12}$",
+        description="account that owns the bucket; else that of the role. S3 refuses every call if it is another one",
+    )
     prefix: str = Field(
         default="mlport", pattern=r"^[\w.-]+(/[\w.-]+)*$", description="what keys in the bucket begin with"
     )

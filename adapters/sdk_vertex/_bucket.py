@@ -9,12 +9,15 @@ from sdk import bounded
 from sdk.errors import ConfigError, NotFoundError, PlatformError
 
 from ._errors import PROVIDER
+from ._owners import BucketOwner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     import httpx
+
+    from sdk.identities import Identities
 
     from ._access import Access
     from .options import VertexOptions
@@ -29,11 +32,13 @@ class Bucket:
     Args:
         access: Where it is, and as whom it is asked.
         options: The target's settings.
+        identities: Whose buckets were seen before.
     """
 
-    def __init__(self, access: Access, options: VertexOptions) -> None:
+    def __init__(self, access: Access, options: VertexOptions, identities: Identities) -> None:
         self.access, self.options = access, options
         self.name = options.staging
+        self._owner = BucketOwner(access, options, identities)
 
     # --- the bucket -------------------------------------------------------------------------------------------------
 
@@ -56,16 +61,24 @@ class Bucket:
                 "publicAccessPrevention": "enforced",
             },
         }
+        self._owner.forget()
         url, params = f"{self.access.url('storage')}/storage/v1/b", {"project": self.options.project}
         self.access.send(
             "POST", url, "CreateBucket", timeout=timeout, resource=self.name, params=params, json=body, ok=(200, 409)
         )  # fmt: skip
 
     def exists(self, *, timeout: float) -> bool:
-        """Whether it is there."""
-        url = f"{self.access.url('storage')}/storage/v1/b/{self.name}"
-        answer = self.access.send("GET", url, "GetBucket", timeout=timeout, resource=self.name, ok=(200, 404))
-        return answer.status_code == 200
+        """Whether it is there, and ours.
+
+        Raises:
+            SecurityError: It is somebody else's.
+        """
+        return self._owner.verified(timeout=timeout)
+
+    def _needed(self, *, timeout: float) -> None:
+        """Nothing is sent to a bucket that was not seen to be ours: one that is made meanwhile may be another's."""
+        if not self.exists(timeout=timeout):
+            raise NotFoundError(f"bucket {self.name} is not there", provider=PROVIDER, resource=self.name, status=404)
 
     # --- objects ----------------------------------------------------------------------------------------------------
 
@@ -74,6 +87,8 @@ class Bucket:
 
     def get(self, name: str, *, timeout: float) -> httpx.Response | None:
         """The content of a small object."""
+        if not self.exists(timeout=timeout):
+            return None
         answer = self.access.send(
             "GET", self._url(name), "GetObject", timeout=timeout, resource=name, params={"alt": "media"}, ok=(200, 404),
             extensions=bounded.SMALL.extensions,
@@ -82,6 +97,8 @@ class Bucket:
 
     def about(self, name: str, *, timeout: float) -> dict[str, Any] | None:
         """What is known of an object."""
+        if not self.exists(timeout=timeout):
+            return None
         answer = self.access.send("GET", self._url(name), "GetObject", timeout=timeout, resource=name, ok=(200, 404))
         found: dict[str, Any] = answer.json()
         return found if answer.status_code == 200 else None
@@ -102,6 +119,7 @@ class Bucket:
             ConflictError: Something else is there.
             NotFoundError: There is no bucket.
         """
+        self._needed(timeout=timeout)
         url = f"{self.access.url('storage')}/upload/storage/v1/b/{self.name}/o"
         params = {"uploadType": "media", "name": name}
         if generation is not None:
@@ -115,6 +133,7 @@ class Bucket:
 
     def describe(self, name: str, labels: dict[str, str], *, timeout: float) -> None:
         """Writes labels on an object."""
+        self._needed(timeout=timeout)
         self.access.send(
             "PATCH", self._url(name), "PatchObject", timeout=timeout, resource=name, json={"metadata": labels}
         )  # fmt: skip
@@ -126,6 +145,7 @@ class Bucket:
             NotFoundError: It is not there.
             ConflictError: Another generation is there.
         """
+        self._needed(timeout=timeout)
         params = {} if generation is None else {"ifGenerationMatch": generation}
         self.access.send(
             "DELETE", self._url(name), "DeleteObject", timeout=timeout, resource=name, params=params, ok=(200, 204)
@@ -133,6 +153,8 @@ class Bucket:
 
     def names(self, prefix: str, *, timeout: float, suffix: str = "") -> Iterator[dict[str, Any]]:
         """The objects under a prefix, with what is known of them; none without a bucket."""
+        if not self.exists(timeout=timeout):
+            return
         params = {"prefix": prefix, **({"matchGlob": f"{prefix}**{suffix}"} if suffix else {})}
         url = f"{self.access.url('storage')}/storage/v1/b/{self.name}/o"
         for _ in bounded.turns(f"the list of objects of {self.name}"):
@@ -151,6 +173,7 @@ class Bucket:
         if size <= _WHOLE:
             self.put(name, path.read_bytes(), "application/octet-stream", timeout=timeout)
             return
+        self._needed(timeout=timeout)
         url = f"{self.access.url('storage')}/upload/storage/v1/b/{self.name}/o"
         begun = self.access.send(
             "POST", url, "PutObject", timeout=timeout, resource=name, params={"uploadType": "resumable", "name": name},

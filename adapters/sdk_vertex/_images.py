@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from sdk import bounded
 from sdk.adapter import Ack, Labels, Live, Operation, Ref
-from sdk.errors import NotFoundError
+from sdk.errors import NotFoundError, SecurityError
 from sdk.packaging.image import content_of, publish
 
 from ._access import unix
-from ._errors import exists, of_operation
+from ._errors import PROVIDER, exists, of_operation
 from ._names import parent
 from ._plan import IMAGE, REPOSITORY, SHARED_OWNER
 
@@ -54,8 +55,21 @@ class Images:
         if answer.status_code == 404:
             return None
         about: dict[str, Any] = answer.json()
+        self._check_name(str(about.get("name")), name)
         labels = Labels.from_tags(about.get("labels") or {})
         return Live(REPOSITORY, name, "ready", labels=labels, created_at=unix(about.get("createTime")))
+
+    def _check_name(self, found: str, name: str) -> None:
+        """Refuse an answer about a repository of another project or region."""
+        options = self.access.options
+        if not re.fullmatch(rf"projects/({options.project}|\d+)/locations/{options.region}/repositories/{name}", found):
+            raise SecurityError(
+                f"repository {name} of {options.project} is {found}",
+                provider=PROVIDER,
+                operation="GetRepository",
+                resource=name,
+                hint='name another one with repository = "…"',
+            )
 
     def create_repository(self, resource: Resource, *, timeout: float) -> Ack:
         """Make the repository.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from sdk import mocks
+from sdk.identities import Identities
 
 from . import _doctor, _logs, _plan, _train
 from ._access import MOCK_URL, Access
@@ -72,7 +73,7 @@ class VertexAdapter:
         self.context = context
         self._access = Access(options, context.clock.time, context.transport)
         self._control = Control(self._access)
-        self._bucket = Bucket(self._access, options)
+        self._bucket = Bucket(self._access, options, Identities(context.state_dir, PROVIDER))
         self._images = Images(self._access, context.clock, context.owner)
         self._plane = DataPlane(self._access, options)
         self._prices = Prices(options.region, context.state_dir)

@@ -32,6 +32,9 @@ class VertexOptions(TargetOptions):
         default=None,
         description="bucket for leases and for the data and output of jobs; PROJECT-mlport-REGION, made when needed",
     )
+    bucket_owner: str | None = Field(
+        default=None, pattern=r"^\d{1,19}$", description="number of the project that owns the bucket; else the target's"
+    )
     repository: str = Field(default="mlport", description="repository of Artifact Registry; made when needed")
     base: str | None = Field(default=None, description="image that models are built on", json_schema_extra=DEPLOYMENT)
     dedicated: bool = Field(

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import foreign
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from ..waiting import Deadline
 
 
+LONGEST_S = 600.0  # by which no lease of ours is written ahead, whatever its class: a later one is damaged
+
+
 @dataclass(frozen=True, slots=True)
 class Holder:
     """Who holds a lease, and until when (Unix seconds of the platform)."""
@@ -31,6 +36,10 @@ class Holder:
     owner: str
     txn: str
     expires: float
+
+    def holds(self, now: float) -> bool:
+        """Whether the lease is valid; nobody writes one that lasts longer than a few minutes."""
+        return now < self.expires <= now + LONGEST_S
 
 
 class Lease:
@@ -159,14 +168,18 @@ class Lease:
             if missing:
                 raise ConflictError(f"the lease of {self._name} was taken away", resource=self._name)
             return
-        if holder.txn == self._txn or (not missing and holder.expires <= self._adapter.server_time()):
+        now = self._adapter.server_time()
+        if holder.txn == self._txn or (not missing and not holder.holds(now)):
             return
         raise ConflictError(
-            f"{self._name} is being changed by {holder.owner} (transaction {holder.txn})",
+            f"{self._name} is being changed by {holder.owner} (transaction {holder.txn}), who has its lease"
+            f"{_until(holder.expires, now)}",
             holder=holder.owner,
+            free_at=holder.expires,
             resource=self._name,
             retryable=True,
-            hint=f"wait, or run `mlport unlock {self._name} --id {holder.txn}` if that machine is gone",
+            hint=f"wait; if that machine is gone, the name is free then, or at once after `mlport unlock {self._name} "
+            f"--id {holder.txn}`",
         )
 
     def _write(self, expected: str | None, deadline: Deadline) -> None:
@@ -177,6 +190,12 @@ class Lease:
         self._doubtful = True
         record = self._leases.lease_write(self._key, body, expected, timeout=deadline.limit(CALL_S))
         self._etag, self._renewed, self._doubtful = record.etag, now, False
+
+
+def _until(expires: float, now: float) -> str:
+    """When a lease ends that is not renewed, by the platform's clock."""
+    moment = datetime.fromtimestamp(max(0.0, min(expires, now + LONGEST_S)), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f" until {moment}, {max(0, math.ceil(expires - now))} s from now, and may renew it"
 
 
 def parse(record: LeaseRecord | None) -> Holder | None:
@@ -195,7 +214,7 @@ def holder_of(adapter: Adapter, name: str, deadline: Deadline) -> Holder | None:
     if not isinstance(adapter, Leases):
         return None
     holder = parse(adapter.lease_read(f"locks/{name}", timeout=deadline.limit(CALL_S)))
-    return holder if holder and holder.expires > adapter.server_time() else None
+    return holder if holder and holder.holds(adapter.server_time()) else None
 
 
 def unlock(adapter: Adapter, name: str, txn: str, deadline: Deadline) -> bool:

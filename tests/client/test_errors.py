@@ -24,6 +24,7 @@ KINDS: dict[type[errors.SdkError], tuple[int, bool, type[BaseException]]] = {
     errors.UnsupportedError: (2, False, NotImplementedError),
     errors.PlatformError: (1, False, errors.SdkError),
     errors.AuthError: (4, False, errors.PlatformError),
+    errors.SecurityError: (4, False, errors.AuthError),
     errors.QuotaError: (6, False, errors.PlatformError),
     errors.NotFoundError: (5, False, LookupError),
     errors.ConflictError: (1, False, errors.PlatformError),

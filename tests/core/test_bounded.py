@@ -19,6 +19,7 @@ from sdk import bounded
 from sdk.adapter import AdapterContext, Invoker, Limits
 from sdk.bounded import Bound, Patience
 from sdk.errors import SdkError, UnreadableError
+from sdk.identities import Identities
 from sdk.invoke import Caller, Facts
 from sdk.packaging.image import Registries
 from sdk.packaging.image.engine import Engine
@@ -157,10 +158,10 @@ def aws(address: str, seconds: float, _: Path) -> Any:
         return made.call("sagemaker", "describe_model", "m", ModelName="m")
 
 
-def s3(address: str, seconds: float, _: Path) -> Any:
+def s3(address: str, seconds: float, folder: Path) -> Any:
     """A small object of S3."""
     with sagemaker(address, seconds) as made:
-        return Storage(made, "me").find("locks/x")
+        return Storage(made, "me", Identities(folder, "sagemaker")).find("locks/x")
 
 
 def sagemaker(address: str, seconds: float) -> Any:

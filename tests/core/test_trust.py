@@ -215,6 +215,7 @@ GUARDED = {
     "sagemaker": {
         "profile": "which credentials are used",
         "bucket": "where data goes",
+        "bucket_owner": "where data goes",
         "prefix": "where data goes",
         "repository": "where images go",
         "base": "a registry to ask, and the code of every image",
@@ -235,6 +236,7 @@ GUARDED = {
     },
     "vertex": {
         "bucket": "where data goes",
+        "bucket_owner": "where data goes",
         "repository": "where images go",
         "base": "a registry to ask, and the code of every image",
         "dedicated": "where requests go",
@@ -263,6 +265,7 @@ GUARDED = {
         "compute": "where jobs run",
         "job_tier": "jobs wait",
         "endpoint": "where credentials are sent",
+        "storage_account": "where data goes",
         "ca": "whom to believe",
     },
 }

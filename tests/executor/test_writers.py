@@ -125,7 +125,7 @@ def test_a_lost_lease_ends_the_verb_before_the_switch(tmp_path: Path) -> None:
     def hook(point: str) -> None:
         if point == "before create Model":
             held = world.cloud.leases[f"locks/{NAME}"]
-            body = f'{{"owner": "ann", "txn": "other", "expires": {world.cloud.now() + 9000}}}'
+            body = f'{{"owner": "ann", "txn": "other", "expires": {world.cloud.now() + 500}}}'
             world.cloud.lease_write(f"locks/{NAME}", body, held.etag)
 
     client.adapter.hook = hook
@@ -154,7 +154,7 @@ def test_a_lease_is_renewed_and_given_back(tmp_path: Path) -> None:
 def test_unlock_needs_the_right_transaction(tmp_path: Path) -> None:
     """A lease of a machine that is gone is removed by its transaction's id only."""
     world = World(ConfigFake, tmp_path)
-    body = f'{{"owner": "ann", "txn": "other", "expires": {world.cloud.now() + 9000}}}'
+    body = f'{{"owner": "ann", "txn": "other", "expires": {world.cloud.now() + 500}}}'
     world.cloud.lease_write(f"locks/{NAME}", body, None)
     client = Client(world)
     with pytest.raises(ConflictError, match="mlport unlock churn --id other"):

@@ -39,6 +39,7 @@ class Workspace:
     ) -> None:
         self.world, self.blobs, self._registry = world, blobs, registry
         self._created = time.time()
+        self.account = ACCOUNT  # of the datastores; who may write to a workspace can point them elsewhere
         self.routes = ArmRoutes("arm", valid)
         path, place = world.place.path, world.place
         add = self.routes.add
@@ -96,7 +97,7 @@ class Workspace:
             "systemData": system_data(self._created),
             "properties": {
                 "datastoreType": "AzureBlob",
-                "accountName": f"{host}/{ACCOUNT}#",  # clients build `https://{accountName}.blob.{suffix}` of it
+                "accountName": f"{host}/{self.account}#",  # clients build `https://{accountName}.blob.{suffix}` of it
                 "containerName": self.world.container,
                 "endpoint": "core.windows.net",
                 "protocol": "https",

@@ -14,6 +14,7 @@ from .control import Control
 from .ecr import Ecr
 from .errors import AwsError, render
 from .metrics import Metrics
+from .owners import Owners
 from .quotas import Quotas
 from .runtime import LIMIT, Runtime
 from .scaling import Scaling
@@ -59,6 +60,7 @@ class SagemakerCloud(Cloud):
     ) -> None:
         super().__init__(folder, runner, pace=pace, seed=seed)
         self._quotas, self._oci, self._payload, self._startup_s = dict(quotas or {}), oci, payload, startup_s
+        self.owners = Owners()
         self._world: World | None = None
         self._moto: Moto | None = None
 
@@ -165,7 +167,9 @@ class SagemakerCloud(Cloud):
 
     def _before(self, service: str, operation: str, region: str, request: Request) -> None:
         world = self._need()
-        if service == "application-autoscaling":
+        if service == "s3":
+            self.owners.before(operation, request)
+        elif service == "application-autoscaling":
             self.scaling.before(operation, region, request.json())
         elif service == "logs":
             world.logs.collect()

@@ -58,6 +58,7 @@ class Storage:
         self.common, self.lock, self.folder = common, common.lock, folder
         self._project, self._region = project, region
         self.buckets: dict[str, Json] = {}
+        self._hidden: set[str] = set()
         self._meta: dict[tuple[str, str], Meta] = {}
         self._generations = itertools.count(1_700_000_000_000_001)
         self._uploads: dict[str, tuple[str, Json, Path, Request]] = {}
@@ -94,10 +95,14 @@ class Storage:
         name = str(body.get("name", ""))
         if not _BUCKET.fullmatch(name):
             raise Refusal("INVALID_ARGUMENT", f"Invalid bucket name: '{name}'")
+        number = self._number(request)
+        if self.buckets.get(name, {}).get("projectNumber", number) != number:
+            text = "The requested bucket name is not available. The bucket namespace is shared by all users."
+            raise Refusal("ALREADY_EXISTS", text)
         if name in self.buckets:
             raise Refusal("ALREADY_EXISTS", "Your previous request to create the named bucket succeeded.")
         check_labels(part(body, "labels"))
-        return self.make_bucket(name, body, self._number(request))
+        return self.make_bucket(name, body, number)
 
     def _number(self, request: Request) -> str:
         """The number of the project that a request is about."""
@@ -114,6 +119,18 @@ class Storage:
             "metageneration": "1",
         }  # fmt: skip
         return self.buckets[name]
+
+    def make_foreign(self, name: str, project: str = "999988887777", *, hidden: bool = False) -> None:
+        """Makes a bucket in somebody else's project, who lets everybody read and write objects.
+
+        Args:
+            name: Its name.
+            project: Number of the project.
+            hidden: Whether only its owner may see what it is.
+        """
+        self.make_bucket(name)["projectNumber"] = project
+        if hidden:
+            self._hidden.add(name)
 
     def _bucket(self, name: str) -> Json:
         if name not in self.buckets:
@@ -132,6 +149,9 @@ class Storage:
 
     def get_bucket(self, request: Request) -> Json:
         """One bucket."""
+        if request.params["bucket"] in self._hidden:
+            text = "mini@mini-project.iam does not have storage.buckets.get access to the Google Cloud Storage bucket."
+            raise Refusal("PERMISSION_DENIED", text)
         return self._bucket(request.params["bucket"])
 
     def patch_bucket(self, request: Request) -> Json:

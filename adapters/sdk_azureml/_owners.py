@@ -1,0 +1,75 @@
+"""Whose the storage and the registry of a workspace are: its own, and the same as before.
+
+Both are found by way of the workspace, so nobody can guess them first; but who may write to a workspace can point its
+default datastore at an account of somebody else, who would get leases and what jobs leave.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import SecurityError
+
+from ._errors import PROVIDER
+
+if TYPE_CHECKING:
+    from sdk.identities import Identities
+
+    from ._arm import Arm
+    from .options import AzureMLOptions
+
+_REGISTRIES = (".azurecr.io", ".azurecr.cn", ".azurecr.us")
+
+
+class Owners:
+    """What belongs to one workspace.
+
+    Args:
+        arm: The wire.
+        options: The target's settings.
+        identities: What was seen before.
+    """
+
+    def __init__(self, arm: Arm, options: AzureMLOptions, identities: Identities) -> None:
+        self.arm, self.options, self._identities = arm, options, identities
+
+    def check_store(self, store: dict[str, Any]) -> None:
+        """Refuse a datastore in an account that is not the workspace's own.
+
+        Raises:
+            SecurityError: It is in another one, or was in another one before.
+        """
+        account = _last(str(store["accountName"]).rstrip("#"))
+        wanted = self.options.storage_account or _last(
+            str(self.arm.workspace["properties"].get("storageAccount") or "")
+        )
+        if account.lower() != wanted.lower():
+            raise self._refused(
+                f"the default datastore is in the storage account {account!r}, that of the workspace is {wanted!r}",
+                account,
+                'put it right with az ml datastore update; if it is meant, name it with storage_account = "…"',
+            )
+        name = f"datastore of {self.arm.workspace_path}"
+        self._identities.check(name, {"storage account": account, "container": str(store["containerName"])})
+
+    def check_registry(self, wanted: str, found: dict[str, Any], host: str) -> None:
+        """Refuse a registry that is not the one that the workspace names.
+
+        Raises:
+            SecurityError: It is another one, is no registry of Azure, or was another one before.
+        """
+        if str(found.get("id", "")).lower() != wanted.lower():
+            raise self._refused(f"the registry of the workspace is {wanted}, not {found.get('id')}", wanted, None)
+        if not self.arm.place.mini and not host.lower().endswith(_REGISTRIES):
+            raise self._refused(f"the registry of the workspace is at {host}, which is none of Azure's", wanted, None)
+        seen = {"id": wanted.lower()} if self.arm.place.mini else {"id": wanted.lower(), "host": host}
+        self._identities.check(f"registry of {self.arm.workspace_path}", seen)
+
+    def _refused(self, message: str, resource: str, hint: str | None) -> SecurityError:
+        usual = 'look at the workspace: az ml workspace show; or name another one with workspace = "…"'
+        return SecurityError(message, provider=PROVIDER, operation="verify", resource=resource, hint=hint or usual)
+
+
+def _last(path: str) -> str:
+    """The last part of a path of Azure's, which is a name."""
+    return path.rstrip("/").rpartition("/")[2]

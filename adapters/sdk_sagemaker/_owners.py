@@ -1,0 +1,66 @@
+"""Whose the bucket and the repository of a target are: never used without that being checked by AWS itself.
+
+Names of buckets are shared by all accounts, so ``mlport-ACCOUNT-REGION`` may exist already under somebody else, who
+would get the data of jobs. Each call to S3 therefore says which account must own the bucket.
+Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import SecurityError
+
+from ._errors import PROVIDER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sdk.errors import AuthError
+
+OWNER, SOURCE_OWNER = "ExpectedBucketOwner", "ExpectedSourceBucketOwner"
+
+
+def expect_owner(client: Any, owner: Callable[[], str]) -> None:
+    """Let every call of an S3 client that takes the condition carry it, those of its transfers and pages included."""
+
+    def add(params: dict[str, Any], model: Any, **_: Any) -> dict[str, Any]:
+        takes: set[str] = set(model.input_shape.members) if model.input_shape is not None else set()
+        given = {OWNER: owner()} if OWNER in takes else {}
+        if SOURCE_OWNER in takes:
+            given[SOURCE_OWNER] = owner()
+        return {**params, **given}
+
+    client.meta.events.register("provide-client-params.s3", add)
+
+
+def foreign_bucket(bucket: str, owner: str, error: AuthError) -> SecurityError:
+    """The error for a bucket that S3 does not let us use as that of this account."""
+    return SecurityError(
+        f"bucket {bucket} is not used: it belongs to another account than {owner}, or this identity may not do "
+        f"{error.operation} there (S3 does not say which)",
+        provider=PROVIDER,
+        operation=error.operation,
+        resource=bucket,
+        status=error.status,
+        request_id=error.request_id,
+        hint='name another one with bucket = "…"; if it is meant to be that of another account, name that account with '
+        'bucket_owner = "…"; if it is yours, ask for the permission',
+    )
+
+
+def check_repository(about: dict[str, Any], account: str) -> None:
+    """Refuse a repository of another account than that of the role.
+
+    Raises:
+        SecurityError: It is one.
+    """
+    found = str(about.get("registryId"))
+    if found != account:
+        raise SecurityError(
+            f"repository {about.get('repositoryName')} is in account {found}, not in {account}, which the role is in",
+            provider=PROVIDER,
+            operation="DescribeRepositories",
+            resource=str(about.get("repositoryName")),
+            hint="use credentials of the role's account, or name a role of this account",
+        )

@@ -1,0 +1,52 @@
+"""Whose buckets are: S3's condition on the owner of a bucket, and buckets of other accounts.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .aws import ACCOUNT
+from .errors import AwsError
+
+if TYPE_CHECKING:
+    from ..app import Request
+
+_CONDITIONS = ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner")
+
+
+class Owners:
+    """The accounts of buckets.
+
+    Attributes:
+        foreign: Bucket to its account, for those of others; everybody may read and write them, as a squatter allows.
+        unconditional: Operations on buckets that came without the condition.
+    """
+
+    def __init__(self) -> None:
+        self.foreign: dict[str, str] = {}
+        self.unconditional: list[str] = []
+
+    def before(self, operation: str, request: Request) -> None:
+        """Refuses a request that expects another owner, and a name that is taken.
+
+        Raises:
+            AwsError: As S3 answers.
+        """
+        bucket = request.path.strip("/").partition("/")[0]
+        expected = request.headers.get(_CONDITIONS[0])
+        if operation == "CreateBucket":
+            if bucket in self.foreign:
+                text = "The requested bucket name is not available. The bucket namespace is shared by all users."
+                raise AwsError("BucketAlreadyExists", text, 409)
+            return
+        if not bucket:
+            return
+        if expected is None:
+            self.unconditional.append(f"{operation} {bucket}")
+        elif expected != self.foreign.get(bucket, ACCOUNT):
+            raise AwsError("AccessDenied", "Access Denied", 403)
+        source = request.headers.get("x-amz-copy-source", "").lstrip("/").partition("/")[0]
+        if source and request.headers.get(_CONDITIONS[1]) not in {None, self.foreign.get(source, ACCOUNT)}:
+            raise AwsError("AccessDenied", "Access Denied", 403)

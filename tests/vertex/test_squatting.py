@@ -1,0 +1,139 @@
+"""A bucket with our name in another project gets nothing, and one that changes hands is noticed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sdk.adapter import AdapterContext
+from sdk.errors import NotFoundError, SecurityError
+from sdk.redact import Redactor
+from sdk.waiting import SystemClock
+from sdk_vertex import VertexAdapter
+from sdk_vertex.options import VertexOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from sdk_vertex._bucket import Bucket
+
+DEFAULT, OTHER = "mini-project-mlport-europe-west4", "999988887777"
+T = 5.0
+
+
+@pytest.fixture
+def bucket(place: Any, tmp_path: Path) -> Iterator[Callable[..., Bucket]]:
+    made: list[VertexAdapter] = []
+
+    def make(**settings: Any) -> Bucket:
+        options = VertexOptions(project="mini-project", region="europe-west4", **settings)
+        made.append(VertexAdapter(options, AdapterContext("gcp", "me", tmp_path, SystemClock(), Redactor())))
+        return made[-1]._bucket
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def storage(place: Any) -> Iterator[Any]:
+    yield place.cloud.storage
+    for name in list(place.cloud.storage.buckets):
+        del place.cloud.storage.buckets[name]
+    place.cloud.storage._hidden.clear()
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_nothing_goes_into_a_squatted_bucket(
+    place: Any, storage: Any, bucket: Callable[..., Bucket], tmp_path: Path, hidden: bool
+) -> None:
+    """Whether its owner shows whose it is or not; only questions about the bucket itself are asked."""
+    storage.make_foreign(DEFAULT, OTHER, hidden=hidden)
+    file = tmp_path / "train.csv"
+    file.write_bytes(b"secret" * (2 << 20))
+    attempts: dict[str, Callable[[Bucket], Any]] = {
+        "small": lambda one: one.put("x", b"secret", "text/plain", timeout=T),
+        "file": lambda one: one.upload(file, "train.csv", timeout=T),
+        "read": lambda one: one.get("x", timeout=T),
+        "about": lambda one: one.about("x", timeout=T),
+        "labels": lambda one: one.describe("x", {"a": "b"}, timeout=T),
+        "list": lambda one: list(one.names("", timeout=T)),
+        "delete": lambda one: one.delete("x", timeout=T),
+        "output": lambda one: one.download("x", tmp_path / "y", timeout=T),
+        "make": lambda one: one.exists(timeout=T),
+    }
+    with place.cloud.calls.since() as calls:
+        for attempt in attempts.values():
+            with pytest.raises(
+                SecurityError, match=f"bucket {DEFAULT} is not used: it is not in project mini-"
+            ) as caught:
+                attempt(bucket())
+            assert 'bucket = "…"' in str(caught.value.hint)
+    assert {"ListBuckets", "GetBucket"} == {call.operation for call in calls}
+
+
+def test_somebody_is_faster_than_our_making_it(place: Any, storage: Any, bucket: Callable[..., Bucket]) -> None:
+    """Between the look and the making: the name is taken, and then nothing is written."""
+    one = bucket()
+    with pytest.raises(NotFoundError):
+        one.put("x", b"secret", "text/plain", timeout=T)
+    storage.make_foreign(DEFAULT, OTHER)
+    one.make(timeout=T)
+    with place.cloud.calls.since() as calls, pytest.raises(SecurityError):
+        one.put("x", b"secret", "text/plain", timeout=T)
+    assert {"ListBuckets", "GetBucket"} == {call.operation for call in calls}
+
+
+def test_our_own_is_made_and_asked_about_once(place: Any, storage: Any, bucket: Callable[..., Bucket]) -> None:
+    one = bucket()
+    one.make(timeout=T)
+    with place.cloud.calls.since() as calls:
+        for number in range(3):
+            one.put(f"x{number}", b"1", "text/plain", timeout=T)
+    assert ["ListBuckets", *["InsertObject"] * 3] == [call.operation for call in calls]
+
+
+def test_a_bucket_of_another_project_is_used_when_the_project_is_named(
+    storage: Any, bucket: Callable[..., Bucket]
+) -> None:
+    """A bucket that several projects share."""
+    storage.make_foreign("team-data", OTHER)
+    with pytest.raises(SecurityError, match="not in project mini-project"):
+        bucket(bucket="team-data").exists(timeout=T)
+    with pytest.raises(SecurityError, match=f"in project {OTHER}, not in 1234"):
+        bucket(bucket="team-data", bucket_owner="1234").exists(timeout=T)
+    assert bucket(bucket="team-data", bucket_owner=OTHER).exists(timeout=T)
+
+
+@pytest.mark.parametrize(("field", "value"), [("projectNumber", "111122223333"), ("location", "US")])
+def test_a_bucket_that_changes_hands_is_noticed(
+    place: Any, storage: Any, bucket: Callable[..., Bucket], field: str, value: str
+) -> None:
+    """Also by another process, and where the settings name the new owner."""
+    storage.make_bucket("own-data")
+    assert bucket(bucket="own-data").exists(timeout=T)
+    storage.buckets["own-data"][field] = value
+    owner = {"bucket_owner": value} if field == "projectNumber" else {}
+    with pytest.raises(SecurityError, match=r"is another one than before: its (project|location) was"):
+        bucket(bucket="own-data", **owner).exists(timeout=T)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"location": "US"},
+        {"iamConfiguration": {"publicAccessPrevention": "inherited", "uniformBucketLevelAccess": {"enabled": True}}},
+        {"iamConfiguration": {"publicAccessPrevention": "enforced", "uniformBucketLevelAccess": {"enabled": False}}},
+        {"iamConfiguration": {}},
+    ],
+)
+def test_a_default_bucket_in_another_place_or_open_to_the_public_is_refused(
+    storage: Any, bucket: Callable[..., Bucket], wrong: dict[str, Any]
+) -> None:
+    """Of ours, but not as mlport makes it."""
+    bucket().make(timeout=T)
+    storage.buckets[DEFAULT].update(wrong)
+    with pytest.raises(SecurityError, match=r"it is in us|it is not closed to the public"):
+        bucket().exists(timeout=T)

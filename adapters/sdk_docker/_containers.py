@@ -96,6 +96,7 @@ def gateway_body(resource: Resource, image: str, port: int) -> dict[str, Any]:
         "Entrypoint": ["python", "-P", "-m", "mlport_serving"],
         "Cmd": command,
         "User": f"{NOBODY}:{NOBODY}",
+        "Env": ["MLPORT_GATEWAY_KEEPER=1"],  # it is replaced when it is killed or stands still
         "Labels": {**resource.tags, KIND: GATEWAY, IMAGE_ID: image},
         "ExposedPorts": {PORT: {}},
         "HostConfig": {

@@ -21,7 +21,7 @@ from sdk.plane.lines import start_failure
 from sdk.serving.gateway import client
 
 from ._errors import translate
-from ._processes import MARK, environment, kill_marked, marks_in
+from ._processes import MARK, environment, kill_marked, kill_stopped, marks_in
 from ._records import Record, remove_record, replace_file, write_record
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ FAILURE, DELETING = "failure", "deleting"
 _READY_S = 5.0  # a look that changed the table waits this long for it to be in force, which is often long enough
 _GONE_S = 3.0
 _CALL_S = 10.0
+_ANSWER_S = 4.0  # its keeper replaces a gateway that was stopped sooner
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,9 @@ class Gateway:
     def _running(self, record: Record, timeout: float) -> dict[str, Any]:
         if client.is_running(self.folder.short):
             with contextlib.suppress(client.GatewayError):
-                return client.status(self.folder.short)
+                return client.call(self.folder.short, "GET", "/status", timeout=_ANSWER_S)
+            for run in {str(record.extra["run"]), *marks_in(self.folder.path)}:
+                kill_stopped(run)
         argv = [sys.executable, "-m", "mlport_serving", "gateway", "--port", str(record.spec["port"])]
         env = environment({}, {"PYTHONPATH": str(venv.runtime()), MARK: str(record.extra["run"])}, None)
         return client.ensure_gateway(self.folder.short, argv, env=env, timeout_s=timeout)
@@ -201,8 +204,9 @@ class Gateway:
         """One step on the way to nothing: ask the gateway to stop; once it has, remove the folder."""
         try:
             client.stop(self.folder.short, timeout_s=_GONE_S)
-        except client.GatewayError:
-            return Seen(record, "deleting", "stopping")
+        except client.GatewayError as error:
+            if error.code != "unreachable":  # one that does not answer is killed below
+                return Seen(record, "deleting", "stopping")
         with self.folder.locked():
             for run in {str(record.extra["run"]), *marks_in(self.folder.path)}:
                 kill_marked(run)

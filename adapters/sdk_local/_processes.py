@@ -73,6 +73,19 @@ def kill_marked(mark: str) -> int:
     return len(found)
 
 
+def kill_stopped(mark: str) -> None:
+    """Kill the gateways that carry the mark and were stopped by a signal, keepers first; others go on as they are."""
+    found: list[psutil.Process] = []
+    for process in marked(mark):
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.status() == psutil.STATUS_STOPPED and "gateway" in process.cmdline():
+                found.append(process)
+    for process in sorted(found, key=lambda one: one.create_time()):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(found, timeout=5)
+
+
 def environment(given: Mapping[str, str], own: Mapping[str, str], cpu: float | None) -> dict[str, str]:
     """The whole environment of a model's process.
 

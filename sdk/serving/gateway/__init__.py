@@ -22,7 +22,8 @@ DIR belongs to one endpoint and must be of mode 0700:
 - `control.sock`: the control protocol below
 - `b-<replica>.lock`: locked as long as a process of that replica lives; a gateway that starts kills what one that
   died has left
-- with `--detach` a small parent starts the gateway again when it is killed or crashes; `status` counts `restarts`
+- with `--detach`, or MLPORT_GATEWAY_KEEPER=1, a small parent starts the gateway again when it is killed, crashes or
+  stands still; `status` counts `restarts`
 - `NAME.damaged-XXXX`: what could not be read and was set aside
 - `records/<name>.json`: what its managers have written down, see the control protocol
 - `logs/<replica>.log`, `logs/<replica>.log.1`: what replicas print, capped; `logs/gateway.log`: the gateway's own

@@ -26,6 +26,7 @@ from .table import Limits, Table, encode, restore, save
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
     from pathlib import Path
 
 _BACKLOG = 2048
@@ -67,6 +68,7 @@ class Gateway:
         self.address: tuple[str, int] = listener.getsockname()[:2]
         self.has_token = token is not None
         self.restarts = 0
+        self.beat: Callable[[], None] = lambda: None  # tells the keeper that the loop runs
         limits = Limits()
         self.router = Router()
         self.plane = Plane(self.router, limits)
@@ -117,6 +119,7 @@ class Gateway:
             limits = self.plane.limits
             shortest = min(limits.header_s, limits.body_s, limits.idle_s, limits.write_s, limits.response_s)
             await asyncio.sleep(max(0.02, min(0.25, shortest / 4)))
+            self.beat()
             self.door.sweep()
             for stats in self.stats.values():
                 stats.tick()
@@ -132,6 +135,15 @@ class Gateway:
             for runner in self._add(table).values():
                 runner.start()
             self._swap(table)
+            self.plane.waiting.hope()
+
+    def _readiness(self) -> None:
+        """Take up that a replica became ready, or is so no more."""
+        before = self.router.ready
+        self.router.refresh()
+        if self.router.ready < before:
+            self.plane.waiting.hope()
+        self.plane.waiting.retry()
 
     def renumber(self, table: Table) -> Table:
         """The same table with the generation that it needs to be put in force, or that it is in force under."""
@@ -221,7 +233,7 @@ class Gateway:
                         backend,
                         limits=table.limits,
                         folder=self.folder,
-                        changed=self.router.refresh,
+                        changed=self._readiness,
                     )
                 elif (runner.replica, runner.health, runner.backend.route) != (replica, deployment.health, route):
                     raise Conflict("replica_changed", f"Replica {replica.id} runs with other content; use a new id.")
@@ -245,6 +257,7 @@ class Gateway:
         self.door.gate.use(table.limits)
         wanted = {replica.id for deployment in table.deployments.values() for replica in deployment.replicas}
         self.router.use(table.deployments, {name: runner.backend for name, runner in self.runners.items()})
+        self.plane.waiting.retry()
         for name, runner in list(self.runners.items()):
             runner.limits = table.limits
             if name not in wanted:

@@ -204,6 +204,14 @@ def usage(pid: int) -> tuple[int | None, float | None]:
     return pages * resource.getpagesize(), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process was stopped by a signal; not known without /proc."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(") ")[2].startswith("T")
+    except OSError:
+        return False
+
+
 def _oom_kills() -> int:
     """Count the processes the system has killed for want of memory since it was started."""
     try:

@@ -158,7 +158,7 @@ def stop(folder: Path, *, timeout_s: float = 60.0) -> bool:
     if not is_running(folder):
         return False
     deadline = time.monotonic() + timeout_s
-    call(folder, "POST", "/stop")
+    call(folder, "POST", "/stop", timeout=timeout_s)
     while is_running(folder):
         if time.monotonic() > deadline:
             raise GatewayError(f"The gateway in {folder} still runs after {timeout_s:g} s.", code="still_running")

@@ -53,6 +53,7 @@ class Door:
     def sweep(self) -> None:
         """Enforce the deadlines; to be called a few times a second."""
         now = perf_counter()
+        self.plane.waiting.sweep(all_of_them=self.plane.draining)
         for connection in list(self.connections):
             connection.sweep(now)
 
@@ -267,7 +268,8 @@ class Connection(asyncio.Protocol):
         try:
             exchange.start()
         except Refusal as refusal:
-            self.refuse(refusal, request_id)
+            if refusal.code != "not_ready" or not self._plane.hold(exchange):
+                self.refuse(refusal, request_id)
 
     def _name(self, request: Request) -> bytes:
         """Give the request's id."""

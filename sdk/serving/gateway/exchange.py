@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from .bodies import BadBody, Body, body_of
 from .heads import CHUNKED, END, UNTIL_CLOSE, BadResponse, Refusal, Request, Response, read_response
+from .waiting import WaitingRoom
 
 if TYPE_CHECKING:
     from .backend import Backend
@@ -37,6 +38,12 @@ class Plane:
         self.requests = 0
         self.retries = 0
         self.tasks: set[asyncio.Task[None]] = set()
+        self.waiting: WaitingRoom[Exchange] = WaitingRoom()
+
+    def hold(self, exchange: Exchange) -> bool:
+        """Let a request wait for a replica, if one is expected."""
+        limits = self.limits
+        return not self.draining and self.waiting.enter(exchange, limits.hold_s, most=limits.max_inflight)
 
     def may_retry(self) -> bool:
         """Allow one retry for ten requests, so that a failing replica does not double the load on the rest."""
@@ -159,11 +166,21 @@ class Exchange:
         else:
             self._refuse(Refusal(502, code, message))
 
+    def resume(self, until: float) -> None:
+        """Go on after a wait for a replica, as nothing was sent yet; wait on if it was for another one."""
+        try:
+            self.start()
+        except Refusal as refusal:
+            if refusal.code != "not_ready" or not self.plane.waiting.stay(self, until):
+                self._refuse(refusal)
+
     def _restart(self) -> None:
         try:
             self.start()
         except Refusal as refusal:
-            self._refuse(refusal)
+            self.backend = None
+            if refusal.code != "not_ready" or not self.plane.hold(self):
+                self._refuse(refusal)
 
     def _refuse(self, refusal: Refusal) -> None:
         backend, self.backend = self.backend, None
@@ -255,6 +272,7 @@ class Exchange:
         """Forget the request, as its client is gone."""
         if self.link is not None:
             self.link.drop()
+        self.plane.waiting.leave(self)
         self.fail("cancelled")
         self._leave()
         self.backend = None

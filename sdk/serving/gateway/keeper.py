@@ -1,5 +1,8 @@
 """Keeps a gateway alive: a small parent that starts it again when it is killed or crashes.
 
+A gateway that was stopped (SIGSTOP) and does not go on, or whose loop stands still, is killed and replaced as well. Its
+heart beats into a pipe, see `Heart`.
+
 The parent holds the lock and both listening sockets, so while the gateway starts again connections wait in the queue
 instead of being refused, and nobody else can take its port. If the parent itself is killed the gateway goes on.
 """
@@ -7,6 +10,7 @@ instead of being refused, and nobody else can take its port. If the parent itsel
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import time
@@ -21,14 +25,38 @@ if TYPE_CHECKING:
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
 _STEADY_S = 30.0  # one that lived this long was healthy: the next pause is short again
+_LOOK_S = 0.1
+_STOPPED_S = 2.0  # a stopped gateway may be about to go on
+_SILENT_S = 10.0  # without a beat; far longer than a machine under load lets a loop wait
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def keep(serve: Callable[[int], None]) -> None:
+class Heart:
+    """A pipe from the gateway to its keeper; each byte is a sign that the gateway's loop runs."""
+
+    def __init__(self) -> None:
+        self._end, self._beat = os.pipe()
+        os.set_blocking(self._end, False)
+        os.set_blocking(self._beat, False)
+
+    def beat(self) -> None:
+        """Give a sign; a full pipe has enough of them, and a keeper that was killed needs none."""
+        with suppress(OSError):
+            os.write(self._beat, b".")
+
+    def heard(self) -> bool:
+        """Take all signs since the last time; whether there was one."""
+        try:
+            return bool(os.read(self._end, 65_536))
+        except BlockingIOError:
+            return False
+
+
+def keep(serve: Callable[[int, Heart], None]) -> None:
     """Run ``serve`` in a child until it ends in order; start it again whenever it ends otherwise.
 
     Args:
-        serve: Told how often it was started again; returns when the gateway was told to stop.
+        serve: Gets how often it was started again, and its heart; returns when the gateway was told to stop.
     """
     keeper = _Keeper()
     pause, restarts = _FIRST_PAUSE_S, 0
@@ -48,19 +76,46 @@ class _Keeper:
     def __init__(self) -> None:
         self.stopping = False
         self._child = 0
+        self._heart = Heart()
         for number in _FORWARDED:
             signal.signal(number, self._forward)
+        self._ended, wake = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(self._ended, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _wake)
 
-    def run(self, serve: Callable[[int], None], restarts: int) -> bool:
+    def run(self, serve: Callable[[int, Heart], None], restarts: int) -> bool:
         """One life of the gateway; whether it ended in order."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # a signal between fork and here would be lost
         self._child = os.fork()
         if not self._child:
-            _serve(serve, restarts)
+            _serve(serve, restarts, self._heart)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
-        _, status = os.waitpid(self._child, 0)
+        status = self._watch(self._child)
         self._child = 0
         return os.waitstatus_to_exitcode(status) == 0
+
+    def _watch(self, child: int) -> int:
+        """Wait for the end of the gateway, which is brought about when it stands still; its wait status."""
+        stopped, quiet = 0, 0  # looks: where this process was stopped as well, they are not counted
+        while True:
+            pid, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+            if pid and not (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
+                return status
+            if pid:
+                stopped = int(os.WIFSTOPPED(status))
+            stopped += bool(stopped)
+            quiet = 0 if self._heart.heard() else quiet + 1
+            if stopped * _LOOK_S > _STOPPED_S or (quiet * _LOOK_S > _SILENT_S and not self.stopping):
+                sys.stderr.write(f"mlport gateway: process {child} stands still; it is replaced\n")
+                sys.stderr.flush()
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+                stopped, quiet = 0, 0
+            if select.select([self._ended], [], [], _LOOK_S)[0]:  # a signal, perhaps of its end
+                with suppress(BlockingIOError):
+                    os.read(self._ended, 4096)
 
     def _forward(self, number: int, _frame: FrameType | None) -> None:
         self.stopping = True
@@ -69,14 +124,19 @@ class _Keeper:
                 os.kill(self._child, number)
 
 
-def _serve(serve: Callable[[int], None], restarts: int) -> None:
+def _wake(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: that the signal came is enough to end a wait."""
+
+
+def _serve(serve: Callable[[int, Heart], None], restarts: int, heart: Heart) -> None:
     """The child: leaves by ``_exit``, so that nothing of the parent's is cleaned up here."""
     code = 1
     try:
-        for number in _FORWARDED:
+        signal.set_wakeup_fd(-1)
+        for number in (*_FORWARDED, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
-        serve(restarts)
+        serve(restarts, heart)
         code = 0
     except BaseException:  # noqa: BLE001  # whatever ends it: the parent must learn of it by the exit code
         traceback.print_exc()

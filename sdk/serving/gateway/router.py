@@ -45,6 +45,11 @@ class Router:
         """Whether a request without a wish can be answered."""
         return bool(self._cycle)
 
+    @property
+    def ready(self) -> int:
+        """How many replicas can answer."""
+        return sum(len(route.ready) for route in self.routes.values())
+
     def pick(self, wanted: str | None, avoid: Backend | None = None) -> Backend | None:
         """Choose a replica, or None when no replica is ready.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .child import Child, Exit, usage
+from .child import Child, Exit, is_stopped, usage
 from .logs import Log, LogPipe
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _FIRST_PROBE_S = 0.02
 _STARTING_S = 0.05  # until a replica is ready for the first time; every pause delays its first answer by half of it
 _STEADY_S = 60.0  # a replica that was ready for so long starts counting its failures anew
 _LOOPING = 3  # failures in a row
+_STOPPED_S = 2.0  # a stopped process may be about to go on
 _MISSES = 2  # health checks in a row without an answer that make a replica unready
 
 
@@ -180,7 +181,7 @@ class Runner:
     async def _watch(self) -> None:
         """Check health until the process has ended; for ever when there is none."""
         started, pause = time.monotonic(), _FIRST_PROBE_S
-        healthy = started
+        healthy = running = started
         while True:
             self.backend.suspect.clear()
             if self._ended():
@@ -193,6 +194,9 @@ class Runner:
             if self.ready_at is not None and now - started > _STEADY_S:
                 self._failures = 0
             limits = self.limits
+            running = running if self.child is not None and is_stopped(self.child.pid) else now
+            if self.child is not None and now - running > _STOPPED_S:
+                self.child.kill("was stopped and did not go on")
             if self.child is not None and now - healthy > (limits.start_s if self.ready_at is None else limits.stuck_s):
                 self.child.kill("did not become ready in time" if self.ready_at is None else "stopped answering")
             pause = min(pause * 1.5, _STARTING_S) if self.ready_at is None else limits.probe_s

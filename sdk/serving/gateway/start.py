@@ -17,7 +17,7 @@ import uvloop
 from .addresses import ADDRESS, read_address
 from .app import Gateway
 from .control import Control
-from .keeper import keep
+from .keeper import Heart, keep
 from .table import TableError, clear_way, restore, save
 
 _MIN_TOKEN = 16  # characters
@@ -54,13 +54,14 @@ def run(argv: list[str]) -> int:
     if options.detach and not _detach(options.dir):
         return 0
 
-    def serve(restarts: int) -> None:
+    def serve(restarts: int, heart: Heart) -> None:
         gateway = Gateway(options.dir, listener, token=token, hosts=tuple(options.allow_host))
+        gateway.beat = heart.beat
         gateway.restarts = restarts
         uvloop.run(_serve(gateway, control))
 
     try:
-        keep(serve) if options.detach else serve(0)
+        keep(serve) if options.detach or os.environ.get("MLPORT_GATEWAY_KEEPER") == "1" else serve(0, Heart())
     finally:
         (options.dir / "control.sock").unlink(missing_ok=True)
         os.close(lock)

@@ -48,6 +48,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_connections: int = 4096
     max_inflight: int = 1024
     """Requests one replica may have open; more are answered 503."""
+    hold_s: float = 2.0
+    """How long a request waits for a replica when the gateway or the last ready replica has just been started again."""
     drain_s: float = 30.0
     """How long requests in flight may keep a removed replica, or a stopping gateway, alive."""
     stop_s: float = 10.0

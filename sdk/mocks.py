@@ -1,5 +1,8 @@
 """Mini clouds: local servers that speak a cloud's own wire, so that tests and CI need no account.
 
+Each has random credentials of its own, which stand in files that only their owner may read, never in arguments, and in
+the variables that ``mlport mock env`` prints.
+
 A distribution offers one by an entry point of the group ``mlport.clouds``: a class that is made with a folder of its
 own and the name of a runner (``process`` or ``docker``: how models and jobs are run behind it). ``mlport mock up``
 starts it in a process of its own, ``mlport mock env`` prints what points clients to it.
@@ -21,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import ConfigError, MissingExtraError, PlatformError, SdkError, TimedOut
+from .private import private_folder, write_private
 from .registry import extra_of
 from .suggest import did_you_mean
 
@@ -100,7 +104,8 @@ def up(name: str, state: Path, *, runner: str = "process") -> dict[str, str]:
     folder = _folder(name, state)
     if not _pid(folder):
         (folder / "env.json").unlink(missing_ok=True)
-        with (folder / "log").open("wb") as log:
+        write_private(folder / "log", b"")
+        with (folder / "log").open("ab") as log:
             command = [sys.executable, "-m", "sdk.mocks", name, str(folder), runner]
             process = subprocess.Popen(  # noqa: S603  # our own module
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -109,16 +114,37 @@ def up(name: str, state: Path, *, runner: str = "process") -> dict[str, str]:
     return env(name, state)
 
 
-def env(name: str, state: Path) -> dict[str, str]:
-    """The variables that point clients to a running mini cloud.
+def env(name: str, state: Path, *, account: str | None = None) -> dict[str, str]:
+    """The variables that point clients to a running mini cloud, with credentials that it takes.
+
+    Args:
+        name: One of :func:`names`.
+        state: The state folder.
+        account: Credentials of this account, in a cloud where each has its own.
 
     Raises:
-        ConfigError: It does not run.
+        ConfigError: It does not run, or its credentials are not those of an account.
     """
     folder = _folder(name, state)
     if not _pid(folder):
         raise ConfigError(f"mini cloud {name!r} does not run", hint=f"start it with: mlport mock up {name}")
     found: dict[str, str] = json.loads((folder / "env.json").read_bytes())
+    return found if account is None else {**found, **_of_account(name, folder, account)}
+
+
+def has_accounts(name: str) -> bool:
+    """Whether a mini cloud has other credentials for each account."""
+    return hasattr(load(name), "account_variables")
+
+
+def _of_account(name: str, folder: Path, account: str) -> dict[str, str]:
+    if not has_accounts(name):
+        hint = "leave --account out: what it prints is good everywhere in this cloud"
+        raise ConfigError(f"mini cloud {name!r} has no credentials by account", hint=hint)
+    try:
+        found: dict[str, str] = load(name).account_variables((folder / "secret").read_bytes(), account)
+    except ValueError as error:
+        raise ConfigError(f"--account: {error}", hint="write it as in an ARN, such as 123456789012") from error
     return found
 
 
@@ -157,9 +183,14 @@ def exports(variables: Mapping[str, str]) -> str:
 
 def _folder(name: str, state: Path) -> Path:
     _check(name)
-    folder = state / "mocks" / name
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+    try:
+        for folder in (state, state / "mocks"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(state / "mocks")
+        return private_folder(state / "mocks" / name)
+    except PermissionError as error:
+        hint = "set MLPORT_STATE_DIR to a folder of your own"
+        raise ConfigError(f"credentials cannot be kept in {state}: {error}", hint=hint) from error
 
 
 def _check(name: str) -> None:
@@ -211,14 +242,14 @@ def _serve(name: str, folder: Path, runner: str) -> None:
         with needed(name):
             cloud: MiniCloud = load(name)(folder, runner)
         try:
-            fresh = folder / "env.json.new"
             with needed(name):
-                fresh.write_text(json.dumps(dict(cloud.start())), encoding="utf-8")
-            fresh.replace(folder / "env.json")
+                found = dict(cloud.start())
+            write_private(folder / "env.json", json.dumps(found).encode())
             signal.sigwait(stop)
         finally:
             cloud.close()
-            (folder / "env.json").unlink(missing_ok=True)
+            for one in ("env.json", "secret"):
+                (folder / one).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
@@ -51,6 +52,26 @@ class Place:
     def mini(self) -> bool:
         """Whether it is a mini cloud of this machine."""
         return on_this_machine(httpx.URL(self.arm).host)
+
+    @property
+    def identity_header(self) -> str:
+        """What opens the identity of a mini cloud: in the environment, or beside its authority's file.
+
+        Raises:
+            AuthError: It is in neither place.
+        """
+        if os.environ.get("IDENTITY_ENDPOINT", "").startswith(f"{self.arm}/"):
+            return os.environ.get("IDENTITY_HEADER", "")
+        beside = Path(self.ca).with_name("identity-header") if self.ca else None
+        try:
+            return beside.read_text("utf-8") if beside else ""
+        except OSError as error:
+            raise AuthError(
+                f"no credential for the mini cloud at {self.arm}: {beside}: {error.strerror}",
+                provider=PROVIDER,
+                operation="token",
+                hint='eval "$(mlport mock env azureml)"',
+            ) from error
 
     @property
     def service_host(self) -> ServiceHost:
@@ -111,8 +132,9 @@ class MiniCredential:
     def get_token(self, *scopes: str, **_: Any) -> Token:
         """A token for the first scope."""
         resource = scopes[0].removesuffix("/.default")
+        url, header = f"{self._place.arm}/msi/token", {"X-IDENTITY-HEADER": self._place.identity_header}
         try:
-            response = self._http.get(f"{self._place.arm}/msi/token", params={"resource": resource}, timeout=30)
+            response = self._http.get(url, params={"resource": resource}, headers=header, timeout=30)
         except httpx.TransportError as error:
             raise from_transport(error, "token") from error
         if not response.is_success:

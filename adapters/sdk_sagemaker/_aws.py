@@ -5,6 +5,7 @@ With ``MLPORT_MOCK_SAGEMAKER_URL`` set everything goes to the mini cloud there, 
 
 from __future__ import annotations
 
+import base64
 import functools
 import importlib
 import importlib.util
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
     from ._sign import Credentials
     from .options import SagemakerOptions
 
-MOCK_KEYS = ("mlport-mock", "mlport-mock-secret")  # those of our own mini cloud, nobody's
 MOCK_REGION = "us-east-1"
-MOCK_ROLE = "arn:aws:iam::123456789012:role/mlport"
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_SESSION_S = 12 * 3600
 _CONNECT_S = 5
 _READ_S = (60, 40, 20, 10, 5, 2, 1)  # a client has one read time-out for ever, so there is one for each of these
 _ROLE = re.compile(r"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{12}):role/.+")
@@ -90,7 +91,7 @@ class Aws:
             ConfigError: None is set.
         """
         if self.options.role is None and self.mock:
-            return MOCK_ROLE
+            return f"arn:aws:iam::{account_of(os.environ.get(_KEYS[0], '')) or '0' * 12}:role/mlport"
         if self.options.role is None:
             raise ConfigError(
                 "role is not set", hint='set role = "arn:aws:iam::ACCOUNT:role/NAME" of the target', provider=PROVIDER
@@ -214,18 +215,36 @@ class Aws:
 
     @property
     def session(self) -> Any:
-        """The user's own AWS session; at a mini cloud one with dummy keys, unless the environment has some."""
+        """The user's own AWS session; at a mini cloud one with the keys of the environment, for the target's account.
+
+        Raises:
+            AuthError: The environment has no keys of the mini cloud.
+        """
         with self._lock:
             if self._session is None:
                 core = importlib.import_module("botocore.session").Session(profile=self._profile)
                 core.register_component("data_loader", _descriptions())
-                keys: tuple[str | None, ...] = ()
-                if self.mock is not None:
-                    given = [os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
-                    keys = tuple(given) if all(given) else MOCK_KEYS
+                keys = () if self.mock is None else self._mock_keys(self.mock)
                 boto3 = importlib.import_module("boto3")
                 self._session = boto3.Session(*keys, region_name=self.region, botocore_session=core)
             return self._session
+
+    def _mock_keys(self, url: str) -> tuple[str | None, ...]:
+        """Keys for a mini cloud: those of the environment, which take the target's role in another account."""
+        given = tuple(os.environ.get(name) or None for name in _KEYS)
+        if not all(given[:2]):
+            raise AuthError(
+                "there are no keys for the mini cloud in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+                hint='eval "$(mlport mock env sagemaker)"',
+                provider=PROVIDER,
+            )
+        if account_of(str(given[0])) in {None, self.account}:
+            return given
+        sts = importlib.import_module("boto3").Session(*given, region_name=self.region).client("sts", endpoint_url=url)
+        with translate("AssumeRole", self.role):
+            told = sts.assume_role(RoleArn=self.role, RoleSessionName="mlport", DurationSeconds=_SESSION_S)
+        sts.close()
+        return tuple(told["Credentials"][name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
 
     @staticmethod
     def instance_types(shape: str) -> frozenset[str]:
@@ -266,6 +285,23 @@ class Aws:
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
+
+
+def account_of(access_key: str) -> str | None:
+    """The account that the id of an access key holds; ``None`` when it holds none.
+
+    Source: https://medium.com/@TalBeerySec/a-short-note-on-aws-key-id-f88cc4317489
+
+    Example:
+        >>> account_of("ASIAQNZGKIQY56JQ7WML")
+        '029608264753'
+    """
+    try:
+        raw = base64.b32decode(access_key[4:].encode("ascii"))
+    except ValueError:
+        return None
+    number = (int.from_bytes(raw[:6]) & 0x7FFFFFFFFF80) >> 7
+    return f"{number:012d}" if len(raw) == 10 and raw[0] & 0x80 and number < 10**12 else None
 
 
 @functools.cache

@@ -31,7 +31,7 @@ GOAL = 2.0
 
 
 def ours(url: str) -> Callable[[], Any]:
-    os.environ["MLPORT_MOCK_SAGEMAKER_URL"] = url
+    os.environ |= {"MLPORT_MOCK_SAGEMAKER_URL": url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     options = SagemakerOptions()
     aws = Aws(options, SystemClock())
     caller = Caller(invoker("churn", aws, options), Facts("churn", "sagemaker"), clock=SystemClock(), redact=str)

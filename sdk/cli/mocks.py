@@ -54,7 +54,7 @@ def do_mock_up(out: Output, *, names: tuple[str, ...] = (), runner: str = "proce
         raise
 
 
-def do_mock_env(out: Output, *, names: tuple[str, ...] = ()) -> None:
+def do_mock_env(out: Output, *, names: tuple[str, ...] = (), account: str | None = None) -> None:
     """``mlport mock env``."""
     state = _state()
     wanted = names or tuple(name for name in mocks.names() if mocks.is_up(name, state))
@@ -62,7 +62,8 @@ def do_mock_env(out: Output, *, names: tuple[str, ...] = ()) -> None:
         raise ConfigError("no mini cloud runs", hint="start them with: mlport mock up")
     found: dict[str, str] = {}
     for name in wanted:
-        found |= mocks.env(name, state)
+        meant = account if names or account is None or mocks.has_accounts(name) else None
+        found |= mocks.env(name, state, account=meant)
     out.data(found, mocks.exports(found))
 
 

@@ -249,6 +249,7 @@ VERBS: tuple[Verb, ...] = (
         )),
         Verb("env", "Print the shell lines that point clients to mini clouds (all that run, if none is named)", (
             Param("names", "which ones", positional=True, many=True),
+            Param("account", "with the keys of this account (sagemaker); 123456789012 when left out", metavar="ID"),
         )),
         Verb("down", "Stop mini clouds with all that runs behind them", (
             Param("names", "which ones", positional=True, many=True),

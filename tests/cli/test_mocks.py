@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +13,23 @@ CLOUD = """
 import http.server, threading
 
 class Toy:
+    @staticmethod
+    def account_variables(secret, account):
+        if len(account) != 3:
+            raise ValueError(f"account {account!r} does not have three digits")
+        return {"TOY_KEY": f"{secret.decode()}-{account}"}
+
     def __init__(self, folder, runner):
         self.folder, self.runner = folder, runner
 
     def start(self):
         if self.runner == "broken":
             raise RuntimeError("no such runner")
+        (self.folder / "secret").write_text("toy-secret")
         self.server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return {"MLPORT_MOCK_TOY_URL": f"http://127.0.0.1:{self.server.server_port}", "TOY_RUNNER": self.runner}
+        url = f"http://127.0.0.1:{self.server.server_port}"
+        return {"MLPORT_MOCK_TOY_URL": url, "TOY_RUNNER": self.runner}
 
     def close(self):
         (self.folder / "closed").write_text("in order")
@@ -76,3 +84,38 @@ def test_mini_cloud_that_cannot_start_says_why(run: Run, toy: Path) -> None:
     done = run("mock", "up", "toy", "--runner", "broken", PYTHONPATH=str(toy))
     assert done.returncode == 1
     assert "no such runner" in done.stderr
+
+
+@pytest.fixture
+def running(run: Run, toy: Path) -> Iterator[dict[str, str]]:
+    """The toy is up; what its commands need."""
+    path = {"PYTHONPATH": str(toy)}
+    assert run("mock", "up", "toy", "--detach", **path).returncode == 0
+    yield path
+    run("mock", "down", "toy", **path)
+
+
+def test_credentials_of_an_account(run: Run, running: dict[str, str]) -> None:
+    """--account adds those of one account, and says what is wrong with what is none."""
+    found = json.loads(run("mock", "env", "toy", "--account", "123", "-o", "json", **running).stdout)
+    assert found["TOY_KEY"] == "toy-secret-123"
+    assert "TOY_KEY" not in run("mock", "env", "toy", **running).stdout
+    wrong = run("mock", "env", "toy", "--account", "12", **running)
+    assert (wrong.returncode, "--account: account '12' does not have three digits" in wrong.stderr) == (3, True)
+
+
+def test_credentials_are_for_their_owner_only(run: Run, running: dict[str, str], state: Path) -> None:
+    """Folders have mode 0700, also those that were open before, and what the variables stand in has 0600."""
+    folder = state / "mocks" / "toy"
+    modes = [path.stat().st_mode & 0o777 for path in (state / "mocks", folder, folder / "env.json", folder / "log")]
+    assert [0o700, 0o700, 0o600, 0o600] == modes
+    folder.chmod(0o755)
+    assert run("mock", "env", "toy", **running).returncode == 0
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_no_credential_is_an_argument(run: Run, running: dict[str, str], state: Path) -> None:
+    """What every user of the machine can read of the process is its name, its folder and its runner."""
+    folder = state / "mocks" / "toy"
+    argv = Path(f"/proc/{(folder / 'lock').read_text()}/cmdline").read_bytes().split(b"\0")[1:]
+    assert [b"-m", b"sdk.mocks", b"toy", str(folder).encode(), b"process", b""] == argv

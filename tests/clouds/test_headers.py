@@ -23,6 +23,7 @@ from sdk_contract.clouds.azureml.online import Deployment, Endpoint
 from sdk_contract.clouds.azureml.scoring import Scoring
 from sdk_contract.clouds.stub_program import Handler
 from sdk_contract.clouds.timing import Pace
+from sdk_contract.clouds.vertex.identity import Identity
 from sdk_contract.clouds.vertex.predicting import Predictions
 from sdk_contract.clouds.vertex.world import Common, World
 
@@ -126,7 +127,7 @@ class OnlyOne:
 def test_vertex_passes_raw_predictions_as_they_are(container: str) -> None:
     """Bytes and end-to-end headers go through `:rawPredict` both ways; `:predict` reads what it has to envelop."""
     one: Any = OnlyOne(container)
-    made = Predictions(World("p", "l", Common(Pace(), "t")), one, one)
+    made = Predictions(World("p", "l", Common(Pace(), Identity("p"))), one, one)
     params = {"project": "p", "location": "l", "endpoint": "e"}
 
     def request(body: bytes, **headers: str) -> Request:

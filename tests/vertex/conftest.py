@@ -38,8 +38,8 @@ def official(cloud: VertexCloud) -> Iterator[Callable[..., Any]]:
 
     made: list[Any] = []
 
-    def make(name: str, token: str = "mini-token") -> Any:
-        credentials = Credentials(token=token)  # type: ignore[no-untyped-call]
+    def make(name: str) -> Any:
+        credentials = Credentials(token=cloud.world.token)  # type: ignore[no-untyped-call]
         kind: Any = getattr(aiplatform_v1, name)
         client = kind(credentials=credentials, transport="rest", client_options={"api_endpoint": cloud.url})
         made.append(client)

@@ -1,20 +1,20 @@
 """What an ordinary user of Google's own high-level client writes, from the upload of a model to the last delete.
 
-Run by test_official.py in a process of its own: ``python official.py URL TOKEN IMAGE SEEN``. Writes one JSON object
-with what it saw into the file SEEN.
+Run by test_official.py in a process of its own with the variables that `mlport mock env vertex` prints:
+``python official.py IMAGE SEEN``. Writes one JSON object with what it saw into the file SEEN.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from google.cloud import aiplatform
-from google.oauth2.credentials import Credentials
 
-URL, TOKEN, IMAGE, SEEN = sys.argv[1:]
+IMAGE, SEEN = sys.argv[1:]
 MACHINE, TRAINER = "n1-standard-2", "e2-standard-4"  # training takes none with two processors
 PROGRAM = "import os, pathlib; pathlib.Path(os.environ['FOUND']).write_text('official: ' + os.environ['AIP_MODEL_DIR'])"
 
@@ -71,13 +71,11 @@ def train(found: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Everything, and what was seen of it."""
-    credentials = Credentials(token=TOKEN)  # type: ignore[no-untyped-call]
     aiplatform.init(
         project="mini-project",
         location="europe-west4",
-        api_endpoint=URL,
+        api_endpoint=os.environ["MLPORT_MOCK_VERTEX_URL"],
         api_transport="rest",
-        credentials=credentials,
     )
     seen = {"serve": serve(), "train": train(Path(SEEN).with_name("found.txt"))}
     Path(SEEN).write_text(json.dumps(seen))

@@ -46,7 +46,7 @@ def seen(cloud: VertexCloud, image: str, tmp_path: Path) -> dict[str, Any]:
     """What the script saw."""
     told = tmp_path / "seen.json"
     env = {key: value for key, value in os.environ.items() if not key.startswith(("GOOGLE_", "MLPORT_"))}
-    command = [sys.executable, str(SCRIPT), cloud.url, cloud.world.token, image, str(told)]
+    command = [sys.executable, str(SCRIPT), image, str(told)]
     done = subprocess.run(command, env={**env, **cloud.env}, capture_output=True, text=True, timeout=600, check=False)
     assert 0 == done.returncode, done.stderr[-3000:]
     return dict(json.loads(told.read_text()))

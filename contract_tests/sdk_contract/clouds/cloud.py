@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import secrets
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
+
+from sdk.private import private_folder, write_private
 
 from .calls import CallLog
 from .faults import Faults
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .server import Server
+
+
+SECRET = "secret"  # file in the folder of a cloud
 
 
 class Cloud(ABC):
@@ -29,6 +35,7 @@ class Cloud(ABC):
     Attributes:
         calls: Every request that came.
         faults: What shall go wrong.
+        secret: Random; every credential of this cloud is derived from it or made by it, and it takes no other.
     """
 
     name: ClassVar[str]
@@ -40,6 +47,7 @@ class Cloud(ABC):
         self.random = random.Random(seed)
         self.calls = CallLog()
         self.faults = Faults()
+        self.secret = secrets.token_bytes(32)
         self._server: Server | None = None
         self._env: dict[str, str] = {}
 
@@ -57,7 +65,8 @@ class Cloud(ABC):
 
     def start(self) -> Mapping[str, str]:
         """Begins to answer; the variables that point clients here."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.folder)
+        write_private(self.folder / SECRET, self.secret)
         self._server = self.open().start()
         self._env = dict(self.variables())
         return self.env

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+from sdk.private import write_private
+
 
 class Tls:
     """An authority of its own and a certificate for loopback, kept in a folder.
@@ -30,5 +32,5 @@ class Tls:
         authority.cert_pem.write_to_path(str(self.ca_file))
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         key_file = Path(folder) / "server.pem"
-        authority.issue_cert(*hosts).private_key_and_cert_chain_pem.write_to_path(str(key_file))
+        write_private(key_file, authority.issue_cert(*hosts).private_key_and_cert_chain_pem.bytes())
         self.context.load_cert_chain(str(key_file))

@@ -12,11 +12,12 @@ import boto3
 from botocore.config import Config
 
 from sdk.packaging.image import Registries, Store, push_image
-from sdk_contract.clouds.sagemaker import ACCESS_KEY, SECRET_KEY, SagemakerCloud
 from sdk_contract.clouds.stub import stub_image
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sdk_contract.clouds.sagemaker import SagemakerCloud
 
 ROLE = "arn:aws:iam::123456789012:role/mlport"
 BUCKET = "mlport-data"
@@ -35,7 +36,7 @@ class Account:
         key = f"{service}{settings}"
         if key not in self.clients:
             config = {"retries": {"total_max_attempts": 1}, "read_timeout": 20, **settings}
-            session = boto3.session.Session(ACCESS_KEY, SECRET_KEY, region_name="us-east-1")
+            session = boto3.session.Session(*self.cloud.keys.of("123456789012"), region_name="us-east-1")
             self.clients[key] = session.client(service, endpoint_url=self.cloud.url, config=Config(**config))
         return self.clients[key]
 

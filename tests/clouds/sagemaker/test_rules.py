@@ -10,7 +10,6 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
 
-from sdk_contract.clouds.sagemaker import ACCESS_KEY
 from tests.clouds.sagemaker.account import ROLE, Account
 
 
@@ -228,12 +227,13 @@ def test_signatures_are_verified(account: Account) -> None:
         config = Config(retries={"total_max_attempts": 1})
         return session.client(service, endpoint_url=account.cloud.url, config=config)
 
-    wrong = client("sagemaker", ACCESS_KEY, "guessed")
+    known, _ = account.cloud.keys.of("123456789012")
+    wrong = client("sagemaker", known, "guessed")
     assert "InvalidSignatureException" == refused(wrong.list_models)[0]
     assert "UnrecognizedClientException" == refused(client("sagemaker", "AKIAIOSFODNN7EXAMPLE", "x").list_models)[0]
     assert "InvalidAccessKeyId" == refused(client("s3", "AKIAIOSFODNN7EXAMPLE", "x").list_buckets)[0]
     assert "InvalidClientTokenId" == refused(client("sts", "AKIAIOSFODNN7EXAMPLE", "x").get_caller_identity)[0]
-    runtime = client("sagemaker-runtime", ACCESS_KEY, "guessed")
+    runtime = client("sagemaker-runtime", known, "guessed")
     assert "InvalidSignatureException" == refused(runtime.invoke_endpoint, EndpointName="e", Body=b"")[0]
     role = account.client("sts").assume_role(RoleArn=ROLE, RoleSessionName="mini")["Credentials"]
     session = boto3.session.Session(role["AccessKeyId"], role["SecretAccessKey"], role["SessionToken"], "us-east-1")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sdk.private import write_private
+
 from ..app import App
 from ..cloud import Cloud
 from ..runners import make_runner
@@ -91,6 +93,7 @@ class AzureMLCloud(Cloud):
         """Makes everything, and the server that is in front of it."""
         valid = self.identity.valid
         self.tls = Tls(self.folder)
+        write_private(self.folder / "identity-header", self.identity.header.encode())
         self.runner = make_runner(self.runner_name, self.folder / "runner")
         self.blobs, counters = Blobs(self.folder / "blobs"), Counters()
         self._shared = Shared(
@@ -165,7 +168,7 @@ class AzureMLCloud(Cloud):
             "REQUESTS_CA_BUNDLE": ca,
             "SSL_CERT_FILE": ca,
             "IDENTITY_ENDPOINT": f"{self.url}/msi/token",
-            "IDENTITY_HEADER": "mini",
+            "IDENTITY_HEADER": self.identity.header,
             "MLPORT_MOCK_AZUREML_URL": self.url,
             "MLPORT_MOCK_AZUREML_SUBSCRIPTION": place.subscription,
             "MLPORT_MOCK_AZUREML_RESOURCE_GROUP": place.resource_group,

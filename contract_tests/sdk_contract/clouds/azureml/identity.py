@@ -1,4 +1,4 @@
-"""Tokens: the managed identity of the machine, as on a virtual machine or in an App Service, and who issued them."""
+"""Tokens: the managed identity of an App Service, whose secret header opens it, and who issued them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,14 @@ TENANT = "00000000-0000-0000-0000-00000000aaaa"
 
 
 class Identity:
-    """Issues tokens and knows its own again."""
+    """Issues tokens and knows its own again.
+
+    Attributes:
+        header: What a caller shows in ``X-IDENTITY-HEADER``; clients find it in the variable ``IDENTITY_HEADER``.
+    """
 
     def __init__(self) -> None:
+        self.header = secrets.token_urlsafe(32)
         self._lock = threading.Lock()
         self._issued: dict[str, float] = {}
         self.routes = Routes("identity", trouble)
@@ -56,6 +61,10 @@ class Identity:
             self._issued.clear()
 
     def _token(self, request: Request) -> Response:
+        given = request.headers.get("x-identity-header", "")
+        if not secrets.compare_digest(given.encode(), self.header.encode()):
+            told = {"statusCode": 401, "message": "The X-IDENTITY-HEADER of the request is missing or wrong."}
+            return answer(told, 401)
         resource = request.query.get("resource")
         if not resource:
             return failure(400, "invalid_resource", "The parameter resource is required.")

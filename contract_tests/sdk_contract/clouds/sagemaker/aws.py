@@ -1,12 +1,13 @@
 """Everything but SageMaker, by moto: S3, ECR, IAM, STS, Logs, CloudWatch, tagging, application autoscaling, secrets.
 
-Moto keeps its state per process; one account of it belongs to the mini cloud, which forgets it at the end.
+Moto keeps its state per process; all of it belongs to the mini cloud, which forgets it at the end.
 """
 
 from __future__ import annotations
 
 import re
 import threading
+from datetime import UTC
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +16,7 @@ from sdk.errors import ConfigError
 
 from ..app import Match, Request, Response
 from .errors import AwsError, render, trouble
+from .keys import Credential, Spot, partition_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,21 +72,24 @@ class Moto:
         for name in _BACKENDS:
             _all(name).reset()
 
-    def backend(self, service: str, region: str) -> Any:
+    def backend(self, service: str, spot: Spot) -> Any:
         """Moto's state of a service."""
-        return _all(service)[ACCOUNT]["aws" if service in {"s3", "iam", "sts"} else region]
+        return _all(service)[spot.account][partition_of(spot.region) if service in _GLOBAL else spot.region]
 
-    def backends(self, service: str) -> list[Any]:
-        """Moto's state of a service in all regions that were used."""
-        return list(_all(service)[ACCOUNT].values())
+    def backends(self, service: str) -> dict[Spot, Any]:
+        """Moto's state of a service in all accounts and regions that were used."""
+        accounts = list(_all(service).items())
+        return {Spot(account, region): one for account, found in accounts for region, one in list(found.items())}
 
-    def call(self, request: Request, service: str, region: str) -> Response:
+    def call(self, request: Request, service: str, spot: Spot) -> Response:
         """What moto answers."""
+        region = spot.region
         host = _HOSTS.get(service, "{service}.{region}.amazonaws.com").format(service=service, region=region)
         query = f"?{request.query_string}" if request.query_string else ""
         headers = import_module("botocore.compat").HTTPHeaders()
-        for name, value in request.headers.items():
-            headers[name] = host if name == "host" else value
+        own = {"host": host, _ACCOUNT_HEADER: spot.account}  # in place of what a client may have sent
+        for name, value in {**request.headers, **own}.items():
+            headers[name] = value
         url = f"https://{host}{request.target}{query}"
         kind = import_module("botocore.awsrequest").AWSPreparedRequest
         made = kind(request.method, url, headers, request.body, stream_output=False)
@@ -102,16 +107,36 @@ class Moto:
 
     # --- what our own layer needs of it ---------------------------------------------------------------------------
 
-    def secret_of(self, access_key: str) -> str | None:
-        """The secret of a key that STS or IAM gave out."""
-        role = self.backend("sts", REGION).get_assumed_role_from_access_key(access_key)
-        if role is not None:
-            return str(role.secret_access_key)
-        for user in self.backend("iam", REGION).users.values():
-            for key in user.access_keys:
-                if key.access_key_id == access_key:
-                    return str(key.secret_access_key)
+    def find_key(self, access_key: str) -> Credential | None:
+        """What belongs to a key that STS or IAM gave out, in any account."""
+        with self.lock:
+            for spot, sts in self.backends("sts").items():
+                role = sts.get_assumed_role_from_access_key(access_key)
+                if role is not None:
+                    until = role.expiration.replace(tzinfo=UTC).timestamp()
+                    return Credential(spot.account, str(role.secret_access_key), str(role.session_token), until)
+            for spot, iam in self.backends("iam").items():
+                for key in (one for user in iam.users.values() for one in user.access_keys):
+                    if key.access_key_id == access_key and key.status == "Active":
+                        return Credential(spot.account, str(key.secret_access_key))
         return None
+
+    def account_of_bucket(self, bucket: str) -> str | None:
+        """The account that has a bucket; ``None`` when there is no such bucket."""
+        with self.lock:
+            found = (spot.account for spot, one in self.backends("s3").items() if bucket in one.buckets)
+            return next(found, None)
+
+    def _holder(self, bucket: str) -> Any:
+        """Moto's state of S3 in the account that has a bucket: names of buckets are one for all accounts.
+
+        Raises:
+            KeyError: There is no such bucket.
+        """
+        for one in self.backends("s3").values():
+            if bucket in one.buckets:
+                return one
+        raise KeyError(bucket)
 
     def objects(self, bucket: str, prefix: str) -> Iterator[tuple[str, bytes]]:
         """Keys and contents of what is in a bucket under a prefix.
@@ -119,12 +144,9 @@ class Moto:
         Raises:
             KeyError: There is no such bucket.
         """
-        s3 = self.backend("s3", REGION)
         with self.lock:
-            found = s3.buckets.get(bucket)
-            if found is None:
-                raise KeyError(bucket)
-            keys = sorted(name for name in found.keys if str(name).startswith(prefix))
+            s3 = self._holder(bucket)
+            keys = sorted(name for name in s3.buckets[bucket].keys if str(name).startswith(prefix))
         for key in keys:
             yield key, s3.get_object(bucket, key).value
 
@@ -134,15 +156,12 @@ class Moto:
         Raises:
             KeyError: There is no such bucket.
         """
-        s3 = self.backend("s3", REGION)
         with self.lock:
-            if bucket not in s3.buckets:
-                raise KeyError(bucket)
-            s3.put_object(bucket, key, data)
+            self._holder(bucket).put_object(bucket, key, data)
 
-    def log(self, region: str, group: str, stream: str, lines: list[tuple[float, str]]) -> None:
+    def log(self, spot: Spot, group: str, stream: str, lines: list[tuple[float, str]]) -> None:
         """Writes lines into a log stream, made when needed."""
-        logs = self.backend("logs", region)
+        logs = self.backend("logs", spot)
         with self.lock:
             if group not in logs.groups:
                 logs.create_log_group(group, {})
@@ -156,6 +175,8 @@ _BACKENDS: tuple[Any, ...] = (
     "s3", "ecr", "iam", "sts", "logs", "cloudwatch", "applicationautoscaling", "resourcegroupstaggingapi",
     "secretsmanager", "kms",
 )  # fmt: skip
+_ACCOUNT_HEADER = "x-moto-account-id"
+_GLOBAL = {"s3", "iam", "sts"}
 _NAMES = {"monitoring": "cloudwatch", "tagging": "tagging"}
 
 
@@ -200,8 +221,8 @@ class Passed:
     Args:
         moto: Plays them.
         signature: Reads and checks the signature of a request.
-        before: Called with service, operation, region and request before moto is; may refuse by raising an AwsError.
-        after: Called with service, operation, region and moto's reply, which it may replace.
+        before: Called with service, operation, account and region, and request before moto is; may raise an AwsError.
+        after: Called with service, operation, account and region, and moto's reply, which it may replace.
     """
 
     def __init__(
@@ -209,8 +230,8 @@ class Passed:
         moto: Moto,
         signature: Callable[[Request], Signature | None],
         *,
-        before: Callable[[str, str, str, Request], None],
-        after: Callable[[str, str, str, Request, Response], Response],
+        before: Callable[[str, str, Spot, Request], None],
+        after: Callable[[str, str, Spot, Request, Response], Response],
     ) -> None:
         self._moto, self._signature = moto, signature
         self._before, self._after = before, after
@@ -229,11 +250,11 @@ class Passed:
 
         def handle(request: Request) -> Response:
             try:
-                self._before(service, operation, signature.region, request)
+                self._before(service, operation, signature.spot, request)
             except AwsError as error:
                 return render(error, service)
-            answer = self._moto.call(request, service, signature.region)
-            return self._after(service, operation, signature.region, request, answer)
+            answer = self._moto.call(request, service, signature.spot)
+            return self._after(service, operation, signature.spot, request, answer)
 
         return Match(service, operation, handle, resource, changes(operation))
 

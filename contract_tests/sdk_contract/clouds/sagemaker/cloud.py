@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,10 +10,11 @@ from ..app import App, Response
 from ..cloud import Cloud
 from ..runners import make_runner
 from ..server import Server
-from .aws import REGION, Moto, Passed
+from .aws import ACCOUNT, REGION, Moto, Passed
 from .control import Control
 from .ecr import Ecr
 from .errors import AwsError, render
+from .keys import Keys
 from .metrics import Metrics
 from .owners import Owners
 from .quotas import Quotas
@@ -27,14 +29,14 @@ if TYPE_CHECKING:
 
     from ..app import Request
     from ..runners import Runner
+    from .keys import Credential, Spot
     from .sigv4 import Signature
 
-ACCESS_KEY, SECRET_KEY = "mlport-mock", "mlport-mock-secret"  # not of anybody's account
 _TAG_KINDS = {"endpoint", "endpoint-config", "model", "training-job"}
 
 
 class SagemakerCloud(Cloud):
-    """See the module.
+    """See the module. Every account is there, in every region; its key is derived from the secret of this cloud.
 
     Args:
         folder: As of every :class:`~sdk_contract.clouds.cloud.Cloud`, like ``runner``, ``pace`` and ``seed``.
@@ -64,10 +66,15 @@ class SagemakerCloud(Cloud):
         self._world: World | None = None
         self._moto: Moto | None = None
 
+    @cached_property
+    def keys(self) -> Keys:
+        """The access keys of all accounts."""
+        return Keys(self.secret)
+
     def open(self) -> Server:
         """Makes the server, and everything behind it."""
         self._moto = Moto()
-        self.ecr = Ecr(self._moto, self.folder / "registry", oci=self._oci)
+        self.ecr = Ecr(self._moto, self.keys, self.folder / "registry", oci=self._oci)
         self._world = World(
             self.folder,
             self._moto,
@@ -100,16 +107,29 @@ class SagemakerCloud(Cloud):
         return make_runner(self.runner_name, self.folder / "runner")
 
     def variables(self) -> Mapping[str, str]:
-        """What points AWS clients here; the keys belong to nobody."""
+        """What points AWS clients here, with the key of the first account."""
         return {
             "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            **self.account_variables(self.secret, ACCOUNT),
             "AWS_DEFAULT_REGION": REGION,
             "AWS_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
             "MLPORT_MOCK_SAGEMAKER_URL": self.url,
         }
+
+    @staticmethod
+    def account_variables(secret: bytes, account: str) -> dict[str, str]:
+        """The variables that name the key of an account.
+
+        Args:
+            secret: That of the mini cloud.
+            account: Its number.
+
+        Raises:
+            ValueError: Accounts have twelve digits.
+        """
+        identity, key = Keys(secret).of(account)
+        return {"AWS_ACCESS_KEY_ID": identity, "AWS_SECRET_ACCESS_KEY": key}
 
     def inventory(self) -> list[str]:
         """Everything that is there now: records, images, objects, scaling, alarms, log groups, and what runs."""
@@ -126,18 +146,19 @@ class SagemakerCloud(Cloud):
         return sorted([*found, *self._others(world.moto)])
 
     def _others(self, moto: Moto) -> Iterator[str]:
-        for ecr in moto.backends("ecr"):
+        for ecr in moto.backends("ecr").values():
             yield from (f"repository {name}" for name in ecr.repositories)
-        for name, bucket in moto.backend("s3", REGION).buckets.items():
-            yield f"bucket {name}"
-            yield from (f"object s3://{name}/{key}" for key in bucket.keys)
-        for scaling in moto.backends("applicationautoscaling"):
+        for s3 in moto.backends("s3").values():
+            for name, bucket in s3.buckets.items():
+                yield f"bucket {name}"
+                yield from (f"object s3://{name}/{key}" for key in bucket.keys)
+        for scaling in moto.backends("applicationautoscaling").values():
             for service, targets in scaling.targets.items():
                 yield from (f"scalable-target {service} {name}" for name, one in targets.items() if one)
             yield from (f"scaling-policy {policy.policy_name}" for policy in scaling.policies.values())
-        for watch in moto.backends("cloudwatch"):
+        for watch in moto.backends("cloudwatch").values():
             yield from (f"alarm {name}" for name in watch.alarms)
-        for logs in moto.backends("logs"):
+        for logs in moto.backends("logs").values():
             yield from (f"log-group {name}" for name in logs.groups)
 
     def release(self) -> None:
@@ -158,40 +179,38 @@ class SagemakerCloud(Cloud):
 
     def _signature(self, request: Request) -> Signature | None:
         signature = read(request)
-        if signature is not None:
-            verify(request, signature, self._secret_of)
-        return signature
+        return None if signature is None else verify(request, signature, self._find_key)
 
-    def _secret_of(self, access_key: str) -> str | None:
-        return SECRET_KEY if access_key == ACCESS_KEY else self._need().moto.secret_of(access_key)
+    def _find_key(self, identity: str) -> Credential | None:
+        return self.keys.find(identity) or self._need().moto.find_key(identity)
 
-    def _before(self, service: str, operation: str, region: str, request: Request) -> None:
+    def _before(self, service: str, operation: str, spot: Spot, request: Request) -> None:
         world = self._need()
         if service == "s3":
-            self.owners.before(operation, request)
+            self.owners.before(operation, request, world.moto.account_of_bucket)
         elif service == "application-autoscaling":
-            self.scaling.before(operation, region, request.json())
+            self.scaling.before(operation, spot, request.json())
         elif service == "logs":
             world.logs.collect()
         elif service == "cloudwatch":
-            self.metrics.join(region)
+            self.metrics.join(spot)
         elif service == "tagging":
-            self._join_tagging(region)
+            self._join_tagging(spot)
 
-    def _after(self, service: str, operation: str, region: str, request: Request, answer: Response) -> Response:
+    def _after(self, service: str, operation: str, spot: Spot, request: Request, answer: Response) -> Response:
         if service == "application-autoscaling":
-            self.scaling.after(region)
+            self.scaling.after(spot)
         if service != "ecr":
             return answer
         if operation == "GetAuthorizationToken":
-            return self.ecr.token(request)
+            return self.ecr.token(spot.account)
         return self.ecr.after(operation, answer)
 
-    def _join_tagging(self, region: str) -> None:
+    def _join_tagging(self, spot: Spot) -> None:
         """Lets ``GetResources`` find what our own layer made."""
         tagged = import_module("moto.core.resource_tagging").TaggedResource
         models = import_module("moto.resourcegroupstaggingapi.models")
-        backend = self._need().moto.backend("resourcegroupstaggingapi", region)
+        backend = self._need().moto.backend("resourcegroupstaggingapi", spot)
         if "_get_resources_generator" in vars(backend):
             return
         theirs = backend._get_resources_generator  # noqa: SLF001  # moto has no other way in
@@ -203,7 +222,7 @@ class SagemakerCloud(Cloud):
         ) -> Iterator[Any]:
             yield from theirs(tag_filters, resource_type_filters, resource_arn_list)
             matches = models.make_tag_matcher(tag_filters)
-            for record in self.control.records(region):
+            for record in self.control.records(spot):
                 kind = f"sagemaker:{record.kind}"
                 if (
                     record.tags

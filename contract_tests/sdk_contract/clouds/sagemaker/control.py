@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ..faults import Fault
+    from .keys import Spot
     from .sigv4 import Signature
     from .world import World
 
@@ -40,7 +41,7 @@ class Control:
         self.configs = Configs(self.models)
         self.endpoints = Endpoints(world, self.models, self.configs)
         self.jobs = Jobs(world)
-        self._changes: dict[str, Callable[[str, Mapping[str, Any], Fault | None], dict[str, Any]]] = {
+        self._changes: dict[str, Callable[[Spot, Mapping[str, Any], Fault | None], dict[str, Any]]] = {
             "CreateModel": self.models.create,
             "CreateEndpointConfig": self.configs.create,
             "CreateEndpoint": self.endpoints.create,
@@ -49,7 +50,7 @@ class Control:
             "DeleteEndpoint": self.endpoints.delete,
             "CreateTrainingJob": self.jobs.create,
         }
-        self._others: dict[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = {
+        self._others: dict[str, Callable[[Spot, Mapping[str, Any]], dict[str, Any]]] = {
             "DescribeModel": self.models.describe,
             "ListModels": self.models.list,
             "DeleteModel": self.models.delete,
@@ -106,37 +107,37 @@ class Control:
         check(operation, body)
         with self._world.lock:
             if operation in self._changes:
-                return self._changes[operation](signature.region, body, request.fault)
-            return self._others[operation](signature.region, body)
+                return self._changes[operation](signature.spot, body, request.fault)
+            return self._others[operation](signature.spot, body)
 
     # --- tags -----------------------------------------------------------------------------------------------------
 
-    def records(self, region: str | None = None) -> Iterator[Record]:
+    def records(self, spot: Spot | None = None) -> Iterator[Record]:
         """Everything that is there."""
-        yield from self.models.shelf.all(region)
-        yield from self.configs.shelf.all(region)
-        yield from self.endpoints.shelf.all(region)
-        yield from self.jobs.shelf.all(region)
+        yield from self.models.shelf.all(spot)
+        yield from self.configs.shelf.all(spot)
+        yield from self.endpoints.shelf.all(spot)
+        yield from self.jobs.shelf.all(spot)
 
-    def _tagged(self, region: str, arn: str) -> Record:
-        for record in self.records(region):
+    def _tagged(self, spot: Spot, arn: str) -> Record:
+        for record in self.records(spot):
             if record.arn == arn.lower():
                 return record
         raise invalid(f'Could not find resource "{arn}".')
 
-    def _add_tags(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        record = self._tagged(region, body["ResourceArn"])
+    def _add_tags(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
+        record = self._tagged(spot, body["ResourceArn"])
         tags = {**record.tags, **tags_of(body)}
         if len(tags) > _MOST_TAGS:
             raise AwsError("ResourceLimitExceeded", f"A resource may have at most {_MOST_TAGS} tags.")
         record.tags = tags
         return {"Tags": _shown(tags)}
 
-    def _list_tags(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return {"Tags": _shown(self._tagged(region, body["ResourceArn"]).tags)}
+    def _list_tags(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {"Tags": _shown(self._tagged(spot, body["ResourceArn"]).tags)}
 
-    def _delete_tags(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        record = self._tagged(region, body["ResourceArn"])
+    def _delete_tags(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
+        record = self._tagged(spot, body["ResourceArn"])
         record.tags = {name: value for name, value in record.tags.items() if name not in body["TagKeys"]}
         return {}
 

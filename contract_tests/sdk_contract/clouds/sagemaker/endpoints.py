@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ..faults import Fault
+    from .keys import Spot
     from .models import Configs, Models
     from .world import World
 
@@ -58,29 +59,29 @@ class Endpoints:
 
     # --- operations -----------------------------------------------------------------------------------------------
 
-    def create(self, region: str, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
+    def create(self, spot: Spot, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
         """``CreateEndpoint``."""
         name, config = body["EndpointName"], body["EndpointConfigName"]
-        if taken := self.shelf.peek(region, name):
+        if taken := self.shelf.peek(spot, name):
             raise invalid(f'Cannot create already existing endpoint "{taken.arn}".')
-        fleet = self._fleet(region, name, config)
-        self._check_quota(region, fleet)
+        fleet = self._fleet(spot, name, config)
+        self._check_quota(spot, fleet)
         line = self.world.pace.line(Step("Creating", CREATE_S, _until(fleet, fault)), final="InService")
-        record = Endpoint("endpoint", name, region, body, tags_of(body), config=config, fleet=fleet, line=line)
+        record = Endpoint("endpoint", name, spot, body, tags_of(body), config=config, fleet=fleet, line=line)
         record.hide(fault)
         self.shelf.add(record)
         fleet.start(broken=_broken(fault))
         return {"EndpointArn": record.arn}
 
-    def update(self, region: str, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
+    def update(self, spot: Spot, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
         """``UpdateEndpoint``: a new fleet beside the old one, which serves until the new one is ready."""
-        record = self.shelf.get(region, body["EndpointName"])
+        record = self.shelf.get(spot, body["EndpointName"])
         self._check_idle(record, "update")
         config = body["EndpointConfigName"]
-        fleet = self._fleet(region, record.name, config)
+        fleet = self._fleet(spot, record.name, config)
         _check_update(record.fleet, fleet, body)
-        refuse_scaled(self.world.moto, region, record.name, _replaced(record.fleet, fleet))
-        self._check_quota(region, fleet)
+        refuse_scaled(self.world.moto, spot, record.name, _replaced(record.fleet, fleet))
+        self._check_quota(spot, fleet)
         if body.get("RetainAllVariantProperties"):
             _retain(record.fleet, fleet, {item["VariantPropertyType"] for item in _excluded(body)})
         record.pending, record.failure = (config, fleet, time.time()), None
@@ -89,11 +90,11 @@ class Endpoints:
         fleet.start(broken=_broken(fault))
         return {"EndpointArn": record.arn}
 
-    def reweight(self, region: str, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
+    def reweight(self, spot: Spot, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
         """``UpdateEndpointWeightsAndCapacities``."""
-        record = self.shelf.get(region, body["EndpointName"])
+        record = self.shelf.get(spot, body["EndpointName"])
         self._check_idle(record, "update")
-        self._configs.shelf.get(region, record.config)
+        self._configs.shelf.get(spot, record.config)
         wanted: dict[str, tuple[float, int]] = {}
         for item in body["DesiredWeightsAndCapacities"]:
             variant = record.fleet.variant(item["VariantName"])
@@ -103,26 +104,26 @@ class Endpoints:
             wanted[variant.name] = (variant.weight if weight is None else weight, count or variant.count)
             more = wanted[variant.name][1] - variant.count
             if more > 0 and variant.body.get("InstanceType"):
-                self._check_instances(region, variant.body["InstanceType"], more)
+                self._check_instances(spot, variant.body["InstanceType"], more)
         record.weights, record.failure, record.modified = wanted, _broken(fault), time.time()
         record.line.turn(Step("Updating", REWEIGHT_S, _stuck(fault)), final="InService")
         return {"EndpointArn": record.arn}
 
-    def delete(self, region: str, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
+    def delete(self, spot: Spot, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
         """``DeleteEndpoint``: refused while it is being created or changed."""
-        record = self.shelf.get(region, body["EndpointName"])
+        record = self.shelf.get(spot, body["EndpointName"])
         self._check_idle(record, "delete")
         fleet = record.fleet
         fleet.stop()
         self.leaving.append(fleet)
         record.modified = time.time()
-        forget_endpoint(self.world.moto, region, record.name)
+        forget_endpoint(self.world.moto, spot, record.name)
         record.line.turn(Step("Deleting", DELETE_S, _stuck(fault, lambda: fleet.gone)), final="Deleted")
         return {}
 
-    def describe(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def describe(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
         """``DescribeEndpoint``: this is what moves things on at pace 0."""
-        record = self.shelf.get(region, body["EndpointName"])
+        record = self.shelf.get(spot, body["EndpointName"])
         status = self._status(record, record.line.show())
         pending, runs = record.pending, status not in {"Creating", "Failed"}
         return without_nothing({
@@ -145,7 +146,7 @@ class Endpoints:
             else None,
         })  # fmt: skip
 
-    def list(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def list(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
         """``ListEndpoints``."""
 
         def show(record: Endpoint) -> dict[str, Any]:
@@ -157,7 +158,7 @@ class Endpoints:
                 "EndpointStatus": self._status(record, record.line.show()),
             }
 
-        return page(body, list(self.shelf.all(region)), show, "Endpoints", "EndpointName")
+        return page(body, list(self.shelf.all(spot)), show, "Endpoints", "EndpointName")
 
     def status(self, record: Endpoint) -> str:
         """Its state, without showing it."""
@@ -201,24 +202,24 @@ class Endpoints:
             raise invalid(f'Cannot {what} in-progress endpoint "{record.arn}".' if status in _BUSY else
                           f'Cannot update endpoint "{record.arn}" that is in status Failed.')  # fmt: skip
 
-    def _fleet(self, region: str, endpoint: str, config: str) -> Fleet:
-        found = self._configs.shelf.get(region, config).body
+    def _fleet(self, spot: Spot, endpoint: str, config: str) -> Fleet:
+        found = self._configs.shelf.get(spot, config).body
         made: list[list[Variant]] = []
         for group in ("ProductionVariants", "ShadowProductionVariants"):
             made.append([])
             for body in found.get(group) or ():
-                model = self._models.shelf.get(region, body["ModelName"]).body
+                model = self._models.shelf.get(spot, body["ModelName"]).body
                 weight, count = body.get("InitialVariantWeight", 1.0), body.get("InitialInstanceCount", 0)
                 made[-1].append(Variant(body, model, weight, count))
-        return Fleet(self.world, region, endpoint, made[0], made[1])
+        return Fleet(self.world, spot, endpoint, made[0], made[1])
 
-    def _check_quota(self, region: str, fleet: Fleet) -> None:
+    def _check_quota(self, spot: Spot, fleet: Fleet) -> None:
         for instance, count in fleet.instances().items():
-            self._check_instances(region, instance, count)
+            self._check_instances(spot, instance, count)
 
-    def _check_instances(self, region: str, instance: str, more: int) -> None:
+    def _check_instances(self, spot: Spot, instance: str, more: int) -> None:
         used = 0
-        for record in self.shelf.all(region):
+        for record in self.shelf.all(spot):
             fleets = [record.fleet, *([record.pending[1]] if record.pending else [])]
             used += sum(fleet.instances().get(instance, 0) for fleet in fleets if fleet.error is None)
         self.world.check_quota("endpoint", instance, used, more)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..runners import Running
+    from .keys import Spot
     from .world import World
 
 PORT = 8080
@@ -74,16 +75,16 @@ class Fleet:
 
     Args:
         world: Runner, images, logs.
-        region: Where it is.
+        spot: Where it is.
         endpoint: The endpoint's name.
         variants: What serves.
         shadows: What gets copies.
     """
 
     def __init__(
-        self, world: World, region: str, endpoint: str, variants: list[Variant], shadows: list[Variant]
+        self, world: World, spot: Spot, endpoint: str, variants: list[Variant], shadows: list[Variant]
     ) -> None:
-        self._world, self._region, self.endpoint = world, region, endpoint
+        self._world, self._spot, self.endpoint = world, spot, endpoint
         self.variants, self.shadows = variants, shadows
         self.error: str | None = None
         self._ready = threading.Event()
@@ -146,13 +147,13 @@ class Fleet:
             self._world.ecr.registry,
             "@".join(self._world.image_digest(str(container["Image"]))),
             ["serve"],
-            env={**(container.get("Environment") or {}), "AWS_REGION": self._region},
+            env={**(container.get("Environment") or {}), "AWS_REGION": self._spot.region},
             mounts=self._model_data(variant),
             port=PORT,
         )
         variant.running = self._world.runner.start(launch)
         group, stream = f"/aws/sagemaker/Endpoints/{self.endpoint}", f"{variant.name}/{variant.instance}"
-        self._world.watch(self._region, group, stream, variant.running)
+        self._world.watch(self._spot, group, stream, variant.running)
 
     def _model_data(self, variant: Variant) -> dict[str, Path]:
         """The model's archive, unpacked, as the folder that containers find it in."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..faults import Fault
     from ..runners import Running
+    from .keys import Spot
     from .world import World
 
 GROUP = "/aws/sagemaker/TrainingJobs"
@@ -70,7 +71,7 @@ class Jobs:
 
     # --- operations -----------------------------------------------------------------------------------------------
 
-    def create(self, region: str, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
+    def create(self, spot: Spot, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
         """``CreateTrainingJob``."""
         algorithm: Mapping[str, Any] = body.get("AlgorithmSpecification") or {}
         image = algorithm.get("TrainingImage")
@@ -88,8 +89,8 @@ class Jobs:
         resources = body["ResourceConfig"]
         check_disk(str(resources.get("InstanceType")), resources.get("VolumeKmsKeyId"), "VolumeKmsKeyId")
         self.world.image(str(image))
-        self._check_quota(region, body)
-        job = Job("training-job", body["TrainingJobName"], region, body, tags_of(body), line=self.world.pace.line(
+        self._check_quota(spot, body)
+        job = Job("training-job", body["TrainingJobName"], spot, body, tags_of(body), line=self.world.pace.line(
             final="Completed"))  # fmt: skip
         job.line.turn(*(Step(name, seconds, _past(job, name)) for name, seconds in _STEPS), final="Completed")
         job.hide(fault)
@@ -97,9 +98,9 @@ class Jobs:
         threading.Thread(target=self._run, args=(job, fault), name=f"job-{job.name}", daemon=True).start()
         return {"TrainingJobArn": job.arn}
 
-    def stop(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def stop(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
         """``StopTrainingJob``."""
-        job = self.shelf.get(region, body["TrainingJobName"])
+        job = self.shelf.get(spot, body["TrainingJobName"])
         if self._status(job, job.line.now()) != "InProgress":
             raise invalid("The request was rejected because the training job is in status "
                           f"{self._status(job, job.line.now())}.")  # fmt: skip
@@ -107,18 +108,18 @@ class Jobs:
         job.line.turn(Step("Stopping", 15.0, job.finished.is_set), final="Stopped")
         return {}
 
-    def delete(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def delete(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
         """``DeleteTrainingJob``: only of one that is over."""
-        job = self.shelf.get(region, body["TrainingJobName"])
+        job = self.shelf.get(spot, body["TrainingJobName"])
         status = self._status(job, job.line.now())
         if status in {"InProgress", "Stopping"}:
             raise AwsError("ResourceInUse", f"Training job {job.name} is in status {status}.")
         self.shelf.drop(job)
         return {}
 
-    def describe(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def describe(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
         """``DescribeTrainingJob``."""
-        job = self.shelf.get(region, body["TrainingJobName"])
+        job = self.shelf.get(spot, body["TrainingJobName"])
         state = job.line.show()
         status = self._status(job, state)
         over = status in {"Completed", "Failed", "Stopped"}
@@ -144,7 +145,7 @@ class Jobs:
             "EnableManagedSpotTraining": bool(job.body.get("EnableManagedSpotTraining")),
         })  # fmt: skip
 
-    def list(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def list(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
         """``ListTrainingJobs``."""
 
         def show(job: Job) -> dict[str, Any]:
@@ -157,7 +158,7 @@ class Jobs:
                 "TrainingJobStatus": self._status(job, job.line.show()),
             })  # fmt: skip
 
-        return page(body, list(self.shelf.all(region)), show, "TrainingJobSummaries", "TrainingJobName")
+        return page(body, list(self.shelf.all(spot)), show, "TrainingJobSummaries", "TrainingJobName")
 
     def status(self, job: Job) -> str:
         """Its state, without showing it."""
@@ -173,10 +174,10 @@ class Jobs:
             return "InProgress"
         return job.outcome or state
 
-    def _check_quota(self, region: str, body: Mapping[str, Any]) -> None:
+    def _check_quota(self, spot: Spot, body: Mapping[str, Any]) -> None:
         wanted = body["ResourceConfig"]
         instance, count = str(wanted.get("InstanceType")), int(wanted.get("InstanceCount") or 1)
-        running = [job for job in self.shelf.all(region) if self.status(job) in {"InProgress", "Stopping"}]
+        running = [job for job in self.shelf.all(spot) if self.status(job) in {"InProgress", "Stopping"}]
         used = sum(int(job.body["ResourceConfig"].get("InstanceCount") or 1) for job in running
                    if job.body["ResourceConfig"].get("InstanceType") == instance)  # fmt: skip
         self.world.check_quota("training job", instance, used, count)
@@ -184,7 +185,7 @@ class Jobs:
     # --- the work ---------------------------------------------------------------------------------------------------
 
     def _run(self, job: Job, fault: Fault | None) -> None:
-        folder = self.world.folder / "jobs" / f"{job.region}-{job.name}"
+        folder = self.world.folder / "jobs" / f"{job.spot.account}-{job.spot.region}-{job.name}"
         try:
             _trouble(job, fault)
             job.phase = "Downloading"
@@ -208,7 +209,7 @@ class Jobs:
             return
         job.running = self.world.runner.start(_launch(job, folder, self.world))
         stream = f"{job.name}/algo-1-{int(job.created)}"
-        self.world.watch(job.region, GROUP, stream, job.running)
+        self.world.watch(job.spot, GROUP, stream, job.running)
         code, limit = self._await(job, job.running)
         self.world.logs.collect()
         job.metrics = _metrics(job, [text for _, text in job.running.logs()])
@@ -275,7 +276,7 @@ def _launch(job: Job, folder: Path, world: World) -> Launch:
         "@".join(world.image_digest(str(spec["TrainingImage"]))),
         spec.get("ContainerArguments") or ["train"],
         entrypoint=spec.get("ContainerEntrypoint"),
-        env={**env, "AWS_REGION": job.region},
+        env={**env, "AWS_REGION": job.spot.region},
         mounts={"/opt/ml": folder},
     )
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .endpoints import Endpoints
     from .fleet import Variant
+    from .keys import Spot
     from .world import World
 
 CALLS, HOSTS = "AWS/SageMaker", "/aws/sagemaker/Endpoints"
@@ -50,22 +51,22 @@ class Metrics:
 
     def __init__(self, world: World, endpoints: Endpoints) -> None:
         self._world, self._endpoints = world, endpoints
-        self._uses: dict[tuple[str, str, str], list[tuple[float, float, float]]] = {}
-        self._last: dict[tuple[str, str, str], tuple[float, float]] = {}
-        self._joined: set[str] = set()
+        self._uses: dict[tuple[Spot, str, str], list[tuple[float, float, float]]] = {}
+        self._last: dict[tuple[Spot, str, str], tuple[float, float]] = {}
+        self._joined: set[Spot] = set()
 
-    def join(self, region: str) -> None:
-        """Puts itself in front of moto's backend of a region, and measures the containers."""
-        self._measure(region)
-        if region in self._joined:
+    def join(self, spot: Spot) -> None:
+        """Puts itself in front of moto's backend of a spot, and measures the containers."""
+        self._measure(spot)
+        if spot in self._joined:
             return
-        self._joined.add(region)
-        backend = self._world.moto.backend("cloudwatch", region)
+        self._joined.add(spot)
+        backend = self._world.moto.backend("cloudwatch", spot)
         theirs: Callable[..., list[dict[str, Any]]] = backend.get_metric_data
         their_statistics: Callable[..., list[Any]] = backend.get_metric_statistics
 
         def get_metric_data(queries: list[dict[str, Any]], **rest: Any) -> list[dict[str, Any]]:
-            ours = {q["Id"]: self._series(region, q, **rest) for q in queries if _is_ours(q)}
+            ours = {q["Id"]: self._series(spot, q, **rest) for q in queries if _is_ours(q)}
             others = [query for query in queries if query["Id"] not in ours]
             told = theirs(queries=others, **rest) if others else []
             found = {one["id"]: one for one in told} | ours
@@ -74,18 +75,18 @@ class Metrics:
         def get_metric_statistics(*args: Any, **rest: Any) -> list[Any]:
             asked = inspect.signature(their_statistics).bind(*args, **rest).arguments
             ours = asked["namespace"] in {CALLS, HOSTS}
-            return self._statistics(region, asked) if ours else their_statistics(*args, **rest)
+            return self._statistics(spot, asked) if ours else their_statistics(*args, **rest)
 
         backend.get_metric_data, backend.get_metric_statistics = get_metric_data, get_metric_statistics
 
     def _series(
-        self, region: str, query: Mapping[str, Any], *, start_time: datetime, end_time: datetime, scan_by: str
+        self, spot: Spot, query: Mapping[str, Any], *, start_time: datetime, end_time: datetime, scan_by: str
     ) -> dict[str, Any]:
         """One result of ``GetMetricData``."""
         stat, metric = query["MetricStat"], query["MetricStat"]["Metric"]
         points = [
             (at, _value(values, stat["Stat"]))
-            for at, values in self._buckets(region, metric, _period(stat), start_time, end_time)
+            for at, values in self._buckets(spot, metric, _period(stat), start_time, end_time)
         ]
         if scan_by == "TimestampDescending":
             points.reverse()
@@ -99,24 +100,24 @@ class Metrics:
             "Messages": [],
         }
 
-    def _statistics(self, region: str, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _statistics(self, spot: Spot, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The datapoints of ``GetMetricStatistics``."""
         name, dimensions = asked["metric_name"], asked["dimensions"]
         metric = {"Namespace": asked["namespace"], "MetricName": name, "Dimensions": dimensions}
         unit = asked.get("unit") or _UNITS.get(name, "None")
         return [
             {"Timestamp": at, "Unit": unit, **{kind: _value(values, kind) for kind in asked["stats"]}}
-            for at, values in self._buckets(region, metric, asked["period"], asked["start_time"], asked["end_time"])
+            for at, values in self._buckets(spot, metric, asked["period"], asked["start_time"], asked["end_time"])
         ]
 
     def _buckets(
-        self, region: str, metric: Mapping[str, Any], period: int, start: datetime, end: datetime
+        self, spot: Spot, metric: Mapping[str, Any], period: int, start: datetime, end: datetime
     ) -> list[tuple[datetime, list[float]]]:
         """The values of each period that has any; EndpointName alone names nothing, as on the real platform."""
         dimensions = {one["Name"]: one["Value"] for one in metric.get("Dimensions") or ()}
         if set(dimensions) != {"EndpointName", "VariantName"}:
             return []
-        key = (region, dimensions["EndpointName"], dimensions["VariantName"])
+        key = (spot, dimensions["EndpointName"], dimensions["VariantName"])
         begin, until = _seconds(start), _seconds(end)
         timed = self._values(key, metric["Namespace"], metric["MetricName"], begin, until)
         found: dict[float, list[float]] = {}
@@ -125,7 +126,7 @@ class Metrics:
         return [(datetime.fromtimestamp(at, UTC), values) for at, values in sorted(found.items())]
 
     def _values(
-        self, key: tuple[str, str, str], namespace: str, name: str, start: float, end: float
+        self, key: tuple[Spot, str, str], namespace: str, name: str, start: float, end: float
     ) -> list[tuple[float, float]]:
         if namespace == HOSTS:
             place = {"CPUUtilization": 1, "MemoryUtilization": 2}.get(name)
@@ -135,20 +136,20 @@ class Metrics:
         instances = max(1, self._count(key))
         return [(one.at, _measure(name, one, instances)) for one in samples if name in _NAMES]
 
-    def _count(self, key: tuple[str, str, str]) -> int:
+    def _count(self, key: tuple[Spot, str, str]) -> int:
         variant = self._variant(key)
         return variant.count if variant else 1
 
-    def _variant(self, key: tuple[str, str, str]) -> Variant | None:
+    def _variant(self, key: tuple[Spot, str, str]) -> Variant | None:
         record = self._endpoints.shelf.peek(key[0], key[1])
         return record.fleet.variant(key[2]) if record else None
 
-    def _measure(self, region: str) -> None:
+    def _measure(self, spot: Spot) -> None:
         """One sample of each container: percent of one core, percent of this machine's memory."""
         now, total = time.time(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        for record in list(self._endpoints.shelf.all(region)):
+        for record in list(self._endpoints.shelf.all(spot)):
             for variant in record.fleet.variants:
-                key = (region, record.name, variant.name)
+                key = (spot, record.name, variant.name)
                 at, before = self._last.get(key, (0.0, 0.0))
                 if variant.running is None or now - at < _EVERY_S:
                     continue

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..faults import Fault
+    from .keys import Spot
     from .world import World
 
 _MEMORY_MB = (1024, 2048, 3072, 4096, 5120, 6144)
@@ -26,15 +27,15 @@ class Models:
         self.world = world
         self.shelf: Shelf[Record] = Shelf("model")
 
-    def create(self, region: str, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
+    def create(self, spot: Spot, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
         """``CreateModel``: the image and the data have to be there."""
         containers = _containers(body)
         if len(containers) != 1:
             raise invalid("Exactly one of PrimaryContainer and Containers with one element is needed here.")
         if not body.get("ExecutionRoleArn"):
             raise invalid("ExecutionRoleArn is required.")
-        record = Record("model", body["ModelName"], region, body, tags_of(body))
-        taken = self.shelf.peek(region, record.name)
+        record = Record("model", body["ModelName"], spot, body, tags_of(body))
+        taken = self.shelf.peek(spot, record.name)
         if taken is None:
             for container in containers:
                 if not container.get("Image"):
@@ -46,9 +47,9 @@ class Models:
         self.shelf.add(record)
         return {"ModelArn": record.arn}
 
-    def describe(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def describe(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
         """``DescribeModel``."""
-        record = self.shelf.get(region, body["ModelName"])
+        record = self.shelf.get(spot, body["ModelName"])
         shown = {name: value for name, value in record.body.items() if name != "Tags"}
         return without_nothing({
             **shown,
@@ -57,17 +58,17 @@ class Models:
             "EnableNetworkIsolation": bool(record.body.get("EnableNetworkIsolation")),
         })  # fmt: skip
 
-    def list(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def list(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
         """``ListModels``."""
 
         def show(record: Record) -> dict[str, Any]:
             return {"ModelName": record.name, "ModelArn": record.arn, "CreationTime": record.created}
 
-        return page(body, list(self.shelf.all(region)), show, "Models", "ModelName")
+        return page(body, list(self.shelf.all(spot)), show, "Models", "ModelName")
 
-    def delete(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def delete(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
         """``DeleteModel``: also when a configuration names it, as on the real platform."""
-        self.shelf.drop(self.shelf.get(region, body["ModelName"]))
+        self.shelf.drop(self.shelf.get(spot, body["ModelName"]))
         return {}
 
 
@@ -83,7 +84,7 @@ class Configs:
         self._models = models
         self.shelf: Shelf[Record] = Shelf("endpoint-config")
 
-    def create(self, region: str, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
+    def create(self, spot: Spot, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
         """``CreateEndpointConfig``: its models have to be there, its variants have to fit together."""
         variants = [*body["ProductionVariants"], *(body.get("ShadowProductionVariants") or ())]
         names = [variant["VariantName"] for variant in variants]
@@ -91,21 +92,21 @@ class Configs:
             raise invalid("Production variant names must be unique within an endpoint configuration.")
         for variant in variants:
             _check_variant(variant, body)
-            _check_model(variant, self._models.shelf.get(region, str(variant.get("ModelName"))))
+            _check_model(variant, self._models.shelf.get(spot, str(variant.get("ModelName"))))
         _check_serverless(body)
-        record = Record("endpoint-config", body["EndpointConfigName"], region, body, tags_of(body))
+        record = Record("endpoint-config", body["EndpointConfigName"], spot, body, tags_of(body))
         record.hide(fault)
         self.shelf.add(record)
         return {"EndpointConfigArn": record.arn}
 
-    def describe(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def describe(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
         """``DescribeEndpointConfig``."""
-        record = self.shelf.get(region, body["EndpointConfigName"])
+        record = self.shelf.get(spot, body["EndpointConfigName"])
         shown = {name: value for name, value in record.body.items() if name != "Tags"}
         shown["ProductionVariants"] = [_filled(one) for one in record.body["ProductionVariants"]]
         return without_nothing({**shown, "EndpointConfigArn": record.arn, "CreationTime": record.created})
 
-    def list(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def list(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
         """``ListEndpointConfigs``."""
 
         def show(record: Record) -> dict[str, Any]:
@@ -115,11 +116,11 @@ class Configs:
                 "CreationTime": record.created,
             }
 
-        return page(body, list(self.shelf.all(region)), show, "EndpointConfigs", "EndpointConfigName")
+        return page(body, list(self.shelf.all(spot)), show, "EndpointConfigs", "EndpointConfigName")
 
-    def delete(self, region: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def delete(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
         """``DeleteEndpointConfig``: also of a live endpoint, which then can be updated no more as it is."""
-        self.shelf.drop(self.shelf.get(region, body["EndpointConfigName"]))
+        self.shelf.drop(self.shelf.get(spot, body["EndpointConfigName"]))
         return {}
 
 

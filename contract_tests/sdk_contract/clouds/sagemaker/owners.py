@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .aws import ACCOUNT
 from .errors import AwsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..app import Request
 
 _CONDITIONS = ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner")
@@ -28,8 +29,13 @@ class Owners:
         self.foreign: dict[str, str] = {}
         self.unconditional: list[str] = []
 
-    def before(self, operation: str, request: Request) -> None:
+    def before(self, operation: str, request: Request, account_of: Callable[[str], str | None]) -> None:
         """Refuses a request that expects another owner, and a name that is taken.
+
+        Args:
+            operation: What is asked for.
+            request: The request.
+            account_of: The account that has a bucket here; ``None`` for a bucket that is not there.
 
         Raises:
             AwsError: As S3 answers.
@@ -45,8 +51,8 @@ class Owners:
             return
         if expected is None:
             self.unconditional.append(f"{operation} {bucket}")
-        elif expected != self.foreign.get(bucket, ACCOUNT):
+        elif expected != self.foreign.get(bucket, account_of(bucket) or expected):
             raise AwsError("AccessDenied", "Access Denied", 403)
         source = request.headers.get("x-amz-copy-source", "").lstrip("/").partition("/")[0]
-        if source and request.headers.get(_CONDITIONS[1]) not in {None, self.foreign.get(source, ACCOUNT)}:
+        if source and request.headers.get(_CONDITIONS[1]) not in {None, self.foreign.get(source, account_of(source))}:
             raise AwsError("AccessDenied", "Access Denied", 403)

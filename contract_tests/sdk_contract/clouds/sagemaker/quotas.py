@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..app import Match, Request, Response
-from .aws import ACCOUNT
 from .errors import AwsError, answered, trouble
 from .shapes import service_model
 
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ..faults import Fault
+    from .keys import Spot
     from .sigv4 import Signature
     from .world import World
 
@@ -55,18 +55,18 @@ class Quotas:
         body: Mapping[str, Any] = request.json()
         if body.get("ServiceCode") != "sagemaker":
             raise AwsError("NoSuchResourceException", f"There is no service {body.get('ServiceCode')}.")
-        every, start = list(self._every(signature.region)), int(body.get("NextToken") or 0)
+        every, start = list(self._every(signature.spot)), int(body.get("NextToken") or 0)
         end = start + int(body.get("MaxResults") or _PAGE)
         return {"Quotas": every[start:end], **({"NextToken": str(end)} if end < len(every) else {})}
 
-    def _every(self, region: str) -> Iterator[dict[str, Any]]:
+    def _every(self, spot: Spot) -> Iterator[dict[str, Any]]:
         for kind, shape in _SHAPES.items():
             for number, instance in enumerate(service_model("sagemaker").shape_for(shape).enum):
                 code = f"L-{kind[:1].upper()}{number:07d}"
                 yield {
                     "ServiceCode": "sagemaker",
                     "ServiceName": "Amazon SageMaker",
-                    "QuotaArn": f"arn:aws:servicequotas:{region}:{ACCOUNT}:sagemaker/{code}",
+                    "QuotaArn": f"arn:aws:servicequotas:{spot.region}:{spot.account}:sagemaker/{code}",
                     "QuotaCode": code,
                     "QuotaName": f"{instance} for {kind} usage",
                     "Value": float(self._world.quota(instance)),

@@ -49,6 +49,7 @@ class SagemakerRig(Rig):
         for name, value in self.cloud.start().items():
             self.patch.setenv(name, value)
         boto3 = import_module("boto3")
+        boto3.setup_default_session()  # not with the keys of a mini cloud that was here before
         boto3.client("iam").create_role(RoleName="mlport", AssumeRolePolicyDocument=json.dumps(_TRUST))
         ecr = boto3.client("ecr")
         ecr.create_repository(repositoryName="base")
@@ -59,9 +60,9 @@ class SagemakerRig(Rig):
 
     def forget_shared(self) -> None:
         """No repository and no bucket: the next deploy makes them, and brings its image."""
-        boto3 = import_module("boto3")
-        ecr, s3 = boto3.client("ecr"), boto3.resource("s3", config=import_module("botocore.config").Config(
-            s3={"addressing_style": "path"}))  # fmt: skip
+        boto3, config = import_module("boto3"), import_module("botocore.config").Config
+        ecr = boto3.client("ecr")
+        s3 = boto3.resource("s3", config=config(s3={"addressing_style": "path"}))
         for one in ecr.describe_repositories()["repositories"]:
             if one["repositoryName"] != "base":
                 ecr.delete_repository(repositoryName=one["repositoryName"], force=True)

@@ -16,8 +16,8 @@ import httpx
 from ..app import Match, Request, Response
 from ..hop import whole
 from ..traffic import Sample
-from .aws import ACCOUNT
 from .errors import AwsError, render, request_id, trouble
+from .keys import partition_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..faults import Fault
     from .endpoints import Endpoint, Endpoints
     from .fleet import Variant
+    from .keys import Spot
     from .sigv4 import Signature
     from .world import World
 
@@ -106,7 +107,7 @@ class Runtime:
         signature = self._signature(request)
         if signature is None:
             raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 403)
-        record = self._record(signature.region, request.params["name"])
+        record = self._record(signature.spot, request.params["name"])
         body = request.body
         trip = Trip(record, self._choose(record, request.headers.get(f"{_PREFIX}target-variant")), arrived)
         self._check_size(trip.variant, len(body))
@@ -123,19 +124,19 @@ class Runtime:
         finally:
             trip.variant.in_flight -= 1
 
-    def _record(self, region: str, name: str) -> Endpoint:
+    def _record(self, spot: Spot, name: str) -> Endpoint:
         with self._world.lock:
-            record = self._endpoints.shelf.peek(region, name)
+            record = self._endpoints.shelf.peek(spot, name)
             status = self._endpoints.status(record) if record else ""
         if record is None or status in {"Creating", "Failed", "Deleting"}:
-            raise AwsError("ValidationError", f"Endpoint {name} of account {ACCOUNT} not found.")
+            raise AwsError("ValidationError", f"Endpoint {name} of account {spot.account} not found.")
         return record
 
     def _choose(self, record: Endpoint, wanted: str | None) -> Variant:
         if wanted:
             variant = record.fleet.variant(wanted)
             if variant is None:
-                message = f'Variant "{wanted}" not found in endpoint "{record.name}" of account {ACCOUNT}.'
+                message = f'Variant "{wanted}" not found in endpoint "{record.name}" of account {record.spot.account}.'
                 raise AwsError("ValidationError", message)
             return variant
         variants = record.fleet.variants
@@ -232,7 +233,7 @@ class Runtime:
         return _failed(trip, 0, text if slow else f"the container broke the connection: {error!r}")
 
     def _count(self, trip: Trip, status: int) -> None:
-        key = (trip.record.region, trip.record.name, trip.variant.name)
+        key = (trip.record.spot, trip.record.name, trip.variant.name)
         self._world.traffic.add(key, trip.sample(status))
 
 
@@ -249,11 +250,12 @@ def _headers(variant: Variant, answer: httpx.Response, content_type: str) -> dic
 def _failed(trip: Trip, status: int, text: str) -> AwsError:
     whose = "client" if 400 <= status < 500 else "server"
     group = f"/aws/sagemaker/Endpoints/{trip.record.name}"
-    arn = f"arn:aws:logs:{trip.record.region}:{ACCOUNT}:log-group:{group}"
+    account, region = trip.record.spot
+    arn = f"arn:{partition_of(region)}:logs:{region}:{account}:log-group:{group}"
     return AwsError(
         "ModelError",
         f'Received {whose} error ({status}) from primary with message "{text[:_MOST_SAID]}". '
-        f"See {arn} in account {ACCOUNT} for more information.",
+        f"See {arn} in account {account} for more information.",
         424,
         OriginalStatusCode=status,
         OriginalMessage=text,

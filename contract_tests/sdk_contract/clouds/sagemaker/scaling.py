@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .aws import Moto
     from .endpoints import Endpoints
+    from .keys import Spot
 
 _PERIODS = {"High": ("GreaterThanThreshold", 3, 1.0), "Low": ("LessThanThreshold", 15, 0.9)}
 
@@ -31,7 +32,7 @@ class Scaling:
     def __init__(self, moto: Moto, endpoints: Endpoints) -> None:
         self._moto, self._endpoints = moto, endpoints
 
-    def before(self, operation: str, region: str, body: Mapping[str, Any]) -> None:
+    def before(self, operation: str, spot: Spot, body: Mapping[str, Any]) -> None:
         """Refuses what there is no variant for, and limits that are none.
 
         Raises:
@@ -41,37 +42,37 @@ class Scaling:
             return
         name = str(body.get("ResourceId"))
         parts = name.split("/")
-        record = self._endpoints.shelf.peek(region, parts[1]) if len(parts) == 4 else None
+        record = self._endpoints.shelf.peek(spot, parts[1]) if len(parts) == 4 else None
         if record is None or record.fleet.variant(parts[3]) is None:
             raise invalid(f"Could not find the endpoint variant of resource ID {name}.")
         if operation == "RegisterScalableTarget":
             low, high = body.get("MinCapacity"), body.get("MaxCapacity")
             if low is not None and high is not None and low > high:
                 raise invalid(f"Minimum capacity {low} must not exceed maximum capacity {high}.")
-        elif name not in self._targets(region):
+        elif name not in self._targets(spot):
             raise invalid(f"No scalable target registered for namespace: sagemaker, resource ID: {name}.")
 
-    def after(self, region: str) -> None:
+    def after(self, spot: Spot) -> None:
         """Policies go with their targets, and alarms come and go with their policies."""
-        tidy(self._moto, region)
+        tidy(self._moto, spot)
 
-    def _targets(self, region: str) -> set[str]:
-        return registered(self._moto, region)
+    def _targets(self, spot: Spot) -> set[str]:
+        return registered(self._moto, spot)
 
 
-def registered(moto: Moto, region: str) -> set[str]:
+def registered(moto: Moto, spot: Spot) -> set[str]:
     """The resource ids of all variants that are scalable targets."""
-    found = moto.backend("applicationautoscaling", region).targets
+    found = moto.backend("applicationautoscaling", spot).targets
     return {name for dimension, targets in found.items() if dimension.startswith("sagemaker:") for name in targets}
 
 
-def refuse_scaled(moto: Moto, region: str, endpoint: str, variants: Iterable[str]) -> None:
+def refuse_scaled(moto: Moto, spot: Spot, endpoint: str, variants: Iterable[str]) -> None:
     """Refuses an update that removes these variants, or changes their type, as long as they are scalable targets.
 
     Raises:
         AwsError: Some are. The wording is quoted from memory of users' reports; no account was asked.
     """
-    targets = registered(moto, region)
+    targets = registered(moto, spot)
     scaled = sorted(name for name in variants if f"endpoint/{endpoint}/variant/{name}" in targets)
     if scaled:
         raise invalid(
@@ -80,20 +81,20 @@ def refuse_scaled(moto: Moto, region: str, endpoint: str, variants: Iterable[str
         )
 
 
-def forget_endpoint(moto: Moto, region: str, endpoint: str) -> None:
+def forget_endpoint(moto: Moto, spot: Spot, endpoint: str) -> None:
     """Deregisters all variants of an endpoint that is being deleted, as AWS does."""
-    for dimension, targets in moto.backend("applicationautoscaling", region).targets.items():
+    for dimension, targets in moto.backend("applicationautoscaling", spot).targets.items():
         if dimension.startswith("sagemaker:"):
             for name in [one for one in targets if one.startswith(f"endpoint/{endpoint}/variant/")]:
                 del targets[name]
-    tidy(moto, region)
+    tidy(moto, spot)
 
 
-def tidy(moto: Moto, region: str) -> None:
+def tidy(moto: Moto, spot: Spot) -> None:
     """Policies go with their targets, and alarms come and go with their policies."""
     with moto.lock:
-        backend, watch = moto.backend("applicationautoscaling", region), moto.backend("cloudwatch", region)
-        targets = registered(moto, region)
+        backend, watch = moto.backend("applicationautoscaling", spot), moto.backend("cloudwatch", spot)
+        targets = registered(moto, spot)
         for key, policy in list(backend.policies.items()):
             if policy.service_namespace == "sagemaker" and policy.resource_id not in targets:
                 del backend.policies[key]

@@ -9,11 +9,14 @@ import functools
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote
 
 from .errors import AwsError
+from .keys import Credential, Spot, expired
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +39,12 @@ class Signature:
     value: str
     stamp: str
     presigned: bool = False
+    account: str = ""
+
+    @property
+    def spot(self) -> Spot:
+        """In which account, that of the key, and region the request is made."""
+        return Spot(self.account, self.region)
 
     @property
     def scope(self) -> str:
@@ -69,19 +78,23 @@ def _signature(credential: str, signed: str, value: str, stamp: str, *, presigne
     return Signature(parts[0], parts[1], parts[2], parts[3], tuple(signed.split(";")), value, stamp, presigned)
 
 
-def verify(request: Request, signature: Signature, secret_of: Callable[[str], str | None]) -> None:
-    """Refuses a request whose signature is not that of the secret.
+def verify(request: Request, signature: Signature, find: Callable[[str], Credential | None]) -> Signature:
+    """Refuses a request whose signature is not that of the secret; the signature with the account of its key.
 
     Raises:
-        AwsError: The key is unknown, or the signature is another.
+        AwsError: The key is unknown or expired, its session token is another, or the signature is.
     """
-    secret = secret_of(signature.access_key)
-    if secret is None:
-        raise _unknown(signature.service)
+    found = find(signature.access_key)
+    token = request.headers.get("x-amz-security-token") or request.query.get("X-Amz-Security-Token")
+    if found is None or (found.token or "") != (token or ""):
+        raise _unknown(signature.service, known=found is not None)
+    if found.expires is not None and found.expires < time.time():
+        raise expired(signature.service)
+    _check_age(request, signature)
     canonical = _canonical(request, signature)
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     text = f"{_ALGORITHM}\n{signature.stamp}\n{signature.scope}\n{digest}"
-    key = _key(secret, signature.date, signature.region, signature.service)
+    key = _key(found.secret, signature.date, signature.region, signature.service)
     if not hmac.compare_digest(hmac.new(key, text.encode(), hashlib.sha256).hexdigest(), signature.value):
         code = "SignatureDoesNotMatch" if signature.service in {"s3", "sts", "iam"} else "InvalidSignatureException"
         raise AwsError(
@@ -90,10 +103,23 @@ def verify(request: Request, signature: Signature, secret_of: Callable[[str], st
             f"Access Key and signing method. The Canonical String for this request should have been '{canonical}'",
             403,
         )
+    return replace(signature, account=found.account)
 
 
-def _unknown(service: str) -> AwsError:
+def _check_age(request: Request, signature: Signature) -> None:
+    """Refuses an address that was signed for some time only, after that time."""
+    if not signature.presigned:
+        return
+    made = datetime.strptime(signature.stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    if made + int(request.query.get("X-Amz-Expires") or 0) < time.time():
+        raise AwsError("AccessDenied", "Request has expired", 403)
+
+
+def _unknown(service: str, *, known: bool) -> AwsError:
+    """The refusal of a key that is not known, or whose session token is another."""
     message = "The security token included in the request is invalid."
+    if service == "s3" and known:
+        return AwsError("InvalidToken", "The provided token is malformed or otherwise invalid.", 400)
     if service == "s3":
         text = "The AWS Access Key Id you provided does not exist in our records."
         return AwsError("InvalidAccessKeyId", text, 403)

@@ -6,13 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .aws import ACCOUNT
 from .errors import AwsError, invalid
+from .keys import partition_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ..faults import Fault
+    from .keys import Spot
 
 _WORDS = {"endpoint-config": "endpoint configuration", "training-job": "training job"}
 
@@ -24,7 +25,7 @@ class Record:
     Attributes:
         kind: As in its ARN, such as ``endpoint-config``.
         name: Its name.
-        region: Where it is.
+        spot: In which account and region it is.
         body: The request that made it.
         tags: Its tags.
         created, modified: Unix seconds.
@@ -34,7 +35,7 @@ class Record:
 
     kind: str
     name: str
-    region: str
+    spot: Spot
     body: Mapping[str, Any]
     tags: dict[str, str] = field(default_factory=dict[str, str])
     created: float = field(default_factory=time.time)
@@ -45,7 +46,7 @@ class Record:
     @property
     def arn(self) -> str:
         """Its ARN, which is in small letters as SageMaker's are."""
-        return f"arn:aws:sagemaker:{self.region}:{ACCOUNT}:{self.kind}/{self.name}".lower()
+        return arn_of(self.spot, self.kind, self.name)
 
     def hide(self, fault: Fault | None) -> None:
         """Makes it visible late, when that is the planned trouble."""
@@ -61,6 +62,11 @@ class Record:
         return time.monotonic() >= self.hidden_until
 
 
+def arn_of(spot: Spot, kind: str, name: str) -> str:
+    """The ARN of something of SageMaker's."""
+    return f"arn:{partition_of(spot.region)}:sagemaker:{spot.region}:{spot.account}:{kind}/{name}".lower()
+
+
 R = TypeVar("R", bound=Record)
 
 
@@ -74,7 +80,7 @@ class Shelf(Generic[R]):
 
     def __init__(self, kind: str, refresh: Callable[[R], None] | None = None) -> None:
         self.kind = kind
-        self._records: dict[tuple[str, str], R] = {}
+        self._records: dict[tuple[Spot, str], R] = {}
         self._refresh = refresh
 
     def add(self, record: R) -> None:
@@ -83,43 +89,42 @@ class Shelf(Generic[R]):
         Raises:
             AwsError: The name is taken.
         """
-        taken = self.peek(record.region, record.name)
+        taken = self.peek(record.spot, record.name)
         if taken is not None:
             if self.kind == "training-job":
                 text = "Training job names must be unique within an AWS account and region, and a training job with "
                 raise AwsError("ResourceInUse", f"{text}this name already exists ({taken.arn})")
             raise invalid(f'Cannot create already existing {self._word} "{taken.arn}".')
-        self._records[record.region, record.name] = record
+        self._records[record.spot, record.name] = record
 
-    def peek(self, region: str, name: str) -> R | None:
+    def peek(self, spot: Spot, name: str) -> R | None:
         """A record, whether it may be seen or not."""
-        found = self._records.get((region, name))
+        found = self._records.get((spot, name))
         if found is not None and self._refresh is not None:
             self._refresh(found)
-        return self._records.get((region, name))
+        return self._records.get((spot, name))
 
-    def get(self, region: str, name: str) -> R:
+    def get(self, spot: Spot, name: str) -> R:
         """A record for a reader or another operation.
 
         Raises:
             AwsError: There is none, or it is not visible yet.
         """
-        found = self.peek(region, name)
+        found = self.peek(spot, name)
         if found is None or not found.visible():
-            arn = f"arn:aws:sagemaker:{region}:{ACCOUNT}:{self.kind}/{name}".lower()
             if self.kind == "training-job":
                 raise invalid("Requested resource not found.")
-            raise invalid(f'Could not find {self._word} "{arn}".')
+            raise invalid(f'Could not find {self._word} "{arn_of(spot, self.kind, name)}".')
         return found
 
     def drop(self, record: R) -> None:
         """Lets a record go."""
-        self._records.pop((record.region, record.name), None)
+        self._records.pop((record.spot, record.name), None)
 
-    def all(self, region: str | None = None) -> Iterator[R]:
-        """All records, or those of a region, that a list may show."""
+    def all(self, spot: Spot | None = None) -> Iterator[R]:
+        """All records, or those of one account and region, that a list may show."""
         for key in sorted(self._records):
-            found = self.peek(*key) if region in {None, key[0]} else None
+            found = self.peek(*key) if spot in {None, key[0]} else None
             if found is not None and time.monotonic() >= found.hidden_until and not found.hidden_reads:
                 yield found
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..traffic import Collector, Traffic
 from .errors import AwsError, invalid
+from .keys import Spot
 
 if TYPE_CHECKING:
     import random
@@ -58,9 +59,9 @@ class World:
     def __post_init__(self) -> None:
         self.logs = Collector(self._deliver)
 
-    def watch(self, region: str, group: str, stream: str, running: Running) -> None:
+    def watch(self, spot: Spot, group: str, stream: str, running: Running) -> None:
         """Brings what a container writes into CloudWatch Logs."""
-        self.logs.watch(f"{region}|{group}|{stream}", running)
+        self.logs.watch(f"{spot.account}|{spot.region}|{group}|{stream}", running)
 
     def image(self, uri: str) -> tuple[str, str]:
         """Repository and reference of an image that SageMaker can run.
@@ -132,8 +133,8 @@ class World:
         self.runner.close()
 
     def _deliver(self, key: str, lines: list[tuple[float, str]]) -> None:
-        region, group, stream = key.split("|")
-        self.moto.log(region, group, stream, lines)
+        account, region, group, stream = key.split("|")
+        self.moto.log(Spot(account, region), group, stream, lines)
 
 
 def without_nothing(reply: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any] | Response
 Handler = Callable[[Request], Answer]
+_EXPECTED = "Expected OAuth 2 access token, login cookie or other valid authentication credential."
+# What is said to a request without credentials, and to one with wrong ones.
+_NOT_ADMITTED = {
+    "aiplatform": (
+        f"Request is missing required authentication credential. {_EXPECTED}",
+        f"Request had invalid authentication credentials. {_EXPECTED}",
+    ),
+    "storage": (
+        "Anonymous caller does not have access to the Google Cloud Storage resource, or it may not exist.",
+        "Invalid Credentials",
+    ),
+}
 _TROUBLE = {
     "throttle": ("RESOURCE_EXHAUSTED", "Quota exceeded for aiplatform.googleapis.com/requests.", "RATE_LIMIT_EXCEEDED"),
     "unavailable": ("UNAVAILABLE", "The service is currently unavailable.", ""),
@@ -53,13 +65,12 @@ class Api(Routes):
     Args:
         world: What its handlers work on.
         service: The name under which calls are written down.
-        anonymous: Whether a request without credentials is let in; one with wrong ones never is.
         guarded: Whether credentials are looked at here at all, rather than by the handlers.
     """
 
-    def __init__(self, world: Resources, service: str, *, anonymous: bool = False, guarded: bool = True) -> None:
+    def __init__(self, world: Resources, service: str, *, guarded: bool = True) -> None:
         super().__init__(service, lambda _request, _match, fault: trouble(fault))
-        self.world, self._anonymous, self._guarded = world, anonymous, guarded
+        self.world, self._guarded = world, guarded
 
     def on(
         self, method: str, path: str, operation: str, *, changing: bool | None = None, locked: bool = True
@@ -88,29 +99,32 @@ class Api(Routes):
             return answered(handler(request))
 
     def authorize(self, request: Request) -> None:
-        """Lets in who shows the token.
+        """Lets in who shows a token of this cloud.
 
         Raises:
             Refusal: There is none, or another.
         """
-        if self._guarded and not (self._anonymous and not request.headers.get("authorization")):
-            admit(self.world.common, request)
+        if self._guarded:
+            admit(self.world.common, request, self.service)
 
 
-def admit(common: Common, request: Request) -> None:
+def admit(common: Common, request: Request, service: str = "aiplatform") -> None:
     """Refuse a request without the credentials of this mini cloud.
 
     Raises:
         Refusal: It has none, or others.
     """
     given = request.headers.get("authorization", "")
-    if given != f"Bearer {common.token}":
-        raise Refusal(
-            "UNAUTHENTICATED",
-            "Request had invalid authentication credentials. Expected OAuth 2 access token.",
-            reason="ACCESS_TOKEN_EXPIRED" if given else "CREDENTIALS_MISSING",
-            headers={"www-authenticate": 'Bearer realm="https://accounts.google.com/"'},
-        )
+    scheme, _, token = given.partition(" ")
+    if scheme.lower() == "bearer" and common.identity.admits(token):
+        return
+    words = _NOT_ADMITTED.get(service, _NOT_ADMITTED["aiplatform"])
+    raise Refusal(
+        "UNAUTHENTICATED",
+        words[1 if given else 0],
+        reason="ACCESS_TOKEN_TYPE_UNSUPPORTED" if given else "CREDENTIALS_MISSING",
+        headers={"www-authenticate": 'Bearer realm="https://accounts.google.com/"'},
+    )
 
 
 def body_of(request: Request) -> dict[str, Any]:

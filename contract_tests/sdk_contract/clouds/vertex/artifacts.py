@@ -56,9 +56,8 @@ class Images:
 
     def exchange(self, request: Request) -> Json:
         """Gives a registry token for an access token."""
-        given = request.headers.get("authorization", "")
-        wanted = base64.b64encode(f"{USER}:{self.common.token}".encode()).decode()
-        if given != f"Basic {wanted}":
+        user, _, given = _basic(request).partition(":")
+        if user != USER or not self.common.identity.admits(given):
             raise Refusal("UNAUTHENTICATED", "The access token is not valid for this registry.")
         token = secrets.token_urlsafe(24)
         self._tokens[token] = time.monotonic() + TOKEN_S
@@ -93,6 +92,15 @@ class Images:
         if found is None:
             raise Refusal("NOT_FOUND", f"Image {uri} does not exist or the service agent cannot read it.")
         return f"{repository}@{found}"
+
+
+def _basic(request: Request) -> str:
+    """Name and password of a request."""
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    try:
+        return base64.b64decode(given, validate=True).decode() if scheme.lower() == "basic" else ""
+    except ValueError:
+        return ""
 
 
 class Artifacts:

@@ -13,6 +13,7 @@ from ..server import Server
 from .api import refused
 from .artifacts import Images
 from .errors import Refusal
+from .identity import Identity
 from .jobs import OVER
 from .logs import Logs
 from .monitoring import Monitoring
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from .spots import Spot
     from .world import World
 
-PROJECT, REGION, TOKEN = "mini-project", "europe-west4", "mini-token"
+PROJECT, REGION = "mini-project", "europe-west4"
 
 
 class VertexCloud(Cloud):
@@ -48,7 +49,6 @@ class VertexCloud(Cloud):
         seed: Of everything that is left to chance.
         project: Id of the project that is there from the beginning.
         region: Its region.
-        token: The access token that everybody has to show.
         cpu_quota: Processors that all replicas of a region may have together.
     """
 
@@ -63,12 +63,12 @@ class VertexCloud(Cloud):
         seed: int = 0,
         project: str = PROJECT,
         region: str = REGION,
-        token: str = TOKEN,
         cpu_quota: int = 200,
     ) -> None:
         super().__init__(folder, runner, pace=pace, seed=seed)
         self._project, self._region, self.cpu_quota = project, region, cpu_quota
-        self.common = Common(self.pace, token)
+        self.identity = Identity(project)
+        self.common = Common(self.pace, self.identity)
 
     @cached_property
     def runner(self) -> Runner:
@@ -123,8 +123,8 @@ class VertexCloud(Cloud):
         """The server with all services behind it."""
         spots, images = self.spots, self.artifacts.store
         services: list[Any] = [
-            spots, self.storage.api, images.tokens, Logs(spots).api, Monitoring(spots).api, self.usage.api,
-            self.secrets.api, images.registry,
+            spots, self.storage.api, images.tokens, self.identity.routes, Logs(spots).api, Monitoring(spots).api,
+            self.usage.api, self.secrets.api, images.registry,
         ]  # fmt: skip
         self.app = App(services, calls=self.calls, faults=self.faults, missing=_missing, broken=_broken)
         return Server(self.app)
@@ -142,11 +142,14 @@ class VertexCloud(Cloud):
             self._server = Server(self.app, port=port).start()
 
     def variables(self) -> Mapping[str, str]:
-        """What points clients here."""
+        """What points clients here: Google's own find the service account, and the address of its storage."""
+        path = self.folder / "service-account.json"
+        self.identity.write(path, self.url)
         return {
             "MLPORT_MOCK_VERTEX_URL": self.url,
-            "MLPORT_MOCK_VERTEX_TOKEN": self.common.token,
-            "STORAGE_EMULATOR_HOST": self.url,
+            "MLPORT_MOCK_VERTEX_TOKEN": self.identity.token,
+            "GOOGLE_APPLICATION_CREDENTIALS": str(path),
+            "API_ENDPOINT_OVERRIDE": self.url,
         }
 
     def inventory(self) -> list[str]:

@@ -66,8 +66,7 @@ class Storage:
         self.api = self._routes()
 
     def _routes(self) -> Api:
-        # Google's own client sends no credentials when STORAGE_EMULATOR_HOST is set.
-        api = Api(self, "storage", anonymous=True)
+        api = Api(self, "storage")
         for front in ("/storage/v1/b", "/upload/storage/v1/b"):
             api.on("POST", f"{front}/{{bucket}}/o", "InsertObject")(self.insert)
             api.on("PUT", f"{front}/{{bucket}}/o", "ResumeUpload")(self.resume)

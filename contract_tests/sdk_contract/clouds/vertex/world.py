@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..app import Request
     from ..timing import Line, Pace
+    from .identity import Identity
 
 Json = dict[str, Any]
 _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
@@ -72,13 +73,13 @@ class Common:
 
     Attributes:
         pace: How fast things happen.
-        token: The access token that every request has to show.
+        identity: Who may ask.
         lock: Held by each request that reads or changes resources.
         numbers: The ids that the platform chooses, each only once.
     """
 
     pace: Pace
-    token: str
+    identity: Identity
     lock: threading.RLock = field(default_factory=threading.RLock)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(4_000_000_000_000_000_001))
 
@@ -104,8 +105,8 @@ class World:
 
     @property
     def token(self) -> str:
-        """The access token that every request has to show."""
-        return self.common.token
+        """An access token."""
+        return self.common.identity.token
 
     @property
     def parent(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
@@ -55,9 +56,12 @@ def test_what_is_made_is_in_one_account_and_region(account: Account) -> None:
     for place in PLACES:
         at(account, place, "ecr").create_repository(repositoryName="own")
         at(account, place, "logs").create_log_group(logGroupName="/own")
-    image = account.push("own-model", "v1")
-    place_of_image = {"Image": image}
-    at(account, FAR, "sagemaker").create_model(ModelName="own", ExecutionRoleArn=ROLE, PrimaryContainer=place_of_image)
+    image, create = account.push("own-model", "v1"), at(account, FAR, "sagemaker").create_model
+    model: dict[str, Any] = {"ModelName": "own", "ExecutionRoleArn": ROLE}
+    with pytest.raises(ClientError, match=r"Requested image .* not found"):
+        create(**model, PrimaryContainer={"Image": image})
+    named = image.replace(account.cloud.ecr.host, "123456789012.dkr.ecr.us-east-1.amazonaws.com")
+    create(**model, PrimaryContainer={"Image": named})
     models = [at(account, place, "sagemaker").list_models(NameContains="own")["Models"] for place in PLACES]
     assert [[], [], ["arn:aws:sagemaker:us-east-1:999988887777:model/own"]] == [
         [one["ModelArn"] for one in found if one["ModelName"] == "own"] for found in models
@@ -74,24 +78,23 @@ def test_what_is_made_is_in_one_account_and_region(account: Account) -> None:
 
 
 def test_registries_are_apart(account: Account) -> None:
-    """The address of a repository says of which account it is; a password opens those of its own account only."""
-    addresses: list[str] = []
-    for place in PLACES:
-        ecr = at(account, place, "ecr")
-        addresses.append(ecr.create_repository(repositoryName="apart")["repository"]["repositoryUri"])
-    host = account.cloud.ecr.host
-    assert [
-        f"{host}/apart", f"{host}/123456789012/eu-west-1/apart", f"{host}/999988887777/us-east-1/apart",
-    ] == addresses  # fmt: skip
-    told = [at(account, one, "ecr").get_authorization_token()["authorizationData"][0] for one in (HOME, FAR)]
-    basic = [f"Basic {one['authorizationToken']}" for one in told]
+    """One host for all: the password says which registry is meant, and each has repositories of its own."""
+    at(account, HOME, "ecr").create_repository(repositoryName="apart")
+    at(account, FAR, "ecr").create_repository(repositoryName="apart")
+    told = [at(account, one, "ecr").get_authorization_token()["authorizationData"][0] for one in PLACES]
+    basic = [{"authorization": f"Basic {one['authorizationToken']}"} for one in told]
+    data = b"of the far account"
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     with httpx.Client(base_url=account.cloud.url, trust_env=False) as http:
-
-        def status(which: int, path: str) -> int:
-            return http.post(f"/v2/{path}/blobs/uploads/", headers={"authorization": basic[which]}).status_code
-
-        home, _, far = (address.partition("/")[2] for address in addresses)
-        assert [202, 403, 403, 202] == [status(0, home), status(0, far), status(1, home), status(1, far)]
+        begun = [http.post("/v2/apart/blobs/uploads/", headers=one) for one in basic]
+        assert [202, 404, 202] == [one.status_code for one in begun], "near has no repository"
+        where = begun[2].headers["location"]
+        assert 403 == http.put(where, headers=basic[0], params={"digest": digest}, content=data).status_code
+        assert 201 == http.put(where, headers=basic[2], params={"digest": digest}, content=data).status_code
+        found = [http.head(f"/v2/apart/blobs/{digest}", headers=one).status_code for one in basic]
+        assert [404, 404, 200] == found
+        mount = {"mount": digest, "from": f"{FAR[0]}/{FAR[1]}/apart"}
+        assert 202 == http.post("/v2/apart/blobs/uploads/", params=mount, headers=basic[0]).status_code
 
 
 def test_buckets_are_global(account: Account) -> None:

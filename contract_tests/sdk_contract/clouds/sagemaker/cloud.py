@@ -91,7 +91,7 @@ class SagemakerCloud(Cloud):
         runtime = Runtime(self._world, self.control.endpoints, self._signature, limit=self._payload)
         passed = Passed(self._moto, self._signature, before=self._before, after=self._after)
         self.app = App(
-            [self.ecr.registry, runtime, self.control, Quotas(self._world, self._signature), passed],
+            [self.ecr, runtime, self.control, Quotas(self._world, self._signature), passed],
             calls=self.calls,
             faults=self.faults,
             missing=_unsigned,
@@ -203,7 +203,7 @@ class SagemakerCloud(Cloud):
         if service != "ecr":
             return answer
         if operation == "GetAuthorizationToken":
-            return self.ecr.token(spot.account)
+            return self.ecr.token(spot)
         return self.ecr.after(operation, answer)
 
     def _join_tagging(self, spot: Spot) -> None:

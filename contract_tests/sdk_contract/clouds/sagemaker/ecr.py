@@ -6,9 +6,10 @@ import base64
 import json
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..app import Request, Response
+from ..app import Match, Request, Response
 from ..registry import Registry, refusal
 from .aws import ACCOUNT, REGION
 from .errors import request_id
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ..faults import Fault
     from .aws import Moto
     from .keys import Keys
 
@@ -29,7 +31,10 @@ _OCI = "application/vnd.oci."
 
 
 class Ecr:
-    """The registries of all accounts and regions, on one host: of any but the first the path begins with both.
+    """The registries of all accounts and regions, on one host: the password of a request says which is meant.
+
+    One of the services of the cloud. Inside, the path of a repository begins with its account and region, unless these
+    are the first ones.
 
     Args:
         moto: Knows the repositories.
@@ -41,38 +46,65 @@ class Ecr:
 
     def __init__(self, moto: Moto, keys: Keys, folder: Path, *, oci: bool = False) -> None:
         self._moto, self._keys, self.oci = moto, keys, oci
-        self._issued: dict[str, tuple[str, float]] = {}  # account and end of what authorizes
+        self._issued: dict[str, tuple[Spot, float]] = {}  # place and end of what authorizes
         self.host = ""
         self.registry = Registry(folder, authorize=self._authorize, accepts=self._accepts, stored=self._stored)
 
-    def token(self, account: str) -> Response:
-        """``GetAuthorizationToken``: good for twelve hours, and for the registries of one account."""
-        token = base64.b64encode(f"AWS:{self._keys.password(account)}".encode()).decode()
+    # --- as a service
+
+    def find(self, request: Request) -> Match | None:
+        """What a request to a registry means."""
+        match = self.registry.find(request)
+        if match is None:
+            return None
+
+        def handle(request: Request) -> Any:
+            spot, name = self._spot(request), request.params.get("name", "")
+            if name and spot is not None and place_of(name)[0] != spot:
+                request.params = {**request.params, "name": path_of(spot, name)}
+            if spot is not None and match.operation == "ListRepositories":
+                found = (place_of(path) for path in self.registry.repositories())
+                return Response.of_json({"repositories": [own for where, own in found if where == spot]})
+            return match.handler(request)
+
+        return replace(match, handler=handle)
+
+    def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
+        """Planned trouble in the registry's shape."""
+        return self.registry.trouble(request, match, fault)
+
+    def _spot(self, request: Request) -> Spot | None:
+        """Of which account and region the password of a request is; ``None`` when it is none of ours."""
+        spot, until = self._issued.get(request.headers.get("authorization", ""), (HOME, 0.0))
+        return spot if until > time.time() else None
+
+    # --- for the cloud
+
+    def token(self, spot: Spot) -> Response:
+        """``GetAuthorizationToken``: good for twelve hours, and for the registry of one account and region."""
+        token = base64.b64encode(f"AWS:{self._keys.password(spot)}".encode()).decode()
         until = time.time() + _VALID_S
-        self._issued[f"Basic {token}"] = account, until
+        self._issued[f"Basic {token}"] = spot, until
         data = {"authorizationToken": token, "expiresAt": until, "proxyEndpoint": f"http://{self.host}"}
         return Response.of_json({"authorizationData": [data]}, x_amzn_requestid=request_id())
 
-    def place(self, uri: str) -> tuple[str, str] | None:
-        """Repository and tag or digest of an address of these registries; ``None`` for any other."""
+    def place(self, uri: str, spot: Spot) -> tuple[str, str] | None:
+        """Repository and tag or digest of an address as it is meant in an account and region; ``None`` elsewhere."""
         host, _, rest = uri.partition("/")
         own = _OWN_HOST.fullmatch(host)
         if host != self.host and not own:
             return None
         repository, sign, digest = rest.partition("@")
         name, _, tag = repository.partition(":")
-        return path_of(Spot(own[1], own[2]), name) if own else name, (digest if sign else tag or "latest")
+        return path_of(Spot(own[1], own[2]) if own else spot, name), (digest if sign else tag or "latest")
 
     def after(self, operation: str, answer: Response) -> Response:
         """Lets the registry follow what moto did, and puts our address where moto says that of AWS."""
         if operation in {"BatchDeleteImage", "DeleteRepository", "PutImage"}:
             self._follow()
         if isinstance(answer.body, bytes):
-            answer.body = _OWN_HOST.sub(self._named, answer.body.decode()).encode()
+            answer.body = _OWN_HOST.sub(self.host, answer.body.decode()).encode()
         return answer
-
-    def _named(self, own: re.Match[str]) -> str:
-        return f"{self.host}/{path_of(Spot(own[1], own[2]), '')}".rstrip("/")
 
     def _follow(self) -> None:
         repositories = self._repositories()
@@ -88,13 +120,13 @@ class Ecr:
                     self.registry.remove(name, digest)
 
     def _authorize(self, request: Request, repository: str, action: str) -> Response | None:
-        account, until = self._issued.get(request.headers.get("authorization", ""), ("", 0.0))
-        if until < time.time():
+        caller = self._spot(request)
+        if caller is None:
             challenge = f'Basic realm="http://{self.host}/",service="ecr.amazonaws.com"'
             return refusal("DENIED", "Not Authorized", status=401, www_authenticate=challenge)
         spot, name = place_of(repository)
-        if repository and spot.account != account:
-            return refusal("DENIED", f"User of account {account} is not authorized to use the registry {spot.account}")
+        if repository and spot != caller:
+            return refusal("DENIED", f"Not authorized to perform: ecr:* on the registry {spot.account}")
         if repository and repository not in self._repositories():
             text = f"The repository with name '{name}' does not exist in the registry with id '{spot.account}'"
             return refusal("NAME_UNKNOWN", text)
@@ -129,7 +161,7 @@ class Ecr:
 
 
 def path_of(spot: Spot, repository: str) -> str:
-    """The path of a repository on the one host of all registries.
+    """The path of a repository among those of all registries.
 
     Example:
         >>> path_of(Spot("123456789012", "us-east-1"), "mlport"), path_of(Spot("999988887777", "eu-west-1"), "mlport")

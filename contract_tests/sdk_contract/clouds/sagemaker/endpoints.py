@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..timing import Line, Step
+from .ecr import place_of
 from .errors import invalid
 from .fleet import Fleet, Variant
 from .scaling import forget_endpoint, refuse_scaled
@@ -130,8 +131,8 @@ class Endpoints:
             "EndpointName": record.name,
             "EndpointArn": record.arn,
             "EndpointConfigName": record.config,
-            "ProductionVariants": [_summary(one, self.world) for one in record.fleet.variants] if runs else None,
-            "ShadowProductionVariants": [_summary(one, self.world) for one in record.fleet.shadows],
+            "ProductionVariants": [_summary(one, self.world, spot) for one in record.fleet.variants] if runs else None,
+            "ShadowProductionVariants": [_summary(one, self.world, spot) for one in record.fleet.shadows],
             "EndpointStatus": status,
             "FailureReason": record.failure,
             "CreationTime": record.created,
@@ -139,7 +140,7 @@ class Endpoints:
             "LastDeploymentConfig": record.deployment,
             "PendingDeploymentSummary": {
                 "EndpointConfigName": pending[0],
-                "ProductionVariants": [_summary(one, self.world) for one in pending[1].variants],
+                "ProductionVariants": [_summary(one, self.world, spot) for one in pending[1].variants],
                 "StartTime": pending[2],
             }
             if pending
@@ -225,16 +226,16 @@ class Endpoints:
         self.world.check_quota("endpoint", instance, used, more)
 
 
-def _summary(variant: Variant, world: World) -> dict[str, Any]:
+def _summary(variant: Variant, world: World, spot: Spot) -> dict[str, Any]:
     """A variant as ``DescribeEndpoint`` shows it."""
-    repository, digest = world.image_digest(str(variant.container["Image"]))
+    repository, digest = world.image_digest(str(variant.container["Image"]), spot)
     image = str(variant.container["Image"])
     shown: dict[str, Any] = {
         "VariantName": variant.name,
         "DeployedImages": [
             {
                 "SpecifiedImage": image,
-                "ResolvedImage": f"{image.partition('/')[0]}/{repository}@{digest}",
+                "ResolvedImage": f"{image.partition('/')[0]}/{place_of(repository)[1]}@{digest}",
                 "ResolutionTime": time.time(),
             }
         ],

@@ -145,7 +145,7 @@ class Fleet:
         launch = Launch(
             f"{self.endpoint}/{variant.name}",
             self._world.ecr.registry,
-            "@".join(self._world.image_digest(str(container["Image"]))),
+            "@".join(self._world.image_digest(str(container["Image"]), self._spot)),
             ["serve"],
             env={**(container.get("Environment") or {}), "AWS_REGION": self._spot.region},
             mounts=self._model_data(variant),

@@ -88,7 +88,7 @@ class Jobs:
                               "MaxRuntimeInSeconds")  # fmt: skip
         resources = body["ResourceConfig"]
         check_disk(str(resources.get("InstanceType")), resources.get("VolumeKmsKeyId"), "VolumeKmsKeyId")
-        self.world.image(str(image))
+        self.world.image(str(image), spot)
         self._check_quota(spot, body)
         job = Job("training-job", body["TrainingJobName"], spot, body, tags_of(body), line=self.world.pace.line(
             final="Completed"))  # fmt: skip
@@ -273,7 +273,7 @@ def _launch(job: Job, folder: Path, world: World) -> Launch:
     return Launch(
         f"training-job {job.name}",
         world.ecr.registry,
-        "@".join(world.image_digest(str(spec["TrainingImage"]))),
+        "@".join(world.image_digest(str(spec["TrainingImage"]), job.spot)),
         spec.get("ContainerArguments") or ["train"],
         entrypoint=spec.get("ContainerEntrypoint"),
         env={**env, "AWS_REGION": job.spot.region},

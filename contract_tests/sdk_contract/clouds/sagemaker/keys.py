@@ -81,9 +81,9 @@ class Keys:
         known, secret = self.of(account)
         return Credential(account, secret) if hmac.compare_digest(known, identity) else None
 
-    def password(self, account: str) -> str:
-        """The password of an account's container registries."""
-        return self._mac(f"registry {account}").hex()
+    def password(self, spot: Spot) -> str:
+        """The password of the container registry of an account in a region."""
+        return self._mac(f"registry {spot.account} {spot.region}").hex()
 
     def _mac(self, text: str) -> bytes:
         return hmac.new(self._secret, text.encode(), hashlib.sha256).digest()

@@ -40,7 +40,7 @@ class Models:
             for container in containers:
                 if not container.get("Image"):
                     raise invalid("Either Image or ModelPackageName must be given.")
-                self.world.image(str(container["Image"]))
+                self.world.image(str(container["Image"]), spot)
                 if container.get("ModelDataUrl"):
                     self.world.data(str(container["ModelDataUrl"]), "model data")
         record.hide(fault)

@@ -63,13 +63,13 @@ class World:
         """Brings what a container writes into CloudWatch Logs."""
         self.logs.watch(f"{spot.account}|{spot.region}|{group}|{stream}", running)
 
-    def image(self, uri: str) -> tuple[str, str]:
+    def image(self, uri: str, spot: Spot) -> tuple[str, str]:
         """Repository and reference of an image that SageMaker can run.
 
         Raises:
             AwsError: It is not in ECR, or is no image in Docker's own format.
         """
-        place = self.ecr.place(uri)
+        place = self.ecr.place(uri, spot)
         if place is None:
             raise invalid(f"Requested image {uri} not found.")
         media_type = self.ecr.registry.media_type(*place)
@@ -79,9 +79,9 @@ class World:
             raise invalid(f"Unsupported manifest media type {media_type} for image {uri}.")
         return place
 
-    def image_digest(self, uri: str) -> tuple[str, str]:
+    def image_digest(self, uri: str, spot: Spot) -> tuple[str, str]:
         """Repository and digest of an image, which may have been deleted since."""
-        place = self.ecr.place(uri) or ("", "")
+        place = self.ecr.place(uri, spot) or ("", "")
         return place[0], self.ecr.registry.digest(*place) or place[1]
 
     def data(self, uri: str, what: str) -> list[tuple[str, bytes]]:

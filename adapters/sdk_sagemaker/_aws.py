@@ -230,7 +230,7 @@ class Aws:
             return self._session
 
     def _mock_keys(self, url: str) -> tuple[str | None, ...]:
-        """Keys for a mini cloud: those of the environment, which take the target's role in another account."""
+        """Keys for a mini cloud: those of the environment; with lasting ones a role of another account is taken."""
         given = tuple(os.environ.get(name) or None for name in _KEYS)
         if not all(given[:2]):
             raise AuthError(
@@ -238,7 +238,7 @@ class Aws:
                 hint='eval "$(mlport mock env sagemaker)"',
                 provider=PROVIDER,
             )
-        if account_of(str(given[0])) in {None, self.account}:
+        if given[2] or account_of(str(given[0])) in {None, self.account}:
             return given
         sts = importlib.import_module("boto3").Session(*given, region_name=self.region).client("sts", endpoint_url=url)
         with translate("AssumeRole", self.role):

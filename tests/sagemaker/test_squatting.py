@@ -14,6 +14,7 @@ from sdk.adapter import AdapterContext
 from sdk.errors import SecurityError
 from sdk.redact import Redactor
 from sdk.waiting import SystemClock
+from sdk_contract.clouds.sagemaker.keys import Spot
 from sdk_sagemaker import SagemakerAdapter
 from sdk_sagemaker._owners import OWNER, SOURCE_OWNER
 from sdk_sagemaker.options import SagemakerOptions
@@ -48,7 +49,7 @@ def squat(place: Any) -> Iterator[Callable[[str], None]]:
     names: list[str] = []
 
     def make(name: str) -> None:
-        place.cloud._moto.backend("s3", "us-east-1").create_bucket(name, "us-east-1")
+        place.cloud._moto.backend("s3", Spot(OURS, "us-east-1")).create_bucket(name, "us-east-1")
         place.cloud.owners.foreign[name] = SQUATTER
         names.append(name)
 
@@ -62,7 +63,7 @@ def squat(place: Any) -> Iterator[Callable[[str], None]]:
 
 
 def keys(place: Any, bucket: str) -> list[str]:
-    return list(place.cloud._moto.backend("s3", "us-east-1").buckets[bucket].keys)
+    return list(place.cloud._moto.backend("s3", Spot(OURS, "us-east-1")).buckets[bucket].keys)
 
 
 def test_nothing_is_written_into_a_squatted_bucket(
@@ -168,8 +169,13 @@ def test_the_adapter_uses_no_operation_without_the_condition() -> None:
     assert {"put_object", "get_object", "head_bucket", "delete_objects"} <= used
 
 
-def test_the_repository_must_be_that_of_the_role(place: Any, tmp_path: Path) -> None:
-    """Credentials of another account than the role's reach another registry."""
+def test_the_repository_must_be_that_of_the_role(place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials of another account than the role's reach another registry; a session is used as it is."""
+    with closing(boto3.client("sts")) as sts:
+        session = sts.assume_role(RoleArn=f"arn:aws:iam::{OURS}:role/mlport", RoleSessionName="me")["Credentials"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", session["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", session["SecretAccessKey"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", session["SessionToken"])
     role = f"arn:aws:iam::{SQUATTER}:role/mlport"
     options = SagemakerOptions(region="us-east-1", instance="ml.m5.large", role=role, repository="base")
     context = AdapterContext("aws", "me", tmp_path, SystemClock(), Redactor())

@@ -11,6 +11,15 @@ LOCKS   := requirements
 STAMP   := .venv/.ready-$(shell cat pyproject.toml $(LOCKS)/dev.txt | cksum | tr -d ' \t')
 SELECT   = $(T) $(if $(K),-k '$(K)')
 PYTEST  := $(BIN)/pytest -n $(WORKERS) --dist worksteal --durations=15
+# What starts no server, engine or browser.
+QUICK   := tests/core tests/plane tests/prices tests/test_*.py contract_tests/test_fake.py \
+  $(addprefix tests/client/test_,client.py coming_back.py errors.py invoke.py lifecycle.py monitor.py payload.py \
+    pickling.py secrets.py trouble.py wire.py) \
+  $(addprefix tests/clouds/test_,app.py headers.py registry.py timing.py traffic.py) \
+  $(addprefix tests/compare/test_,cost.py gate.py judge.py search.py service_hosts.py stats.py verdict.py) \
+  $(addprefix tests/executor/test_,apply.py kinds.py machine.py refused.py waiting.py) \
+  $(addprefix tests/packaging/test_,archive.py column_types.py onnx.py outsiders.py pins.py usercode.py) \
+  $(addprefix tests/serving/test_,inputs.py rows.py sealed.py)
 OUTSIDE  = -n $(WORKERS) --dist worksteal -m "not full and not docker" $(SELECT)
 LOCKED  := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps --requirement
 COMPILE  = UV_FIND_LINKS= $(BIN)/uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
@@ -24,7 +33,7 @@ $(BIN)/uv pip install --quiet --python $(1)/bin/python $(2) --editable . --requi
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help env lock demo test test-full test-latest test-lowest test-times stress check format budgets contract bench docs mock \
+.PHONY: help env lock demo test quick test-full test-latest test-lowest test-times stress check format budgets contract bench docs mock \
   check-format check-lint check-mypy check-pyright check-layers check-budgets check-docs
 
 help:            ## list the targets
@@ -58,6 +67,9 @@ demo: $(STAMP)   ## train, deploy, call, watch and delete a real model on this m
 
 test: $(STAMP)   ## every test but the whole matrices; a part: T=tests/compare, a name: K=expired
 	$(PYTEST) -m "not full" $(SELECT)
+
+quick: $(STAMP)  ## the tests that start no server, engine or browser: in a minute
+	$(BIN)/pytest -n 2 --dist worksteal -m "not full" $(QUICK) $(if $(K),-k '$(K)')
 
 test-times: $(STAMP) ## the same, then wall, CPU and idle seconds of the tests by folder
 	@rm -f .venv/times.jsonl

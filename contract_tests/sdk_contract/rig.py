@@ -24,12 +24,13 @@ import pytest
 
 from sdk.adapter import Adapter, AdapterContext, Capability, Clock
 from sdk.client import Client
+from sdk.config import load
 from sdk.errors import ConflictError, SdkError, UnsupportedError
 from sdk.executor import Executor
 from sdk.executor.disk import RealDisk
 from sdk.executor.lease import Lease
 from sdk.redact import Redactor
-from sdk.registry import adapters
+from sdk.registry import Registry
 from sdk.waiting import SystemClock
 
 from .kill import Kill, MortalDisk
@@ -212,15 +213,16 @@ class Rig(ABC):
         return client
 
     def _client(self, calls: Calls, owner: str, machine: str) -> Client:
-        provider = f"contract-{id(calls):x}"
-        adapters.register(provider, watched(self.adapter, calls), replace=True)
+        registry = Registry(find=lambda: ())  # of its own: other tests of this process do not know the adapter
+        registry.register("watched", watched(self.adapter, calls))
         config: dict[str, Any] = {
             "default": "contract",
             "owner": owner,
             "state_dir": str(self.state_dir(machine)),
-            "target": {"contract": {"provider": provider, **self.settings()}},
+            "target": {"contract": {"provider": "watched", **self.settings()}},
         }
-        made = Client(config, clock=self.clock, transport=self.transport())
+        settings = load(arguments=config, registry=registry)
+        made = Client(settings, clock=self.clock, transport=self.transport())
         self._clients.append(made)
         return made
 

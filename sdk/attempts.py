@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import httpx
 
+from . import foreign
 from .bounded import Bound
 from .errors import InvalidInputError, ModelError, SdkError, TimedOut, UnavailableError, UnreadableError
 from .waiting import LONGEST_RETRY_AFTER_S
@@ -149,10 +150,13 @@ class Attempts:
         return _caused(error, outcome)
 
     def _refused(self, request: httpx.Request, response: httpx.Response) -> Exception:
-        fault = self.invoker.fault(response)
+        what = f"the refusal of endpoint {self.name!r} ({response.status_code})"
+        with foreign.understood(what):
+            fault = self.invoker.fault(response)
         if fault is not None and response.status_code not in _AGAIN:
             return model_error(fault, self.redact, {**self._facts(request), **_given(response)})
-        error = self.invoker.error(response)
+        with foreign.understood(what):
+            error = self.invoker.error(response)
         if isinstance(error, SdkError):
             error.operation = error.operation or "predict"
             error.resource = error.resource or self.name

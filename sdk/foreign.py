@@ -6,14 +6,16 @@ are merely deep break what walks over them later.
 
 from __future__ import annotations
 
+import functools
 import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .errors import SdkError, UnreadableError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     import httpx
 
@@ -81,6 +83,10 @@ def is_shallow(value: Any, deepest: int = DEEPEST) -> bool:
     return False
 
 
+_SURPRISES = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, OverflowError)
+_OF_LIBRARIES = {"InvalidURL"}  # of httpx, which is too large to import for its name: an address that is none
+
+
 @contextmanager
 def understood(what: str) -> Generator[None]:
     """Turn a surprise about the form of somebody else's JSON into one error.
@@ -92,9 +98,67 @@ def understood(what: str) -> Generator[None]:
         yield
     except SdkError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+    except Exception as error:
+        if not isinstance(error, _SURPRISES) and type(error).__name__ not in _OF_LIBRARIES:
+            raise
         detail = f"{type(error).__name__} {error}"[:200]
         raise UnreadableError(f"{what} cannot be read: it has another form than expected ({detail})") from error
+
+
+_OPERATIONS = [
+    "aside",
+    "create",
+    "delete",
+    "doctor",
+    "invoker",
+    "job_logs",
+    "job_output",
+    "job_status",
+    "lease_delete",
+    "lease_read",
+    "lease_write",
+    "list",
+    "logs",
+    "metrics",
+    "observe",
+    "operation",
+    "price_region",
+    "read",
+    "status",
+    "stop_job",
+    "update",
+    "users",
+]
+_Adapter = TypeVar("_Adapter")
+
+
+def understanding(adapter: type[_Adapter]) -> type[_Adapter]:
+    """Let the operations of an adapter end in :class:`UnreadableError` where an answer has another form than expected.
+
+    A platform, or what stands for it, may send any JSON: a list for an object, null for a text, no field where one
+    always was. What then surprises the code that reads it says in which operation, and which field.
+    """
+    provider = str(vars(adapter)["provider"])
+    for name in _OPERATIONS:
+        if name in vars(adapter):
+            setattr(adapter, name, _understanding(vars(adapter)[name], provider, name))
+    return adapter
+
+
+def _understanding(operation: Callable[..., Any], provider: str, name: str) -> Callable[..., Any]:
+    @functools.wraps(operation)
+    def understood_operation(*args: Any, **kwargs: Any) -> Any:
+        what = f"what {provider} answered to {name}{''.join(f' {arg}' for arg in args[1:2] if isinstance(arg, str))}"
+        with understood(what):
+            found = operation(*args, **kwargs)
+        return _each_understood(cast("Any", found), what) if isinstance(found, GeneratorType) else found
+
+    return understood_operation
+
+
+def _each_understood(found: Generator[Any], what: str) -> Generator[Any]:
+    with understood(what):
+        yield from found
 
 
 def _too_deep(what: str) -> UnreadableError:

@@ -304,10 +304,11 @@ class _Answers:
             self.pinned = self.pinned or deployment
 
     def _decoded(self, response: httpx.Response) -> Any:
-        content = self._invoker.unwrap(response.content) if self._invoker.unwrap else response.content
+        content = response.content
         try:
+            content = self._invoker.unwrap(content) if self._invoker.unwrap else content
             return msgspec.json.decode(content)["predictions"]
-        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelError(
                 "the answer is no JSON object with `predictions`",
                 body=content[:200].decode("utf-8", "replace"),

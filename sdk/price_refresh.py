@@ -223,6 +223,8 @@ def refresh(
     write: Callable[[bytes], None],
 ) -> Refreshed:
     """Fetches, checks, and writes the new table; nothing is written when a guard refuses it."""
-    found = merge(old, source.fetch(get, regions, old), regions, accept=accept)
+    with foreign.understood("the price list"):
+        fresh = list(source.fetch(get, regions, old))
+    found = merge(old, fresh, regions, accept=accept)
     write(to_csv(found.rows))
     return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sdk.adapter import Ack, Operation, Ref
 from sdk.errors import ConfigError, UnavailableError
+from sdk.foreign import understanding
 from sdk.identities import Identities
 from sdk.prices import find_price, read_prices, refreshed_table
 
@@ -50,6 +51,7 @@ _QUICK_S = 0.1  # between two looks at a mini cloud
 _POLL_S = 1.0
 
 
+@understanding
 class AzureMLAdapter:
     """Managed online endpoints and command jobs of one workspace; implements :class:`sdk.adapter.Adapter`.
 

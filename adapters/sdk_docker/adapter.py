@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sdk.adapter import Ack, Operation, Ref, ServiceHost
 from sdk.errors import NotFoundError, UnavailableError
+from sdk.foreign import understanding
 from sdk.packaging.image.engine_address import find_address
 from sdk.plane import calling, inputs
 from sdk.plane.planning import GATEWAY, JOB
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _CALL_S = 30.0
 
 
+@understanding
 class DockerAdapter:
     """Endpoints and jobs as containers of one engine; implements :class:`sdk.adapter.Adapter`.
 

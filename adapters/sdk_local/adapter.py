@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sdk.adapter import Ack, Operation, Ref, ServiceHost
 from sdk.errors import NotFoundError, UnavailableError
+from sdk.foreign import understanding
 from sdk.plane import calling, inputs
 from sdk.plane.planning import GATEWAY, JOB
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from sdk.types import Check, EndpointStatus, JobStatus, LogLine
 
 
+@understanding
 class LocalAdapter:
     """Endpoints and jobs as processes of this machine; implements :class:`sdk.adapter.Adapter`.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 from sdk.adapter import Ack, Labels, Live, Operation, Ref
 from sdk.errors import NotFoundError
+from sdk.foreign import understanding
 from sdk.identities import Identities
 from sdk.prices import read_prices, refreshed_table
 
@@ -65,6 +66,7 @@ def _timed(operation: Callable[P, T]) -> Callable[P, T]:
     return timed
 
 
+@understanding
 class SagemakerAdapter:
     """Endpoints and jobs of one account and region; implements :class:`sdk.adapter.Adapter`.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -190,6 +191,12 @@ def refused_for_now(error: SdkError) -> SdkError:
     return later
 
 
+def _parse_error() -> type[Exception]:
+    """What Google's libraries raise for an answer of another form; they have no types for it."""
+    found: type[Exception] = import_module("google.protobuf.json_format").ParseError
+    return found
+
+
 @contextlib.contextmanager
 def border(operation: str, resource: str = "") -> Generator[None]:
     """Lets no exception of Google's libraries through: each becomes one of ours, with itself as the cause.
@@ -203,6 +210,9 @@ def border(operation: str, resource: str = "") -> Generator[None]:
 
     try:
         yield
+    except _parse_error() as error:
+        said = f"{operation} {resource}: the answer has another form than expected: {error}"
+        raise UnreadableError(said, provider=PROVIDER, operation=operation, resource=resource) from error
     except GoogleAPICallError as error:
         raise _from_call(error, operation, resource) from error
     except GoogleAuthError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from sdk import mocks
+from sdk.foreign import understanding
 from sdk.identities import Identities
 
 from . import _doctor, _logs, _plan, _train
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 _CALL_S = 30.0
 
 
+@understanding
 class VertexAdapter:
     """Endpoints and jobs on Google Vertex AI; implements :class:`sdk.adapter.Adapter`.
 

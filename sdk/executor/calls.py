@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ..adapter import KnowsUsers
-from ..errors import ConflictError, NotFoundError, SdkError, ThrottledError, TimedOut, UnavailableError
+from ..errors import ConflictError, NotFoundError, SdkError, ThrottledError, TimedOut, UnavailableError, UnreadableError
 from ..waiting import Retry, bucket_of
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ def _proves(error: Exception) -> Outcome:
         return "gone"
     if isinstance(error, UnavailableError):
         return "unknown" if error.sent else "refused"
+    if isinstance(error, UnreadableError):
+        return "unknown"  # it was answered, but nobody can say with what
     if isinstance(error, SdkError) and not isinstance(error, TimedOut):
         return "refused"
     return "unknown"

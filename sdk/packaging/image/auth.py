@@ -76,7 +76,10 @@ class RegistryAuth(httpx.Auth):
         return found
 
     def _token(self, parameters: dict[str, str]) -> str:
-        realm = httpx.URL(parameters.get("realm", ""))
+        try:
+            realm = httpx.URL(parameters.get("realm", ""))
+        except httpx.InvalidURL as error:
+            raise AuthError(f"the registry names no token service: {error}", operation="token", status=401) from error
         if realm.scheme != "https" and realm.host != self._plain_host and not on_this_machine(realm.host):
             raise AuthError(f"the token service {realm} is not reached by https", operation="token", status=401)
         user, secret = self._credentials() or ("", "")

@@ -170,9 +170,16 @@ class Registry:
             if response.status_code == 201:
                 return None
             if response.status_code == 202:
-                return urljoin(str(response.url), response.headers["location"])
-        response = self._send("POST", f"{self._base}/blobs/uploads/", ok=(202,))
-        return urljoin(str(response.url), response.headers["location"])
+                return self._place(response)
+        return self._place(self._send("POST", f"{self._base}/blobs/uploads/", ok=(202,)))
+
+    def _place(self, response: httpx.Response) -> str:
+        """Where the answer to the beginning of an upload says that it goes on."""
+        try:
+            return str(httpx.URL(urljoin(str(response.url), response.headers["location"])))
+        except (KeyError, ValueError, httpx.InvalidURL) as error:
+            text = f"registry {self._reference.host} names no place to upload to ({error})"
+            raise UnreadableError(text, operation="POST", resource=str(self._reference)) from error
 
     def _put_manifest(self, image: Image) -> None:
         url = f"{self._base}/manifests/{self._reference.name if self._reference.tag else image.digest}"

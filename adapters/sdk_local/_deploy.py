@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Ack, Live, Ref
@@ -13,11 +12,11 @@ from sdk.plane.planning import GATEWAY, TRAFFIC, split_workload_id, workload_id
 from sdk.plane.status import DAMAGE
 
 from ._errors import PROVIDER, translate
-from ._gateway import DELETING, FAILURE, Gateway
+from ._gateway import FAILURE, Gateway
 from ._plan import MODEL, PROCESS
 from ._processes import MARK, environment
 from ._rebuild import REBUILT
-from ._records import create_record, new_record, remove_record, write_record
+from ._records import DELETING, create_record, new_record, remove_record, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -253,7 +252,7 @@ class Deployments:
         if live.kind == TRAFFIC:
             remove_record(path)
         else:
-            write_record(path, replace(record, extra={**record.extra, DELETING: True}))
+            folder.ending(deployment).touch(mode=0o600)
 
     def _delete_gateway(self, name: str, timeout: float) -> None:
         folder = self._folder(name)

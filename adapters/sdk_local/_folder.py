@@ -6,6 +6,7 @@
       records/gateway.json       labels and spec of the endpoint
       records/traffic.json       weights
       records/d-ID.json          one deployment with the whole table entry of its replicas, secrets included (0600)
+      records/ending-ID          there from the moment a deployment is being deleted
       records/deleting           there from the moment the endpoint is being deleted
       token                      the bearer token (0600)
       gateway.lock table.json control.sock logs/ …     the gateway's own
@@ -26,7 +27,7 @@ import shutil
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ from sdk.packaging import disk
 from . import _rebuild
 from ._processes import is_free
 from ._records import (
+    DELETING,
     NEW,
     DeploymentForm,
     GatewayForm,
@@ -47,6 +49,7 @@ from ._records import (
     damaged_names,
     read_record,
     read_values,
+    remove_record,
     set_aside,
 )
 
@@ -115,6 +118,15 @@ class EndpointFolder:
         """The record of a deployment."""
         return self.records / f"d-{deployment}.json"
 
+    def ending(self, deployment: str) -> Path:
+        """The mark of a deployment that is to go: an empty file, as there may be no space for more."""
+        return self.records / f"ending-{deployment}"
+
+    def forget(self, deployment: str) -> None:
+        """Remove what is written down about a deployment."""
+        remove_record(self.deployment(deployment))
+        self.ending(deployment).unlink(missing_ok=True)
+
     def read(self) -> Record | None:
         """The endpoint's own record, rebuilt if it is damaged; ``None`` if there is no such endpoint."""
         record = read_record(self.gateway, GatewayForm, self.name)
@@ -139,7 +151,12 @@ class EndpointFolder:
         found = {name: read_record(self.deployment(name), DeploymentForm, self.name) for name in names}
         sound = {name: record for name, record in found.items() if record is not None}
         damaged = [name for name in damaged_names(self.records, "d-", ".json") if name not in sound]
-        return sound | {name: _rebuild.deployment(self, name) for name in damaged}
+        found_all = sound | {name: _rebuild.deployment(self, name) for name in damaged}
+        ending = {name for name in found_all if self.ending(name).exists()}
+        return {
+            name: replace(record, extra={**record.extra, DELETING: True}) if name in ending else record
+            for name, record in found_all.items()
+        }
 
     def read_pushed(self) -> dict[str, Any]:
         """Generation and content of the table that the gateway was handed last."""

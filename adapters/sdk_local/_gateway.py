@@ -22,7 +22,7 @@ from sdk.serving.gateway import client
 
 from ._errors import translate
 from ._processes import MARK, environment, kill_marked, kill_stopped, marks_in
-from ._records import Record, remove_record, replace_file, write_record
+from ._records import DELETING, Record, replace_file, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 State = Literal["creating", "ready", "updating", "failed", "deleting"]
 
-FAILURE, DELETING = "failure", "deleting"
-"""Notes in the record of a deployment: why it never became ready, and that it is to go."""
+FAILURE = "failure"
+"""A note in the record of a deployment: why it never became ready."""
 
 _READY_S = 5.0  # a look that changed the table waits this long for it to be in force, which is often long enough
 _GONE_S = 3.0
@@ -154,7 +154,11 @@ class Gateway:
             if generation is None:
                 return status
             note = {"generation": generation, "content": table.content_hash(wanted)}
-            replace_file(self.folder.pushed, json.dumps(note).encode())
+            try:
+                replace_file(self.folder.pushed, json.dumps(note).encode())
+            except OSError as error:  # without the note the table is handed over again, which is no harm
+                if error.errno != errno.ENOSPC or wanted["deployments"].keys() - status["deployments"].keys():
+                    raise
         self._push({"generation": generation, **wanted}, timeout)
         status = client.status(self.folder.short)
         self._note_failure(status)
@@ -198,7 +202,7 @@ class Gateway:
             kill_marked(str(seen.record.extra["run"]))  # without a gateway nobody else ends them
         for name in deleted:
             if not seen.is_ending(name):
-                remove_record(self.folder.deployment(name))
+                self.folder.forget(name)
 
     def _take_down(self, record: Record) -> Seen | None:
         """One step on the way to nothing: ask the gateway to stop; once it has, remove the folder."""

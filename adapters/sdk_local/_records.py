@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sdk.types import Json
 
 NEW = ".new-"
-DAMAGE = "damage"
+DAMAGE, DELETING = "damage", "deleting"
 _ASIDE = ".damaged-"
 _LARGEST = 16 << 20
 _log = logging.getLogger(__name__)

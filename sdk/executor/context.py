@@ -99,6 +99,7 @@ class Sightings:
 class Context:
     """The platform, time, names and tallies of one transaction.
 
+    ``relieve`` frees the space that is kept for cleaning up.
     ``patient`` is ``False`` where a pause should end the verb instead (``wait=False``).
     """
 
@@ -115,6 +116,7 @@ class Context:
     emit: Callable[[Event], None]
     started: float
     left: list[Leftover]
+    relieve: Callable[[], bool]
     patient: bool = True
 
     def kind(self, ref: Ref) -> Kind:

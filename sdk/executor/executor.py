@@ -26,7 +26,7 @@ from .calls import Remote
 from .context import Context, Detached, Event, Sightings
 from .fields import journal_safe
 from .gc import Collector, GcReport, Rules, leased_names, sweep
-from .journal import Journals, NoJournal
+from .journal import FREEING, Journals, NoJournal
 from .lease import Lease, unlock
 from .locks import Locks
 from .plan import Planner, desired
@@ -120,7 +120,7 @@ class Executor:
         self._where = where_hash(adapter)
         folder = state_dir / "executor" / self._where
         self.journals = Journals(folder, disk)
-        self._locks = Locks(folder / "locks")
+        self._locks = Locks(folder / "locks", self.journals.drop_ballast)
 
     # --- plan and apply -----------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class Executor:
                 )
             if not plan.changes:
                 return self._applied(context, change.verb, deadline)
-            journal = self.journals.begin(change.txn, **self._begin(plan, deadline))
+            journal = self._journal(plan, deadline)
             transaction = self._transaction(context, journal, plan, deadline)
             transaction.patient = wait
             return self._run(transaction, change.verb, lambda: transaction.run(materials, probe))
@@ -312,6 +312,7 @@ class Executor:
             emit=self._progress or _ignore,
             started=self.clock.monotonic(),
             left=[],
+            relieve=self.journals.drop_ballast,
         )
 
     def _begin(self, plan: Plan, deadline: Deadline) -> dict[str, Any]:
@@ -332,6 +333,16 @@ class Executor:
             "pid": os.getpid(),
             "steps": [step_record(step, self.adapter.kinds, journal_safe) for step in plan.steps],
         }
+
+    def _journal(self, plan: Plan, deadline: Deadline) -> Journal:
+        """The journal of a change; what only deletes goes on without one when there is no space for it."""
+        change, data = plan.change, self._begin(plan, deadline)
+        try:
+            return self.journals.begin(change.txn, frees=change.verb in FREEING, **data)
+        except JournalError:
+            if change.verb != "delete":
+                raise
+            return self.journals.unwritten(change.txn, **data)
 
     def _transaction(self, context: Context, journal: Journal, plan: Plan, deadline: Deadline) -> Transaction:
         job = plan.steps[-1].ref if plan.change.job is not None else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import re
 import zlib
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BALLAST_BYTES = 65_536
+FREEING = frozenset({"delete", "rollback", "finalize"})
+"""The verbs that free space or end what costs money."""
 _TXN = re.compile(r"[a-z0-9]{1,32}")
 _TORN = re.compile(rb"[0-9a-f]{0,8}|[0-9a-f]{8} [0-9a-f]{0,6}|[0-9a-f]{8} ([0-9a-f]{6}) ?(\{[^\n]*)?")
 _LINE = re.compile(rb"([0-9a-f]{8}) ([0-9a-f]{6}) (\{.*)", re.DOTALL)
@@ -226,6 +229,17 @@ class Journal:
         self._dead = False
 
 
+class Unwritten(Journal):
+    """Takes records and keeps none; see :meth:`Journals.unwritten`."""
+
+    def write(self, event: str, **data: Any) -> None:
+        """Takes one record."""
+        self.records.append(Record(event, data))
+
+    def end(self, outcome: str) -> None:
+        """Ends; nothing is to be moved."""
+
+
 class Journals:
     """The folder with the journals of one target.
 
@@ -248,11 +262,29 @@ class Journals:
                 f"cannot use the state folder {folder}: {error.strerror}", hint="set MLPORT_STATE_DIR to a writable one"
             ) from error
 
-    def begin(self, txn: str, /, **data: Any) -> Journal:
-        """Starts a transaction; returns when its first record and its file name are durable."""
+    def begin(self, txn: str, /, *, frees: bool = False, **data: Any) -> Journal:
+        """Starts a transaction; returns when its first record and its file name are durable.
+
+        Args:
+            txn: Its id.
+            frees: It gives space back or ends what costs money: on a full disk the ballast is dropped for it.
+            data: The fields of the first record.
+        """
         if not _TXN.fullmatch(txn):
             raise JournalError(f"{txn!r} is no transaction id", hint="make one with new_txn()")
         self._fill_ballast()
+        try:
+            return self._begin(txn, data)
+        except JournalError:
+            if not (frees and self.drop_ballast()):
+                raise
+            return self._begin(txn, data)
+
+    def unwritten(self, txn: str, /, **data: Any) -> Journal:
+        """A journal that no file holds, for deletes on a disk that is full and has no ballast: they can be repeated."""
+        return Unwritten(self, txn, -1, self.open_folder / f"{txn}.jsonl", [Record("begin", data)])
+
+    def _begin(self, txn: str, data: Mapping[str, Any]) -> Journal:
         path = self.open_folder / f"{txn}.jsonl"
         try:
             journal = Journal(self, txn, self.disk.create(path), path, [])
@@ -291,6 +323,8 @@ class Journals:
             journal.records = self._whole(journal, handle, path)
         except OSError as error:
             journal.close()
+            if error.errno == errno.ENOSPC and self.drop_ballast():
+                return self.load(txn)
             raise JournalError(f"cannot read {path}: {error.strerror}") from error
         except JournalDamaged:
             journal.close()
@@ -368,10 +402,14 @@ class Journals:
         self.disk.sync_folder(self.open_folder)
 
     def _fill_ballast(self) -> None:
-        with contextlib.suppress(OSError):  # it is there already, or the disk is full now
+        with contextlib.suppress(OSError):  # it is there already
             handle = self.disk.create(self._ballast)
             try:
-                self.disk.write(handle, bytes(BALLAST_BYTES))
+                whole = self.disk.write(handle, os.urandom(BALLAST_BYTES)) == BALLAST_BYTES  # zeros may take no space
                 self.disk.sync(handle)
+            except OSError:
+                whole = False
             finally:
                 self.disk.close(handle)
+            if not whole:  # the disk is full now: half of it must not stand in the way of a whole one
+                self.disk.remove(self._ballast)

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import hashlib
 import os
+import re
 from typing import TYPE_CHECKING
 
 from ..errors import ConflictError, JournalError
+from ..packaging import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from pathlib import Path
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+_NO_FILE = {errno.EISDIR, errno.ELOOP, errno.ENXIO}
 
 
 class Locks:
-    """Advisory file locks in one folder; the content of a lock file says who holds it."""
+    """Advisory file locks in one folder; the content of a lock file says who holds it.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where they are.
+        relieve: Frees some space when there is none for a lock file; ``False`` if it cannot.
+    """
+
+    def __init__(self, folder: Path, relieve: Callable[[], bool] = lambda: False) -> None:
         self._folder = folder
+        self._relieve = relieve
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -33,11 +46,7 @@ class Locks:
         Raises:
             ConflictError: Another verb on this machine is changing it; names the holder.
         """
-        path = self._folder / f"{name}.lock"
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise JournalError(f"cannot lock {path}: {error.strerror}") from error
+        handle = self._open(self._folder / f"{name if _PLAIN.fullmatch(name) else _hashed(name)}.lock")
         try:
             _lock(handle, name)
             with contextlib.suppress(OSError):  # on a full disk the lock still holds, only without a name on it
@@ -47,6 +56,20 @@ class Locks:
         finally:
             os.close(handle)
 
+    def _open(self, path: Path) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(path, flags, 0o600)
+        except OSError as error:
+            if error.errno in _NO_FILE:  # a folder or a link in its place: nobody can hold that
+                disk.set_aside(path)
+            elif error.errno != errno.ENOSPC or not self._relieve():
+                raise JournalError(f"cannot lock {path}: {error.strerror}") from error
+        try:
+            return os.open(path, flags, 0o600)
+        except OSError as error:
+            raise JournalError(f"cannot lock {path}: {error.strerror}") from error
+
     def is_free(self, name: str) -> bool:
         """Whether nobody on this machine is changing it now."""
         try:
@@ -54,6 +77,11 @@ class Locks:
                 return True
         except ConflictError:
             return False
+
+
+def _hashed(name: str) -> str:
+    """A file name for a name that others have given, on a label."""
+    return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:40]
 
 
 def _lock(handle: int, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
-from ..errors import AuthError, ConflictError, DriftError, SdkError, TimedOut
+from ..errors import AuthError, ConflictError, DriftError, QuotaError, SdkError, TimedOut
 from ..types import Leftover
 from .plan import closure, live_hash
 
@@ -102,6 +102,8 @@ class Remover:
             return None
         if isinstance(reply.error, AuthError):
             raise reply.error  # no wait makes it allowed
+        if isinstance(reply.error, QuotaError):
+            self._c.relieve()  # what a local target writes to delete something needs space, too
         return reply.error
 
     def _undo(self, index: int, step: Step, deadline: Deadline) -> None:

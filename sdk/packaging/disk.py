@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -180,6 +181,14 @@ def read_regular(path: Path, most: int) -> bytes | None:
             return file.read()
     finally:
         os.close(handle)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename what stands in the way; it is no error if it is gone."""
+    aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
+    with suppress(FileNotFoundError):
+        path.rename(aside)
+    return aside
 
 
 def remove(path: Path) -> None:

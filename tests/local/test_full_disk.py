@@ -115,3 +115,31 @@ def test_full_disk_with_nothing_put_by(small: Path) -> None:
         assert [] == client.gc(apply=True).orphans
         assert [] == [path.name for path in (small / "endpoints").iterdir()]
         assert [] == list(small.glob("executor/*/open/*"))
+
+
+@pytest.mark.parametrize("ballast", [True, False])
+def test_delete_on_a_disk_without_any_space(small: Path, ballast: bool) -> None:
+    """What frees space needs none: not for its journal, and not for what the target has to note."""
+    with Client(settings(small), env=ME) as client:
+        client.deploy(times(2), name="full-disk")
+        if not ballast:
+            for path in small.glob("executor/*/ballast"):
+                path.unlink()
+        with full(small, 0):
+            client.delete("full-disk")
+            assert [] == client.list()
+            assert [] == client.gc(apply=True).orphans
+        assert [] == [path.name for path in (small / "endpoints").iterdir()]
+        assert [] == list(small.glob("executor/*/open/*"))
+
+
+def test_rollback_on_a_disk_without_any_space(small: Path) -> None:
+    """The space that is kept is enough for it, and is kept again once there is any."""
+    with Client(settings(small), env=ME) as client:
+        client.deploy(times(2), name="full-disk")
+        endpoint = client.deploy(times(3), name="full-disk")
+        with full(small, 0):
+            client.rollback("full-disk")
+            assert [[2.0]] == endpoint.predict([[1.0]]).values
+        client.deploy(times(4), name="full-disk")
+        assert [65_536] == [path.stat().st_size for path in small.glob("executor/*/ballast")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import resource
@@ -204,7 +205,7 @@ class Gateway:
             for runner in added.values():
                 runner.start()
             await _all_ready(list(added.values()), timeout_s or table.limits.start_s)
-            save(self.folder / "table.json", encode(table))
+            self._store(table, only_removes=not added)
         except BaseException as error:
             for name in added:
                 self._retire(name)
@@ -215,6 +216,14 @@ class Gateway:
             raise
         self._failure = None
         self._swap(table)
+
+    def _store(self, table: Table, *, only_removes: bool) -> None:
+        """Write the table down; one that only takes away is put in force also when there is no space for it."""
+        try:
+            save(self.folder / "table.json", encode(table))
+        except OSError as error:
+            if not only_removes or error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
 
     def _add(self, table: Table) -> dict[str, Runner]:
         """Make runners for the replicas of a table that are not here yet."""

@@ -125,6 +125,8 @@ class Aws:
     @property
     def service_host(self) -> ServiceHost:
         """The host of SageMaker's calls: official below a domain of AWS only, whatever redirects the library."""
+        if self.mock:  # known without the credentials that a client needs
+            return ServiceHost(urlsplit(self.mock).netloc, official=False, billed=False)
         with translate("CreateClient", "sagemaker"):
             url = urlsplit(str(self.client("sagemaker").meta.endpoint_url))
         official = in_domain(url.hostname, *_domains())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from ..adapter import AdapterContext, Capability, Monitors, ProbesAside, StreamsLogs, Trains
 from ..errors import ConfigError, NotFoundError, SdkError, UnsupportedError
 from ..executor import Event, Executor, new_txn
+from ..packaging import disk
 from ..raised import failed
 from ..waiting import Deadline, Retry, bucket_of
 
@@ -44,6 +45,9 @@ def _make(state_dir: Path) -> None:
         raise ConfigError(
             f"state_dir {state_dir} cannot be made: {error.strerror}", hint="set MLPORT_STATE_DIR to a folder of yours"
         ) from error
+    trouble = disk.make_private(state_dir)
+    if trouble:
+        raise ConfigError(f"state_dir {state_dir} {trouble}", hint="set MLPORT_STATE_DIR to a folder of yours")
 
 
 class Session:

@@ -47,6 +47,23 @@ def cache_dir() -> Path:
     return subfolder(Path(chosen)) if chosen else state_dir()
 
 
+def make_private(folder: Path) -> str:
+    """Close a folder of ours to everybody else; say why it cannot be used if that is not enough.
+
+    It holds tokens and secrets. Who owns it, or may rename it from a folder above, could put another in its place.
+    """
+    facts = folder.stat()
+    if facts.st_uid != os.geteuid():
+        return "belongs to another user"
+    if facts.st_mode & 0o077:
+        folder.chmod(0o700)
+    for parent in folder.resolve().parents:
+        mode = parent.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return f"lies in {parent}, where every user may put another folder in its place: run chmod o-w {parent}"
+    return ""
+
+
 def subfolder(path: Path) -> Path:
     """``path``, made with mode 0700 if it is not there."""
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from sdk.adapter import AdapterContext
@@ -11,6 +13,8 @@ from sdk.errors import NotFoundError, SecurityError
 from sdk.redact import Redactor
 from sdk.waiting import SystemClock
 from sdk_vertex import VertexAdapter
+from sdk_vertex._access import Access
+from sdk_vertex._images import Images
 from sdk_vertex.options import VertexOptions
 
 if TYPE_CHECKING:
@@ -137,3 +141,14 @@ def test_a_default_bucket_in_another_place_or_open_to_the_public_is_refused(
     storage.buckets[DEFAULT].update(wrong)
     with pytest.raises(SecurityError, match=r"it is in us|it is not closed to the public"):
         bucket().exists(timeout=T)
+
+
+@pytest.mark.parametrize("where", ["other-project/locations/europe-west4", "mini-project/locations/us-east1"])
+def test_an_answer_about_another_repository_is_refused(place: Any, where: str) -> None:
+    """Images are pushed to the repository of the target's own project and region only."""
+    answer = {"name": f"projects/{where}/repositories/mlport"}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=answer))
+    options = VertexOptions(project="mini-project", region="europe-west4")
+    images = Images(Access(options, time.time, transport), SystemClock(), "me")
+    with pytest.raises(SecurityError, match=f"repository mlport of mini-project is projects/{where}"):
+        images.read_repository("mlport", timeout=T)

@@ -108,7 +108,7 @@ def test_each_has_its_own_log(clients: dict[tuple[str, str], Client]) -> None:
 def test_each_has_its_own_metrics(clients: dict[tuple[str, str], Client], place: Place) -> None:
     """Counts, latencies and replicas are those of the endpoint in this region."""
     for where, client in clients.items():
-        report = client.session().monitors().metrics("twin", window_s=600, timeout=60)
+        report = client.session().monitors().metrics("twin", window_s=7200, timeout=60)
         served = len(place.cloud.spots.at(*where).predictions.served)
         assert (served, {served}, 1) == (report.total, {one.count for one in report.latency}, report.replicas)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .world import Json, World
 
 PREFIX = "aiplatform.googleapis.com/prediction/online/"
-SAMPLED_S = 1.0  # how long ago gauges were read
+SAMPLED_S = (1.0, 5.0, 20.0, 60.0)  # how long ago gauges were read: a slow client asks for a time before the last one
 GROWTH, SCALE, BUCKETS = 1.1, 0.1, 160  # bounds of latency buckets: SCALE * GROWTH**i milliseconds
 
 
@@ -156,15 +156,20 @@ def _counted(world: World, endpoint: str, number: str, served: list[Served]) -> 
 
 
 def _used(world: World, made: Deployment) -> Iterable[Series]:
-    now, running = time.time() - SAMPLED_S, [one for one in made.replicas if one.exit_code is None]
+    now, running = time.time(), [one for one in made.replicas if one.exit_code is None]
     endpoint, base = made.endpoint, (("deployed_model_id", made.number),)
-    yield Series(world, "replicas", base, endpoint, ((now, len(running)),), gauge=True)
+
+    def gauge(metric: str, labels: tuple[tuple[str, str], ...], value: float) -> Series:
+        moments = [now - back for back in SAMPLED_S if now - back >= made.began] or [now - SAMPLED_S[0]]
+        return Series(world, metric, labels, endpoint, tuple((when, value) for when in moments), gauge=True)
+
+    yield gauge("replicas", base, len(running))
     for place, one in enumerate(running):
         seconds, memory = one.usage()
         labels = (*base, ("replica_id", str(place)))
         share = seconds / max(1.0, now - made.began)
-        yield Series(world, "cpu/utilization", labels, endpoint, ((now, share),), gauge=True)
-        yield Series(world, "memory/bytes_used", labels, endpoint, ((now, memory),), gauge=True)
+        yield gauge("cpu/utilization", labels, share)
+        yield gauge("memory/bytes_used", labels, memory)
 
 
 def _klass(one: Served) -> str:

@@ -159,6 +159,7 @@ class Invoker:
         deployment: Reads from an answer which deployment gave it.
         verify: Certificate file, or ``True`` for the system's.
         revives: Whether looking at the endpoint brings back what should serve and does not run.
+        health: A URL that is answered at once as long as the server runs, however long a model works; plain HTTP.
     """
 
     url: str
@@ -173,6 +174,7 @@ class Invoker:
     deployment: Callable[[httpx.Response], str | None] | None = None
     verify: str | bool = True
     revives: bool = False
+    health: str | None = None
 
 
 # --- the adapter ------------------------------------------------------------------------------------------------

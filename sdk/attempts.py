@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import httpx
 
 from . import foreign
+from .beside import Standstill
 from .bounded import Bound
 from .errors import InvalidInputError, ModelError, SdkError, TimedOut, UnavailableError, UnreadableError
 from .waiting import LONGEST_RETRY_AFTER_S
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .waiting import Deadline, TokenBucket
 
 REQUEST_ID = "x-request-id"
+WAITED = "mlport.waited"
+"""The event that the other side was asked whether it lives: what breaks after that was not idle."""
 DEADLINE_HEADER = "x-mlport-deadline-ms"
 _ATTEMPTS = 3
 _FIRST_PAUSE_S = 0.1
@@ -42,12 +45,14 @@ class Wire:
     sent: bool = False
     fresh: bool = False
     answered: bool = False
+    waited: bool = False
 
     def see(self, event: str, _info: Mapping[str, Any]) -> None:
         """Takes one event of a blocking client."""
         self.fresh |= event.startswith("connection.connect_")
         self.sent |= event == "http11.send_request_headers.started"
         self.answered |= event == "http11.receive_response_headers.complete"
+        self.waited |= event == WAITED
 
     async def asee(self, event: str, info: Mapping[str, Any]) -> None:
         """Takes one event of an asynchronous client."""
@@ -56,7 +61,7 @@ class Wire:
     @property
     def stale(self) -> bool:
         """Whether the request went out on a connection that the other side had already given up."""
-        return self.sent and not self.fresh and not self.answered
+        return self.sent and not self.fresh and not self.answered and not self.waited
 
 
 @dataclass(slots=True)
@@ -138,6 +143,8 @@ class Attempts:
             return _caused(UnreadableError(outcome.message, hint=hint, **self._facts(request)), outcome)
         if isinstance(outcome, httpx.ReadTimeout | httpx.WriteTimeout):
             return _caused(self._timed_out(request), outcome)
+        if isinstance(outcome, Standstill):
+            return _caused(self._stands_still(request, outcome), outcome)
         sent = not isinstance(outcome, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
         what = "the connection broke" if sent else "cannot connect"
         error = UnavailableError(
@@ -162,6 +169,13 @@ class Attempts:
             error.resource = error.resource or self.name
             error.request_id = error.request_id or response.headers.get(REQUEST_ID)
         return error
+
+    def _stands_still(self, request: httpx.Request, outcome: Standstill) -> UnavailableError:
+        return UnavailableError(
+            self.redact(f"endpoint {self.name!r}: {outcome}"),
+            hint="`mlport status` starts it again; the request was not repeated, as the model may be working on it",
+            **self._facts(request),
+        )
 
     def _timed_out(self, request: httpx.Request) -> TimedOut:
         return TimedOut(

@@ -19,7 +19,8 @@ import httpx
 import msgspec
 
 from . import bounded
-from .attempts import REQUEST_ID, Attempts, Outcome, Steps
+from .attempts import REQUEST_ID, WAITED, Attempts, Outcome, Steps
+from .beside import Standstill, Watch
 from .certificates import authorities
 from .errors import ModelError, UnreadableError, UnsupportedError
 from .hosts import on_this_machine
@@ -66,6 +67,7 @@ class Caller:
         bucket: What may be spent on retries.
         transport: Used instead of the network, in tests.
         random: The source of jitter.
+        revive: Looks at the endpoint for some seconds, which starts what stands still; see :mod:`sdk.beside`.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Caller:
         bucket: TokenBucket | None = None,
         transport: httpx.BaseTransport | None = None,
         random: _random.Random | None = None,
+        revive: Callable[[float], str | None] | None = None,
     ) -> None:
         self.invoker = invoker
         self.facts = facts
@@ -88,6 +91,9 @@ class Caller:
         self._random = random or _random.Random()  # noqa: S311  # jitter, not a secret
         self._client: httpx.Client | None = None
         self._wire: Wire | None = None
+        self._watch: Watch | None = None
+        if invoker.health and revive is not None and transport is None:
+            self._watch = Watch(invoker.health, revive)
         self._url = httpx.URL(invoker.url)
         self._by_proxy: bool | None = None  # asked of the environment with the first call
         self._lock = threading.Lock()
@@ -241,11 +247,32 @@ class Caller:
                 continue
             try:
                 async with asyncio.timeout(step.extensions["timeout"]["read"]):
-                    outcome = await pool.send(step, auth=self.invoker.auth)
+                    outcome = await self._asend(pool, step)
             except TimeoutError:
                 outcome = httpx.ReadTimeout("no whole answer in time", request=step)
             except (httpx.TransportError, UnreadableError) as error:
                 outcome = error
+
+    async def _asend(self, pool: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+        """One request; while it waits the gateway is looked at."""
+        if self._watch is None:
+            return await pool.send(request, auth=self.invoker.auth)
+        end = self._clock.monotonic() + request.extensions["timeout"]["read"]
+        sending = asyncio.ensure_future(pool.send(request, auth=self.invoker.auth))
+        try:
+            for pause in self._watch.pauses():
+                if (await asyncio.wait({sending}, timeout=pause))[0]:
+                    break
+                await request.extensions["trace"](WAITED, {})
+                try:
+                    await asyncio.to_thread(self._watch.look, end - self._clock.monotonic())
+                except Standstill:
+                    if not sending.done():
+                        raise
+            return await sending
+        finally:
+            sending.cancel()
+            await asyncio.wait({sending})
 
     def _own_wire(self) -> Wire | None:
         with self._lock:
@@ -254,7 +281,7 @@ class Caller:
             if self._wire is None and self._transport is None and not self._by_proxy:
                 from .wire import Wire
 
-                self._wire = Wire(self._url, _network(self.invoker)["verify"] or None)
+                self._wire = Wire(self._url, _network(self.invoker)["verify"] or None, self._watch)
             return self._wire
 
     def _pool(self) -> httpx.Client:

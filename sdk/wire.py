@@ -11,19 +11,26 @@ from __future__ import annotations
 import contextlib
 import http.client
 import select
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from .attempts import WAITED
+from .beside import Standstill
 from .bounded import ANSWER, KEY, Bound
 from .bounded_http import Answer, read
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Callable, Generator, Mapping
 
+    from .beside import Watch
+
 _IDLE = 100  # connections that are kept for the next request
+_LONG_S = 86_400.0
 _ONE_PIECE = 1 << 16  # a request of so many bytes is copied together
 
 
@@ -33,9 +40,11 @@ class Wire:
     Args:
         url: Any URL of the host.
         verify: How its certificate is checked; not used for plain HTTP.
+        watch: Looks at the host while a request waits for it; for plain HTTP only.
     """
 
-    def __init__(self, url: httpx.URL, verify: ssl.SSLContext | None) -> None:
+    def __init__(self, url: httpx.URL, verify: ssl.SSLContext | None, watch: Watch | None = None) -> None:
+        self._watch = watch
         self._host = url.host
         self._port = url.port or (443 if url.scheme == "https" else 80)
         self._tls = verify if url.scheme == "https" else None
@@ -54,8 +63,9 @@ class Wire:
         connection = self._take() or self._connect(limits.get("connect"), tell)
         try:
             tell("http11.send_request_headers.started", {})
-            _write(connection, request, limits.get("write"))
-            answer, body = _read(connection, limits.get("read"), bound, tell)
+            patience = None if self._watch is None else _Patience(connection.sock, self._watch, tell)
+            _write(connection, request, limits.get("write"), patience)
+            answer, body = _read(connection, limits.get("read"), bound, tell, patience)
         except BaseException:
             connection.close()
             raise
@@ -111,12 +121,52 @@ class _InOnePiece:
         """Called by the standard library with the head, then with the body."""
         self._pieces = (*self._pieces, data)
 
-    def flush(self) -> None:
-        """Sends all of it."""
+    def flush(self, send: Callable[[bytes], None] | None = None) -> None:
+        """Sends all of it, by another way of sending if there is one."""
         pieces, self._pieces = self._pieces, ()
         small = sum(map(len, pieces)) <= _ONE_PIECE
         for piece in (b"".join(pieces),) if small else pieces:
-            super().send(piece)  # type: ignore[misc]  # of the connection that this is mixed into
+            (send or super().send)(piece)  # type: ignore[misc]  # of the connection that this is mixed into
+
+
+class _Patience:
+    """Waits for a connection, and has its other side looked at meanwhile."""
+
+    def __init__(self, sock: socket.socket, watch: Watch, tell: Callable[[str, Mapping[str, Any]], None]) -> None:
+        self._sock, self._watch, self._tell = sock, watch, tell
+        self._pauses = watch.pauses()
+
+    def send(self, data: bytes, timeout: float | None) -> None:
+        """Sends bytes as fast as they are taken."""
+        view = memoryview(data)
+        while view:
+            self.wait(select.POLLOUT, timeout)
+            view = view[self._sock.send(view) :]
+
+    def wait(self, event: int, timeout: float | None) -> float | None:
+        """Waits until the socket can be read or written; what is left of the time.
+
+        Raises:
+            TimeoutError: The time is over.
+            Standstill: The other side does not answer and could not be started again.
+        """
+        poller = select.poll()
+        poller.register(self._sock, event)
+        end = time.monotonic() + (_LONG_S if timeout is None else timeout)
+        for pause in self._pauses:
+            left = end - time.monotonic()
+            if left > 0 and poller.poll(1000 * min(pause, left)):
+                break
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("no answer in time")
+            self._tell(WAITED, {})
+            try:
+                self._watch.look(left)
+            except Standstill:
+                if not poller.poll(0):
+                    raise
+        return None if timeout is None else max(0.001, end - time.monotonic())
 
 
 class _Plain(_InOnePiece, http.client.HTTPConnection):
@@ -139,7 +189,9 @@ def is_broken(connection: http.client.HTTPConnection) -> bool:
         return True
 
 
-def _write(connection: _Plain | _Secure, request: httpx.Request, timeout: float | None) -> None:
+def _write(
+    connection: _Plain | _Secure, request: httpx.Request, timeout: float | None, patience: _Patience | None
+) -> None:
     connection.sock.settimeout(timeout)
     with _as_httpx(httpx.WriteTimeout, httpx.WriteError):
         target = request.url.raw_path.decode("ascii")
@@ -147,7 +199,7 @@ def _write(connection: _Plain | _Secure, request: httpx.Request, timeout: float 
         for name, value in request.headers.raw:
             connection.putheader(name, value)
         connection.endheaders(request.content)
-        connection.flush()
+        connection.flush(None if patience is None else lambda data: patience.send(data, timeout))
 
 
 def _read(
@@ -155,9 +207,11 @@ def _read(
     timeout: float | None,
     bound: Bound,
     tell: Callable[[str, Mapping[str, Any]], None],
+    patience: _Patience | None,
 ) -> tuple[http.client.HTTPResponse, bytes]:
-    connection.sock.settimeout(timeout)
     with _as_httpx(httpx.ReadTimeout, httpx.ReadError):
+        left = timeout if patience is None else patience.wait(select.POLLIN, timeout)
+        connection.sock.settimeout(left)
         answer = connection.getresponse()
         if answer.status < 200:
             raise httpx.RemoteProtocolError(f"an interim answer ({answer.status}) where none was asked for")

@@ -21,7 +21,7 @@ from sdk.plane.lines import start_failure
 from sdk.serving.gateway import client
 
 from ._errors import translate
-from ._processes import MARK, environment, kill_marked, kill_stopped, marks_in
+from ._processes import MARK, environment, go_on, kill_marked, kill_stopped, marks_in
 from ._records import DELETING, Record, replace_file, write_record
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ FAILURE = "failure"
 _READY_S = 5.0  # a look that changed the table waits this long for it to be in force, which is often long enough
 _GONE_S = 3.0
 _CALL_S = 10.0
+_SOON_S = 1.0  # a gateway that does not answer sooner may have been stopped by a signal
 _ANSWER_S = 4.0  # its keeper replaces a gateway that was stopped sooner
 
 
@@ -138,8 +139,13 @@ class Gateway:
     def _running(self, record: Record, timeout: float) -> dict[str, Any]:
         if client.is_running(self.folder.short):
             with contextlib.suppress(client.GatewayError):
+                return client.call(self.folder.short, "GET", "/status", timeout=_SOON_S)
+            runs = {str(record.extra["run"]), *marks_in(self.folder.path)}
+            for run in runs:
+                go_on(run)
+            with contextlib.suppress(client.GatewayError):
                 return client.call(self.folder.short, "GET", "/status", timeout=_ANSWER_S)
-            for run in {str(record.extra["run"]), *marks_in(self.folder.path)}:
+            for run in runs:
                 kill_stopped(run)
         argv = [sys.executable, "-m", "mlport_serving", "gateway", "--port", str(record.spec["port"])]
         env = environment({}, {"PYTHONPATH": str(venv.runtime()), MARK: str(record.extra["run"])}, None)

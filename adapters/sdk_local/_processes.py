@@ -73,14 +73,27 @@ def kill_marked(mark: str) -> int:
     return len(found)
 
 
-def kill_stopped(mark: str) -> None:
-    """Kill the gateways that carry the mark and were stopped by a signal, keepers first; others go on as they are."""
+def go_on(mark: str) -> None:
+    """Let the gateways that carry the mark and were stopped by a signal go on: what waits for them is answered."""
+    for process in _stopped(mark):
+        with contextlib.suppress(psutil.Error):
+            process.resume()
+
+
+def _stopped(mark: str) -> list[psutil.Process]:
+    """The stopped gateways that carry the mark, keepers first."""
     found: list[psutil.Process] = []
     for process in marked(mark):
         with contextlib.suppress(psutil.Error, OSError):
             if process.status() == psutil.STATUS_STOPPED and "gateway" in process.cmdline():
                 found.append(process)
-    for process in sorted(found, key=lambda one: one.create_time()):
+    return sorted(found, key=lambda one: one.create_time())
+
+
+def kill_stopped(mark: str) -> None:
+    """Kill the gateways that carry the mark and were stopped by a signal, keepers first; others go on as they are."""
+    found = _stopped(mark)
+    for process in found:
         with contextlib.suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(found, timeout=5)

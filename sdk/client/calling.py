@@ -48,7 +48,17 @@ def make_caller(
         bucket=session.bucket,
         random=session.random,
         transport=session.transport,
+        revive=partial(_mended, session, status.name) if invoker.revives else None,
     )
+
+
+def _mended(session: Session, name: str, seconds: float) -> str | None:
+    """Look at an endpoint, which starts what stands still; why it does not serve after that."""
+    try:
+        status = session.status(name, session.deadline(min(seconds, READ_S)))
+    except SdkError as error:
+        return error.message
+    return None if status.state in _SERVES else status.reason
 
 
 def facts(session: Session, status: EndpointStatus) -> Facts:

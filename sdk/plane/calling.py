@@ -49,6 +49,7 @@ def invoker(url: str, token: str, options: GatewayOptions, provider: str) -> Inv
         pin=lambda deployment: {PIN: deployment},
         deployment=lambda response: response.headers.get(PIN),
         revives=True,
+        health=str(httpx.URL(url).copy_with(path="/healthz", query=None)),
     )
 
 

@@ -34,7 +34,8 @@ Every path goes to a deployment chosen by weight, or to the one named by the req
 (also at weight 0; an unknown one is a 404 that lists the known). The share of a deployment without a ready replica
 goes to the others. A client that ends its side of the connection is taken to have left, and its request is cancelled.
 `GET /healthz` alone is answered here, without
-token: 200 when a request would find a ready replica, else 503. Answers carry `x-mlport-deployment` and
+token: 200 when a request would find a ready replica (`ready`, or `ready in part` if others are not), else 503.
+Answers carry `x-mlport-deployment` and
 `x-request-id`. Errors of the gateway are `{"error": {"code", "message", "request_id"}}`:
 
 - 400 malformed or ambiguous request, 401 token, 403 foreign web page, 404 deployment, 405 method, 408 too slow,

@@ -130,7 +130,7 @@ class Gateway:
     def _restore(self) -> None:
         """Serve the last acknowledged table again."""
         for lock in self.folder.glob("b-*.lock"):
-            kill_left_over(lock)
+            kill_left_over(lock, waiting=self.beat)
         table = restore(self.folder / "table.json")
         if table is not None:
             for runner in self._add(table).values():

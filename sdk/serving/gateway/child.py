@@ -179,37 +179,81 @@ def is_alive(lock: Path) -> bool:
         os.close(fd)
 
 
-def kill_left_over(lock: Path, *, patience_s: float = 5.0) -> bool:
-    """Kill the processes a gateway that died has left behind; True when none holds the lock any more."""
+def kill_left_over(lock: Path, *, patience_s: float = 5.0, waiting: Callable[[], None] = lambda: None) -> bool:
+    """Kill the processes a gateway that died has left behind; True when none holds the lock any more.
+
+    What is killed is what has the lock open, and its process groups. The number that was written into the lock is not
+    trusted: it may be damaged, or belong to another program by now.
+
+    Args:
+        lock: Of the replica.
+        patience_s: Seconds until it is given up.
+        waiting: Called again and again meanwhile.
+    """
     deadline = time.monotonic() + patience_s
     while is_alive(lock):
-        digits = lock.read_bytes().strip()
-        if digits.isdigit():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(int(digits), signal.SIGKILL)
+        for pid in _holders(lock):
+            _kill_group_of(pid)
         if time.monotonic() > deadline:
             return False
+        waiting()
         time.sleep(0.01)
     lock.unlink(missing_ok=True)
     return True
+
+
+def _holders(lock: Path) -> list[int]:
+    """The other processes that have the lock open; without /proc the one that is written into it."""
+    if not Path("/proc/self/fd").exists():
+        digits = lock.read_bytes().strip()
+        return [int(digits)] if digits.isdigit() else []
+    wanted = lock.stat()
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*/fd"):
+        with contextlib.suppress(OSError):
+            for entry in folder.iterdir():
+                with contextlib.suppress(OSError):
+                    about = entry.stat()
+                    if (about.st_dev, about.st_ino) == (wanted.st_dev, wanted.st_ino):
+                        found.append(int(folder.parent.name))
+                        break
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def _kill_group_of(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        group = os.getpgid(pid)
+        if group in {os.getpgrp(), 0}:
+            os.kill(pid, signal.SIGKILL)
+        else:
+            os.killpg(group, signal.SIGKILL)
 
 
 def usage(pid: int) -> tuple[int | None, float | None]:
     """Give resident bytes and CPU seconds of a process, None where the system has no /proc or the process is gone."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
-        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        return pages * resource.getpagesize(), _stat(pid)[1]
     except (OSError, IndexError, ValueError):
         return None, None
-    return pages * resource.getpagesize(), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def activity(pid: int) -> tuple[str, float]:
+    """Give the state of a process, such as `S` for asleep, and its CPU seconds; a disk's wait without /proc."""
+    try:
+        return _stat(pid)
+    except (OSError, IndexError, ValueError):
+        return "D", 0.0
 
 
 def is_stopped(pid: int) -> bool:
     """Tell whether a process was stopped by a signal; not known without /proc."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(") ")[2].startswith("T")
-    except OSError:
-        return False
+    return activity(pid)[0] == "T"
+
+
+def _stat(pid: int) -> tuple[str, float]:
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    return fields[0], (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _oom_kills() -> int:

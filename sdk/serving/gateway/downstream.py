@@ -297,7 +297,8 @@ class Connection(asyncio.Protocol):
     def _healthz(self, request: Request) -> None:
         ready = self._plane.router.able and not self._plane.draining
         keep = not (request.close or self._plane.draining)
-        data = render(200 if ready else 503, {"status": "ready" if ready else "not ready"}, keep=keep)
+        word = "ready" if self._plane.router.whole else "ready in part"
+        data = render(200 if ready else 503, {"status": word if ready else "not ready"}, keep=keep)
         self._transport.write(data[: data.find(END) + 4] if request.method == b"HEAD" else data)
         self.finished(perf_counter(), keep=keep)
 

@@ -18,6 +18,8 @@ import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from .child import activity
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
@@ -27,7 +29,8 @@ _LONGEST_PAUSE_S = 5.0
 _STEADY_S = 30.0  # one that lived this long was healthy: the next pause is short again
 _LOOK_S = 0.1
 _STOPPED_S = 2.0  # a stopped gateway may be about to go on
-_SILENT_S = 10.0  # without a beat; far longer than a machine under load lets a loop wait
+_SILENT_S = 4.0  # without a beat; see `Silence`
+_DISK = 0.4  # a process that waits for a disk, as on a machine that swaps, is given more time
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -52,13 +55,43 @@ class Heart:
             return False
 
 
-def keep(serve: Callable[[int, Heart], None]) -> None:
+class Silence:
+    """For how long a process could have given a sign and did not, in seconds.
+
+    A process that waits for a processor is not silent: on a machine under load that takes long, and to kill it there
+    makes everything slower. So only the time counts that it used a processor or slept, and of the sleep only what the
+    keeper, which is slowed down as well, saw.
+
+    Example:
+        >>> silence = Silence()
+        >>> silence.note("S", 1.0)
+        0.1
+        >>> silence.note("R", 1.0)  # it waits for a processor
+        0.1
+        >>> silence.note("R", 1.5)
+        0.6
+    """
+
+    def __init__(self) -> None:
+        self._length = 0.0
+        self._used: float | None = None
+
+    def note(self, state: str, used: float) -> float:
+        """Take one look without a sign: the state of the process and its processor time so far."""
+        since, self._used = (0.0 if self._used is None else used - self._used), used
+        waits = {"R": 0.0, "D": _DISK * _LOOK_S}.get(state, _LOOK_S)
+        self._length = round(self._length + max(since, waits), 6)
+        return self._length
+
+
+def keep(serve: Callable[[int, Heart], None], *, silent_s: float = _SILENT_S) -> None:
     """Run ``serve`` in a child until it ends in order; start it again whenever it ends otherwise.
 
     Args:
         serve: Gets how often it was started again, and its heart; returns when the gateway was told to stop.
+        silent_s: After such a silence, see `Silence`, it is killed.
     """
-    keeper = _Keeper()
+    keeper = _Keeper(silent_s)
     pause, restarts = _FIRST_PAUSE_S, 0
     while True:
         begin = time.monotonic()
@@ -73,8 +106,9 @@ def keep(serve: Callable[[int, Heart], None]) -> None:
 class _Keeper:
     """The parent: passes signals on and remembers that it was told to stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, silent_s: float) -> None:
         self.stopping = False
+        self._silent_s = silent_s
         self._child = 0
         self._heart = Heart()
         for number in _FORWARDED:
@@ -98,7 +132,7 @@ class _Keeper:
 
     def _watch(self, child: int) -> int:
         """Wait for the end of the gateway, which is brought about when it stands still; its wait status."""
-        stopped, quiet = 0, 0  # looks: where this process was stopped as well, they are not counted
+        stopped, silence = 0, Silence()  # looks: where this process was stopped as well, they are not counted
         while True:
             pid, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             if pid and not (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
@@ -106,13 +140,13 @@ class _Keeper:
             if pid:
                 stopped = int(os.WIFSTOPPED(status))
             stopped += bool(stopped)
-            quiet = 0 if self._heart.heard() else quiet + 1
-            if stopped * _LOOK_S > _STOPPED_S or (quiet * _LOOK_S > _SILENT_S and not self.stopping):
+            silence = Silence() if self._heart.heard() or self.stopping else silence
+            if stopped * _LOOK_S > _STOPPED_S or silence.note(*activity(child)) > self._silent_s:
                 sys.stderr.write(f"mlport gateway: process {child} stands still; it is replaced\n")
                 sys.stderr.flush()
                 with suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
-                stopped, quiet = 0, 0
+                stopped, silence = 0, Silence()
             if select.select([self._ended], [], [], _LOOK_S)[0]:  # a signal, perhaps of its end
                 with suppress(BlockingIOError):
                     os.read(self._ended, 4096)

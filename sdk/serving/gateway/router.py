@@ -46,6 +46,11 @@ class Router:
         return bool(self._cycle)
 
     @property
+    def whole(self) -> bool:
+        """Whether every replica can answer."""
+        return all(len(route.ready) == len(route.backends) for route in self.routes.values())
+
+    @property
     def ready(self) -> int:
         """How many replicas can answer."""
         return sum(len(route.ready) for route in self.routes.values())

@@ -1,0 +1,116 @@
+"""Asks a gateway, beside a request that waits for its answer, whether it still lives.
+
+A model may work for minutes, but a gateway answers its health path in milliseconds while it does. One that does not
+was stopped or paused, and a look at its endpoint starts it again: the request is then answered where it waits, so that
+it need not be sent again.
+"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from typing import TYPE_CHECKING, Literal
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Verdict = Literal["well", "ailing", "silent", "unknown"]
+
+_ANSWERS_S = 1.0  # for an answer of the health path; one that is late costs no more than a look, and after that
+_AGAIN = 3  # times as long is waited for it
+_LEAST_S = 1.0  # with less time than that, no look is begun
+_PAUSES = (2.0, 2.0, 2.0, 4.0, 8.0)
+_LONGEST_BODY = 1024
+IN_PART = "ready in part"
+"""What a gateway says of itself when some of its replicas do not answer."""
+
+
+class Standstill(httpx.TransportError):
+    """The gateway takes connections and does not answer, and a look did not help."""
+
+
+class Watch:
+    """Watches one gateway for all requests that wait for it; share it between threads.
+
+    Args:
+        health: The URL of its health path, plain HTTP.
+        revive: Looks at the endpoint for some seconds, which starts what stands still; returns why it still does not
+            serve, or ``None``.
+        pauses: Seconds from one question of a request to its next; the last one is repeated.
+        answers_s: How long an answer of the health path may take.
+    """
+
+    def __init__(
+        self,
+        health: str,
+        revive: Callable[[float], str | None],
+        *,
+        pauses: tuple[float, ...] = _PAUSES,
+        answers_s: float = _ANSWERS_S,
+    ) -> None:
+        self._pauses = pauses
+        self._answers_s = answers_s
+        self._health = health
+        self._revive = revive
+        self._lock = threading.Lock()
+        self._looked = 0.0
+        self._trouble: str | None = None
+
+    def pauses(self) -> Iterator[float]:
+        """Seconds to wait before each question of one request."""
+        yield from self._pauses
+        while True:
+            yield self._pauses[-1]
+
+    def look(self, left: float) -> None:
+        """Ask once, and have the endpoint looked at if it is not well. Of many requests at once one does it for all.
+
+        Raises:
+            Standstill: The gateway does not answer.
+        """
+        begin = time.monotonic()
+        with self._lock:
+            if self._looked < begin:
+                self._trouble = self._found(left)
+                self._looked = time.monotonic()
+            trouble = self._trouble
+        if trouble is not None:
+            raise Standstill(trouble)
+
+    def _found(self, left: float) -> str | None:
+        end = time.monotonic() + left
+        verdict = ask(self._health, min(self._answers_s, left))
+        if verdict in {"well", "unknown"}:
+            return None
+        left = end - time.monotonic()
+        if left < _LEAST_S:
+            return "its gateway does not answer" if verdict == "silent" else None
+        reason = self._revive(left)
+        left = end - time.monotonic()
+        if verdict == "silent" and (left <= 0 or ask(self._health, min(_AGAIN * self._answers_s, left)) == "silent"):
+            return "its gateway does not answer" + (f": {reason}" if reason else "")
+        return None
+
+
+def ask(url: str, seconds: float) -> Verdict:
+    """Ask a health path.
+
+    A connection that is refused or broken is no sign of a standstill: a gateway that ends takes no more of them, and
+    answers what it has.
+    """
+    parts = httpx.URL(url)
+    connection = http.client.HTTPConnection(parts.host, parts.port or 80, timeout=seconds)
+    try:
+        connection.request("GET", parts.path)
+        answer = connection.getresponse()
+        body = answer.read(_LONGEST_BODY)
+    except TimeoutError:
+        return "silent"
+    except (OSError, http.client.HTTPException):
+        return "unknown"
+    finally:
+        connection.close()
+    return "well" if answer.status == http.client.OK and IN_PART.encode() not in body else "ailing"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from . import foreign
 from .errors import SecurityError, UnreadableError
+from .private import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -89,12 +90,7 @@ class Identities:
         """On a full disk it is not remembered: what frees space must work there too."""
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fresh = file.with_suffix(f".{threading.get_ident()}.new")
-            try:
-                fresh.write_text(json.dumps({"name": name, "identity": dict(identity)}, indent=1))
-                fresh.replace(file)
-            finally:
-                fresh.unlink(missing_ok=True)
+            write_private(file, json.dumps({"name": name, "identity": dict(identity)}, indent=1).encode())
 
 
 def _read(file: Path, name: str) -> dict[str, str]:

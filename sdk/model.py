@@ -90,7 +90,7 @@ class Model:
             raise ConfigError(f"{target} exists", hint="name a folder or file that does not")
         if target.name.endswith((".zip", ".tar")):
             raise ConfigError(f"{target.name}: no such archive is written", hint="end the name in .tar.gz, or in none")
-        with disk.staging(target.resolve().parent) as work, disk.writing(target):
+        with disk.staging_outside(target.resolve().parent) as work, disk.writing(target):
             if target.name.endswith((".tar.gz", ".tgz")):
                 made = archive.write(self.path, work / "bundle")
             else:

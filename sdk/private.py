@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
+
+from . import scratch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,21 +16,35 @@ def private_folder(path: Path) -> Path:
     """Make a folder that only its owner may enter; one that is there is closed to all others.
 
     Raises:
-        PermissionError: It belongs to another user.
+        PermissionError: It belongs to another user, or others could put another in its place.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = path.stat()
-    if found.st_uid != os.geteuid():
-        raise PermissionError(f"{path} belongs to user {found.st_uid}, not to this one")
-    if found.st_mode & 0o077:
-        path.chmod(0o700)
+    trouble = make_private(path)
+    if trouble:
+        raise PermissionError(f"{path} {trouble}")
     return path
+
+
+def make_private(folder: Path) -> str:
+    """Close a folder of ours to everybody else; say why it cannot be used if that is not enough.
+
+    It holds tokens and secrets. Who owns it, or may rename it from a folder above, could put another in its place.
+    """
+    facts = folder.stat()
+    if facts.st_uid != os.geteuid():
+        return f"belongs to another user ({facts.st_uid})"
+    if facts.st_mode & 0o077:
+        folder.chmod(0o700)
+    for parent in folder.resolve().parents:
+        mode = parent.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return f"lies in {parent}, where every user may put another folder in its place: run chmod o-w {parent}"
+    return ""
 
 
 def write_private(path: Path, data: bytes) -> None:
     """Write a file with mode 0600, in one step, in place of one that may be there."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
-        file.write(data)
-    fresh.replace(path)
+    with scratch.file(path.parent) as (fresh, stream):
+        stream.write(data)
+        stream.flush()
+        fresh.replace(path)

@@ -12,14 +12,14 @@ import hashlib
 import json
 import os
 import re
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import ConfigError
+from .private import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 VARIABLE = "MLPORT_TRUST"
 TARGET_KEYS = frozenset(
@@ -122,9 +122,6 @@ class TrustStore:
     def _write(self, known: Mapping[str, str]) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".trust-")  # mode 0600
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(known, stream, indent=2, sort_keys=True)
-            Path(name).replace(self.path)
+            write_private(self.path, json.dumps(known, indent=2, sort_keys=True).encode())
         except OSError as error:
             raise ConfigError(f"cannot write {self.path}: {error.strerror}") from error

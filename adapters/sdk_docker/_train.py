@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import tarfile
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk import bounded, foreign
 from sdk.adapter import Live, Ref
 from sdk.errors import ConflictError
-from sdk.packaging import archive
+from sdk.packaging import archive, disk
 from sdk.plane import inputs
 from sdk.plane.planning import JOB
 from sdk.types import JobState, JobStatus, LogLine
@@ -25,6 +24,7 @@ from ._plan import IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from sdk.adapter import Materials, Resource
 
@@ -145,8 +145,8 @@ class Jobs:
         """Copy what the job left, without links and devices."""
         self._existing(name, timeout)
         path = f"/containers/{job_name(name)}/archive"
-        with tempfile.TemporaryDirectory(dir=directory.parent) as folder:
-            packed, unpacked = Path(folder, "output.tar"), Path(folder, "output")
+        with disk.staging_outside(directory.parent) as folder:
+            packed, unpacked = folder / "output.tar", folder / "output"
             params = {"path": f"{VOLUME}/output"}
             with (
                 packed.open("wb") as file,

@@ -6,9 +6,9 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 from typing import TYPE_CHECKING
 
+from sdk import scratch
 from sdk.errors import SdkError
 from sdk.packaging import disk, uvrun, venv
 from sdk.types import Check
@@ -44,7 +44,7 @@ def _python() -> Check:
 
 def _writable(state_dir: Path) -> Check:
     try:
-        with tempfile.NamedTemporaryFile(dir=disk.subfolder(state_dir), prefix=".doctor-") as file:
+        with scratch.file(disk.subfolder(state_dir)) as (_, file):
             file.write(b"x")
             file.flush()
             os.fsync(file.fileno())

@@ -24,23 +24,20 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdk import scratch
 from sdk.errors import InvalidNameError
 from sdk.names import check_name
 from sdk.packaging import disk
 
 from . import _rebuild
-from ._processes import is_free
 from ._records import (
     DELETING,
-    NEW,
     DeploymentForm,
     GatewayForm,
     PushedForm,
@@ -55,6 +52,7 @@ from ._records import (
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from pathlib import Path
 
 _LONGEST_SOCKET_NAME = 24  # "b-" + deployment id + "-" + replica number + ".sock"
 _LONGEST_TOKEN = 4096
@@ -195,29 +193,14 @@ class EndpointFolder:
 
 @contextmanager
 def staging(parent: Path) -> Generator[Path]:
-    """A private folder in ``parent`` to build in; it is locked as long as its builder lives, see :func:`sweep`."""
-    with _held(disk.subfolder(parent)):  # nobody sweeps between the two steps
-        folder = Path(tempfile.mkdtemp(prefix=NEW, dir=parent))
-        lock = contextlib.ExitStack()
-        lock.enter_context(_held(folder))
-    with lock:
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def sweep(parent: Path) -> None:
-    """Remove what builders and removers that were killed have left in ``parent``."""
-    with contextlib.suppress(FileNotFoundError), _held(parent):
-        for path in [*parent.glob(f"{NEW}*"), *parent.glob(f"{_GONE}*")]:
-            if is_free(path):
-                shutil.rmtree(path, ignore_errors=True)
+    """A private folder in ``parent`` to build in."""
+    with scratch.folder(disk.subfolder(parent)) as folder:
+        yield folder
 
 
 def named_folders(parent: Path) -> Iterator[str]:
     """The names of endpoints or jobs in ``parent``; leftovers are swept, and what is no folder is set aside."""
-    sweep(parent)
+    scratch.sweep_folder(parent, _GONE)
     for path in sorted(parent.glob("[a-z]*")):
         with contextlib.suppress(InvalidNameError):  # nothing of ours has such a name
             check_name(path.name)
@@ -285,11 +268,7 @@ class Endpoints:
 
 def _link_to(root: Path) -> Path:
     """A link with a short path, in a folder of our own that nobody else can write to."""
-    folder = Path("/tmp") / f"mlport-{os.getuid()}"  # noqa: S108  checked below; TMPDIR is too long on macOS
-    folder.mkdir(mode=0o700, exist_ok=True)
-    facts = folder.lstat()
-    if facts.st_uid != os.getuid() or facts.st_mode & 0o777 != 0o700 or folder.is_symlink():
-        raise PermissionError(errno.EPERM, "is not a private folder of this user", str(folder))
+    folder = scratch.short_folder()
     link = folder / sha256(os.fsencode(root)).hexdigest()[:12]
     if not link.is_symlink() or link.readlink() != root:
         fresh = link.with_name(f"{link.name}.{secrets.token_hex(4)}")

@@ -11,17 +11,15 @@ import json
 import logging
 import os
 import secrets
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from sdk import foreign
+from sdk import foreign, scratch
 from sdk.adapter import Labels
 from sdk.errors import UnreadableError
 from sdk.packaging import disk
@@ -29,11 +27,11 @@ from sdk.serving.gateway.table import Replica
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
+    from pathlib import Path
 
     from sdk.adapter import Resource
     from sdk.types import Json
 
-NEW = ".new-"
 DAMAGE, DELETING = "damage", "deleting"
 _ASIDE = ".damaged-"
 _LARGEST = 16 << 20
@@ -273,12 +271,8 @@ def replace_file(path: Path, data: bytes) -> None:
 
 @contextmanager
 def _written(folder: Path, data: bytes) -> Generator[Path]:
-    handle, name = tempfile.mkstemp(prefix=NEW, dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with scratch.file(folder) as (fresh, file):
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        yield fresh

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from sdk.adapter import Capability, Labels, Live, Ref
 from sdk.errors import ConfigError, ConflictError
-from sdk.packaging import archive
+from sdk.packaging import archive, disk
 from sdk.plane.checks import unsupported
 from sdk.prices import find_price
 from sdk.types import JobState, JobStatus
@@ -187,10 +186,10 @@ class Jobs:
         uri = str(artifacts.get("S3ModelArtifacts") or "")
         if not uri:
             raise ConfigError(f"job {name!r} left no output", hint="it has none before it is over", provider=PROVIDER)
-        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".mlport-") as work:
-            packed = Path(work) / "model.tar.gz"
+        with disk.staging_outside(directory.parent) as work:
+            packed = work / "model.tar.gz"
             self.storage.download(urlsplit(uri).path.lstrip("/"), packed)
-            unpacked = archive.extract(packed, Path(work) / "output")
+            unpacked = archive.extract(packed, work / "output")
             for item in unpacked.iterdir():
                 item.rename(directory / item.name)
 

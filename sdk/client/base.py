@@ -61,8 +61,12 @@ class ClientBase:
         """The configuration: every value with where it came from."""
         return self._settings
 
-    def session(self, target: str | None = None) -> Session:
+    def session(self, target: str | None = None, *, sweeps: bool = True) -> Session:
         """A target, opened; the one of this client, else the default one, when none is named.
+
+        Args:
+            target: Target of the configuration.
+            sweeps: Whether the opening removes temporary files of processes that were killed.
 
         Raises:
             UnknownKeyError: Nobody knows the target.
@@ -81,6 +85,8 @@ class ClientBase:
                     random=self._random,
                     transport=self._transport,
                 )
+                if sweeps:
+                    known.sweep()
         return known
 
     def sibling(self, target: str, progress: Callable[[Event], None]) -> tuple[Self, StoppableClock]:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
+from .. import scratch
 from ..alarms import evaluate, objective
 from ..durations import parse_duration
 from ..endpoint import Endpoint
@@ -263,10 +264,11 @@ class LookVerbs(ClientBase):
             >>> sdk.gc().orphans
             []
         """
-        session = self.session(target)
+        session = self.session(target, sweeps=False)
         with border(session):
             deadline = deadline_of(session, timeout, CHANGE_S)
             report = session.executor.gc(apply=apply, expired=expired, shared=shared, deadline=deadline)
+            _temporaries(session, report, apply=apply)
             return self._abandoned(session, report, deadline, apply=apply)
 
     def _abandoned(self, session: Session, report: GcReport, deadline: Deadline, *, apply: bool) -> GcReport:
@@ -399,3 +401,15 @@ def _python() -> Check:
     fixed = _FIXED.get(minor, 0)
     hint = None if micro >= fixed else f"upgrade to {major}.{minor}.{fixed} or later: archives may escape their folder"
     return Check("python", ok=True, detail=f"{major}.{minor}.{micro}", hint=hint)
+
+
+def _temporaries(session: Session, report: GcReport, *, apply: bool) -> None:
+    """Add what killed processes left half-written on this machine; with ``apply`` remove it."""
+    from ..packaging import disk
+
+    found = scratch.sweep if apply else scratch.abandoned
+    command = f"mlport gc --apply --target {session.target}"
+    into = report.removed if apply else report.orphans
+    for item in found(disk.roots(session.state_dir)):
+        reason = f"the process that wrote it was killed ({item.size:,} bytes)"
+        into.append(Leftover("temporary", str(item.path), reason, 0.0, command))

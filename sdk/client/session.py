@@ -8,10 +8,10 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from .. import private, scratch
 from ..adapter import AdapterContext, Capability, Monitors, ProbesAside, StreamsLogs, Trains
 from ..errors import ConfigError, NotFoundError, SdkError, UnsupportedError
 from ..executor import Event, Executor, new_txn
-from ..packaging import disk
 from ..raised import failed
 from ..waiting import Deadline, Retry, bucket_of
 
@@ -45,7 +45,7 @@ def _make(state_dir: Path) -> None:
         raise ConfigError(
             f"state_dir {state_dir} cannot be made: {error.strerror}", hint="set MLPORT_STATE_DIR to a folder of yours"
         ) from error
-    trouble = disk.make_private(state_dir)
+    trouble = private.make_private(state_dir)
     if trouble:
         raise ConfigError(f"state_dir {state_dir} {trouble}", hint="set MLPORT_STATE_DIR to a folder of yours")
 
@@ -92,6 +92,12 @@ class Session:
         self.bucket = bucket_of(target.name)
         self._listeners: list[Callable[[Event], None]] = []
         self._lock = threading.Lock()
+
+    def sweep(self) -> None:
+        """Remove the temporary files of processes that were killed."""
+        from ..packaging import disk
+
+        scratch.sweep(disk.roots(self.state_dir))
 
     @functools.cached_property
     def executor(self) -> Executor:

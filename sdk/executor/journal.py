@@ -318,6 +318,8 @@ class Journals:
             handle = self.disk.open(path)
         except OSError as error:
             raise JournalError(f"no unfinished transaction {txn!r} here: {error.strerror}") from error
+        with contextlib.suppress(OSError):  # what a process left that was killed while it replaced the file
+            self.disk.remove(path.with_suffix(".new"))
         journal = Journal(self, txn, handle, path, [])
         try:
             journal.records = self._whole(journal, handle, path)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sdk import foreign
+from sdk import foreign, scratch
 from sdk.errors import ConfigError, LockMismatchError, PackagingError
 from sdk.packaging import disk
 from sdk.packaging.lock import Lock
@@ -133,10 +131,9 @@ def _replace_if_damaged(staged: Path, target: Path) -> None:
         try:
             verify(target)
         except PackagingError:
-            aside = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
-            target.rename(aside / "bundle")
-            staged.rename(target)
-            shutil.rmtree(aside, ignore_errors=True)
+            with scratch.folder(target.parent) as aside:
+                target.rename(aside / "bundle")
+                staged.rename(target)
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, Path]]:

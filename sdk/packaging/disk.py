@@ -9,12 +9,11 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdk import scratch
 from sdk.errors import PackagingError
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 _NOT_PLAIN = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV}
 _BLOCK = 1 << 20
-_STALE_S = 86_400.0
 
 
 def state_dir() -> Path:
@@ -32,9 +30,13 @@ def state_dir() -> Path:
 
     ``MLPORT_STATE_DIR``, else ``$XDG_STATE_HOME/mlport``, else ``~/.local/state/mlport``.
     """
+    return subfolder(_state_path())
+
+
+def _state_path() -> Path:
     chosen = os.environ.get("MLPORT_STATE_DIR")
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return subfolder(Path(chosen) if chosen else Path(base) / "mlport")
+    return Path(chosen) if chosen else Path(base) / "mlport"
 
 
 def cache_dir() -> Path:
@@ -43,25 +45,12 @@ def cache_dir() -> Path:
     ``MLPORT_CACHE_DIR``, else the state folder. Several state folders can share one, and a CI job can keep it: each
     entry is named by what it is made of.
     """
+    return subfolder(_cache_path())
+
+
+def _cache_path() -> Path:
     chosen = os.environ.get("MLPORT_CACHE_DIR")
-    return subfolder(Path(chosen)) if chosen else state_dir()
-
-
-def make_private(folder: Path) -> str:
-    """Close a folder of ours to everybody else; say why it cannot be used if that is not enough.
-
-    It holds tokens and secrets. Who owns it, or may rename it from a folder above, could put another in its place.
-    """
-    facts = folder.stat()
-    if facts.st_uid != os.geteuid():
-        return "belongs to another user"
-    if facts.st_mode & 0o077:
-        folder.chmod(0o700)
-    for parent in folder.resolve().parents:
-        mode = parent.stat().st_mode
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            return f"lies in {parent}, where every user may put another folder in its place: run chmod o-w {parent}"
-    return ""
+    return Path(chosen) if chosen else _state_path()
 
 
 def subfolder(path: Path) -> Path:
@@ -113,21 +102,27 @@ def _variable(path: Path) -> str:
 @contextmanager
 def staging(parent: Path) -> Generator[Path]:
     """A private folder inside ``parent`` to build in; whatever is left in it at the end is removed."""
-    subfolder(parent)
-    with writing(parent):
-        folder = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with writing(parent), scratch.folder(subfolder(parent)) as folder:
+        yield folder
 
 
-def sweep(parent: Path) -> None:
-    """Remove what processes that were killed left half-made in ``parent`` more than a day ago."""
-    for path in parent.glob(".new-*"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _STALE_S:
-                shutil.rmtree(path, ignore_errors=True)
+@contextmanager
+def staging_outside(parent: Path) -> Generator[Path]:
+    """The same inside a folder of the user's, where :func:`sdk.scratch.sweep` does not look by itself."""
+    with writing(parent), scratch.beside(parent, subfolder(cache_dir() / scratch.TMP)) as folder:
+        yield folder
+
+
+@contextmanager
+def working_folder() -> Generator[Path]:
+    """A private folder for files that a command reads or writes, and that become nothing."""
+    with staging(cache_dir() / scratch.TMP) as folder:
+        yield folder
+
+
+def roots(*state_dirs: Path) -> list[Path]:
+    """The folders below which temporaries lie: these state folders and the ones of the environment; none is made."""
+    return list(dict.fromkeys(path.absolute() for path in (*state_dirs, _state_path(), _cache_path())))
 
 
 @contextmanager
@@ -146,16 +141,11 @@ def locked(path: Path) -> Generator[None]:
 def write_file(path: Path, data: bytes) -> None:
     """Write a whole file that survives a crash: temporary name, fsync, rename, fsync of the folder."""
     with writing(path):
-        handle, temporary = tempfile.mkstemp(prefix=".new-", dir=subfolder(path.parent))
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with scratch.file(subfolder(path.parent)) as (fresh, stream):
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+            fresh.replace(path)
         sync(path.parent)
 
 

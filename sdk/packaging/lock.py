@@ -6,7 +6,6 @@ import codecs
 import hashlib
 import json
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -270,8 +269,8 @@ def _kept(path: Path) -> str | None:
 
 def _resolve(question: _Question, links: Sequence[Path]) -> str:
     sources = question.sources
-    with tempfile.TemporaryDirectory(prefix="mlport-lock-") as folder:
-        wanted, exact, answer = (Path(folder) / name for name in ("requirements.in", "constraints.txt", "answer.txt"))
+    with disk.working_folder() as folder:
+        wanted, exact, answer = (folder / name for name in ("requirements.in", "constraints.txt", "answer.txt"))
         wanted.write_text("".join(f"{line}\n" for line in question.lines))
         exact.write_text("".join(f"{line}\n" for line in question.constraints))
         answer.write_text("".join(f"{line}\n" for line in question.preferred))  # uv prefers what it finds in there

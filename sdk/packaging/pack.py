@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from sdk import scratch
 from sdk.errors import ConfigError
 from sdk.packaging import bundle, disk, uvrun, wheels
 from sdk.packaging.libraries import closure, installed, normal
@@ -60,7 +61,7 @@ def publish(
         python: Python minor version; the running one when left out.
     """
     models = disk.state_dir() / "models"
-    disk.sweep(models)
+    scratch.sweep(disk.roots())
     with disk.staging(models) as work, disk.writing(models):
         folder = work / "bundle"
         (folder / "model").mkdir(parents=True)

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sdk.errors import PackagingError
+from sdk.packaging import disk
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -41,10 +41,10 @@ def harmless(env: Mapping[str, str]) -> Generator[list[str]]:
     merged: dict[str, Any] = {}
     for table in reversed(found):  # the user's own file is first, and is stronger than the machine's
         _merge(merged, _without_builds(table))
-    with tempfile.NamedTemporaryFile("w", prefix="mlport-uv-", suffix=".toml") as file:  # mode 0600
-        file.write("".join(f"{json.dumps(key)} = {_toml(value)}\n" for key, value in merged.items()))
-        file.flush()
-        yield ["--config-file", file.name]
+    with disk.working_folder() as folder:
+        path = folder / "uv.toml"
+        path.write_text("".join(f"{json.dumps(key)} = {_toml(value)}\n" for key, value in merged.items()), "utf-8")
+        yield ["--config-file", str(path)]
 
 
 def _files(env: Mapping[str, str]) -> Iterator[Path]:

@@ -61,6 +61,16 @@ def test_finished_journals_are_kept_for_thirty_days(tmp_path: Path) -> None:
     assert 1 == len(finished(world))
 
 
+def test_a_replacement_that_was_cut_off_is_removed(tmp_path: Path) -> None:
+    """A process that was killed while it wrote a journal anew leaves the old one, and a part of the new one."""
+    journals = Journals(tmp_path)
+    journals.begin("000000abcd", **BEGIN).close()
+    half = journals.open_folder / "000000abcd.new"
+    half.write_bytes(b"half")
+    journals.load("000000abcd").end("done")
+    assert not half.exists()
+
+
 def test_unfinished_and_unknown_files_are_never_pruned(tmp_path: Path) -> None:
     """However old, a transaction that has not ended stays, and so does a file that is none of ours."""
     journals = Journals(tmp_path)

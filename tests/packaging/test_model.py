@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from sdk import scratch
 from sdk.errors import ConfigError, InvalidNameError, LockMismatchError, PackagingError
 from sdk.model import Model
 from sdk.model import model as make_model
@@ -282,13 +282,11 @@ def test_two_writers_of_one_model(state: Path) -> None:
 
 
 def test_leftovers_of_killed_writers_are_swept(state: Path) -> None:
-    """What a killed process left half-made is removed after a day; what is being made now stays."""
-    for name, age in (("old", 100_000), ("now", 10)):
-        folder = state / "models" / f".new-{name}"
-        (folder / "bundle").mkdir(parents=True)
-        os.utime(folder, (time.time() - age, time.time() - age))
-    model = pack()
-    assert [".new-now", model.digest] == models_in(state)
+    """What a killed process left half-made is removed; what is being made now stays."""
+    (state / "models" / ".new-old" / "bundle").mkdir(parents=True)
+    with scratch.folder(state / "models") as now:
+        model = pack()
+        assert [now.name, model.digest] == models_in(state)
 
 
 def test_full_disk_is_said_and_nothing_stays(state: Path) -> None:

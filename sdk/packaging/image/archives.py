@@ -47,7 +47,7 @@ def write(image: Image, store: Store, path: Path, name: str) -> Path:
         if not store.verified(layer.digest):
             raise damaged(layer.digest, "write")
     blocks = _layout(image, store, name) if image.format == "oci" else stream(image, store, name)
-    with disk.staging(path.resolve().parent) as work, disk.writing(path):
+    with disk.staging_outside(path.resolve().parent) as work, disk.writing(path):
         with (work / "image").open("wb") as file:
             for block in blocks:
                 file.write(block)

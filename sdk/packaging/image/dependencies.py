@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import tempfile
 from dataclasses import replace
 from importlib.metadata import PathDistribution
 from pathlib import Path
@@ -57,8 +56,8 @@ def layer(lock: Lock, wheels: Path, platform: Platform, store: Store, *, fresh: 
     bill = store.recall(f"sbom {key}")
     if found is not None and bill is not None:
         return found, bill
-    with tempfile.TemporaryDirectory(prefix="mlport-deps-") as folder:
-        site = Path(folder) / "site"
+    with disk.working_folder() as folder:
+        site = folder / "site"
         _install(lock, wheels if local else None, platform, site)
         bill = sbom.of_packages(lock, installed_in(site))
         files = list(_guarded(_without_litter(tree(site, SITE)), platform))

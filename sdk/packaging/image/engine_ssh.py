@@ -6,13 +6,13 @@ fails at once and says so.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
-import tempfile
 import time
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from sdk import scratch
 from sdk.errors import ConfigError, UnavailableError
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -34,8 +34,8 @@ class Forward:
 
     def __init__(self, host: str, program: str = "ssh") -> None:
         there, destination = parse(host)
-        self._folder = tempfile.TemporaryDirectory(prefix="mlport-ssh-")
-        self.socket = Path(self._folder.name, "docker.sock")
+        self._folder = contextlib.ExitStack()
+        self.socket = self._folder.enter_context(scratch.folder(scratch.short_folder())) / "docker.sock"
         try:
             self._process = subprocess.Popen(  # noqa: S603  the user's own ssh, with checked arguments
                 [program, *_OPTIONS, "-N", "-L", f"{self.socket}:{there}", *destination],
@@ -45,7 +45,7 @@ class Forward:
                 start_new_session=True,  # Ctrl-C is for us: what we undo then still needs the connection
             )
         except FileNotFoundError:
-            self._folder.cleanup()
+            self._folder.close()
             raise ConfigError(f"{program} is not installed", hint="install an ssh client, or use tcp://") from None
         self._wait(host)
 
@@ -71,7 +71,7 @@ class Forward:
         except subprocess.TimeoutExpired:
             self._process.kill()
             _, said = self._process.communicate()
-        self._folder.cleanup()
+        self._folder.close()
         return said.decode("utf-8", "replace").strip()
 
     def close(self) -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from sdk import scratch
 from sdk.packaging import disk
 
 from .layers import Entry, Layer, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
+    from pathlib import Path
 
 BUILDER = "3"  # part of every key: raise it when the same inputs give other bytes
 _STALE_S = 86_400.0
@@ -42,7 +42,7 @@ class Store:
         self._blobs = disk.subfolder(folder / "blobs")
         self._keys = disk.subfolder(folder / "keys")
         self._level = level
-        _sweep(self._blobs)
+        scratch.sweep_folder(self._blobs)
 
     def path(self, digest: str) -> Path:
         """Where the blob of this digest is, or would be."""
@@ -104,19 +104,14 @@ class Store:
     @contextmanager
     def incoming(self) -> Generator[tuple[BinaryIO, Callable[[str], None]]]:
         """A file to write a blob to, and the call that names it; without that call nothing stays."""
-        with disk.writing(self._blobs):
-            handle, temporary = tempfile.mkstemp(prefix=".new-", dir=self._blobs)
-            try:
-                with os.fdopen(handle, "wb") as file:
+        with disk.writing(self._blobs), scratch.file(self._blobs) as (fresh, file):
 
-                    def commit(digest: str) -> None:
-                        file.flush()
-                        os.fsync(file.fileno())
-                        Path(temporary).replace(self.path(digest))
+            def commit(digest: str) -> None:
+                file.flush()
+                os.fsync(file.fileno())
+                fresh.replace(self.path(digest))
 
-                    yield file, commit
-            finally:
-                Path(temporary).unlink(missing_ok=True)
+            yield file, commit
 
     def size(self, digest: str) -> int:
         """Bytes of a blob, -1 when it is not there."""
@@ -143,11 +138,3 @@ class Store:
 
     def _record(self, key: str) -> Path:
         return self._keys / hashlib.sha256(f"{BUILDER}/{key}".encode()).hexdigest()
-
-
-def _sweep(blobs: Path) -> None:
-    """Remove what processes that were killed left half-written more than a day ago."""
-    for path in blobs.glob(".new-*"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _STALE_S:
-                path.unlink()

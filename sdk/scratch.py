@@ -1,0 +1,237 @@
+"""Temporary files and folders: one way to make them, and one way to remove those of processes that were killed.
+
+The process that makes one holds a lock on it. The system lets go of the lock when that process ends, however it ends.
+So a temporary whose lock is free is garbage, however young it is, and one whose lock is held is never touched, however
+old it is.
+
+They lie beside what they become, as only that makes the last step a rename; what becomes nothing lies in ``tmp`` of the
+cache folder. One that has to lie in a folder of the user's is named by a note in ``tmp``.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator
+
+PREFIX = ".new-"
+TMP = "tmp"
+_NOTE = f"{PREFIX}at-"
+_OUTSIDE = ".mlport-"
+_LONGEST_NOTE = 8192
+# Where temporaries are made, below the state folder and the cache folder.
+_PLACES = (
+    *("", TMP, "models", "programs", "identities", "passing", "prices", "prepared"),
+    *("built", "debs", "envs", "images/blobs", "images/keys", "locks", "runtime"),
+)
+_NESTED = ("endpoints", "jobs", "mocks", "envs")
+_BELOW = ("", "records")
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """A temporary of a process that ended without removing it.
+
+    Args:
+        path: Where it is.
+        size: Its bytes on the disk, with everything in it.
+    """
+
+    path: Path
+    size: int
+
+
+@contextmanager
+def folder(parent: Path, prefix: str = PREFIX) -> Generator[Path]:
+    """Make a folder with mode 0700 in ``parent``, and remove at the end what is left of it."""
+    path, lock = _locked(parent, prefix, _make_folder)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+@contextmanager
+def file(parent: Path) -> Generator[tuple[Path, BinaryIO]]:
+    """Make a file with mode 0600 in ``parent``, open for writing, and remove it at the end if it was not renamed."""
+    path, handle = _locked(parent, PREFIX, _make_file)
+    stream = os.fdopen(handle, "wb")
+    try:
+        yield path, stream
+    finally:
+        path.unlink(missing_ok=True)
+        stream.close()
+
+
+@contextmanager
+def beside(parent: Path, notes: Path) -> Generator[Path]:
+    """Make a folder in a folder of the user's; a note in the folder ``notes`` lets a later process find it.
+
+    On a full disk there is no note: writing to another disk needs none.
+    """
+    path = parent / f"{_OUTSIDE}{secrets.token_hex(8)}"
+    note, lock = _locked(notes, _NOTE, _make_file)
+    try:
+        with suppress(OSError):
+            os.write(lock, os.fsencode(path))
+        path.mkdir(mode=0o700)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        note.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def short_folder() -> Path:
+    """The private folder for what needs a short path: sockets, and links to folders with sockets.
+
+    Raises:
+        PermissionError: There is something else of this name, or others may enter it.
+    """
+    folder = _short()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not _is_private(folder):
+        raise PermissionError(errno.EPERM, "is not a private folder of this user", str(folder))
+    return folder
+
+
+def _short() -> Path:
+    return Path("/tmp") / f"mlport-{os.getuid()}"  # noqa: S108  always checked; TMPDIR is too long on macOS
+
+
+def _is_private(folder: Path) -> bool:
+    try:
+        facts = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and stat.S_IMODE(facts.st_mode) == 0o700
+
+
+def sweep(roots: Iterable[Path]) -> list[Abandoned]:
+    """Remove what processes that ended have left below these state and cache folders; say what was removed."""
+    return [found for path in _everywhere(roots) if (found := _judged(path, remove=True)) is not None]
+
+
+def abandoned(roots: Iterable[Path]) -> list[Abandoned]:
+    """Find what :func:`sweep` would remove."""
+    return [found for path in _everywhere(roots) if (found := _judged(path, remove=False)) is not None]
+
+
+def sweep_folder(parent: Path, *prefixes: str) -> None:
+    """Remove what processes that ended have left in one folder."""
+    for path in _listed(parent, (PREFIX, *prefixes)):
+        _judged(path, remove=True)
+
+
+def _everywhere(roots: Iterable[Path]) -> Iterator[Path]:
+    for root in dict.fromkeys(roots):
+        yield from (path for place in _PLACES for path in _listed(root / place, (PREFIX,)))
+        for nest in _NESTED:
+            for one in _listed(root / nest, ("",)):
+                yield from (path for below in _BELOW for path in _listed(one / below, (PREFIX,)))
+    if _is_private(_short()):
+        yield from _listed(_short(), (PREFIX,))
+
+
+def _listed(parent: Path, prefixes: tuple[str, ...]) -> list[Path]:
+    """The entries of a folder with such names, sorted; none where there is no folder."""
+    try:
+        with os.scandir(parent) as entries:
+            return sorted(parent / entry.name for entry in entries if entry.name.startswith(prefixes))
+    except OSError:
+        return []
+
+
+def _judged(path: Path, *, remove: bool) -> Abandoned | None:
+    """The temporary, if no living process holds it; it never fails, as a verb has better things to do."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        outside = _noted(path, handle)
+        targets = [path] if outside is None else [outside, path]
+        found = Abandoned(path if outside is None else outside, sum(map(_size, targets)))
+        for target in targets if remove else ():
+            _remove(target)
+    except OSError:
+        return None
+    else:
+        return None if remove and path.exists() else found
+    finally:
+        os.close(handle)
+
+
+def _noted(note: Path, handle: int) -> Path | None:
+    """The folder outside that a note names; only one that was made here and belongs to this user."""
+    if not note.name.startswith(_NOTE):
+        return None
+    path = Path(os.fsdecode(os.read(handle, _LONGEST_NOTE)))
+    try:
+        ours = path.is_absolute() and path.name.startswith(_OUTSIDE) and path.lstat().st_uid == os.geteuid()
+    except (OSError, ValueError):
+        return None
+    return path if ours else None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    if not path.is_dir() or path.is_symlink():
+        return path.lstat().st_blocks * 512
+    total = 0
+    for root, _, names in os.walk(path):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(Path(root, name)).st_blocks * 512
+    return total
+
+
+def _locked(parent: Path, prefix: str, make: Callable[[Path], int]) -> tuple[Path, int]:
+    """A new entry of ``parent`` and the handle that holds its lock; another one if a sweep was faster than the lock."""
+    while True:
+        path = parent / f"{prefix}{secrets.token_hex(8)}"
+        try:
+            handle = make(path)
+        except FileNotFoundError:
+            if parent.is_dir():
+                continue
+            raise
+        with suppress(OSError):  # a file system without locks: what cannot be locked here is not swept there either
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if _is_at(path, handle):
+            return path, handle
+        os.close(handle)
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _make_folder(path: Path) -> int:
+    path.mkdir(mode=0o700)
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _make_file(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -115,8 +115,8 @@ class TrustStore:
             return {}
         except OSError as error:
             raise ConfigError(f"cannot read {self.path}: {error.strerror}") from error
-        except ValueError as error:
-            raise ConfigError(f"{self.path} is damaged: {error}", hint="delete it and trust again") from error
+        except (ValueError, RecursionError):
+            return {}  # a damaged file trusts nothing; the next trust replaces it
         return cast("dict[str, str]", known) if isinstance(known, dict) else {}
 
     def _write(self, known: Mapping[str, str]) -> None:

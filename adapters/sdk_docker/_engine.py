@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from sdk.packaging.image.engine_address import Address
 
+_GO_ON = ["python", "-P", "-c", "import os, signal; os.kill(-1, signal.SIGCONT)"]
+
 
 class Host:
     """One engine, connected to at the first call.
@@ -85,6 +87,16 @@ class Host:
     def unpause(self, name: str, timeout: float) -> None:
         """Let a paused container go on."""
         self.engine.call("POST", f"/containers/{name}/unpause", timeout_s=timeout)
+
+    def go_on(self, name: str, timeout: float) -> None:
+        """Let all processes of a container go on that were stopped by a signal."""
+        self.engine.call("POST", f"/containers/{name}/kill", params={"signal": "CONT"}, timeout_s=timeout)
+        with contextlib.closing(self.pipe(name, _GO_ON, timeout)) as pipe:
+            pipe.read(timeout)  # until it has ended
+
+    def restart(self, name: str, timeout: float) -> None:
+        """End what runs in a container, and start it again."""
+        self.engine.call("POST", f"/containers/{name}/restart", params={"t": "1"}, timeout_s=timeout)
 
     def update(self, name: str, body: Mapping[str, Any], timeout: float) -> None:
         """Change limits or restart policy of a container that runs."""

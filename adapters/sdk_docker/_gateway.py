@@ -38,6 +38,7 @@ READY_S = 5.0
 _AT_ONCE_S = 0.01
 _DRAIN_S = 3.0
 _ANSWERS_S = 15.0  # a gateway that runs answers within this time
+_SOON_S = 3.0  # one that does not answer sooner may stand still
 _PAUSE_S = 0.1
 
 
@@ -157,15 +158,23 @@ class Gateways:
         )
 
     def _answer(self, name: str, seen: Seen, timeout: float) -> Seen:
-        """Read records and status; a gateway that was just started takes a moment to listen."""
+        """Read records and status; a gateway that was just started takes a moment to listen.
+
+        One that takes calls and does not answer was stopped by a signal, and goes on by another one. If that does not
+        help, its container is started again.
+        """
         give_up = time.monotonic() + min(_ANSWERS_S, timeout)
+        steps = iter((self.host.go_on, self.host.restart))
         while True:
             try:
-                return self._read(name, seen, timeout)
-            except UnavailableError:
+                return self._read(name, seen, min(timeout, _SOON_S))
+            except UnavailableError as error:
                 about = self.host.inspect(container_name(name, "gateway"), timeout)
                 if about is None or not is_up(about) or time.monotonic() > give_up:
                     raise
+                step = next(steps, None) if isinstance(error.__cause__, TimeoutError) else None
+                if step is not None:
+                    step(about["Id"], timeout)
             self._sleep(_PAUSE_S)
 
     def glance(self, name: str, timeout: float) -> Seen:

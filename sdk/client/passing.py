@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..errors import SdkError
 from ..executor.locks import Locks
+from ..names import check_name
 from ..packaging import disk
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
+
+_LARGEST = 1 << 20  # bytes of a record
 
 
 class Passing(msgspec.Struct, frozen=True):
@@ -47,18 +51,27 @@ class Records:
         found: list[tuple[str, str]] = []
         for path in sorted(self._folder.glob("*.json")):
             if self._locks.is_free(path.stem):
-                endpoints = msgspec.json.decode(path.read_bytes(), type=list[Passing])
-                found += [(path.stem, one.name) for one in endpoints if one.target == target]
+                found += [(path.stem, one.name) for one in self._read(path) if one.target == target]
         return found
+
+    def _read(self, path: Path) -> list[Passing]:
+        """The endpoints of a record. One that cannot be read is set aside: the ttl on its endpoints ends them."""
+        try:
+            data = disk.read_regular(path, _LARGEST)
+            if data is None:
+                return []  # another process has just forgotten it
+            endpoints = msgspec.json.decode(data, type=list[Passing])
+            for one in endpoints:
+                check_name(one.name)
+        except (ValueError, RecursionError, SdkError):
+            disk.set_aside(path)
+            return []
+        return endpoints
 
     def gone(self, run: str, target: str, name: str) -> None:
         """Notes that one of them is no more; the last one takes the record with it."""
         path = self._path(run)
-        left = [
-            one
-            for one in msgspec.json.decode(path.read_bytes(), type=list[Passing])
-            if (one.target, one.name) != (target, name)
-        ]
+        left = [one for one in self._read(path) if (one.target, one.name) != (target, name)]
         if left:
             disk.write_file(path, msgspec.json.encode(left))
         else:

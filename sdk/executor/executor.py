@@ -414,15 +414,15 @@ class Executor:
     def _recover(self, txn: str, name: str | None, deadline: Deadline) -> Recovered | None:
         try:
             records = self.journals.peek(txn)
+            if not records:
+                self.journals.forget(txn)
+                return None
+            past = read_past(records)
         except JournalDamaged:
             self.journals.set_aside(txn)
             return Recovered(txn, "", "", "damaged")
         except JournalError:
             return None  # somebody else has just finished it
-        if not records:
-            self.journals.forget(txn)
-            return None
-        past = read_past(records)
         return self._recover_past(txn, past, deadline) if name in {None, past.name} else None
 
     def _recover_past(self, txn: str, past: Past, deadline: Deadline) -> Recovered | None:
@@ -477,9 +477,9 @@ class Executor:
     def _peek(self, txn: str) -> Past | None:
         try:
             records = self.journals.peek(txn)
+            return read_past(records) if records else None
         except JournalError:
             return None
-        return read_past(records) if records else None
 
     def _is_awaited(self, past: Past) -> bool:
         return past.detached_until > self.adapter.server_time()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 BALLAST_BYTES = 65_536
 FREEING = frozenset({"delete", "rollback", "finalize"})
 """The verbs that free space or end what costs money."""
+_FROM_LABELS = "run `mlport gc`, which works from labels alone"
 _TXN = re.compile(r"[a-z0-9]{1,32}")
 _TORN = re.compile(rb"[0-9a-f]{0,8}|[0-9a-f]{8} [0-9a-f]{0,6}|[0-9a-f]{8} ([0-9a-f]{6}) ?(\{[^\n]*)?")
 _LINE = re.compile(rb"([0-9a-f]{8}) ([0-9a-f]{6}) (\{.*)", re.DOTALL)
@@ -104,7 +105,7 @@ def decode(data: bytes) -> list[Record]:
         return records
     torn = _TORN.fullmatch(tail)
     if torn is None:
-        raise JournalDamaged(f"record {len(lines)} is damaged", hint="run `mlport gc`, which works from labels alone")
+        raise JournalDamaged(f"record {len(lines)} is damaged", hint=_FROM_LABELS)
     if torn[1] and len(tail) - 16 >= int(torn[1], 16):
         records.append(_record(tail, len(lines)))
     return records
@@ -112,7 +113,7 @@ def decode(data: bytes) -> list[Record]:
 
 def _record(line: bytes, seq: int) -> Record:
     match = _LINE.fullmatch(line)
-    damaged = JournalDamaged(f"record {seq} is damaged", hint="run `mlport gc`, which works from labels alone")
+    damaged = JournalDamaged(f"record {seq} is damaged", hint=_FROM_LABELS)
     if match is None or int(match[2], 16) != len(match[3]) or int(match[1], 16) != zlib.crc32(match[3]):
         raise damaged
     body = json.loads(match[3])
@@ -316,6 +317,8 @@ class Journals:
         path = self.open_folder / f"{txn}.jsonl"
         try:
             handle = self.disk.open(path)
+        except IsADirectoryError as error:
+            raise JournalDamaged(f"the journal of {txn} is a folder", hint=_FROM_LABELS) from error
         except OSError as error:
             raise JournalError(f"no unfinished transaction {txn!r} here: {error.strerror}") from error
         with contextlib.suppress(OSError):  # what a process left that was killed while it replaced the file
@@ -337,6 +340,8 @@ class Journals:
         """The records of an unfinished transaction, without opening it for writing."""
         try:
             return decode(self.disk.read(self.open_folder / f"{txn}.jsonl"))
+        except IsADirectoryError as error:
+            raise JournalDamaged(f"the journal of {txn} is a folder", hint=_FROM_LABELS) from error
         except OSError as error:
             raise JournalError(f"no unfinished transaction {txn!r} here: {error.strerror}") from error
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..adapter import Labels, Nature, Ref, Resource
+from ..errors import JournalDamaged
 from .detach import Detacher
 from .journal import NoJournal
 from .plan import Step
@@ -98,16 +99,28 @@ def step_record(step: Step, kinds: Mapping[str, Kind], safe: Any) -> dict[str, A
 
 
 def read_past(records: Sequence[Record]) -> Past:
-    """The past of a transaction from its records, of which there must be one at least."""
-    past = Past(records[0].data, tuple(_step(row) for row in records[0].data["steps"]))
-    for record in records[1:]:
-        _replay(past, record)
+    """The past of a transaction from its records, of which there must be one at least.
+
+    Raises:
+        JournalDamaged: Each record is whole, but together they are no transaction.
+    """
+    damaged = JournalDamaged(
+        "its records do not belong together", hint="run `mlport gc`, which works from labels alone"
+    )
+    if [record.event == "begin" for record in records] != [True] + [False] * (len(records) - 1):
+        raise damaged
+    try:
+        past = Past(records[0].data, tuple(_step(row) for row in records[0].data["steps"]))
+        for record in records[1:]:
+            _replay(past, record)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise damaged from error
     return past
 
 
 def _replay(past: Past, record: Record) -> None:
     data = record.data
-    index = int(data.get("step", 0))
+    index = range(max(1, len(past.steps))).index(data.get("step", 0))
     step = past.steps[index] if past.steps else None
     if record.event == "intent":
         past.unanswered |= past.unknown & {index}

@@ -270,3 +270,43 @@ def test_a_state_folder_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(JournalError, match="MLPORT_STATE_DIR"):
         Journals(tmp_path / "file" / "state")
+
+
+def together(*records: tuple[str, dict[str, Any]]) -> bytes:
+    return b"".join(encode(seq, Record(event, data)) for seq, (event, data) in enumerate(records))
+
+
+STEP: dict[str, Any] = {
+    "action": "create", "kind": "Config", "id": "c", "hash": "ab", "parents": [], "tags": {}, "usd": None,
+    "commit": False, "before": None, "after": None,
+}  # fmt: skip
+ONE = {**BEGIN, "steps": [STEP]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        together(("begin", ONE), ("probed", {"step": 1})),
+        together(("begin", ONE), ("probed", {"step": -1})),
+        together(("begin", ONE), ("probed", {"step": 0.5})),
+        together(("begin", ONE), ("begin", ONE)),
+        together(("probed", {"step": 0}), ("begin", ONE)),
+        together(("end", {"outcome": "done"})),
+        together(("begin", {**BEGIN, "steps": [{**STEP, "parents": [["only-a-kind"]]}]})),
+        None,
+    ],
+)
+def test_records_that_do_not_belong_together_are_set_aside(data: bytes | None, tmp_path: Path) -> None:
+    """Also a folder with the name of a journal; a change of that name goes on, and `gc` tells."""
+    journals = Journals(tmp_path / "place")
+    executor = Client(World(ConfigFake, tmp_path)).executor
+    executor.journals = journals
+    path = journals.open_folder / "000000abcd.jsonl"
+    if data is None:
+        path.mkdir()
+    else:
+        path.write_bytes(data)
+    assert executor._peek("000000abcd") is None
+    assert ["damaged"] == [item.outcome for item in executor.gc(apply=True).recovered]
+    assert [path.name] == [one.name for one in journals.damaged_folder.iterdir()]
+    assert [] == executor.gc(apply=True).recovered

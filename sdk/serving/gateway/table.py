@@ -237,6 +237,7 @@ def save(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        clear_way(path, stat.S_ISREG)
         fresh.replace(path)
     except OSError:
         fresh.unlink(missing_ok=True)

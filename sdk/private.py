@@ -12,13 +12,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def make_folders(path: Path) -> None:
+    """Make a folder and the missing ones above it, each with mode 0700; Python's own ``parents`` leaves those open."""
+    for folder in reversed([path, *path.parents]):
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def private_folder(path: Path) -> Path:
     """Make a folder that only its owner may enter; one that is there is closed to all others.
 
     Raises:
         PermissionError: It belongs to another user, or others could put another in its place.
     """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folders(path)
     trouble = make_private(path)
     if trouble:
         raise PermissionError(f"{path} {trouble}")

@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
+from ..private import make_folders
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -75,7 +77,7 @@ class RealDisk:
 
     def folder(self, path: Path) -> None:
         """Makes a folder with mode 0700, if it is missing."""
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders(path)
 
     def create(self, path: Path) -> int:
         """Opens a new file with mode 0600."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sdk import scratch
 from sdk.errors import PackagingError
+from sdk.private import make_folders
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -56,7 +57,7 @@ def _cache_path() -> Path:
 def subfolder(path: Path) -> Path:
     """``path``, made with mode 0700 if it is not there."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders(path)
     except OSError as error:
         raise _not_writable(path, error) from error
     return path.resolve()
@@ -208,8 +209,9 @@ def remove(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Bring every file and folder below ``folder`` to the disk, so that a rename of it is safe."""
+    """Bring every file and folder below ``folder`` to the disk, so that a rename of it is safe; close it to others."""
     for root, _, files in os.walk(folder):
+        Path(root).chmod(0o700)
         for name in files:
             sync(Path(root) / name)
         sync(Path(root))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,3 +50,19 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(folder, 65534, 65534)
     with pytest.raises(ConfigError, match="belongs to another user"):
         use(folder)
+
+
+def test_no_folder_below_is_open_whatever_the_umask(tmp_path: Path) -> None:
+    """Programs, the runtime, journals and locks, made by a process whose umask closes nothing."""
+    script = (
+        "import os, sys\nfrom pathlib import Path\nos.umask(0)\n"
+        "from sdk.client import Client\nfrom sdk.packaging import training, venv\n"
+        "training.job_bundle(Path(sys.argv[1]))\nvenv.runtime()\n"
+        "with Client({'default': 'local'}) as client:\n    client.list()\n    client.gc()\n"
+    )
+    (tmp_path / "train.py").write_text("print(1)\n")
+    env = {**os.environ, "MLPORT_STATE_DIR": str(tmp_path / "above" / "state"), "MLPORT_OWNER": "me"}
+    subprocess.run([sys.executable, "-c", script, tmp_path / "train.py"], env=env, cwd=tmp_path, check=True)
+    folders = [path for path in (tmp_path / "above").rglob("*") if path.is_dir()]
+    assert {"programs", "executor"} <= {path.name for path in folders}
+    assert [] == [path for path in folders if path.stat().st_mode & 0o077]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, SdkError
+from ..packaging.usercode import exits_raised
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,14 +98,17 @@ def _import(text: str) -> Any:
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
-        found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
+        with exits_raised():
+            found: Any = importlib.import_module(module_name)
+            for part in attribute.split("."):
+                found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"cannot import {text!r}: {error}", hint="write module:object as Python would import it"
         ) from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         if isinstance(error, SdkError):
             raise
         raise ConfigError(f"cannot import {text!r}: {_raised(error)}", hint="-v shows the stack trace") from error

@@ -6,10 +6,12 @@ that the code raises itself would look like Ctrl-C.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from sdk.errors import PackagingError, SdkError
 from sdk.raised import from_exception
@@ -41,13 +43,32 @@ def running(
         Traceback (most recent call last):
         sdk.errors.PackagingError: the model fails: SystemExit: 0 ...
     """
-    with _ctrl_c() as pressed:
+    with _ctrl_c() as pressed, exits_raised():
         try:
             yield
-        except (Exception, SystemExit, KeyboardInterrupt) as error:
+        except (GeneratorExit, asyncio.CancelledError):  # the caller's own
+            raise
+        except BaseException as error:
             if isinstance(error, (SdkError, Terminated, *others)) or (isinstance(error, KeyboardInterrupt) and pressed):
                 raise
             raise PackagingError(f"{what}: {from_exception(error)}", operation=operation, hint=hint) from error
+
+
+@contextlib.contextmanager
+def exits_raised() -> Generator[None]:
+    """Within the block ``os._exit`` raises: it would end the program without a word, and with 0 as if all were well."""
+    leave, process = os._exit, os.getpid()
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != process:  # a child that the code has forked may end
+            leave(status)
+        raise SystemExit(f"os._exit({status})")
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 @contextlib.contextmanager

@@ -221,7 +221,7 @@ def client(bound: Bound = ANSWER, *, now: Callable[[], float] = time.monotonic, 
         **settings: As of :class:`httpx.Client`.
     """
     more = settings.pop("event_hooks", {}).get("response", [])
-    headers = {"accept-encoding": ENCODINGS, **(settings.pop("headers", None) or {})}
+    headers: dict[str, str] = {"accept-encoding": ENCODINGS, **(settings.pop("headers", None) or {})}
     hooks = {"request": [partial(_begin, bound=bound, now=now)], "response": [_limit, *more]}
     made = httpx.Client(headers=headers, event_hooks=hooks, max_redirects=5, **settings)
     for transport in (vars(made)["_transport"], *vars(made)["_mounts"].values()):

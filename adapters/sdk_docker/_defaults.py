@@ -28,7 +28,7 @@ _STEP = 4  # steps of a quarter of a GiB
 
 def of_replica(given: Resources | None, model: str, state_dir: Path) -> dict[str, Json]:
     """Processors and memory of one replica."""
-    folders = (state / "models" / model for state in dict.fromkeys((state_dir, disk.state_dir())))
+    folders = (state / "models" / model for state in dict.fromkeys((state_dir, disk.state_path())))
     return _limits(given, _REPLICA_GIB, next((size for folder in folders if (size := size_of(folder))), 0))
 
 

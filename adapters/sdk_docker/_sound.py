@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Optional
 
 import msgspec
 from msgspec import Meta
@@ -61,13 +61,16 @@ class _Failed(msgspec.Struct):
 _FORMS: dict[str, Any] = {"gateway": _Gateway, "traffic": _Traffic, "failed": _Failed, "ending": dict[str, Any]}
 
 
+_PRICE: Any = Optional[Annotated[float, Meta(ge=0)]]  # noqa: UP045  # an annotation takes no | before Python 3.14
+
+
 def container(about: dict[str, Any]) -> dict[str, Any]:
     """The container, with labels that can be used."""
     labels: dict[str, str] = about["Config"]["Labels"] or {}
     try:
         msgspec.json.decode(labels[SPEC], type=_Workload)
         foreign.table(labels[SPEC], f"the label {SPEC}")
-        msgspec.json.decode(labels[PRICE], type=Annotated[float, Meta(ge=0)] | None)
+        msgspec.json.decode(labels[PRICE], type=_PRICE)
     except (KeyError, ValueError, RecursionError, UnreadableError) as error:
         what = f"it has no label {error}" if isinstance(error, KeyError) else f"a label is damaged: {error}"
         spec = {"image": "", "replicas": 1}

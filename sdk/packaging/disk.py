@@ -31,10 +31,11 @@ def state_dir() -> Path:
 
     ``MLPORT_STATE_DIR``, else ``$XDG_STATE_HOME/mlport``, else ``~/.local/state/mlport``.
     """
-    return subfolder(_state_path())
+    return subfolder(state_path())
 
 
-def _state_path() -> Path:
+def state_path() -> Path:
+    """Where :func:`state_dir` is, without making it: a plan writes nothing."""
     chosen = os.environ.get("MLPORT_STATE_DIR")
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(chosen) if chosen else Path(base) / "mlport"
@@ -51,7 +52,7 @@ def cache_dir() -> Path:
 
 def _cache_path() -> Path:
     chosen = os.environ.get("MLPORT_CACHE_DIR")
-    return Path(chosen) if chosen else _state_path()
+    return Path(chosen) if chosen else state_path()
 
 
 def subfolder(path: Path) -> Path:
@@ -123,7 +124,7 @@ def working_folder() -> Generator[Path]:
 
 def roots(*state_dirs: Path) -> list[Path]:
     """The folders below which temporaries lie: these state folders and the ones of the environment; none is made."""
-    return list(dict.fromkeys(path.absolute() for path in (*state_dirs, _state_path(), _cache_path())))
+    return list(dict.fromkeys(path.absolute() for path in (*state_dirs, state_path(), _cache_path())))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,9 @@ from sdk.types import EndpointState
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sdk.client import Client
     from sdk.endpoint import Endpoint
+    from sdk.types import EndpointStatus
     from tests.docker.conftest import Box
 
 pytestmark = pytest.mark.docker
@@ -36,6 +39,15 @@ def put(box: Box, container: str, path: str, data: bytes) -> None:
     box.engine.call("PUT", f"/containers/{container}/archive", params=params, content=[packed.getvalue()])
 
 
+def settled(client: Client, name: str) -> EndpointStatus:
+    """What an endpoint is once the gateway has heard from its replica, which takes a moment on a busy machine."""
+    for _ in range(120):
+        if client.status(name).state is not EndpointState.CREATING:
+            break
+        time.sleep(0.25)
+    return client.status(name)
+
+
 @pytest.fixture
 def own(box: Box) -> Iterator[Endpoint]:
     client, name = box.client(), box.name()
@@ -50,7 +62,7 @@ def test_a_damaged_record(box: Box, own: Endpoint) -> None:
     for record, some in (("traffic", [*BAD[:3], FORM]), ("gateway", [*BAD[3:], FORM])):
         for data in some:
             put(box, gateway, f"records/{record}.json", data)
-            status = client.status(name)
+            status = settled(client, name)
             assert (EndpointState.DEGRADED, True) == (status.state, record in str(status.reason)), data
             assert [6.0] == own.predict([[0.0, 3.0]]).values
         assert EndpointState.READY == client.deploy(box.model, name=name).status.state

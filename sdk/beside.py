@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 import httpx
 
+from .bounded_http import Answer
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -103,6 +105,7 @@ def ask(url: str, seconds: float) -> Verdict:
     """
     parts = httpx.URL(url)
     connection = http.client.HTTPConnection(parts.host, parts.port or 80, timeout=seconds)
+    connection.response_class = Answer
     try:
         connection.request("GET", parts.path)
         answer = connection.getresponse()

@@ -235,6 +235,7 @@ def publish(staged: Path, target: Path) -> None:
     Raises:
         FileExistsError: The name is taken.
     """
+    disk.close_tree(staged)
     disk.sync_tree(staged)
     try:
         staged.rename(target)

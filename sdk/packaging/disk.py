@@ -210,12 +210,17 @@ def remove(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Bring every file and folder below ``folder`` to the disk, so that a rename of it is safe; close it to others."""
+    """Bring every file and folder below ``folder`` to the disk, so that a rename of it is safe."""
     for root, _, files in os.walk(folder):
-        Path(root).chmod(0o700)
         for name in files:
             sync(Path(root) / name)
         sync(Path(root))
+
+
+def close_tree(folder: Path) -> None:
+    """Close a folder and all below it to other users, whatever the umask."""
+    for root, _, _ in os.walk(folder):
+        Path(root).chmod(0o700)
 
 
 def sync(path: Path) -> None:

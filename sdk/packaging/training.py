@@ -87,6 +87,7 @@ def job_bundle(entry: str | Path | Callable[..., Any], packing: Packing | None =
             sources=lock.sources,
         )
         sealed = bundle.seal(folder, manifest)
+        disk.close_tree(folder)
         return Program(sealed.digest, bundle.store(folder, sealed, programs), sealed)
 
 

@@ -175,6 +175,7 @@ def _publish(source: Path, names: Sequence[str], folder: Path) -> None:
         mode = py_compile.PycInvalidationMode.UNCHECKED_HASH  # no stat of the source at every start
         made = staged / "new"
         compileall.compile_dir(made, quiet=2, invalidation_mode=mode, stripdir=str(made), prependdir=str(folder))
+        disk.close_tree(made)
         disk.sync_tree(made)
         if folder.exists():
             folder.rename(staged / "old")

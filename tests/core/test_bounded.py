@@ -354,6 +354,7 @@ MAKES_CLIENTS = {
 ALLOWED = {
     "sdk/bounded.py": "makes the clients",
     "sdk/bounded_http.py": "makes answers of the standard library, bounded",
+    "sdk/beside.py": "its connections have the bounded answer for their class",
     "sdk/wire.py": "its connections have the bounded answer for their class",
     "sdk/packaging/image/engine_address.py": "a way for a bounded client; probes whether a socket is there",
     "sdk/compare/load/worker.py": "opens connections and reads nothing from them",

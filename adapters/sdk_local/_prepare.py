@@ -77,7 +77,10 @@ class Prepared:
         return record
 
     def delete(self, kind: str, digest: str) -> None:
-        """Forget the material, and remove its environment if nothing else uses it; the model itself stays."""
+        """Forget the material, and remove its environment if nothing else uses it; the model itself stays.
+
+        An environment outside of the state folder stays as well: other state folders share that cache.
+        """
         path = self.root / f"{kind}-{digest}.json"
         with translate(f"Delete{kind}", digest):
             record = self._record(path)
@@ -85,8 +88,10 @@ class Prepared:
                 raise NotFoundError(f"{kind} {digest} is not there", provider=PROVIDER, resource=digest)
             path.unlink()
             python = str(record.extra["python"])
-            if python not in {str(other.extra["python"]) for other in self._records()}:
-                shutil.rmtree(Path(python).parents[1], ignore_errors=True)
+            environment = Path(python).parents[1]
+            used = python in {str(other.extra["python"]) for other in self._records()}
+            if not used and environment.is_relative_to(self.state_dir):
+                shutil.rmtree(environment, ignore_errors=True)
 
     def all(self) -> Iterator[Live]:
         """All complete material."""

@@ -14,9 +14,12 @@ import numpy as np
 import psutil
 import pytest
 
+from sdk.adapter import Labels, Resource
 from sdk.errors import DeployFailed, LockMismatchError, SdkError, UnsupportedError
 from sdk.model import Model, model
 from sdk.types import Replicas, Resources
+from sdk_local._prepare import Prepared
+from sdk_local._records import new_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,11 +176,14 @@ def test_tampered_model(local: Any, name: str) -> None:
     assert "changed" in str(failed.value)
 
 
-def test_lost_environment(local: Any, name: str, times: Callable[[float], Model]) -> None:
+def test_lost_environment(
+    local: Any, name: str, times: Callable[[float], Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An environment that somebody removed is made again by the next deployment."""
     import shutil
     from pathlib import Path
 
+    monkeypatch.delenv("MLPORT_CACHE_DIR")  # other tests use what is there
     made = times(2)
     local.deploy(made, name)
     record = local.adapter._prepared.existing("Model", made.digest[:32])
@@ -185,6 +191,20 @@ def test_lost_environment(local: Any, name: str, times: Callable[[float], Model]
     assert [[6.0]] == local.predict(name, [[3.0]])
     local.deploy(times(7), name)
     assert [[21.0]] == local.predict(name, [[3.0]])
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_environment_that_others_share_stays(tmp_path: Path, shared: bool) -> None:
+    """Deleting the last model of a state folder removes its environment, but none of a cache outside of it."""
+    python = tmp_path / ("cache" if shared else "state") / "envs" / ("0" * 40) / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    resource = Resource("Model", "m", labels=Labels("churn", "me", "t1"), spec={"digest": "m"})
+    record = new_record(resource, 1.0, {"python": str(python), "folder": str(tmp_path)})
+    (tmp_path / "state" / "prepared").mkdir(parents=True)
+    (tmp_path / "state" / "prepared" / "Model-m.json").write_bytes(record.encode())
+    Prepared(tmp_path / "state").delete("Model", "m")
+    assert shared == python.exists()
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Resolve each lock and build each environment and base image once for all workers of a test run."""
-    base = tmp_path_factory.getbasetemp()
-    run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    from sdk_contract.rig import shared_state
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLPORT_CACHE_DIR", str(run / "cache"))
+        patch.setenv("MLPORT_CACHE_DIR", str(shared_state(tmp_path_factory).with_name("cache")))
         yield

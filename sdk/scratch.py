@@ -165,7 +165,7 @@ def _judged(path: Path, *, remove: bool) -> Abandoned | None:
         targets = [path] if outside is None else [outside, path]
         found = Abandoned(path if outside is None else outside, sum(map(_size, targets)))
         for target in targets if remove else ():
-            _remove(target)
+            discard(target)
     except OSError:
         return None
     else:
@@ -186,7 +186,8 @@ def _noted(note: Path, handle: int) -> Path | None:
     return path if ours else None
 
 
-def _remove(path: Path) -> None:
+def discard(path: Path) -> None:
+    """Remove a file, link or folder, whatever it is; it is no error if it is not there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import os
-import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from sdk.types import Json
 
 DAMAGE, DELETING = "damage", "deleting"
-_ASIDE = ".damaged-"
 _LARGEST = 16 << 20
 _log = logging.getLogger(__name__)
 
@@ -209,20 +207,19 @@ def read_values(path: Path, form: type[msgspec.Struct]) -> dict[str, Any] | None
 
 def set_aside(path: Path, reason: str) -> None:
     """Rename what is damaged and say so once; it is no error if somebody else was faster."""
-    aside = path.with_name(f"{path.name}{_ASIDE}{secrets.token_hex(4)}")
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        path.rename(aside)
+    aside = disk.set_aside(path)
+    if aside is not None:
         _log.warning("%s is damaged (%s); it was set aside as %s", path, reason, aside.name)
 
 
 def asides(path: Path) -> list[Path]:
     """What was set aside of a record."""
-    return sorted(path.parent.glob(f"{path.name}{_ASIDE}*"))
+    return sorted(path.parent.glob(f"{path.name}{disk.ASIDE}*"))
 
 
 def damaged_names(folder: Path, prefix: str, suffix: str) -> list[str]:
     """The names between prefix and suffix of records in a folder of which something was set aside."""
-    found = {path.name.partition(_ASIDE)[0] for path in folder.glob(f"{prefix}*{suffix}{_ASIDE}*")}
+    found = {path.name.partition(disk.ASIDE)[0] for path in folder.glob(f"{prefix}*{suffix}{disk.ASIDE}*")}
     return sorted(name.removeprefix(prefix).removesuffix(suffix) for name in found)
 
 
@@ -243,7 +240,7 @@ def remove_record(path: Path) -> None:
     """Remove a record with all that was set aside of it."""
     path.unlink(missing_ok=True)
     for aside in asides(path):
-        disk.remove(aside)
+        scratch.discard(aside)
 
 
 def write_record(path: Path, record: Record) -> None:

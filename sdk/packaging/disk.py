@@ -7,9 +7,8 @@ import fcntl
 import hashlib
 import os
 import secrets
-import shutil
 import stat
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 _NOT_PLAIN = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV}
 _BLOCK = 1 << 20
+ASIDE = ".damaged-"
+"""What the name of a damaged file gets, before random digits."""
 
 
 def state_dir() -> Path:
@@ -192,21 +193,14 @@ def read_regular(path: Path, most: int) -> bytes | None:
         os.close(handle)
 
 
-def set_aside(path: Path) -> Path:
-    """Rename what stands in the way; it is no error if it is gone."""
-    aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
-    with suppress(FileNotFoundError):
+def set_aside(path: Path) -> Path | None:
+    """Rename what is damaged and return its new place; ``None`` if another process was faster."""
+    aside = path.with_name(f"{path.name}{ASIDE}{secrets.token_hex(4)}")
+    try:
         path.rename(aside)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     return aside
-
-
-def remove(path: Path) -> None:
-    """Remove a file, link or folder, whatever it is; it is no error if it is not there."""
-    with suppress(FileNotFoundError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()
 
 
 def sync_tree(folder: Path) -> None:

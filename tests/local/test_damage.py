@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from sdk.packaging import disk
+from sdk import scratch
 from sdk.types import EndpointState
 from sdk_local._records import (
     DeploymentForm,
@@ -237,7 +237,7 @@ def test_one_damaged_record_stops_nothing(
             for aside in path.parent.glob(f"{path.name}.damaged-*"):
                 shutil.rmtree(aside) if aside.is_dir() and not aside.is_symlink() else aside.unlink()
             if what != "token":  # there is a new one
-                disk.remove(path)  # what a gateway reads at its start only may still be a folder
+                scratch.discard(path)  # what a gateway reads at its start only may still be a folder
                 path.write_bytes(kept)
             assert EndpointState.READY == client.status(name).state, (what, how)
 

@@ -27,7 +27,7 @@ from .context import Context, Detached, Event, Sightings
 from .fields import journal_safe
 from .gc import Collector, GcReport, Rules, leased_names, sweep
 from .journal import FREEING, Journals, NoJournal
-from .lease import Lease, unlock
+from .lease import Lease, remove_expired, unlock
 from .locks import Locks
 from .plan import Planner, desired
 from .recover import Past, Recovered, Recovery, read_past, step_record, take_over
@@ -269,7 +269,9 @@ class Executor:
         with contextlib.ExitStack() as stack:
             for name in names:
                 stack.enter_context(self._locks.held(name, f"{self.owner} (gc)"))
-            return sweep(collector, remover, deadline)
+            removed = sweep(collector, remover, deadline)
+            remove_expired(self.adapter, names, deadline)
+            return removed
 
     def _check_seen(self, change: Change, endpoint: Sequence[Live]) -> None:
         """Refuses a change that was computed from an endpoint which is not like that any more."""

@@ -20,7 +20,7 @@ from ..errors import ConflictError, NotFoundError, SdkError, ThrottledError, Una
 from .calls import CALL_S
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
     from ..adapter import Adapter, LeaseRecord
     from ..waiting import Deadline
@@ -228,3 +228,15 @@ def unlock(adapter: Adapter, name: str, txn: str, deadline: Deadline) -> bool:
     with contextlib.suppress(NotFoundError):
         adapter.lease_delete(f"locks/{name}", record.etag, timeout=deadline.limit(CALL_S))
     return True
+
+
+def remove_expired(adapter: Adapter, names: Iterable[str], deadline: Deadline) -> None:
+    """Removes the leases of these endpoints that dead clients left, once their time is over."""
+    if not isinstance(adapter, Leases):
+        return
+    for name in names:
+        record = adapter.lease_read(f"locks/{name}", timeout=deadline.limit(CALL_S))
+        holder = parse(record)
+        if record is not None and holder is not None and not holder.holds(adapter.server_time()):
+            with contextlib.suppress(NotFoundError, ConflictError):  # another client was faster
+                adapter.lease_delete(f"locks/{name}", record.etag, timeout=deadline.limit(CALL_S))

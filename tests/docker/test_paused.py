@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.docker
 
 STOP = """
-import os, pathlib, signal
-own = {p.name for p in pathlib.Path("/proc").glob("[0-9]*") if b"--dir" in (p / "cmdline").read_bytes()}
-own -= {"1", str(os.getpid())}
+import os, pathlib, signal, time
+def found():
+    running = {p.name for p in pathlib.Path("/proc").glob("[0-9]*") if b"--dir" in (p / "cmdline").read_bytes()}
+    return running - {"1", str(os.getpid())}
+give_up = time.monotonic() + 30
+while len(own := found()) < 2 and time.monotonic() < give_up: time.sleep(0.1)  # it may have started a moment ago
 for pid in sorted(own, key=int): os.kill(int(pid), signal.SIGSTOP)
 print(len(own))
 """

@@ -77,6 +77,21 @@ def test_a_lease_that_ends_in_years_is_damaged(shape: type[FakeAdapter], tmp_pat
     assert {} == world.cloud.leases
 
 
+@shapes
+def test_gc_removes_the_lease_with_what_a_lost_machine_left(shape: type[FakeAdapter], tmp_path: Path) -> None:
+    """Another machine's gc leaves neither parts nor a lease, and takes no lease away that is still valid."""
+    points = killed(World(shape, tmp_path / "whole"), None).points
+    last = max(number for number, point in enumerate(points) if point.startswith("before create"))
+    world = World(shape, tmp_path / "lost")
+    killed(world, last)
+    other = Client(world, machine="desk").executor
+    other.gc(apply=True, min_age_s=0)
+    assert 1 == len(world.cloud.leases)
+    world.clock.sleep(Lease.ttl_s)
+    assert other.gc(apply=True, min_age_s=0).removed
+    assert {} == world.cloud.leases
+
+
 def test_the_error_as_plain_values(tmp_path: Path) -> None:
     """For programs that wait: who, and until when."""
     world = World(SHAPES[0], tmp_path)

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from sdk.model import Model
 
 
-def test_environment_goes_with_its_last_user(local: Any, name: str, times: Callable[[float], Model]) -> None:
+def test_environment_goes_with_its_last_user(
+    local: Any, name: str, times: Callable[[float], Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Shared material that nothing uses is removed on request; an environment only when its last model goes."""
+    monkeypatch.delenv("MLPORT_CACHE_DIR")  # an environment in a shared cache stays
     local.deploy(times(2), name)
     local.deploy(times(3), name)
     python = Path(local.adapter._prepared.existing("Model", times(2).digest[:32]).extra["python"])

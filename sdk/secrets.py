@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
+from . import usertext
 from .errors import ConfigError
 from .paths import expand
 from .redact import is_secret_name
@@ -116,12 +117,7 @@ class SecretSource:
 
     def _from_file(self, name: str) -> str:
         path = expand(name.removeprefix(_FILE), field="secrets")
-        try:
-            return path.read_text("utf-8").removesuffix("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"secret {name!r}: cannot read {path}: {error}", hint="check the path and its mode"
-            ) from None
+        return usertext.read(path, what=f"secret {name!r}").removesuffix("\n").removesuffix("\r")
 
     def __repr__(self) -> str:
         return "SecretSource()"

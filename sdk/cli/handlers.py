@@ -198,8 +198,6 @@ def do_train(out: Output, *, script: str, target: str | None = None, wait: bool 
     arguments = _arguments(values)
     if "params" in arguments:
         arguments["params"] = {key: parse.typed(text) for key, text in arguments["params"].items()}
-    if "requirements" in arguments:
-        arguments["requirements"] = parse.requirements(arguments["requirements"])
     client, code = _client(out, target), models.script(script)
     with out.working("submitting the job"):
         train: Callable[..., Any] = client.train

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .. import foreign
+from .. import foreign, usertext
 from ..durations import parse_duration
 from ..errors import ConfigError
 
@@ -48,16 +47,16 @@ class _Input(AnyParam):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
             return foreign.parse(_text(str(value)))
-        except OSError as error:
-            self.fail(f"cannot read {error.filename}: {error.strerror}", param, ctx)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
         except ValueError as error:
             self.fail(f"not JSON: {error}; give rows such as '[[1, 2, 3]]', @file or -", param, ctx)
 
 
 def _text(value: str) -> str:
     if value == "-":
-        return sys.stdin.read()
-    return Path(value[1:]).read_text(encoding="utf-8-sig") if value.startswith("@") else value
+        return usertext.decode(sys.stdin.buffer.read(), "standard input")
+    return usertext.read(value[1:]) if value.startswith("@") else value
 
 
 DURATION = _Duration()
@@ -98,10 +97,3 @@ def traffic(texts: tuple[str, ...]) -> int | dict[str, int]:
 def secrets(texts: tuple[str, ...]) -> dict[str, str]:
     """``VARIABLE`` or ``VARIABLE=NAME`` as variable to name."""
     return {variable: name or variable for variable, _, name in (text.partition("=") for text in texts)}
-
-
-def requirements(texts: tuple[str, ...]) -> Any:
-    """Packages as a list, or one ``-rFILE`` / ``-r FILE`` as its path."""
-    if len(texts) == 1 and texts[0].startswith("-r"):
-        return texts[0][2:].strip()
-    return list(texts)

@@ -122,7 +122,7 @@ VERBS: tuple[Verb, ...] = (
         Param("name", "name of the job (default: the script's, with a suffix)", short="-n"),
         Param("data", "input, NAME=PATH or NAME=URI", "pairs"),
         Param("params", "parameter, KEY=VALUE (JSON values keep their type)", "pairs", option="param"),
-        Param("requirements", "package, or -r FILE", "texts", option="requirement"),
+        Param("requirements", "package, folder or wheel, or -rFILE or -cFILE", "texts", option="requirement"),
         Param("build_from_source", "package without a wheel whose build scripts may run here", "texts"),
         *SIZE,
         Param("env", "variable for the job, KEY=VALUE", "pairs"),

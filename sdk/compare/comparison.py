@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from .. import usertext
 from ..errors import ConfigError
 from .cost import break_evens, cost_of
 from .result import SCHEMA, Best, BreakEven, Pair, Place, Row
@@ -133,9 +134,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
             ConfigError: The file is none, or of a version that this mlport does not know.
         """
         try:
-            return msgspec.json.decode(Path(path).read_bytes(), type=cls)
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+            return msgspec.json.decode(usertext.read(path), type=cls)
         except (msgspec.DecodeError, RecursionError) as error:
             raise ConfigError(f"{path} is no comparison in the form {SCHEMA}: {error}") from error
 

@@ -9,6 +9,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from .. import usertext
 from ..errors import ConfigError, UntrustedConfigError
 from ..foreign import is_shallow
 from ..trust import TARGET_KEYS, VARIABLE, named_trust, refusal
@@ -88,7 +89,7 @@ def read_file(path: Path, *, required: bool = False) -> ConfigFile | None:
         return None
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    if path.name == "pyproject.toml" and b"mlport" not in content and not required:
+    if path.name == "pyproject.toml" and b"mlport" not in content.replace(b"\0", b"") and not required:
         return None  # others' business, even when it is broken
     data = _parse(path, content)
     if path.name == "pyproject.toml":
@@ -109,11 +110,7 @@ def _table(path: Path, table: object) -> dict[str, Any]:
 def _parse(path: Path, content: bytes) -> dict[str, Any]:
     if len(content) > _LARGEST:
         raise ConfigError(f"{path} is larger than {_LARGEST} bytes")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{path}:{line}: not UTF-8", hint="save the file as UTF-8") from error
+    text = usertext.decode(content, str(path))
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

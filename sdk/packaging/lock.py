@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from sdk.errors import ConfigError, LockMismatchError, PackagingError
+from sdk.errors import LockMismatchError, PackagingError
 from sdk.packaging import disk, uvrun
 from sdk.packaging.libraries import closure, normal
 from sdk.packaging.manifest import LOCK, Sources
-from sdk.paths import expand
+from sdk.packaging.requirements import requirement_name
 from sdk.serving import pins as grammar
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from sdk.packaging.manifest import Manifest
     from sdk.serving.pins import Pin
@@ -28,11 +27,7 @@ if TYPE_CHECKING:
 RUNTIME = ("httptools>=0.6.4,<1", "msgspec>=0.19,<1", "numpy>=1.26", "uvicorn>=0.34,<1", "uvloop>=0.21,<1")
 """What the model server itself needs in every environment."""
 
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 _COMMENT = re.compile(r"^ *#.*\n", re.MULTILINE)
-_REQUIREMENT = re.compile(
-    r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[A-Za-z0-9._,\s-]*\])?\s*(?:(?:===?|~=|!=|[<>]=?)\s*[A-Za-z0-9].*|;.*)?"
-)
 _NO_WHEEL = re.compile(
     r"`([A-Za-z0-9._-]+)` because building from source is disabled|([A-Za-z0-9._-]+)==\S+ has no usable"
 )
@@ -111,91 +106,12 @@ def _unusable(folder: Path, why: str) -> LockMismatchError:
     return LockMismatchError(f"{LOCK} in {folder} {why}", resource=LOCK, hint=_AGAIN)
 
 
-def read_requirements(requirements: Sequence[str | Path] | str | Path, *, foreign: bool = False) -> list[str]:
-    """The requirements of a list or of a requirements file, comments left out.
-
-    Args:
-        requirements: The list or file.
-        foreign: Whether it is somebody else's, which may not name what is to be built on this machine.
-
-    Raises:
-        ConfigError: The file does not exist or is not in UTF-8 or UTF-16, or a line is an option, a link or no
-            requirement at all.
-    """
-    if isinstance(requirements, str | Path):
-        path = Path(requirements)
-        if not path.is_file():
-            raise ConfigError(f"requirements={str(requirements)!r} is no file", hint="give a file or a list")
-        lines = [re.sub(r"(^|\s)#.*$", "", line).strip() for line in _decoded(path).splitlines()]
-        folder = path.parent
-    else:
-        lines, folder = [str(line).strip() for line in requirements], Path()
-    found = [_requirement(line, folder) for line in lines if line]
-    if foreign and (paths := [line for line in found if is_path(line)]):
-        raise ConfigError(
-            f"requirements: {requirements} names {paths[0]}, and a folder is built by running its code",
-            hint="read that code; if you trust it, name the folder in requirements=[…] of your own call",
-        )
-    return found
-
-
-def _decoded(path: Path) -> str:
-    """Read a text file as editors and shells write it: UTF-8, or UTF-16 with its mark, as PowerShell's ``>`` does."""
-    data = path.read_bytes()
-    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"requirements: {path} is no text in UTF-8 or UTF-16 ({error.reason} at byte {error.start})",
-            hint="save it as UTF-8",
-        ) from error
-
-
-def _requirement(line: str, folder: Path) -> str:
-    if line.startswith("-"):
-        raise ConfigError(
-            f"requirements: option {line.split(maxsplit=1)[0]!r} is not allowed here",
-            hint="use index_url=, extra_index_urls= and find_links=",
-        )
-    if is_path(line):
-        return str((folder / expand(line, field="requirements")).resolve())
-    if _REQUIREMENT.fullmatch(line):
-        return line
-    if "://" in line or " @ " in line:
-        raise ConfigError(
-            f"requirements: {line.partition('@')[0].strip()!r} is a link, which has no lasting hash",
-            hint="download or build its wheel and give the path of the file",
-        )
-    raise ConfigError(f"requirements: {line!r} is no requirement", hint="write it like 'numpy==2.1.0'")
-
-
-def is_path(line: str) -> bool:
-    """Whether a requirement names a folder or wheel of this machine."""
-    return "://" not in line and (line.startswith((".", "/", "~")) or line.endswith(".whl"))
-
-
-def is_name(text: object) -> bool:
-    """Whether something is the name of a distribution and nothing more."""
-    return isinstance(text, str) and _NAME.fullmatch(text) is not None
-
-
-def requirement_name(line: str) -> str:
-    """The normal distribution name of a requirement.
-
-    Example:
-        >>> requirement_name("Torch[opt]==2.1+cpu")
-        'torch'
-    """
-    match = _REQUIREMENT.fullmatch(line)
-    return normal(match[1]) if match else line
-
-
 def compile_lock(
     requirements: Iterable[str],
     *,
     python: str,
     pins: Mapping[str, str] | None = None,
+    constraints: Sequence[str] = (),
     preferred: Mapping[str, str] | None = None,
     sources: Sources = _PLAIN,
     wheels: Path | None = None,
@@ -207,9 +123,10 @@ def compile_lock(
     Only wheels are considered, so that no code of a package runs; what ``build`` names is the exception.
 
     Args:
-        requirements: Requirement lines; see :func:`read_requirements`.
+        requirements: Requirement lines; see :func:`sdk.packaging.requirements.read_requirements`.
         python: Python minor version, such as ``"3.11"``.
         pins: Exact versions for whatever of these is needed, by name.
+        constraints: Constraints of the user on the versions of whatever of these is needed.
         preferred: Versions to take if nothing speaks against them, by name; what the model server needs is preferred
             as it is installed here.
         sources: Where packages come from.
@@ -222,7 +139,9 @@ def compile_lock(
     """
     lines = sorted({*requirements, *RUNTIME})
     soft = closure(map(requirement_name, RUNTIME)) | dict(preferred or {})
-    question = _Question(lines, _exact(pins or {}), _exact(soft), python, sources, sorted(build))
+    question = _Question(
+        lines, sorted({*_exact(pins or {}), *constraints}), _exact(soft), python, sources, sorted(build)
+    )
     local = _local_hashes(wheels)
     kept = disk.cache_dir() / "locks" / f"{question.key(local)}.json"
     text = _kept(kept)

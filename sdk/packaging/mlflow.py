@@ -13,9 +13,9 @@ from sdk import foreign
 from sdk.errors import ConfigError, MissingExtraError
 from sdk.packaging import disk
 from sdk.packaging.files import PICKLES, TRUST_HINT
-from sdk.packaging.lock import read_requirements, requirement_name
 from sdk.packaging.manifest import Signature, Tensor
 from sdk.packaging.pack import Parts, publish
+from sdk.packaging.requirements import Wishes, read_requirements, requirement_name, requirement_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +69,8 @@ def pack_mlflow(source: Path, name: str, about: About, packing: Packing) -> tupl
         modules = frozenset({"pandas"} if columns else set[str]())
         return Parts(name, "mlflow", "mlflow", "model/mlflow", modules, signature, trust=about.trust)
 
-    return publish(write, packing, needs=_requirements(source, packing), python=_python(flavour))
+    needs = _requirements(source, packing)
+    return publish(write, packing, needs=needs.lines, constraints=needs.constraints, python=_python(flavour))
 
 
 def _described(source: Path) -> Mapping[str, Any]:
@@ -128,14 +129,15 @@ def _python(flavour: Mapping[str, Any]) -> str | None:
     return match[0] if match else None
 
 
-def _requirements(source: Path, packing: Packing) -> list[str]:
+def _requirements(source: Path, packing: Packing) -> Wishes:
     """What MLflow wrote down, without what the user gave for the same packages; MLflow itself for certain."""
     path = source / "requirements.txt"
-    recorded = read_requirements(path, foreign=True) if path.is_file() else []
-    given = {requirement_name(line) for line in read_requirements(packing.get("requirements") or ())}
-    names = {requirement_name(line) for line in recorded} | given
-    kept = [line for line in recorded if requirement_name(line) not in given]
-    return kept if names & {"mlflow", "mlflow-skinny"} else [*kept, "mlflow-skinny"]
+    recorded = read_requirements(path, foreign=True) if path.is_file() else Wishes()
+    given = requirement_names(read_requirements(packing.get("requirements") or ()).lines)
+    kept = [line for line in recorded.lines if requirement_name(line) not in given]
+    if not (requirement_names(recorded.lines) | given) & {"mlflow", "mlflow-skinny"}:
+        kept.append("mlflow-skinny")
+    return Wishes(kept, [line for line in recorded.constraints if requirement_name(line) not in given])
 
 
 def _tensors(described: Mapping[str, Any], side: str) -> tuple[tuple[Tensor, ...], tuple[str, ...] | None]:

@@ -12,9 +12,10 @@ from sdk import scratch
 from sdk.errors import ConfigError
 from sdk.packaging import bundle, disk, uvrun, wheels
 from sdk.packaging.libraries import closure, installed, normal
-from sdk.packaging.lock import Lock, compile_lock, is_name, is_path, read_requirements, requirement_name
+from sdk.packaging.lock import Lock, compile_lock
 from sdk.packaging.manifest import EXAMPLE, LOCK, Manifest, Signature, Sources
 from sdk.packaging.packing import Packing
+from sdk.packaging.requirements import is_name, is_path, read_requirements, requirement_name, requirement_names
 from sdk.paths import expand
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def publish(
     *,
     example: bytes | None = None,
     needs: Iterable[str] = (),
+    constraints: Iterable[str] = (),
     python: str | None = None,
 ) -> tuple[Manifest, Path]:
     """Build a bundle in a temporary folder and move it into the store.
@@ -58,6 +60,7 @@ def publish(
         packing: The user's wishes.
         example: JSON body of an example request.
         needs: Requirement lines beside what the modules show.
+        constraints: Constraints on versions beside those of the user.
         python: Python minor version; the running one when left out.
     """
     models = disk.state_dir() / "models"
@@ -69,7 +72,13 @@ def publish(
         parts = write(folder)
         sources = sources_of(packing)
         lock, libraries = lock_for(
-            parts.modules, packing, folder / "wheels", sources=sources, needs=needs, python=python or python_minor()
+            parts.modules,
+            packing,
+            folder / "wheels",
+            sources=sources,
+            needs=needs,
+            constraints=constraints,
+            python=python or python_minor(),
         )
         (folder / LOCK).write_text(lock.text)
         if example is not None:
@@ -139,21 +148,26 @@ def lock_for(
     sources: Sources,
     needs: Iterable[str],
     python: str,
+    constraints: Iterable[str] = (),
 ) -> tuple[Lock, dict[str, str]]:
     """The lock for these modules and wishes, and the exact versions of the libraries the model needs directly."""
-    given = read_requirements(packing.get("requirements") or ())
-    local = {wheels.collect([line], wheel_folder, sources)[0] for line in given if is_path(line)}
-    own = {requirement_name(line) for line in local} | {requirement_name(line) for line in given if not is_path(line)}
+    wishes = read_requirements(packing.get("requirements") or ())
+    given = [line for line in wishes.lines if not is_path(line)]
+    local = {wheels.collect([line], wheel_folder, sources)[0] for line in wishes.lines if is_path(line)}
+    limits = [*wishes.constraints, *constraints]
+    limited = requirement_names(limits)
+    own = requirement_names(local) | requirement_names(given)
     found = {name: version for name, version in installed(modules).items() if name not in own}
     here = python == python_minor()  # another Python may need other versions than those installed here
-    lines = {*(f"{name}=={version}" if here else name for name, version in found.items()), *local, *needs}
-    lines |= {line for line in given if not is_path(line)}
+    exact = (f"{name}=={version}" if here and name not in limited else name for name, version in found.items())
+    lines = {*exact, *local, *needs, *given}
     free = {line for line in given if requirement_name(line) == normal(line)}  # no version: the one installed now
     pins = {name: version for name, version in closure({*found, *free}).items() if name not in own or name in free}
     lock = compile_lock(
         lines,
         python=python,
-        pins=pins if here else {},
+        pins={name: version for name, version in pins.items() if name not in limited} if here else {},
+        constraints=limits,
         preferred=pins,
         sources=with_backend(sources, found, packing),
         wheels=wheel_folder if wheel_folder.is_dir() else None,

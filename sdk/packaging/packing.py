@@ -13,9 +13,10 @@ class Packing(TypedDict, total=False):
     """What may be said about how a model is packed; every key is optional.
 
     Keys:
-        requirements: A list of requirement lines, or a requirements file. They are added to what is found out; a
-            line with a version replaces the one that was found. Folders with ``pyproject.toml`` and ``.whl``
-            files are built and travel with the model.
+        requirements: A list of requirement lines, or a requirements file as pip reads it, with ``-r`` and ``-c`` lines.
+            They are added to what is found out; a line with a version replaces the one that was found, and a
+            constraint (``-c``) limits it. Folders with ``pyproject.toml`` and ``.whl`` files are built and travel with
+            the model; a :class:`~pathlib.Path` in the list always names one.
         code: Modules or package folders of yours that the model imports by name.
         index_url: Package index that replaces the default one; without credentials, which belong into ``~/.netrc``
             or the environment.

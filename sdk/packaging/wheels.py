@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from sdk.errors import ConfigError, PackagingError
 from sdk.packaging import disk, uvrun, venv
 from sdk.packaging.libraries import normal
-from sdk.packaging.lock import Lock, is_path, only
+from sdk.packaging.lock import Lock, only
 from sdk.packaging.manifest import Sources
+from sdk.packaging.requirements import is_path
 from sdk.paths import expand
 from sdk.serving.pins import render
 

@@ -147,52 +147,6 @@ def test_impossible_versions_are_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("--index-url https://evil.example", "option '--index-url' is not allowed"),
-        ("-r other.txt", "option '-r' is not allowed"),
-        ("lib @ https://host.example/lib-1.0.whl", "is a link"),
-        ("git+https://host.example/lib", "is a link"),
-        ("numpy === !", "is no requirement"),
-        ("two words", "is no requirement"),
-        ("./no-such-folder", "does not exist"),
-        ("no-such.whl", "does not exist"),
-    ],
-)
-def test_bad_requirement_is_named(line: str, said: str, tmp_path: Path) -> None:
-    """A line that cannot be locked is shown with what to do about it."""
-    with pytest.raises(ConfigError, match=f"requirements: .*{said}"):
-        wheels.collect(lock.read_requirements([line]), tmp_path / "wheels")
-
-
-def test_requirements_file_is_read(tmp_path: Path) -> None:
-    """Comments and empty lines are left out, paths count from the file's folder, a missing file is an error."""
-    (tmp_path / "requirements.txt").write_text("# all\nnumpy>=2  # arrays\n\nscipy ; python_version > '3'\n./lib.whl\n")
-    lines = lock.read_requirements(tmp_path / "requirements.txt")
-    assert ["numpy>=2", "scipy ; python_version > '3'", str(tmp_path / "lib.whl")] == lines
-    with pytest.raises(ConfigError, match="is no file"):
-        lock.read_requirements("nowhere.txt")
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be-mark"])
-def test_requirements_file_of_any_editor(encoding: str, tmp_path: Path) -> None:
-    """UTF-8 with and without a mark, and UTF-16 as PowerShell writes it, with Windows' line ends."""
-    text = "# für alle\r\nnumpy>=2\r\n"
-    data = b"\xfe\xff" + text.encode("utf-16-be") if encoding.endswith("-mark") else text.encode(encoding)
-    (tmp_path / "r.txt").write_bytes(data)
-    assert ["numpy>=2"] == lock.read_requirements(tmp_path / "r.txt")
-
-
-@pytest.mark.parametrize("data", [b"# caf\xe9\nnumpy\n", b"\xff\xfen", b"\xef\xbb\xbfnumpy\xff"])
-def test_requirements_file_that_is_no_text(data: bytes, tmp_path: Path) -> None:
-    """Another encoding is an error that names the file and the fix."""
-    (tmp_path / "r.txt").write_bytes(data)
-    with pytest.raises(ConfigError, match=r"r\.txt is no text in UTF-8 or UTF-16") as refused:
-        lock.read_requirements(tmp_path / "r.txt")
-    assert "save it as UTF-8" == refused.value.hint
-
-
-@pytest.mark.parametrize(
     "url", [f"https://robot:{SECRET}@host.example/simple", f"https://host.example/simple?token={SECRET}"]
 )
 def test_index_with_credentials_is_refused(url: str) -> None:

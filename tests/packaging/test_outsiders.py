@@ -17,7 +17,7 @@ from sdk.packaging import bundle, uvrun, venv, wheels
 from sdk.packaging.image import dependencies
 from sdk.packaging.image.manifests import Platform
 from sdk.packaging.image.store import Store
-from sdk.packaging.lock import Lock, read_requirements
+from sdk.packaging.lock import Lock
 from sdk.packaging.manifest import Sources
 from tests.packaging import hostile
 
@@ -247,14 +247,6 @@ def test_what_works_on_a_bundle_gets_an_environment_of_listed_names(monkeypatch:
     seen = uvrun.allowed_environment()
     assert [] == sorted(seen.keys() & CANARIES.keys())
     assert wanted == {name: seen.get(name) for name in wanted}
-
-
-@pytest.mark.parametrize("line", ["./package", "/tmp/package", "package-1.0-py3-none-any.whl", "~/package"])
-def test_a_foreign_requirements_file_names_no_folder(tmp_path: Path, line: str) -> None:
-    """MLflow models come with one; a folder in it would be built, which runs its code."""
-    (tmp_path / "requirements.txt").write_text(f"idna\n{line}\n")
-    with pytest.raises(ConfigError, match="a folder is built by running its code"):
-        read_requirements(tmp_path / "requirements.txt", foreign=True)
 
 
 def test_the_index_answers(index: hostile.Index) -> None:

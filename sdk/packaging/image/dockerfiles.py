@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from sdk import usertext
 from sdk.errors import ConfigError, PackagingError
 
 from .engine_images import MESSAGES, check_messages
@@ -65,7 +66,7 @@ def _context(root: Path, dockerfile: str) -> list[Entry]:
 def _rules(path: Path) -> list[tuple[str, bool]]:
     if not path.is_file():
         return []
-    lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    lines = [line.strip() for line in usertext.read(path).splitlines()]
     return [
         (line.removeprefix("!").strip().strip("/").removeprefix("./"), line.startswith("!"))
         for line in lines

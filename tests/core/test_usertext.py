@@ -1,0 +1,83 @@
+"""Every place that reads a text file of a user takes what Windows writes, and names the file that is not text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+
+from sdk import usertext
+from sdk.cli.parse import INPUT
+from sdk.compare.comparison import Comparison
+from sdk.config.files import read_file
+from sdk.errors import ConfigError
+from sdk.redact import Redactor
+from sdk.secrets import SecretSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def config(path: Path) -> object:
+    file = read_file(path)
+    assert file is not None
+    return file.data
+
+
+def pyproject(path: Path) -> object:
+    shared = path.with_name("pyproject.toml")
+    path.rename(shared)
+    return config(shared)
+
+
+def rows(path: Path) -> object:
+    return INPUT.convert(f"@{path}", None, None)
+
+
+def secret(path: Path) -> object:
+    return SecretSource({}, Redactor())(f"file:{path}")
+
+
+READERS: dict[str, tuple[Callable[[Path], object], str, object]] = {
+    "config": (config, '# für\r\nlog = "info"\r\n', {"log": "info"}),
+    "pyproject": (pyproject, '[tool.mlport]\r\nlog = "info"\r\n', {"log": "info"}),
+    "rows": (rows, '[["ü"],\r\n[1]]\r\n', [["ü"], [1]]),
+    "secret": (secret, "pässwörd\r\n", "pässwörd"),
+    "plain": (usertext.read, "a\r\n", "a\r\n"),
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("kind", READERS)
+def test_file_of_any_editor_is_read(kind: str, encoding: str, tmp_path: Path) -> None:
+    """A byte order mark is not content."""
+    read, text, expected = READERS[kind]
+    path = tmp_path / "mlport.toml"
+    path.write_bytes(text.encode(encoding))
+    assert expected == read(path)
+
+
+@pytest.mark.parametrize("kind", [*READERS, "comparison"])
+@pytest.mark.parametrize("content", [b'log = "\xe9"\n[tool.mlport]', b'log = "\0mlport"'])
+def test_file_that_is_not_text_is_named(kind: str, content: bytes, tmp_path: Path) -> None:
+    """The message has the file, the line, the byte and the fix, and nothing of the content."""
+    read: Callable[[Any], object] = READERS[kind][0] if kind in READERS else Comparison.load
+    path = tmp_path / "mlport.toml"
+    path.write_bytes(content)
+    with pytest.raises((ConfigError, click.UsageError)) as refused:
+        read(path)
+    said = getattr(refused.value, "message", str(refused.value))
+    assert ".toml:1: not text in UTF-8 or UTF-16: " in said
+    assert "at byte 7; save it as UTF-8" in str(refused.value)
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """A folder, a missing file, a large one and a name with a zero byte."""
+    for path, why in ((tmp_path, "Is a directory"), (tmp_path / "no", "No such file"), ("a\0b", "null byte")):
+        with pytest.raises(ConfigError, match=f"rows: .* cannot be read: .*{why}"):
+            usertext.read(path, what="rows")
+    (tmp_path / "large").write_bytes(b"12345")
+    with pytest.raises(ConfigError, match="large is larger than 4 bytes"):
+        usertext.read(tmp_path / "large", most=4)

@@ -142,7 +142,8 @@ class Gateways:
             if seen.container is None or not is_up(seen.container):
                 return seen
         try:
-            return self._settled(name, self._answer(name, seen, timeout), timeout, min(wait_s, timeout))
+            seen = self._answer(name, seen, timeout)
+            return self._settled(name, seen, timeout, min(wait_s, timeout))
         except PlatformError:
             about = self.host.inspect(container_name(name, "gateway"), timeout)
             return replace(seen, container=about or seen.container)
@@ -217,6 +218,7 @@ class Gateways:
         control, records = self.control(name), dict(seen.records)
         for one, damage in broken.items():
             value = _sound.rebuilt(one, name, damage, seen.container or {}, seen.status)
+            records[one] = {"etag": damage.etag, "created_at": None, "value": value}  # shown even if it is not kept
             with contextlib.suppress(PlatformError):  # another client was faster, or there is no space
                 query = {"expected": damage.etag}
                 records[one] = control.call("PUT", f"/records/{one}", query, body=value, timeout=timeout)

@@ -41,11 +41,10 @@ def put(box: Box, container: str, path: str, data: bytes) -> None:
 
 def settled(client: Client, name: str) -> EndpointStatus:
     """What an endpoint is once the gateway has heard from its replica, which takes a moment on a busy machine."""
-    for _ in range(120):
-        if client.status(name).state is not EndpointState.CREATING:
-            break
+    give_up = time.monotonic() + 30
+    while (status := client.status(name)).state is EndpointState.CREATING and time.monotonic() < give_up:
         time.sleep(0.25)
-    return client.status(name)
+    return status
 
 
 @pytest.fixture

@@ -162,16 +162,6 @@ def _as_array(value: Any) -> Any:
     return np.asarray(value)
 
 
-def _close(a: Any, b: Any, *, rtol: float, atol: float) -> bool:
-    if isinstance(a, PlainArray):
-        return a.close_to(b, rtol=rtol, atol=atol)
-    import numpy as np
-
-    if a.dtype.kind in "fc":
-        return bool(np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True))
-    return bool(np.array_equal(a, b))
-
-
 def _array(value: Any, field: str) -> Any:
     if type(value) in _NO_ROWS:
         raise ConfigError(f"{field} is {type(value).__name__}", hint="give a few rows: array, list, DataFrame or dict")
@@ -272,49 +262,6 @@ def columns(example: Any) -> tuple[str, ...] | None:
     return tuple(map(str, example.columns)) if is_frame(example) else None
 
 
-def outputs(result: Any, rows: int, method: str) -> tuple[Tensor, ...]:
-    """The outputs that the answer to the example shows; none when it is no array but any other JSON value.
-
-    Raises:
-        ConfigError: The model returned nothing.
-    """
-    if result is None:
-        raise ConfigError("the model returned None for its example", hint="return one value per row")
-    try:
-        return tuple(_output(name, as_array(value), rows) for name, value in _named(result, method).items())
-    except ConfigError:
-        return ()
-
-
-def _output(name: str, array: Any, rows: int) -> Tensor:
-    shape = array.shape
-    if array.dtype.kind == "O" and not all(isinstance(value, str) for value in array.flat):
-        raise ConfigError(f"the model's output {name!r} has missing values", hint="they travel as plain JSON")
-    if array.ndim and len(array) == rows:
-        shape = (-1, *shape[1:])
-    return Tensor(name, dtype_name(array, f"the model's output {name!r}"), tuple(map(int, shape)))
-
-
-def answers_each_row(result: Any, rows: int) -> bool:
-    """Whether every output has one value per row."""
-    return all(_length(value) == rows for value in _named(result, "output").values())
-
-
-def _length(value: Any) -> int:
-    shape = getattr(value, "shape", None)
-    if shape is not None:
-        return int(shape[0]) if len(shape) else -1
-    return len(value) if hasattr(value, "__len__") else -1
-
-
-def _named(result: Any, method: str) -> dict[str, Any]:
-    if is_frame(result):
-        return {str(name): result[name].to_numpy() for name in result.columns}
-    if is_named(result):
-        return {str(name): value for name, value in result.items()}
-    return {method: result}
-
-
 def as_array(value: Any) -> Any:
     """Any array-like as an array; a tensor is brought to the CPU first."""
     if hasattr(value, "detach"):
@@ -339,33 +286,6 @@ def first_rows(example: Any, rows: int) -> Any:
     if is_named(example):
         return {name: value[:rows] for name, value in example.items()}
     return example[:rows]
-
-
-def same(left: Any, right: Any) -> bool:
-    """Whether two answers of a model agree to the last few bits."""
-    one, two = _named(left, "output"), _named(right, "output")
-    if one.keys() != two.keys():
-        return False
-    for name, value in one.items():
-        a, b = as_array(value), as_array(two[name])
-        if a.shape != b.shape or a.dtype.kind != b.dtype.kind:
-            return False
-        if not _close(a, b, rtol=1e-6, atol=1e-9):
-            return False
-    return True
-
-
-def starts_with(whole: Any, first: Any, rows: int) -> bool:
-    """Whether the answer to all rows has one value per row and begins with the answer to the first row alone."""
-    one, two = _named(whole, "output"), _named(first, "output")
-    for name, value in one.items():
-        a = as_array(value)
-        b = as_array(two[name]) if name in two else None
-        if a.ndim == 0 or len(a) != rows or b is None or b.shape != (1, *a.shape[1:]):
-            return False
-        if not _close(a[:1], b, rtol=1e-4, atol=1e-6):
-            return False
-    return True
 
 
 def instances(example: Any) -> list[Any]:

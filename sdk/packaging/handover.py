@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FACTS = "handover.json"
 LIBRARY = "lib"
 _SHIPPED = ("errors.py", "packaging/__init__.py", "packaging/flavours")
-_MODULES = ("examples", "handover", "libraries", "manifest", "pickling", "plain")
+_MODULES = ("answers", "examples", "handover", "libraries", "manifest", "pickling", "plain")
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

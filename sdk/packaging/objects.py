@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ConfigError
-from sdk.packaging import examples
+from sdk.packaging import answers, examples
 from sdk.packaging.flavours import flavour_of
 from sdk.packaging.flavours.base import Trial
 from sdk.packaging.flavours.onnx import Onnx
+from sdk.packaging.flavours.python import settled
 from sdk.packaging.manifest import Manifest, Signature
 from sdk.packaging.pack import IGNORED, Parts, code_paths, publish
 from sdk.packaging.usercode import running
 from sdk.paths import expand
+from sdk.serving.parts import PYTHON
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,13 +55,13 @@ def pack_object(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[
         options = _copy_artifacts(wishes.artifacts, folder)
         if flavour.name == "class":
             options["load"] = isinstance(obj, type) or wishes.artifacts is not None
-        trial = Trial(method, shipped=shipped)
+        trial, live = Trial(method, shipped=shipped), obj
         if prepared is not None:
             live = _loaded(obj, folder / options.get("path", "model")) if options.get("load") else obj
             trial = _ask(flavour, live, trial, examples.argument(prepared))
         with running(f"{type(obj).__name__} cannot be written", operation="pack", others=(OSError,)):
             saved = flavour.save(obj, folder / "model", trial)
-        signature = _signature(flavour, obj, traits, trial, prepared, wishes)
+        signature = _signature(flavour, live, traits, trial, prepared, wishes)
         return Parts(
             name=name,
             flavour=flavour.name,
@@ -130,7 +132,7 @@ def _loaded(obj: Any, files: Path) -> Any:
     if callable(getattr(live, "load", None)):
         hint = "it gets the folder with the files of artifacts="
         with running(f"load({files.name!r}) of {name} fails", operation="load", hint=hint):
-            live.load(str(files))
+            settled(live.load(str(files)))
     return live
 
 
@@ -141,34 +143,71 @@ def _ask(flavour: Flavour, live: Any, trial: Trial, data: Any) -> Trial:
     return Trial(trial.method, data, answer, trial.shipped)
 
 
-def _rowwise(flavour: Flavour, obj: Any, traits: Traits, trial: Trial) -> bool:
-    """Whether rows are answered independently: told by the flavour, else seen on the example."""
-    if traits.rowwise is not None or trial.data is None:
-        return bool(traits.rowwise)
-    rows = examples.row_count(trial.data)
-    if rows < 2:
-        return False
-    with running("the model fails on the first row of its example alone", operation="predict"):
-        first = flavour.predict(obj, trial.method, examples.first_rows(trial.data, 1))
-    return examples.starts_with(trial.answer, first, rows)
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """The answer to the example, taken apart, and how to ask for more."""
+
+    flavour: Flavour
+    live: Any
+    trial: Trial
+    rows: int
+
+    @property
+    def lists(self) -> bool:
+        """Whether lists of the model hold outputs."""
+        return self.flavour.name not in PYTHON
+
+    def again(self, rows: int) -> Any:
+        """The answer to so many of the first rows of the example."""
+        with running(f"the model fails on {rows} row of its example alone", operation="predict"):
+            data = examples.first_rows(self.trial.data, rows)
+            return self.flavour.predict(self.live, self.trial.method, data)
+
+    def names(self) -> tuple[str, ...]:
+        """The names of several outputs in a sequence."""
+        return answers.output_names(self.trial.answer, self.rows, self.again, lists=self.lists)
+
+    def parts(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """The outputs by name."""
+        return answers.named(self.trial.answer, names, self.rows, self.trial.method, lists=self.lists)
+
+    def rowwise(self, found: dict[str, Any], names: tuple[str, ...], traits: Traits, wish: bool | None) -> bool:
+        """Whether rows are answered independently: as the user or the flavour says, else as the example shows.
+
+        Raises:
+            ConfigError: The user says so, and the model does not give one value per row.
+        """
+        if not answers.each_row(found, self.rows):
+            if wish:
+                what = f"rowwise=True, but the model answers {self.rows} rows with {answers.told(found)}"
+                raise ConfigError(what, hint="leave rowwise= out, or return one value per row")
+            return False
+        known = traits.rowwise if wish is None else wish
+        if known is not None or self.rows < 2:
+            return bool(known)
+        first = answers.named(self.again(1), names, 1, self.trial.method, lists=self.lists)
+        return answers.starts_with(found, first)
 
 
-def _signature(flavour: Flavour, obj: Any, traits: Traits, trial: Trial, prepared: Any, wishes: Wishes) -> Signature:  # noqa: PLR0917  private, all of another type
+def _signature(flavour: Flavour, live: Any, traits: Traits, trial: Trial, prepared: Any, wishes: Wishes) -> Signature:  # noqa: PLR0917  private, all of another type
     nan = traits.allow_nan if wishes.allow_nan is None else wishes.allow_nan
-    rowwise = _rowwise(flavour, obj, traits, trial) if wishes.rowwise is None else wishes.rowwise
     if prepared is None:
-        return Signature(inputs=traits.inputs, rowwise=rowwise, allow_nan=nan)
+        rowwise = traits.rowwise if wishes.rowwise is None else wishes.rowwise
+        return Signature(inputs=traits.inputs, rowwise=bool(rowwise), allow_nan=nan)
     nan = nan or _takes_missing(prepared, wishes)
-    rows = examples.row_count(prepared)
-    outputs = examples.outputs(trial.answer, rows, trial.method)
-    if rowwise and not examples.answers_each_row(trial.answer, rows):
-        raise ConfigError(
-            f"rowwise: the model does not answer {rows} rows with {rows} values", hint="say rowwise=False"
-        )
-    columns = examples.columns(prepared)
+    answered = _Answered(flavour, live, trial, examples.row_count(prepared))
+    names = answered.names()
+    found = answered.parts(names)
     unknown = "None" if flavour.name in {"function", "class"} else "nan"
-    inputs = examples.inputs(prepared, unknown=unknown)
-    return Signature(inputs=inputs, outputs=outputs, columns=columns, rowwise=rowwise, allow_nan=nan)
+    signature = Signature(
+        inputs=examples.inputs(prepared, unknown=unknown),
+        outputs=answers.outputs(found, answered.rows),
+        columns=examples.columns(prepared),
+        rowwise=answered.rowwise(found, names, traits, wishes.rowwise),
+        allow_nan=nan,
+    )
+    answers.check(prepared, trial.answer, signature, trial.method, lists=answered.lists)
+    return signature
 
 
 def _takes_missing(prepared: Any, wishes: Wishes) -> bool:

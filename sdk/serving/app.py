@@ -23,13 +23,13 @@ from .codecs import (
     Input,
     decode_instances,
     decode_npy,
-    encode_json,
     encode_npy,
     encode_predictions,
     media_type,
 )
 from .convert import DATATYPES
 from .failures import RequestError, bad_input
+from .jsontext import encode_json
 from .metrics import Metrics
 from .scheduler import ModelRaised, Scheduler
 

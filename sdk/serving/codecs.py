@@ -5,14 +5,14 @@ The Open Inference Protocol has a module of its own, `v2`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from . import npy
 from .convert import Array
 from .failures import RequestError, bad_input
+from .jsontext import encode_json
 from .signature import FREE, Signature
 
 if TYPE_CHECKING:
@@ -127,27 +127,6 @@ def encode_npy(outputs: Outputs) -> Answer:
     if len(outputs.arrays) != 1:
         raise RequestError(406, "not_acceptable", "this model's output is no single array; ask for application/json")
     return Answer(NPY, npy.encode(next(iter(outputs.arrays.values()))))
-
-
-def encode_json(value: Any) -> bytes:
-    """Encode a model's value.
-
-    Raises:
-        RequestError: 500; the model returned something that has no JSON form.
-    """
-    try:
-        return _encode(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise RequestError(500, "bad_model_output", f"the model's output has no JSON form: {error}") from None
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, np.ndarray | np.generic):
-        return cast("Array", value).tolist()
-    raise TypeError(f"{type(value).__name__} is not supported")
-
-
-_encode = msgspec.json.Encoder(enc_hook=_to_json).encode
 
 
 def media_type(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes:

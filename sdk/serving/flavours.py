@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from .awaited import settled
 from .convert import as_array
 from .failures import EXIT_LOAD, StartError, bad_input
 from .outputs import Outputs, normalise
+from .parts import PYTHON, by_name
 from .signature import FREE, Signature, table_rows
 from .tables import guessed, marked, pandas, table
 
@@ -34,13 +36,21 @@ class Predictor:
     """A loaded model: takes the checked input of one request, returns its outputs."""
 
     def __init__(
-        self, call: Call, signature: Signature, method: str, *, takes_json: bool, numeric: bool = False
+        self,
+        call: Call,
+        signature: Signature,
+        method: str,
+        *,
+        takes_json: bool,
+        numeric: bool = False,
+        lists: bool = False,
     ) -> None:
         self._call = call
         self._signature = signature
         self._method = method
         self._takes_json = takes_json
         self._numeric = numeric
+        self._lists = lists
         if signature.columns is not None:
             pandas()  # slow to import: pay before the first request
 
@@ -50,7 +60,8 @@ class Predictor:
         Raises:
             RequestError: 500 when the model breaks its own signature; what the model raises passes through.
         """
-        return normalise(self._call(self._value(given)), self._signature, self._method, given.rows)
+        answer = settled(self._call(self._value(given)))
+        return normalise(answer, self._signature, self._method, given.rows, lists=self._lists)
 
     def _value(self, given: Input) -> Any:
         signature = self._signature
@@ -106,6 +117,7 @@ def load(bundle: Bundle) -> Predictor:
             manifest.method,
             takes_json=manifest.flavour in {"function", "class"},
             numeric=type(model).__module__.partition(".")[0] in _NUMERIC,
+            lists=manifest.flavour not in PYTHON,
         )
     except StartError:
         raise
@@ -238,7 +250,7 @@ def _call_class(model: Any, bundle: Bundle) -> Call:
     if isinstance(model, type):
         model = model()
     if bundle.manifest.options.get("load", True) and hasattr(model, "load"):
-        model.load(str(bundle.folder / bundle.manifest.options.get("path", "model")))
+        settled(model.load(str(bundle.folder / bundle.manifest.options.get("path", "model"))))
     return _method(model, bundle)
 
 
@@ -265,7 +277,7 @@ def _call_keras(model: Any, bundle: Bundle) -> Call:
         return _method(model, bundle)
 
     def predict(value: Any) -> Any:
-        return model.predict_on_batch(value)
+        return by_name(model.predict_on_batch(value), getattr(model, "output_names", None))
 
     return predict
 

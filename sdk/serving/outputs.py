@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
 
+from . import parts
 from .convert import DATATYPES, Array, is_list
 from .failures import RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .signature import Signature
 
 
@@ -22,16 +24,23 @@ class Outputs(msgspec.Struct, frozen=True):
     free: Any = None
 
 
-def normalise(result: Any, signature: Signature, method: str, rows: int) -> Outputs:
-    """Return the outputs in `result`, checked against the signature.
+def normalise(result: Any, signature: Signature, method: str, rows: int, *, lists: bool = False) -> Outputs:
+    """Return the outputs in `result`, checked against the signature; see `parts.outputs_in`.
 
     Raises:
         RequestError: 500 `bad_model_output`; the model broke its own signature.
     """
-    named = _named(result, signature, method)
+    declared = [one.name for one in signature.outputs]
+    alone = len(declared) < 2 and not lists
+    found: dict[str, Any]
+    if type(result) is np.ndarray or (alone and type(result) is list):  # the usual answers, without a search
+        found = {declared[0] if len(declared) == 1 else method: result}
+    else:
+        found = parts.outputs_in(result, declared, method, rows, lists=lists)
+    named = _arrays(found)
     if named is None:
-        if result is None:
-            raise _bad("the model returned None")
+        if why := parts.fault(result):
+            raise _bad(why)
         if signature.rowwise and not (is_list(result) and len(result) == rows):
             raise _bad(f"the model must return a list of {rows} rows, one for each row of the input")
         return Outputs(free=result)
@@ -41,28 +50,6 @@ def normalise(result: Any, signature: Signature, method: str, rows: int) -> Outp
                 got = "a single value" if array.ndim == 0 else f"{len(array)} rows"
                 raise _bad(f"output {name!r} has {got} for {rows} rows of input")
     return Outputs(named)
-
-
-def _named(result: Any, signature: Signature, method: str) -> dict[str, Array] | None:
-    declared = [one.name for one in signature.outputs]
-    frame = getattr(result, "columns", None)
-    if frame is not None and hasattr(result, "to_numpy"):
-        if len(frame) == 1 and len(declared) == 1:
-            return _arrays({declared[0]: result.iloc[:, 0]})
-        return _arrays({str(name): result[name] for name in frame})
-    if _is_mapping(result):
-        return _arrays({str(name): value for name, value in result.items()})
-    if _is_sequence(result) and len(result) == len(declared) > 1:
-        return _arrays(dict(zip(declared, result, strict=True)))
-    return _arrays({declared[0] if len(declared) == 1 else method: result})
-
-
-def _is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
-    return isinstance(value, Mapping)
-
-
-def _is_sequence(value: Any) -> TypeGuard[Sequence[Any]]:
-    return isinstance(value, list | tuple)
 
 
 def _arrays(values: dict[str, Any]) -> dict[str, Array] | None:
@@ -90,7 +77,7 @@ def _array(value: Any) -> Array | None:
         array: Array = np.asarray(cast("Any", value))
     except (ValueError, OverflowError):
         return None
-    return None if _is_sequence(value) and _loses(value, array) else _plain(array)
+    return None if parts.is_sequence(value) and _loses(value, array) else _plain(array)
 
 
 def _loses(values: Sequence[Any], array: Array) -> bool:
@@ -110,7 +97,7 @@ def _types(values: Sequence[Any]) -> set[type]:
     found: set[type] = set(map(type, values))
     if found & {list, tuple}:
         found -= {list, tuple}
-        found = found.union(*(_types(one) for one in values if _is_sequence(one)))
+        found = found.union(*(_types(one) for one in values if parts.is_sequence(one)))
     return found
 
 

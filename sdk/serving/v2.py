@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from .codecs import BINARY, JSON, Answer, Input, encode_json, from_tensors, parse
+from .codecs import BINARY, JSON, Answer, Input, from_tensors, parse
 from .convert import DATATYPES, DTYPES, Array, as_array
 from .failures import RequestError, bad_input
+from .jsontext import encode_json
 from .signature import FREE, Signature
 
 if TYPE_CHECKING:

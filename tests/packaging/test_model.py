@@ -408,8 +408,8 @@ def test_example_that_the_model_refuses_is_said() -> None:
         pack(fitted, example=[[1.0, 2.0]])
 
 
-async def later(rows: Any) -> Any:
-    return rows
+def slowly(rows: Any) -> Any:
+    yield from rows
 
 
 def two(rows: Any, more: Any) -> Any:
@@ -429,7 +429,7 @@ class Needy:
     [
         (5, {}, "a int cannot be made a model"),
         ("model.pkl", {}, "files go to Model.from_path"),
-        (later, {}, "function later is async"),
+        (slowly, {}, "slowly is a generator, and there is no streaming yet"),
         (two, {}, "function two cannot be called with one argument"),
         (Needy, {}, r"Needy\(\) needs arguments.*give an object"),
         (total, {"method": "predict_proba"}, "method: "),
@@ -444,7 +444,7 @@ def test_wrong_argument_is_named(obj: Any, wishes: dict[str, Any], said: str) ->
     """Each argument that cannot be used is named with the fix."""
     if "obj" in wishes:
         obj, wishes = (lambda rows: rows.sum()), {key: value for key, value in wishes.items() if key != "obj"}
-        said = "rowwise: the model does not answer 2 rows with 2 values"
+        said = "rowwise=True, but the model answers 2 rows with one value in 'predict'"
     with pytest.raises(ConfigError, match=said):
         pack(obj, **wishes)
 

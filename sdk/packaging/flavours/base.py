@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sdk.packaging import examples
+from sdk.packaging import answers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -54,7 +54,7 @@ class Trial:
 
     def passes(self, flavour: Flavour, copy: Any) -> bool:
         """Whether a copy answers like the object; true when there is no example to ask."""
-        return self.data is None or examples.same(self.answer, flavour.predict(copy, self.method, self.data))
+        return self.data is None or answers.same(self.answer, flavour.predict(copy, self.method, self.data))
 
 
 class Flavour(Protocol):

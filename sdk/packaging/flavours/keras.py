@@ -35,7 +35,10 @@ class Keras:
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
         """The answer, without a progress bar."""
-        return obj.predict(data, verbose=0) if method == "predict" else call(obj, method, data)
+        if method != "predict":
+            return call(obj, method, data)
+        parts: Any = import_module("sdk.serving.parts")
+        return parts.by_name(obj.predict(data, verbose=0), getattr(obj, "output_names", None))
 
     def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
         """Write ``model.keras``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ConfigError
@@ -26,12 +27,13 @@ class PythonFunction:
 
     def traits(self, obj: Any, /) -> Traits:
         """A function says nothing about its inputs; its rows may depend on each other."""
-        _check_callable(obj, obj)
+        _check_callable(obj)
+        _check_streaming(obj, obj)
         return Traits(rowwise=False)
 
     def predict(self, obj: Any, _method: str, data: Any, /) -> Any:
         """The function's answer."""
-        return obj(data)
+        return settled(obj(data))
 
     def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
         """Write ``model.pkl``."""
@@ -55,11 +57,12 @@ class PythonClass:
             except TypeError as error:
                 name = obj.__name__
                 raise ConfigError(f"{name}() needs arguments: {error}", hint=f"give an object: {name}(…)") from error
+        _check_streaming(getattr(obj, "predict", obj), obj)
         return Traits(rowwise=False)
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
         """The object's answer."""
-        return call(obj, method, data)
+        return settled(call(obj, method, data))
 
     def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
         """Write ``model.pkl``."""
@@ -72,13 +75,23 @@ def _save(obj: Any, folder: Path, trial: Trial, /) -> Saved:
     return Saved("cloudpickle", "model.pkl", frozenset(modules | {"cloudpickle"}))
 
 
-def _check_callable(function: Any, shown: Any) -> None:
-    """Refuse what the server could not call, with one argument and without awaiting."""
-    name = getattr(shown, "__name__", type(shown).__name__)
-    if inspect.iscoroutinefunction(function):
+def settled(answer: Any) -> Any:
+    """What an ``async def`` gives, awaited as the server does it; every other value as it is."""
+    return import_module("sdk.serving.awaited").settled(answer)
+
+
+def _check_streaming(function: Any, shown: Any) -> None:
+    """Refuse what answers bit by bit."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        name = getattr(shown, "__name__", type(shown).__name__)
         raise ConfigError(
-            f"function {name} is async", hint="give an ordinary function; the server calls it in a thread"
+            f"{name} is a generator, and there is no streaming yet", hint="return a list with one value per row"
         )
+
+
+def _check_callable(function: Any) -> None:
+    """Refuse what the server could not call with one argument."""
+    name = getattr(function, "__name__", type(function).__name__)
     try:
         inspect.signature(function).bind(None)
     except TypeError as error:

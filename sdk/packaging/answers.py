@@ -1,0 +1,170 @@
+"""The answer of a model to its example: which outputs it has, and whether the server can send it."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sdk.errors import ConfigError
+from sdk.packaging import examples
+from sdk.packaging.manifest import Signature, Tensor
+from sdk.packaging.plain import PlainArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_NO_JSON = "return numbers, text, lists, dicts, arrays or tables, such as [value.real, value.imag] for a complex number"
+_HINTS = {
+    "no streaming": "return a list with one value per row",
+    "returned None": "return one value per row",
+}
+
+
+def output_names(answer: Any, rows: int, again: Callable[[int], Any], *, lists: bool) -> tuple[str, ...]:
+    """The names of the outputs in a sequence of several; none when it is one of rows, or no sequence.
+
+    Args:
+        answer: What the model returned for its example.
+        rows: Rows of the example.
+        again: Gives the answer to so many of its first rows.
+        lists: Whether the model is one of a library, whose lists hold outputs.
+    """
+    parts = _parts()
+    if not parts.is_sequence(answer) or len(answer) < 2:
+        return ()
+    size = len(answer)
+    fields: tuple[str, ...] = getattr(answer, "_fields", ())
+    names = fields or tuple(f"output_{place}" for place in range(size))
+    if lists:
+        looks_so = parts.may_be_outputs(answer, rows, lists=True)
+    else:
+        looks_so = all(_length(one) == rows for one in answer) and (
+            isinstance(answer, tuple) or all(map(parts.is_array, answer))
+        )
+    if looks_so and size == rows:  # a list of as many arrays may be one of rows as well
+        return names if len(again(1)) == size else ()
+    return names if looks_so else ()
+
+
+def named(answer: Any, names: Sequence[str], rows: int, method: str, *, lists: bool) -> dict[str, Any]:
+    """The outputs in an answer by name, taken apart as the server does it."""
+    parts = _parts()
+    declared = names or ((method,) if parts.is_sequence(answer) else ())
+    found: dict[str, Any] = parts.outputs_in(answer, declared, method, rows, lists=lists)
+    return found
+
+
+def outputs(found: Mapping[str, Any], rows: int) -> tuple[Tensor, ...]:
+    """The signature of the outputs of an answer; empty when one is no array but another JSON value."""
+    try:
+        return tuple(_output(name, examples.as_array(value), rows) for name, value in found.items())
+    except ConfigError:
+        return ()
+
+
+def _output(name: str, array: Any, rows: int) -> Tensor:
+    shape = array.shape
+    if array.dtype.kind == "O" and not all(isinstance(value, str) for value in array.flat):
+        raise ConfigError(f"the model's output {name!r} has missing values", hint="they travel as plain JSON")
+    if array.ndim and len(array) == rows:
+        shape = (-1, *shape[1:])
+    return Tensor(name, examples.dtype_name(array, f"the model's output {name!r}"), tuple(map(int, shape)))
+
+
+def each_row(found: Mapping[str, Any], rows: int) -> bool:
+    """Whether every output has one value per row."""
+    return all(_length(value) == rows for value in found.values())
+
+
+def told(found: Mapping[str, Any]) -> str:
+    """How many values an answer has, in words."""
+    lengths = {name: _length(value) for name, value in found.items()}
+    words = [f"{'one value' if size < 0 else f'{size} values'} in {name!r}" for name, size in lengths.items()]
+    return ", ".join(words[:5])
+
+
+def starts_with(whole: Mapping[str, Any], first: Mapping[str, Any]) -> bool:
+    """Whether the answer to all rows begins with the answer to the first row alone."""
+    for name, value in whole.items():
+        a = examples.as_array(value)
+        b = examples.as_array(first[name]) if name in first else None
+        if b is None or b.shape != (1, *a.shape[1:]) or not _close(a[:1], b, rtol=1e-4, atol=1e-6):
+            return False
+    return True
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two answers of a model agree to the last few bits."""
+    one, two = (_parts().outputs_in(answer, (), "output", -1, lists=True) for answer in (left, right))
+    if one.keys() != two.keys():
+        return False
+    for name, value in one.items():
+        a, b = examples.as_array(value), examples.as_array(two[name])
+        if a.shape != b.shape or a.dtype.kind != b.dtype.kind:
+            return False
+        if not _close(a, b, rtol=1e-6, atol=1e-9):
+            return False
+    return True
+
+
+def check(example: Any, answer: Any, signature: Signature, method: str, *, lists: bool) -> None:
+    """Read the example and write the answer as the server will.
+
+    Raises:
+        ConfigError: It refuses one of them; says why.
+    """
+    failures: Any = import_module("sdk.serving.failures")
+    written = _plainly if find_spec("numpy") is None else partial(_round_trip, example, signature, method, lists=lists)
+    try:
+        why = _parts().fault(answer) or written(answer)
+    except failures.RequestError as error:
+        if error.status < 500:
+            what = f"the server refuses the example: {error.message}"
+            raise ConfigError(what, hint="give rows like those it will be asked for") from error
+        why = error.message
+    if why:
+        hint = next((hint for words, hint in _HINTS.items() if words in why), _NO_JSON)
+        raise ConfigError(f"the answer to the example cannot be sent: {why}", hint=hint)
+
+
+def _plainly(answer: Any) -> None:
+    """Write the answer where numpy is not installed: it holds nothing but Python's own values then."""
+    import_module("sdk.serving.jsontext").encode_json(answer)
+
+
+def _round_trip(example: Any, signature: Signature, method: str, answer: Any, *, lists: bool) -> None:
+    """Read the example's JSON and write the answer's."""
+    serving: Any = import_module("sdk.serving.signature")
+    codecs: Any = import_module("sdk.serving.codecs")
+    written: Any = import_module("sdk.serving.outputs")
+    theirs = msgspec.convert(msgspec.to_builtins(signature), serving.Signature)
+    limits = import_module("sdk.serving.settings").Limits()
+    codecs.decode_instances(examples.encode(example), theirs, limits)
+    rows = examples.row_count(example)
+    codecs.encode_predictions(written.normalise(answer, theirs, method, rows, lists=lists))
+
+
+def _parts() -> Any:
+    """How the server takes answers apart; looked up late, as training jobs bring this module without it."""
+    return import_module("sdk.serving.parts")
+
+
+def _length(value: Any) -> int:
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return int(shape[0]) if len(shape) else -1
+    return len(value) if hasattr(value, "__len__") and not isinstance(value, str) else -1
+
+
+def _close(a: Any, b: Any, *, rtol: float, atol: float) -> bool:
+    if isinstance(a, PlainArray):
+        return a.close_to(b, rtol=rtol, atol=atol)
+    import numpy as np
+
+    if a.dtype.kind in "fc":
+        return bool(np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True))
+    return bool(np.array_equal(a, b))

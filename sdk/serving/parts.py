@@ -1,0 +1,89 @@
+"""The outputs in what a model returned, by name, before they become arrays. Needs no library: packing asks the same.
+
+Several outputs come as a table, a mapping, a dataclass, a named tuple, or a sequence of arrays such as `predict_proba`
+of a multi-output classifier gives. Those of a sequence are named by the signature, else `output_0`, `output_1`, …
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeGuard
+
+PYTHON = frozenset({"function", "class", "mlflow"})  # flavours whose lists may hold one array for each row
+
+
+def is_sequence(value: Any) -> TypeGuard[Sequence[Any]]:
+    """Return whether `value` is a list or a tuple."""
+    return isinstance(value, list | tuple)
+
+
+def is_array(value: Any) -> bool:
+    """Return whether `value` is an array, a tensor or a table with at least one axis, of whatever library."""
+    return bool(len(getattr(value, "shape", ()))) if not is_sequence(value) else False
+
+
+def fault(result: Any) -> str | None:
+    """Return why `result` is no answer at all, or None."""
+    if result is None:
+        return "the model returned None"
+    if hasattr(result, "__next__") or hasattr(result, "__anext__"):
+        return f"the model returned a {type(result).__name__}, and there is no streaming yet"
+    return None
+
+
+def by_name(answer: Any, names: Sequence[str] | None) -> Any:
+    """Return a sequence of outputs as a mapping, where the library knows their names."""
+    if not names or not is_sequence(answer) or not len(answer) == len(set(names)) == len(names) > 1:
+        return answer
+    return dict(zip(map(str, names), answer, strict=True))
+
+
+def outputs_in(result: Any, declared: Sequence[str], method: str, rows: int, *, lists: bool) -> dict[str, Any]:
+    """Return the outputs in `result` by name; one that stands alone has the declared name, or that of the method.
+
+    Args:
+        result: What the model returned.
+        declared: Names of the outputs in the signature.
+        method: Method that was called.
+        rows: Rows of the input.
+        lists: Whether a list of arrays is one of outputs, as for the estimators and networks of all libraries.
+    """
+    alone = declared[0] if len(declared) == 1 else method
+    frame = getattr(result, "columns", None)
+    if frame is not None and hasattr(result, "to_numpy"):
+        if len(frame) == 1 and len(declared) == 1:
+            return {alone: result.iloc[:, 0] if hasattr(result, "iloc") else result[frame[0]]}
+        return {str(name): result[name] for name in frame}
+    if isinstance(result, Mapping):
+        return {str(name): value for name, value in result.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if is_dataclass(result) and not isinstance(result, type):
+        return {one.name: getattr(result, one.name) for one in fields(result)}
+    if is_sequence(result):
+        return _in_sequence(result, declared, alone, rows, lists=lists)
+    return {alone: result}
+
+
+def may_be_outputs(result: Sequence[Any], rows: int, *, lists: bool) -> bool:
+    """Return whether a sequence looks like one of outputs rather than one of rows."""
+    if not result:
+        return False
+    if lists:
+        return all(map(is_array, result))
+    return isinstance(result, tuple) and all(is_array(one) and one.shape[0] == rows for one in result)
+
+
+def _in_sequence(
+    result: Sequence[Any], declared: Sequence[str], alone: str, rows: int, *, lists: bool
+) -> dict[str, Any]:
+    names: Sequence[str] = getattr(result, "_fields", ())
+    if names and all(map(is_array, result)):
+        return dict(zip(names, result, strict=True))
+    if len(result) == len(declared) > 1:
+        return dict(zip(declared, result, strict=True))
+    if len(declared) <= 1 and may_be_outputs(result, rows, lists=lists):
+        if len(result) == 1:
+            return {alone: result[0]}
+        if not declared:
+            return {f"output_{number}": one for number, one in enumerate(result)}
+    return {alone: result}

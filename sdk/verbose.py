@@ -5,9 +5,12 @@ A library stays silent by itself; an application may instead attach handlers of 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from typing import TYPE_CHECKING, TextIO
+
+from .redact import escape_controls
 
 if TYPE_CHECKING:
     from .redact import Redactor
@@ -47,6 +50,15 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 
 _HANDLER = _Stderr()
+
+
+def note(text: str, logger: logging.Logger) -> None:
+    """Write a line that a person should see: to the log, or to standard error where no log of that level is shown."""
+    if logger.isEnabledFor(logging.INFO):
+        logger.warning(text)
+        return
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # none or a closed one is no reason to stop
+        sys.stderr.write(f"mlport: {escape_controls(text)}\n")
 
 
 def log_to_stderr(level: str, redactor: Redactor) -> None:

@@ -33,6 +33,7 @@ REFUSED, ALARM, LEFT_OVER = 2, 7, 8  # exit codes
 def _client(out: Output, target: str | None = None) -> Client:
     client = Client(target=target, progress=out.progress)
     out.redactor = client.redactor
+    out.show_packing()
     return client
 
 

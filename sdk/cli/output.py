@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..executor import Event
 
+PACKING = "sdk.packaging.code"  # the logger of what is packed
 _OUTER = ("click.", "sdk.cli.app")  # modules whose frames in a stack trace are always the same
 _WIDE = 240  # columns when nobody looks: a pipe must not get wrapped lines
 
@@ -33,6 +35,17 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
+
+
+class _Said(logging.Handler):
+    """Says log lines on standard error."""
+
+    def __init__(self, out: Output) -> None:
+        super().__init__()
+        self._output = out
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._output.say(record.getMessage())
 
 
 class Output:
@@ -68,6 +81,14 @@ class Output:
         """Take the options that every verb has."""
         self.json_wanted = output == "json"
         self.verbose += verbose
+
+    def show_packing(self) -> None:
+        """Say what of the user's code travels with a model and what stays here; with ``-v`` each name."""
+        logger = logging.getLogger(PACKING)
+        if logger.isEnabledFor(logging.INFO) and not any(isinstance(one, _Said) for one in logger.handlers):
+            return  # the log is shown already
+        logger.handlers = [_Said(self)]
+        logger.setLevel(logging.DEBUG if self.verbose else logging.INFO)
 
     @property
     def moving(self) -> bool:

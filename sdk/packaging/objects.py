@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ConfigError
-from sdk.packaging import answers, examples
+from sdk.packaging import answers, code, examples
 from sdk.packaging.flavours import flavour_of
 from sdk.packaging.flavours.base import Trial
 from sdk.packaging.flavours.onnx import Onnx
 from sdk.packaging.flavours.python import settled
 from sdk.packaging.manifest import Manifest, Signature
-from sdk.packaging.pack import IGNORED, Parts, code_paths, publish
+from sdk.packaging.pack import Parts, publish
 from sdk.packaging.usercode import running
 from sdk.paths import expand
 from sdk.serving.parts import PYTHON
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sdk.packaging.packing import Packing
 
 _ARTIFACTS = "model/artifacts"
+_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".DS_Store", ".venv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def pack_object(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[
     method = _method(obj, flavour, wishes.method or traits.method)
     prepared = None if wishes.example is None else examples.prepare(wishes.example)
     _check_columns(traits, prepared)
-    shipped = {path.stem for path in code_paths(packing.get("code", ()))}
+    shipped = code.collect(packing.get("code", ())).modules
     if wishes.artifacts is not None and flavour.name != "class":
         raise ConfigError(f"artifacts: a {flavour.name} model loads no files", hint="use a class with `load(folder)`")
 
@@ -115,7 +116,7 @@ def _copy_artifacts(artifacts: str | Path | None, folder: Path) -> dict[str, Any
     path = expand(artifacts, field="artifacts")
     target = folder / _ARTIFACTS
     if path.is_dir():
-        shutil.copytree(path, target, ignore=IGNORED, symlinks=False)
+        shutil.copytree(path, target, ignore=_IGNORED, symlinks=False)
     elif path.is_file():
         target.mkdir()
         shutil.copyfile(path, target / path.name)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sdk import scratch
 from sdk.errors import ConfigError
 from sdk.packaging import bundle, disk, uvrun, wheels
+from sdk.packaging.code import copy_code
 from sdk.packaging.libraries import closure, installed, normal
 from sdk.packaging.lock import Lock, compile_lock
 from sdk.packaging.manifest import EXAMPLE, LOCK, Manifest, Signature, Sources
@@ -19,9 +18,8 @@ from sdk.packaging.requirements import is_name, is_path, read_requirements, requ
 from sdk.paths import expand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".DS_Store", ".venv")
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,33 +186,6 @@ def with_backend(sources: Sources, found: Mapping[str, str], packing: Packing) -
     if not local or sources.torch_backend or elsewhere:
         return sources
     return Sources(index=sources.index, extra_indexes=sources.extra_indexes, torch_backend=local)
-
-
-def copy_code(code: str | Path | Sequence[str | Path], folder: Path) -> None:
-    """Copy the user's modules and packages; caches and version control stay behind.
-
-    Raises:
-        ConfigError: One does not exist, or two have the same name.
-    """
-    for item in code_paths(code):
-        target = folder / item.name
-        if target.exists():
-            raise ConfigError(f"code: two of the paths are called {item.name}", hint="give one of them another name")
-        folder.mkdir(exist_ok=True)
-        if item.is_dir():
-            shutil.copytree(item, target, ignore=IGNORED, symlinks=False)
-        else:
-            shutil.copyfile(item, target)
-
-
-def code_paths(code: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The paths of ``code=``, resolved."""
-    items = [code] if isinstance(code, str | Path) else code
-    paths = [expand(item).resolve() for item in items]
-    for path in paths:
-        if not path.exists():
-            raise ConfigError(f"code: {path} does not exist", hint="give modules or package folders of yours")
-    return paths
 
 
 def unpacked(keys: Mapping[str, Any]) -> Packing:

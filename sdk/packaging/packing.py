@@ -17,7 +17,9 @@ class Packing(TypedDict, total=False):
             They are added to what is found out; a line with a version replaces the one that was found, and a
             constraint (``-c``) limits it. Folders with ``pyproject.toml`` and ``.whl`` files are built and travel with
             the model; a :class:`~pathlib.Path` in the list always names one.
-        code: Modules or package folders of yours that the model imports by name.
+        code: Modules or package folders of yours that the model imports by name. ``"."`` packs the content of the
+            folder. Keys, hidden files, caches, virtual environments, what ``.gitignore`` names and data above 10 MiB
+            stay here, which a log line says; a file that is named itself is packed.
         index_url: Package index that replaces the default one; without credentials, which belong into ``~/.netrc``
             or the environment.
         extra_index_urls: Package indexes that are asked first.

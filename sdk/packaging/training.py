@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from sdk import foreign
 from sdk.errors import ConfigError, LockMismatchError, PackagingError
 from sdk.packaging import bundle, disk, examples, files, handover, pickling
+from sdk.packaging.code import collect, copy_code
 from sdk.packaging.manifest import EXAMPLE, LOCK, MANIFEST, Manifest, Signature
-from sdk.packaging.pack import code_paths, copy_code, lock_for, python_minor, sources_of
+from sdk.packaging.pack import lock_for, python_minor, sources_of
 from sdk.paths import expand
 from sdk.serving.fields import is_relative
 
@@ -111,7 +112,7 @@ def _write(entry: str | Path | Callable[..., Any], folder: Path, packing: Packin
         return _write_script(expand(entry, field="script"), folder)
     if not callable(entry):
         raise ConfigError(f"a {type(entry).__name__} cannot train", hint="give the path of a script, or a function")
-    shipped = {path.stem for path in code_paths(packing.get("code", ()))}
+    shipped = collect(packing.get("code", ())).modules
     data, modules = pickling.dump(entry, shipped=shipped)
     (folder / "function.pkl").write_bytes(data)
     for name, content in handover.shipped():
@@ -127,13 +128,13 @@ def _write_script(script: Path, folder: Path) -> tuple[str, str, set[str]]:
         raise ConfigError(f"training script {script} is no .py file", hint="give the path of an existing script")
     names, beside = imported(script)
     for path in [script, *sorted(beside)]:
-        target = folder / CODE / path.name
-        if target.exists():
-            raise ConfigError(f"code: two of the paths are called {path.name}", hint="give one of them another name")
         if path.is_dir():
-            copy_code(path, folder / CODE)
-        else:
-            shutil.copyfile(path, target)
+            copy_code(path, folder / CODE, by_name=True)
+            continue
+        target = folder / CODE / path.name
+        if target.exists() and target.read_bytes() != path.read_bytes():
+            raise ConfigError(f"code: two of the paths are called {path.name}", hint="give one of them another name")
+        shutil.copyfile(path, target)
     return f"{CODE}/{script.name}", SCRIPT, names
 
 

@@ -12,7 +12,7 @@ import shlex
 import ssl
 import threading
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
@@ -24,7 +24,7 @@ from .beside import Standstill, Watch
 from .certificates import authorities
 from .errors import ModelError, UnreadableError, UnsupportedError
 from .hosts import on_this_machine
-from .payload import Body, Rules, bodies
+from .payload import Body, Rules, bodies, index_of
 from .prediction import Prediction
 from .waiting import Deadline, TokenBucket
 
@@ -46,6 +46,7 @@ class Facts:
         signature_known: Whether the server knows the types of the inputs.
         pinnable: Whether a request can name its deployment.
         models: Deployment id to the hex digest of its model.
+        axes: How many axes each input has, if the models that serve are known here and agree.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Facts:
     signature_known: bool = False
     pinnable: bool = False
     models: Mapping[str, str] = field(default_factory=dict[str, str])
+    axes: Mapping[str, int] | None = None
 
 
 class Caller:
@@ -106,7 +108,7 @@ class Caller:
 
     def predict(self, inputs: Any, *, deployment: str | None = None, timeout: float | None = None) -> Prediction:
         """Sends the input, in as many requests as it takes, and joins the answers."""
-        answers = _Answers(self.invoker, self.facts, deployment)
+        answers = _Answers(self.invoker, self.facts, deployment, index_of(inputs))
         parts = bodies(inputs, self._rules())
         deadline, begin = self._deadline(timeout), self._clock.monotonic()
         for body in parts:
@@ -116,7 +118,7 @@ class Caller:
 
     async def apredict(self, inputs: Any, *, deployment: str | None = None, seconds: float | None = None) -> Prediction:
         """The same, without blocking the event loop."""
-        answers = _Answers(self.invoker, self.facts, deployment)
+        answers = _Answers(self.invoker, self.facts, deployment, index_of(inputs))
         parts = bodies(inputs, self._rules())
         deadline, begin = self._deadline(seconds), self._clock.monotonic()
         for body in parts:
@@ -131,7 +133,7 @@ class Caller:
             PayloadTooLargeError: The input needs more than one request.
         """
         rules = self._rules()
-        (body,) = bodies(inputs, Rules(rules.limit, missing=rules.missing, wrap=rules.wrap))
+        (body,) = bodies(inputs, replace(rules, rowwise=False))
         request = self._request(body, deployment)
         return request if self.invoker.auth is None else next(self.invoker.auth.sync_auth_flow(request))
 
@@ -172,8 +174,9 @@ class Caller:
     # --- building -----------------------------------------------------------------------------------------------
 
     def _rules(self) -> Rules:
-        limit = self.invoker.limits.request_bytes
-        return Rules(limit, rowwise=self.facts.rowwise, missing=self.facts.signature_known, wrap=self.invoker.wrap)
+        facts, invoker = self.facts, self.invoker
+        limit = invoker.limits.request_bytes
+        return Rules(limit, facts.rowwise, facts.signature_known, invoker.wrap, facts.axes)
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._clock, self.invoker.limits.timeout_s if timeout is None else timeout)
@@ -312,8 +315,9 @@ async def _closed_with_the_loop(client: httpx.AsyncClient) -> AsyncGenerator[Non
 class _Answers:
     """The answers of the requests that one predict was cut into."""
 
-    def __init__(self, invoker: Invoker, facts: Facts, deployment: str | None) -> None:
+    def __init__(self, invoker: Invoker, facts: Facts, deployment: str | None, index: Any) -> None:
         self.pinned = deployment
+        self._index = index
         self._invoker = invoker
         self._facts = facts
         self._values: list[Any] = []
@@ -350,7 +354,7 @@ class _Answers:
         one = self._deployments[0] if len(set(self._deployments)) == 1 else None
         values = self._values[0] if len(self._values) == 1 else [row for part in self._values for row in part]
         model = self._facts.models.get(one) if one else None
-        return Prediction(values, one, self._request_id, latency_ms, model)
+        return Prediction(values, one, self._request_id, latency_ms, model, self._index)
 
 
 _END = "END-OF-SETTINGS"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from .errors import InvalidInputError, PayloadTooLargeError
+from .serving.columns import axes_of, rows_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,19 +38,23 @@ class Rules:
         rowwise: Whether the rows may be sent in several requests.
         missing: Whether the server reads JSON ``null`` as a missing number, because the model's signature is known.
         wrap: The platform's envelope around JSON, if it has one; it leaves no room for other content types.
+        axes: How many axes each input of the model has, as :mod:`sdk.serving.columns` wants them; ``None`` when the
+            model is not known here.
     """
 
     limit: int
     rowwise: bool = False
     missing: bool = False
     wrap: Callable[[bytes], bytes] | None = None
+    axes: Mapping[str, int] | None = None
 
 
 def bodies(inputs: Any, rules: Rules) -> list[Body]:
     """The bodies to send for some input, in the order of its rows.
 
     Args:
-        inputs: A list of rows, one record (a dict), a numpy array, a torch tensor, or a pandas or polars table.
+        inputs: A list of rows, a dict (columns by name, or one record), a numpy array, a torch tensor, or a pandas or
+            polars table.
         rules: Limits and envelope.
 
     Raises:
@@ -63,7 +68,7 @@ def bodies(inputs: Any, rules: Rules) -> list[Body]:
     array = _not_finite(inputs) if rules.wrap is None else None
     if array is not None:
         return list(_cut(array, _npy, rules))
-    rows = to_rows(inputs)
+    rows = to_rows(inputs, rules.axes)
     if not rows:
         raise _refused("the input has no rows", "instances", hint="send at least one row")
     return list(_cut(rows, lambda part: _json(cast("Sequence[Any]", part), rules), rules))
@@ -92,14 +97,17 @@ def _cut(rows: Any, encode: Callable[[Any], bytes], rules: Rules) -> Iterator[Bo
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-def to_rows(inputs: Any) -> list[Any]:
+def to_rows(inputs: Any, axes: Mapping[str, int] | None = None) -> list[Any]:
     """The rows of whatever was given, as a plain list.
+
+    A dict holds columns if the model's inputs have as many axes as its values. If the model is not known, it does if
+    its values are arrays of a library; else it is one record.
 
     Raises:
         InvalidInputError: It is nothing that has rows.
     """
     if isinstance(inputs, dict):
-        return [cast("dict[str, Any]", inputs)]
+        return _from_dict(cast("dict[str, Any]", inputs), axes)
     if isinstance(inputs, list | tuple):
         return list(cast("Sequence[Any]", inputs))
     if inputs is None or isinstance(inputs, str | bytes | bytearray | int | float):
@@ -111,11 +119,24 @@ def to_rows(inputs: Any) -> list[Any]:
     return _from_library(inputs)
 
 
+def _from_dict(given: dict[str, Any], axes: Mapping[str, int] | None) -> list[Any]:
+    if axes is None:
+        known = bool(given) and all(hasattr(value, "shape") and axes_of(value) for value in given.values())
+        axes = dict.fromkeys(given, 1) if known else {}
+    values = {name: to_rows(value) if hasattr(value, "notna") else value for name, value in given.items()}
+    try:
+        return rows_in(values, axes)
+    except ValueError as error:
+        raise _refused(str(error), "instances") from None
+
+
 def _from_library(inputs: Any) -> list[Any]:
     if hasattr(inputs, "columns") and hasattr(inputs, "to_dicts"):  # polars
         return list(inputs.to_dicts())
     if hasattr(inputs, "columns") and hasattr(inputs, "to_dict"):  # pandas
         return _from_pandas(inputs)
+    if hasattr(inputs, "to_frame") and hasattr(inputs, "notna"):  # pandas Series
+        return [row["0"] for row in _from_pandas(inputs.to_frame("0"))]
     if hasattr(inputs, "toarray"):  # scipy sparse
         inputs = inputs.toarray()
     if hasattr(inputs, "tolist"):  # numpy, torch, pandas Series
@@ -143,6 +164,11 @@ def _from_pandas(table: Any) -> list[Any]:
         {name: values[place][row] if there[place] else None for place, name in enumerate(names)}
         for row, there in enumerate(present)
     ]
+
+
+def index_of(inputs: Any) -> Any:
+    """The index of a pandas table or series; ``None`` of anything else."""
+    return inputs.index if hasattr(inputs, "notna") and hasattr(inputs, "index") else None
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .errors import MissingExtraError
@@ -21,6 +22,7 @@ class Prediction:
         request_id: The id under which the server logged the request (the first one, of a request cut into chunks).
         latency_ms: Milliseconds from the first byte sent to the last one received, retries included.
         model: Hex digest of the model behind the deployment, where it is known.
+        index: The index of the pandas table that was sent, if one was.
 
     Example:
         >>> answer = Prediction(values=[1, 0], deployment="d1", request_id="r1", latency_ms=2.5)
@@ -33,6 +35,7 @@ class Prediction:
     request_id: str | None = None
     latency_ms: float = 0.0
     model: str | None = None
+    index: Any = field(default=None, repr=False, compare=False)
 
     @property
     def array(self) -> Any:
@@ -46,6 +49,25 @@ class Prediction:
         except ImportError as error:
             raise MissingExtraError("the answer as an array needs numpy", hint="pip install numpy") from error
         return np.asarray(self.values)
+
+    @property
+    def frame(self) -> Any:
+        """The values as pandas has them, with the index of the table that was sent.
+
+        A DataFrame where each row is an object (its keys are the columns) or a list; else a Series.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            pd: Any = import_module("pandas")
+        except ImportError as error:
+            raise MissingExtraError("the answer as a table needs pandas", hint="pip install pandas") from error
+        listed: list[Any] = self.values
+        if not isinstance(self.values, list):
+            return pd.Series(self.values)
+        index = self.index if self.index is not None and len(self.index) == len(listed) else None
+        return (pd.DataFrame if _is_table(listed) else pd.Series)(listed, index=index)
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as plain data, as ``-o json`` prints it."""
@@ -65,3 +87,12 @@ class Prediction:
 
     def __getitem__(self, row: int) -> Any:
         return self.values[row]
+
+
+def _is_table(rows: list[Any]) -> bool:
+    """Whether all rows are objects, or lists of single values that are equally long."""
+    if rows and all(isinstance(row, dict) for row in rows):
+        return True
+    lists: list[list[Any]] = [row for row in rows if isinstance(row, list)]
+    flat = len(lists) == len(rows) and not any(isinstance(cell, list) for row in lists for cell in row)
+    return flat and len({len(row) for row in lists}) == 1

@@ -11,11 +11,12 @@ from ..adapter import Capability
 from ..errors import AuthError, DeployFailed, ModelError, SdkError, UnavailableError
 from ..invoke import Caller, Facts
 from ..raised import in_lines, spread
+from ..serving.columns import axes
 from ..types import EndpointState
 from .session import READ_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from ..adapter import Invoker
@@ -72,7 +73,14 @@ def facts(session: Session, status: EndpointStatus) -> Facts:
         signature_known=bool(signatures) and all(one is not None and bool(one.inputs) for one in signatures),
         pinnable=session.can(Capability.PIN),
         models={item.id: item.model for item in status.deployments},
+        axes=_axes(signatures),
     )
+
+
+def _axes(signatures: Sequence[Signature | None]) -> Mapping[str, int] | None:
+    """How many axes each input has, if all models that serve are known here and agree."""
+    known = [None if one is None else axes(one) for one in signatures]
+    return known[0] if known and all(one == known[0] for one in known) else None
 
 
 def stored(state_dir: Path, deployment: DeploymentStatus) -> Path | None:

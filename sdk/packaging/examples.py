@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import msgspec
 
-from sdk.errors import ConfigError
+from sdk.errors import ConfigError, InvalidInputError
 from sdk.packaging.manifest import Tensor
-from sdk.packaging.plain import PlainArray
+from sdk.packaging.plain import PlainArray, Records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +41,45 @@ def _is_list(value: Any) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 
 
+def is_records(example: Any) -> TypeGuard[Sequence[dict[str, Any]]]:
+    """Whether an example is a list of dicts, one for each row.
+
+    Raises:
+        ConfigError: Some rows are dicts and others are not.
+    """
+    if not isinstance(example, list | tuple):
+        return False
+    kinds = {isinstance(row, dict) for row in example}  # pyright: ignore[reportUnknownVariableType]
+    if len(kinds) > 1:
+        raise ConfigError("example has dicts and other values side by side", hint="give one dict for each row")
+    return kinds == {True}
+
+
+def by_column(records: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """The values of records by name, for a model whose inputs have names.
+
+    Raises:
+        ConfigError: They have different names.
+    """
+    for number, row in enumerate(records):
+        if row.keys() != records[0].keys():
+            named = ", ".join(map(str, records[0]))
+            raise ConfigError(f"example[{number}] has other names than {named}", hint="give each row the same names")
+    return {name: [row[name] for row in records] for name in records[0]}
+
+
+def _records(example: Sequence[Any]) -> Records:
+    """Records as the server reads them from the request in which they are sent."""
+    payload: Any = import_module("sdk.payload")
+    try:
+        (body,) = payload.bodies(list(example), payload.Rules(limit=sys.maxsize))
+    except InvalidInputError as error:
+        raise ConfigError(f"example: {error.message}", hint=error.hint or "give what JSON can say") from error
+    return Records(msgspec.json.decode(body.content)["instances"])
+
+
 def prepare(example: Any) -> Any:
-    """The example as the model will get it from the server: a DataFrame, an array, or arrays by name.
+    """The example as the model will get it from the server: a DataFrame, an array, arrays by name, or records.
 
     Raises:
         ConfigError: It is none of these, ragged, empty, or of a type that a request cannot carry.
@@ -56,7 +93,7 @@ def prepare(example: Any) -> Any:
         if not example:
             raise ConfigError("example is an empty dict", hint="give one array per input name")
         return {_text(key): _array(value, f"example[{key!r}]") for key, value in example.items()}
-    return _array(example, "example")
+    return _records(example) if is_records(example) else _array(example, "example")
 
 
 def _column(column: Any, name: Any) -> Any:
@@ -136,7 +173,9 @@ def _marker(values: Any, field: str) -> str | None:
 
 
 def has_missing(example: Any) -> bool:
-    """Whether a prepared example has missing values."""
+    """Whether a prepared example has missing values; what is in records is up to the model."""
+    if isinstance(example, Records):
+        return False
     if is_frame(example):
         return bool(example.isna().to_numpy().any())
     for value in example.values() if is_named(example) else (example,):
@@ -239,6 +278,8 @@ def inputs(example: Any, *, unknown: str = "nan") -> tuple[Tensor, ...]:
 
     ``unknown`` says how a missing text is written in arrays of which the example shows none.
     """
+    if isinstance(example, Records):
+        return ()
     if is_frame(example):
         return tuple(_tensor(_text(name), example[name], (-1,), f"example[{name!r}]") for name in example.columns)
     named = example if is_named(example) else {"input": example}
@@ -254,7 +295,7 @@ def argument(example: Any) -> Any:
 
 
 def _unwrapped(value: Any) -> Any:
-    return value.tolist() if isinstance(value, PlainArray) else value
+    return value.tolist() if isinstance(value, PlainArray | Records) else value
 
 
 def columns(example: Any) -> tuple[str, ...] | None:

@@ -19,6 +19,7 @@ from sdk.packaging.flavours.canonical import canonical_skops, read_member
 from sdk.packaging.libraries import installed
 from sdk.packaging.manifest import Signature
 from sdk.packaging.pack import Parts, publish
+from sdk.serving.parts import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,7 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
         raise ConfigError(f"path: {path} is no file", hint="for a folder use Model.load or Model.from_mlflow")
     found = recognise(path, about.trust)
     needs = _needs(found, path, packing)
-    prepared = None if about.example is None else examples.prepare(about.example)
+    prepared = None if about.example is None else examples.prepare(_arranged(about.example, found))
     signature = _signature(about, prepared)
     modules = found.modules | ({"pandas"} if signature.columns else set[str]())
 
@@ -80,6 +81,12 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
 
     body = None if prepared is None else examples.encode(prepared)
     return publish(write, packing, example=body, needs=needs)
+
+
+def _arranged(example: Any, found: Found) -> Any:
+    """Records by column, but for Python code, which gets them as they are."""
+    keep = found.flavour in PYTHON or not examples.is_records(example)
+    return example if keep else examples.by_column(example)
 
 
 def recognise(path: Path, trust: str | None) -> Found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ConfigError
@@ -46,7 +47,7 @@ def pack_object(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[
     flavour = _flavour(obj, wishes.engine)
     traits = flavour.traits(obj)
     method = _method(obj, flavour, wishes.method or traits.method)
-    prepared = None if wishes.example is None else examples.prepare(wishes.example)
+    prepared = None if wishes.example is None else examples.prepare(_arranged(wishes.example, flavour, traits))
     _check_columns(traits, prepared)
     shipped = code.collect(packing.get("code", ())).modules
     if wishes.artifacts is not None and flavour.name != "class":
@@ -91,6 +92,14 @@ def _method(obj: Any, flavour: Flavour, method: str) -> str:
     if method != "predict" and flavour.name == "function":
         raise ConfigError("method: a function has none", hint="leave it out")
     return method
+
+
+def _arranged(example: Any, flavour: Flavour, traits: Traits) -> Any:
+    """Columns in a dict, or records, in the form that the model wants; Python code gets records as they are."""
+    records = examples.is_records(example)
+    if traits.columns is not None and (records or examples.is_named(example)):
+        return import_module("pandas").DataFrame(example)
+    return examples.by_column(example) if records and flavour.name not in PYTHON else example
 
 
 def _check_columns(traits: Traits, prepared: Any) -> None:

@@ -1,4 +1,4 @@
-"""Arrays of plain Python values, for an installation without numpy: what an example and an answer need, no more."""
+"""Examples of plain Python values: arrays for an installation without numpy, and records for models that take JSON."""
 
 from __future__ import annotations
 
@@ -72,6 +72,23 @@ class PlainArray:
         return all(
             (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=rtol, abs_tol=atol) for a, b in pairs
         )
+
+
+class Records:
+    """Rows that are JSON objects of any form, as a request brings them; the model gets them as they are."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self._rows = rows
+
+    def tolist(self) -> list[Any]:
+        """The rows."""
+        return self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: slice) -> Records:
+        return Records(self._rows[rows])
 
 
 def _shape(value: Any) -> tuple[int, ...]:

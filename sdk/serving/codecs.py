@@ -44,7 +44,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
-    instances: list[Any]
+    instances: list[Any] | dict[str, Any]
     parameters: dict[str, Any] | None = None
 
 
@@ -77,11 +77,11 @@ def _quoted(message: str) -> str:
 
 
 def decode_instances(body: bytes, signature: Signature, limits: Limits) -> Input:
-    """Read `{"instances": [row, …]}`."""
+    """Read `{"instances": [row, …]}`, or one dict of columns in the place of the rows."""
     decoded: _Body = parse(_decode_body, body, limits)
     if decoded.parameters:
         raise bad_input("unknown_parameters", "this model takes no parameters", "parameters")
-    instances = decoded.instances
+    instances = decoded.instances if isinstance(decoded.instances, list) else signature.rows(decoded.instances)
     if signature.free:
         if not instances:
             raise bad_input("empty", "`instances` is empty; send at least one row", "instances")

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from .columns import axes, rows_in
 from .convert import TEXT, Array, as_array, check_finite, is_list, to_dtype, to_nullable
 from .failures import bad_input
 
@@ -62,6 +63,21 @@ class Signature(msgspec.Struct, frozen=True):
         """Whether a table has one tensor, and so one dtype, for each column."""
         return self.columns is not None and [one.name for one in self.inputs] == self.columns
 
+    def rows(self, instances: dict[str, Any]) -> list[Any]:
+        """Return the rows in `instances` that are one dict: of columns, or one record.
+
+        Raises:
+            RequestError: 400 naming what is a column and what is not.
+        """
+        known = axes(self)
+        if known and not known.keys() & instances.keys():
+            message = f"`instances` must be a list of rows, or an object with the keys {_list(list(known))}"
+            raise bad_input("bad_request", message, FREE)
+        try:
+            return rows_in(instances, known)
+        except ValueError as error:
+            raise bad_input("bad_shape", str(error), FREE) from None
+
     def from_instances(self, instances: list[Any]) -> Tensors:
         """Convert the `instances` of a JSON request, one item for each row.
 
@@ -72,7 +88,7 @@ class Signature(msgspec.Struct, frozen=True):
             raise bad_input("empty", "`instances` is empty; send at least one row", "instances")
         if self.columns is not None:
             return self._from_table(instances, self.columns)
-        if len(self.inputs) == 1:
+        if len(self.inputs) == 1 and not (isinstance(instances[0], dict) and self.inputs[0].name in instances[0]):
             array = as_array(instances, "instances", self.inputs[0].dtype)
             return {self.inputs[0].name: self._fit(self.inputs[0], array, "instances")}
         return self._from_dicts(instances, [one.name for one in self.inputs])

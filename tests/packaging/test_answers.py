@@ -13,7 +13,6 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
@@ -23,8 +22,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sdk.errors import ConfigError
 from sdk.model import model as make_model
-from sdk.serving import bundle, codecs, flavours
-from sdk.serving.settings import Limits
+from tests.packaging.inside import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,16 +36,6 @@ RAGGED = np.c_[TWO[:, 0], np.digitize(ROWS[:, 1], [-0.5, 0.5])]
 
 def pack(obj: Any, example: Any = ROWS[:3], **wishes: Any) -> Model:
     return make_model(obj, name="answers", example=example, **wishes)
-
-
-def served(model: Model, rows: Any) -> Any:
-    """The predictions that the server's code gives for rows."""
-    assert model.path is not None
-    loaded = bundle.read(model.path)
-    predict = flavours.load(loaded)
-    body = msgspec.json.encode({"instances": rows.tolist() if isinstance(rows, np.ndarray) else rows})
-    given = codecs.decode_instances(body, loaded.manifest.signature, Limits())
-    return msgspec.json.decode(codecs.encode_predictions(predict(given)).body)["predictions"]
 
 
 def outputs(model: Model) -> list[tuple[str, tuple[int, ...]]]:

@@ -7,7 +7,6 @@ import io
 import json
 import tarfile
 import threading
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,23 +20,15 @@ from sdk.packaging.image.engine_images import load
 from sdk_docker import _lease
 from sdk_docker._engine import Host
 from tests.steady import Load, answered
+from tests.waits import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.docker.conftest import Box
 
 pytestmark = pytest.mark.docker
-
-
-def until(wanted: Callable[[], Any]) -> Any:
-    """What is looked for, once it is there."""
-    give_up = time.monotonic() + 120
-    while not (seen := wanted()):
-        assert time.monotonic() < give_up, f"waited in vain; the last look gave {seen!r}"
-        time.sleep(0.2)
-    return seen
 
 
 def test_an_update_loses_no_request(box: Box) -> None:

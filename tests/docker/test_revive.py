@@ -10,7 +10,7 @@ import pytest
 from sdk.errors import NotFoundError
 from sdk.types import EndpointState
 from sdk_docker._revive import how_found
-from tests.docker.test_changes import until
+from tests.waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -217,6 +217,18 @@ def new_local(state: Path) -> Callable[..., Local]:
 
 
 @pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Local]:
+    """A client with a state folder and a cache of its own, for tests that remove what others would use."""
+    monkeypatch.delenv("MLPORT_CACHE_DIR")
+    monkeypatch.setenv("MLPORT_STATE_DIR", str(tmp_path / "state"))
+    client = Local(tmp_path / "state")
+    yield client
+    for endpoint in {live.labels.endpoint for live in client.adapter.list(timeout=30) if live.labels is not None}:
+        client.delete(endpoint)
+    assert [] == left(tmp_path / "state")
+
+
+@pytest.fixture
 def left_over(state: Path) -> Callable[[str], list[str]]:
     """Tells what is left of a name."""
     return lambda name: left(state, name)

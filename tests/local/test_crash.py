@@ -13,6 +13,7 @@ import pytest
 from sdk import lifecycle
 from sdk.adapter import Ref
 from sdk.types import EndpointState, JobState
+from tests.waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -214,16 +215,7 @@ def test_everything_killed(local: Any, name: str, times: Any, left_over: Callabl
     local.executor.gc(apply=True)
     seen = {local.status(name).state for _ in range(3)}
     assert EndpointState.FAILED not in seen
-    wait_for(lambda: local.status(name).state == EndpointState.READY)
+    until(lambda: local.status(name).state == EndpointState.READY)
     assert local.predict(name, [[1.0]]) in ([[3.0]], [[5.0]])
     local.delete(name)
     assert [] == left_over(name)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    import time
-
-    give_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)

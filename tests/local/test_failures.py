@@ -20,6 +20,7 @@ from sdk.model import Model, model
 from sdk.types import Replicas, Resources
 from sdk_local._prepare import Prepared
 from sdk_local._records import new_record
+from tests.waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,6 @@ def breaking(how: str) -> Model:
 
     def act(kind: str) -> None:
         import os
-        import time
 
         os.write(1, f"loading, about to {kind}\n".encode())
         if kind == "raise":
@@ -110,7 +110,7 @@ def test_eats_memory_on_predict(local: Any, name: str, acting: Model) -> None:
     """A request that would take a replica over its memory limit fails with a 5xx; the next one is answered."""
     local.deploy(acting, name, resources=Resources(memory_gib=0.4))
     assert 500 <= local.ask(name, [["eat", "900"]]).status_code < 600
-    wait_for(lambda: local.status(name).state == "ready")
+    until(lambda: local.status(name).state == "ready")
     assert ["hi"] == local.predict(name, [["say", "hi"]])
 
 
@@ -118,7 +118,7 @@ def test_killed_replica(local: Any, name: str, acting: Model) -> None:
     """A replica that dies is started again, and the restart is counted."""
     local.deploy(acting, name)
     assert local.ask(name, [["die", ""]]).status_code in {502, 503}
-    wait_for(lambda: restarts(local, name) == 1 and local.status(name).state == "ready")
+    until(lambda: (restarts(local, name), local.status(name).state) == (1, "ready"), lambda: local.status(name))
     assert ["hi"] == local.predict(name, [["say", "hi"]])
     assert 1 == restarts(local, name)
 
@@ -129,7 +129,7 @@ def test_killed_gateway(local: Any, name: str, times: Callable[[float], Model]) 
     local.deploy(times(3), name, share=20)
     before = local.status(name)
     psutil.Process(gateway_pid(local, name)).kill()
-    wait_for(lambda: local.status(name).state == "ready")
+    until(lambda: local.status(name).state == "ready")
     after = local.status(name)
     assert (before.url, before.traffic) == (after.url, after.traffic)
     assert [[6.0]] == local.predict(name, [[2.0]], after.deployments[-1].id)
@@ -176,21 +176,18 @@ def test_tampered_model(local: Any, name: str) -> None:
     assert "changed" in str(failed.value)
 
 
-def test_lost_environment(
-    local: Any, name: str, times: Callable[[float], Model], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lost_environment(alone: Any, times: Callable[[float], Model]) -> None:
     """An environment that somebody removed is made again by the next deployment."""
     import shutil
     from pathlib import Path
 
-    monkeypatch.delenv("MLPORT_CACHE_DIR")  # other tests use what is there
     made = times(2)
-    local.deploy(made, name)
-    record = local.adapter._prepared.existing("Model", made.digest[:32])
+    alone.deploy(made, "lost")
+    record = alone.adapter._prepared.existing("Model", made.digest[:32])
     shutil.rmtree(Path(record.extra["python"]).parents[1])
-    assert [[6.0]] == local.predict(name, [[3.0]])
-    local.deploy(times(7), name)
-    assert [[21.0]] == local.predict(name, [[3.0]])
+    assert [[6.0]] == alone.predict("lost", [[3.0]])
+    alone.deploy(times(7), "lost")
+    assert [[21.0]] == alone.predict("lost", [[3.0]])
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -237,7 +234,7 @@ def test_environment_and_secrets(
     seen = set(local.predict(name, [["names", ""]])[0].split(","))
     assert not {one for one in seen if one.startswith(("AWS_", "GOOGLE_", "AZURE_", "SSH_"))}
     psutil.Process(gateway_pid(local, name)).kill()
-    wait_for(lambda: local.status(name).state == "ready")
+    until(lambda: local.status(name).state == "ready")
     assert [secret] == local.predict(name, [["env", "DB_PASSWORD"]])
     shown = [*map(repr, local.adapter.observe(name, timeout=10)), *map(repr, local.adapter.logs(name))]
     assert not [text for text in shown if secret in text]
@@ -306,13 +303,6 @@ def in_child(folder: Path, prepare: str, name: str, made: Model) -> dict[str, st
     return told
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-
-
 def restarts(local: Any, name: str) -> int:
     return int(local.adapter.metrics(name, window_s=60, timeout=10).restarts)
 
@@ -327,7 +317,7 @@ def test_hang_on_predict(new_local: Any, name: str, acting: Model) -> None:
     local = new_local(deadline_s=1)
     local.deploy(acting, name)
     assert 504 == local.ask(name, [["sleep", "2"]]).status_code
-    wait_for(lambda: local.ask(name, [["say", "hi"]]).status_code == 200)
+    until(lambda: local.ask(name, [["say", "hi"]]).status_code == 200)
     assert "ready" == local.status(name).state
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -16,6 +15,7 @@ from sdk.errors import ConfigError, ConflictError, LockMismatchError, NotFoundEr
 from sdk.model import Model
 from sdk.packaging import bundle, training
 from sdk.types import JobState, Resources
+from tests.waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,7 @@ def test_killed_runner(local: Any, name: str, script: Callable[[str], Path]) -> 
     assert "started" == next(local.adapter.job_logs(name, follow=True)).text
     for runner in [one for one in processes_of(name) if "_runner.py" in " ".join(one.cmdline())]:
         runner.kill()
-    wait_for(lambda: local.adapter.job_status(name, timeout=5).state != JobState.RUNNING)
+    until(lambda: local.adapter.job_status(name, timeout=5).state != JobState.RUNNING)
     status = local.adapter.job_status(name, timeout=5)
     assert JobState.FAILED == status.state
     assert "killed" in status.reason
@@ -325,13 +325,6 @@ def test_no_such_job(local: Any) -> None:
         local.adapter.stop_job("nobody", timeout=5)
     with pytest.raises(NotFoundError):
         next(local.adapter.job_logs("nobody"))
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
 
 
 def processes_of(name: str) -> list[psutil.Process]:

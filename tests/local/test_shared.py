@@ -17,28 +17,25 @@ if TYPE_CHECKING:
     from sdk.model import Model
 
 
-def test_environment_goes_with_its_last_user(
-    local: Any, name: str, times: Callable[[float], Model], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_goes_with_its_last_user(alone: Any, times: Callable[[float], Model]) -> None:
     """Shared material that nothing uses is removed on request; an environment only when its last model goes."""
-    monkeypatch.delenv("MLPORT_CACHE_DIR")  # an environment in a shared cache stays
-    local.deploy(times(2), name)
-    local.deploy(times(3), name)
-    python = Path(local.adapter._prepared.existing("Model", times(2).digest[:32]).extra["python"])
+    alone.deploy(times(2), "last")
+    alone.deploy(times(3), "last")
+    python = Path(alone.adapter._prepared.existing("Model", times(2).digest[:32]).extra["python"])
     for factor in (2.0, 3.0):
-        assert local.adapter.read(Ref("Model", times(factor).digest[:32]), timeout=5) is not None
+        assert alone.adapter.read(Ref("Model", times(factor).digest[:32]), timeout=5) is not None
     assert [] == [
-        one for one in local.executor.gc(shared=True, min_age_s=0).orphans if one.kind == "Model" and in_use(one, times)
+        one for one in alone.executor.gc(shared=True, min_age_s=0).orphans if one.kind == "Model" and in_use(one, times)
     ]
-    local.delete(name)
-    removed = local.executor.gc(apply=True, shared=True, min_age_s=0).removed
+    alone.delete("last")
+    removed = alone.executor.gc(apply=True, shared=True, min_age_s=0).removed
     assert {times(2).digest[:32], times(3).digest[:32]} <= {one.id for one in removed}
     assert not python.exists()
     assert (times(2).path or Path("nowhere")).exists()
     with pytest.raises(NotFoundError):
-        local.adapter._prepared.existing("Model", times(2).digest[:32])
-    local.deploy(times(2), name)
-    assert [[4.0]] == local.predict(name, [[2.0]])
+        alone.adapter._prepared.existing("Model", times(2).digest[:32])
+    alone.deploy(times(2), "last")
+    assert [[4.0]] == alone.predict("last", [[2.0]])
 
 
 def in_use(one: Any, times: Callable[[float], Model]) -> bool:

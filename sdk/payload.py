@@ -8,8 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
-
+from . import cells
 from .errors import InvalidInputError, PayloadTooLargeError
 from .serving.columns import axes_of, rows_in
 
@@ -140,7 +139,7 @@ def _from_library(inputs: Any) -> list[Any]:
     if hasattr(inputs, "toarray"):  # scipy sparse
         inputs = inputs.toarray()
     if hasattr(inputs, "tolist"):  # numpy, torch, pandas Series
-        listed: Any = inputs.tolist()
+        listed: Any = cells.plain(inputs)
         if isinstance(listed, list):
             return list(cast("Sequence[Any]", listed))
     elif hasattr(inputs, "__iter__"):
@@ -158,12 +157,8 @@ def _refused(message: str, field: str, *, hint: str | None = None) -> InvalidInp
 def _from_pandas(table: Any) -> list[Any]:
     """Records whose missing values are ``None``, in every column type."""
     names = [str(name) for name in table.columns]
-    present = table.notna().to_numpy().tolist()
-    values = [table.iloc[:, place].tolist() for place in range(len(names))]
-    return [
-        {name: values[place][row] if there[place] else None for place, name in enumerate(names)}
-        for row, there in enumerate(present)
-    ]
+    values = [cells.column(table.iloc[:, place]) for place in range(len(names))]
+    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def index_of(inputs: Any) -> Any:
@@ -176,23 +171,12 @@ def index_of(inputs: Any) -> Any:
 
 def _json(rows: Sequence[Any], rules: Rules) -> bytes:
     try:
-        content = _encode({"instances": rows})
+        content = cells.encode({"instances": rows})
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _refused(f"the input has no JSON form: {error}", _culprit(rows)) from error
     if b"null" in content:  # NaN and Infinity are written as null too, which would change them silently
         _check_numbers(rows, "instances", allow_missing=rules.missing)
     return rules.wrap(content) if rules.wrap else content
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    raise TypeError(f"a {type(value).__name__} cannot be sent")
-
-
-_encode = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number").encode
 
 
 def _check_numbers(value: Any, where: str, *, allow_missing: bool) -> None:
@@ -219,7 +203,7 @@ def _culprit(rows: Sequence[Any]) -> str:
     """The first row that cannot be written."""
     for place, row in enumerate(rows):
         try:
-            _encode(row)
+            cells.encode(row)
         except (TypeError, ValueError, OverflowError, RecursionError):
             return f"instances[{place}]"
     return "instances"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import msgspec
 
+from sdk import cells
 from sdk.errors import ConfigError, InvalidInputError
+from sdk.packaging import columns as columns_of
 from sdk.packaging.manifest import Tensor
 from sdk.packaging.plain import PlainArray, Records
 
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LARGEST_KEPT = 64 * 1024
-_WIDEST = 8  # bytes of a number
 _NO_ROWS = {str, bytes, set, type(None)}
 _KINDS = {"b", "i", "u", "f"}
-_NULLABLE = re.compile(r"U?Int\d+|Float\d+|boolean")  # columns of pandas that tell missing values from NaN
 
 
 def is_frame(value: Any) -> bool:
@@ -35,10 +34,6 @@ def is_frame(value: Any) -> bool:
 def is_named(value: Any) -> TypeGuard[Mapping[str, Any]]:
     """Whether a value is a dict of inputs or outputs by name."""
     return isinstance(value, Mapping)
-
-
-def _is_list(value: Any) -> TypeGuard[list[Any]]:
-    return isinstance(value, list)
 
 
 def is_records(example: Any) -> TypeGuard[Sequence[dict[str, Any]]]:
@@ -88,7 +83,7 @@ def prepare(example: Any) -> Any:
         _check_rows(len(example))
         if len(set(example.columns)) < len(example.columns):
             raise ConfigError("example has two columns of one name", hint="rename one of them")
-        return type(example)({_text(name): _column(example[name], name) for name in example.columns})
+        return type(example)({_text(name): columns_of.prepared(name, example[name]) for name in example.columns})
     if is_named(example):
         if not example:
             raise ConfigError("example is an empty dict", hint="give one array per input name")
@@ -96,24 +91,8 @@ def prepare(example: Any) -> Any:
     return _records(example) if is_records(example) else _array(example, "example")
 
 
-def _column(column: Any, name: Any) -> Any:
-    """A column as the server makes it from a request: in its own type, where categories are plain text or numbers."""
-    tables: Any = import_module("sdk.serving.tables")
-    field = f"example[{name!r}]"
-    tensor = _tensor(str(name), column, (-1,), field)
-    known = column.notna().to_numpy()
-    if tensor.dtype == "string" or tensor.column_type:
-        values = column.to_numpy(dtype=object).copy()
-        values[~known] = None
-    elif known.all() or tensor.dtype.startswith("float"):
-        values = column.to_numpy(dtype=tensor.dtype)
-    else:
-        raise ConfigError(f"{field} has missing values among {tensor.dtype}", hint="make it a column of floats")
-    return tables.column(tensor, values)
-
-
-def _tensor(name: str, values: Any, shape: tuple[int, ...], field: str, unknown: str = "nan") -> Tensor:
-    """What the manifest says about an array or a column.
+def _tensor(name: str, values: Any, shape: tuple[int, ...], field: str, unknown: str) -> Tensor:
+    """What the manifest says about an array.
 
     Args:
         name: Its name.
@@ -123,39 +102,8 @@ def _tensor(name: str, values: Any, shape: tuple[int, ...], field: str, unknown:
         unknown: How a missing text is written where the example has none.
     """
     dtype = dtype_name(values, field)
-    _check_numbers(values, field)
-    kind = str(values.dtype)
-    if kind == "category":
-        kind = str(sys.modules["pandas"].Series(["text"]).dtype) if dtype == "string" else dtype
-    is_column = hasattr(values, "isna")
-    column_type = kind if is_column and (dtype == "string" or _NULLABLE.fullmatch(kind)) else None
-    is_marked = dtype == "string" and (column_type == "object" or not is_column)
-    return Tensor(name, dtype, shape, column_type, (_marker(values, field) or unknown) if is_marked else None)
-
-
-def _check_numbers(values: Any, field: str) -> None:
-    """Refuse numbers that a request cannot carry."""
-    dtype: Any = values.dtype
-    if dtype.kind != "f" or _is_extension(dtype):
-        return
-    if getattr(dtype, "itemsize", _WIDEST) > _WIDEST:
-        raise ConfigError(f"{field} has type {dtype}", hint="make it float64, which is what a request carries")
-    if _any_number(values, "isinf"):
-        raise ConfigError(f"{field} has an infinite number, which JSON cannot say", hint="give rows without")
-
-
-def _is_extension(dtype: Any) -> bool:
-    """Whether a type is one of pandas, not one of numpy."""
-    return type(dtype).__module__.partition(".")[0] == "pandas"
-
-
-def _any_number(values: Any, test: str) -> bool:
-    """Whether a test such as ``isnan`` holds for one of these floats."""
-    if isinstance(values, PlainArray):
-        return any(map(getattr(math, test), values.flat))
-    import numpy as np
-
-    return bool(getattr(np, test)(values).any())
+    columns_of.check_numbers(values, field)
+    return Tensor(name, dtype, shape, None, (_marker(values, field) or unknown) if dtype == "string" else None)
 
 
 def _marker(values: Any, field: str) -> str | None:
@@ -179,7 +127,7 @@ def has_missing(example: Any) -> bool:
     if is_frame(example):
         return bool(example.isna().to_numpy().any())
     for value in example.values() if is_named(example) else (example,):
-        if value.dtype.kind == "f" and _any_number(value, "isnan"):
+        if value.dtype.kind == "f" and columns_of.any_number(value, "isnan"):
             return True
         if value.dtype.kind == "O" and any(not isinstance(one, str) for one in value.flat):
             return True
@@ -244,18 +192,15 @@ def dtype_name(values: Any, field: str) -> str:
         ConfigError: A request cannot carry it.
     """
     kind = getattr(values.dtype, "kind", "O")
-    plain = getattr(values.dtype, "numpy_dtype", values.dtype)  # that of a nullable column
-    if kind in _KINDS and (not _is_extension(values.dtype) or _NULLABLE.fullmatch(str(values.dtype))):
-        return str(plain.name)
-    if str(values.dtype) == "category":
-        return dtype_name(values.cat.categories, field)
-    if kind in {"U", "T"} or str(values.dtype) in {"str", "string"}:
+    if kind in _KINDS:
+        return str(values.dtype.name)
+    if kind in {"U", "T"}:
         return "string"
-    cells = _cells(values)
-    texts = sum(isinstance(value, str) for value in cells)
-    if kind == "O" and texts and texts + sum(map(_is_gap, cells)) == len(cells):
+    listed = _cells(values)
+    texts = sum(isinstance(value, str) for value in listed)
+    if kind == "O" and texts and texts + sum(map(_is_gap, listed)) == len(listed):
         return "string"
-    why = "no value at all" if kind == "O" and all(map(_is_gap, cells)) else f"type {values.dtype}"
+    why = "no value at all" if kind == "O" and all(map(_is_gap, listed)) else f"type {values.dtype}"
     raise ConfigError(f"{field} has {why}", hint="use numbers, booleans or text")
 
 
@@ -265,8 +210,8 @@ def _cells(values: Any) -> list[Any]:
         return list(values.flat)
     import numpy as np
 
-    cells: list[Any] = np.asarray(values, dtype=object).ravel().tolist()
-    return cells
+    listed: list[Any] = np.asarray(values, dtype=object).ravel().tolist()
+    return listed
 
 
 def _is_gap(value: Any) -> bool:
@@ -281,7 +226,7 @@ def inputs(example: Any, *, unknown: str = "nan") -> tuple[Tensor, ...]:
     if isinstance(example, Records):
         return ()
     if is_frame(example):
-        return tuple(_tensor(_text(name), example[name], (-1,), f"example[{name!r}]") for name in example.columns)
+        return tuple(columns_of.describe(_text(name), example[name]) for name in example.columns)
     named = example if is_named(example) else {"input": example}
     return tuple(_tensor(name, value, (-1, *value.shape[1:]), name, unknown) for name, value in named.items())
 
@@ -332,11 +277,11 @@ def first_rows(example: Any, rows: int) -> Any:
 def instances(example: Any) -> list[Any]:
     """The rows as plain Python values, as a request carries them: numbers, lists, or dicts by column name."""
     if is_frame(example):
-        named: dict[str, Sequence[Any]] = {str(name): example[name].tolist() for name in example.columns}
+        named: dict[str, Sequence[Any]] = {str(name): cells.column(example[name]) for name in example.columns}
     elif is_named(example):
-        named = {name: value.tolist() for name, value in example.items()}
+        named = {name: cells.plain(value) for name, value in example.items()}
     else:
-        rows: list[Any] = example.tolist()
+        rows: list[Any] = cells.plain(example)
         return rows
     return [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
 
@@ -348,16 +293,7 @@ def encode(example: Any) -> bytes:
     """
     rows = row_count(example)
     while True:
-        body = msgspec.json.encode({"instances": _plain(instances(first_rows(example, rows)))})
+        body = cells.encode({"instances": instances(first_rows(example, rows))})
         if len(body) <= _LARGEST_KEPT or rows == 1:
             return body
         rows = max(1, rows // 2)
-
-
-def _plain(value: Any) -> Any:
-    """Whatever JSON cannot carry (pandas' own missing value) as ``None``."""
-    if _is_list(value):
-        return [_plain(item) for item in value]
-    if is_named(value):
-        return {key: _plain(item) for key, item in value.items()}
-    return value if isinstance(value, str | int | float) else None

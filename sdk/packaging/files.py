@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sdk import foreign
 from sdk.errors import ConfigError, MissingExtraError, SdkError
-from sdk.packaging import examples
+from sdk.packaging import columns, examples
 from sdk.packaging.flavours.canonical import canonical_skops, read_member
 from sdk.packaging.libraries import installed
 from sdk.packaging.manifest import Signature
@@ -62,7 +62,7 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
     needs = _needs(found, path, packing)
     prepared = None if about.example is None else examples.prepare(_arranged(about.example, found))
     signature = _signature(about, prepared)
-    modules = found.modules | ({"pandas"} if signature.columns else set[str]())
+    modules = found.modules | columns.libraries(signature)
 
     def write(folder: Path) -> Parts:
         target = folder / "model" / f"model{path.suffix.lower()}"

@@ -13,16 +13,33 @@ LOCK = "requirements.lock"
 EXAMPLE = "example.json"
 
 
+class Levels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a column of categories knows.
+
+    Args:
+        values: The levels of the training table, in its order; moments and dates as ISO 8601 text.
+        type: The pandas type of their index, such as ``"str"`` or ``"int64"``.
+        ordered: Whether the categories are ordered.
+    """
+
+    values: tuple[bool | int | float | str, ...]
+    type: str
+    ordered: bool = False
+
+
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One named input or output.
 
     Args:
         name: Its name; a column name for tables.
-        dtype: A numpy dtype name such as ``"float64"``, or ``"string"``.
+        dtype: A numpy dtype name such as ``"float64"`` or ``"datetime64[us]"``, or ``"string"``, ``"date"`` or
+            ``"decimal"``.
         shape: One number per axis, -1 where it varies; the first axis is the batch.
         column_type: The pandas type of a table's column where it is not the numpy type itself, such as ``"str"`` or
             ``"Int64"``; ``None`` in models packed by earlier versions.
-        missing: What stands for a missing text where the type alone does not say so, ``"nan"`` or ``"None"``.
+        missing: What stands for a missing value where the type alone does not say so: ``"nan"``, ``"None"``, ``"NaT"``
+            or ``"NA"``.
+        levels: The levels of a column of categories; ``dtype`` is their type then.
     """
 
     name: str
@@ -30,6 +47,7 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     shape: tuple[int, ...]
     column_type: str | None = None
     missing: str | None = None
+    levels: Levels | None = None
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ConfigError
-from sdk.packaging import answers, code, examples
+from sdk.packaging import answers, code, columns, examples
 from sdk.packaging.flavours import flavour_of
 from sdk.packaging.flavours.base import Trial
 from sdk.packaging.flavours.onnx import Onnx
@@ -69,7 +69,7 @@ def pack_object(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[
             flavour=flavour.name,
             format=saved.format,
             entry=f"model/{saved.file}",
-            modules=saved.modules | ({"pandas"} if signature.columns else set[str]()),
+            modules=saved.modules | columns.libraries(signature),
             signature=signature,
             method=method,
             options={**saved.options, **options},
@@ -106,13 +106,13 @@ def _check_columns(traits: Traits, prepared: Any) -> None:
     """What was fitted on a table is asked with a table of the same columns."""
     if prepared is None or traits.columns is None:
         return
-    columns = examples.columns(prepared)
-    if columns is None:
+    given = examples.columns(prepared)
+    if given is None:
         listed = ", ".join(traits.columns[:5])
         raise ConfigError(
             f"example is no table, but the model was fitted on one ({listed}, …)", hint="give a DataFrame"
         )
-    if missing := sorted(set(traits.columns) - set(columns)):
+    if missing := sorted(set(traits.columns) - set(given)):
         raise ConfigError(
             f"example lacks the columns {', '.join(missing)}", hint="give rows of the table it was fitted on"
         )

@@ -5,7 +5,8 @@ The Open Inference Protocol has a module of its own, `v2`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -48,7 +49,26 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     parameters: dict[str, Any] | None = None
 
 
+class Digits(float):
+    """A number of a request that still knows its text, since a decimal number has digits that a float has not."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """Read a number.
+
+        Raises:
+            ValueError: it is beyond what a float can hold.
+        """
+        number = super().__new__(cls, text)
+        if math.isinf(number):
+            raise ValueError("Number out of range")
+        number.text = text
+        return number
+
+
 _decode_body = msgspec.json.Decoder(_Body).decode
+_decode_digits = msgspec.json.Decoder(_Body, float_hook=Digits).decode
 
 
 def parse(decode: Any, body: bytes | memoryview, limits: Limits) -> Any:
@@ -78,7 +98,7 @@ def _quoted(message: str) -> str:
 
 def decode_instances(body: bytes, signature: Signature, limits: Limits) -> Input:
     """Read `{"instances": [row, …]}`, or one dict of columns in the place of the rows."""
-    decoded: _Body = parse(_decode_body, body, limits)
+    decoded: _Body = parse(_decode_digits if signature.exact else _decode_body, body, limits)
     if decoded.parameters:
         raise bad_input("unknown_parameters", "this model takes no parameters", "parameters")
     instances = decoded.instances if isinstance(decoded.instances, list) else signature.rows(decoded.instances)

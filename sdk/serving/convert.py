@@ -51,7 +51,7 @@ def as_array(values: list[Any], field: str, dtype: str = "") -> Array:
         RequestError: 400 naming the first row whose shape differs from the first one's.
     """
     try:
-        array: Array = np.asarray(values)
+        array: Array = np.asarray(values, dtype=object if dtype == "decimal" else None)
     except (ValueError, OverflowError):
         raise _ragged(values, field) from None
     if array.dtype.kind == "U" or (array.dtype.kind == "f" and dtype.startswith(_WHOLE) and _is_large(array)):
@@ -189,18 +189,35 @@ def _to_other(array: Array, dtype: str, field: str) -> Array:
         raise bad_input("bad_type", f"{field} cannot be read as {dtype}", field) from None
 
 
-def check_finite(array: Array, field: str, columns: list[str] | None) -> None:
-    """Refuse NaN, infinity and missing text, naming the first such cell."""
-    if array.dtype.kind == "f":
+def missing(array: Array, *, category: bool = False) -> Array:
+    """Return where values are missing in an array of one type; in codes of categories they are -1."""
+    kind = array.dtype.kind
+    if category:
+        gaps = array < 0
+    elif kind == "f":
+        gaps = np.isnan(array)
+    elif kind in "mM":
+        gaps = np.isnat(array)
+    elif kind == "O":
+        gaps = np.asarray([one is None for one in array.flat], dtype=bool).reshape(array.shape)
+    else:
+        gaps = np.zeros(array.shape, dtype=bool)
+    return np.asarray(gaps)
+
+
+def check_finite(array: Array, field: str, columns: list[str] | None, *, category: bool = False) -> None:
+    """Refuse NaN, infinity and missing values, naming the first such cell."""
+    is_float = array.dtype.kind == "f"
+    if is_float:
         wrong = ~np.isfinite(array)
-    elif array.dtype.kind == "O":
-        wrong = np.asarray([one is None for one in array.flat], dtype=bool).reshape(array.shape)
+    elif category or array.dtype.kind in "OmM":
+        wrong = missing(array, category=category)
     else:
         return
     if wrong.any():
         where = tuple(int(axis) for axis in np.argwhere(wrong)[0])
         name, path = cell(where, field, columns)
-        value = "missing" if array.dtype.kind == "O" else f"{array[where]}"
+        value = f"{array[where]}" if is_float else "missing"
         raise bad_input("not_finite", f"{name} is {value.replace('nan', 'NaN or null')}; this model takes none", path)
 
 

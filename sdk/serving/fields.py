@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 32 << 20
 MOST_FILES = 50_000
+MOST_LEVELS = 100_000
+LONGEST_TEXT = 1_000
 TRAIN = "train"
 FLAVOURS = frozenset(
     "sklearn xgboost lightgbm keras pytorch torchscript onnx function class mlflow".split()  # noqa: SIM905  a table
@@ -34,11 +36,20 @@ _DOTTED = re.compile(r"[\w<>\[\]]+(?:\.[\w<>\[\]]+){0,31}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_PATH = 1_024
 _LONGEST_PART = 255
-_LONGEST_TEXT = 1_000
 _LARGEST_FILE = 1 << 43
 _MOST_TENSORS = 20_000
 _MOST_AXES = 32
 _MOST_INDEXES = 20
+# The types of pandas that a server makes columns of; any other name could be that of a class that pandas knows.
+_COLUMN_TYPE = re.compile(
+    r"str|object|string|category|bool|u?int\d{1,2}|float\d{1,2}|U?Int\d{1,2}|Float\d{1,2}|boolean"
+    r"|(?:datetime64|timedelta64)\[(?:s|ms|us|ns)(?:, [A-Za-z0-9_+/:-]{1,64})?\]"
+    r"|(?:u?int\d{1,2}|halffloat|float|double|bool|string|large_string|date32\[day\]|date64\[ms\]"
+    r"|decimal(?:128|256)\(\d{1,2}, -?\d{1,2}\)"
+    r"|(?:timestamp|duration)\[(?:s|ms|us|ns)(?:, tz=[A-Za-z0-9_+/:-]{1,64})?\])"
+    r"\[pyarrow\]"
+)
+_MISSING = frozenset({None, "nan", "None", "NaT", "NA"})
 _MOST_TRUSTED = 10_000
 
 
@@ -128,15 +139,41 @@ def _signature_faults(signature: Any) -> Iterator[tuple[str, Any, str]]:
     if len(signature.inputs) + len(signature.outputs) > _MOST_TENSORS:
         yield "signature", len(signature.inputs), f"a number of tensors up to {_MOST_TENSORS:,}"
     for tensor in (*signature.inputs, *signature.outputs):
-        if len(tensor.name) > _LONGEST_TEXT:
-            yield "signature", tensor.name, f"a name of at most {_LONGEST_TEXT:,} characters"
-        if not _DTYPE.fullmatch(tensor.dtype):
-            yield "signature", tensor.dtype, "a type of numbers or texts"
-        if len(tensor.shape) > _MOST_AXES or any(not -1 <= size <= _LARGEST_FILE for size in tensor.shape):
-            yield "signature", tensor.shape, "a shape"
+        yield from _tensor_faults(tensor)
+    if sum(len(tensor.levels.values) for tensor in signature.inputs if tensor.levels) > MOST_LEVELS:
+        yield "signature.levels", "all together", f"a number of levels up to {MOST_LEVELS:,}"
     for name in signature.columns or ():
-        if len(name) > _LONGEST_TEXT:
-            yield "signature", name, f"a column name of at most {_LONGEST_TEXT:,} characters"
+        if len(name) > LONGEST_TEXT:
+            yield "signature", name, f"a column name of at most {LONGEST_TEXT:,} characters"
+
+
+def _tensor_faults(tensor: Any) -> Iterator[tuple[str, Any, str]]:
+    if len(tensor.name) > LONGEST_TEXT:
+        yield "signature", tensor.name, f"a name of at most {LONGEST_TEXT:,} characters"
+    if not _DTYPE.fullmatch(tensor.dtype):
+        yield "signature", tensor.dtype, "a type of numbers or texts"
+    if len(tensor.shape) > _MOST_AXES or any(not -1 <= size <= _LARGEST_FILE for size in tensor.shape):
+        yield "signature", tensor.shape, "a shape"
+    if tensor.column_type is not None and not _COLUMN_TYPE.fullmatch(tensor.column_type):
+        yield "signature", tensor.column_type, "a type of column; update mlport if it is newer"
+    if tensor.missing not in _MISSING:
+        yield "signature", tensor.missing, "what stands for a missing value"
+    yield from _level_faults(tensor)
+
+
+def _level_faults(tensor: Any) -> Iterator[tuple[str, Any, str]]:
+    levels = tensor.levels
+    if (tensor.column_type == "category") != (levels is not None):
+        yield "signature.levels", tensor.name, "a column of categories with its levels"
+    if levels is None:
+        return
+    kinds: set[type] = {type(value) for value in levels.values}
+    if not levels.values or len(kinds) > 1 or len(set(levels.values)) != len(levels.values):
+        yield "signature.levels", tensor.name, "a column with different levels of one type"
+    if not _COLUMN_TYPE.fullmatch(levels.type) or levels.type == "category":
+        yield "signature.levels", levels.type, "a type of levels; update mlport if it is newer"
+    if any(isinstance(value, str) and len(value) > LONGEST_TEXT for value in levels.values):
+        yield "signature.levels", tensor.name, f"a column with levels of at most {LONGEST_TEXT:,} characters"
 
 
 def _names_of_types(value: object) -> bool:
@@ -150,7 +187,7 @@ def _public(value: object) -> bool:
 
 
 def _text(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= _LONGEST_TEXT
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT
 
 
 def _flag(value: object) -> bool:

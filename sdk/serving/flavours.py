@@ -267,7 +267,7 @@ def _call_xgboost(model: Any, bundle: Bundle) -> Call:
         return _method(model, bundle)
 
     def predict(value: Any) -> Any:
-        return model.predict(xgboost.DMatrix(value))
+        return model.predict(xgboost.DMatrix(value, enable_categorical=True))
 
     return predict
 

@@ -11,25 +11,37 @@ A signature has one of four forms:
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from . import tables
 from .columns import axes, rows_in
-from .convert import TEXT, Array, as_array, check_finite, is_list, to_dtype, to_nullable
+from .convert import TEXT, Array, as_array, check_finite, is_list
 from .failures import bad_input
+from .readers import Reader, reader
 
 Tensors = dict[str, NDArray[Any]]
 FREE = "instances"
 
 
-class Tensor(msgspec.Struct, frozen=True):
-    """Name, numpy dtype and shape of a tensor; -1 stands for any length, the first axis counts rows.
+class Levels(msgspec.Struct, frozen=True):
+    """The values that a column of categories knows, in their order; `type` is the pandas type of their index."""
+
+    values: list[bool | int | float | str]
+    type: str
+    ordered: bool = False
+
+
+class Tensor(msgspec.Struct, frozen=True, dict=True):
+    """Name, type of the values and shape of a tensor; -1 stands for any length, the first axis counts rows.
 
     `column_type` is the pandas type of a table's column where that is another one, such as `str` or `Int64`; `missing`
-    says what stands for a missing text: `nan` or `None`.
+    says what stands for a missing value among objects: `nan`, `None`, `NaT` or `NA`. A column of categories has
+    `levels`, and `dtype` is their type.
     """
 
     name: str
@@ -37,14 +49,30 @@ class Tensor(msgspec.Struct, frozen=True):
     shape: tuple[int, ...]
     column_type: str | None = None
     missing: str | None = None
+    levels: Levels | None = None
 
     @property
     def nullable(self) -> bool:
         """Whether it is a column of whole numbers or booleans in which values may be missing."""
         return self.column_type is not None and self.dtype not in TEXT and not self.dtype.startswith("float")
 
+    @cached_property
+    def read(self) -> Reader:
+        """What turns decoded values into those of this tensor."""
+        return reader(self)
 
-class Signature(msgspec.Struct, frozen=True):
+    @property
+    def level(self) -> Tensor:
+        """The tensor of the levels themselves."""
+        return Tensor(self.name, self.dtype, (-1,), self.levels.type if self.levels else self.column_type)
+
+    @cached_property
+    def categories(self) -> Any:
+        """The type of pandas of a column of categories."""
+        return tables.categories(self)
+
+
+class Signature(msgspec.Struct, frozen=True, dict=True):
     """Inputs and outputs of a model as its bundle records them."""
 
     inputs: list[Tensor] = []
@@ -58,7 +86,12 @@ class Signature(msgspec.Struct, frozen=True):
         """Whether nothing is known about types and shapes, so that nothing is checked."""
         return not self.inputs
 
-    @property
+    @cached_property
+    def exact(self) -> bool:
+        """Whether numbers must keep all their digits, as a column of decimal numbers wants them."""
+        return any(one.dtype == "decimal" for one in self.inputs)
+
+    @cached_property
     def per_column(self) -> bool:
         """Whether a table has one tensor, and so one dtype, for each column."""
         return self.columns is not None and [one.name for one in self.inputs] == self.columns
@@ -144,11 +177,9 @@ class Signature(msgspec.Struct, frozen=True):
         return {name: array[:, number] for number, name in enumerate(columns)}
 
     def _fit(self, tensor: Tensor, array: Array, field: str) -> Array:
-        convert = to_nullable if tensor.nullable else to_dtype
-        array = convert(array, tensor.dtype, field, self.columns)
-        array = _to_shape(array, tensor, field)
+        array = _to_shape(tensor.read(array, field, self.columns), tensor, field)
         if not self.allow_nan:
-            check_finite(array, field, self.columns)
+            check_finite(array, field, self.columns, category=tensor.levels is not None)
         return array
 
 

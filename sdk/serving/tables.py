@@ -11,17 +11,15 @@ import math
 import numbers
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .convert import TEXT
+from . import arrow
+from .arrow import ARROW
+from .convert import TEXT, as_array, missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .convert import Array
     from .signature import Tensor
-
-_MARKERS = {"nan": math.nan, "None": None}
 
 
 def pandas() -> Any:
@@ -39,17 +37,33 @@ def column(tensor: Tensor, values: Array) -> Any:
 
     Args:
         tensor: What the signature says; bundles of earlier versions say no ``column_type``.
-        values: Checked values; a missing one is ``None``, in floats NaN.
+        values: Checked values; a missing one is ``None``, NaN, NaT, or -1 among codes of categories.
     """
     kind = tensor.column_type
     if kind is None and tensor.dtype not in TEXT:
         return values
     pd = pandas()
+    if tensor.levels is not None:
+        return pd.Series(pd.Categorical.from_codes(values, dtype=tensor.categories))
     if kind is None:
         kind = default_text()
     if kind == "object":
         return pd.Series(marked(tensor, values), dtype=object)
+    if kind.endswith(ARROW):
+        return arrow.column(kind, values)
+    if values.dtype.kind == "M":
+        return pd.Series(values).dt.tz_localize("UTC").dt.tz_convert(pd.api.types.pandas_dtype(kind).tz)
     return pd.Series(pd.array(values.tolist() if values.dtype.kind == "O" else values, dtype=kind))
+
+
+def categories(tensor: Tensor) -> Any:
+    """The type of a column of categories: the levels of the training table, in its order."""
+    pd, levels, level = pandas(), tensor.levels, tensor.level
+    if levels is None:
+        raise TypeError(f"{tensor.name} has no levels")
+    values = level.read(as_array(levels.values, tensor.name, tensor.dtype), tensor.name, None)
+    listed = pd.Series(values) if levels.type == tensor.dtype else column(level, values)
+    return pd.CategoricalDtype(pd.Index(listed, dtype=listed.dtype), ordered=levels.ordered)
 
 
 def default_text() -> str:
@@ -58,13 +72,14 @@ def default_text() -> str:
 
 
 def marked(tensor: Tensor, values: Array) -> Array:
-    """Text whose missing values are what they were when the model was trained."""
-    marker = _MARKERS.get(tensor.missing or "None")
-    if marker is None or values.dtype.kind != "O":
+    """Objects whose missing values are what they were when the model was trained."""
+    if values.dtype.kind != "O" and tensor.column_type != "object":
         return values
-    found: Array = np.empty(values.shape, dtype=object)
-    found[...] = values
-    found[values == None] = marker  # noqa: E711 - each element is compared
+    name, gaps = tensor.missing or "None", missing(values)
+    if not gaps.any():
+        return values
+    found: Array = values.astype(object)
+    found[gaps] = {"None": None, "nan": math.nan}[name] if name in {"None", "nan"} else getattr(pandas(), name)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
 from importlib import import_module
 from typing import Any
 
@@ -9,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from sdk import payload
 from sdk.errors import ConfigError
 from sdk.model import model
 from sdk.packaging import examples
@@ -49,6 +52,74 @@ def test_examples_that_no_request_can_carry_are_refused(example: Any, words: str
     """What would reach the model as something else is told when the model is packed."""
     with pytest.raises(ConfigError, match=words):
         examples.inputs(examples.prepare(example))
+
+
+PANDAS: Any = import_module("pandas")
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        (PANDAS.arrays.SparseArray([0.0, 1.0]), r"has type Sparse.*; make it dense: df\['c'\].sparse.to_dense\(\)"),
+        (PANDAS.period_range("2024-01", periods=2, freq="M"), r"has type period.*df\['c'\].dt.to_timestamp\(\)"),
+        (PANDAS.interval_range(0, 2), "has type interval.*give two columns of numbers"),
+        (np.array([1j, 2j]), "has type complex128.*real and its imaginary"),
+        (["a", 1], "mixes int and str; give one type for each column"),
+        (np.array([1, 2.5], dtype=object), r"mixes float and int; make it floats: df\['c'\].astype\(float\)"),
+        ([b"a", b"b"], "has values of the type bytes"),
+        ([["a"], ["b"]], "has values of the type list"),
+        ([None, None], "has no value at all"),
+        (np.array([None, True, np.nan], dtype=object), "has both NaN and None|has both None and NaN"),
+        (np.array([2**70, 1], dtype=object), "whole numbers beyond 64 bits"),
+        (PANDAS.Series(PANDAS.to_datetime(["2024-01-01"] * 2).to_pydatetime(), dtype=object), "make it moments"),
+        (PANDAS.Series(PANDAS.to_timedelta([1, 2]).to_pytimedelta(), dtype=object), "make it durations"),
+        (PANDAS.Categorical([None, None]), "is a category without any level"),
+        (PANDAS.Categorical(["a" * 1001, "b"]), "has a level of 1,001 characters"),
+        (PANDAS.Categorical(["a", 1]), "mixes int and str"),
+        (PANDAS.Categorical([np.inf, 1.0]), "has an infinite number"),
+    ],
+)
+def test_columns_that_no_request_can_carry(column: Any, words: str) -> None:
+    """The reason is the true one; it names the column, its type and what to do."""
+    with pytest.raises(ConfigError, match=r"example\['c'\].*" + words):
+        examples.prepare(PANDAS.DataFrame({"c": column}))
+
+
+def test_a_category_is_packed_with_its_levels() -> None:
+    """All levels of the training table are recorded, also those without a row in the example."""
+    sizes = PANDAS.Categorical(["M", None], categories=["S", "M", "L"], ordered=True)
+    days = PANDAS.Categorical(PANDAS.to_datetime(["2024-01-31", "2024-02-29"]).as_unit("s"))
+    table = PANDAS.DataFrame({"size": sizes, "day": days, "n": PANDAS.Categorical([7, 5])})
+    signature = pack(lambda rows: rows["n"].cat.codes, example=table).signature
+    assert signature is not None
+    levels = [one.levels for one in signature.inputs]
+    assert [("S", "M", "L"), ("2024-01-31T00:00:00", "2024-02-29T00:00:00"), (5, 7)] == [one.values for one in levels]
+    assert [True, False, False] == [one.ordered for one in levels]
+    assert ["string", "datetime64[s]", "int64"] == [one.dtype for one in signature.inputs]
+    with pytest.raises(ConfigError, match="has 100,001 levels, the most is 100,000; drop those without rows"):
+        examples.prepare(PANDAS.DataFrame({"c": PANDAS.Categorical([1], categories=range(100_001))}))
+
+
+def test_a_table_is_sent_as_it_is_packed() -> None:
+    """The request that a client makes of a table has the values of the example that is packed of it."""
+    table = PANDAS.DataFrame({
+        "c": PANDAS.Categorical(["a", None]),
+        "t": PANDAS.to_datetime(["2024-01-31T12:00:00.123456789", None]),
+        "z": PANDAS.to_datetime(["2024-01-31T12:00:00", None]).tz_localize("Europe/Oslo"),
+        "d": PANDAS.to_timedelta([90, None], unit="s"),
+        "day": [date(2024, 1, 31), None],
+        "money": [Decimal("1.50"), None],
+        "n": PANDAS.array([1, None], dtype="Int64"),
+        "b": PANDAS.array([True, None], dtype="boolean"),
+    })  # fmt: skip
+    (body,) = payload.bodies(table, payload.Rules(limit=10_000, missing=True))
+    assert examples.encode(examples.prepare(table)) == body.content
+    assert (
+        b'{"c":"a","t":"2024-01-31T12:00:00.123456789","z":"2024-01-31T12:00:00+01:00","d":"P0DT90S",'
+        b'"day":"2024-01-31","money":1.50,"n":1,"b":true}'
+    ) in body.content
+    records = table.to_dict("records")
+    assert body.content == payload.bodies(records, payload.Rules(limit=10_000, missing=True))[0].content
 
 
 def test_manifests_without_column_types_keep_their_digest() -> None:

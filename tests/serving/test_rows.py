@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import struct
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from sdk import cells
 from sdk.packaging import examples
 from sdk.serving import codecs, npy, v2
 from sdk.serving.convert import DATATYPES, DTYPES
@@ -32,8 +36,31 @@ if TYPE_CHECKING:
     from sdk.serving.codecs import Input
 
 LIMITS = Limits()
+EXACT = msgspec.json.Decoder(float_hook=Decimal)
 TEXT = some.sampled_from(["x", "y", "ü", "", "long text"])
 NUMBER = some.floats(-60_000, 60_000, width=16)
+
+MOMENT = some.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1))  # noqa: DTZ001 - without a zone
+DAYS = pd.DatetimeIndex(["2024-03-01", "2024-01-31", "1969-12-31"])
+
+
+def tokyo_days() -> Any:
+    return some.sampled_from(list(DAYS)).map(lambda one: one.tz_localize("Asia/Tokyo"))
+
+
+def oslo(one: datetime) -> Any:
+    return pd.Timestamp(one, tz="UTC").tz_convert("Europe/Oslo")
+
+
+def seconds(number: int) -> timedelta:
+    return timedelta(seconds=number)
+
+
+def newfoundland(milliseconds: int) -> Any:
+    return pd.Timestamp(milliseconds, unit="ms", tz="UTC").tz_convert("UTC-03:30")
+
+
+CENTS = some.decimals("-9999", "9999", places=2)
 
 # A column's type in the training table, its values, and what stands for a missing one.
 COLUMNS: dict[str, tuple[Any, Any, Any]] = {
@@ -50,7 +77,57 @@ COLUMNS: dict[str, tuple[Any, Any, Any]] = {
     "UInt8": ("UInt8", some.integers(0, 255), pd.NA),
     "bool": ("bool", some.booleans(), ...),
     "boolean": ("boolean", some.booleans(), pd.NA),
+    "float16": ("float16", NUMBER, np.nan),
+    "bools, None": ("object", some.booleans(), None),
+    "integers, NaN": ("object", some.integers(-(2**63), 2**63 - 1), np.nan),
+    "decimals, None": ("object", CENTS, None),
+    "dates, NaT": ("object", some.dates(), pd.NaT),
+    "dates, NA": ("object", some.dates(), pd.NA),
+    "category": (pd.CategoricalDtype(["y", "x", "", "ü", "long text"]), TEXT, np.nan),
+    "ordered": (pd.CategoricalDtype(["y", "x", "", "ü", "long text"], ordered=True), TEXT, np.nan),
+    "objects": (pd.CategoricalDtype(pd.Index(["y", "x", "", "ü", "long text"], dtype=object)), TEXT, np.nan),
+    "integers": (pd.CategoricalDtype([7, 3, -(2**62)]), some.sampled_from([7, 3, -(2**62)]), np.nan),
+    "numbers": (pd.CategoricalDtype([0.5, -1.0, 2.0]), some.sampled_from([0.5, -1.0, 2.0]), np.nan),
+    "booleans": (pd.CategoricalDtype([True, False]), some.booleans(), np.nan),
+    "days": (pd.CategoricalDtype(DAYS), some.sampled_from(list(DAYS)), np.nan),
+    "zoned days": (
+        pd.CategoricalDtype(DAYS.tz_localize("Asia/Tokyo")),
+        tokyo_days(),
+        np.nan,
+    ),
+    "seconds": ("datetime64[s]", MOMENT.map(lambda one: one.replace(microsecond=0)), pd.NaT),
+    "microseconds": ("datetime64[us]", MOMENT, pd.NaT),
+    "nanoseconds": ("datetime64[ns]", some.integers(-(2**62), 2**62).map(pd.Timestamp), pd.NaT),
+    "zone": ("datetime64[us, Europe/Oslo]", MOMENT.map(oslo), pd.NaT),
+    "UTC": ("datetime64[ns, UTC]", some.integers(-(2**62), 2**62).map(lambda one: pd.Timestamp(one, tz="UTC")), pd.NaT),
+    "offset": ("datetime64[ms, UTC-03:30]", some.integers(0, 2**40).map(newfoundland), pd.NaT),
+    "timedelta": ("timedelta64[ns]", some.integers(-(2**62), 2**62).map(pd.Timedelta), pd.NaT),
+    "long timedelta": (
+        "timedelta64[s]",
+        some.integers(-(2**33), 2**33).map(seconds),
+        pd.NaT,
+    ),
 }
+
+
+def _arrow_columns() -> dict[str, tuple[Any, Any, Any]]:
+    """The types of Arrow, where it is installed."""
+    if importlib.util.find_spec("pyarrow") is None:
+        return {}
+    pyarrow: Any = importlib.import_module("pyarrow")
+    kinds = {
+        "string": (pyarrow.string(), TEXT), "large string": (pyarrow.large_string(), TEXT),
+        "bool": (pyarrow.bool_(), some.booleans()), "int64": (pyarrow.int64(), some.integers(-(2**63), 2**63 - 1)),
+        "uint8": (pyarrow.uint8(), some.integers(0, 255)), "double": (pyarrow.float64(), NUMBER),
+        "float": (pyarrow.float32(), NUMBER), "date": (pyarrow.date32(), some.dates()),
+        "decimal": (pyarrow.decimal128(10, 2), CENTS), "moment": (pyarrow.timestamp("us"), MOMENT),
+        "zoned moment": (pyarrow.timestamp("us", "Europe/Oslo"), MOMENT.map(oslo)),
+        "duration": (pyarrow.duration("ms"), some.integers(-(2**33), 2**33).map(seconds)),
+    }  # fmt: skip
+    return {f"arrow {name}": (pd.ArrowDtype(kind), values, pd.NA) for name, (kind, values) in kinds.items()}
+
+
+COLUMNS |= _arrow_columns()
 
 
 def seen(frame: Any) -> list[str]:
@@ -69,7 +146,7 @@ def tables(draw: Any) -> pd.DataFrame:
         cell = values if missing is ... else some.one_of(some.just(missing), values)
         cells = [draw(values), *(draw(cell) for _ in range(rows - 1))]
         made[kind] = pd.Series(cells, dtype=dtype) if dtype != "object" else pd.Series(cells, dtype=object)
-        if "," in kind and missing not in cells:
+        if "," in kind and not pd.isna(made[kind]).any():
             made[kind].iloc[-1] = missing  # which of the two it is can only be seen in the table
     return pd.DataFrame(made)
 
@@ -86,18 +163,20 @@ def predictor(call: Callable[[Any], Any], example: Any, *, allow_nan: bool = Tru
 def requests(rows: list[Any], columns: list[str], signature: Signature) -> Iterator[tuple[str, Input]]:
     """The same rows in every form that can carry them."""
     for form, instances in (("objects", rows), ("lists", [[row[name] for name in columns] for row in rows])):
-        yield form, codecs.decode_instances(msgspec.json.encode({"instances": instances}), signature, LIMITS)
+        yield form, codecs.decode_instances(cells.encode({"instances": instances}), signature, LIMITS)
     tensors: list[dict[str, Any]] = []
     for one in signature.inputs:
-        data = [row[one.name] for row in rows]
+        data = [
+            row[one.name] if one.dtype in DATATYPES or row[one.name] is None else str(row[one.name]) for row in rows
+        ]
         tensors.append(
             {"name": one.name, "shape": [len(rows)], "datatype": DATATYPES.get(one.dtype, "BYTES"), "data": data}
         )
-    yield "V2", v2.decode(msgspec.json.encode({"inputs": tensors}), None, signature, LIMITS)[1]
+    yield "V2", v2.decode(cells.encode({"inputs": tensors}), None, signature, LIMITS)[1]
     if all(None not in one["data"] for one in tensors):
         yield "V2 binary", binary(tensors, signature)
     if {one.dtype for one in signature.inputs} in ({"float64"}, {"float32"}):
-        array = np.array([[np.nan if row[name] is None else row[name] for name in columns] for row in rows])
+        array = np.array([[np.nan if row[name] is None else float(row[name]) for name in columns] for row in rows])
         yield "npy", codecs.decode_npy(npy.encode(array), signature)
 
 
@@ -121,14 +200,14 @@ def answers(model: Predictor, request: Input) -> list[Any]:
     return next(iter(outputs.arrays.values())).tolist() if outputs.arrays else list(outputs.free)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(tables())
 def test_a_row_is_seen_as_in_the_training_table(table: pd.DataFrame) -> None:
     """All rows at once, each row alone, and the training table itself look the same to the model, in every form."""
     model, signature, prepared = predictor(seen, table)
     expected, columns = seen(table), list(table.columns)
     assert expected == seen(prepared)
-    rows = msgspec.json.decode(examples.encode(prepared))["instances"]
+    rows = EXACT.decode(examples.encode(prepared))["instances"]
     for form, request in requests(rows, columns, signature):
         assert (form, expected) == (form, answers(model, request))
     for number, row in enumerate(rows):

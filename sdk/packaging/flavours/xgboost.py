@@ -39,7 +39,7 @@ class XGBoost:
             return call(obj, method, data)
         xgboost: Any = import_module("xgboost")
 
-        return call(obj, method, xgboost.DMatrix(data))
+        return call(obj, method, xgboost.DMatrix(data, enable_categorical=True))
 
     def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
         """Write ``model.ubj``."""

@@ -1,0 +1,62 @@
+"""The values of tables and arrays as JSON can carry them; nothing is imported for that but the standard library."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from sdk.serving import times
+
+_GAPS = frozenset({"NaTType", "NAType"})
+_NUMBERS = frozenset("biuf")  # kinds of types whose values JSON has a form for
+
+
+def plain(value: Any) -> Any:
+    """One value that JSON has no form for, as the server reads it: text for moments and durations, ``None`` for gaps.
+
+    Raises:
+        TypeError: It cannot be sent.
+
+    Example:
+        >>> plain(timedelta(hours=30))
+        'P1DT21600S'
+    """
+    if type(value).__name__ in _GAPS:
+        return None
+    if isinstance(value, timedelta):
+        return times.duration_text(value)
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if getattr(getattr(value, "dtype", None), "kind", "") in {"M", "m"}:
+        return _times(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a {type(value).__name__} cannot be sent")
+
+
+encode = msgspec.json.Encoder(enc_hook=plain, decimal_format="number").encode
+
+
+def column(values: Any) -> list[Any]:
+    """The cells of a pandas column, missing ones as ``None``."""
+    cells: list[Any] = values.tolist()
+    if getattr(values.dtype, "kind", "O") not in _NUMBERS:
+        cells = [plain(cell) if isinstance(cell, timedelta) or hasattr(cell, "isoformat") else cell for cell in cells]
+    known = values.notna()
+    if known.all():
+        return cells
+    return [cell if there else None for cell, there in zip(cells, known.to_numpy().tolist(), strict=True)]
+
+
+def _times(values: Any) -> Any:
+    """Moments or durations of numpy, of which some may be missing."""
+    if not values.ndim:
+        return _times(values.reshape(1))[0]
+    if values.ndim > 1:
+        return [_times(row) for row in values]
+    if values.dtype.kind == "M":
+        return [None if text == "NaT" else text for text in values.astype(str).tolist()]
+    counts = values.astype("timedelta64[ns]").astype("int64").tolist()
+    return [None if one == -(2**63) else times.nanoseconds_text(one) for one in counts]

@@ -1,0 +1,224 @@
+"""The columns of an example table: their types as the manifest records them, and as the server makes them again."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sdk import cells
+from sdk.errors import ConfigError
+from sdk.packaging.manifest import Levels, Tensor
+from sdk.packaging.plain import PlainArray
+from sdk.serving import failures, fields, times
+
+if TYPE_CHECKING:
+    from sdk.packaging.manifest import Signature
+
+_WIDEST = 8  # bytes of a number
+_NULLABLE = re.compile(r"U?Int\d+|Float\d+|boolean")  # columns of pandas that tell missing values from NaN
+_TIMES = re.compile(r"(?P<kind>datetime64|timedelta64)\[(?P<unit>\w+)(?:, (?P<zone>.+))?\]")
+_ARROW_TIMES = re.compile(r"(?P<kind>timestamp|duration)\[(?P<unit>\w+)(?:, tz=(?P<zone>.+))?\]")
+_ARROW = {
+    "double": "float64", "float": "float32", "halffloat": "float16", "bool": "bool", "string": "string",
+    "large_string": "string", "date32[day]": "date", "date64[ms]": "date",
+    **{name: name for size in (8, 16, 32, 64) for name in (f"int{size}", f"uint{size}")},
+}  # fmt: skip
+_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+/:-]*|[+-]\d\d:\d\d")
+_FIXES = {
+    "Sparse": "make it dense: df[{0!r}].sparse.to_dense()",
+    "period": "make it moments: df[{0!r}].dt.to_timestamp()",
+    "interval": "give two columns of numbers, its left and its right end",
+    "complex": "give two columns of numbers, its real and its imaginary part",
+    "dictionary": "make it categories: df[{0!r}].astype('category')",
+    "time": "make it text: df[{0!r}].astype(str)",
+}
+_USE = "use numbers, booleans, text, categories, dates, moments or durations"
+# What the cells of a column of objects may be: type, its name in the manifest, the marker of missing ones unless seen.
+_OBJECTS = ((str, "string", "nan"), (bool, "bool", "None"), (int, "int64", "None"), (float, "float64", "None"),
+            (Decimal, "decimal", "None"), (date, "date", "None"))  # fmt: skip
+_OBJECT_FIXES: dict[type, str] = {
+    datetime: "make it moments: pd.to_datetime(df[{0!r}])",
+    timedelta: "make it durations: pd.to_timedelta(df[{0!r}])",
+}
+
+
+def describe(name: str, values: Any) -> Tensor:
+    """What the manifest says about a column.
+
+    Raises:
+        ConfigError: A request cannot carry it; names the column, its type and what to do.
+    """
+    kind = str(values.dtype)
+    if kind in {"category", "object"}:
+        return _category(name, values) if kind == "category" else _objects(name, values)
+    if found := _TIMES.fullmatch(kind):
+        _check_unit(name, kind, found)
+        zoned = found["zone"] is not None
+        return Tensor(name, f"{found['kind']}[{found['unit']}]", (-1,), kind if zoned else None)
+    if kind.endswith("[pyarrow]"):
+        return Tensor(name, _arrow(name, kind.removesuffix("[pyarrow]"), kind), (-1,), kind)
+    if kind in {"str", "string"} or _NULLABLE.fullmatch(kind):
+        dtype = "string" if kind.startswith("str") else str(values.dtype.numpy_dtype.name)
+        return Tensor(name, dtype, (-1,), kind)
+    if getattr(values.dtype, "kind", "") in "biuf" and type(values.dtype).__module__.startswith("numpy"):
+        check_numbers(values, _field(name))
+        return Tensor(name, kind, (-1,))
+    raise _refused(name, kind)
+
+
+def prepared(name: str, values: Any) -> Any:
+    """A column as the server makes it from a request."""
+    tensor = describe(name, values)
+    if tensor.column_type is None and not tensor.dtype.startswith(("datetime", "timedelta")):
+        return values.to_numpy(dtype=tensor.dtype)
+    serving: Any = import_module("sdk.serving.signature")
+    convert: Any = import_module("sdk.serving.convert")
+    known = msgspec.convert(msgspec.to_builtins(tensor), serving.Tensor)
+    try:
+        read = known.read(convert.as_array(cells.column(values), name, tensor.dtype), name, [name])
+    except failures.RequestError as error:
+        raise ConfigError(f"{_field(name)}: {error}", hint="leave the row out") from error
+    return serving.tables.column(known, read)
+
+
+def libraries(signature: Signature) -> frozenset[str]:
+    """The modules beside the model's own that make these columns."""
+    kinds = {one.column_type or "" for one in signature.inputs}
+    kinds |= {one.levels.type for one in signature.inputs if one.levels}
+    arrow = {"pyarrow"} if any(kind.endswith("[pyarrow]") for kind in kinds) else set[str]()
+    zones = {"tzdata"} if any("/" in kind for kind in kinds) else set[str]()
+    return frozenset({"pandas"} | arrow | zones if signature.columns else set[str]())
+
+
+def _category(name: str, values: Any) -> Tensor:
+    found: Any = values.cat.categories
+    if not len(found):
+        raise ConfigError(f"{_field(name)} is a category without any level", hint="give rows of the training table")
+    if len(found) > fields.MOST_LEVELS:
+        raise ConfigError(
+            f"{_field(name)} has {len(found):,} levels, the most is {fields.MOST_LEVELS:,}",
+            hint=f"drop those without rows: df[{name!r}].cat.remove_unused_categories()",
+        )
+    level = describe(name, found.to_series())
+    if level.dtype == "decimal":
+        raise _refused(name, "category of decimal numbers")
+    listed = tuple(cells.column(found.to_series()))
+    if long := next((one for one in listed if isinstance(one, str) and len(one) > fields.LONGEST_TEXT), None):
+        message = f"{_field(name)} has a level of {len(long):,} characters, the most is {fields.LONGEST_TEXT:,}"
+        raise ConfigError(message, hint="give the levels shorter names")
+    levels = Levels(listed, level.column_type or level.dtype, ordered=bool(values.cat.ordered))
+    return Tensor(name, level.dtype, (-1,), "category", levels=levels)
+
+
+def _objects(name: str, values: Any) -> Tensor:
+    """A column of objects of one kind."""
+    found, gaps = list(values.tolist()), values.isna().to_numpy().tolist()
+    known = [one for one, gap in zip(found, gaps, strict=True) if not gap]
+    if not known:
+        raise ConfigError(f"{_field(name)} has no value at all", hint=_USE)
+    kinds = {_kind(one) for one in known}
+    for kind, dtype, unknown in _OBJECTS:
+        if kinds == {kind}:
+            if kind is int and not all(-(2**63) <= one < 2**63 for one in known):
+                raise ConfigError(f"{_field(name)} has whole numbers beyond 64 bits", hint="make them text")
+            if kind is float and any(map(math.isinf, known)):
+                raise ConfigError(f"{_field(name)} has an infinite number, which JSON cannot say", hint="drop the row")
+            missing = {_marker(one) for one, gap in zip(found, gaps, strict=True) if gap}
+            return Tensor(name, dtype, (-1,), "object", _one_marker(name, missing) or unknown)
+    for unlike, fix in _OBJECT_FIXES.items():
+        if kinds == {unlike}:
+            raise ConfigError(f"{_field(name)} has {unlike.__name__} values as objects", hint=fix.format(name))
+    listed = " and ".join(sorted(kind.__name__ for kind in kinds))
+    if len(kinds) == 1:
+        raise ConfigError(f"{_field(name)} has values of the type {listed}", hint=_USE)
+    fix = f"make it floats: df[{name!r}].astype(float)" if kinds == {int, float} else "give one type for each column"
+    raise ConfigError(f"{_field(name)} mixes {listed}", hint=fix)
+
+
+def _kind(value: Any) -> type[Any]:
+    """The type of a cell, where those of numpy and subclasses of text and numbers count as Python's own."""
+    if isinstance(value, str):
+        return str
+    plain: Any = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
+    if isinstance(plain, datetime):
+        return datetime
+    for kind in (timedelta, date, Decimal):
+        if isinstance(plain, kind):
+            return kind
+    found: type[Any] = plain.__class__
+    return found
+
+
+def _marker(gap: Any) -> str:
+    names = {"NaTType": "NaT", "NAType": "NA", "NoneType": "None"}
+    return names.get(type(gap).__name__, "nan")
+
+
+def _one_marker(name: str, found: set[str]) -> str | None:
+    """How missing values are written among these objects; ``None`` when none is missing."""
+    if len(found) > 1:
+        listed = " and ".join(sorted(found)).replace("nan", "NaN")
+        raise ConfigError(
+            f"{_field(name)} has both {listed} for a missing value",
+            hint="write them one way, as a request knows one null",
+        )
+    return next(iter(found), None)
+
+
+def _check_unit(name: str, kind: str, found: re.Match[str]) -> None:
+    if found["unit"] not in times.UNITS:
+        raise ConfigError(f"{_field(name)} has type {kind}", hint=f"use one of the units {', '.join(times.UNITS)}")
+    if found["zone"] is not None and not _ZONE.fullmatch(found["zone"]):
+        raise ConfigError(
+            f"{_field(name)} has the time zone {found['zone']}, which has no name",
+            hint=f'name it: df[{name!r}].dt.tz_convert("Europe/Oslo")',
+        )
+
+
+def _arrow(name: str, kind: str, shown: str) -> str:
+    if found := _ARROW_TIMES.fullmatch(kind):
+        _check_unit(name, shown, found)
+        return f"{'datetime64' if found['kind'] == 'timestamp' else 'timedelta64'}[{found['unit']}]"
+    if kind.startswith("decimal"):
+        return "decimal"
+    if kind not in _ARROW:
+        raise _refused(name, shown)
+    return _ARROW[kind]
+
+
+def check_numbers(values: Any, field: str) -> None:
+    """Refuse numbers that a request cannot carry, in a column or an array.
+
+    Raises:
+        ConfigError: They are wider than those of JSON, or infinite.
+    """
+    if values.dtype.kind != "f":
+        return
+    if getattr(values.dtype, "itemsize", _WIDEST) > _WIDEST:
+        raise ConfigError(f"{field} has type {values.dtype}", hint="make it float64, which is what a request carries")
+    if any_number(values, "isinf"):
+        raise ConfigError(f"{field} has an infinite number, which JSON cannot say", hint="give rows without")
+
+
+def any_number(values: Any, test: str) -> bool:
+    """Whether a test such as ``isnan`` holds for one of these floats."""
+    if isinstance(values, PlainArray):
+        return any(map(getattr(math, test), values.flat))
+    import numpy as np
+
+    return bool(getattr(np, test)(values).any())
+
+
+def _refused(name: str, kind: str) -> ConfigError:
+    fix = next((fix for start, fix in _FIXES.items() if kind.startswith(start)), _USE)
+    return ConfigError(f"{_field(name)} has type {kind}, which a request cannot carry", hint=fix.format(name))
+
+
+def _field(name: str) -> str:
+    return f"example[{name!r}]"

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 FACTS = "handover.json"
 LIBRARY = "lib"
-_SHIPPED = ("errors.py", "packaging/__init__.py", "packaging/flavours")
-_MODULES = ("answers", "examples", "handover", "libraries", "manifest", "pickling", "plain")
+_SERVING = ("__init__", "failures", "fields", "times")
+_SHIPPED = (
+    "cells.py", "errors.py", "packaging/__init__.py", "packaging/flavours", *(f"serving/{name}.py" for name in _SERVING),
+)  # fmt: skip
+_MODULES = ("answers", "columns", "examples", "handover", "libraries", "manifest", "pickling", "plain")
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

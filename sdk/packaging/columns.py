@@ -48,6 +48,30 @@ _OBJECT_FIXES: dict[type, str] = {
 }
 
 
+def names(table: Any) -> list[str] | list[int]:
+    """The names of the columns of a table: all text, or all whole numbers, as a table made of an array has them.
+
+    Raises:
+        ConfigError: They are anything else, of several levels, or one is there twice.
+    """
+    found: list[Any] = list(table.columns)
+    if getattr(table.columns, "nlevels", 1) > 1:
+        raise ConfigError(
+            f"example has columns with names of several levels, such as {found[0]!r}",
+            hint='fit it on a table with one name per column: df.columns = ["_".join(one) for one in df.columns]',
+        )
+    if len(set(found)) < len(found):
+        raise ConfigError("example has two columns of one name", hint="rename one of them")
+    kinds = {_kind(name) for name in found}
+    if kinds in ({str}, {int}):
+        return [int(name) for name in found] if kinds == {int} else found
+    listed = " and ".join(sorted(kind.__name__ for kind in kinds))
+    raise ConfigError(
+        f"example has column names of type {listed}, such as {next(n for n in found if not isinstance(n, str))!r}",
+        hint="use text, or whole numbers for all: df.columns = df.columns.astype(str)",
+    )
+
+
 def describe(name: str, values: Any) -> Tensor:
     """What the manifest says about a column.
 

@@ -81,9 +81,8 @@ def prepare(example: Any) -> Any:
     """
     if is_frame(example):
         _check_rows(len(example))
-        if len(set(example.columns)) < len(example.columns):
-            raise ConfigError("example has two columns of one name", hint="rename one of them")
-        return type(example)({_text(name): columns_of.prepared(name, example[name]) for name in example.columns})
+        names = columns_of.names(example)
+        return type(example)({name: columns_of.prepared(str(name), example[name]) for name in names})
     if is_named(example):
         if not example:
             raise ConfigError("example is an empty dict", hint="give one array per input name")
@@ -226,7 +225,7 @@ def inputs(example: Any, *, unknown: str = "nan") -> tuple[Tensor, ...]:
     if isinstance(example, Records):
         return ()
     if is_frame(example):
-        return tuple(columns_of.describe(_text(name), example[name]) for name in example.columns)
+        return tuple(columns_of.describe(str(name), example[name]) for name in example.columns)
     named = example if is_named(example) else {"input": example}
     return tuple(_tensor(name, value, (-1, *value.shape[1:]), name, unknown) for name, value in named.items())
 
@@ -241,6 +240,11 @@ def argument(example: Any) -> Any:
 
 def _unwrapped(value: Any) -> Any:
     return value.tolist() if isinstance(value, PlainArray | Records) else value
+
+
+def integer_columns(example: Any) -> bool | msgspec.UnsetType:
+    """True when the columns of a table have whole numbers for names; otherwise the signature says nothing of it."""
+    return (is_frame(example) and not any(isinstance(name, str) for name in example.columns)) or msgspec.UNSET
 
 
 def columns(example: Any) -> tuple[str, ...] | None:

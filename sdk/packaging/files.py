@@ -121,6 +121,7 @@ def _signature(about: About, prepared: Any) -> Signature:
     return Signature(
         inputs=examples.inputs(prepared),
         columns=examples.columns(prepared),
+        integer_columns=examples.integer_columns(prepared),
         rowwise=about.rowwise,
         allow_nan=about.allow_nan or examples.has_missing(prepared),
     )

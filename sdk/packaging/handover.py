@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 FACTS = "handover.json"
 LIBRARY = "lib"
 _SERVING = ("__init__", "failures", "fields", "times")
-_SHIPPED = (
-    "cells.py", "errors.py", "packaging/__init__.py", "packaging/flavours", *(f"serving/{name}.py" for name in _SERVING),
-)  # fmt: skip
+_SHIPPED = ("cells.py", "errors.py", "packaging/__init__.py", "packaging/flavours")
 _MODULES = ("answers", "columns", "examples", "handover", "libraries", "manifest", "pickling", "plain")
 
 
@@ -82,6 +80,6 @@ def shipped() -> Iterator[tuple[str, bytes]]:
     """The modules that a job needs for this, as paths below its library folder and contents."""
     root = Path(__file__).parents[1]
     yield "sdk/__init__.py", b""
-    for part in (*_SHIPPED, *(f"packaging/{name}.py" for name in _MODULES)):
+    for part in (*_SHIPPED, *(f"packaging/{one}.py" for one in _MODULES), *(f"serving/{one}.py" for one in _SERVING)):
         for path in sorted((root / part).rglob("*.py")) if (root / part).is_dir() else [root / part]:
             yield f"sdk/{path.relative_to(root).as_posix()}", path.read_bytes()

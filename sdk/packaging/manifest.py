@@ -58,7 +58,8 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         outputs: The outputs; empty when nothing is known.
         columns: Column names in order when the model wants a table, else ``None``.
         rowwise: Whether the answer of a row does not depend on the other rows, so that requests may be cut and joined.
-        allow_nan: Whether the model accepts missing numbers.
+        allow_nan: Whether the model accepts missing values.
+        integer_columns: Whether the model knows its columns by whole numbers; ``columns`` has them as text.
     """
 
     inputs: tuple[Tensor, ...] = ()
@@ -66,6 +67,7 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: tuple[str, ...] | None = None
     rowwise: bool = False
     allow_nan: bool = False
+    integer_columns: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -112,7 +112,8 @@ def _check_columns(traits: Traits, prepared: Any) -> None:
         raise ConfigError(
             f"example is no table, but the model was fitted on one ({listed}, …)", hint="give a DataFrame"
         )
-    if missing := sorted(set(traits.columns) - set(given)):
+    rewritten = {name.replace(" ", "_") for name in given}  # LightGBM keeps names with spaces like this
+    if missing := sorted(set(traits.columns) - rewritten.union(given)):
         raise ConfigError(
             f"example lacks the columns {', '.join(missing)}", hint="give rows of the table it was fitted on"
         )
@@ -213,6 +214,7 @@ def _signature(flavour: Flavour, live: Any, traits: Traits, trial: Trial, prepar
         inputs=examples.inputs(prepared, unknown=unknown),
         outputs=answers.outputs(found, answered.rows),
         columns=examples.columns(prepared),
+        integer_columns=examples.integer_columns(prepared),
         rowwise=answered.rowwise(found, names, traits, wishes.rowwise),
         allow_nan=nan,
     )

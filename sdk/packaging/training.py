@@ -334,7 +334,8 @@ def _inherit(program: Program, folder: Path) -> None:
 def _signature(facts: handover.Facts, prepared: Any) -> Signature:
     inputs = facts.inputs if prepared is None else examples.inputs(prepared)
     columns = facts.columns if prepared is None else examples.columns(prepared)
-    return Signature(inputs=inputs, columns=columns, rowwise=facts.rowwise, allow_nan=facts.allow_nan)
+    whole = examples.integer_columns(prepared)
+    return Signature(inputs, (), columns, facts.rowwise, facts.allow_nan, whole)
 
 
 def _saved(program: Program, folder: Path) -> tuple[Manifest, Path]:

@@ -49,6 +49,7 @@ _COLUMN_TYPE = re.compile(
     r"|(?:timestamp|duration)\[(?:s|ms|us|ns)(?:, tz=[A-Za-z0-9_+/:-]{1,64})?\])"
     r"\[pyarrow\]"
 )
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _MISSING = frozenset({None, "nan", "None", "NaT", "NA"})
 _MOST_TRUSTED = 10_000
 
@@ -142,7 +143,10 @@ def _signature_faults(signature: Any) -> Iterator[tuple[str, Any, str]]:
         yield from _tensor_faults(tensor)
     if sum(len(tensor.levels.values) for tensor in signature.inputs if tensor.levels) > MOST_LEVELS:
         yield "signature.levels", "all together", f"a number of levels up to {MOST_LEVELS:,}"
+    whole = signature.integer_columns is True
     for name in signature.columns or ():
+        if whole and not _WHOLE.fullmatch(name):
+            yield "signature", name, "a whole number, as the names of all columns"
         if len(name) > LONGEST_TEXT:
             yield "signature", name, f"a column name of at most {LONGEST_TEXT:,} characters"
 

@@ -68,7 +68,9 @@ class Predictor:
         if signature.free:
             return self._free_value(given, signature.columns)
         if signature.columns is not None:
-            return table(given.tensors, signature.inputs) if signature.per_column else self._untyped(given)
+            if not signature.per_column:
+                return self._untyped(given)
+            return table(given.tensors, signature.inputs, integer_columns=signature.integer_columns)
         tensors = {one.name: marked(one, given.tensors[one.name]) for one in signature.inputs}
         return next(iter(tensors.values())) if len(tensors) == 1 else tensors
 

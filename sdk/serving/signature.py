@@ -80,6 +80,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
     outputs: list[Tensor] = []
     rowwise: bool = False
     allow_nan: bool = False
+    integer_columns: bool = False
 
     @property
     def free(self) -> bool:

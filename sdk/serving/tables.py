@@ -27,9 +27,18 @@ def pandas() -> Any:
     return importlib.import_module("pandas")
 
 
-def table(tensors: Mapping[str, Array], inputs: Sequence[Tensor]) -> Any:
-    """A DataFrame of checked columns, in the order of the signature."""
-    return pandas().DataFrame({one.name: column(one, tensors[one.name]) for one in inputs})
+def table(tensors: Mapping[str, Array], inputs: Sequence[Tensor], *, integer_columns: bool = False) -> Any:
+    """A DataFrame of checked columns, in the order of the signature.
+
+    Args:
+        tensors: The columns.
+        inputs: What the signature says of them.
+        integer_columns: Whether their names are whole numbers, written as text.
+    """
+    frame = pandas().DataFrame({one.name: column(one, tensors[one.name]) for one in inputs})
+    if integer_columns:
+        frame.columns = [int(one.name) for one in inputs]
+    return frame
 
 
 def column(tensor: Tensor, values: Array) -> Any:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 from importlib import import_module
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 
 from sdk import payload
 from sdk.errors import ConfigError
 from sdk.model import model
 from sdk.packaging import examples
 from sdk.packaging.manifest import Tensor
+from sdk.serving import bundle, codecs, flavours
+from sdk.serving.settings import Limits
 
 
 def pack(obj: Any, **wishes: Any) -> Any:
@@ -120,6 +123,67 @@ def test_a_table_is_sent_as_it_is_packed() -> None:
     ) in body.content
     records = table.to_dict("records")
     assert body.content == payload.bodies(records, payload.Rules(limit=10_000, missing=True))[0].content
+
+
+def served(model: Any, table: Any) -> Any:
+    """What the server answers when a client sends this table."""
+    predictor, signature = flavours.load(bundle.read(model.path)), bundle.read(model.path).manifest.signature
+    (body,) = payload.bodies(table, payload.Rules(limit=10**6, missing=True))
+    outputs = predictor(codecs.decode_instances(body.content, signature, Limits()))
+    return next(iter(outputs.arrays.values())).tolist() if outputs.arrays else outputs.free
+
+
+def test_columns_named_by_whole_numbers_come_back_as_such() -> None:
+    """A table made of an array has whole numbers for names; the model knows its columns by them."""
+    table = PANDAS.DataFrame({7: [1.0, 2.0], np.int64(0): ["a", "b"]})
+    model = pack(lambda rows: rows[7] * 2, example=table)
+    assert model.signature is not None
+    assert (("7", "0"), True) == (model.signature.columns, model.signature.integer_columns)
+    assert [2.0, 4.0] == served(model, table)
+    named = pack(lambda rows: rows["a"], example=table.set_axis(["a", "b"], axis=1)).signature
+    assert b"integer_columns" not in msgspec.json.encode(named)
+        pack(lambda rows: rows["a"], example=table.set_axis(["a", "b"], axis=1)).signature
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (
+            PANDAS.MultiIndex.from_tuples([("a", "b"), ("a", "c")]),
+            r"several levels, such as \('a', 'b'\); fit it on a table",
+        ),
+        ([1.5, 2.5], "column names of type float, such as 1.5; use text"),
+        (["a", 1], "column names of type int and str, such as 1; use text"),
+        ([True, False], "column names of type bool"),
+        (["a", "a"], "two columns of one name"),
+    ],
+)
+def test_column_names_that_no_request_can_carry(names: Any, words: str) -> None:
+    """They are refused with what to do."""
+    with pytest.raises(ConfigError, match=words):
+        examples.prepare(PANDAS.DataFrame([[1.0, 2.0]]).set_axis(PANDAS.Index(names), axis=1))
+
+
+class Rewriting(BaseEstimator):
+    """Keeps the names of columns as LightGBM does."""
+
+    def fit(self, table: Any) -> Self:
+        self.feature_names_in_ = np.array([name.replace(" ", "_") for name in table.columns], dtype=object)
+        return self
+
+    def predict(self, table: Any) -> Any:
+        return table["petal length (cm)"].to_numpy()
+
+
+def test_the_names_of_the_example_win_over_those_that_a_library_made_of_them() -> None:
+    """The model gets the table that it was fitted on."""
+    table = PANDAS.DataFrame({"petal length (cm)": [1.0, 2.0], "x": [0.0, 0.0]})
+    model = pack(Rewriting().fit(table), example=table)
+    assert ("petal length (cm)", "x") == model.signature.columns
+    assert [1.0, 2.0] == served(model, table)
+    with pytest.raises(ConfigError, match=r"example lacks the columns petal_length_\(cm\)"):
+        pack(Rewriting().fit(table), example=table[["x"]])
 
 
 def test_manifests_without_column_types_keep_their_digest() -> None:

@@ -182,6 +182,16 @@ def test_columns_of_a_strange_manifest(column: dict[str, Any], words: str) -> No
     assert words.removeprefix("is not ") in f"{fault}"
 
 
+@pytest.mark.parametrize("names", [["1", "x"], ["01"], ["1.5"], ["9" * 20]])
+def test_strange_whole_numbers_for_names(names: list[str]) -> None:
+    """Whole numbers for names are whole numbers in all columns of a manifest, written in one way."""
+    inputs = [{"name": name, "dtype": "float64", "shape": [-1]} for name in names]
+    strange = msgspec.convert({"inputs": inputs, "columns": names, "integer_columns": True}, Signature)
+    assert ["a whole number, as the names of all columns"] == [
+        words for _, _, words in fields._signature_faults(strange)
+    ]
+
+
 def test_more_levels_than_a_manifest_may_have() -> None:
     """Together the columns may have so many levels, and no more."""
     levels = {"values": [*range(fields.MOST_LEVELS // 2 + 1)], "type": "int64"}

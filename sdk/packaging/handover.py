@@ -23,7 +23,7 @@ FACTS = "handover.json"
 LIBRARY = "lib"
 _SERVING = ("__init__", "failures", "fields", "times")
 _SHIPPED = ("cells.py", "errors.py", "packaging/__init__.py", "packaging/flavours")
-_MODULES = ("answers", "columns", "examples", "handover", "libraries", "manifest", "pickling", "plain")
+_MODULES = ("answers", "columns", "examples", "handover", "libraries", "manifest", "needs", "pickling", "plain")
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ConfigError
-from sdk.packaging import answers, code, columns, examples
+from sdk.packaging import answers, code, columns, examples, travels
 from sdk.packaging.flavours import flavour_of
 from sdk.packaging.flavours.base import Trial
 from sdk.packaging.flavours.onnx import Onnx
@@ -58,11 +58,14 @@ def pack_object(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[
         if flavour.name == "class":
             options["load"] = isinstance(obj, type) or wishes.artifacts is not None
         trial, live = Trial(method, shipped=shipped), obj
-        if prepared is not None:
-            live = _loaded(obj, folder / options.get("path", "model")) if options.get("load") else obj
-            trial = _ask(flavour, live, trial, examples.argument(prepared))
+        with travels.files_read() as read:
+            if prepared is not None:
+                live = _loaded(obj, folder / options.get("path", "model")) if options.get("load") else obj
+                trial = _ask(flavour, live, trial, examples.argument(prepared))
         with running(f"{type(obj).__name__} cannot be written", operation="pack", others=(OSError,)):
             saved = flavour.save(obj, folder / "model", trial)
+        if saved.needs is not None:
+            travels.check(saved.needs, shipped, read, asked=prepared is not None)
         signature = _signature(flavour, live, traits, trial, prepared, wishes)
         return Parts(
             name=name,

@@ -5,11 +5,11 @@ Nothing is ever read back here: unpickling happens in the model server only.
 
 from __future__ import annotations
 
-import dis
 import hashlib
 import io
 import pickle
 import re
+import sys
 import threading
 import types
 from contextlib import contextmanager
@@ -18,10 +18,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
 from sdk.errors import PackagingError
-from sdk.packaging.libraries import is_local, local_modules
+from sdk.packaging.libraries import local_modules
+from sdk.packaging.needs import Needs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator
+    from collections.abc import Callable, Collection, Generator, Sequence
+
+_T = TypeVar("_T")
 
 _REFUSALS = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError, NotImplementedError)
 _REGISTRY = threading.RLock()
@@ -29,8 +32,8 @@ _NO_FILE = "<dynamic-code>"  # what cloudpickle writes instead of a file
 _RANDOM_ID = re.compile(r"[0-9a-f]{32}")
 
 
-def dump(obj: Any, *, shipped: Collection[str] = ()) -> tuple[bytes, set[str]]:
-    """The object as bytes, and the names of the modules that reading them imports.
+def dump(obj: Any, *, shipped: Collection[str] = ()) -> tuple[bytes, Needs]:
+    """The object as bytes, and what reading them needs.
 
     Args:
         obj: Any live object.
@@ -39,16 +42,30 @@ def dump(obj: Any, *, shipped: Collection[str] = ()) -> tuple[bytes, set[str]]:
     Raises:
         PackagingError: Something in the object cannot be written, such as a lock, a socket or a generator.
     """
-    buffer = io.BytesIO()
-    modules: set[str] = set()
+
+    def write(pickler: Any) -> bytes:
+        buffer = io.BytesIO()
+        pickler(buffer, protocol=5).dump(obj)
+        return buffer.getvalue()
+
     with by_value(shipped), refusals(obj):
-        recorder(modules)(buffer, protocol=5).dump(obj)
-    return buffer.getvalue(), modules
+        return written(write)
 
 
-def recorder(modules: set[str]) -> Any:
-    """A pickler class that notes what it writes in ``modules``."""
+def written(write: Callable[[Any], _T]) -> tuple[_T, Needs]:
+    """Write with a pickler class that notes what reading needs; once more if that is to import further sub-modules."""
+    needs = Needs()
+    result = write(recorder(needs))
+    if further := needs.submodules():
+        needs = Needs()
+        result = write(recorder(needs, further))
+    return result, needs
+
+
+def recorder(needs: Needs, further: Sequence[str] = ()) -> Any:
+    """A pickler class that notes what it writes in ``needs``; reading then imports ``further`` modules as well."""
     cloudpickle: Any = import_module("cloudpickle")
+    waiting = [sys.modules[name] for name in further]
 
     class Recorder(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
         """Sees every object that is not a plain value before it is written."""
@@ -61,19 +78,33 @@ def recorder(modules: set[str]) -> Any:
             if isinstance(obj, _Ordered):
                 return type(obj.values), (sorted(obj.values, key=_by_content),)
             if isinstance(obj, types.CodeType):
-                note(obj, modules)
+                needs.see(obj)
                 return with_file(obj, self.dispatch_table[types.CodeType](obj))
+            if isinstance(obj, types.ModuleType):
+                made = self.dispatch_table[types.ModuleType](obj)
+                needs.see(obj, whole=len(made[1]) > 1)
+                return made
             reduced: Any = super().reducer_override(obj)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
             if reduced is NotImplemented:
-                note(obj, modules)
+                needs.see(obj)
                 return NotImplemented
-            note(obj, modules, whole=True)
+            needs.see(obj, whole=True)
             parts = cast("tuple[Any, ...]", reduced)
             if isinstance(obj, type | TypeVar):
                 parts = stable(obj, parts)
+            if isinstance(obj, types.FunctionType) and waiting:
+                parts = _importing(parts, waiting)
             return (parts[0], *(_in_order(part, self._ordered) for part in parts[1:]))
 
     return Recorder
+
+
+def _importing(parts: tuple[Any, ...], waiting: list[types.ModuleType]) -> tuple[Any, ...]:
+    """What makes a function, with further modules that are imported before: cloudpickle has a place for them."""
+    state, slots = parts[2]
+    slots["_cloudpickle_submodules"] = [*slots["_cloudpickle_submodules"], *waiting]
+    waiting.clear()
+    return (*parts[:2], (state, slots), *parts[3:])
 
 
 def with_file(code: types.CodeType, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -137,30 +168,6 @@ def stable(obj: type | TypeVar, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     return (reduced[0], tuple(arguments), *reduced[2:])
 
 
-def note(obj: Any, modules: set[str], *, whole: bool = False) -> None:
-    """Add the modules that reading this one object would import; a ``whole`` function or class brings its own code."""
-    if isinstance(obj, types.ModuleType):
-        modules.add(obj.__name__)
-    elif isinstance(obj, types.CodeType):
-        modules.update(imports(obj))
-    elif isinstance(obj, type | types.FunctionType | types.BuiltinFunctionType):
-        modules.add(type(obj).__module__)
-        owner: str | None = obj.__module__  # None for some written in C
-        if owner and not whole:
-            modules.add(owner)
-    elif "<locals>" not in type(obj).__qualname__:  # the class of anything else comes by here itself
-        modules.add(type(obj).__module__)
-
-
-def imports(code: types.CodeType) -> set[str]:
-    """The modules that a function imports when it is called."""
-    found = {step.argval for step in dis.get_instructions(code) if step.opname == "IMPORT_NAME" and step.argval}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found |= imports(constant)
-    return cast("set[str]", found)
-
-
 @contextmanager
 def by_value(shipped: Collection[str]) -> Generator[None]:
     """Let cloudpickle write out in full what comes from the user's own modules, as the server does not have them.
@@ -200,8 +207,3 @@ def _refused(obj: Any, error: Exception) -> PackagingError:
         operation="pack",
         hint="make what it names inside the function, or in the `load` method of a class, instead of referring to it",
     )
-
-
-def foreign(modules: Collection[str]) -> set[str]:
-    """The modules that are the user's own and would be missing on the server."""
-    return {module for module in modules if module not in {"__main__", "builtins"} and is_local(module)}

@@ -113,7 +113,8 @@ def _write(entry: str | Path | Callable[..., Any], folder: Path, packing: Packin
     if not callable(entry):
         raise ConfigError(f"a {type(entry).__name__} cannot train", hint="give the path of a script, or a function")
     shipped = collect(packing.get("code", ())).modules
-    data, modules = pickling.dump(entry, shipped=shipped)
+    data, needs = pickling.dump(entry, shipped=shipped)
+    modules = needs.modules
     (folder / "function.pkl").write_bytes(data)
     for name, content in handover.shipped():
         path = folder / handover.LIBRARY / name

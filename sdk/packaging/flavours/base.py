@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdk.packaging.manifest import Tensor
+    from sdk.packaging.needs import Needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,16 @@ class Traits:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a flavour wrote: format and name of its file, modules needed to read it, options for the server."""
+    """What a flavour wrote: format and name of its file, modules needed to read it, options for the server.
+
+    ``needs`` says more of what was written with its code.
+    """
 
     format: str
     file: str
     modules: frozenset[str]
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    needs: Needs | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,9 +70,9 @@ class PythonClass:
 
 
 def _save(obj: Any, folder: Path, trial: Trial, /) -> Saved:
-    data, modules = pickling.dump(obj, shipped=trial.shipped)
+    data, needs = pickling.dump(obj, shipped=trial.shipped)
     (folder / "model.pkl").write_bytes(data)
-    return Saved("cloudpickle", "model.pkl", frozenset(modules | {"cloudpickle"}))
+    return Saved("cloudpickle", "model.pkl", frozenset(needs.modules | {"cloudpickle"}), needs=needs)
 
 
 def settled(answer: Any) -> Any:

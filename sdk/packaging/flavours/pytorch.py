@@ -38,16 +38,14 @@ class PyTorch:
         """Write ``model.pt`` with :func:`torch.save`."""
         torch: Any = import_module("torch")
 
-        modules: set[str] = set()
-        pickler = types.SimpleNamespace(__name__="cloudpickle", Pickler=pickling.recorder(modules))
-        with (
-            _evaluating(obj),
-            pickling.by_value(trial.shipped),
-            pickling.refusals(obj),
-            (folder / "model.pt").open("wb") as file,
-        ):
-            torch.save(obj, file, pickle_module=cast("Any", pickler))
-        return Saved("torch", "model.pt", frozenset(modules | {"torch", "cloudpickle"}))
+        def write(pickler: Any) -> None:
+            module = types.SimpleNamespace(__name__="cloudpickle", Pickler=pickler)
+            with (folder / "model.pt").open("wb") as file:
+                torch.save(obj, file, pickle_module=cast("Any", module))
+
+        with _evaluating(obj), pickling.by_value(trial.shipped), pickling.refusals(obj):
+            _, needs = pickling.written(write)
+        return Saved("torch", "model.pt", frozenset(needs.modules | {"torch", "cloudpickle"}), needs=needs)
 
 
 class TorchScript:

@@ -54,9 +54,9 @@ class Sklearn:
         saved = self._skops(obj, folder, trial) if find_spec("skops") else None
         if saved:
             return saved
-        data, modules = pickling.dump(obj, shipped=trial.shipped)
+        data, needs = pickling.dump(obj, shipped=trial.shipped)
         (folder / "model.pkl").write_bytes(data)
-        return Saved("cloudpickle", "model.pkl", frozenset(modules | {"cloudpickle", "sklearn"}))
+        return Saved("cloudpickle", "model.pkl", frozenset(needs.modules | {"cloudpickle", "sklearn"}), needs=needs)
 
     def _skops(self, obj: Any, folder: Path, trial: Trial) -> Saved | None:
         io: Any = import_module("skops.io")

@@ -1,0 +1,150 @@
+"""Which modules a written object needs when it is read: those it names, those its code imports, and sub-modules.
+
+A function may use `scipy.special` although only `scipy` is among its globals: somebody else imported the sub-module.
+Each sub-module that is loaded now, and whose name the written code says, is imported when the object is read.
+"""
+
+from __future__ import annotations
+
+import dis
+import sys
+import types
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from sdk.packaging.libraries import is_local
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_IMPORTERS = {"import_module", "__import__"}
+
+
+class Function(NamedTuple):
+    """A function that is written with its code."""
+
+    module: str
+    name: str
+    imports: frozenset[str]
+    says_file: bool
+
+
+@dataclass(slots=True)
+class Needs:
+    """What was seen while an object was written.
+
+    Args:
+        modules: Names of modules that reading it imports.
+        names: What its code says: globals, attributes, and texts that may be either.
+        whole: The user's modules that are written with everything in them.
+        functions: The functions that are written with their code.
+    """
+
+    modules: set[str] = field(default_factory=set[str])
+    names: set[str] = field(default_factory=set[str])
+    whole: set[str] = field(default_factory=set[str])
+    functions: list[Function] = field(default_factory=list[Function])
+
+    def see(self, obj: object, *, whole: bool = False) -> None:
+        """Note what reading this one object needs; a ``whole`` function, class or module brings its own code."""
+        if isinstance(obj, types.ModuleType):
+            (self.whole if whole else self.modules).add(obj.__name__)
+        elif isinstance(obj, types.CodeType):
+            self._see_code(obj)
+        elif isinstance(obj, type | types.FunctionType | types.BuiltinFunctionType):
+            self._see_named(obj, whole=whole)
+        elif "<locals>" not in type(obj).__qualname__:  # the class of anything else comes by here itself
+            self.modules.add(type(obj).__module__)
+
+    def _see_named(self, obj: type | types.FunctionType | types.BuiltinFunctionType, *, whole: bool) -> None:
+        self.modules.add(type(obj).__module__)
+        owner: str | None = obj.__module__  # None for some written in C
+        if owner and not whole:
+            self.modules.add(owner)
+        if isinstance(obj, types.FunctionType) and whole:
+            says_file = "__file__" in names_in(obj.__code__)
+            self.functions.append(Function(owner or "", obj.__qualname__, imports(obj.__code__), says_file))
+
+    def _see_code(self, code: types.CodeType) -> None:
+        names, found = names_in(code), imports(code)
+        self.names |= names
+        self.modules |= found
+        if _IMPORTERS & names:
+            self.modules |= {name for name in texts_in(code) if name in sys.modules}
+
+    def submodules(self) -> list[str]:
+        """The loaded sub-modules that the code may use through their package, and that nothing imports so far."""
+        wanted = [
+            name
+            for name in list(sys.modules)
+            if "." in name and name not in self.modules and self._says(name) and _is_itself(name) and not is_local(name)
+        ]
+        return sorted(wanted)
+
+    def _says(self, name: str) -> bool:
+        """Whether the code says all parts of a module's name beyond one that it has."""
+        parts = name.split(".")
+        for place in range(len(parts) - 1, 0, -1):
+            if parts[place] not in self.names:
+                return False
+            if ".".join(parts[:place]) in self.modules:
+                return True
+        return False
+
+    def _used(self) -> list[Function]:
+        """The functions that may be called: of a module that is written whole, those that some code names."""
+        return [
+            one
+            for one in self.functions
+            if one.module not in self.whole or one.name.partition(".")[0] in self.names | self.whole
+        ]
+
+    def own(self, shipped: Collection[str]) -> dict[str, str]:
+        """The user's modules that a function imports when it is called, and that do not travel; with that function."""
+        found: dict[str, str] = {}
+        for one in self._used():
+            for top in sorted({name.partition(".")[0] for name in one.imports} - set(shipped)):
+                if top != "__main__" and is_local(top) and _exists(top):
+                    found.setdefault(top, one.name)
+        return found
+
+    def says_file(self) -> str | None:
+        """A function that uses ``__file__``, where its module does not travel as a file."""
+        return next((one.name for one in self._used() if one.says_file), None)
+
+
+def _is_itself(name: str) -> bool:
+    """Whether a module has its own name: `os.path` is another one's."""
+    return getattr(sys.modules.get(name), "__name__", None) == name
+
+
+def _exists(top: str) -> bool:
+    """Whether a module is on this machine; an optional one may not be."""
+    try:
+        return top in sys.modules or find_spec(top) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def imports(code: types.CodeType) -> frozenset[str]:
+    """The modules that a function imports when it is called."""
+    found = {step.argval for step in dis.get_instructions(code) if step.opname == "IMPORT_NAME" and step.argval}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found |= imports(constant)
+    return cast("frozenset[str]", frozenset(found))
+
+
+def names_in(code: types.CodeType) -> set[str]:
+    """The names that code says, nested code included; texts that are names count, as ``getattr`` takes them."""
+    found = {*code.co_names, *(text for text in texts_in(code) if text.isidentifier())}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found |= names_in(constant)
+    return found
+
+
+def texts_in(code: types.CodeType) -> set[str]:
+    """The texts that stand in code itself."""
+    return {constant for constant in code.co_consts if isinstance(constant, str)}

@@ -1,0 +1,120 @@
+"""What a model uses of this machine that does not travel with it: files beside its modules, and modules of the user.
+
+Files are seen while the model is loaded and asked for its example. Libraries that open files in C are not seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import ConfigError, PackagingError
+from sdk.packaging import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Generator
+
+    from sdk.packaging.needs import Needs
+
+_FILE_HINT = (
+    "read it where the model is made and keep what is in it, give it with artifacts= to a class with load(folder), or "
+    "pack the module and its folder with code="
+)
+_CODE = {".py", ".pyc", ".pyi", ".so", ".pyd", ".dll"}
+_BESIDE = ("__file__", "__path__", "resources", "get_data", "__spec__")  # how a module finds what is beside it
+_MOST_SOURCE = 4 << 20
+_watching: list[dict[str, bool]] = []
+_installed: list[bool] = []
+
+
+@contextlib.contextmanager
+def files_read() -> Generator[dict[str, bool]]:
+    """The files that are opened for reading within the block: absolute path, and whether it was given as relative."""
+    if not _installed:  # a hook stays for the life of the process, and does nothing outside such a block
+        _installed.append(True)
+        sys.addaudithook(_hook)
+    found: dict[str, bool] = {}
+    _watching.append(found)
+    try:
+        yield found
+    finally:
+        _watching[:] = [one for one in _watching if one is not found]
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _watching or event != "open":
+        return
+    path, mode, flags = arguments
+    reads = mode.startswith("r") and "+" not in mode if isinstance(mode, str) else not flags & (os.O_WRONLY | os.O_RDWR)
+    if isinstance(path, str) and reads:
+        for found in _watching:
+            found[os.path.abspath(path)] = not os.path.isabs(path)  # noqa: PTH100, PTH117  called for every file
+
+
+def check(needs: Needs, shipped: Collection[str], read: dict[str, bool], *, asked: bool) -> None:
+    """Refuse what the server will not have.
+
+    Args:
+        needs: What was seen while the model was written.
+        shipped: Top-level modules that travel as files.
+        read: What :func:`files_read` saw.
+        asked: Whether the model was asked for an example, so that what it reads was seen.
+
+    Raises:
+        ConfigError: A function imports a module of the user's that does not travel.
+        PackagingError: It reads a file that does not.
+    """
+    for module, function in needs.own(shipped).items():
+        own: str | None = getattr(sys.modules.get(module), "__file__", None)
+        place = _package_or_file(own) if own else f"{module}.py"
+        raise ConfigError(
+            f"{function} imports {module} when it is called, and this module of yours does not travel with the model",
+            hint=f"give it with code=[{str(place)!r}], or import it at the top of the file",
+        )
+    roots = _folders(needs)
+    for path, relative in read.items():
+        if (relative or any(path.startswith(f"{root}{os.sep}") for root in roots)) and _is_data(Path(path)):
+            raise PackagingError(
+                f"the model reads {path} when it is called, and the server will not have this file",
+                operation="pack",
+                hint=_FILE_HINT,
+            )
+    if not asked and (user := needs.says_file()):
+        what = f"{user} uses __file__, but its module does not travel as a file"
+        raise ConfigError(what, hint=f"{_FILE_HINT}; give example= to have it tried")
+
+
+def _package_or_file(file: str) -> Path:
+    path = Path(file)
+    return path.parent if path.name == "__init__.py" else path
+
+
+def _folders(needs: Needs) -> set[str]:
+    """The folders of the modules that are written with their code and say how to find what is beside them."""
+    found: set[str] = set()
+    for name in {*needs.whole, *(one.module for one in needs.functions)}:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if isinstance(file, str) and file.endswith(".py") and _looks_beside(Path(file)):
+            found.add(os.path.realpath(os.path.dirname(file)))  # noqa: PTH120  as the hook writes them
+            found.add(os.path.dirname(os.path.abspath(file)))  # noqa: PTH100, PTH120
+    return found
+
+
+def _looks_beside(file: Path) -> bool:
+    try:
+        text = file.read_bytes() if file.stat().st_size < _MOST_SOURCE else b""
+    except OSError:
+        return False
+    return any(word.encode() in text for word in _BESIDE)
+
+
+def _is_data(path: Path) -> bool:
+    """Whether a file is the user's data: no code, no settings in a file with a dot, nothing of Python or of ours."""
+    if path.suffix in _CODE or path.name.startswith(".") or not path.is_file():
+        return False
+    ours = [disk.state_dir().absolute(), *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))]
+    return not any(path.is_relative_to(folder) for folder in ours)

@@ -9,6 +9,7 @@ import json
 import mmap
 import os
 import signal
+import socket
 import sys
 import time
 from typing import cast
@@ -26,7 +27,6 @@ class Server(asyncio.Protocol):
     def __init__(self) -> None:
         self.parser = httptools.HttpRequestParser(self)
         self.idle: asyncio.TimerHandle | None = None
-        self.used = False
         self.room = asyncio.Event()
         self.room.set()
         self.reset()
@@ -43,10 +43,6 @@ class Server(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.idle is not None:
             self.idle.cancel()
-        if OPTIONS.once and self.used:
-            self.transport.abort()
-            return
-        self.used = True
         self.parser.feed_data(data)
 
     def pause_writing(self) -> None:
@@ -150,6 +146,19 @@ class Server(asyncio.Protocol):
         self.transport.write(head.encode() + body)
         if OPTIONS.idle_s:
             self.idle = asyncio.get_running_loop().call_later(OPTIONS.idle_s, self.transport.close)
+        if OPTIONS.once and status == 200 and SERVED:
+            self.transport.pause_reading()
+            self.drop_unread()
+
+    def drop_unread(self) -> None:
+        """Close the connection when the next request has come in, before a byte of it is read."""
+        if self.transport.is_closing():
+            return
+        with socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as own:
+            try:
+                self.transport.abort() if own.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) else None
+            except BlockingIOError:
+                asyncio.get_running_loop().call_later(0.001, self.drop_unread)
 
 
 async def main() -> None:
@@ -180,7 +189,7 @@ if __name__ == "__main__":
     parser.add_argument("name")
     parser.add_argument("--start-s", type=float, default=0.0)
     parser.add_argument("--exit", type=int)
-    parser.add_argument("--once", action="store_true", help="drop a connection at its second request")
+    parser.add_argument("--once", action="store_true", help="close a connection with its second request unread")
     parser.add_argument("--idle-s", type=float, default=0.0)
     parser.parse_args(namespace=OPTIONS)
     uvloop.run(main())

@@ -13,12 +13,16 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from sdk.serving.gateway import client
 from tests.gateway.harness import BACKEND, Endpoint, Load, lives, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # -- routing
 
@@ -177,7 +181,40 @@ def test_connections_that_turn_out_closed_are_replaced(endpoint: Endpoint) -> No
     assert 10 + 100 // 10 >= endpoint.status()["gateway"]["retries"] >= 10
 
 
+@pytest.fixture
+def tcp_replica() -> Iterator[dict[str, Any]]:
+    """A deployment with a replica that is reached by TCP and closes connections with a request unread."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"tcp:127.0.0.1:{probe.getsockname()[1]}"
+    command = [sys.executable, BACKEND, address, "a", "--once"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        yield {"weight": 100, "replicas": [{"id": "a-0", "address": address}]}
+        process.kill()
+
+
+def test_tcp_connections_that_turn_out_closed_are_replaced(endpoint: Endpoint, tcp_replica: dict[str, Any]) -> None:
+    """The same to a replica on another host."""
+    endpoint.put(a=tcp_replica)
+    until(lambda: endpoint.status()["ready"])
+    with endpoint.http() as http:
+        assert [200] * 10 == [http.post("/predict", content="{}").status_code for _ in range(10)]
+
+
 # -- crashes
+
+
+@pytest.mark.parametrize("path", ["/die", "/drop"])
+def test_a_request_that_may_have_been_worked_on_is_not_sent_again(endpoint: Endpoint, path: str) -> None:
+    """Neither when it ends the replica at once, nor when only its connection breaks, on a connection used before."""
+    endpoint.put(a=endpoint.deployment("a"))
+    with endpoint.http() as http:
+        assert [200, 200] == [http.post("/predict", content="{}").status_code for _ in range(2)]
+        assert 502 == http.post(path, content="{}").status_code
+        until(lambda: endpoint.replica("a-0")["ready"])
+        after = http.post("/predict", content="{}").json()
+    assert (1 if path == "/die" else 0) == endpoint.replica("a-0")["restarts"]
+    assert (1 if path == "/die" else 4) == after["served"]
+    assert 0 == endpoint.status()["gateway"]["retries"]
 
 
 def has_restarted(endpoint: Endpoint, times: int) -> bool:

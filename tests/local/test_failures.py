@@ -118,7 +118,7 @@ def test_killed_replica(local: Any, name: str, acting: Model) -> None:
     """A replica that dies is started again, and the restart is counted."""
     local.deploy(acting, name)
     assert local.ask(name, [["die", ""]]).status_code in {502, 503}
-    until(lambda: (restarts(local, name), local.status(name).state) == (1, "ready"), lambda: local.status(name))
+    until(lambda: (restarts(local, name), local.status(name).state) == (1, "ready"), lambda: inside(local, name))
     assert ["hi"] == local.predict(name, [["say", "hi"]])
     assert 1 == restarts(local, name)
 
@@ -307,9 +307,14 @@ def restarts(local: Any, name: str) -> int:
     return int(local.adapter.metrics(name, window_s=60, timeout=10).restarts)
 
 
+def inside(local: Any, name: str) -> Any:
+    """What the gateway says of itself and its replicas."""
+    return local.adapter._deployments.gateway(name).peek()
+
+
 def gateway_pid(local: Any, name: str) -> int:
     """The process of the gateway, as it says itself."""
-    return int(local.adapter._deployments.gateway(name).peek()["gateway"]["pid"])
+    return int(inside(local, name)["gateway"]["pid"])
 
 
 def test_hang_on_predict(new_local: Any, name: str, acting: Model) -> None:

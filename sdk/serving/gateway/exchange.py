@@ -6,6 +6,8 @@ Callbacks only: a request makes no task and no future unless a connection has to
 from __future__ import annotations
 
 import asyncio
+import select
+import socket
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
 _KEPT = 512  # response heads remembered
 _MAX_RESPONSE_HEAD = 64 * 1024
 _ATTEMPTS = 3
-_STALE_S = 0.25
-"""A reset that comes this soon after sending on a used connection met a server that was closing it."""
 
 _CLOSE = b"\r\nconnection: close\r\n\r\n"
 
@@ -114,10 +114,13 @@ class Exchange:
         backend.inflight += 1
         backend.served += 1
         plane.requests += 1
-        if backend.idle:
-            cast("Upstream", backend.idle.pop()).send(self)
-        else:
-            self._connect(backend)
+        while backend.idle:
+            link = cast("Upstream", backend.idle.pop())
+            if link.is_open():
+                link.send(self)
+                return
+            link.close()
+        self._connect(backend)
 
     def _choose(self) -> Backend:
         try:
@@ -227,12 +230,14 @@ class Exchange:
         elif self.link is not None:
             self.link.write(piece)
 
-    def lost(self, link: Upstream) -> None:
-        """Take note that the connection broke before any byte of the answer."""
+    def lost(self, *, unread: bool) -> None:
+        """Take note that the connection broke before any byte of the answer.
+
+        Send the request again only if the replica did not read it: otherwise it may be what ended the replica.
+        """
         backend = cast("Backend", self.backend)
         backend.suspect.set()
-        stale = link.used and self.body is not None and perf_counter() - link.sent < _STALE_S
-        if stale and not self._tried and self.plane.may_retry():
+        if unread and self.body is not None and not self._tried and self.plane.may_retry():
             self.fail("stale_connection")
             self.link = None
             self._connect(backend)  # other idle connections may be as stale as this one was
@@ -295,7 +300,7 @@ class Upstream(asyncio.Protocol):
     """A connection to a replica, carrying one request at a time."""
 
     __slots__ = (
-        "_backend", "_buffer", "_exchange", "_held", "_plane", "_response", "_transport", "body", "sent", "used",
+        "_backend", "_buffer", "_exchange", "_held", "_plane", "_poll", "_response", "_transport", "_unread", "body",
     )  # fmt: skip
 
     def __init__(self, plane: Plane, backend: Backend) -> None:
@@ -307,19 +312,22 @@ class Upstream(asyncio.Protocol):
         self._response: Response | None = None
         self.body: Body | None = None
         """The rest of the answer, while one is coming in."""
-        self.used = False
-        """Whether the connection has carried a request before the present one."""
-        self.sent = 0.0
+        self._unread = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast("asyncio.Transport", transport)
+        self._poll = select.poll()
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    def is_open(self) -> bool:
+        """Whether the replica has kept the idle connection: then there is nothing to read, not even its end."""
+        return not self._poll.poll(0)
 
     def send(self, exchange: Exchange) -> None:
         """Carry a request."""
         self._exchange = exchange
         exchange.link = self
-        self.sent = perf_counter()
         held = exchange.upload is not None
         self._transport.write(exchange.encode())
         if held:
@@ -337,7 +345,6 @@ class Upstream(asyncio.Protocol):
         if self._backend.retired:
             self._transport.close()
         else:
-            self.used = True
             self._backend.idle.append(self)
 
     def close(self) -> None:
@@ -461,7 +468,13 @@ class Upstream(asyncio.Protocol):
         exchange.done(response.status)
 
     def eof_received(self) -> bool:
-        """Let the transport close."""
+        """Let the transport close.
+
+        A TCP socket that was closed before the request came answers it with a reset, which is then an error of ours.
+        """
+        if self._exchange is not None:
+            sock = self._transport.get_extra_info("socket")
+            self._unread = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -473,7 +486,7 @@ class Upstream(asyncio.Protocol):
             return
         response = self._response
         if self.body is None:
-            exchange.lost(self)
+            exchange.lost(unread=self._unread or isinstance(exc, ConnectionError))
         elif exc is None and response is not None and response.length == UNTIL_CLOSE:
             if not exchange.request.old:
                 exchange.client.write(b"0\r\n\r\n")

@@ -45,8 +45,8 @@ Answers carry `x-mlport-deployment` and
 
 A request with the header `x-mlport-probe` is a smoke test: it is answered and not counted.
 
-A request is sent again only if no replica has read a byte of it, or if a connection that was idle broke at once
-under it (the replica was closing it); at most one in ten. Predictions are declared free of side effects.
+A request is sent again only if no replica has read it: it could not connect, or it had closed an idle connection
+meanwhile. So a request that ends its replica ends one only. At most one request in ten is sent again.
 
 The control protocol
 --------------------

@@ -252,7 +252,8 @@ def model(
         method: Method to call; ``"predict"`` by default.
         rowwise: Whether each row is answered without a look at the others, so that requests may be cut and joined.
             Known for estimators; ``False`` for functions and classes unless you say otherwise.
-        allow_nan: Whether missing numbers are accepted; estimators tell.
+        allow_nan: Whether missing values are accepted. When left out, the model is asked for each column of the
+            example, in a few calls.
         artifacts: File or folder that the ``load`` of a class gets.
         engine: ``"onnx"`` serves a scikit-learn estimator by ONNX Runtime, much faster for forests. It is compared with
             the estimator on the example and a thousand rows like it, and refused if it answers otherwise. Missing

@@ -101,13 +101,18 @@ def prepared(name: str, values: Any) -> Any:
     tensor = describe(name, values)
     if tensor.column_type is None and not tensor.dtype.startswith(("datetime", "timedelta")):
         return values.to_numpy(dtype=tensor.dtype)
+    return made(tensor, cells.column(values))
+
+
+def made(tensor: Tensor, listed: list[Any]) -> Any:
+    """A column as the server makes it from these cells of a request; ``None`` is a missing one."""
     serving: Any = import_module("sdk.serving.signature")
     convert: Any = import_module("sdk.serving.convert")
     known = msgspec.convert(msgspec.to_builtins(tensor), serving.Tensor)
     try:
-        read = known.read(convert.as_array(cells.column(values), name, tensor.dtype), name, [name])
+        read = known.read(convert.as_array(listed, tensor.name, tensor.dtype), tensor.name, [tensor.name])
     except failures.RequestError as error:
-        raise ConfigError(f"{_field(name)}: {error}", hint="leave the row out") from error
+        raise ConfigError(f"{_field(tensor.name)}: {error}", hint="leave the row out") from error
     return serving.tables.column(known, read)
 
 

@@ -40,6 +40,7 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         missing: What stands for a missing value where the type alone does not say so: ``"nan"``, ``"None"``, ``"NaT"``
             or ``"NA"``.
         levels: The levels of a column of categories; ``dtype`` is their type then.
+        required: Whether the model takes no missing value here, although it takes some elsewhere.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     column_type: str | None = None
     missing: str | None = None
     levels: Levels | None = None
+    required: bool = False
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,7 +60,7 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         outputs: The outputs; empty when nothing is known.
         columns: Column names in order when the model wants a table, else ``None``.
         rowwise: Whether the answer of a row does not depend on the other rows, so that requests may be cut and joined.
-        allow_nan: Whether the model accepts missing values.
+        allow_nan: Whether the model accepts missing values, but where an input says ``required``.
         integer_columns: Whether the model knows its columns by whole numbers; ``columns`` has them as text.
     """
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from sdk.errors import ConfigError
-from sdk.packaging import answers, code, columns, examples, travels
+from sdk.packaging import answers, code, columns, examples, missing, travels
 from sdk.packaging.flavours import flavour_of
 from sdk.packaging.flavours.base import Trial
 from sdk.packaging.flavours.onnx import Onnx
 from sdk.packaging.flavours.python import settled
-from sdk.packaging.manifest import Manifest, Signature
+from sdk.packaging.manifest import Manifest, Signature, Tensor
 from sdk.packaging.pack import Parts, publish
 from sdk.packaging.usercode import running
 from sdk.paths import expand
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from sdk.packaging.flavours.base import Flavour, Traits
     from sdk.packaging.packing import Packing
 
+# What networks make of missing numbers means nothing, and an engine was not compared with the estimator on them.
+_NOT_ASKED = frozenset({"keras", "pytorch", "onnx"})
 _ARTIFACTS = "model/artifacts"
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".DS_Store", ".venv")
 
@@ -177,6 +181,10 @@ class _Answered:
             data = examples.first_rows(self.trial.data, rows)
             return self.flavour.predict(self.live, self.trial.method, data)
 
+    def ask(self, data: Any) -> Any:
+        """The answer to other data."""
+        return self.flavour.predict(self.live, self.trial.method, data)
+
     def names(self) -> tuple[str, ...]:
         """The names of several outputs in a sequence."""
         return answers.output_names(self.trial.answer, self.rows, self.again, lists=self.lists)
@@ -204,17 +212,16 @@ class _Answered:
 
 
 def _signature(flavour: Flavour, live: Any, traits: Traits, trial: Trial, prepared: Any, wishes: Wishes) -> Signature:  # noqa: PLR0917  private, all of another type
-    nan = traits.allow_nan if wishes.allow_nan is None else wishes.allow_nan
     if prepared is None:
+        nan = traits.allow_nan if wishes.allow_nan is None else wishes.allow_nan
         rowwise = traits.rowwise if wishes.rowwise is None else wishes.rowwise
         return Signature(inputs=traits.inputs, rowwise=bool(rowwise), allow_nan=nan)
-    nan = nan or _takes_missing(prepared, wishes)
     answered = _Answered(flavour, live, trial, examples.row_count(prepared))
     names = answered.names()
     found = answered.parts(names)
-    unknown = "None" if flavour.name in {"function", "class"} else "nan"
+    inputs, nan = _inputs(answered, traits, prepared, wishes.allow_nan)
     signature = Signature(
-        inputs=examples.inputs(prepared, unknown=unknown),
+        inputs=inputs,
         outputs=answers.outputs(found, answered.rows),
         columns=examples.columns(prepared),
         integer_columns=examples.integer_columns(prepared),
@@ -225,13 +232,24 @@ def _signature(flavour: Flavour, live: Any, traits: Traits, trial: Trial, prepar
     return signature
 
 
-def _takes_missing(prepared: Any, wishes: Wishes) -> bool:
-    """Whether the example has missing values, which the model has just answered.
+def _inputs(answered: _Answered, traits: Traits, prepared: Any, wish: bool | None) -> tuple[tuple[Tensor, ...], bool]:
+    """The inputs, and whether missing values are taken: as the user says, else as the model shows.
 
     Raises:
-        ConfigError: The user says that it takes none.
+        ConfigError: The user says that the model takes none, but the example has some.
     """
-    missing = examples.has_missing(prepared)
-    if missing and wishes.allow_nan is False:
+    flavour = answered.flavour
+    unknown = "None" if flavour.name in {"function", "class"} else "nan"
+    inputs = examples.inputs(prepared, unknown=unknown)
+    if wish is False and examples.has_missing(prepared):
         raise ConfigError("allow_nan=False, but the example has missing values", hint="leave one of them out")
-    return missing
+    if wish is not None:
+        return inputs, wish
+    if flavour.name in _NOT_ASKED:
+        return inputs, traits.allow_nan or examples.has_missing(prepared)
+    calls = missing.FEW_CALLS if flavour.name in PYTHON else missing.MOST_CALLS
+    asked = missing.Asked(answered.ask, prepared, answered.trial.answer, lenient=traits.allow_nan, calls=calls)
+    taken = asked.takes(inputs)
+    refused = {one.name for one in inputs if missing.may_be_missing(one)} - taken if taken else frozenset[str]()
+    marked = (msgspec.structs.replace(one, required=True) if one.name in refused else one for one in inputs)
+    return tuple(marked), bool(taken)

@@ -336,7 +336,8 @@ def _signature(facts: handover.Facts, prepared: Any) -> Signature:
     inputs = facts.inputs if prepared is None else examples.inputs(prepared)
     columns = facts.columns if prepared is None else examples.columns(prepared)
     whole = examples.integer_columns(prepared)
-    return Signature(inputs, (), columns, facts.rowwise, facts.allow_nan, whole)
+    nan = facts.allow_nan or (prepared is not None and examples.has_missing(prepared))
+    return Signature(inputs, (), columns, facts.rowwise, nan, whole)
 
 
 def _saved(program: Program, folder: Path) -> tuple[Manifest, Path]:

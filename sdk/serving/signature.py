@@ -41,7 +41,7 @@ class Tensor(msgspec.Struct, frozen=True, dict=True):
 
     `column_type` is the pandas type of a table's column where that is another one, such as `str` or `Int64`; `missing`
     says what stands for a missing value among objects: `nan`, `None`, `NaT` or `NA`. A column of categories has
-    `levels`, and `dtype` is their type.
+    `levels`, and `dtype` is their type. `required` says that the model takes no missing value there.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Tensor(msgspec.Struct, frozen=True, dict=True):
     column_type: str | None = None
     missing: str | None = None
     levels: Levels | None = None
+    required: bool = False
 
     @property
     def nullable(self) -> bool:
@@ -179,7 +180,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
 
     def _fit(self, tensor: Tensor, array: Array, field: str) -> Array:
         array = _to_shape(tensor.read(array, field, self.columns), tensor, field)
-        if not self.allow_nan:
+        if tensor.required or not self.allow_nan:
             check_finite(array, field, self.columns, category=tensor.levels is not None)
         return array
 

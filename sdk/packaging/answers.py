@@ -17,10 +17,11 @@ from sdk.packaging.plain import PlainArray
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_NO_JSON = "return numbers, text, lists, dicts, arrays or tables, such as [value.real, value.imag] for a complex number"
+_NO_JSON = "return numbers, text, lists, dicts, arrays or tables"
 _HINTS = {
     "no streaming": "return a list with one value per row",
     "returned None": "return one value per row",
+    "complex": "return its two parts, such as [value.real, value.imag]",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import msgspec
@@ -23,9 +22,15 @@ def encode_json(value: Any) -> bytes:
 
 
 def _to_json(value: Any) -> Any:
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
+    """Return the plain form of an array, a tensor, a table or a moment of any library."""
+    if type(value).__name__ in _MISSING:
+        return None
+    if hasattr(value, "columns") and hasattr(value, "to_dict"):  # a table of pandas
+        return value.to_dict("records")
+    if hasattr(value, "tolist"):
         return value.tolist()
+    if hasattr(value, "isoformat"):  # a moment of pandas
+        return value.isoformat()
     raise TypeError(f"{_kind(value)} cannot be sent")
 
 
@@ -33,4 +38,5 @@ def _kind(value: Any) -> str:
     return "a complex number" if isinstance(value, complex) else f"an object of the type {type(value).__name__}"
 
 
+_MISSING = {"NAType", "NaTType"}  # how pandas says that a value is missing
 _encode = msgspec.json.Encoder(enc_hook=_to_json).encode

@@ -33,7 +33,8 @@ def normalise(result: Any, signature: Signature, method: str, rows: int, *, list
     declared = [one.name for one in signature.outputs]
     alone = len(declared) < 2 and not lists
     found: dict[str, Any]
-    if type(result) is np.ndarray or (alone and type(result) is list):  # the usual answers, without a search
+    if (type(result) is np.ndarray and result.dtype.names is None) or (alone and type(result) is list):
+        # the usual answers, without a search
         found = {declared[0] if len(declared) == 1 else method: result}
     else:
         found = parts.outputs_in(result, declared, method, rows, lists=lists)
@@ -41,15 +42,21 @@ def normalise(result: Any, signature: Signature, method: str, rows: int, *, list
     if named is None:
         if why := parts.fault(result):
             raise _bad(why)
-        if signature.rowwise and not (is_list(result) and len(result) == rows):
+        free = _by_row(result)
+        if signature.rowwise and not (is_list(free) and len(free) == rows):
             raise _bad(f"the model must return a list of {rows} rows, one for each row of the input")
-        return Outputs(free=result)
+        return Outputs(free=free)
     if signature.rowwise:
         for name, array in named.items():
             if array.ndim == 0 or len(array) != rows:
                 got = "a single value" if array.ndim == 0 else f"{len(array)} rows"
                 raise _bad(f"output {name!r} has {got} for {rows} rows of input")
     return Outputs(named)
+
+
+def _by_row(result: Any) -> Any:
+    """Return the rows of a table whose cells are no single values, and anything else as it is."""
+    return result.to_dict("records") if hasattr(result, "columns") and hasattr(result, "to_dict") else result
 
 
 def _arrays(values: dict[str, Any]) -> dict[str, Array] | None:

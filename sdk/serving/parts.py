@@ -7,7 +7,6 @@ of a multi-output classifier gives. Those of a sequence are named by the signatu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from typing import Any, TypeGuard
 
 PYTHON = frozenset({"function", "class", "mlflow"})  # flavours whose lists may hold one array for each row
@@ -28,7 +27,7 @@ def fault(result: Any) -> str | None:
     if result is None:
         return "the model returned None"
     if hasattr(result, "__next__") or hasattr(result, "__anext__"):
-        return f"the model returned a {type(result).__name__}, and there is no streaming yet"
+        return f"the model returned an iterator ({type(result).__name__}), and there is no streaming yet"
     return None
 
 
@@ -55,10 +54,8 @@ def outputs_in(result: Any, declared: Sequence[str], method: str, rows: int, *, 
         if len(frame) == 1 and len(declared) == 1:
             return {alone: result.iloc[:, 0] if hasattr(result, "iloc") else result[frame[0]]}
         return {str(name): result[name] for name in frame}
-    if isinstance(result, Mapping):
-        return {str(name): value for name, value in result.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if is_dataclass(result) and not isinstance(result, type):
-        return {one.name: getattr(result, one.name) for one in fields(result)}
+    if (named := _by_field(result)) is not None:
+        return named
     if is_sequence(result):
         return _in_sequence(result, declared, alone, rows, lists=lists)
     return {alone: result}
@@ -71,6 +68,19 @@ def may_be_outputs(result: Sequence[Any], rows: int, *, lists: bool) -> bool:
     if lists:
         return all(map(is_array, result))
     return isinstance(result, tuple) and all(is_array(one) and one.shape[0] == rows for one in result)
+
+
+def _by_field(result: Any) -> dict[str, Any] | None:
+    """Return what is in a mapping, a dataclass or a structured array of numpy."""
+    names: tuple[str, ...] | None = getattr(getattr(result, "dtype", None), "names", None)
+    if names is not None:
+        return {name: result[name] for name in names}
+    described: dict[str, Any] | None = getattr(result, "__dataclass_fields__", None)
+    if isinstance(result, Mapping):
+        return {str(name): value for name, value in result.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if described is None or isinstance(result, type):
+        return None
+    return {name: getattr(result, name) for name in described}
 
 
 def _in_sequence(

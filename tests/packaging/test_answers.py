@@ -193,8 +193,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "range": (lambda rows: range(len(rows)), "the type range cannot be sent"),
     "keys": (lambda rows: [{(1, 2): 3} for _ in rows], "no JSON form"),
     "lone surrogate": (lambda rows: ["\ud800" for _ in rows], "no JSON form"),
-    "map": (lambda rows: map(float, rows[:, 0]), "returned a map, and there is no streaming yet"),
-    "generator": (lambda rows: (row for row in rows), "returned a generator, and there is no streaming yet; return a"),
+    "map": (lambda rows: map(float, rows[:, 0]), r"an iterator \(map\), and there is no streaming yet"),
+    "generator": (
+        lambda rows: (row for row in rows),
+        r"an iterator \(generator\), .* streaming yet; return a",
+    ),
     "generator method": (Streams, "Streams is a generator, and there is no streaming yet"),
     "generator of an object": (Streams(), "Streams is a generator, and there is no streaming yet"),
     "asynchronous generator": (StreamsSlowly, "StreamsSlowly is a generator, and there is no streaming yet"),

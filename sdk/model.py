@@ -245,13 +245,16 @@ def model(
 
     Args:
         obj: Fitted scikit-learn, XGBoost, LightGBM, Keras or PyTorch object; function of the rows; class or object
-            with ``predict(rows)`` and perhaps ``load(folder)``.
+            with ``predict(rows)`` and perhaps ``load(folder)``; all of them may be ``async``.
         name: 3 to 23 lower-case letters, digits and inner hyphens, a letter first.
-        example: A few rows: array, list, DataFrame, or dict of arrays by input name. The model is asked for them once,
-            which gives the signature; up to 64 KiB of them travel with the model for smoke tests.
+        example: A few rows: array, list, DataFrame, dict of arrays or lists by input name, or a list of dicts, which
+            makes a function or class a model that takes any JSON. The model is asked for them, which gives the
+            signature, and its answer must be one that the server can send; up to 64 KiB of the rows travel with the
+            model for smoke tests.
         method: Method to call; ``"predict"`` by default.
         rowwise: Whether each row is answered without a look at the others, so that requests may be cut and joined.
-            Known for estimators; ``False`` for functions and classes unless you say otherwise.
+            Known for estimators and seen in the example's answer; ``False`` for functions and classes unless you say
+            otherwise.
         allow_nan: Whether missing values are accepted. When left out, the model is asked for each column of the
             example, in a few calls.
         artifacts: File or folder that the ``load`` of a class gets.
@@ -261,7 +264,7 @@ def model(
         **packing: Requirements, own code and package indexes; see :class:`sdk.packaging.packing.Packing`.
 
     Raises:
-        ConfigError: An argument is wrong; names it.
+        ConfigError: An argument is wrong, or the answer to the example cannot be sent; says which and why.
         PackagingError: The object is not fitted, cannot be written, or its libraries cannot be locked.
 
     Example:

@@ -70,8 +70,9 @@ class LookVerbs(ClientBase):
 
         Args:
             name: The endpoint.
-            instances: Rows: a list, one record (a dict), a numpy array, or a pandas or polars table. More than fits
-                into one request goes in several, if the model answers row by row.
+            instances: Rows: a list, a dict (columns by name, or one record), a numpy array, or a pandas or polars
+                table, whose index ``.frame`` of the answer keeps. More than fits into one request goes in several, if
+                the model answers row by row.
             deployment: Makes this deployment answer, where the platform allows it.
             target: Target of the configuration.
             timeout: Seconds, or text such as ``"30s"``, for all of it; the platform's limit by default.

@@ -14,22 +14,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from . import v2
+from . import media, v2
 from .codecs import (
-    BINARY,
-    JSON,
-    NPY,
     Answer,
     Input,
-    decode_instances,
-    decode_npy,
-    encode_npy,
-    encode_predictions,
+    decode,
+    encode,
     media_type,
+    unsupported,
 )
 from .convert import DATATYPES
 from .failures import RequestError, bad_input
 from .jsontext import encode_json
+from .media import BINARY, JSON, NPY
 from .metrics import Metrics
 from .scheduler import ModelRaised, Scheduler
 
@@ -226,24 +223,20 @@ class App:
 
     async def _predict(self, exchange: Exchange) -> Answer:
         self._check_loaded()
-        signature = self._manifest.signature
-        sent = media_type(exchange.headers, b"content-type")
-        if sent == JSON:
-            given = decode_instances(exchange.body, signature, self._settings.limits)
-        elif sent == NPY:
-            given = decode_npy(exchange.body, signature)
-        else:
-            raise _unsupported(sent, "application/json or application/x-npy")
+        header = exchange.header(b"content-type") or b""
+        sent = JSON if header == JSON else media_type(exchange.headers, b"content-type")
+        form = media.wanted(exchange.header(b"accept"), NPY if sent == NPY else JSON)
+        given = decode(sent, header, exchange.body, self._manifest.signature, self._settings.limits)
         outputs = await self._run(given, exchange)
-        wanted = (exchange.header(b"accept") or b"").lower()
-        as_npy = NPY in wanted if (NPY in wanted or JSON in wanted) else sent == NPY and len(outputs.arrays) == 1
-        return encode_npy(outputs) if as_npy else encode_predictions(outputs)
+        if form == NPY == sent and len(outputs.arrays) != 1 and NPY not in (exchange.header(b"accept") or b"").lower():
+            form = JSON  # what was sent does not bind the answer
+        return encode(form, outputs)
 
     async def _infer(self, exchange: Exchange) -> Answer:
         self._check_loaded()
         sent = media_type(exchange.headers, b"content-type")
         if sent not in {b"", JSON, BINARY}:  # the protocol's own clients send no content type
-            raise _unsupported(sent, "application/json or application/octet-stream")
+            raise unsupported(sent, "application/json or application/octet-stream")
         length = exchange.header(v2.LENGTH_HEADER)
         request, given = v2.decode(exchange.body, length, self._manifest.signature, self._settings.limits)
         outputs = await self._run(given, exchange)
@@ -366,10 +359,3 @@ def _status(state: str, reason: str = "") -> Answer:
     healthy = state in {"live", "ready"}
     body = {"status": state} if healthy else {"status": state, "reason": reason}
     return Answer(JSON, encode_json(body), () if healthy else ((b"retry-after", b"1"),), 200 if healthy else 503)
-
-
-def _unsupported(sent: bytes, expected: str) -> RequestError:
-    shown = sent.decode("ascii", "replace") or "none"
-    return RequestError(
-        415, "unsupported_media_type", f"the content type is {shown}, expected {expected}", "content-type"
-    )

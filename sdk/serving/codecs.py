@@ -1,4 +1,4 @@
-"""Request bodies to input, outputs to response bodies: `{"instances": …}` JSON and .npy.
+"""Request bodies to input, outputs to response bodies: `{"instances": …}` JSON, .npy, and the forms of `bodies`.
 
 The Open Inference Protocol has a module of its own, `v2`.
 """
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from . import npy
+from . import answers, bodies, columnar, media, npy
 from .convert import Array
 from .failures import RequestError, bad_input
 from .jsontext import encode_json
+from .media import CSV, JSON, NPY
 from .signature import FREE, Signature
 
 if TYPE_CHECKING:
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 
     from .outputs import Outputs
     from .settings import Limits
-
-JSON = b"application/json"
-NPY = b"application/x-npy"
-BINARY = b"application/octet-stream"
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -69,6 +66,8 @@ class Digits(float):
 
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_digits = msgspec.json.Decoder(_Body, float_hook=Digits).decode
+_decode_any = msgspec.json.Decoder().decode
+_decode_any_digits = msgspec.json.Decoder(float_hook=Digits).decode
 
 
 def parse(decode: Any, body: bytes | memoryview, limits: Limits) -> Any:
@@ -96,17 +95,79 @@ def _quoted(message: str) -> str:
     return message.split("`")[1] if "field `" in message else ""
 
 
+def decode(kind: bytes, header: bytes, body: bytes, signature: Signature, limits: Limits) -> Input:
+    """Read a body by its media type.
+
+    Args:
+        kind: The media type, without parameters.
+        header: The whole value of the content type.
+        body: The body.
+        signature: What the model takes.
+        limits: What a body may need.
+
+    Raises:
+        RequestError: 400 for what the model cannot take, 415 for another media type.
+    """
+    if kind == JSON:
+        return decode_instances(body, signature, limits)
+    if kind == NPY:
+        return decode_npy(body, signature)
+    if kind == CSV:
+        return from_rows(bodies.from_csv(body, _header_said(header), signature, limits), signature)
+    if kind in media.LINES:
+        return from_rows(bodies.from_lines(body, parse, Digits if signature.exact else None, limits), signature)
+    if kind in media.ARROW or kind in media.PARQUET:
+        if not columnar.available():
+            message = f"reading {kind.decode()} needs pyarrow, which is not in this model's lock; pack it with pyarrow"
+            raise RequestError(415, "unsupported_media_type", f"{message} in requirements=", "content-type")
+        read = columnar.from_arrow if kind in media.ARROW else columnar.from_parquet
+        return from_rows(bodies.from_columns(read(body, limits), signature), signature)
+    raise unsupported(kind, media.names(media.SHOWN_BODIES))
+
+
+def unsupported(sent: bytes, expected: str) -> RequestError:
+    """Return the 415 for a media type."""
+    shown = sent.decode("ascii", "replace") or "none"
+    message = f"the content type is {shown}, expected {expected}"
+    return RequestError(415, "unsupported_media_type", message, "content-type")
+
+
+def _header_said(content_type: bytes) -> bytes | None:
+    said = media.parameters(content_type).get(b"header")
+    if said not in {None, b"present", b"absent"}:
+        message = "the parameter header of text/csv is present or absent"
+        raise RequestError(415, "unsupported_media_type", message, "content-type")
+    return said
+
+
 def decode_instances(body: bytes, signature: Signature, limits: Limits) -> Input:
-    """Read `{"instances": [row, …]}`, or one dict of columns in the place of the rows."""
-    decoded: _Body = parse(_decode_digits if signature.exact else _decode_body, body, limits)
+    """Read `{"instances": [row, …]}`, one dict of columns in the place of the rows, or another form; see `bodies`."""
+    try:
+        decoded: _Body = parse(_decode_digits if signature.exact else _decode_body, body, limits)
+    except RequestError as error:
+        if error.code != "bad_request":
+            raise
+        try:
+            other = parse(_decode_any_digits if signature.exact else _decode_any, body, limits)
+        except RequestError:
+            raise error from None
+        rows = bodies.rows_of(other, signature)
+        if rows is None:
+            raise
+        return from_rows(rows, signature)
     if decoded.parameters:
         raise bad_input("unknown_parameters", "this model takes no parameters", "parameters")
     instances = decoded.instances if isinstance(decoded.instances, list) else signature.rows(decoded.instances)
+    return from_rows(instances, signature)
+
+
+def from_rows(rows: list[Any], signature: Signature) -> Input:
+    """Return the input of decoded rows."""
     if signature.free:
-        if not instances:
+        if not rows:
             raise bad_input("empty", "`instances` is empty; send at least one row", "instances")
-        return Input({}, instances, len(instances))
-    return from_tensors(signature.from_instances(instances))
+        return Input({}, rows, len(rows))
+    return from_tensors(signature.from_instances(rows))
 
 
 def decode_npy(body: bytes, signature: Signature) -> Input:
@@ -126,6 +187,23 @@ def from_tensors(tensors: dict[str, Array]) -> Input:
 def encode_predictions(outputs: Outputs) -> Answer:
     """Return `{"predictions": …}`: one item for each row where the outputs have rows."""
     return Answer(JSON, encode_json({"predictions": _predictions(outputs)}))
+
+
+def encode(form: bytes, outputs: Outputs) -> Answer:
+    """Return the outputs in a form that `media.wanted` gave.
+
+    Raises:
+        RequestError: 406; the outputs have no such form.
+    """
+    if form == JSON:
+        return encode_predictions(outputs)
+    if form == NPY:
+        return encode_npy(outputs)
+    if form == CSV:
+        return Answer(b"text/csv; charset=utf-8", answers.as_csv(outputs))
+    rows = _predictions(outputs)
+    lines = rows if isinstance(rows, list) else [rows]  # pyright: ignore[reportUnknownVariableType]
+    return Answer(form, b"".join(encode_json(line) + b"\n" for line in lines))  # pyright: ignore[reportUnknownVariableType]
 
 
 def _predictions(outputs: Outputs) -> Any:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from .codecs import BINARY, JSON, Answer, Input, from_tensors, parse
+from .codecs import Answer, Input, from_tensors, parse
 from .convert import DATATYPES, DTYPES, Array, as_array
 from .failures import RequestError, bad_input
 from .jsontext import encode_json
+from .media import BINARY, JSON
 from .signature import FREE, Signature
 
 if TYPE_CHECKING:

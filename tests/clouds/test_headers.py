@@ -21,6 +21,7 @@ from sdk_contract.clouds.azureml.containers import Fleet
 from sdk_contract.clouds.azureml.monitor import Counters
 from sdk_contract.clouds.azureml.online import Deployment, Endpoint
 from sdk_contract.clouds.azureml.scoring import Scoring
+from sdk_contract.clouds.sagemaker import runtime
 from sdk_contract.clouds.stub_program import Handler
 from sdk_contract.clouds.timing import Pace
 from sdk_contract.clouds.vertex.identity import Identity
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SAY = "encoded by the container"
+FORMS = {"content-type": "text/csv; header=present", "accept": "text/csv, application/json;q=0.5"}
 BODY = json.dumps({"do": "encode", "say": SAY}).encode()
 
 
@@ -78,14 +80,16 @@ def test_azure_passes_end_to_end_headers(container: str) -> None:
         return await answer
 
     async def both() -> tuple[Any, Any]:
-        more = {"x-mine": "1", "x-yours": "2", "te": "trailers"}
+        more = {"x-mine": "1", "x-yours": "2", "te": "trailers", **FORMS}
         return await ask(BODY), await ask(b"{}", connection="x-mine", **more)
 
     answer, echo = asyncio.run(both())
     assert ("gzip", "for the client") == (answer.headers["content-encoding"], answer.headers["x-stub"])
     assert SAY == gzip.decompress(answer.body).decode()
     assert not {"x-hop", "connection", "transfer-encoding"} & answer.headers.keys()
+    assert "text/plain" == answer.headers["content-type"]
     seen = json.loads(echo.body)["headers"]
+    assert FORMS == {name: seen[name] for name in FORMS}
     assert "2" == seen["x-yours"]
     assert not {"x-mine", "te", "authorization"} & seen.keys()
 
@@ -139,11 +143,21 @@ def test_vertex_passes_raw_predictions_as_they_are(container: str) -> None:
         assert isinstance(answer.body, bytes)
         assert SAY == gzip.decompress(answer.body).decode()
         assert not {"x-hop", "connection"} & answer.headers.keys()
-        wanted = {"accept-encoding": "zstd", "x-yours": "2", "connection": "x-mine", "x-mine": "1"}
+        wanted = {"accept-encoding": "zstd", "x-yours": "2", "connection": "x-mine", "x-mine": "1", **FORMS}
         echo = made.raw(request(b"{}", **wanted))
         assert isinstance(echo.body, bytes)
         seen = json.loads(echo.body)["headers"]
+        assert "text/plain" == answer.headers["content-type"]
+        assert FORMS == {name: seen[name] for name in FORMS}
         assert ("zstd", "2") == (seen["accept-encoding"], seen["x-yours"])
         assert "x-mine" not in seen
     finally:
         made.close()
+
+
+def test_sagemaker_passes_the_forms_of_body_and_answer() -> None:
+    """ContentType and Accept of InvokeEndpoint reach the container, in the streaming form too; others do not."""
+    prefix = "x-amzn-sagemaker-"
+    for given in (FORMS, {f"{prefix}{name}": value for name, value in FORMS.items()}):
+        request = Request("POST", "/", headers={**given, "x-yours": "2"}, content=io.BytesIO(b""))
+        assert {**FORMS, "accept-encoding": "identity"} == runtime._forwarded(request)

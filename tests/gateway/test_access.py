@@ -37,6 +37,7 @@ FOREIGN = {
     "text/plain": (415, [HOST, AUTH, "Content-Type: text/plain"]),
     "form": (415, [HOST, AUTH, "Content-Type: application/x-www-form-urlencoded"]),
     "multipart": (415, [HOST, AUTH, "Content-Type: multipart/form-data; boundary=a"]),
+    "csv with a label": (415, [HOST, AUTH, "Content-Type: text/csv; label=yes"]),
     "no type": (415, [HOST, AUTH]),
     "json with a boundary": (415, [HOST, AUTH, "Content-Type: application/json; boundary=a"]),
     "json in another charset": (415, [HOST, AUTH, "Content-Type: application/json; charset=utf-16"]),

@@ -160,6 +160,20 @@ def test_requests_are_rebuilt(served: Endpoint) -> None:
     ] == echo["headers"]
 
 
+@pytest.mark.parametrize(
+    "kind", ["text/csv; header=present", "text/csv;charset=utf-8", "application/x-ndjson", "application/x-parquet"]
+)
+def test_forms_of_other_clients_pass(served: Endpoint, kind: str) -> None:
+    """The content type and what is wanted back reach the replica as sent."""
+    wanted = "text/csv;q=0.9, application/json;q=0.1"
+    with served.connect() as connection:
+        head = served.head("POST / HTTP/1.1", "Content-Length: 2", f"Accept: {wanted}", "Connection: close")
+        connection.sendall(head.replace(b"application/json\r\n", kind.encode() + b"\r\n", 1) + b"1\n")
+        received, _ = receive(connection)
+    seen = dict(json.loads(received.partition(b"\r\n\r\n")[2])["headers"])
+    assert (kind, wanted) == (seen["content-type"], seen["accept"])
+
+
 @pytest.mark.parametrize("given", ["", "x" * 65, "a b", "a\x1b[31m", "\xfc"])
 def test_bad_request_ids_are_replaced(served: Endpoint, given: str) -> None:
     """A request id that could spoil a log never comes through."""

@@ -33,6 +33,9 @@ SEEDS = [
     + V2_HEAD
     + b"\0" * 24,
     (HEAD % len(NPY_BODY)).replace(b"application/json", b"application/x-npy") + NPY_BODY,
+    (HEAD % 16).replace(b"application/json", b"text/csv") + b"a,b,c\n1,2.5,-3e2",
+    (HEAD % 25).replace(b"application/json", b"application/jsonlines") + b"[1, 2.5, -3e2]\n[4, 5, 6]\n",
+    (HEAD % 25).replace(b"Host: x", b"Host: x\r\nAccept: text/csv;q=0.5, */*;q=0.1") + b'{"inputs": [[1, 2.5, 3]]}',
     b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET /v2/models/churn HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n",
     b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -12,14 +12,14 @@ import hmac
 import re
 from typing import TYPE_CHECKING
 
+from ..media import BINARY, BODIES, SHOWN_BODIES, names
 from .heads import Refusal, Request, read_request
 
 if TYPE_CHECKING:
     from .table import Limits
 
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
-_TYPES = frozenset({b"application/json", b"application/octet-stream", b"application/x-npy"})
-_PARAMETER = re.compile(rb"\s*charset\s*=\s*\"?utf-8\"?\s*", re.IGNORECASE)
+_PARAMETER = re.compile(rb"\s*(?:charset\s*=\s*\"?utf-?8\"?|header\s*=\s*\"?(?:present|absent)\"?)\s*", re.IGNORECASE)
 _KEPT = 512  # request heads remembered
 
 
@@ -106,10 +106,14 @@ def _digest(token: bytes) -> bytes:
 
 def _check_type(value: bytes | None) -> None:
     kind, *parameters = (value or b"").lower().split(b";")
-    if kind.strip() not in _TYPES:
+    if kind.strip() not in BODIES:
         shown = kind.strip().decode("ascii", "replace") or "none"
-        *names, last = sorted(kind.decode() for kind in _TYPES)
-        message = f"the content type is {shown}, expected {', '.join(names)} or {last}"
-        raise Refusal(415, "unsupported_media_type", message)
+        raise Refusal(
+            415, "unsupported_media_type", f"the content type is {shown}, expected {names((*SHOWN_BODIES, BINARY))}"
+        )
     if any(not _PARAMETER.fullmatch(part) for part in parameters):
-        raise Refusal(415, "unsupported_media_type", "a content type may say charset=utf-8 and nothing else")
+        raise Refusal(
+            415,
+            "unsupported_media_type",
+            "a content type may say charset=utf-8, text/csv also header=present or absent, and nothing else",
+        )

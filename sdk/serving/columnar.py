@@ -1,0 +1,178 @@
+"""Arrow IPC streams and Parquet files as request bodies, where pyarrow is in the model's environment.
+
+Both can hold a few bytes that mean very much: compressed buffers, runs, views. What would be larger in memory than the
+limits of the server allow is refused before it is made.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import struct
+from decimal import Decimal
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from .failures import RequestError, bad_input
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .settings import Limits
+
+_VALUES_FOR_EACH_ROW = 10  # of the largest number of rows: how many values a table may have
+_INDEX = re.compile(r"__index_level_\d+__")
+_DIGITS = {"s": 0, "ms": -3, "us": -6, "ns": -9}
+_EXPANSION = 8  # how many times the largest body a table may need in memory
+
+
+def available() -> bool:
+    """Return whether pyarrow is in this environment."""
+    return find_spec("pyarrow") is not None
+
+
+def from_arrow(body: bytes, limits: Limits) -> dict[str, list[Any]]:
+    """Return the columns of an Arrow IPC stream."""
+    return _guarded("Arrow IPC stream", _read_arrow, body, limits)
+
+
+def from_parquet(body: bytes, limits: Limits) -> dict[str, list[Any]]:
+    """Return the columns of a Parquet file."""
+    return _guarded("Parquet file", _read_parquet, body, limits)
+
+
+def _guarded(what: str, read: Callable[[Any, bytes, Limits], Any], body: bytes, limits: Limits) -> dict[str, list[Any]]:
+    pa: Any = importlib.import_module("pyarrow")
+    try:
+        return _columns(pa, read(pa, body, limits))
+    except RequestError:
+        raise
+    except Exception as error:  # noqa: BLE001  damaged bytes raise almost anything in pyarrow
+        said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise bad_input("bad_columnar", f"the body is no valid {what}: {said}", "body") from None
+
+
+def _read_arrow(pa: Any, body: bytes, limits: Limits) -> Any:
+    _refuse_compressed(pa, body)
+    with pa.ipc.open_stream(body) as reader:
+        _check_types(pa, reader.schema)
+        batches: list[Any] = []
+        rows = 0
+        for batch in reader:
+            rows += batch.num_rows
+            _check_count(rows, len(reader.schema), limits)
+            batch.validate(full=True)
+            batches.append(batch)
+        return pa.Table.from_batches(batches, reader.schema)
+
+
+def _read_parquet(pa: Any, body: bytes, limits: Limits) -> Any:
+    pq: Any = importlib.import_module("pyarrow.parquet")
+    file = pq.ParquetFile(pa.BufferReader(body))
+    about = file.metadata
+    _check_count(about.num_rows, about.num_columns, limits)
+    groups = (about.row_group(number) for number in range(about.num_row_groups))
+    if sum(group.total_byte_size for group in groups) > _EXPANSION * limits.max_body:
+        raise bad_input("too_complex", "the Parquet file is too large unpacked; send fewer rows at a time", "body")
+    _check_types(pa, file.schema_arrow)
+    table = file.read(use_threads=False)
+    _check_count(table.num_rows, table.num_columns, limits)
+    return table
+
+
+def _columns(pa: Any, table: Any) -> dict[str, list[Any]]:
+    names = [name for name in table.column_names if not _INDEX.fullmatch(name)]  # pandas' index
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise bad_input("bad_request", f"the column {twice!r} is there twice", "body")
+    if not names or not table.num_rows:
+        raise bad_input("empty", "the table holds no row; send at least one", "body")
+    return {name: _values(pa, table.column(name)) for name in names}
+
+
+def _values(pa: Any, column: Any) -> list[Any]:
+    """The values as JSON has them: dates, times and durations as ISO 8601 text, decimals as text."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):  # each value once, however many rows have it
+        found: list[Any] = []
+        for chunk in column.chunks:
+            known = _values(pa, pa.chunked_array([chunk.dictionary]))
+            found += [None if place is None else known[place] for place in chunk.indices.to_pylist()]
+        return found
+    if pa.types.is_duration(kind):
+        return [None if value is None else _duration(value, kind.unit) for value in column.cast(pa.int64()).to_pylist()]
+    if pa.types.is_temporal(kind):
+        return [None if value is None else value.isoformat() for value in column.to_pylist()]
+    if pa.types.is_decimal(kind):
+        return [None if value is None else str(value) for value in column.to_pylist()]
+    return list(column.to_pylist())
+
+
+def _duration(count: int, unit: str) -> str:
+    """A duration in ISO 8601."""
+    seconds = Decimal(abs(count)).scaleb(_DIGITS[unit])
+    return f"{'-' if count < 0 else ''}PT{seconds:f}S"
+
+
+def _check_types(pa: Any, schema: Any) -> None:
+    for field in schema:
+        if not _is_plain(pa, field.type):
+            raise bad_input("bad_type", f"column {field.name!r} has the type {field.type}, which is not taken", "body")
+
+
+def _is_plain(pa: Any, kind: Any) -> bool:
+    types = pa.types
+    if types.is_dictionary(kind):
+        return not types.is_dictionary(kind.value_type) and _is_plain(pa, kind.value_type)
+    if types.is_fixed_size_list(kind):
+        return bool(kind.list_size > 0) and _is_number(types, kind.value_type)
+    if types.is_list(kind) or types.is_large_list(kind):
+        return _is_number(types, kind.value_type)
+    checks = (types.is_boolean, types.is_integer, types.is_floating, types.is_string, types.is_large_string)
+    return any(check(kind) for check in (*checks, types.is_temporal, types.is_decimal, types.is_null))
+
+
+def _is_number(types: Any, kind: Any) -> bool:
+    return bool(types.is_integer(kind) or types.is_floating(kind))
+
+
+def _check_count(rows: int, columns: int, limits: Limits) -> None:
+    most = limits.max_json_containers
+    if rows > most or rows * columns > most * _VALUES_FOR_EACH_ROW:
+        raise bad_input("too_complex", f"the table has {rows} rows and {columns} columns, more than {most} rows or "
+                        f"{most * _VALUES_FOR_EACH_ROW} values; send fewer rows at a time", "body")  # fmt: skip
+
+
+# Compressed buffers say themselves how large they are unpacked, so that a few bytes can ask for all memory.
+
+
+def _refuse_compressed(pa: Any, body: bytes) -> None:
+    for message in pa.ipc.MessageReader.open_stream(body):
+        nested = message.type == "dictionary"
+        if (nested or message.type == "record batch") and _is_compressed(message.metadata.to_pybytes(), nested=nested):
+            raise bad_input(
+                "bad_columnar", "compressed Arrow buffers are not taken; write the stream without them", "body"
+            )
+
+
+def _is_compressed(metadata: bytes, *, nested: bool) -> bool:
+    """Whether a message's record batch has a field `compression` (Message.fbs of the Arrow format)."""
+    (message,) = struct.unpack_from("<I", metadata)
+    batch = _field(metadata, message, 2)
+    if batch and nested:
+        batch = _field(metadata, batch, 1)
+    return bool(batch and _field(metadata, batch, 3))
+
+
+def _field(data: bytes, table: int, number: int) -> int:
+    """The place of a table's field that is a table itself; 0 where it is left out."""
+    (back,) = struct.unpack_from("<i", data, table)
+    (size,) = struct.unpack_from("<H", data, table - back)
+    entry = 4 + 2 * number
+    if entry >= size:
+        return 0
+    (offset,) = struct.unpack_from("<H", data, table - back + entry)
+    if not offset:
+        return 0
+    place: int = table + offset + struct.unpack_from("<I", data, table + offset)[0]
+    return place

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sized
 
-    from uvicorn._types import ASGI3Application
     from uvicorn.config import Config
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
     from uvicorn.server import ServerState
@@ -165,10 +164,13 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_body = True
         self._head_bytes = 0
         self._enter("body")
+        waiting = len(self.pipeline)
         try:
             super().on_headers_complete()
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             self._stop(400, "bad_request", "the URL is not valid")
+        if len(self.pipeline) == waiting:  # it was begun, and does not wait for the answer to another
+            self._current = self.cycle
 
     def on_body(self, body: bytes) -> None:
         """Pass on a part of the body, up to the limit."""
@@ -192,7 +194,10 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if self.pipeline:
             cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
+            self._current = cycle
+            task = self.loop.create_task(cycle.run_asgi(app))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
             return
         if self._refused:
             self._linger()
@@ -259,10 +264,6 @@ class GuardedProtocol(HttpToolsProtocol):
         return self._since
 
     # Inner parts
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._current = cycle
-        super()._start_asgi_task(cycle, app)
 
     def _parser(self) -> Any:
         return self.parser  # httptools' types say nothing about it

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 import sys
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +20,9 @@ if TYPE_CHECKING:
     AnyParam = click.ParamType[Any]
 else:
     FloatParam = AnyParam = click.ParamType  # older versions of click cannot be subscripted
+
+
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 def pairs(_context: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -45,18 +52,50 @@ class _Input(AnyParam):
     name = "json"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        text = str(value)
         try:
-            return foreign.parse(_text(str(value)))
+            return _rows(text[1:]) if text.startswith("@") else foreign.parse(_typed_in(text))
         except ConfigError as error:
             self.fail(str(error), param, ctx)
         except ValueError as error:
-            self.fail(f"not JSON: {error}; give rows such as '[[1, 2, 3]]', @file or -", param, ctx)
+            self.fail(f"not JSON: {error}; give rows such as '[[1, 2, 3]]', @FILE or -", param, ctx)
 
 
-def _text(value: str) -> str:
-    if value == "-":
-        return usertext.decode(sys.stdin.buffer.read(), "standard input")
-    return usertext.read(value[1:]) if value.startswith("@") else value
+def _typed_in(value: str) -> str:
+    return usertext.decode(sys.stdin.buffer.read(), "standard input") if value == "-" else value
+
+
+def _rows(path: str) -> Any:
+    """The rows of a file: CSV or JSON lines as its name says, else JSON."""
+    text, kind = usertext.read(path), PurePath(path).suffix.lower()
+    if kind in {".csv", ".tsv"}:
+        return _table(path, text, "\t" if kind == ".tsv" else ",")
+    if kind in {".jsonl", ".ndjson", ".jsonlines"}:
+        lines = enumerate(text.splitlines(), start=1)
+        return [foreign.parse(line, f"{path}:{number}") for number, line in lines if line.strip()]
+    return foreign.parse(text)
+
+
+def _table(path: str, text: str, separator: str) -> list[Any]:
+    """The rows of CSV: objects by the names of the first line, or lists where that has numbers only."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows: list[list[str]] = []
+    try:
+        for row in filter(None, reader):
+            rows.append(row)
+            if len(row) != len(rows[0]):
+                raise ConfigError(f"{path}:{reader.line_num}: {len(row)} cells, the first line has {len(rows[0])}")
+    except csv.Error as error:
+        raise ConfigError(f"{path}:{reader.line_num}: not CSV: {error}") from error
+    values = [list(map(_cell, row)) for row in rows]
+    if not rows or not any(isinstance(value, str) for value in values[0]):
+        return values
+    return [dict(zip(rows[0], row, strict=True)) for row in values[1:]]
+
+
+def _cell(text: str) -> Any:
+    """A cell of CSV: a number where JSON would have one, so that ``007`` stays text; nothing is null."""
+    return foreign.parse(text) if _NUMBER.fullmatch(text) else text or None
 
 
 DURATION = _Duration()

@@ -138,7 +138,7 @@ VERBS: tuple[Verb, ...] = (
     ), mutates=True),
     Verb("predict", "Call an endpoint", (
         NAME,
-        Param("instances", "JSON rows, @file, or - for standard input", "input", positional=True, required=True),
+        Param("instances", "JSON rows, @FILE (also .csv, .jsonl), - for standard input", "input", positional=True, required=True),
         Param("deployment", "make this deployment answer"),
         Param("curl", "print the request as a shell line instead of sending it", "flag", cli_only=True),
         TARGET,
@@ -185,7 +185,7 @@ VERBS: tuple[Verb, ...] = (
         Param("targets", "a target to measure", "texts", short="-t", option="target"),
         Param("instances", "instance types to try there, TARGET=TYPE[,TYPE]", "pairs", option="instance"),
         Param("workload", "how to measure: preset=quick, or a field of the workload such as runs=5", "pairs"),
-        Param("payloads", "JSON list of the inputs of requests (default: the model's example), @file or -", "input"),
+        Param("payloads", "JSON list of the inputs of requests (default: the model's example), @FILE or -", "input"),
         Param("labels", "JSON list of what the model should answer, one per row", "input"),
         Param("p95_ms", "latency objective in milliseconds", "float"),
         Param("traffic_per_month", "your own requests a month: costs are told for them first", "float"),

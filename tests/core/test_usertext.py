@@ -36,6 +36,18 @@ def rows(path: Path) -> object:
     return INPUT.convert(f"@{path}", None, None)
 
 
+def table(path: Path) -> object:
+    named = path.with_suffix(".csv")
+    path.rename(named)
+    return rows(named)
+
+
+def lines(path: Path) -> object:
+    named = path.with_suffix(".jsonl")
+    path.rename(named)
+    return rows(named)
+
+
 def secret(path: Path) -> object:
     return SecretSource({}, Redactor())(f"file:{path}")
 
@@ -44,6 +56,9 @@ READERS: dict[str, tuple[Callable[[Path], object], str, object]] = {
     "config": (config, '# für\r\nlog = "info"\r\n', {"log": "info"}),
     "pyproject": (pyproject, '[tool.mlport]\r\nlog = "info"\r\n', {"log": "info"}),
     "rows": (rows, '[["ü"],\r\n[1]]\r\n', [["ü"], [1]]),
+    "csv": (table, 'a,"b, ü"\r\n1.5,007\r\n,x\r\n', [{"a": 1.5, "b, ü": "007"}, {"a": None, "b, ü": "x"}]),
+    "csv without names": (table, "1,2\r\n3,4\r\n", [[1, 2], [3, 4]]),
+    "lines": (lines, '{"a": "ü"}\r\n\r\n[1]\r\n', [{"a": "ü"}, [1]]),
     "secret": (secret, "pässwörd\r\n", "pässwörd"),
     "plain": (usertext.read, "a\r\n", "a\r\n"),
 }
@@ -69,7 +84,7 @@ def test_file_that_is_not_text_is_named(kind: str, content: bytes, tmp_path: Pat
     with pytest.raises((ConfigError, click.UsageError)) as refused:
         read(path)
     said = getattr(refused.value, "message", str(refused.value))
-    assert ".toml:1: not text in UTF-8 or UTF-16: " in said
+    assert ":1: not text in UTF-8 or UTF-16: " in said
     assert "at byte 7; save it as UTF-8" in str(refused.value)
 
 
@@ -81,3 +96,19 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"12345")
     with pytest.raises(ConfigError, match="large is larger than 4 bytes"):
         usertext.read(tmp_path / "large", most=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("r.csv", "a,b\n1,2\n3\n", r"r\.csv:3: 1 cells, the first line has 2"),
+        ("r.csv", 'a,b\n1,"2\n', r"r\.csv:2: not CSV: unexpected end of data"),
+        ("r.jsonl", "[1]\n[2\n", r"r\.jsonl:2 cannot be read: it is no JSON"),
+        ("r.json", "[1", "it is no JSON"),
+    ],
+)
+def test_wrong_rows_are_named(name: str, text: str, said: str, tmp_path: Path) -> None:
+    """With the file and the line."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(click.UsageError, match=said):
+        rows(tmp_path / name)

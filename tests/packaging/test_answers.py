@@ -258,7 +258,7 @@ class Called:
         return rows * 2
 
 
-@pytest.mark.parametrize("obj", [doubled, Waits, Called(), partial(doubled)], ids=str)
+@pytest.mark.parametrize("obj", [doubled, Waits, Called(), partial(doubled)], ids=["function", "class", "object", "partial"])
 def test_async_models_are_awaited(obj: Any) -> None:
     """Functions, methods, `load` and callable objects; also where a loop runs already, as in a notebook."""
 

@@ -140,7 +140,7 @@ class Echo:
         return rows
 
 
-@pytest.mark.parametrize("obj", [echo, Echo, Echo()], ids=str)
+@pytest.mark.parametrize("obj", [echo, Echo, Echo()], ids=["function", "class", "object"])
 def test_records_pass_through(obj: Any) -> None:
     """An example of records makes a model that takes any JSON, and gets it unchanged."""
     model = make_model(obj, name="records", example=RECORDS)

@@ -174,6 +174,7 @@ class Model:
         *,
         name: str | None = None,
         trust: Literal["pickle"] | None = None,
+        example: Any = None,
         rowwise: bool = False,
         allow_nan: bool = False,
         **packing: Unpack[Packing],
@@ -184,16 +185,20 @@ class Model:
             folder: The folder with the file ``MLmodel``.
             name: As in :meth:`from_path`; made from the folder's name when left out.
             trust: ``"pickle"`` if the folder holds pickles and you trust whoever made them.
+            example: A few rows; names, types and shapes of the input are then theirs, not those that MLflow recorded,
+                which knows no categories, time zones or missing whole numbers. Without it, moments have no zone, and
+                columns that MLflow calls optional must be given.
             rowwise: As in :meth:`from_path`.
             allow_nan: As in :meth:`from_path`.
             **packing: See :class:`sdk.packaging.packing.Packing`.
 
         Raises:
-            ConfigError: It is no MLflow model with a Python function, or holds pickles without ``trust``.
+            ConfigError: It is no MLflow model with a Python function, holds pickles without ``trust``, or has an input
+                of a type that a request cannot carry.
         """
         from .packaging import mlflow, pack
 
-        about = mlflow.About(trust, rowwise, allow_nan)
+        about = mlflow.About(trust, rowwise, allow_nan, example)
         source = expand(folder)
         given = _named(name, source.resolve().name, "folder")
         manifest, path = mlflow.pack_mlflow(source, given, about, pack.unpacked(packing))

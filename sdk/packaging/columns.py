@@ -18,6 +18,8 @@ from sdk.packaging.plain import PlainArray
 from sdk.serving import failures, fields, times
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sdk.packaging.manifest import Signature
 
 _WIDEST = 8  # bytes of a number
@@ -70,6 +72,33 @@ def names(table: Any) -> list[str] | list[int]:
         f"example has column names of type {listed}, such as {next(n for n in found if not isinstance(n, str))!r}",
         hint="use text, or whole numbers for all: df.columns = df.columns.astype(str)",
     )
+
+
+def as_fitted(table: Any, levels: Sequence[Sequence[Any]]) -> Any:
+    """A table whose categories have all levels that the model was fitted with, in the model's order.
+
+    A few rows written by hand have fewer levels than the training table had; other levels than the model's stay.
+
+    Args:
+        table: The example, perhaps no table.
+        levels: Those of the model's columns of categories, in the order of the columns.
+    """
+    names = [name for name in getattr(table, "columns", ()) if str(table[name].dtype) == "category"]
+    if not levels or len(names) != len(levels):
+        return table
+    changed: dict[Any, Any] = {}
+    for name, known in zip(names, levels, strict=True):
+        own = table[name].cat.categories
+        if own.tolist() != list(known) and set(own.tolist()) <= set(known):
+            changed[name] = table[name].cat.set_categories(type(own)(known, dtype=own.dtype))
+    return _replaced(table, changed)
+
+
+def _replaced(table: Any, changed: dict[Any, Any]) -> Any:
+    copy = table.copy(deep=False)
+    for name, values in changed.items():
+        copy[name] = values
+    return copy
 
 
 def describe(name: str, values: Any) -> Tensor:

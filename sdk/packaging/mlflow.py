@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sdk import foreign
 from sdk.errors import ConfigError, MissingExtraError
-from sdk.packaging import disk
+from sdk.packaging import columns, disk, examples
 from sdk.packaging.files import PICKLES, TRUST_HINT
 from sdk.packaging.manifest import Signature, Tensor
 from sdk.packaging.pack import Parts, publish
@@ -33,7 +33,10 @@ _TYPES = {
     "string": "string",
     "str": "string",
     "object": "string",
+    "datetime": "datetime64[ns]",
 }
+# Types whose values are JSON of any form: the columns are known, their types are left to the model.
+_NESTED = frozenset({"array", "object", "map", "any", "sparkml_vector"})
 _NAMES = {"inputs": "input", "outputs": "predict"}
 _LARGEST = 4 << 20
 _DEEPEST = 32
@@ -48,6 +51,7 @@ class About:
     trust: Literal["pickle"] | None
     rowwise: bool
     allow_nan: bool
+    example: Any = None
 
 
 def pack_mlflow(source: Path, name: str, about: About, packing: Packing) -> tuple[Manifest, Path]:
@@ -55,22 +59,42 @@ def pack_mlflow(source: Path, name: str, about: About, packing: Packing) -> tupl
     described = _described(source)
     flavour = _python_function(described, source)
     _check_pickles(source, about)
-    inputs, columns = _tensors(described, "inputs")
-    signature = Signature(
-        inputs=inputs,
-        outputs=_tensors(described, "outputs")[0],
-        columns=columns,
-        rowwise=about.rowwise,
-        allow_nan=about.allow_nan,
-    )
+    prepared = None if about.example is None else examples.prepare(about.example)
+    signature = _signature(described, about, prepared)
 
     def write(folder: Path) -> Parts:
         shutil.copytree(source, folder / "model" / "mlflow", ignore=shutil.ignore_patterns("__pycache__"))
-        modules = frozenset({"pandas"} if columns else set[str]())
+        modules = columns.libraries(signature)
         return Parts(name, "mlflow", "mlflow", "model/mlflow", modules, signature, trust=about.trust)
 
     needs = _requirements(source, packing)
-    return publish(write, packing, needs=needs.lines, constraints=needs.constraints, python=_python(flavour))
+    return publish(
+        write,
+        packing,
+        example=None if prepared is None else examples.encode(prepared),
+        needs=needs.lines,
+        constraints=needs.constraints,
+        python=_python(flavour),
+    )
+
+
+def _signature(described: Mapping[str, Any], about: About, prepared: Any) -> Signature:
+    """MLflow's signature; an example, which says more of types than MLflow can, takes the place of its inputs."""
+    inputs, names = _inputs(described, has_example=prepared is not None)
+    if prepared is not None:
+        given = examples.columns(prepared)
+        if absent := sorted(set(names or ()) - set(given or ())):
+            message = f"example lacks the columns {', '.join(absent)} of the model's signature"
+            raise ConfigError(message, hint="give rows as the model takes them")
+        inputs, names = examples.inputs(prepared), given
+    return Signature(
+        inputs=inputs,
+        outputs=_outputs(described),
+        columns=names,
+        rowwise=about.rowwise,
+        allow_nan=about.allow_nan or (prepared is not None and examples.has_missing(prepared)),
+        integer_columns=examples.integer_columns(prepared),
+    )
 
 
 def _described(source: Path) -> Mapping[str, Any]:
@@ -140,18 +164,45 @@ def _requirements(source: Path, packing: Packing) -> Wishes:
     return Wishes(kept, [line for line in recorded.constraints if requirement_name(line) not in given])
 
 
-def _tensors(described: Mapping[str, Any], side: str) -> tuple[tuple[Tensor, ...], tuple[str, ...] | None]:
-    """One side of MLflow's signature: tensors, and column names when it is a table."""
+def _specs(described: Mapping[str, Any], side: str) -> Sequence[Mapping[str, Any]]:
+    """What MLflow says of one side of the model; nothing, if it was saved without a signature."""
     signature: Any = described.get("signature")
-    if not isinstance(signature, dict):
-        return (), None
-    text = cast("dict[str, Any]", signature).get(side)
+    text = cast("dict[str, Any]", signature).get(side) if isinstance(signature, dict) else None
     specs: Sequence[Mapping[str, Any]] = foreign.parse(text, f"MLmodel: the signature's {side}") if text else ()
-    if not specs or any(_dtype(spec) is None for spec in specs):
-        return (), None
-    tensors = tuple(_tensor(spec, _NAMES[side] + (str(number) if number else "")) for number, spec in enumerate(specs))
-    table = side == "inputs" and all(spec.get("type") != "tensor" and spec.get("name") for spec in specs)
-    return tensors, tuple(one.name for one in tensors) if table else None
+    return specs
+
+
+def _inputs(described: Mapping[str, Any], *, has_example: bool) -> tuple[tuple[Tensor, ...], tuple[str, ...] | None]:
+    """The inputs of MLflow's signature, and the column names when it is a table.
+
+    Raises:
+        ConfigError: A request cannot carry one of them; names it.
+    """
+    specs = _specs(described, "inputs")
+    is_table = bool(specs) and all(spec.get("type") != "tensor" and spec.get("name") for spec in specs)
+    names = tuple(str(spec["name"]) for spec in specs) if is_table else None
+    strange = next((spec for spec in specs if _dtype(spec) is None and str(spec.get("type")) not in _NESTED), None)
+    if strange is not None and not has_example:
+        what = f"the input {strange.get('name')!r} has MLflow's type {strange.get('type')}"
+        raise ConfigError(
+            f"folder: {what}, which a request cannot carry",
+            hint="save the model with text there (base64 for bytes), or give example= as the model takes it",
+        )
+    if any(_dtype(spec) is None for spec in specs):
+        return (), names
+    return tuple(_tensor(spec, _unnamed("inputs", number)) for number, spec in enumerate(specs)), names
+
+
+def _outputs(described: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """The outputs of MLflow's signature; empty when a type is not known."""
+    specs = _specs(described, "outputs")
+    if any(_dtype(spec) is None for spec in specs):
+        return ()
+    return tuple(_tensor(spec, _unnamed("outputs", number)) for number, spec in enumerate(specs))
+
+
+def _unnamed(side: str, number: int) -> str:
+    return _NAMES[side] + (str(number) if number else "")
 
 
 def _tensor(spec: Mapping[str, Any], unnamed: str) -> Tensor:
@@ -163,4 +214,5 @@ def _dtype(spec: Mapping[str, Any]) -> str | None:
     if spec.get("type") == "tensor":
         dtype = str(spec["tensor-spec"]["dtype"])
         return _TYPES.get(dtype, dtype)
-    return _TYPES.get(str(spec.get("type")))
+    kind = str(spec.get("type"))
+    return None if kind == "object" and spec.get("properties") is not None else _TYPES.get(kind)

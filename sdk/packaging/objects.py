@@ -51,7 +51,7 @@ def pack_object(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[
     flavour = _flavour(obj, wishes.engine)
     traits = flavour.traits(obj)
     method = _method(obj, flavour, wishes.method or traits.method)
-    prepared = None if wishes.example is None else examples.prepare(_arranged(wishes.example, flavour, traits))
+    prepared = None if wishes.example is None else _prepared(wishes.example, flavour, traits)
     _check_columns(traits, prepared)
     shipped = code.collect(packing.get("code", ())).modules
     if wishes.artifacts is not None and flavour.name != "class":
@@ -99,6 +99,11 @@ def _method(obj: Any, flavour: Flavour, method: str) -> str:
     if method != "predict" and flavour.name == "function":
         raise ConfigError("method: a function has none", hint="leave it out")
     return method
+
+
+def _prepared(example: Any, flavour: Flavour, traits: Traits) -> Any:
+    """The example as the server will give it to the model."""
+    return examples.prepare(columns.as_fitted(_arranged(example, flavour, traits), traits.levels))
 
 
 def _arranged(example: Any, flavour: Flavour, traits: Traits) -> Any:

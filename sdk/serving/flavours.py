@@ -215,7 +215,10 @@ def _load_onnx(bundle: Bundle) -> Any:
 
 
 def _load_mlflow(bundle: Bundle) -> Any:
-    return importlib.import_module("mlflow.pyfunc").load_model(str(bundle.entry))
+    model = importlib.import_module("mlflow.pyfunc").load_model(str(bundle.entry))
+    if any(one.column_type for one in bundle.manifest.signature.inputs):
+        model.metadata.signature = None  # MLflow would refuse the categories and time zones that the example showed
+    return model
 
 
 _LOADERS: dict[str, Callable[[Bundle], Any]] = {

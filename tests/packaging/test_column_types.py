@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sdk import payload
 from sdk.errors import ConfigError
 from sdk.model import model
-from sdk.packaging import examples
+from sdk.packaging import columns, examples
 from sdk.packaging.manifest import Tensor
 from sdk.serving import bundle, codecs, flavours
 from sdk.serving.settings import Limits
@@ -182,6 +182,27 @@ def test_the_names_of_the_example_win_over_those_that_a_library_made_of_them() -
     assert [1.0, 2.0] == served(model, table)
     with pytest.raises(ConfigError, match=r"example lacks the columns petal_length_\(cm\)"):
         pack(Rewriting().fit(table), example=table[["x"]])
+
+
+@pytest.mark.parametrize(
+    ("shown", "known", "levels"),
+    [
+        (["b"], ["c", "b", "a"], ["c", "b", "a"]),
+        (["a", "b"], ["b", "a"], ["b", "a"]),
+        ([1, None], [5, 1], [5, 1]),
+        (["a", "z"], ["a", "b"], ["a", "z"]),
+    ],
+)
+def test_rows_written_by_hand_get_the_levels_of_the_model(
+    shown: list[Any], known: list[Any], levels: list[Any]
+) -> None:
+    """What the model was fitted with wins over the few levels of the example, unless the example has others."""
+    table = PANDAS.DataFrame({"x": [1.0] * len(shown), "c": PANDAS.Categorical(shown)})
+    made = columns.as_fitted(table, [known])
+    assert levels == made["c"].cat.categories.tolist()
+    assert table["c"].cat.categories.dtype == made["c"].cat.categories.dtype
+    assert table["c"].isna().tolist() == made["c"].isna().tolist()
+    assert columns.as_fitted(table, [known, known]) is table
 
 
 def test_manifests_without_column_types_keep_their_digest() -> None:

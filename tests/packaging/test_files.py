@@ -355,6 +355,49 @@ def test_wrong_mlflow_folder_is_refused(change: dict[str, str], said: str, tmp_p
         Model.from_mlflow(mlflow_folder(tmp_path, **change), name="wrong")
 
 
+def with_inputs(folder: Path, *inputs: str) -> Path:
+    """A folder whose signature has these inputs."""
+    known = MLMODEL[MLMODEL.index("'[{{") : MLMODEL.index("  outputs")]
+    return mlflow_folder(folder, text=MLMODEL.replace(known, f"'[{', '.join(inputs)}]'\n"))
+
+
+MOMENT = '{{"type": "datetime", "name": "since", "required": true}}'
+TAGS = '{{"type": "array", "items": {{"type": "string"}}, "name": "tags"}}'
+IMAGE = '{{"type": "binary", "name": "image"}}'
+
+
+@pytest.mark.parametrize(
+    ("inputs", "tensors"),
+    [((MOMENT,), [Tensor("since", "datetime64[ns]", (-1,))]), ((MOMENT, TAGS), [])],
+    ids=["moment", "nested"],
+)
+def test_types_of_mlflow_are_translated(inputs: tuple[str, ...], tensors: list[Tensor], tmp_path: Path) -> None:
+    """Moments have a type; where a column is JSON of any form the names are known, and the types are not."""
+    model = Model.from_mlflow(with_inputs(tmp_path, *inputs), name="tracked", requirements=["mlflow-skinny"])
+    assert model.signature is not None
+    assert (("since", "tags")[: len(inputs)], tensors) == (model.signature.columns, list(model.signature.inputs))
+
+
+def test_a_type_of_mlflow_that_no_request_can_carry_is_refused(tmp_path: Path) -> None:
+    """It is never dropped in silence."""
+    with pytest.raises(ConfigError, match="the input 'image' has MLflow's type binary, which a request cannot carry"):
+        Model.from_mlflow(with_inputs(tmp_path, MOMENT, IMAGE), name="wrong")
+
+
+def test_an_example_has_more_types_than_mlflow(tmp_path: Path) -> None:
+    """Its categories and time zones are those of the model; it must have the columns that MLflow recorded."""
+    pandas: Any = import_module("pandas")
+    table = pandas.DataFrame({"age": [1.5, 2.5], "town": pandas.Categorical(["Oslo", None])})
+    folder = mlflow_folder(tmp_path)
+    model = Model.from_mlflow(folder, name="tracked", requirements=["mlflow-skinny"], example=table)
+    assert model.signature is not None
+    assert [None, "category"] == [one.column_type for one in model.signature.inputs]
+    assert model.signature.allow_nan
+    assert [{"age": 1.5, "town": "Oslo"}, {"age": 2.5, "town": None}] == model.example
+    with pytest.raises(ConfigError, match="example lacks the columns town"):
+        Model.from_mlflow(folder, name="tracked", example=table[["age"]])
+
+
 @pytest.mark.full
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 def test_mlflow_model_is_served(serve: Callable[..., Any], tmp_path: Path) -> None:

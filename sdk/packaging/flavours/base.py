@@ -25,6 +25,7 @@ class Traits:
         allow_nan: Whether missing numbers are fine.
         inputs: The inputs, when the object knows them.
         columns: The columns it was fitted on, when it was fitted on a table.
+        levels: The levels of each column of categories in that table, in its order, when the object keeps them.
     """
 
     method: str = "predict"
@@ -32,6 +33,7 @@ class Traits:
     allow_nan: bool = False
     inputs: tuple[Tensor, ...] = ()
     columns: tuple[str, ...] | None = None
+    levels: tuple[tuple[Any, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

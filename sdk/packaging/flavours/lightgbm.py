@@ -25,7 +25,8 @@ class LightGBM:
 
     def traits(self, obj: Any, /) -> Traits:
         """The width as trained."""
-        return Traits(rowwise=True, allow_nan=True, inputs=(Tensor("input", "float64", (-1, obj.num_feature())),))
+        width = (Tensor("input", "float64", (-1, obj.num_feature())),)
+        return Traits(rowwise=True, allow_nan=True, inputs=width, levels=levels_of(obj))
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
         """The answer of the booster."""
@@ -42,3 +43,8 @@ class LightGBM:
                 hint="wrap it in a class with `load` and `predict`",
             )
         return Saved("txt", path.name, frozenset({"lightgbm", "scipy"}))
+
+
+def levels_of(booster: Any) -> tuple[tuple[Any, ...], ...]:
+    """The levels of the categories that a booster was fitted with; none if it is no booster."""
+    return tuple(map(tuple, getattr(booster, "pandas_categorical", None) or ()))

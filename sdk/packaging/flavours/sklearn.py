@@ -10,6 +10,7 @@ from sdk.errors import PackagingError
 from sdk.packaging import pickling
 from sdk.packaging.flavours.base import Saved, Traits, call, descends
 from sdk.packaging.flavours.canonical import canonical_skops
+from sdk.packaging.flavours.lightgbm import levels_of
 from sdk.packaging.libraries import is_local
 from sdk.packaging.manifest import Tensor
 
@@ -43,6 +44,7 @@ class Sklearn:
             allow_nan=_allow_nan(obj),
             inputs=(Tensor("input", "float64", (-1, int(width))),) if names is None and width else (),
             columns=None if names is None else tuple(map(str, names)),
+            levels=levels_of(getattr(obj, "booster_", None)),
         )
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:

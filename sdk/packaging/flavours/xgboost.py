@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import PackagingError
@@ -30,7 +31,11 @@ class XGBoost:
         names = booster.feature_names
         width = (Tensor("input", "float32", (-1, int(booster.num_features()))),)
         return Traits(
-            rowwise=True, allow_nan=True, inputs=() if names else width, columns=tuple(names) if names else None
+            rowwise=True,
+            allow_nan=True,
+            inputs=() if names else width,
+            columns=tuple(names) if names else None,
+            levels=_levels(booster),
         )
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
@@ -67,3 +72,17 @@ class XGBoost:
         except Exception as error:
             hint = "call its fit() first"
             raise PackagingError(f"{type(obj).__name__} is not fitted", operation="pack", hint=hint) from error
+
+
+def _levels(booster: Any) -> tuple[tuple[Any, ...], ...]:
+    """The levels of the categories that a booster was fitted with, where XGBoost and Arrow can tell them."""
+    if not hasattr(booster, "get_categories") or not find_spec("pyarrow"):
+        return ()
+    found: Any = booster.get_categories(export_to_arrow=True)
+    listed: list[Any] = [] if found.empty() else [levels for _, levels in found.to_arrow() if levels is not None]
+    return tuple(_whole(levels.to_pylist()) for levels in listed)
+
+
+def _whole(levels: list[Any]) -> tuple[Any, ...]:
+    """Levels as they were; none for text beyond ASCII, which XGBoost 3.2 cuts in the wrong places."""
+    return () if any(isinstance(level, str) and not level.isascii() for level in levels) else tuple(levels)

@@ -50,7 +50,21 @@ def is_records(example: Any) -> TypeGuard[Sequence[dict[str, Any]]]:
     return kinds == {True}
 
 
-def by_column(records: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+def arranged(example: Any, *, python: bool, columns: Sequence[str] | None = None) -> Any:
+    """Columns in a dict, or records, in the form that a model wants.
+
+    Args:
+        example: What the user gave.
+        python: Whether the model is a function or class of the user's, which gets records as they are.
+        columns: The columns of the table it was fitted on, if it was.
+    """
+    records = is_records(example)
+    if columns is not None and (records or is_named(example)):
+        return import_module("pandas").DataFrame(example)
+    return _by_column(example) if records and not python else example
+
+
+def _by_column(records: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     """The values of records by name, for a model whose inputs have names.
 
     Raises:

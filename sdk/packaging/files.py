@@ -60,7 +60,8 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
         raise ConfigError(f"path: {path} is no file", hint="for a folder use Model.load or Model.from_mlflow")
     found = recognise(path, about.trust)
     needs = _needs(found, path, packing)
-    prepared = None if about.example is None else examples.prepare(_arranged(about.example, found))
+    arranged = examples.arranged(about.example, python=found.flavour in PYTHON)
+    prepared = None if arranged is None else examples.prepare(arranged)
     signature = _signature(about, prepared)
     modules = found.modules | columns.libraries(signature)
 
@@ -81,12 +82,6 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
 
     body = None if prepared is None else examples.encode(prepared)
     return publish(write, packing, example=body, needs=needs)
-
-
-def _arranged(example: Any, found: Found) -> Any:
-    """Records by column, but for Python code, which gets them as they are."""
-    keep = found.flavour in PYTHON or not examples.is_records(example)
-    return example if keep else examples.by_column(example)
 
 
 def recognise(path: Path, trust: str | None) -> Found:

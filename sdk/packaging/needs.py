@@ -105,7 +105,7 @@ class Needs:
         found: dict[str, str] = {}
         for one in self._used():
             for top in sorted({name.partition(".")[0] for name in one.imports} - set(shipped)):
-                if top != "__main__" and is_local(top) and _exists(top):
+                if is_own(top):
                     found.setdefault(top, one.name)
         return found
 
@@ -119,8 +119,10 @@ def _is_itself(name: str) -> bool:
     return getattr(sys.modules.get(name), "__name__", None) == name
 
 
-def _exists(top: str) -> bool:
-    """Whether a module is on this machine; an optional one may not be."""
+def is_own(top: str) -> bool:
+    """Whether a top-level module is one of the user's on this machine; an optional one may not be there."""
+    if top in {"", "__main__"} or not is_local(top):
+        return False
     try:
         return top in sys.modules or find_spec(top) is not None
     except (ImportError, ValueError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import shutil
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -103,15 +102,8 @@ def _method(obj: Any, flavour: Flavour, method: str) -> str:
 
 def _prepared(example: Any, flavour: Flavour, traits: Traits) -> Any:
     """The example as the server will give it to the model."""
-    return examples.prepare(columns.as_fitted(_arranged(example, flavour, traits), traits.levels))
-
-
-def _arranged(example: Any, flavour: Flavour, traits: Traits) -> Any:
-    """Columns in a dict, or records, in the form that the model wants; Python code gets records as they are."""
-    records = examples.is_records(example)
-    if traits.columns is not None and (records or examples.is_named(example)):
-        return import_module("pandas").DataFrame(example)
-    return examples.by_column(example) if records and flavour.name not in PYTHON else example
+    arranged = examples.arranged(example, python=flavour.name in PYTHON, columns=traits.columns)
+    return examples.prepare(columns.as_fitted(arranged, traits.levels))
 
 
 def _check_columns(traits: Traits, prepared: Any) -> None:

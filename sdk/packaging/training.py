@@ -23,6 +23,7 @@ from sdk.packaging.manifest import EXAMPLE, LOCK, MANIFEST, Manifest, Signature
 from sdk.packaging.pack import lock_for, python_minor, sources_of
 from sdk.paths import expand
 from sdk.serving.fields import is_relative
+from sdk.serving.parts import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -213,11 +214,12 @@ def result(
     path = _model_file(program, output)
     if path.name == MANIFEST:
         return _saved(program, path.parent)
-    prepared = None if example is None else examples.prepare(example)
     facts = _facts(path.parent) if program.manifest.format == FUNCTION else None
     if facts is None:
         about = files.About(_trust(program, path, trust), example, method, rowwise, allow_nan)
         facts, trust = _recognised(path, about), about.trust
+    arranged = examples.arranged(example, python=facts.flavour in PYTHON, columns=facts.columns)
+    prepared = None if arranged is None else examples.prepare(arranged)
     manifest = Manifest(
         name=name,
         flavour=facts.flavour,

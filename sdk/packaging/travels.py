@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ConfigError, PackagingError
 from sdk.packaging import disk
+from sdk.packaging.shipped import left_behind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator
@@ -69,12 +70,10 @@ def check(needs: Needs, shipped: Collection[str], read: dict[str, bool], *, aske
         PackagingError: It reads a file that does not.
     """
     for module, function in needs.own(shipped).items():
-        own: str | None = getattr(sys.modules.get(module), "__file__", None)
-        place = _package_or_file(own) if own else f"{module}.py"
-        raise ConfigError(
-            f"{function} imports {module} when it is called, and this module of yours does not travel with the model",
-            hint=f"give it with code=[{str(place)!r}], or import it at the top of the file",
-        )
+        otherwise = ", or import it at the top of the file"
+        raise _left_behind(f"{function} imports {module} when it is called", module, otherwise)
+    for module, other in left_behind(needs.modules, shipped).items():
+        raise _left_behind(f"code: {other} imports {module}", module)
     roots = _folders(needs)
     for path, relative in read.items():
         if (relative or any(path.startswith(f"{root}{os.sep}") for root in roots)) and _is_data(Path(path)):
@@ -86,6 +85,15 @@ def check(needs: Needs, shipped: Collection[str], read: dict[str, bool], *, aske
     if not asked and (user := needs.says_file()):
         what = f"{user} uses __file__, but its module does not travel as a file"
         raise ConfigError(what, hint=f"{_FILE_HINT}; give example= to have it tried")
+
+
+def _left_behind(what: str, module: str, otherwise: str = "") -> ConfigError:
+    own: str | None = getattr(sys.modules.get(module), "__file__", None)
+    place = _package_or_file(own) if own else f"{module}.py"
+    return ConfigError(
+        f"{what}, and this module of yours does not travel with the model",
+        hint=f"give it in code= as well: {str(place)!r}{otherwise}",
+    )
 
 
 def _package_or_file(file: str) -> Path:

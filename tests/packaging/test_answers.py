@@ -11,6 +11,7 @@ from collections import namedtuple
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -258,7 +259,9 @@ class Called:
         return rows * 2
 
 
-@pytest.mark.parametrize("obj", [doubled, Waits, Called(), partial(doubled)], ids=["function", "class", "object", "partial"])
+@pytest.mark.parametrize(
+    "obj", [doubled, Waits, Called(), partial(doubled)], ids=["function", "class", "object", "partial"]
+)
 def test_async_models_are_awaited(obj: Any) -> None:
     """Functions, methods, `load` and callable objects; also where a loop runs already, as in a notebook."""
 
@@ -280,3 +283,43 @@ def test_async_model_that_fails_is_an_error_with_its_reason() -> None:
         with pytest.raises(Exception, match="the model fails on its own example: SystemExit: no weights"):
             pack(leaves)
     assert 1 == len(served(pack(doubled), ROWS[:1]))
+
+
+class Detects:
+    async def predict(self, rows: Any) -> Any:
+        return rows.sum(axis=1), rows[:, :2] > 0
+
+
+def test_several_outputs_in_the_real_server(serve: Callable[..., Any]) -> None:
+    """One object per row in our JSON, one tensor per output in the Open Inference Protocol."""
+    with serve(pack(Detects)) as client:
+        answer = client.post("/invocations", json={"instances": ROWS[:2].tolist()}).json()
+        tensor = {"name": "input", "shape": [2, 3], "datatype": "FP64", "data": ROWS[:2].ravel().tolist()}
+        inferred = client.post("/v2/models/answers/infer", json={"inputs": [tensor]}).json()
+    assert by_row(("output_0", "output_1"), (ROWS[:2].sum(axis=1), ROWS[:2, :2] > 0)) == answer["predictions"]
+    shapes = [(one["name"], one["shape"], one["datatype"]) for one in inferred["outputs"]]
+    assert [("output_0", [2], "FP64"), ("output_1", [2, 2], "BOOL")] == shapes
+
+
+@pytest.mark.full
+@pytest.mark.filterwarnings("ignore")  # Keras and its backends warn while they are imported and save
+@pytest.mark.parametrize("shown", [1, 2, 3])
+def test_outputs_of_a_network_have_its_names(shown: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras gives a list; packed and from a file, with and without an example, its rows are objects."""
+    keras = _keras(monkeypatch)
+    given = keras.Input((3,))
+    network = keras.Model(given, [keras.layers.Dense(1, name="p")(given), keras.layers.Dense(2, name="q")(given)])
+    model = pack(network, ROWS[:shown].astype("float32"))
+    assert [("p", (-1, 1)), ("q", (-1, 2))] == outputs(model)
+    for one in (model, make_model(network, name="answers")):
+        answer = served(one, ROWS[:2].astype("float32"))
+        for name, wanted in zip(("p", "q"), network.predict(ROWS[:2], verbose=0), strict=True):
+            np.testing.assert_allclose(wanted, [row[name] for row in answer], rtol=1e-5)
+
+
+def _keras(monkeypatch: pytest.MonkeyPatch) -> Any:
+    backend = next((name for name in ("torch", "jax", "tensorflow") if find_spec(name)), None)
+    if backend is None or not find_spec("keras"):
+        pytest.skip("Keras or its backend is not installed: uv pip install --group flavours")
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    return import_module("keras")

@@ -167,9 +167,34 @@ def test_functions_that_are_not_used_are_not_reported(helper: Any) -> None:
 
 def test_own_module_that_a_function_imports_is_reported(helper: Any, tmp_path: Path) -> None:
     """With the argument that makes it travel, which then works."""
-    with pytest.raises(ConfigError, match=r"imports imports mlport_other .*code=\['.*mlport_other.py'\]"):
+    with pytest.raises(ConfigError, match=r"imports imports mlport_other .*code= .*mlport_other.py', or"):
         make_model(helper.imports, name="imports", example=EXAMPLE)
     make_model(helper.imports, name="imports", example=EXAMPLE, code=[tmp_path / "project" / "mlport_other.py"])
+
+
+def test_module_that_shipped_code_imports_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package in `code=` brings nothing from outside; what it may do without is left alone."""
+    package = tmp_path / "project" / "mlport_pkg"
+    (package / "parts").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "unused.py").write_text("import mlport_plots\n")
+    (package / "parts" / "__init__.py").write_text("from ..deep import two\n")
+    (package / "deep.py").write_text(
+        "import mlport_beside\ntry:\n    import mlport_plots\nexcept ImportError:\n    pass\n"
+        "def two(rows): return rows * mlport_beside.TWO\n"
+    )
+    for name in ("mlport_beside", "mlport_plots"):
+        (tmp_path / "project" / f"{name}.py").write_text("TWO = 2\n")
+    monkeypatch.syspath_prepend(tmp_path / "project")
+    import_module("mlport_pkg.unused")
+    parts = import_module("mlport_pkg.parts")
+    try:
+        with pytest.raises(ConfigError, match=r"code: mlport_pkg.deep imports mlport_beside, .*mlport_beside.py'"):
+            make_model(parts.two, name="shipped", example=EXAMPLE, code=[package])
+        make_model(parts.two, name="shipped", example=EXAMPLE, code=[package, tmp_path / "project/mlport_beside.py"])
+    finally:
+        for name in [name for name in sys.modules if name.startswith(("mlport_pkg", "mlport_beside", "mlport_plots"))]:
+            del sys.modules[name]
 
 
 def test_use_of_a_file_is_reported_without_an_example(helper: Any) -> None:

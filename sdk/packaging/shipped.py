@@ -1,0 +1,56 @@
+"""What the modules in `code=` import in turn: those of the user's that do not travel with them."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from importlib.util import resolve_name
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdk.packaging.needs import is_own
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+
+def left_behind(modules: Collection[str], shipped: Collection[str]) -> dict[str, str]:
+    """The user's modules that modules in ``code=`` import when they are imported; each with the module that does.
+
+    Args:
+        modules: What the model needs, by full name.
+        shipped: Top-level modules that travel as files.
+    """
+    found: dict[str, str] = {}
+    seen: set[str] = set()
+    waiting = sorted(modules)
+    while waiting:
+        name = waiting.pop()
+        top, _, _ = name.partition(".")
+        if name in seen or top not in shipped:
+            continue
+        seen.add(name)
+        waiting.append(name.rpartition(".")[0])
+        for imported in _imports_of(name):
+            other, _, _ = imported.partition(".")
+            if other in shipped:
+                waiting.append(imported)
+            elif is_own(other):
+                found.setdefault(other, name)
+    return found
+
+
+def _imports_of(name: str) -> Iterator[str]:
+    """The modules that a loaded module imports; those in a ``try``, an ``if`` or a function are optional."""
+    file: str | None = getattr(sys.modules.get(name), "__file__", None)
+    if file is None or not file.endswith(".py"):
+        return
+    package = name if Path(file).name == "__init__.py" else name.rpartition(".")[0]
+    for statement in ast.parse(Path(file).read_bytes()).body:
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            dots = "." * statement.level
+            base = resolve_name(f"{dots}{statement.module or ''}", package) if dots else statement.module or ""
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in statement.names if f"{base}.{alias.name}" in sys.modules)

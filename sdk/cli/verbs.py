@@ -138,7 +138,7 @@ VERBS: tuple[Verb, ...] = (
     ), mutates=True),
     Verb("predict", "Call an endpoint", (
         NAME,
-        Param("instances", "JSON rows, @FILE (also .csv, .jsonl), - for standard input", "input", positional=True, required=True),
+        Param("instances", "JSON rows, @FILE (also .csv, .jsonl), or -", "input", positional=True, required=True),
         Param("deployment", "make this deployment answer"),
         Param("curl", "print the request as a shell line instead of sending it", "flag", cli_only=True),
         TARGET,

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sdk import foreign
 from sdk.errors import ConfigError, MissingExtraError, SdkError
-from sdk.packaging import columns, examples
+from sdk.packaging import axes, columns, examples
 from sdk.packaging.flavours.canonical import canonical_skops, read_member
 from sdk.packaging.libraries import installed
-from sdk.packaging.manifest import Signature
+from sdk.packaging.manifest import Signature, Tensor
 from sdk.packaging.pack import Parts, publish
 from sdk.serving.parts import PYTHON
 
@@ -52,6 +52,7 @@ class Found:
     format: str
     modules: frozenset[str]
     options: dict[str, Any]
+    inputs: tuple[Tensor, ...] = ()
 
 
 def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Manifest, Path]:
@@ -62,7 +63,7 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
     needs = _needs(found, path, packing)
     arranged = examples.arranged(about.example, python=found.flavour in PYTHON)
     prepared = None if arranged is None else examples.prepare(arranged)
-    signature = _signature(about, prepared)
+    signature = _signature(about, prepared, found.inputs)
     modules = found.modules | columns.libraries(signature)
 
     def write(folder: Path) -> Parts:
@@ -110,11 +111,16 @@ def recognise(path: Path, trust: str | None) -> Found:
         ) from error
 
 
-def _signature(about: About, prepared: Any) -> Signature:
+def _signature(about: About, prepared: Any, stated: tuple[Tensor, ...]) -> Signature:
+    """What the example shows, with the axes that the file states; without an example what the file states."""
     if prepared is None:
-        return Signature(rowwise=about.rowwise, allow_nan=about.allow_nan)
+        return Signature(inputs=stated, rowwise=about.rowwise, allow_nan=about.allow_nan)
+    inputs = examples.inputs(prepared)
+    if stated and examples.columns(prepared) is None:
+        inputs = axes.merged(inputs, stated)
+        axes.check_rows(stated, {one.name: (examples.row_count(prepared), *one.shape[1:]) for one in inputs})
     return Signature(
-        inputs=examples.inputs(prepared),
+        inputs=inputs,
         columns=examples.columns(prepared),
         integer_columns=examples.integer_columns(prepared),
         rowwise=about.rowwise,
@@ -175,7 +181,7 @@ def _head(path: Path, wanted: Callable[[bytes], bool], what: str) -> None:
 
 def _onnx(path: Path) -> Found:
     _head(path, lambda head: head[:1] == b"\x08", "an ONNX model")
-    return Found("onnx", "onnx", frozenset({"onnxruntime"}), {})
+    return Found("onnx", "onnx", frozenset({"onnxruntime"}), {}, axes.onnx_inputs(path))
 
 
 def _torchscript(path: Path) -> Found:
@@ -210,9 +216,10 @@ def _keras(path: Path) -> Found:
     with zipfile.ZipFile(path) as archive:
         if "config.json" not in archive.namelist():
             raise ConfigError(f"path: {path.name} is not a Keras archive", hint="save it with model.save('x.keras')")
-        foreign.parse(read_member(archive, "config.json"), "config.json")
+        config = foreign.parse(read_member(archive, "config.json"), "config.json")
     backend = _keras_backend()
-    return Found("keras", "keras", frozenset({"keras", backend}), {"backend": backend})
+    options = {"backend": backend}
+    return Found("keras", "keras", frozenset({"keras", backend}), options, axes.keras_inputs(config))
 
 
 def _keras_backend() -> str:

@@ -1,0 +1,163 @@
+"""The inputs that a model file states itself: names, types and axes. Read from the bytes; no library loads the file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from sdk.errors import ConfigError
+from sdk.packaging.manifest import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+_ONNX_TYPES = {
+    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "str", 9: "bool",
+    10: "float16", 11: "float64", 12: "uint32", 13: "uint64",
+}  # fmt: skip
+_GRAPH, _INITIALIZER, _INPUT, _NAME, _TYPE = 7, 5, 11, 1, 2
+_INITIALIZER_NAME, _TENSOR_TYPE, _SHAPE, _DIMENSION, _SIZE = 8, 1, 2, 1, 1
+
+
+def merged(inputs: Sequence[Tensor], stated: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The inputs of an example with the axes that the file states; the example only has to agree with them.
+
+    Raises:
+        ConfigError: It has other names, or a length that the file fixes otherwise.
+    """
+    names = {one.name: one for one in stated}
+    if len(inputs) == len(stated) == 1:
+        names = {inputs[0].name: stated[0]}
+    if unknown := sorted({one.name for one in inputs} ^ names.keys()):
+        raise ConfigError(
+            f"example: the file has the inputs {', '.join(names)}, and {unknown[0]!r} is not in both",
+            hint="give an array for each of its inputs by name",
+        )
+    return tuple(msgspec.structs.replace(one, shape=_agreed(one, names[one.name])) for one in inputs)
+
+
+def check_rows(stated: Sequence[Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse an example of more or fewer rows than the file fixes.
+
+    Raises:
+        ConfigError: It has another number of rows.
+    """
+    for one in stated:
+        shape = shapes.get(one.name) if len(shapes) > 1 or len(stated) > 1 else next(iter(shapes.values()), None)
+        if shape and len(shape) == len(one.shape) and one.shape[0] not in {-1, shape[0]}:
+            raise ConfigError(
+                f"example: input {one.name!r} has {shape[0]} rows, and the file fixes {one.shape[0]}",
+                hint=f"give {one.shape[0]}, or export the model with a dynamic first axis",
+            )
+
+
+def _agreed(given: Tensor, stated: Tensor) -> tuple[int, ...]:
+    if len(given.shape) != len(stated.shape):
+        return given.shape  # such as a column without its second axis, which the server adds
+    if any(-1 not in pair and pair[0] != pair[1] for pair in zip(given.shape, stated.shape, strict=True)):
+        told = ", ".join("any" if size == -1 else str(size) for size in stated.shape)
+        raise ConfigError(
+            f"example: input {given.name!r} has the shape {list(given.shape)}, and the file takes [{told}]",
+            hint="give rows as the file takes them",
+        )
+    return stated.shape
+
+
+# ONNX: a protobuf message (onnx/onnx.proto); a field is a number, a kind and a value
+
+
+def onnx_inputs(path: Path) -> tuple[Tensor, ...]:
+    """The inputs of an ONNX graph; none where one of them is no tensor of a known type, or has no axis."""
+    data = memoryview(path.read_bytes())
+    graph = next((part for number, part in _fields(data) if number == _GRAPH), None)
+    if not isinstance(graph, memoryview):
+        return ()
+    parts = [(number, part) for number, part in _fields(graph) if isinstance(part, memoryview)]
+    constants = {_text(part, _INITIALIZER_NAME) for number, part in parts if number == _INITIALIZER}
+    found = [_onnx_input(part) for number, part in parts if number == _INPUT]
+    tensors = [one for one in found if one is None or one.name not in constants]
+    return () if None in tensors else tuple(cast("list[Tensor]", tensors))
+
+
+def _onnx_input(value: memoryview) -> Tensor | None:
+    kind = _part(_part(value, _TYPE), _TENSOR_TYPE)
+    dtype = _ONNX_TYPES.get(next((cast("int", part) for number, part in _fields(kind) if number == 1), 0))
+    dimensions = [part for number, part in _fields(_part(kind, _SHAPE)) if number == _DIMENSION]
+    if dtype is None or not dimensions:
+        return None
+    shape = tuple(_size(cast("memoryview", one)) for one in dimensions)
+    return Tensor(_text(value, _NAME), dtype, shape)
+
+
+def _size(dimension: memoryview) -> int:
+    """A fixed length, or -1 for one that is named or left out."""
+    size = next((part for number, part in _fields(dimension) if number == _SIZE), -1)
+    return size if isinstance(size, int) and size > 0 else -1
+
+
+def _part(message: memoryview, wanted: int) -> memoryview:
+    found = next((part for number, part in _fields(message) if number == wanted), None)
+    return found if isinstance(found, memoryview) else memoryview(b"")
+
+
+def _text(message: memoryview, wanted: int) -> str:
+    return bytes(_part(message, wanted)).decode("utf-8", "replace")
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """The fields of a protobuf message: whole numbers, and everything else as bytes."""
+    place = 0
+    while place < len(data):
+        key, place = _varint(data, place)
+        kind = key & 7
+        if kind == 0:
+            value, place = _varint(data, place)
+            yield key >> 3, value
+            continue
+        if kind not in {1, 2, 5}:
+            raise ValueError("it is no protobuf message")
+        size, place = _varint(data, place) if kind == 2 else ({1: 8, 5: 4}[kind], place)
+        if size > len(data) - place:
+            raise ValueError("it is cut off")
+        yield key >> 3, data[place : place + size]
+        place += size
+
+
+def _varint(data: memoryview, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if place >= len(data) or shift > 63:
+            raise ValueError("it is cut off")
+        byte = data[place]
+        value |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 0x80:
+            return value, place
+
+
+# Keras: the configuration names the input layers
+
+
+def keras_inputs(config: Any) -> tuple[Tensor, ...]:
+    """The inputs of a Keras network; none where its configuration does not state them."""
+    found: list[Tensor] = []
+    for layer in _items(_entry(_entry(config, "config"), "layers")):
+        if _entry(layer, "class_name") != "InputLayer":
+            continue
+        about = _entry(layer, "config")
+        dtype, shape = _entry(about, "dtype"), _items(_entry(about, "batch_shape"))
+        if not isinstance(dtype, str) or not shape:
+            return ()
+        sizes = tuple(size if isinstance(size, int) else -1 for size in shape)
+        found.append(Tensor(str(_entry(about, "name")), dtype, sizes))
+    return tuple(found)
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType] - any JSON
+
+
+def _entry(table: Any, key: str) -> Any:
+    return cast("dict[str, Any]", table).get(key) if isinstance(table, dict) else None

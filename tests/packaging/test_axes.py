@@ -1,0 +1,126 @@
+"""A model file states its own axes: what is dynamic in it stays dynamic, and an example only has to agree."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from sdk.errors import ConfigError
+from sdk.packaging import axes
+from sdk.packaging.files import About, recognise
+from sdk.packaging.files import _signature as signature_of
+from sdk.packaging.manifest import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+FLOAT, INT64, STRING = 1, 7, 8
+
+
+def varint(value: int) -> bytes:
+    found = b""
+    while value > 0x7F:
+        found, value = found + bytes([value & 0x7F | 0x80]), value >> 7
+    return found + bytes([value])
+
+
+def part(number: int, content: bytes | str) -> bytes:
+    data = content.encode() if isinstance(content, str) else content
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def value(name: str, kind: int, shape: Sequence[int | str | None]) -> bytes:
+    sizes = b"".join(
+        part(1, varint(8) + varint(size) if isinstance(size, int) else part(2, size) if size else b"") for size in shape
+    )
+    return part(1, name) + part(2, part(1, varint(8) + varint(kind) + part(2, sizes)))
+
+
+def onnx(path: Path, inputs: dict[str, tuple[int, Sequence[int | str | None]]], *constants: str) -> Path:
+    """A file as ONNX writes it, as far as its inputs go."""
+    graph = part(2, "graph") + b"".join(part(5, part(8, name) + part(9, struct.pack("<f", 1))) for name in constants)
+    graph += b"".join(part(11, value(name, *about)) for name, about in inputs.items())
+    path.write_bytes(varint(8) + varint(8) + part(2, "producer") + part(7, graph) + part(8, varint(16) + varint(13)))
+    return path
+
+
+def packed(path: Path, example: Any) -> tuple[Any, ...]:
+    from sdk.packaging import examples
+
+    prepared = None if example is None else examples.prepare(example)
+    found = recognise(path, None)
+    return tuple(signature_of(About(None, example, "predict", False, False), prepared, found.inputs).inputs)
+
+
+def test_dynamic_axes_stay_dynamic(tmp_path: Path) -> None:
+    """The example's own sizes are no rule; its type is, as the server converts to the file's."""
+    path = onnx(tmp_path / "m.onnx", {"x": (FLOAT, ["n", "h", None])})
+    assert (Tensor("input", "float64", (-1, -1, -1)),) == packed(path, np.ones((2, 8, 8)))
+    assert (Tensor("x", "float32", (-1, -1, -1)),) == packed(path, None)
+
+
+def test_fixed_axes_are_checked(tmp_path: Path) -> None:
+    """A width that the file fixes is that of the signature; another one in the example is refused."""
+    path = onnx(tmp_path / "m.onnx", {"x": (FLOAT, ["n", 3, "w"])})
+    assert (Tensor("input", "float64", (-1, 3, -1)),) == packed(path, np.ones((2, 3, 9)))
+    with pytest.raises(ConfigError, match=r"example: input 'input' has the shape \[-1, 4, 9\].*takes \[any, 3, any\]"):
+        packed(path, np.ones((2, 4, 9)))
+    fixed = onnx(tmp_path / "f.onnx", {"x": (FLOAT, [1, 3])})
+    assert (Tensor("input", "float64", (1, 3)),) == packed(fixed, np.ones((1, 3)))
+    with pytest.raises(ConfigError, match="has 2 rows, and the file fixes 1; give 1, or export"):
+        packed(fixed, np.ones((2, 3)))
+
+
+def test_several_inputs_are_matched_by_name(tmp_path: Path) -> None:
+    """Constants that are listed among the inputs, as old files have them, are none."""
+    inputs: Any = {"a": (FLOAT, ["n", "t"]), "w": (FLOAT, [3, 3]), "b": (INT64, ["n"])}
+    path = onnx(tmp_path / "m.onnx", inputs, "w")
+    expected = (Tensor("a", "float64", (-1, -1)), Tensor("b", "int64", (-1,)))
+    assert expected == packed(path, {"a": np.ones((2, 5)), "b": np.arange(2)})
+    assert (Tensor("a", "float32", (-1, -1)), Tensor("b", "int64", (-1,))) == packed(path, None)
+    with pytest.raises(ConfigError, match="the file has the inputs a, b, and 'b' is not in both"):
+        packed(path, {"a": np.ones((2, 5)), "c": np.arange(2)})
+
+
+@pytest.mark.parametrize("about", [(FLOAT, []), (99, ["n"])])
+def test_inputs_without_axes_or_of_unknown_types_state_nothing(about: Any, tmp_path: Path) -> None:
+    """Then nothing is checked, as before."""
+    assert () == packed(onnx(tmp_path / "m.onnx", {"x": (FLOAT, ["n"]), "k": about}), None)
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_damaged_files_are_refused(cut: int, tmp_path: Path) -> None:
+    """A file that was cut off ends in an error about the file, at every place."""
+    path = onnx(tmp_path / "m.onnx", {"x": (FLOAT, ["n", 3])})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: -min(cut, len(whole) - 2)])
+    try:
+        found = recognise(path, None)
+    except ConfigError as error:
+        assert "m.onnx is damaged" in str(error)  # noqa: PT017  a file cut between two fields is whole for protobuf
+    else:
+        assert all(one.dtype == "float32" for one in found.inputs)
+
+
+def test_keras_states_its_inputs(tmp_path: Path) -> None:
+    """The input layers of the configuration, of a sequential or functional network."""
+    layers = [
+        {"class_name": "InputLayer", "config": {"name": "ids", "dtype": "int32", "batch_shape": [None, None]}},
+        {"class_name": "Dense", "config": {"name": "d", "units": 1}},
+        {"class_name": "InputLayer", "config": {"name": "x", "dtype": "float32", "batch_shape": [None, 4]}},
+    ]
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps({"class_name": "Functional", "config": {"layers": layers}}))
+    assert (Tensor("ids", "int64", (-1, -1)), Tensor("x", "float64", (-1, 4))) == packed(
+        path, {"ids": np.ones((2, 7), np.int64), "x": np.ones((2, 4))}
+    )
+    stranges: list[Any] = [None, [], {"config": []}, {"config": {"layers": [3, {"class_name": "InputLayer"}]}}]
+    for strange in stranges:
+        assert () == axes.keras_inputs(strange)

@@ -50,7 +50,8 @@ def rows_like(data: Any, *, rows: int = _DRAWN) -> Any:
 
     random = np.random.default_rng(0)
     if examples.is_frame(data):
-        return type(data)({name: _drawn(data[name].to_numpy(), rows, random) for name in data.columns})
+        drawn = type(data)({name: _drawn(data[name].to_numpy(), rows, random) for name in data.columns})
+        return drawn.astype(data.dtypes.to_dict())  # categories are drawn as what they stand for
     flat = data.reshape(len(data), -1)
     columns = [_drawn(flat[:, number], rows, random) for number in range(flat.shape[1])]
     return np.stack(columns, axis=1).reshape(rows, *data.shape[1:]).astype(data.dtype)

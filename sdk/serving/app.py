@@ -12,8 +12,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
-
 from . import media, v2
 from .codecs import (
     Answer,
@@ -320,7 +318,7 @@ class App:
                 "endpoint": self._settings.endpoint or None,
                 "deployment": self._settings.deployment or None,
                 "state": "draining" if self.draining else "ready" if self.loaded else "loading",
-                "signature": msgspec.to_builtins(self._manifest.signature),
+                "signature": self._manifest.signature.described(),
                 "limits": {"max_body": self._settings.limits.max_body, "deadline_s": self._settings.limits.deadline_s},
                 "routes": self._routes,
             }

@@ -26,6 +26,7 @@ from .readers import Reader, reader
 
 Tensors = dict[str, NDArray[Any]]
 FREE = "instances"
+_SHOWN = 100  # levels
 
 
 class Levels(msgspec.Struct, frozen=True):
@@ -87,6 +88,14 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
     def free(self) -> bool:
         """Whether nothing is known about types and shapes, so that nothing is checked."""
         return not self.inputs
+
+    def described(self) -> dict[str, Any]:
+        """Return the signature for people to read: of many levels the first ones."""
+        shown: dict[str, Any] = msgspec.to_builtins(self)
+        for one in shown["inputs"]:
+            if one["levels"] and len(one["levels"]["values"]) > _SHOWN:
+                one["levels"] |= {"values": one["levels"]["values"][:_SHOWN], "count": len(one["levels"]["values"])}
+        return shown
 
     @cached_property
     def exact(self) -> bool:

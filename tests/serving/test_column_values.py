@@ -204,6 +204,16 @@ def test_more_levels_than_a_manifest_may_have() -> None:
     assert ["a number of levels up to 100,000"] == [words for _, _, words in fields._signature_faults(two)]
 
 
+def test_many_levels_are_not_all_shown() -> None:
+    """The page of the server has the first hundred, and how many there are."""
+    levels = {"values": [*range(5_000)], "type": "int64"}
+    inputs = [{"name": "c", "dtype": "int64", "shape": [-1], "column_type": "category", "levels": levels}]
+    known = msgspec.convert({"inputs": inputs, "columns": ["c"]}, Signature)
+    (shown,) = known.described()["inputs"]
+    assert ([*range(100)], 5_000) == (shown["levels"]["values"], shown["levels"]["count"])
+    assert [True] == signature("truth").described()["inputs"][0]["levels"]["values"]
+
+
 def test_categories_of_floats_find_numbers_in_single_precision() -> None:
     """The levels of a float32 column are found again by the text of their JSON."""
     levels = np.array([0.1, 0.3], dtype="float32")

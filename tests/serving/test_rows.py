@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import importlib.util
+import io
 import struct
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -27,6 +29,7 @@ from sdk.serving import codecs, npy, v2
 from sdk.serving.convert import DATATYPES, DTYPES
 from sdk.serving.failures import RequestError
 from sdk.serving.flavours import Predictor
+from sdk.serving.media import CSV
 from sdk.serving.settings import Limits
 from sdk.serving.signature import Signature
 
@@ -173,11 +176,21 @@ def requests(rows: list[Any], columns: list[str], signature: Signature) -> Itera
             {"name": one.name, "shape": [len(rows)], "datatype": DATATYPES.get(one.dtype, "BYTES"), "data": data}
         )
     yield "V2", v2.decode(cells.encode({"inputs": tensors}), None, signature, LIMITS)[1]
+    if not any("" in row.values() for row in rows):  # an empty field is a missing value
+        yield "CSV", codecs.decode(CSV, b"text/csv; header=present", as_csv(rows, columns), signature, LIMITS)
     if all(None not in one["data"] for one in tensors):
         yield "V2 binary", binary(tensors, signature)
     if {one.dtype for one in signature.inputs} in ({"float64"}, {"float32"}):
         array = np.array([[np.nan if row[name] is None else float(row[name]) for name in columns] for row in rows])
         yield "npy", codecs.decode_npy(npy.encode(array), signature)
+
+
+def as_csv(rows: list[Any], columns: list[str]) -> bytes:
+    """The rows with a header; what is no text is written as in JSON."""
+    file = io.StringIO()
+    lines = [[cell if isinstance(cell, str) else cells.encode(cell).decode() for cell in row.values()] for row in rows]
+    csv.writer(file).writerows([columns, *([*("" if cell == "null" else cell for cell in line)] for line in lines)])
+    return file.getvalue().encode()
 
 
 def binary(tensors: list[dict[str, Any]], signature: Signature) -> Input:

@@ -38,6 +38,19 @@ def merged(inputs: Sequence[Tensor], stated: Sequence[Tensor]) -> tuple[Tensor, 
     return tuple(msgspec.structs.replace(one, shape=_agreed(one, names[one.name])) for one in inputs)
 
 
+def check_ranks(stated: Sequence[Tensor]) -> None:
+    """Refuse an example for a file with an input that has no rows.
+
+    Raises:
+        ConfigError: The file has one.
+    """
+    if single := next((one.name for one in stated if not one.shape), None):
+        raise ConfigError(
+            f"example: input {single!r} of the file is one value for the whole request, which rows do not hold",
+            hint="leave example= out: the file states its inputs",
+        )
+
+
 def check_rows(stated: Sequence[Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse an example of more or fewer rows than the file fixes.
 
@@ -69,7 +82,7 @@ def _agreed(given: Tensor, stated: Tensor) -> tuple[int, ...]:
 
 
 def onnx_inputs(path: Path) -> tuple[Tensor, ...]:
-    """The inputs of an ONNX graph; none where one of them is no tensor of a known type, or has no axis."""
+    """The inputs of an ONNX graph; none where one of them is no tensor of a known type, or has an unknown rank."""
     data = memoryview(path.read_bytes())
     graph = next((part for number, part in _fields(data) if number == _GRAPH), None)
     if not isinstance(graph, memoryview):
@@ -85,7 +98,7 @@ def _onnx_input(value: memoryview) -> Tensor | None:
     kind = _part(_part(value, _TYPE), _TENSOR_TYPE)
     dtype = _ONNX_TYPES.get(next((cast("int", part) for number, part in _fields(kind) if number == 1), 0))
     dimensions = [part for number, part in _fields(_part(kind, _SHAPE)) if number == _DIMENSION]
-    if dtype is None or not dimensions:
+    if dtype is None or all(number != _SHAPE for number, _ in _fields(kind)):
         return None
     shape = tuple(_size(cast("memoryview", one)) for one in dimensions)
     return Tensor(_text(value, _NAME), dtype, shape)

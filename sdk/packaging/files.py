@@ -61,6 +61,8 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
         raise ConfigError(f"path: {path} is no file", hint="for a folder use Model.load or Model.from_mlflow")
     found = recognise(path, about.trust)
     needs = _needs(found, path, packing)
+    if about.example is not None:
+        axes.check_ranks(found.inputs)
     arranged = examples.arranged(about.example, python=found.flavour in PYTHON)
     prepared = None if arranged is None else examples.prepare(arranged)
     signature = _signature(about, prepared, found.inputs)

@@ -180,8 +180,8 @@ def decode_npy(body: bytes, signature: Signature) -> Input:
 
 def from_tensors(tensors: dict[str, Array]) -> Input:
     """Return the input of already checked tensors."""
-    first = next(iter(tensors.values()))
-    return Input(tensors, None, len(first) if first.ndim else 1)
+    first = next((array for array in tensors.values() if array.ndim), None)
+    return Input(tensors, None, 1 if first is None else len(first))
 
 
 def encode_predictions(outputs: Outputs) -> Answer:

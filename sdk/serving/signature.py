@@ -175,7 +175,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
     def _from_dicts(self, rows: list[Any], names: list[str]) -> Tensors:
         cells = zip(*(_ordered(row, names, number) for number, row in enumerate(rows)), strict=True)
         return {
-            one.name: self._fit(one, as_array(list(values), one.name, one.dtype), one.name)
+            one.name: self._fit(one, _gathered(one, list(values)), one.name)
             for one, values in zip(self.inputs, cells, strict=True)
         }
 
@@ -192,6 +192,20 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
         if tensor.required or not self.allow_nan:
             check_finite(array, field, self.columns, category=tensor.levels is not None)
         return array
+
+
+def _gathered(tensor: Tensor, values: list[Any]) -> Array:
+    """The values of all rows as one array; an input without axes has one value for the whole request.
+
+    Raises:
+        RequestError: 400; the rows have different values for an input without axes.
+    """
+    if tensor.shape or not values:
+        return as_array(values, tensor.name, tensor.dtype)
+    if other := next((number for number, value in enumerate(values) if value != values[0]), 0):
+        message = f"input {tensor.name!r} is one value for the whole request, and row {other} has another than row 0"
+        raise bad_input("bad_value", message, f"{FREE}[{other}].{tensor.name}")
+    return as_array(values[:1], tensor.name, tensor.dtype).reshape(())
 
 
 def table_rows(rows: list[Any], columns: list[str]) -> list[list[Any]]:
@@ -221,7 +235,7 @@ def _to_shape(array: Array, tensor: Tensor, field: str) -> Array:
         ]
         expected = ", ".join(map(str, shape))
         raise bad_input("bad_shape", f"{field} must have shape [{expected}], got {list(array.shape)}", field)
-    return np.ascontiguousarray(array)
+    return np.ascontiguousarray(array) if array.ndim else array
 
 
 def _ordered(row: Any, names: list[str], number: int) -> list[Any]:

@@ -12,9 +12,14 @@ import pytest
 
 from sdk.errors import ConfigError
 from sdk.packaging import axes
-from sdk.packaging.files import About, recognise
+from sdk.packaging.files import About, pack_file, recognise
 from sdk.packaging.files import _signature as signature_of
 from sdk.packaging.manifest import Tensor
+from sdk.serving.codecs import decode_instances
+from sdk.serving.failures import RequestError
+from sdk.serving.settings import Limits
+from sdk.serving.signature import Signature
+from sdk.serving.signature import Tensor as Stated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,14 +40,16 @@ def part(number: int, content: bytes | str) -> bytes:
     return varint(number << 3 | 2) + varint(len(data)) + data
 
 
-def value(name: str, kind: int, shape: Sequence[int | str | None]) -> bytes:
+def value(name: str, kind: int, shape: Sequence[int | str | None] | None) -> bytes:
     sizes = b"".join(
-        part(1, varint(8) + varint(size) if isinstance(size, int) else part(2, size) if size else b"") for size in shape
+        part(1, varint(8) + varint(size) if isinstance(size, int) else part(2, size) if size else b"")
+        for size in shape or ()
     )
-    return part(1, name) + part(2, part(1, varint(8) + varint(kind) + part(2, sizes)))
+    known = b"" if shape is None else part(2, sizes)
+    return part(1, name) + part(2, part(1, varint(8) + varint(kind) + known))
 
 
-def onnx(path: Path, inputs: dict[str, tuple[int, Sequence[int | str | None]]], *constants: str) -> Path:
+def onnx(path: Path, inputs: dict[str, tuple[int, Sequence[int | str | None] | None]], *constants: str) -> Path:
     """A file as ONNX writes it, as far as its inputs go."""
     graph = part(2, "graph") + b"".join(part(5, part(8, name) + part(9, struct.pack("<f", 1))) for name in constants)
     graph += b"".join(part(11, value(name, *about)) for name, about in inputs.items())
@@ -88,10 +95,29 @@ def test_several_inputs_are_matched_by_name(tmp_path: Path) -> None:
         packed(path, {"a": np.ones((2, 5)), "c": np.arange(2)})
 
 
-@pytest.mark.parametrize("about", [(FLOAT, []), (99, ["n"])])
-def test_inputs_without_axes_or_of_unknown_types_state_nothing(about: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("about", [(FLOAT, None), (99, ["n"])])
+def test_inputs_of_unknown_rank_or_type_state_nothing(about: Any, tmp_path: Path) -> None:
     """Then nothing is checked, as before."""
     assert () == packed(onnx(tmp_path / "m.onnx", {"x": (FLOAT, ["n"]), "k": about}), None)
+
+
+def test_an_input_without_axes_is_one_value_for_all_rows(tmp_path: Path) -> None:
+    """Once beside columns, or the same in every row; an example is of rows, so there is none."""
+    path = onnx(tmp_path / "m.onnx", {"k": (FLOAT, []), "x": (FLOAT, ["n"])})
+    signature = Signature(inputs=[Stated(one.name, one.dtype, one.shape) for one in packed(path, None)])
+    assert [(), (-1,)] == [one.shape for one in signature.inputs]
+    for body in (
+        {"instances": {"k": 2, "x": [1, 3]}},
+        {"instances": [{"k": 2, "x": 1}, {"k": 2, "x": 3}]},
+        {"inputs": {"k": 2, "x": [1, 3]}},
+    ):
+        given = decode_instances(json.dumps(body).encode(), signature, Limits())
+        assert (2, (), 2.0) == (given.rows, given.tensors["k"].shape, given.tensors["k"].item())
+        assert [1, 3] == given.tensors["x"].tolist()
+    with pytest.raises(RequestError, match="'k' is one value for the whole request, and row 1 has another"):
+        decode_instances(b'{"instances": [{"k": 2, "x": 1}, {"k": 3, "x": 3}]}', signature, Limits())
+    with pytest.raises(ConfigError, match="input 'k' of the file is one value"):
+        pack_file(path, "m", About(None, {"k": 2.0, "x": [1.0]}, "predict", False, False), {})
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))

@@ -11,15 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..adapter import Materials, Trains
-from ..errors import (
-    ConflictError,
-    JournalDamaged,
-    JournalError,
-    PlanStale,
-    ThrottledError,
-    TimedOut,
-    UnavailableError,
-)  # fmt: skip
+from ..errors import ConflictError, JournalDamaged, JournalError, PlanStale, ThrottledError, TimedOut, UnavailableError
 from ..types import EndpointState
 from ..waiting import Deadline
 from .calls import Remote

@@ -22,7 +22,7 @@ BROKEN = {
     "torn.tar.gz": b"\x1f\x8b torn",
     "empty.zip": b"",
     "folder.pkl": None,
-    "utf16.toml": "default = 'x'".encode("utf-16"),
+    "latin1.toml": "default = 'é'".encode("latin-1"),
     "torn.toml": b"[target",
     "wrong.toml": b"target = 3\n",
     "bytes.json": b"\xff\xfe[1]",

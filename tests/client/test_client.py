@@ -204,7 +204,7 @@ def test_argument_beats_the_target_and_tags_add_up(world: Any, faked: Any) -> No
         ({"env": {"DB_PASSWORD": "x"}}, "looks like a secret"),
         ({"env": {"A": "x"}, "secrets": ["A"]}, "in env and in secrets"),
         ({"secrets": ["NOT_SET"]}, "secret 'NOT_SET' is not set"),
-        ({"secrets": {"A": "file:/nowhere"}}, "cannot read /nowhere"),
+        ({"secrets": {"A": "file:/nowhere"}}, "/nowhere cannot be read"),
     ],
 )
 def test_wrong_arguments_are_named(world: Any, faked: Any, asked: dict[str, Any], message: str) -> None:

@@ -83,8 +83,9 @@ def as_fitted(table: Any, levels: Sequence[Sequence[Any]]) -> Any:
         table: The example, perhaps no table.
         levels: Those of the model's columns of categories, in the order of the columns.
     """
-    names = [name for name in getattr(table, "columns", ()) if str(table[name].dtype) == "category"]
-    if not levels or len(names) != len(levels):
+    kinds = table.dtypes.items() if hasattr(table, "columns") else ()
+    names = [name for name, kind in kinds if str(kind) == "category"]
+    if not levels or len(set(names)) != len(levels):
         return table
     changed: dict[Any, Any] = {}
     for name, known in zip(names, levels, strict=True):

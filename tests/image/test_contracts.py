@@ -103,6 +103,7 @@ JSON, NPY = "application/json", "application/x-npy"
 BODIES: dict[str, tuple[str, bytes]] = {
     "instances": (JSON, json.dumps({"instances": ROWS.tolist()}).encode()),
     "bare rows": (JSON, json.dumps(ROWS.tolist()).encode()),
+    "csv": ("text/csv", "\n".join(",".join(map(str, row)) for row in ROWS.tolist()).encode()),
     "npy": (NPY, _npy(ROWS)),
     "wrong field": (JSON, b'{"instance": [[1, 2, 3]]}'),
     "wrong shape": (JSON, b'{"instances": [[1, 2]]}'),
@@ -156,7 +157,7 @@ def test_same_bytes_everywhere(
     for route in way.routes:
         expected = {key: on_local[key] for key in (TENSORS if route.endswith("/infer") else BODIES)}
         assert expected == _ask(url, route, {}), route
-        assert 415 == httpx.post(f"{url}{route}", content="1,2", headers={"content-type": "text/csv"}).status_code
+        assert 415 == httpx.post(f"{url}{route}", content="1,2", headers={"content-type": "image/png"}).status_code
     assert world.image.id == container.inspect()["Image"]
 
 
@@ -166,4 +167,5 @@ def test_answers_are_those_of_the_model(on_local: dict[str, Answer]) -> None:
     assert (ROWS * 2).ravel().tolist() == json.loads(on_local["tensor"].body)["outputs"][0]["data"]
     assert np.array_equal(ROWS * 2, np.load(io.BytesIO(on_local["npy"].body)))
     statuses = {name: answer.status for name, answer in on_local.items() if answer.status != 200}
-    assert {"bare rows": 400, "wrong field": 400, "wrong shape": 400, "not json": 400, "wrong tensor": 400} == statuses
+    assert json.loads(on_local["instances"].body) == json.loads(on_local["bare rows"].body)
+    assert {"wrong field": 400, "wrong shape": 400, "not json": 400, "wrong tensor": 400} == statuses

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..adapter import Capability
 from ..client import Client
+from ..client.calling import signature_served
 from ..endpoint import Endpoint
 from ..errors import ConfigError, NotFoundError, UnsupportedError
 from ..job import Job
@@ -255,7 +256,10 @@ def do_predict(
     out: Output, *, name: str, instances: Any, curl: bool = False, target: str | None = None, **values: Any
 ) -> None:
     """``mlport predict``."""
-    endpoint = _client(out, target).endpoint(name)
+    client = _client(out, target)
+    endpoint = client.endpoint(name)
+    if isinstance(instances, parse.Table):
+        instances = instances.rows(signature_served(client.session(), client.status(name)))
     if curl:
         out.data(endpoint.curl(instances), endpoint.curl(instances))
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,6 +104,8 @@ def _import(text: str) -> Any:
             for part in attribute.split("."):
                 found = getattr(found, part)
     except (ImportError, AttributeError) as error:
+        if _is_inside(error, module_name):
+            raise ConfigError(f"cannot import {text!r}: {_raised(error)}", hint=_mending(error)) from error
         raise ConfigError(
             f"cannot import {text!r}: {error}", hint="write module:object as Python would import it"
         ) from error
@@ -111,14 +114,41 @@ def _import(text: str) -> Any:
     except BaseException as error:
         if isinstance(error, SdkError):
             raise
-        raise ConfigError(f"cannot import {text!r}: {_raised(error)}", hint="-v shows the stack trace") from error
+        raise ConfigError(f"cannot import {text!r}: {_raised(error)}", hint=_mending(error)) from error
     return found
 
 
+def _is_inside(error: ImportError | AttributeError, module_name: str) -> bool:
+    """Whether the module was found and its own code has raised the error."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing is not None and f"{module_name}.".startswith(f"{missing}."):
+        return False
+    return any(_is_own(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
+
+
+def _mending(error: BaseException) -> str:
+    """The next step after an error in the user's module."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"install what has the module {error.name}, for {sys.executable}, or run mlport in the folder it is in"
+    return "-v shows the stack trace"
+
+
+def _is_own(filename: str) -> bool:
+    """Whether code is the user's, and not Python's, a library's or that of mlport."""
+    path = Path(filename)
+    if filename.startswith("<") or path.is_relative_to(Path(__file__).parents[1]):
+        return False
+    return not any(path.is_relative_to(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib"))
+
+
 def _raised(error: BaseException) -> str:
-    """What an import raised and in which line, such as ``ZeroDivisionError: division by zero (models.py, line 3)``."""
+    """What an import raised and in which line, such as ``ZeroDivisionError: division by zero (models.py, line 3)``.
+
+    The line is the user's own, also where a library has raised the error.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, SyntaxError) or not frames:  # which names its file and line itself
         return said
-    return f"{said} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+    frame = next((frame for frame in reversed(frames) if _is_own(frame.filename)), frames[-1])
+    return f"{said} ({Path(frame.filename).name}, line {frame.lineno})"

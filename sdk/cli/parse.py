@@ -6,16 +6,20 @@ import csv
 import io
 import re
 import sys
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, cast
 
 import click
+import msgspec
 
 from .. import foreign, usertext
 from ..durations import parse_duration
-from ..errors import ConfigError
+from ..errors import ConfigError, InvalidInputError
 
 if TYPE_CHECKING:
+    from ..packaging.manifest import Signature
+
     FloatParam = click.ParamType[float]
     AnyParam = click.ParamType[Any]
 else:
@@ -54,11 +58,21 @@ class _Input(AnyParam):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         text = str(value)
         try:
-            return _rows(text[1:]) if text.startswith("@") else foreign.parse(_typed_in(text))
+            return _in_body(_rows(text[1:]) if text.startswith("@") else foreign.parse(_typed_in(text), "the text"))
         except ConfigError as error:
             self.fail(str(error), param, ctx)
         except ValueError as error:
-            self.fail(f"not JSON: {error}; give rows such as '[[1, 2, 3]]', @FILE or -", param, ctx)
+            file = f"; for the rows of the file write @{text}" if PurePath(text).suffix and Path(text).is_file() else ""
+            self.fail(f"{error}; give rows such as '[[1, 2, 3]]', @FILE or -{file}", param, ctx)
+
+
+def _in_body(value: Any) -> Any:
+    """The rows in the body of a request, so that the same file works here and with curl; other values as they are."""
+    if not isinstance(value, dict):
+        return value
+    body = cast("dict[str, Any]", value)
+    named = body.keys() & {"instances", "dataframe_records"}
+    return body[named.pop()] if named and len(body) == 1 else body
 
 
 def _typed_in(value: str) -> str:
@@ -73,11 +87,45 @@ def _rows(path: str) -> Any:
     if kind in {".jsonl", ".ndjson", ".jsonlines"}:
         lines = enumerate(text.splitlines(), start=1)
         return [foreign.parse(line, f"{path}:{number}") for number, line in lines if line.strip()]
-    return foreign.parse(text)
+    return foreign.parse(text, path)
 
 
-def _table(path: str, text: str, separator: str) -> list[Any]:
-    """The rows of CSV: objects by the names of the first line, or lists where that has numbers only."""
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The cells of a CSV file, the first line included."""
+
+    path: str
+    cells: list[list[str]]
+
+    def rows(self, signature: Signature | None) -> list[Any]:
+        """The rows as the model's server reads them, or guessed where nothing is known of the model.
+
+        Raises:
+            InvalidInputError: The cells do not fit the model.
+        """
+        if signature is None or not signature.inputs:
+            return self._guessed()
+        from ..serving import bodies, failures, settings
+        from ..serving import signature as served
+
+        text = io.StringIO()
+        csv.writer(text).writerows(self.cells)
+        known = msgspec.convert(msgspec.to_builtins(signature), served.Signature)
+        no_limits = settings.Limits(max_json_containers=sys.maxsize)
+        try:
+            return bodies.from_csv(text.getvalue().encode(), None, known, no_limits)
+        except failures.RequestError as error:
+            raise InvalidInputError(f"{self.path}: {error.message}", field=error.field) from None
+
+    def _guessed(self) -> list[Any]:
+        """Objects by the names of the first line, or lists where that has numbers only."""
+        values = [list(map(_cell, row)) for row in self.cells]
+        if not values or not any(isinstance(value, str) for value in values[0]):
+            return values
+        return [dict(zip(self.cells[0], row, strict=True)) for row in values[1:]]
+
+
+def _table(path: str, text: str, separator: str) -> Table:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[list[str]] = []
     try:
@@ -87,10 +135,7 @@ def _table(path: str, text: str, separator: str) -> list[Any]:
                 raise ConfigError(f"{path}:{reader.line_num}: {len(row)} cells, the first line has {len(rows[0])}")
     except csv.Error as error:
         raise ConfigError(f"{path}:{reader.line_num}: not CSV: {error}") from error
-    values = [list(map(_cell, row)) for row in rows]
-    if not rows or not any(isinstance(value, str) for value in values[0]):
-        return values
-    return [dict(zip(rows[0], row, strict=True)) for row in values[1:]]
+    return Table(path, rows)
 
 
 def _cell(text: str) -> Any:

@@ -77,6 +77,12 @@ def facts(session: Session, status: EndpointStatus) -> Facts:
     )
 
 
+def signature_served(session: Session, status: EndpointStatus) -> Signature | None:
+    """What an endpoint takes, if all models that serve are known here and agree."""
+    known = [signature_of(session.state_dir, item) for item in status.deployments if item.traffic]
+    return known[0] if known and all(one == known[0] for one in known) else None
+
+
 def _axes(signatures: Sequence[Signature | None]) -> Mapping[str, int] | None:
     """How many axes each input has, if all models that serve are known here and agree."""
     known = [None if one is None else axes(one) for one in signatures]

@@ -272,7 +272,8 @@ def _check_total(sizes: dict[str, int]) -> None:
 def _report(found: Code) -> None:
     """Log a summary, and each name at level debug; say on standard error what may be missed."""
     size = sum(file.stat().st_size for file in found.files.values())
-    said = f"code: packed {len(found.files)} files ({_size(size)})"
+    files = "1 file" if len(found.files) == 1 else f"{len(found.files)} files"
+    said = f"code: packed {files} ({_size(size)})"
     if found.left_out:
         counts = Counter(found.left_out.values())
         said += ", left out " + ", ".join(f"{count} ({why})" for why, count in sorted(counts.items()))
@@ -281,9 +282,10 @@ def _report(found: Code) -> None:
         _LOG.debug("code: packed %s", name)
     for name, why in found.left_out.items():
         _LOG.debug("code: left out %s (%s)", name, why)
-    missed = [f"{name} ({why})" for name, why in found.left_out.items() if why not in _EXPECTED]
+    missed = [f"{name} ({why})" for name, why in found.left_out.items() if why == KEY]
+    missed += [f"{name} ({why})" for name, why in found.left_out.items() if why not in {KEY, *_EXPECTED}]
     if missed:
-        more = f" and {len(missed) - 5} more" if len(missed) > 5 else ""
+        more = f" and {len(missed) - 5} more (-v or log level debug names all)" if len(missed) > 5 else ""
         advice = "name a file itself in code= to pack it, give keys as secrets="
         note(f"code: left out {', '.join(missed[:5])}{more}; {advice}", _LOG)
 

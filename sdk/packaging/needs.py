@@ -119,6 +119,9 @@ def _is_itself(name: str) -> bool:
     return getattr(sys.modules.get(name), "__name__", None) == name
 
 
+OURS = __name__.partition(".")[0]  # this library, which the server does not have
+
+
 def is_own(top: str) -> bool:
     """Whether a top-level module is one of the user's on this machine; an optional one may not be there."""
     if top in {"", "__main__"} or not is_local(top):

@@ -8,7 +8,7 @@ from importlib.util import resolve_name
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdk.packaging.needs import is_own
+from sdk.packaging.needs import OURS, is_own
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -35,7 +35,7 @@ def left_behind(modules: Collection[str], shipped: Collection[str]) -> dict[str,
             other, _, _ = imported.partition(".")
             if other in shipped:
                 waiting.append(imported)
-            elif is_own(other):
+            elif is_own(other) or other == OURS:
                 found.setdefault(other, name)
     return found
 

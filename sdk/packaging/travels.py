@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ConfigError, PackagingError
 from sdk.packaging import disk
+from sdk.packaging.needs import OURS
 from sdk.packaging.shipped import left_behind
 
 if TYPE_CHECKING:
@@ -88,6 +89,11 @@ def check(needs: Needs, shipped: Collection[str], read: dict[str, bool], *, aske
 
 
 def _left_behind(what: str, module: str, otherwise: str = "") -> ConfigError:
+    if module.partition(".")[0] == OURS:
+        return ConfigError(
+            f"{what}, which the server does not have",
+            hint=f"put what the model needs into a module that does not import {OURS}, and import it from there",
+        )
     own: str | None = getattr(sys.modules.get(module), "__file__", None)
     place = _package_or_file(own) if own else f"{module}.py"
     return ConfigError(

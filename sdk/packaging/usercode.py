@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
@@ -51,6 +52,8 @@ def running(
         except BaseException as error:
             if isinstance(error, (SdkError, Terminated, *others)) or (isinstance(error, KeyboardInterrupt) and pressed):
                 raise
+            if isinstance(error, ModuleNotFoundError) and error.name:
+                hint = f"install what has the module {error.name} for {sys.executable}, which runs the model to pack it"
             raise PackagingError(f"{what}: {from_exception(error)}", operation=operation, hint=hint) from error
 
 

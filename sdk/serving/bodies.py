@@ -173,7 +173,8 @@ def from_csv(body: bytes, header: bytes | None, signature: Signature, limits: Li
     given = [cell.strip() for cell in first] if is_header else None
     rows = list(lines) if is_header else [first, *lines]
     if not rows:
-        raise bad_input("empty", "the CSV holds no row; send at least one", "body")
+        fix = "send at least one row, and with curl use --data-binary, as -d removes the ends of the lines"
+        raise bad_input("empty", f"the CSV holds a header and no row; {fix}", "body")
     width = len(first)
     for number, row in enumerate(rows):
         if len(row) != width:
@@ -237,7 +238,7 @@ def _typed(rows: list[list[str]], given: list[str] | None, names: list[str], sig
     order = given or names
     kinds = [one.dtype if one else dtypes.get(name, "") for name in order] or [one.dtype if one else ""] * len(rows[0])
     if len(kinds) != len(rows[0]):
-        message = f"a line must have {len(kinds)} fields: {', '.join(names[:10])}"
+        message = f"a line must have {len(kinds)} fields, separated by commas: {', '.join(names[:10])}"
         raise bad_input("bad_shape", message, "body")
     readers = [_reader(kind, missing=signature.allow_nan) for kind in kinds]
     values = [[read(cell) for read, cell in zip(readers, row, strict=True)] for row in rows]

@@ -6,7 +6,7 @@ The Open Inference Protocol has a module of its own, `v2`.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import msgspec
 
@@ -140,6 +140,15 @@ def _header_said(content_type: bytes) -> bytes | None:
     return said
 
 
+def _explained(error: RequestError, body: Any) -> RequestError:
+    """The error, with what to send where no key holds rows: the body is a bare row, or the first of several lines."""
+    if isinstance(body, dict) and not cast("dict[str, Any]", body).keys().isdisjoint(bodies.FORMS):
+        return error
+    lines = media.LINES[0].decode()
+    message = f'{error.message}; send rows as {{"instances": [row, ...]}}, and JSON lines with content-type {lines}'
+    return RequestError(error.status, error.code, message, error.field)
+
+
 def decode_instances(body: bytes, signature: Signature, limits: Limits) -> Input:
     """Read `{"instances": [row, …]}`, one dict of columns in the place of the rows, or another form; see `bodies`."""
     try:
@@ -150,10 +159,10 @@ def decode_instances(body: bytes, signature: Signature, limits: Limits) -> Input
         try:
             other = parse(_decode_any_digits if signature.exact else _decode_any, body, limits)
         except RequestError:
-            raise error from None
+            raise _explained(error, {}) from None
         rows = bodies.rows_of(other, signature)
         if rows is None:
-            raise
+            raise _explained(error, other) from None
         return from_rows(rows, signature)
     if decoded.parameters:
         raise bad_input("unknown_parameters", "this model takes no parameters", "parameters")

@@ -61,7 +61,7 @@ def wanted(accept: bytes | None, default: bytes) -> bytes:
         if found > quality:
             best, quality = form, found
     if quality <= 0:
-        message = f"none of the acceptable types is there; ask for {names(SHOWN_ANSWERS)}"
+        message = f"the server has none of the forms that the header asks for; ask for {names(SHOWN_ANSWERS)}"
         raise RequestError(406, "not_acceptable", message, "accept")
     return best
 

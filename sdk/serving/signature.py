@@ -248,7 +248,9 @@ def _ordered(row: Any, names: list[str], number: int) -> list[Any]:
         values = [cells[name] for name in names]
     except KeyError as error:
         missing = str(error.args[0])
-        raise bad_input("missing_column", f"row {number} lacks {missing!r}", f"instances[{number}].{missing}") from None
+        other = next((f", but has {name!r}, which the model does not know" for name in cells if name not in names), "")
+        message = f"row {number} lacks {missing!r}{other}"
+        raise bad_input("missing_column", message, f"instances[{number}].{missing}") from None
     if len(cells) != len(names):
         _check_names(cells, names, f"{FREE}[{number}]")
     return values

@@ -1,5 +1,6 @@
 """The command line as a user runs it: a process of its own, in a folder of its own."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sdk.client import Client
+from sdk.verbose import OURS
 from tests.warm import commands
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -94,11 +96,12 @@ def call(
     monkeypatch.delenv("MLPORT_TARGET", raising=False)
 
     def call_mlport(*arguments: str) -> subprocess.CompletedProcess[str]:
-        before = signal.getsignal(signal.SIGTERM)
+        before, level = signal.getsignal(signal.SIGTERM), logging.getLogger(OURS).level
         try:
             code = main(list(arguments))
         finally:
             signal.signal(signal.SIGTERM, before)
+            logging.getLogger(OURS).setLevel(level)  # or later tests of this process log more than they expect
         out, err = capsys.readouterr()
         return subprocess.CompletedProcess(arguments, code, out, err)
 

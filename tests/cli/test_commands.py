@@ -51,7 +51,7 @@ def test_commented_lines_of_the_template_are_valid(run: Run, tmp_path: Path) -> 
         (("deploy", "models:double", "--replicas", "many"), 2, "MIN:MAX"),
         (("deploy", "models:double", "--ttl", "soon"), 2, "30m"),
         (("deploy", "models:double", "--traffic", "101"), 3, "0 to 100"),
-        (("predict", "nobody", "[1"), 2, "not JSON"),
+        (("predict", "nobody", "[1"), 2, "the text cannot be read: it is no JSON"),
         (("predict", "nobody", "@absent.json"), 2, "absent.json"),
         (("traffic", "nobody", "half"), 2, "percent"),
     ],

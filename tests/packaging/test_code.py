@@ -256,6 +256,6 @@ def test_command_line_says_what_was_packed(tmp_path: Path) -> None:
     work = write(tmp_path / "work", files)
     command = [sys.executable, "-m", "sdk", "train", "train.py", "-t", "local", "--dry-run", "-v"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=work)
-    assert "code: packed 1 files (0.0 KiB), left out 1 (hidden), 1 (ignored by .gitignore)" in done.stderr
+    assert "code: packed 1 file (0.0 KiB), left out 1 (hidden), 1 (ignored by .gitignore)" in done.stderr
     assert "code: left out pkg/t.csv (ignored by .gitignore); name a file itself" in done.stderr
     assert "code: packed pkg/a.py" in done.stderr

@@ -172,6 +172,30 @@ def test_own_module_that_a_function_imports_is_reported(helper: Any, tmp_path: P
     make_model(helper.imports, name="imports", example=EXAMPLE, code=[tmp_path / "project" / "mlport_other.py"])
 
 
+def test_shipped_module_that_imports_this_library_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script that packs a model is in the project, too; the server has no packing library."""
+    (tmp_path / "mlport_script.py").write_text("import sdk\ndef double(rows): return rows * 2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    script = import_module("mlport_script")
+    said = r"mlport_script imports sdk, which the server does not have; .* a module that does not import sdk"
+    try:
+        with pytest.raises(ConfigError, match=said):
+            make_model(script.double, name="script", example=EXAMPLE, code=tmp_path)
+    finally:
+        del sys.modules["mlport_script"]
+
+
+def test_module_that_is_not_installed_is_named(tmp_path: Path) -> None:
+    """Other rows would not help a function whose module is not there."""
+
+    def predict(rows: Any) -> Any:
+        return [import_module("mlport_absent").answer(row) for row in rows]
+
+    with pytest.raises(PackagingError, match="install what has the module mlport_absent for ") as refused:
+        make_model(predict, name="absent", example=EXAMPLE)
+    assert "example= rows" not in str(refused.value)
+
+
 def test_module_that_shipped_code_imports_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package in `code=` brings nothing from outside; what it may do without is left alone."""
     package = tmp_path / "project" / "mlport_pkg"

@@ -220,6 +220,12 @@ def test_messages_name_the_place() -> None:
         ("text/csv", 'a,n,t,b\n1,1,"x,true\n', "line 2 is no valid CSV: unexpected end of data"),
         ("text/csv", b"1,2\n\xff", "not UTF-8: invalid start byte at byte 4"),
         ("text/csv", ",a,n,t,b\n0,1,1,x,true\n", "write the CSV without an index"),
+        ("text/csv", "a,n,t,b1,1,x,true", "with curl use --data-binary"),
+        ("text/csv", "a;n;t;b\n1;1;x;true\n", "4 fields, separated by commas: a, n, t, b"),
+        ("text/csv", "a,n,t,c\n1,1,x,true\n", "row 0 lacks 'b', but has 'c', which the model does not know"),
+        (JSON, '{"a": 1, "n": 2}', 'send rows as {"instances": '),
+        (JSON, '{"a": 1}\n{"a": 2}\n', "JSON lines with content-type application/jsonlines"),
+        (JSON, '{"instances": [], "more": 1}', "Object contains unknown field `more`$"),
         ("text/plain", "x", "expected application/json, application/x-npy, text/csv, application/jsonlines"),
     ):
         with pytest.raises(RequestError, match=said):

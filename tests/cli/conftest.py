@@ -89,6 +89,7 @@ def call(
 ) -> Run:
     """The same in this process: quicker, for commands that start nothing."""
     from sdk.cli import main
+    from sdk.cli.output import PACKING
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(home)
@@ -96,12 +97,15 @@ def call(
     monkeypatch.delenv("MLPORT_TARGET", raising=False)
 
     def call_mlport(*arguments: str) -> subprocess.CompletedProcess[str]:
-        before, level = signal.getsignal(signal.SIGTERM), logging.getLogger(OURS).level
+        before = signal.getsignal(signal.SIGTERM)
+        loggers = [(one, one.level, one.handlers[:]) for one in map(logging.getLogger, (OURS, PACKING))]
         try:
             code = main(list(arguments))
         finally:
             signal.signal(signal.SIGTERM, before)
-            logging.getLogger(OURS).setLevel(level)  # or later tests of this process log more than they expect
+            for logger, level, handlers in loggers:  # or later tests of this process log more than they expect
+                logger.setLevel(level)
+                logger.handlers = handlers
         out, err = capsys.readouterr()
         return subprocess.CompletedProcess(arguments, code, out, err)
 

@@ -201,7 +201,8 @@ def model_error(fault: ModelFault, redact: Callable[[str], str], facts: Mapping[
         known["request_id"] = fault.request_id
     if fault.status in {400, 422} or fault.field:
         return InvalidInputError(redact(fault.message), field=fault.field, **known)
-    return ModelError(redact(fault.message), **known)
+    only = f" --request-id {known['request_id']}" if known.get("request_id") else ""
+    return ModelError(redact(fault.message), hint=f"show the log with: mlport logs {facts['resource']}{only}", **known)
 
 
 def _given(response: httpx.Response) -> dict[str, Any]:

@@ -162,9 +162,12 @@ def _as_array(value: Any) -> Any:
     return np.asarray(value)
 
 
+_ROWS_HINT = "give a few rows: array, list, DataFrame, dict of columns, or list of records such as [{'text': 'hi'}]"
+
+
 def _array(value: Any, field: str) -> Any:
     if type(value) in _NO_ROWS:
-        raise ConfigError(f"{field} is {type(value).__name__}", hint="give a few rows: array, list, DataFrame or dict")
+        raise ConfigError(f"{field} is {type(value).__name__}", hint=_ROWS_HINT)
     if hasattr(value, "detach"):  # a torch tensor
         value = value.detach().cpu()
     try:
@@ -174,7 +177,7 @@ def _array(value: Any, field: str) -> Any:
     if array.dtype.kind in {"U", "T"} and not isinstance(array, PlainArray):
         array = _texts(value, field)  # the server makes text of any length from a request
     if array.ndim == 0:
-        raise ConfigError(f"{field} is {type(value).__name__}", hint="give a few rows: array, list, DataFrame or dict")
+        raise ConfigError(f"{field} is {type(value).__name__}", hint=_ROWS_HINT)
     _check_rows(len(array))
     dtype_name(array, field)
     return array

@@ -217,6 +217,7 @@ def test_model_that_fails(server: Any, scripted: Any, make: Callable[..., Caller
     with pytest.raises(ModelError, match="it broke") as caught:
         make().predict([[1]])
     assert (500, False) == (caught.value.status, isinstance(caught.value, InvalidInputError))
+    assert f"mlport logs churn --request-id {caught.value.request_id}" in str(caught.value)
 
 
 def test_platform_that_refuses(server: Any, scripted: Any, make: Callable[..., Caller]) -> None:

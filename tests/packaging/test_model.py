@@ -381,6 +381,7 @@ def test_wrong_name_is_refused(name: str) -> None:
     ("example", "said"),
     [
         (5, "example is int"),
+        ({"text": "hi"}, r"example\['text'\] is str; .* list of records such as \[\{'text': 'hi'\}\]"),
         ("text", "example is str"),
         (b"bytes", "example is bytes"),
         ({1, 2}, "example is set"),

@@ -226,7 +226,7 @@ class App:
         form = media.wanted(exchange.header(b"accept"), NPY if sent == NPY else JSON)
         given = decode(sent, header, exchange.body, self._manifest.signature, self._settings.limits)
         outputs = await self._run(given, exchange)
-        if form == NPY == sent and len(outputs.arrays) != 1 and NPY not in (exchange.header(b"accept") or b"").lower():
+        if form == NPY == sent and not outputs.is_one_tensor and NPY not in (exchange.header(b"accept") or b"").lower():
             form = JSON  # what was sent does not bind the answer
         return encode(form, outputs)
 

@@ -219,8 +219,8 @@ def _is_header(first: Sequence[str], names: Sequence[str], signature: Signature)
     """Whether the first line names the columns; where the columns have no names, whether nothing in it is a number."""
     cells = [cell.strip() for cell in first]
     if names:
-        known = set(names)
-        return 2 * len(known.intersection(cells)) >= len(known)
+        known = {name.casefold() for name in names}  # a name in other letters is refused later, as no row has it
+        return 2 * len(known.intersection(cell.casefold() for cell in cells)) >= len(known)
     if not signature.inputs or signature.inputs[0].dtype in TEXT:
         return False
     return not any(_NUMBER.fullmatch(cell) or _INFINITE.fullmatch(cell) or _is_value(cell) for cell in cells)
@@ -234,13 +234,16 @@ def _typed(rows: list[list[str]], given: list[str] | None, names: list[str], sig
     if given is not None and "" in given and "" not in names:
         raise bad_input("unknown_input", "a column has no name; write the CSV without an index", "body")
     one = signature.inputs[0] if len(signature.inputs) == 1 else None
-    dtypes = {tensor.name: tensor.dtype for tensor in signature.inputs}
+    tensors = {tensor.name: tensor for tensor in signature.inputs}
     order = given or names
-    kinds = [one.dtype if one else dtypes.get(name, "") for name in order] or [one.dtype if one else ""] * len(rows[0])
-    if len(kinds) != len(rows[0]):
-        message = f"a line must have {len(kinds)} fields, separated by commas: {', '.join(names[:10])}"
+    columns = [one or tensors.get(name) for name in order] or [one] * len(rows[0])
+    if len(columns) != len(rows[0]):
+        message = f"a line must have {len(columns)} fields, separated by commas: {', '.join(names[:10])}"
         raise bad_input("bad_shape", message, "body")
-    readers = [_reader(kind, missing=signature.allow_nan) for kind in kinds]
+    readers = [
+        _reader(column.dtype if column else "", missing=signature.allow_nan and not (column and column.required))
+        for column in columns
+    ]
     values = [[read(cell) for read, cell in zip(readers, row, strict=True)] for row in rows]
     if given is not None and (names or signature.free):
         return _named_rows(given, values, "body")
@@ -258,7 +261,7 @@ def _reader(dtype: str, *, missing: bool) -> Callable[[str], Cell]:
         return _truth
     if dtype.startswith(("float", "int", "uint")):
         return _whole if not dtype.startswith("float") else _number
-    return _text_or_missing if missing else str
+    return str if dtype in TEXT and not missing else _text_or_missing
 
 
 def _number(cell: str) -> Cell:

@@ -6,6 +6,7 @@ The Open Inference Protocol has a module of its own, `v2`.
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import msgspec
@@ -64,6 +65,7 @@ class Digits(float):
         return number
 
 
+_NOT_JSON = re.compile(rb"[\[,:]\s*(?:NaN|-?Infinity)\b")
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_digits = msgspec.json.Decoder(_Body, float_hook=Digits).decode
 _decode_any = msgspec.json.Decoder().decode
@@ -86,7 +88,8 @@ def parse(decode: Any, body: bytes | memoryview, limits: Limits) -> Any:
         field = path.strip(".`") or _quoted(message) or "body"
         raise bad_input("bad_request", message, field) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise bad_input("bad_json", f"the body is no valid JSON: {error}", "body") from None
+        hint = "; JSON has no NaN and no Infinity, send null for a missing number" if _NOT_JSON.search(data) else ""
+        raise bad_input("bad_json", f"the body is no valid JSON: {error}{hint}", "body") from None
     except RecursionError:
         raise bad_input("bad_json", "the JSON is nested too deeply", "body") from None
 
@@ -231,7 +234,7 @@ def _predictions(outputs: Outputs) -> Any:
 
 def encode_npy(outputs: Outputs) -> Answer:
     """Return the one output as a .npy body."""
-    if len(outputs.arrays) != 1:
+    if not outputs.is_one_tensor:
         raise RequestError(406, "not_acceptable", "this model's output is no single array; ask for application/json")
     return Answer(NPY, npy.encode(next(iter(outputs.arrays.values()))))
 

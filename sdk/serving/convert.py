@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from . import times
 from .failures import RequestError, bad_input
 
 Array: TypeAlias = NDArray[Any]
@@ -232,3 +233,24 @@ def cell(where: tuple[int, ...], field: str, columns: list[str] | None) -> tuple
     if columns and len(where) == 1 and field in columns:
         return f"{row}, column {field!r}", f"instances[{where[0]}].{field}"
     return (f"{row}, column {where[1]}" if len(where) == 2 else row), path
+
+
+def iso_text(array: Any) -> Array:
+    """Return moments and durations as ISO 8601 text, missing ones as None."""
+    array = np.asarray(array)
+    unit, steps = np.datetime_data(array.dtype)
+    if array.dtype.kind == "m" and unit in _NANOSECONDS:
+        size = _NANOSECONDS[unit] * steps
+        texts = np.empty(array.shape, dtype=object)
+        for where, count in np.ndenumerate(array.astype(np.int64)):
+            texts[where] = times.nanoseconds_text(int(count) * size)
+    else:
+        texts = array.astype(np.str_)
+    gaps = np.isnat(array)
+    if gaps.any():
+        texts = texts.astype(object)
+        texts[gaps] = None
+    return texts
+
+
+_NANOSECONDS = times.UNITS | {"W": 604_800 * 10**9, "D": 86_400 * 10**9, "h": 3_600 * 10**9, "m": 60 * 10**9}

@@ -27,6 +27,10 @@ def _to_json(value: Any) -> Any:
         return None
     if hasattr(value, "columns") and hasattr(value, "to_dict"):  # a table of pandas
         return value.to_dict("records")
+    if getattr(getattr(value, "dtype", None), "kind", "") in {"m", "M"} and not hasattr(value, "to_numpy"):
+        from .convert import iso_text
+
+        return iso_text(value).tolist()  # nanoseconds would become their count
     if hasattr(value, "tolist"):
         return value.tolist()
     if hasattr(value, "isoformat"):  # a moment of pandas

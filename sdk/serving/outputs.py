@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from . import parts
-from .convert import DATATYPES, Array, is_list
+from .convert import DATATYPES, Array, is_list, iso_text
 from .failures import RequestError
 
 if TYPE_CHECKING:
@@ -22,6 +22,16 @@ class Outputs(msgspec.Struct, frozen=True):
 
     arrays: dict[str, Array] = {}
     free: Any = None
+
+    @property
+    def is_one_tensor(self) -> bool:
+        """Whether there is one output that `.npy` can hold."""
+        return len(self.arrays) == 1 and self.are_tensors
+
+    @property
+    def are_tensors(self) -> bool:
+        """Whether `.npy` and the Open Inference Protocol know the types; they cannot say that a value is missing."""
+        return bool(self.arrays) and all(map(_is_tensor, self.arrays.values()))
 
 
 def normalise(result: Any, signature: Signature, method: str, rows: int, *, lists: bool = False) -> Outputs:
@@ -75,7 +85,7 @@ def _array(value: Any) -> Array | None:
     if hasattr(value, "toarray"):  # scipy sparse
         value = value.toarray()
     if hasattr(value, "to_numpy"):  # pandas
-        value = value.to_numpy()
+        value = _of_pandas(value)
     elif hasattr(value, "numpy"):  # torch, tensorflow
         value = value.numpy()
     if not isinstance(value, np.ndarray | np.generic | list | tuple | bool | int | float | str):
@@ -84,7 +94,28 @@ def _array(value: Any) -> Array | None:
         array: Array = np.asarray(cast("Any", value))
     except (ValueError, OverflowError):
         return None
+    if isinstance(value, np.ma.MaskedArray):
+        array = _unmasked(value)
     return None if parts.is_sequence(value) and _loses(value, array) else _plain(array)
+
+
+def _unmasked(value: Any) -> Array:
+    """Return a masked array as one in which the masked values are missing: NaN among floats, else None."""
+    gaps = np.ma.getmaskarray(value)
+    if not gaps.any():
+        return np.asarray(value.data)
+    found: Array = np.array(value.data, dtype=value.dtype if value.dtype.kind == "f" else object)
+    found[gaps] = np.nan if found.dtype.kind == "f" else None
+    return found
+
+
+def _of_pandas(value: Any) -> Array:
+    """Return a column as an array; whole numbers beside missing ones stay whole where floats would lose digits."""
+    array: Array = value.to_numpy()
+    is_whole = getattr(getattr(value, "dtype", None), "kind", "") in {"i", "u"}
+    if is_whole and array.dtype.kind == "f" and (np.abs(array) >= 2.0**53).any():
+        return np.asarray(value.to_numpy(dtype=object))
+    return array
 
 
 def _loses(values: Sequence[Any], array: Array) -> bool:
@@ -114,10 +145,36 @@ def _plain(array: Array) -> Array | None:
     if kind in "biufU":
         return array.astype(np.float64) if array.dtype.name not in DATATYPES and kind == "f" else array
     if kind in "mM":
-        return array.astype(np.str_)
-    if kind == "T" or (kind == "O" and array.size and all(isinstance(one, str) for one in array.flat)):
-        return array.astype(object)
-    return None
+        return iso_text(array)
+    return _cells(array) if kind == "T" or (kind == "O" and array.size) else None
+
+
+def _cells(array: Array) -> Array | None:
+    """Return objects as they are where each is text, a number or a boolean, or missing, which becomes None."""
+    found = array.astype(object)
+    if _is_tensor(found):
+        return found
+    for where, one in np.ndenumerate(cast("Any", found)):
+        value = _cell(one)
+        if not isinstance(value, str | bool | int | float | None):
+            return None
+        found[where] = value
+    return found
+
+
+def _cell(value: Any) -> Any:
+    """Return a missing value as None and a number of numpy as one of Python."""
+    if type(value).__name__ in _GAPS:
+        return None
+    is_number = getattr(getattr(value, "dtype", None), "kind", "") in {"b", "i", "u", "f"}
+    return value.item() if is_number and not value.ndim else value
+
+
+def _is_tensor(array: Array) -> bool:
+    return array.dtype.kind != "O" or all(isinstance(one, str) for one in array.flat)
+
+
+_GAPS = frozenset({"NAType", "NaTType"})
 
 
 def _bad(message: str) -> RequestError:

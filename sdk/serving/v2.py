@@ -177,7 +177,7 @@ def _texts(data: memoryview, count: int, field: str) -> Array:
 
 def encode(request: Request, outputs: Outputs, model: str, version: str) -> Answer:
     """Return the inference answer, with those outputs in binary that the request asked for so."""
-    if not outputs.arrays:
+    if not outputs.are_tensors:
         message = "this model's output has no tensor form; use {'instances': …} on /invocations"
         raise RequestError(406, "not_acceptable", message)
     all_binary = (request.parameters or {}).get("binary_data_output") is True

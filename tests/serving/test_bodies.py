@@ -440,3 +440,35 @@ def test_without_pyarrow_the_error_names_it(kind: str, monkeypatch: pytest.Monke
     with pytest.raises(RequestError, match="needs pyarrow, which is not in this model's lock") as refused:
         read(kind, b"", TABLE)
     assert 415 == refused.value.status
+
+
+SOME = Signature(
+    inputs=[Tensor("t", "str", (-1,), required=True), Tensor("x", "float64", (-1,)), Tensor("s", "str", (-1,))],
+    columns=["t", "x", "s"],
+    allow_nan=True,
+)
+
+
+def test_an_empty_csv_cell_is_missing_only_where_the_column_may_be() -> None:
+    """Where a model takes no missing text it is empty text, as it is in JSON."""
+    assert str(native([["", None, None]], SOME)) == str(read(CSV, "t,x,s\n,,\n", SOME))
+    moment = Signature(inputs=[Tensor("t", "datetime64[s]", (-1,)), *SOME.inputs[1:]], columns=SOME.columns)
+    with pytest.raises(RequestError, match="column 't' is missing; this model takes none"):
+        read(CSV, "t,x,s\n,1,a\n", moment)
+
+
+def test_nan_in_json_is_refused_with_what_to_send() -> None:
+    """Python's own `json` writes NaN, which is no JSON."""
+    for kind, body in ((JSON, '{"instances": [["a", NaN, "b"]]}'), (LINES, '["a",-Infinity,"b"]')):
+        with pytest.raises(RequestError, match="send null for a missing number") as refused:
+            read(kind, body, SOME)
+        assert "bad_json" == refused.value.code
+    with pytest.raises(RequestError) as refused:
+        read(JSON, '{"instances": [["NaN"]', SOME)
+    assert "null" not in refused.value.message
+
+
+def test_a_csv_header_in_other_letters_is_no_row() -> None:
+    """Among columns of text nothing else would tell it from one."""
+    with pytest.raises(RequestError, match="row 0 lacks 't', but has 'T'"):
+        read(CSV, "T,X,S\na,1,b\n", SOME)

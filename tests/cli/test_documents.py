@@ -63,11 +63,15 @@ def test_documents_print_commands() -> None:
 
 
 @pytest.mark.parametrize(("where", "command"), PRINTED, ids=[f"{where}: {command}" for where, command in PRINTED])
-def test_printed_command_is_one_that_mlport_takes(where: str, command: str) -> None:
+def test_printed_command_is_one_that_mlport_takes(
+    where: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its verb, options and the form of their values pass the parser of the command line; nothing is carried out.
 
     A sentence may name a verb, or an option of it, without the arguments that the verb needs.
     """
+    (tmp_path / "requests.json").write_text("[[[0.5]]]")
+    monkeypatch.chdir(tmp_path)
     found: click.Command = build()
     words = shlex.split(command)[1:]
     while isinstance(found, click.Group) and words:

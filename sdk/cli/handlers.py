@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,10 @@ from ..adapter import Capability
 from ..client import Client
 from ..client.calling import signature_served
 from ..endpoint import Endpoint
-from ..errors import ConfigError, NotFoundError, UnsupportedError
+from ..errors import ConfigError, NotFoundError, SdkError, UnsupportedError
 from ..job import Job
 from ..logtext import readable
+from ..suggest import did_you_mean
 from ..types import JobState
 from . import models, parse
 from .output import age, usd
@@ -443,9 +444,22 @@ def do_delete(out: Output, *, name: str, target: str | None = None, yes: bool = 
     if not yes and not out.confirm(f"delete {name} and everything that belongs to it?"):
         return REFUSED
     with out.working(f"deleting {name}"):
+        there = _has_parts(client, name, values)
         client.delete(name, **values)
-    out.data({"deleted": name}, f"deleted {name}")
+    if there:
+        out.data({"deleted": name}, f"deleted {name}")
+    else:
+        known = [one.name for one in client.list()]
+        out.data({"deleted": None}, f"there was nothing called {name}: {did_you_mean(name, known)}")
     return 0
+
+
+def _has_parts(client: Client, name: str, values: dict[str, Any]) -> bool:
+    """Whether a delete finds anything; also when that cannot be seen, as the delete itself then says why."""
+    with suppress(SdkError):
+        plan: Plan = client.delete(name, **{**values, "dry_run": True})
+        return plan.changes
+    return True
 
 
 def do_unlock(out: Output, *, name: str, txn: str, target: str | None = None) -> None:

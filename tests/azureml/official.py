@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,38 @@ def serve(client: Any) -> dict[str, Any]:
     seen["log"] = "request" in client.online_deployments.get_logs("blue", "my-ep", lines=20)
     client.models.download("iris", "1", download_path=str(FOLDER / "downloaded"))
     seen["downloaded"] = sorted(path.name for path in (FOLDER / "downloaded").rglob("mlport.json"))
-    client.online_endpoints.begin_delete("my-ep").result()
+    endpoint.mirror_traffic = {}
+    client.online_endpoints.begin_create_or_update(endpoint).result()
+    seen["busy"] = update_while_busy(client, client.online_deployments.get("blue", "my-ep"), str(request))
+    client.online_deployments.begin_delete("GREEN", "MY-EP").result()
+    seen["deployments"] = [one.name for one in client.online_deployments.list("My-Ep")]
+    client.online_endpoints.begin_delete("My-eP").result()
     seen["endpoints"] = [one.name for one in client.online_endpoints.list()]
     return seen
+
+
+def update_while_busy(client: Any, deployment: Any, request: str) -> list[str]:
+    """Update a deployment in place while its endpoint is called again and again; all that the calls gave."""
+    answers: list[str] = []
+    enough = threading.Event()
+
+    def ask() -> None:
+        while not enough.is_set():
+            try:
+                answers.append(client.online_endpoints.invoke("my-ep", request_file=request))
+            except Exception as error:  # noqa: BLE001  # whatever a user would see
+                answers.append(repr(error))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    deployment.environment_variables = {"COLOUR": "new"}
+    client.online_deployments.begin_create_or_update(deployment).result()
+    seen = len(answers)
+    while len(answers) < seen + 3 and asking.is_alive():
+        enough.wait(0.1)
+    enough.set()
+    asking.join()
+    return sorted(set(answers))
 
 
 def train(client: Any, compute: str | None) -> dict[str, Any]:

@@ -52,7 +52,10 @@ def seen(cloud: AzureMLCloud, image: str, samples: Samples, tmp_path: Path) -> t
 
 @pytest.mark.full
 def test_the_official_client_does_everything(cloud: AzureMLCloud, seen: tuple[dict[str, Any], str]) -> None:
-    """Register, deploy twice, split, mirror, keys, invoke, logs, download, delete; a job on both kinds of compute."""
+    """Register, deploy twice, split, mirror, keys, invoke, logs, download; a job on both kinds of compute.
+
+    An update in place loses no call, and deletes find names in any case.
+    """
     told, printed = seen
     served = told["serve"]
     assert cloud.world.place.region == told["region"]
@@ -63,7 +66,8 @@ def test_the_official_client_does_everything(cloud: AzureMLCloud, seen: tuple[di
     assert [[3.0], [3.0]] == [json.loads(answer)["predictions"] for answer in served["answers"]]
     assert served["log"]
     assert ["mlport.json"] == served["downloaded"]
-    assert [] == served["endpoints"]
+    assert [[3.0]] == [json.loads(answer)["predictions"] for answer in served["busy"]]
+    assert (["blue"], []) == (served["deployments"], served["endpoints"])
     for kind in ("serverless", "cluster"):
         assert {"state": "Completed", "found": ["2"]} == told[kind]
     assert 2 == printed.count("official: 2 rows, lr=0.1")

@@ -78,6 +78,13 @@ def test_delete_asks_and_takes_silence_for_no(call: Run) -> None:
     assert "--yes" in done.stderr
 
 
+def test_delete_says_when_there_was_nothing(call: Run) -> None:
+    """A misspelled name is a success that deletes nothing, and no reason to believe that the endpoint is gone."""
+    done = call("delete", "nobody", "--yes")
+    assert (0, "there was nothing called nobody: none is known here\n") == (done.returncode, done.stdout)
+    assert {"deleted": None} == json.loads(call("delete", "nobody", "--yes", "-o", "json").stdout)
+
+
 def test_whole_story(run: Run) -> None:
     """plan, deploy, list, status, predict, canary, promote, rollback, finalize, monitor, logs, delete, gc."""
     plan = json.loads(run("plan", "models:double", "-n", "story", "-o", "json").stdout)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sdk.cli import comparing, parse
 from tests.compare.rows import comparison, row
 from tests.warm import commands
 
@@ -95,6 +96,13 @@ def test_what_is_wrong_is_said_before_anything_is_made(folder: Path, words: list
     done = _mlport(folder, *words)
     assert 3 == done.returncode
     assert message in done.stderr
+
+
+def test_each_line_of_a_csv_file_is_a_request(folder: Path) -> None:
+    """With the names of the first line."""
+    (folder / "rows.csv").write_text("a,b\n1,x\n2,y\n")
+    given = parse.INPUT.convert(f"@{folder / 'rows.csv'}", None, None)
+    assert {"payloads": [[{"a": 1, "b": "x"}], [{"a": 2, "b": "y"}]]} == comparing._arguments({"payloads": given})
 
 
 def test_dry_run(folder: Path) -> None:

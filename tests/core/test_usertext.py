@@ -39,7 +39,8 @@ def rows(path: Path) -> object:
 def table(path: Path) -> object:
     named = path.with_suffix(".csv")
     path.rename(named)
-    return rows(named)
+    found: Any = rows(named)
+    return found.rows(None)
 
 
 def lines(path: Path) -> object:

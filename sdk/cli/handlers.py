@@ -456,9 +456,9 @@ def do_delete(out: Output, *, name: str, target: str | None = None, yes: bool = 
 
 def _has_parts(client: Client, name: str, values: dict[str, Any]) -> bool:
     """Whether a delete finds anything; also when that cannot be seen, as the delete itself then says why."""
+    delete: Any = client.delete
     with suppress(SdkError):
-        plan: Plan = client.delete(name, **{**values, "dry_run": True})
-        return plan.changes
+        return bool(delete(name, **{**values, "dry_run": True}).changes)
     return True
 
 

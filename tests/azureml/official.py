@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,11 @@ def serve(client: Any) -> dict[str, Any]:
     request.write_text(json.dumps({"instances": [[0.0, 2.0]]}))
     ask = client.online_endpoints.invoke
     seen["answers"] = [ask("my-ep", request_file=str(request), deployment_name=name) for name in ("blue", "green")]
-    seen["log"] = "request" in client.online_deployments.get_logs("blue", "my-ep", lines=20)
+    for _ in range(40):  # a log knows a line a moment later
+        seen["log"] = client.online_deployments.get_logs("blue", "my-ep", lines=20)
+        if "request" in seen["log"]:
+            break
+        time.sleep(0.25)
     client.models.download("iris", "1", download_path=str(FOLDER / "downloaded"))
     seen["downloaded"] = sorted(path.name for path in (FOLDER / "downloaded").rglob("mlport.json"))
     endpoint.mirror_traffic = {}

@@ -9,7 +9,6 @@ import msgspec
 
 from sdk.serving import times
 
-_GAPS = frozenset({"NaTType", "NAType"})
 _NUMBERS = frozenset("biuf")  # kinds of types whose values JSON has a form for
 
 
@@ -23,7 +22,7 @@ def plain(value: Any) -> Any:
         >>> plain(timedelta(hours=30))
         'P1DT21600S'
     """
-    if type(value).__name__ in _GAPS:
+    if type(value).__name__ in times.GAPS:
         return None
     if isinstance(value, timedelta):
         return times.duration_text(value)

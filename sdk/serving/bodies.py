@@ -101,20 +101,12 @@ def _named_rows(names: list[str], rows: list[Any], field: str) -> list[Any]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _transposed(named: dict[str, list[Any]], form: str) -> list[Any]:
-    counts = {name: len(column) for name, column in named.items()}
-    if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise bad_input("bad_shape", f"all columns must have the same number of rows, got {told}", form)
-    return [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
-
-
 def from_columns(named: dict[str, list[Any]], signature: Signature) -> list[Any]:
-    """Return the rows of named columns; for a model with one unnamed input, the columns in their order."""
+    """Return the rows of the columns of a table; for a model with one unnamed input, as lists in their order."""
+    rows = zip(*named.values(), strict=True)
     if _expected(signature) or signature.free:
-        return _transposed(named, "body")
-    rows = [list(row) for row in zip(*named.values(), strict=True)]
-    return [row[0] for row in rows] if len(named) == 1 else rows
+        return [dict(zip(named, row, strict=True)) for row in rows]
+    return [row[0] if len(named) == 1 else list(row) for row in rows]
 
 
 # JSON lines

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from . import times
 from .failures import RequestError
 
 
@@ -23,7 +24,7 @@ def encode_json(value: Any) -> bytes:
 
 def _to_json(value: Any) -> Any:
     """Return the plain form of an array, a tensor, a table or a moment of any library."""
-    if type(value).__name__ in _MISSING:
+    if type(value).__name__ in times.GAPS:
         return None
     if hasattr(value, "columns") and hasattr(value, "to_dict"):  # a table of pandas
         return value.to_dict("records")
@@ -42,5 +43,4 @@ def _kind(value: Any) -> str:
     return "a complex number" if isinstance(value, complex) else f"an object of the type {type(value).__name__}"
 
 
-_MISSING = {"NAType", "NaTType"}  # how pandas says that a value is missing
 _encode = msgspec.json.Encoder(enc_hook=_to_json).encode

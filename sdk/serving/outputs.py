@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import numpy as np
 
-from . import parts
+from . import parts, times
 from .convert import DATATYPES, Array, is_list, iso_text
 from .failures import RequestError
 
@@ -164,7 +164,7 @@ def _cells(array: Array) -> Array | None:
 
 def _cell(value: Any) -> Any:
     """Return a missing value as None and a number of numpy as one of Python."""
-    if type(value).__name__ in _GAPS:
+    if type(value).__name__ in times.GAPS:
         return None
     is_number = getattr(getattr(value, "dtype", None), "kind", "") in {"b", "i", "u", "f"}
     return value.item() if is_number and not value.ndim else value
@@ -172,9 +172,6 @@ def _cell(value: Any) -> Any:
 
 def _is_tensor(array: Array) -> bool:
     return array.dtype.kind != "O" or all(isinstance(one, str) for one in array.flat)
-
-
-_GAPS = frozenset({"NAType", "NaTType"})
 
 
 def _bad(message: str) -> RequestError:

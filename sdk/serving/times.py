@@ -11,6 +11,8 @@ from typing import Any
 
 # Nanoseconds in each unit that pandas has for moments and durations.
 UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+GAPS = frozenset({"NaTType", "NAType"})
+"""The types of pandas that stand for a missing value, by name."""
 MOMENT_FORM = "2024-01-31T12:00:00"
 DURATION_FORM = "P1DT12H30M"
 

@@ -79,20 +79,26 @@ def _xgboost(folder: Path) -> Any:
     return _packed(fitted, table, fitted.predict_proba(table), method="predict_proba")
 
 
-def _xgboost_booster(folder: Path) -> Any:
-    xgboost, table = pytest.importorskip("xgboost"), _table()
+def _xgboost_trained(table: Any) -> tuple[Any, Any]:
+    """A booster and its answer to the table."""
+    xgboost = pytest.importorskip("xgboost")
     matrix = xgboost.DMatrix(table, _labels(table), enable_categorical=True)
     booster = xgboost.train({"objective": "binary:logistic"}, matrix, 6)
-    return _packed(booster, table, booster.predict(matrix))
+    return booster, booster.predict(matrix)
+
+
+def _xgboost_booster(folder: Path) -> Any:
+    table = _table()
+    booster, answer = _xgboost_trained(table)
+    return _packed(booster, table, answer)
 
 
 def _xgboost_file(folder: Path) -> Any:
-    xgboost, table = pytest.importorskip("xgboost"), _table()
-    matrix = xgboost.DMatrix(table, _labels(table), enable_categorical=True)
-    booster = xgboost.train({"objective": "binary:logistic"}, matrix, 6)
+    table = _table()
+    booster, answer = _xgboost_trained(table)
     booster.save_model(folder / "saved.ubj")
     model = Model.from_path(folder / "saved.ubj", name="categories", example=table[:SHOWN], allow_nan=True)
-    return model, table, booster.predict(matrix)
+    return model, table, answer
 
 
 def _lightgbm_file(folder: Path) -> Any:

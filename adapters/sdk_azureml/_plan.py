@@ -57,7 +57,8 @@ def resources(spec: EndpointSpec, options: AzureMLOptions) -> list[Resource]:
     own: list[Resource] = []
     for deployment in spec.deployments:
         if deployment.kept is None:  # what runs needs its image no more to go on
-            pair = _shared(deployment.model, deployment.model_name, spec.labels, options)
+            name = deployment.model_name
+            pair = _shared(deployment.model, deployment.image, name, spec.labels, options)
             shared |= {resource.ref: resource for resource in pair}
         own += _deployment(deployment, spec, options)
     return [
@@ -86,10 +87,12 @@ def _endpoint_spec(spec: EndpointSpec, options: AzureMLOptions) -> dict[str, Jso
     }
 
 
-def _shared(digest: str, name: str, labels: Labels, options: AzureMLOptions) -> tuple[Resource, Resource]:
+def _shared(
+    digest: str, ready: str | None, name: str, labels: Labels, options: AzureMLOptions
+) -> tuple[Resource, Resource]:
     """The image in the registry and the environment that names it, both content-addressed."""
     own = replace(_bare(labels), model=digest[:32], expires_at=0)
-    known = image_id(digest, options.base)
+    known = image_id(digest, options.base, ready=ready)
     image = Resource(
         IMAGE, known, {"digest": digest, "base": options.base}, own, summary=f"{name}: image in the registry"
     )
@@ -105,7 +108,7 @@ def _deployment(deployment: DeploymentSpec, spec: EndpointSpec, options: AzureML
         parents = (Ref(ENVIRONMENT, str(kept.settings.get("image"))), Ref(ENDPOINT, spec.name))
         found = [Resource(DEPLOYMENT, known, None, labels, parents, kept.usd_per_hour)]
     else:
-        image = image_id(deployment.model, options.base)
+        image = image_id(deployment.model, options.base, ready=deployment.image)
         parents = (Ref(ENVIRONMENT, image), Ref(ENDPOINT, spec.name))
         found = [_new_deployment(deployment, spec, image, labels, parents)]
     if deployment.replicas.max > deployment.replicas.min:
@@ -172,7 +175,7 @@ def job_resources(spec: JobSpec, options: AzureMLOptions) -> list[Resource]:
     check_data(spec.data)
     if spec.instance is None and options.compute is None:
         raise ConfigError("instance: a serverless job needs an instance type", hint="set it, or resources, or compute")
-    image, environment = _shared(spec.digest, spec.name, spec.labels, options)
+    image, environment = _shared(spec.digest, spec.image, spec.name, spec.labels, options)
     values: dict[str, Json] = {
         "image": image.id,
         "digest": spec.digest,

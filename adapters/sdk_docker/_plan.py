@@ -59,7 +59,7 @@ def image_of(digest: str, ready: str | None, options: DockerOptions) -> str:
 
     It says nothing of the platform: an engine runs one, and planning asks no engine which.
     """
-    return image_id(digest, None if ready else options.base)
+    return image_id(digest, options.base, ready=ready)
 
 
 def _image(deployment: DeploymentSpec, labels: Labels, options: DockerOptions) -> Resource:

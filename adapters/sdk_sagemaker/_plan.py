@@ -86,7 +86,7 @@ def resources(spec: EndpointSpec, options: SagemakerOptions) -> list[Resource]:
 def _image(deployment: DeploymentSpec, spec: EndpointSpec, options: SagemakerOptions) -> Resource:
     own = replace(spec.labels, generation=0, model=deployment.model[:32], expires_at=0)
     kept = deployment.kept.settings.get("image") if deployment.kept else None
-    name = str(kept or image_id(deployment.model, options.base))
+    name = str(kept or image_id(deployment.model, options.base, ready=deployment.image))
     values: dict[str, Json] = {"digest": deployment.model, "base": options.base, "image": deployment.image}
     return Resource(IMAGE, name, values, own, summary=f"{deployment.model_name}: image in ECR")
 
@@ -302,7 +302,13 @@ def job_resources(
         )
     own = replace(spec.labels, model=spec.digest[:32], expires_at=0)
     source: dict[str, Json] = {"digest": spec.digest, "base": options.base, "image": spec.image}
-    program = Resource(IMAGE, image_id(spec.digest, options.base), source, own, summary="image with the training code")
+    program = Resource(
+        IMAGE,
+        image_id(spec.digest, options.base, ready=spec.image),
+        source,
+        own,
+        summary="image with the training code",
+    )
     values: dict[str, Json] = {
         "image": program.id,
         "data": {name: data[name].id if name in data else where for name, where in spec.data.items()},

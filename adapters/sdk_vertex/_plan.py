@@ -104,7 +104,9 @@ def _image(one: DeploymentSpec, labels: Labels, options: VertexOptions, reposito
         return Resource(IMAGE, str(one.kept.settings["image"]), None, own, (repository,))
     spec: dict[str, Json] = {"digest": one.model, "base": options.base, "image": one.image}
     summary = f"{one.model_name}: in Artifact Registry"
-    return Resource(IMAGE, image_id(one.model, options.base), spec, own, (repository,), summary=summary)
+    return Resource(
+        IMAGE, image_id(one.model, options.base, ready=one.image), spec, own, (repository,), summary=summary
+    )
 
 
 def _labels(spec: EndpointSpec, one: DeploymentSpec) -> Labels:
@@ -178,7 +180,12 @@ def job_resources(spec: JobSpec, options: VertexOptions, prices: Prices) -> list
     own = replace(spec.labels, model=digest, expires_at=0)
     source: dict[str, Json] = {"digest": spec.digest, "base": options.base, "image": spec.image}
     image = Resource(
-        IMAGE, image_id(spec.digest, options.base), source, own, (repository.ref,), summary="the training code"
+        IMAGE,
+        image_id(spec.digest, options.base, ready=spec.image),
+        source,
+        own,
+        (repository.ref,),
+        summary="the training code",
     )
     labels = replace(spec.labels, model=digest)
     data = {channel: where for channel, where in spec.data.items() if "://" not in where}

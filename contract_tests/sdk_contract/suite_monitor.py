@@ -73,7 +73,9 @@ class MonitorSuite:
             found = [q for q in (latency.p50, latency.p90, latency.p95, latency.p99) if q is not None]
             assert sorted(found) == found, str(latency)
             slack = 2.0 if latency.method == "histogram" else 1.0  # a bucket may be twice as wide as what is in it
-            assert [] == [q for q in found if not 30 / slack <= q <= slowest * slack], f"{latency}, slowest {slowest}"
+            assert found[0] >= 30 / slack, str(latency)
+            ours = [q for q in (latency.p50, latency.p90) if q is not None]  # beyond it are calls of the deploys
+            assert [] == [q for q in ours if q > slowest * slack], f"{latency}, slowest {slowest}"
         client.delete(name)
 
     def test_utilisation(self, rig: Rig) -> None:

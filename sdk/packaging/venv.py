@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdk.packaging import disk, uvrun
+from sdk.packaging import runtime as server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -143,9 +144,7 @@ def runtime() -> Path:
     It is a compiled copy of :mod:`sdk.serving` under the hash of its files: a running server keeps its own
     code when mlport is upgraded.
     """
-    source = Path(__file__).parents[1] / "serving"
-    files = sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return publish_runtime(source, files)
+    return publish_runtime(server.SOURCE, server.files())
 
 
 def publish_runtime(source: Path, files: Sequence[Path]) -> Path:

@@ -12,6 +12,7 @@ import pytest
 
 from sdk.errors import ConfigError, NotFoundError, UnavailableError
 from sdk.model import Model
+from sdk.packaging import runtime
 from sdk.packaging.image import (
     PublishedImage,
     Registries,
@@ -67,8 +68,8 @@ def test_planning_loads_nothing_heavy() -> None:
     assert set() == loaded & {"httpx", "pydantic", "numpy", "sdk.packaging.image.build", "tarfile", "ssl"}
 
 
-def test_id_depends_on_all_that_decides_the_image() -> None:
-    """Another base or platform is another image; the default is named after the model itself."""
+def test_id_depends_on_all_that_decides_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another base, platform or model server is another image; a ready-made one is named after its digest alone."""
     digest = "ab" * 32
     ids = [
         image_id(digest),
@@ -77,7 +78,11 @@ def test_id_depends_on_all_that_decides_the_image() -> None:
         image_id(digest, platform="linux/arm64"),
         image_id(digest, "debian-packages", "linux/arm64"),
     ]
-    assert ids[0] == digest[:32]
+    ready = image_id(digest, ready="example.com/model@sha256:" + digest)
+    assert ready == digest[:32]
+    monkeypatch.setattr(runtime, "digest", lambda: "another mlport")
+    ids += [ready, image_id(digest), image_id(digest, "debian-packages")]
+    assert ready == image_id(digest, "debian-packages", ready="example.com/model@sha256:" + digest)
     assert len(ids) == len({name for name in ids if len(name) == 32 and int(name, 16)})
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdk import foreign
 from sdk.errors import ConfigError, NotFoundError
+from sdk.packaging import runtime
 from sdk.resources import spec_hash
 
 if TYPE_CHECKING:
@@ -53,21 +54,26 @@ class PublishedImage:
     created: float | None
 
 
-def image_id(digest: str, base: str | None = None, platform: str = _PLATFORM) -> str:
+def image_id(digest: str, base: str | None = None, platform: str = _PLATFORM, *, ready: str | None = None) -> str:
     """The id of the image made of a model or program: 32 hex characters, also its tag in the registry.
+
+    It depends on the model server of this mlport as well: after an upgrade of mlport, a new deployment of the same
+    model gets a new image, so that it does not run the old server. A deployment that runs keeps the image it has.
 
     Args:
         digest: Of the model, program or ready-made image, 64 hex characters.
         base: As in the settings; ``None`` for the default.
         platform: What it runs on.
+        ready: Where a ready-made image is; it is taken as it is, so nothing but its digest counts.
 
     Example:
-        >>> image_id("ab" * 32)
+        >>> image_id("ab" * 32, ready="example.com/model@sha256:" + "ab" * 32)
         'abababababababababababababababab'
     """
-    if base is None and platform == _PLATFORM:
+    if ready is not None:
         return digest[:32]
-    return spec_hash({"digest": digest, "base": base, "platform": platform})[:32]
+    server = runtime.digest()
+    return spec_hash({"digest": digest, "base": base, "platform": platform, "server": server})[:32]
 
 
 def content_of(materials: Materials) -> Model | Program:

@@ -92,11 +92,12 @@ def test_there_is_no_scale_to_zero() -> None:
 
 def test_a_deployment_as_it_is_sent() -> None:
     """Probes give the model its time to load, the request its time to be answered."""
-    wanted = _plan.resources(endpoint(deployment(), d00000001=100), OPTIONS)[3]
+    found = _plan.resources(endpoint(deployment(), d00000001=100), OPTIONS)
+    environment, wanted = found[1], found[3]
     body = _bodies.deployment_body("westeurope", "/ws", wanted, {"A": "1"}, {**OPTIONS.model_dump(), "start_s": 600.0})
     told = body["properties"]
     assert {"name": "Default", "capacity": 1} == body["sku"]
-    assert f"/ws/environments/mlport-{0:032x}/versions/1" == told["environmentId"]
+    assert f"/ws/environments/mlport-{environment.id}/versions/1" == told["environmentId"]
     assert {"requestTimeout": "PT60S", "maxConcurrentRequestsPerInstance": 64} == told["requestSettings"]
     assert 600 <= int(told["readinessProbe"]["failureThreshold"]) * 5
     assert {"A": "1"} == told["environmentVariables"]

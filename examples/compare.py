@@ -13,7 +13,7 @@ import sdk
 
 PAGE, KEPT = "comparison.html", "comparison.json"
 #: A first look: how long answers take at 40 requests a second; the search for the highest rate is left out.
-WORKLOAD = {"preset": "quick", "scenarios": ["single"], "rate": 40.0, "requests": 400, "repeats": 1}
+WORKLOAD = {"preset": "quick", "scenarios": ["single"], "rate": 40.0, "requests": 400}
 
 
 def main(targets: list[str]) -> None:

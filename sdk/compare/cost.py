@@ -97,9 +97,10 @@ def serverless_cost(price: Price, seconds: float, traffic: Traffic) -> Cost:
 
 
 def serving_of(row: Row, headroom: float) -> Serving | None:
-    """How a measured subject scales; ``None`` when its highest rate is unknown.
+    """How a measured subject scales; ``None`` when no rate is known that it bears.
 
-    A search that this machine's own speed ended still knows what was borne: costs are then upper bounds.
+    Where the search did not come to an end, what was borne is known: costs are then exact as long as what always runs
+    suffices for the traffic, and upper bounds beyond.
     """
     highest = row.highest
     rate = None if highest is None else highest.rate or highest.at_least
@@ -125,13 +126,34 @@ def cost_of(row: Row, traffic: Traffic | None, headroom: float = 0.7) -> Cost:
     idle = row.replicas[0] * (price.usd_per_hour or 0.0) * HOURS_PER_MONTH
     serving = serving_of(row, headroom)
     if serving is None:
-        note = f"the highest rate under the objective is unknown; what always runs costs ${idle:,.2f} a month"
+        note = f"no rate was seen that keeps the objective; what always runs costs ${idle:,.2f} a month"
         return Cost(idle_usd_per_month=idle, approximate=price.approximate, note=note)
     if traffic is None:
         full = 1000 * (price.usd_per_hour or 0.0) / (3600 * serving.rate)
         note = "give traffic_per_month for the cost at your traffic"
         return Cost(usd_per_1k_full=full, idle_usd_per_month=idle, approximate=price.approximate, note=note)
-    return hourly_cost(price, serving, traffic)
+    return _bounded(hourly_cost(price, serving, traffic), row)
+
+
+def _bounded(cost: Cost, row: Row) -> Cost:
+    """Return the cost with what follows from a highest rate that is known from one side only."""
+    highest = row.highest
+    if highest is None or highest.rate is not None or (cost.peak_replicas or 0) <= row.replicas[0]:
+        return cost
+    note = f"at most this: {highest.at_least:.4g} requests/s were seen to keep the objective, more may"
+    return msgspec.structs.replace(cost, at_most=True, note="; ".join(filter(None, (cost.note, note))))
+
+
+def usd_range(row: Row) -> tuple[float, float] | None:
+    """Return the least and the most that 1,000 requests cost, at the traffic where there is one, else at saturation."""
+    cost, highest = row.cost, row.highest
+    if cost.usd_per_1k is not None:
+        idle = (cost.idle_usd_per_month or 0.0) / (cost.usd_per_month or 1.0)
+        return cost.usd_per_1k * (idle if cost.at_most else 1.0), cost.usd_per_1k
+    if cost.usd_per_1k_full is None:
+        return None
+    known = row.price.unit != "hour" or (highest is not None and highest.rate is not None)
+    return cost.usd_per_1k_full if known else 0.0, cost.usd_per_1k_full
 
 
 def _serverless(row: Row, traffic: Traffic | None) -> Cost:

@@ -6,21 +6,21 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from ..errors import SdkError
-from .load import Aim, Arrivals, Plan, Shot, spoiled
+from .load import Aim, Arrivals, Plan
 from .search import Highest, Probe, highest_rate
 from .stats import quantile
+from .windows import Times, connections, judged, shot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    import numpy as np
     import numpy.typing as npt
 
     from ..adapter import Clock
     from ..metrics import MetricsReport
-    from .load import Volley
+    from .load import Shot, Volley
     from .subject import Subject
     from .workload import Workload
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 _DISTINCT = 500  # payloads that are signed for one window
 _WARM_WINDOW, _WARM_WINDOWS, _SETTLED = 50, 40, 0.05
 _COMMON = 0.3  # of the slowest subject's highest rate: far enough from saturation for honest intervals
-_MOST_CONNECTIONS = 256
-_NOT_SENT = {"host", "content-length", "connection", "transfer-encoding"}  # the generator's client writes them itself
 
 
 @dataclass
@@ -41,23 +39,35 @@ class Measured:
     floor_ms: float | None = None
     usual_ms: float = 10.0
     rate: float | None = None
-    runs: list[Array] = field(default_factory=list["Array"])
-    single: list[Array] = field(default_factory=list["Array"])
+    runs: list[Times] = field(default_factory=list["Times"])
+    single: list[Times] = field(default_factory=list["Times"])
     highest: Highest | None = None
+    borne: float = 0.0
     offline_rate: float | None = None
     served: MetricsReport | None = None
     statuses: dict[int, int] = field(default_factory=dict[int, int])
     flags: list[str] = field(default_factory=list[str])
-    invalid: list[str] = field(default_factory=list[str])
-    repeated: int = 0
     failed: str = ""
 
+    def seen(self, rate: float, volley: Volley, p95_ms: float | None, most_errors: float) -> None:
+        """Take note that a rate was borne, if it was: the highest rate is at least that."""
+        if judged(volley, rate, p95_ms, most_errors).outcome == "passed":
+            self.borne = max(self.borne, rate)
 
-def latencies(volley: Volley) -> Array:
-    """Milliseconds of each request; infinite for one that failed."""
-    took = np.frombuffer(volley.took, dtype=np.float64) * 1000
-    status = np.frombuffer(volley.status, dtype=np.uint16)
-    return np.where((status >= 200) & (status < 300), took, np.inf)
+    @property
+    def due(self) -> list[Array]:
+        """The runs, each request timed from when it was due."""
+        return [run.due for run in self.runs]
+
+    @property
+    def sent(self) -> list[Array]:
+        """The runs, each request timed from when it was sent."""
+        return [run.sent for run in self.runs]
+
+
+def _rate_of(volley: Volley) -> float:
+    """Requests per second that were answered in a window."""
+    return volley.count / max(1e-9, volley.wall_s)
 
 
 class Stop(Exception):
@@ -152,7 +162,7 @@ class Bench:
         url = str(one.sign(self._payloads[0]).url)
         self._generator.aim(Aim(one.key, url, one.verify, self._workload.timeout_s, one.direct))
         first = self._shoot(one, 1, lanes=0)
-        found.first_ms = float(latencies(first)[0])
+        found.first_ms = float(Times.of(first).due[0])
         if not math.isfinite(found.first_ms):
             raise SdkError(f"the first request failed with status {first.statuses()[0] or 'none: no answer'}")
         floor = self._generator.touch(one.key)
@@ -162,7 +172,7 @@ class Bench:
     def _warm(self, one: Subject, found: Measured) -> None:
         work, begin, before, sent = self._workload, self._clock.monotonic(), math.inf, 0
         for _ in range(_WARM_WINDOWS):
-            times = latencies(self._shoot(one, _WARM_WINDOW, first=sent))
+            times = Times.of(self._shoot(one, _WARM_WINDOW, first=sent)).due
             sent += len(times)
             found.usual_ms = max(0.1, quantile(times, 0.9))
             middle = quantile(times, 0.5)
@@ -174,8 +184,9 @@ class Bench:
 
     def _single(self, one: Subject, found: Measured) -> None:
         self._progress(one.key, "one request at a time")
-        volley = self._valid(one, found, self._workload.single_requests)
-        found.single.append(latencies(volley))
+        volley = self._shoot(one, self._workload.single_requests)
+        found.single.append(Times.of(volley))
+        found.seen(_rate_of(volley), volley, self._p95_ms, self._workload.most_errors)
 
     def _server(self, one: Subject, found: Measured) -> None:
         """Searches the highest rate; its windows differ in the seed, so that no luck is repeated."""
@@ -187,32 +198,20 @@ class Bench:
 
         work = self._workload
         found.highest = highest_rate(probe, first=work.first_rate, top=work.top_rate)
-        if found.highest.limited_by == "generator":
-            found.flags.append(f"highest rate not known: {found.highest.reason}")
 
     def _probe(self, one: Subject, rate: float, seed: int) -> Probe:
         work = self._workload
         count = max(work.probe_requests, math.ceil(rate * work.probe_s))
         patience_s = min(work.timeout_s, 4 * self._p95_ms / 1000 if self._p95_ms else 2.0)
         most = 32 + math.ceil(rate * patience_s)
-        for _ in range(work.repeats):
-            found = self._judged(one, count, Arrivals(rate, work.arrivals, seed), most)
-            if found.outcome != "spoiled":
-                return found
-        return self._judged(one, count, Arrivals(rate, work.arrivals, seed), most)
-
-    def _judged(self, one: Subject, count: int, arrivals: Arrivals, most: int) -> Probe:
-        work, rate = self._workload, arrivals.rate
+        arrivals = Arrivals(rate, work.arrivals, seed)
         volley = self._shoot(one, count, arrivals, lanes=self._lanes(rate, one.key), most_in_flight=most)
-        if reason := missed(volley, rate, self._p95_ms, work.most_errors):
-            return Probe(rate, "missed", reason)
-        why = spoiled(volley, work.limits)
-        return Probe(rate, "spoiled", why[0]) if why else Probe(rate, "passed")
+        return judged(volley, rate, self._p95_ms, work.most_errors)
 
     def _offline(self, one: Subject, found: Measured) -> None:
         self._progress(one.key, "as much as goes through")
-        volley = self._valid(one, found, self._workload.requests, lanes=self._workload.lanes)
-        found.offline_rate = sum(200 <= status < 300 for status in volley.statuses()) / volley.wall_s
+        volley = self._shoot(one, self._workload.requests, lanes=self._workload.lanes)
+        found.offline_rate = _rate_of(volley) * sum(200 <= status < 300 for status in volley.statuses()) / volley.count
 
     def _turns(self, subjects: Sequence[Subject]) -> None:
         """Runs at one rate for all, taken in turns, so that the time of day is the same for everybody."""
@@ -223,8 +222,10 @@ class Bench:
                 self._progress(one.key, f"run {run + 1} of {work.runs} at {rate:.4g} requests/s")
                 found.rate = rate
                 plan = Arrivals(rate, work.arrivals, work.seed + run)
-                volley = self._valid(one, found, work.requests, plan, first=run * work.requests)
-                found.runs.append(latencies(volley))
+                lanes = self._lanes(rate, one.key)
+                volley = self._shoot(one, work.requests, plan, lanes=lanes, first=run * work.requests)
+                found.runs.append(Times.of(volley))
+                found.seen(rate, volley, self._p95_ms, work.most_errors)
                 for status in volley.statuses():
                     if not 200 <= status < 300:
                         found.statuses[status] = found.statuses.get(status, 0) + 1
@@ -251,30 +252,6 @@ class Bench:
 
     # --- windows ------------------------------------------------------------------------------------------------
 
-    def _valid(
-        self,
-        one: Subject,
-        found: Measured,
-        count: int,
-        arrivals: Arrivals | None = None,
-        *,
-        lanes: int = 1,
-        first: int = 0,
-    ) -> Volley:
-        """Measure a window, again if the generator spoiled it; one that stays spoiled makes the subject invalid."""
-        if arrivals is not None:
-            lanes = self._lanes(arrivals.rate, one.key)
-        volley = self._shoot(one, count, arrivals, lanes=lanes, first=first)
-        reasons = spoiled(volley, self._workload.limits)
-        for _ in range(self._workload.repeats):
-            if not reasons:
-                return volley
-            found.repeated += 1
-            volley = self._shoot(one, count, arrivals, lanes=lanes, first=first)
-            reasons = spoiled(volley, self._workload.limits)
-        found.invalid.extend(reasons)
-        return volley
-
     def _lanes(self, rate: float, key: str) -> int:
         return connections(rate, self.found[key].usual_ms)
 
@@ -296,43 +273,3 @@ class Bench:
         total = len(self._payloads)
         places = [(first + place) % total for place in range(min(count, total, _DISTINCT))]
         return [shot(one.sign(self._payloads[place])) for place in places]
-
-
-def connections(rate: float, usual_ms: float) -> int:
-    """How many connections to open before a window, so that hardly any is opened inside it.
-
-    By Little's law so many requests are in flight on average, and as arrivals are random up to four standard deviations
-    of a Poisson number more; the rest is for the few at a low rate that come in one bunch.
-
-    Args:
-        rate: Requests per second.
-        usual_ms: How long nearly all of them take, in milliseconds.
-
-    Example:
-        >>> connections(20.0, 80.0), connections(1_000.0, 10.0)
-        (11, 27)
-    """
-    in_flight = rate * usual_ms / 1000
-    return min(_MOST_CONNECTIONS, math.ceil(in_flight + 4 * math.sqrt(in_flight)) + 4)
-
-
-def shot(request: Any) -> Shot:
-    """A signed request as the generator sends it."""
-    headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_SENT}
-    return Shot(headers, request.content)
-
-
-def missed(volley: Volley, rate: float, p95_ms: float | None, most_errors: float) -> str:
-    """Why a window shows that its rate is too high; empty when it does not."""
-    if volley.count < volley.planned:
-        return f"{volley.backlog} requests were waiting for an answer at {rate:.4g}/s"
-    times = latencies(volley)
-    failed = float(np.isinf(times).mean())
-    if failed > most_errors:
-        return f"{failed:.2%} of the requests failed at {rate:.4g}/s"
-    if volley.grew > 0.02 * rate and volley.backlog >= 8:
-        return f"the backlog grew by {volley.grew:.3g} a second at {rate:.4g}/s"
-    p95 = quantile(times, 0.95)
-    if p95_ms is not None and p95 > p95_ms:
-        return f"p95 {p95:.1f} ms is over {p95_ms:g} ms at {rate:.4g}/s"
-    return ""

@@ -54,6 +54,8 @@ class Cost(msgspec.Struct, frozen=True):
         utilisation: Share of what the replicas could do that is used.
         approximate: Whether the price comes out of a formula.
         note: What is unknown, or does not fit.
+        at_most: Whether the cost at the traffic may be lower: more was not tried than ``Highest.at_least``, and the
+            traffic needs more than what always runs is known to bear.
     """
 
     usd_per_month: float | None = None
@@ -64,6 +66,7 @@ class Cost(msgspec.Struct, frozen=True):
     utilisation: float | None = None
     approximate: bool = False
     note: str = ""
+    at_most: bool = False
 
 
 class Training(msgspec.Struct, frozen=True):
@@ -122,12 +125,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         errors: How many failed, by status (``"0"``: no answer).
         tail: The distribution: (milliseconds, share of the requests that took longer).
         flags: What is wrong with the measurement.
-        repeated: Windows that were measured again because the generator had spoiled them.
+        repeated: In older results: windows that were measured again because the generator had been late.
         cost: What it costs.
         training: What training costs there.
         score: How right its answers are.
         failed: Why there are no figures.
-        invalid: Why the figures must not be used: the load generator disturbed its own measurement, each time it tried.
+        invalid: In older results: why the figures must not be used. Today the intervals hold the generator's delay.
         host: Host that the calls went to.
         official: Whether that is the platform itself, not a substitute such as a mini cloud; ``None``: not recorded.
         billed: Whether the owner of the host charges for it; ``None``: not recorded.

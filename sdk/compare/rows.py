@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from .result import Pair, Row, Served
+from .search import Highest
 from .stats import claimable, difference, estimate
 
 if TYPE_CHECKING:
@@ -36,37 +37,46 @@ def name_of(share: float) -> str:
 
 def fill(row: Row, found: Measured, rules: Rules) -> Row:
     """A row with what was measured."""
-    highest = None if found.highest is None else found.highest.rate or found.highest.at_least
-    use = found.rate / highest if found.rate and highest else None
-    requests = sum(int(run.size) for run in found.runs)
+    highest = highest_of(found)
+    searched = None if found.highest is None else found.highest.rate or found.highest.at_least
+    use = found.rate / searched if found.rate and searched else None
+    requests = sum(int(run.size) for run in found.due)
     figures: dict[str, Any] = {
         "first_ms": found.first_ms,
         "floor_ms": found.floor_ms,
         "rate": found.rate,
         "utilisation": use,
-        "latency": quantiles(found.runs, rules, use),
-        "single": quantiles(found.single, rules, None),
-        "highest": found.highest,
+        "latency": quantiles(found.due, found.sent, rules, use),
+        "single": quantiles([one.due for one in found.single], [one.sent for one in found.single], rules, None),
+        "highest": highest,
         "offline_rate": found.offline_rate,
         "served": served(found.served),
         "requests": requests,
         "errors": {str(status): count for status, count in sorted(found.statuses.items())},
-        "tail": tuple(tail(found.runs)),
+        "tail": tuple(tail(found.due)),
         "flags": tuple(dict.fromkeys((*row.flags, *found.flags))),
-        "invalid": tuple(dict.fromkeys((*row.invalid, *found.invalid))),
-        "repeated": found.repeated,
         "failed": row.failed or found.failed,
     }
     return msgspec.structs.replace(row, **figures)
 
 
-def quantiles(runs: Sequence[Array], rules: Rules, use: float | None) -> dict[str, Estimate]:
+def highest_of(found: Measured) -> Highest | None:
+    """Return the highest rate, at least what was borne in any window, whether it was searched or not."""
+    highest = found.highest
+    if highest is None:
+        return Highest(None, found.borne, "range", "not searched") if found.borne else None
+    if found.borne > (highest.at_least or 0.0) and highest.rate is None:
+        return msgspec.structs.replace(highest, at_least=found.borne)
+    return highest
+
+
+def quantiles(runs: Sequence[Array], sent: Sequence[Array], rules: Rules, use: float | None) -> dict[str, Estimate]:
     """The quantiles that so many requests support, p99 always among them: with its reason where it is missing."""
     count = sum(int(run.size) for run in runs)
     if not count:
         return {}
     shares = sorted({*claimable(count), 0.99})
-    return {name_of(share): estimate(runs, share, rules=rules, utilisation=use) for share in shares}
+    return {name_of(share): estimate(runs, share, sent=sent, rules=rules, utilisation=use) for share in shares}
 
 
 def tail(runs: Sequence[Array]) -> Iterator[tuple[float, float]]:
@@ -91,9 +101,11 @@ def served(report: MetricsReport | None) -> Served | None:
 
 
 def pairs(found: Mapping[str, Measured], rules: Rules) -> Iterator[Pair]:
-    """Yield the differences between every two subjects with valid windows, which were measured in turns."""
-    measured = [(key, one.runs) for key, one in found.items() if one.runs and not one.failed and not one.invalid]
+    """Yield the differences between every two subjects which were measured in turns."""
+    measured = [(key, one) for key, one in found.items() if one.runs and not one.failed]
     for place, (one, mine) in enumerate(measured):
         for other, theirs in measured[place + 1 :]:
+            sent = mine.sent, theirs.sent
             for share in (0.5, 0.95):
-                yield Pair(one, other, name_of(share), difference(mine, theirs, share, rules=rules))
+                gap = difference(mine.due, theirs.due, share, sent=sent, rules=rules)
+                yield Pair(one, other, name_of(share), gap)

@@ -9,7 +9,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Outcome = Literal["passed", "missed", "spoiled"]
+Outcome = Literal["passed", "missed", "spoiled"]  # spoiled: the delay of the load generator itself decides
 
 FACTOR = 1.5
 TOLERANCE = 0.05
@@ -30,9 +30,9 @@ class Highest(msgspec.Struct, frozen=True):
 
     Args:
         rate: Nine tenths of the highest rate that passed every time; ``None`` when there is none to report.
-        at_least: The highest rate that was seen to pass.
-        limited_by: What ended the search: ``"objective"``, ``"generator"`` (this machine cannot send faster, so
-            nothing is reported) or ``"range"`` (the end of the rates to try).
+        at_least: The highest rate that was seen to pass, in the search or in any other window.
+        limited_by: What ended the search: ``"objective"``, ``"generator"`` (this machine cannot send faster, so only
+            ``at_least`` is known) or ``"range"`` (the end of the rates to try).
         reason: In words.
         probes: Everything that was tried.
     """
@@ -81,7 +81,7 @@ class _Search:
         rate = min(first, self._top)
         floor = rate / 16
         while not self._passes(rate):
-            if self._seen[-1].outcome == "spoiled" or rate / 2 < floor:
+            if rate / 2 < floor:
                 return None, rate
             rate /= 2
         low = rate
@@ -111,7 +111,11 @@ class _Search:
                 return self._nothing()
 
     def _passes(self, rate: float) -> bool:
-        self._seen.append(self._probe(rate))
+        """Try a rate, once more where the delay of the load generator decided."""
+        for _ in range(2):
+            self._seen.append(self._probe(rate))
+            if self._seen[-1].outcome != "spoiled":
+                break
         return self._seen[-1].outcome == "passed"
 
     def _all(self) -> tuple[Probe, ...]:

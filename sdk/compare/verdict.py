@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from .cost import usd_range
 from .result import Best
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .result import Pair, Row
+    from .stats import Estimate
     from .traffic import Traffic
 
 SAME = 0.01  # costs that differ by less than this share are the same
@@ -30,16 +32,18 @@ def keeps(row: Row, p95_ms: float | None, most_errors: float = 0.001) -> str:
     found = row.latency.get("p95")
     if found is None or found.value is None:
         return "no p95 was measured"
-    return _over(found.value, found.high, p95_ms)
-
-
-def _over(value: float, high: float | None, p95_ms: float | None) -> str:
-    if not math.isfinite(value):
+    if not math.isfinite(found.value):
         return "too many requests failed for a p95"
-    if p95_ms is not None and value > p95_ms:
+    return "" if p95_ms is None else _over(found, found.value, p95_ms)
+
+
+def _over(found: Estimate, value: float, p95_ms: float) -> str:
+    if value > p95_ms and found.sent is not None and found.sent <= p95_ms:
+        return f"p95 {found.sent:.1f} to {value:.1f} ms may be over {p95_ms:g} ms: the load generator was late"
+    if value > p95_ms:
         return f"p95 {value:.1f} ms is over {p95_ms:g} ms"
-    if p95_ms is not None and high is not None and high > p95_ms:
-        return f"p95 {value:.1f} ms may be over {p95_ms:g} ms (up to {high:.1f})"
+    if found.high is not None and found.high > p95_ms:
+        return f"p95 {value:.1f} ms may be over {p95_ms:g} ms (up to {found.high:.1f})"
     return ""
 
 
@@ -117,6 +121,9 @@ def _cheapest(
     if second - first <= SAME * second:
         same = [row for row in ranked if (_usd(row) or 0.0) - first <= SAME * second]
         return _fastest(same, pairs, among, "the costs are the same; ")
+    if unsure := [row.key for row in ranked[1:] if (usd_range(row) or (0.0,))[0] <= first]:
+        why = f"not by cost: {', '.join(unsure)} may cost less than ${first:.3g} per 1,000, as more was not tried; "
+        return _fastest(rows, pairs, among, why)
     about = "~" if ranked[0].cost.approximate or ranked[1].cost.approximate else ""
     where = f"at {traffic.per_month:,.0f} requests a month" if traffic else "at saturation, for want of a traffic"
     return _best(

@@ -9,7 +9,6 @@ import msgspec
 from ..errors import ConfigError
 from ..suggest import did_you_mean
 from .load.arrivals import Kind
-from .load.judge import Limits
 from .stats import Rules
 
 if TYPE_CHECKING:
@@ -39,8 +38,6 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         lanes: Requests in flight in the ``offline`` scenario.
         timeout_s: After so many seconds a request counts as failed.
         most_errors: Share of failed requests from which on the objective is missed.
-        repeats: How often a window is measured again that the generator spoiled.
-        limits: When it did.
         rules: When an interval is given.
 
     Raises:
@@ -67,8 +64,6 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     lanes: int = 32
     timeout_s: float = 30.0
     most_errors: float = 0.001
-    repeats: int = 2
-    limits: Limits = Limits()
     rules: Rules = Rules()
 
     def __post_init__(self) -> None:

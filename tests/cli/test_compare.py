@@ -21,7 +21,6 @@ FAST = [
     part
     for text in (
         "runs=1", "requests=30", "warm_requests=50", "warm_s=0", "scenarios=[]", "rate=60",
-        'limits={"lag_ms": 60000, "cpu": 100, "opened": 1}',
     )
     for part in ("--workload", text)
 ]  # fmt: skip

@@ -15,8 +15,11 @@ from sdk.compare.cost import (
     replica_hours,
     replicas,
     training_cost,
+    usd_range,
 )  # fmt: skip
+from sdk.compare.report.cells import month
 from sdk.compare.result import Price
+from sdk.compare.search import Highest
 from sdk.compare.traffic import HOURS_PER_MONTH, Traffic
 from sdk.errors import ConfigError
 from tests.compare.rows import row
@@ -69,6 +72,22 @@ def test_without_a_highest_rate_only_idle_is_known() -> None:
     found = cost_of(row("a", rate=None), Traffic.of(1e6))
     assert found.usd_per_1k is None
     assert 167.9 == round(found.idle_usd_per_month or 0, 1)
+
+
+SEEN = Highest(None, 10.0, "generator", "the load generator was late")
+
+
+def test_a_rate_that_was_seen_is_enough_for_the_cost() -> None:
+    """10/s were borne, more was not tried: at 5/s one replica suffices, so the cost is known; at 20/s it is a bound."""
+    little = cost_of(row("a", highest=SEEN), Traffic.of(3600 * 5 * HOURS_PER_MONTH))
+    assert (1, False) == (little.peak_replicas, little.at_most)
+    assert 167.9 == pytest.approx(little.usd_per_month)
+    much = cost_of(row("a", highest=SEEN), Traffic.of(3600 * 20 * HOURS_PER_MONTH))
+    assert (3, True) == (much.peak_replicas, much.at_most)
+    assert "at most this: 10 requests/s were seen to keep the objective" in much.note
+    shown = row("a", highest=SEEN, cost=much)
+    assert usd_range(shown) == pytest.approx((1000 * 167.9 / (3600 * 20 * 730), much.usd_per_1k))
+    assert "at most $504" == month(shown)
 
 
 def test_without_traffic_saturation_is_told() -> None:

@@ -134,7 +134,7 @@ def test_what_always_runs_is_known_without_a_highest_rate() -> None:
     found = comparison(row("a", rate=None), traffic=Traffic.of(1e6))
     for text in (str(found), found.to_markdown(), found.to_html()):
         assert "at least $168" in text
-        assert "the highest rate under the objective is unknown; what always runs costs $167.90 a month" in text
+        assert "no rate was seen that keeps the objective; what always runs costs $167.90 a month" in text
 
 
 @pytest.mark.parametrize("width", [80, 120])

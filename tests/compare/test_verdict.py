@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sdk.compare.result import Pair, Price
+from sdk.compare.search import Highest
 from sdk.compare.stats import Estimate
 from sdk.compare.traffic import Traffic
 from tests.compare.rows import comparison, estimates, row
@@ -60,6 +61,27 @@ def test_unknown_costs_do_not_win() -> None:
     assert found.best is not None
     assert "a" == found.best.key
     assert "not by cost: the cost of a is unknown" in found.verdict
+
+
+def test_a_cost_that_is_known_from_above_only() -> None:
+    """The dear one may be the cheaper: more was not tried there. No verdict by cost, and the reason is said."""
+    seen = Highest(None, 10.0, "generator", "the load generator was late")
+    busy = Traffic.of(3600 * 30 * 730)
+    found = comparison(row("a", usd=0.2), row("b", usd=0.15, highest=seen), traffic=busy)
+    assert found.row("b").cost.at_most
+    assert found.best is None
+    assert "b may cost less than $0.00185 per 1,000, as more was not tried" in found.verdict
+    idle = comparison(row("a", usd=0.2), row("b", usd=0.15, highest=seen), traffic=MILLION)
+    assert idle.best is not None
+    assert "b" == idle.best.key
+
+
+def test_what_the_generator_hides_is_not_called_too_slow() -> None:
+    """95 ms from when requests were sent, 105 from when they were due: the objective of 100 may be kept or not."""
+    late = {"p95": Estimate(105.0, 94.0, 106.0, "runs", 20_000, 10, sent=95.0)}
+    assert "p95 95.0 to 105.0 ms may be over 100 ms: the load generator was late" in comparison(
+        row("a", latency=late)
+    ).verdict  # fmt: skip
 
 
 def test_one_alone() -> None:

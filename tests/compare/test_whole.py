@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SHORT = {
     "runs": 2, "requests": 40, "warm_requests": 50, "warm_s": 0.0, "scenarios": ["single"], "single_requests": 40,
-    "rate": 40.0, "limits": {"lag_ms": 60_000, "cpu": 100.0, "opened": 1.0},
+    "rate": 40.0,
 }  # fmt: skip
 CONFIG = {"default": "here", "target": {"here": {"provider": "local"}, "there": {"provider": "local"}}}
 

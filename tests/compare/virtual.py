@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+from array import array
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from sdk.compare.load.engine import Engine, Meters
 from sdk.compare.load.messages import Plan, Shot, Volley
@@ -77,8 +80,14 @@ def window(target: Callable[[], Simulated], plan: Plan) -> Volley:
 
     async def go() -> Volley:
         now = asyncio.get_running_loop().time
-        meters = Meters(now=now, cpu=lambda: 0.0, loop=lambda: 0.0)
+        meters = Meters(now=now, cpu=lambda: 0.0, loop=lambda: 0.0, spin_s=0.0)
         return await Engine(target(), plan, meters).run()
 
     found: Volley = run(go())
     return found
+
+
+def late(found: Volley, seconds: float) -> Volley:
+    """The same window by a generator that sent each request so much later."""
+    took, lag = (array("d", (one + seconds for one in found.seconds(name))) for name in ("took", "lag"))
+    return msgspec.structs.replace(found, took=took.tobytes(), lag=lag.tobytes())

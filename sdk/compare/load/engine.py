@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 HEAD_START_S = 0.02  # between the decision to begin and the first due time
+SPIN_S = 0.001  # before a due time from which on the loop waits busily: its timers are no finer
+MOST_SPINNING = 0.25  # of a core; a rate that needs more is left to the timers
 
 
 class Wire(Protocol):
@@ -35,12 +37,14 @@ class Meters:
         cpu: Processor seconds of the process.
         loop: Processor seconds of this thread.
         ports: The local ports of the connections that are open now.
+        spin_s: Seconds before a due time from which on the loop waits busily.
     """
 
     now: Callable[[], float] = time.perf_counter
     cpu: Callable[[], float] = time.process_time
     loop: Callable[[], float] = time.thread_time
     ports: Callable[[], set[int]] = field(default=set[int])
+    spin_s: float = SPIN_S
 
 
 class Engine:
@@ -57,7 +61,7 @@ class Engine:
         self._plan = plan
         self._meters = meters
         self._due = array("d")
-        self._lag = array("d")
+        self._lag = array("d", bytes(8 * plan.count))
         self._took = array("d", bytes(8 * plan.count))
         self._status = array("H", bytes(2 * plan.count))
         self._flying = 0
@@ -74,10 +78,10 @@ class Engine:
         else:
             begin += HEAD_START_S
             await self._open(begin, self._plan.arrivals)
-        sent = len(self._lag)
+        sent = len(self._due)
         return Volley(
             due=self._due[:sent].tobytes(),
-            lag=self._lag.tobytes(),
+            lag=self._lag[:sent].tobytes(),
             took=self._took[:sent].tobytes(),
             status=self._status[:sent].tobytes(),
             planned=self._plan.count,
@@ -91,23 +95,29 @@ class Engine:
 
     async def _open(self, begin: float, arrivals: Arrivals) -> None:
         """Sends each request when it is due, whatever became of those before it."""
-        now, shots = self._meters.now, self._plan.shots
+        shots = self._plan.shots
+        exact = arrivals.rate * SPIN_S <= MOST_SPINNING
         flying: set[asyncio.Task[None]] = set()
         for place, offset in enumerate(offsets(arrivals, self._plan.count)):
             if self._flying >= self._plan.most_in_flight:
                 break
-            due = begin + offset
-            await asyncio.sleep(max(0.0, due - now()))
+            await self._until(begin + offset, exact=exact)
             self._heights.append((offset, self._flying))
             self._due.append(offset)
             self._launched()
-            since = min(due, now())  # the loop's clock ticks in milliseconds: who leaves early is timed from then on
-            task = asyncio.create_task(self._timed(place, shots[place % len(shots)], since))
+            task = asyncio.create_task(self._timed(place, shots[place % len(shots)], begin + offset))
             flying.add(task)
             task.add_done_callback(flying.discard)
-            self._lag.append(now() - due)
         if flying:
             await asyncio.wait(flying)
+
+    async def _until(self, due: float, *, exact: bool) -> None:
+        """Wait for a moment; an exact wait is busy near its end, while answers are read."""
+        now, spin_s = self._meters.now, self._meters.spin_s
+        begin, early = (spin_s, 0.0) if exact else (0.0, spin_s)
+        while (left := due - now()) > early:
+            pause = max(0.0, left - begin)
+            await asyncio.sleep(pause)
 
     async def _closed(self, begin: float) -> None:
         """Keeps as many requests in flight as there are lanes."""
@@ -123,18 +133,21 @@ class Engine:
             if place >= self._plan.count or sent > until:
                 return
             self._due.append(sent - begin)
-            self._lag.append(0.0)
             self._launched()
-            await self._timed(place, shots[place % len(shots)], sent)
+            await self._timed(place, shots[place % len(shots)], None)
 
     def _launched(self) -> None:
         self._flying += 1
         self._backlog = max(self._backlog, self._flying)
 
-    async def _timed(self, place: int, shot: Shot, since: float) -> None:
+    async def _timed(self, place: int, shot: Shot, due: float | None) -> None:
+        """Send a request that is due at some moment, or at once."""
+        sent = self._meters.now()
+        since = sent if due is None else min(due, sent)  # one that leaves early is timed from then on
         status = await self._wire.send(shot)
         self._flying -= 1
         self._took[place] = self._meters.now() - since
+        self._lag[place] = 0.0 if due is None else sent - due
         self._status[place] = status
 
 

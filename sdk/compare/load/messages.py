@@ -72,7 +72,7 @@ class Volley(msgspec.Struct, frozen=True, tag=True):
 
     Args:
         due: When each request was due, from the start of the window.
-        lag: How much later it was handed to the wire: the generator's own error; below 0 for one that left early.
+        lag: How much later it was sent: the generator's own error; below 0 for one that left early.
         took: From when it was due until its answer was complete; from when it was sent in a closed loop, or when that
             was earlier.
         status: HTTP status as packed 16-bit numbers; 0 for no answer.

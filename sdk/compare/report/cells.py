@@ -80,9 +80,16 @@ def measured(row: Row) -> str:
 def month(row: Row) -> str:
     """Return the cost of a month: at the user's traffic, else at least that of what always runs."""
     cost = row.cost
+    if cost.at_most:
+        return f"at most {usd(cost.usd_per_month, about=cost.approximate)}"
     if cost.usd_per_month is None and cost.idle_usd_per_month:
         return f"at least {usd(cost.idle_usd_per_month, about=cost.approximate)}"
     return usd(cost.usd_per_month, about=cost.approximate)
+
+
+def open_ended(row: Row) -> bool:
+    """Return whether a row may bear more than it was seen to."""
+    return row.highest is not None and row.highest.rate is None and row.highest.at_least is not None
 
 
 def rate(row: Row) -> str:
@@ -91,7 +98,7 @@ def rate(row: Row) -> str:
         return NONE
     if row.highest.rate is not None:
         return f"{figure(row.highest.rate)}/s"
-    return f"> {figure(row.highest.at_least)}/s" if row.highest.at_least else "none"
+    return f"at least {figure(row.highest.at_least)}/s" if row.highest.at_least else "none"
 
 
 def errors(row: Row) -> str:
@@ -148,6 +155,8 @@ def table(found: Comparison) -> tuple[list[str], list[list[str]]]:
 
 def _line(row: Row, *, scored: bool, trained: bool) -> list[str]:
     about = row.cost.approximate
+    per_1k = usd(row.cost.usd_per_1k, about=about)
+    full = usd(row.cost.usd_per_1k_full, about=about)
     cells = [
         name(row),
         host(row),
@@ -155,8 +164,8 @@ def _line(row: Row, *, scored: bool, trained: bool) -> list[str]:
         " ".join(filter(None, (row.instance or NONE, row.region))),
         replicas(row),
         month(row),
-        usd(row.cost.usd_per_1k, about=about),
-        usd(row.cost.usd_per_1k_full, about=about),
+        f"at most {per_1k}" if row.cost.at_most else per_1k,
+        f"at most {full}" if open_ended(row) and row.cost.usd_per_1k_full is not None else full,
         ms(row.latency.get("p50")),
         ms(row.latency.get("p95")),
         ms(row.latency.get("p99")),

@@ -60,8 +60,6 @@ def notes(found: Comparison) -> Iterator[str]:
             yield f"{row.key} failed: {row.failed}"
         yield from (f"{row.key}: invalid: {reason}" for reason in row.invalid)
         yield from (f"{row.key}: {flag}" for flag in row.flags)
-        if row.repeated:
-            yield f"{row.key}: {row.repeated} windows were measured again, the generator had spoiled them"
         if row.cost.note:
             yield f"{row.key}: {row.cost.note}"
         said = {one.note for one in row.latency.values() if one.note}
@@ -101,7 +99,7 @@ def _differences(found: Comparison) -> Iterator[str]:
             continue
         one, other = names.get(pair.one, pair.one), names.get(pair.other, pair.other)
         if not gap.excludes_zero:
-            yield f"{one} and {other}: no difference of p95 shown"
+            yield f"{one} and {other}: no difference of p95 shown" + (f": {gap.note}" if gap.note else "")
             continue
         fast, slow = (one, other) if gap.value < 0 else (other, one)
         low, high = sorted((abs(gap.low), abs(gap.high)))

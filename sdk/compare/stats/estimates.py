@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Runs = Sequence[npt.NDArray[np.float64]]
 
 Basis = Literal["runs", "independent", "none"]
+HIDDEN = "the delay of the load generator itself hides the difference; a machine that is less busy shows it"
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -40,6 +41,8 @@ class Estimate(msgspec.Struct, frozen=True):
         count: How many values are behind it.
         runs: In how many independent runs.
         note: Why there is no value or interval, or how to read it.
+        sent: The same without the delay of the load generator itself, where that makes a difference. The interval
+            holds both: it goes from the lower end of this one to the upper end of ``value``.
     """
 
     value: float | None
@@ -49,6 +52,7 @@ class Estimate(msgspec.Struct, frozen=True):
     count: int = 0
     runs: int = 0
     note: str = ""
+    sent: float | None = None
 
     @property
     def excludes_zero(self) -> bool:
@@ -87,16 +91,32 @@ class Rules(msgspec.Struct, frozen=True):
         return len(runs) >= self.runs and min(run.size for run in runs) >= fewest
 
 
-def estimate(runs: Runs, share: float, *, rules: Rules | None = None, utilisation: float | None = None) -> Estimate:
+def estimate(
+    runs: Runs,
+    share: float,
+    *,
+    sent: Runs | None = None,
+    rules: Rules | None = None,
+    utilisation: float | None = None,
+) -> Estimate:
     """A quantile over some runs of the same length.
 
     Args:
-        runs: The values of each run; infinite for what failed.
+        runs: The values of each run, from when requests were due; infinite for what failed.
         share: Which quantile, such as 0.95.
+        sent: The same from when they were sent: the true values lie between the two.
         rules: When an interval is given.
         utilisation: Rate of the runs divided by the highest rate of the target; ``None`` when that is not known.
     """
-    rules = rules or Rules()
+    found = _estimate(runs, share, rules or Rules(), utilisation)
+    least = found if sent is None else _estimate(sent, share, rules or Rules(), utilisation)
+    if least.value == found.value or found.value is None:
+        return found
+    low = least.low if found.low is not None else None
+    return msgspec.structs.replace(found, low=low, sent=least.value)
+
+
+def _estimate(runs: Runs, share: float, rules: Rules, utilisation: float | None) -> Estimate:
     together = np.concatenate(runs) if runs else np.empty(0)
     count = int(together.size)
     if count == 0 or share not in claimable(count):
@@ -145,23 +165,48 @@ def _by_ranks(
     return Estimate(value, *bounds, "independent", count, runs, note)
 
 
-def difference(one: Runs, other: Runs, share: float, *, rules: Rules | None = None) -> Estimate:
+def difference(
+    one: Runs,
+    other: Runs,
+    share: float,
+    *,
+    sent: tuple[Runs, Runs] | None = None,
+    rules: Rules | None = None,
+) -> Estimate:
     """How much larger a quantile of ``one`` is than of ``other``, by pairs of runs made one after the other.
 
     Whatever disturbed both runs of a pair (time of day, a busy line) cancels out. Only an interval that excludes 0
-    shows a difference.
+    shows a difference. With ``sent``, the same values from when requests were sent, the interval holds the difference
+    whatever the load generator's delay was in each of the two.
     """
     rules = rules or Rules()
     pairs = list(zip(one, other, strict=False))
     count = sum(int(a.size + b.size) for a, b in pairs)
     if not (rules.whole([a for a, _ in pairs], share) and rules.whole([b for _, b in pairs], share)):
         return Estimate(None, count=count, runs=len(pairs), note=f"fewer than {rules.runs} pairs of whole runs")
-    gaps = [quantile(a, share) - quantile(b, share) for a, b in pairs]
+    gaps = _gaps(one, other, share)
     middle = float(np.mean(gaps))
     if not math.isfinite(middle):
         return Estimate(None, count=count, runs=len(pairs), note="too many requests failed")
-    half = _half_width(gaps, rules.confidence)
-    return Estimate(middle, middle - half, middle + half, "runs", count, len(pairs))
+    low, high = _interval(gaps, rules.confidence)
+    found = Estimate(middle, low, high, "runs", count, len(pairs))
+    if sent is None:
+        return found
+    least, most = _gaps(sent[0], other, share), _gaps(one, sent[1], share)
+    bounds = _interval(least, rules.confidence)[0], _interval(most, rules.confidence)[1]
+    wide = msgspec.structs.replace(found, low=min(low, bounds[0]), high=max(high, bounds[1]))
+    hidden = found.excludes_zero and not wide.excludes_zero
+    return msgspec.structs.replace(wide, note=HIDDEN) if hidden else wide
+
+
+def _gaps(one: Runs, other: Runs, share: float) -> list[float]:
+    return [quantile(a, share) - quantile(b, share) for a, b in zip(one, other, strict=False)]
+
+
+def _interval(values: Sequence[float], confidence: float) -> tuple[float, float]:
+    """Student's interval of the mean."""
+    middle, half = float(np.mean(values)), _half_width(values, confidence)
+    return middle - half, middle + half
 
 
 def _half_width(values: Sequence[float], confidence: float) -> float:

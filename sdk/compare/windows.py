@@ -1,0 +1,118 @@
+"""Single windows of requests: how they are prepared, and what one says about the target and about the generator."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from .load import Shot
+from .search import Probe
+from .stats import quantile
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from .load import Volley
+
+    Array = npt.NDArray[np.float64]
+
+_MOST_CONNECTIONS = 256
+_NOT_SENT = {"host", "content-length", "connection", "transfer-encoding"}  # the generator's client writes them itself
+_SENT = 0.95  # of the rate that was asked for: below that the window was one of another rate
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Milliseconds of each request, between two bounds; infinite for one that failed.
+
+    Args:
+        due: From when it was due: the generator's own delay included.
+        sent: From when it was sent: that delay left out, and the time to open connections inside the window, too.
+    """
+
+    due: Array
+    sent: Array
+
+    @classmethod
+    def of(cls, volley: Volley) -> Self:
+        """Return the times of a window."""
+        took, lag = (np.frombuffer(series, dtype=np.float64) * 1000 for series in (volley.took, volley.lag))
+        status = np.frombuffer(volley.status, dtype=np.uint16)
+        good = (status >= 200) & (status < 300)
+        due = np.where(good, took, np.inf)
+        sent = np.where(good, took - np.maximum(lag, 0.0), np.inf)
+        return cls(due, _without_connecting(sent, volley.opened))
+
+
+def _without_connecting(times: Array, opened: int) -> Array:
+    """Return the least that the times can have been: the longest of them may have waited for a new connection."""
+    good = np.flatnonzero(np.isfinite(times))
+    if not opened or not good.size:
+        return times
+    longest = good[np.argsort(times[good])[-opened:]]
+    least = times.copy()
+    least[longest] = times[good].min()
+    return least
+
+
+def connections(rate: float, usual_ms: float) -> int:
+    """How many connections to open before a window, so that hardly any is opened inside it.
+
+    By Little's law so many requests are in flight on average, and as arrivals are random up to four standard deviations
+    of a Poisson number more; the rest is for the few at a low rate that come in one bunch.
+
+    Args:
+        rate: Requests per second.
+        usual_ms: How long nearly all of them take, in milliseconds.
+
+    Example:
+        >>> connections(20.0, 80.0), connections(1_000.0, 10.0)
+        (11, 27)
+    """
+    in_flight = rate * usual_ms / 1000
+    return min(_MOST_CONNECTIONS, math.ceil(in_flight + 4 * math.sqrt(in_flight)) + 4)
+
+
+def shot(request: Any) -> Shot:
+    """A signed request as the generator sends it."""
+    headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_SENT}
+    return Shot(headers, request.content)
+
+
+def judged(volley: Volley, rate: float, p95_ms: float | None, most_errors: float) -> Probe:
+    """Return what a window shows about its rate; undecided where the generator's own delay decides."""
+    times = Times.of(volley)
+    if reason := _overloaded(volley, times, rate, most_errors):
+        return Probe(rate, "missed", reason)
+    if (share := _sent_share(volley)) < _SENT:
+        return Probe(rate, "spoiled", f"the load generator sent {share * rate:.4g} of {rate:.4g} requests/s")
+    if p95_ms is None:
+        return Probe(rate, "passed")
+    least, most = quantile(times.sent, 0.95), quantile(times.due, 0.95)
+    if least > p95_ms:
+        return Probe(rate, "missed", f"p95 {least:.1f} ms is over {p95_ms:g} ms at {rate:.4g}/s")
+    if most > p95_ms:
+        return Probe(rate, "spoiled", f"p95 {least:.1f} to {most:.1f} ms at {rate:.4g}/s: the load generator was late")
+    return Probe(rate, "passed")
+
+
+def _overloaded(volley: Volley, times: Times, rate: float, most_errors: float) -> str:
+    """Return why a rate is too high whatever the objective is; empty when it is not."""
+    if volley.count < volley.planned:
+        return f"{volley.backlog} requests were waiting for an answer at {rate:.4g}/s"
+    failed = float(np.isinf(times.due).mean())
+    if failed > most_errors:
+        return f"{failed:.2%} of the requests failed at {rate:.4g}/s"
+    if volley.grew > 0.02 * rate and volley.backlog >= 8:
+        return f"the backlog grew by {volley.grew:.3g} a second at {rate:.4g}/s"
+    return ""
+
+
+def _sent_share(volley: Volley) -> float:
+    """Return how much of the rate that was asked for was sent, by how late the last tenth of the requests left."""
+    lag, due = volley.seconds("lag"), volley.seconds("due")
+    late = sorted(lag[-math.ceil(len(lag) / 10) :])
+    return due[-1] / max(1e-9, due[-1] + max(0.0, late[len(late) // 2]))

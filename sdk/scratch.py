@@ -99,14 +99,15 @@ def short_folder() -> Path:
     Raises:
         PermissionError: There is something else of this name, or others may enter it.
     """
-    folder = _short()
+    folder = short_path()
     folder.mkdir(mode=0o700, exist_ok=True)
     if not _is_private(folder):
         raise PermissionError(errno.EPERM, "is not a private folder of this user", str(folder))
     return folder
 
 
-def _short() -> Path:
+def short_path() -> Path:
+    """Where :func:`short_folder` is, without making it."""
     return Path("/tmp") / f"mlport-{os.getuid()}"  # noqa: S108  always checked; TMPDIR is too long on macOS
 
 
@@ -140,8 +141,8 @@ def _everywhere(roots: Iterable[Path]) -> Iterator[Path]:
         for nest in _NESTED:
             for one in _listed(root / nest, ("",)):
                 yield from (path for below in _BELOW for path in _listed(one / below, (PREFIX,)))
-    if _is_private(_short()):
-        yield from _listed(_short(), (PREFIX,))
+    if _is_private(short_path()):
+        yield from _listed(short_path(), (PREFIX,))
 
 
 def _listed(parent: Path, prefixes: tuple[str, ...]) -> list[Path]:

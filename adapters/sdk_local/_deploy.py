@@ -11,6 +11,7 @@ from sdk.packaging import venv
 from sdk.plane.planning import GATEWAY, TRAFFIC, split_workload_id, workload_id
 from sdk.plane.status import DAMAGE
 
+from ._devices import lock_of, need
 from ._errors import PROVIDER, translate
 from ._gateway import FAILURE, Gateway
 from ._plan import MODEL, PROCESS
@@ -19,10 +20,11 @@ from ._rebuild import REBUILT
 from ._records import DELETING, create_record, new_record, remove_record, write_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sdk.adapter import Clock, Materials, Resource
 
+    from ._devices import Devices
     from ._folder import EndpointFolder, Endpoints
     from ._gateway import Running, Seen, State
     from ._prepare import Prepared
@@ -33,8 +35,11 @@ if TYPE_CHECKING:
 class Deployments:
     """Gateways, processes and traffic of all endpoints in one state folder."""
 
-    def __init__(self, endpoints: Endpoints, prepared: Prepared, options: LocalOptions, clock: Clock) -> None:
+    def __init__(
+        self, endpoints: Endpoints, prepared: Prepared, devices: Devices, options: LocalOptions, clock: Clock
+    ) -> None:
         self.endpoints = endpoints
+        self.devices = devices
         self.prepared = prepared
         self.options = options
         self.clock = clock
@@ -171,13 +176,20 @@ class Deployments:
         endpoint = folder.read()
         if endpoint is None:
             raise _gone(GATEWAY, name)
-        replicas = self._replicas(resource, materials, folder, str(endpoint.extra["run"]))
-        extra = {"usd_per_hour": resource.usd_per_hour, "replicas": replicas}
-        create_record(folder.deployment(deployment), new_record(resource, now, extra))
+        record = folder.deployment(deployment)
+        with self.devices.reserved(need(name, resource.spec or {}, record)) as gpus:
+            replicas = self._replicas(resource, materials, folder, str(endpoint.extra["run"]), gpus)
+            extra = {"usd_per_hour": resource.usd_per_hour, "replicas": replicas}
+            create_record(record, new_record(resource, now, extra))
         self.gateway(name).look(timeout)
 
     def _replicas(
-        self, resource: Resource, materials: Materials, folder: EndpointFolder, run: str
+        self,
+        resource: Resource,
+        materials: Materials,
+        folder: EndpointFolder,
+        run: str,
+        gpus: Mapping[str, Sequence[str]],
     ) -> list[dict[str, Any]]:
         """The table entries of a deployment's replicas: what to start, where, with which environment and limits."""
         spec: dict[str, Any] = dict(resource.spec or {})
@@ -200,9 +212,12 @@ class Deployments:
         for number in range(spec["replicas"]):
             replica = f"{spec['deployment']}-{number}"
             address = f"unix:{folder.short / f'b-{replica}.sock'}"
-            env = environment(given, {**own, "MLPORT_BIND": address}, spec["cpu"])
+            devices = gpus[f"{folder.name}.{replica}"]
+            env = environment(given, {**own, "MLPORT_BIND": address}, spec["cpu"], devices)
             argv = [str(material.extra["python"]), "-m", "mlport_serving", "serve"]
-            spawn = {"argv": argv, "env": env, "cwd": str(folder.path), "limits": limits}
+            spawn: dict[str, Any] = {"argv": argv, "env": env, "cwd": str(folder.path), "limits": limits}
+            if devices:
+                spawn["locks"] = [str(lock_of(device)) for device in devices]
             entries.append({"id": replica, "address": address, "spawn": spawn})
         return entries
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sdk.adapter import DeploymentSpec, EndpointSpec, EndpointStatus, JobSpec, Live
+    from sdk.types import Json, Resources
 
     from .options import LocalOptions
 
@@ -46,7 +47,8 @@ def resources(spec: EndpointSpec, options: LocalOptions) -> list[Resource]:
             checks.check_deployment(deployment, capabilities(), PROVIDER)
             models[model.ref] = model
         parents = (model.ref, gateway.ref)
-        processes.append(planning.workload(PROCESS, spec, deployment, options, parents=parents))
+        extra = gpus(deployment.resources)
+        processes.append(planning.workload(PROCESS, spec, deployment, options, parents=parents, extra=extra))
     return [*models.values(), gateway, *processes, planning.traffic(spec, [process.ref for process in processes])]
 
 
@@ -57,13 +59,18 @@ def _model(deployment: DeploymentSpec, labels: Labels) -> Resource:
     return Resource(MODEL, digest, {"digest": deployment.model}, own, summary=summary)
 
 
+def gpus(resources: Resources | None) -> dict[str, Json]:
+    """What GPUs add to the spec of a deployment or job; nothing where none is asked for."""
+    return {"gpu": resources.gpu} if resources is not None and resources.gpu else {}
+
+
 def job_resources(spec: JobSpec, options: LocalOptions) -> list[Resource]:
     """The program with its environment, then the job."""
     checks.check_job(spec, capabilities(), PROVIDER)
     digest = spec.digest[:32]
     own = replace(spec.labels, model=digest, expires_at=0)
     program = Resource(PROGRAM, digest, {"digest": spec.digest}, own, summary="locked environment and training code")
-    return [program, planning.job(spec, options, program.ref, {"program": spec.digest})]
+    return [program, planning.job(spec, options, program.ref, {"program": spec.digest, **gpus(spec.resources)})]
 
 
 def status(name: str, live: Sequence[Live], target: str, now: float) -> EndpointStatus | None:

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 MARK = "MLPORT_RUN"
 """Variable in the environment of every process of a replica or job, and of whatever those start."""
+
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
+"""Variable that tells CUDA's libraries which devices there are."""
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "HOME", "USER", "LOGNAME", "SSL_CERT_FILE")
 _THREADS = (
@@ -99,12 +102,17 @@ def kill_stopped(mark: str) -> None:
     psutil.wait_procs(found, timeout=5)
 
 
-def environment(given: Mapping[str, str], own: Mapping[str, str], cpu: float | None) -> dict[str, str]:
+def environment(
+    given: Mapping[str, str], own: Mapping[str, str], cpu: float | None, gpus: Sequence[str] = ()
+) -> dict[str, str]:
     """The whole environment of a model's process.
 
     A short list of harmless variables is passed on from ours, so that no cloud key or agent socket gets in; then
-    what the deployment or job was given, and last what mlport itself says.
+    what the deployment or job was given, and last what mlport itself says. It shows the GPUs that were reserved and no
+    others; what has reserved none sees none, unless it was given the variable.
     """
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     threads = {name: str(max(1, round(cpu))) for name in (*_THREADS, "MLPORT_THREADS")} if cpu else {}
-    return {"PATH": os.defpath, **passed, "PYTHONUNBUFFERED": "1", **threads, **given, **own}
+    shown = {VISIBLE_GPUS: ",".join(gpus)}
+    values = {"PATH": os.defpath, **passed, "PYTHONUNBUFFERED": "1", **threads, **shown, **given, **own}
+    return {**values, **shown} if gpus else values

@@ -86,6 +86,7 @@ class _DeploymentSpec(msgspec.Struct):
     model_name: str = ""
     cpu: float | None = None
     memory_gib: float | None = None
+    gpu: int = 0
     tags: dict[str, str] = {}
 
 

@@ -1,7 +1,8 @@
 """Runs one training job and writes down how it went; a program of its own, so that a job outlives the script.
 
-Started as ``python -I _runner.py FOLDER`` in a session of its own, with the lock file of the job inherited and held
-until the end, and with what to run as JSON on standard input (so that secrets are never written to disk).
+Started as ``python -I _runner.py FOLDER`` in a session of its own, with the lock files of the job and of its GPUs
+inherited and held until the end, and with what to run as JSON on standard input (so that secrets are never written to
+disk).
 It ends the job at its time-out, over its memory limit, or when somebody makes the file ``stop``.
 """
 
@@ -64,6 +65,7 @@ class Runner:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=self.launch["locks"],
             preexec_fn=_die_with_parent,  # noqa: PLW1509  no thread runs yet
         )
 

@@ -23,6 +23,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ from ._rebuild import REBUILT
 from ._records import DAMAGE, JobForm, OutcomeForm, Record, asides, damage_of, new_record, read_record, read_values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 _LOST = "its runner was killed before it could say how the job went"
@@ -232,15 +233,26 @@ class Jobs:
             raise NotFoundError(f"there is no job {name!r}", provider=PROVIDER, operation=operation, resource=name)
 
 
-def launch_spec(
-    folder: Path,
-    material: Record,
-    resource: Resource,
-    *,
-    data: Mapping[str, Path],
-    given: Mapping[str, str],
-    stop_s: float,
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a job is run with.
+
+    Args:
+        data: Where each channel of data is.
+        given: Variables and secrets of the user.
+        gpus: The devices that were reserved for it.
+        locks: The descriptors of their locks, which the job holds to its end.
+        stop_s: Seconds between asking it to end and killing it.
+    """
+
+    data: Mapping[str, Path]
+    given: Mapping[str, str]
+    gpus: Sequence[str]
+    locks: Sequence[int]
+    stop_s: float
+
+
+def launch_spec(folder: Path, material: Record, resource: Resource, run: Run) -> dict[str, Any]:
     """What the runner needs to know about a job: the contract of ``mlport_serving train``, filled in.
 
     The code is copied into the job's folder, as scripts write beside themselves and the program must stay what it is.
@@ -258,16 +270,17 @@ def launch_spec(
         "MLPORT_OUTPUT_DIR": str(folder / "output"),
         "MLPORT_METRICS_FILE": str(folder / "metrics.json"),
         "MLPORT_PARAMS": json.dumps(spec["params"]),
-        **{f"MLPORT_DATA_{channel.upper()}": str(path) for channel, path in data.items()},
+        **{f"MLPORT_DATA_{channel.upper()}": str(path) for channel, path in run.data.items()},
     }
     memory = spec["memory_gib"]
     return {
         "argv": [str(material.extra["python"]), "-m", "mlport_serving", "train"],
-        "env": environment(given, own, spec["cpu"]),
+        "env": environment(run.given, own, spec["cpu"], run.gpus),
         "cwd": str(folder / "work"),
         "timeout_s": spec["timeout_s"],
         "memory_bytes": int(memory * 2**30) if memory else None,
-        "stop_s": stop_s,
+        "stop_s": run.stop_s,
+        "locks": list(run.locks),
     }
 
 
@@ -282,7 +295,7 @@ def _start_runner(folder: Path, lock: int, launch: Mapping[str, Any], run: str) 
             stdout=subprocess.DEVNULL,
             stderr=errors,
             cwd="/",
-            pass_fds=(lock,),
+            pass_fds=(lock, *launch["locks"]),
             start_new_session=True,
         )
     runner.communicate(json.dumps({**launch, "env": env}).encode())  # ends when the runner is in the background

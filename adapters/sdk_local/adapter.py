@@ -9,14 +9,15 @@ from sdk.adapter import Ack, Operation, Ref, ServiceHost
 from sdk.errors import NotFoundError, UnavailableError
 from sdk.foreign import understanding
 from sdk.plane import calling, inputs
-from sdk.plane.planning import GATEWAY, JOB
+from sdk.plane.planning import GATEWAY, JOB, split_workload_id
 
 from . import _doctor, _monitor, _plan, _train
 from ._deploy import Deployments
+from ._devices import Devices, job_need, need
 from ._errors import PROVIDER
 from ._folder import Endpoints
 from ._gateway import FAILURE
-from ._plan import MODEL, PROGRAM
+from ._plan import MODEL, PROCESS, PROGRAM
 from ._prepare import Prepared
 from .options import LocalOptions, capabilities
 
@@ -65,7 +66,8 @@ class LocalAdapter:
         self.context = context
         self._endpoints = Endpoints(context.state_dir, context.owner)
         self._prepared = Prepared(context.state_dir)
-        self._deployments = Deployments(self._endpoints, self._prepared, options, context.clock)
+        self._devices = Devices(options, context.state_dir)
+        self._deployments = Deployments(self._endpoints, self._prepared, self._devices, options, context.clock)
         self._jobs = _train.Jobs(context.state_dir, context.owner)
 
     @classmethod
@@ -91,7 +93,15 @@ class LocalAdapter:
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
         """Models, gateway, processes, traffic."""
-        return _plan.resources(spec, self.options)
+        found = _plan.resources(spec, self.options)
+        self._devices.check(
+            [
+                need(spec.name, one.spec, self._endpoints.folder(spec.name).deployment(split_workload_id(one.id)[1]))
+                for one in found
+                if one.kind == PROCESS and one.spec is not None and one.spec.get("gpu")
+            ]
+        )
+        return found
 
     def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
         """What is live, in neutral words."""
@@ -178,7 +188,10 @@ class LocalAdapter:
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
         """The program with its environment, and the job."""
         inputs.check_data(spec.data, PROVIDER)
-        return _plan.job_resources(spec, self.options)
+        found = _plan.job_resources(spec, self.options)
+        if found[-1].spec and found[-1].spec.get("gpu") and self._jobs.read(spec.name) is None:
+            self._devices.check([job_need(spec.name, found[-1].spec)])
+        return found
 
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:  # noqa: ARG002  the protocol's signature
         """The job in neutral words."""
@@ -202,10 +215,13 @@ class LocalAdapter:
         given = {**spec["env"], **materials.resolve(spec["secrets"])}
         data = inputs.local_data(spec["data"], PROVIDER)
 
-        def launch(folder: Path) -> dict[str, Any]:
-            return _train.launch_spec(folder, material, resource, data=data, given=given, stop_s=self.options.stop_s)
+        with self._devices.held(job_need(resource.id, spec)) as (gpus, locks):
 
-        self._jobs.submit(resource, launch, self.context.clock.time())
+            def launch(folder: Path) -> dict[str, Any]:
+                about = _train.Run(data, given, gpus, locks, self.options.stop_s)
+                return _train.launch_spec(folder, material, resource, about)
+
+            self._jobs.submit(resource, launch, self.context.clock.time())
 
     # --- looking
 

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from sdk.serving.gateway import client
+from sdk.serving.gateway.child import is_alive
 from tests.gateway.harness import BACKEND, Endpoint, Load, lives, until
 
 if TYPE_CHECKING:
@@ -422,6 +423,26 @@ def test_program_that_is_not_there_is_a_clear_error(endpoint: Endpoint) -> None:
     """A replica whose program cannot be started fails the table with the system's reason."""
     with pytest.raises(client.GatewayError, match=r"could not be started: .*No such file"):
         endpoint.put(a=endpoint.deployment("a", argv=["/no/such/program"]))
+
+
+def test_locks_are_held_by_the_replica(endpoint: Endpoint, tmp_path: Path) -> None:
+    """As long as its processes live and no longer; while another process has one, the program is not started."""
+    lock = tmp_path / "gpu-0.lock"
+    lock.write_text("who has it")
+    deployment = endpoint.deployment("a")
+    deployment["replicas"][0]["spawn"]["locks"] = [str(lock)]
+    endpoint.put(a=deployment)
+    assert ("who has it", True) == (lock.read_text(), is_alive(lock))
+    other = endpoint.deployment("b", 0)
+    other["replicas"][0]["spawn"]["locks"] = [str(lock)]
+    with pytest.raises(client.GatewayError, match=r"could not be started: .*gpu-0 is in use by another process"):
+        endpoint.put(a=deployment, b=other)
+    pid = endpoint.replica("a-0")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: endpoint.replica("a-0")["pid"] not in {None, pid} and endpoint.replica("a-0")["ready"])
+    assert is_alive(lock)
+    endpoint.put()
+    until(lambda: not is_alive(lock))
 
 
 # -- logs

@@ -208,7 +208,6 @@ def test_an_environment_that_others_share_stays(tmp_path: Path, shared: bool) ->
     ("spec", "capability"),
     [
         ({"replicas": Replicas(1, 2)}, "autoscale"),
-        ({"resources": Resources(gpu=1)}, "gpu"),
         ({"instance": "ml.m5.large"}, "instances"),
         ({"image": "repo@sha256:00"}, "images"),
     ],

@@ -85,7 +85,8 @@ A table, with every optional field at its default (`table.Limits` documents `lim
      "deployments": {"d1": {"weight": 100, "health": "/v2/health/ready", "replicas": [
         {"id": "d1-0", "address": "unix:/DIR/b-d1-0.sock",
          "spawn": {"argv": ["python", "-m", "mlport_serving", "serve"], "env": {}, "cwd": null,
-                   "limits": {"memory_bytes": null, "open_files": null, "file_bytes": null, "cpus": null}}}]}},
+                   "limits": {"memory_bytes": null, "open_files": null, "file_bytes": null, "cpus": null},
+                   "locks": []}}]}},
      "limits": {"max_body": 26214400, ...}}
 
 Weights are whole percents that sum to 100, or are all 0. A replica without `spawn` is a server someone else runs.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import resource
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .table import ProcessLimits, Spawn
 
 _PR_SET_PDEATHSIG = 1
+_TRIES, _TRY_S = 10, 0.01  # who only looks whether a lock is free holds it for a moment
 _FILES = resource.getrlimit(resource.RLIMIT_NOFILE)  # before the gateway raises its own
 _LIBC = ctypes.CDLL(None)
 
@@ -56,7 +58,9 @@ class Child:
         self._stuck = ""
         holder = _hold(lock)
         output, theirs = os.pipe()
+        kept: list[int] = []
         try:
+            kept += (_taken(Path(one)) for one in spawn.locks)
             self._process = subprocess.Popen(  # noqa: S603 - the program is the owner's own model server
                 spawn.argv,
                 env=spawn.env,
@@ -64,7 +68,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=theirs,
-                pass_fds=(holder,),
+                pass_fds=(holder, *kept),
                 start_new_session=True,
                 preexec_fn=_preparation(spawn.limits, os.getpid()),  # noqa: PLW1509 - this process has one thread
             )
@@ -73,8 +77,8 @@ class Child:
             os.close(output)
             raise
         finally:
-            os.close(theirs)
-            os.close(holder)
+            for descriptor in (theirs, holder, *kept):
+                os.close(descriptor)
         self.output = output
         """The reading end of the program's standard output and error; the caller closes it."""
         self.pid = self._process.pid
@@ -161,6 +165,25 @@ def _hold(path: Path) -> int:
         raise
     os.truncate(fd, 0)
     return fd
+
+
+def _taken(path: Path) -> int:
+    """Open and lock a file that other processes must not have, without changing it.
+
+    Raises:
+        OSError: Another process has it.
+
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_TRY_S)
+        else:
+            return fd
+    os.close(fd)
+    raise OSError(errno.EBUSY, f"{path.stem} is in use by another process", str(path))
 
 
 def is_alive(lock: Path) -> bool:

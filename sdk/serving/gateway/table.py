@@ -76,12 +76,17 @@ class ProcessLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class Spawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The program behind a replica that the gateway starts and keeps alive; `env` is its whole environment."""
+    """The program behind a replica that the gateway starts and keeps alive; `env` is its whole environment.
+
+    `locks` are files that its processes hold locked as long as one of them lives, such as those of devices; while
+    somebody else holds one the program is not started.
+    """
 
     argv: list[str]
     env: dict[str, str] = {}
     cwd: str | None = None
     limits: ProcessLimits = ProcessLimits()
+    locks: list[str] = []
 
 
 class Replica(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

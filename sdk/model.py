@@ -241,6 +241,7 @@ def model(
     allow_nan: bool | None = None,
     artifacts: str | Path | None = None,
     engine: Literal["onnx"] | None = None,
+    p95_ms: float | None = None,
     **packing: Unpack[Packing],
 ) -> Model:
     """Make a model of a fitted object, a network, a function, or a class with ``predict``.
@@ -266,6 +267,8 @@ def model(
         engine: ``"onnx"`` serves a scikit-learn estimator by ONNX Runtime, much faster for forests. It is compared with
             the estimator on the example and a thousand rows like it, and refused if it answers otherwise. Missing
             numbers are accepted only if you say ``allow_nan=True``; give some in the example then.
+        p95_ms: The latency in milliseconds that 95 % of the requests should stay below. The server joins waiting
+            requests into calls that take at most half of it; 20 ms for a call without it.
         **packing: Requirements, own code and package indexes; see :class:`sdk.packaging.packing.Packing`.
 
     Raises:
@@ -280,8 +283,11 @@ def model(
         (Tensor(name='predict', dtype='float64', shape=(-1, 3)),)
     """
     from .packaging import objects, pack
+    from .serving import fields
 
-    wishes = objects.Wishes(example, method, rowwise, allow_nan, artifacts, engine)
+    if p95_ms is not None and not fields.is_milliseconds(p95_ms):
+        raise ConfigError(f"p95_ms must be a number above 0, got {p95_ms!r}", hint="give milliseconds: p95_ms=50")
+    wishes = objects.Wishes(example, method, rowwise, allow_nan, artifacts, engine, p95_ms)
     manifest, folder = objects.pack_object(obj, check_name(name, what="model"), wishes, pack.unpacked(packing))
     return _known(folder, manifest)
 

@@ -43,6 +43,7 @@ class Wishes:
     allow_nan: bool | None = None
     artifacts: str | Path | None = None
     engine: str | None = None
+    p95_ms: float | None = None
 
 
 def pack_object(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[Manifest, Path]:
@@ -58,6 +59,8 @@ def pack_object(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[
 
     def write(folder: Path) -> Parts:
         options = _copy_artifacts(wishes.artifacts, folder)
+        if wishes.p95_ms is not None:
+            options["p95_ms"] = wishes.p95_ms
         if flavour.name == "class":
             options["load"] = isinstance(obj, type) or wishes.artifacts is not None
         trial, live = Trial(method, shipped=shipped), obj

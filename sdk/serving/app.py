@@ -287,7 +287,8 @@ class App:
                 "mlport_ready": ("1 while the model takes requests.", int(ready)),
                 "mlport_queue_length": ("Requests that wait for the model.", self._scheduler.queued),
                 "mlport_model_running": ("Requests the model is busy with.", self._scheduler.running),
-            }
+            },
+            {"mlport_joined_requests": ("Requests in a call of the model that had several.", self._scheduler.joined)},
         )
         return Answer(b"text/plain; version=0.0.4; charset=utf-8", text)
 

@@ -198,6 +198,11 @@ def _flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
+def is_milliseconds(value: object) -> bool:
+    """Whether a value can be a latency."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9
+
+
 def _backend(value: object) -> bool:
     return value in {"tensorflow", "jax", "torch", "numpy", "openvino"}
 
@@ -219,6 +224,7 @@ _OPTIONS: dict[str, tuple[Callable[[object], bool], str]] = {
     "load": (_flag, "true or false"),
     "path": (is_relative, "a path inside the bundle"),
     "output": (_text, "the name of an output"),
+    "p95_ms": (is_milliseconds, "a number of milliseconds above 0"),
     "trained_by": (_origin, "the hashes of a program and its code"),
 }
 

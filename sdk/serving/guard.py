@@ -8,7 +8,7 @@ readers that do not read. One periodic `sweep` watches all deadlines, so a reque
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -66,6 +66,40 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
+class _Writer:
+    """A transport that sends the head of an answer together with its body, in one call of the system.
+
+    uvicorn writes them apart. Whatever else is asked of the transport sends a head that waits first.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Write, or keep a head until the next call."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and not data.startswith(b"HTTP/1.1 100 "):
+            self._head = data
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send a head that waits."""
+        if self._head:
+            data, self._head = self._head, b""
+            self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Return whether it is closed; asked by other threads as well."""
+        return self._transport.is_closing()
+
+    def __getattr__(self, name: str) -> Any:
+        self.flush()
+        return getattr(self._transport, name)
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """One connection.
 
@@ -104,6 +138,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """Take a new connection, or shed one when there are too many."""
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
+        self._writer = _Writer(transport)
+        self.transport = cast("asyncio.Transport", self._writer)
         if len(self.connections) > self.limits.max_connections:
             self._make_room()
 
@@ -190,6 +226,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request; replaces a timer for each answer by the sweep."""
         self.server_state.total_requests += 1
+        self._writer.flush()
         if self.transport.is_closing():
             return
         if self.pipeline:

@@ -65,8 +65,8 @@ class Metrics:
             histogram = self.seconds[route] = Histogram(SECONDS)
         histogram.observe(seconds)
 
-    def render(self, gauges: Mapping[str, tuple[str, float]]) -> bytes:
-        """Return everything as Prometheus text; `gauges` maps further names to help text and value."""
+    def render(self, gauges: Mapping[str, tuple[str, float]], histograms: Mapping[str, tuple[str, Histogram]]) -> bytes:
+        """Return everything as Prometheus text; `gauges` and `histograms` map further names to help text and value."""
         lines = _head("mlport_requests_total", "counter", "Answered requests by route and status.")
         lines += [
             f'mlport_requests_total{{route="{route}",status="{status}"}} {count}'
@@ -79,6 +79,8 @@ class Metrics:
         lines += self.model_seconds.lines("mlport_predict_seconds")
         lines += _head("mlport_predict_rows", "histogram", "Rows in a prediction request.")
         lines += self.rows.lines("mlport_predict_rows")
+        for name, (text, histogram) in histograms.items():
+            lines += [*_head(name, "histogram", text), *histogram.lines(name)]
         for name, (text, value) in {
             "mlport_in_flight": ("Requests being handled.", self.in_flight),
             **gauges,

@@ -1,8 +1,11 @@
 """Runs the model: worker threads, a bounded queue, deadlines, and the notice that a call hangs.
 
 The event loop only queues and answers, so health checks never wait for a model. One worker is the rule: most models
-hold the processor anyway, and models that are not thread-safe stay correct. This is the place where batching will
-come: a worker would then take several waiting jobs at once in `_take`.
+hold the processor anyway, and models that are not thread-safe stay correct. A worker takes all waiting requests that
+can share a call, see `batches`.
+
+Calls of a library's model that take less than a millisecond are made on the event loop, which saves two changes of the
+thread for each; as soon as they take longer, they go to the worker again.
 """
 
 from __future__ import annotations
@@ -17,14 +20,18 @@ from typing import TYPE_CHECKING
 
 from .codecs import Input
 from .failures import RequestError
+from .metrics import ROWS, Histogram
 from .outputs import Outputs
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
+    from .batches import Batches, Cost
     from .settings import Limits
 
 Predict = Callable[[Input], Outputs]
+_SHORT_S = 0.001
 
 
 class _Job:
@@ -39,26 +46,43 @@ class _Job:
         self.future = future
 
 
+Settled = tuple[_Job, "Outputs | None", "BaseException | None"]
+
+
 class Scheduler:
-    """Executes predictions on worker threads.
+    """Executes predictions on worker threads, and short ones on the loop.
 
     Args:
         limits: queue length, concurrency, and when a call counts as stuck.
         loop: the event loop that `predict` is awaited on.
+        batches: which requests may share a call; None joins nothing.
+        on_loop: whether calls that take less than a millisecond may be made on the event loop.
         clock: monotonic seconds; injected in tests.
     """
 
     def __init__(
-        self, limits: Limits, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.monotonic
+        self,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+        batches: Batches | None = None,
+        *,
+        on_loop: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
         self._loop = loop
+        self._batches = batches
+        self._on_loop = on_loop and batches is not None and limits.concurrency == 1
         self._clock = clock
         self._predict: Predict | None = None
         self._waiting: deque[_Job] = deque()
         self._has_work = threading.Condition()
-        self._running: dict[int, tuple[float, _Job]] = {}
-        self._seconds = 0.0  # smoothed duration of a call
+        self._running: dict[int, tuple[float, list[_Job]]] = {}
+        self._seconds = 0.0  # smoothed duration of a call, for each of its requests
+        self._turn_is_set = False
+        self._short_rows = 0  # the most that a call on the loop has
+        self.joined = Histogram(ROWS)
+        """Requests in a call."""
 
     def start(self, load: Callable[[], Predict], done: Callable[[BaseException | None], None]) -> None:
         """Load the model on the first worker, then let all workers take jobs; `done` is called on the loop."""
@@ -89,13 +113,13 @@ class Scheduler:
     @property
     def running(self) -> int:
         """Requests a worker is busy with."""
-        return len(self._running)
+        return sum(len(jobs) for _, jobs in list(self._running.values()))
 
     def stuck_for(self) -> float:
         """Seconds for which every worker has been busy with one and the same call beyond the limit, else 0."""
         if len(self._running) < self._limits.concurrency:
             return 0.0
-        busy = self._clock() - max((began for began, _ in self._running.values()), default=self._clock())
+        busy = self._clock() - max((began for began, _ in list(self._running.values())), default=self._clock())
         return busy if busy > self._limits.stuck_s else 0.0
 
     async def predict(self, given: Input, deadline: float, gone: Callable[[], bool]) -> Outputs:
@@ -115,7 +139,7 @@ class Scheduler:
         timer = self._loop.call_later(deadline - self._clock(), self._expire, job)
         with self._has_work:
             self._waiting.append(job)
-            self._has_work.notify()
+            self._wake()
         try:
             return await future
         finally:
@@ -125,9 +149,9 @@ class Scheduler:
         """Answer 503 to everything that waits or runs; returns how many that were."""
         with self._has_work:
             jobs, self._waiting = list(self._waiting), deque()
-        jobs = [job for job in (*(job for _, job in self._running.values()), *jobs) if not job.future.done()]
-        for job in jobs:
-            self._settle(job, None, _overloaded("the server is stopping", 1))
+        running = [job for _, some in list(self._running.values()) for job in some]
+        jobs = [job for job in (*running, *jobs) if not job.future.done()]
+        self._settle([(job, None, _overloaded("the server is stopping", 1)) for job in jobs])
         return len(jobs)
 
     def _admit(self, deadline: float) -> None:
@@ -146,52 +170,150 @@ class Scheduler:
             message = "no answer within the deadline (header x-mlport-deadline-ms, or MLPORT_DEADLINE_S)"
             job.future.set_exception(RequestError(504, "deadline_exceeded", message))
 
+    # Whose turn it is: that of a worker, or of the loop; the lock is held.
+
+    def _wake(self) -> None:
+        if self._turn_is_set or self._full():
+            return  # whoever is busy now looks at the queue afterwards
+        if self._is_short(self._waiting[0].given.rows):
+            self._turn_is_set = True
+            self._loop.call_soon(self._turn)
+        else:
+            self._has_work.notify()
+
+    def _is_short(self, rows: int) -> bool:
+        return rows <= self._short_rows
+
+    def _turn(self) -> None:
+        """Make one call on the loop, with what has come since the last one, if it still is a short one."""
+        with self._has_work:
+            jobs = self._next(self._is_short)
+            if jobs:
+                self._running[0] = (self._clock(), jobs)
+        if jobs:
+            self._settle(self._answers(jobs))
+        with self._has_work:
+            self._running.pop(0, None)
+            self._turn_is_set = False
+            if self._waiting:
+                self._wake()
+
     def _work(self, number: int) -> None:
         while True:
-            job = self._take()
-            began = self._clock()
-            self._running[number] = (began, job)
-            outputs: Outputs | None = None
-            error: BaseException | None = None
+            with self._has_work:
+                while self._turn_is_set or not (jobs := self._next(_any_size)):
+                    self._has_work.wait()
+                self._running[number] = (self._clock(), jobs)
             try:
-                outputs = self._call(job.given)
-            except BaseException as raised:  # noqa: BLE001 - SystemExit of a model must not end its worker
-                error = raised
+                settled = self._answers(jobs)
             finally:
                 self._running.pop(number, None)
-            self._seconds += 0.1 * (self._clock() - began - self._seconds)
-            self._loop.call_soon_threadsafe(self._settle, job, outputs, error)
+            self._loop.call_soon_threadsafe(self._settle, settled)
+
+    def _next(self, fits: Callable[[int], bool]) -> list[_Job]:
+        """Take the oldest job and those that may share its call; none if it does not fit."""
+        while self._waiting:
+            first = self._waiting[0]
+            if self._is_over(first):
+                self._waiting.popleft()
+                continue
+            if not fits(first.given.rows):
+                return []
+            self._waiting.popleft()
+            return [first, *self._company(first, fits)]
+        return []
+
+    def _company(self, first: _Job, fits: Callable[[int], bool]) -> list[_Job]:
+        """Take the other jobs that may share a call with this one, the oldest first; the order of the rest stays."""
+        batches = self._batches
+        if batches is None or not batches.joins or not self._waiting or (key := batches.key(first.given)) is None:
+            return []
+        rows, most = first.given.rows, batches.cost.most()
+        found: list[_Job] = []
+        left: deque[_Job] = deque()
+        while self._waiting and rows < most:
+            job = self._waiting.popleft()
+            together = rows + job.given.rows
+            if together > most or not fits(together) or batches.key(job.given) != key:
+                left.append(job)
+            elif not self._is_over(job):
+                found.append(job)
+                rows = together
+        left.extend(self._waiting)
+        self._waiting = left
+        return found
+
+    def _is_over(self, job: _Job) -> bool:
+        """Whether the answer of a job is not wanted any more; its client gets the notice."""
+        if job.future.done() or self._clock() > job.deadline or job.gone():
+            self._loop.call_soon_threadsafe(self._expire, job)
+            return True
+        return False
+
+    # Calls
+
+    def _answers(self, jobs: list[_Job]) -> list[Settled]:
+        """Call the model once for all jobs, or for each where that cannot be told apart from calls of their own."""
+        began = self._clock()
+        found = self._together(jobs) if len(jobs) > 1 else None
+        if found is None:
+            found = [self._alone(job) for job in jobs]
+        took = self._clock() - began
+        self._seconds += 0.1 * (took / len(jobs) - self._seconds)
+        return found
+
+    def _alone(self, job: _Job) -> Settled:
+        try:
+            return job, self._call(job.given), None
+        except BaseException as raised:  # noqa: BLE001 - SystemExit of a model must not end its worker
+            return job, None, raised
+
+    def _together(self, jobs: list[_Job]) -> list[Settled] | None:
+        """The answers of one call; None if it failed, so that only the request at fault fails, or cannot be cut."""
+        batches = self._batches
+        if batches is None:
+            return None
+        try:
+            outputs = self._call(batches.join([job.given for job in jobs]))
+        except BaseException:  # noqa: BLE001 - whatever it is, the calls of each one raise it again
+            return None
+        each = batches.cut(outputs, [job.given.rows for job in jobs])
+        if each is None:
+            batches.joins = False
+            return None
+        self.joined.observe(len(jobs))
+        return [(job, one, None) for job, one in zip(jobs, each, strict=True)]
 
     def _call(self, given: Input) -> Outputs:
         if self._predict is None:
             raise RequestError(503, "loading", "the model is still loading")
-        return self._predict(given)
+        began = self._clock()
+        outputs = self._predict(given)
+        if self._batches is not None:
+            self._note(self._batches.cost, given.rows, self._clock() - began)
+        return outputs
 
-    def _take(self) -> _Job:
+    def _note(self, cost: Cost, rows: int, seconds: float) -> None:
         with self._has_work:
-            while True:
-                while not self._waiting:
-                    self._has_work.wait()
-                job = self._waiting.popleft()
-                if job.future.done() or self._clock() > job.deadline or job.gone():
-                    self._loop.call_soon_threadsafe(self._abandon, job)
-                    continue
-                return job
-
-    def _abandon(self, job: _Job) -> None:
-        if not job.future.done():
-            self._expire(job)
+            cost.note(rows, seconds)
+            if self._on_loop:
+                self._short_rows = cost.most_within(_SHORT_S)
 
     @staticmethod
-    def _settle(job: _Job, outputs: Outputs | None, error: BaseException | None) -> None:
-        if job.future.done():
-            return
-        if isinstance(error, RequestError):
-            job.future.set_exception(error)
-        elif error is not None:
-            job.future.set_exception(ModelRaised(error))
-        elif outputs is not None:
-            job.future.set_result(outputs)
+    def _settle(settled: Sequence[Settled]) -> None:
+        for job, outputs, error in settled:
+            if job.future.done():
+                continue
+            if isinstance(error, RequestError):
+                job.future.set_exception(error)
+            elif error is not None:
+                job.future.set_exception(ModelRaised(error))
+            elif outputs is not None:
+                job.future.set_result(outputs)
+
+
+def _any_size(_rows: int) -> bool:
+    return True
 
 
 class ModelRaised(Exception):

@@ -19,6 +19,7 @@ import signal
 import socket
 import stat
 import sys
+import time
 from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,12 +30,14 @@ from uvicorn.server import ServerState
 
 from . import collector
 from .app import App
+from .batches import Batches
 from .bundle import Bundle, find, verify
 from .door import keep_out
 from .failures import EXIT_LOAD, StartError
 from .flavours import Predictor, load
 from .guard import GuardedProtocol
 from .logs import Log, LoggingHandler
+from .parts import PYTHON
 from .privileges import drop
 from .scheduler import Scheduler
 from .sealed import seal
@@ -137,7 +140,7 @@ class _Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        self._scheduler = Scheduler(self._settings.limits, loop)
+        self._scheduler = self._make_scheduler(loop)
         self._app = App(self._settings, self._bundle, self._scheduler, self._log)
         self._factory = self._make_factory()
         server = await loop.create_server(self._factory, sock=self._listener, backlog=_BACKLOG)
@@ -150,6 +153,12 @@ class _Server:
             await self._drain(server)
         ticker.cancel()
         return self._code
+
+    def _make_scheduler(self, loop: asyncio.AbstractEventLoop) -> Scheduler:
+        manifest, limits = self._bundle.manifest, self._settings.limits
+        p95_ms = limits.p95_ms or manifest.options.get("p95_ms", 0.0)
+        batches = Batches(manifest.signature, most=limits.max_batch, p95_ms=p95_ms, clock=time.monotonic)
+        return Scheduler(limits, loop, batches, on_loop=manifest.flavour not in PYTHON)
 
     def _make_factory(self) -> Callable[[], GuardedProtocol]:
         config = Config(

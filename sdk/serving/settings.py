@@ -25,7 +25,7 @@ _BIND = re.compile(r"tcp:(?P<host>.+):(?P<port>\d{1,5})|unix:(?P<path>.+)|fd:(?P
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Every limit of the server in one place; times in seconds, sizes in bytes."""
+    """Every limit of the server in one place; times in seconds unless their names say otherwise, sizes in bytes."""
 
     max_body: int = 25 * 1024 * 1024
     max_queue: int = 256
@@ -47,6 +47,8 @@ class Limits:
     drain_s: float = 5.0
     grace_s: float = 20.0
     concurrency: int = 1
+    max_batch: int = 1024
+    p95_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,11 @@ class Settings:
 
 
 # Limits an operator may set, by variable; the others are fixed parts of the contract.
-_WHOLE = frozenset({"max_body", "max_queue", "max_connections", "max_json_containers", "concurrency"})
-_SECONDS = frozenset({"deadline_s", "stuck_s", "drain_s", "grace_s", "header_s", "body_s", "keep_alive_s", "write_s"})
-_MAY_BE_ZERO = frozenset({"drain_s", "max_queue"})
+_WHOLE = frozenset({"max_body", "max_queue", "max_connections", "max_json_containers", "concurrency", "max_batch"})
+_TIMES = frozenset(
+    {"p95_ms", "deadline_s", "stuck_s", "drain_s", "grace_s", "header_s", "body_s", "keep_alive_s", "write_s"}
+)
+_MAY_BE_ZERO = frozenset({"drain_s", "max_queue", "p95_ms"})
 
 
 def from_environment(env: Mapping[str, str]) -> Settings:
@@ -106,7 +110,7 @@ def from_environment(env: Mapping[str, str]) -> Settings:
 
 def _limits(env: Mapping[str, str]) -> Limits:
     given: dict[str, int | float] = {}
-    for name in sorted(_WHOLE | _SECONDS):
+    for name in sorted(_WHOLE | _TIMES):
         variable = f"MLPORT_{name.upper()}"
         if env.get(variable):
             zero = name in _MAY_BE_ZERO

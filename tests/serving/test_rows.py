@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import io
 import struct
+import time
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -26,12 +27,13 @@ from sklearn.preprocessing import OneHotEncoder
 from sdk import cells
 from sdk.packaging import examples
 from sdk.serving import codecs, npy, v2
+from sdk.serving.batches import Batches
 from sdk.serving.convert import DATATYPES, DTYPES
 from sdk.serving.failures import RequestError
 from sdk.serving.flavours import Predictor
 from sdk.serving.media import CSV
 from sdk.serving.settings import Limits
-from sdk.serving.signature import Signature
+from sdk.serving.signature import Signature, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -226,6 +228,27 @@ def test_a_row_is_seen_as_in_the_training_table(table: pd.DataFrame) -> None:
     for number, row in enumerate(rows):
         for form, request in requests([row], columns, signature):
             assert (form, expected[number : number + 1]) == (form, answers(model, request))
+
+
+@settings(max_examples=40, deadline=None)
+@given(tables())
+def test_a_row_is_seen_the_same_in_a_call_that_several_requests_share(table: pd.DataFrame) -> None:
+    """Requests that can be joined are answered as alone, in every form; others are not joined."""
+    model, signature, prepared = predictor(seen, table)
+    signature = msgspec.structs.replace(signature, rowwise=True, outputs=[Tensor("predict", "string", (-1,))])
+    batches = Batches(signature, most=100, p95_ms=0, clock=time.monotonic)
+    rows, columns = EXACT.decode(examples.encode(prepared))["instances"], list(table.columns)
+    alone = [list(requests([row], columns, signature)) for row in rows] + [list(requests(rows, columns, signature))]
+    groups: dict[Any, list[Input]] = {}
+    for form, request in (pair for pairs in alone for pair in pairs):
+        groups.setdefault((form, batches.key(request)), []).append(request)
+    for (form, key), some_requests in groups.items():
+        assert key is not None
+        joined = model(batches.join(some_requests))
+        cut = batches.cut(joined, [request.rows for request in some_requests])
+        assert cut is not None
+        expected = [answers(model, request) for request in some_requests]
+        assert (form, expected) == (form, [one.arrays["predict"].tolist() for one in cut])
 
 
 PEOPLE = pd.DataFrame({"town": ["Oslo", "Rome", "Oslo", "Rome", None] * 4, "age": [20.0, 60.0, 25.0, 65.0, 30.0] * 4})

@@ -1,0 +1,193 @@
+"""Joins waiting requests into one call of the model and cuts its answer again; says how many rows a call may have.
+
+Many models need almost as long for one row as for fifty. Whatever waits when the model is free is joined at once, and
+a single request never waits for company. How large a call may become follows from the calls seen so far; see `Cost`.
+
+Only models whose signature says that rows are answered independently are joined, and only inputs of the same types
+and shapes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .codecs import Input
+from .convert import TEXT
+from .outputs import Outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from .signature import Signature
+
+_SAMPLES = 16  # calls of one size that are remembered
+_ENOUGH = 3  # calls of one size before it counts
+_FRESH_S = 30.0
+_LOW = 0.25  # the quantile that a fit uses: what a call needs when nothing else disturbs it
+_DEFAULT_BUDGET_S = 0.02
+
+
+class Cost:
+    """How long a call takes, by its number of rows, learned from the calls seen so far.
+
+    Durations are kept by powers of two of the rows, the newest 16 of each for 30 seconds. The time of a call is taken
+    as ``fixed + rows * each``, fitted to a low quantile of each size, since a busy machine only makes calls longer.
+    A call may be as large as fits into the budget, or twice as long as one of a single row where the fixed part is most
+    of the budget, and at most twice as large as the largest one seen: so the first guess is never a wild one.
+
+    Args:
+        budget_s: Seconds that one call should take at most.
+        most: Rows that a call has at most.
+        clock: Monotonic seconds.
+
+    Example:
+        >>> cost = Cost(0.02, 1000, lambda: 0.0)
+        >>> cost.most()
+        2
+        >>> for rows in (1, 2, 4, 8, 16, 32, 64):
+        ...     for _ in range(3):
+        ...         cost.note(rows, 0.005 + rows * 0.0001)
+        >>> cost.most()
+        128
+        >>> for _ in range(3):
+        ...     cost.note(128, 0.005 + 128 * 0.0001)
+        >>> cost.most()
+        150
+    """
+
+    def __init__(self, budget_s: float, most: int, clock: Callable[[], float]) -> None:
+        self._budget_s = budget_s
+        self._most = most
+        self._clock = clock
+        self._seen: dict[int, deque[tuple[float, int, float]]] = {}
+        self._slowest: dict[int, float] = {}  # of each size that was seen often enough; one call may be disturbed
+        self._limit = 2
+        self._notes = 0
+
+    def note(self, rows: int, seconds: float) -> None:
+        """Remember one call."""
+        size = rows.bit_length()
+        if size not in self._seen:
+            self._seen[size] = deque(maxlen=_SAMPLES)
+        seen = self._seen[size]
+        seen.append((self._clock(), rows, seconds))
+        if len(seen) >= _ENOUGH:
+            self._slowest[size] = sorted([took for *_, took in seen])[-2 if len(seen) == _SAMPLES else -1]
+        self._notes += 1
+        if rows > self._limit // 2 or self._notes % _SAMPLES == 0:
+            self._limit = self._fitted(size)
+
+    def most(self) -> int:
+        """How many rows the next call may have."""
+        return min(self._limit, self._most)
+
+    def most_within(self, seconds: float) -> int:
+        """How many rows a call may have that surely takes less; 0 as long as too little is known.
+
+        A larger call than those seen is taken to need as much more time as it has more rows.
+        """
+        found = 0
+        for size in sorted(self._slowest):
+            slowest = self._slowest[size]
+            if slowest >= seconds:
+                return min(found, (1 << (size - 1)) - 1)
+            found = max(found, int(self._seen[size][-1][1] * seconds / max(slowest, 1e-6)))
+        return found
+
+    def _fitted(self, newest: int) -> int:
+        points = {size: point for size, seen in self._seen.items() if (point := self._point(seen))}
+        if not points:
+            return 2
+        largest = max(rows for rows, _ in points.values())
+        if len(points) == 1:  # nothing is known of the fixed part: try the other side of the budget
+            ((rows, seconds),) = points.values()
+            return math.ceil(rows / 2 if seconds > self._budget_s and rows > 1 else 2 * rows)
+        fixed, each = _line(list(points.values()))
+        if newest in points:  # the machine is as fast now as the newest calls say, also for the other sizes
+            rows, seconds = points[newest]
+            factor = seconds / max(fixed + each * rows, 1e-9)
+            fixed, each = fixed * factor, each * factor
+        fit = max(self._budget_s - fixed, fixed) / each if each > 0 else math.inf
+        return max(1, int(min(2 * math.ceil(largest), fit)))
+
+    def _point(self, seen: deque[tuple[float, int, float]]) -> tuple[float, float] | None:
+        oldest = self._clock() - _FRESH_S
+        while seen and seen[0][0] < oldest:
+            seen.popleft()
+        if len(seen) < _ENOUGH:
+            return None
+        return sum(rows for _, rows, _ in seen) / len(seen), sorted(took for *_, took in seen)[int(len(seen) * _LOW)]
+
+
+def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The fixed part and the part of each row, by least squares of the relative error; neither is below 0."""
+    weights = [1 / seconds**2 if seconds else 1.0 for _, seconds in points]
+    total = sum(weights)
+    x = sum(w * rows for w, (rows, _) in zip(weights, points, strict=True)) / total
+    y = sum(w * seconds for w, (_, seconds) in zip(weights, points, strict=True)) / total
+    spread = sum(w * (rows - x) ** 2 for w, (rows, _) in zip(weights, points, strict=True))
+    both = sum(w * (rows - x) * (seconds - y) for w, (rows, seconds) in zip(weights, points, strict=True))
+    each = max(0.0, both / spread) if spread else 0.0
+    return max(0.0, y - each * x), each
+
+
+def _kind(array: Any) -> Any:
+    """The type of an array; texts of any length have one."""
+    return "text" if array.dtype.kind == "U" else array.dtype
+
+
+class Batches:
+    """Which requests of a model may share a call.
+
+    Args:
+        signature: Of the model.
+        most: Rows that a call has at most; 1 joins nothing.
+        p95_ms: The latency objective in milliseconds; a request waits for the call before its own, so a call may take
+            half of it. 20 ms for a call without one.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, signature: Signature, *, most: int, p95_ms: float, clock: Callable[[], float]) -> None:
+        self.joins = signature.rowwise and not signature.free and most > 1
+        self._declared = {one.name: one.dtype for one in signature.outputs}
+        self.cost = Cost(p95_ms / 2000 if p95_ms else _DEFAULT_BUDGET_S, most, clock)
+
+    @staticmethod
+    def key(given: Input) -> Hashable:
+        """What inputs must have in common to be joined; None for one that is joined with none."""
+        tensors = given.tensors
+        if not tensors or any(not array.ndim or len(array) != given.rows for array in tensors.values()):
+            return None
+        return tuple((name, _kind(array), array.shape[1:]) for name, array in tensors.items())
+
+    @staticmethod
+    def join(inputs: Sequence[Input]) -> Input:
+        """One input with the rows of all, which have the same key."""
+        tensors = {name: np.concatenate([one.tensors[name] for one in inputs]) for name in inputs[0].tensors}
+        return Input(tensors, None, sum(one.rows for one in inputs))
+
+    def cut(self, outputs: Outputs, rows: Sequence[int]) -> list[Outputs] | None:
+        """The outputs of each input; None where they may differ from those of the input alone."""
+        arrays, total = outputs.arrays, sum(rows)
+        if not arrays or any(
+            not array.ndim or len(array) != total or not self._is_declared(name, array)
+            for name, array in arrays.items()
+        ):
+            return None
+        found: list[Outputs] = []
+        begin = 0
+        for count in rows:
+            found.append(Outputs({name: array[begin : begin + count] for name, array in arrays.items()}))
+            begin += count
+        return found
+
+    def _is_declared(self, name: str, array: Any) -> bool:
+        """Whether an output has the type that the signature declares, so that no row has changed it for the others."""
+        declared = self._declared.get(name)
+        if declared in TEXT:
+            return array.dtype.kind == "U" or all(isinstance(one, str) for one in array.ravel().tolist())
+        return bool(array.dtype.kind != "O" and array.dtype.name == declared)

@@ -222,6 +222,7 @@ class UnavailableError(PlatformError):
         message: What happened.
         sent: Whether the request may have reached the platform; only ``False`` proves that it did not.
         unready: Whether no replica of an endpoint was there to take the request, so that a look may bring one back.
+        lost: Whether the replica ended while it worked on the request, so that the endpoint's log says how.
         retry_after_s: Seconds the platform asks to wait, if it says.
         **facts: The fields of :class:`SdkError`.
     """
@@ -234,12 +235,14 @@ class UnavailableError(PlatformError):
         *,
         sent: bool = True,
         unready: bool = False,
+        lost: bool = False,
         retry_after_s: float | None = None,
         **facts: Any,
     ) -> None:
         super().__init__(message, **facts)
         self.sent = sent
         self.unready = unready
+        self.lost = lost
         self.retry_after_s = retry_after_s
 
 

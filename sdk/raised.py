@@ -6,13 +6,20 @@ import json
 import re
 import traceback
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from .serving.crashes import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_FRAME = re.compile(r'^ *File "(?P<file>.+)", line (?P<line>\d+)(?:, in (?P<function>.+))?$')
+_FRAME = re.compile(r'^ *File "(?P<file>.+)", line (?P<line>\d+)(?:,? in (?P<function>.+))?$')
+CRASH = "Fatal Python error: "
+"""How a crash of the interpreter begins in a log."""
+
+_STACK = ("  File ", "Current thread ", "Stack ")
 _OURS = re.compile(r"[/\\](mlport_serving|sdk[/\\]serving)[/\\]")
 _LIBRARY = re.compile(r"[/\\](site|dist)-packages[/\\]")
 _PYTHON = re.compile(r"[/\\]lib(64)?[/\\]python\d[^/\\]*[/\\](?!(site|dist)-packages)|^<frozen ")
@@ -81,9 +88,38 @@ def _own(frames: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def in_lines(lines: Iterable[str]) -> Raised | None:
-    """The last exception that our server wrote down among these log lines."""
-    traces = [trace for line in lines if (trace := _values(line).get("trace"))]
-    return from_trace(str(traces[-1])) if traces else None
+    r"""The last exception or crash of the interpreter among these log lines.
+
+    Example:
+        >>> crash = ["Fatal Python error: Aborted", "", "Stack (most recent call first):", '  File "m.py", line 2 in f']
+        >>> str(in_lines(crash))
+        'Fatal Python error: Aborted (m.py, line 2, in f)'
+    """
+    known = list(lines)
+    for place in reversed(range(len(known))):
+        if known[place].startswith(CRASH):
+            return _crash(known[place:])
+        if trace := _values(known[place]).get("trace"):
+            return from_trace(str(trace))
+    return None
+
+
+def _crash(lines: list[str]) -> Raised:
+    """A crash as `faulthandler` prints it: the innermost frame first, and lines of others behind the last one."""
+    stack = list(takewhile(lambda line: not line or line.startswith(_STACK), lines[1:]))
+    frames = _frames(reversed(stack))
+    return Raised(lines[0].strip(), (_own(frames) or frames)[-_MOST_FRAMES:])
+
+
+def ended(lines: Iterable[str]) -> str | None:
+    """How a replica ended, from the last log line about that.
+
+    Example:
+        >>> ended(['{"ts": 1, "event": "replica_ended", "replica": "d1-0", "message": "killed by SIGKILL"}'])
+        'replica d1-0 killed by SIGKILL'
+    """
+    found = [values for line in lines if (values := _values(line)).get("event") == ENDED]
+    return f"replica {found[-1].get('replica')} {found[-1].get('message')}" if found else None
 
 
 def failed(lines: Iterable[str]) -> bool:

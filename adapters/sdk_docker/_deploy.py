@@ -176,7 +176,9 @@ class Deployments:
             except PlatformError as error:
                 self.host.remove(name, timeout)
                 taken = "allocated" in str(error) or "address already in use" in str(error)
-                if self.options.port or not taken or attempt == _TRIES - 1:
+                if self.options.port and taken:
+                    raise _port_taken(port, resource) from error
+                if not taken or attempt == _TRIES - 1:
                     raise
             else:
                 return
@@ -348,6 +350,16 @@ class Deployments:
         if record is None:
             raise gone(ref.kind, ref.id)
         return record
+
+
+def _port_taken(port: int, resource: Resource) -> PlatformError:
+    return PlatformError(
+        f"port {port} on 127.0.0.1 of the engine's machine is in use",
+        provider=PROVIDER,
+        operation="CreateGateway",
+        resource=resource.id,
+        hint="free it, or set another `port` of the target; 0 takes any that is free",
+    )
 
 
 def url(gateway: Mapping[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sdk import bounded
+from sdk import bounded, foreign
 from sdk.errors import ConflictError, NotFoundError
 from sdk.packaging.image.engine import Engine
 
@@ -165,6 +165,23 @@ class Host:
         since = next_moment(after) if after else None
         stamped = self.engine.logs(container, tail=tail, since=since, stamped=True)
         return [(stamp, text) for stamp, _, text in (line.partition(" ") for line in stamped)]
+
+    def events(self, label: str, *kinds: str, after: float) -> list[dict[str, Any]]:
+        """What has happened to containers, as far as the engine remembers it, oldest first.
+
+        Args:
+            label: Of the containers, with its value.
+            kinds: Of the events.
+            after: Unix seconds by the engine's clock.
+        """
+        until = max(after, self.time(time.time()))  # one in the future would make the engine wait for it
+        params = {
+            "since": f"{after:.9f}",
+            "until": f"{until:.9f}",
+            "filters": json.dumps({"type": ["container"], "event": kinds, "label": [label]}),
+        }
+        with self.engine.stream("GET", "/events", params=params) as pieces:
+            return [foreign.parse(line, "an event") for line in b"".join(pieces).splitlines()]
 
 
 def pack(files: Mapping[str, bytes | None], owner: int) -> list[bytes]:

@@ -10,6 +10,7 @@ from sdk.errors import NotFoundError
 from sdk.plane import measuring
 from sdk.plane.lines import read_line, select
 
+from ._endings import endings
 from ._engine import seconds
 from ._errors import PROVIDER
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ._gateway import Seen
 
 _FOLLOW_S = 0.5
+_JUST_AFTER_S = 1e-6
 _AT_ONCE = 8  # an engine takes a second to measure one container, so several are asked for together
 
 
@@ -87,6 +89,7 @@ def memory_bytes(stats: Mapping[str, Any]) -> int:
 
 def logs(
     host: Host,
+    endpoint: str,
     look: Callable[[], Seen | None],
     *,
     deployment: str | None,
@@ -95,13 +98,13 @@ def logs(
     request_id: str | None,
     sleep: Callable[[float], None],
 ) -> Iterator[LogLine]:
-    """The lines of the replicas, oldest first; with ``follow`` also those to come.
+    """The lines of the replicas and how each ended, oldest first; with ``follow`` also those to come.
 
     Raises:
         NotFoundError: There is no such deployment.
     """
     last: dict[str, str] = {}
-    first = True
+    first, ended = True, 0.0
     while True:
         lines: list[LogLine] = []
         for replica, container in _containers(look(), deployment):
@@ -109,6 +112,9 @@ def logs(
             found = host.lines(container, after=last.get(container, ""), tail=most)
             lines += [_line(replica, stamp, text) for stamp, text in found]
             last[container] = found[-1][0] if found else last.get(container, "")
+        ends = list(endings(host, endpoint, ended)) if request_id is None else []
+        ended = max((line.time + _JUST_AFTER_S for line in ends), default=ended)
+        lines += [line for line in ends if deployment in {None, line.deployment}]
         lines.sort(key=lambda line: line.time)
         yield from select(lines, tail if first else None, request_id)
         if not follow:

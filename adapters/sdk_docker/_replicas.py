@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from sdk import foreign
 from sdk.errors import PlatformError
 from sdk.plane.lines import start_failure
+from sdk.raised import CRASH
 
 from ._containers import SPEC
+from ._endings import how_ended
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,13 +66,13 @@ def waiting(known: Mapping[str, Mapping[str, Any]], many: Sequence[Mapping[str, 
 
 def why(host: Host, about: Mapping[str, Any]) -> str:
     """Why a container ended, in the server's own words if it left any."""
-    name, state = str(about["Name"]).lstrip("/"), about["State"]
-    if state.get("OOMKilled"):
-        gib = about["HostConfig"]["Memory"] / 2**30
-        return f"{name} was killed for using more than its {gib:g} GiB of memory; set resources.memory_gib higher"
+    name, ended = str(about["Name"]).lstrip("/"), how_ended(about)
+    if about["State"].get("OOMKilled"):
+        return f"{name} {ended}"
     lines: list[str] = []
     with contextlib.suppress(PlatformError):
         lines = host.engine.logs(about["Id"], tail=_LINES)
     said = next((text for line in reversed(lines) if (text := start_failure(line))), None)
-    last = f": {lines[-1][:300]}" if lines else ""
-    return f"{name}: {said}" if said else f"{name} exited with code {state['ExitCode']}{last}"
+    final = next((line for line in lines if line.startswith(CRASH)), lines[-1] if lines else "")
+    last = f": {final[:300]}" if final else ""
+    return f"{name}: {said}" if said else f"{name} {ended}{last}"

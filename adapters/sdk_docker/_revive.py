@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sdk.errors import ConflictError, NotFoundError, PlatformError
 
 from ._containers import container_name
+from ._endings import how_ended
 from ._replicas import wanted
 
 if TYPE_CHECKING:
@@ -34,15 +35,11 @@ def how_found(about: Mapping[str, Any]) -> str:
 
     Example:
         >>> how_found({"State": {"Status": "exited", "ExitCode": 137, "OOMKilled": False}})
-        'had exited with code 137'
+        'was killed by SIGKILL'
     """
     state = about["State"]
     if state["Status"] == "exited":
-        if state["OOMKilled"]:
-            gib = about.get("HostConfig", {}).get("Memory", 0) / 2**30
-            limit = f"its {gib:g} GiB of memory" if gib else "its memory"
-            return f"was killed for using more than {limit} (set resources.memory_gib higher)"
-        return f"had exited with code {state['ExitCode']}"
+        return how_ended(about)
     return f"was {state['Status']}"
 
 

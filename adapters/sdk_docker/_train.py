@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from sdk import bounded, foreign
 from sdk.adapter import Live, Ref
-from sdk.errors import ConflictError
+from sdk.errors import ConflictError, PlatformError
 from sdk.packaging import archive, disk
 from sdk.plane import inputs
 from sdk.plane.planning import JOB
+from sdk.serving.train import KILLED
 from sdk.types import JobState, JobStatus, LogLine
 
 from . import _sound
 from ._containers import KIND, NOBODY, PRICE, SPEC, VOLUME, environment, limits_of, threads
+from ._endings import how_ended
 from ._engine import pack, seconds
 from ._errors import PROVIDER, exists, gone
 from ._images import name_of
@@ -35,7 +37,8 @@ _FOLLOW_S = 0.3
 _OUTPUT = bounded.Bound(2 * archive.Limits().total_bytes, 600.0, large=True)  # with the heads of many small files
 _BLOCK = 1 << 20
 _YOUNG_S = 60.0  # a job that was never started may still get its data
-_MEMORY = "it was killed for using more than its {}memory; give it more with resources = {{ memory_gib }}"
+_STOPS = {128 + signal for signal in (2, 9, 15)}  # of a job that was stopped, or that got one of them otherwise
+_LAST_LINES = 5
 
 
 class Jobs:
@@ -119,7 +122,13 @@ class Jobs:
 
     def _outcome(self, about: Mapping[str, Any]) -> tuple[JobState, str | None]:
         young = self.host.time(0.0) - (seconds(about["Created"]) or 0.0) < _YOUNG_S
-        return outcome(about, young=young)
+        return outcome(about, young=young, last=lambda: self._last_lines(about))
+
+    def _last_lines(self, about: Mapping[str, Any]) -> list[str]:
+        try:
+            return self.host.engine.logs(about["Id"], tail=_LAST_LINES)
+        except PlatformError:
+            return []
 
     def stop(self, name: str, timeout: float) -> None:
         """Ask the job to end; nothing happens when it is over."""
@@ -188,8 +197,15 @@ def job_name(name: str) -> str:
     return f"mlport_job-{name}"
 
 
-def outcome(about: Mapping[str, Any], *, young: bool) -> tuple[JobState, str | None]:
-    """How a job goes, from what the engine says of its container; ``young`` says that it may still be started.
+def outcome(
+    about: Mapping[str, Any], *, young: bool, last: Callable[[], list[str]] = list
+) -> tuple[JobState, str | None]:
+    """How a job goes, from what the engine says of its container.
+
+    Args:
+        about: The container.
+        young: Whether it may still be started.
+        last: Gives its last lines, which say whether a signal came from elsewhere than a stop.
 
     Example:
         >>> outcome({"State": {"Running": False, "Status": "exited", "ExitCode": 3}}, young=False)
@@ -202,15 +218,15 @@ def outcome(about: Mapping[str, Any], *, young: bool) -> tuple[JobState, str | N
         return (
             (JobState.QUEUED, None) if young else (JobState.FAILED, "it was never started: whoever submitted it died")
         )
-    if state.get("OOMKilled"):
-        limit: int = about.get("HostConfig", {}).get("Memory", 0)
-        return JobState.FAILED, _MEMORY.format(f"{limit / 2**30:g} GiB of " if limit else "")
     code = int(state["ExitCode"])
     if code == 0:
         return JobState.SUCCEEDED, None
-    if code in {130, 137, 143}:
-        return JobState.STOPPED, None
-    return JobState.FAILED, "it took longer than its timeout" if code == 124 else f"exited with code {code}"
+    if state.get("OOMKilled"):
+        return JobState.FAILED, how_ended(about)
+    if code in _STOPS:
+        killed = next((line for line in last() if line.startswith(KILLED)), None)
+        return (JobState.STOPPED, None) if killed is None else (JobState.FAILED, killed.partition(": ")[2])
+    return JobState.FAILED, "it took longer than its timeout" if code == 124 else how_ended(about)
 
 
 def _packed(channel: str, path: Path) -> Iterator[bytes]:

@@ -247,6 +247,7 @@ class DockerAdapter:
         """What the endpoint's replicas printed."""
         return _monitor.logs(
             self.host,
+            name,
             lambda: self._deployments.gateways.look(name, _CALL_S),
             deployment=deployment,
             tail=tail,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 
@@ -18,4 +19,5 @@ def main(argv: list[str] | None = None) -> int:
 def entry() -> None:
     """Run as the console script does."""
     signals.exit_at_once()
+    faulthandler.enable(all_threads=False)  # a crash of the user's own code, which ends this process, names its lines
     raise SystemExit(main())

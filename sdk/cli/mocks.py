@@ -6,24 +6,18 @@ import signal
 from typing import TYPE_CHECKING
 
 from .. import mocks
-from ..config import load
+from ..config.load import state_folder
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .output import Output
 
 _NONE = "no mini cloud is installed: each comes with the adapter of its cloud"
 
 
-def _state() -> Path:
-    return load().state_dir.value
-
-
 def do_mock_list(out: Output) -> None:
     """``mlport mock list``."""
-    running = {name: mocks.is_up(name, _state()) for name in mocks.names()}
+    running = {name: mocks.is_up(name, state_folder()) for name in mocks.names()}
     if out.json_wanted:
         out.data(running, "")
         return
@@ -32,7 +26,7 @@ def do_mock_list(out: Output) -> None:
 
 def do_mock_up(out: Output, *, names: tuple[str, ...] = (), runner: str = "process", detach: bool = False) -> None:
     """``mlport mock up``."""
-    wanted, state = names or mocks.names(), _state()
+    wanted, state = names or mocks.names(), state_folder()
     if not wanted:
         out.say(_NONE)
         return
@@ -56,7 +50,7 @@ def do_mock_up(out: Output, *, names: tuple[str, ...] = (), runner: str = "proce
 
 def do_mock_env(out: Output, *, names: tuple[str, ...] = (), account: str | None = None) -> None:
     """``mlport mock env``."""
-    state = _state()
+    state = state_folder()
     wanted = names or tuple(name for name in mocks.names() if mocks.is_up(name, state))
     if not wanted:
         raise ConfigError("no mini cloud runs", hint="start them with: mlport mock up")
@@ -69,5 +63,5 @@ def do_mock_env(out: Output, *, names: tuple[str, ...] = (), account: str | None
 
 def do_mock_down(out: Output, *, names: tuple[str, ...] = ()) -> None:
     """``mlport mock down``."""
-    stopped = [name for name in names or mocks.names() if mocks.down(name, _state())]
+    stopped = [name for name in names or mocks.names() if mocks.down(name, state_folder())]
     out.data(stopped, "\n".join(f"stopped {name}" for name in stopped) or "none was running")

@@ -37,15 +37,30 @@ def resolve(text: str, job: Callable[[str], Job], *, name: str | None = None, tr
         return Model.from_image(text, **given)
     if text.startswith("job:"):
         return job(text.removeprefix("job:")).result(**_trusted(given, trust))
-    if Path(text).exists():
+    if text and Path(text).exists():
         return _saved(Path(text), _trusted(given, trust))
     if _DIGEST.fullmatch(text):
         return _stored(text)
     if _OBJECT.fullmatch(text):
         found = _import(text)
         return found if isinstance(found, Model) else model(found, name=name or _name_of(text))
+    raise _not_found(text)
+
+
+def _not_found(text: str) -> ConfigError:
+    """The error for an argument that names nothing, by what it looks like."""
     hint = "give a file, a folder, module:object, job:NAME, a stored digest or image@sha256:…"
-    raise ConfigError(f"{text!r} is no model", hint=hint)
+    if not text.strip():
+        return ConfigError("MODEL is empty", hint=hint)
+    if "://" in text:
+        return ConfigError(
+            f"{text!r} is an address: models are read from this machine", hint="download it, then give the file"
+        )
+    if Path(f"{text}.py").is_file():
+        return ConfigError(f"{text!r} is a module", hint=f"name the model in it: {text}:NAME")
+    if "/" in text or Path(text).suffix:
+        return ConfigError(f"there is no file {text!r} in {Path.cwd()}", hint=hint)
+    return ConfigError(f"{text!r} is not a model", hint=hint)
 
 
 def _name_of(text: str) -> str:
@@ -60,8 +75,14 @@ def _saved(path: Path, given: dict[str, Any]) -> Model:
 
     if (path / "mlport.json").is_file() or path.name.lower().endswith(_ARCHIVES):
         return Model.load(path)
-    make = Model.from_mlflow if (path / "MLmodel").is_file() else Model.from_path
-    return make(path, **given)
+    if (path / "MLmodel").is_file():
+        return Model.from_mlflow(path, **given)
+    if path.is_dir():
+        hint = "give a model file, or a folder that `Model.save` or MLflow wrote (with mlport.json or MLmodel in it)"
+        raise ConfigError(f"the folder {str(path)!r} holds no model", hint=hint)
+    if path.suffix == ".py":
+        raise ConfigError(f"{str(path)!r} is Python code", hint=f"name the model in it: {path.stem}:NAME")
+    return Model.from_path(path, **given)
 
 
 def _stored(digest: str) -> Model:

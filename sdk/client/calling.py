@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..adapter import Capability
 from ..errors import AuthError, DeployFailed, ModelError, SdkError, UnavailableError
 from ..invoke import Caller, Facts
-from ..raised import in_lines, spread
+from ..raised import ended, in_lines, spread
 from ..serving.columns import axes
 from ..types import EndpointState
 from .session import READ_S
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PROBE_S = 120.0
 _LOOK_AGAIN_S = 0.25
+_SKEW_S = 1.0  # that another clock may be behind
 _SERVES = {EndpointState.READY, EndpointState.DEGRADED}
 _STARTS = {EndpointState.CREATING, EndpointState.UPDATING}
 PROBE_HEADERS = {"x-mlport-probe": "1"}  # a smoke test is no traffic: who can, does not count it
@@ -190,6 +191,20 @@ def _comes_back(session: Session, name: str, deadline: Deadline) -> bool:
     return False
 
 
+def is_lost(error: Exception) -> bool:
+    """Whether a replica ended while it worked on a request."""
+    return isinstance(error, UnavailableError) and error.lost
+
+
+def say_how(session: Session, name: str, error: SdkError, since: float, deadline: Deadline) -> None:
+    """Put into an error how the replica ended that worked on the request, as far as its log says so."""
+    if is_lost(error):
+        lines = session.endings(name, None, since - _SKEW_S, deadline)
+        how = in_lines(lines) or ended(lines)
+        error.message = f"{error.message.rstrip('.')}: {how}" if how else error.message
+        error.hint = error.hint or f"show the log with: mlport logs {name}"
+
+
 class Probe:
     """The smoke test of a new deployment: it must answer the model's own example before it gets traffic.
 
@@ -220,24 +235,27 @@ class Probe:
         if example is None:
             return
         caller = self._caller(status, deployment)
+        since = session.clock.time()
         try:
             pinned = deployment if session.can(Capability.DARK_PROBE) else None
             caller.predict(example, deployment=pinned, timeout=self._deadline.limit(PROBE_S))
         except SdkError as error:
-            raise self._failure(deployment, error) from error
+            raise self._failure(deployment, error, since) from error
         finally:
             caller.close()
 
-    def _failure(self, deployment: str, error: SdkError) -> DeployFailed:
+    def _failure(self, deployment: str, error: SdkError, since: float) -> DeployFailed:
         """The error for a smoke test that failed; what the model raised is looked up in its log while that is there."""
         session = self._session
         asked = isinstance(error, ModelError) and error.status is not None and error.status >= 500
         request_id = error.request_id if asked else None
         lines = session.trace_of(self._name, deployment, request_id, self._deadline)
-        raised = in_lines(lines)
+        if is_lost(error):
+            lines = session.endings(self._name, deployment, since - _SKEW_S, self._deadline)
+        raised, end = in_lines(lines), ended(lines)
         return DeployFailed(
-            f"deployment {deployment} failed its smoke test: {raised or error.message}",
-            reason=raised.error if raised else error.message,
+            f"deployment {deployment} failed its smoke test: {raised or end or error.message}",
+            reason=raised.error if raised else end or error.message,
             logs=[part for line in lines for part in spread(line)],
             provider=session.provider,
             operation="probe",

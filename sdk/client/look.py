@@ -15,6 +15,7 @@ from ..monitor import Watch, cost_so_far
 from ..names import check_name
 from ..types import Check, Leftover
 from .base import ClientBase, deadline_of, seconds_of
+from .calling import say_how
 from .changing import CHANGE_S, border, told
 from .order import region_of
 from .passing import Records
@@ -107,12 +108,13 @@ class LookVerbs(ClientBase):
         session, seconds = self.session(target), _maybe(timeout)
         with border(session):
             caller = self._callers.get(session, check_name(name))
-            deadline = _deadline(session, caller, seconds)
+            deadline, since = _deadline(session, caller, seconds), session.clock.time()
             try:
                 return await caller.apredict(instances, deployment=deployment, seconds=seconds)
             except SdkError as error:
                 fresh = await asyncio.to_thread(self._callers.outdated, session, name, error, deadline)
                 if fresh is None:
+                    await asyncio.to_thread(say_how, session, name, error, since, deadline)
                     raise
             return await fresh.apredict(instances, deployment=deployment, seconds=deadline.left)
 
@@ -139,12 +141,13 @@ class LookVerbs(ClientBase):
     ) -> T:
         with border(session):
             caller = self._callers.get(session, check_name(name))
-            deadline = _deadline(session, caller, seconds)
+            deadline, since = _deadline(session, caller, seconds), session.clock.time()
             try:
                 return call(caller, seconds)
             except SdkError as error:
                 fresh = self._callers.outdated(session, name, error, deadline)
                 if fresh is None:
+                    say_how(session, name, error, since, deadline)
                     raise
             return call(fresh, deadline.left)
 

@@ -12,7 +12,7 @@ from .. import private, scratch
 from ..adapter import AdapterContext, Capability, Monitors, ProbesAside, StreamsLogs, Trains
 from ..errors import ConfigError, NotFoundError, SdkError, UnsupportedError
 from ..executor import Event, Executor, new_txn
-from ..raised import failed
+from ..raised import ended, failed
 from ..waiting import Deadline, Retry, bucket_of
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 READ_S = 60.0  # for a verb that only looks
 _CALL_S = 30.0
 _LOGS_S = 15.0  # how long the trace of a failed smoke test is waited for
+_ENDS_S = 3.0  # how long its log is asked how a replica ended
 _LOOK_S = 0.2
 _TAIL = 30
 
@@ -239,6 +240,23 @@ class Session:
         while True:
             lines = [line.text for line in self.tail(name, _TAIL, deployment=deployment, request_id=request_id)]
             if deadline.passed or failed(lines):
+                return lines
+            self.clock.sleep(_LOOK_S)
+
+    def endings(self, name: str, deployment: str | None, since: float, deadline: Deadline) -> list[str]:
+        """The last log lines once they say how a replica ended since a moment; waits for that a little.
+
+        Args:
+            name: The endpoint.
+            deployment: Lines of this one only.
+            since: Unix seconds.
+            deadline: Of the verb.
+        """
+        deadline = self.deadline(deadline.limit(_ENDS_S))
+        while True:
+            found = self.tail(name, _TAIL, deployment=deployment)
+            lines = [line.text for line in found if line.time >= since]
+            if deadline.passed or ended(lines):
                 return lines
             self.clock.sleep(_LOOK_S)
 

@@ -85,6 +85,25 @@ def trust_project_file(
     return Trusted(file.path, store.trust(file.path, file.content), tuple(refusals(file)))
 
 
+def state_folder(*, env: Mapping[str, str] | None = None, directory: Path | None = None) -> Path:
+    """The state folder alone; a project file that says nothing about it need not be trusted or even valid.
+
+    Args:
+        env: The environment; the process's own when not given.
+        directory: Where the search for the project file starts; the current directory when not given.
+
+    Raises:
+        UntrustedConfigError: The project file names another state folder and is not trusted.
+    """
+    env = os.environ if env is None else env
+    directory = (directory or Path.cwd()).resolve()
+    file = _project_file(None, env, directory)
+    given, variables, project, user = _origins({}, file, env)
+    if file is not None and "state_dir" in file.data:
+        check_trust(file, TrustStore(state_dir([given, variables, user], env, directory).value), env)
+    return state_dir([given, variables, project, user], env, directory).value
+
+
 @dataclass(frozen=True, slots=True)
 class Trusted:
     """A project file that was trusted: its SHA-256 (hex) and what it may do now, a line for each key."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from sdk.errors import PackagingError, SdkError
 from sdk.raised import from_exception
+from sdk.serving.crashes import refuse_exits
 from sdk.waiting import Terminated
 
 if TYPE_CHECKING:
@@ -60,18 +60,11 @@ def running(
 @contextlib.contextmanager
 def exits_raised() -> Generator[None]:
     """Within the block ``os._exit`` raises: it would end the program without a word, and with 0 as if all were well."""
-    leave, process = os._exit, os.getpid()
-
-    def refuse(status: int) -> NoReturn:
-        if os.getpid() != process:  # a child that the code has forked may end
-            leave(status)
-        raise SystemExit(f"os._exit({status})")
-
-    os._exit = refuse
+    restore = refuse_exits()
     try:
         yield
     finally:
-        os._exit = leave
+        restore()
 
 
 @contextlib.contextmanager

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 PIN = "x-mlport-deployment"
 _UNREADY = {"not_ready", "connect_failed"}  # no replica was there to take the request
-_GATEWAY_CODES = {*_UNREADY, "overloaded", "replica_lost", "bad_response", "response_timeout"}
+_LOST = "replica_lost"
+_GATEWAY_CODES = {*_UNREADY, _LOST, "overloaded", "bad_response", "response_timeout"}
 
 
 class TokenAuth(httpx.Auth):
@@ -87,7 +88,8 @@ def error(response: httpx.Response, *, provider: str) -> PlatformError:
         unready = told.get("code") in _UNREADY
         sent = not unready and told.get("code") != "overloaded"
         again = _seconds(response.headers)
-        return UnavailableError(message, sent=sent, unready=unready, retry_after_s=again, **facts)
+        lost = told.get("code") == _LOST
+        return UnavailableError(message, sent=sent, unready=unready, lost=lost, retry_after_s=again, **facts)
     return PlatformError(message, **facts)
 
 

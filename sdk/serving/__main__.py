@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from . import collector
+from . import collector, crashes
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -24,6 +24,7 @@ def main(argv: list[str]) -> int:
         collector.rest()
         from .serve import main as serve
 
+        crashes.report()
         return serve()
     if role == "train":
         from .train import main as train

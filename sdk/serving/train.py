@@ -21,8 +21,9 @@ beside the function, everything else as `model.pkl` (cloudpickle).
 A metric is one line on standard output: `{"mlport_metric": {"accuracy": 0.93}}`. The last value of each name ends up
 in the metrics file. Lines pass through unchanged.
 
-SIGTERM and SIGINT are passed on. The exit code is the script's; 128 + N when signal N ended it; 2 when the settings
-are wrong; 65 when the script succeeded but left the output folder empty.
+SIGTERM and SIGINT are passed on. The exit code is the script's; 128 + N when signal N ended it, and the last line says
+so if it was not passed on; 2 when the settings are wrong; 65 when the script succeeded but left the output folder
+empty.
 
 Where SageMaker's layout is present its channels, hyperparameters and model folder are used for what is not set, and
 the reason of a failure is written to `output/failure`. On Vertex AI `AIP_MODEL_DIR` (`gs://…`) names the output folder
@@ -46,8 +47,12 @@ from .failures import EXIT_CONFIG, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import FrameType
 
 EXIT_NO_OUTPUT = 65
+KILLED = "train: the script was killed by "
+"""How the last line begins when a signal ended the script that was not sent to stop the job."""
+
 _LAST_LINES = 50
 _METRIC = b'{"mlport_metric"'
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -80,8 +85,7 @@ def main(argv: list[str], env: Mapping[str, str] | None = None, root: Path | Non
     last: deque[str] = deque(maxlen=_LAST_LINES)
     code = _run(job, dict(env), last)
     if code == 0 and not any(job.output.iterdir()):
-        last.append(f"train: the script ended well but left {job.output} empty; write the model there")
-        sys.stderr.write(last[-1] + "\n")
+        _say(f"train: the script ended well but left {job.output} empty; write the model there", last)
         code = EXIT_NO_OUTPUT
     if code and (root / "output").is_dir():
         (root / "output" / "failure").write_text("\n".join([f"exit code {code}", *last]), "utf-8")
@@ -186,7 +190,7 @@ def environment(job: Job, env: Mapping[str, str]) -> dict[str, str]:
     }
     if job.code:
         made["PYTHONPATH"] = os.pathsep.join(filter(None, [job.code, env.get("PYTHONPATH", "")]))
-    return {**env, **made}
+    return {"PYTHONFAULTHANDLER": "1", **env, **made}  # a crash of the interpreter names the script's lines
 
 
 def arguments(job: Job) -> list[str]:
@@ -215,8 +219,14 @@ def _run(job: Job, env: dict[str, str], last: deque[str]) -> int:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
+    passed: list[int] = []
+
+    def pass_on(received: int, _frame: FrameType | None) -> None:
+        passed.append(received)
+        process.send_signal(received)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: process.send_signal(received))
+        signal.signal(number, pass_on)
     assert process.stdout is not None  # noqa: S101 - PIPE was asked for above
     metrics: dict[str, Any] = {}
     with process.stdout as lines:
@@ -229,7 +239,28 @@ def _run(job: Job, env: dict[str, str], last: deque[str]) -> int:
     code = process.wait()
     if metrics:
         _store_metrics(job.metrics, metrics)
+    if code < 0 and not passed:
+        _say(f"{KILLED}{killed_by(-code)}", last)
     return code if code >= 0 else 128 - code
+
+
+def _say(text: str, last: deque[str]) -> None:
+    last.append(text)
+    sys.stderr.write(f"{text}\n")
+
+
+def killed_by(number: int) -> str:
+    """Return the name of a signal that ended a process, with what it mostly means.
+
+    Example:
+        >>> killed_by(9)
+        'SIGKILL, as the system does when memory runs out'
+    """
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    return f"{name}, as the system does when memory runs out" if number == signal.SIGKILL else name
 
 
 def _metric(line: bytes) -> dict[str, Any]:

@@ -61,6 +61,26 @@ def test_pickle_without_trust_is_no_stack_trace(call: Run, tmp_path: Path, fitte
     assert "--trust pickle" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("", "MODEL is empty"),
+        (".", "the folder '.' holds no model"),
+        ("/", "the folder '/' holds no model"),
+        ("https://example.com/model.onnx", "download it"),
+        ("models", "models:NAME"),
+        ("models.py", "models:NAME"),
+        ("model.onnx", "there is no file 'model.onnx' in "),
+        ("churn", "'churn' is not a model"),
+    ],
+)
+def test_what_is_not_a_model_is_refused_with_the_next_step(call: Run, tmp_path: Path, given: str, words: str) -> None:
+    (tmp_path / "models.py").write_text("def double(rows): return rows\n")
+    done = call("plan", given)
+    assert (3, "", 1) == (done.returncode, done.stdout, len(done.stderr.splitlines())), done.stderr
+    assert words in done.stderr
+
+
 @pytest.mark.parametrize("saved", ["saved.mlport", "saved.tar.gz", "saved.tgz", "saved"])
 def test_saved_model_is_a_model(call: Run, tmp_path: Path, home: Path, saved: str) -> None:
     """What `Model.save` writes, folder or archive, is taken by every verb that takes a model."""

@@ -55,6 +55,15 @@ def test_a_wrong_name_is_said(run: Run) -> None:
     assert {"sagemaker": False}.items() <= json.loads(run("mock", "list", "-o", "json").stdout).items()
 
 
+def test_a_project_file_that_is_not_trusted_does_not_matter(run: Run, tmp_path: Path) -> None:
+    """Unless it names another state folder, which is where mini clouds are found."""
+    (tmp_path / "mlport.toml").write_text('[target.box]\nprovider = "docker"\nbase = "debian-packages"\n')
+    assert (0, "none was running\n") == ((done := run("mock", "down")).returncode, done.stdout), done.stderr
+    (tmp_path / "mlport.toml").write_text('state_dir = "elsewhere"\n')
+    refused = run("mock", "down")
+    assert (3, True) == (refused.returncode, "state_dir" in refused.stderr)
+
+
 def test_life_of_a_mini_cloud(run: Run, toy: Path, state: Path) -> None:
     """up gives the variables, a second up the same ones, env prints them, down ends it in order."""
     path = {"PYTHONPATH": str(toy)}

@@ -1,6 +1,7 @@
 """Whatever a user does wrong, or the machine cannot do, ends in one short error; `-v` shows the stack trace."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -135,3 +136,14 @@ def test_streams_that_cannot_be_written(tmp_path: Path) -> None:
     for index, (command, _, said) in enumerate(SHELL):
         if "2>" not in command:
             assert said == (tmp_path / f"err-{index}").read_text(), command
+
+
+def test_a_crash_of_the_interpreter_names_the_users_line(tmp_path: Path, state: Path) -> None:
+    """Nothing can be caught then: the process ends by the signal, after it has printed where it was."""
+    (tmp_path / "native.py").write_text("import ctypes\nctypes.string_at(0)\n")
+    command = [sys.executable, "-m", "sdk", "plan", "native:model"]
+    environ = {**os.environ, "MLPORT_STATE_DIR": str(state)}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert -signal.SIGSEGV == done.returncode
+    assert "Fatal Python error: Segmentation fault" in done.stderr
+    assert 'native.py", line 2 in <module>' in done.stderr

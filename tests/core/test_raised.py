@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sdk.raised import failed, from_exception, from_trace, in_lines, spread
+from sdk.raised import ended, failed, from_exception, from_trace, in_lines, spread
 
 SERVED = """Traceback (most recent call last):
   File "/opt/mlport/runtime/mlport_serving/scheduler.py", line 157, in _work
@@ -72,3 +72,33 @@ def test_the_newest_trace_among_log_lines() -> None:
         *spread("loading"),
         *spread('{"event": "e", "trace": "a\\n b"}'),
     ]
+
+
+CRASH = """before
+Fatal Python error: Segmentation fault
+
+Current thread 0x00007f11 (most recent call first):
+  File "/usr/lib/python3.11/ctypes/__init__.py", line 519 in string_at
+  File "/app/native.py", line 4 in read
+  File "/app/model.py", line 31 in predict
+  File "/opt/mlport/runtime/mlport_serving/flavours.py", line 63 in __call__
+
+Extension modules: numpy._core (total: 1)"""
+
+
+def test_a_crash_of_the_interpreter_has_the_users_lines_innermost_last() -> None:
+    raised = in_lines(CRASH.splitlines())
+    assert raised is not None
+    assert "Fatal Python error: Segmentation fault" == raised.error
+    assert ("/app/model.py, line 31, in predict", "/app/native.py, line 4, in read") == raised.frames
+
+
+def test_of_a_trace_and_a_crash_the_later_one_counts() -> None:
+    trace = json.dumps({"event": "model_error", "trace": SERVED.format(library=LIBRARY)})
+    assert "KeyError: 'age'" == getattr(in_lines([*CRASH.splitlines(), trace]), "error", None)
+    assert "Fatal Python error: Segmentation fault" == getattr(in_lines([trace, *CRASH.splitlines()]), "error", None)
+
+
+@pytest.mark.parametrize("line", ["", "mlport: replica d1-0 ended", '{"event": "replica_ended"', '["replica_ended"]'])
+def test_only_the_platforms_own_line_says_how_a_replica_ended(line: str) -> None:
+    assert ended([line]) is None

@@ -61,7 +61,7 @@ def test_what_dies_comes_back(box: Box) -> None:
     """A replica killed for its memory while it serves, and a gateway that somebody stopped, answer again."""
     client, name = box.client(), box.name("dies")
     endpoint = client.deploy(box.model, name=name, resources={"memory_gib": 0.25})
-    with pytest.raises((PlatformError, ModelError)):
+    with pytest.raises((PlatformError, ModelError), match=r"more than its 0\.25 GiB of memory"):
         endpoint.predict([[2000.0, 1.0]])
     replica = next(part for part in box.inspect(name) if part != "gateway")
     # once, or twice if the kill came so soon that the gateway took the connection for stale and tried a fresh one

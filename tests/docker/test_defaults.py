@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.adapter import DeploymentSpec, EndpointSpec, JobSpec, Labels
-from sdk.types import Resources
+from sdk.serving.train import KILLED
+from sdk.types import JobState, Resources
 from sdk_docker import _defaults, _plan
 from sdk_docker._containers import limits_of, replica_body
 from sdk_docker._train import outcome
@@ -68,6 +69,18 @@ def test_what_was_killed_for_its_memory_names_limit_and_setting() -> None:
     _, reason = outcome({"State": state, "HostConfig": {"Memory": 3 * GIB}}, young=False)
     assert "more than its 3 GiB of memory" in str(reason)
     assert "memory_gib" in str(reason)
+
+
+def test_a_job_that_a_signal_ended_was_stopped_only_if_nothing_else_sent_it() -> None:
+    """The training entry says so in its last line; it cannot when it is killed itself."""
+    said = f"{KILLED}SIGKILL, as the system does when memory runs out"
+    for code in (130, 137, 143):
+        about = {"State": {"Running": False, "Status": "exited", "ExitCode": code}}
+        assert (JobState.STOPPED, None) == outcome(about, young=False, last=lambda: ["epoch 1"])
+        state, reason = outcome(about, young=False, last=lambda: ["epoch 1", said])
+        assert (JobState.FAILED, said.removeprefix("train: ")) == (state, reason)
+    crashed = {"State": {"Running": False, "Status": "exited", "ExitCode": 139}}
+    assert (JobState.FAILED, "was killed by SIGSEGV") == outcome(crashed, young=False)
 
 
 def test_a_link_to_itself_has_a_size(tmp_path: Path) -> None:

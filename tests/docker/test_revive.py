@@ -125,10 +125,10 @@ def test_an_endpoint_whose_gateway_was_removed_says_what_to_do(box: Box) -> None
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        ({"Status": "exited", "ExitCode": 137, "OOMKilled": False}, "had exited with code 137"),
+        ({"Status": "exited", "ExitCode": 137, "OOMKilled": False}, "was killed by SIGKILL"),
         (
             {"Status": "exited", "ExitCode": 137, "OOMKilled": True},
-            "was killed for using more than its memory (set resources.memory_gib higher)",
+            "was killed for using more than its memory; set resources.memory_gib higher",
         ),
         ({"Status": "paused", "ExitCode": 0, "OOMKilled": False}, "was paused"),
     ],

@@ -32,12 +32,17 @@ def breaking(how: str) -> Model:
 
     def act(kind: str) -> None:
         import os
+        import signal
 
         os.write(1, f"loading, about to {kind}\n".encode())
         if kind == "raise":
             raise RuntimeError("weights are missing")
         if kind == "exit":
-            os._exit(7)
+            os._exit(0)
+        if kind == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
         if kind == "hang":
             time.sleep(600)
         if kind == "eat":
@@ -56,7 +61,15 @@ def breaking(how: str) -> Model:
     return model(predict, name="breaking")
 
 
-@pytest.mark.parametrize(("how", "reason"), [("raise", "weights are missing"), ("exit", "exited with code 7")])
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("raise", "weights are missing"),
+        ("exit", "SystemExit: os._exit(0)"),
+        ("kill", "killed by SIGKILL"),
+        ("crash", "killed by SIGSEGV"),
+    ],
+)
 def test_crash_on_load(local: Any, name: str, how: str, reason: str) -> None:
     """A model that cannot be loaded fails its deployment with the exit and its last lines, and nothing is left."""
     with pytest.raises(DeployFailed) as failed:

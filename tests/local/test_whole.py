@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+import sdk
 from sdk.client import Client
+from sdk.errors import DeployFailed, UnavailableError
+from tests.waits import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +78,68 @@ def python(code: str, *arguments: object) -> str:
 def test_notebook(name: str, state: Path) -> None:
     """What was typed into cells is deployed and trained, with the globals and classes it uses."""
     assert ["[10.0]", "[30.0]"] == python(NOTEBOOK, name).splitlines()
+
+
+ENDINGS = """
+import ctypes, os, signal, sys
+def serving():
+    return "mlport_serving" in sys.modules
+def die(rows):
+    if serving() and rows[0]["how"] == "exit":
+        os._exit(0)
+    if serving() and rows[0]["how"] == "crash":
+        ctypes.string_at(0)
+    if serving() and rows[0]["how"].startswith("SIG"):
+        os.kill(os.getpid(), getattr(signal, rows[0]["how"]))
+    return [1 for _ in rows]
+"""
+
+
+@pytest.fixture
+def ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Model]:
+    """Make a model that ends its replica, or not, as its rows say; its example says it first."""
+    (tmp_path / "endings.py").write_text(ENDINGS)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "endings", raising=False)
+    die = importlib.import_module("endings").die
+    return lambda how: sdk.model(die, name="ends", example=[{"how": how}], code=tmp_path / "endings.py")
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("SIGKILL", "killed by SIGKILL"),
+        ("crash", r"Fatal Python error: Segmentation fault \(.*endings.py, line 9, in die"),
+        ("exit", r"SystemExit: os\._exit\(0\) \(.*endings.py, line 7, in die"),
+    ],
+)
+def test_a_model_that_ends_its_replica_is_a_failure_with_the_reason(
+    state: Path, name: str, ending: Callable[[str], Model], how: str, reason: str
+) -> None:
+    """A smoke test names how the replica ended, and the line of the model where it crashed."""
+    model = ending(how)
+    client = Client({"default": "local", "state_dir": str(state), "owner": "me"}, env={})
+    with pytest.raises(DeployFailed, match=reason) as failed:
+        client.deploy(model, name=name)
+    assert "failed its smoke test" in str(failed.value)
+    assert [] == client.list()
+
+
+def test_a_predict_that_ends_its_replica_says_how(state: Path, name: str, ending: Callable[[str], Model]) -> None:
+    """Not an earlier end, but that of the replica that had the request."""
+    model = ending("no")
+    client = Client({"default": "local", "state_dir": str(state), "owner": "me"}, env={})
+    endpoint = client.deploy(model, name=name)
+    for how in ("SIGKILL", "SIGTERM", "SIGUSR1"):
+        until(lambda: endpoint.status.state == "ready")
+        if how == "SIGTERM":
+            assert [1] == endpoint.predict([{"how": how}]).values  # it answers before it ends
+            until(lambda: "exited with code 0" in "".join(line.text for line in client.logs(name)))
+            continue
+        with pytest.raises(UnavailableError, match=f"killed by {how}") as lost:
+            endpoint.predict([{"how": how}])
+        assert f"mlport logs {name}" in str(lost.value.hint)
+    client.delete(name)
 
 
 def test_disk_full_during_a_deploy(

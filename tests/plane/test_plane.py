@@ -170,6 +170,7 @@ def test_what_the_gateway_refuses_is_typed(code: int, body: Any, kind: type[Exce
     if isinstance(error, UnavailableError):
         said = body["error"]["code"]
         assert (said == "replica_lost", said == "not_ready") == (error.sent, error.unready)
+        assert (said == "replica_lost") == error.lost
         assert 2.0 == error.retry_after_s
 
 

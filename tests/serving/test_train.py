@@ -106,6 +106,8 @@ def test_exit_codes_tell_what_happened(runner: Runner, script: str, code: int) -
     assert code == actual, text
     if code == 1:
         assert "ValueError: no data" in text
+    killed = "train: the script was killed by SIGKILL, as the system does when memory runs out"
+    assert (code == 137) == text.endswith(f"{killed}\n")
     if code == 65:
         assert f"left {runner.output} empty" in text
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..crashes import ending
 from .child import Child, Exit, is_stopped, usage
 from .logs import Log, LogPipe
 
@@ -169,7 +170,7 @@ class Runner:
             exit_ = child.poll()
             assert exit_ is not None  # noqa: S101 - told to the type checker: `_watch` ends with the process
             await asyncio.sleep(0)  # let the last lines come through the pipe
-            self._print(f"mlport: replica {self.replica.id} {exit_.reason}\n".encode())
+            self._print(f"{ending(self.replica.id, exit_.reason, exit_.at)}\n".encode())
             self.child = None
             return exit_
         finally:

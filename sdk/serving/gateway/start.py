@@ -134,7 +134,7 @@ def _bind(options: argparse.Namespace) -> socket.socket:
     except OSError as error:
         listener.close()
         message = f"cannot listen on {options.host} port {port}: {error.strerror}; "
-        raise StartError(message + f"free the port, pass another --port, or delete {stored}") from None
+        raise StartError(message + f"free the port, choose another one (setting `port`), or delete {stored}") from None
     clear_way(stored, stat.S_ISREG)
     address = {"host": options.host, "port": listener.getsockname()[1]}
     save(stored, json.dumps(address).encode())

@@ -1,0 +1,65 @@
+"""How a container ended, in words; of one that was started again since, by the engine's events."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+from sdk import foreign
+from sdk.serving.crashes import ending
+from sdk.types import LogLine
+
+from ._containers import DEPLOYMENT, ENDPOINT, KIND, SPEC
+from ._plan import CONTAINER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ._engine import Host
+
+
+def how(code: int, *, memory_gib: float | None = None, out_of_memory: bool = False) -> str:
+    """Say how a container ended, from its exit code.
+
+    Example:
+        >>> how(139)
+        'was killed by SIGSEGV'
+        >>> how(137, memory_gib=0.5, out_of_memory=True)
+        'was killed for using more than its 0.5 GiB of memory; set resources.memory_gib higher'
+    """
+    if out_of_memory:
+        limit = f"{memory_gib:g} GiB of memory" if memory_gib else "memory"
+        return f"was killed for using more than its {limit}; set resources.memory_gib higher"
+    if code > 128 and code - 128 in set(signal.Signals):
+        return f"was killed by {signal.Signals(code - 128).name}"
+    return f"exited with code {code}"
+
+
+def how_ended(about: Mapping[str, Any]) -> str:
+    """Say how a container that does not run ended."""
+    state = about["State"]
+    gib = about.get("HostConfig", {}).get("Memory", 0) / 2**30
+    return how(int(state["ExitCode"]), memory_gib=gib, out_of_memory=bool(state.get("OOMKilled")))
+
+
+def endings(host: Host, endpoint: str, after: float) -> Iterator[LogLine]:
+    """The ends of an endpoint's replicas that the engine remembers, as lines of their log, oldest first.
+
+    The engine forgets how a container ended when it starts it again, and keeps its last few hundred events only.
+    """
+    killed: set[str] = set()
+    for event in host.events(f"{ENDPOINT}={endpoint}", "oom", "die", after=after):
+        about: dict[str, str] = event["Actor"]["Attributes"]
+        if about.get(KIND) != CONTAINER or SPEC not in about:
+            continue
+        container = str(event["Actor"]["ID"])
+        if event["Action"] == "oom":
+            killed.add(container)
+            continue
+        number = about["name"].rpartition("-")[2]
+        deployment = about[DEPLOYMENT]
+        memory: float | None = foreign.parse(about[SPEC], f"the label {SPEC}").get("memory_gib")
+        said = how(int(about["exitCode"]), memory_gib=memory, out_of_memory=container in killed)
+        killed.discard(container)
+        replica, at = f"{deployment}-{number}", int(event["timeNano"]) / 1e9
+        yield LogLine(time=at, text=ending(replica, said, at), deployment=deployment, replica=replica)

@@ -19,5 +19,6 @@ def main(argv: list[str] | None = None) -> int:
 def entry() -> None:
     """Run as the console script does."""
     signals.exit_at_once()
-    faulthandler.enable(all_threads=False)  # a crash of the user's own code, which ends this process, names its lines
+    if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]  # closed by who started this
+        faulthandler.enable(all_threads=False)  # a crash in the user's code, which ends this process, names its lines
     raise SystemExit(main())

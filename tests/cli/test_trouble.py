@@ -93,7 +93,7 @@ def test_unreadable_configuration(call: Run, broken: Path, file: str) -> None:
     done = call("list")
     assert (3, "", False) == (done.returncode, done.stdout, "Traceback" in done.stderr), done.stderr
     assert "mlport.toml" in done.stderr
-    for loud in (("-v", "list"), ("list", "-v"), ("-v", "mock", "list"), ("mock", "-v", "list")):
+    for loud in (("-v", "list"), ("list", "-v"), ("-v", "config", "show"), ("config", "-v", "show")):
         assert "Traceback" in call(*loud).stderr, loud
 
 

@@ -16,18 +16,17 @@ import json
 import os
 import platform
 import random
-import re
 import shutil
-import socket
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdk.serving.gateway import client
+
+sys.path.append(str(Path(__file__).parents[1]))
+from load import SLICE_S, Found, free_port, medians, ratio, running, slice_of_load, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +37,6 @@ CPU_GOAL = 1.5
 P50_GOAL = 1.4
 MODEL_S = 0.0003  # what one scikit-learn call takes
 CLIENTS = (1, 16, 64)
-SLICE_S = 1
 
 SCRIPT = f"""
 wrk.method = "POST"
@@ -75,30 +73,6 @@ backend model
 """
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def wait_for(port: int) -> None:
-    for _ in range(500):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.01)
-    raise SystemExit(f"nothing listens on port {port}")
-
-
-@contextlib.contextmanager
-def running(*command: str) -> Iterator[int]:
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    ) as process:
-        try:
-            yield process.pid
-        finally:
-            process.terminate()
-
-
 @contextlib.contextmanager
 def gateway(folder: Path, model: Path) -> Iterator[tuple[int, int]]:
     (folder / "token").write_text(TOKEN)
@@ -111,32 +85,6 @@ def gateway(folder: Path, model: Path) -> Iterator[tuple[int, int]]:
         yield state["gateway"]["pid"], state["address"]["port"]
     finally:
         client.stop(folder)
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def seconds(text: str) -> float:
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr] # wrk always prints so
-    return float(number) * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
-
-
-def slice_of_load(pid: int, port: int, clients: int, script: Path) -> dict[str, float]:
-    before = cpu_s(pid)
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{SLICE_S}s", "-s", str(script), "--latency"]
-    output = subprocess.run(
-        [*command, f"http://127.0.0.1:{port}/invocations"], capture_output=True, text=True, check=True
-    ).stdout
-    if "Non-2xx" in output or "Socket errors" in output:
-        raise SystemExit(output)
-    count = int(re.search(r"(\d+) requests in", output)[1])  # type: ignore[index] # wrk always prints so
-    median = re.search(r"^\s+50%\s+(\S+)", output, re.MULTILINE)[1]  # type: ignore[index] # wrk always prints so
-    return {"cpu_us": (cpu_s(pid) - before) / count * 1e6, "p50_ms": seconds(median) * 1e3, "rps": count / SLICE_S}
-
-
-Found = dict[str, list[dict[str, float]]]
 
 
 def measure(rounds: int, model_s: float, counts: tuple[int, ...], folder: Path) -> Found:
@@ -162,18 +110,6 @@ def measure(rounds: int, model_s: float, counts: tuple[int, ...], folder: Path) 
                     result = slice_of_load(*servers[name], clients, script)
                     found.setdefault(f"{name} c{clients}", []).append(result)
     return found
-
-
-def medians(found: Found) -> dict[str, dict[str, float]]:
-    return {
-        name: {key: round(statistics.median(result[key] for result in results), 4) for key in results[0]}
-        for name, results in sorted(found.items())
-    }
-
-
-def ratio(found: Found, key: str, one: str, other: str) -> float:
-    """Give the median over the rounds of the ratio within a round, so that a slow minute counts for both."""
-    return statistics.median(a[key] / b[key] for a, b in zip(found[one], found[other], strict=True))
 
 
 def version(command: list[str]) -> str:

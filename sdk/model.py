@@ -240,7 +240,7 @@ def model(
     rowwise: bool | None = None,
     allow_nan: bool | None = None,
     artifacts: str | Path | None = None,
-    engine: Literal["onnx"] | None = None,
+    engine: Literal["onnx", "auto"] | None = None,
     p95_ms: float | None = None,
     **packing: Unpack[Packing],
 ) -> Model:
@@ -266,7 +266,9 @@ def model(
         artifacts: File or folder that the ``load`` of a class gets.
         engine: ``"onnx"`` serves a scikit-learn estimator by ONNX Runtime, much faster for forests. It is compared with
             the estimator on the example and a thousand rows like it, and refused if it answers otherwise. Missing
-            numbers are accepted only if you say ``allow_nan=True``; give some in the example then.
+            numbers are accepted only if you say ``allow_nan=True``; give some in the example then. ``"auto"`` does so
+            where it is possible and takes at most half of the time, and serves the estimator itself elsewhere; a log
+            line says which and why.
         p95_ms: The latency in milliseconds that 95 % of the requests should stay below. The server joins waiting
             requests into calls that take at most half of it; 20 ms for a call without it.
         **packing: Requirements, own code and package indexes; see :class:`sdk.packaging.packing.Packing`.

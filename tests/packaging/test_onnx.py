@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from sdk.errors import ConfigError, PackagingError
 from sdk.model import model as make_model
 from sdk.packaging import parity
+from sdk.packaging.flavours.onnx import _check_faster
 from sdk.packaging.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -223,3 +225,53 @@ def test_estimator_without_a_converter_is_refused(converter: None) -> None:
 
     with pytest.raises(PackagingError, match="engine: Own cannot be converted to ONNX"):
         make_model(Own().fit(), name="own", example=ROWS[:5], engine="onnx")
+
+
+def test_auto_takes_the_estimator_where_onnx_is_impossible(caplog: pytest.LogCaptureFixture) -> None:
+    """What cannot become ONNX is packed as without an engine, and a log line says why."""
+
+    def double(rows: Any) -> Any:
+        return rows * 2
+
+    caplog.set_level("INFO", logger="sdk.packaging")
+    model = make_model(double, name="double", example=ROWS[:3], engine="auto")
+    assert make_model(double, name="double", example=ROWS[:3]).digest == model.digest
+    assert "itself is served, not ONNX Runtime: engine: a function cannot become ONNX" in caplog.text
+
+
+def test_auto_reports_a_wrong_example_once() -> None:
+    """A mistake that has nothing to do with the engine ends as without one."""
+    with pytest.raises(ConfigError, match="rowwise"):
+        make_model(lambda rows: 1.0, name="one", example=ROWS[:3], rowwise=True, engine="auto")
+
+
+def test_the_engine_must_need_half_of_the_time() -> None:
+    """Just as quick is not worth another library; a row of an array and of a table are tried."""
+
+    def slow(_row: Any) -> None:
+        time.sleep(0.002)
+
+    def quick(row: Any) -> None:
+        assert 1 == len(row)
+
+    for data in (ROWS[:3], importlib.import_module("pandas").DataFrame(ROWS[:3])):
+        _check_faster(slow, quick, data)
+        for estimator in (quick, slow):
+            with pytest.raises(PackagingError, match=r"not twice as fast: \d+ us against \d+ us for a row"):
+                _check_faster(estimator, slow, data)
+
+
+@pytest.mark.full
+def test_auto_takes_onnx_for_a_forest(
+    converter: None, serve: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A forest is many times quicker there, and answers as before."""
+    caplog.set_level("INFO", logger="sdk.packaging")
+    fitted, example, method = forest()
+    model = make_model(fitted, name="auto", example=example, method=method, engine="auto")
+    assert isinstance(model.manifest, Manifest)
+    assert "onnx" == model.manifest.flavour
+    assert "is served by ONNX Runtime" in caplog.text
+    with serve(model) as client:
+        response = client.post("/invocations", json={"instances": model.example})
+        assert fitted.predict(example).tolist() == response.json()["predictions"]

@@ -25,7 +25,7 @@ from .convert import DATATYPES
 from .failures import RequestError, bad_input
 from .jsontext import encode_json
 from .media import BINARY, JSON, NPY
-from .metrics import Metrics
+from .metrics import Metrics, Summary
 from .scheduler import ModelRaised, Scheduler
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 VERSION = "1"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _REQUEST_ID_HEADERS = {b"x-request-id", b"x-amzn-sagemaker-inference-id"}  # SageMaker lets no other one through
+_TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+"""Version, trace, parent and flags, see https://www.w3.org/TR/trace-context/."""
+_FAILED = 400
 _HEALTH = frozenset({"live", "ready"})
 
 
@@ -87,6 +90,8 @@ class App:
         self._scheduler = scheduler
         self._log = log
         self._version = bundle.digest[:12]
+        self._summary = Summary(self.metrics)
+        self._second = self._logged = self._left_out = 0
         self._id_lead = os.urandom(6).hex()
         self._id_count = 0
         self._always = [(b"x-mlport-deployment", settings.deployment.encode())] if settings.deployment else []
@@ -141,15 +146,33 @@ class App:
             seconds = time.monotonic() - exchange.began
             self.metrics.in_flight -= 1
             self.metrics.count(kind, status, seconds)
-            self._log.info(
-                "request",
-                request_id=exchange.id,
-                method=exchange.method,
-                route=kind,
-                status=status,
-                ms=round(seconds * 1000, 2),
-                rows=exchange.rows,
-            )
+            self._log_request(exchange, kind, status, seconds)
+
+    def summarise(self) -> None:
+        """Log what the requests since the last time add up to."""
+        if (found := self._summary.take()) is not None:
+            self._log.info("summary", **found)
+
+    def _log_request(self, exchange: Exchange, kind: str, status: int, seconds: float) -> None:
+        """Log one request; of successful ones at most so many in each second, and the next line says how many not."""
+        more: dict[str, Any] = {}
+        most = self._settings.limits.log_requests
+        if most and status < _FAILED:
+            second = int(exchange.began)
+            if second != self._second:
+                self._second, self._logged = second, 0
+            self._logged += 1
+            if self._logged > most:
+                self._left_out += 1
+                return
+        if self._left_out:
+            more["left_out"], self._left_out = self._left_out, 0
+        trace = _TRACE.fullmatch(exchange.header(b"traceparent") or b"")
+        if trace is not None:
+            more["trace_id"] = trace[1].decode()
+        ms = round(seconds * 1000, 2)
+        self._log.info("request", request_id=exchange.id, method=exchange.method, route=kind, status=status, ms=ms,
+                       rows=exchange.rows, **more)  # fmt: skip
 
     # Answers
 

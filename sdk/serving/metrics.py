@@ -11,13 +11,14 @@ import resource
 import sys
 from bisect import bisect_left
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 # Seconds; about three buckets in each factor of ten from 100 µs to one minute.
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_PREDICTIONS = frozenset({"predict", "infer"})
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)
 
 
@@ -33,6 +34,10 @@ class Histogram:
         """Count one value."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
+
+    def counts(self) -> list[int]:
+        """Return how many values lie in each bucket; the last one has no upper bound."""
+        return list(self._counts)
 
     def lines(self, name: str, labels: str = "") -> list[str]:
         """Return the sample lines; `labels` is `key="value",…` without braces."""
@@ -89,6 +94,60 @@ class Metrics:
             kind = "counter" if name.endswith("_total") else "gauge"
             lines += [*_head(name, kind, text), f"{name} {value}"]
         return ("\n".join(lines) + "\n").encode()
+
+
+class Summary:
+    """What the prediction requests of one minute add up to, so that a log alone tells rates and latencies.
+
+    The counts of the buckets of several lines, of one server or of many, may be added; quantiles may not.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._counts = [0] * (len(SECONDS) + 1)
+        self._statuses: dict[int, int] = {}
+
+    def take(self) -> dict[str, Any] | None:
+        """Return what came since the last time; None if nothing did."""
+        counts, statuses = self._now()
+        new = [now - before for now, before in zip(counts, self._counts, strict=True)]
+        fresh = {status: count - self._statuses.get(status, 0) for status, count in statuses.items()}
+        self._counts, self._statuses = counts, statuses
+        if not any(new):
+            return None
+        bounds = [f"{bound * 1000:g}" for bound in SECONDS] + ["inf"]
+        return {
+            "requests": sum(new),
+            "statuses": {str(status): count for status, count in sorted(fresh.items()) if count},
+            **{f"p{q}_ms": quantile_ms(new, q / 100) for q in (50, 95, 99)},
+            "le_ms": {bound: count for bound, count in zip(bounds, new, strict=True) if count},
+        }
+
+    def _now(self) -> tuple[list[int], dict[int, int]]:
+        counts = [0] * (len(SECONDS) + 1)
+        statuses: dict[int, int] = {}
+        for route in _PREDICTIONS & self._metrics.seconds.keys():
+            counts = [one + more for one, more in zip(counts, self._metrics.seconds[route].counts(), strict=True)]
+        for (route, status), count in self._metrics.requests.items():
+            if route in _PREDICTIONS:
+                statuses[status] = statuses.get(status, 0) + count
+        return counts, statuses
+
+
+def quantile_ms(counts: Sequence[int], quantile: float) -> float | None:
+    """Return a quantile in milliseconds, taken as evenly spread within its bucket; None beyond the last bound.
+
+    Example:
+        >>> quantile_ms([0, 0, 0, 0, 100, *[0] * 14], 0.5)  # all between 1 and 2.5 ms
+        1.75
+    """
+    wanted, below = quantile * sum(counts), 0
+    for number, count in enumerate(counts[: len(SECONDS)]):
+        if count and below + count >= wanted:
+            lower = SECONDS[number - 1] if number else 0.0
+            return round(1000 * (lower + (SECONDS[number] - lower) * (wanted - below) / count), 3)
+        below += count
+    return None
 
 
 def _head(name: str, kind: str, text: str) -> list[str]:

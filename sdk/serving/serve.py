@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 _BACKLOG = 2048
 _TICK_S = 0.5
+_SUMMARY_S = 60.0
 _POLL_S = 0.02
 _HANDSHAKE_S = 0.05  # for connections that are half set up when no new ones may begin
 _LATE_S = 1.0  # for connections whose request is on its way when listening ends
@@ -207,7 +208,11 @@ class _Server:
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
+        summary = loop.time() + _SUMMARY_S
         while True:
+            if loop.time() >= summary:
+                self._app.summarise()
+                summary += _SUMMARY_S
             self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
             now = loop.time()
             for connection in self._connections():
@@ -230,6 +235,7 @@ class _Server:
         await self._wait(self._settings.limits.grace_s, self._all_answered)
         rejected = self._scheduler.reject_all()
         await self._wait(_LATE_S, self._all_answered)
+        self._app.summarise()
         self._log.info("stopped", rejected=rejected)
 
     async def _stop_listening(self, server: asyncio.Server) -> None:

@@ -49,6 +49,7 @@ class Limits:
     concurrency: int = 1
     max_batch: int = 1024
     p95_ms: float = 0.0
+    log_requests: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,13 @@ class Settings:
 
 
 # Limits an operator may set, by variable; the others are fixed parts of the contract.
-_WHOLE = frozenset({"max_body", "max_queue", "max_connections", "max_json_containers", "concurrency", "max_batch"})
+_WHOLE = frozenset(
+    {"max_body", "max_queue", "max_connections", "max_json_containers", "concurrency", "max_batch", "log_requests"}
+)
 _TIMES = frozenset(
     {"p95_ms", "deadline_s", "stuck_s", "drain_s", "grace_s", "header_s", "body_s", "keep_alive_s", "write_s"}
 )
-_MAY_BE_ZERO = frozenset({"drain_s", "max_queue", "p95_ms"})
+_MAY_BE_ZERO = frozenset({"drain_s", "max_queue", "p95_ms", "log_requests"})
 
 
 def from_environment(env: Mapping[str, str]) -> Settings:

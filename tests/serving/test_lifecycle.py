@@ -225,7 +225,7 @@ def test_the_drain_protocol_in_order(bundles: Any, start: Callable[..., Any], to
     """After SIGTERM: readiness 503 and `Connection: close` while still serving, then the door closes, then exit 0."""
     server = start(bundles.function(quick), MLPORT_DRAIN_S="1.5").ready()
     port = server.port
-    with httpx.Client(base_url=server.url, headers={"connection": "close"}) as client:
+    with httpx.Client(base_url=server.url) as client:
         client.get("/ping")  # what a client needs at first takes long on a busy machine
         server.process.send_signal(signal.SIGTERM)
         server.wait_event("draining")

@@ -116,15 +116,16 @@ def measure(folder: Path, env: dict[str, str], workload: object) -> dict[str, An
     process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     busy, load = Busy(), os.getloadavg()[0]
-    begin = time.monotonic()
+    begin, took = time.monotonic(), 0.0
     for line in process.stdout:
         if line.startswith("MEASURING"):
             begin = time.monotonic()
             busy.start()
-        print(line, end="", flush=True)
-        if line.rstrip().endswith("delete") or ("delete" in line and not busy.over.is_set()):
+        elif busy.is_alive() and ": delete" in line:
             took = time.monotonic() - begin
             busy.over.set()
+            busy.join()
+        print(line, end="", flush=True)
     process.wait()
     found = json.loads((folder / "comparison.json").read_text())
     return {"measuring_s": took, "load_before": load, "load_after": os.getloadavg()[0],

@@ -62,18 +62,31 @@ class Outlook:
         candidates: What it would deploy.
         seconds: How long it takes, provisioning and deletion included.
         usd: What it costs at most; ``None`` when a price is unknown.
+        measuring_s: How much of the time is for measuring.
     """
 
     candidates: tuple[Candidate, ...]
     seconds: float
     usd: float | None
+    measuring_s: float = 0.0
 
     def __str__(self) -> str:
         from ..compare.report.cells import usd
 
         lines = [f"  {one.key}: {usd(one.usd_per_hour)}/h{_at(one.host)}" for one in self.candidates]
-        money = "an unknown amount" if self.usd is None else usd(self.usd)
-        return "\n".join([f"compare for about {self.seconds / 60:.0f} minutes, for {money} at most:", *lines])
+        return "\n".join([f"compare {self.title}:", *lines])
+
+    @property
+    def title(self) -> str:
+        """How long it takes and what it costs, at most."""
+        from ..compare.report.cells import usd
+
+        money = "an unknown amount" if self.usd is None else "nothing" if not self.usd else f"{usd(self.usd)} at most"
+        other = self.seconds - self.measuring_s
+        return (
+            f"{len(self.candidates)} subjects: {self.measuring_s / 60:.1f} minutes of measuring and up to "
+            f"{other / 60:.0f} of deploying and deleting, for {money}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The outlook as plain values."""
@@ -81,7 +94,7 @@ class Outlook:
             {"key": one.key, "target": one.target, "usd_per_hour": one.usd_per_hour, **asdict(one.host)}
             for one in self.candidates
         ]
-        return {"seconds": self.seconds, "usd": self.usd, "candidates": rows}
+        return {"seconds": self.seconds, "measuring_s": self.measuring_s, "usd": self.usd, "candidates": rows}
 
 
 def _at(host: ServiceHost) -> str:
@@ -93,12 +106,14 @@ def _at(host: ServiceHost) -> str:
 
 def outlook(candidates: Sequence[Candidate], workload: Workload) -> Outlook:
     """What these candidates cost, all of them running until the last one is measured."""
-    measuring = sum(workload.seconds(workload.rate or 3 * workload.first_rate) for _ in candidates)
+    measuring = workload.estimated_s(len(candidates))
     paid = [one for one in candidates if one.usd_per_hour != 0.0]
     seconds = measuring + (PROVISION_S + DELETE_S if paid else 60.0)
     prices = [one.usd_per_hour for one in candidates]
     known = [price for price in prices if price is not None]
-    return Outlook(tuple(candidates), seconds, sum(known) * seconds / 3600 if len(known) == len(prices) else None)
+    return Outlook(
+        tuple(candidates), seconds, sum(known) * seconds / 3600 if len(known) == len(prices) else None, measuring
+    )
 
 
 def check_budget(found: Outlook, budget_usd: float, *, allow_unknown_price: bool) -> None:

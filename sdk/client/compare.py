@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
 
+from ..durations import parse_duration
 from ..endpoint import Endpoint
 from ..errors import ConfigError, MissingExtraError
 from ..model import Model
@@ -60,6 +61,7 @@ class How(TypedDict, total=False):
     hardware: Mapping[str, float] | None
     train_hours: float | None
     budget_usd: float
+    time_budget: str | float | None
     allow_unknown_price: bool
     ttl: str | float
     keep: bool
@@ -93,6 +95,7 @@ class CompareVerbs(ClientBase):
         hardware: Mapping[str, float] | None = None,
         train_hours: float | None = None,
         budget_usd: float = 10.0,
+        time_budget: str | float | None = None,
         allow_unknown_price: bool = False,
         ttl: str | float = "3h",
         keep: bool = False,
@@ -108,7 +111,8 @@ class CompareVerbs(ClientBase):
             model: The model to deploy, or endpoints that exist, by the names they shall have in the report.
             targets: Targets of the configuration; the default one when left out.
             instances: Instance types by target; the target's own setting when left out.
-            workload: A :class:`sdk.compare.workload.Workload` or its fields; ``"quick"`` for a first look.
+            workload: A :class:`sdk.compare.workload.Workload` or its fields; ``"quick"`` for a first
+                look in two minutes, ``"thorough"`` for long windows however long they take.
             payloads: Inputs of single requests, sent in this order; the rows of the model's example by default.
             labels: What the model should answer, one per row of the payloads: rows of the report then carry a score.
             p95_ms: The latency objective, milliseconds; that of the configuration by default.
@@ -118,6 +122,8 @@ class CompareVerbs(ClientBase):
             hardware: US dollars per hour of your own machines, by target.
             train_hours: Also tell what so many hours of training cost there.
             budget_usd: What it may cost at most: estimated before, watched meanwhile.
+            time_budget: Seconds, or text such as ``"10m"``, that measuring may take at most, deploying not counted; by
+                default that of the workload, five minutes. Less time gives wider intervals.
             allow_unknown_price: Go on although a price is unknown and no budget can be kept.
             ttl: Age at which ``gc --expired`` removes what was made, from any machine.
             keep: Leave the endpoints as they are.
@@ -136,7 +142,7 @@ class CompareVerbs(ClientBase):
             subject=_checked(model),
             targets=tuple(targets) or (self.session().target,),
             instances=instances,
-            workload=Workload.of(workload),
+            workload=_limited(Workload.of(workload), time_budget),
             payloads=payloads,
             labels=labels,
             p95_ms=self.settings.p95_ms.value if p95_ms is None else p95_ms,
@@ -153,6 +159,15 @@ class CompareVerbs(ClientBase):
         )
         comparing = Comparing(cast("Client", self), ask)
         return comparing.outlook() if dry_run else comparing.run()
+
+
+def _limited(workload: Workload, time_budget: str | float | None) -> Workload:
+    """A workload that takes no longer than that."""
+    if time_budget is None:
+        return workload
+    import msgspec
+
+    return msgspec.structs.replace(workload, time_budget=parse_duration(time_budget, field="time_budget"))
 
 
 def _checked(given: object) -> Model | Mapping[str, Endpoint]:

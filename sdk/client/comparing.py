@@ -17,10 +17,12 @@ import msgspec
 from ..compare.comparison import Comparison
 from ..compare.cost import training_cost
 from ..compare.load import Generator
-from ..compare.measure import Bench, Measured, Stop
+from ..compare.measure import Bench, Stop
+from ..compare.measured import Measured
 from ..compare.result import Place, Row
 from ..compare.rows import fill, pairs
 from ..compare.score import score
+from ..compare.subject import side_by_side
 from ..compare.traffic import Traffic
 from ..errors import NotFoundError, SdkError
 from ..executor import Event
@@ -123,13 +125,14 @@ class Comparing:
         check_budget(look, ask.budget_usd, allow_unknown_price=ask.allow_unknown_price)
         payloads = payloads_of(self._client, ask.subject, ask.payloads, ask.labels)
         running = [self._running(one) for one in self.candidates]
+        self._lead.tell(Event("compare", look.title))
         try:
             with self._endpoints(running):
-                found, notes = self._measured(running, payloads)
+                bench, notes = self._measured(running, payloads)
         finally:
             for one in running:
                 one.client.close()
-        return self._comparison(running, found, payloads, look, notes)
+        return self._comparison(running, bench, payloads, look, notes)
 
     def _running(self, one: Candidate) -> Running:
         client, clock = self._client.sibling(
@@ -216,14 +219,15 @@ class Comparing:
 
     # --- measuring ----------------------------------------------------------------------------------------------
 
-    def _measured(self, running: Sequence[Running], payloads: Sequence[Any]) -> tuple[dict[str, Measured], list[str]]:
+    def _measured(self, running: Sequence[Running], payloads: Sequence[Any]) -> tuple[Bench | None, list[str]]:
         up = [one for one in running if not one.row.failed]
         notes: list[str] = []
         if not up:
-            return {}, notes
-        with Generator() as generator:
+            return None, notes
+        subjects = [subject_of(one.candidate, one.client) for one in up]
+        with contextlib.ExitStack() as stack:
             bench = Bench(
-                generator,
+                [stack.enter_context(Generator()) for _ in side_by_side(subjects)],
                 self._ask.workload,
                 payloads,
                 p95_ms=self._ask.p95_ms,
@@ -231,14 +235,13 @@ class Comparing:
                 progress=lambda key, text: self._lead.tell(Event(key, text)),
                 go_on=lambda: self._spend(running),
             )
-            subjects = [subject_of(one.candidate, one.client) for one in up]
             try:
                 bench.run(subjects)
             except Stop as stop:
                 notes.append(f"stopped early: {stop}")
         for one in up:
             one.row = self._scored(one, payloads)
-        return bench.found, notes
+        return bench, notes
 
     def _spend(self, running: Sequence[Running]) -> None:
         now = self._clock.monotonic()
@@ -266,13 +269,13 @@ class Comparing:
     def _comparison(
         self,
         running: Sequence[Running],
-        found: dict[str, Measured],
+        bench: Bench | None,
         payloads: Sequence[Any],
         look: Outlook,
         notes: Sequence[str],
     ) -> Comparison:
         ask, now = self._ask, self._clock.monotonic()
-        rules = ask.workload.rules
+        found, rules = ({}, ask.workload.rules) if bench is None else (bench.found, bench.rules)
         traffic = None if ask.traffic_per_month is None else Traffic.of(ask.traffic_per_month, ask.profile)
         rows = [fill(one.row, found.get(one.row.key, Measured()), rules) for one in running]
         known = all(one.candidate.usd_per_hour is not None for one in running)

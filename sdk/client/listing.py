@@ -59,6 +59,7 @@ def subject_of(one: Candidate, client: Client) -> Subject:
         direct=on_this_machine(httpx.URL(invoker.url).host),
         verify=Path(invoker.verify).read_text("utf-8") if isinstance(invoker.verify, str) else True,
         served=served,
+        machine=f"{one.target} {one.name}" if one.host.official and one.host.billed else "this machine",
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .result import BreakEven, Cost, Price, Row, Training
+from .search import QUOTED
 from .traffic import HOURS_PER_MONTH, Traffic
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def serving_of(row: Row, headroom: float) -> Serving | None:
     suffices for the traffic, and upper bounds beyond.
     """
     highest = row.highest
-    rate = None if highest is None else highest.rate or highest.at_least
+    rate = None if highest is None else highest.rate or QUOTED * (highest.at_least or 0.0)
     if not rate:
         return None
     least, most = row.replicas

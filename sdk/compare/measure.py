@@ -1,73 +1,46 @@
-"""Measures some subjects under one workload: warm up, single, server, offline, and runs in turns at a common rate."""
+"""Measures some subjects under one workload: warm up, single, server, offline, and runs in turns at a common rate.
+
+Subjects that share no machine are measured side by side, those that share one take turns. With a time budget each phase
+has its share of it, and the runs end early when the verdict is settled.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from ..errors import SdkError
-from .load import Aim, Arrivals, Plan
-from .search import Highest, Probe, highest_rate
+from .load import Aim, Arrivals, Plan, Trial
+from .measured import Measured, rate_of
+from .rows import settled
+from .search import Enough, Highest, Probe, highest_rate
 from .stats import quantile
-from .windows import Times, connections, judged, shot
+from .subject import side_by_side
+from .windows import Times, connections, judged, likely_rate, shot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    import numpy as np
-    import numpy.typing as npt
+    from collections.abc import Callable, Sequence
 
     from ..adapter import Clock
-    from ..metrics import MetricsReport
     from .load import Shot, Volley
     from .subject import Subject
     from .workload import Workload
 
-    Array = npt.NDArray[np.float64]
-
 _DISTINCT = 500  # payloads that are signed for one window
 _WARM_WINDOW, _WARM_WINDOWS, _SETTLED = 50, 40, 0.05
-_COMMON = 0.3  # of the slowest subject's highest rate: far enough from saturation for honest intervals
-
-
-@dataclass
-class Measured:
-    """What was found of one subject. Times are in milliseconds."""
-
-    first_ms: float | None = None
-    floor_ms: float | None = None
-    usual_ms: float = 10.0
-    rate: float | None = None
-    runs: list[Times] = field(default_factory=list["Times"])
-    single: list[Times] = field(default_factory=list["Times"])
-    highest: Highest | None = None
-    borne: float = 0.0
-    offline_rate: float | None = None
-    served: MetricsReport | None = None
-    statuses: dict[int, int] = field(default_factory=dict[int, int])
-    flags: list[str] = field(default_factory=list[str])
-    failed: str = ""
-
-    def seen(self, rate: float, volley: Volley, p95_ms: float | None, most_errors: float) -> None:
-        """Take note that a rate was borne, if it was: the highest rate is at least that."""
-        if judged(volley, rate, p95_ms, most_errors).outcome == "passed":
-            self.borne = max(self.borne, rate)
-
-    @property
-    def due(self) -> list[Array]:
-        """The runs, each request timed from when it was due."""
-        return [run.due for run in self.runs]
-
-    @property
-    def sent(self) -> list[Array]:
-        """The runs, each request timed from when it was sent."""
-        return [run.sent for run in self.runs]
-
-
-def _rate_of(volley: Volley) -> float:
-    """Requests per second that were answered in a window."""
-    return volley.count / max(1e-9, volley.wall_s)
+_COMMON, _HURRIED = 0.3, 0.45  # of the slowest subject's highest rate: what is wanted, and the most when time is short
+# Shares of a subject's time: what is left of it is for the runs.
+_WARMING, _SINGLE, _SEARCHING = 0.08, 0.07, 0.4
+_PROBE_OBJECTIVES = (10, 20, 40)  # shortest window of a stage of the search, in objectives …
+_PROBE_SHARES = (0.5, 0.75, 1.0)  # … and longest, as a share of ``probe_s``
+_PROBING = 0.1  # of its time is the most that the first rate of the search may take
+_LOOKED_INTO, _LOOK = 8, 0.6  # fewest runs that may end early, and the share of them after which they do
+_EARLY = 0.2  # of the error that is allowed for goes to the look in the middle
+_WINDOW_S = 0.3  # that a window costs beside its requests: signing, connecting, waiting for the last answer
 
 
 class Stop(Exception):
@@ -94,7 +67,7 @@ class Bench:
     """Measures.
 
     Args:
-        generator: Sends the requests.
+        generators: Send the requests: one for each group of subjects that share a machine.
         workload: What to do.
         payloads: The user's own inputs, each one request, in this order for everybody.
         p95_ms: The objective.
@@ -105,7 +78,7 @@ class Bench:
 
     def __init__(
         self,
-        generator: Fires,
+        generators: Sequence[Fires],
         workload: Workload,
         payloads: Sequence[Any],
         *,
@@ -114,37 +87,71 @@ class Bench:
         progress: Callable[[str, str], None],
         go_on: Callable[[], None],
     ) -> None:
-        self._generator = generator
+        self._generators = generators
         self._workload = workload
         self._payloads = payloads
         self._p95_ms = p95_ms
         self._clock = clock
         self._progress = progress
         self._go_on = go_on
+        self._groups: list[list[Subject]] = []
+        self._of: dict[str, Fires] = {}
+        self._over = threading.Event()
+        self._share = self._end = math.inf
+        self.rules = workload.rules
         self.found: dict[str, Measured] = {}
 
     def run(self, subjects: Sequence[Subject]) -> dict[str, Measured]:
-        """Measures all of them, one at a time; one that fails is left out from then on.
+        """Measures all of them; one that fails is left out from then on.
 
         Raises:
             Stop: It had to stop; what was found until then is in ``found``.
         """
         self.found = {one.key: Measured() for one in subjects}
-        begin = self._clock.monotonic()
-        wanted = self._workload.scenarios
-        self._each(subjects, self._ready)
+        self._groups = side_by_side(subjects)
+        self._of = {
+            one.key: generator
+            for group, generator in zip(self._groups, self._generators, strict=False)
+            for one in group
+        }
+        begin, wanted = self._clock.monotonic(), self._workload.scenarios
+        if (budget := self._workload.time_budget) is not None:
+            self._end, self._share = begin + budget, budget / self._longest
+        self._each(self._ready)
         if "single" in wanted:
-            self._each(subjects, self._single)
+            self._each(self._single)
         if "server" in wanted:
-            self._each(subjects, self._server)
+            self._each(self._server)
         if "offline" in wanted:
-            self._each(subjects, self._offline)
-        self._turns(subjects)
-        self._each(subjects, lambda one, found: self._ask(one, found, self._clock.monotonic() - begin))
+            self._each(self._offline)
+        try:
+            self._turns()
+        finally:
+            for found in self.found.values():
+                found.settle(self._p95_ms, self._workload.most_errors)
+        self._each(lambda one, found: self._ask(one, found, self._clock.monotonic() - begin))
         return self.found
 
-    def _each(self, subjects: Iterable[Subject], step: Callable[[Subject, Measured], None]) -> None:
-        for one in subjects:
+    @property
+    def _longest(self) -> int:
+        """Subjects of the group that takes longest."""
+        return max(map(len, self._groups), default=1)
+
+    def _each(self, step: Callable[[Subject, Measured], None]) -> None:
+        """Take a step with all subjects: those of one machine in turns, the groups side by side."""
+        if len(self._groups) <= 1:
+            self._in_turn(self._groups[0] if self._groups else [], step)
+            return
+        with ThreadPoolExecutor(max_workers=len(self._groups)) as pool:
+            try:
+                for done in [pool.submit(self._in_turn, group, step) for group in self._groups]:
+                    done.result()
+            except BaseException:
+                self._over.set()  # the others end after the window that they are in
+                raise
+
+    def _in_turn(self, group: Sequence[Subject], step: Callable[[Subject, Measured], None]) -> None:
+        for one in group:
             found = self.found[one.key]
             if found.failed:
                 continue
@@ -154,94 +161,150 @@ class Bench:
                 found.failed = error.message
                 self._progress(one.key, f"failed: {error.message}")
 
+    def _say(self, one: Subject, text: str) -> None:
+        left = self._end - self._clock.monotonic()
+        ahead = "" if math.isinf(left) else f"; at most {max(0.0, left):.0f} s of measuring left"
+        self._progress(one.key, text + ahead)
+
     # --- scenarios ----------------------------------------------------------------------------------------------
 
     def _ready(self, one: Subject, found: Measured) -> None:
         """The first request, the floor, and enough others that nothing is cold."""
-        self._progress(one.key, "warming up")
+        self._say(one, "warming up")
         url = str(one.sign(self._payloads[0]).url)
-        self._generator.aim(Aim(one.key, url, one.verify, self._workload.timeout_s, one.direct))
+        generator = self._of[one.key]
+        generator.aim(Aim(one.key, url, one.verify, self._workload.timeout_s, one.direct))
         first = self._shoot(one, 1, lanes=0)
         found.first_ms = float(Times.of(first).due[0])
         if not math.isfinite(found.first_ms):
             raise SdkError(f"the first request failed with status {first.statuses()[0] or 'none: no answer'}")
-        floor = self._generator.touch(one.key)
+        floor = generator.touch(one.key)
         found.floor_ms = None if floor is None else floor * 1000
         self._warm(one, found)
 
     def _warm(self, one: Subject, found: Measured) -> None:
         work, begin, before, sent = self._workload, self._clock.monotonic(), math.inf, 0
+        most_s = self._share * _WARMING
         for _ in range(_WARM_WINDOWS):
-            times = Times.of(self._shoot(one, _WARM_WINDOW, first=sent)).due
+            volley = self._shoot(one, _WARM_WINDOW, first=sent, seconds=most_s / 3)
+            times = Times.of(volley).due
             sent += len(times)
+            found.serial = rate_of(volley)
             found.usual_ms = max(0.1, quantile(times, 0.9))
-            middle = quantile(times, 0.5)
-            settled = abs(middle - before) <= _SETTLED * before
-            if settled and sent >= work.warm_requests and self._clock.monotonic() - begin >= work.warm_s:
+            middle, took = quantile(times, 0.5), self._clock.monotonic() - begin
+            still = abs(middle - before) <= _SETTLED * before
+            if still and sent >= work.warm_requests and took >= work.warm_s:
                 return
+            if took >= most_s:
+                break
             before = middle
         found.flags.append("the latency was still moving after the warm-up")
 
     def _single(self, one: Subject, found: Measured) -> None:
-        self._progress(one.key, "one request at a time")
-        volley = self._shoot(one, self._workload.single_requests)
+        self._say(one, "one request at a time")
+        volley = self._shoot(one, self._workload.single_requests, seconds=self._share * _SINGLE)
         found.single.append(Times.of(volley))
-        found.seen(_rate_of(volley), volley, self._p95_ms, self._workload.most_errors)
+        found.serial = rate_of(volley)
 
     def _server(self, one: Subject, found: Measured) -> None:
         """Searches the highest rate; its windows differ in the seed, so that no luck is repeated."""
-        seeds = iter(range(self._workload.seed + 1_000, 1_000_000))
+        work, seeds = self._workload, iter(range(self._workload.seed + 1_000, 1_000_000))
+        until = self._clock.monotonic() + self._share * _SEARCHING
 
-        def probe(rate: float) -> Probe:
-            self._progress(one.key, f"trying {rate:.4g} requests/s")
-            return self._probe(one, rate, next(seeds))
+        def probe(rate: float, stage: int) -> Probe:
+            self._say(one, f"trying {rate:.4g} requests/s")
+            return self._probe(one, Arrivals(rate, work.arrivals, next(seeds)), stage, until)
 
-        work = self._workload
-        found.highest = highest_rate(probe, first=work.first_rate, top=work.top_rate)
+        if self._p95_ms is not None and found.usual_ms > self._p95_ms:
+            reason = f"one request at a time takes {found.usual_ms:.1f} ms, {self._p95_ms:g} ms are allowed"
+            found.highest = Highest(None, None, "objective", reason)
+            return
+        likely = likely_rate(found.serial, found.usual_ms, self._p95_ms)
+        quick = work.probe_requests / (_PROBING * self._share)  # a rate that is missed is known at once
+        first = work.first_rate or max(likely, quick)
+        found.highest = highest_rate(probe, first=first, top=work.top_rate)
 
-    def _probe(self, one: Subject, rate: float, seed: int) -> Probe:
-        work = self._workload
-        count = max(work.probe_requests, math.ceil(rate * work.probe_s))
-        patience_s = min(work.timeout_s, 4 * self._p95_ms / 1000 if self._p95_ms else 2.0)
-        most = 32 + math.ceil(rate * patience_s)
-        arrivals = Arrivals(rate, work.arrivals, seed)
-        volley = self._shoot(one, count, arrivals, lanes=self._lanes(rate, one.key), most_in_flight=most)
-        return judged(volley, rate, self._p95_ms, work.most_errors)
+    def _probe(self, one: Subject, arrivals: Arrivals, stage: int, until: float) -> Probe:
+        work, rate = self._workload, arrivals.rate
+        objective_s = None if self._p95_ms is None else self._p95_ms / 1000
+        count = max(work.probe_requests, math.ceil(rate * work.probe_s * _PROBE_SHARES[stage]))
+        least_s = min(work.probe_s, max(1.0, _PROBE_OBJECTIVES[stage] * (objective_s or 0.0)))
+        least_s = max(least_s, work.probe_requests / rate)
+        if self._clock.monotonic() + least_s > until:
+            raise Enough
+        patience_s = min(work.timeout_s, 4 * objective_s if objective_s else 2.0)
+        plan = Plan(
+            one.key,
+            [],
+            count,
+            arrivals,
+            connections(rate, self.found[one.key].usual_ms),
+            most_in_flight=32 + math.ceil(rate * patience_s),
+            trial=None if objective_s is None else Trial(objective_s, least_s),
+        )
+        return judged(self._fire(one, plan), rate, self._p95_ms, work.most_errors)
 
     def _offline(self, one: Subject, found: Measured) -> None:
-        self._progress(one.key, "as much as goes through")
-        volley = self._shoot(one, self._workload.requests, lanes=self._workload.lanes)
-        found.offline_rate = _rate_of(volley) * sum(200 <= status < 300 for status in volley.statuses()) / volley.count
+        self._say(one, "as much as goes through")
+        volley = self._shoot(one, self._workload.requests, lanes=self._workload.lanes, seconds=self._share * _SINGLE)
+        found.offline_rate = rate_of(volley) * sum(200 <= status < 300 for status in volley.statuses()) / volley.count
 
-    def _turns(self, subjects: Sequence[Subject]) -> None:
-        """Runs at one rate for all, taken in turns, so that the time of day is the same for everybody."""
-        work, rate = self._workload, self._common_rate()
-        for run in range(work.runs):
+    # --- runs ---------------------------------------------------------------------------------------------------
 
-            def once(one: Subject, found: Measured, run: int = run) -> None:
-                self._progress(one.key, f"run {run + 1} of {work.runs} at {rate:.4g} requests/s")
-                found.rate = rate
-                plan = Arrivals(rate, work.arrivals, work.seed + run)
-                lanes = self._lanes(rate, one.key)
-                volley = self._shoot(one, work.requests, plan, lanes=lanes, first=run * work.requests)
-                found.runs.append(Times.of(volley))
-                found.seen(rate, volley, self._p95_ms, work.most_errors)
-                for status in volley.statuses():
-                    if not 200 <= status < 300:
-                        found.statuses[status] = found.statuses.get(status, 0) + 1
+    def _turns(self) -> None:
+        """Runs at one rate for all: each round measures everybody, in the opposite order of the one before."""
+        work = self._workload
+        runs, count, rate = self._planned()
+        look = math.ceil(_LOOK * runs) if self._end < math.inf and runs >= _LOOKED_INTO else runs
+        error = 1 - work.rules.confidence
+        for run in range(runs):
+            if run == look and self._settled(1 - _EARLY * error):
+                return
+            if run >= work.rules.runs and self._clock.monotonic() + self._longest * count / rate > self._end:
+                break
+            self._round(Arrivals(rate, work.arrivals, work.seed + run), count, f"run {run + 1} of {runs}", run * count)
+            self._groups = [group[::-1] for group in self._groups]
+        if look < runs:
+            self.rules = msgspec.structs.replace(work.rules, confidence=1 - (1 - _EARLY) * error)
 
-            self._each(subjects, once)
+    def _settled(self, confidence: float) -> bool:
+        """Return whether nothing would be decided by more runs; each of the two looks has its part of the error."""
+        rules = msgspec.structs.replace(self._workload.rules, confidence=confidence)
+        if not settled(self.found, rules, self._p95_ms):
+            return False
+        self.rules = rules
+        return True
 
-    def _common_rate(self) -> float:
+    def _round(self, arrivals: Arrivals, count: int, text: str, first: int) -> None:
+        def once(one: Subject, found: Measured) -> None:
+            self._say(one, f"{text} at {arrivals.rate:.4g} requests/s")
+            found.rate = arrivals.rate
+            lanes = connections(arrivals.rate, found.usual_ms)
+            volley = self._shoot(one, count, arrivals, lanes=lanes, first=first)
+            found.add(volley)
+
+        self._each(once)
+
+    def _planned(self) -> tuple[int, int, float]:
+        """Return how many runs of how many requests at which rate the time that is left allows for."""
+        work = self._workload
+        left = (self._end - self._clock.monotonic()) / self._longest
+        whole = min(work.rules.least(0.95), work.requests)
+        rate = self._common_rate(whole, left / work.runs - _WINDOW_S)
+        if math.isinf(left):
+            return work.runs, work.requests, rate
+        runs = min(work.runs, max(work.rules.runs, math.floor(left / (whole / rate + _WINDOW_S))))
+        count = math.floor(rate * (left / runs - _WINDOW_S))
+        return runs, max(1, min(work.requests, count)), rate
+
+    def _common_rate(self, whole: int, run_s: float) -> float:
+        """Return the rate of the runs: higher than wanted when they would not be long enough otherwise."""
         if self._workload.rate is not None:
             return self._workload.rate
-        known = [
-            found.highest.rate or found.highest.at_least
-            for found in self.found.values()
-            if found.highest is not None and not found.failed
-        ]
-        rates = [rate for rate in known if rate]
-        return _COMMON * min(rates) if rates else self._workload.first_rate
+        measured = [found for found in self.found.values() if not found.failed]
+        rates = [one.highest.rate or one.highest.at_least for one in measured if one.highest is not None]
+        slowest = min((rate for rate in rates if rate), default=min((one.serial for one in measured), default=1.0))
+        return min(max(_COMMON * slowest, whole / max(run_s, 1e-3)), _HURRIED * slowest)
 
     def _ask(self, one: Subject, found: Measured, seconds: float) -> None:
         """What the target says itself; that it says nothing is no failure."""
@@ -252,9 +315,6 @@ class Bench:
 
     # --- windows ------------------------------------------------------------------------------------------------
 
-    def _lanes(self, rate: float, key: str) -> int:
-        return connections(rate, self.found[key].usual_ms)
-
     def _shoot(
         self,
         one: Subject,
@@ -263,11 +323,17 @@ class Bench:
         *,
         lanes: int = 1,
         first: int = 0,
-        most_in_flight: int = 10_000,
+        seconds: float = math.inf,
     ) -> Volley:
+        return self._fire(one, Plan(one.key, [], count, arrivals, lanes, seconds=min(seconds, 3600.0)), first)
+
+    def _fire(self, one: Subject, plan: Plan, first: int = 0) -> Volley:
+        """Send a window, with requests that are signed now."""
         self._go_on()
-        shots = self._shots(one, count, first)
-        return self._generator.fire(Plan(one.key, shots, count, arrivals, lanes, most_in_flight))
+        if self._over.is_set():
+            raise Stop("another subject had to stop")
+        plan = msgspec.structs.replace(plan, shots=self._shots(one, plan.count, first))
+        return self._of[one.key].fire(plan)
 
     def _shots(self, one: Subject, count: int, first: int) -> list[Shot]:
         total = len(self._payloads)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .result import Pair, Row, Served
 from .search import Highest
-from .stats import claimable, difference, estimate
+from .stats import claimable, difference, estimate, quantile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..metrics import MetricsReport
-    from .measure import Measured
+    from .measured import Measured
     from .stats import Estimate, Rules
 
     Array = npt.NDArray[np.float64]
 
 _TAIL_POINTS = 120
+_CLOSE, _SAME = 0.15, 0.05  # half of an interval, as a share of the p95, that needs no more runs
 
 
 def name_of(share: float) -> str:
@@ -101,11 +102,41 @@ def served(report: MetricsReport | None) -> Served | None:
 
 
 def pairs(found: Mapping[str, Measured], rules: Rules) -> Iterator[Pair]:
-    """Yield the differences between every two subjects which were measured in turns."""
+    """Yield the differences between every two subjects which were measured in turns.
+
+    Their intervals hold together: among equal subjects it is as unlikely as one of them says that any shows a
+    difference.
+    """
     measured = [(key, one) for key, one in found.items() if one.runs and not one.failed]
+    rules = rules.among(len(measured) * (len(measured) - 1) // 2)
     for place, (one, mine) in enumerate(measured):
         for other, theirs in measured[place + 1 :]:
             sent = mine.sent, theirs.sent
             for share in (0.5, 0.95):
                 gap = difference(mine.due, theirs.due, share, sent=sent, rules=rules)
                 yield Pair(one, other, name_of(share), gap)
+
+
+def settled(found: Mapping[str, Measured], rules: Rules, p95_ms: float | None) -> bool:
+    """Return whether more runs would decide nothing.
+
+    Each p95 is on one side of the objective and known closely enough, and each two are shown to differ or are nearly
+    the same.
+    """
+    measured = [one for one in found.values() if one.runs and not one.failed]
+    for one in measured:
+        p95 = estimate(one.due, 0.95, sent=one.sent, rules=rules)
+        if not _close(p95, _CLOSE) or (p95_ms is not None and (p95.low or 0.0) <= p95_ms <= (p95.high or 0.0)):
+            return False
+    differences = [pair.difference for pair in pairs(found, rules) if pair.quantile == "p95"]
+    least = min((quantile(np.concatenate(one.due), 0.95) for one in measured), default=0.0)
+    return all(gap.excludes_zero or _within(gap, _SAME * least) for gap in differences)
+
+
+def _close(found: Estimate, share: float) -> bool:
+    return found.basis == "runs" and _within(found, share * (found.value or 0.0))
+
+
+def _within(found: Estimate, width: float) -> bool:
+    """Return whether an interval is not wider than so much to either side."""
+    return found.low is not None and found.high is not None and found.high - found.low <= 2 * width

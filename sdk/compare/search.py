@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Outcome = Literal["passed", "missed", "spoiled"]  # spoiled: the delay of the load generator itself decides
+Limit = Literal["objective", "generator", "range", "time"]
 
-FACTOR = 1.5
-TOLERANCE = 0.05
-CONFIRMATIONS = 3
+FACTOR = 2.0
+TOLERANCE = 0.1
+CONFIRMATIONS = 2
 QUOTED = 0.9  # of the highest rate that passed everything: what stands on the edge falls tomorrow
+LOWEST = 16  # times lower than the first rate the search goes down
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -32,91 +34,99 @@ class Highest(msgspec.Struct, frozen=True):
         rate: Nine tenths of the highest rate that passed every time; ``None`` when there is none to report.
         at_least: The highest rate that was seen to pass, in the search or in any other window.
         limited_by: What ended the search: ``"objective"``, ``"generator"`` (this machine cannot send faster, so only
-            ``at_least`` is known) or ``"range"`` (the end of the rates to try).
+            ``at_least`` is known), ``"range"`` (the end of the rates to try) or ``"time"`` (it was over: only
+            ``at_least`` is known).
         reason: In words.
         probes: Everything that was tried.
+        below: The lowest rate that was seen to miss the objective.
     """
 
     rate: float | None
     at_least: float | None
-    limited_by: Literal["objective", "generator", "range"]
+    limited_by: Limit
     reason: str
     probes: tuple[Probe, ...] = ()
+    below: float | None = None
 
 
-def highest_rate(probe: Callable[[float], Probe], *, first: float, top: float) -> Highest:
+class Enough(Exception):
+    """The time for the search is over."""
+
+
+def highest_rate(probe: Callable[[float, int], Probe], *, first: float, top: float) -> Highest:
     """Searches with a probe that tells whether a rate is borne.
 
     Args:
-        probe: Measures one rate.
+        probe: Measures one rate, in a stage from 0 (the ramp) over 1 (the bisection) to 2 (the confirmation): the later
+            the longer. Raises :class:`Enough` when there is no time for it.
         first: Where the search begins; halved down to a sixteenth of it when even that is too much.
         top: Where it ends.
     """
-    return _Search(probe, top).run(first)
+    return _Search(probe, min(first, top), top).run()
 
 
 class _Search:
-    def __init__(self, probe: Callable[[float], Probe], top: float) -> None:
+    def __init__(self, probe: Callable[[float, int], Probe], first: float, top: float) -> None:
         self._probe = probe
+        self._first = first
         self._top = top
         self._seen: list[Probe] = []
 
-    def run(self, first: float) -> Highest:
-        low, high = self._ramp(first)
-        if low is None:
-            return self._nothing()
-        if high is None:
-            return self._open_end(low)
-        while high / low > 1 + TOLERANCE:
-            middle = (high * low) ** 0.5
-            low, high = (middle, high) if self._passes(middle) else (low, middle)
-        return self._confirmed(low)
+    def run(self) -> Highest:
+        try:
+            low, high = self._ramp()
+            while low and high and high / low > 1 + TOLERANCE:
+                middle = (high * low) ** 0.5
+                low, high = (middle, high) if self._passes(middle, 1) else (low, middle)
+            while low and not all(self._passes(low, 2) for _ in range(CONFIRMATIONS)):
+                low = self._lower(low)
+        except Enough:
+            return self._found(None, "time", "the time for the search was over")
+        return self._ended(low)
 
-    def _nothing(self) -> Highest:
-        last = self._seen[-1]
-        return Highest(None, None, "generator" if last.outcome == "spoiled" else "objective", last.reason, self._all())
-
-    def _ramp(self, first: float) -> tuple[float | None, float | None]:
-        """The last rate that passed and the first that did not."""
-        rate = min(first, self._top)
-        floor = rate / 16
-        while not self._passes(rate):
-            if rate / 2 < floor:
+    def _ramp(self) -> tuple[float | None, float | None]:
+        """Return the last rate that passed and the first that did not."""
+        rate = self._first
+        while not self._passes(rate, 0):
+            if rate / 2 < self._first / LOWEST:
                 return None, rate
             rate /= 2
         low = rate
         while low < self._top:
             rate = min(low * FACTOR, self._top)
-            if not self._passes(rate):
-                return low, None if self._seen[-1].outcome == "spoiled" else rate
+            if any(one.rate == rate for one in self._seen) or not self._passes(rate, 0):
+                return low, rate
             low = rate
         return low, None
 
-    def _open_end(self, low: float) -> Highest:
-        """Every rate up to the end of what could be tried passed."""
-        last = self._seen[-1]
-        if last.outcome == "spoiled":
-            return Highest(None, low, "generator", f"more than {low:g}/s cannot be sent: {last.reason}", self._all())
-        return Highest(low * QUOTED, low, "range", f"no higher rate than {low:g}/s was tried", self._all())
+    def _lower(self, rate: float) -> float | None:
+        """Return the next rate to confirm after one that was not."""
+        lower = rate / (1 + TOLERANCE)
+        return lower if lower >= self._first / LOWEST / FACTOR else None
 
-    def _confirmed(self, rate: float) -> Highest:
-        reason = next((one.reason for one in reversed(self._seen) if one.outcome == "missed"), "")
-        while True:
-            if all(self._passes(rate) for _ in range(CONFIRMATIONS)):
-                return Highest(rate * QUOTED, rate, "objective", reason, self._all())
-            if self._seen[-1].outcome == "spoiled":
-                return Highest(None, rate, "generator", self._seen[-1].reason, self._all())
-            rate *= 1 - TOLERANCE
-            if rate < self._seen[0].rate / 32:
-                return self._nothing()
+    def _ended(self, rate: float | None) -> Highest:
+        last = next((one for one in reversed(self._seen) if one.outcome != "passed"), None)
+        if last is None:
+            return self._found(self._top, "range", f"no higher rate than {self._top:g}/s was tried")
+        if rate is None:
+            return self._found(None, "generator" if last.outcome == "spoiled" else "objective", last.reason)
+        above = [one for one in self._seen if one.outcome != "passed" and one.rate > rate]
+        nearest = min(above or [last], key=lambda one: one.rate)
+        if nearest.outcome == "spoiled":
+            return self._found(None, "generator", f"more than {rate:.4g}/s was not decided: {nearest.reason}", rate)
+        return self._found(rate, "objective", nearest.reason)
 
-    def _passes(self, rate: float) -> bool:
+    def _found(self, rate: float | None, limit: Limit, reason: str, at_least: float | None = None) -> Highest:
+        missed = [one.rate for one in self._seen if one.outcome == "missed"]
+        passed = [one.rate for one in self._seen if one.outcome == "passed" and one.rate < min(missed, default=1e99)]
+        quoted = None if rate is None else rate * QUOTED
+        least = rate or at_least or max(passed, default=None)
+        return Highest(quoted, least, limit, reason, tuple(self._seen), min(missed, default=None))
+
+    def _passes(self, rate: float, stage: int) -> bool:
         """Try a rate, once more where the delay of the load generator decided."""
         for _ in range(2):
-            self._seen.append(self._probe(rate))
+            self._seen.append(self._probe(rate, stage))
             if self._seen[-1].outcome != "spoiled":
                 break
         return self._seen[-1].outcome == "passed"
-
-    def _all(self) -> tuple[Probe, ...]:
-        return tuple(self._seen)

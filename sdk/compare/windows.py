@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _MOST_CONNECTIONS = 256
 _NOT_SENT = {"host", "content-length", "connection", "transfer-encoding"}  # the generator's client writes them itself
+_LONG = 10  # times the objective: a queue that a tenth too many requests fill reaches it within such a window
+_GROWTH, _BACKLOG = 0.02, 8  # of the rate, and requests: below that a backlog is chance
 _SENT = 0.95  # of the rate that was asked for: below that the window was one of another rate
 
 
@@ -76,6 +78,24 @@ def connections(rate: float, usual_ms: float) -> int:
     return min(_MOST_CONNECTIONS, math.ceil(in_flight + 4 * math.sqrt(in_flight)) + 4)
 
 
+def likely_rate(serial: float, usual_ms: float, p95_ms: float | None) -> float:
+    """Return a rate that a target probably bears even if it answers one request at a time.
+
+    The nearer the objective is to the time of a single request, the less waiting it leaves room for.
+
+    Args:
+        serial: Requests per second, one after another.
+        usual_ms: How long nearly all of them take, in milliseconds.
+        p95_ms: The objective.
+
+    Example:
+        >>> likely_rate(100.0, 10.0, 100.0), likely_rate(25.0, 40.0, 100.0)
+        (50.0, 5.625)
+    """
+    room = math.inf if p95_ms is None else (p95_ms - usual_ms) / usual_ms
+    return serial * min(0.5, max(0.05, 0.15 * room))
+
+
 def shot(request: Any) -> Shot:
     """A signed request as the generator sends it."""
     headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_SENT}
@@ -85,7 +105,7 @@ def shot(request: Any) -> Shot:
 def judged(volley: Volley, rate: float, p95_ms: float | None, most_errors: float) -> Probe:
     """Return what a window shows about its rate; undecided where the generator's own delay decides."""
     times = Times.of(volley)
-    if reason := _overloaded(volley, times, rate, most_errors):
+    if reason := _overloaded(volley, times, rate, most_errors) or _growing(volley, rate, p95_ms):
         return Probe(rate, "missed", reason)
     if (share := _sent_share(volley)) < _SENT:
         return Probe(rate, "spoiled", f"the load generator sent {share * rate:.4g} of {rate:.4g} requests/s")
@@ -101,14 +121,20 @@ def judged(volley: Volley, rate: float, p95_ms: float | None, most_errors: float
 
 def _overloaded(volley: Volley, times: Times, rate: float, most_errors: float) -> str:
     """Return why a rate is too high whatever the objective is; empty when it is not."""
-    if volley.count < volley.planned:
+    if volley.count < volley.planned and not volley.outcome:
         return f"{volley.backlog} requests were waiting for an answer at {rate:.4g}/s"
     failed = float(np.isinf(times.due).mean())
     if failed > most_errors:
         return f"{failed:.2%} of the requests failed at {rate:.4g}/s"
-    if volley.grew > 0.02 * rate and volley.backlog >= 8:
-        return f"the backlog grew by {volley.grew:.3g} a second at {rate:.4g}/s"
     return ""
+
+
+def _growing(volley: Volley, rate: float, p95_ms: float | None) -> str:
+    """Return that the backlog grew, where the window was too short for a queue to reach the objective."""
+    long = p95_ms is not None and volley.seconds("due")[-1] >= _LONG * p95_ms / 1000
+    if long or volley.grew <= _GROWTH * rate or volley.backlog < _BACKLOG:
+        return ""
+    return f"the backlog grew by {volley.grew:.3g} a second at {rate:.4g}/s"
 
 
 def _sent_share(volley: Volley) -> float:

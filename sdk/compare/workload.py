@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
@@ -17,22 +18,30 @@ if TYPE_CHECKING:
 Scenario = Literal["single", "server", "offline"]
 
 
+_LATE_S = 5.0  # that the last window of a subject may take beyond it
+_USUAL_RATE = 30.0
+_PRESETS = ("standard", "quick", "thorough")
+
+
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
-    """How to measure. The defaults are those of a thorough comparison; :meth:`quick` is for a first look.
+    """How to measure. By default everything that ``time_budget`` allows for, and no more than the other numbers say.
 
     Args:
         scenarios: ``"single"`` (one request at a time), ``"server"`` (the highest rate under the objective) and
             ``"offline"`` (as much as goes through). Latency at a common rate is measured in any case.
-        rate: Requests per second of that common rate; by default 30 % of the slowest subject's highest rate.
+        time_budget: Seconds of measuring in all, deploying not counted; ``None`` for as long as the other numbers take.
+        rate: Requests per second of that common rate; by default 30 % of the slowest subject's highest rate, up to 45 %
+            when the runs would not be long enough otherwise.
         arrivals: ``"poisson"`` or ``"constant"``.
         seed: The same seed gives the same requests at the same moments.
-        runs: Independent runs at the common rate, taken in turns: one of each subject, then the next.
-        requests: Requests of one run.
+        runs: Most independent runs at the common rate: one of each subject, then the next.
+        requests: Most requests of one run.
         warm_requests: Fewest requests before anything counts …
         warm_s: … and fewest seconds; then until two windows in a row have the same median, within 5 %.
-        probe_requests: Fewest requests at each rate that is tried in search of the highest …
-        probe_s: … and fewest seconds.
-        first_rate: Rate at which that search begins.
+        probe_requests: Fewest requests at each rate that is tried in search of the highest, unless its verdict is
+            certain earlier …
+        probe_s: … and most seconds.
+        first_rate: Rate at which that search begins; by default half of what one request after the other makes.
         top_rate: Rate at which it ends.
         single_requests: Requests of the ``single`` scenario.
         lanes: Requests in flight in the ``offline`` scenario.
@@ -44,21 +53,22 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         ConfigError: A value makes no sense; names it.
 
     Example:
-        >>> Workload.quick().runs
-        5
+        >>> Workload.quick().time_budget, Workload.thorough().time_budget
+        (120.0, None)
     """
 
     scenarios: tuple[Scenario, ...] = ("single", "server")
+    time_budget: float | None = 300.0
     rate: float | None = None
     arrivals: Kind = "poisson"
     seed: int = 0
     runs: int = 10
     requests: int = 2_000
-    warm_requests: int = 200
-    warm_s: float = 10.0
-    probe_requests: int = 2_000
-    probe_s: float = 20.0
-    first_rate: float = 10.0
+    warm_requests: int = 100
+    warm_s: float = 2.0
+    probe_requests: int = 60
+    probe_s: float = 4.0
+    first_rate: float | None = None
     top_rate: float = 10_000.0
     single_requests: int = 500
     lanes: int = 32
@@ -67,12 +77,16 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     rules: Rules = Rules()
 
     def __post_init__(self) -> None:
-        positive = ("runs", "requests", "first_rate", "top_rate", "single_requests", "lanes", "timeout_s")
+        positive = ("runs", "requests", "top_rate", "single_requests", "lanes", "timeout_s", "probe_requests")
         for name in positive:
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"workload.{name} = {getattr(self, name)!r} is not above 0")
-        if self.rate is not None and self.rate <= 0:
-            raise ConfigError(f"workload.rate = {self.rate!r} is not above 0", hint="leave it out to have it chosen")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"workload.{name} = {getattr(self, name)!r} is not a number above 0")
+        for name in ("rate", "first_rate", "time_budget"):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(
+                    f"workload.{name} = {getattr(self, name)!r} is not a number above 0",
+                    hint="leave it out to have it chosen",
+                )
         unknown = set(self.scenarios) - {"single", "server", "offline"}
         if unknown:
             raise ConfigError(f"workload.scenarios: nobody knows {min(unknown)!r}", hint="use single, server, offline")
@@ -85,32 +99,42 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
             ConfigError: A name or field nobody knows, or a value of the wrong type.
 
         Example:
-            >>> Workload.of({"preset": "quick", "runs": 7}).requests
-            500
+            >>> Workload.of({"preset": "quick", "runs": 7}).time_budget
+            120.0
         """
         if isinstance(given, Workload):
             return given
         fields: dict[str, Any] = {"preset": given} if isinstance(given, str) else dict(given or {})
-        preset = fields.pop("preset", "thorough")
-        if preset not in {"quick", "thorough"}:
-            raise ConfigError(f"workload: nobody knows {preset!r}", hint=did_you_mean(preset, ["quick", "thorough"]))
+        preset = fields.pop("preset", "standard")
+        if preset not in _PRESETS:
+            raise ConfigError(f"workload: nobody knows {preset!r}", hint=did_you_mean(preset, _PRESETS))
         known = cls.__struct_fields__
         if strange := [name for name in fields if name not in known]:
             raise ConfigError(f"workload has no field {strange[0]!r}", hint=did_you_mean(strange[0], known))
-        base = msgspec.to_builtins(cls.quick() if preset == "quick" else cls())
+        base = msgspec.to_builtins(getattr(cls, preset)())
         try:
             return msgspec.convert({**base, **fields}, cls)
         except msgspec.ValidationError as error:
             raise ConfigError(f"workload: {error}") from error
 
     @classmethod
-    def quick(cls) -> Self:
-        """A first look: minutes instead of an hour; a p99 is indicative at best."""
-        return cls(
-            runs=5, requests=500, warm_s=3.0, warm_requests=100, probe_requests=500, probe_s=5.0, single_requests=200
-        )
+    def standard(cls) -> Self:
+        """Five minutes of measuring: for four subjects that share a machine 75 seconds each."""
+        return cls()
 
-    def seconds(self, rate: float) -> float:
-        """Roughly how long one subject is measured when the common rate is ``rate``."""
+    @classmethod
+    def quick(cls) -> Self:
+        """A first look: two minutes, with wider intervals."""
+        return cls(time_budget=120.0, probe_s=3.0, warm_s=1.0, single_requests=200)
+
+    @classmethod
+    def thorough(cls) -> Self:
+        """Long windows however long they take: a p99 with its interval, and the highest rate within a few percent."""
+        return cls(time_budget=None, warm_requests=200, warm_s=10.0, probe_requests=2_000, probe_s=20.0)
+
+    def estimated_s(self, subjects: int) -> float:
+        """Return roughly how long measuring takes, at most where there is a budget."""
+        if self.time_budget is not None:
+            return self.time_budget + _LATE_S * subjects
         probes = 16 * max(self.probe_s, 1.0) if "server" in self.scenarios else 0.0
-        return self.warm_s + probes + self.runs * self.requests / rate + 30.0
+        return subjects * (self.warm_s + probes + self.runs * self.requests / (self.rate or _USUAL_RATE) + 30.0)

@@ -59,9 +59,10 @@ class VirtualGenerator:
     """Runs each window in virtual time; remembers them."""
 
     def __init__(self, clock: Clockwork, targets: dict[str, Callable[[], Simulated]]) -> None:
-        self._clock = clock
+        self.clock = clock
         self._targets = targets
         self.plans: list[Plan] = []
+        self.volleys: list[Volley] = []
         self.late_s: Callable[[Plan], float] = lambda _plan: 0.0
 
     def aim(self, aim: Aim) -> None:
@@ -79,8 +80,9 @@ class VirtualGenerator:
             return await Engine(self._targets[plan.key](), plan, meters).run()
 
         found: Volley = run(go())
-        self._clock.now += found.wall_s
-        return late(found, self.late_s(plan))
+        self.clock.now += found.wall_s
+        self.volleys.append(late(found, self.late_s(plan)))
+        return self.volleys[-1]
 
 
 def _steady(seconds: float, *, workers: int | None = None, seed: int = 1) -> Callable[[], Simulated]:
@@ -98,39 +100,74 @@ def _bench(
     clock = Clockwork()
     generator = VirtualGenerator(clock, targets)
     given: dict[str, Any] = {"p95_ms": 100.0, "progress": lambda _key, _text: None, "go_on": lambda: None, **more}
-    return Bench(generator, workload, [[n] for n in range(7)], clock=clock, **given), generator
+    return Bench([generator], workload, [[n] for n in range(7)], clock=clock, **given), generator
 
 
 def test_finds_the_highest_rate_of_a_queue() -> None:
-    """M/M/1 with 10 ms a piece keeps a p95 of 100 ms up to 70/s: the time in system is exponential with 100 - rate."""
-    bench, _ = _bench(
-        {"one": _steady(0.010, workers=1)}, msgspec.structs.replace(QUICK, probe_requests=2_000, scenarios=("server",))
+    """M/M/1 with 10 ms a piece keeps a p95 of 100 ms up to 70/s: the time in system is exponential with 100 - rate.
+
+    What is quoted is borne nine times in ten, and never a tenth too high; each search keeps to its share of the time.
+    """
+    workload = Workload(scenarios=("server",), runs=1, requests=10, time_budget=75.0)
+    quoted: list[float] = []
+    for seed in range(6):
+        bench, generator = _bench(
+            {"one": _steady(0.010, workers=1, seed=seed)}, msgspec.structs.replace(workload, seed=1_000 * seed)
+        )
+        highest = bench.run([_subject("one")])["one"].highest
+        assert highest is not None
+        quoted.append(highest.rate or 0.0)
+        assert 45 <= (highest.at_least or 0) <= 85
+        assert generator.clock.now < 0.6 * 75
+    assert 5 <= sum(rate <= 70 for rate in quoted), quoted
+    assert max(quoted) <= 77
+
+
+def test_a_target_that_is_too_slow_alone_is_not_searched() -> None:
+    """More load makes no target faster."""
+    bench, generator = _bench(
+        {"one": lambda: Simulated(lambda _place: 0.2)}, Workload(scenarios=("server",), runs=1, requests=1)
     )
     highest = bench.run([_subject("one")])["one"].highest
     assert highest is not None
-    assert highest.rate is not None
-    assert 55 <= (highest.at_least or 0) <= 80
-    assert "objective" == highest.limited_by
+    assert (None, None, ()) == (highest.rate, highest.at_least, highest.probes)
+    assert "one request at a time takes 200.0 ms, 100 ms are allowed" == highest.reason
+    assert [plan.key for plan in generator.plans if plan.trial is not None] == []
+
+
+def test_a_missed_rate_ends_its_window_early() -> None:
+    """Fifteen slow answers in a row are enough to know, and no window that was borne ends before it can show."""
+    bench, generator = _bench({"one": _steady(0.010, workers=1)}, Workload(scenarios=("server",), runs=1, requests=1))
+    bench.run([_subject("one")])
+    tried = [(one.planned, one.count, one.outcome, one.seconds("due")[-1]) for one in generator.volleys if one.outcome]
+    assert {"passed", "missed"} == {outcome for _, _, outcome, _ in tried}
+    assert all(count < planned for planned, count, outcome, _ in tried if outcome == "missed")
+    assert all(seconds >= 0.95 for _, _, outcome, seconds in tried if outcome == "passed")
 
 
 def test_runs_are_taken_in_turns_with_the_same_requests() -> None:
-    """A, B, A, B: at the same moments, with the same payloads, at 30 % of what the slower one bears."""
+    """A, B, B, A: at the same moments, with the same payloads, at 30 % of what the slower one bears.
+
+    The order changes so that a target that is always the later one of a pair does not look slower when both drift.
+    """
     bench, generator = _bench({"a": _steady(0.005), "b": _steady(0.020, workers=2)})
     found = bench.run([_subject("a"), _subject("b")])
     turns = generator.plans[-10:]
-    assert ["a", "b"] * 5 == [plan.key for plan in turns]
+    assert ["a", "b", "b", "a", "a", "b", "b", "a", "a", "b"] == [plan.key for plan in turns]
     for mine, theirs in zip(turns[::2], turns[1::2], strict=True):
         assert mine.arrivals == theirs.arrivals
         assert [one.body for one in mine.shots] == [one.body for one in theirs.shots]
     slower = found["b"].highest
     assert slower is not None
-    assert found["a"].rate == found["b"].rate == pytest.approx(0.3 * (slower.rate or 0))
+    assert found["a"].rate == found["b"].rate == pytest.approx(0.3 * (slower.rate or slower.at_least or 0))
     assert 5 == len({plan.arrivals for plan in turns})
 
 
 def test_a_row_with_everything() -> None:
     """The figures of all scenarios end up in the row."""
-    workload = msgspec.structs.replace(QUICK, scenarios=("single", "server", "offline"), requests=2_000, top_rate=60.0)
+    workload = msgspec.structs.replace(
+        QUICK, scenarios=("single", "server", "offline"), requests=2_000, top_rate=60.0, time_budget=None
+    )
     report = MetricsReport(60.0, 0.0, {"2xx": 10}, (Latency("container", "exact", 10, p50=4.0, p95=9.0),))
     bench, _ = _bench({"a": _steady(0.005), "b": _steady(0.010)}, workload)
     found = bench.run([_subject("a", served=lambda _s: report), _subject("b")])
@@ -187,13 +224,12 @@ def test_what_cannot_be_sent_in_time_bounds_the_highest_rate_from_below() -> Non
     assert filled.usable
 
 
-def test_a_rate_that_was_borne_anywhere_is_known() -> None:
-    """Without a search, the runs and the single requests still show what the target bears."""
+def test_a_rate_that_was_borne_in_the_runs_is_known() -> None:
+    """Without a search, the runs show what the target bears at least; one request after another shows nothing of it."""
     bench, _ = _bench({"one": _steady(0.005)}, msgspec.structs.replace(QUICK, scenarios=("single",), rate=50.0))
     filled = fill(row("one"), bench.run([_subject("one")])["one"], Rules())
     assert filled.highest is not None
-    assert filled.highest.rate is None
-    assert (filled.highest.at_least or 0) > 100  # one request after the other, 5 ms each
+    assert (None, 50.0) == (filled.highest.rate, filled.highest.at_least)
 
 
 class Failing(Simulated):
@@ -241,6 +277,52 @@ def test_a_first_answer_that_fails_is_a_failure() -> None:
     assert "the first request failed with status 500" == bench.run([_subject("one")])["one"].failed
 
 
+@pytest.mark.parametrize("seconds", [0.002, 0.050, 0.400])
+def test_it_keeps_to_its_time(seconds: float) -> None:
+    """Four targets on one machine, however slow: five minutes by the clock of the windows."""
+    workload = Workload(scenarios=("single", "server"), top_rate=200.0)
+    targets = {key: _steady(seconds, workers=2, seed=seed) for seed, key in enumerate("abcd")}
+    bench, generator = _bench(targets, workload, p95_ms=500.0)
+    found = bench.run([_subject(key) for key in targets])
+    assert generator.clock.now <= 310
+    assert all(5 <= len(one.runs) <= 10 for one in found.values())
+    filled = fill(row("a"), found["a"], bench.rules)
+    assert {"p50", "p95"} <= set(filled.latency)
+    assert (filled.latency["p50"].low or 0) < (filled.latency["p50"].high or 0)
+
+
+def test_what_shares_no_machine_is_measured_side_by_side() -> None:
+    """One generator for each machine: its subjects take turns there, and nobody waits for those of another."""
+    clock = Clockwork()
+    targets = {key: _steady(0.005) for key in "abc"}
+    generators = [VirtualGenerator(clock, targets) for _ in range(2)]
+    workload = msgspec.structs.replace(QUICK, scenarios=(), rate=50.0)
+    bench = Bench(
+        generators, workload, [[1.0]], p95_ms=100.0, clock=clock, progress=lambda *_: None, go_on=lambda: None
+    )
+    found = bench.run([_subject("a"), _subject("b", machine="cloud"), _subject("c")])
+    seen = [{plan.key for plan in one.plans} for one in generators]
+    assert [{"a", "c"}, {"b"}] == seen
+    assert [5, 5, 5] == [len(one.runs) for one in found.values()]
+    mine, theirs = ([plan.arrivals for plan in one.plans if plan.arrivals] for one in generators)
+    assert theirs == mine[::2]
+
+
+def test_one_that_must_stop_stops_all() -> None:
+    """The money is spent: those on other machines end after the window that they are in."""
+    clock, targets = Clockwork(), {key: _steady(0.005) for key in "ab"}
+    generators = [VirtualGenerator(clock, targets) for _ in range(2)]
+
+    def go_on() -> None:
+        if sum(len(one.plans) for one in generators) > 8:
+            raise Stop("spent")
+
+    bench = Bench(generators, QUICK, [[1.0]], p95_ms=100.0, clock=clock, progress=lambda *_: None, go_on=go_on)
+    with pytest.raises(Stop):
+        bench.run([_subject("a"), _subject("b", machine="cloud")])
+    assert sum(len(one.plans) for one in generators) <= 11
+
+
 def test_stops_when_the_money_is_spent() -> None:
     """What was found until then stays."""
     windows = 0
@@ -268,15 +350,17 @@ def test_requests_are_handed_over_as_they_were_signed() -> None:
 
 def test_workloads() -> None:
     """By name, by fields, and refused by name."""
-    assert Workload() == Workload.of(None) == Workload.of("thorough")
+    assert Workload() == Workload.of(None) == Workload.of("standard")
     assert Workload.quick() == Workload.of("quick")
+    assert Workload.thorough() == Workload.of("thorough")
     assert 3 == Workload.of({"preset": "quick", "runs": 3}).runs
     for given, message in (
         ("quik", "did you mean 'quick'"),
         ({"run": 3}, "did you mean 'runs'"),
         ({"runs": "many"}, r"runs"),
-        ({"runs": 0}, "workload.runs = 0 is not above 0"),
+        ({"runs": 0}, "workload.runs = 0 is not a number above 0"),
         ({"rate": -1.0}, "workload.rate"),
+        ({"time_budget": 0}, "workload.time_budget = 0"),
         ({"scenarios": ["burst"]}, "burst|scenarios"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sdk.compare.load import Arrivals, Plan, offsets
+from sdk.compare.load import Arrivals, Plan, Trial, Volley, offsets
 from sdk.compare.load.engine import slope
 from sdk.compare.stats import estimate, quantile
 from tests.compare.virtual import SHOT, Frozen, Simulated, window
@@ -92,6 +92,41 @@ def test_a_window_that_overloads_its_target_ends_early() -> None:
     assert found.planned == 4_000
     assert found.backlog == 50
     assert found.count == len(found.statuses()) == len(found.seconds("due"))
+
+
+def _tried(target: Callable[[], Simulated], *, rate: float = 100.0, least_s: float = 1.0) -> Volley:
+    trial = Trial(objective_s=0.1, least_s=least_s)
+    return window(target, Plan("one", [SHOT], 5_000, Arrivals(rate), trial=trial))
+
+
+def test_a_window_ends_when_its_rate_is_borne_for_certain() -> None:
+    """86 answers in time, and not before the seconds that a queue needs to show."""
+    found = _tried(lambda: Simulated(lambda _place: 0.05))
+    assert ("passed", True) == (found.outcome, 86 <= found.count < 150)
+    assert 0.95 <= found.seconds("due")[-1] <= 1.2
+    assert found.count == len(found.statuses()) == len(found.seconds("took"))
+    longer = _tried(lambda: Simulated(lambda _place: 0.05), least_s=5.0)
+    assert 4.9 <= longer.seconds("due")[-1] <= 5.2
+
+
+def test_a_window_ends_when_its_rate_is_missed_for_certain() -> None:
+    """Fifteen slow ones in a row; a target that does not answer at all is found out by the age of its requests."""
+    slow = _tried(lambda: Simulated(lambda _place: 0.15))
+    assert ("missed", True) == (slow.outcome, 15 <= slow.count < 40)
+    silent = _tried(lambda: Simulated(lambda _place: 1_000.0))
+    assert ("missed", True) == (silent.outcome, 15 <= silent.count < 40)
+
+
+def test_a_burst_of_slow_answers_is_not_taken_for_a_missed_rate() -> None:
+    """Ten slow ones in a row among two hundred are within the 5 % that may be."""
+    found = _tried(lambda: Simulated(lambda place: 0.15 if 20 <= place < 30 else 0.01), least_s=2.0)
+    assert "passed" == found.outcome
+
+
+def test_a_window_on_the_edge_is_sent_whole() -> None:
+    """One in eighteen over the objective, near one in twenty: nothing is certain early."""
+    found = _tried(lambda: Simulated(lambda place: 0.15 if place % 18 == 0 else 0.01))
+    assert ("", 5_000) == (found.outcome, found.count)
 
 
 def test_closed_loop_keeps_its_lanes_full() -> None:

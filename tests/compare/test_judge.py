@@ -35,7 +35,8 @@ def _window(**changed: Any) -> Volley:
         (_window(took=array("d", [0.090] * 90 + [0.2] * 10).tobytes()), "missed", "p95 200.0 ms"),
         (_window(took=array("d", [0.090] * 90 + [0.2] * 10).tobytes(), opened=6), "spoiled", "p95 90.0 to 200.0 ms"),
         (_window(planned=101), "missed", "were waiting"),
-        (_window(backlog=8, grew=0.3), "missed", "the backlog grew"),
+        (_window(backlog=8, grew=0.3), "passed", ""),  # ten seconds are long enough for the queue to reach 100 ms
+        (_window(planned=101, outcome="passed"), "passed", ""),  # the trial was certain earlier
         (_window(status=array("H", [200] * 99 + [503]).tobytes()), "missed", "1.00% of the requests failed"),
     ],
 )
@@ -44,6 +45,13 @@ def test_what_a_window_shows_of_its_rate(volley: Volley, outcome: str, reason: s
     probe = judged(volley, 10.0, 100.0, 0.001)
     assert outcome == probe.outcome
     assert reason in probe.reason
+
+
+def test_a_backlog_that_cannot_have_reached_the_objective_yet() -> None:
+    """Ten seconds are too short to see a slow queue come to five seconds, and say nothing without an objective."""
+    assert "the backlog grew" in judged(_window(backlog=8, grew=0.3), 10.0, 5_000.0, 0.001).reason
+    assert "the backlog grew" in judged(_window(backlog=8, grew=0.3), 10.0, None, 0.001).reason
+    assert "passed" == judged(_window(backlog=7, grew=0.3), 10.0, None, 0.001).outcome
 
 
 def test_a_rate_that_was_not_sent_is_not_borne() -> None:

@@ -7,5 +7,6 @@
 from .arrivals import Arrivals, offsets
 from .generator import Generator
 from .messages import Aim, Plan, Shot, Volley
+from .trial import Trial
 
-__all__ = ["Aim", "Arrivals", "Generator", "Plan", "Shot", "Volley", "offsets"]
+__all__ = ["Aim", "Arrivals", "Generator", "Plan", "Shot", "Trial", "Volley", "offsets"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
 from array import array
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .arrivals import Arrivals, offsets
 from .messages import Plan, Shot, Volley
+from .trial import Outcome, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,6 +69,8 @@ class Engine:
         self._flying = 0
         self._backlog = 0
         self._heights: list[tuple[float, int]] = []
+        self._watch = None if plan.trial is None else Watch(plan.trial)
+        self._outcome: Outcome = ""
 
     async def run(self) -> Volley:
         """Sends the window and waits for its last answer."""
@@ -90,7 +94,8 @@ class Engine:
             loop_s=meters.loop() - loop,
             opened=len(meters.ports() - ports),
             backlog=self._backlog,
-            grew=slope(self._heights),
+            grew=slope(self._heights[len(self._heights) // 4 :]),  # it fills up first
+            outcome=self._outcome,
         )
 
     async def _open(self, begin: float, arrivals: Arrivals) -> None:
@@ -99,7 +104,7 @@ class Engine:
         exact = arrivals.rate * SPIN_S <= MOST_SPINNING
         flying: set[asyncio.Task[None]] = set()
         for place, offset in enumerate(offsets(arrivals, self._plan.count)):
-            if self._flying >= self._plan.most_in_flight:
+            if self._flying >= self._plan.most_in_flight or self._certain(begin):
                 break
             await self._until(begin + offset, exact=exact)
             self._heights.append((offset, self._flying))
@@ -110,6 +115,12 @@ class Engine:
             task.add_done_callback(flying.discard)
         if flying:
             await asyncio.wait(flying)
+
+    def _certain(self, begin: float) -> bool:
+        """Return whether the trial has come to its verdict."""
+        if self._watch is not None:
+            self._outcome = self._watch.look(self._meters.now(), begin)
+        return bool(self._outcome)
 
     async def _until(self, due: float, *, exact: bool) -> None:
         """Wait for a moment; an exact wait is busy near its end, while answers are read."""
@@ -144,9 +155,14 @@ class Engine:
         """Send a request that is due at some moment, or at once."""
         sent = self._meters.now()
         since = sent if due is None else min(due, sent)  # one that leaves early is timed from then on
+        if self._watch is not None:
+            self._watch.sent(place, due=since, at=sent)
         status = await self._wire.send(shot)
+        answered = self._meters.now()
+        if self._watch is not None:
+            self._watch.answered(place, at=answered if 200 <= status < 300 else math.inf)
         self._flying -= 1
-        self._took[place] = self._meters.now() - since
+        self._took[place] = answered - since
         self._lag[place] = 0.0 if due is None else sent - due
         self._status[place] = status
 

@@ -9,6 +9,7 @@ from typing import IO, Literal
 import msgspec
 
 from .arrivals import Arrivals
+from .trial import Outcome, Trial
 
 _LENGTH = struct.Struct("<Q")
 
@@ -49,6 +50,7 @@ class Plan(msgspec.Struct, frozen=True, tag=True):
         lanes: Requests in flight in a closed loop, at least one; so many connections are opened before the window.
         most_in_flight: An open window ends early when so many requests wait for an answer: the backlog grows.
         seconds: A closed window ends after so many seconds.
+        trial: Ends an open window as soon as its verdict is certain.
     """
 
     key: str
@@ -58,6 +60,7 @@ class Plan(msgspec.Struct, frozen=True, tag=True):
     lanes: int = 1
     most_in_flight: int = 10_000
     seconds: float = 3600.0
+    trial: Trial | None = None
 
 
 class Touch(msgspec.Struct, frozen=True, tag=True):
@@ -83,6 +86,7 @@ class Volley(msgspec.Struct, frozen=True, tag=True):
         opened: Connections that were opened during the window.
         backlog: Most requests in flight.
         grew: Requests in flight added per second, by a line through the window: above 0 the target cannot keep up.
+        outcome: What the trial found, if it ended the window.
     """
 
     due: bytes
@@ -96,6 +100,7 @@ class Volley(msgspec.Struct, frozen=True, tag=True):
     opened: int
     backlog: int
     grew: float
+    outcome: Outcome = ""
 
     @property
     def count(self) -> int:

@@ -1,9 +1,10 @@
 """Estimates with intervals that mean what they say.
 
 Requests that follow each other are not independent (a queue remembers), so an interval made from all of them at once
-is far too narrow: at half load its "95 %" cover the truth half of the time. Runs are as good as independent, so each
-run gives one value and the interval is Student's over those. Near saturation not even runs are long enough: then there
-is no interval. `tests/compare/test_coverage.py` checks the stated coverage on queues whose quantiles are known.
+is far too narrow: at half load its "95 %" cover the truth half of the time. Runs are as good as independent, so the
+figure is that of all requests, and its interval Student's by how far the runs lie from it. Near saturation not even
+runs are long enough: then there is no interval. `tests/compare/test_coverage.py` checks the stated coverage on queues
+whose quantiles are known.
 """
 
 from __future__ import annotations
@@ -68,27 +69,46 @@ class Rules(msgspec.Struct, frozen=True):
     Args:
         runs: Fewest runs.
         requests: Fewest requests in each.
-        tail: Fewest of them that are expected beyond the quantile: 20 make 400 requests a run for a p95, 2,000 for a
+        tail: Fewest of them that are expected beyond the quantile: 10 make 200 requests a run for a p95, 1,000 for a
             p99. With fewer the value of a short run is too far off for the stated coverage.
+        paired: The same for a difference: what short runs are off by is the same for both, if they are equal.
         utilisation: Highest share of the target's highest rate at which an interval is still honest.
         confidence: Its coverage.
     """
 
     runs: int = 5
-    requests: int = 200
-    tail: int = 20
+    requests: int = 40
+    tail: int = 10
+    paired: int = 3
     utilisation: float = 0.5
     confidence: float = 0.95
 
-    def whole(self, runs: Runs, share: float) -> bool:
-        """Whether these runs are enough, and each long enough, for an interval of this quantile.
+    def least(self, share: float, *, paired: bool = False) -> int:
+        """Return how many requests a run needs for an interval of this quantile, or of a difference of two.
 
         Example:
-            >>> Rules().whole([np.ones(400)] * 5, 0.95), Rules().whole([np.ones(400)] * 5, 0.99)
+            >>> Rules().least(0.5), Rules().least(0.95), Rules().least(0.99), Rules().least(0.95, paired=True)
+            (40, 200, 1000, 60)
+        """
+        return max(self.requests, round((self.paired if paired else self.tail) / (1 - share)))
+
+    def whole(self, runs: Runs, share: float, *, paired: bool = False) -> bool:
+        """Whether these runs are enough, and each long enough.
+
+        Example:
+            >>> Rules().whole([np.ones(200)] * 5, 0.95), Rules().whole([np.ones(200)] * 5, 0.99)
             (True, False)
         """
-        fewest = max(self.requests, round(self.tail / (1 - share)))
-        return len(runs) >= self.runs and min(run.size for run in runs) >= fewest
+        return len(runs) >= self.runs and min(run.size for run in runs) >= self.least(share, paired=paired)
+
+    def among(self, comparisons: int) -> Rules:
+        """Return the rules for each of several comparisons that shall hold together (Bonferroni).
+
+        Example:
+            >>> round(Rules().among(5).confidence, 3)
+            0.99
+        """
+        return msgspec.structs.replace(self, confidence=1 - (1 - self.confidence) / max(1, comparisons))
 
 
 def estimate(
@@ -122,7 +142,7 @@ def _estimate(runs: Runs, share: float, rules: Rules, utilisation: float | None)
     if count == 0 or share not in claimable(count):
         return Estimate(None, count=count, runs=len(runs), note=_too_few(share, count))
     if rules.whole(runs, share):
-        return _by_runs([quantile(run, share) for run in runs], count, rules, utilisation)
+        return _by_runs(together, runs, share, rules, utilisation)
     return _by_ranks(together, share, len(runs), rules, utilisation)
 
 
@@ -137,15 +157,22 @@ def _saturated(rules: Rules, utilisation: float | None) -> str:
     return f"no interval: {utilisation:.0%} of the highest rate is too near saturation"
 
 
-def _by_runs(values: list[float], count: int, rules: Rules, utilisation: float | None) -> Estimate:
-    middle = float(np.mean(values))
-    runs = len(values)
+def _by_runs(
+    together: npt.NDArray[np.float64], runs: Runs, share: float, rules: Rules, utilisation: float | None
+) -> Estimate:
+    """The quantile of all values, with Student's interval by how far the runs lie from it.
+
+    The interval holds the one for independent values too: that is the wider one where each run gives the same value.
+    """
+    value, count = quantile(together, share), int(together.size)
     if note := _saturated(rules, utilisation):
-        return Estimate(middle, count=count, runs=runs, note=note)
-    if not math.isfinite(middle):
-        return Estimate(middle, count=count, runs=runs, note="no interval: too many requests failed")
-    half = _half_width(values, rules.confidence)
-    return Estimate(middle, max(0.0, middle - half), middle + half, "runs", count, runs)
+        return Estimate(value, count=count, runs=len(runs), note=note)
+    values = [quantile(run, share) for run in runs]
+    if not math.isfinite(max(*values, value)):
+        return Estimate(value, count=count, runs=len(runs), note="no interval: too many requests failed")
+    low, high = _interval(value, values, rules.confidence)
+    least, most = rank_bounds(together, share, rules.confidence) or (low, high)
+    return Estimate(value, max(0.0, min(low, least)), max(high, most), "runs", count, len(runs))
 
 
 def _by_ranks(
@@ -182,34 +209,37 @@ def difference(
     rules = rules or Rules()
     pairs = list(zip(one, other, strict=False))
     count = sum(int(a.size + b.size) for a, b in pairs)
-    if not (rules.whole([a for a, _ in pairs], share) and rules.whole([b for _, b in pairs], share)):
+    if not all(rules.whole(side, share, paired=True) for side in ([a for a, _ in pairs], [b for _, b in pairs])):
         return Estimate(None, count=count, runs=len(pairs), note=f"fewer than {rules.runs} pairs of whole runs")
-    gaps = _gaps(one, other, share)
-    middle = float(np.mean(gaps))
-    if not math.isfinite(middle):
-        return Estimate(None, count=count, runs=len(pairs), note="too many requests failed")
-    low, high = _interval(gaps, rules.confidence)
-    found = Estimate(middle, low, high, "runs", count, len(pairs))
-    if sent is None:
+    found = _gap(one, other, share, rules)
+    if sent is None or found.value is None:
         return found
-    least, most = _gaps(sent[0], other, share), _gaps(one, sent[1], share)
-    bounds = _interval(least, rules.confidence)[0], _interval(most, rules.confidence)[1]
-    wide = msgspec.structs.replace(found, low=min(low, bounds[0]), high=max(high, bounds[1]))
+    least, most = _gap(sent[0], other, share, rules), _gap(one, sent[1], share, rules)
+    low = min(one for one in (found.low, least.low) if one is not None)
+    high = max(one for one in (found.high, most.high) if one is not None)
+    wide = msgspec.structs.replace(found, low=low, high=high)
     hidden = found.excludes_zero and not wide.excludes_zero
     return msgspec.structs.replace(wide, note=HIDDEN) if hidden else wide
 
 
-def _gaps(one: Runs, other: Runs, share: float) -> list[float]:
-    return [quantile(a, share) - quantile(b, share) for a, b in zip(one, other, strict=False)]
+def _gap(one: Runs, other: Runs, share: float, rules: Rules) -> Estimate:
+    """The difference of the quantiles of all values, with Student's interval by how far the pairs lie from it."""
+    pairs = list(zip(one, other, strict=False))
+    count = sum(int(a.size + b.size) for a, b in pairs)
+    gaps = [quantile(a, share) - quantile(b, share) for a, b in pairs]
+    if not all(map(math.isfinite, gaps)):
+        return Estimate(None, count=count, runs=len(pairs), note="too many requests failed")
+    mine, theirs = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    value = quantile(mine, share) - quantile(theirs, share)
+    return Estimate(value, *_interval(value, gaps, rules.confidence), "runs", count, len(pairs))
 
 
-def _interval(values: Sequence[float], confidence: float) -> tuple[float, float]:
-    """Student's interval of the mean."""
-    middle, half = float(np.mean(values)), _half_width(values, confidence)
+def _interval(middle: float, values: Sequence[float], confidence: float) -> tuple[float, float]:
+    """Student's interval around a value of all runs, by how far the single runs lie from it ("sectioning").
+
+    Where it is the mean of the runs this is the usual one. The quantile of all values is less biased than the mean of
+    those of short runs, and the distance to it counts what bias is left.
+    """
+    spread = math.sqrt(sum((value - middle) ** 2 for value in values) / (len(values) - 1))
+    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * spread / math.sqrt(len(values))
     return middle - half, middle + half
-
-
-def _half_width(values: Sequence[float], confidence: float) -> float:
-    """Half of Student's interval of the mean."""
-    factor = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1))
-    return factor * float(np.std(values, ddof=1)) / math.sqrt(len(values))

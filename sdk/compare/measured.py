@@ -1,0 +1,71 @@
+"""What was found of one subject, as it comes out of the windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .stats import quantile
+from .windows import Times
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ..metrics import MetricsReport
+    from .load import Volley
+    from .search import Highest
+
+    Array = npt.NDArray[np.float64]
+
+
+@dataclass
+class Measured:
+    """What was found of one subject. Times are in milliseconds; ``serial`` is the rate of one request after another."""
+
+    first_ms: float | None = None
+    floor_ms: float | None = None
+    usual_ms: float = 10.0
+    serial: float = 0.0
+    rate: float | None = None
+    runs: list[Times] = field(default_factory=list["Times"])
+    single: list[Times] = field(default_factory=list["Times"])
+    highest: Highest | None = None
+    borne: float = 0.0
+    offline_rate: float | None = None
+    served: MetricsReport | None = None
+    statuses: dict[int, int] = field(default_factory=dict[int, int])
+    flags: list[str] = field(default_factory=list[str])
+    failed: str = ""
+
+    def add(self, volley: Volley) -> None:
+        """Take a run, and count what failed in it."""
+        self.runs.append(Times.of(volley))
+        for status in volley.statuses():
+            if not 200 <= status < 300:
+                self.statuses[status] = self.statuses.get(status, 0) + 1
+
+    def settle(self, p95_ms: float | None, most_errors: float) -> None:
+        """Take note whether the rate of the runs was borne by all of them together: the highest is at least that."""
+        if not self.runs or self.rate is None:
+            return
+        together = np.concatenate(self.due)
+        kept = p95_ms is None or quantile(together, 0.95) <= p95_ms
+        if kept and float(np.isinf(together).mean()) <= most_errors:
+            self.borne = self.rate
+
+    @property
+    def due(self) -> list[Array]:
+        """The runs, each request timed from when it was due."""
+        return [run.due for run in self.runs]
+
+    @property
+    def sent(self) -> list[Array]:
+        """The runs, each request timed from when it was sent."""
+        return [run.sent for run in self.runs]
+
+
+def rate_of(volley: Volley) -> float:
+    """Requests per second that were answered in a window."""
+    return volley.count / max(1e-9, volley.wall_s)

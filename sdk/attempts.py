@@ -79,6 +79,7 @@ class Attempts:
     random: random.Random
     deadline: Deadline
     asynchronous: bool = False
+    target: str = ""
     wire: Wire = field(default_factory=Wire)
     made: int = 0
     stale_used: bool = False
@@ -161,7 +162,8 @@ class Attempts:
         with foreign.understood(what):
             fault = self.invoker.fault(response)
         if fault is not None and response.status_code not in _AGAIN:
-            return model_error(fault, self.redact, {**self._facts(request), **_given(response)})
+            facts = {**self._facts(request), **_given(response)}
+            return model_error(fault, self.redact, facts, self.target)
         with foreign.understood(what):
             error = self.invoker.error(response)
         if isinstance(error, SdkError):
@@ -194,15 +196,25 @@ class Attempts:
         }
 
 
-def model_error(fault: ModelFault, redact: Callable[[str], str], facts: Mapping[str, Any]) -> ModelError:
-    """The error for what the model itself answered: 400 and 422 mean that the input is wrong."""
+def model_error(
+    fault: ModelFault, redact: Callable[[str], str], facts: Mapping[str, Any], target: str = ""
+) -> ModelError:
+    """The error for what the model itself answered: 400 and 422 mean that the input is wrong.
+
+    Args:
+        fault: What it answered.
+        redact: Hides secrets.
+        facts: Fields of the error.
+        target: Name of the target, for the command that shows the log.
+    """
     known: dict[str, Any] = {**facts, "status": fault.status, "body": redact(fault.body)}
     if fault.request_id:
         known["request_id"] = fault.request_id
     if fault.status in {400, 422} or fault.field:
         return InvalidInputError(redact(fault.message), field=fault.field, **known)
     only = f" --request-id {known['request_id']}" if known.get("request_id") else ""
-    return ModelError(redact(fault.message), hint=f"show the log with: mlport logs {facts['resource']}{only}", **known)
+    show = f"mlport logs {facts['resource']}{f' -t {target}' if target else ''}{only}"
+    return ModelError(redact(fault.message), hint=f"show the log with: {show}", **known)
 
 
 def _given(response: httpx.Response) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class Facts:
         pinnable: Whether a request can name its deployment.
         models: Deployment id to the hex digest of its model.
         axes: How many axes each input has, if the models that serve are known here and agree.
+        target: Name of the target, for commands in hints.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Facts:
     pinnable: bool = False
     models: Mapping[str, str] = field(default_factory=dict[str, str])
     axes: Mapping[str, int] | None = None
+    target: str = ""
 
 
 class Caller:
@@ -204,6 +206,7 @@ class Caller:
             self._random,
             deadline,
             asynchronous=asynchronous,
+            target=self.facts.target,
         )
 
     # --- sending ------------------------------------------------------------------------------------------------

@@ -115,7 +115,15 @@ def to_rows(inputs: Any, axes: Mapping[str, int] | None = None) -> list[Any]:
             field="instances",
             hint="send a list of rows, such as [[1.0, 2.0]]",
         )
+    if axes and _is_row(inputs, axes):
+        return [dict(zip(map(str, inputs.index), cells.column(inputs), strict=True))]
     return _from_library(inputs)
+
+
+def _is_row(inputs: Any, axes: Mapping[str, int]) -> bool:
+    """Whether a pandas Series is a row of a table, such as ``table.iloc[0]``: its labels are the model's inputs."""
+    is_series = hasattr(inputs, "to_frame") and hasattr(inputs, "notna")
+    return is_series and len(inputs.index) == len(axes) and set(map(str, inputs.index)) == set(axes)
 
 
 def _from_dict(given: dict[str, Any], axes: Mapping[str, int] | None) -> list[Any]:

@@ -26,6 +26,7 @@ else:
     FloatParam = AnyParam = click.ParamType  # older versions of click cannot be subscripted
 
 
+_STDIN = "standard input"
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 
 
@@ -58,7 +59,7 @@ class _Input(AnyParam):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         text = str(value)
         try:
-            return _in_body(_rows(text[1:]) if text.startswith("@") else foreign.parse(_typed_in(text), "the text"))
+            return _in_body(_given(text))
         except ConfigError as error:
             self.fail(str(error), param, ctx)
         except ValueError as error:
@@ -75,13 +76,26 @@ def _in_body(value: Any) -> Any:
     return body[named.pop()] if named and len(body) == 1 else body
 
 
-def _typed_in(value: str) -> str:
-    return usertext.decode(sys.stdin.buffer.read(), "standard input") if value == "-" else value
+def _given(value: str) -> Any:
+    """The rows in ``@FILE``, in standard input (``-``), or in the text itself."""
+    if value.startswith("@"):
+        return _rows(value[1:], usertext.read(value[1:]), PurePath(value).suffix.lower())
+    if value != "-":
+        return foreign.parse(value, "the text")
+    text = usertext.decode(sys.stdin.buffer.read(), _STDIN)
+    return _rows(_STDIN, text, _kind(text))
 
 
-def _rows(path: str) -> Any:
+def _kind(text: str) -> str:
+    """What a text without a name is, as the suffix of a file; JSON begins with a bracket, as does each JSON line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines or lines[0][0] not in "[{":
+        return ".csv" if lines else ".json"
+    return ".jsonl" if len(lines) > 1 and all(line[0] + line[-1] in {"[]", "{}"} for line in lines) else ".json"
+
+
+def _rows(path: str, text: str, kind: str) -> Any:
     """The rows of a file: CSV or JSON lines as its name says, else JSON."""
-    text, kind = usertext.read(path), PurePath(path).suffix.lower()
     if kind in {".csv", ".tsv"}:
         return _table(path, text, "\t" if kind == ".tsv" else ",")
     if kind in {".jsonl", ".ndjson", ".jsonlines"}:

@@ -75,6 +75,7 @@ def facts(session: Session, status: EndpointStatus) -> Facts:
         pinnable=session.can(Capability.PIN),
         models={item.id: item.model for item in status.deployments},
         axes=_axes(signatures),
+        target=session.target,
     )
 
 

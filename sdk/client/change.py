@@ -161,6 +161,7 @@ class ChangeVerbs(ClientBase):
                 expires_at=order.expires_at(session.clock.time()),
                 tags=order.tags,
                 notes=order.notes,
+                warnings=_untried(model),
             )
             return self._carry_out(task, wait=wait, dry_run=dry_run)
 
@@ -394,3 +395,10 @@ def _deployment(model: Model, order: Order) -> DeploymentSpec:
 
 def _with(shares: int | Mapping[str, int]) -> Callable[[EndpointStatus | None, lifecycle.Context], Change]:
     return lambda live, context: lifecycle.traffic(live, shares, context)
+
+
+def _untried(model: Model) -> tuple[str, ...]:
+    """What to know about a model that cannot be tried."""
+    if model.path is None or model.example is not None:
+        return ()
+    return ("the model has no example, so it is not asked for an answer before it gets traffic: pack it with example=",)

@@ -56,6 +56,7 @@ class Task:
         expires_at: Unix seconds after which ``gc --expired`` may remove it; 0 for never.
         tags: The user's tags.
         notes: Said with the plan.
+        warnings: Said with a plan that changes something, and when it is carried out.
     """
 
     session: Session
@@ -66,6 +67,7 @@ class Task:
     expires_at: int = 0
     tags: dict[str, str] | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def plan(self) -> Plan:
         """What would be done."""
@@ -86,6 +88,8 @@ class Task:
         seen = session.adapter.status(self.name, plan.observed)
         if (seen.traffic if seen else None) != (live.traffic if live else None):
             raise PlanStale(f"endpoint {self.name!r} changed while it was looked at", resource=self.name)
+        if plan.changes and self.warnings:
+            return replace(plan, change=replace(plan.change, notes=(*plan.change.notes, *self.warnings)))
         return plan
 
     def run(self, *, wait: bool = True) -> Applied:
@@ -98,7 +102,8 @@ class Task:
         for turn in range(_REPLANS):
             try:
                 plan = self.plan()
-                for note in () if plan.changes else plan.change.notes:  # why what was asked for makes no difference
+                # Without changes they say why what was asked for makes no difference.
+                for note in self.warnings if plan.changes else plan.change.notes:
                     self.session.tell(Event("note", note))
                 return self._apply(plan, wait=wait)
             except PlanStale:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _NO_JSON = "return numbers, text, lists, dicts, arrays or tables"
 _HINTS = {
+    "returned a set": "return a list with one value per row",
     "no streaming": "return a list with one value per row",
     "returned None": "return one value per row",
     "complex": "return its two parts, such as [value.real, value.imag]",
@@ -36,6 +37,7 @@ def output_names(answer: Any, rows: int, again: Callable[[int], Any], *, lists: 
     """
     parts = _parts()
     if not parts.is_sequence(answer) or len(answer) < 2:
+        _check_wrapped(answer, rows, again, lists=lists)
         return ()
     size = len(answer)
     fields: tuple[str, ...] = getattr(answer, "_fields", ())
@@ -49,6 +51,23 @@ def output_names(answer: Any, rows: int, again: Callable[[int], Any], *, lists: 
     if looks_so and size == rows:  # a list of as many arrays may be one of rows as well
         return names if len(again(1)) == size else ()
     return names if looks_so else ()
+
+
+def _check_wrapped(answer: Any, rows: int, again: Callable[[int], Any], *, lists: bool) -> None:
+    """Refuse a list that holds nothing but the array of all rows' values: it would be the value of the first row.
+
+    Raises:
+        ConfigError: It is one; says what to return.
+    """
+    if lists or not isinstance(answer, list) or len(answer) != 1 or rows < 2:  # pyright: ignore[reportUnknownArgumentType]
+        return
+    if _parts().is_array(answer[0]) and _length(answer[0]) == rows:
+        first = again(1)
+        if isinstance(first, list) and len(first) == 1 and _length(first[0]) == 1:  # pyright: ignore[reportUnknownArgumentType]
+            raise ConfigError(
+                f"the model returned the values of {rows} rows as one array in a list",
+                hint="return the array without the list around it, or a dict such as {'score': array}",
+            )
 
 
 def named(answer: Any, names: Sequence[str], rows: int, method: str, *, lists: bool) -> dict[str, Any]:
@@ -121,7 +140,7 @@ def check(example: Any, answer: Any, signature: Signature, method: str, *, lists
     failures: Any = import_module("sdk.serving.failures")
     written = _plainly if find_spec("numpy") is None else partial(_round_trip, example, signature, method, lists=lists)
     try:
-        why = _parts().fault(answer) or written(answer)
+        why = _parts().fault(answer) or _unordered(answer) or written(answer)
     except failures.RequestError as error:
         if error.status < 500:
             what = f"the server refuses the example: {error.message}"
@@ -130,6 +149,11 @@ def check(example: Any, answer: Any, signature: Signature, method: str, *, lists
     if why:
         hint = next((hint for words, hint in _HINTS.items() if words in why), _NO_JSON)
         raise ConfigError(f"the answer to the example cannot be sent: {why}", hint=hint)
+
+
+def _unordered(answer: Any) -> str | None:
+    """Why a set cannot be the values of rows; in the value of one row it becomes a list."""
+    return "the model returned a set, which has no order" if type(answer) in {set, frozenset} else None
 
 
 def _plainly(answer: Any) -> None:

@@ -35,6 +35,7 @@ _EXPECTED = {HIDDEN, CACHE, ENVIRONMENT, STATE}
 
 _LOG = logging.getLogger(__name__)
 _CACHES = re.compile(r"__pycache__|node_modules|.*\.(pyc|pyo|egg-info)|.*~")
+_NO_ARTIFACTS = {".git", ".DS_Store", ".venv"}
 _IMPORTED = {".py", ".pyi", ".so", ".pyd"}
 _KEYS = re.compile(
     r".*\.(pem|key|p8|p12|pfx|jks|keystore|kdbx|ppk)|id_(rsa|dsa|ecdsa|ed25519)(_sk)?(?!.*\.pub$)(\..*)?"
@@ -93,6 +94,45 @@ def copy_code(code: str | Path | Sequence[str | Path], folder: Path, *, by_name:
         shutil.copyfile(file, target)
     if found.files:
         _report(found)
+
+
+def copy_artifacts(path: Path, target: Path) -> None:
+    """Copy the file or folder of ``artifacts=``: all of it but caches and keys, as a model knows its own files.
+
+    Raises:
+        ConfigError: There is nothing, it is a key, or nothing of it is left.
+    """
+    if path.is_file():
+        if is_key(path):
+            raise _carries_key("artifacts", path)
+        target.mkdir()
+        shutil.copyfile(path, target / path.name)
+        return
+    if not path.is_dir():
+        raise ConfigError(f"artifacts: {path} does not exist", hint="give a file or a folder")
+    left: list[str] = []
+
+    def stays(folder: str, names: list[str]) -> set[str]:
+        caches = {name for name in names if name in _NO_ARTIFACTS or _CACHES.fullmatch(name)}
+        keys = {name for name in names if (one := Path(folder, name)).is_file() and is_key(one)} - caches
+        left.extend(sorted(str(Path(folder, name).relative_to(path)) for name in keys))
+        return caches | keys
+
+    shutil.copytree(path, target, ignore=stays, symlinks=False)
+    if left:
+        note(f"artifacts: left out {_first(sorted(left))} ({KEY}); give keys as secrets=", _LOG)
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}"
+
+
+def _carries_key(field: str, path: Path) -> ConfigError:
+    return ConfigError(
+        f"{field}: {path} looks like a key or credentials, which a model must not carry",
+        hint="give it as secrets=, or rename it if it is neither",
+    )
 
 
 def collect(code: str | Path | Sequence[str | Path], *, by_name: bool = False) -> Code:
@@ -154,11 +194,8 @@ def _check_name(path: Path) -> None:
 
 def _add_file(found: Code, path: Path, folders: Mapping[Path, str]) -> None:
     """Add a file that was named itself: at its place in a named folder that left it out, else at the top."""
-    if _is_key(path):
-        raise ConfigError(
-            f"code: {path} looks like a key or credentials, which a model must not carry",
-            hint="give it as secrets=, or rename it if it is neither",
-        )
+    if is_key(path):
+        raise _carries_key("code", path)
     for folder, lead in folders.items():
         if path.is_relative_to(folder) and (name := lead + path.relative_to(folder).as_posix()) not in found.files:
             found.left_out.pop(name, None)
@@ -239,12 +276,12 @@ def _by_name(path: Path) -> str | None:
 def _by_content(path: Path) -> str | None:
     if path.suffix in _IMPORTED:
         return None
-    if _is_key(path):
+    if is_key(path):
         return KEY
     return LARGE if path.stat().st_size > LARGEST_DATA else None
 
 
-def _is_key(path: Path) -> bool:
+def is_key(path: Path) -> bool:
     """Whether a file holds a private key, or has the name of one or of credentials; certificates are public."""
     if path.suffix in _IMPORTED:
         return False

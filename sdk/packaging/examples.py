@@ -264,6 +264,11 @@ def integer_columns(example: Any) -> bool | msgspec.UnsetType:
     return (is_frame(example) and not any(isinstance(name, str) for name in example.columns)) or msgspec.UNSET
 
 
+def are_records(example: Any) -> bool | msgspec.UnsetType:
+    """True when the model gets each row as an object of JSON; otherwise the signature says nothing of it."""
+    return isinstance(example, Records) or msgspec.UNSET
+
+
 def columns(example: Any) -> tuple[str, ...] | None:
     """The column names when the example is a table."""
     return tuple(map(str, example.columns)) if is_frame(example) else None

@@ -125,6 +125,7 @@ def _signature(about: About, prepared: Any, stated: tuple[Tensor, ...]) -> Signa
         inputs=inputs,
         columns=examples.columns(prepared),
         integer_columns=examples.integer_columns(prepared),
+        records=examples.are_records(prepared),
         rowwise=about.rowwise,
         allow_nan=about.allow_nan or examples.has_missing(prepared),
     )

@@ -90,6 +90,10 @@ class Lock:
         """SHA-256 of the text, as hex."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    def has(self, name: str, version: str) -> bool:
+        """Whether a distribution is locked at this version, on whichever platform."""
+        return any((normal(pin.name), pin.version) == (name, version) for pin in self.pins)
+
     @property
     def versions(self) -> dict[str, str]:
         """Normal name to exact version; where platforms differ, the first line counts."""

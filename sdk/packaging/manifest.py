@@ -62,6 +62,7 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         rowwise: Whether the answer of a row does not depend on the other rows, so that requests may be cut and joined.
         allow_nan: Whether the model accepts missing values, but where an input says ``required``.
         integer_columns: Whether the model knows its columns by whole numbers; ``columns`` has them as text.
+        records: Whether each row is an object of JSON that the model gets as it is.
     """
 
     inputs: tuple[Tensor, ...] = ()
@@ -70,6 +71,7 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rowwise: bool = False
     allow_nan: bool = False
     integer_columns: bool | msgspec.UnsetType = msgspec.UNSET
+    records: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,6 @@ _LOG = logging.getLogger(__name__)
 # What networks make of missing numbers means nothing, and an engine was not compared with the estimator on them.
 _NOT_ASKED = frozenset({"keras", "pytorch", "onnx"})
 _ARTIFACTS = "model/artifacts"
-_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".DS_Store", ".venv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,10 @@ def _method(obj: Any, flavour: Flavour, method: str) -> str:
 
 def _prepared(example: Any, flavour: Flavour, traits: Traits) -> Any:
     """The example as the server will give it to the model."""
-    arranged = examples.arranged(example, python=flavour.name in PYTHON, columns=traits.columns)
+    if traits.records and examples.is_frame(example):
+        example = example.to_dict("records")
+    as_it_is = traits.records or flavour.name in PYTHON
+    arranged = examples.arranged(example, python=as_it_is, columns=traits.columns)
     return examples.prepare(columns.as_fitted(arranged, traits.levels))
 
 
@@ -152,13 +153,7 @@ def _copy_artifacts(artifacts: str | Path | None, folder: Path) -> dict[str, Any
         return {}
     path = expand(artifacts, field="artifacts")
     target = folder / _ARTIFACTS
-    if path.is_dir():
-        shutil.copytree(path, target, ignore=_IGNORED, symlinks=False)
-    elif path.is_file():
-        target.mkdir()
-        shutil.copyfile(path, target / path.name)
-    else:
-        raise ConfigError(f"artifacts: {path} does not exist", hint="give a file or a folder")
+    code.copy_artifacts(path, target)
     return {"path": _ARTIFACTS}
 
 
@@ -235,7 +230,8 @@ def _signature(flavour: Flavour, live: Any, traits: Traits, trial: Trial, prepar
     if prepared is None:
         nan = traits.allow_nan if wishes.allow_nan is None else wishes.allow_nan
         rowwise = traits.rowwise if wishes.rowwise is None else wishes.rowwise
-        return Signature(inputs=traits.inputs, rowwise=bool(rowwise), allow_nan=nan)
+        records = traits.records or msgspec.UNSET
+        return Signature(inputs=traits.inputs, rowwise=bool(rowwise), allow_nan=nan, records=records)
     answered = _Answered(flavour, live, trial, examples.row_count(prepared))
     names = answered.names()
     found = answered.parts(names)
@@ -245,6 +241,7 @@ def _signature(flavour: Flavour, live: Any, traits: Traits, trial: Trial, prepar
         outputs=answers.outputs(found, answered.rows),
         columns=examples.columns(prepared),
         integer_columns=examples.integer_columns(prepared),
+        records=examples.are_records(prepared),
         rowwise=answered.rowwise(found, names, traits, wishes.rowwise),
         allow_nan=nan,
     )

@@ -14,7 +14,14 @@ from sdk.packaging.libraries import closure, installed, normal
 from sdk.packaging.lock import Lock, compile_lock
 from sdk.packaging.manifest import EXAMPLE, LOCK, Manifest, Signature, Sources
 from sdk.packaging.packing import Packing
-from sdk.packaging.requirements import is_name, is_path, read_requirements, requirement_name, requirement_names
+from sdk.packaging.requirements import (
+    is_name,
+    is_path,
+    otherwise,
+    read_requirements,
+    requirement_name,
+    requirement_names,
+)
 from sdk.paths import expand
 
 if TYPE_CHECKING:
@@ -154,11 +161,18 @@ def lock_for(
     local = {wheels.collect([line], wheel_folder, sources)[0] for line in wishes.lines if is_path(line)}
     limits = [*wishes.constraints, *constraints]
     limited = requirement_names(limits)
-    own = requirement_names(local) | requirement_names(given)
-    found = {name: version for name, version in installed(modules).items() if name not in own}
+    needs = list(needs)
+    stated = {requirement_name(line) for line in needs if requirement_name(line) != normal(line)}
+    own = requirement_names(local) | requirement_names(given) | stated
+    needed = installed(modules)
+    found = {name: version for name, version in needed.items() if name not in own}
+    # Where the markers of the user's lines do not hold, the version installed here counts.
+    marked = {name: [line for line in given if requirement_name(line) == name] for name in needed}
+    besides = {name: marker for name, lines in marked.items() if (marker := otherwise(lines))}
     here = python == python_minor()  # another Python may need other versions than those installed here
     exact = (f"{name}=={version}" if here and name not in limited else name for name, version in found.items())
-    lines = {*exact, *local, *needs, *given}
+    rest = {f"{name}=={needed[name]} ; {marker}" for name, marker in besides.items() if here}
+    lines = {*exact, *local, *needs, *given, *rest}
     free = {line for line in given if requirement_name(line) == normal(line)}  # no version: the one installed now
     pins = {name: version for name, version in closure({*found, *free}).items() if name not in own or name in free}
     lock = compile_lock(
@@ -174,7 +188,7 @@ def lock_for(
     )
     wheels.keep_locked(lock, links_of(packing), wheel_folder)
     lock = wheels.build_locked(lock, builds_of(packing), wheel_folder)
-    versions = lock.versions
+    versions = lock.versions | {name: needed[name] for name in besides if lock.has(name, needed[name])}
     direct = {normal(requirement_name(line)) for line in lines}
     return lock, {name: versions[name] for name in sorted(direct) if name in versions}
 

@@ -25,6 +25,9 @@ _REQUIREMENT = re.compile(
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 _OPTION = re.compile(r"(--[a-z-]+|-[a-zA-Z])(?:\s*=\s*|\s*)(.*)")
+_OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", "<=": ">", ">": "<=", "in": "not in", "not in": "in"}
+_OPERAND = r"""([a-z_]+|'[^']*'|"[^"]*")"""
+_COMPARISON = re.compile(rf"\s*{_OPERAND}\s*(==|!=|<=|>=|<|>|not in|in)\s*{_OPERAND}\s*")
 _LARGEST = 4 << 20
 _DEEPEST = 20
 _INCLUDES = {"-r": "-r", "--requirement": "-r", "-c": "-c", "--constraint": "-c"}
@@ -221,6 +224,31 @@ def requirement_name(line: str) -> str:
     """
     match = _REQUIREMENT.fullmatch(line)
     return normal(match[1]) if match else line
+
+
+def otherwise(lines: Iterable[str]) -> str | None:
+    """The marker of the environments in which none of these requirements counts; ``None`` if there is no telling.
+
+    Example:
+        >>> otherwise(["numpy==1.26 ; python_version < '3.9' or sys_platform == 'win32'"])
+        "python_version >= '3.9' and sys_platform != 'win32'"
+        >>> otherwise(["numpy==1.26 ; python_version < '3.9' and sys_platform == 'win32'", "numpy==2"]) is None
+        True
+    """
+    found: list[str] = []
+    for line in lines:
+        marker = line.partition(";")[2]
+        groups = [[_negated(one) for one in re.split(r"\band\b", group)] for group in re.split(r"\bor\b", marker)]
+        if not all(one for group in groups for one in group):
+            return None
+        found += [f"({' or '.join(map(str, group))})" if len(group) > 1 else str(group[0]) for group in groups]
+    return " and ".join(found) or None
+
+
+def _negated(comparison: str) -> str | None:
+    """The opposite of one comparison of a marker; ``None`` for what is none, such as a part of brackets."""
+    match = _COMPARISON.fullmatch(comparison)
+    return f"{match[1]} {_OPPOSITE[match[2]]} {match[3]}" if match else None
 
 
 def requirement_names(lines: Iterable[str]) -> set[str]:

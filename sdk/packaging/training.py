@@ -339,7 +339,7 @@ def _signature(facts: handover.Facts, prepared: Any) -> Signature:
     columns = facts.columns if prepared is None else examples.columns(prepared)
     whole = examples.integer_columns(prepared)
     nan = facts.allow_nan or (prepared is not None and examples.has_missing(prepared))
-    return Signature(inputs, (), columns, facts.rowwise, nan, whole)
+    return Signature(inputs, (), columns, facts.rowwise, nan, whole, examples.are_records(prepared))
 
 
 def _saved(program: Program, folder: Path) -> tuple[Manifest, Path]:

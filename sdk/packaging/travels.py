@@ -77,7 +77,8 @@ def check(needs: Needs, shipped: Collection[str], read: dict[str, bool], *, aske
         raise _left_behind(f"code: {other} imports {module}", module)
     roots = _folders(needs)
     for path, relative in read.items():
-        if (relative or any(path.startswith(f"{root}{os.sep}") for root in roots)) and _is_data(Path(path)):
+        is_near = relative or any(path.startswith(f"{root}{os.sep}") for root in roots)
+        if is_near and _is_data(Path(path), relative=relative):
             raise PackagingError(
                 f"the model reads {path} when it is called, and the server will not have this file",
                 operation="pack",
@@ -126,9 +127,19 @@ def _looks_beside(file: Path) -> bool:
     return any(word.encode() in text for word in _BESIDE)
 
 
-def _is_data(path: Path) -> bool:
-    """Whether a file is the user's data: no code, no settings in a file with a dot, nothing of Python or of ours."""
-    if path.suffix in _CODE or path.name.startswith(".") or not path.is_file():
+def _is_data(path: Path, *, relative: bool) -> bool:
+    """Whether a file is the user's data: no code, no settings in a file with a dot, nothing of Python or of ours.
+
+    A source file that was opened in the current folder is data, unless Python had it as a module.
+    """
+    is_code = path.suffix in _CODE and not (relative and path.suffix == ".py" and not _is_loaded(path))
+    if is_code or path.name.startswith(".") or not path.is_file():
         return False
     ours = [disk.state_dir().absolute(), *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))]
     return not any(path.is_relative_to(folder) for folder in ours)
+
+
+def _is_loaded(path: Path) -> bool:
+    """Whether a source file is that of a module that was imported, or of the program itself."""
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    return any(isinstance(file, str) and os.path.abspath(file) == str(path) for file in files)  # noqa: PTH100  as the hook has it

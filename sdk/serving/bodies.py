@@ -210,6 +210,8 @@ def _expected(signature: Signature) -> list[str]:
 def _is_header(first: Sequence[str], names: Sequence[str], signature: Signature) -> bool:
     """Whether the first line names the columns; where the columns have no names, whether nothing in it is a number."""
     cells = [cell.strip() for cell in first]
+    if signature.records:
+        return True  # without names the rows would not be objects
     if names:
         known = {name.casefold() for name in names}  # a name in other letters is refused later, as no row has it
         return 2 * len(known.intersection(cell.casefold() for cell in cells)) >= len(known)

@@ -6,6 +6,7 @@ limits of the server allow is refused before it is made.
 
 from __future__ import annotations
 
+import base64
 import importlib
 import re
 import struct
@@ -77,6 +78,23 @@ def _read_parquet(pa: Any, body: bytes, limits: Limits) -> Any:
     _check_types(pa, file.schema_arrow)
     table = file.read(use_threads=False)
     _check_count(table.num_rows, table.num_columns, limits)
+    return _with_durations(pa, table, about.metadata or {})
+
+
+def _with_durations(pa: Any, table: Any, metadata: dict[bytes, bytes]) -> Any:
+    """Make durations again of categories of them, which Parquet has as bare numbers; their unit is in Arrow's note."""
+    note = metadata.get(b"ARROW:schema")
+    written = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(note))) if note else ()
+    for field in written:
+        place = table.column_names.index(field.name) if table.column_names.count(field.name) == 1 else -1
+        wanted = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if place < 0 or not pa.types.is_duration(wanted):
+            continue
+        column = table.column(place)
+        if pa.types.is_dictionary(column.type):
+            column = pa.chunked_array([chunk.dictionary_decode() for chunk in column.chunks], column.type.value_type)
+        if pa.types.is_integer(column.type):
+            table = table.set_column(place, field.name, column.cast(pa.int64()).cast(wanted))
     return table
 
 

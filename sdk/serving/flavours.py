@@ -117,7 +117,7 @@ def load(bundle: Bundle) -> Predictor:
             call,
             manifest.signature,
             manifest.method,
-            takes_json=manifest.flavour in {"function", "class"},
+            takes_json=manifest.flavour in {"function", "class"} or manifest.signature.records,
             numeric=type(model).__module__.partition(".")[0] in _NUMERIC,
             lists=manifest.flavour not in PYTHON,
         )

@@ -83,6 +83,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
     rowwise: bool = False
     allow_nan: bool = False
     integer_columns: bool = False
+    records: bool = False
 
     @property
     def free(self) -> bool:
@@ -234,7 +235,8 @@ def _to_shape(array: Array, tensor: Tensor, field: str) -> Array:
             "rows" if not axis and size == -1 else "any" if size == -1 else size for axis, size in enumerate(wanted)
         ]
         expected = ", ".join(map(str, shape))
-        raise bad_input("bad_shape", f"{field} must have shape [{expected}], got {list(array.shape)}", field)
+        fix = "; send a single row as a list with one row in it" if array.ndim == len(wanted) - 1 else ""
+        raise bad_input("bad_shape", f"{field} must have shape [{expected}], got {list(array.shape)}{fix}", field)
     return np.ascontiguousarray(array) if array.ndim else array
 
 

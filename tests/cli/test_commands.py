@@ -98,6 +98,8 @@ def test_whole_story(run: Run) -> None:
         answer = json.loads(run("predict", "story", "[[1, 2]]", "-o", "json").stdout)
         assert answer["values"] == [[2, 4]]
         assert run("predict", "story", "-", stdin="[[5]]").stdout == "[10]\n"
+        assert run("predict", "story", "-", stdin="5\n6\n").stdout == "[10]\n[12]\n"
+        assert run("predict", "story", "-", stdin="[5]\n[6]\n").stdout == "[10]\n[12]\n"
         assert "127.0.0.1" in run("predict", "story", "[[1]]", "--curl").stdout
 
         canary = json.loads(run("deploy", "models:triple", "-n", "story", "--traffic", "20", "-o", "json").stdout)

@@ -7,6 +7,7 @@ import json
 import shlex
 import socket
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -218,6 +219,9 @@ def test_model_that_fails(server: Any, scripted: Any, make: Callable[..., Caller
         make().predict([[1]])
     assert (500, False) == (caught.value.status, isinstance(caught.value, InvalidInputError))
     assert f"mlport logs churn --request-id {caught.value.request_id}" in str(caught.value)
+    server.script = [scripted.Reply(500, {"error": {"message": "it broke"}})]
+    with pytest.raises(ModelError, match=r"mlport logs churn -t box --request-id \w") as caught:
+        make(replace(FACTS, target="box")).predict([[1]])
 
 
 def test_platform_that_refuses(server: Any, scripted: Any, make: Callable[..., Caller]) -> None:

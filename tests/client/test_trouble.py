@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.errors import ConflictError, NotFoundError, UnavailableError
+from sdk.model import model as make_model
 from sdk.types import LogLine
 
 if TYPE_CHECKING:
@@ -87,6 +88,19 @@ def test_same_deploy_with_another_ttl_says_that_it_changes_nothing(world: Any, f
     client.deploy(faked.a_model(), ttl="9h")
     assert "note" in world.events
     assert () == client.plan(faked.a_model()).change.notes
+
+
+def test_a_model_without_example_is_not_tried(world: Any, faked: Any) -> None:
+    """The plan and the deploy say so, as traffic goes to what nobody has asked; a model with example is tried."""
+    client = world.client()
+    untried, tried = make_model(len, name="untried"), make_model(len, name="untried", example=[[1.0]])
+    (note,) = client.plan(untried).change.notes
+    assert "the model has no example, so it is not asked for an answer before it gets traffic" in note
+    assert () == client.plan(tried).change.notes
+    del world.events[:]
+    client.deploy(untried)
+    assert 1 == world.events.count("note")
+    assert () == client.plan(untried).change.notes
 
 
 def test_share_for_the_model_that_serves_says_that_it_changes_nothing(world: Any, faked: Any) -> None:

@@ -202,6 +202,12 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "generator method": (Streams, "Streams is a generator, and there is no streaming yet"),
     "generator of an object": (Streams(), "Streams is a generator, and there is no streaming yet"),
     "asynchronous generator": (StreamsSlowly, "StreamsSlowly is a generator, and there is no streaming yet"),
+    "set": (
+        lambda rows: set(rows[:, 0].tolist()),
+        "the model returned a set, which has no order; return a list with one",
+    ),
+    "frozen set": (lambda rows: frozenset(range(len(rows))), "the model returned a set, which has no order"),
+    "array in a list": (lambda rows: [rows[:, 0]], "values of 3 rows as one array in a list; return the array without"),
     "None": (lambda rows: None, "the model returned None; return one value per row"),
 }
 
@@ -233,6 +239,13 @@ def test_answers_that_need_no_numpy() -> None:
     said = done.stdout.splitlines()
     assert ["a complex number cannot be sent" in said[0], "None" in said[1], "streaming" in said[2]] == [True] * 3
     assert "shape=(-1,)" in said[3]
+
+
+def test_lists_that_look_like_one_of_an_array_are_packed() -> None:
+    """The one value of a function that sums up all rows, though there are as many columns; sets within rows."""
+    model = pack(lambda rows: [rows.sum(axis=0)])
+    assert [ROWS[:2].sum(axis=0).tolist()] == served(model, ROWS[:2])
+    assert [[1], [1]] == served(pack(lambda rows: [{1} for _ in rows]), ROWS[:2])
 
 
 # --- async

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.errors import ConfigError
+from sdk.model import model as make_model
 from sdk.packaging import code
 from sdk.packaging.training import job_bundle
+from tests.packaging.inside import served
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,6 +159,29 @@ def test_a_file_named_itself_is_packed(tmp_path: Path) -> None:
     assert expected == packed(given, tmp_path / "out")
     with pytest.raises(ConfigError, match=r"code: .*k\.pem looks like a key or credentials.*; give it as secrets="):
         packed([tmp_path / "k.pem"], tmp_path / "out")
+
+
+class Reads:
+    def load(self, folder: str) -> None:
+        self.names = sorted(str(one.relative_to(folder)) for one in Path(folder).rglob("*"))
+
+    def predict(self, rows: Any) -> Any:
+        return [self.names for _ in rows]
+
+
+def test_keys_stay_out_of_artifacts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the rules of `code=`; everything else that the model may read travels, hidden and ignored files as well."""
+    files = tmp_path / "files"
+    (files / "deep" / "__pycache__").mkdir(parents=True)
+    for name in ("weights.bin", ".gitattributes", "env.sh", "deep/id_rsa", "deep/vocab.txt", "deep/__pycache__/x.pyc"):
+        (files / name).write_text("x")
+    (files / "deep" / "notes.txt").write_text("-----BEGIN PRIVATE KEY-----")
+    (files / ".gitignore").write_text("*.bin")
+    model = make_model(Reads, name="reads", example=[[1]], artifacts=files)
+    assert [[".gitattributes", ".gitignore", "deep", "deep/vocab.txt", "weights.bin"]] == served(model, [[1]])
+    assert "artifacts: left out deep/id_rsa, deep/notes.txt, env.sh (key or credentials)" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"artifacts: .*env.sh looks like a key or credentials"):
+        make_model(Reads, name="reads", example=[[1]], artifacts=files / "env.sh")
 
 
 def test_links(tmp_path: Path) -> None:

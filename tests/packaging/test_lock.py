@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+    from sdk.packaging.packing import Packing
+
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 PYTHON = "3.11"
+HERE = importlib.metadata.version("idna")
 SECRET = "hunter2-canary"
 
 
@@ -215,6 +218,37 @@ def test_given_name_is_locked_at_the_installed_version() -> None:
     assert model.manifest is not None
     assert installed == model.manifest.libraries["idna"]
     assert model.manifest.libraries["certifi"] < "2024"
+
+
+MARKED: dict[str, tuple[list[str], dict[str, str]]] = {
+    "another Python": (["idna==3.4 ; python_version < '3.9'"], {"idna": HERE}),
+    "another system": (["idna==3.4 ; sys_platform == 'win32'"], {"sys_platform == 'win32'": "3.4", "else": HERE}),
+    "one of two": (["idna==3.4 ; os_name == 'nt' or python_version < '3.9'"], {"os_name == 'nt'": "3.4", "else": HERE}),
+    "this Python": (["idna==3.4 ; python_version >= '3.9'"], {"idna": "3.4"}),
+    "brackets": (["idna==3.4 ; (python_version >= '3.9')"], {"idna": "3.4"}),
+    "no marker": (["idna==3.4"], {"idna": "3.4"}),
+}
+
+
+@pytest.mark.parametrize("case", MARKED)
+def test_a_requirement_counts_where_its_marker_holds(case: str, tmp_path: Path) -> None:
+    """Elsewhere the version that is installed here is locked, as if the line were not there."""
+    lines, wanted = MARKED[case]
+    packing: Packing = {"requirements": lines}
+    made, libraries = pack.lock_for(
+        {"idna"}, packing, tmp_path, sources=Sources(), needs=(), python=pack.python_minor()
+    )
+    found = {pin.version for pin in made.pins if pin.name == "idna"}
+    assert set(wanted.values()) == found
+    assert (HERE if HERE in found else "3.4") == libraries["idna"]
+
+
+def test_versions_that_a_record_states_win_over_those_installed_here(tmp_path: Path) -> None:
+    """A model of MLflow brings versions of what a library named by the user needs as well."""
+    packing: Packing = {"requirements": ["requests"]}
+    made, libraries = pack.lock_for(set(), packing, tmp_path, sources=Sources(), needs=["idna==3.4"], python="3.11")
+    assert ("3.4", "3.4") == (made.versions["idna"], libraries["idna"])
+    assert importlib.metadata.version("requests") == made.versions["requests"]
 
 
 def test_another_python_may_have_other_versions(tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.feature_extraction import DictVectorizer, FeatureHasher
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sdk.errors import ConfigError, InvalidInputError
 from sdk.model import model as make_model
@@ -99,6 +102,25 @@ def test_one_input_by_its_name() -> None:
     assert [3.0] == served(model, {"pixels": [1, 2]})
 
 
+def test_a_series_of_a_table_is_a_row() -> None:
+    """`table.iloc[0]` is labelled by the columns; a column is labelled by rows and is refused as it was."""
+    table = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 5.0]})
+    fitted = LinearRegression().fit(table, [1.0, 2.0])
+    model = make_model(fitted, name="table", example=table)
+    np.testing.assert_allclose(fitted.predict(table[1:]), served(model, table.iloc[1]))
+    np.testing.assert_allclose(fitted.predict(table[1:]), served(model, table[["y", "x"]].iloc[1]))
+    with pytest.raises(RequestError, match="row 0 must have the 2 columns x, y"):
+        served(model, table["x"])
+
+
+def test_one_row_of_a_matrix_says_how_to_send_it() -> None:
+    """The shape alone does not tell that the brackets around the row are missing."""
+    model = make_model(LinearRegression().fit([[1.0, 2.0]], [1.0]), name="matrix", example=[[1.0, 2.0]])
+    for row in (np.ones(2), [1.0, 2.0], pd.Series([1.0, 2.0])):
+        with pytest.raises(RequestError, match=r"got \[2\]; send a single row as a list with one row in it"):
+            served(model, row)
+
+
 def test_columns_of_a_table() -> None:
     """A model fitted on a table takes its columns as a table, a dict of columns, records, or one record."""
     table = pd.DataFrame({"age": [1.0, 2.0, 3.0], "size": [1.0, 0.0, 1.0]})
@@ -158,6 +180,27 @@ def test_answers_of_dicts_and_lists(example: Any) -> None:
     model = make_model(lengths, name="records", example=example)
     assert [{"n": 5, "tags": ["x", "b"]}] == served(model, [{"text": "hello", "tags": ["b"]}])
     assert [{"n": 2, "tags": ["x"]}] == served(model, {"text": "hi", "tags": []})
+
+
+WORDS = [{"town": "rome", "n": 1}, {"town": "oslo", "n": 2}, {"town": "rome", "n": 3}, {"town": "lima", "n": 0}]
+VECTORS: dict[str, Callable[[], Any]] = {
+    "DictVectorizer": DictVectorizer,
+    "FeatureHasher": lambda: FeatureHasher(16),
+    "nested pipeline": lambda: make_pipeline(DictVectorizer(sparse=False), StandardScaler()),
+}
+
+
+@pytest.mark.parametrize("shown", ["records", "table", "nothing"])
+@pytest.mark.parametrize("vectors", VECTORS)
+def test_estimators_that_take_dicts_get_records(vectors: str, shown: str) -> None:
+    """Whatever the example is; a row may lack keys and have others, as in this process."""
+    fitted = make_pipeline(VECTORS[vectors](), LinearRegression()).fit(WORDS, [0.0, 1.0, 2.0, 5.0])
+    example: Any = {"records": WORDS[:2], "table": pd.DataFrame(WORDS[:2]), "nothing": None}[shown]
+    model = make_model(fitted, name="dicts", example=example)
+    for asked in (WORDS, WORDS[3:], [{"town": "oslo"}, {"n": 7, "new": "x"}]):
+        np.testing.assert_allclose(fitted.predict(asked), served(model, asked))
+    assert model.manifest is not None
+    assert ("skops", True) == (model.manifest.format, model.manifest.signature.records)
 
 
 def test_records_come_as_a_request_brings_them() -> None:

@@ -149,6 +149,19 @@ def test_file_in_the_current_folder_is_reported(helper: Any) -> None:
         make_model(relative, name="reads", example=EXAMPLE)
 
 
+def test_source_file_that_is_read_as_data_is_reported(helper: Any) -> None:
+    """A file of rules in Python that `exec` gets is no module, though its name looks like one."""
+
+    def relative(rows: Any) -> Any:
+        from pathlib import Path
+
+        return rows + len(Path("rules.py").read_text())
+
+    import_module("pathlib").Path("rules.py").write_text("x = 1")
+    with pytest.raises(PackagingError, match=r"the model reads .*rules.py"):
+        make_model(relative, name="reads", example=EXAMPLE)
+
+
 @pytest.mark.parametrize("name", ["shift", "logs", "optional", "Waits"])
 def test_modules_that_travel_well_are_packed(helper: Any, name: str) -> None:
     """A function that only says `__file__`, or tries an optional library, needs nothing of this machine."""

@@ -42,6 +42,7 @@ COLUMNS = Signature(inputs=[Tensor("input", "float64", (-1, 2))], columns=["x", 
 NAMED = Signature(inputs=[Tensor("u", "float64", (-1,)), Tensor("v", "int64", (-1, 2))])
 NAN = Signature(inputs=TABLE.inputs, columns=TABLE.columns, allow_nan=True)
 FREE = Signature()
+RECORDS = Signature(records=True)
 FREE_COLUMNS = Signature(columns=["x", "y"])
 
 ROWS = [{"a": 1.5, "n": 2, "t": 'ä,\n"x"', "b": True}, {"a": -3.0, "n": 9007199254740993, "t": "", "b": False}]
@@ -128,6 +129,8 @@ def test_every_form_of_a_table_means_the_same(form: str) -> None:
         (FREE, "application/json", '{"inputs": {"q": "?"}}', [{"q": "?"}]),
         (FREE, "application/json", '["x", {"y": [1]}]', ["x", {"y": [1]}]),
         (FREE, "text/csv", "1,x\n2.5,\n007,-0\n", [[1, "x"], [2.5, None], ["007", 0]]),
+        (RECORDS, "text/csv", "p,q\n1,x\n2,y\n", [{"p": 1, "q": "x"}, {"p": 2, "q": "y"}]),
+        (RECORDS, "text/csv", "text\ngood\n", [{"text": "good"}]),
         (FREE, "text/csv; header=present", "p,q\n1,x\n", [{"p": 1, "q": "x"}]),
         (FREE_COLUMNS, "text/csv", "x,y\n1,z\n", [{"x": 1, "y": "z"}]),
         (NAN, "text/csv", "a,n,t,b\nNaN,1,,true\n,2,x,FALSE\n", [[None, 1, None, True], [None, 2, "x", False]]),
@@ -406,6 +409,18 @@ def test_columnar_bodies_of_other_types(kind: str) -> None:
         "kind": pa.array([2], pa.int8()),
     })  # fmt: skip
     assert repr(native([TYPED_ROW], TYPED)) == repr(read(kind, WRITERS[kind](table), TYPED))
+
+
+@pytest.mark.parametrize("unit", ["ns", "us", "ms", "s"])
+@pytest.mark.parametrize("kind", WRITERS)
+def test_columnar_categories_of_durations(kind: str, unit: str) -> None:
+    """Parquet has the levels as bare numbers; missing ones stay missing."""
+    pa = pytest.importorskip("pyarrow")
+    long = pd.Series(pd.to_timedelta([3, -90, None, 3], unit="s").as_unit(unit))
+    plain = Signature(inputs=[Tensor("long", f"timedelta64[{unit}]", (-1,))], columns=["long"], allow_nan=True)
+    frames = [pd.DataFrame({"long": long}), pd.DataFrame({"long": long.astype("category")})]
+    one, other = (read(kind, WRITERS[kind](pa.Table.from_pandas(frame)), plain) for frame in frames)
+    assert repr(long.to_numpy().tolist()) == repr(one["long"]) == repr(other["long"])
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -26,6 +26,7 @@ class Traits:
         inputs: The inputs, when the object knows them.
         columns: The columns it was fitted on, when it was fitted on a table.
         levels: The levels of each column of categories in that table, in its order, when the object keeps them.
+        records: Whether each row is a dict, which it gets as it is.
     """
 
     method: str = "predict"
@@ -34,6 +35,7 @@ class Traits:
     inputs: tuple[Tensor, ...] = ()
     columns: tuple[str, ...] | None = None
     levels: tuple[tuple[Any, ...], ...] = ()
+    records: bool = False
 
 
 @dataclass(frozen=True, slots=True)

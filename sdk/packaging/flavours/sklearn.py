@@ -45,6 +45,7 @@ class Sklearn:
             inputs=(Tensor("input", "float64", (-1, int(width))),) if names is None and width else (),
             columns=None if names is None else tuple(map(str, names)),
             levels=levels_of(getattr(obj, "booster_", None)),
+            records=names is None and _takes_dicts(obj),
         )
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
@@ -76,6 +77,14 @@ class Sklearn:
         return Saved(
             "skops", "model.skops", frozenset(modules | {"skops", "sklearn"}), {"trusted": trusted, "exact": True}
         )
+
+
+def _takes_dicts(obj: Any) -> bool:
+    """Whether an estimator, or the first one of a pipeline, makes features of a dict for each row."""
+    while steps := getattr(obj, "steps", None):
+        obj = steps[0][1]
+    hashes = descends(obj, "sklearn.feature_extraction", "FeatureHasher") and obj.input_type == "dict"
+    return hashes or descends(obj, "sklearn.feature_extraction", "DictVectorizer")
 
 
 def _allow_nan(obj: Any) -> bool:

@@ -171,6 +171,24 @@ CASES: dict[str, Case] = {
     "markean/aimz#298: an object that no serializer knows": Case(
         each(Looks), ROWS, "an object of the type Looks cannot be sent; return numbers, text, lists", None
     ),
+    "mlflow/mlflow#3713: text that looks like a date": Case(
+        lambda table: [f"{type(one).__name__} {one}" for one in table["day"]],
+        pd.DataFrame({"day": ["2026-01-02", "2026-02-03"]}),
+        [{"day": "2026-01-02"}],
+        ["str 2026-01-02"],
+    ),
+    "deeppavlov/DeepPavlov#1147: a tuple of probabilities and labels": Case(
+        lambda rows: (np.full((len(rows), 2), 0.5, "float32"), ["some label"] * len(rows)),
+        ROWS,
+        ROWS[:1],
+        [{"output_0": [0.5, 0.5], "output_1": "some label"}],
+    ),
+    "kamalkraj/BERT-NER-TF#13: pairs of a word and a float32": Case(
+        each(lambda: {"output": [("Oslo", np.float32(0.5))]}), ROWS, ROWS[:1], [{"output": [["Oslo", 0.5]]}]
+    ),
+    "amirziai/sklearnflask#5: a list of numpy integers": Case(
+        lambda rows: list(np.arange(len(rows))), ROWS, ROWS[:3], [0, 1, 2]
+    ),
     "pandas in a list: moments and missing values": Case(
         each(lambda: {"t": pd.Timestamp("2026-01-02"), "x": pd.NA, "never": pd.NaT, "s": pd.Series([1, 2])}),
         ROWS,

@@ -112,7 +112,7 @@ class Job:
         trust: Literal["pickle"] | None = None,
         example: Any = None,
         method: str = "predict",
-        rowwise: bool = False,
+        rowwise: bool | None = None,
         allow_nan: bool = False,
     ) -> Model:
         """The trained model, with the very lock and code that trained it, ready for :func:`sdk.deploy`.
@@ -122,7 +122,7 @@ class Job:
             trust: ``"pickle"`` if the script left a pickle and you trust what it imported.
             example: A few rows: sets names, types and shapes of the input, and is the smoke test.
             method: Method to call, for estimators.
-            rowwise: Whether each row is answered without a look at the others.
+            rowwise: Whether each row is answered without a look at the others; known for estimators.
             allow_nan: Whether missing numbers are accepted.
 
         Raises:

@@ -135,7 +135,7 @@ class Model:
         trust: Literal["pickle"] | None = None,
         example: Any = None,
         method: str = "predict",
-        rowwise: bool = False,
+        rowwise: bool | None = None,
         allow_nan: bool = False,
         **packing: Unpack[Packing],
     ) -> Model:
@@ -150,7 +150,8 @@ class Model:
                 file is bound to the model by its hash.
             example: A few rows; sets names, types and shapes of the input.
             method: Method to call, for estimators.
-            rowwise: Whether each row is answered without a look at the others, so that requests may be cut.
+            rowwise: Whether each row is answered without a look at the others, so that requests may be cut and joined.
+                Known for XGBoost, LightGBM and scikit-learn; ``False`` for other files unless you say otherwise.
             allow_nan: Whether missing numbers are accepted.
             **packing: See :class:`sdk.packaging.packing.Packing`.
 
@@ -188,7 +189,7 @@ class Model:
             example: A few rows; names, types and shapes of the input are then theirs, not those that MLflow recorded,
                 which knows no categories, time zones or missing whole numbers. Without it, moments have no zone, and
                 columns that MLflow calls optional must be given.
-            rowwise: As in :meth:`from_path`.
+            rowwise: As in :meth:`from_path`, but ``False`` unless you say otherwise.
             allow_nan: As in :meth:`from_path`.
             **packing: See :class:`sdk.packaging.packing.Packing`.
 

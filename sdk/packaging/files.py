@@ -40,7 +40,7 @@ class About:
     trust: Literal["pickle"] | None
     example: Any
     method: str
-    rowwise: bool
+    rowwise: bool | None
     allow_nan: bool
 
 
@@ -55,6 +55,9 @@ class Found:
     inputs: tuple[Tensor, ...] = ()
 
 
+_ROWWISE = frozenset({"lightgbm", "sklearn", "xgboost"})
+
+
 def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Manifest, Path]:
     """Pack a model file; see :meth:`sdk.model.Model.from_path`."""
     if not path.is_file():
@@ -65,7 +68,7 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
         axes.check_ranks(found.inputs)
     arranged = examples.arranged(about.example, python=found.flavour in PYTHON)
     prepared = None if arranged is None else examples.prepare(arranged)
-    signature = _signature(about, prepared, found.inputs)
+    signature = _signature(about, prepared, found)
     modules = found.modules | columns.libraries(signature)
 
     def write(folder: Path) -> Parts:
@@ -113,10 +116,16 @@ def recognise(path: Path, trust: str | None) -> Found:
         ) from error
 
 
-def _signature(about: About, prepared: Any, stated: tuple[Tensor, ...]) -> Signature:
+def is_rowwise(found: Found, about: About) -> bool:
+    """Whether rows are answered independently: as the user says, else as trees and other estimators do."""
+    return found.flavour in _ROWWISE if about.rowwise is None else about.rowwise
+
+
+def _signature(about: About, prepared: Any, found: Found) -> Signature:
     """What the example shows, with the axes that the file states; without an example what the file states."""
+    stated, rowwise = found.inputs, is_rowwise(found, about)
     if prepared is None:
-        return Signature(inputs=stated, rowwise=about.rowwise, allow_nan=about.allow_nan)
+        return Signature(inputs=stated, rowwise=rowwise, allow_nan=about.allow_nan)
     inputs = examples.inputs(prepared)
     if stated and examples.columns(prepared) is None:
         inputs = axes.merged(inputs, stated)
@@ -126,7 +135,7 @@ def _signature(about: About, prepared: Any, stated: tuple[Tensor, ...]) -> Signa
         columns=examples.columns(prepared),
         integer_columns=examples.integer_columns(prepared),
         records=examples.are_records(prepared),
-        rowwise=about.rowwise,
+        rowwise=rowwise,
         allow_nan=about.allow_nan or examples.has_missing(prepared),
     )
 

@@ -191,7 +191,7 @@ def result(
     trust: Literal["pickle"] | None = None,
     example: Any = None,
     method: str = "predict",
-    rowwise: bool = False,
+    rowwise: bool | None = None,
     allow_nan: bool = False,
 ) -> tuple[Manifest, Path]:
     """Make a model of what a job left, with the lock and the code of the program that made it. Nothing is loaded.
@@ -204,7 +204,7 @@ def result(
             by mlport itself inside the job.
         example: A few rows; sets names, types and shapes of the input.
         method: Method to call, for estimators.
-        rowwise: Whether each row is answered without a look at the others.
+        rowwise: Whether each row is answered without a look at the others; known for estimators.
         allow_nan: Whether missing numbers are accepted.
 
     Raises:
@@ -245,7 +245,7 @@ def _recognised(path: Path, about: files.About) -> handover.Facts:
         file=f"model{path.suffix.lower()}",
         method=about.method,
         options=found.options,
-        rowwise=about.rowwise,
+        rowwise=files.is_rowwise(found, about),
         allow_nan=about.allow_nan,
     )
 

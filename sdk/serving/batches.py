@@ -149,10 +149,15 @@ class Batches:
         p95_ms: The latency objective in milliseconds; a request waits for the call before its own, so a call may take
             half of it. 20 ms for a call without one.
         clock: Monotonic seconds.
+        library: Whether a library makes the answers: the types of its numbers do not depend on the rows, so they need
+            not be declared.
     """
 
-    def __init__(self, signature: Signature, *, most: int, p95_ms: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, signature: Signature, *, most: int, p95_ms: float, clock: Callable[[], float], library: bool = False
+    ) -> None:
         self.joins = signature.rowwise and not signature.free and most > 1
+        self._may_be_undeclared = library and not signature.outputs
         self._declared = {one.name: one.dtype for one in signature.outputs}
         self.cost = Cost(p95_ms / 2000 if p95_ms else _DEFAULT_BUDGET_S, most, clock)
 
@@ -187,6 +192,8 @@ class Batches:
 
     def _is_declared(self, name: str, array: Any) -> bool:
         """Whether an output has the type that the signature declares, so that no row has changed it for the others."""
+        if self._may_be_undeclared:
+            return bool(array.dtype.kind in "biuf")
         declared = self._declared.get(name)
         if declared in TEXT:
             return array.dtype.kind == "U" or all(isinstance(one, str) for one in array.ravel().tolist())

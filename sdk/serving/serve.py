@@ -159,8 +159,10 @@ class _Server:
     def _make_scheduler(self, loop: asyncio.AbstractEventLoop) -> Scheduler:
         manifest, limits = self._bundle.manifest, self._settings.limits
         p95_ms = limits.p95_ms or manifest.options.get("p95_ms", 0.0)
-        batches = Batches(manifest.signature, most=limits.max_batch, p95_ms=p95_ms, clock=time.monotonic)
-        return Scheduler(limits, loop, batches, on_loop=manifest.flavour not in PYTHON)
+        library = manifest.flavour not in PYTHON
+        signature, most = manifest.signature, limits.max_batch
+        batches = Batches(signature, most=most, p95_ms=p95_ms, clock=time.monotonic, library=library)
+        return Scheduler(limits, loop, batches, on_loop=library)
 
     def _make_factory(self) -> Callable[[], GuardedProtocol]:
         config = Config(

@@ -173,6 +173,17 @@ def test_skops_file_is_packed_like_the_object(tmp_path: Path) -> None:
     assert ("skops", None) == (model.manifest.format, model.manifest.trust)
 
 
+@pytest.mark.parametrize(
+    ("flavour", "known"), [("lightgbm", True), ("xgboost", True), ("sklearn", True), ("onnx", False), ("class", False)]
+)
+@pytest.mark.parametrize("said", [None, True, False])
+def test_rows_of_estimators_are_independent(flavour: str, known: bool, said: bool | None) -> None:
+    """Trees are known to answer each row alone, whatever a network does; what the user says counts more."""
+    found = files.Found(flavour, "any", frozenset(), {})
+    about = files.About(None, None, "predict", said, allow_nan=False)
+    assert (known if said is None else said) is files.is_rowwise(found, about)
+
+
 def xgboost_file(folder: Path) -> tuple[Path, Any, dict[str, Any]]:
     xgboost: Any = import_module("xgboost")
     booster = xgboost.train({}, xgboost.DMatrix(ROWS, LABELS), num_boost_round=3)

@@ -90,7 +90,7 @@ async def asked(scheduler: Scheduler, *given: Input, model: Model, **how: Any) -
     """What requests get that wait while the model is busy with another one; exceptions as they are."""
     tasks = [asyncio.ensure_future(scheduler.predict(rows(-1), time.monotonic() + 60, lambda: False))]
     await asyncio.to_thread(model.called.wait, 30)
-    deadline, gone = how.get("deadline", time.monotonic() + 60), how.get("gone", lambda: False)
+    deadline, gone = time.monotonic() + how.get("within_s", 60), how.get("gone", lambda: False)
     tasks += [asyncio.ensure_future(scheduler.predict(one, deadline, gone)) for one in given]
     await asyncio.sleep(how.get("pause", 0.01))
     model.first_goes_on.set()
@@ -184,7 +184,7 @@ def test_work_that_is_not_wanted_any_more_is_dropped() -> None:
     model = Model()
 
     async def use(scheduler: Scheduler) -> None:
-        late = await asked(scheduler, rows(1), rows(2), model=model, deadline=time.monotonic() + 0.02, pause=0.1)
+        late = await asked(scheduler, rows(1), rows(2), model=model, within_s=0.3, pause=0.5)
         assert [504, 504] == [one.status for one in late if isinstance(one, RequestError)]
         assert [[-1.0]] == model.calls
 
@@ -218,6 +218,19 @@ def test_answers_that_cannot_be_cut_are_asked_for_again(answer: Any) -> None:
         assert [1, 1, 1] == calls, "it is not tried again"
 
     served(odd, use)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_cut"),
+    [(np.array([1, 2]), True), (np.array([0.5, 2]), True), (np.array(["a", "b"], dtype=object), False)],
+)
+def test_numbers_of_a_library_need_no_declaration(answer: Any, is_cut: bool) -> None:
+    """A model file that was never loaded declares no outputs; its library gives all rows the same type."""
+    inputs = Signature(inputs=SIGNATURE.inputs, rowwise=True)
+    for library in (True, False):
+        batches = Batches(inputs, most=100, p95_ms=0, clock=time.monotonic, library=library)
+        cut = batches.cut(Outputs({"predict": answer}), [1, 1])
+        assert (is_cut and library) == (cut is not None)
 
 
 def test_short_calls_are_made_on_the_loop_and_long_ones_are_not() -> None:

@@ -62,7 +62,7 @@ def packed(path: Path, example: Any) -> tuple[Any, ...]:
 
     prepared = None if example is None else examples.prepare(example)
     found = recognise(path, None)
-    return tuple(signature_of(About(None, example, "predict", False, False), prepared, found.inputs).inputs)
+    return tuple(signature_of(About(None, example, "predict", False, False), prepared, found).inputs)
 
 
 def test_dynamic_axes_stay_dynamic(tmp_path: Path) -> None:

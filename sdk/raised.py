@@ -106,7 +106,7 @@ def in_lines(lines: Iterable[str]) -> Raised | None:
 
 def _crash(lines: list[str]) -> Raised:
     """A crash as `faulthandler` prints it: the innermost frame first, and lines of others behind the last one."""
-    stack = list(takewhile(lambda line: not line or line.startswith(_STACK), lines[1:]))
+    stack = list(takewhile(lambda line: not line.strip() or line.startswith(_STACK), lines[1:]))
     frames = _frames(reversed(stack))
     return Raised(lines[0].strip(), (_own(frames) or frames)[-_MOST_FRAMES:])
 

@@ -1,21 +1,25 @@
 """Signals that end the command: exit code 128 + number, and one line on standard error.
 
 Before a verb begins and after it has ended nothing needs to be undone, so the process ends at once. In between the
-signal becomes an exception, so that a change can be undone. This module is imported first and imports next to nothing.
+signal becomes an exception, so that a change can be undone. This module is imported first and imports next to nothing:
+until it is, Python itself answers Ctrl-C, with a stack trace and the same exit code.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
-import signal
 import sys
 from contextlib import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Generator
     from types import FrameType
     from typing import Any, NoReturn
+else:
+    signal = importlib.import_module("_signal")  # `signal` loads `enum`, which takes as long as everything else here
 
 STOPPED = "stopped"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -38,7 +42,7 @@ def raising() -> Generator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         sys.unraisablehook = hook
 
 
@@ -49,7 +53,7 @@ def code_of(stop: BaseException | None) -> int:
 
 def _handle(handler: Callable[[int, FrameType | None], object]) -> None:
     for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup, or in the background of a script
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup, or in the background of a script
             signal.signal(number, handler)
 
 
@@ -63,9 +67,11 @@ def _exit(number: int, _frame: FrameType | None) -> NoReturn:
 def _raise(number: int, _frame: FrameType | None) -> NoReturn:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
+    from signal import Signals
+
     from ..waiting import Terminated
 
-    raise Terminated(signal.Signals(number))
+    raise Terminated(Signals(number))
 
 
 def _not_lost(hook: Callable[[Any], object]) -> Callable[[Any], object]:

@@ -122,6 +122,11 @@ class Aws:
         suffix = "amazonaws.com.cn" if self._role_part("partition") == "aws-cn" else "amazonaws.com"
         return f"{service}.{self.region}.{suffix}"
 
+    def url(self, endpoint: str) -> str:
+        """Where predictions of an endpoint go: a mini cloud's own address where that is used."""
+        base = self.mock or f"https://{self.domain('runtime.sagemaker')}"
+        return f"{base}/endpoints/{endpoint}/invocations"
+
     @property
     def service_host(self) -> ServiceHost:
         """The host of SageMaker's calls: official below a domain of AWS only, whatever redirects the library."""

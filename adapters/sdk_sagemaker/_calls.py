@@ -113,7 +113,7 @@ class Control:
             details={
                 "pending": pending.get("EndpointConfigName"),
                 "instances": sum(int(one.get("CurrentInstanceCount") or 0) for one in _variants(about)),
-                "url": f"https://{self.aws.domain('runtime.sagemaker')}/endpoints/{name}/invocations",
+                "url": self.aws.url(name),
             },
         )
 

@@ -31,9 +31,8 @@ def limits(options: SagemakerOptions) -> Limits:
 
 def invoker(name: str, aws: Aws, options: SagemakerOptions) -> Invoker:
     """How to call an endpoint."""
-    base = aws.mock or f"https://{aws.domain('runtime.sagemaker')}"
     return Invoker(
-        url=f"{base}/endpoints/{name}/invocations",
+        url=aws.url(name),
         limits=limits(options),
         fault=fault,
         error=error,

@@ -241,7 +241,7 @@ def _change(out: Output, doing: str, verb: Callable[..., Any], *subject: Any, **
     with out.working(doing):
         result = verb(*subject, **values)
     if isinstance(result, Endpoint):
-        _show_endpoint(out, result.refresh())
+        show_endpoint(out, result.refresh())
     else:
         _show_plan(out, result)
 
@@ -279,7 +279,7 @@ def do_status(out: Output, *, name: str, target: str | None = None, wait: bool =
     try:
         with out.working(f"finishing {name}" if wait else f"looking at {name}"):
             found = client.endpoint(name).wait().status if wait else client.status(name)
-        _show_endpoint(out, found)
+        show_endpoint(out, found)
     except NotFoundError as no_endpoint:
         try:
             with out.working(f"waiting for {name}"):
@@ -294,7 +294,8 @@ def _waited(client: Client, job: Job) -> JobStatus:
         return job.wait().status
 
 
-def _show_endpoint(out: Output, status: EndpointStatus) -> None:
+def show_endpoint(out: Output, status: EndpointStatus) -> None:
+    """Print an endpoint and its deployments."""
     if out.json_wanted:
         out.data(status.to_dict(), "")
         return
@@ -303,9 +304,10 @@ def _show_endpoint(out: Output, status: EndpointStatus) -> None:
     for label, value in (("url", status.url), ("reason", status.reason), ("age", _since(status.created_at, now))):
         if value:
             out.line(f"  {label:<7} {value}")
+    own = [None if d.reason == status.reason else d.reason for d in status.deployments]  # said once above
     rows = [
-        (d.id, f"{d.traffic} %", d.state, d.model[:12], d.instance, _count(d.replicas), usd(d.usd_per_hour), d.reason)
-        for d in status.deployments
+        (d.id, f"{d.traffic} %", d.state, d.model[:12], d.instance, _count(d.replicas), usd(d.usd_per_hour), reason)
+        for d, reason in zip(status.deployments, own, strict=True)
     ]
     out.table(
         ("deployment", "traffic", "state", "model", "instance", "replicas", "price", ""), rows, empty="no deployment"

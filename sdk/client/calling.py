@@ -166,8 +166,9 @@ class Callers:
         fresh = self.renew(session, name)
         if isinstance(error, AuthError) or fresh.invoker.url != url:
             return fresh
-        unready = isinstance(error, UnavailableError) and error.unready
-        return fresh if unready and _comes_back(session, name, deadline) else None
+        if not isinstance(error, UnavailableError) or not error.unready:
+            return None
+        return fresh if _comes_back(session, name, error, deadline) else None
 
     def close(self) -> None:
         """Closes all of them."""
@@ -177,16 +178,18 @@ class Callers:
             caller.close()
 
 
-def _comes_back(session: Session, name: str, deadline: Deadline) -> bool:
+def _comes_back(session: Session, name: str, error: UnavailableError, deadline: Deadline) -> bool:
     """Waits for the replicas of an endpoint that are starting; whether one serves before the deadline.
 
-    Each look brings back what does not run, so an endpoint that somebody killed needs nobody else to start it.
+    Each look brings back what does not run, so an endpoint that somebody killed needs nobody else to start it. Why it
+    cannot be brought back is put into the error.
     """
     while deadline.left > 0:
-        state = session.status(name, session.deadline(READ_S)).state
-        if state in _SERVES:
+        status = session.status(name, session.deadline(READ_S))
+        if status.state in _SERVES:
             return True
-        if state not in _STARTS:
+        if status.state not in _STARTS:
+            error.message = f"{error.message.rstrip('.')}: {status.reason}" if status.reason else error.message
             return False
         session.clock.sleep(min(_LOOK_AGAIN_S, deadline.left))
     return False

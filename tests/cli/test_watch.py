@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from sdk.cli.handlers import show_endpoint
 from sdk.cli.live import watch_endpoint
 from sdk.cli.output import Output
+from sdk.types import DeploymentStatus, EndpointState, EndpointStatus
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -49,6 +51,18 @@ def test_without_a_terminal_each_look_is_printed(capsys: pytest.CaptureFixture[s
     with pytest.raises(KeyboardInterrupt):
         watch_endpoint(Output(environ={}), looks("rate 1", "rate 2"), 0)
     assert "rate 1\nrate 2\n" == capsys.readouterr().out
+
+
+def test_a_reason_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A deployment has its own in the table only where it is another one than the endpoint's."""
+    lost = DeploymentStatus("d1", 100, "updating", "ab" * 32, "h", 1, reason="d1-0 was paused; started again")
+    other = DeploymentStatus("d2", 0, "failed", "cd" * 32, "h", 2, reason="never ready")
+    whole = EndpointStatus(
+        "churn", "box", "docker", EndpointState.UPDATING, "running", None, (lost, other), reason=lost.reason
+    )
+    show_endpoint(Output(environ={}), whole)
+    shown = capsys.readouterr().out
+    assert (1, 1) == (shown.count("was paused"), shown.count("never ready"))
 
 
 def test_terminal_is_redrawn_until_ctrl_c(run: Run, state: Path, home: Path) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sdk.types import EndpointStatus
 
 NOT_READY = {"error": {"code": "not_ready", "message": "No replica is ready."}}
+WHY = "nothing is left of deployment d1"
 BUSY = {"error": {"code": "overloaded", "message": "Every replica has all the requests it may have."}}
 
 
@@ -49,7 +50,7 @@ def outage(world: Any, faked: Any, seconds: float, state: EndpointState, body: A
         def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
             found: EndpointStatus | None = super().status(name, live)
             down = bool(transports) and world.clock.monotonic() < transports[0].until
-            return replace(found, state=state) if found and down else found
+            return replace(found, state=state, reason=WHY) if found and down else found
 
     world.shape = Reviving
     world.plane = type(world.plane)(Reviving)
@@ -83,6 +84,7 @@ def test_predict_gives_up_at_its_own_deadline(world: Any, faked: Any) -> None:
 def test_there_is_nothing_to_wait_for(world: Any, faked: Any, state: EndpointState, body: Any) -> None:
     """An endpoint that failed does not come back, and a busy one is not asked again and again."""
     client, transport = outage(world, faked, 1000.0, state, body)
-    with pytest.raises(UnavailableError):
+    with pytest.raises(UnavailableError) as refused:
         client.predict("churn", [[1.0, 2.0]])
     assert 3 == transport.refused
+    assert (state is EndpointState.FAILED) == (WHY in str(refused.value))

@@ -41,6 +41,7 @@ def far(place: Place) -> Iterator[Client]:
 def test_the_endpoint_is_in_the_account_of_the_role(far: Client, place: Place) -> None:
     """With keys of another account in the environment; models, logs, metrics and leases are there as well."""
     assert [3.0] == list(far.predict("twin", [[ANSWER, 2.0]]).values)
+    assert f"{place.cloud.url}/endpoints/twin/invocations" == far.status("twin").url
     far.predict("twin", [[SAY, 17.0]])
     assert ["contract: told to say 17"] == [line.text for line in far.logs("twin") if "told to say" in line.text]
     assert far.session().monitors().metrics("twin", window_s=600, timeout=60).total >= 2

@@ -302,8 +302,7 @@ class Bench:
         if self._workload.rate is not None:
             return self._workload.rate
         measured = [found for found in self.found.values() if not found.failed]
-        rates = [one.highest.rate or one.highest.at_least for one in measured if one.highest is not None]
-        slowest = min((rate for rate in rates if rate), default=min((one.serial for one in measured), default=1.0))
+        slowest = min((one.known_rate for one in measured), default=1.0)
         return min(max(_COMMON * slowest, whole / max(run_s, 1e-3)), _HURRIED * slowest)
 
     def _ask(self, one: Subject, found: Measured, seconds: float) -> None:

@@ -56,6 +56,12 @@ class Measured:
             self.borne = self.rate
 
     @property
+    def known_rate(self) -> float:
+        """The highest rate as far as it is known; one that never kept the objective still answers one after another."""
+        highest = self.highest
+        return (highest and (highest.rate or highest.at_least)) or self.serial or 1.0
+
+    @property
     def due(self) -> list[Array]:
         """The runs, each request timed from when it was due."""
         return [run.due for run in self.runs]

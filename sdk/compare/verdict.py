@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from .cost import usd_range
+from .report.cells import usd
 from .result import Best
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def decide(
     A mini cloud is judged beside other mini clouds only, never beside a real platform. What is left out is named.
     """
     real = [row for row in rows if not row.simulated]
-    best, verdict = _decide(real or rows, pairs, p95_ms, traffic)
+    judge = _Judge(real or rows, pairs, p95_ms, traffic)
+    best, verdict = judge.decide()
     invalid = [row.key for row in real or rows if row.invalid and f"{row.key}: invalid" not in verdict]
     left_out = {"invalid": invalid, "mini clouds": [row.key for row in rows if real and row.simulated]}
     return best, verdict + "".join(f"; left out as {why}: {', '.join(keys)}" for why, keys in left_out.items() if keys)
@@ -74,80 +76,139 @@ def warning(rows: Sequence[Row]) -> str:
     )
 
 
-def _decide(
-    rows: Sequence[Row], pairs: Sequence[Pair], p95_ms: float | None, traffic: Traffic | None
-) -> tuple[Best | None, str]:
-    fit = [row for row in rows if not keeps(row, p95_ms)]
-    if not fit:
-        return None, _nobody(rows, p95_ms)
-    among = f"{len(fit)} of {len(rows)} that answer" + (f" 95 % within {p95_ms:g} ms" if p95_ms is not None else "")
-    priced = [row for row in fit if _usd(row) is not None]
-    if len(fit) == 1:
-        return _only(fit[0], rows, p95_ms)
-    unknown = [row.key for row in fit if row not in priced]
-    if len(priced) > 1:
-        left = f", the cost of {', '.join(unknown)} is unknown" if unknown else ""
-        return _cheapest(priced, pairs, among + left, traffic)
-    return _fastest(fit, pairs, among, f"not by cost: the cost of {', '.join(unknown)} is unknown; ")
+class _Judge:
+    """Compares the subjects of one kind: all of real platforms, or all of mini clouds."""
+
+    def __init__(
+        self, rows: Sequence[Row], pairs: Sequence[Pair], p95_ms: float | None, traffic: Traffic | None
+    ) -> None:
+        self._rows = rows
+        self._pairs = pairs
+        self._p95_ms = p95_ms
+        self._traffic = traffic
+        self._fit = [row for row in rows if not keeps(row, p95_ms)]
+        self._unknown = [row for row in self._fit if usd_range(row) is None]
+
+    def decide(self) -> tuple[Best | None, str]:
+        fit, priced = self._fit, [row for row in self._fit if row not in self._unknown]
+        if not fit:
+            return None, f"none keeps the objective: {self._too_slow()}"
+        if len(fit) == 1:
+            return self._named(fit[0], self._only())
+        if len(priced) > 1:
+            return self._cheapest(priced)
+        return self._fastest(fit, "")
+
+    # --- the best one -------------------------------------------------------------------------------------------
+
+    def _cheapest(self, priced: Sequence[Row]) -> tuple[Best | None, str]:
+        ranked = sorted(priced, key=_most)
+        first, most = ranked[0], _most(ranked[0])
+        same = [row for row in ranked if _most(row) - most <= SAME * _most(row)]
+        if len(same) > 1:
+            return self._fastest(same, "whose costs are the same")
+        if unsure := [row.key for row in ranked[1:] if _least(row) <= most]:
+            return self._fastest(
+                ranked, f"of which {_listed(unsure)} may cost less than is known, as more was not tried"
+            )
+        others = [self._faster_for(first, row) for row in self._by_p95(self._fit) if self._gap(row, first) is not None]
+        if not others:
+            others = [f"next is {ranked[1].key} for {self._money(ranked[1])}"]
+        return self._named(first, f"the cheapest{self._that()}: {self._money(first)}", *others)
+
+    def _fastest(self, rows: Sequence[Row], why: str) -> tuple[Best | None, str]:
+        """The one that is faster than every other, if the paired differences show it."""
+        best, *others = self._by_p95(rows)
+        among = _listed([row.key for row in rows]) + (f", {why}," if why else "")
+        if any(self._gap(best, other) is None for other in others):
+            return None, "; ".join(
+                [f"no difference shown: none of {among} is faster than all others", *self._rest(None)]
+            )
+        return self._named(best, f"the fastest of {among.removesuffix(',')}: p95 {best.ms('p95'):.1f} ms")
+
+    def _only(self) -> str:
+        if len(self._rows) == 1:
+            return "the only one that was measured" + (", and it keeps the objective" if self._p95_ms else "")
+        return f"the only one of {len(self._rows)} that keeps the objective"
+
+    def _named(self, row: Row, reason: str, *more: str) -> tuple[Best, str]:
+        where = "on a mini cloud, not the real platform: " if row.simulated else ""
+        text = "; ".join([reason, *more, *self._rest(row)])
+        best = Best(row.key, row.target, _usd(row), row.ms("p95"), where + text)
+        return best, f"{where}{row.key} is {text}"
+
+    # --- what else is to be said --------------------------------------------------------------------------------
+
+    def _rest(self, best: Row | None) -> list[str]:
+        """What a reader would ask next: what is alike, what is unknown, what is too slow."""
+        alike = [pair for pair in self._pairs if self._alike(pair)]
+        texts: list[str] = []
+        if alike and (best is not None or len(self._fit) > 2):
+            texts.append("no difference shown " + " or ".join(f"between {one.one} and {one.other}" for one in alike))
+        if self._unknown and len(self._fit) > 1:
+            texts.append(f"the cost of {_listed([row.key for row in self._unknown])} is unknown")
+        if len(self._fit) < len(self._rows):
+            texts.append(self._too_slow())
+        return texts
+
+    def _alike(self, pair: Pair) -> bool:
+        fit = {row.key for row in self._fit}
+        return pair.quantile == "p95" and {pair.one, pair.other} <= fit and not pair.difference.excludes_zero
+
+    def _too_slow(self) -> str:
+        told = ((row.key, keeps(row, self._p95_ms)) for row in self._rows)
+        return "; ".join(f"{key}: {reason}" for key, reason in told if reason)
+
+    def _faster_for(self, best: Row, other: Row) -> str:
+        gap = self._gap(other, best) or 0.0
+        return f"{other.key} is {gap:.3g} ms faster for {self._money(other)}"
+
+    def _gap(self, one: Row, other: Row) -> float | None:
+        """How many milliseconds the p95 of one is shown to be lower than that of the other; ``None`` if it is not."""
+        for pair in self._pairs:
+            if pair.quantile == "p95" and pair.difference.excludes_zero and pair.difference.value is not None:
+                if (pair.one, pair.other) == (one.key, other.key) and pair.difference.value < 0:
+                    return -pair.difference.value
+                if (pair.other, pair.one) == (one.key, other.key) and pair.difference.value > 0:
+                    return pair.difference.value
+        return None
+
+    def _that(self) -> str:
+        if self._p95_ms is None:
+            return f" of {len(self._fit)}"
+        return f" that answers 95 % within {self._p95_ms:g} ms"
+
+    def _money(self, row: Row) -> str:
+        cost = row.cost
+        if self._traffic is not None and cost.usd_per_month is not None:
+            return f"{'at most ' * cost.at_most}{usd(cost.usd_per_month, about=cost.approximate)} a month"
+        if cost.usd_per_1k_full is None:
+            return "an unknown price"
+        bound = "at most " * (_least(row) < _most(row))
+        return f"{bound}{usd(cost.usd_per_1k_full, about=cost.approximate)} per 1,000 requests when always busy"
+
+    @staticmethod
+    def _by_p95(rows: Sequence[Row]) -> list[Row]:
+        return sorted(rows, key=lambda row: row.ms("p95") or math.inf)
 
 
 def _usd(row: Row) -> float | None:
     return row.cost.usd_per_1k if row.cost.usd_per_1k is not None else row.cost.usd_per_1k_full
 
 
-def _best(row: Row, reason: str) -> tuple[Best, str]:
-    if row.simulated:
-        reason = f"on a mini cloud, not the real platform: {reason}"
-    return Best(row.key, row.target, _usd(row), row.ms("p95"), reason), f"{row.key}: {reason}"
+def _least(row: Row) -> float:
+    return (usd_range(row) or (0.0, 0.0))[0]
 
 
-def _nobody(rows: Sequence[Row], p95_ms: float | None) -> str:
-    told = "; ".join(f"{row.key}: {keeps(row, p95_ms)}" for row in rows)
-    return f"none keeps the objective ({told})"
+def _most(row: Row) -> float:
+    return (usd_range(row) or (0.0, math.inf))[1]
 
 
-def _only(row: Row, rows: Sequence[Row], p95_ms: float | None) -> tuple[Best, str]:
-    if len(rows) == 1:
-        return _best(row, "the only one that was measured" + (", and it keeps the objective" if p95_ms else ""))
-    others = "; ".join(f"{one.key}: {keeps(one, p95_ms)}" for one in rows if one.key != row.key)
-    return _best(row, f"the only one of {len(rows)} that keeps the objective ({others})")
+def _listed(names: Sequence[str]) -> str:
+    """Names as in a sentence.
 
-
-def _cheapest(
-    rows: Sequence[Row], pairs: Sequence[Pair], among: str, traffic: Traffic | None
-) -> tuple[Best | None, str]:
-    ranked = sorted(rows, key=lambda row: _usd(row) or 0.0)
-    first, second = _usd(ranked[0]) or 0.0, _usd(ranked[1]) or 0.0
-    if second - first <= SAME * second:
-        same = [row for row in ranked if (_usd(row) or 0.0) - first <= SAME * second]
-        return _fastest(same, pairs, among, "the costs are the same; ")
-    if unsure := [row.key for row in ranked[1:] if (usd_range(row) or (0.0,))[0] <= first]:
-        why = f"not by cost: {', '.join(unsure)} may cost less than ${first:.3g} per 1,000, as more was not tried; "
-        return _fastest(rows, pairs, among, why)
-    about = "~" if ranked[0].cost.approximate or ranked[1].cost.approximate else ""
-    where = f"at {traffic.per_month:,.0f} requests a month" if traffic else "at saturation, for want of a traffic"
-    return _best(
-        ranked[0],
-        f"the cheapest of {among}: {about}${first:.3g} per 1,000 {where}; next is {ranked[1].key} at ${second:.3g}",
-    )
-
-
-def _fastest(rows: Sequence[Row], pairs: Sequence[Pair], among: str, why: str) -> tuple[Best | None, str]:
-    """The one that is faster than every other, if the paired differences show it."""
-    ranked = sorted(rows, key=lambda row: row.ms("p95") or math.inf)
-    best = ranked[0]
-    shown = [faster(pairs, best.key, other.key) for other in ranked[1:]]
-    if not all(shown):
-        return None, f"no difference shown: {why}none of {among} is faster than all others beyond doubt"
-    return _best(best, f"{why}the fastest of {among}: p95 {best.ms('p95'):.1f} ms")
-
-
-def faster(pairs: Sequence[Pair], one: str, other: str) -> bool:
-    """Whether the p95 of one subject is shown to be lower than that of another."""
-    for pair in pairs:
-        if pair.quantile == "p95" and pair.difference.excludes_zero and pair.difference.value is not None:
-            if (pair.one, pair.other) == (one, other):
-                return pair.difference.value < 0
-            if (pair.one, pair.other) == (other, one):
-                return pair.difference.value > 0
-    return False
+    Example:
+        >>> _listed(["a"]), _listed(["a", "b", "c"])
+        ('a', 'a, b and c')
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -291,6 +291,18 @@ def test_it_keeps_to_its_time(seconds: float) -> None:
     assert (filled.latency["p50"].low or 0) < (filled.latency["p50"].high or 0)
 
 
+def test_one_that_keeps_no_rate_is_not_overloaded_by_the_others() -> None:
+    """80 ms for one at a time leaves no room for waiting within 100: no rate is borne, and the common one is low."""
+    targets = {"fast": _steady(0.002, workers=8), "slow": lambda: Simulated(lambda _place: 0.08, workers=1)}
+    workload = msgspec.structs.replace(Workload(), top_rate=200.0)
+    bench, _ = _bench(targets, workload)
+    found = bench.run([_subject(key) for key in targets])
+    slow = found["slow"].highest
+    assert slow is not None
+    assert (None, None) == (slow.rate, slow.at_least)
+    assert 0 < (found["fast"].rate or 0) <= 0.45 * 12.5
+
+
 def test_what_shares_no_machine_is_measured_side_by_side() -> None:
     """One generator for each machine: its subjects take turns there, and nobody waits for those of another."""
     clock = Clockwork()

@@ -17,7 +17,7 @@ import pytest
 
 from sdk.compare.comparison import Comparison
 from sdk.compare.report.charts import charts, front
-from sdk.compare.report.text import plain
+from sdk.compare.report.text import notes, plain
 from sdk.compare.result import Pair, Price, Row
 from sdk.compare.stats import Estimate
 from sdk.compare.traffic import Traffic
@@ -52,8 +52,7 @@ def found() -> Comparison:
 def test_all_forms_tell_the_verdict_and_its_figures(found: Comparison) -> None:
     """Terminal, Markdown, notebook and page."""
     for text in (str(found), found.to_markdown(), found._repr_html_(), found.to_html()):
-        assert "serverless: the cheapest of 3 of 5" in text
-        assert "; left out as invalid: local" in text
+        assert "serverless is the cheapest that answers 95 % within 100 ms: $5.28 a month" in text
         assert "local (invalid)" in text
         assert "INVALID" in text
         assert "unknown" in text
@@ -63,6 +62,22 @@ def test_all_forms_tell_the_verdict_and_its_figures(found: Comparison) -> None:
         assert "local: invalid: the generator was late" in text
         assert "serverless is cheaper than aws below 95,397,727 requests a month" in text
         assert "failed: no quota" in text
+
+
+def test_notes_are_grouped_and_each_is_said_once(found: Comparison) -> None:
+    """What is missing comes first, where prices come from last; what is true of several is one line."""
+    grouped = dict(notes(found))
+    kinds = ["What is missing", "Differences", "Cost", "Where the prices come from"]
+    assert kinds == list(grouped)
+    lines = [line for lines in grouped.values() for line in lines]
+    assert len(lines) == len(set(lines))
+    assert [f"local, aws, {EVIL}: price from a list, seen 2026-09-28 (quoted)"] == grouped["Where the prices come from"]
+    for text in (str(found), found.to_markdown()):
+        said = [line.strip("*") for line in text.splitlines()]
+        assert kinds == [line for line in said if line in kinds]
+    for text in (found._repr_html_(), found.to_html()):
+        assert kinds == re.findall("<h3>(.*?)</h3>", text)
+        assert 1 == text.count("seen 2026-09-28")
 
 
 def _mini(key: str, **more: Any) -> Row:
@@ -75,7 +90,7 @@ def test_a_mini_cloud_never_passes_for_the_platform() -> None:
     banner = "NOT A REAL CLOUD: every row of this comparison ran on a mini cloud"
     for text in (str(found), found.to_markdown(), found._repr_html_(), found.to_html()):
         assert banner in text
-        assert text.index(banner) < text.index("azure: on a mini cloud, not the real platform: the only one")
+        assert text.index(banner) < text.index("on a mini cloud, not the real platform: azure is the only one")
         assert "azure at 127.0.0.1:5001" in text
         assert "azure (mini cloud)" in text
         assert "MINI CLOUD" in text

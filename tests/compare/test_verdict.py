@@ -20,9 +20,28 @@ def test_the_cheapest_that_keeps_the_objective() -> None:
     found = comparison(row("a"), row("b", usd=0.5), row("slow", p95=150.0, usd=0.01), traffic=MILLION)
     assert found.best is not None
     assert "a" == found.best.target
-    assert "the cheapest of 2 of 3 that answer 95 % within 100 ms: $0.168 per 1,000" in found.verdict
-    assert "next is b at $0.365" in found.verdict
+    assert found.verdict == (
+        "a is the cheapest that answers 95 % within 100 ms: $168 a month; next is b for $365 a month; "
+        "slow: p95 150.0 ms is over 100 ms"
+    )
     assert found.best.usd_per_1k == found.row("a").cost.usd_per_1k
+
+
+def test_one_sentence_says_what_a_team_decides_by() -> None:
+    """The cheapest, what a faster one costs, and between which no difference was shown."""
+    found = comparison(
+        row("azure", p95=60.0, usd=23 / 730),
+        row("aws", p95=52.0, usd=61 / 730),
+        row("gcp", p95=52.5, usd=70 / 730),
+        pairs=(_pair("azure", "aws", 8.0, 2.0), _pair("azure", "gcp", 7.5, 8.0), _pair("gcp", "aws", 0.5, 2.0)),
+        traffic=MILLION,
+    )
+    assert found.verdict == (
+        "azure is the cheapest that answers 95 % within 100 ms: $23 a month; aws is 8 ms faster for $61 a month; "
+        "no difference shown between azure and gcp or between gcp and aws"
+    )
+    assert found.best is not None
+    assert found.best.reason == found.verdict.removeprefix("azure is ")
 
 
 def test_the_upper_end_of_the_interval_counts() -> None:
@@ -47,7 +66,7 @@ def test_equal_costs_are_decided_by_a_shown_difference() -> None:
         found = comparison(*rows, pairs=(pair,), traffic=MILLION)
         assert found.best is not None
         assert "a" == found.best.key
-        assert "the costs are the same; the fastest" in found.verdict
+        assert "a is the fastest of a and b, whose costs are the same: p95 40.0 ms" == found.verdict
     doubtful = comparison(*rows, pairs=(_pair("a", "b", -10.0, 12.0),), traffic=MILLION)
     assert doubtful.best is None
     assert doubtful.verdict.startswith("no difference shown")
@@ -60,7 +79,7 @@ def test_unknown_costs_do_not_win() -> None:
     )
     assert found.best is not None
     assert "a" == found.best.key
-    assert "not by cost: the cost of a is unknown" in found.verdict
+    assert "a is the fastest of a and b: p95 40.0 ms; the cost of a is unknown" == found.verdict
 
 
 def test_a_cost_that_is_known_from_above_only() -> None:
@@ -70,7 +89,7 @@ def test_a_cost_that_is_known_from_above_only() -> None:
     found = comparison(row("a", usd=0.2), row("b", usd=0.15, highest=seen), traffic=busy)
     assert found.row("b").cost.at_most
     assert found.best is None
-    assert "b may cost less than $0.00185 per 1,000, as more was not tried" in found.verdict
+    assert "of which b may cost less than is known, as more was not tried, is faster than all" in found.verdict
     idle = comparison(row("a", usd=0.2), row("b", usd=0.15, highest=seen), traffic=MILLION)
     assert idle.best is not None
     assert "b" == idle.best.key

@@ -46,9 +46,8 @@ def page(found: Comparison) -> str:
 def fragment(found: Comparison) -> str:
     """For a notebook: verdict, table and notes, in the notebook's own style."""
     verdict, *facts = map(html.escape, head(found))
-    told = "".join(f"<li>{html.escape(note)}</li>" for note in notes(found))
     warning = f"<p><strong>{html.escape(found.warning)}</strong></p>" if found.warning else ""
-    return f"<div>{warning}<p><b>{verdict}</b><br>{'<br>'.join(facts)}</p>{_main_table(found)}<ul>{told}</ul></div>"
+    return f"<div>{warning}<p><b>{verdict}</b><br>{'<br>'.join(facts)}</p>{_main_table(found)}{_notes(found)}</div>"
 
 
 def _body(found: Comparison, drawn: Sequence[Chart]) -> Iterator[str]:
@@ -63,9 +62,15 @@ def _body(found: Comparison, drawn: Sequence[Chart]) -> Iterator[str]:
     yield from map(_figure, drawn)
     if not any(one.id == "curves" for one in drawn):
         yield '<p class="facts">No cost is known, so none is drawn.</p>'
-    yield "<h2>Before you believe it</h2>\n<ul>"
-    yield from (f"<li>{html.escape(note)}</li>" for note in notes(found))
-    yield "</ul>"
+    yield f"<h2>Before you believe it</h2>\n{_notes(found)}"
+
+
+def _notes(found: Comparison) -> str:
+    """Return the notes as lists, one for each kind."""
+    return "\n".join(
+        f"<h3>{html.escape(kind)}</h3>\n<ul>{''.join(f'<li>{html.escape(text)}</li>' for text in texts)}</ul>"
+        for kind, texts in notes(found)
+    )
 
 
 def _title(found: Comparison) -> str:

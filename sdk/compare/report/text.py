@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from .cells import NONE, figure, name, table, usd
+from .cells import NONE, figure, name, open_ended, table, usd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ..comparison import Comparison
 
@@ -25,7 +25,9 @@ def plain(found: Comparison, width: int | None = None) -> str:
     lines += [*head(found), ""]
     for part in _parts(columns, rows, width or shutil.get_terminal_size((120, 24)).columns):
         lines += [*_aligned(part), ""]
-    return "\n".join([*lines, *_bullets(found)])
+    for kind, texts in notes(found):
+        lines += [kind, *(f"- {text}" for text in texts), ""]
+    return "\n".join(lines[:-1])
 
 
 def markdown(found: Comparison) -> str:
@@ -36,7 +38,9 @@ def markdown(found: Comparison) -> str:
     lines += [f"> **{_safe(found.warning)}**", ""] if found.warning else []
     lines += [f"**{_safe(verdict)}**", "", *(f"{_safe(line)}  " for line in rest), ""]
     lines += [_row(columns), _row(["---"] * len(columns)), *(_row(row) for row in rows)]
-    return "\n".join([*lines, "", *(f"- {_safe(line)}" for line in notes(found))]) + "\n"
+    for kind, texts in notes(found):
+        lines += ["", f"**{kind}**", "", *(f"- {_safe(text)}" for text in texts)]
+    return "\n".join(lines) + "\n"
 
 
 def head(found: Comparison) -> list[str]:
@@ -52,30 +56,71 @@ def head(found: Comparison) -> list[str]:
     ]
 
 
-def notes(found: Comparison) -> Iterator[str]:
-    """Everything a reader has to know before believing the table."""
-    yield from found.notes
+def notes(found: Comparison) -> Iterator[tuple[str, list[str]]]:
+    """Everything a reader has to know before believing the table: by kind, the most important kind first."""
+    kinds = {
+        "What is missing": _missing(found),
+        "Differences": _differences(found),
+        "Cost": _cost(found),
+        "How sure the figures are": _doubts(found),
+        "What the targets say of themselves": _said(found),
+        "Where the prices come from": _sources(found),
+    }
+    for kind, items in kinds.items():
+        if lines := _merged(items):
+            yield kind, lines
+
+
+def _merged(items: Iterable[tuple[str, str]]) -> list[str]:
+    """Say each thing once, with all whom it is about.
+
+    Example:
+        >>> _merged([("a", "is late"), ("b", "is lost"), ("c", "is late"), ("", "that is all")])
+        ['a, c: is late', 'b: is lost', 'that is all']
+    """
+    about: dict[str, dict[str, None]] = {}
+    for name_, text in items:
+        about.setdefault(text, {})[name_] = None
+    return [f"{', '.join(names)}: {text}" if "" not in names else text for text, names in about.items()]
+
+
+def _missing(found: Comparison) -> Iterator[tuple[str, str]]:
+    yield from (("", note) for note in found.notes)
     for row in found.rows:
         if row.failed:
-            yield f"{row.key} failed: {row.failed}"
-        yield from (f"{row.key}: invalid: {reason}" for reason in row.invalid)
-        yield from (f"{row.key}: {flag}" for flag in row.flags)
-        if row.cost.note:
-            yield f"{row.key}: {row.cost.note}"
-        said = {one.note for one in row.latency.values() if one.note}
-        yield from (f"{row.key}: {note}" for note in sorted(said))
-        if row.served is not None:
-            inside = NONE if row.served.p95 is None else figure(row.served.p95)
-            yield f"{row.key}: the target itself says p95 {inside} ms ({row.served.scope}, {row.served.method})"
-        if row.price.source:
-            seen = f", seen {row.price.as_of}" if row.price.as_of else ""
-            yield f"{row.key}: price from {row.price.source}{seen} ({row.price.status})"
-    yield from _differences(found)
+            yield row.key, f"failed: {row.failed}"
+        yield from ((row.key, f"invalid: {reason}") for reason in row.invalid)
+        if open_ended(row) and row.highest is not None:
+            yield row.key, f"the highest rate is only known from below: {row.highest.reason}"
+
+
+def _cost(found: Comparison) -> Iterator[tuple[str, str]]:
+    yield from ((row.key, row.cost.note) for row in found.rows if row.cost.note)
     names = {row.key: name(row) for row in found.rows}
     for point in found.break_evens:
         serverless, other = names[point.serverless], names[point.other]
-        yield f"{serverless} is cheaper than {other} below {point.per_month:,.0f} requests a month"
-    yield from _money(found)
+        yield "", f"{serverless} is cheaper than {other} below {point.per_month:,.0f} requests a month"
+    yield from (("", text) for text in _money(found))
+
+
+def _doubts(found: Comparison) -> Iterator[tuple[str, str]]:
+    for row in found.rows:
+        yield from ((row.key, flag) for flag in row.flags)
+        yield from ((row.key, note) for note in sorted({one.note for one in row.latency.values() if one.note}))
+
+
+def _said(found: Comparison) -> Iterator[tuple[str, str]]:
+    for row in found.rows:
+        if row.served is not None:
+            inside = NONE if row.served.p95 is None else figure(row.served.p95)
+            yield row.key, f"the target itself says p95 {inside} ms ({row.served.scope}, {row.served.method})"
+
+
+def _sources(found: Comparison) -> Iterator[tuple[str, str]]:
+    for row in found.rows:
+        if row.price.source:
+            seen = f", seen {row.price.as_of}" if row.price.as_of else ""
+            yield row.key, f"price from {row.price.source}{seen} ({row.price.status})"
 
 
 def _money(found: Comparison) -> Iterator[str]:
@@ -91,7 +136,7 @@ def _money(found: Comparison) -> Iterator[str]:
         yield f"this comparison cost {usd(found.spent_usd)} by the price list{estimated}"
 
 
-def _differences(found: Comparison) -> Iterator[str]:
+def _differences(found: Comparison) -> Iterator[tuple[str, str]]:
     names = {row.key: name(row) for row in found.rows}
     for pair in found.pairs:
         gap = pair.difference
@@ -99,11 +144,12 @@ def _differences(found: Comparison) -> Iterator[str]:
             continue
         one, other = names.get(pair.one, pair.one), names.get(pair.other, pair.other)
         if not gap.excludes_zero:
-            yield f"{one} and {other}: no difference of p95 shown" + (f": {gap.note}" if gap.note else "")
+            why = f": {gap.note}" if gap.note else ""
+            yield f"{one} and {other}", f"no difference of p95 shown{why}"
             continue
         fast, slow = (one, other) if gap.value < 0 else (other, one)
         low, high = sorted((abs(gap.low), abs(gap.high)))
-        yield f"{fast} is faster than {slow}: p95 by {figure(abs(gap.value))} ms [{figure(low)}..{figure(high)}]"
+        yield "", f"{fast} is faster than {slow}: p95 by {figure(abs(gap.value))} ms [{figure(low)}..{figure(high)}]"
 
 
 _GAP = "  "
@@ -127,10 +173,6 @@ def _parts(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) ->
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     return [_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _bullets(found: Comparison) -> list[str]:
-    return [f"- {line}" for line in notes(found)]
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -89,8 +89,8 @@ def likely_rate(serial: float, usual_ms: float, p95_ms: float | None) -> float:
         p95_ms: The objective.
 
     Example:
-        >>> likely_rate(100.0, 10.0, 100.0), likely_rate(25.0, 40.0, 100.0)
-        (50.0, 5.625)
+        >>> likely_rate(100.0, 10.0, 100.0), likely_rate(20.0, 50.0, 100.0)
+        (50.0, 3.0)
     """
     room = math.inf if p95_ms is None else (p95_ms - usual_ms) / usual_ms
     return serial * min(0.5, max(0.05, 0.15 * room))

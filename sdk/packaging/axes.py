@@ -8,6 +8,7 @@ import msgspec
 
 from sdk.errors import ConfigError
 from sdk.packaging.manifest import Tensor
+from sdk.serving.columns import whole_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,13 +39,18 @@ def merged(inputs: Sequence[Tensor], stated: Sequence[Tensor]) -> tuple[Tensor, 
     return tuple(msgspec.structs.replace(one, shape=_agreed(one, names[one.name])) for one in inputs)
 
 
+def has_whole(stated: Sequence[Tensor]) -> bool:
+    """Whether an input has one value for the whole request, so that requests can be neither cut nor joined."""
+    return bool(whole_inputs(stated))
+
+
 def check_ranks(stated: Sequence[Tensor]) -> None:
-    """Refuse an example for a file with an input that has no rows.
+    """Refuse an example for a file with an input that has one value for the whole request.
 
     Raises:
         ConfigError: The file has one.
     """
-    if single := next((one.name for one in stated if not one.shape), None):
+    if single := next(iter(sorted(whole_inputs(stated))), None):
         raise ConfigError(
             f"example: input {single!r} of the file is one value for the whole request, which rows do not hold",
             hint="leave example= out: the file states its inputs",

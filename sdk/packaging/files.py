@@ -117,7 +117,12 @@ def recognise(path: Path, trust: str | None) -> Found:
 
 
 def is_rowwise(found: Found, about: About) -> bool:
-    """Whether rows are answered independently: as the user says, else as trees and other estimators do."""
+    """Whether rows are answered independently: as the user says, else as trees and other estimators do.
+
+    Requests with a value for the whole request can be neither cut nor joined.
+    """
+    if axes.has_whole(found.inputs):
+        return False
     return found.flavour in _ROWWISE if about.rowwise is None else about.rowwise
 
 

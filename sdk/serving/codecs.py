@@ -179,21 +179,20 @@ def from_rows(rows: list[Any], signature: Signature) -> Input:
         if not rows:
             raise bad_input("empty", "`instances` is empty; send at least one row", "instances")
         return Input({}, rows, len(rows))
-    return from_tensors(signature.from_instances(rows))
+    return from_tensors(signature.from_instances(rows), signature)
 
 
 def decode_npy(body: bytes, signature: Signature) -> Input:
     """Read a .npy body as the whole input."""
     array = npy.decode(body)
     if signature.free:
-        return from_tensors({FREE: array})
-    return from_tensors(signature.from_array(array, "body"))
+        return from_tensors({FREE: array}, signature)
+    return from_tensors(signature.from_array(array, "body"), signature)
 
 
-def from_tensors(tensors: dict[str, Array]) -> Input:
+def from_tensors(tensors: dict[str, Array], signature: Signature) -> Input:
     """Return the input of already checked tensors."""
-    first = next((array for array in tensors.values() if array.ndim), None)
-    return Input(tensors, None, 1 if first is None else len(first))
+    return Input(tensors, None, signature.row_count(tensors))
 
 
 def encode_predictions(outputs: Outputs) -> Answer:

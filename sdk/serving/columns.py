@@ -21,9 +21,22 @@ def axes_of(value: Any) -> int:
     return len(getattr(value, "shape", ()))
 
 
+def whole_inputs(inputs: Sequence[Any]) -> frozenset[str]:
+    """Return the inputs that have one value for the whole request instead of one for each row.
+
+    Those are inputs without axes, and with a first axis of a fixed length where the rows of another input vary.
+    """
+    vary = any(one.shape and one.shape[0] == -1 for one in inputs)
+    return frozenset(one.name for one in inputs if not one.shape or (vary and one.shape[0] != -1))
+
+
 def axes(signature: Any) -> dict[str, int]:
-    """Return how many axes each input or column of a signature has, the one of the rows included."""
-    known = {one.name: len(one.shape) for one in signature.inputs}
+    """Return how many axes each input or column of a signature has, the one of the rows included.
+
+    An input with one value for the whole request has none.
+    """
+    whole = whole_inputs(signature.inputs)
+    known = {one.name: 0 if one.name in whole else len(one.shape) for one in signature.inputs}
     return known if signature.columns is None else {name: known.get(name, 1) for name in signature.columns}
 
 
@@ -49,7 +62,7 @@ def rows_in(given: Mapping[str, Any], wanted: Mapping[str, int]) -> list[Any]:
     if not all(whole.values()):
         column, single = (next(name for name, is_column in whole.items() if is_column is one) for one in (True, False))
         raise ValueError(f"{column!r} has a value for each row, {single!r} has one value; give both in the same way")
-    lengths = {name: len(value) for name, value in given.items() if axes_of(value)}
+    lengths = {name: len(value) for name, value in given.items() if axes_of(value) and wanted.get(name, 1)}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} {size}" for name, size in lengths.items())
         raise ValueError(f"all inputs must have the same number of rows, got {told}")

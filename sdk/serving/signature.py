@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import tables
-from .columns import axes, rows_in
+from .columns import axes, rows_in, whole_inputs
 from .convert import TEXT, Array, as_array, check_finite, is_list
 from .failures import bad_input
 from .readers import Reader, reader
@@ -159,8 +159,38 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
         expected = [one.name for one in self.inputs]
         _check_names(given, expected, "inputs")
         tensors = {one.name: self._fit(one, given[one.name], one.name) for one in self.inputs}
-        _check_equal_rows(tensors)
+        self._check_equal_rows(tensors)
         return tensors
+
+    @cached_property
+    def whole(self) -> frozenset[str]:
+        """The inputs with one value for the whole request."""
+        return whole_inputs(self.inputs)
+
+    def row_count(self, tensors: Tensors) -> int:
+        """Return how many rows these tensors have; one where no input has rows."""
+        return next((len(array) for name, array in tensors.items() if array.ndim and name not in self.whole), 1)
+
+    def _check_equal_rows(self, tensors: Tensors) -> None:
+        counts = {name: len(array) for name, array in tensors.items() if array.ndim and name not in self.whole}
+        if len(set(counts.values())) > 1:
+            told = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise bad_input("bad_shape", f"all inputs must have the same number of rows, got {told}", "inputs")
+
+    def _gathered(self, tensor: Tensor, values: list[Any]) -> Array:
+        """The values of all rows as one array; of an input with one value for the whole request that value.
+
+        Raises:
+            RequestError: 400; the rows have different values for such an input.
+        """
+        if tensor.name not in self.whole or not values:
+            return as_array(values, tensor.name, tensor.dtype)
+        if other := next((number for number, value in enumerate(values) if value != values[0]), 0):
+            message = f"input {tensor.name!r} is one value for the whole request"
+            message += f", and row {other} has another than row 0"
+            raise bad_input("bad_value", message, f"{FREE}[{other}].{tensor.name}")
+        array = as_array(values[:1], tensor.name, tensor.dtype)
+        return array.reshape(array.shape[1:])
 
     def _from_table(self, rows: list[Any], columns: list[str]) -> Tensors:
         rows = table_rows(rows, columns)
@@ -176,7 +206,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
     def _from_dicts(self, rows: list[Any], names: list[str]) -> Tensors:
         cells = zip(*(_ordered(row, names, number) for number, row in enumerate(rows)), strict=True)
         return {
-            one.name: self._fit(one, _gathered(one, list(values)), one.name)
+            one.name: self._fit(one, self._gathered(one, list(values)), one.name)
             for one, values in zip(self.inputs, cells, strict=True)
         }
 
@@ -193,20 +223,6 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
         if tensor.required or not self.allow_nan:
             check_finite(array, field, self.columns, category=tensor.levels is not None)
         return array
-
-
-def _gathered(tensor: Tensor, values: list[Any]) -> Array:
-    """The values of all rows as one array; an input without axes has one value for the whole request.
-
-    Raises:
-        RequestError: 400; the rows have different values for an input without axes.
-    """
-    if tensor.shape or not values:
-        return as_array(values, tensor.name, tensor.dtype)
-    if other := next((number for number, value in enumerate(values) if value != values[0]), 0):
-        message = f"input {tensor.name!r} is one value for the whole request, and row {other} has another than row 0"
-        raise bad_input("bad_value", message, f"{FREE}[{other}].{tensor.name}")
-    return as_array(values[:1], tensor.name, tensor.dtype).reshape(())
 
 
 def table_rows(rows: list[Any], columns: list[str]) -> list[list[Any]]:
@@ -269,13 +285,6 @@ def _check_names(given: dict[str, Any], expected: list[str], where: str) -> None
             raise bad_input(
                 "unknown_input", f"input {name!r} is unknown; expected {_list(expected)}", f"{where}.{name}"
             )
-
-
-def _check_equal_rows(tensors: Tensors) -> None:
-    counts = {name: len(array) for name, array in tensors.items() if array.ndim}
-    if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise bad_input("bad_shape", f"all inputs must have the same number of rows, got {told}", "inputs")
 
 
 def _list(names: list[str]) -> str:

@@ -76,7 +76,7 @@ def decode(body: bytes, length: bytes | None, signature: Signature, limits: Limi
             used += sent
     if used != len(tail):
         raise bad_input("bad_binary", f"the inputs declare {used} bytes of binary data, {len(tail)} were sent", "body")
-    return request, from_tensors(_checked(tensors, signature))
+    return request, from_tensors(_checked(tensors, signature), signature)
 
 
 def _checked(tensors: dict[str, Array], signature: Signature) -> dict[str, Array]:

@@ -120,6 +120,28 @@ def test_an_input_without_axes_is_one_value_for_all_rows(tmp_path: Path) -> None
         pack_file(path, "m", About(None, {"k": 2.0, "x": [1.0]}, "predict", False, False), {})
 
 
+def test_an_input_with_a_fixed_first_axis_is_one_value_for_all_rows(tmp_path: Path) -> None:
+    """Such as the state of a recurrent network, where the rows are another axis; requests are not cut then."""
+    path = onnx(tmp_path / "m.onnx", {"state": (FLOAT, [2, None]), "x": (FLOAT, ["n", 2])})
+    signature = Signature(inputs=[Stated(one.name, one.dtype, one.shape) for one in packed(path, None)])
+    state, rows = [[0.5, 1, 2], [3, 4, 5]], [[1, 2], [3, 4], [5, 6]]
+    for body in (
+        {"instances": {"state": state, "x": rows}},
+        {"instances": [{"state": state, "x": row} for row in rows]},
+        {"inputs": {"x": rows, "state": state}},
+    ):
+        given = decode_instances(json.dumps(body).encode(), signature, Limits())
+        assert (3, state, rows) == (given.rows, given.tensors["state"].tolist(), given.tensors["x"].tolist())
+    two = [{"state": state, "x": rows[0]}, {"state": state[::-1], "x": rows[1]}]
+    with pytest.raises(RequestError, match="'state' is one value for the whole request, and row 1 has another"):
+        decode_instances(json.dumps({"instances": two}).encode(), signature, Limits())
+    with pytest.raises(RequestError, match=r"state must have shape \[2, any\], got \[1, 3\]"):
+        decode_instances(json.dumps({"instances": {"state": state[:1], "x": rows}}).encode(), signature, Limits())
+    with pytest.raises(ConfigError, match="input 'state' of the file is one value for the whole request"):
+        pack_file(path, "m", About(None, {"state": state, "x": rows[:2]}, "predict", False, False), {})
+    assert not signature_of(About(None, None, "predict", True, False), None, recognise(path, None)).rowwise
+
+
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_damaged_files_are_refused(cut: int, tmp_path: Path) -> None:
     """A file that was cut off ends in an error about the file, at every place."""

@@ -82,10 +82,10 @@ class Outlook:
         from ..compare.report.cells import usd
 
         money = "an unknown amount" if self.usd is None else "nothing" if not self.usd else f"{usd(self.usd)} at most"
-        other = self.seconds - self.measuring_s
+        clouds = f" (up to {(PROVISION_S + DELETE_S) / 60:.0f} minutes on a cloud)" if self.usd != 0.0 else ""
         return (
-            f"{len(self.candidates)} subjects: {self.measuring_s / 60:.1f} minutes of measuring and up to "
-            f"{other / 60:.0f} of deploying and deleting, for {money}"
+            f"{len(self.candidates)} subjects: at most {self.measuring_s / 60:.1f} minutes of measuring, "
+            f"besides deploying and deleting{clouds}, for {money}"
         )
 
     def to_dict(self) -> dict[str, Any]:

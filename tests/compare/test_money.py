@@ -44,6 +44,7 @@ def test_the_estimate_holds_provisioning_and_deleting(client: Client, doubling: 
     look = client.compare(doubling, workload=SHORT, dry_run=True)
     assert 900 + 300 < look.seconds
     assert look.seconds * SMALL / 3600 == pytest.approx(look.usd)
+    assert "at most 5.1 minutes of measuring, besides deploying and deleting (up to 20 minutes on a cloud)" in str(look)
 
 
 @pytest.mark.parametrize(

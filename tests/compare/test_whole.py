@@ -106,8 +106,11 @@ def test_endpoints_that_exist(client: Client, doubling: Model) -> None:
 
 def test_what_it_would_do(client: Client, doubling: Model) -> None:
     """A dry run changes nothing, and costs nothing on one's own machine."""
-    look: Outlook = client.compare(doubling, targets=["here", "there"], workload="quick", dry_run=True)
-    assert 0.0 == look.usd
+    look: Outlook = client.compare(doubling, targets=["here", "there"], time_budget="2m", dry_run=True)
+    assert (0.0, 130.0) == (look.usd, look.measuring_s)
+    assert "2 subjects: at most 2.2 minutes of measuring, besides deploying and deleting, for nothing" in str(look)
+    with pytest.raises(ConfigError, match="time_budget = 'soon' is not a duration"):
+        client.compare(doubling, targets=["here"], time_budget="soon", dry_run=True)
     assert ["here", "there"] == [one.key for one in look.candidates]
     assert [] == client.list(target="here")
 

@@ -125,7 +125,7 @@ class Engine:
     async def _until(self, due: float, *, exact: bool) -> None:
         """Wait for a moment; an exact wait is busy near its end, while answers are read."""
         now, spin_s = self._meters.now, self._meters.spin_s
-        begin, early = (spin_s, 0.0) if exact else (0.0, spin_s)
+        begin, early = (spin_s, 0.0) if exact else (0.0, spin_s / 2)
         while (left := due - now()) > early:
             pause = max(0.0, left - begin)
             await asyncio.sleep(pause)

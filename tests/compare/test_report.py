@@ -80,6 +80,14 @@ def test_notes_are_grouped_and_each_is_said_once(found: Comparison) -> None:
         assert 1 == text.count("seen 2026-09-28")
 
 
+def test_a_difference_that_could_not_be_judged_says_why() -> None:
+    """Too few requests for a comparison of two are no silence: both are named, with what would be needed."""
+    short = Estimate(None, note="fewer than 5 pairs of runs with 60 requests each")
+    found = comparison(row("a"), row("b"), row("c"), pairs=(Pair("a", "b", "p95", short), Pair("b", "c", "p95", short)))
+    said = "a and b, b and c: no difference of p95 shown: fewer than 5 pairs of runs with 60 requests each"
+    assert [said] == dict(notes(found))["Differences"]
+
+
 def _mini(key: str, **more: Any) -> Row:
     return row(key, host="127.0.0.1:5001", official=False, billed=False, **more)
 

@@ -140,10 +140,10 @@ def _differences(found: Comparison) -> Iterator[tuple[str, str]]:
     names = {row.key: name(row) for row in found.rows}
     for pair in found.pairs:
         gap = pair.difference
-        if pair.quantile != "p95" or gap.value is None or gap.low is None or gap.high is None:
+        if pair.quantile != "p95":
             continue
         one, other = names.get(pair.one, pair.one), names.get(pair.other, pair.other)
-        if not gap.excludes_zero:
+        if not gap.excludes_zero or gap.value is None or gap.low is None or gap.high is None:
             why = f": {gap.note}" if gap.note else ""
             yield f"{one} and {other}", f"no difference of p95 shown{why}"
             continue

@@ -210,7 +210,7 @@ def difference(
     pairs = list(zip(one, other, strict=False))
     count = sum(int(a.size + b.size) for a, b in pairs)
     if not all(rules.whole(side, share, paired=True) for side in ([a for a, _ in pairs], [b for _, b in pairs])):
-        return Estimate(None, count=count, runs=len(pairs), note=f"fewer than {rules.runs} pairs of whole runs")
+        return Estimate(None, count=count, runs=len(pairs), note=_too_short(rules, share))
     found = _gap(one, other, share, rules)
     if sent is None or found.value is None:
         return found
@@ -220,6 +220,10 @@ def difference(
     wide = msgspec.structs.replace(found, low=low, high=high)
     hidden = found.excludes_zero and not wide.excludes_zero
     return msgspec.structs.replace(wide, note=HIDDEN) if hidden else wide
+
+
+def _too_short(rules: Rules, share: float) -> str:
+    return f"fewer than {rules.runs} pairs of runs with {rules.least(share, paired=True)} requests each"
 
 
 def _gap(one: Runs, other: Runs, share: float, rules: Rules) -> Estimate:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 PROBE_S = 120.0
 _LOOK_AGAIN_S = 0.25
-_SKEW_S = 1.0  # that another clock may be behind
 _SERVES = {EndpointState.READY, EndpointState.DEGRADED}
 _STARTS = {EndpointState.CREATING, EndpointState.UPDATING}
 PROBE_HEADERS = {"x-mlport-probe": "1"}  # a smoke test is no traffic: who can, does not count it
@@ -203,7 +202,7 @@ def is_lost(error: Exception) -> bool:
 def say_how(session: Session, name: str, error: SdkError, since: float, deadline: Deadline) -> None:
     """Put into an error how the replica ended that worked on the request, as far as its log says so."""
     if is_lost(error):
-        lines = session.endings(name, None, since - _SKEW_S, deadline)
+        lines = session.endings(name, None, since, deadline)
         how = in_lines(lines) or ended(lines)
         error.message = f"{error.message.rstrip('.')}: {how}" if how else error.message
         error.hint = error.hint or f"show the log with: mlport logs {name}"
@@ -255,7 +254,7 @@ class Probe:
         request_id = error.request_id if asked else None
         lines = session.trace_of(self._name, deployment, request_id, self._deadline)
         if is_lost(error):
-            lines = session.endings(self._name, deployment, since - _SKEW_S, self._deadline)
+            lines = session.endings(self._name, deployment, since, self._deadline)
         raised, end = in_lines(lines), ended(lines)
         return DeployFailed(
             f"deployment {deployment} failed its smoke test: {raised or end or error.message}",

@@ -249,13 +249,16 @@ class Session:
         Args:
             name: The endpoint.
             deployment: Lines of this one only.
-            since: Unix seconds.
+            since: Unix seconds by our clock; an earlier end was another request's.
             deadline: Of the verb.
         """
+        since += self.adapter.server_time() - self.clock.time()  # as the platform's clock showed it
         deadline = self.deadline(deadline.limit(_ENDS_S))
         while True:
             found = self.tail(name, _TAIL, deployment=deployment)
-            lines = [line.text for line in found if line.time >= since]
+            earlier = [place for place, line in enumerate(found) if line.time < since and ended([line.text])]
+            fresh = found[earlier[-1] + 1 :] if earlier else found
+            lines = [line.text for line in fresh if line.time >= since or not line.text.startswith("{")]
             if deadline.passed or ended(lines):
                 return lines
             self.clock.sleep(_LOOK_S)

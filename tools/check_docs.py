@@ -63,7 +63,7 @@ def problems() -> Iterator[str]:
         yield from local_names(name, text)
         if name.endswith(".py") and name.startswith(SHIPPED):
             yield from unfinished(name, text)
-    yield from (f"docs/reference/{name} is out of date: run `make docs`" for name in gen_docs.stale())
+    yield from (f"docs/{name} is out of date: run `make docs`" for name in gen_docs.stale())
 
 
 def main() -> int:

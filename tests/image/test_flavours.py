@@ -13,10 +13,8 @@ from sdk.model import Model
 from sdk.packaging.image import build_image
 from sdk.packaging.image.engine import Engine
 from sdk.packaging.image.engine_images import load
-from tests.packaging.test_files import FILES, check_file, check_mlflow
-from tests.packaging.test_flavours import EVERYWHERE, LIBRARIES, check, skip_without_library
-from tests.packaging.test_onnx import check as check_onnx
-from tests.packaging.test_onnx import forest
+from tests.frameworks.listed import FRAMEWORKS, Framework
+from tests.packaging.test_flavours import EVERYWHERE, check
 
 pytestmark = [pytest.mark.docker, pytest.mark.full, pytest.mark.filterwarnings("ignore")]  # the libraries' own
 
@@ -55,25 +53,13 @@ def serve(engine: Engine, world: Any, start: Callable[..., Any]) -> Iterator[Cal
             engine.call("DELETE", f"/images/{image}", params={"force": "1"})
 
 
-@pytest.mark.parametrize("case", [*LIBRARIES, *EVERYWHERE], ids=lambda case: case.__name__)
+@pytest.mark.parametrize("framework", [one for one in FRAMEWORKS if one.image], ids=lambda one: one.id)
+def test_framework(framework: Framework, serve: Callable[..., Any], tmp_path: Path) -> None:
+    """A model of each library, in each form that it has: see docs/frameworks.md."""
+    framework.run(serve, tmp_path)
+
+
+@pytest.mark.parametrize("case", EVERYWHERE, ids=lambda case: case.__name__)
 def test_object(case: Callable[[Path], Any], serve: Callable[..., Any], tmp_path: Path) -> None:
-    """A live object, packed and put into an image."""
-    skip_without_library(case)
+    """Functions, classes and estimators of many forms."""
     check(case(tmp_path), serve)
-
-
-@pytest.mark.parametrize("case", list(FILES), ids=lambda case: case.__name__)
-def test_native_file(case: Callable[[Path], Any], serve: Callable[..., Any], tmp_path: Path) -> None:
-    """A file in a library's own format."""
-    check_file(case, serve, tmp_path)
-
-
-def test_mlflow_folder(serve: Callable[..., Any], tmp_path: Path) -> None:
-    """What MLflow saved."""
-    check_mlflow(serve, tmp_path)
-
-
-def test_onnx_engine(serve: Callable[..., Any]) -> None:
-    """An estimator that was asked to be served by ONNX Runtime."""
-    pytest.importorskip("skl2onnx")
-    check_onnx(forest, serve)

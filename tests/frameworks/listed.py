@@ -109,7 +109,7 @@ FRAMEWORKS = (
     ),
     Framework(
         "TensorFlow SavedModel", _CLASS.format("FOLDER"), "`tf.Module` with one matrix", ("tensorflow",),
-        _object(networks.saved_model), image=False,
+        _object(networks.saved_model),
     ),
     Framework("ONNX", _FILE.format("model.onnx"), "logistic regression", ("skl2onnx",), _file(files.onnx_file)),
     Framework(

@@ -133,7 +133,7 @@ FRAMEWORKS = (
     Framework(
         "Hugging Face pipeline", '`sdk.model(CLASS, artifacts="FOLDER", requirements=["torch"])`',
         "text classification, BERT of one layer",
-        ("transformers", "torch"), _object(texts.pipeline), image=False,
+        ("transformers", "torch"), _object(texts.pipeline),
     ),
 )  # fmt: skip
 

@@ -41,7 +41,7 @@ def compare(model: Model) -> None:
     if not batches.joins:
         pytest.skip("its signature does not say that rows are independent, so nothing is joined")
     predict = load(bundle)
-    bodies = [msgspec.json.encode({"instances": [row]}) for row in model.example for _ in range(2)]
+    bodies = [msgspec.json.encode({"instances": [row]}) for row in model.example or () for _ in range(2)]
     requests = [codecs.decode_instances(body, signature, Limits()) for body in bodies]
     (key,) = {batches.key(one) for one in requests}
     if key is None:

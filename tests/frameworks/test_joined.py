@@ -34,6 +34,7 @@ class Compared(Exception):
 
 def compare(model: Model) -> None:
     """Load the model in this process and ask it for its rows together and apart."""
+    assert model.path is not None
     bundle = read(model.path)
     signature = bundle.manifest.signature
     library = bundle.manifest.flavour not in PYTHON

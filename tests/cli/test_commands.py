@@ -44,7 +44,7 @@ def test_commented_lines_of_the_template_are_valid(run: Run, tmp_path: Path) -> 
         (("status", "Bad Name"), 3, "bad-name"),
         (("status", "x" * 24), 3, "3 to 23 characters"),
         (("list", "-t", "locl"), 3, "local"),
-        (("deploy", "nothing-here"), 3, "no model"),
+        (("deploy", "nothing-here"), 3, "is not a model; give a file"),
         (("deploy", "models:nothing", "-n", "m"), 3, "cannot import"),
         (("deploy", "models:double", "--env", "A"), 2, "KEY=VALUE"),
         (("deploy", "models:double", "--env", "A=1", "--env", "A=2"), 2, "twice"),

@@ -202,7 +202,7 @@ GUARDED = {
         "offline": "security updates of bases would be left out",
     },
     "local": dict.fromkeys(("port", "max_body", "deadline_s", "start_s", "drain_s", "stop_s"), "limits of this machine")
-    | {"usd_per_hour": "hides what something costs"},
+    | {"usd_per_hour": "hides what something costs", "gpus": "which devices of this machine are taken"},
     "docker": dict.fromkeys(
         ("port", "max_body", "deadline_s", "start_s", "drain_s", "stop_s"), "limits of this machine"
     )

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SMALL = 2304  # the least that Linux gives as a receive buffer
-LIMITS = {"header_s": 2.0, "body_s": 2.0, "write_s": 2.0, "idle_s": 2.0, "probe_s": 1.0}
+# an honest client on a busy machine needs more than the two seconds that are enough for the slow ones
+LIMITS = {"header_s": 4.0, "body_s": 4.0, "write_s": 2.0, "idle_s": 2.0, "probe_s": 1.0}
 
 
 @pytest.fixture

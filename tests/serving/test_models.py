@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -285,6 +286,7 @@ def test_a_method_that_the_model_lacks_is_named(bundles: Any, start: Callable[..
 
 def misbehave(rows: Any) -> Any:
     import os
+    import signal
     import sys
     import threading as threads
     import time
@@ -321,7 +323,8 @@ def misbehave(rows: Any) -> Any:
         "thread": spawn,
         "chdir": lambda: os.chdir("/"),
         "sleep": lambda: time.sleep(rows[1]),
-        "die": lambda: os._exit(7),
+        "die": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "leave": lambda: os._exit(7),
         "fine": lambda: None,
     }
     result = deeds[rows[0]]()
@@ -351,10 +354,13 @@ def test_model_failures_are_500_with_an_id_and_the_server_lives(bad_server: Any)
 
 
 def test_a_dying_model_takes_only_its_process(bad_server: Any) -> None:
-    """A model that ends the process is visible as the exit code, for a supervisor to see."""
+    """A model that is killed ends the process, for a supervisor to see; one that leaves is an error like others."""
+    answer = _post(bad_server, ["leave"])
+    assert (500, "model_error") == (answer.status_code, answer.json()["error"]["code"])
+    assert "os._exit(7)" in bad_server.wait_event("model_error")["trace"]
     with pytest.raises(httpx.RemoteProtocolError):
         _post(bad_server, ["die"])
-    assert 7 == bad_server.wait()
+    assert -signal.SIGKILL == bad_server.wait()
 
 
 def test_a_hung_model_leaves_health_answering_and_is_reported(bad_server: Any, tools: Any) -> None:

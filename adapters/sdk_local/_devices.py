@@ -30,10 +30,12 @@ from sdk.errors import ConfigError, QuotaError, UnreadableError
 from sdk.packaging import disk
 
 from ._errors import PROVIDER, translate
+from ._folder import held
 from ._processes import VISIBLE_GPUS, is_free
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from .options import LocalOptions
 
@@ -213,22 +215,15 @@ def _said(holders: Mapping[str, Holder]) -> str:
     return f" ({listed})" if listed else ""
 
 
-@contextmanager
-def _alone() -> Generator[None]:
+def _alone() -> AbstractContextManager[None]:
     """Hold the lock of all devices, for the moment in which some are chosen and written down."""
-    folder = disk.subfolder(scratch.short_folder() / "gpus")
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    return held(disk.subfolder(scratch.short_folder() / "gpus"))
 
 
 def _locked(device: str, stack: contextlib.ExitStack) -> int:
     descriptor = os.open(lock_of(device), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     stack.callback(os.close, descriptor)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)  # it is free, but somebody may be looking whether it is
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # it is free, but another client may be testing that
     return descriptor
 
 

@@ -109,7 +109,7 @@ class EndpointFolder:
     @contextmanager
     def locked(self) -> Generator[None]:
         """Hold the folder's lock, for the moment in which the records are turned into a table."""
-        with _held(self.records):
+        with held(self.records):
             yield
 
     def deployment(self, deployment: str) -> Path:
@@ -220,7 +220,8 @@ def bury(folder: Path) -> None:
 
 
 @contextmanager
-def _held(folder: Path) -> Generator[None]:
+def held(folder: Path) -> Generator[None]:
+    """Hold the lock of a folder, which the processes of all clients wait for."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

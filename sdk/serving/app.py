@@ -154,7 +154,7 @@ class App:
             self._log.info("summary", **found)
 
     def _log_request(self, exchange: Exchange, kind: str, status: int, seconds: float) -> None:
-        """Log one request; of successful ones at most so many in each second, and the next line says how many not."""
+        """Log one request; of successful ones a limited number in each second; the next line counts those left out."""
         more: dict[str, Any] = {}
         most = self._settings.limits.log_requests
         if most and status < _FAILED:

@@ -37,7 +37,7 @@ class Cost:
     Durations are kept by powers of two of the rows, the newest 16 of each for 30 seconds. The time of a call is taken
     as ``fixed + rows * each``, fitted to a low quantile of each size, since a busy machine only makes calls longer.
     A call may be as large as fits into the budget, or twice as long as one of a single row where the fixed part is most
-    of the budget, and at most twice as large as the largest one seen: so the first guess is never a wild one.
+    of the budget, and at most twice as large as the largest one seen: so one wrong estimate does little harm.
 
     Args:
         budget_s: Seconds that one call should take at most.

@@ -170,11 +170,12 @@ class Scheduler:
             message = "no answer within the deadline (header x-mlport-deadline-ms, or MLPORT_DEADLINE_S)"
             job.future.set_exception(RequestError(504, "deadline_exceeded", message))
 
-    # Whose turn it is: that of a worker, or of the loop; the lock is held.
+    # Who makes the next call: a worker, or the event loop
 
     def _wake(self) -> None:
+        """Have the oldest job taken by the loop or by a worker; the lock is held."""
         if self._turn_is_set or self._full():
-            return  # whoever is busy now looks at the queue afterwards
+            return  # a busy worker looks at the queue when its call is over
         if self._is_short(self._waiting[0].given.rows):
             self._turn_is_set = True
             self._loop.call_soon(self._turn)
@@ -253,7 +254,7 @@ class Scheduler:
     # Calls
 
     def _answers(self, jobs: list[_Job]) -> list[Settled]:
-        """Call the model once for all jobs, or for each where that cannot be told apart from calls of their own."""
+        """Call the model once for all jobs; once for each job if that fails or its answer cannot be cut."""
         began = self._clock()
         found = self._together(jobs) if len(jobs) > 1 else None
         if found is None:

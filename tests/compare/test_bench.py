@@ -21,6 +21,7 @@ from sdk.compare.windows import connections, shot
 from sdk.compare.workload import Workload
 from sdk.errors import ConfigError, SdkError
 from sdk.metrics import Latency, MetricsReport
+from tests.compare.draws import Clock
 from tests.compare.rows import row
 from tests.compare.virtual import Simulated, late, run
 
@@ -39,26 +40,10 @@ QUICK = Workload(
 )
 
 
-class Clockwork:
-    """Time that only windows use up."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
 class VirtualGenerator:
     """Runs each window in virtual time; remembers them."""
 
-    def __init__(self, clock: Clockwork, targets: dict[str, Callable[[], Simulated]]) -> None:
+    def __init__(self, clock: Clock, targets: dict[str, Callable[[], Simulated]]) -> None:
         self.clock = clock
         self._targets = targets
         self.plans: list[Plan] = []
@@ -97,7 +82,7 @@ def _subject(key: str, **more: Any) -> Subject:
 def _bench(
     targets: dict[str, Callable[[], Simulated]], workload: Workload = QUICK, **more: Any
 ) -> tuple[Bench, VirtualGenerator]:
-    clock = Clockwork()
+    clock = Clock()
     generator = VirtualGenerator(clock, targets)
     given: dict[str, Any] = {"p95_ms": 100.0, "progress": lambda _key, _text: None, "go_on": lambda: None, **more}
     return Bench([generator], workload, [[n] for n in range(7)], clock=clock, **given), generator
@@ -305,7 +290,7 @@ def test_one_that_keeps_no_rate_is_not_overloaded_by_the_others() -> None:
 
 def test_what_shares_no_machine_is_measured_side_by_side() -> None:
     """One generator for each machine: its subjects take turns there, and nobody waits for those of another."""
-    clock = Clockwork()
+    clock = Clock()
     targets = {key: _steady(0.005) for key in "abc"}
     generators = [VirtualGenerator(clock, targets) for _ in range(2)]
     workload = msgspec.structs.replace(QUICK, scenarios=(), rate=50.0)
@@ -322,7 +307,7 @@ def test_what_shares_no_machine_is_measured_side_by_side() -> None:
 
 def test_one_that_must_stop_stops_all() -> None:
     """The money is spent: those on other machines end after the window that they are in."""
-    clock, targets = Clockwork(), {key: _steady(0.005) for key in "ab"}
+    clock, targets = Clock(), {key: _steady(0.005) for key in "ab"}
     generators = [VirtualGenerator(clock, targets) for _ in range(2)]
 
     def go_on() -> None:

@@ -125,7 +125,7 @@ def test_one_bad_row_fails_alone() -> None:
 
 
 def test_other_types_and_shapes_are_not_joined() -> None:
-    """Requests of one type are joined over those of another one, and nobody is forgotten."""
+    """Requests of one type are joined although another one waits between them; each is answered."""
     model = Model()
     wide = Input({"x": np.ones((1, 5))}, None, 1)
 

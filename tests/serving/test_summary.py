@@ -34,7 +34,7 @@ def test_what_is_logged_and_left_out_adds_up(bundles: Any, start: Callable[..., 
     assert 80 == sum(summary["le_ms"].values())
     assert 0 < summary["p50_ms"] <= summary["p95_ms"] <= summary["p99_ms"]
     left = sum(one.get("left_out", 0) for one in lines)
-    assert 60 - 3 <= len(good) + left <= 60, "only what came after the last line is not told by one"
+    assert 60 - 3 <= len(good) + left <= 60, "what was left out after the last line is counted nowhere"
     assert len(good) < 60
 
 

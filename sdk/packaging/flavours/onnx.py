@@ -78,11 +78,14 @@ class Onnx:
 
 
 def _check_faster(estimator: Callable[[Any], Any], engine: Callable[[Any], Any], data: Any) -> None:
+    """Refuse an engine that needs more than half of the estimator's time for one row."""
     row = data.iloc[:1] if examples.is_frame(data) else data[:1]
     own, other = _seconds(estimator, row), _seconds(engine, row)
     if other > own / 2:
         times = f"{other * 1e6:.0f} us against {own * 1e6:.0f} us for a row"
-        raise PackagingError(f"ONNX Runtime is not twice as fast: {times}", operation="convert", hint="leave it so")
+        raise PackagingError(
+            f"ONNX Runtime is not twice as fast: {times}", operation="convert", hint="leave engine= out"
+        )
 
 
 def _seconds(call: Callable[[Any], Any], row: Any) -> float:

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,9 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    # How long a generated input takes says more about what else the machine does than about the test.
+    settings.register_profile("mlport", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("mlport")
 
 
 @pytest.fixture(scope="session", autouse=True)

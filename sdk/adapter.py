@@ -401,10 +401,10 @@ class PricesByRegion(Protocol):
 
 @runtime_checkable
 class KnowsUsers(Protocol):
-    """Lets go of what is still in use, so that `gc` has to ask who uses it: also endpoints without our labels."""
+    """Deletes what is still in use, so that mlport asks before a delete which other endpoints use it."""
 
     def users(self, known: Collection[Ref], *, timeout: float) -> Iterator[tuple[Ref, frozenset[Ref]]]:
-        """Each endpoint on the target that is not ``known``, and everything that it needs, directly or not."""
+        """Each endpoint that is not ``known`` and was not made by mlport, with everything that it needs."""
         ...
 
 

@@ -147,7 +147,7 @@ class SagemakerAdapter:
     @_timed
     def users(self, known: Collection[Ref], *, timeout: float) -> Iterator[tuple[Ref, frozenset[Ref]]]:
         """Endpoints that others made, and what they need."""
-        return iter(list(Users(self.aws, self._images).find(known)))
+        return iter(list(Users(self.aws, self._images, self._tagged).find(known)))
 
     def _tagged(self) -> Iterator[Live]:
         tags = [{"Key": "mlport", "Values": ["1"]}]

@@ -11,7 +11,7 @@ from ..waiting import Retry, bucket_of
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from ..adapter import Ack, Adapter, Clock, Live, Materials, Operation, Ref, Resource
     from ..waiting import Deadline
@@ -72,12 +72,13 @@ class Remote:
         """Everything with our label; a hint."""
         return self._look(lambda left: list(self.adapter.list(timeout=left)), deadline)
 
-    def users(self, known: Collection[Ref], deadline: Deadline) -> Sequence[tuple[Ref, frozenset[Ref]]]:
-        """Endpoints that are not known, and what they need; only asked of platforms that can tell."""
+    def users(self, known: Collection[Ref], deadline: Deadline) -> Mapping[Ref, Ref]:
+        """What endpoints of others need, each with one of them; only asked of platforms that can tell."""
         adapter = self.adapter
         if not isinstance(adapter, KnowsUsers):
-            return ()
-        return self._look(lambda left: tuple(adapter.users(known, timeout=left)), deadline)
+            return {}
+        found = self._look(lambda left: tuple(adapter.users(known, timeout=left)), deadline)
+        return {ref: endpoint for endpoint, needs in found for ref in needs}
 
     def operation(self, name: str, deadline: Deadline) -> Operation | None:
         """The state of an operation; ``None`` when the platform does not know it any more."""

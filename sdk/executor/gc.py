@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..adapter import Nature
+from .borrowed import can_be_borrowed, in_use_by
 from .lease import holder_of
 from .plan import Step, closure, deletion_order
 from .undo import leftover
@@ -108,7 +109,7 @@ class Collector:
         users = self._users() if any(self._may_be_in_use(ref) for ref in order if ref not in needed) else {}
         for ref in order:
             if ref in users:
-                self.kept.append(self.leftover(ref, f"{users[ref]} uses it, which mlport did not make"))
+                self.kept.append(self.leftover(ref, in_use_by(users[ref])))
             elif ref not in needed:
                 self._judge(ref)
             elif not self._kinds[ref.kind].purgeable and self.live[ref].usd_per_hour == 0:
@@ -152,14 +153,13 @@ class Collector:
     def _may_be_in_use(self, ref: Ref) -> bool:
         """Whether it is something that other endpoints could have come to use, and that this `gc` might sweep."""
         kind = self._kinds[ref.kind]
-        return not kind.root and not kind.attached and (self._rules.shared or kind.nature is not Nature.SHARED)
+        return can_be_borrowed(kind) and (self._rules.shared or kind.nature is not Nature.SHARED)
 
     def _users(self) -> dict[Ref, Ref]:
         """What endpoints that carry no label of ours need, each with one of them."""
-        found: dict[Ref, Ref] = {}
-        for endpoint, needs in self._remote.users(list(self.live), self._deadline):
-            found.update(dict.fromkeys(needs, endpoint))
-        return {ref: endpoint for ref, endpoint in found.items() if ref in self.live}
+        return {
+            ref: user for ref, user in self._remote.users(list(self.live), self._deadline).items() if ref in self.live
+        }
 
     def _is_alive_root(self, ref: Ref, live: Live) -> bool:
         if not self._kinds[ref.kind].root or self._is_expired(ref) or live.state == "deleting":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..adapter import Materials, Nature
 from ..errors import ConflictError, Interrupted, RollbackFailed, SdkError, ThrottledError, UnavailableError
 from ..waiting import Deadline, Terminated
+from .borrowed import borrowed, in_use_by
 from .context import Detached
 from .detach import Detacher
 from .plan import closure, live_hash
@@ -280,8 +281,12 @@ class Transaction:
         self._delete_all(deadline)
 
     def _delete_all(self, deadline: Deadline) -> None:
+        used = borrowed(self.c, self.steps, deadline)
         for index, step in enumerate(self.steps):
-            if step.retires and index not in self.done:
+            if step.ref in used:
+                self.c.say("left alone", f"{step.ref}: {in_use_by(used[step.ref])}")
+                self.done.add(index)
+            elif step.retires and index not in self.done:
                 self._take(index, step, lambda live, step=step: self.may_delete(step, live), deadline)  # type: ignore[misc]  # binds the loop variable
 
     def may_delete(self, step: Step, live: Live) -> bool:

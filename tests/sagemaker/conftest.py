@@ -16,10 +16,11 @@ from sdk_contract.clouds.bases import push_base
 from sdk_contract.samples import Samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sdk.adapter import Clock
+    from sdk.executor.context import Event
     from sdk_contract.clouds.cloud import Cloud
 
 ROLE = "arn:aws:iam::123456789012:role/mlport"
@@ -35,11 +36,13 @@ class Place:
         self.samples = Samples()
         self._made: list[Client] = []
 
-    def client(self, *, clock: Clock | None = None, **settings: Any) -> Client:
+    def client(
+        self, *, clock: Clock | None = None, progress: Callable[[Event], None] | None = None, **settings: Any
+    ) -> Client:
         """A client with one `sagemaker` target."""
         target = {"provider": "sagemaker", "region": "us-east-1", "role": ROLE, "base": self.base, **settings}
         config = {"default": "aws", "owner": "me", "state_dir": str(self.folder / "client"), "target": {"aws": target}}
-        self._made.append(Client(config, clock=clock))
+        self._made.append(Client(config, clock=clock, progress=progress))
         return self._made[-1]
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ import re
 import threading
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from sdk import bounded, mocks
@@ -41,7 +41,11 @@ MOCK_REGION = "us-east-1"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _SESSION_S = 12 * 3600
 _CONNECT_S = 5
+_ATTEMPTS = (
+    5  # of each request of a transfer; all other calls are repeated by the core, with one policy for all targets
+)
 _READ_S = (60, 40, 20, 10, 5, 2, 1)  # a client has one read time-out for ever, so there is one for each of these
+Use = Literal["calls", "files", "data"]
 _ROLE = re.compile(r"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{12}):role/.+")
 
 
@@ -60,7 +64,7 @@ class Aws:
         self.mock = os.environ.get(MOCK) or None
         self._clock = clock
         self._ahead = 0.0  # seconds by which the clock of AWS is ahead of ours
-        self._clients: dict[tuple[str, int], Any] = {}
+        self._clients: dict[tuple[str, int, Use], Any] = {}
         self._session: Any = None
         self._lock = threading.RLock()
         self._ends = threading.local()
@@ -196,27 +200,33 @@ class Aws:
         finally:
             self._ends.at = before
 
-    def client(self, service: str) -> Any:
-        """The client of a service; botocore's are safe to share between threads, making one is not."""
+    def client(self, service: str, use: Use = "calls") -> Any:
+        """The client of a service; botocore's are safe to share between threads, making one is not.
+
+        Args:
+            service: The library's name of the service.
+            use: What for: single calls, which the core repeats; whole files, of which the library repeats the parts
+                that fail; or looks at buckets of the user's own data, which may belong to any account.
+        """
         left = getattr(self._ends, "at", math.inf) - self._clock.monotonic()
         patience = next((seconds for seconds in _READ_S if seconds <= left), _READ_S[-1])
         with self._lock:
-            key = (service, patience)
+            key = (service, patience, use)
             if key not in self._clients:
-                self._clients[key] = self._new_client(service, patience)
+                self._clients[key] = self._new_client(service, patience, use)
             return self._clients[key]
 
-    def _new_client(self, service: str, patience: int) -> Any:
+    def _new_client(self, service: str, patience: int, use: Use) -> Any:
         config = importlib.import_module("botocore.config").Config(
             connect_timeout=min(_CONNECT_S, patience),
             read_timeout=patience,
-            retries={"total_max_attempts": 1},  # the core repeats, with one policy for all targets
+            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS if use == "files" else 1},
             s3={"addressing_style": "path"} if self.mock else None,
             user_agent_extra="mlport",
         )
         client = self.session.client(service, region_name=self.region, endpoint_url=self.mock, config=config)
         limit(client, files=service == "s3")
-        if service == "s3":
+        if service == "s3" and use != "data":
             expect_owner(client, lambda: self.bucket_owner)
         return client
 

@@ -20,11 +20,12 @@ from sdk.adapter import Labels, LeaseRecord, Live, Resource, spec_hash
 from sdk.errors import ConfigError, ConflictError, NotFoundError, UnreadableError
 
 from ._bodies import to_tags
-from ._errors import PROVIDER, gone, translate
+from ._errors import PROVIDER, Answer, from_answer, gone, translate
 from ._plan import DATA
+from ._transfer import STALE_S, Meter, Transfers, check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sdk.adapter import Materials
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _BATCH = 1000  # keys of one DeleteObjects
 _DONE = ".complete"
+UNFINISHED = ".unfinished"
+"""What follows the id of an input in the name of what is left of its upload: never taken for the input itself."""
 
 
 class Storage:
@@ -51,6 +54,7 @@ class Storage:
         self.owner = owner
         self._identities = identities
         self._known: dict[str, Path] = {}  # what was found where, by digest
+        self._transfers = Transfers(aws)
 
     @property
     def place(self) -> str:
@@ -117,33 +121,40 @@ class Storage:
         tags = {"TagSet": to_tags({"mlport": "1"})}
         self.aws.call("s3", "put_bucket_tagging", name, Bucket=name, Tagging=tags)
 
-    def keys(self, path: str) -> Iterator[str]:
-        """All keys below a path, whole; none where there is no bucket."""
-        try:
-            for page in self.aws.pages("s3", "list_objects_v2", path, Bucket=self.aws.bucket, Prefix=self.key(path)):
-                yield from (str(item["Key"]) for item in page.get("Contents") or ())
-        except NotFoundError:
-            return
+    def objects(self, path: str) -> Iterator[Mapping[str, Any]]:
+        """All objects below a path as S3 lists them; none where there is no bucket."""
+        for page in self._pages(Prefix=self.key(path)):
+            yield from page.get("Contents") or ()
+
+    def _pages(self, **query: Any) -> Iterator[Mapping[str, Any]]:
+        with contextlib.suppress(NotFoundError):
+            yield from self.aws.pages("s3", "list_objects_v2", self.aws.bucket, Bucket=self.aws.bucket, **query)
 
     def remove(self, path: str) -> None:
-        """Delete everything below a path."""
-        keys = list(self.keys(path))
+        """Delete everything below a path, parts of dead uploads included.
+
+        Raises:
+            PlatformError: Some of it was not deleted: S3 answers 200 and names those objects in the body.
+        """
+        keys = [str(item["Key"]) for item in self.objects(path)]
         for start in range(0, len(keys), _BATCH):
             batch = [{"Key": key} for key in keys[start : start + _BATCH]]
-            self.aws.call(
+            answer = self.aws.call(
                 "s3", "delete_objects", path, Bucket=self.aws.bucket, Delete={"Objects": batch, "Quiet": True}
             )
+            _check_deleted(answer.get("Errors") or (), path)
 
     def download(self, key: str, file: Path) -> None:
         """Fetch one object, by its whole key."""
-        with self.aws.translated("s3", "GetObject", key):
-            self.aws.client("s3").download_file(self.aws.bucket, key, str(file))
+        self._transfers.download(key, file)
 
     # --- data of jobs
 
     def plan(self, name: str, path: Path, labels: Labels) -> Resource:
         """One input as a resource; reads all of it, to know what it is."""
         files = list(_files(path))
+        for relative, _ in files:
+            check_name(relative)
         digest = hashlib.sha256()
         for relative, file in files:
             with file.open("rb") as stream:
@@ -154,7 +165,9 @@ class Storage:
         return Resource(DATA, content[:32], spec, labels, summary=f"{name}: {len(files)} file(s) to S3")
 
     def read_data(self, name: str) -> Live | None:
-        """An input, if all of it is there."""
+        """An input, if all of it is there; under a name of its own what is left of an upload that was given up."""
+        if name.endswith(UNFINISHED):
+            return self._read_unfinished(name.removesuffix(UNFINISHED))
         found = self.find(f"data/{name}{_DONE}")
         if found is None:
             return None
@@ -178,15 +191,24 @@ class Storage:
             raise ConfigError(
                 f"the data {resource.id} is not at hand", hint="run the same verb again", provider=PROVIDER
             )
-        marker = f"data/{resource.id}{_DONE}"
+        files = {self.key(f"data/{resource.id}/{relative}"): file for relative, file in _files(path)}
         self.put("data/.keep", b"")  # makes the bucket before a large file is on its way
-        for number, (relative, file) in enumerate(_files(path)):
-            if materials.progress:
-                materials.progress(f"upload {relative}", number, int(spec["files"]))
-            key = self.key(f"data/{resource.id}/{relative}")
-            with self.aws.translated("s3", "PutObject", key):
-                self.aws.client("s3").upload_file(str(file), self.aws.bucket, key)
-        self.put(marker, json.dumps(spec).encode())
+        missing = self._missing(resource.id, files)
+        meter = Meter(materials.progress, f"upload {len(missing)} file(s) to S3", _size(missing))
+        self._transfers.upload(missing, meter)
+        if left := self._missing(resource.id, files):
+            raise ConflictError(
+                f"the data {resource.id} was changed during its upload: {next(iter(left))} is missing or of another "
+                "size",
+                hint="run the same verb again, which uploads only what is missing",
+                provider=PROVIDER,
+            )
+        self.put(f"data/{resource.id}{_DONE}", json.dumps(spec).encode())
+
+    def _missing(self, name: str, files: Mapping[str, Path]) -> dict[str, Path]:
+        """The files of an input that S3 does not have: the id names the contents, so the sizes tell which are whole."""
+        there = {str(item["Key"]): int(item["Size"]) for item in self.objects(f"data/{name}/")}
+        return {key: file for key, file in files.items() if there.get(key) != file.stat().st_size}
 
     def delete_data(self, name: str) -> None:
         """Delete an input; first what says that it is whole.
@@ -196,17 +218,40 @@ class Storage:
         """
         if self.read_data(name) is None:
             raise gone(DATA, name)
-        self.remove(f"data/{name}{_DONE}")
-        self.remove(f"data/{name}/")
+        whole = name.removesuffix(UNFINISHED)
+        self.remove(f"data/{whole}{_DONE}")
+        self.remove(f"data/{whole}/")
+        self._transfers.drop_parts(self.key(f"data/{whole}/"))
 
     def every_data(self) -> Iterator[Live]:
-        """All inputs that are whole."""
-        for key in self.keys("data/"):
-            name = key.rpartition("/")[2]
-            if name.endswith(_DONE):
-                found = self.read_data(name.removesuffix(_DONE))
-                if found is not None:
-                    yield found
+        """All inputs, also what is left of uploads that never came to their end; one look at each, not at each file."""
+        whole: set[str] = set()
+        begun: set[str] = set()
+        for page in self._pages(Prefix=self.key("data/"), Delimiter="/"):
+            names = (str(item["Key"]).rpartition("/")[2] for item in page.get("Contents") or ())
+            whole |= {name.removesuffix(_DONE) for name in names if name.endswith(_DONE)}
+            begun |= {str(one["Prefix"]).rstrip("/").rpartition("/")[2] for one in page.get("CommonPrefixes") or ()}
+        for name in [*sorted(whole), *(f"{one}{UNFINISHED}" for one in sorted(begun - whole))]:
+            found = self.read_data(name)
+            if found is not None:
+                yield found
+
+    def _read_unfinished(self, name: str) -> Live | None:
+        """What is left of an upload, once it is certain that nothing is on its way any more."""
+        if self.find(f"data/{name}{_DONE}") is not None:
+            return None
+        last = max((item["LastModified"].timestamp() for item in self.objects(f"data/{name}/")), default=None)
+        if last is None or self.aws.server_time() - last < STALE_S:
+            return None
+        return Live(
+            DATA,
+            f"{name}{UNFINISHED}",
+            "failed",
+            raw=f"{self.place}/data/{name}/",
+            labels=Labels("shared", self.owner, ""),
+            created_at=last,
+            reason="its upload never came to its end",
+        )
 
     # --- leases
 
@@ -249,6 +294,16 @@ def _small(body: Any, path: str) -> bytes:
             f"{path} cannot be read: it has more than {bounded.SMALL.most:,} bytes", provider=PROVIDER
         )
     return data
+
+
+def _check_deleted(errors: Sequence[Mapping[str, Any]], path: str) -> None:
+    for one in errors:
+        answer = Answer(str(one.get("Code", "")), f"{one.get('Key')}: {one.get('Message', '')}", 200)
+        raise from_answer(answer, "DeleteObjects", f"{path} ({len(errors)} not deleted)")
+
+
+def _size(files: Mapping[str, Path]) -> int:
+    return sum(file.stat().st_size for file in files.values())
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:

@@ -171,7 +171,7 @@ def sagemaker(address: str, seconds: float) -> Any:
     made = Aws(SagemakerOptions(region="us-east-1", role="arn:aws:iam::123456789012:role/r"), SystemClock())
     made.mock = f"http://{address}"
     build = made._new_client
-    vars(made)["_new_client"] = lambda service, patience: build(service, min(patience, seconds))
+    vars(made)["_new_client"] = lambda service, patience, use: build(service, min(patience, seconds), use)
     return closing(made)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from datetime import UTC
+from datetime import UTC, timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..faults import Fault
+    from .locked import Locked
     from .sigv4 import Signature
 
 ACCOUNT = "123456789012"
@@ -159,6 +160,16 @@ class Moto:
         with self.lock:
             self._holder(bucket).put_object(bucket, key, data)
 
+    def age_object(self, bucket: str, key: str, seconds: float) -> None:
+        """Makes an object older than it is.
+
+        Raises:
+            KeyError: There is no such bucket.
+        """
+        with self.lock:
+            found = self._holder(bucket).get_object(bucket, key)
+            found.last_modified -= timedelta(seconds=seconds)
+
     def log(self, spot: Spot, group: str, stream: str, lines: list[tuple[float, str]]) -> None:
         """Writes lines into a log stream, made when needed."""
         logs = self.backend("logs", spot)
@@ -223,6 +234,7 @@ class Passed:
         signature: Reads and checks the signature of a request.
         before: Called with service, operation, account and region, and request before moto is; may raise an AwsError.
         after: Called with service, operation, account and region, and moto's reply, which it may replace.
+        locked: Objects of S3 that are not deleted.
     """
 
     def __init__(
@@ -232,8 +244,9 @@ class Passed:
         *,
         before: Callable[[str, str, Spot, Request], None],
         after: Callable[[str, str, Spot, Request, Response], Response],
+        locked: Locked,
     ) -> None:
-        self._moto, self._signature = moto, signature
+        self._moto, self._signature, self._locked = moto, signature, locked
         self._before, self._after = before, after
 
     def find(self, request: Request) -> Match | None:
@@ -253,7 +266,8 @@ class Passed:
                 self._before(service, operation, signature.spot, request)
             except AwsError as error:
                 return render(error, service)
-            answer = self._moto.call(request, service, signature.spot)
+            passed, held = self._locked.without(operation, request) if service == "s3" else (request, [])
+            answer = self._locked.named(self._moto.call(passed, service, signature.spot), held)
             return self._after(service, operation, signature.spot, request, answer)
 
         return Match(service, operation, handle, resource, changes(operation))

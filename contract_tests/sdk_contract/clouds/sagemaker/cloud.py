@@ -15,6 +15,7 @@ from .control import Control
 from .ecr import Ecr
 from .errors import AwsError, render
 from .keys import Keys
+from .locked import Locked
 from .metrics import Metrics
 from .owners import Owners
 from .quotas import Quotas
@@ -63,6 +64,7 @@ class SagemakerCloud(Cloud):
         super().__init__(folder, runner, pace=pace, seed=seed)
         self._quotas, self._oci, self._payload, self._startup_s = dict(quotas or {}), oci, payload, startup_s
         self.owners = Owners()
+        self.locked = Locked()
         self._world: World | None = None
         self._moto: Moto | None = None
 
@@ -89,7 +91,7 @@ class SagemakerCloud(Cloud):
         self.metrics = Metrics(self._world, self.control.endpoints)
         self.scaling = Scaling(self._moto, self.control.endpoints)
         runtime = Runtime(self._world, self.control.endpoints, self._signature, limit=self._payload)
-        passed = Passed(self._moto, self._signature, before=self._before, after=self._after)
+        passed = Passed(self._moto, self._signature, before=self._before, after=self._after, locked=self.locked)
         self.app = App(
             [self.ecr, runtime, self.control, Quotas(self._world, self._signature), passed],
             calls=self.calls,

@@ -1,0 +1,145 @@
+"""Files on their way to and from S3: repeated where a request fails, in parts, several at a time, with progress.
+
+A file of some size goes in parts. A part that fails is sent again, not the file. What a process that was killed has
+left of an upload in parts is not listed as an object and is billed all the same, so it is removed later.
+Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/abort-mpu.html
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import ConfigError
+
+from ._errors import PROVIDER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from ._aws import Aws
+
+STALE_S = 24 * 3600.0  # an upload without any progress for so long is dead: S3 ends connections long before
+_PART = 16 << 20
+_PARALLEL = 8  # requests at a time, whether of one file or of several
+_STEPS = 20  # reports of progress from begin to end
+
+
+class Meter:
+    """Adds up what has been transferred and reports it now and then.
+
+    Args:
+        tell: Called with what is transferred, the bytes so far and the bytes in all.
+        what: What is transferred.
+        total: Bytes in all.
+    """
+
+    def __init__(self, tell: Callable[[str, int, int | None], None] | None, what: str, total: int) -> None:
+        self._tell, self._what, self._total = tell, what, total
+        self._done, self._told = 0, -1
+        self._lock = threading.Lock()
+
+    def add(self, size: int) -> None:
+        """Count bytes; a repeated request takes back what it had counted."""
+        with self._lock:
+            self._done += size
+            step = _STEPS * self._done // max(1, self._total)
+            if self._tell is not None and step > self._told:
+                self._told = step
+                self._tell(self._what, self._done, self._total)
+
+
+class Transfers:
+    """Uploads and downloads of whole files.
+
+    Args:
+        aws: The way to AWS.
+    """
+
+    def __init__(self, aws: Aws) -> None:
+        self._aws = aws
+
+    def upload(self, files: Mapping[str, Path], meter: Meter) -> None:
+        """Bring files into the bucket, each under its whole key; the first failure ends all of them."""
+        with self._manager("PutObject") as manager:
+            futures = [
+                manager.upload(str(file), self._aws.bucket, key, subscribers=self._counted(meter))
+                for key, file in files.items()
+            ]
+            for future in futures:
+                future.result()
+
+    def download(self, key: str, file: Path) -> None:
+        """Fetch one object, by its whole key."""
+        with self._manager("GetObject") as manager:
+            manager.download(self._aws.bucket, key, str(file)).result()
+
+    @contextmanager
+    def _manager(self, operation: str) -> Generator[Any]:
+        module = import_module("s3transfer.manager")
+        config = module.TransferConfig(
+            multipart_threshold=_PART, multipart_chunksize=_PART, max_request_concurrency=_PARALLEL
+        )
+        with (
+            self._aws.translated("s3", operation, self._aws.bucket),
+            module.TransferManager(self._aws.client("s3", "files"), config) as manager,
+        ):
+            yield manager
+
+    @staticmethod
+    def _counted(meter: Meter) -> list[Any]:
+        subscriber = import_module("boto3.s3.transfer").ProgressCallbackInvoker
+        return [subscriber(meter.add)]
+
+    def drop_parts(self, prefix: str) -> None:
+        """Remove the parts of dead uploads below a prefix; recent ones may still be under way elsewhere."""
+        for key, upload in self._stale(prefix):
+            self._aws.find("s3", "abort_multipart_upload", key, Bucket=self._aws.bucket, Key=key, UploadId=upload)
+
+    def _stale(self, prefix: str) -> Iterator[tuple[str, str]]:
+        now = self._aws.server_time()
+        listed = self._aws.pages("s3", "list_multipart_uploads", prefix, Bucket=self._aws.bucket, Prefix=prefix)
+        for page in listed:
+            yield from stale_uploads(page.get("Uploads") or (), now)
+
+
+def stale_uploads(uploads: Iterable[Mapping[str, Any]], now: float) -> Iterator[tuple[str, str]]:
+    """Key and id of the uploads in parts that were begun too long ago to be under way.
+
+    Example:
+        >>> from datetime import UTC, datetime
+        >>> begun = datetime.fromtimestamp(0, UTC)
+        >>> list(stale_uploads([{"Key": "a", "UploadId": "1", "Initiated": begun}], STALE_S))
+        [('a', '1')]
+        >>> list(stale_uploads([{"Key": "a", "UploadId": "1", "Initiated": begun}], STALE_S - 1))
+        []
+    """
+    for one in uploads:
+        if now - one["Initiated"].timestamp() >= STALE_S:
+            yield str(one["Key"]), str(one["UploadId"])
+
+
+def check_name(name: str) -> None:
+    """Refuse a file name that no key of S3 can have.
+
+    Raises:
+        ConfigError: It is not text in UTF-8, or too long.
+    """
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"data: the file name {name!r} is not UTF-8", hint="rename the file", provider=PROVIDER
+        ) from error
+    if size > _KEY_BYTES:
+        raise ConfigError(
+            f"data: the path {name[:60]}… has {size} bytes, S3 takes {_KEY_BYTES} here",
+            hint="use shorter names",
+            provider=PROVIDER,
+        )
+
+
+_KEY_BYTES = 900  # of 1024; the rest is for the prefix of the target and the id of the input

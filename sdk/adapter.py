@@ -109,6 +109,25 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeTimes:
+    """How long changes take on a platform, by its documents and by what users report.
+
+    Args:
+        deploy_s: Seconds that one deploy takes at most when it succeeds: the default time limit of a change; a change
+            that deploys twice, one after the other, has twice as long.
+        undo_s: Seconds that the platform may need to end and take back one operation: kept for undoing, after that.
+    """
+
+    deploy_s: float = 1800.0
+    undo_s: float = 300.0
+
+    @property
+    def longest_s(self) -> float:
+        """The longest time limit of a change, and that of `gc`, which takes what is twice as old for left behind."""
+        return 2 * self.deploy_s
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceHost:
     """The host that a target's calls go to.
 
@@ -400,6 +419,18 @@ class PricesByRegion(Protocol):
 
 
 @runtime_checkable
+class KnowsTimes(Protocol):
+    """Declares how long changes take on its platform; half an hour and five minutes for undoing where it does not."""
+
+    change_times: ClassVar[ChangeTimes]
+
+
+def change_times(adapter: Adapter) -> ChangeTimes:
+    """How long changes take on the platform of an adapter."""
+    return adapter.change_times if isinstance(adapter, KnowsTimes) else ChangeTimes()
+
+
+@runtime_checkable
 class KnowsUsers(Protocol):
     """Deletes what is still in use, so that mlport asks before a delete which other endpoints use it."""
 
@@ -434,9 +465,9 @@ class Leases(Protocol):
 
 
 __all__ = [
-    "YES", "Ack", "Adapter", "AdapterContext", "Capability", "Check", "Clock", "DeploymentSpec", "DeploymentStatus",
-    "EndpointSpec", "EndpointStatus", "Invoker", "JobSpec", "JobStatus", "Json", "Kind", "KnowsInstances",
-    "KnowsUsers", "Labels", "LeaseRecord", "Leases", "Limits", "Live", "LogLine", "Materials", "ModelFault",
-    "Monitors", "Nature", "Operation", "PricesByRegion", "Ref", "Replicas", "Resource", "Resources", "ServiceHost",
-    "StreamsLogs", "Support", "TargetOptions", "Trains", "spec_hash",
+    "YES", "Ack", "Adapter", "AdapterContext", "Capability", "ChangeTimes", "Check", "Clock", "DeploymentSpec",
+    "DeploymentStatus", "EndpointSpec", "EndpointStatus", "Invoker", "JobSpec", "JobStatus", "Json", "Kind",
+    "KnowsInstances", "KnowsTimes", "KnowsUsers", "Labels", "LeaseRecord", "Leases", "Limits", "Live", "LogLine",
+    "Materials", "ModelFault", "Monitors", "Nature", "Operation", "PricesByRegion", "Ref", "Replicas", "Resource",
+    "Resources", "ServiceHost", "StreamsLogs", "Support", "TargetOptions", "Trains", "change_times", "spec_hash",
 ]  # fmt: skip

@@ -40,6 +40,8 @@ class Kind:
             no root, and needed as long as all its parents are.
         beside: Fields of the spec of a mutable kind whose change makes the platform start the new beside the old and
             run both until the update is done; a plan's peak counts both.
+        uploads: Whether making it uploads the user's data, whose time a training job's submission does not count; what
+            is shared always does.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Kind:
     root: bool = False
     attached: bool = False
     beside: frozenset[str] = frozenset()
+    uploads: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -112,11 +112,13 @@ class Deadline:
     Args:
         clock: The source of time.
         seconds: From now.
+        undo_s: How many of them, at the end, are kept for undoing; ``None`` leaves that to who undoes.
     """
 
-    def __init__(self, clock: Clock, seconds: float) -> None:
+    def __init__(self, clock: Clock, seconds: float, *, undo_s: float | None = None) -> None:
         self._clock = clock
         self.seconds = seconds
+        self.undo_s = undo_s
         self._start = clock.monotonic()
 
     @property
@@ -132,6 +134,10 @@ class Deadline:
     def shorter(self, seconds: float) -> Deadline:
         """A deadline ``seconds`` before this one, which leaves that much time to clean up."""
         return Deadline(self._clock, max(0.0, self.left - seconds))
+
+    def extend(self, seconds: float) -> None:
+        """Moves the deadline on, by time that does not count."""
+        self._start += seconds
 
     def limit(self, seconds: float) -> float:
         """The smaller of ``seconds`` and what is left: the time-out of one call."""

@@ -37,10 +37,10 @@ def kinds(settle_s: float = _SETTLE_S) -> dict[str, Kind]:
         Kind(IMAGE, Nature.SHARED),
         Kind(ENVIRONMENT, Nature.SHARED),
         Kind(ENDPOINT, Nature.MUTABLE, settle_s=settle_s, deletable=idle),
-        Kind(DEPLOYMENT, Nature.IMMUTABLE, billed=True, settle_s=settle_s, deletable=idle),
+        Kind(DEPLOYMENT, Nature.IMMUTABLE, billed=True, settle_s=settle_s, deletable=idle | {"creating"}),
         Kind(AUTOSCALE, Nature.IMMUTABLE, settle_s=settle_s, attached=True),
         Kind(TRAFFIC, Nature.MUTABLE, settle_s=settle_s, deletable=idle, root=True),
-        Kind(JOB, Nature.IMMUTABLE, billed=True, settle_s=settle_s, purgeable=False, root=True),
+        Kind(JOB, Nature.IMMUTABLE, billed=True, settle_s=settle_s, purgeable=False, root=True, uploads=True),
     )
     return {kind.name: kind for kind in found}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from sdk.adapter import Ack, Operation, Ref
+from sdk.adapter import Ack, ChangeTimes, Operation, Ref
 from sdk.errors import ConfigError, UnavailableError
 from sdk.foreign import understanding
 from sdk.identities import Identities
@@ -63,6 +63,8 @@ class AzureMLAdapter:
     provider: ClassVar[str] = PROVIDER
     Options: ClassVar[type[TargetOptions]] = AzureMLOptions
     kinds: ClassVar[Mapping[str, Kind]] = _plan.kinds()
+    # Deployments that succeed take 5 to 40 minutes (likely); deleting one takes 5 to 20, after what still runs.
+    change_times: ClassVar[ChangeTimes] = ChangeTimes(deploy_s=3600.0, undo_s=3600.0)
 
     def __init__(self, options: AzureMLOptions, context: AdapterContext) -> None:
         self.options = options

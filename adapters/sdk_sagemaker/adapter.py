@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
-from sdk.adapter import Ack, Labels, Live, Operation, Ref
+from sdk.adapter import Ack, ChangeTimes, Labels, Live, Operation, Ref
 from sdk.errors import NotFoundError
 from sdk.foreign import understanding
 from sdk.identities import Identities
@@ -81,6 +81,8 @@ class SagemakerAdapter:
     provider: ClassVar[str] = PROVIDER
     Options: ClassVar[type[TargetOptions]] = SagemakerOptions
     kinds: ClassVar[Mapping[str, Kind]] = _plan.kinds()
+    # An update takes up to an hour (likely), and an endpoint is neither changed nor deleted meanwhile (certain).
+    change_times: ClassVar[ChangeTimes] = ChangeTimes(deploy_s=3600.0, undo_s=3600.0)
 
     def __init__(self, options: SagemakerOptions, context: AdapterContext) -> None:
         self.options = options

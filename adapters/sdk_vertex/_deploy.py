@@ -21,7 +21,7 @@ from ._names import (
     traffic_labels,
     user_tags,
 )
-from ._plan import DEPLOYED, ENDPOINT, IMAGE, MODEL, TRAFFIC
+from ._plan import DEPLOY_S, DEPLOYED, ENDPOINT, IMAGE, MODEL, TRAFFIC
 from ._smoke import SMOKE_LABEL, smoke_lives
 
 if TYPE_CHECKING:
@@ -318,6 +318,7 @@ class Deployments:
                 "ports": [{"container_port": 8080}],
                 "predict_route": spec["predict_route"],
                 "health_route": spec["health_route"],
+                "deployment_timeout": {"seconds": round(DEPLOY_S)},
             },
         }
         request = {"parent": self.control.parent, "model_id": resource.id, "model": model}

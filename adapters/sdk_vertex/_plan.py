@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 REPOSITORY, IMAGE, MODEL, ENDPOINT = "Repository", "Image", "Model", "Endpoint"
 SMOKE_ENDPOINT, SMOKE = "SmokeEndpoint", "SmokeModel"  # where a deployment is tried before its first share
 DEPLOYED, TRAFFIC, FILES, JOB = "DeployedModel", "Traffic", "JobFiles", "CustomJob"
+DEPLOY_S = 3600.0  # that a deploy may take: the platform is told the same, so that it ends no later than we give up
 SHARED_OWNER = "shared"
 
 _SEEN_S = 60.0  # what the platform acknowledged is visible by then
@@ -44,7 +45,7 @@ def kinds(settle_s: float = _SEEN_S) -> dict[str, Kind]:
         Kind(TRAFFIC, Nature.MUTABLE, root=True),
         Kind(SMOKE_ENDPOINT, Nature.IMMUTABLE, settle_s=settle_s),
         Kind(SMOKE, Nature.IMMUTABLE, billed=True, settle_s=settle_s, tagged=False),
-        Kind(FILES, Nature.IMMUTABLE),
+        Kind(FILES, Nature.IMMUTABLE, uploads=True),
         Kind(JOB, Nature.IMMUTABLE, billed=True, settle_s=settle_s, root=True),
     )
     return {kind.name: kind for kind in every}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from sdk import mocks
+from sdk.adapter import ChangeTimes
 from sdk.foreign import understanding
 from sdk.identities import Identities
 
@@ -69,6 +70,8 @@ class VertexAdapter:
     provider: ClassVar[str] = PROVIDER
     Options: ClassVar[type[TargetOptions]] = VertexOptions
     kinds: ClassVar[Mapping[str, Kind]] = _plan.kinds()
+    # A deploy takes 15 to 40 minutes (likely), and nothing else can be done to it before it has ended (certain).
+    change_times: ClassVar[ChangeTimes] = ChangeTimes(_plan.DEPLOY_S, _plan.DEPLOY_S)
 
     def __init__(self, options: VertexOptions, context: AdapterContext) -> None:
         self.options = options

@@ -74,6 +74,7 @@ class Temper:
     late_s: float = 25.0  # how late a late request lands
     tombstone_s: float = 0.0  # how long a name stays taken after a delete
     etags: bool = True  # whether an update is refused when the live one has changed
+    yields: bool = False  # whether what is still being created may be deleted
 
 
 CALM = Temper()
@@ -310,7 +311,8 @@ class FakeCloud:
 
         def do(fault: Fault | None) -> Ack:
             item = self._existing(ref)
-            if self.show(item).state in {"creating", "updating", "deleting"}:
+            busy = {"updating", "deleting", *(() if self.temper.yields else ("creating",))}
+            if self.show(item).state in busy:
                 raise ConflictError(f"{ref} is {self.show(item).state}", status=409, retryable=True)
             if refuse_if_used and self.referrers(self, ref):
                 raise ConflictError(f"{ref} is in use", status=409, retryable=True)

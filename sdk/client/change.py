@@ -124,7 +124,8 @@ class ChangeVerbs(ClientBase):
                 something.
             adopt: Whether an endpoint of another owner may be taken over.
             wait: ``False`` comes back as soon as everything is asked for; :meth:`sdk.Endpoint.wait` waits then.
-            timeout: Seconds, or text such as ``"20m"``, after which it is undone; 30 minutes by default.
+            timeout: Seconds, or text such as ``"20m"``, after which it is undone; by default half an hour, on a cloud
+                an hour. Undoing is not part of it: it takes as long as the platform needs to let go.
             dry_run: Gives the plan and changes nothing.
             **about: For what is not packed yet: ``example=`` and the other arguments of :func:`sdk.model`.
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .. import lifecycle
-from ..adapter import Capability, Materials
+from ..adapter import Capability, Materials, change_times
 from ..errors import ConfigError, DeployFailed, ModelError, PlanStale, SdkError, TrainFailed
 from ..executor import Event
 from ..raised import in_lines, spread
 from ..registry import extra_of
+from ..waiting import Deadline
 from .base import seconds_of
 from .calling import Probe
 
@@ -22,25 +23,28 @@ if TYPE_CHECKING:
     from ..executor import Applied, Plan
     from ..raised import Raised
     from ..types import EndpointStatus, LogLine
-    from ..waiting import Deadline
     from .session import Session
 
-CHANGE_S = 1800.0  # for a verb that changes something
-LONGEST_S = 3600.0  # and the most it may ask for: `gc` takes what is twice as old for left behind
 _REPLANS = 3
 _LAST_LINES = 30
 
 
 def change_deadline(session: Session, timeout: str | float | None) -> Deadline:
-    """The deadline of a verb that changes something.
+    """The deadline of a verb that changes something: its time limit, and what is kept for undoing after that.
+
+    The adapter declares the limit that holds when the user names none; a new model that is tried beside the endpoint is
+    deployed twice.
 
     Raises:
-        ConfigError: It is no duration, or more than an hour.
+        ConfigError: It is no duration, or longer than the platform's changes ever take.
     """
-    seconds = seconds_of(timeout, CHANGE_S)
-    if seconds > LONGEST_S:
-        raise ConfigError(f"timeout = {timeout!r} is more than an hour", hint="use wait=False, and wait for it later")
-    return session.deadline(seconds)
+    times = change_times(session.adapter)
+    seconds = seconds_of(timeout, times.deploy_s * (1 if session.aside is None else 2))
+    if seconds > times.longest_s:
+        hours = times.longest_s / 3600
+        longest = "an hour" if hours == 1 else f"{hours:.3g} hours"
+        raise ConfigError(f"timeout = {timeout!r} is more than {longest}", hint="use wait=False, and wait for it later")
+    return Deadline(session.clock, seconds + times.undo_s, undo_s=times.undo_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import scratch
+from ..adapter import change_times
 from ..alarms import evaluate, objective
 from ..durations import parse_duration
 from ..endpoint import Endpoint
@@ -16,7 +17,7 @@ from ..names import check_name
 from ..types import Check, Leftover
 from .base import ClientBase, deadline_of, seconds_of
 from .calling import say_how
-from .changing import CHANGE_S, border, told
+from .changing import border, told
 from .order import region_of
 from .passing import Records
 from .session import READ_S
@@ -270,7 +271,7 @@ class LookVerbs(ClientBase):
         """
         session = self.session(target, sweeps=False)
         with border(session):
-            deadline = deadline_of(session, timeout, CHANGE_S)
+            deadline = deadline_of(session, timeout, change_times(session.adapter).longest_s)
             report = session.executor.gc(apply=apply, expired=expired, shared=shared, deadline=deadline)
             _temporaries(session, report, apply=apply)
             return self._abandoned(session, report, deadline, apply=apply)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
 from ..adapter import Capability, JobSpec, Labels, Materials
 from ..change import Change
 from ..errors import ConfigError, NotFoundError
+from ..executor import TRANSFER_S
 from ..job import Job
 from ..model import Model
 from ..names import check_name, suggest_name
@@ -15,7 +16,7 @@ from ..paths import expand
 from ..types import JobStatus
 from ..waiting import Poll
 from .base import ClientBase, deadline_of, seconds_of
-from .changing import CHANGE_S, border, told
+from .changing import border, change_deadline, told
 from .listing import Listed
 from .order import Wishes, settle
 from .session import READ_S
@@ -134,7 +135,7 @@ class TrainVerbs(ClientBase):
             if dry_run:
                 return plan
             materials = Materials(job=job, secret=self._secrets, progress=session.uploading)
-            applied = session.executor.apply(plan, materials, deadline=session.deadline(CHANGE_S))
+            applied = session.executor.apply(plan, materials, deadline=change_deadline(session, None))
         status = applied.status if isinstance(applied.status, JobStatus) else None
         handle = Job(cast("Client", self), name, session.target, status=status)
         return _awaited(handle) if wait else handle
@@ -212,7 +213,7 @@ class TrainVerbs(ClientBase):
             raise ConfigError(f"{folder} is not empty", hint="name a new directory")
         folder.mkdir(parents=True, exist_ok=True)
         with border(session):
-            session.trains().job_output(name, folder, timeout=CHANGE_S)
+            session.trains().job_output(name, folder, timeout=TRANSFER_S)
         return folder
 
     def job_result(self, name: str, *, target: str | None = None, as_name: str | None = None, **about: Any) -> Model:

@@ -11,6 +11,10 @@ from .fields import journal_safe
 from .gc import GcReport
 from .plan import Cost, Plan, Step
 from .recover import Recovered
+from .transaction import TRANSFER_S
 from .txn import new_txn
 
-__all__ = ["Applied", "Cost", "Event", "Executor", "GcReport", "Plan", "Recovered", "Step", "journal_safe", "new_txn"]
+__all__ = [
+    "TRANSFER_S", "Applied", "Cost", "Event", "Executor", "GcReport", "Plan", "Recovered", "Step", "journal_safe",
+    "new_txn",
+]  # fmt: skip

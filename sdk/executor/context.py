@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .calls import Remote
     from .lease import Lease
 
+_SAY_AGAIN_S, _SAY_SELDOM_S = 30.0, 300.0  # after which what is waited for is said again, at first and later
 TWICE_APART_S = 4.0  # an absence that no delete explains is believed when seen twice, so many seconds apart
 
 
@@ -149,6 +150,8 @@ class Pauses:
         self._poll = poll
         self._deadline = deadline
         self._told: tuple[str, str] | None = None
+        self._began = self._said = context.clock.monotonic()
+        self._quiet_s = _SAY_AGAIN_S
 
     def pause(self, what: str, *, state: str | None = None, error: Exception | None = None) -> None:
         """Waits for the next look.
@@ -160,8 +163,11 @@ class Pauses:
         """
         if not self._context.patient:
             raise Detached
-        if self._told != (what, state or ""):
-            self._told = (what, state or "")
-            self._context.say(f"wait {what.partition(' ')[2]}", state or "")
+        now, known = self._context.clock.monotonic(), self._told == (what, state or "")
+        if not known or now - self._said >= self._quiet_s:
+            self._told, self._said = (what, state or ""), now
+            self._quiet_s = min(2 * self._quiet_s, _SAY_SELDOM_S) if known else _SAY_AGAIN_S
+            since = f"for {now - self._began:.0f} s" if known else ""
+            self._context.say(f"wait {what.partition(' ')[2]}", ", ".join(filter(None, (state, since))))
         self._context.lease.check(self._deadline)
         self._poll.pause(what, state=state, error=error)

@@ -10,7 +10,7 @@ import random as _random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..adapter import Materials, Trains
+from ..adapter import Materials, Trains, change_times
 from ..errors import ConflictError, JournalDamaged, JournalError, PlanStale, ThrottledError, TimedOut, UnavailableError
 from ..types import EndpointState
 from ..waiting import Deadline
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=Transaction)
 
-DEADLINE_S = 1_800.0
 KEPT_S = 30 * 86_400.0  # how long the journals of finished transactions are kept, for people to read
 
 
@@ -79,7 +78,8 @@ class Executor:
         progress: Told about every event.
         random: Source of jitter.
         disk: The file operations of the journal.
-        longest_deadline_s: The longest deadline any verb is given; `gc` leaves alone what is younger than twice that.
+        longest_deadline_s: The longest deadline any verb is given, by default what the adapter declares; `gc` leaves
+            alone what is younger than twice that.
     """
 
     transaction_class = Transaction
@@ -100,7 +100,7 @@ class Executor:
         progress: Callable[[Event], None] | None = None,
         random: _random.Random | None = None,
         disk: Disk | None = None,
-        longest_deadline_s: float = 3_600.0,
+        longest_deadline_s: float | None = None,
     ) -> None:
         self.adapter = adapter
         self.owner = owner
@@ -108,7 +108,8 @@ class Executor:
         self.target = target
         self._progress = progress
         self._random = random or _random.Random()  # noqa: S311  # jitter, not a secret
-        self._longest_deadline_s = longest_deadline_s
+        self._times = times = change_times(adapter)
+        self._longest_deadline_s = times.longest_s if longest_deadline_s is None else longest_deadline_s
         self._where = where_hash(adapter)
         folder = state_dir / "executor" / self._where
         self.journals = Journals(folder, disk)
@@ -122,7 +123,7 @@ class Executor:
         Raises:
             ConflictError: The name belongs to somebody else.
         """
-        deadline = deadline or Deadline(self.clock, DEADLINE_S)
+        deadline = deadline or self._usual_deadline()
         remote = Remote(self.adapter, self.clock, self._random, self.target)
         stages = desired(self.adapter, change)
         endpoint = remote.observe(change.name, deadline)
@@ -156,7 +157,7 @@ class Executor:
             RollbackFailed: And something could not be undone.
             Interrupted: Ctrl-C or SIGTERM.
         """
-        deadline = deadline or Deadline(self.clock, DEADLINE_S)
+        deadline = deadline or self._usual_deadline()
         change = plan.change
         with self._locks.held(change.name, f"{self.owner} (transaction {change.txn})"):
             self._finish_earlier(change.name, deadline)
@@ -184,7 +185,7 @@ class Executor:
         deadline: Deadline | None = None,
     ) -> Applied:
         """Goes on with a transaction that was begun with ``wait=False``, in this process or another."""
-        deadline = deadline or Deadline(self.clock, DEADLINE_S)
+        deadline = deadline or self._usual_deadline()
         past = read_past(self.journals.peek(txn))
         with self._locks.held(past.name, f"{self.owner} (transaction {txn})"):
             transaction = self._reopen(txn, deadline, self.transaction_class)
@@ -194,7 +195,7 @@ class Executor:
 
     def recover(self, *, name: str | None = None, deadline: Deadline | None = None) -> list[Recovered]:
         """Finishes or undoes the transactions of this machine that nobody is at any more."""
-        deadline = deadline or Deadline(self.clock, DEADLINE_S)
+        deadline = deadline or self._usual_deadline()
         self._prune()
         return [
             found for txn in self.journals.unfinished() if (found := self._recover(txn, name, deadline)) is not None
@@ -218,7 +219,7 @@ class Executor:
             min_age_s: Leave younger ones alone; default twice the longest deadline.
             deadline: Of all of it.
         """
-        deadline = deadline or Deadline(self.clock, DEADLINE_S)
+        deadline = deadline or self._usual_deadline()
         remote = Remote(self.adapter, self.clock, self._random, self.target)
         recovered = self.recover(deadline=deadline.shorter(deadline.left / 2)) if apply else []
         pasts = [past for txn in self.journals.unfinished() if (past := self._peek(txn)) is not None]
@@ -235,9 +236,12 @@ class Executor:
 
     def unlock(self, name: str, txn: str) -> bool:
         """Removes the lease of an endpoint whose holder is gone for good; ``False`` if it is not this transaction's."""
-        return unlock(self.adapter, name, txn, Deadline(self.clock, DEADLINE_S))
+        return unlock(self.adapter, name, txn, self._usual_deadline())
 
     # --- parts --------------------------------------------------------------------------------------------------
+
+    def _usual_deadline(self) -> Deadline:
+        return Deadline(self.clock, self._times.deploy_s + self._times.undo_s)
 
     def _rules(self, pasts: Sequence[Past], remote: Remote, deadline: Deadline) -> Rules:
         """Who is at what, here and elsewhere."""
@@ -438,6 +442,7 @@ class Executor:
         except JournalError:
             return None  # somebody else has just finished it
         past, context = read_past(transaction.journal.records), transaction.c
+        context.say("recover", f"{past.verb} of {past.name}, which was cut off (transaction {txn})")
         if past.ended:
             transaction.journal.end(str(transaction.journal.records[-1].data["outcome"]))
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from ..adapter import Materials, Nature
+from ..adapter import Materials, Nature, change_times
 from ..errors import ConflictError, Interrupted, RollbackFailed, SdkError, ThrottledError, UnavailableError
 from ..waiting import Deadline, Terminated
 from .borrowed import borrowed, in_use_by
@@ -13,10 +13,10 @@ from .context import Detached
 from .detach import Detacher
 from .plan import closure, live_hash
 from .settle import Settler, taken
-from .undo import Remover, drift, leftover
+from .undo import Remover, drift, leftover, staying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from ..adapter import Live, Ref
     from ..types import Leftover
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 INTERRUPT_S = 60.0
 TERMINATE_S = 8.0
-_LONGEST_RESERVE_S = 300.0
+_LARGEST_RESERVE = 4  # the part of a time limit that is kept for undoing at most, where nobody has set another
+TRANSFER_S = 6 * 3600.0  # for building and uploading one image, or the data of one job
 
 
 class Transaction:
@@ -52,6 +53,7 @@ class Transaction:
         self.journal = journal
         self.steps = steps
         self.deadline = deadline
+        self.job = job
         self.settler = self.settler_class(context, job=job)
         self.remover = self.remover_class(context, self.settler, journal)
         self.detacher = Detacher(context, self.settler, self.remover, journal)
@@ -78,7 +80,7 @@ class Transaction:
         self.materials, self.probe = materials, probe
         try:
             self.c.lease.take(self.deadline)  # in the journal already: who dies here leaves no lease that nobody knows
-            self._forward(self.deadline.shorter(min(_LONGEST_RESERVE_S, self.deadline.left / 4)))
+            self._forward(self.deadline.shorter(self._reserve()))
             self.retire(self.deadline)
             self.outcome = "" if self.c.left else "done"
         except Detached:
@@ -87,6 +89,12 @@ class Transaction:
             self._stop(stop)
         except Exception as error:  # noqa: BLE001  # raised again once everything is undone
             self._fail(error)
+
+    def _reserve(self) -> float:
+        """How many seconds are kept for undoing: as many as the platform needs to take back its longest operation."""
+        kept = self.deadline.undo_s
+        longest = change_times(self.c.adapter).undo_s
+        return min(longest, self.deadline.left / _LARGEST_RESERVE) if kept is None else kept
 
     def _forward(self, deadline: Deadline) -> None:
         last = last_create(self.steps)
@@ -160,10 +168,23 @@ class Transaction:
         if resource is None or resource.spec is None:
             raise ConflictError(f"{step.ref} cannot be made from the journal alone", hint="run the same verb again")
         self._intent(index, step, attempt, deadline)
-        with self.c.lease.beating(deadline):
-            reply = self.c.remote.create(resource, self.materials, deadline)
+        with self._uncounted(step, deadline) as own, self.c.lease.beating(own):
+            reply = self.c.remote.create(resource, self.materials, own)
         self._acknowledge(index, step, reply)
         return reply
+
+    @contextlib.contextmanager
+    def _uncounted(self, step: Step, deadline: Deadline) -> Generator[Deadline]:
+        """Gives what a job uploads a time limit of its own; the limit of the change moves on by what that takes."""
+        if self.job is None or not (self.c.is_shared(step.ref) or self.c.kind(step.ref).uploads):
+            yield deadline
+            return
+        began = self.c.clock.monotonic()
+        try:
+            yield Deadline(self.c.clock, TRANSFER_S)
+        finally:
+            for counted in (deadline, self.deadline):
+                counted.extend(self.c.clock.monotonic() - began)
 
     def _update(self, index: int, step: Step, deadline: Deadline) -> None:
         pauses, attempt, reply = self.c.poll(deadline), 0, None
@@ -356,7 +377,8 @@ class Transaction:
         if not self.c.left:
             raise error
         raise RollbackFailed(
-            f"{error.message if isinstance(error, SdkError) else error}; not everything could be undone",
+            f"{error.message if isinstance(error, SdkError) else error}; not everything could be undone: "
+            f"{staying(self.c.left)}",
             reason=getattr(error, "reason", None),
             logs=getattr(error, "logs", ()),
             leftovers=self.c.left,
@@ -372,14 +394,15 @@ class Transaction:
         try:
             self.clean_up(Deadline(self.c.clock, seconds), "interrupt")
         except KeyboardInterrupt:
+            alive = self.alive()
             raise Interrupted(
-                f"{self.c.name}: stopped at once, what is alive stays",
-                leftovers=self.alive(),
+                f"{self.c.name}: stopped at once; {staying(alive)}",
+                leftovers=alive,
                 provider=self.c.adapter.provider,
             ) from stop
         outcome = "the switch was made already, so it was finished" if self.committed else "everything was undone"
         if self.c.left:
-            outcome = "not everything could be cleaned up"
+            outcome = f"not everything could be cleaned up: {staying(self.c.left)}"
         raise Interrupted(f"{self.c.name}: stopped; {outcome}", leftovers=self.c.left) from stop
 
     def clean_up(self, deadline: Deadline, reason: str) -> None:

@@ -10,7 +10,7 @@ from ..types import Leftover
 from .plan import closure, live_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ..adapter import Live, Ref, Resource
     from ..waiting import Deadline
@@ -174,3 +174,22 @@ def drift(live: Live) -> DriftError:
 def leftover(target: str, ref: Ref, reason: str, usd_per_hour: float | None) -> Leftover:
     """A leftover with the command that removes it."""
     return Leftover(ref.kind, ref.id, reason, usd_per_hour, f"mlport gc --apply --target {target}")
+
+
+def staying(left: Sequence[Leftover]) -> str:
+    """What stays, what an hour of it costs, and which command ends that.
+
+    Example:
+        >>> staying([Leftover("Deployment", "d1", "still there", 0.4, "mlport gc --apply --target mine")])
+        'Deployment d1 stays and costs $0.4 an hour until `mlport gc --apply --target mine`'
+    """
+    if not left:
+        return "nothing stays"
+    names = ", ".join(f"{item.kind} {item.id}" for item in left)
+    known = sum(item.usd_per_hour or 0.0 for item in left)
+    unknown = any(item.usd_per_hour is None for item in left)
+    price = f"${known:.4g} an hour" if known else "nothing"
+    if unknown:
+        price = f"${known:.4g} an hour and more, of an unknown price," if known else "an unknown price"
+    verbs = "stays and costs" if len(left) == 1 else "stay and cost"
+    return f"{names} {verbs} {price} until `{left[0].command}`"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from sdk_azureml import AzureMLAdapter
 from sdk_contract.clouds import mini_cloud
 from sdk_contract.clouds.azureml.durations import seconds_of
 from sdk_contract.clouds.azureml.traffic import Turns, check_traffic
@@ -128,6 +129,19 @@ def test_an_image_that_is_not_there_fails_the_deployment(arm: Arm, cloud: AzureM
         arm("GET", path)
     assert 404 == arm("GET", path).status_code
     assert 204 == arm("DELETE", path).status_code
+
+
+def test_a_deployment_is_deleted_while_it_is_being_made(arm: Arm, cloud: AzureMLCloud, made: str) -> None:
+    """Failing ones stay in Creating for more than an hour; Azure takes a delete meanwhile, so we send it at once."""
+    register(arm)
+    cloud.world.pace.factor = 1.0
+    path = f"{made}/deployments/blue"
+    arm("PUT", path, body(cloud))
+    assert "Creating" == arm("GET", path).json()["properties"]["provisioningState"]
+    assert "creating" in AzureMLAdapter.kinds["Deployment"].deletable
+    assert 202 == arm("DELETE", path).status_code
+    assert "Deleting" == arm("GET", path).json()["properties"]["provisioningState"]
+    assert "creating" not in AzureMLAdapter.kinds["Endpoint"].deletable
 
 
 def test_traffic_has_rules() -> None:

@@ -232,7 +232,7 @@ class Deployments:
                 return empty(204)
             if endpoint.traffic.get(found.name) or endpoint.mirrored.get(found.name):
                 return failure(409, "Conflict", f"Deployment '{found.name}' has traffic; set it to 0 first.")
-            if found.line.now() in BUSY:
+            if found.line.now() in BUSY - {"Creating"}:  # what is being made may be deleted (likely, from reports)
                 return failure(
                     409, "Conflict", f"The deployment is {found.line.now()}; another operation is in progress."
                 )

@@ -276,18 +276,33 @@ def job_body(
         **_vpc(options),
     }  # fmt: skip
     if spec["data"]:
-        local = set(spec["local"])
-        body["InputDataConfig"] = [
-            _channel(name, f"{place}/data/{where}/" if name in local else where) for name, where in spec["data"].items()
-        ]
+        body["InputDataConfig"] = _channels(resource.id, spec, place)
     if spec["spot"]:
         body["CheckpointConfig"] = {"S3Uri": f"{place}/jobs/{resource.id}/checkpoints"}
     return body
 
 
-def _channel(name: str, uri: str) -> dict[str, Any]:
-    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
-    return {"ChannelName": name, "DataSource": {"S3DataSource": source}, "InputMode": "File"}
+def objects_of(spec: Mapping[str, Any]) -> dict[str, str]:
+    """The addresses of the inputs that are one object of S3 each, by channel."""
+    known = set(spec["local"])
+    return {name: where for name, where in spec["data"].items() if name in spec["files"] and name not in known}
+
+
+def manifest_path(job: str, channel: str) -> str:
+    """Where the manifest is that names the one object of a channel, below the target's prefix."""
+    return f"jobs/{job}/inputs/{channel}.manifest"
+
+
+def _channels(job: str, spec: Mapping[str, Any], place: str) -> list[dict[str, Any]]:
+    local, objects = set(spec["local"]), objects_of(spec)
+    found: list[dict[str, Any]] = []
+    for name, where in spec["data"].items():
+        kind = "ManifestFile" if name in objects else "S3Prefix"
+        uri = f"{place}/data/{where}/" if name in local else str(where)
+        uri = f"{place}/{manifest_path(job, name)}" if name in objects else uri
+        source = {"S3DataType": kind, "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+        found.append({"ChannelName": name, "DataSource": {"S3DataSource": source}, "InputMode": "File"})
+    return found
 
 
 def _inputs(spec: Mapping[str, Any]) -> dict[str, str]:

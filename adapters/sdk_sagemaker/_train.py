@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from sdk.adapter import Capability, Labels, Live, Ref
-from sdk.errors import ConfigError, ConflictError
+from sdk.errors import AuthError, ConfigError, ConflictError, InvalidRequestError, QuotaError
 from sdk.packaging import archive, disk
 from sdk.plane.checks import unsupported
 from sdk.prices import find_price
@@ -16,6 +17,7 @@ from sdk.types import JobState, JobStatus
 
 from . import _bodies
 from ._errors import PROVIDER, gone
+from ._inputs import check_bucket, locate, manifest
 from ._plan import DATA, IMAGE, JOB, job_resources
 
 if TYPE_CHECKING:
@@ -64,13 +66,17 @@ class Jobs:
         self.options, self.prices = aws.options, prices
 
     def plan(self, spec: JobSpec) -> Sequence[Resource]:
-        """All resources of a job; reads the local data, to know what it is."""
+        """All resources of a job; reads the local data, to know what it is, and looks at what is in S3."""
         own = Labels("shared", spec.labels.owner, spec.labels.txn)
         paths = local_data(spec.data)
+        if self.options.bucket is not None:  # the one that is made when it is needed is made in the target's region
+            check_bucket(self.aws)
+        sources = {name: locate(self.aws, name, uri) for name, uri in spec.data.items() if name not in paths}
         local = {name: self.storage.plan(name, path, own) for name, path in paths.items()}
-        return job_resources(
-            spec, self.options, local, {name: one.name for name, one in paths.items() if one.is_file()}
-        )
+        files = {name: path.name for name, path in paths.items() if path.is_file()}
+        files |= {name: one.file for name, one in sources.items() if one.file}
+        where = {**spec.data, **{name: one.uri for name, one in sources.items()}}
+        return job_resources(replace(spec, data=where), self.options, local, files)
 
     def submit(self, resource: Resource, materials: Materials) -> None:
         """Start a job."""
@@ -80,7 +86,13 @@ class Jobs:
         place = self.storage.place
         self.storage.verify()
         body = _bodies.job_body(resource, image, secrets, role=self.aws.role, place=place, options=self.options)
-        self.aws.call("sagemaker", "create_training_job", resource.id, **body)
+        for name, uri in _bodies.objects_of(spec).items():
+            self.storage.put(_bodies.manifest_path(resource.id, name), manifest(uri))
+        try:
+            self.aws.call("sagemaker", "create_training_job", resource.id, **body)
+        except (InvalidRequestError, AuthError, QuotaError):  # certain: there is no job, and nothing else is kept of it
+            self.storage.remove(f"jobs/{resource.id}/")
+            raise
 
     def describe(self, name: str) -> dict[str, Any] | None:
         """What SageMaker says of a job."""

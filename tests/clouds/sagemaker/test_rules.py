@@ -270,3 +270,15 @@ def test_waiters_end_on_failures(account: Account) -> None:
         account.sm.get_waiter("endpoint_in_service").wait(EndpointName="wait", WaiterConfig=quick)
     account.sm.delete_endpoint(EndpointName="wait")
     account.sm.get_waiter("endpoint_deleted").wait(EndpointName="wait", WaiterConfig=quick)
+
+
+def test_a_job_needs_its_input_in_its_own_region(account: Account) -> None:
+    """An address without objects, and a bucket elsewhere, are refused alike and at once."""
+    image, far = account.push(), {"LocationConstraint": "eu-west-1"}
+    account.s3.create_bucket(Bucket="far-away", CreateBucketConfiguration=far)
+    account.s3.put_object(Bucket="far-away", Key="x/rows.csv", Body=b"1\n")
+    for uri in ("s3://mlport-data/nothing/", "s3://far-away/x/", "s3://never-made/x/"):
+        source = {"S3DataType": "S3Prefix", "S3Uri": uri}
+        channel = {"ChannelName": "train", "DataSource": {"S3DataSource": source}}
+        code, text = refused(account.job, name="far", image=image, InputDataConfig=[channel])
+        assert ("ValidationException", True) == (code, text.startswith(f'No S3 objects found under S3 URL "{uri}"'))

@@ -128,6 +128,12 @@ class Moto:
             found = (spot.account for spot, one in self.backends("s3").items() if bucket in one.buckets)
             return next(found, None)
 
+    def region_of_bucket(self, bucket: str) -> str | None:
+        """The region of a bucket; ``None`` when there is no such bucket."""
+        with self.lock:
+            found = (one.buckets[bucket] for one in self.backends("s3").values() if bucket in one.buckets)
+            return next((str(one.region_name) for one in found), None)
+
     def _holder(self, bucket: str) -> Any:
         """Moto's state of S3 in the account that has a bucket: names of buckets are one for all accounts.
 

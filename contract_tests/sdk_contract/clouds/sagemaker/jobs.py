@@ -89,6 +89,8 @@ class Jobs:
         resources = body["ResourceConfig"]
         check_disk(str(resources.get("InstanceType")), resources.get("VolumeKmsKeyId"), "VolumeKmsKeyId")
         self.world.image(str(image), spot)
+        for channel in body.get("InputDataConfig") or ():
+            self.world.check_source(channel["DataSource"]["S3DataSource"], spot, str(body["RoleArn"]))
         self._check_quota(spot, body)
         job = Job("training-job", body["TrainingJobName"], spot, body, tags_of(body), line=self.world.pace.line(
             final="Completed"))  # fmt: skip
@@ -288,7 +290,7 @@ def _prepare(job: Job, folder: Path, world: World) -> None:
     channels: dict[str, Any] = {}
     for channel in job.body.get("InputDataConfig") or ():
         name, source = channel["ChannelName"], channel["DataSource"]["S3DataSource"]
-        for key, data in world.data(source["S3Uri"], f"data of channel {name}"):
+        for key, data in world.source(source, f"data of channel {name}"):
             place = folder / "input" / "data" / name / key
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(data)

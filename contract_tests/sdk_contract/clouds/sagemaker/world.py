@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -100,6 +101,39 @@ class World:
         if not found:
             raise invalid(f"Could not access {what} at {uri}. Please ensure that the object exists.")
         return [(key.removeprefix(prefix).lstrip("/") or key.rpartition("/")[2], value) for key, value in found]
+
+    def source(self, source: Mapping[str, Any], what: str) -> list[tuple[str, bytes]]:
+        """What an input of a job holds: a manifest names its objects, anything else is a prefix.
+
+        Raises:
+            AwsError: There is nothing.
+        """
+        uri = str(source["S3Uri"])
+        if source.get("S3DataType") != "ManifestFile":
+            return self.data(uri, what)
+        (_, text), *_ = self.data(uri, "the manifest")
+        head, *names = json.loads(text)
+        return [(name, self.data(f"{head['prefix']}{name}", what)[0][1]) for name in names]
+
+    def check_source(self, source: Mapping[str, Any], spot: Spot, role: str) -> None:
+        """Refuses an input that is empty or in another region, as CreateTrainingJob does.
+
+        Source of the wording: https://github.com/aws/amazon-sagemaker-examples/issues/2267 (and 2269, 2489).
+
+        Raises:
+            AwsError: It is.
+        """
+        from .aws import split_uri
+
+        uri = str(source["S3Uri"])
+        bucket, prefix = split_uri(uri)
+        region = self.moto.region_of_bucket(bucket)
+        if region != spot.region or not any(self.moto.objects(bucket, prefix)):
+            raise invalid(
+                f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the bucket '
+                f"exists in the selected region ({spot.region}), that objects exist under that S3 prefix, and that the "
+                f'role "{role}" has "s3:ListBucket" permissions on bucket "{bucket}".'
+            )
 
     def quota(self, instance: str) -> int:
         """How many instances of a type the account may have, of each kind of use."""

@@ -21,6 +21,7 @@ from ._names import (
     traffic_labels,
     user_tags,
 )
+from ._operations import word_of
 from ._plan import DEPLOY_S, DEPLOYED, ENDPOINT, IMAGE, MODEL, TRAFFIC
 from ._smoke import SMOKE_LABEL, smoke_lives
 
@@ -267,7 +268,7 @@ class Deployments:
         machine = resources.machine_spec
         instance = str(machine.machine_type)
         if machine.accelerator_count and instance.startswith("n1-"):
-            instance += f"+{machine.accelerator_type.name}x{machine.accelerator_count}"
+            instance += f"+{word_of(machine.accelerator_type)}x{machine.accelerator_count}"
         least = int(resources.min_replica_count) or 1
         spec: dict[str, Json] = {"instance": instance, "min": least, "max": int(resources.max_replica_count) or least}
         return Live(

@@ -14,6 +14,7 @@ from sdk.types import JobState, JobStatus
 
 from ._access import unix
 from ._errors import PROVIDER, exists, gone, refused_for_now, unsupported
+from ._operations import word_of
 from ._plan import FILES, IMAGE, JOB
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class Jobs:
             JOB,
             name,
             "ready",
-            raw=found.state.name,
+            raw=word_of(found.state),
             labels=own,
             created_at=unix(found.create_time),
             parents=(*((Ref(IMAGE, image),) if image else ()), Ref(FILES, name)),
@@ -150,7 +151,7 @@ class Jobs:
             target=target,
             provider=PROVIDER,
             state=state,
-            raw=found.state.name,
+            raw=word_of(found.state),
             reason=_reason(found, message),
             created_at=unix(found.create_time),
             started_at=started,
@@ -240,7 +241,7 @@ class Jobs:
     def stop(self, name: str, timeout: float) -> None:
         """Ask the job to end; one that is over stays as it is."""
         found = self.existing(name, timeout)
-        if not state_of(found).finished and found.state.name != "JOB_STATE_CANCELLING":
+        if not state_of(found).finished and word_of(found.state) != "JOB_STATE_CANCELLING":
             self.control.call("jobs", "cancel_custom_job", {"name": found.name}, timeout=timeout, about=name)
 
     def delete(self, live: Live, timeout: float) -> Ack:
@@ -289,11 +290,11 @@ class Jobs:
 
 def state_of(found: Any) -> JobState:
     """How a job goes, in neutral words."""
-    return _STATES.get(found.state.name, JobState.QUEUED)
+    return _STATES.get(word_of(found.state), JobState.QUEUED)
 
 
 def _reason(found: Any, message: str) -> str | None:
-    if found.state.name == "JOB_STATE_EXPIRED":
+    if word_of(found.state) == "JOB_STATE_EXPIRED":
         return message or "it took longer than its timeout"
     return message or None
 

@@ -15,7 +15,13 @@ _PLACE = "/projects/{project}/locations/{location}"
 
 
 class Operations:
-    """The operations of one cloud."""
+    """The operations of one cloud.
+
+    Attributes:
+        most: How many one page of their list looks at; pages may hold fewer, or none.
+    """
+
+    most = 50
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -52,9 +58,12 @@ class Operations:
         holder = f"{params['table']}/{params['holder']}/" if "holder" in params else ""
         start = f"{self.world.parent}/{holder}"
         found = [one.shown() for name, one in self.world.operations.items() if name.startswith(start)]
+        first = int(request.query.get("pageToken") or 0)
+        end = first + min(self.most, int(request.query.get("pageSize") or self.most))
+        page = found[first:end]
         if request.query.get("filter", "").replace(" ", "") == "done=false":
-            found = [one for one in found if not one.get("done")]
-        return {"operations": found}
+            page = [one for one in page if not one.get("done")]
+        return {"operations": page, **({"nextPageToken": str(end)} if end < len(found) else {})}
 
     def cancel(self, request: Request) -> Json:
         """The platform promises nothing, and neither does this cloud."""

@@ -53,12 +53,17 @@ class Operation:
     done: bool = False
     outcome: Json = field(default_factory=dict[str, Any])
     updated: str = ""
+    newer: bool = False
 
     def shown(self) -> Json:
-        """As clients see it."""
+        """As clients see it; a newer platform adds fields, and one of a type that clients do not know."""
         generic = {"createTime": self.created, "updateTime": self.updated or self.created}
-        metadata = {"@type": self.metadata_type, "genericMetadata": generic}
-        return {"name": self.name, "metadata": metadata, **({"done": True, **self.outcome} if self.done else {})}
+        more: Json = {"deploymentStage": "STARTING", "progress": {"@type": f"{_PROTO}Progress"}} if self.newer else {}
+        metadata = {"@type": self.metadata_type, "genericMetadata": generic, **more}
+        ended: Json = {"done": True, **self.outcome} if self.done else {}
+        if self.newer and "response" in ended:
+            ended["response"] = {**ended["response"], "@type": f"{_PROTO}{self.verb}ResponseV2"}
+        return {"name": self.name, "metadata": metadata, **({"priority": "HIGH"} if self.newer else {}), **ended}
 
     @property
     def metadata_type(self) -> str:
@@ -76,12 +81,14 @@ class Common:
         identity: Who may ask.
         lock: Held by each request that reads or changes resources.
         numbers: The ids that the platform chooses, each only once.
+        newer: Whether answers hold fields and types that no released client library knows.
     """
 
     pace: Pace
     identity: Identity
     lock: threading.RLock = field(default_factory=threading.RLock)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(4_000_000_000_000_000_001))
+    newer: bool = False
 
 
 class World:
@@ -187,7 +194,9 @@ class World:
             subject: The part of the resource that it is about.
         """
         name = f"{self.parent}/{holder}/operations/{self.next_number()}"
-        self.operations[name] = Operation(name, verb, line, finish, kind, stamp(), subject)
+        self.operations[name] = Operation(
+            name, verb, line, finish, kind, stamp(), subject, newer=self.common.newer
+        )  # fmt: skip
         line.show()
         return self.operations[name].shown()
 

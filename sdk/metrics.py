@@ -39,6 +39,7 @@ class MetricsReport(Value):
     for failures of the endpoint. A platform that reports such a failure by a 4xx of its own (a model that failed or
     took too long, requests shed under load) has it counted as ``"5xx"``, as far as the platform tells them apart.
     ``cpu`` is in cores, ``memory_bytes`` the sum over the replicas; both are ``None`` where the platform does not say.
+    ``late_s`` says by how many seconds ``cpu``, ``memory_bytes`` and ``replicas`` may be older than ``end``.
     """
 
     window_s: float
@@ -51,6 +52,7 @@ class MetricsReport(Value):
     restarts: int | None = None
     deployments: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, "Mapping[str, int]"])
     last_request_at: float | None = None
+    late_s: float = 0.0
 
     @property
     def total(self) -> int:

@@ -115,10 +115,12 @@ class Watch(Value):
         memory = None if self.memory_bytes is None else f"{self.memory_bytes / _MIB:.0f} MiB"
         cpu = None if self.cpu is None else f"{self.cpu:.2f} cores"
         parts = (cpu, memory, None if self.replicas is None else f"{self.replicas} replicas")
+        uses = ", ".join(part for part in parts if part)
+        late = f" (up to {format_duration(self.metrics.late_s)} old)" if uses and self.metrics.late_s else ""
         return [
             ("requests", f"{self.metrics.total} ({counts or 'none'}), {_rate(self.metrics.rate)}"),
             *(("latency", _quantiles(latency)) for latency in self.latency),
-            ("uses", ", ".join(part for part in parts if part) or "unknown"),
+            ("uses", f"{uses}{late}" if uses else "unknown"),
         ]
 
     def _repr_html_(self) -> str:

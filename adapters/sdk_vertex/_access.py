@@ -99,10 +99,12 @@ class Access(httpx.Auth):
         if self.mock:  # real credentials never go to a mini cloud
             from google.oauth2.credentials import Credentials
 
-            return Credentials(token=os.environ.get(MOCK_TOKEN) or "none")  # type: ignore[no-untyped-call]
+            made = Credentials(token=os.environ.get(MOCK_TOKEN) or "none")  # type: ignore[no-untyped-call]
+            return with_quota_project(made, self.options.project)
         try:
             library: Any = google.auth
-            return library.default(scopes=[SCOPE], request=_token_request())[0]
+            found = library.default(scopes=[SCOPE], request=_token_request())[0]
+            return with_quota_project(found, self.options.project)
         except GoogleAuthError as error:
             raise from_auth(error, "credentials") from error
 
@@ -134,11 +136,17 @@ class Access(httpx.Auth):
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Authorises one request; after a 401 once more, with a fresh token."""
         token = self.token()
-        request.headers["authorization"] = f"Bearer {token}"
+        self._sign(request, token)
         response = yield request
         if response.status_code == 401 and not self.mock and self._renew(token):
-            request.headers["authorization"] = f"Bearer {self.token()}"
+            self._sign(request, self.token())
             yield request
+
+    def _sign(self, request: httpx.Request, token: str) -> None:
+        """Put a token on a request, with the project that is billed for the calls of a user."""
+        request.headers["authorization"] = f"Bearer {token}"
+        if self.credentials.quota_project_id:
+            request.headers["x-goog-user-project"] = str(self.credentials.quota_project_id)
 
     def _renew(self, old: str) -> bool:
         credentials = self.credentials
@@ -219,6 +227,23 @@ class Access(httpx.Auth):
         return f"<Access {PROVIDER} {self.options.project} {self.options.region}>"
 
 
+def with_quota_project(credentials: Any, project: str) -> Any:
+    """Credentials of a user, whose calls are billed to the target's project unless the user has named another.
+
+    Without one Google bills the project of gcloud itself, and most services refuse that. Service accounts belong to a
+    project of their own. Source (certain):
+    https://cloud.google.com/docs/authentication/adc-troubleshooting/user-creds
+    """
+    from google.auth.external_account_authorized_user import Credentials as Federated
+    from google.oauth2.credentials import Credentials
+
+    personal = isinstance(credentials, (Credentials, Federated))
+    if personal and not credentials.quota_project_id:
+        of_a_user: Any = credentials
+        return of_a_user.with_quota_project(project)
+    return credentials
+
+
 def _token_request() -> Any:
     """How Google's library asks for tokens: within a bound, as everything else."""
     import requests
@@ -254,4 +279,4 @@ def unix(moment: Any) -> float | None:
     return float(moment.timestamp())
 
 
-__all__ = ["MOCK_TOKEN", "MOCK_URL", "Access", "mock_url", "unix"]
+__all__ = ["MOCK_TOKEN", "MOCK_URL", "Access", "mock_url", "unix", "with_quota_project"]

@@ -17,8 +17,8 @@ from sdk.errors import NotFoundError
 
 from ._errors import border, gone, of_operation
 from ._library import client_class
-from ._operations import forget_details
 from ._names import parent
+from ._operations import tolerate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -58,9 +58,8 @@ class Control:
             options["api_endpoint"] = options["api_endpoint"].removeprefix("https://")
         kind = client_class(service)
         made = kind(credentials=self.access.credentials, transport="rest", client_options=options)
-        session = vars(made.transport)["_session"]
-        limit_requests(session)
-        session.hooks["response"].append(forget_details)
+        limit_requests(vars(made.transport)["_session"])
+        tolerate(vars(made.transport)["_session"])
         return made
 
     def call(self, service: str, method: str, request: Mapping[str, Any], *, timeout: float, about: str = "") -> Any:
@@ -114,9 +113,10 @@ class Control:
         params: dict[str, Any] = {"filter": "done=false", "pageSize": _PAGE}
         types: list[str] = []
         for _ in bounded.turns(f"the list of operations of {holder}"):
-            page = self._get(f"{holder}/operations", "ListOperations", timeout, params).json()
-            going = [one for one in page.get("operations") or () if not one.get("done")]
-            types += [str((one.get("metadata") or {}).get("@type", "")).rpartition(".")[2] for one in going]
+            page: dict[str, Any] = self._get(f"{holder}/operations", "ListOperations", timeout, params).json()
+            going: list[dict[str, Any]] = [one for one in page.get("operations") or () if not one.get("done")]
+            about: list[dict[str, Any]] = [one.get("metadata") or {} for one in going]
+            types += [str(one.get("@type", "")).rpartition(".")[2] for one in about]
             if not page.get("nextPageToken"):
                 break
             params["pageToken"] = page["nextPageToken"]

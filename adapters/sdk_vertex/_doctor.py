@@ -8,7 +8,9 @@ from urllib.parse import quote
 from sdk.errors import SdkError
 from sdk.types import Check
 
+from ._errors import from_response, why_refused
 from ._plan import REPOSITORY
+from ._rights import VERBS, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _CALL_S = 15.0
 _APIS = ("aiplatform", "artifactregistry", "storage")
+_APIS_OF_SOME = {"logging": "`mlport logs`", "monitoring": "`mlport monitor`", "secretmanager": "cloud: secrets"}
+_OF_THE_PROJECT = {"deploy", "predict", "train"}
 _QUOTA = "aiplatform.googleapis.com/custom_model_serving_cpus"
 
 
@@ -35,6 +39,9 @@ def checks(access: Access, control: Control, bucket: Bucket, images: Images) -> 
     yield Check("credentials", True, f"a token for {where}")
     for name in _APIS:
         yield _tried(f"api {name}", lambda name=name: _enabled(access, name))  # type: ignore[misc]  # binds the loop variable
+    for name, what in _APIS_OF_SOME.items():
+        yield _tried(f"api {name}", lambda name=name, what=what: _enabled(access, name, only=what))  # type: ignore[misc]  # the same
+    yield from _rights(access)
     yield _tried("endpoints", lambda: _endpoints(control))
     yield _tried("bucket", lambda: _bucket(bucket))
     yield _tried("repository", lambda: _repository(images, options.repository))
@@ -50,15 +57,41 @@ def _tried(name: str, look: Callable[[], Check], *, needed: bool = True) -> Chec
         return Check(name, not needed, detail, error.hint if needed else None)
 
 
-def _enabled(access: Access, name: str) -> Check:
+def _enabled(access: Access, name: str, *, only: str = "") -> Check:
+    """Whether an interface is enabled; one that only some verbs need does not make the target bad."""
     service = f"{name}.googleapis.com"
     url = f"{access.url('serviceusage')}/v1/projects/{access.options.project}/services/{service}"
     answer = access.send("GET", url, "GetService", timeout=_CALL_S, resource=service, ok=(200, 403))
-    if answer.status_code == 403:  # the right to look is not the right to use
+    if answer.status_code == 403:  # the right to look is not the right to use, but a call that nobody is billed for is
+        if why_refused(answer) not in {"", "IAM_PERMISSION_DENIED", "AUTH_PERMISSION_DENIED"}:
+            raise from_response(answer, "GetService", service)
         return Check(f"api {name}", True, "whether it is enabled cannot be read")
     enabled = answer.json().get("state") == "ENABLED"
     hint = None if enabled else f"gcloud services enable {service} --project {access.options.project}"
-    return Check(f"api {name}", enabled, "enabled" if enabled else "not enabled", hint)
+    detail = "enabled" if enabled else f"not enabled{f'; only {only} needs it' if only else ''}"
+    return Check(f"api {name}", enabled or bool(only), detail, hint)
+
+
+def _rights(access: Access) -> Iterator[Check]:
+    """What the account may do in the project, by groups of verbs.
+
+    Rights on one bucket or repository alone are not seen here, so those are a remark; what serves and trains is needed
+    in the project.
+    """
+    url = f"{access.url('cloudresourcemanager')}/v1/projects/{access.options.project}:testIamPermissions"
+    wanted = sorted({one for group in VERBS.values() for one in group})
+    try:
+        answer = access.send("POST", url, "TestIamPermissions", timeout=_CALL_S, json={"permissions": wanted})
+    except SdkError as error:
+        yield Check("rights", True, f"cannot be read: {error.message}", error.hint)
+        return
+    granted: list[str] = answer.json().get("permissions") or []
+    for group, permissions in VERBS.items():
+        missing = [one for one in permissions if one not in granted]
+        roles = sorted({role for one in missing if (role := role_of(one))})
+        detail = f"missing in the project: {', '.join(missing)}" if missing else "granted"
+        hint = f"grant {' and '.join(roles)}" if missing else None
+        yield Check(f"rights {group}", not missing or group not in _OF_THE_PROJECT, detail, hint)
 
 
 def _endpoints(control: Control) -> Check:

@@ -30,6 +30,8 @@ from sdk.errors import (
 )
 from sdk.hosts import on_this_machine
 
+from ._rights import hint_of, reason_of
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
@@ -41,7 +43,20 @@ _QUOTA = re.compile(
     r"custom_model_(serving|training)_|CustomModel(Serving|Training)|exceed quota limits|quotas are exceeded",
     re.IGNORECASE,
 )
-_NO_ROOM = re.compile(r"Resources are insufficient|does not have enough resources|stockout", re.IGNORECASE)
+_NO_ROOM = re.compile(
+    r"Resources are insufficient|does not have enough resources|stockout|resource pool exhausted"
+    r"|machine type.{0,80}temporarily unavailable",
+    re.IGNORECASE,
+)
+# The first use of a project: the accounts that Google works as there are being made, which takes 1 to 5 minutes.
+# Source of the words (certain): https://github.com/GoogleCloudPlatform/generative-ai/issues/1308
+_FIRST_USE = re.compile(r"service agents? (are|is) being (provisioned|created)", re.IGNORECASE)
+# Another change of the same thing runs (likely; Google documents no words): it ends, and then the call can be repeated.
+_RACE = re.compile(
+    r"\betag\b|being[- ](deployed|undeployed|updated|deleted|created)|(an)?other operations?\b"
+    r"|operations? .{0,60}(in progress|running|pending)|concurrent",
+    re.IGNORECASE,
+)
 _WAKING = re.compile(r"not yet ready for inference", re.IGNORECASE)
 _TOO_LARGE = re.compile(r"payload size exceeds|response size too large", re.IGNORECASE)
 _WORDS = {
@@ -67,7 +82,6 @@ _PLAIN: dict[str, type[PlatformError]] = {
 _UNCERTAIN = {"INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "UNKNOWN", "CANCELLED"}
 _HINTS = {
     "UNAUTHENTICATED": "log in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS",
-    "PERMISSION_DENIED": "the account needs the role roles/aiplatform.user; `mlport doctor` shows what is missing",
 }
 
 
@@ -104,17 +118,26 @@ def refusal(word: str, message: str, *, pause_s: float | None = None, **facts: A
     known: dict[str, Any] = {"provider": PROVIDER, "hint": _HINTS.get(word), **facts}
     if _NO_ROOM.search(message):
         return QuotaError(message, **known)
+    later = _for_now(word, message)
+    if later is not None:
+        return ConflictError(message, **(known | later))
     if word == "RESOURCE_EXHAUSTED":
         return _exhausted(message, pause_s, known)
     if word in _UNCERTAIN:
         return UnavailableError(message, retry_after_s=pause_s, **known)
-    if word == "ABORTED":  # somebody else changed it in between: worth a second look
-        known["retryable"] = True
-        return ConflictError(message, **known)
     if _TOO_LARGE.search(message):
         known["hint"] = "send fewer rows at once, or set dedicated = true (10 MB each way) before the endpoint is made"
         return PayloadTooLargeError(message, **known)
     return _PLAIN.get(word, PlatformError)(message, **known)
+
+
+def _for_now(word: str, message: str) -> dict[str, Any] | None:
+    """What is known of a call that is refused now and will be taken later; ``None`` for any other."""
+    if _FIRST_USE.search(message):
+        return {"hint": "the project is new to Vertex AI; it is ready within some minutes", "retryable": True}
+    if word == "ABORTED" or (word == "FAILED_PRECONDITION" and _RACE.search(message)):
+        return {"retryable": True}  # somebody else changed it in between, or is changing it: worth a second look
+    return None
 
 
 def _exhausted(message: str, pause_s: float | None, facts: dict[str, Any]) -> SdkError:
@@ -137,6 +160,9 @@ def from_response(response: httpx.Response, operation: str, resource: str = "") 
 def _judged(
     told: Mapping[str, Any], status: int, headers: Mapping[str, str], operation: str, resource: str
 ) -> SdkError:
+    facts: dict[str, Any] = {"operation": operation, "resource": resource or None, "status": status}
+    if status == 403:
+        facts["hint"] = hint_of(operation, told)
     word = str(told.get("status") or _BY_STATUS.get(status) or ("INTERNAL" if status >= 500 else "UNKNOWN"))
     if status == 412:
         word = "CONDITION"
@@ -144,11 +170,14 @@ def _judged(
         word,
         str(told.get("message") or f"Google answered {status} to {operation}"),
         pause_s=seconds(headers.get("retry-after", "")),
-        operation=operation,
-        resource=resource or None,
-        status=status,
         request_id=_request_id(told) or headers.get("x-goog-request-id"),
+        **facts,
     )
+
+
+def why_refused(response: httpx.Response) -> str:
+    """The ``reason`` that Google gives for a refusal, such as ``SERVICE_DISABLED``; empty where it gives none."""
+    return reason_of(_told(response.content))[0]
 
 
 def _told(content: bytes) -> dict[str, Any]:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from ._access import Access
 
 _PREFIX = "aiplatform.googleapis.com/prediction/online/"
-_LATE_S = 600.0  # gauges come up to six minutes late, so the last ten are looked at
+# Gauges are sampled every minute and shown up to six minutes later, so the last ten are looked at. Source (certain):
+# https://cloud.google.com/monitoring/api/metrics_gcp_a_b#gcp-aiplatform
+GAUGES_LATE_S = 360.0
+_LOOKED_AT_S, _SAMPLE_S = 600.0, 60
 _SHORTEST_S = 60
 _SCOPES = {"total": "platform", "model": "container"}
 
@@ -33,12 +36,11 @@ class Metrics:
     def __init__(self, access: Access) -> None:
         self.access = access
 
-    def report(self, endpoint: str, cores: Mapping[str, float], *, window_s: float, timeout: float) -> MetricsReport:
+    def report(self, endpoint: str, *, window_s: float, timeout: float) -> MetricsReport:
         """Counts and latencies of the last ``window_s`` seconds, and how busy the machines are.
 
         Args:
             endpoint: The platform's id of it.
-            cores: Processors of one replica, by the number of the deployed model.
             window_s: Seconds; the platform's periods are whole minutes.
             timeout: Of each call, in seconds.
         """
@@ -52,19 +54,19 @@ class Metrics:
             by_code[labels.get("response_code", "")] += count
             deployments.setdefault(name, Counter())[labels.get("response_code", "")] += count
         latencies = [latency(scope, ask.distributions(kind, window_s)) for kind, scope in _SCOPES.items()]
-        shares = ask.latest("cpu/utilization", "deployed_model_id", "replica_id")
+        busy = ask.latest("cpu/utilization", "deployed_model_id", "replica_id")  # in cores: it may exceed 1 (certain)
         memory = ask.latest("memory/bytes_used", "deployed_model_id", "replica_id")
         replicas = ask.latest("replicas", "deployed_model_id")
-        busy = [share * cores.get(labels.get("deployed_model_id", ""), 1.0) for labels, share in shares]
         return MetricsReport(
             window_s=window_s,
             end=end,
             requests=dict(by_code),
             latency=tuple(one for one in latencies if one.count),
-            cpu=round(sum(busy), 3) if busy else None,
+            cpu=round(sum(value for _, value in busy), 3) if busy else None,
             memory_bytes=round(sum(value for _, value in memory)) or None,
             replicas=round(sum(value for _, value in replicas)) if replicas else None,
             deployments=deployments,
+            late_s=GAUGES_LATE_S,
         )
 
     def series(self, params: list[tuple[str, str]], *, timeout: float) -> Iterable[dict[str, Any]]:
@@ -88,7 +90,14 @@ class _Question:
         self._metrics, self._endpoint, self._end, self._timeout = metrics, endpoint, end, timeout
 
     def _ask(
-        self, metric: str, window_s: float, aligner: str, *, fields: tuple[str, ...] = (), more: str = ""
+        self,
+        metric: str,
+        window_s: float,
+        aligner: str,
+        *,
+        fields: tuple[str, ...] = (),
+        more: str = "",
+        period_s: int = 0,
     ) -> Iterable[dict[str, Any]]:
         window = max(_SHORTEST_S, math.ceil(window_s / 60) * 60)
         region = self._metrics.access.options.region  # a project's series are those of all its regions
@@ -100,7 +109,7 @@ class _Question:
             ("filter", filter_),
             ("interval.startTime", _stamp(self._end - window)),
             ("interval.endTime", _stamp(self._end)),
-            ("aggregation.alignmentPeriod", f"{window}s"),
+            ("aggregation.alignmentPeriod", f"{period_s or window}s"),
             ("aggregation.perSeriesAligner", aligner),
             ("aggregation.crossSeriesReducer", "REDUCE_SUM"),
             *(("aggregation.groupByFields", f"metric.labels.{field}") for field in fields),
@@ -116,7 +125,7 @@ class _Question:
         """The newest value of a gauge by some labels."""
         return [
             (one["metric"].get("labels") or {}, _number(one["points"][0]["value"]))
-            for one in self._ask(metric, _LATE_S, "ALIGN_MEAN", fields=fields)
+            for one in self._ask(metric, _LOOKED_AT_S, "ALIGN_MEAN", fields=fields, period_s=_SAMPLE_S)
             if one.get("points")
         ]
 

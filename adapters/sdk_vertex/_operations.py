@@ -16,7 +16,12 @@ _PLACE = "/operations/"
 _KNOWN = ("name", "done", "error")
 
 
-def forget_details(response: requests.Response, *_: Any, **__: Any) -> requests.Response:
+def tolerate(session: Any) -> None:
+    """Let the library above a session of `requests` read the operations of newer versions of the platform."""
+    session.hooks["response"].append(_forget_details)
+
+
+def _forget_details(response: requests.Response, *_: Any, **__: Any) -> requests.Response:
     """Leave of a long-running operation what is needed of it: its name, whether it is done, and its error.
 
     It is a hook of the HTTP session below Google's library, which cannot parse metadata of a type that it does not

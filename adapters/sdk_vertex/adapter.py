@@ -253,10 +253,8 @@ class VertexAdapter:
 
     def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
         """What the endpoint did."""
-        found = self._deployments.existing(name, timeout)
-        live = {one.id: self._deployments.deployed_live(found, one) for one in found.deployed_models}
-        cores = {number: self._prices.cores(one) for number, one in live.items()}
-        return self._metrics.report(name, cores, window_s=window_s, timeout=timeout)
+        self._deployments.existing(name, timeout)
+        return self._metrics.report(name, window_s=window_s, timeout=timeout)
 
     def logs(
         self,

@@ -52,7 +52,9 @@ class TellingFake(TrafficFake):
     def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
         self.asked = [*getattr(self, "asked", []), window_s]
         latency = (Latency("platform", "approximate", 90, p95=150.0), Latency("gateway", "exact", 100, p95=window_s))
-        return MetricsReport(window_s, self.server_time(), {"2xx": 90, "4xx": 4, "5xx": 6}, latency, cpu=0.5)
+        return MetricsReport(
+            window_s, self.server_time(), {"2xx": 90, "4xx": 4, "5xx": 6}, latency, cpu=0.5, late_s=360.0
+        )
 
     def logs(
         self,

@@ -111,7 +111,14 @@ def test_watch_shows_it_all(world: Any, faked: Any) -> None:
     assert ["error_rate > 0.05", "rate < 1 for 5m"] == [alarm.rule for alarm in watch.firing]
     assert 0.8 == pytest.approx(watch.usd, rel=0.01)
     text = str(watch)
-    for part in ("NOT OK", "6 x 5xx", "gateway, exact, 100 requests", "0.50 cores", "$0.4/h", "<b>hello</b>"):
+    for part in (
+        "NOT OK",
+        "6 x 5xx",
+        "gateway, exact, 100 requests",
+        "0.50 cores (up to 6m old)",
+        "$0.4/h",
+        "<b>hello</b>",
+    ):
         assert part in text
     assert "&lt;b&gt;hello" in watch._repr_html_()
     assert "churn" == json.loads(json.dumps(watch.to_dict()))["name"]

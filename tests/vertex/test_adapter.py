@@ -25,6 +25,11 @@ from sdk_vertex._names import deployment_of, number_of
 
 QUOTA = "The following quota metrics exceed quota limits: aiplatform.googleapis.com/custom_model_serving_cpus"
 RATE = "Quota exceeded for quota metric 'Requests' and limit 'Requests per minute' of service 'aiplatform'"
+FIRST_USE = (  # as in https://github.com/GoogleCloudPlatform/generative-ai/issues/1308
+    "Service agents are being provisioned (https://cloud.google.com/vertex-ai/docs/general/access-control"
+    "#service-agents). Service agents are needed to read the Cloud Storage file provided. So please try again in a few "
+    "minutes."
+)
 WAKING = "Model is not yet ready for inference. Please try again later."
 
 
@@ -38,6 +43,13 @@ def refused(status: int, word: str, message: str, **headers: str) -> httpx.Respo
     [
         (400, "INVALID_ARGUMENT", "labels are wrong", InvalidRequestError, False),
         (400, "FAILED_PRECONDITION", "has deployed DeployedModel(s)", InvalidRequestError, False),
+        (400, "FAILED_PRECONDITION", "has deployed or being-deployed DeployedModel(s).", ConflictError, True),
+        (400, "FAILED_PRECONDITION", FIRST_USE, ConflictError, True),
+        (400, "INVALID_ARGUMENT", FIRST_USE, ConflictError, True),
+        (400, "FAILED_PRECONDITION", "There are other operations running on the Endpoint e.", ConflictError, True),
+        (400, "FAILED_PRECONDITION", "The etag does not match the current etag.", ConflictError, True),
+        (400, "FAILED_PRECONDITION", "Endpoint e doesn't have traffic_split.", InvalidRequestError, False),
+        (503, "UNAVAILABLE", "Machine type a2-highgpu-1g is temporarily unavailable, try later", QuotaError, False),
         (400, "INVALID_ARGUMENT", "Request payload size exceeds the limit: 1 bytes.", PayloadTooLargeError, False),
         (401, "UNAUTHENTICATED", "who are you", AuthError, False),
         (403, "PERMISSION_DENIED", "not you", AuthError, False),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -37,15 +37,15 @@ def newer(place: Place) -> Iterator[Place]:
 
 
 @pytest.fixture
-def adapter(place: Place, tmp_path: Path) -> Iterator[VertexAdapter]:
+def adapter(place: Place, tmp_path: Path) -> Iterator[Any]:
     options = VertexOptions(project="mini-project", region="europe-west4")
-    made = VertexAdapter(options, AdapterContext("gcp", "me", tmp_path, SystemClock(), Redactor()))
+    made: Any = VertexAdapter(options, AdapterContext("gcp", "me", tmp_path, SystemClock(), Redactor()))
     yield made
     made.close()
     assert [] == place.cloud.app.errors
 
 
-def test_operations_with_unknown_fields_and_types(newer: Place, adapter: VertexAdapter) -> None:
+def test_operations_with_unknown_fields_and_types(newer: Place, adapter: Any) -> None:
     """What begins them and what asks for them goes through, while they run and when they are done."""
     labels = Labels("churn", "me", "t1")
     endpoint = Resource(ENDPOINT, "churn", {"dedicated": False, "tags": {}}, labels)
@@ -63,7 +63,7 @@ def test_operations_with_unknown_fields_and_types(newer: Place, adapter: VertexA
     assert adapter.read(endpoint.ref, timeout=10.0) is None
 
 
-def test_a_deploy_in_progress_is_found_behind_many_operations(place: Place, adapter: VertexAdapter) -> None:
+def test_a_deploy_in_progress_is_found_behind_many_operations(place: Place, adapter: Any) -> None:
     """The list of operations has pages, and pages may be empty."""
     world = place.cloud.world
     endless = Step("running", 0.0, lambda: False)
@@ -80,5 +80,6 @@ def test_an_unknown_state_of_a_job() -> None:
     """It is a job that is not over, and its state is shown as the platform sent it."""
     from google.cloud.aiplatform_v1 import CustomJob
 
-    job = CustomJob.from_json('{"state": 99, "displayName": "new"}')
+    kind: Any = CustomJob
+    job = kind.from_json('{"state": 99, "displayName": "new"}')
     assert (JobState.QUEUED, "99") == (state_of(job), word_of(job.state))

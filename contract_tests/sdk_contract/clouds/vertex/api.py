@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..app import Match, Request, Response, Routes
 from .errors import CODES, Refusal
+from .rights import check_rights
 
 if TYPE_CHECKING:
     import threading
@@ -81,7 +82,10 @@ class Api(Routes):
             @functools.wraps(handler)
             def outer(request: Request) -> Response:
                 try:
-                    self.authorize(request)
+                    self.authorize(request, operation)
+                    planned = self.world.common.planned.get(operation)
+                    if planned:
+                        return answered(planned.pop(0)())
                     return self._call(handler, request, locked=locked)
                 except Refusal as refusal:
                     return refused(refusal)
@@ -98,14 +102,15 @@ class Api(Routes):
             self.world.advance()
             return answered(handler(request))
 
-    def authorize(self, request: Request) -> None:
-        """Lets in who shows a token of this cloud.
+    def authorize(self, request: Request, operation: str) -> None:
+        """Let in a request with a token of this cloud and the right to the operation.
 
         Raises:
-            Refusal: There is none, or another.
+            Refusal: It has none, or another.
         """
         if self._guarded:
             admit(self.world.common, request, self.service)
+            check_rights(self.world.common, request, self.service, operation)
 
 
 def admit(common: Common, request: Request, service: str = "aiplatform") -> None:

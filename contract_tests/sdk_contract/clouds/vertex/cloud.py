@@ -20,7 +20,7 @@ from .monitoring import Monitoring
 from .secrets import Secrets
 from .spots import Shared, Spots
 from .storage import Storage
-from .usage import Usage
+from .usage import Rights, Usage
 from .world import Common
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class VertexCloud(Cloud):
         spots, images = self.spots, self.artifacts.store
         services: list[Any] = [
             spots, self.storage.api, images.tokens, self.identity.routes, Logs(spots).api, Monitoring(spots).api,
-            self.usage.api, self.secrets.api, images.registry,
+            self.usage.api, self.secrets.api, Rights(spots).api, images.registry,
         ]  # fmt: skip
         self.app = App(services, calls=self.calls, faults=self.faults, missing=_missing, broken=_broken)
         return Server(self.app)

@@ -47,6 +47,8 @@ class Refusal(Exception):
         message: What it says.
         status: HTTP status, where it is not the one that goes with the word.
         reason: The ``reason`` of a ``google.rpc.ErrorInfo``, for those that carry one.
+        metadata: The ``metadata`` of it, such as the permission that is missing.
+        domain: Whose reason it is.
         headers: Further headers of the answer.
     """
 
@@ -57,13 +59,15 @@ class Refusal(Exception):
         *,
         status: int | None = None,
         reason: str = "",
+        metadata: dict[str, str] | None = None,
+        domain: str = DOMAIN,
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.word = word
         self.message = message
         self.status = status or CODES[word][1]
-        self.reason = reason
+        self.reason, self.metadata, self.domain = reason, metadata or {}, domain
         self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:
@@ -76,7 +80,8 @@ class Refusal(Exception):
         details: list[dict[str, Any]] = []
         if self.reason:
             kind = "type.googleapis.com/google.rpc.ErrorInfo"
-            details.append({"@type": kind, "reason": self.reason, "domain": DOMAIN})
+            more = {"metadata": self.metadata} if self.metadata else {}
+            details.append({"@type": kind, "reason": self.reason, "domain": self.domain, **more})
         error = {"code": self.status, "message": self.message, "status": self.word}
         return {"error": {**error, **({"details": details} if details else {})}}
 

@@ -43,9 +43,13 @@ class Identity:
     Attributes:
         token: An access token that is good as long as the cloud is there.
         email: Its name.
+        personal: Whether the token is that of a user who logged in with gcloud, rather than of the service account.
+        missing: Permissions that who asks does not have.
     """
 
     def __init__(self, project: str) -> None:
+        self.personal = False
+        self.missing: set[str] = set()
         self.token = f"ya29.mini-{secrets.token_urlsafe(32)}"
         self.email, self._project = f"mini@{project}.iam.gserviceaccount.com", project
         self._lock = threading.Lock()

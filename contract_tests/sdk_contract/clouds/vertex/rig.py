@@ -70,6 +70,7 @@ class VertexMiniRig(Rig):
         """A mini cloud, and the variables that point to it."""
         self._clock = HastyClock(self.haste)
         self.cloud = VertexCloud(self.folder / "cloud", self.runner)
+        self.cloud.identity.personal = True  # as after `gcloud auth application-default login`, the stricter case
         os.environ.update(self.cloud.start())
 
     def stop(self) -> None:
@@ -121,7 +122,7 @@ class VertexMiniRig(Rig):
     def plant_foreign(self) -> Callable[[], bool]:
         """An endpoint that somebody made by hand."""
         place = f"{self.cloud.url}/v1/{self.cloud.world.parent}/endpoints"
-        headers = {"authorization": f"Bearer {self.cloud.world.token}"}
+        headers = {"authorization": f"Bearer {self.cloud.world.token}", "x-goog-user-project": PROJECT}
         body = {"displayName": "by-hand", "labels": {"team": "other"}}
         httpx.post(place, params={"endpointId": "by-hand"}, json=body, headers=headers, trust_env=False)
 

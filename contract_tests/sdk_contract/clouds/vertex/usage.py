@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from .api import Api
+from .api import Api, body_of
 from .errors import Refusal
+from .world import many
 
 if TYPE_CHECKING:
     from ..app import Request
@@ -25,7 +26,7 @@ REGIONS = frozenset((
     "me-west1", "northamerica-northeast1", "northamerica-northeast2", "southamerica-east1", "southamerica-west1",
     "us-central1", "us-east1", "us-east4", "us-east5", "us-south1", "us-west1", "us-west2", "us-west3", "us-west4",
 ))  # fmt: skip
-SERVICES = ("aiplatform", "artifactregistry", "storage", "monitoring", "logging")
+SERVICES = ("aiplatform", "artifactregistry", "storage", "monitoring", "logging", "secretmanager")
 
 
 class Usage:
@@ -61,3 +62,20 @@ class Usage:
             for region in sorted(used | REGIONS)
         ]
         return {"metric": metric, "consumerQuotaLimits": [{"quotaBuckets": [{"effectiveLimit": "0"}, *buckets]}]}
+
+
+class Rights:
+    """Which of some permissions who asks has; Cloud Resource Manager says so of a project."""
+
+    def __init__(self, spots: Spots) -> None:
+        self._common = spots.common
+        self.api = Api(spots, "cloudresourcemanager")
+        self.api.on("POST", "/v1/projects/{project}:testIamPermissions", "TestIamPermissions", changing=False)(
+            self.test
+        )
+
+    def test(self, request: Request) -> Json:
+        """Those of the permissions asked for that are granted."""
+        missing = self._common.identity.missing
+        granted = [one for one in many(body_of(request), "permissions") if one not in missing]
+        return {"permissions": granted} if granted else {}

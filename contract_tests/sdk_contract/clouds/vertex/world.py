@@ -82,6 +82,8 @@ class Common:
         lock: Held by each request that reads or changes resources.
         numbers: The ids that the platform chooses, each only once.
         newer: Whether answers hold fields and types that no released client library knows.
+        planned: What the next calls of an operation are answered instead of being carried out: a refusal in the words
+            of the platform, or a page of what stands before it.
     """
 
     pace: Pace
@@ -89,6 +91,7 @@ class Common:
     lock: threading.RLock = field(default_factory=threading.RLock)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(4_000_000_000_000_000_001))
     newer: bool = False
+    planned: dict[str, list[Callable[[], Any]]] = field(default_factory=dict[str, Any])
 
 
 class World:

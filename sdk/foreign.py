@@ -105,6 +105,7 @@ def understood(what: str) -> Generator[None]:
         raise UnreadableError(f"{what} cannot be read: it has another form than expected ({detail})") from error
 
 
+_MARK = "_ends_in_our_error"
 _OPERATIONS = [
     "aside",
     "create",
@@ -138,10 +139,11 @@ def understanding(adapter: type[_Adapter]) -> type[_Adapter]:
     A platform, or what stands for it, may send any JSON: a list for an object, null for a text, no field where one
     always was. What then surprises the code that reads it says in which operation, and which field.
     """
-    provider = str(vars(adapter)["provider"])
+    provider = str(getattr(adapter, "provider", adapter.__name__))
     for name in _OPERATIONS:
-        if name in vars(adapter):
-            setattr(adapter, name, _understanding(vars(adapter)[name], provider, name))
+        operation = getattr(adapter, name, None)
+        if operation is not None and not hasattr(operation, _MARK):
+            setattr(adapter, name, _understanding(operation, provider, name))
     return adapter
 
 
@@ -153,6 +155,7 @@ def _understanding(operation: Callable[..., Any], provider: str, name: str) -> C
             found = operation(*args, **kwargs)
         return _each_understood(cast("Any", found), what) if isinstance(found, GeneratorType) else found
 
+    setattr(understood_operation, _MARK, True)
     return understood_operation
 
 

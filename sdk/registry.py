@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .adapter import Adapter, TargetOptions
 from .errors import ConfigError, MissingExtraError, UnknownKeyError
+from .foreign import understanding
 from .suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ def _import(found: Found) -> Any:
 
 
 def _checked(candidate: Any, provider: str) -> type[Adapter]:
-    """The candidate, if it has everything an adapter must have."""
+    """The candidate, if it has everything an adapter must have; its surprises about answers become our errors."""
     wanted = sorted(name for name in {*vars(Adapter), *Adapter.__annotations__} if not name.startswith("_"))
     missing = [name for name in wanted if not hasattr(candidate, name)]
     if not isinstance(candidate, type) or missing:
@@ -222,7 +223,7 @@ def _checked(candidate: Any, provider: str) -> type[Adapter]:
     options = getattr(candidate, "Options", None)
     if not (isinstance(options, type) and issubclass(options, TargetOptions)):
         raise ConfigError(f"provider {provider!r}: Options must extend sdk.adapter.TargetOptions")
-    return candidate
+    return understanding(cast("type[Adapter]", candidate))
 
 
 adapters = Registry()

@@ -165,11 +165,14 @@ class LookVerbs(ClientBase):
             return session.status(check_name(name), session.deadline(READ_S))
 
     def list(self, *, target: str | None = None) -> list[EndpointStatus]:
-        """All endpoints on a target that mlport made, whoever owns them, by name."""
+        """All endpoints on a target that mlport made, whoever owns them, by name.
+
+        One whose state cannot be read is ``degraded``, with the reason; it does not hide the others.
+        """
         session = self.session(target)
         with border(session):
             deadline = session.deadline(READ_S)
-            found = [session.find(name, deadline) for name in session.names(deadline)]
+            found = [session.find_or_say_why(name, deadline) for name in session.names(deadline)]
             return [status for status in found if status is not None]
 
     def logs(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from .. import private, scratch
 from ..adapter import AdapterContext, Capability, Monitors, ProbesAside, StreamsLogs, Trains
-from ..errors import ConfigError, NotFoundError, SdkError, UnsupportedError
+from ..errors import ConfigError, NotFoundError, SdkError, UnreadableError, UnsupportedError
 from ..executor import Event, Executor, new_txn
 from ..raised import ended, failed
+from ..types import EndpointState, EndpointStatus
 from ..waiting import Deadline, Retry, bucket_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ..config import Settings, TargetSettings
     from ..metrics import MetricsReport
     from ..redact import Redactor
-    from ..types import EndpointStatus, LogLine
+    from ..types import LogLine
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -190,6 +191,16 @@ class Session:
     def find(self, name: str, deadline: Deadline) -> EndpointStatus | None:
         """The endpoint as it is now; ``None`` when it is not there."""
         return self.adapter.status(name, self.observe(name, deadline))
+
+    def find_or_say_why(self, name: str, deadline: Deadline) -> EndpointStatus | None:
+        """The same for one of many: what the platform answers about it may be in a form that nobody expected."""
+        try:
+            return self.find(name, deadline)
+        except UnreadableError as error:
+            reason = self.redactor(error.message)
+            return EndpointStatus(
+                name, self.target, self.provider, EndpointState.DEGRADED, "unreadable", None, reason=reason
+            )
 
     def status(self, name: str, deadline: Deadline) -> EndpointStatus:
         """The endpoint as it is now.

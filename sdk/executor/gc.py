@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..adapter import Nature
+from ..errors import UnreadableError
 from .borrowed import can_be_borrowed, in_use_by
 from .lease import holder_of
 from .plan import Step, closure, deletion_order
@@ -87,33 +88,57 @@ class Collector:
         self._deadline = deadline
         self.live: dict[Ref, Live] = {}
         self._idle: set[str] = set()  # endpoints that send no traffic anywhere: made by a verb that never finished
+        self._unread: set[str] = set()  # endpoints of which something cannot be read
         self.young: list[Leftover] = []
         self.kept: list[Leftover] = []
         self.orphans: dict[Ref, str] = {}  # ref -> reason
 
     def mark(self, hints: Iterable[Ref]) -> None:
         """Looks at everything of ours, confirms it, and sorts it into needed, young, kept and orphaned."""
-        refs = {live.ref for live in self._remote.list(self._deadline)} | set(hints)
-        for ref in sorted(refs):
-            live = self._remote.read(ref, self._deadline)
-            if live is not None:
-                self.live[ref] = live
-        for name in sorted({labels.endpoint for ref in self.live if (labels := self.labels(ref)) is not None}):
-            observed = self._remote.observe(name, self._deadline)
-            self.live.update({live.ref: live for live in observed})
-            status = self._adapter.status(name, observed)
-            if status is not None and not any(status.traffic.values()):
-                self._idle.add(name)
+        self._find(hints)
         needed = self._needed()
         order = deletion_order(self.live, self._parents(), self._kinds)
         users = self._users() if any(self._may_be_in_use(ref) for ref in order if ref not in needed) else {}
         for ref in order:
-            if ref in users:
+            if (labels := self.labels(ref)) is not None and labels.endpoint in self._unread:
+                self.kept.append(self.leftover(ref, f"the state of {labels.endpoint} cannot be read"))
+            elif ref in users:
                 self.kept.append(self.leftover(ref, in_use_by(users[ref])))
             elif ref not in needed:
                 self._judge(ref)
             elif not self._kinds[ref.kind].purgeable and self.live[ref].usd_per_hour == 0:
                 self._keep(ref)
+
+    def _find(self, hints: Iterable[Ref]) -> None:
+        """Reads all that is listed or hinted at, and then all of each endpoint that it belongs to."""
+        listed = {live.ref: live for live in self._remote.list(self._deadline)}
+        unread: dict[Ref, UnreadableError] = {}
+        for ref in sorted({*listed, *hints}):
+            try:
+                live = self._remote.read(ref, self._deadline)
+            except UnreadableError as error:
+                live, unread[ref] = listed.get(ref), error
+            if live is not None:
+                self.live[ref] = live
+        for name in sorted({labels.endpoint for ref in self.live if (labels := self.labels(ref)) is not None}):
+            self._look_at(name)
+        for ref, why in unread.items():
+            labels = self.labels(ref)
+            if labels is None:
+                raise why  # whose it is, and so what has to stay, is not known
+            self._unread.add(labels.endpoint)
+
+    def _look_at(self, name: str) -> None:
+        """Adds all of an endpoint; nothing of one goes whose state cannot be read."""
+        try:
+            observed = self._remote.observe(name, self._deadline)
+            status = self._adapter.status(name, observed)
+        except UnreadableError:
+            self._unread.add(name)
+            return
+        self.live.update({live.ref: live for live in observed})
+        if status is not None and not any(status.traffic.values()):
+            self._idle.add(name)
 
     def labels(self, ref: Ref) -> Labels | None:
         """The labels of a resource; where the platform has none for its kind, those of what it needs."""
@@ -168,7 +193,7 @@ class Collector:
 
     def _is_busy(self, ref: Ref) -> bool:
         labels = self.labels(ref)
-        return labels is not None and labels.endpoint in self._rules.busy
+        return labels is not None and labels.endpoint in {*self._rules.busy, *self._unread}
 
     def _is_expired(self, ref: Ref) -> bool:
         labels = self.labels(ref)
@@ -207,7 +232,7 @@ class Collector:
 
     def _may_sweep_shared(self, ref: Ref) -> bool:
         users = (live.parents for live in self.live.values() if live.ref not in self.orphans)
-        return self._rules.shared and not any(ref in parents for parents in users)
+        return self._rules.shared and not self._unread and not any(ref in parents for parents in users)
 
     def _is_old(self, ref: Ref) -> bool:
         created = self.live[ref].created_at

@@ -32,6 +32,7 @@ DEADLINE_HEADER = "x-mlport-deadline-ms"
 _ATTEMPTS = 3
 _FIRST_PAUSE_S = 0.1
 _CONNECT_S = 10.0
+_LEAST_STATUS = 100  # of HTTP: less is the platform's word for none
 _AGAIN = frozenset({429, 503})
 
 Outcome: TypeAlias = "httpx.Response | httpx.TransportError | UnreadableError"
@@ -163,6 +164,8 @@ class Attempts:
             fault = self.invoker.fault(response)
         if fault is not None and response.status_code not in _AGAIN:
             facts = {**self._facts(request), **_given(response)}
+            if fault.status < _LEAST_STATUS:  # the platform waited for the container in vain
+                return self._gave_no_answer(fault, facts)
             return model_error(fault, self.redact, facts, self.target)
         with foreign.understood(what):
             error = self.invoker.error(response)
@@ -171,6 +174,13 @@ class Attempts:
             error.resource = error.resource or self.name
             error.request_id = error.request_id or response.headers.get(REQUEST_ID)
         return error
+
+    def _gave_no_answer(self, fault: ModelFault, facts: dict[str, Any]) -> UnavailableError:
+        return UnavailableError(
+            self.redact(f"endpoint {self.name!r}: the container gave no answer: {fault.message}"),
+            hint="the model took too long, and may still be working on the request; or it ended: see `mlport logs`",
+            **facts,
+        )
 
     def _stands_still(self, request: httpx.Request, outcome: Standstill) -> UnavailableError:
         return UnavailableError(

@@ -24,6 +24,7 @@ from sdk.errors import (
     TimedOut,
     UnavailableError,
 )
+from sdk.front import error_of_front, is_of_front
 
 from ._errors import PROVIDER, seconds
 
@@ -149,6 +150,8 @@ _BY_STATUS: dict[int, tuple[type[PlatformError], str | None]] = {
 def error(response: httpx.Response) -> SdkError:
     """What Azure itself said."""
     status = response.status_code
+    if _STATUS not in response.headers and is_of_front(response):
+        return error_of_front(response, {"provider": PROVIDER, "operation": "predict"})
     facts: dict[str, Any] = {
         "provider": PROVIDER,
         "operation": "predict",

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sdk import foreign
 from sdk.adapter import Invoker, Limits, ModelFault
+from sdk.front import error_of_front, is_of_front
 
-from ._errors import Answer, from_answer
+from ._errors import PROVIDER, Answer, from_answer
 from ._sign import SigV4
 
 if TYPE_CHECKING:
@@ -61,8 +62,12 @@ def fault(response: httpx.Response) -> ModelFault | None:
 
 
 def error(response: httpx.Response) -> PlatformError:
-    """What SageMaker itself said."""
+    """What SageMaker itself said, or something in front of it."""
+    name = str(response.request.url.path).split("/")[2]
     told = _object(response.content)
+    if not code_of(response, told) and is_of_front(response):
+        facts = {"provider": PROVIDER, "operation": "InvokeEndpoint", "resource": name}
+        return error_of_front(response, facts)
     after = response.headers.get("retry-after", "")
     answer = Answer(
         code=code_of(response, told),
@@ -71,7 +76,7 @@ def error(response: httpx.Response) -> PlatformError:
         request_id=response.headers.get("x-amzn-requestid"),
         retry_after_s=float(after) if after.isascii() and after.isdigit() else None,
     )
-    return from_answer(answer, "InvokeEndpoint", str(response.request.url.path).split("/")[2])
+    return from_answer(answer, "InvokeEndpoint", name)
 
 
 def code_of(response: httpx.Response, told: dict[str, Any]) -> str:

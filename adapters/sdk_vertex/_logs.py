@@ -6,7 +6,8 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sdk import bounded
+from sdk import bounded, foreign
+from sdk.errors import ThrottledError, UnavailableError, UnreadableError
 from sdk.types import LogLine
 
 from ._access import unix
@@ -19,8 +20,13 @@ if TYPE_CHECKING:
 
 _PAGE = 1000
 _CALL_S = 30.0
-_FOLLOW_S = 2.0
-_OVERLAP_S = 5.0  # entries may arrive out of order by that much
+# A project may read its entries 60 times a minute, all readers together. Source (certain):
+# https://cloud.google.com/logging/quotas#api-limits
+_FOLLOW_S, _IDLE_S, _GROWTH = 5.0, 20.0, 1.5
+_BUSY_S = (5.0, 10.0, 20.0, 40.0)  # pauses after a refusal for that quota, and after an answer that did not come
+_OVERLAP_S = 30.0  # entries may arrive out of order by that much
+# What the platform puts around a line of text; a line that is JSON may have become the fields of the entry instead.
+_WRAPPING = frozenset({"message", "levelname", "severity", "attrs", "created", "pathname", "lineno", "thread"})
 
 
 class Logs:
@@ -48,9 +54,10 @@ class Logs:
         seen: set[str] = set()
         entries: Iterable[dict[str, Any]]
         entries = self._newest(filter_, since, tail) if tail is not None else self._page(filter_, since)
-        last = since
+        last, pause = since, _FOLLOW_S
         while True:
             going = follow is not None and follow()  # asked first: what was written before the end is not missed
+            before = len(seen)
             for entry in entries:
                 if str(entry.get("insertId")) not in seen:
                     seen.add(str(entry.get("insertId")))
@@ -63,17 +70,25 @@ class Logs:
             if not going:
                 yield from (read(one) for one in entries if str(one.get("insertId")) not in seen)
                 return
-            self._sleep(_FOLLOW_S)
+            pause = _FOLLOW_S if len(seen) > before else min(pause * _GROWTH, _IDLE_S)
+            self._sleep(pause)
 
     def _newest(self, filter_: str, since: float, count: int) -> list[dict[str, Any]]:
         if count <= 0:
             return []
         body = self._question(filter_, since, "timestamp desc", min(count, _PAGE))
-        found: list[dict[str, Any]] = self._send(body).get("entries") or []
-        return list(reversed(found[:count]))
+        found: list[dict[str, Any]] = []
+        for entry in self._pages(body):
+            found.append(entry)
+            if len(found) == count:
+                break
+        return found[::-1]
 
     def _page(self, filter_: str, since: float) -> Iterator[dict[str, Any]]:
-        body = self._question(filter_, since, "timestamp asc", _PAGE)
+        return self._pages(self._question(filter_, since, "timestamp asc", _PAGE))
+
+    def _pages(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The entries of all pages, any of which may be empty."""
         for _ in bounded.turns("the list of log lines"):
             told = self._send(body)
             yield from told.get("entries") or ()
@@ -91,6 +106,15 @@ class Logs:
         }
 
     def _send(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One read, again after a pause where the quota of reads is used up or the platform does not answer."""
+        for pause in _BUSY_S:
+            try:
+                return self._ask(body)
+            except (ThrottledError, UnavailableError) as error:
+                self._sleep(max(pause, error.retry_after_s or 0.0))
+        return self._ask(body)
+
+    def _ask(self, body: dict[str, Any]) -> dict[str, Any]:
         url = f"{self.access.url('logging')}/v2/entries:list"
         told: dict[str, Any] = self.access.send("POST", url, "ListLogEntries", timeout=_CALL_S, json=body).json()
         return told
@@ -114,7 +138,7 @@ def endpoint_filter(region: str, endpoint: str, number: str | None, request_id: 
         parts.append(f'labels.deployed_model_id="{number}"')
     if request_id is not None:
         wanted = request_id.replace("\\", "\\\\").replace('"', '\\"')
-        parts.append(f'(jsonPayload.request_id="{wanted}" OR textPayload:"{wanted}")')
+        parts.append(f'(jsonPayload.request_id="{wanted}" OR jsonPayload.message:"{wanted}" OR textPayload:"{wanted}")')
     return " AND ".join(parts)
 
 
@@ -124,9 +148,13 @@ def job_filter(number: str) -> str:
 
 
 def read(entry: dict[str, Any]) -> LogLine:
-    """An entry as a line; the platform has made fields of lines that are JSON."""
+    """An entry as the line that the container wrote.
+
+    The platform keeps a line in ``jsonPayload.message`` (certain), in ``textPayload``, or, if it is JSON, as the fields
+    of ``jsonPayload``.
+    """
     payload: dict[str, Any] | None = entry.get("jsonPayload")
-    text = json.dumps(payload) if payload is not None else str(entry.get("textPayload", ""))
+    text = _line(payload) if payload is not None else str(entry.get("textPayload", ""))
     labels: dict[str, str] = entry.get("labels") or {}
     number = labels.get("deployed_model_id", "")
     return LogLine(
@@ -134,5 +162,24 @@ def read(entry: dict[str, Any]) -> LogLine:
         text=text.rstrip("\n"),
         deployment=deployment_of(number) or number or None,
         replica=labels.get("replica_id"),
-        request_id=payload.get("request_id") if payload else None,
+        request_id=_request_id(text),
     )
+
+
+def _line(payload: dict[str, Any]) -> str:
+    message: Any = payload.get("message")
+    if isinstance(message, str) and _WRAPPING.issuperset(payload):
+        return message
+    return json.dumps(payload)
+
+
+def _request_id(text: str) -> str | None:
+    """The request that a line of the model server is about."""
+    if not text.startswith("{"):
+        return None
+    try:
+        told: Any = foreign.table(text)
+    except UnreadableError:
+        return None
+    found: Any = told.get("request_id")
+    return found if isinstance(found, str) else None

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sdk import foreign
 from sdk.adapter import Invoker, Limits, ModelFault
+from sdk.front import error_of_front, is_of_front
 
-from ._errors import from_response
+from ._errors import PROVIDER, from_response
 from ._names import deployment_of
 
 if TYPE_CHECKING:
     import httpx
+
+    from sdk.errors import SdkError
 
     from ._access import Access
     from .options import VertexOptions
@@ -59,7 +62,7 @@ class DataPlane:
             auth=self.access,
             headers={"host": host} if self.access.mock and host else {},
             fault=fault,
-            error=lambda response: from_response(response, "predict"),
+            error=error,
             deployment=deployment,
         )
 
@@ -76,8 +79,11 @@ def deployment(response: httpx.Response) -> str | None:
 def fault(response: httpx.Response) -> ModelFault | None:
     """What the model said, with its own status: as it is (``:rawPredict``), or as text in the platform's error.
 
-    ``None`` when the platform is to blame.
+    ``None`` when the platform is to blame, or what stands between it and the model. A container's own answer carries
+    the number of its deployed model.
     """
+    if _WHO not in response.headers and is_of_front(response):
+        return None
     told = _object(response.content).get("error")
     platforms = isinstance(told, dict) and isinstance(cast("dict[str, Any]", told).get("code"), int)
     if platforms:
@@ -85,6 +91,13 @@ def fault(response: httpx.Response) -> ModelFault | None:
         said = _object(words.encode())
         return _fault(response, said, words) if said else None
     return _fault(response, _object(response.content), response.text)
+
+
+def error(response: httpx.Response) -> SdkError:
+    """What the platform said, or something in front of the model."""
+    if is_of_front(response):
+        return error_of_front(response, {"provider": PROVIDER, "operation": "predict"})
+    return from_response(response, "predict")
 
 
 def _fault(response: httpx.Response, said: dict[str, Any], text: str) -> ModelFault:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from sdk.adapter import Clock
+from sdk.adapter import AdapterContext, Clock
 from sdk.client import Client
+from sdk.redact import Redactor
+from sdk.waiting import SystemClock
 from sdk_contract.clouds.vertex import VertexCloud
 from sdk_contract.samples import Samples
 
@@ -84,3 +86,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield made
         made.close()
         assert [] == cloud.app.errors
+
+
+@pytest.fixture
+def adapter(place: Place, tmp_path: Path) -> Iterator[Any]:
+    """The adapter of a `vertex` target, as the core gets it."""
+    from sdk_vertex import VertexAdapter
+    from sdk_vertex.options import VertexOptions
+
+    options = VertexOptions(project="mini-project", region="europe-west4")
+    made = VertexAdapter(options, AdapterContext("gcp", "me", tmp_path, SystemClock(), Redactor()))
+    yield made
+    made.close()
+    assert [] == place.cloud.app.errors

@@ -7,21 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdk.adapter import AdapterContext, Labels, Materials, Operation, Resource
-from sdk.redact import Redactor
+from sdk.adapter import Labels, Materials, Operation, Resource
 from sdk.types import JobState
-from sdk.waiting import SystemClock
 from sdk_contract.clouds.timing import Step
 from sdk_contract.clouds.vertex.operations import Operations
-from sdk_vertex import VertexAdapter
 from sdk_vertex._operations import word_of
 from sdk_vertex._plan import ENDPOINT
 from sdk_vertex._train import state_of
-from sdk_vertex.options import VertexOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.vertex.conftest import Place
 
@@ -34,15 +29,6 @@ def newer(place: Place) -> Iterator[Place]:
     place.cloud.common.newer = True
     yield place
     place.cloud.common.newer = False
-
-
-@pytest.fixture
-def adapter(place: Place, tmp_path: Path) -> Iterator[Any]:
-    options = VertexOptions(project="mini-project", region="europe-west4")
-    made: Any = VertexAdapter(options, AdapterContext("gcp", "me", tmp_path, SystemClock(), Redactor()))
-    yield made
-    made.close()
-    assert [] == place.cloud.app.errors
 
 
 def test_operations_with_unknown_fields_and_types(newer: Place, adapter: Any) -> None:

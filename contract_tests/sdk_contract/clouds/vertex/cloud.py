@@ -93,6 +93,11 @@ class VertexCloud(Cloud):
         return Secrets(self.spots)
 
     @cached_property
+    def logs(self) -> Logs:
+        """Cloud Logging."""
+        return Logs(self.spots)
+
+    @cached_property
     def usage(self) -> Usage:
         """What is enabled, and quota."""
         return Usage(self.spots, self.cpu_quota)
@@ -123,7 +128,7 @@ class VertexCloud(Cloud):
         """The server with all services behind it."""
         spots, images = self.spots, self.artifacts.store
         services: list[Any] = [
-            spots, self.storage.api, images.tokens, self.identity.routes, Logs(spots).api, Monitoring(spots).api,
+            spots, self.storage.api, images.tokens, self.identity.routes, self.logs.api, Monitoring(spots).api,
             self.usage.api, self.secrets.api, Rights(spots).api, images.registry,
         ]  # fmt: skip
         self.app = App(services, calls=self.calls, faults=self.faults, missing=_missing, broken=_broken)

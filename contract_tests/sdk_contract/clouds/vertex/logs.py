@@ -22,9 +22,15 @@ if TYPE_CHECKING:
 
 
 class Logs:
-    """The logs of all projects; each has one for all its regions."""
+    """The logs of all projects; each has one for all its regions.
+
+    Attributes:
+        empty_pages: How many pages without entries come before the first that has some, as in a long search.
+        fields: Whether lines that are JSON become the fields of their entry, instead of its message.
+    """
 
     def __init__(self, spots: Spots) -> None:
+        self.empty_pages, self.fields = 0, False
         self._spots = spots
         self.api = Api(spots, "logging")
         self.api.on("POST", "/v2/entries:list", "ListLogEntries", changing=False)(self.every)
@@ -34,10 +40,12 @@ class Logs:
         body = body_of(request)
         fits = parse(body.get("filter", ""))
         spots = [spot for name in self._projects(body) for spot in self._spots.of(name)]
-        found = [entry for spot in spots for entry in _entries(spot) if fits(entry)]
+        found = [entry for spot in spots for entry in _entries(spot, fields=self.fields) if fits(entry)]
         order = str(body.get("orderBy", "timestamp asc"))
         found.sort(key=lambda entry: (entry["timestamp"], entry["insertId"]), reverse=order.endswith("desc"))
-        start, size = int(body.get("pageToken") or 0), int(body.get("pageSize") or 50)
+        start, size = int(body.get("pageToken") or -self.empty_pages), int(body.get("pageSize") or 50)
+        if start < 0:
+            return {"nextPageToken": str(start + 1)}
         page: Json = {"entries": found[start : start + size]}
         if start + size < len(found):
             page["nextPageToken"] = str(start + size)
@@ -51,7 +59,7 @@ class Logs:
         return list(dict.fromkeys(self._spots.project(name) for name in names))
 
 
-def _entries(spot: Spot) -> Iterable[Json]:
+def _entries(spot: Spot, *, fields: bool) -> Iterable[Json]:
     """What was written in one region of one project."""
     world = spot.world
     for made in spot.fleet.everyone():
@@ -60,27 +68,33 @@ def _entries(spot: Spot) -> Iterable[Json]:
         for place, replica in enumerate(made.replicas):
             own = {"deployed_model_id": made.number, "replica_id": f"{made.number}-{place}"}
             source = f"{world.key}{made.endpoint}-{made.number}-{place}"
-            yield from _of(world.project, replica.logs(), resource, own, source)
+            yield from _of(world.project, replica.logs(), resource, own, source, fields=fields)
     for number, lines in spot.jobs.logs():
         labels = {"job_id": number, "project_id": world.project, "task_name": "workerpool0-0"}
-        yield from _of(world.project, lines, {"type": "ml_job", "labels": labels}, {}, f"job-{number}")
+        yield from _of(world.project, lines, {"type": "ml_job", "labels": labels}, {}, f"job-{number}", fields=fields)
 
 
 def _of(
-    project: str, lines: Iterable[tuple[float, str]], resource: Json, labels: dict[str, str], source: str
+    project: str,
+    lines: Iterable[tuple[float, str]],
+    resource: Json,
+    labels: dict[str, str],
+    source: str,
+    *,
+    fields: bool,
 ) -> Iterable[Json]:
     for place, (at, text) in enumerate(lines):
         yield {
             "logName": f"projects/{project}/logs/aiplatform.googleapis.com%2Fprediction_container",
             "resource": resource, "labels": labels, "timestamp": stamp(at), "receiveTimestamp": stamp(at),
-            "insertId": f"{source}-{place:09d}", "severity": "INFO", **_payload(text),
+            "insertId": f"{source}-{place:09d}", "severity": "INFO", **_payload(text, fields=fields),
         }  # fmt: skip
 
 
-def _payload(text: str) -> Json:
-    """A line as its payload: JSON objects become fields, everything else is text."""
+def _payload(text: str, *, fields: bool) -> Json:
+    """A line as its payload: the message of an object, or the object that it is."""
     try:
-        told: Any = json.loads(text)
+        told: Any = json.loads(text) if fields else None
     except ValueError:
         told = None
-    return {"jsonPayload": told} if isinstance(told, dict) else {"textPayload": text}
+    return {"jsonPayload": told if isinstance(told, dict) else {"levelname": "INFO", "message": f"{text}\n"}}

@@ -83,7 +83,7 @@ class Jobs:
             lock = os.open(staged / "runner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                (staged / "output").mkdir()
+                (staged / "output").mkdir(mode=0o700)
                 (staged / "log").touch()
                 disk.write_file(staged / "job.json", record.encode())
                 publish(staged, job)

@@ -86,6 +86,7 @@ def _make(folder: Path, base: Path, lock: Lock, links: Sequence[Path]) -> None:
         try:
             uvrun.run(["venv", "--quiet", "--no-project", "--python", base, folder], what="make an environment")
             _install(folder, lock, links)
+            disk.close_tree(folder)
             disk.write_file(folder / _MARKER, json.dumps({"lock": lock.sha256, "python": lock.python}).encode())
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)

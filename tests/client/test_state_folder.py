@@ -53,16 +53,22 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_folder_below_is_open_whatever_the_umask(tmp_path: Path) -> None:
-    """Programs, the runtime, journals and locks, made by a process whose umask closes nothing."""
+    """Models, environments, programs, the runtime, journals and locks, made by a process whose umask closes nothing."""
     script = (
         "import os, sys\nfrom pathlib import Path\nos.umask(0)\n"
-        "from sdk.client import Client\nfrom sdk.packaging import training, venv\n"
+        "from sdk.client import Client\nfrom sdk.packaging import training, venv\nfrom sdk.packaging.lock import Lock\n"
+        "import own, sdk\n"
         "training.job_bundle(Path(sys.argv[1]))\nvenv.runtime()\n"
+        "model = sdk.model(own.predict, name='mine', example=[[1.0]])\n"
+        "venv.environment(Lock.of(model.path, model.manifest))\n"
         "with Client({'default': 'local'}) as client:\n    client.list()\n    client.gc()\n"
     )
     (tmp_path / "train.py").write_text("print(1)\n")
-    env = {**os.environ, "MLPORT_STATE_DIR": str(tmp_path / "above" / "state"), "MLPORT_OWNER": "me"}
+    (tmp_path / "own.py").write_text("def predict(rows):\n    return rows\n")
+    above = tmp_path / "above"
+    folders = {"MLPORT_STATE_DIR": str(above / "state"), "MLPORT_CACHE_DIR": str(above / "cache")}
+    env = {**os.environ, **folders, "MLPORT_OWNER": "me", "PYTHONPATH": str(tmp_path)}
     subprocess.run([sys.executable, "-c", script, tmp_path / "train.py"], env=env, cwd=tmp_path, check=True)
-    folders = [path for path in (tmp_path / "above").rglob("*") if path.is_dir()]
-    assert {"programs", "executor"} <= {path.name for path in folders}
-    assert [] == [path for path in folders if path.stat().st_mode & 0o077]
+    made = [path for path in above.rglob("*") if path.is_dir()]
+    assert {"programs", "executor", "models", "envs", "site-packages"} <= {path.name for path in made}
+    assert [] == [path for path in made if path.stat().st_mode & 0o077]

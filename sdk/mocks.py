@@ -23,13 +23,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .errors import ConfigError, MissingExtraError, PlatformError, SdkError, TimedOut
+from . import foreign
+from .errors import ConfigError, MissingExtraError, PlatformError, SdkError, TimedOut, UnreadableError
 from .private import private_folder, write_private
 from .registry import extra_of
 from .suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
     from contextlib import AbstractContextManager
 
 GROUP = "mlport.clouds"
@@ -124,12 +125,42 @@ def env(name: str, state: Path, *, account: str | None = None) -> dict[str, str]
 
     Raises:
         ConfigError: It does not run, or its credentials are not those of an account.
+        UnreadableError: What it wrote when it started was damaged or removed.
     """
     folder = _folder(name, state)
     if not _pid(folder):
         raise ConfigError(f"mini cloud {name!r} does not run", hint=f"start it with: mlport mock up {name}")
-    found: dict[str, str] = json.loads((folder / "env.json").read_bytes())
-    return found if account is None else {**found, **_of_account(name, folder, account)}
+    with _restart_helps(name):
+        found = _variables(name, folder / "env.json")
+        return found if account is None else {**found, **_of_account(name, folder, account)}
+
+
+def _variables(name: str, path: Path) -> dict[str, str]:
+    found: dict[Any, Any] = foreign.table(_written(name, path), str(path))
+    if found and all(isinstance(value, str) for value in found.values()):
+        return found
+    raise UnreadableError(f"{path} does not hold the variables of a mini cloud")
+
+
+def _written(name: str, path: Path) -> bytes:
+    """What a running mini cloud wrote when it started.
+
+    Raises:
+        UnreadableError: Somebody has removed it since.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UnreadableError(f"{path} is gone, though the mini cloud {name!r} runs") from None
+
+
+@contextlib.contextmanager
+def _restart_helps(name: str) -> Generator[None]:
+    try:
+        yield
+    except UnreadableError as error:
+        error.hint = f"run: mlport mock down {name} && mlport mock up {name}"
+        raise
 
 
 def has_accounts(name: str) -> bool:
@@ -142,7 +173,7 @@ def _of_account(name: str, folder: Path, account: str) -> dict[str, str]:
         hint = "leave --account out: what it prints is good everywhere in this cloud"
         raise ConfigError(f"mini cloud {name!r} has no credentials by account", hint=hint)
     try:
-        found: dict[str, str] = load(name).account_variables((folder / "secret").read_bytes(), account)
+        found: dict[str, str] = load(name).account_variables(_written(name, folder / "secret"), account)
     except ValueError as error:
         raise ConfigError(f"--account: {error}", hint="write it as in an ARN, such as 123456789012") from error
     return found
@@ -209,7 +240,18 @@ def _pid(folder: Path) -> int:
     except FileNotFoundError:
         return 0
     except BlockingIOError:
-        return int((folder / "lock").read_bytes() or b"0")
+        return _number(folder / "lock")
+
+
+def _number(lock: Path) -> int:
+    """The number in a lock that is held; 0 from a process that has not come to write it."""
+    text = lock.read_bytes()[:20]
+    if text.isdigit() or not text:
+        return int(text or b"0")
+    raise UnreadableError(
+        f"{lock} does not say which process runs the mini cloud, since it was damaged",
+        hint=f"stop the process that holds it (`fuser {lock}` names it), then start the mini cloud again",
+    )
 
 
 def _await(name: str, folder: Path, process: subprocess.Popen[bytes]) -> None:

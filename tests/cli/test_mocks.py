@@ -123,6 +123,32 @@ def test_credentials_are_for_their_owner_only(run: Run, running: dict[str, str],
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"A": ', '{"A": 3}', "[" * 2000, None])
+def test_damaged_variables_say_how_to_get_them_back(
+    run: Run, running: dict[str, str], state: Path, text: str | None
+) -> None:
+    path = state / "mocks" / "toy" / "env.json"
+    whole = path.read_text()
+    path.unlink() if text is None else path.write_text(text)
+    for command in (["mock", "env"], ["mock", "env", "toy"], ["mock", "up", "toy", "--detach"]):
+        failed = run(*command, **running)
+        assert (failed.returncode, failed.stdout) == (1, "")
+        assert f"{path}" in failed.stderr
+        assert "mlport mock down toy && mlport mock up toy" in failed.stderr
+    path.write_text(whole)
+    assert run("mock", "env", "toy", **running).returncode == 0
+
+
+def test_a_damaged_number_of_a_process_is_said(run: Run, running: dict[str, str], state: Path) -> None:
+    """It is stopped by its lock then, which only the user can look up."""
+    lock = state / "mocks" / "toy" / "lock"
+    number = lock.read_text()
+    lock.write_text("no number")
+    failed = run("mock", "down", "toy", **running)
+    assert (failed.returncode, f"fuser {lock}" in failed.stderr) == (1, True)
+    lock.write_text(number)
+
+
 def test_no_credential_is_an_argument(run: Run, running: dict[str, str], state: Path) -> None:
     """What every user of the machine can read of the process is its name, its folder and its runner."""
     folder = state / "mocks" / "toy"

@@ -13,7 +13,7 @@ from sdk.errors import ConfigError, ConflictError, InvalidRequestError, NotFound
 from sdk.plane.planning import GATEWAY, TRAFFIC, split_workload_id, workload_id
 from sdk.plane.status import DAMAGE
 
-from . import _images, _replicas, _sound
+from . import _images, _replicas, _sound, _tokens
 from ._containers import (
     IMAGE_ID,
     NOBODY,
@@ -191,7 +191,7 @@ class Deployments:
         }
         files = {
             "run": None,
-            "run/token": secrets.token_urlsafe(32).encode(),
+            "run/token": _tokens.new(),
             "run/records": None,
             "run/records/gateway.json": json.dumps(record).encode(),
         }

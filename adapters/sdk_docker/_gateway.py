@@ -25,6 +25,7 @@ from ._control import Control
 from ._engine import seconds
 from ._plan import CONTAINER
 from ._revive import bring_up, how_found, is_up, make_again, missing, name_of
+from ._tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -100,7 +101,7 @@ class Gateways:
         self.options = options
         self._sleep = sleep
         self._controls: dict[str, Control] = {}
-        self._tokens: dict[str, str] = {}
+        self.tokens = Tokens(host)
 
     def control(self, name: str) -> Control:
         """The control protocol of an endpoint's gateway."""
@@ -149,6 +150,8 @@ class Gateways:
             return replace(seen, container=about or seen.container)
 
     def _revive_gateway(self, seen: Seen, about: Mapping[str, Any], timeout: float) -> Seen:
+        if not self.tokens.of(about):
+            self.tokens.renew(about, timeout)
         after, trouble = bring_up(self.host, about, timeout)
         name = name_of(about)
         return replace(
@@ -173,6 +176,8 @@ class Gateways:
                 about = self.host.inspect(container_name(name, "gateway"), timeout)
                 if about is None or not is_up(about) or time.monotonic() > give_up:
                     raise
+                if not self.tokens.of(about):  # without one it does not start
+                    self.tokens.renew(about, timeout)
                 step = next(steps, None) if isinstance(error.__cause__, TimeoutError) else None
                 if step is not None:
                     step(about["Id"], timeout)
@@ -333,12 +338,15 @@ class Gateways:
         self.look(name, timeout)
         return self.host.inspect(about["Id"], timeout)
 
-    def token(self, gateway: Mapping[str, Any]) -> str:
-        """What a client must send; a gateway keeps it as long as it lives."""
-        container = str(gateway["Id"])
-        if container not in self._tokens:
-            self._tokens[container] = self.host.file(container, f"{RUN}/token").decode()
-        return self._tokens[container]
+    def entrance(self, name: str, timeout: float) -> tuple[Mapping[str, Any], str] | None:
+        """The gateway's container and what a client must send to it; ``None`` if there is no gateway."""
+        about = self.container(name, timeout)
+        if about is not None and not self.tokens.of(about):
+            self.forget(name)
+            self.tokens.renew(about, timeout)
+            self.look(name, timeout)
+            about = self.container(name, timeout)
+        return None if about is None else (about, self.tokens.of(about))
 
     def bare_network(self, name: str, timeout: float) -> Labels | None:
         """The labels of a network whose gateway is gone, so that it is found and removed."""

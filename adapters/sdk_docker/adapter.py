@@ -154,9 +154,10 @@ class DockerAdapter:
     def invoker(self, status: EndpointStatus) -> Invoker:
         """How to call the endpoint."""
         gateways = self._deployments.gateways
-        about = gateways.container(status.name, _CALL_S)
-        if about is None:
+        found = gateways.entrance(status.name, _CALL_S)
+        if found is None:
             raise gone(GATEWAY, status.name)
+        about, token = found
         address = url(about)
         if address is None:
             raise UnavailableError(
@@ -164,7 +165,7 @@ class DockerAdapter:
             )
         if self._is_elsewhere():
             address = f"http://127.0.0.1:{self._tunnel(status.name).port}/invocations"
-        return calling.invoker(address, gateways.token(about), self.options, PROVIDER)
+        return calling.invoker(address, token, self.options, PROVIDER)
 
     def _is_elsewhere(self) -> bool:
         if self.options.reach == "auto":

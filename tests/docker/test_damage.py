@@ -72,6 +72,16 @@ def test_a_damaged_record(box: Box, own: Endpoint) -> None:
         client.status(name)
 
 
+def test_a_damaged_token(box: Box, own: Endpoint) -> None:
+    """A client that has not seen the right one gets a new one, also from a gateway that was killed and cannot start."""
+    gateway = f"mlport-{own.name}_gateway"
+    for token, is_killed in ((b"", False), (b"\xff" * 43, True), (b"two words\r\nx: 1", True)):
+        put(box, gateway, "token", token)
+        if is_killed:
+            box.engine.call("POST", f"/containers/{gateway}/kill")
+        assert [6.0] == box.client().predict(own.name, [[0.0, 3.0]]).values
+
+
 @pytest.mark.parametrize("labels", [{}, {"mlport-spec-json": "{"}, {"mlport-spec-json": "[]", "mlport-kind": "Job"}])
 def test_a_container_with_unusable_labels(box: Box, own: Endpoint, labels: dict[str, str]) -> None:
     """It is listed as failed and goes with `delete`; everything else is as ever."""

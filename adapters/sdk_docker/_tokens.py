@@ -1,0 +1,54 @@
+"""The bearer tokens of an engine's gateways: each stands in the volume of its gateway, which reads it at start."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import NotFoundError
+
+from ._containers import NOBODY, RUN
+from ._engine import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._engine import Host
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")  # as `new` makes it
+
+
+def new() -> bytes:
+    """Make the token of a new gateway, or one in place of a damaged token."""
+    return secrets.token_urlsafe(32).encode()
+
+
+class Tokens:
+    """What clients must send to each gateway.
+
+    Args:
+        host: The engine.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._known: dict[str, str] = {}
+
+    def of(self, gateway: Mapping[str, Any]) -> str:
+        """Return the token of a gateway's container; empty when it is damaged or gone."""
+        container = str(gateway["Id"])
+        if container not in self._known:
+            try:
+                token = self._host.file(container, f"{RUN}/token").decode("ascii", "replace")
+            except NotFoundError:
+                token = ""
+            if not _TOKEN.fullmatch(token):
+                return ""
+            self._known[container] = token
+        return self._known[container]
+
+    def renew(self, gateway: Mapping[str, Any], timeout: float) -> None:
+        """Replace a damaged token, and let the gateway start again, which has to read the new one."""
+        self._host.put(gateway["Id"], RUN, pack({"token": new()}, NOBODY), timeout)
+        self._host.restart(gateway["Id"], timeout)

@@ -410,6 +410,19 @@ class KnowsInstances(Protocol):
 
 
 @runtime_checkable
+class KnowsVariables(Protocol):
+    """Knows which variables its platform takes, so that others are refused before an image is built."""
+
+    def check_variables(self, variables: Mapping[str, str], usage: Usage) -> None:
+        """Refuse variables and secrets, by their values, that the platform would refuse; no call is made.
+
+        Raises:
+            ConfigError: Names the variable, and never shows its value.
+        """
+        ...
+
+
+@runtime_checkable
 class PricesByRegion(Protocol):
     """Learns from its platform in which region it is billed, where that is no setting."""
 
@@ -467,7 +480,8 @@ class Leases(Protocol):
 __all__ = [
     "YES", "Ack", "Adapter", "AdapterContext", "Capability", "ChangeTimes", "Check", "Clock", "DeploymentSpec",
     "DeploymentStatus", "EndpointSpec", "EndpointStatus", "Invoker", "JobSpec", "JobStatus", "Json", "Kind",
-    "KnowsInstances", "KnowsTimes", "KnowsUsers", "Labels", "LeaseRecord", "Leases", "Limits", "Live", "LogLine",
-    "Materials", "ModelFault", "Monitors", "Nature", "Operation", "PricesByRegion", "Ref", "Replicas", "Resource",
-    "Resources", "ServiceHost", "StreamsLogs", "Support", "TargetOptions", "Trains", "change_times", "spec_hash",
+    "KnowsInstances", "KnowsTimes", "KnowsUsers", "KnowsVariables", "Labels", "LeaseRecord", "Leases", "Limits", "Live",
+    "LogLine", "Materials", "ModelFault", "Monitors", "Nature", "Operation", "PricesByRegion", "Ref", "Replicas",
+    "Resource", "Resources", "ServiceHost", "StreamsLogs", "Support", "TargetOptions", "Trains", "change_times",
+    "spec_hash",
 ]  # fmt: skip

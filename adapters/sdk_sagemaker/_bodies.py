@@ -6,9 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import ConfigError
-
-from ._errors import PROVIDER
+from ._limits import has_local_disk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +19,6 @@ DARK = "mlport-traffic"  # "0" on an endpoint whose deployments are not meant to
 HASH, NAME, IMAGE_TAG, REPLICAS = "mlport-hash", "mlport-model-name", "mlport-image", "mlport-replicas"
 CHANNELS = "/opt/ml/input/data"
 METRICS_FILE = "/opt/ml/output/data/metrics.json"  # beside the model, not among its files
-_JOB_ENV_VALUE = 512
 
 
 def to_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
@@ -258,7 +255,7 @@ def job_body(
     if spec["spot"]:
         stop["MaxWaitTimeInSeconds"] = limit + math.ceil(options.spot_wait_s)
     kms = {"KmsKeyId": options.kms_key} if options.kms_key else {}
-    disk = {"VolumeKmsKeyId": options.kms_key} if options.kms_key else {}
+    disk = {"VolumeKmsKeyId": options.kms_key} if options.kms_key and not has_local_disk(spec["instance"]) else {}
     body: dict[str, Any] = {
         "TrainingJobName": resource.id,
         "AlgorithmSpecification": {"TrainingImage": image, "TrainingInputMode": "File"},
@@ -268,8 +265,8 @@ def job_body(
             "InstanceType": spec["instance"], "InstanceCount": 1, "VolumeSizeInGB": options.volume_gb, **disk,
         },
         "StoppingCondition": stop,
-        "HyperParameters": {name: json.dumps(value) for name, value in spec["params"].items()},
-        "Environment": {**_job_env({**spec["env"], **secrets}), **_inputs(spec), "MLPORT_METRICS_FILE": METRICS_FILE},
+        "HyperParameters": params_of(spec["params"]),
+        "Environment": {**spec["env"], **secrets, **_inputs(spec), "MLPORT_METRICS_FILE": METRICS_FILE},
         "EnableManagedSpotTraining": spec["spot"],
         "EnableNetworkIsolation": options.network_isolation,
         "Tags": to_tags({**resource.tags, IMAGE_TAG: spec["image"]}),
@@ -280,6 +277,11 @@ def job_body(
     if spec["spot"]:
         body["CheckpointConfig"] = {"S3Uri": f"{place}/jobs/{resource.id}/checkpoints"}
     return body
+
+
+def params_of(params: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters as they are sent: each as JSON, so that it reads back as what it was."""
+    return {name: json.dumps(value) for name, value in params.items()}
 
 
 def objects_of(spec: Mapping[str, Any]) -> dict[str, str]:
@@ -308,14 +310,3 @@ def _channels(job: str, spec: Mapping[str, Any], place: str) -> list[dict[str, A
 def _inputs(spec: Mapping[str, Any]) -> dict[str, str]:
     """Where inputs are that are one file: in the folder of their channel. All others are found there by themselves."""
     return {f"MLPORT_DATA_{name.upper()}": f"{CHANNELS}/{name}/{file}" for name, file in spec["files"].items()}
-
-
-def _job_env(env: Mapping[str, str]) -> dict[str, str]:
-    for name, value in env.items():
-        if len(value) > _JOB_ENV_VALUE:
-            raise ConfigError(
-                f"env: the value of {name} has {len(value)} characters, a job takes {_JOB_ENV_VALUE}",
-                hint="pass it as data",
-                provider=PROVIDER,
-            )
-    return dict(env)

@@ -12,6 +12,7 @@ from sdk.secrets import CLOUD
 
 from . import _bodies
 from ._errors import PROVIDER
+from ._limits import check_variables
 from ._logs import endpoint_group
 from ._plan import CONFIG, ENDPOINT, IMAGE, MODEL, POLICY, TARGET, target_id
 from ._status import STATES, fleet_price, replicas_of, whole_percents
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sdk.adapter import Materials, Resource
-    from sdk.prices import PriceRow
+    from sdk.prices import PriceRow, Usage
     from sdk.redact import Redactor
     from sdk.types import Json
 
@@ -298,13 +299,15 @@ class Control:
 
     # --- secrets
 
-    def secrets(self, names: Mapping[str, str], materials: Materials) -> dict[str, str]:
+    def secrets(self, names: Mapping[str, str], materials: Materials, usage: Usage = "inference") -> dict[str, str]:
         """The values of secrets, by variable: ``cloud:NAME`` is one of Secrets Manager, all others are the user's.
 
         Raises:
-            ConfigError: They cannot be had any more.
+            ConfigError: They cannot be had any more, or one of Secrets Manager is too long.
         """
-        return {variable: self._secret(name, materials) for variable, name in names.items()}
+        found = {variable: self._secret(name, materials) for variable, name in names.items()}
+        check_variables(found, usage, field="secrets")
+        return found
 
     def _secret(self, name: str, materials: Materials) -> str:
         if name.startswith(CLOUD):

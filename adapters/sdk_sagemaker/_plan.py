@@ -20,7 +20,9 @@ from sdk.adapter import Kind, Nature, Ref, Resource, spec_hash
 from sdk.errors import ConfigError
 from sdk.packaging.image import image_id
 
+from ._bodies import params_of
 from ._errors import PROVIDER
+from ._limits import check_job, check_scaling, check_tags, check_variables, has_local_disk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 IMAGE, DATA, MODEL, CONFIG, ENDPOINT = "Image", "Data", "Model", "EndpointConfig", "Endpoint"
 TARGET, POLICY, JOB = "ScalableTarget", "ScalingPolicy", "TrainingJob"
 
+_OWN_DISK = "its own disk is encrypted by its hardware and not with kms_key"
 SETTLE_S = 15.0  # by then a create whose answer was lost has taken effect, or never will
 
 
@@ -117,10 +120,6 @@ def _model(deployment: DeploymentSpec, spec: EndpointSpec, options: SagemakerOpt
     return Resource(MODEL, name, values, labels, (image,), summary=deployment.model_name)
 
 
-_ENV_VALUE = 1024
-_ENV_COUNT = 90  # of 100; the rest is ours
-
-
 def _check(deployment: DeploymentSpec, spec: EndpointSpec, options: SagemakerOptions) -> None:
     if deployment.instance is None and options.serverless is None:
         raise ConfigError(
@@ -128,29 +127,9 @@ def _check(deployment: DeploymentSpec, spec: EndpointSpec, options: SagemakerOpt
             provider=PROVIDER,
             hint='set instance = "ml.m5.large", resources = { cpu, memory_gib }, or serverless = { memory_mb = 2048 }',
         )
-    for name, value in deployment.env.items():
-        if len(value) > _ENV_VALUE:
-            raise ConfigError(
-                f"env: the value of {name} has {len(value)} characters, SageMaker takes {_ENV_VALUE}",
-                hint="put it into a file of the model",
-                provider=PROVIDER,
-            )
-    if len(deployment.env) + len(deployment.secrets) > _ENV_COUNT:
-        raise ConfigError(f"env and secrets are more than {_ENV_COUNT} variables", provider=PROVIDER)
+    check_variables({**deployment.env, **dict.fromkeys(deployment.secrets, "")}, "inference")
+    check_scaling(deployment.instance, deployment.replicas)
     check_tags(spec.tags)
-
-
-def check_tags(tags: Mapping[str, str]) -> None:
-    """Refuse tags that AWS would refuse.
-
-    Raises:
-        ConfigError: Names the tag.
-    """
-    for key, value in tags.items():
-        if not 0 < len(key) <= 128 or len(value) > 256 or key.lower().startswith("aws:"):
-            raise ConfigError(
-                f"tags: {key!r} = {value!r} is no tag of AWS", hint="keys of 1-128, values of up to 256 characters"
-            )
 
 
 # --- configuration and endpoint -----------------------------------------------------------------------------------
@@ -201,13 +180,21 @@ def _config(spec: EndpointSpec, options: SagemakerOptions, models: Sequence[Ref]
         "shadow": layout.shadow,
         "shadow_percent": options.shadow if layout.shadow else 0,
         "weights": cast("Json", initial_weights(spec, layout, live[1] if live else None, options)),
-        "kms_key": None if options.serverless else options.kms_key,
+        "kms_key": options.kms_key if _takes_key(spec, options) else None,
         "tags": dict(spec.tags),
     }
     name = f"{spec.name}-{spec_hash({**values, 'txn': spec.labels.txn})[:10]}"
     count = len(spec.deployments)
-    summary = f"{count} deployment{'s' if count > 1 else ''}"
+    disk = f"; {_OWN_DISK}" if options.kms_key and values["kms_key"] is None and not options.serverless else ""
+    zone = "; one subnet: no other zone takes over when its zone fails" if len(options.subnets) == 1 else ""
+    summary = f"{count} deployment{'s' if count > 1 else ''}{zone}{disk}"
     return Resource(CONFIG, name, values, labels, tuple(models), summary=summary)
+
+
+def _takes_key(spec: EndpointSpec, options: SagemakerOptions) -> bool:
+    """Whether any disk is encrypted with a key of the user's: serverless has none, some instances bring their own."""
+    types = [item.instance for item in spec.deployments if item.instance]
+    return options.serverless is None and not (types and all(map(has_local_disk, types)))
 
 
 def initial_weights(
@@ -300,6 +287,7 @@ def job_resources(
             provider=PROVIDER,
             hint='train with instance="ml.m5.large" or resources={"cpu": 2, "memory_gib": 8}',
         )
+    check_job(spec, params_of(spec.params))
     own = replace(spec.labels, model=spec.digest[:32], expires_at=0)
     source: dict[str, Json] = {"digest": spec.digest, "base": options.base, "image": spec.image}
     program = Resource(
@@ -324,6 +312,7 @@ def job_resources(
     }
     shared = {program.ref: program, **{one.ref: one for one in data.values()}}
     labels = replace(spec.labels, model=spec.digest[:32])
-    summary = f"{spec.instance}, at most {spec.timeout_s:g} s{', spot' if options.spot else ''}"
+    disk = f"; {_OWN_DISK}" if options.kms_key and has_local_disk(spec.instance) else ""
+    summary = f"{spec.instance}, at most {spec.timeout_s:g} s{', spot' if options.spot else ''}{disk}"
     job = Resource(JOB, spec.name, values, labels, tuple(shared), spec.usd_per_hour, summary)
     return [*shared.values(), job]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sdk import foreign
 from sdk.adapter import Invoker, Limits, ModelFault
+from sdk.errors import UnavailableError
 from sdk.front import error_of_front, is_of_front
 
 from ._errors import PROVIDER, Answer, from_answer
@@ -44,10 +45,10 @@ def invoker(name: str, aws: Aws, options: SagemakerOptions) -> Invoker:
 
 
 def fault(response: httpx.Response) -> ModelFault | None:
-    """What the container said, inside SageMaker's ModelError."""
+    """What the container said, inside SageMaker's ModelError; its status is 0 where the container said nothing."""
     told = _object(response.content)
     status = told.get("OriginalStatusCode")
-    if code_of(response, told) != "ModelError" or not isinstance(status, int):
+    if code_of(response, told) != "ModelError" or not isinstance(status, int) or not status:
         return None
     body = str(told.get("OriginalMessage") or "")
     inner: Any = _object(body.encode()).get("error")
@@ -68,6 +69,8 @@ def error(response: httpx.Response) -> PlatformError:
     if not code_of(response, told) and is_of_front(response):
         facts = {"provider": PROVIDER, "operation": "InvokeEndpoint", "resource": name}
         return error_of_front(response, facts)
+    if code_of(response, told) == "ModelError":
+        return _unanswered(response, told, name)
     after = response.headers.get("retry-after", "")
     answer = Answer(
         code=code_of(response, told),
@@ -77,6 +80,32 @@ def error(response: httpx.Response) -> PlatformError:
         retry_after_s=float(after) if after.isascii() and after.isdigit() else None,
     )
     return from_answer(answer, "InvokeEndpoint", name)
+
+
+def _unanswered(response: httpx.Response, told: dict[str, Any], name: str) -> PlatformError:
+    """A container that gave no answer, in time or at all.
+
+    Source: https://github.com/aws/sagemaker-python-sdk/issues/799 (Received server error (0) … timed out).
+    """
+    said = str(told.get("OriginalMessage") or told.get("Message") or "no answer")[:500]
+    slow = "timed out" in said
+    return UnavailableError(
+        f"the container did not answer: {said}",
+        provider=PROVIDER,
+        operation="InvokeEndpoint",
+        resource=name,
+        status=response.status_code,
+        request_id=response.headers.get("x-amzn-requestid"),
+        retryable=False,
+        lost=not slow,
+        hint=_SLOW if slow else "the container's log says why: mlport logs",
+    )
+
+
+_SLOW = (
+    "SageMaker gives a container 60 s: send fewer rows at once, or use a larger instance; "
+    "it was not sent again, as the model may be working on it"
+)
 
 
 def code_of(response: httpx.Response, told: dict[str, Any]) -> str:

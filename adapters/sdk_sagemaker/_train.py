@@ -82,7 +82,7 @@ class Jobs:
         """Start a job."""
         spec: Any = resource.spec or {}
         image = self.images.uri(str(spec["image"]))
-        secrets = self.control.secrets(spec["secrets"], materials)
+        secrets = self.control.secrets(spec["secrets"], materials, "training")
         place = self.storage.place
         self.storage.verify()
         body = _bodies.job_body(resource, image, secrets, role=self.aws.role, place=place, options=self.options)

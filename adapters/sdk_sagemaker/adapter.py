@@ -12,7 +12,7 @@ from sdk.foreign import understanding
 from sdk.identities import Identities
 from sdk.prices import read_prices, refreshed_table
 
-from . import _doctor, _logs, _monitor, _plan, _predict, _status, _train
+from . import _doctor, _limits, _logs, _monitor, _plan, _predict, _status, _train
 from ._aws import Aws
 from ._calls import Control
 from ._errors import PROVIDER, gone
@@ -113,6 +113,10 @@ class SagemakerAdapter:
     def instance_types(self, usage: Usage) -> Collection[str]:
         """The types in the AWS library's own description of SageMaker: a newer library knows newer types."""
         return self.aws.instance_types(_TYPE_SHAPES[usage])
+
+    def check_variables(self, variables: Mapping[str, str], usage: Usage) -> None:
+        """Refuse variables and secrets that SageMaker would refuse, before an image is built."""
+        _limits.check_variables(variables, usage, field="env and secrets")
 
     def default_instance(self, usage: Usage) -> str | None:
         """None: an instance has to be named, since every one is billed."""

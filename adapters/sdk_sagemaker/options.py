@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MOCK = "MLPORT_MOCK_SAGEMAKER_URL"
 MOCK_INSTANCE = "ml.m5.large"
 _MARKED: Any = {"deployment": True}
+_NetworkId = Annotated[str, Field(pattern=r"^[-0-9a-zA-Z]{1,32}$")]
 
 
 class Serverless(BaseModel):
@@ -72,9 +73,11 @@ class SagemakerOptions(TargetOptions):
         description="requests per minute and replica that autoscaling aims at",
         json_schema_extra=_MARKED,
     )
-    subnets: tuple[str, ...] = Field(default=(), description="subnets of your VPC", json_schema_extra=_MARKED)
-    security_groups: tuple[str, ...] = Field(
-        default=(), description="security groups, together with subnets", json_schema_extra=_MARKED
+    subnets: tuple[_NetworkId, ...] = Field(
+        default=(), max_length=16, description="subnets of your VPC, in two zones or more", json_schema_extra=_MARKED
+    )
+    security_groups: tuple[_NetworkId, ...] = Field(
+        default=(), max_length=5, description="security groups, together with subnets", json_schema_extra=_MARKED
     )
     network_isolation: bool = Field(
         default=False, description="containers reach nothing outside", json_schema_extra=_MARKED
@@ -95,7 +98,9 @@ class SagemakerOptions(TargetOptions):
         json_schema_extra=_MARKED,
     )
     max_body: int = Field(default=6_291_456, gt=0, description="largest request in bytes that SageMaker takes")
-    deadline_s: float = Field(default=60.0, gt=0, le=3600, description="seconds a prediction may take")
+    deadline_s: float = Field(
+        default=60.0, gt=0, le=60, description="seconds a prediction may take; SageMaker ends those that take longer"
+    )
     delete_logs: bool = Field(default=False, description="delete the log group after the endpoint")
 
     @model_validator(mode="before")

@@ -19,7 +19,7 @@ from ..types import EndpointStatus
 from .base import ClientBase
 from .calling import Probe
 from .changing import Task, border, change_deadline, last_words
-from .order import Wishes, settle
+from .order import Wishes, check_secrets, settle
 from .session import READ_S
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class ChangeVerbs(ClientBase):
             def make(live: EndpointStatus | None, context: lifecycle.Context) -> Change:
                 return lifecycle.deploy(live, new, context, share=traffic, adopt=adopt)
 
-            self._secrets.check(order.secrets)
+            check_secrets(session, order, self._secrets, "inference")
             task = Task(
                 session,
                 name,

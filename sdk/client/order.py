@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from ..adapter import Capability, KnowsInstances, PricesByRegion, TargetOptions
+from ..adapter import Capability, KnowsInstances, KnowsVariables, PricesByRegion, TargetOptions
 from ..durations import parse_duration
 from ..errors import ConfigError
 from ..instances import is_for_other_use, spelled
 from ..prices import cheapest, find_price
-from ..secrets import check_env, secret_names
+from ..secrets import CLOUD, check_env, secret_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from ..prices import PriceRow, Usage
+    from ..secrets import SecretSource
     from ..types import Json, Replicas, Resources
     from .session import Session
 
@@ -83,6 +84,19 @@ def settle(session: Session, wishes: Wishes, *, usage: Usage) -> Order:
         usd_per_hour=_price(session, instance, options.replicas, usage),
         notes=notes,
     )
+
+
+def check_secrets(session: Session, order: Order, source: SecretSource, usage: Usage) -> None:
+    """Find all secrets that are the user's now, and let the target refuse what it cannot hand to a container.
+
+    Raises:
+        ConfigError: One is missing, or too long for the platform.
+    """
+    source.check(order.secrets)
+    adapter = session.adapter
+    if isinstance(adapter, KnowsVariables):
+        found = {variable: source(name) for variable, name in order.secrets.items() if not name.startswith(CLOUD)}
+        adapter.check_variables({**order.env, **found}, usage)
 
 
 def _options(session: Session, wishes: Wishes) -> TargetOptions:

@@ -18,7 +18,7 @@ from ..waiting import Poll
 from .base import ClientBase, deadline_of, seconds_of
 from .changing import border, change_deadline, told
 from .listing import Listed
-from .order import Wishes, settle
+from .order import Wishes, check_secrets, settle
 from .session import READ_S
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class TrainVerbs(ClientBase):
             txn = session.new_txn()
             name = check_name(_job_name(script, txn) if name is None else name, what="job")
             order = settle(session, Wishes(env, secrets, None, resources, instance, tags, None), usage="training")
-            self._secrets.check(order.secrets)
+            check_secrets(session, order, self._secrets, "training")
             job = _job(
                 script,
                 name=name,

@@ -185,8 +185,8 @@ def test_a_spot_job() -> None:
 
 
 def test_a_value_too_long_for_a_job() -> None:
-    """SageMaker takes 512 characters; more is an error that names the variable."""
-    with pytest.raises(ConfigError, match="LONG has 513 characters"):
+    """SageMaker takes 512; more is an error that names the variable."""
+    with pytest.raises(ConfigError, match="LONG has 513 bytes"):
         job(options(), env={"LONG": "x" * 513})
 
 

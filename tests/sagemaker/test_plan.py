@@ -276,7 +276,7 @@ def test_autoscaling_hangs_on_the_endpoint() -> None:
     ("settings", "changed", "text"),
     [
         ({}, {"instance": None}, "instance is not set"),
-        ({}, {"env": {"LONG": "x" * 1025}}, "LONG has 1025 characters"),
+        ({}, {"env": {"LONG": "x" * 1025}}, "LONG has 1025 bytes"),
         ({}, {"env": {f"V{n}": "" for n in range(91)}}, "more than 90 variables"),
         ({}, {"replicas": Replicas(0, 2)}, "replicas.min = 0"),
     ],

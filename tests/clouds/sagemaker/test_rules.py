@@ -272,6 +272,32 @@ def test_waiters_end_on_failures(account: Account) -> None:
     account.sm.get_waiter("endpoint_deleted").wait(EndpointName="wait", WaiterConfig=quick)
 
 
+def test_variables_are_counted_in_bytes(account: Account) -> None:
+    """Each, and all of them together: the library's description has characters."""
+    image = account.push()
+
+    def make(environment: dict[str, str]) -> str:
+        return refused(lambda: account.model("wordy", image, Environment=environment))[1]
+
+    assert "longer than 1024 bytes" in make({"A": "ü" * 513})
+    assert "combined are longer than 32768 bytes" in make({f"V{n}": "x" * 1000 for n in range(33)})
+
+
+def test_burstable_types_do_not_scale(account: Account) -> None:
+    """Application Auto Scaling refuses them."""
+    account.model("bursts", account.push())
+    variant = {"VariantName": "v", "ModelName": "bursts", "InitialInstanceCount": 1, "InstanceType": "ml.t2.medium"}
+    account.sm.create_endpoint_config(EndpointConfigName="bursts", ProductionVariants=[variant])
+    account.sm.create_endpoint(EndpointName="bursts", EndpointConfigName="bursts")
+    account.wait("bursts")
+    where = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
+    scaling = account.client("application-autoscaling")
+    limits = {"ResourceId": "endpoint/bursts/variant/v", "MinCapacity": 1, "MaxCapacity": 2}
+    assert "burstable" in refused(scaling.register_scalable_target, **where, **limits)[1]
+    account.sm.delete_endpoint(EndpointName="bursts")
+    account.wait_gone("bursts")
+
+
 def test_a_job_needs_its_input_in_its_own_region(account: Account) -> None:
     """An address without objects, and a bucket elsewhere, are refused alike and at once."""
     image, far = account.push(), {"LocationConstraint": "eu-west-1"}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .keys import Spot
     from .world import World
 
+_VALUE_BYTES, _MAP_BYTES = 1024, 32 << 10
 _MEMORY_MB = (1024, 2048, 3072, 4096, 5120, 6144)
 _OWN_DISKS = re.compile(r"ml\.([a-z]+\d+[a-z]*d[a-z]*|g5|g6e?|p4de|p5\w*|trn\w+)\.")
 
@@ -38,6 +39,7 @@ class Models:
         taken = self.shelf.peek(spot, record.name)
         if taken is None:
             for container in containers:
+                _check_environment(container.get("Environment") or {})
                 if not container.get("Image"):
                     raise invalid("Either Image or ModelPackageName must be given.")
                 self.world.image(str(container["Image"]), spot)
@@ -70,6 +72,18 @@ class Models:
         """``DeleteModel``: also when a configuration names it, as on the real platform."""
         self.shelf.drop(self.shelf.get(spot, body["ModelName"]))
         return {}
+
+
+def _check_environment(environment: Mapping[str, str]) -> None:
+    """Refuses variables that are too long or too much: bytes, where the library's description has characters.
+
+    Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ContainerDefinition.html (Environment)
+    """
+    sizes = {name: len(value.encode()) for name, value in environment.items()}
+    if any(size > _VALUE_BYTES for size in sizes.values()):
+        raise invalid(f"A value of the Environment map is longer than {_VALUE_BYTES} bytes.")
+    if sum(len(name) + size for name, size in sizes.items()) > _MAP_BYTES:
+        raise invalid(f"All keys and values of the Environment map combined are longer than {_MAP_BYTES} bytes.")
 
 
 def _containers(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:

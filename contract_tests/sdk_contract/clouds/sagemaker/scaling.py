@@ -1,7 +1,9 @@
 """What Application Auto Scaling does beyond moto: it knows endpoints, and keeps the alarms of its policies.
 
 Sources: https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-target-tracking.html,
-https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html and endpoint-delete-with-scaling.html
+https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html and endpoint-delete-with-scaling.html;
+https://github.com/aws/aws-cdk/pull/22886 and https://github.com/aws-controllers-k8s/community/pull/1633 for burstable
+types, whose wording is ours.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ class Scaling:
         self._moto, self._endpoints = moto, endpoints
 
     def before(self, operation: str, spot: Spot, body: Mapping[str, Any]) -> None:
-        """Refuses what there is no variant for, and limits that are none.
+        """Refuses what there is no variant for, burstable types, and limits that are none.
 
         Raises:
             AwsError: It is refused.
@@ -43,8 +45,12 @@ class Scaling:
         name = str(body.get("ResourceId"))
         parts = name.split("/")
         record = self._endpoints.shelf.peek(spot, parts[1]) if len(parts) == 4 else None
-        if record is None or record.fleet.variant(parts[3]) is None:
+        variant = record.fleet.variant(parts[3]) if record else None
+        if variant is None:
             raise invalid(f"Could not find the endpoint variant of resource ID {name}.")
+        instance = str(variant.body.get("InstanceType"))
+        if instance.startswith("ml.t"):
+            raise invalid(f"Scaling of variant {variant.name} is not supported: {instance} is a burstable type.")
         if operation == "RegisterScalableTarget":
             low, high = body.get("MinCapacity"), body.get("MaxCapacity")
             if low is not None and high is not None and low > high:

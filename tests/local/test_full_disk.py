@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +10,7 @@ import pytest
 from sdk.client import Client
 from sdk.errors import SdkError
 from sdk.model import model
+from tests.disks import full, small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,20 +29,14 @@ def settings(folder: Path) -> dict[str, str]:
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A state folder on a file system of its own."""
-    folder = tmp_path / "state"
-    folder.mkdir(mode=0o700)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m,mode=700", "mlport-test", str(folder)]
-    made = subprocess.run(mount, capture_output=True, text=True, check=False) if os.geteuid() == 0 else None
-    if made is None or made.returncode != 0:
-        pytest.skip(f"cannot mount a file system: {made.stderr.strip() if made else 'only root can'}")
-    monkeypatch.setenv("MLPORT_STATE_DIR", str(folder))
-    try:
-        yield folder
-    finally:
-        with Client(settings(folder), env=ME) as client:
-            for endpoint in client.list():
-                client.delete(endpoint.name)
-        subprocess.run(["umount", str(folder)], check=True)
+    with small_disk(tmp_path / "state", SIZE_MIB) as folder:
+        monkeypatch.setenv("MLPORT_STATE_DIR", str(folder))
+        try:
+            yield folder
+        finally:
+            with Client(settings(folder), env=ME) as client:
+                for endpoint in client.list():
+                    client.delete(endpoint.name)
 
 
 def times(factor: float) -> Model:
@@ -52,23 +44,6 @@ def times(factor: float) -> Model:
         return rows * factor
 
     return model(predict, name="times", example=np.ones((1, 1)))
-
-
-@contextlib.contextmanager
-def full(folder: Path, free_kib: int) -> Iterator[None]:
-    """Leaves only so much room."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file:
-        size = 0
-        for piece in (2**20, 2**12):
-            with contextlib.suppress(OSError):
-                while written := file.write(b"x" * piece):
-                    size += written
-        file.truncate(max(size - free_kib * 1024, 0))
-    try:
-        yield
-    finally:
-        filler.unlink()
 
 
 def attempt(what: Callable[[], object]) -> str:

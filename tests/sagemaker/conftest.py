@@ -37,11 +37,21 @@ class Place:
         self._made: list[Client] = []
 
     def client(
-        self, *, clock: Clock | None = None, progress: Callable[[Event], None] | None = None, **settings: Any
+        self,
+        *,
+        clock: Clock | None = None,
+        progress: Callable[[Event], None] | None = None,
+        state: Path | None = None,
+        **settings: Any,
     ) -> Client:
         """A client with one `sagemaker` target."""
         target = {"provider": "sagemaker", "region": "us-east-1", "role": ROLE, "base": self.base, **settings}
-        config = {"default": "aws", "owner": "me", "state_dir": str(self.folder / "client"), "target": {"aws": target}}
+        config = {
+            "default": "aws",
+            "owner": "me",
+            "state_dir": str(state or self.folder / "client"),
+            "target": {"aws": target},
+        }
         self._made.append(Client(config, clock=clock, progress=progress))
         return self._made[-1]
 

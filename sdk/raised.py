@@ -146,6 +146,6 @@ def _values(line: str) -> dict[str, Any]:
         return {}
     try:
         values: Any = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # what a container wrote may be nested without end
         return {}
     return cast("dict[str, Any]", values) if isinstance(values, dict) else {}

@@ -103,3 +103,11 @@ def test_of_a_trace_and_a_crash_the_later_one_counts() -> None:
 @pytest.mark.parametrize("line", ["", "mlport: replica d1-0 ended", '{"event": "replica_ended"', '["replica_ended"]'])
 def test_only_the_platforms_own_line_says_how_a_replica_ended(line: str) -> None:
     assert ended([line]) is None
+
+
+def test_a_line_that_is_nested_without_end_is_a_line() -> None:
+    """Whatever a container writes, the reason of a failure is looked for in the lines around it."""
+    line = '{"trace": ' + "[" * 100_000
+    assert [line] == spread(line)
+    trace = json.dumps({"event": "model_error", "trace": SERVED.format(library=LIBRARY)})
+    assert "KeyError: 'age'" == getattr(in_lines([line, trace, line]), "error", None)

@@ -27,6 +27,7 @@ from sdk.registry import missing_extra
 from ._bounded import limit
 from ._errors import PROVIDER, translate
 from ._owners import expect_owner, foreign_bucket
+from ._sessions import keep_sessions
 from .options import MOCK
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Aws:
         self._ahead = 0.0  # seconds by which the clock of AWS is ahead of ours
         self._clients: dict[tuple[str, int, Use], Any] = {}
         self._session: Any = None
+        self._addresses: dict[str, str] = {}
         self._lock = threading.RLock()
         self._ends = threading.local()
         if self.mock is not None:
@@ -84,8 +86,12 @@ class Aws:
         if not found and self.mock:
             return MOCK_REGION
         if not found:
-            raise ConfigError("region is not set", hint='set region = "us-east-1" or AWS_REGION', provider=PROVIDER)
-        return found
+            with translate("ReadProfile", self.options.profile or "default"):
+                found = self._core.get_config_variable("region")
+        if not found:
+            hint = 'set region = "us-east-1", AWS_REGION, or the region of the profile'
+            raise ConfigError("region is not set", hint=hint, provider=PROVIDER)
+        return str(found)
 
     @property
     def role(self) -> str:
@@ -121,25 +127,25 @@ class Aws:
         """The ARN of something of SageMaker's."""
         return f"arn:{self._role_part('partition')}:sagemaker:{self.region}:{self.account}:{kind}/{name}".lower()
 
-    def domain(self, service: str) -> str:
-        """The host of a service in this region."""
-        suffix = "amazonaws.com.cn" if self._role_part("partition") == "aws-cn" else "amazonaws.com"
-        return f"{service}.{self.region}.{suffix}"
-
     def url(self, endpoint: str) -> str:
         """Where predictions of an endpoint go: a mini cloud's own address where that is used."""
-        base = self.mock or f"https://{self.domain('runtime.sagemaker')}"
-        return f"{base}/endpoints/{endpoint}/invocations"
+        return f"{self.mock or self._address('sagemaker-runtime')}/endpoints/{endpoint}/invocations"
+
+    def _address(self, service: str) -> str:
+        """The address of a service as the AWS library resolves it: partitions, FIPS, overrides."""
+        if service not in self._addresses:
+            with translate("CreateClient", service):
+                self._addresses[service] = str(self.client(service).meta.endpoint_url).rstrip("/")
+        return self._addresses[service]
 
     @property
     def service_host(self) -> ServiceHost:
-        """The host of SageMaker's calls: official below a domain of AWS only, whatever redirects the library."""
+        """The host of SageMaker's calls: official below a domain of AWS only, that of predictions included."""
         if self.mock:  # known without the credentials that a client needs
             return ServiceHost(urlsplit(self.mock).netloc, official=False, billed=False)
-        with translate("CreateClient", "sagemaker"):
-            url = urlsplit(str(self.client("sagemaker").meta.endpoint_url))
-        official = in_domain(url.hostname, *_domains())
-        return ServiceHost(url.netloc, official=official, billed=official)
+        urls = [urlsplit(self._address(service)) for service in ("sagemaker", "sagemaker-runtime")]
+        other = next((url for url in urls if not in_domain(url.hostname, *domains())), None)
+        return ServiceHost((other or urls[0]).netloc, official=other is None, billed=other is None)
 
     def _role_part(self, part: str) -> str:
         match = _ROLE.fullmatch(self.role)
@@ -216,7 +222,15 @@ class Aws:
                 self._clients[key] = self._new_client(service, patience, use)
             return self._clients[key]
 
-    def _new_client(self, service: str, patience: int, use: Use) -> Any:
+    def elsewhere(self, service: str, region: str) -> Any:
+        """The client of a service in another region."""
+        with self._lock:
+            key: tuple[str, int, Use] = (f"{service} {region}", _READ_S[0], "calls")
+            if key not in self._clients:
+                self._clients[key] = self._new_client(service, _READ_S[0], "calls", region)
+            return self._clients[key]
+
+    def _new_client(self, service: str, patience: int, use: Use, region: str | None = None) -> Any:
         config = importlib.import_module("botocore.config").Config(
             connect_timeout=min(_CONNECT_S, patience),
             read_timeout=patience,
@@ -224,7 +238,7 @@ class Aws:
             s3={"addressing_style": "path"} if self.mock else None,
             user_agent_extra="mlport",
         )
-        client = self.session.client(service, region_name=self.region, endpoint_url=self.mock, config=config)
+        client = self.session.client(service, region_name=region or self.region, endpoint_url=self.mock, config=config)
         limit(client, files=service == "s3")
         if service == "s3" and use != "data":
             expect_owner(client, lambda: self.bucket_owner)
@@ -239,12 +253,19 @@ class Aws:
         """
         with self._lock:
             if self._session is None:
-                core = importlib.import_module("botocore.session").Session(profile=self._profile)
-                core.register_component("data_loader", _descriptions())
                 keys = () if self.mock is None else self._mock_keys(self.mock)
                 boto3 = importlib.import_module("boto3")
-                self._session = boto3.Session(*keys, region_name=self.region, botocore_session=core)
+                self._session = boto3.Session(*keys, region_name=self.region, botocore_session=self._core)
             return self._session
+
+    @functools.cached_property
+    def _core(self) -> Any:
+        """The library's session, which reads the configuration files of AWS."""
+        core = importlib.import_module("botocore.session").Session(profile=self._profile)
+        core.register_component("data_loader", _descriptions())
+        if self.mock is None:
+            keep_sessions(core)
+        return core
 
     def _mock_keys(self, url: str) -> tuple[str | None, ...]:
         """Keys for a mini cloud: those of the environment; with lasting ones a role of another account is taken."""
@@ -328,7 +349,7 @@ def _descriptions() -> Any:
 
 
 @functools.cache
-def _domains() -> frozenset[str]:
+def domains() -> frozenset[str]:
     """The domains of AWS in all its partitions, by the library's own data."""
     partitions = _descriptions().load_data("partitions")["partitions"]
     return frozenset(one["outputs"][key] for one in partitions for key in ("dnsSuffix", "dualStackDnsSuffix"))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sdk.adapter import Labels, Live
 from sdk.errors import ConflictError
+from sdk.hosts import in_domain
 from sdk.packaging import image as images
 
+from ._aws import domains
 from ._bodies import to_tags
 from ._errors import PROVIDER, gone
 from ._owners import check_repository
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from ._aws import Aws
 
+_ECR = re.compile(r"\d{12}\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z.]+")
 _RENEW_S = 600.0  # before a token runs out, which it does after twelve hours
 
 
@@ -124,23 +128,30 @@ class Images:
         )
 
     def login(self, host: str) -> Credentials | None:
-        """Who we are at ECR; what `docker login` left for any other registry, such as that of a base."""
+        """Who we are at ECR, that of other accounts included; what `docker login` left for any other registry."""
         own, credentials = self._host_and_login()
         if host == own:
             return credentials
+        found = _ECR.fullmatch(host)
+        if found is not None and in_domain(host, *domains(), "on.aws") and not self.aws.mock:
+            return credentials if found["region"] == self.aws.region else self._login_in(found["region"])
         from sdk.packaging.image.logins import docker_login
 
         return docker_login(host)
+
+    def _login_in(self, region: str) -> Credentials:
+        with self.aws.translated("ecr", "GetAuthorizationToken", region):
+            answer: dict[str, Any] = self.aws.elsewhere("ecr", region).get_authorization_token()
+        return _user_and_password(answer)
 
     def _host_and_login(self) -> tuple[str, Credentials]:
         if self._login is None or self._login[0] - self.clock.time() < _RENEW_S:
             answer = self.aws.call("ecr", "get_authorization_token", self.repository)
             about: dict[str, Any] = answer["authorizationData"][0]
-            user, _, password = base64.b64decode(about["authorizationToken"]).decode().partition(":")
             host = urlsplit(str(about["proxyEndpoint"])).netloc
             if not self.aws.mock:
                 check_repository({"registryId": host.partition(".")[0], "repositoryName": host}, self.aws.account)
-            self._login = (about["expiresAt"].timestamp(), host, (user, password))
+            self._login = (about["expiresAt"].timestamp(), host, _user_and_password(answer))
         return self._login[1], self._login[2]
 
     def _live(self, image: str, about: dict[str, Any]) -> Live:
@@ -153,6 +164,16 @@ class Images:
             created_at=about["imagePushedAt"].timestamp(),
             details={"provider": PROVIDER, "bytes": about.get("imageSizeInBytes")},
         )
+
+
+def _user_and_password(answer: dict[str, Any]) -> Credentials:
+    """What a token of ECR holds; it is good for all registries of a region that the user may read.
+
+    Source: https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html
+    """
+    token = str(answer["authorizationData"][0]["authorizationToken"])
+    user, _, password = base64.b64decode(token).decode().partition(":")
+    return user, password
 
 
 def _is_ours(tag: str) -> bool:

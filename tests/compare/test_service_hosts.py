@@ -20,7 +20,7 @@ GOOGLE = {"project": "acme-ml", "region": "europe-west4", "instance": "n1-standa
 AZURE = {"subscription": "s", "resource_group": "rg", "workspace": "work", "instance": "Standard_DS2_v2"}
 REDIRECTIONS = (
     "MLPORT_MOCK_SAGEMAKER_URL", "MLPORT_MOCK_VERTEX_URL", "MLPORT_MOCK_AZUREML_URL", "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_SAGEMAKER", "AWS_PROFILE",
+    "AWS_ENDPOINT_URL_SAGEMAKER", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", "AWS_PROFILE",
 )  # fmt: skip
 
 
@@ -62,6 +62,7 @@ def test_the_platforms_own_host(provider: str, settings: dict[str, Any], address
         ("sagemaker", AWS, "MLPORT_MOCK_SAGEMAKER_URL"),
         ("sagemaker", AWS, "AWS_ENDPOINT_URL"),
         ("sagemaker", AWS, "AWS_ENDPOINT_URL_SAGEMAKER"),
+        ("sagemaker", AWS, "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"),
         ("vertex", GOOGLE, "MLPORT_MOCK_VERTEX_URL"),
         ("azureml", AZURE, "MLPORT_MOCK_AZUREML_URL"),
     ],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import psutil
@@ -123,3 +126,24 @@ def test_a_generator_that_died_is_an_error() -> None:
     generator.close()
     with pytest.raises(SdkError, match="is closed"):
         generator.touch("one")
+
+
+def test_an_answer_without_end_takes_no_more_memory_than_is_allowed() -> None:
+    """The limit is lowered here, so that the test fills less of this machine."""
+    with Generator() as generator, socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_endless, args=(listener,), daemon=True).start()
+        generator.aim(Aim("one", f"http://127.0.0.1:{listener.getsockname()[1]}/", direct=True))
+        process = psutil.Process(generator.pid)
+        assert process.rlimit(psutil.RLIMIT_DATA)[0] == 4 << 30
+        process.rlimit(psutil.RLIMIT_DATA, (512 << 20, psutil.RLIM_INFINITY))
+        with pytest.raises(SdkError, match="ran out of memory") as failed:
+            generator.fire(Plan("one", SHOTS, 1))
+    assert "have no end" in str(failed.value.hint)
+
+
+def _endless(listener: socket.socket) -> None:
+    link, _ = listener.accept()
+    with link, contextlib.suppress(OSError):
+        link.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        while True:
+            link.sendall(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from ...errors import SdkError
-from .messages import Aim, Answer, Failed, Order, Plan, Ready, Touch, Touched, Volley, read_answer, write
+from .messages import MOST_BYTES, Aim, Answer, Failed, Order, Plan, Ready, Touch, Touched, Volley, read_answer, write
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -96,5 +97,15 @@ class Generator:
             answer = None
         if answer is None:
             code = self._process.wait(_GOODBYE_S)
-            raise SdkError(f"the load generator died with exit code {code}", operation="compare")
+            raise _died(code)
         return answer
+
+
+def _died(code: int) -> SdkError:
+    if code != -signal.SIGABRT:  # as when the system refuses memory
+        return SdkError(f"the load generator died with exit code {code}", operation="compare")
+    return SdkError(
+        f"the load generator ran out of memory, of which it takes at most {MOST_BYTES >> 30} GiB",
+        operation="compare",
+        hint="look at what the endpoint answers: it may be very long, or have no end",
+    )

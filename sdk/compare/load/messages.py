@@ -11,6 +11,8 @@ import msgspec
 from .arrivals import Arrivals
 from .trial import Outcome, Trial
 
+MOST_BYTES = 4 << 30  # of memory for the generator; those of a window with a million requests are 0.2 GB
+
 _LENGTH = struct.Struct("<Q")
 
 

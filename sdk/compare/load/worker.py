@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import queue
+import resource
 import sys
 import threading
 import time
@@ -17,7 +18,21 @@ import psutil
 import uvloop
 
 from .engine import Engine, Meters
-from .messages import Aim, Answer, Failed, Order, Plan, Ready, Shot, Touch, Touched, Volley, read_order, write
+from .messages import (
+    MOST_BYTES,
+    Aim,
+    Answer,
+    Failed,
+    Order,
+    Plan,
+    Ready,
+    Shot,
+    Touch,
+    Touched,
+    Volley,
+    read_order,
+    write,
+)
 from .wire import HttpWire
 
 _CONNECT_S = 10.0
@@ -26,6 +41,7 @@ _CONNECT_S = 10.0
 def main() -> None:
     """Serves one owner, and dies with it."""
     hurry()
+    limit_memory()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever else prints must not get between the messages
     orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
@@ -51,6 +67,14 @@ def hurry() -> None:
         return
     with contextlib.suppress(OSError, AttributeError):
         os.nice(-10)
+
+
+def limit_memory(most: int = MOST_BYTES) -> None:
+    """Let the system refuse this process more memory than any window needs: an answer may have no end."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    with contextlib.suppress(OSError, ValueError):  # not allowed, or a system without it
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 def _listen(stream: IO[bytes], orders: queue.SimpleQueue[Order | None]) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .options import AzureMLOptions
 
 ML_API = "2024-10-01"  # every call to Microsoft.MachineLearningServices
+_CALL_S = 120.0  # the longest that one call may take: what takes longer is an operation of its own
 
 
 class Arm:
@@ -83,7 +84,7 @@ class Arm:
         """The same for a whole address on the same host."""
         headers = {"authorization": f"Bearer {self.tokens.arm}"}
         try:
-            response = self.http.request(method, url, headers=headers, timeout=timeout, **what)
+            response = self.http.request(method, url, headers=headers, timeout=min(timeout, _CALL_S), **what)
         except httpx.TransportError as error:
             raise from_transport(error, operation, resource) from error
         self._see(response)

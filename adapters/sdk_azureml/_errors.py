@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
 from sdk import errors, foreign
 
+from ._rights import hint_of
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 PROVIDER = "azureml"
 
@@ -40,13 +45,35 @@ _BY_CODE: dict[str, type[errors.PlatformError]] = {
     "InternalServerError": errors.UnavailableError,
     "AuthorizationFailed": errors.AuthError,
     "ACRAuthenticationError": errors.AuthError,
+    "AuthorizationFailure": errors.AuthError,
+    "KeyBasedAuthenticationNotPermitted": errors.AuthError,
+    "RequestDisallowedByPolicy": errors.AuthError,
+    "ResourceBusy": errors.ConflictError,
 }
+# A refusal often says only "The request is invalid." and has the cause in its details, under codes of inner services.
+# Sources: https://github.com/Azure/azureml-examples/pull/1635 (certain), questions to Microsoft's support (likely).
+_BY_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"not enough quota|quota reached|current usage/limit", re.IGNORECASE), "OutOfQuota"),
+    (re.compile(r"out of capacity|not enough capacity|does not have enough capacity", re.IGNORECASE), "OutOfCapacity"),
+    (re.compile(r"does not have pull permission|permission to pull", re.IGNORECASE), "ACRAuthenticationError"),
+    # Source: https://github.com/Azure/azure-sdk-for-net/issues/36961 (certain)
+    (re.compile(r"because it is in \w+ provisioning state"), "ResourceBusy"),
+)
+_MOST_CAUSES, _DEEPEST = 50, 12  # of what one refusal is read for: it may be nested without end
 _HINTS: dict[str, str] = {
     "OutOfQuota": "ask for more quota of this instance type (20 % more than runs is needed), or name another",
     "OutOfCapacity": "name another instance type or region",
     "ResourceNotReady": "the container did not become ready; its last lines say why",
     "AuthorizationFailed": "give your identity the role AzureML Data Scientist on the workspace",
-    "ACRAuthenticationError": "give the endpoint's identity the role AcrPull on the workspace's registry",
+    "ACRAuthenticationError": "give the endpoint's identity the role AcrPull on the workspace's registry; Azure does "
+    "that for an identity of the endpoint's own only, and takes minutes until it is in force",
+    "KeyBasedAuthenticationNotPermitted": "the storage account takes no keys: let the datastore use identities "
+    "(az ml workspace update --system-datastores-auth-mode identity), and give your identity the role Storage Blob "
+    "Data Contributor on the account",
+    "AuthorizationFailure": "the network rules of the storage account refuse this machine: run mlport where they let "
+    "it in, or allow its address",
+    "RequestDisallowedByPolicy": "a policy of your organization forbids it: its administrators know which settings it "
+    "asks for, such as public = false or certain tags",
 }
 _RETRYABLE_CONFLICTS = frozenset({"Conflict", "ResourceBusy", "TransientError", "OperationInProgress", "ResourceInUse"})
 
@@ -70,8 +97,57 @@ def from_answer(response: httpx.Response, operation: str, resource: str | None =
         "request_id": response.headers.get("x-ms-request-id") or response.headers.get("x-request-id"),
         "retry_after_s": seconds(response.headers.get("retry-after")),
     }
-    message = str(found.get("message") or response.text[:300] or response.reason_phrase)
-    return made(str(found.get("code") or ""), f"{operation} was refused: {message}", **facts)
+    code, message = understood(found)
+    message = message or response.text[:300] or response.reason_phrase
+    code = code or response.headers.get("x-ms-error-code", "")  # the storage has it there, and its body is XML
+    return made(code, f"{operation} was refused: {message}", **facts)
+
+
+def understood(error: Mapping[str, Any]) -> tuple[str, str]:
+    """The code that says most and everything that an error says, its details included."""
+    found = list(islice(_causes(error), _MOST_CAUSES))
+    texts = list(dict.fromkeys(text for _, text in found if text))
+    texts = [text for text in texts if not any(text != other and text in other for other in texts)]
+    message = texts[0] + (f" ({'; '.join(texts[1:])})" if texts[1:] else "") if texts else ""
+    by_text = next((code for pattern, code in _BY_TEXT if pattern.search(message)), None)
+    known = next((code for code, _ in found if code in _HINTS), None)
+    return by_text or known or (found[0][0] if found else ""), message
+
+
+def _causes(error: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Codes and messages from the outside in; a message may hold the JSON of another service's error."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(error, list):
+        for item in cast("list[Any]", error):
+            yield from _causes(item, depth + 1)
+    elif isinstance(error, str):
+        inner = _json_in(error)
+        if inner is None:
+            yield "", error
+        else:
+            yield from _causes(inner, depth + 1)
+    elif isinstance(error, dict):
+        told = cast("dict[str, Any]", error)
+        message = str(told.get("message") or "")
+        inner = _json_in(message)
+        yield str(told.get("code") or ""), "" if inner else message
+        yield from _causes(inner, depth + 1)
+        for key in ("error", "details", "innererror", "innerError"):
+            yield from _causes(told.get(key), depth + 1)
+        errors_by_field: Any = told.get("errors")
+        for one in cast("dict[str, Any]", errors_by_field).values() if isinstance(errors_by_field, dict) else ():
+            yield from _causes(one, depth + 1)
+
+
+def _json_in(text: str) -> Any:
+    """The object that a text is in JSON; ``None`` for plain words."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def made(
@@ -80,6 +156,8 @@ def made(
     """The error for a code of Azure, or for the status of an answer without a known one."""
     kind = _kind(code, status)
     more: dict[str, Any] = {"provider": PROVIDER, "status": status, "hint": _HINTS.get(code), **facts}
+    if kind is errors.AuthError and (code == "AuthorizationFailed" or (status == 403 and more["hint"] is None)):
+        more["hint"] = hint_of(str(facts.get("operation") or ""), message) or more["hint"]
     if kind is errors.ConflictError:
         more["retryable"] = code in _RETRYABLE_CONFLICTS
     if issubclass(kind, errors.ThrottledError | errors.UnavailableError):
@@ -99,11 +177,9 @@ def _kind(code: str, status: int | None) -> type[errors.PlatformError]:
 
 def of_operation(error: Mapping[str, Any], name: str) -> errors.PlatformError:
     """Why a long-running operation failed, by its code: the answer that tells it has status 200."""
-    code = str(error.get("code") or "Unknown")
-    details = cast("list[dict[str, Any]]", error.get("details") or [])
-    more = "; ".join(str(item["message"]) for item in details if item.get("message"))
-    message = f"{code}: {error.get('message') or 'no reason was given'}" + (f" ({more})" if more else "")
-    return made(code, message, operation="operation", resource=name)
+    code, message = understood(error)
+    said = str(error.get("code") or "Unknown")
+    return made(code or said, f"{said}: {message or 'no reason was given'}", operation="operation", resource=name)
 
 
 def from_transport(error: httpx.TransportError, operation: str, resource: str | None = None) -> errors.UnavailableError:

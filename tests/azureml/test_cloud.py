@@ -114,7 +114,9 @@ def test_what_a_deployment_needs(arm: Arm, cloud: AzureMLCloud, made: str) -> No
 def test_quota_counts_a_fifth_more(arm: Arm, cloud: AzureMLCloud, made: str) -> None:
     """Fifty instances of two cores need sixty times two; there are a hundred."""
     register(arm)
-    assert "OutOfQuota" == code(arm("PUT", f"{made}/deployments/blue", body(cloud, count=50)))
+    refused = arm("PUT", f"{made}/deployments/blue", body(cloud, count=50))
+    assert ("BadRequest", "The request is invalid.") == (code(refused), refused.json()["error"]["message"])
+    assert "Current usage/limit: 0/100. Additional needed: 120" in refused.text
 
 
 def test_an_image_that_is_not_there_fails_the_deployment(arm: Arm, cloud: AzureMLCloud, made: str) -> None:

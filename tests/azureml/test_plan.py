@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from sdk.adapter import DeploymentSpec, EndpointSpec, JobSpec, Labels, Ref
-from sdk.errors import ConfigError, InvalidRequestError, QuotaError, UnavailableError, UnsupportedError
+from sdk.errors import (
+    AuthError,
+    ConfigError,
+    ConflictError,
+    InvalidRequestError,
+    QuotaError,
+    UnavailableError,
+    UnsupportedError,
+)
 from sdk.types import DeploymentStatus, Replicas
 from sdk_azureml import AzureMLOptions, _bodies, _errors, _names, _plan, _submission
 from sdk_azureml._doctor import family_of
@@ -171,6 +181,77 @@ def test_the_shell_line_of_a_job() -> None:
 def test_errors_are_told_by_their_code(code: str, status: int, kind: type[Exception]) -> None:
     """An operation that failed is read with status 200, so that the code is all there is."""
     assert kind is type(_errors.made(code, "m", status=status))
+
+
+def inside(message: str) -> dict[str, Any]:
+    """A refusal whose cause is JSON in a message of its details, as users report it."""
+    errors = {"errors": {"VmSize": [message]}, "title": "One or more validation errors occurred."}
+    inner = {"error": {"code": "Validation", "message": json.dumps(errors)}}
+    return {"code": "BadRequest", "message": "The request is invalid.", "details": [{"message": json.dumps(inner)}]}
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "kind", "said"),
+    [
+        (inside("Not enough quota available for X. Current usage/limit: 0/6."), 400, QuotaError, "0/6"),
+        ({"code": "InferencingClientCallFailed", "message": "Endpoint Quota reached. 300/300"}, 400, QuotaError, "300"),
+        (
+            {"code": "BadArgument", "message": "Endpoint identity does not have pull permission on the registry"},
+            200,
+            AuthError,
+            "AcrPull",
+        ),
+        (
+            {
+                "code": "BadRequest",
+                "message": "Cannot create, because it is in Updating provisioning state",
+            },
+            400,
+            ConflictError,
+            "Updating",
+        ),
+        (
+            {"code": "X", "message": "no", "innererror": {"code": "OutOfCapacity", "message": "the region is full"}},
+            400,
+            QuotaError,
+            "no (the region is full)",
+        ),
+        ({"code": "X", "message": '{"broken', "details": "no list"}, 400, InvalidRequestError, "broken"),
+    ],
+)
+def test_the_cause_in_the_details_counts(told: Any, status: int, kind: type[Exception], said: str) -> None:
+    """What an inner service refused decides the class of the error and is in its message."""
+    answer = httpx.Response(status, json={"error": told}, request=httpx.Request("PUT", "https://x"))
+    error = _errors.from_answer(answer, "create deployment") if status != 200 else _errors.of_operation(told, "od:1")
+    assert kind is type(error)
+    assert said in str(error)
+    assert error.retryable == (kind is ConflictError)
+
+
+def test_an_error_nested_without_end_is_cut() -> None:
+    told: dict[str, Any] = {"code": "X", "message": "deep"}
+    for _ in range(10_000):
+        told = {"code": "X", "message": "m", "details": [told, told]}
+    assert "m" == _errors.understood(told)[1]
+
+
+@pytest.mark.parametrize(
+    ("code", "operation", "hint"),
+    [
+        ("AuthorizationPermissionMismatch", "write lease", "Storage Blob Data Contributor"),
+        ("KeyBasedAuthenticationNotPermitted", "write lease", "takes no keys"),
+        ("AuthorizationFailure", "download", "network rules"),
+        ("", "sign in to the registry", "AcrPush"),
+        ("", "delete image", "AcrDelete"),
+        ("", "read something else", "az login"),
+    ],
+)
+def test_refusals_of_storage_and_registry_name_the_right(code: str, operation: str, hint: str) -> None:
+    """The storage answers in XML and has its code in a header; each hint is about that very call."""
+    answer = httpx.Response(403, text="<Error/>", headers={"x-ms-error-code": code})
+    error = _errors.from_answer(answer, operation)
+    assert AuthError is type(error)
+    assert hint in str(error)
 
 
 def test_the_reason_of_a_failed_operation_is_whole() -> None:

@@ -126,7 +126,9 @@ def test_too_little_quota(tmp_path: Path, make_client: Callable[..., Client], sa
         assert [("quota", False)] == [(check.name, check.ok) for check in checks if not check.ok]
         with pytest.raises(QuotaError) as refused:
             client.deploy(samples.model(1), name="churn")
-        assert "standardDSv2Family" in str(refused.value)
+        assert "Not enough quota available for Standard_DS2_v2" in str(refused.value)
+        assert "Current usage/limit: 0/3. Additional needed: 4" in str(refused.value)
+        assert "ask for more quota" in str(refused.value)
         assert [] == [item for item in cloud.inventory() if item.startswith(("endpoint", "deployment"))]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from datetime import UTC, datetime
@@ -19,8 +20,14 @@ _API = re.compile(r"\d{4}-\d\d-\d\d(-[a-z]+)?|v1\.0")
 _TROUBLE = {
     "throttle": (429, "TooManyRequests", "The request is being throttled."),
     "unavailable": (503, "ServiceUnavailable", "The service is unavailable."),
-    "denied": (403, "AuthorizationFailed", "The client does not have authorization to perform the action."),
+    "denied": (403, "AuthorizationFailed", ""),
 }
+_DENIED = (
+    "The client 'mini' with object id '00000000-0000-0000-0000-00000000aaaa' does not have authorization to perform "
+    "action '{action}' over scope '{path}' or the scope is invalid. If access was recently granted, please refresh "
+    "your credentials."
+)
+_VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
 
 
 def table(value: Any) -> dict[str, Any]:
@@ -36,6 +43,14 @@ def answer(value: Any, status: int = 200, **headers: str) -> Response:
 def failure(status: int, code: str, message: str, **headers: str) -> Response:
     """A refusal."""
     return answer({"error": {"code": code, "message": message, "details": []}}, status, **headers)
+
+
+def refused_inside(field: str, message: str) -> Response:
+    """The refusal of an inner service, as users report it: the cause is JSON in a message in the details (likely)."""
+    errors = {"errors": {field: [message]}, "title": "One or more validation errors occurred.", "status": 400}
+    inner = {"error": {"code": "Validation", "message": json.dumps(errors)}}
+    details = [{"code": "InferencingClientCallFailed", "message": json.dumps(inner), "details": []}]
+    return answer({"error": {"code": "BadRequest", "message": "The request is invalid.", "details": details}}, 400)
 
 
 def not_found(what: str) -> Response:
@@ -58,8 +73,22 @@ def empty(status: int) -> Response:
 def trouble(request: Request, match: Match, fault: Fault) -> Response:
     """Planned trouble in Azure's shape."""
     status, code, message = _TROUBLE[fault.kind]
+    if fault.kind == "denied":
+        message = _DENIED.format(action=action_of(request.method, request.path), path=request.path)
     headers = {"retry_after": "1"} if fault.kind == "throttle" else {}
     return failure(fault.status or status, code, message, **headers)
+
+
+def action_of(method: str, path: str) -> str:
+    """The right that a call needs.
+
+    Example:
+        >>> action_of("PUT", "/subscriptions/s/resourceGroups/g/providers/Microsoft.X/workspaces/w/jobs/j")
+        'Microsoft.X/workspaces/jobs/write'
+    """
+    namespace, *rest = path.rpartition("/providers/")[2].strip("/").split("/")
+    verb = f"{rest.pop()}/action" if method == "POST" and rest else _VERBS.get(method, "read")
+    return "/".join([namespace, *rest[::2], verb])
 
 
 def stamp(seconds: float) -> str:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..timing import Step
-from .answers import ArmRoutes, answer, empty, failure, not_found, system_data, table
+from .answers import ArmRoutes, answer, empty, failure, not_found, refused_inside, system_data, table
 from .containers import Fleet
 from .durations import seconds_of
 from .online import BUSY, Begun, Deployment, accepted, hide
@@ -120,7 +120,12 @@ class Deployments:
         if state != "Succeeded" or (known is not None and known.line.now() in BUSY):
             return failure(409, "Conflict", f"The endpoint is {state}; another operation is in progress.")
         if known is None and len(endpoint.deployments) >= _DEPLOYMENTS:
-            return failure(400, "OutOfQuota", f"An endpoint has at most {_DEPLOYMENTS} deployments.")
+            return failure(
+                400,
+                "InferencingClientCallFailed",
+                f"Deployment Quota reached for endpoint {endpoint.name}."
+                f"Current usage/limit: {_DEPLOYMENTS}/{_DEPLOYMENTS}.Please clean up existing deployments.",
+            )
         told = table(body.get("properties"))
         count = int(table(body.get("sku")).get("capacity") or 1)
         return self._unusable(told) or self._over_quota(str(told["instanceType"]), count, known)
@@ -146,9 +151,11 @@ class Deployments:
             self.world.used().get(family_of(size), 0),
         )
         if more > 0 and used + need > self.world.cores:
-            free = self.world.cores - used
-            return failure(
-                400, "OutOfQuota", f"Not enough quota for {family_of(size)}: {need} cores are needed, {free} are free."
+            return refused_inside(
+                "VmSize",
+                f"Not enough quota available for {size} in SubscriptionId {self.world.place.subscription}. "
+                f"Current usage/limit: {used}/{self.world.cores}. Additional needed: {need} Please see troubleshooting "
+                "guide, available here: https://aka.ms/oe-tsg#error-outofquota",
             )
         return None
 

@@ -146,10 +146,27 @@ def traffic_tags(resource: Resource | None, old: Mapping[str, str]) -> dict[str,
 _KEPT = frozenset({"mlport-owner", "mlport-txn", "mlport-spec", "mlport-expires"})
 
 
+_STORES = "enforce_access_to_default_secret_stores"  # set when an endpoint is made: its identity may read connections
+
+
+def reads_connections(raw: Mapping[str, Any]) -> bool:
+    """Whether the identity of an endpoint was let read the secrets of the workspace's connections, or is the user's.
+
+    Source: https://learn.microsoft.com/azure/machine-learning/concept-secret-injection
+    """
+    return identity_of(raw) != "system" or table(raw["properties"].get("properties")).get(_STORES) == "enabled"
+
+
 def endpoint_body(
-    location: str, tags: Mapping[str, str], spec: Mapping[str, Any], traffic: Mapping[str, Any]
+    location: str,
+    tags: Mapping[str, str],
+    spec: Mapping[str, Any],
+    traffic: Mapping[str, Any],
+    before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """An endpoint as it should be, whole: what a PUT leaves out is lost."""
+    """An endpoint as it should be, whole: what a PUT leaves out is lost, so what it was before is part of it."""
+    told: dict[str, Any] = table(table(table(before).get("properties")).get("properties"))
+    stores = "enabled" if spec.get("connections") else told.get(_STORES)
     identity: dict[str, Any] = {"type": "SystemAssigned"}
     if spec["identity"] != "system":
         identity = {"type": "UserAssigned", "userAssignedIdentities": {spec["identity"]: {}}}
@@ -160,6 +177,7 @@ def endpoint_body(
         "kind": "Managed",
         "identity": identity,
         "properties": {
+            **({"properties": {_STORES: stores}} if stores else {}),
             "authMode": _AUTH[spec["auth"]],
             "publicNetworkAccess": "Enabled" if spec["public"] else "Disabled",
             "traffic": {name: weight for name, weight in weights.items() if weight},

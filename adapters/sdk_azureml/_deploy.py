@@ -158,6 +158,8 @@ class Deployments:
     def _create_deployment(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
         name, deployment = split_deployment_id(resource.id)
         spec: Any = table(resource.spec)
+        if any(one.startswith(CLOUD) for one in spec["secrets"].values()):
+            self._check_connections(name, timeout)
         options: Mapping[str, Any] = {**self.options.model_dump(mode="json"), **spec["options"]}
         env = {
             **spec["env"],
@@ -169,6 +171,20 @@ class Deployments:
         }
         body = _bodies.deployment_body(self.arm.location, self.arm.workspace_path, resource, env, options)
         return self._put(self.deployment_path(resource.id), "create deployment", body, resource.id, timeout)
+
+    def _check_connections(self, name: str, timeout: float) -> None:
+        """Refuse secrets of connections behind an endpoint whose identity may not read them.
+
+        Raises:
+            ConfigError: It was made without that right, and Azure gives it only then.
+        """
+        if not _bodies.reads_connections(self._existing(ENDPOINT, name, timeout)):
+            raise ConfigError(
+                f"secrets: endpoint {name!r} was made without the right to read connections of the workspace, which "
+                "Azure gives only then",
+                hint="deploy under another name; or use a target with an identity of your own that has the role "
+                "Azure Machine Learning Workspace Connection Secrets Reader",
+            )
 
     def update(self, resource: Resource, before: Live, timeout: float) -> Ack:
         """Change an endpoint or its traffic, if it is still as it was seen before.
@@ -197,7 +213,7 @@ class Deployments:
                 hint="set identity back, or deploy under another name",
             )
         tags = _bodies.endpoint_tags(resource, table(raw.get("tags")))
-        body = _bodies.endpoint_body(self.arm.location, tags, spec, _traffic_of(resource.id, raw))
+        body = _bodies.endpoint_body(self.arm.location, tags, spec, _traffic_of(resource.id, raw), raw)
         return self._put(self.endpoint_path(resource.id), "update endpoint", body, resource.id, timeout)
 
     def _put_traffic(self, name: str, resource: Resource | None, raw: Mapping[str, Any], timeout: float) -> Ack:
@@ -205,7 +221,7 @@ class Deployments:
         tags = _bodies.traffic_tags(resource, table(raw.get("tags")))
         spec: Any = _bodies.endpoint_live(name, raw).spec
         traffic: Any = resource.spec if resource else {}
-        body = _bodies.endpoint_body(self.arm.location, tags, spec, traffic)
+        body = _bodies.endpoint_body(self.arm.location, tags, spec, traffic, raw)
         return self._put(self.endpoint_path(name), "update traffic", body, name, timeout)
 
     def delete(self, live: Live, timeout: float) -> Ack:

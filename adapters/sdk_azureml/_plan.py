@@ -9,6 +9,7 @@ from sdk.adapter import Kind, Labels, Nature, Ref, Resource
 from sdk.errors import ConfigError
 from sdk.packaging.image import image_id
 from sdk.plane.status import newest_tags
+from sdk.secrets import CLOUD
 from sdk.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
 
 from ._errors import PROVIDER, unsupported
@@ -79,7 +80,11 @@ def _bare(labels: Labels) -> Labels:
 
 
 def _endpoint_spec(spec: EndpointSpec, options: AzureMLOptions) -> dict[str, Json]:
+    """The endpoint as it is made and changed; what counts only when it is made is no part of it later."""
+    stored = any(name.startswith(CLOUD) for one in spec.deployments for name in one.secrets.values())
+    first = all(one.generation <= 1 for one in spec.deployments)
     return {
+        **({"connections": True} if stored and first and options.identity is None else {}),
         "auth": options.auth,
         "identity": (options.identity or "system").lower(),
         "public": options.public,
@@ -173,6 +178,12 @@ def mirrored(spec: EndpointSpec, share: int) -> dict[str, Json]:
 def job_resources(spec: JobSpec, options: AzureMLOptions) -> list[Resource]:
     """The program's image and environment, then the job."""
     check_data(spec.data)
+    for variable, name in spec.secrets.items():
+        if name.startswith(CLOUD):  # a job would get the reference itself as its value
+            message = (
+                f"secrets: {variable} = {name!r}: Azure fills in secrets of connections for endpoints only, not jobs"
+            )
+            raise unsupported("secrets", message, reason="upstream")
     if spec.instance is None and options.compute is None:
         raise ConfigError("instance: a serverless job needs an instance type", hint="set it, or resources, or compute")
     image, environment = _shared(spec.digest, spec.image, spec.name, spec.labels, options)

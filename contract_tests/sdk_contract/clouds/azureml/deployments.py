@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _DEPLOYMENT_S, _DELETE_S = 400.0, 60.0
 _DEPLOYMENTS = 20  # behind one endpoint
 _SPARE = 1.2
+_CONNECTION = re.compile(r"\$\{\{azureml://connections/([^/]+)/credentials/([^/}]+)\}\}")
 _MADE_OF = ("environmentId", "instanceType", "environmentVariables", "model")
 
 
@@ -165,7 +167,7 @@ class Deployments:
         fleet = self._fleet(endpoint, name, body)
         if request.hit_by("fail"):
             fleet.error = {"code": "InternalServerError", "message": "planned failure", "details": []}
-        else:
+        elif not fleet.error:
             fleet.start(self.runner, self.registry, int(body["sku"]["capacity"]))
         line = self._line("Updating" if known else "Creating", fleet)
         made = Deployment(name, body, line, fleet)
@@ -204,7 +206,8 @@ class Deployments:
         patience = seconds_of(probe["initialDelay"]) + seconds_of(probe["period"]) * int(probe["failureThreshold"])
         env = {str(key): str(value) for key, value in table(told.get("environmentVariables")).items()}
         mounts, directory = self._model(told)
-        return Fleet(
+        env, problem = self._injected(endpoint, env)
+        fleet = Fleet(
             f"{endpoint.key}-{name}",
             str(environment.properties["image"]).partition("/")[2],
             {**env, **directory},
@@ -212,6 +215,19 @@ class Deployments:
             time.monotonic() + patience,
             mounts,
         )
+        if problem:
+            fleet.error = {"code": "BadArgument", "message": problem, "details": []}
+        return fleet
+
+    def _injected(self, endpoint: Endpoint, env: dict[str, str]) -> tuple[dict[str, str], str]:
+        """The variables with secrets of the workspace's connections in place, and why that cannot be done."""
+        found = {key: match for key, text in env.items() if (match := _CONNECTION.fullmatch(text))}
+        if found and not endpoint.reads_connections:
+            return env, "The endpoint identity does not have permission to read secrets of the workspace connections."
+        values = {key: self.world.connections.get(match[1], {}).get(match[2]) for key, match in found.items()}
+        missing = [env[key] for key, value in values.items() if value is None]
+        problem = f"Secret {missing[0]} was not found." if missing else ""
+        return {**env, **{key: value for key, value in values.items() if value is not None}}, problem
 
     def _model(self, told: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         """The registered model of a deployment as Azure mounts it, and the variable that names the place."""

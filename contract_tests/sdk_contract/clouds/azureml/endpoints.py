@@ -155,6 +155,8 @@ class Endpoints:
         final = "Failed" if request.hit_by("fail") else "Succeeded"
         line = self.world.pace.line(Step("Creating", _ENDPOINT_S), final=final)
         made = self.all[name] = Endpoint(name, body, line, suffix=self.world.suffix)
+        wanted = table(table(body["properties"]).get("properties")).get("enforce_access_to_default_secret_stores")
+        made.reads_connections = wanted == "enabled" or bool(_identity(body))
         hide(made.late, request)
         return accepted(self.world, Begun("oe", line, 201, self.shown(made)), request)
 

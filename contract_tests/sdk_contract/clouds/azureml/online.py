@@ -95,6 +95,8 @@ class Endpoint:
     late: Late = field(default_factory=Late)
     suffix: str = ""
     """The region, unless it is the first one's."""
+    reads_connections: bool = False
+    """Whether its identity was given the secrets of the workspace when it was made."""
 
     @property
     def key(self) -> str:

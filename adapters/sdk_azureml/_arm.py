@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from .options import AzureMLOptions
 
 ML_API = "2024-10-01"  # every call to Microsoft.MachineLearningServices
+_NO_PLACE = re.compile(  # how Azure says so, in 404s that have different codes
+    r"subscription '[^']*' could not be found|resource group '[^']*' could not be found"
+    r"|Microsoft\.MachineLearningServices/workspaces/[^'/]+' under resource group",
+    re.IGNORECASE,
+)
 _CALL_S = 120.0  # the longest that one call may take: what takes longer is an operation of its own
 
 
@@ -101,33 +107,49 @@ class Arm:
     def find(
         self, path: str, operation: str, *, timeout: float, resource: str | None = None, api: str = ML_API
     ) -> dict[str, Any] | None:
-        """What is at a path, ``None`` when Azure says that nothing is."""
+        """What is at a path, ``None`` when Azure says that nothing is.
+
+        Raises:
+            NotFoundError: Even the workspace, its group or its subscription is not there.
+        """
         try:
             found: dict[str, Any] = self.call(
                 "GET", path, operation, timeout=timeout, resource=resource, api=api
             ).json()
-        except NotFoundError:
+        except NotFoundError as error:
+            if path != self.workspace_path and _misses_place(error):
+                raise
             return None
         return found
 
     def values(
-        self, path: str, operation: str, *, timeout: float, api: str = ML_API, params: Mapping[str, str] | None = None
+        self,
+        path: str,
+        operation: str,
+        *,
+        timeout: float,
+        api: str = ML_API,
+        params: Mapping[str, str] | None = None,
+        of: str | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Everything in a list, page by page; a list of something that is not there is empty.
+        """Everything in a list, page by page; ``of`` names what may be gone meanwhile, whose list is empty then.
 
         Raises:
+            NotFoundError: The workspace, its group or its subscription is not there.
             PlatformError: The next page is on another host, which gets no token of ours.
         """
         try:
             page: dict[str, Any] = self.call("GET", path, operation, timeout=timeout, api=api, params=params).json()
-        except NotFoundError:
+        except NotFoundError as error:
+            if of is None or _misses_place(error):
+                raise
             return
         for _ in bounded.turns(f"the list of {operation!r}"):
             yield from page["value"]
             link = str(page.get("nextLink") or "")
             if not link:
                 return
-            if urlsplit(link).netloc != urlsplit(self.place.arm).netloc:
+            if _host(link) != _host(self.place.arm):
                 raise PlatformError(f"{operation}: the next page is on another host", provider=PROVIDER)
             page = self.send("GET", link, operation, timeout=timeout).json()
 
@@ -180,3 +202,14 @@ class Arm:
             reason = found.get("error") or {"code": "OperationCanceled", "message": f"the operation is {state}"}
             return Operation(name, done=True, error=of_operation(reason, name))
         return Operation(name, done=False, retry_after_s=wait)
+
+
+def _host(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of an address; a port that is the usual one need not be named."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+
+
+def _misses_place(error: NotFoundError) -> bool:
+    """Whether it is not the thing itself that is missing, but the workspace or what holds that."""
+    return _NO_PLACE.search(error.message) is not None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Ack, Live, Ref
-from sdk.errors import ConfigError, ConflictError
+from sdk.errors import AuthError, ConfigError, ConflictError
 from sdk.secrets import CLOUD
 
 from . import _bodies
@@ -18,7 +19,7 @@ from ._plan import AUTOSCALE, DEPLOYMENT, ENDPOINT, TRAFFIC
 from ._spelling import same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     import httpx
 
@@ -79,9 +80,10 @@ class Deployments:
 
     def _behind(self, name: str, timeout: float) -> list[Live]:
         found: list[Live] = []
-        for raw in self.arm.values(f"{self.endpoint_path(name)}/deployments", "list deployments", timeout=timeout):
+        path = f"{self.endpoint_path(name)}/deployments"
+        for raw in self.arm.values(path, "list deployments", timeout=timeout, of=name):
             live = self._deployment_live(name, raw, timeout)
-            setting = self.read(Ref(AUTOSCALE, live.id), timeout) if _bodies.scales(live) else None
+            setting = self._setting(live.id, timeout) if _bodies.scales(live) else None
             found += [live] if setting is None else [live, setting]
         return found
 
@@ -100,7 +102,18 @@ class Deployments:
                 yield from (live for live in self._behind(name, timeout) if live.kind == DEPLOYMENT)
         yield from self._settings(timeout)
 
+    def _setting(self, known: str, timeout: float) -> Live | None:
+        """The autoscale setting of a deployment, as far as we may see it; to change one needs the right anyway."""
+        with _unseen():
+            return self.read(Ref(AUTOSCALE, known), timeout)
+        return None
+
     def _settings(self, timeout: float) -> Iterator[Live]:
+        """The autoscale settings of the group that are ours; none for who may not see them, and they cost nothing."""
+        with _unseen():
+            yield from self._visible_settings(timeout)
+
+    def _visible_settings(self, timeout: float) -> Iterator[Live]:
         path = f"{self.arm.group_path}/providers/Microsoft.Insights/autoscaleSettings"
         workspace = f"{self.arm.workspace_path}/".lower()
         for raw in self.arm.values(path, "list autoscale settings", timeout=timeout, api=AUTOSCALE_API):
@@ -266,6 +279,16 @@ class Deployments:
 
     def _ack(self, response: httpx.Response) -> Ack:
         return Ack(operation=self.arm.started(response), request_id=response.headers.get("x-ms-request-id"))
+
+
+@contextlib.contextmanager
+def _unseen() -> Generator[None]:
+    """Goes on where the caller lacks the right to look at what it can do without."""
+    try:
+        yield
+    except AuthError as error:
+        if error.status != 403:
+            raise
 
 
 def _front(name: str, raw: Mapping[str, Any]) -> list[Live]:

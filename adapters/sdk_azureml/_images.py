@@ -13,7 +13,7 @@ import httpx
 
 from sdk import foreign
 from sdk.adapter import Labels, Live, Ref
-from sdk.errors import PlatformError
+from sdk.errors import AuthError, PlatformError
 from sdk.packaging.image import content_of, publish, published
 
 from . import _bodies
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ._owners import Owners
 
 _REGISTRY_API = "2023-07-01"
+_SCOPE = "https://containerregistry.azure.net/.default"  # registries may refuse tokens for the resource manager
 _REFRESH_TOKEN = "<token>"  # noqa: S105  the user name that stands for: the password is a refresh token
 
 
@@ -68,14 +69,28 @@ class Images:
                 provider=PROVIDER,
                 operation="read registry",
                 resource=self.arm.workspace["name"],
-                hint="make one and attach it: az acr create …, then az ml workspace update --container-registry ID",
+                hint=_attach(self.arm.workspace),
             )
-        found = self.arm.find(known, "read registry", timeout=30.0, resource=known, api=_REGISTRY_API)
-        if found is None:
-            raise gone("registry", known)
+        found = self._registry_facts(known)
         host = str(found["properties"]["loginServer"])
         self._owners.check_registry(known, found, host)
         return host
+
+    def _registry_facts(self, known: str) -> dict[str, Any]:
+        """The registry as a resource; who may only push and pull does not see it, and its host follows from its name.
+
+        Raises:
+            NotFoundError: It is not there.
+        """
+        try:
+            found = self.arm.find(known, "read registry", timeout=30.0, resource=known, api=_REGISTRY_API)
+        except AuthError:
+            if self.arm.place.mini:
+                raise
+            return {"id": known, "properties": {"loginServer": f"{known.rpartition('/')[2].lower()}.azurecr.io"}}
+        if found is None:
+            raise gone("registry", known)
+        return found
 
     def login(self, host: str) -> tuple[str, str] | None:
         """User name and password for the workspace's registry; ``None`` for any other.
@@ -86,7 +101,7 @@ class Images:
         if host != self.host:
             return None
         scheme = "http" if self.arm.place.mini else "https"
-        form = {"grant_type": "access_token", "service": host, "access_token": self.arm.tokens.arm}
+        form = {"grant_type": "access_token", "service": host, "access_token": self.arm.tokens.get(_SCOPE)}
         try:
             response = self.arm.http.post(f"{scheme}://{host}/oauth2/exchange", data=form, timeout=30)
         except httpx.TransportError as error:
@@ -228,6 +243,18 @@ class Images:
             raise gone(ENVIRONMENT, image)
         body = {"properties": {**raw["properties"], "isArchived": True}}
         self.arm.call("PUT", path, "archive environment", timeout=timeout, resource=image, body=body)
+
+
+def _attach(workspace: dict[str, Any]) -> str:
+    """The commands that give a workspace its registry; Azure ML wants one whose admin user is enabled."""
+    name = str(workspace["name"])
+    group = str(workspace["id"]).split("/")[4]
+    registry = "".join(filter(str.isalnum, name)).lower()[:40] + "acr"
+    return (
+        f"make one and attach it: az acr create --name {registry} --resource-group {group} --sku Basic --admin-enabled "
+        f"true, then az ml workspace update --name {name} --resource-group {group} --update-dependent-resources "
+        f"--container-registry $(az acr show --name {registry} --query id --output tsv)"
+    )
 
 
 def _digest(image: PublishedImage) -> str:

@@ -6,6 +6,7 @@ Source: https://learn.microsoft.com/azure/machine-learning/monitor-azure-machine
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -31,7 +32,10 @@ METRICS_API = "2023-10-01"
 _MINUTE = 60.0
 _GIB = 2**30
 _MOST_LINES = 5000
-_FOLLOW_S = 2.0
+_FOLLOW_S, _SELDOM_S = 2.0, 15.0  # between two looks: an hour takes 1,200 calls of this sort from a subscription
+_MOST_SERIES = "1000"
+_HEADER, _LINES = "Instance status:", "Container logs:"
+_WARNING = re.compile(r"Type: Warning\b.*?Message: (.+)")
 _QUANTILES = {f"p{share}": f"RequestLatency_P{share}" for share in (50, 90, 95, 99)}
 _BY_STATUS = "deployment eq '*' and statusCode eq '*' and modelStatusCode eq '*'"
 _NO_MISTAKES = {"408", "424", "429"}  # the container took too long, failed without a status, is overloaded
@@ -85,13 +89,14 @@ class Monitor:
     ) -> dict[str, list[Series]]:
         """The minutes of metrics, by metric."""
         params = {"metricnames": metrics, "timespan": span, "interval": "PT1M", "aggregation": "Average"}
+        split = {"$filter": where, "top": _MOST_SERIES} if where else {}  # ten series without it
         found: dict[str, Any] = self.arm.call(
             "GET",
             f"{path}/providers/Microsoft.Insights/metrics",
             "read metrics",
             timeout=timeout,
             api=METRICS_API,
-            params=params | ({"$filter": where} if where else {}),
+            params=params | split,
         ).json()
         return {item["name"]["value"]: [Series.of(one) for one in item["timeseries"]] for item in found["value"]}
 
@@ -125,20 +130,25 @@ class Monitor:
     # --- logs
 
     def tail(self, name: str, deployment: str, lines: int, timeout: float) -> list[str]:
-        """The last lines of a deployment's container.
+        """The last lines of a deployment's container; none while it has not been started.
 
         Raises:
             NotFoundError: There is no such deployment.
         """
+        return container_lines(self._content(name, deployment, lines, timeout))
+
+    def _content(self, name: str, deployment: str, lines: int, timeout: float) -> str:
+        """What Azure gives as the log: the states of the instance and its events stand before the container's lines."""
         path = self._deployments.deployment_path(f"{name}.{deployment}")
         body = {"containerType": "InferenceServer", "tail": min(lines, _MOST_LINES)}
         found = self.arm.call("POST", f"{path}/getLogs", "read logs", timeout=timeout, resource=deployment, body=body)
-        return str(found.json().get("content") or "").splitlines()
+        return str(found.json().get("content") or "")
 
     def why(self, name: str, deployment: str, timeout: float) -> str | None:
-        """Why a deployment never became ready, in the server's own words if it left any."""
-        told = (start_failure(line) for line in reversed(self.tail(name, deployment, 50, timeout)))
-        return next(filter(None, told), None)
+        """Why a deployment never became ready: in the server's own words, else by the last warning of the platform."""
+        content = self._content(name, deployment, 50, timeout)
+        said = (start_failure(line) for line in reversed(container_lines(content)))
+        return next(filter(None, said), None) or last_warning(content)
 
     def logs(
         self,
@@ -157,6 +167,7 @@ class Monitor:
         """
         before: dict[str, list[str]] = {}
         last: dict[str, float] = {}
+        pause = _FOLLOW_S
         while True:
             found: list[LogLine] = []
             for one in self._named(name, deployment):
@@ -168,7 +179,8 @@ class Monitor:
             if not follow:
                 return
             tail = None
-            sleep(_FOLLOW_S)
+            pause = _FOLLOW_S if found or self.arm.place.mini else min(1.5 * pause, _SELDOM_S)
+            sleep(pause)
 
     def _named(self, name: str, deployment: str | None) -> list[str]:
         live = self._deployments.observe(name, 30.0)
@@ -262,6 +274,32 @@ def _unix(stamp: str) -> float:
 
 
 # --- lines ------------------------------------------------------------------------------------------------------
+
+
+def container_lines(content: str) -> list[str]:
+    r"""The lines that the container wrote, without what Azure puts before them.
+
+    Example:
+        >>> container_lines("Instance status:\nSystemSetup: Succeeded\n\nContainer logs:\nready\n")
+        ['ready']
+    """
+    lines = content.splitlines()
+    if lines and lines[0].startswith(_HEADER):
+        return lines[lines.index(_LINES) + 1 :] if _LINES in lines else []
+    return lines
+
+
+def last_warning(content: str) -> str | None:
+    r"""The last event of the platform that is a warning; ``None`` if there is none.
+
+    Example:
+        >>> last_warning("Instance status:\nKind: Pod, Name: Failed, Type: Warning, Time: t, Message: no such image")
+        'no such image'
+    """
+    if not content.startswith(_HEADER):
+        return None
+    found: list[str] = _WARNING.findall(content.partition(_LINES)[0])
+    return found[-1].strip() if found else None
 
 
 def overlap(before: Sequence[str], now: Sequence[str]) -> int:

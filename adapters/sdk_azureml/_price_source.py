@@ -35,7 +35,7 @@ class AzurePrices:
 
     def _items(self, get: Get, region: str) -> Iterator[Mapping[str, Any]]:
         wanted = f"serviceName eq 'Virtual Machines' and armRegionName eq '{region}' and priceType eq 'Consumption'"
-        first = {"api-version": _VERSION, "currencyCode": "USD", "meterRegion": "primary", "$filter": wanted}
+        first = {"api-version": _VERSION, "currencyCode": "USD", "meterRegion": "'primary'", "$filter": wanted}
         page = get(self._url, first)
         for _ in range(_MOST_PAGES):
             yield from page["Items"]

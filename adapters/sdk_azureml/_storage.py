@@ -13,7 +13,7 @@ import httpx
 
 from sdk import bounded, foreign
 from sdk.adapter import LeaseRecord
-from sdk.errors import ConflictError, PlatformError
+from sdk.errors import ConflictError, NotFoundError, PlatformError
 from sdk.registry import extra_of
 
 from ._errors import PROVIDER, from_answer, from_transport
@@ -93,19 +93,23 @@ class Storage:
     # --- what jobs leave
 
     def names(self, prefix: str, timeout: float) -> Iterator[str]:
-        """The names of all blobs that begin so."""
+        """The names of all blobs that begin so, without the empty ones that stand for folders.
+
+        Source: https://learn.microsoft.com/azure/storage/blobs/data-lake-storage-known-issues (certain)
+        """
         marker = ""
         for _ in bounded.turns("the list of blobs"):
             params = {
                 "restype": "container",
                 "comp": "list",
                 "prefix": prefix,
+                "include": "metadata",
                 **({"marker": marker} if marker else {}),
             }
             response = self._call("GET", "", "list blobs", timeout, params=params)
             with foreign.understood("the list of blobs"):
                 tree = _listing(response.content)
-            yield from (node.text or "" for node in tree.iterfind("./Blobs/Blob/Name"))
+            yield from (node.findtext("./Name") or "" for node in tree.iterfind("./Blobs/Blob") if not _is_folder(node))
             marker = tree.findtext("./NextMarker") or ""
             if not marker:
                 return
@@ -115,6 +119,7 @@ class Storage:
 
         Raises:
             PlatformError: A name leads out of the folder.
+            NotFoundError: There is none.
         """
         count = 0
         for name in self.names(prefix, timeout):
@@ -126,6 +131,14 @@ class Storage:
             with file.open("wb") as target:
                 self._call("GET", name, "download", timeout, target=target)
             count += 1
+        if not count:
+            raise NotFoundError(
+                f"there is nothing under {prefix} in the container of {DATASTORE}",
+                provider=PROVIDER,
+                operation="download",
+                resource=prefix,
+                hint="the job left nothing, or wrote it elsewhere than into MLPORT_OUTPUT_DIR",
+            )
         return count
 
     # --- calls
@@ -230,6 +243,13 @@ def _copy(response: httpx.Response, target: IO[bytes]) -> None:
             return
         for piece in response.iter_raw():
             target.write(piece)
+
+
+def _is_folder(blob: ET.Element) -> bool:
+    """Whether an entry only stands for a folder: a mark that storage with folders, and tools that mount it, leave."""
+    marked = (node.text for node in blob.iterfind("./Metadata/*") if node.tag.lower() == "hdi_isfolder")
+    kind = blob.findtext("./Properties/ResourceType") or ""
+    return "true" in marked or kind == "directory" or (blob.findtext("./Name") or "").endswith("/")
 
 
 def _listing(content: bytes) -> ET.Element:

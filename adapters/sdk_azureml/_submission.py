@@ -21,6 +21,7 @@ from sdk.registry import missing_extra
 from ._errors import PROVIDER, made
 from ._json import table
 from ._names import ENVIRONMENT_VERSION, environment_name
+from ._storage import DATASTORE
 from ._where import STORAGE_SCOPE
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ._arm import Arm
     from .options import AzureMLOptions
 
+OUTPUT = "output"
 _ALLOWED = (
     "PATH",
     "HOME",
@@ -58,6 +60,7 @@ def order(resource: Resource, env: Mapping[str, str]) -> dict[str, Any]:
         "command": command(inputs),
         "environment": f"azureml:{environment_name(spec['image'])}:{ENVIRONMENT_VERSION}",
         "inputs": inputs,
+        "output": f"azureml://datastores/{DATASTORE}/paths/{output_prefix(resource.id)}",
         "env": dict(env),
         "tags": dict(resource.tags),
         "instance": spec["instance"],
@@ -65,6 +68,16 @@ def order(resource: Resource, env: Mapping[str, str]) -> dict[str, Any]:
         "tier": spec["tier"],
         "timeout_s": max(1, round(spec["timeout_s"])),
     }
+
+
+def output_prefix(job: str) -> str:
+    """Where a job leaves what it made, in the container of the workspace's own datastore.
+
+    Example:
+        >>> output_prefix("churn-1")
+        'azureml/churn-1/output/'
+    """
+    return f"azureml/{job}/{OUTPUT}/"
 
 
 def command(inputs: Mapping[str, Any]) -> str:
@@ -123,7 +136,7 @@ def send(arm: Arm, options: AzureMLOptions, job: Mapping[str, Any], timeout: flo
 
 def _environment(ca: str | None) -> dict[str, str]:
     env = {key: os.environ[key] for key in _ALLOWED if key in os.environ}
-    paths = os.pathsep.join(path for path in sys.path if path)
+    paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path)
     bundle = ca or os.environ.get("REQUESTS_CA_BUNDLE")
     return {**env, "PYTHONPATH": paths, **({"REQUESTS_CA_BUNDLE": bundle} if bundle else {})}
 
@@ -135,6 +148,7 @@ def _ask(text: str, env: Mapping[str, str], timeout: float) -> dict[str, Any]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=dict(env),
+        cwd=Path.cwd().anchor,  # the client sends remote, branch and commit of the repository that it runs in
         text=True,
         start_new_session=True,  # Ctrl-C is for us: we end it, or let it finish what is being undone
     )

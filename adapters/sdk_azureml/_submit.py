@@ -70,7 +70,7 @@ def job_of(given: dict[str, Any]) -> Any:
         environment=given["environment"],
         environment_variables=given["env"],
         inputs={key: ml.Input(**value) for key, value in given["inputs"].items()},
-        outputs={"output": ml.Output(type="uri_folder")},
+        outputs={"output": ml.Output(type="uri_folder", path=given["output"])},
         tags=given["tags"],
         compute=given["compute"],
     )

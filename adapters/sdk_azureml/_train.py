@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from sdk.adapter import Ack, Labels, Live, Ref
+from sdk.errors import NotFoundError
 from sdk.types import JobState, JobStatus, LogLine
 
 from . import _bodies, _submission
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from ._storage import Storage
     from .options import AzureMLOptions
 
-OUTPUT = "output"
 _STATES = {
     "Completed": JobState.SUCCEEDED,
     "Failed": JobState.FAILED,
@@ -185,7 +185,7 @@ class Jobs:
         raw = self._find(name, timeout)
         if raw is None:
             raise gone(JOB, name)
-        self.storage.download(f"azureml/{name}/{OUTPUT}/", directory, timeout)
+        self.storage.download(_submission.output_prefix(name), directory, timeout)
 
     # --- run history
 
@@ -195,7 +195,10 @@ class Jobs:
             url = self.arm.workspace["properties"]["discoveryUrl"]
             self._history = str(self.arm.send("GET", url, "read discovery", timeout=timeout).json()["api"])
         url = f"{self._history}/history/v1.0{self.path(name).replace('/jobs/', '/runs/')}/details"
-        found: dict[str, Any] = self.arm.send("GET", url, "read run", timeout=timeout, resource=name).json()
+        try:
+            found: dict[str, Any] = self.arm.send("GET", url, "read run", timeout=timeout, resource=name).json()
+        except NotFoundError:  # a job is in the history a little after it was accepted
+            return {}
         return found
 
     def _lines(self, name: str) -> list[str]:

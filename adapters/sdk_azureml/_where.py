@@ -14,7 +14,7 @@ import httpx
 from sdk import bounded, foreign, mocks
 from sdk.adapter import ServiceHost
 from sdk.certificates import authorities
-from sdk.errors import AuthError, ConfigError
+from sdk.errors import AuthError, ConfigError, UnavailableError
 from sdk.hosts import on_this_machine
 from sdk.registry import extra_of
 
@@ -197,7 +197,7 @@ def _own_credential() -> Credential:
 
 
 def _from_azure(credential: Credential, scope: str) -> Token:
-    from azure.core.exceptions import ClientAuthenticationError
+    from azure.core.exceptions import AzureError, ClientAuthenticationError
 
     try:
         found = credential.get_token(scope)
@@ -207,5 +207,9 @@ def _from_azure(credential: Credential, scope: str) -> Token:
             provider=PROVIDER,
             operation="token",
             hint="sign in with `az login`",
+        ) from error
+    except AzureError as error:  # the directory was not reached
+        raise UnavailableError(
+            f"no token for {scope}: {error.message.splitlines()[0]}", sent=False, provider=PROVIDER, operation="token"
         ) from error
     return Token(found.token, int(found.expires_on))

@@ -23,7 +23,7 @@ from sdk.errors import (
 from sdk.types import DeploymentStatus, Replicas
 from sdk_azureml import AzureMLOptions, _bodies, _errors, _names, _plan, _submission
 from sdk_azureml._doctor import family_of
-from sdk_azureml._monitor import Series, counted, overlap, points, status_class
+from sdk_azureml._monitor import Series, container_lines, counted, last_warning, overlap, points, status_class
 
 PLACE = {"subscription": "s-1", "resource_group": "rg", "workspace": "ws1"}
 OPTIONS = AzureMLOptions.model_validate({**PLACE, "instance": "Standard_DS2_v2"})
@@ -297,3 +297,24 @@ def test_what_two_tails_have_in_common(before: list[str], now: list[str], expect
 def test_families_of_machines() -> None:
     assert "standardFSv2Family" == family_of("Standard_F4s_v2")
     assert "" == family_of("nonsense")
+
+
+HEADER = "Instance status:\nSystemSetup: Succeeded\nUserContainerStart: {}\n\nContainer events:\n{}\n"
+
+
+def test_what_azure_puts_before_a_log_is_no_log() -> None:
+    """States and events change while lines come: only the lines are compared, so none is shown twice."""
+    starting = container_lines(HEADER.format("InProgress", "") + "\nContainer logs:\nloading\n")
+    started = container_lines(
+        HEADER.format("Succeeded", "Kind: Pod, Type: Normal") + "\nContainer logs:\nloading\nup\n"
+    )
+    assert (["loading"], ["up"]) == (starting, started[overlap(starting, started) :])
+    assert [] == container_lines(HEADER.format("InProgress", ""))
+    assert ["a line", "Container logs:"] == container_lines("a line\nContainer logs:\n")
+
+
+def test_a_warning_of_the_platform_is_the_reason() -> None:
+    event = "Kind: Pod, Name: BackOff, Type: Warning, Time: t, Message: Back-off pulling image"
+    assert "Back-off pulling image" == last_warning(HEADER.format("Failed", event))
+    assert last_warning(HEADER.format("Failed", "") + f"\nContainer logs:\n{event}\n") is None
+    assert last_warning(event) is None

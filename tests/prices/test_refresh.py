@@ -148,6 +148,7 @@ def test_azure_retail_prices(get: Get) -> None:
     assert 3 == len(server.asked)
     assert "armRegionName eq 'eastus' and priceType eq 'Consumption'" in server.asked[0][1]["$filter"]
     assert "2023-01-01-preview" == server.asked[0][1]["api-version"]
+    assert "'primary'" == server.asked[0][1]["meterRegion"], "with its quotes, as the documents have it"
 
 
 METERS = [

@@ -5,6 +5,8 @@ Source: https://github.com/Azure/acr/blob/main/docs/AAD-OAuth.md
 
 from __future__ import annotations
 
+import base64
+import json
 import secrets
 import threading
 from typing import TYPE_CHECKING
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..app import Request, Response
+
+
+AUDIENCE = "https://containerregistry.azure.net"
 
 
 class ContainerRegistry:
@@ -42,7 +47,8 @@ class ContainerRegistry:
 
     def _exchange(self, request: Request) -> Response:
         form = _form(request)
-        if form.get("grant_type") != "access_token" or not self._valid(form.get("access_token", "")):
+        known = self._valid(form.get("access_token", "")) and _audience(form["access_token"]) == AUDIENCE
+        if form.get("grant_type") != "access_token" or not known:  # "authentication as ARM" is off, as policies want it
             return failure(401, "UNAUTHORIZED", "authentication required, visit https://aka.ms/acr/authorization")
         if form.get("service") != request.headers.get("host"):
             return failure(400, "BAD_REQUEST", "service is not this registry")
@@ -70,6 +76,12 @@ class ContainerRegistry:
         scope = f',scope="repository:{repository}:{action}"' if repository else ""
         challenge = f'Bearer realm="{request.base_url}/oauth2/token",service="{host}"{scope}'
         return refusal("DENIED", "authentication required", status=401, www_authenticate=challenge)
+
+
+def _audience(token: str) -> str:
+    """What a token of the directory is for."""
+    part = token.split(".")[1]
+    return str(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))["aud"])
 
 
 def _form(request: Request) -> dict[str, str]:

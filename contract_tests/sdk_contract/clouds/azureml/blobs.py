@@ -57,6 +57,7 @@ class Blobs:
         self._metadata: dict[Path, dict[str, str]] = {}
         self._blocks: dict[tuple[Path, str], bytes] = {}
         self._etags: dict[Path, str] = {}
+        self._folders: dict[str, set[str]] = {}
 
     # --- for the cloud
 
@@ -83,7 +84,8 @@ class Blobs:
     def names(self, container: str) -> list[str]:
         """All blobs of a container, sorted."""
         root = self.folder / container
-        return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+        found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+        return sorted(found | self._folders.get(container, set()))
 
     # --- as a service
 
@@ -181,7 +183,8 @@ class Blobs:
         container, prefix = request.params["container"], request.query.get("prefix", "")
         after, most = request.query.get("marker", ""), int(request.query.get("maxresults") or _PAGE)
         found = [name for name in self.names(container) if name.startswith(prefix) and name > after]
-        rows = "".join(self._row(container, name) for name in found[:most])
+        told = "metadata" in request.query.get("include", "").split(",")
+        rows = "".join(self._row(container, name, told=told) for name in found[:most])
         more = found[most - 1] if len(found) > most else ""
         body = (
             f'<?xml version="1.0" encoding="utf-8"?><EnumerationResults ContainerName="{container}">'
@@ -189,10 +192,18 @@ class Blobs:
         )
         return Response(200, body.encode(), {"content-type": "application/xml"})
 
-    def _row(self, container: str, name: str) -> str:
+    def mark_folder(self, container: str, name: str) -> None:
+        """Put the empty blob that stands for a folder, as tools that mount storage do."""
+        with self._lock:
+            self._folders.setdefault(container, set()).add(name)
+
+    def _row(self, container: str, name: str, *, told: bool) -> str:
         path = self.path(container, name)
         found = path.stat()
-        meta = "".join(f"<{key}>{escape(value)}</{key}>" for key, value in self._metadata.get(path, {}).items())
+        metadata = self._metadata.get(path, {})
+        if name in self._folders.get(container, ()):
+            metadata = {"hdi_isfolder": "true"}
+        meta = "".join(f"<{key}>{escape(value)}</{key}>" for key, value in metadata.items()) if told else ""
         return (
             f"<Blob><Name>{escape(name)}</Name><Properties><Last-Modified>{formatdate(found.st_mtime, usegmt=True)}"
             f"</Last-Modified><Etag>{escape(self._etag(path))}</Etag><Content-Length>{found.st_size}</Content-Length>"

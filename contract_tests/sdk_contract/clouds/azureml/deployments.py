@@ -268,10 +268,27 @@ class Deployments:
             found = self._found(request)
             if found is None:
                 return not_found(request.params["deployment"])
-            lines = found[1].fleet.lines()
+            fleet = found[1].fleet
+            lines, settled, error = fleet.lines(), fleet.settled(), fleet.error
         tail = int(request.json().get("tail") or 50)
         wanted = [] if request.json().get("containerType") == "StorageInitializer" else lines[-tail:]
-        return answer({"content": "".join(f"{line}\n" for line in wanted)})
+        head = _states(wanted, settled=settled, error=error)
+        return answer({"content": "".join(f"{line}\n" for line in [*head, *wanted])})
+
+
+def _states(wanted: list[str], *, settled: bool, error: dict[str, Any] | None) -> list[str]:
+    """What Azure puts before the lines of a container, or instead of them; it changes while the instance starts.
+
+    Source: https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#get-container-logs
+    """
+    state = "Failed" if error else "Succeeded" if settled else "InProgress"
+    events = ["Kind: Pod, Name: Pulling, Type: Normal, Time: 2026-01-01T00:00:00Z, Message: Start pulling image"]
+    if error:
+        events.append(
+            f"Kind: Pod, Name: Failed, Type: Warning, Time: 2026-01-01T00:00:01Z, Message: {error['message']}"
+        )
+    head = ["Instance status:", "SystemSetup: Succeeded", f"UserContainerStart: {state}", "", "Container events:"]
+    return [*head, *events, "", *(["Container logs:"] if wanted else [])]
 
 
 def _only_scaled(old: dict[str, Any], new: dict[str, Any]) -> bool:

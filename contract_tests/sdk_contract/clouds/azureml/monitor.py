@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .online import Deployment, Endpoint
 
 _MINUTE = 60
+_SERIES = 10  # of a metric that is split, unless the caller wants more
 _GIB = 2**30
 _LATENCIES = {"RequestLatency_P50": 50, "RequestLatency_P90": 90, "RequestLatency_P95": 95, "RequestLatency_P99": 99}
 _UNITS = {
@@ -90,7 +91,7 @@ class Monitor:
         settings: Names[dict[str, Any]],
         find: Callable[[str], Endpoint | None],
     ) -> None:
-        self._endpoints, self._counters, self.settings, self._find = endpoints, counters, settings, find
+        self._endpoints, self.counters, self.settings, self._find = endpoints, counters, settings, find
         self._usage: dict[tuple[str, str], tuple[float, float]] = {}
         self.routes = ArmRoutes("monitor", valid)
         place, add = endpoints.world.place, self.routes.add
@@ -111,12 +112,13 @@ class Monitor:
         if endpoint is None:
             return not_found(request.params["endpoint"])
         begin, end = _span(request)
-        minutes = self._counters.of(endpoint.key, begin, end)
+        minutes = self.counters.of(endpoint.key, begin, end)
         split = "eq '*'" in request.query.get("$filter", "")
+        most = int(request.query.get("top") or _SERIES)
         values: list[dict[str, Any]] = []
         for name in request.query.get("metricnames", "").split(","):
             if name == "RequestsPerMinute":
-                values.append(_metric(name, _requests(minutes, split=split)))
+                values.append(_metric(name, _requests(minutes, split=split)[:most]))
             elif name == "RequestLatency" or name in _LATENCIES:
                 values.append(_metric(name, [({}, _latency(minutes, _LATENCIES.get(name)))]))
             else:

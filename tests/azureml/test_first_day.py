@@ -1,0 +1,164 @@
+"""What an ordinary account of Azure has and lacks: rights, registries, marks of folders, places that are not there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from sdk.adapter import AdapterContext
+from sdk.errors import AuthError, NotFoundError, PlatformError, UnavailableError
+from sdk.redact import Redactor
+from sdk.types import Replicas
+from sdk.waiting import SystemClock
+from sdk_azureml import AzureMLAdapter, AzureMLOptions
+from sdk_azureml._where import _from_azure
+from sdk_contract.clouds import mini_cloud
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sdk.client import Client
+    from sdk_contract.clouds.azureml import AzureMLCloud
+    from sdk_contract.samples import Samples
+
+PLACE = {"subscription": "s-1", "resource_group": "rg", "workspace": "ws1", "instance": "Standard_DS2_v2"}
+OUTSIDE = "https://127.0.0.1:9"
+TRAIN = "import os, pathlib\nfolder = pathlib.Path(os.environ['MLPORT_OUTPUT_DIR'], 'sub')\n"
+
+
+@pytest.fixture(autouse=True)
+def signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The identity that `answering` is asked for."""
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{OUTSIDE}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", "h")
+
+
+def answering(tmp_path: Path, answer: Callable[[httpx.Request], httpx.Response]) -> AzureMLAdapter:
+    """An adapter whose network answers so, to all but the question for a token."""
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/msi/token":
+            return httpx.Response(200, json={"access_token": "t", "expires_on": "9999999999"})
+        return answer(request)
+
+    options = AzureMLOptions.model_validate({**PLACE, "endpoint": OUTSIDE})
+    context = AdapterContext("t", "me", tmp_path, SystemClock(), Redactor(), httpx.MockTransport(respond))
+    return AzureMLAdapter(options, context)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Resource group 'rg' could not be found.",
+        "The subscription 's-1' could not be found.",
+        "The Resource 'Microsoft.MachineLearningServices/workspaces/ws1' under resource group 'rg' was not found.",
+    ],
+)
+def test_a_wrong_place_is_an_error(tmp_path: Path, message: str) -> None:
+    """It is not a workspace without endpoints: neither a list nor a look says so."""
+    told = {"error": {"code": "ResourceNotFound", "message": message}}
+    adapter = answering(tmp_path, lambda _: httpx.Response(404, json=told))
+    for look in (lambda: list(adapter.list(timeout=5)), lambda: adapter.observe("churn", timeout=5)):
+        with pytest.raises(NotFoundError, match=r"not found|could not be found"):
+            look()
+
+
+def test_an_endpoint_that_is_not_there_is_none(tmp_path: Path) -> None:
+    resource = "Microsoft.MachineLearningServices/workspaces/ws1/onlineEndpoints/churn-1"
+    told = {"error": {"code": "ResourceNotFound", "message": f"The Resource '{resource}' was not found."}}
+    adapter = answering(tmp_path, lambda _: httpx.Response(404, json=told))
+    assert [] == list(adapter.observe("churn", timeout=5))
+
+
+@pytest.mark.parametrize(("link", "taken"), [("https://127.0.0.1:9/next", True), ("https://127.0.0.1/next", False)])
+def test_the_next_page_is_on_the_same_host_and_port(tmp_path: Path, link: str, taken: bool) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        more = {} if request.url.path == "/next" else {"nextLink": link}
+        return httpx.Response(200, json={"value": [], **more})
+
+    values = answering(tmp_path, answer)._arm.values("/x", "list", timeout=5)
+    if taken:
+        assert [] == list(values)
+    else:
+        with pytest.raises(PlatformError, match="another host"):
+            list(values)
+
+
+def test_the_usual_port_need_not_be_named() -> None:
+    from sdk_azureml._arm import _host
+
+    assert _host("https://management.azure.com/a") == _host("https://Management.azure.com:443/b")
+    assert _host("https://management.azure.com") != _host("https://management.azure.com:444")
+
+
+def test_a_directory_that_is_not_reached_is_unavailable() -> None:
+    """No error of Azure's own library crosses our border, and nothing was sent."""
+    from azure.core.exceptions import ServiceRequestError
+
+    class Unreached:
+        def get_token(self, *scopes: str, **kwargs: Any) -> Any:
+            raise ServiceRequestError("no route to host")
+
+    with pytest.raises(UnavailableError, match="no route") as failed:
+        _from_azure(Unreached(), "scope")
+    assert not failed.value.sent
+
+
+def test_list_and_gc_need_no_right_to_autoscale(cloud: AzureMLCloud, client: Client, samples: Samples) -> None:
+    """Who may not see autoscale settings sees endpoints all the same; making one names the very right."""
+    client.deploy(samples.model(1), name="churn", replicas=Replicas(1, 2))
+    for operation in ("ListAutoscale", "GetAutoscale", "PutAutoscale"):
+        cloud.faults.add(operation, "denied", times=99)
+    assert ["churn"] == [one.name for one in client.list()]
+    assert [] == client.gc().orphans
+    with pytest.raises(AuthError, match=r"Microsoft\.Insights/autoscaleSettings/read"):
+        client.deploy(samples.model(1), name="other", replicas=Replicas(1, 2))
+    assert ["churn"] == [one.name for one in client.list()]
+
+
+def test_the_right_to_see_the_registry_is_named(cloud: AzureMLCloud, client: Client, samples: Samples) -> None:
+    cloud.faults.add("GetRegistry", "denied", times=99)
+    with pytest.raises(AuthError, match=r"Microsoft\.ContainerRegistry/registries/read on the workspace's registry"):
+        client.deploy(samples.model(1), name="churn")
+
+
+def test_a_registry_gets_a_token_of_its_own_audience(
+    cloud: AzureMLCloud, make_adapter: Callable[..., AzureMLAdapter]
+) -> None:
+    """Many registries refuse tokens for the resource manager; the mini cloud's does."""
+    images = make_adapter(cloud)._images
+    assert images.login(images.host) is not None
+    form = {"grant_type": "access_token", "service": cloud.registry_host, "access_token": cloud.identity.issue("arm")}
+    assert 401 == httpx.post(f"http://{cloud.registry_host}/oauth2/exchange", data=form).status_code
+
+
+def test_the_hint_for_a_missing_registry_works_as_printed(tmp_path: Path, make_client: Callable[..., Client]) -> None:
+    with mini_cloud("azureml", folder=tmp_path / "c", registry=False) as cloud:
+        (checks,) = [found for name, found in make_client(cloud).doctor().items() if name == "t"]
+        (hint,) = [str(check.hint) for check in checks if check.name == "registry"]
+    assert "az acr create --name miniwsacr --resource-group mini-rg --sku Basic --admin-enabled true" in hint
+    assert "--update-dependent-resources" in hint
+
+
+def test_marks_of_folders_are_no_files(cloud: AzureMLCloud, client: Client, tmp_path: Path) -> None:
+    """Storage that is mounted leaves an empty blob for each folder, with the folder's own name."""
+    script = tmp_path / "train.py"
+    script.write_text(f"{TRAIN}folder.mkdir()\n(folder / 'x').write_text('1')\n")
+    job = client.train(script, name="marked", requirements=[])
+    cloud.blobs.mark_folder(cloud.world.container, "azureml/marked/output/sub")
+    assert "1" == (job.output(tmp_path / "out") / "sub" / "x").read_text()
+    assert "paths/azureml/marked/output/" in cloud.jobs.all["marked"].told["outputs"]["output"]["uri"]
+    told = str(cloud.jobs.all["marked"].body)
+    assert "git" not in told.lower(), "the repository that this test runs in is nobody's business"
+
+
+def test_a_job_that_left_nothing(client: Client, tmp_path: Path) -> None:
+    """An empty folder would look as if its files had been copied."""
+    script = tmp_path / "train.py"
+    script.write_text("print(1)\n")
+    job = client.train(script, name="empty", requirements=[], wait=False)
+    with pytest.raises(NotFoundError, match="there is nothing under azureml/empty/output/"):
+        job.output(tmp_path / "out")

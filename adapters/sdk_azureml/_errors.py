@@ -119,7 +119,7 @@ def _causes(error: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
     if depth > _DEEPEST:
         return
     if isinstance(error, list):
-        for item in error:
+        for item in cast("list[object]", error):
             yield from _causes(item, depth + 1)
     elif isinstance(error, str):
         inner = _json_in(error)

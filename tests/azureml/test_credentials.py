@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from sdk_azureml import AzureMLAdapter
     from sdk_contract.clouds.azureml import AzureMLCloud
+from sdk_contract.clouds.azureml.acr import AUDIENCE
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")  # of the libraries of Azure's own client
 SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000001"
@@ -172,13 +173,13 @@ def test_the_registry_wants_its_own_tokens(mine: AzureMLCloud, another: AzureMLC
             form = {"grant_type": "access_token", "service": host, "access_token": token}
             return http.post("/oauth2/exchange", data=form)
 
-        for wrong in ("", "guessed", another.identity.issue("acr")):
+        for wrong in ("", "guessed", another.identity.issue(AUDIENCE), mine.identity.issue("arm")):
             assert 401 == exchange(wrong).status_code
-        refresh = exchange(mine.identity.issue("acr")).json()["refresh_token"]
+        refresh = exchange(mine.identity.issue(AUDIENCE)).json()["refresh_token"]
         form = {"grant_type": "refresh_token", "service": host, "scope": "repository:m:pull", "refresh_token": refresh}
         assert 401 == http.post("/oauth2/token", data={**form, "refresh_token": "guessed"}).status_code
         access = http.post("/oauth2/token", data=form).json()["access_token"]
-        tries = {"x": 401, mine.identity.issue("acr"): 401, refresh: 401, access: 404}
+        tries = {"x": 401, mine.identity.issue(AUDIENCE): 401, refresh: 401, access: 404}
         for given, status in tries.items():
             answer = http.get("/v2/m/manifests/latest", headers={"authorization": f"Bearer {given}"})
             assert status == answer.status_code

@@ -61,9 +61,10 @@ def test_a_wrong_place_is_an_error(tmp_path: Path, message: str) -> None:
     """It is not a workspace without endpoints: neither a list nor a look says so."""
     told = {"error": {"code": "ResourceNotFound", "message": message}}
     adapter = answering(tmp_path, lambda _: httpx.Response(404, json=told))
-    for look in (lambda: list(adapter.list(timeout=5)), lambda: adapter.observe("churn", timeout=5)):
-        with pytest.raises(NotFoundError, match=r"not found|could not be found"):
-            look()
+    with pytest.raises(NotFoundError, match=r"not found|could not be found"):
+        list(adapter.list(timeout=5))
+    with pytest.raises(NotFoundError, match=r"not found|could not be found"):
+        adapter.observe("churn", timeout=5)
 
 
 def test_an_endpoint_that_is_not_there_is_none(tmp_path: Path) -> None:

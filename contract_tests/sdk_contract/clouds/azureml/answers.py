@@ -49,7 +49,7 @@ def refused_inside(field: str, message: str) -> Response:
     """The refusal of an inner service, as users report it: the cause is JSON in a message in the details (likely)."""
     errors = {"errors": {field: [message]}, "title": "One or more validation errors occurred.", "status": 400}
     inner = {"error": {"code": "Validation", "message": json.dumps(errors)}}
-    details = [{"code": "InferencingClientCallFailed", "message": json.dumps(inner), "details": []}]
+    details = [{"code": "InferencingClientCallFailed", "message": json.dumps(inner)}]
     return answer({"error": {"code": "BadRequest", "message": "The request is invalid.", "details": details}}, 400)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+import secrets
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
 from sdk import bounded
-from sdk.errors import ConfigError, NotFoundError, PlatformError
+from sdk.errors import ConfigError, NotFoundError, PlatformError, ThrottledError, UnavailableError
 
 from ._errors import PROVIDER
 from ._owners import BucketOwner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import httpx
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from .options import VertexOptions
 
 _WHOLE = 8 << 20  # up to here in one request
+_BUSY_S = (1.0, 2.0, 4.0, 8.0)  # pauses before an object is changed again
+_GO_ON = 308  # of an upload in pieces: not all of it is there
 _PIECE = 8 << 20  # a multiple of 256 KiB, as the platform wants it
 
 
@@ -33,10 +37,13 @@ class Bucket:
         access: Where it is, and as whom it is asked.
         options: The target's settings.
         identities: Whose buckets were seen before.
+        sleep: Waits before a call is repeated.
     """
 
-    def __init__(self, access: Access, options: VertexOptions, identities: Identities) -> None:
-        self.access, self.options = access, options
+    def __init__(
+        self, access: Access, options: VertexOptions, identities: Identities, sleep: Callable[[float], None]
+    ) -> None:
+        self.access, self.options, self._sleep = access, options, sleep
         self.name = options.staging
         self._owner = BucketOwner(access, options, identities)
 
@@ -60,6 +67,9 @@ class Bucket:
                 "uniformBucketLevelAccess": {"enabled": True},
                 "publicAccessPrevention": "enforced",
             },
+            # Otherwise deleted data is kept, and billed, for seven days. Source (certain):
+            # https://cloud.google.com/storage/docs/soft-delete
+            "softDeletePolicy": {"retentionDurationSeconds": "0"},
         }
         self._owner.forget()
         url, params = f"{self.access.url('storage')}/storage/v1/b", {"project": self.options.project}
@@ -104,7 +114,14 @@ class Bucket:
         return found if answer.status_code == 200 else None
 
     def put(
-        self, name: str, content: bytes, kind: str, *, timeout: float, generation: str | None = None
+        self,
+        name: str,
+        content: bytes,
+        kind: str,
+        *,
+        timeout: float,
+        generation: str | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Stores a small object.
 
@@ -114,6 +131,7 @@ class Bucket:
             kind: Its content type.
             timeout: In seconds.
             generation: What must be there now, ``"0"`` for nothing.
+            labels: What is written on it, with the same call.
 
         Raises:
             ConflictError: Something else is there.
@@ -121,20 +139,35 @@ class Bucket:
         """
         self._needed(timeout=timeout)
         url = f"{self.access.url('storage')}/upload/storage/v1/b/{self.name}/o"
-        params = {"uploadType": "media", "name": name}
+        params = {"uploadType": "media" if labels is None else "multipart", "name": name}
         if generation is not None:
             params["ifGenerationMatch"] = generation
-        answer = self.access.send(
-            "POST", url, "PutObject", timeout=timeout, resource=name, params=params, content=content,
-            headers={"content-type": kind},
+        headers = {"content-type": kind}
+        if labels is not None:
+            about = json.dumps({"metadata": dict(labels), "contentType": kind}).encode()
+            headers["content-type"], content = _related(("application/json; charset=UTF-8", about), (kind, content))
+        answer = self._change(
+            "POST", url, "PutObject", timeout=timeout, resource=name, params=params, content=content, headers=headers
         )  # fmt: skip
         stored: dict[str, Any] = answer.json()
         return stored
 
+    def _change(self, method: str, url: str, operation: str, **rest: Any) -> httpx.Response:
+        """A call that changes one object, which the platform takes about once a second: refused, it did nothing.
+
+        Source (certain): https://cloud.google.com/storage/quotas#objects
+        """
+        for pause in _BUSY_S:
+            try:
+                return self.access.send(method, url, operation, **rest)
+            except ThrottledError as error:
+                self._sleep(max(pause, error.retry_after_s or 0.0))
+        return self.access.send(method, url, operation, **rest)
+
     def describe(self, name: str, labels: dict[str, str], *, timeout: float) -> None:
         """Writes labels on an object."""
         self._needed(timeout=timeout)
-        self.access.send(
+        self._change(
             "PATCH", self._url(name), "PatchObject", timeout=timeout, resource=name, json={"metadata": labels}
         )  # fmt: skip
 
@@ -147,7 +180,7 @@ class Bucket:
         """
         self._needed(timeout=timeout)
         params = {} if generation is None else {"ifGenerationMatch": generation}
-        self.access.send(
+        self._change(
             "DELETE", self._url(name), "DeleteObject", timeout=timeout, resource=name, params=params, ok=(200, 204)
         )  # fmt: skip
 
@@ -180,13 +213,42 @@ class Bucket:
             json={},
         )  # fmt: skip
         with path.open("rb") as file:
-            for start in range(0, size, _PIECE):
-                piece = file.read(_PIECE)
-                span = f"bytes {start}-{start + len(piece) - 1}/{size}"
-                self.access.send(
-                    "PUT", begun.headers["location"], "PutObject", timeout=timeout, resource=name, content=piece,
-                    headers={"content-range": span}, ok=(200, 201, 308),
+            self._send_pieces(file, size, name, begun.headers["location"], timeout)
+
+    def _send_pieces(self, file: BinaryIO, size: int, name: str, place: str, timeout: float) -> None:
+        """Send a file piece by piece, each from where the platform says that it has everything before.
+
+        It may keep less of a piece than was sent. Source (certain):
+        https://cloud.google.com/storage/docs/performing-resumable-uploads#chunked-upload
+        """
+        start, vain = 0, 0
+        while True:
+            file.seek(start)
+            piece = file.read(_PIECE)
+            span = f"bytes {start}-{start + len(piece) - 1}/{size}" if piece else f"bytes */{size}"
+            answer = self._piece(place, name, piece, span, timeout)
+            if answer is not None and answer.status_code != _GO_ON:
+                return
+            kept = start if answer is None else _kept(answer)
+            vain = 0 if kept > start else vain + 1
+            if vain > len(_BUSY_S):
+                raise PlatformError(
+                    f"gs://{self.name}/{name}: the upload does not go on after {start} of {size} bytes",
+                    provider=PROVIDER, operation="PutObject", resource=name,
                 )  # fmt: skip
+            start = kept
+
+    def _piece(self, place: str, name: str, piece: bytes, span: str, timeout: float) -> httpx.Response | None:
+        """Send one piece; where no answer comes, ask how much has arrived; ``None`` if that is not known either."""
+        for content, header in ((piece, span), (b"", f"bytes */{span.rpartition('/')[2]}")):
+            try:
+                return self.access.send(
+                    "PUT", place, "PutObject", timeout=timeout, resource=name, content=content,
+                    headers={"content-range": header}, ok=(200, 201, _GO_ON),
+                )  # fmt: skip
+            except (UnavailableError, ThrottledError) as error:
+                self._sleep(max(_BUSY_S[0], error.retry_after_s or 0.0))
+        return None
 
     def download(self, name: str, path: Path, *, timeout: float) -> None:
         """Fetches an object into a file, in pieces."""
@@ -206,6 +268,19 @@ class Bucket:
                 file.write(answer.content)
         if path.stat().st_size != size:
             raise PlatformError(f"gs://{self.name}/{name} arrived with another size", provider=PROVIDER)
+
+
+def _kept(answer: httpx.Response) -> int:
+    """How many bytes of an upload the platform has."""
+    end = answer.headers.get("range", "").rpartition("-")[2]
+    return int(end) + 1 if end.isdigit() else 0
+
+
+def _related(*parts: tuple[str, bytes]) -> tuple[str, bytes]:
+    """Content type and body of a ``multipart/related`` message."""
+    boundary = secrets.token_hex(16)
+    pieces = [f"--{boundary}\r\ncontent-type: {kind}\r\n\r\n".encode() + data + b"\r\n" for kind, data in parts]
+    return f"multipart/related; boundary={boundary}", b"".join(pieces) + f"--{boundary}--\r\n".encode()
 
 
 __all__ = ["Bucket"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdk import bounded
 from sdk.adapter import Ack, Labels, Live, Operation, Ref
-from sdk.errors import NotFoundError, SecurityError
+from sdk.errors import ConflictError, NotFoundError, SecurityError
 from sdk.packaging.image import content_of, publish
 
 from ._access import unix
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PACKAGE = "model"  # one name for all images: they are told apart by their tag
 PREFIX = "artifacts:"  # of the names of this service's operations
 _PAGE = 1000
+_TAG = re.compile(r"[0-9a-f]{32}")  # as `image_id` makes it: any other tag in a shared repository is somebody else's
 
 
 class Images:
@@ -86,7 +87,16 @@ class Images:
         return Ack(operation=f"{PREFIX}{answer.json()['name']}")
 
     def delete_repository(self, name: str, *, timeout: float) -> Ack:
-        """Remove the repository with all images in it."""
+        """Remove the repository with all images in it.
+
+        Raises:
+            ConflictError: Somebody else has put images into it.
+        """
+        if any(not _is_ours(one) for one in self._listed(timeout)):
+            raise ConflictError(
+                f"repository {name} holds images that mlport did not make, so it stays", provider=PROVIDER,
+                operation="DeleteRepository", resource=name,
+            )  # fmt: skip
         url = f"{self._base}/{parent(self.access.options)}/repositories/{name}"
         answer = self.access.send("DELETE", url, "DeleteRepository", timeout=timeout, resource=name)
         return Ack(operation=f"{PREFIX}{answer.json()['name']}")
@@ -111,6 +121,14 @@ class Images:
 
     def every(self, *, timeout: float) -> Iterator[Live]:
         """All images that were made for endpoints and jobs; none without a repository."""
+        for one in self._listed(timeout):
+            package, _, digest = str(one["name"]).rpartition("/")[2].partition("@")
+            for tag in one.get("tags") or ():
+                if package == PACKAGE and _TAG.fullmatch(tag):
+                    yield self._live(tag, digest, unix(one.get("uploadTime")))
+
+    def _listed(self, timeout: float) -> Iterator[dict[str, Any]]:
+        """All images of the repository, also those of others."""
         params: dict[str, Any] = {"pageSize": _PAGE}
         for _ in bounded.turns("the list of images"):
             url = f"{self._repository}/dockerImages"
@@ -118,9 +136,7 @@ class Images:
                 "GET", url, "ListDockerImages", timeout=timeout, ok=(200, 404), params=params
             )  # fmt: skip
             told: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
-            for one in told.get("dockerImages") or ():
-                for tag in one.get("tags") or ():
-                    yield self._live(tag, str(one["name"]).rpartition("@")[2], unix(one.get("uploadTime")))
+            yield from told.get("dockerImages") or ()
             if not told.get("nextPageToken"):
                 return
             params["pageToken"] = told["nextPageToken"]
@@ -147,13 +163,19 @@ class Images:
         return Ack()
 
     def delete(self, live: Live, *, timeout: float) -> Ack:
-        """Remove an image, with every other tag that it may have."""
+        """Remove an image; of one that somebody else has tagged as well only our tag."""
         found = self.read(live.id, timeout=timeout)
         if found is None:
             raise NotFoundError(f"image {live.id} is gone", provider="vertex", operation="DeleteTag", resource=live.id)
-        version = f"{self._repository}/packages/{PACKAGE}/versions/{found.raw}"
+        image = f"{self._repository}/dockerImages/{PACKAGE}@{found.raw}"
+        about = self.access.send("GET", image, "GetDockerImage", timeout=timeout, resource=live.id).json()
+        package = f"{self._repository}/packages/{PACKAGE}"
+        if not _is_ours(about):
+            self.access.send("DELETE", f"{package}/tags/{live.id}", "DeleteTag", timeout=timeout, resource=live.id)
+            return Ack()
         answer = self.access.send(
-            "DELETE", version, "DeleteVersion", timeout=timeout, resource=live.id, params={"force": "true"}
+            "DELETE", f"{package}/versions/{found.raw}", "DeleteVersion", timeout=timeout, resource=live.id,
+            params={"force": "true"},
         )  # fmt: skip
         return Ack(operation=f"{PREFIX}{answer.json()['name']}")
 
@@ -161,6 +183,12 @@ class Images:
         labels = Labels(SHARED_OWNER, self._owner, "")
         parents = (Ref(REPOSITORY, self.access.options.repository),)
         return Live(IMAGE, tag, "ready", raw=digest, labels=labels, created_at=created, parents=parents)
+
+
+def _is_ours(image: dict[str, Any]) -> bool:
+    """Whether an image is one of mlport's, and has no tag of anybody else."""
+    package = str(image["name"]).rpartition("/")[2].partition("@")[0]
+    return package == PACKAGE and all(_TAG.fullmatch(tag) for tag in image.get("tags") or ())
 
 
 __all__ = ["PREFIX", "Images"]

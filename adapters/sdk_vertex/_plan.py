@@ -31,6 +31,8 @@ DEPLOYED, TRAFFIC, FILES, JOB = "DeployedModel", "Traffic", "JobFiles", "CustomJ
 DEPLOY_S = 3600.0  # that a deploy may take: the platform is told the same, so that it ends no later than we give up
 SHARED_OWNER = "shared"
 
+# Source (certain): https://cloud.google.com/artifact-analysis/pricing
+_SCAN = ", $0.26 where images are scanned"
 _SEEN_S = 60.0  # what the platform acknowledged is visible by then
 
 
@@ -104,7 +106,7 @@ def _image(one: DeploymentSpec, labels: Labels, options: VertexOptions, reposito
     if one.kept is not None and one.kept.settings.get("image"):
         return Resource(IMAGE, str(one.kept.settings["image"]), None, own, (repository,))
     spec: dict[str, Json] = {"digest": one.model, "base": options.base, "image": one.image}
-    summary = f"{one.model_name}: in Artifact Registry"
+    summary = f"{one.model_name}: in Artifact Registry{_SCAN}"
     return Resource(
         IMAGE, image_id(one.model, options.base, ready=one.image), spec, own, (repository,), summary=summary
     )
@@ -186,7 +188,7 @@ def job_resources(spec: JobSpec, options: VertexOptions, prices: Prices) -> list
         source,
         own,
         (repository.ref,),
-        summary="the training code",
+        summary=f"the training code{_SCAN}",
     )
     labels = replace(spec.labels, model=digest)
     data = {channel: where for channel, where in spec.data.items() if "://" not in where}

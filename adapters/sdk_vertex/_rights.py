@@ -33,6 +33,8 @@ PERMISSIONS: Mapping[str, str] = {
     "DeleteRepository": "artifactregistry.repositories.delete",
     "GetTag": "artifactregistry.tags.get",
     "ListDockerImages": "artifactregistry.dockerimages.list",
+    "GetDockerImage": "artifactregistry.dockerimages.get",
+    "DeleteTag": "artifactregistry.tags.delete",
     "DeleteVersion": "artifactregistry.versions.delete",
     "CreateBucket": "storage.buckets.create",
     "ListBuckets": "storage.buckets.list",
@@ -53,7 +55,8 @@ _ROLES = (
     ("aiplatform.", "roles/aiplatform.user"),
     ("artifactregistry.repositories.uploadArtifacts", "roles/artifactregistry.writer"),
     ("artifactregistry.repositories.get", "roles/artifactregistry.reader"),
-    ("artifactregistry.tags.", "roles/artifactregistry.reader"),
+    ("artifactregistry.tags.get", "roles/artifactregistry.reader"),
+    ("artifactregistry.tags.", "roles/artifactregistry.repoAdmin"),
     ("artifactregistry.dockerimages.", "roles/artifactregistry.reader"),
     ("artifactregistry.versions.", "roles/artifactregistry.repoAdmin"),
     ("artifactregistry.", "roles/artifactregistry.admin"),
@@ -82,7 +85,8 @@ VERBS: Mapping[str, tuple[str, ...]] = {
     ),
     "images": (
         "artifactregistry.repositories.create", "artifactregistry.repositories.get", PUSH, "artifactregistry.tags.get",
-        "artifactregistry.dockerimages.list", "artifactregistry.versions.delete",
+        "artifactregistry.dockerimages.list", "artifactregistry.dockerimages.get", "artifactregistry.versions.delete",
+        "artifactregistry.tags.delete",
     ),
     "bucket": (
         "storage.buckets.create", "storage.buckets.list", "storage.objects.create", "storage.objects.get",

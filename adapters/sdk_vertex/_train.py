@@ -172,21 +172,30 @@ class Jobs:
         return self._stage(resource, timeout) if resource.kind == FILES else self._submit(resource, materials, timeout)
 
     def _stage(self, resource: Resource, timeout: float) -> Ack:
-        mark = f"{_FOLDER}/{resource.id}/{_MARK}"
+        spec: Any = resource.spec
+        local = local_data(spec["data"])
+        state = "uploading" if local else "ready"
         try:
-            self.bucket.put(mark, b"{}", "application/json", generation="0", timeout=timeout)
+            self._mark(resource, state, timeout)
         except NotFoundError:
             self.bucket.make(timeout=timeout)
-            self.bucket.put(mark, b"{}", "application/json", generation="0", timeout=timeout)
+            self._mark(resource, state, timeout)
         except ConflictError as error:
             raise exists(FILES, resource.id) from error
-        self.bucket.describe(mark, {**resource.tags, "state": "uploading"}, timeout=timeout)
-        spec: Any = resource.spec
-        for channel, path in local_data(spec["data"]).items():
+        for channel, path in local.items():
             for file, name in _files(path):
                 self.bucket.upload(file, f"{_FOLDER}/{resource.id}/data/{channel}/{name}", timeout=timeout)
-        self.bucket.describe(mark, {**resource.tags, "state": "ready"}, timeout=timeout)
+        if local:
+            mark = f"{_FOLDER}/{resource.id}/{_MARK}"
+            self.bucket.describe(mark, {**resource.tags, "state": "ready"}, timeout=timeout)
         return Ack()
+
+    def _mark(self, resource: Resource, state: str, timeout: float) -> None:
+        """Make the object that says whose the files are; in one call, as it may be changed once a second only."""
+        self.bucket.put(
+            f"{_FOLDER}/{resource.id}/{_MARK}", b"{}", "application/json", generation="0", timeout=timeout,
+            labels={**resource.tags, "state": state},
+        )  # fmt: skip
 
     def _submit(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
         if self.find(resource.id, timeout) is not None:
@@ -208,9 +217,9 @@ class Jobs:
                 "env": [{"name": name, "value": value} for name, value in sorted(env.items())],
             },
         }
-        scheduling: dict[str, Any] = {"timeout": {"seconds": max(1, round(spec["timeout_s"]))}, "disable_retries": True}
-        if spec["spot"]:
-            scheduling["strategy"] = "SPOT"
+        scheduling: dict[str, Any] = {"timeout": {"seconds": max(1, round(spec["timeout_s"]))}}
+        # Spare capacity that is taken away ends a job for good unless the platform may start it again.
+        scheduling |= {"strategy": "SPOT"} if spec["spot"] else {"disable_retries": True}
         job_spec: dict[str, Any] = {
             "worker_pool_specs": [pool],
             "scheduling": scheduling,

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
@@ -146,3 +147,19 @@ def test_manifests_need_their_blobs_and_can_be_deleted(host: str, place: Place, 
     assert json.loads(image.manifest) == httpx.get(f"{url}/v1").json()
     assert 202 == httpx.delete(f"{url}/{image.digest}").status_code
     assert [404, 404] == [httpx.get(f"{url}/{name}").status_code for name in ("v1", image.digest)]
+
+
+@pytest.mark.parametrize("behind", ["itself", "store", "store by GET"])
+def test_blobs_behind_a_redirect_are_not_sent_again(
+    host: str, place: Place, store: Store, behind: Literal["itself", "store", "store by GET"]
+) -> None:
+    """Registries send us on to the store behind them, which may take no HEAD; what is there is seen all the same."""
+    image, target = stub_image(store), f"{host}/team/model:v1"
+    push_image(image, target, store=store, registries=ways())
+    place.registry.behind = behind
+    with place.app.calls.since() as again:
+        push_image(image, target, store=store, registries=ways())
+    assert 0 == len(again.of("StartUpload", "FinishUpload"))
+    with place.app.calls.since() as elsewhere:
+        push_image(image, f"{host}/team/other:v1", store=store, registries=ways())
+    assert len(image.layers) + 1 == len(elsewhere.of("FinishUpload"))

@@ -189,7 +189,7 @@ def test_a_job_as_it_is_set(place: Place, tmp_path: Path) -> None:
     from google.cloud.aiplatform_v1.types import Scheduling
 
     assert Scheduling.Strategy.SPOT == told["scheduling"]["strategy"]
-    assert told["scheduling"]["disableRetries"] is True
+    assert "disableRetries" not in told["scheduling"], "the platform may start it again when its machine is taken away"
     client.delete("set")
     assert [] == list(place.cloud.world.tables["customJobs"])
 

@@ -11,7 +11,7 @@ import re
 import threading
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sdk.packaging.image.manifests import LIST_TYPE, OCI_INDEX_TYPE, Image, digest_of
 from sdk.packaging.image.store import Store
@@ -93,7 +93,13 @@ class Registry:
         accepts: Called with the repository and the media type of a manifest; gives a refusal, or ``None``.
         stored: Called after a manifest was stored, with repository, digest, tag (or ``None``) and media type.
         hosts: Only requests whose ``Host`` this accepts are its own; all when left out.
+
+    Attributes:
+        behind: Where blobs come from: the registry itself, a store behind it that it redirects to, or such a store with
+            addresses that are signed for GET alone.
     """
+
+    behind: Literal["itself", "store", "store by GET"] = "itself"
 
     def __init__(
         self,
@@ -245,6 +251,10 @@ class Registry:
             found = self._repositories.get(name)
             if found is None or digest not in found.blobs:
                 return refusal("BLOB_UNKNOWN")
+        if self.behind != "itself" and "signature" not in request.query:
+            return Response(307, b"", {"location": f"{request.base_url}{request.path}?signature=x"})
+        if self.behind == "store by GET" and request.method == "HEAD":
+            return Response(403, b"")
         path = self.store.path(digest)
         headers = {
             "content-length": str(path.stat().st_size),

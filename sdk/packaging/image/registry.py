@@ -49,6 +49,7 @@ _BLOCK = 1 << 20
 _PARALLEL = 4
 _TIMEOUT = httpx.Timeout(30, read=120, write=120)
 _AS_IT_IS = {"accept-encoding": "identity"}
+_FIRST_BYTE = {**_AS_IT_IS, "range": "bytes=0-0"}
 
 
 class Registry:
@@ -150,7 +151,7 @@ class Registry:
         return image.digest
 
     def _upload(self, digest: str, find: Callable[[str], Path], transfer: Transfer) -> None:
-        if self._send("HEAD", f"{self._base}/blobs/{digest}", ok=(200, 404)).status_code == 200:
+        if self._has_blob(digest):
             return
         location = self._begin(digest)
         if location is None:
@@ -161,6 +162,25 @@ class Registry:
         headers = {"content-length": str(size), "content-type": "application/octet-stream"}
         stream = _File(path, digest, transfer)
         self._send("PUT", str(url), ok=(201,), headers=headers, content=stream)
+
+    def _has_blob(self, digest: str) -> bool:
+        """Whether the registry has a blob; it may send us on to the store behind it.
+
+        Such a place is often signed for GET alone, and refuses HEAD:
+        https://github.com/containerd/stargz-snapshotter/pull/167
+        """
+        url, operation = f"{self._base}/blobs/{digest}", "HEAD"
+        self._deadline.check(f"{operation} {url}")
+        try:
+            response = self._http.request(operation, url, follow_redirects=True)
+            if response.history and response.status_code not in {200, 404}:
+                with self._http.stream("GET", url, follow_redirects=True, headers=_FIRST_BYTE) as begun:
+                    return begun.status_code in {200, 206}
+        except httpx.HTTPError as error:
+            raise self._lost(operation, error) from error
+        if response.status_code not in {200, 404}:
+            raise self._refused(operation, response)
+        return response.status_code == 200
 
     def _begin(self, digest: str) -> str | None:
         """Where to upload to; ``None`` when the blob could be mounted from another repository."""

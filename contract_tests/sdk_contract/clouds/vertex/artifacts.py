@@ -123,6 +123,7 @@ class Artifacts:
         api.on("POST", _PARENT, "CreateRepository")(self.create)
         api.on("GET", _PARENT, "ListRepositories")(self.every)
         api.on("GET", f"{one}/dockerImages", "ListDockerImages")(self.images)
+        api.on("GET", f"{one}/dockerImages/{{image:path}}", "GetDockerImage")(self.image)
         api.on("GET", tag, "GetTag")(self.tag)
         api.on("DELETE", tag, "DeleteTag")(self.delete_tag)
         api.on("DELETE", f"{one}/packages/{{package:path}}/versions/{{version:path}}", "DeleteVersion")(
@@ -193,6 +194,17 @@ class Artifacts:
 
     def images(self, request: Request) -> Json:
         """The images of a repository, each with its tags."""
+        return listing(self._images(request), request.query, "dockerImages")
+
+    def image(self, request: Request) -> Json:
+        """One image, by package and digest."""
+        end = f"/dockerImages/{request.params['image']}"
+        found = next((one for one in self._images(request) if one["name"].endswith(end)), None)
+        if found is None:
+            raise Refusal("NOT_FOUND", f"Image {request.params['image']} is not found.")
+        return found
+
+    def _images(self, request: Request) -> list[Json]:
         name = request.params["repository"]
         self.get(request)
         found: list[Json] = []
@@ -207,7 +219,7 @@ class Artifacts:
                     "mediaType": self.registry.media_type(path, digest), "uploadTime": uploaded, "updateTime": uploaded,
                     "createTime": uploaded,
                 })  # fmt: skip
-        return listing(found, request.query, "dockerImages")
+        return found
 
     def _path(self, request: Request) -> str:
         return f"{self.world.project}/{request.params['repository']}/{request.params['package']}"

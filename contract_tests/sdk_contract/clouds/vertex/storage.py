@@ -52,6 +52,10 @@ class Storage:
         folder: Where the objects are: one folder for each bucket.
         project: The project of requests that name none, and of what the cloud makes itself.
         region: Where a bucket is that is made without a location.
+
+    Attributes:
+        kept: Objects that were deleted from buckets which keep them for some days, and bill for it.
+        most: How many bytes of one piece of an upload are kept; all when it is ``None``.
     """
 
     def __init__(self, common: Common, folder: Path, project: str, region: str) -> None:
@@ -61,6 +65,9 @@ class Storage:
         self._hidden: set[str] = set()
         self._meta: dict[tuple[str, str], Meta] = {}
         self._generations = itertools.count(1_700_000_000_000_001)
+        self.kept: list[str] = []
+        self.most: int | None = None
+        self._changed: dict[tuple[str, str], float] = {}
         self._uploads: dict[str, tuple[str, Json, Path, Request]] = {}
         folder.mkdir(parents=True, exist_ok=True)
         self.api = self._routes()
@@ -113,7 +120,8 @@ class Storage:
         (self.folder / name).mkdir(exist_ok=True)
         now, number = stamp(), number or number_of(self._project)
         self.buckets[name] = {
-            "location": self._region.upper(), "labels": {}, **(body or {}), "kind": "storage#bucket", "id": name,
+            "location": self._region.upper(), "labels": {}, "softDeletePolicy": {"retentionDurationSeconds": "604800"},
+            **(body or {}), "kind": "storage#bucket", "id": name,
             "name": name, "projectNumber": number, "timeCreated": now, "updated": now, "etag": "CAE=",
             "metageneration": "1",
         }  # fmt: skip
@@ -182,6 +190,7 @@ class Storage:
         about.setdefault("contentType", request.headers.get("content-type", "application/octet-stream"))
         name = str(query.get("name") or about.get("name") or "")
         self._check_match(request, bucket, name)
+        self._check_rate(bucket, name)
         path = self._path(bucket, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -216,9 +225,15 @@ class Storage:
         if found is None:
             raise Refusal("NOT_FOUND", "No such upload.")
         bucket, about, path, first = found
+        span, _, said = request.headers.get("content-range", "").partition("/")
         with path.open("ab") as file:
-            file.write(request.body)
-        size, said = path.stat().st_size, request.headers.get("content-range", "").rpartition("/")[2]
+            begin = re.match(r"bytes (\d+)-", span)
+            if begin and int(begin[1]) != file.tell():
+                raise Refusal(
+                    "INVALID_ARGUMENT", f"Invalid request. The upload has {file.tell()} bytes, not {begin[1]}."
+                )
+            file.write(request.body[: self.most])
+        size = path.stat().st_size
         if said == "*" or (said.isdigit() and int(said) > size):
             return Response(308, b"", {"range": f"bytes=0-{size - 1}"} if size else {})
         name = str(about["name"])
@@ -250,6 +265,7 @@ class Storage:
         """Changes the description of an object."""
         bucket, name = self._named(request)
         self.about(bucket, name)
+        self._check_rate(bucket, name)
         meta, body = self._meta[bucket, name], body_of(request)
         meta.custom = {**meta.custom, **part(body, "metadata")}
         meta.content_type = body.get("contentType") or meta.content_type
@@ -261,8 +277,11 @@ class Storage:
         bucket, name = self._named(request)
         self.about(bucket, name)
         self._check_match(request, bucket, name)
+        self._check_rate(bucket, name)
         path = self._path(bucket, name)
         path.unlink()
+        if part(self.buckets[bucket], "softDeletePolicy").get("retentionDurationSeconds") != "0":
+            self.kept.append(f"{bucket}/{name}")
         self._meta.pop((bucket, name), None)
         for folder in path.parents:
             if folder == self.folder / bucket or any(folder.iterdir()):
@@ -322,6 +341,17 @@ class Storage:
             raise Refusal(
                 "FAILED_PRECONDITION", "At least one of the pre-conditions you specified did not hold.", status=412
             )
+
+    def _check_rate(self, bucket: str, name: str) -> None:
+        """Refuse a second change of one object within a second.
+
+        Source: https://cloud.google.com/storage/docs/gcs429
+        """
+        pace = self.common.pace
+        if not pace.due(self._changed.get((bucket, name), -1.0), 1.0):
+            text = f"The object {bucket}/{name} exceeded the rate limit for object mutation operations."
+            raise Refusal("RESOURCE_EXHAUSTED", text, reason="rateLimitExceeded")
+        self._changed[bucket, name] = pace.clock()
 
     def _stored(self, bucket: str, name: str, about: Json) -> Json:
         stat = self._path(bucket, name).stat()

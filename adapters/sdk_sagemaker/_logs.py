@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from heapq import merge
 from typing import TYPE_CHECKING, Any
 
+from sdk import bounded
+from sdk.errors import ThrottledError, UnavailableError
 from sdk.plane.lines import read_line, select
 
 if TYPE_CHECKING:
@@ -16,7 +19,13 @@ if TYPE_CHECKING:
     from ._aws import Aws
 
 _FOLLOW_S = 1.0
-_STREAMS = 50
+_PATIENCE = 6  # attempts of one look in a row; CloudWatch counts reads of the whole account
+_FOLLOWING = 60  # the same while somebody follows: most of an hour
+_EVENTS = 10_000  # of one GetLogEvents
+_LONGEST_S = 60.0  # between two attempts
+_LATE_MS = 120_000  # by how much a line of one stream may come after younger lines of others
+_STALE_MS = 3_600_000  # by how much CloudWatch's own note of a stream's last event may be behind
+_Answer = Mapping[str, Any]
 
 
 def endpoint_group(name: str) -> str:
@@ -35,14 +44,18 @@ class Reader:
         group: The log group.
         prefix: What the names of the streams begin with; empty for all.
         since: Unix seconds before which nothing is read.
+        sleep: Pauses between attempts.
     """
 
-    def __init__(self, aws: Aws, group: str, prefix: str = "", *, since: float = 0.0) -> None:
+    def __init__(
+        self, aws: Aws, group: str, prefix: str = "", *, since: float = 0.0, sleep: Callable[[float], None]
+    ) -> None:
         self.aws = aws
         self.group = group
         self.prefix = prefix
         self.since = since
-        self._seen: set[str] = set()
+        self.sleep = sleep
+        self._seen: dict[str, int] = {}
         self._last = int(since * 1000)
 
     def exists(self) -> bool:
@@ -50,43 +63,84 @@ class Reader:
         about = self.aws.call("logs", "describe_log_groups", self.group, logGroupNamePrefix=self.group)
         return any(one["logGroupName"] == self.group for one in about["logGroups"])
 
-    def fresh(self, request_id: str | None = None) -> list[LogLine]:
-        """What has come since the last look, oldest first."""
-        query: dict[str, Any] = {"logGroupName": self.group, "startTime": self._last}
+    def fresh(self, request_id: str | None = None, *, patience: int = _PATIENCE) -> list[LogLine]:
+        """What has come since the last look, oldest first, late lines of slower streams included."""
+        start = max(int(self.since * 1000), self._last - _LATE_MS)
+        query: dict[str, Any] = {"logGroupName": self.group, "startTime": start}
         if self.prefix:
             query["logStreamNamePrefix"] = self.prefix
         if request_id is not None:
             query["filterPattern"] = f'"{request_id}"'
-        try:
-            pages = list(self.aws.pages("logs", "filter_log_events", self.group, **query))
-        except LookupError:  # nothing was written yet
-            return []
-        events = [event for page in pages for event in page["events"] if self._is_new(event)]
-        self._seen.update(event["eventId"] for event in events)
-        self._last = max((event["timestamp"] for event in events), default=self._last)
+        found = [event for page in self._pages("filter_log_events", query, patience) for event in page["events"]]
+        events = [event for event in found if self._is_new(event)]
+        self._last = max((int(event["timestamp"]) for event in events), default=self._last)
+        self._seen.update((event["eventId"], int(event["timestamp"])) for event in events)
+        self._seen = {name: at for name, at in self._seen.items() if at >= self._last - _LATE_MS}
         return [_line(event["logStreamName"], event) for event in sorted(events, key=lambda one: one["timestamp"])]
 
-    def _is_new(self, event: dict[str, Any]) -> bool:
+    def _is_new(self, event: _Answer) -> bool:
         return event["eventId"] not in self._seen and event["logStreamName"].startswith(self.prefix)
 
-    def last(self, count: int) -> list[LogLine]:
-        """The last lines, oldest first, without reading all the others."""
-        ends = [self._end(stream, count) for stream in self._streams()]
-        found = list(merge(*ends, key=lambda line: line.time))
-        return found[max(0, len(found) - count) :]
+    def _pages(self, operation: str, query: dict[str, Any], patience: int = _PATIENCE) -> Iterator[_Answer]:
+        """All pages of a list; an empty one is not the last one as long as it names another."""
+        token: dict[str, str] = {}
+        for _ in bounded.turns(f"the list of {operation}"):
+            page = self._patient(operation, {**query, **token}, patience)
+            if page is None:  # nothing was written yet
+                return
+            yield page
+            if not page.get("nextToken"):
+                return
+            token = {"nextToken": page["nextToken"]}
 
-    def _streams(self) -> list[str]:
-        query: dict[str, Any] = {"logGroupName": self.group, "limit": _STREAMS}
+    def _patient(self, operation: str, query: dict[str, Any], patience: int = _PATIENCE) -> _Answer | None:
+        """One read, repeated with growing pauses where CloudWatch is busy."""
+        for attempt in range(patience):
+            try:
+                return self.aws.find("logs", operation, self.group, **query)
+            except (ThrottledError, UnavailableError) as error:
+                if attempt + 1 >= patience:
+                    raise
+                self.sleep(max(error.retry_after_s or 0.0, min(_LONGEST_S, _FOLLOW_S * 2**attempt)))
+        return None
+
+    def last(self, count: int) -> list[LogLine]:
+        """The last lines, oldest first: the streams with the latest events first, until no other can have one."""
+        found: list[LogLine] = []
+        for stream in sorted(self._streams(), key=_latest, reverse=True):
+            if len(found) >= count and (_latest(stream) + _STALE_MS) / 1000 < found[0].time:
+                break
+            found = list(merge(found, self._end(str(stream["logStreamName"]), count), key=lambda line: line.time))
+            found = found[max(0, len(found) - count) :]
+        return found
+
+    def _streams(self) -> list[_Answer]:
+        query: dict[str, Any] = {"logGroupName": self.group}
         query |= {"logStreamNamePrefix": self.prefix} if self.prefix else {}
-        about = self.aws.find("logs", "describe_log_streams", self.group, **query)
-        return [str(one["logStreamName"]) for one in (about["logStreams"] if about else ())]
+        return [stream for page in self._pages("describe_log_streams", query) for stream in page["logStreams"]]
 
     def _end(self, stream: str, count: int) -> list[LogLine]:
-        about = self.aws.find(
-            "logs", "get_log_events", stream, logGroupName=self.group, logStreamName=stream,
-            limit=max(1, count), startFromHead=False, startTime=int(self.since * 1000),
-        )  # fmt: skip
-        return [_line(stream, event) for event in (about["events"] if about else ())]
+        """The last lines of a stream; its end may come in several pages, some of them empty."""
+        query: dict[str, Any] = {
+            "logGroupName": self.group, "logStreamName": stream, "startTime": int(self.since * 1000),
+            "startFromHead": False, "limit": min(_EVENTS, max(1, count)),
+        }  # fmt: skip
+        found: list[LogLine] = []
+        token: str | None = None
+        for _ in bounded.turns(f"the events of {stream}"):
+            page = self._patient("get_log_events", query | ({"nextToken": token} if token else {}))
+            if page is None:
+                break
+            found = [*(_line(stream, event) for event in page["events"]), *found]
+            if len(found) >= count or page.get("nextBackwardToken") in {None, token}:
+                break
+            token = str(page["nextBackwardToken"])
+        return found[max(0, len(found) - count) :]
+
+
+def _latest(stream: _Answer) -> int:
+    """Milliseconds of the last event of a stream as CloudWatch notes it; what has no note may be new."""
+    return int(stream.get("lastEventTimestamp") or stream.get("creationTime") or 0)
 
 
 def lines(
@@ -96,7 +150,6 @@ def lines(
     follow: bool,
     request_id: str | None = None,
     over: Callable[[], bool] = lambda: False,
-    sleep: Callable[[float], None],
 ) -> Iterator[LogLine]:
     """The lines so far, or the last ``tail`` of them; with ``follow`` also those to come, until it is ``over``."""
     if tail is not None and request_id is None and not follow:
@@ -104,13 +157,21 @@ def lines(
         return
     first = True
     while True:
-        ended = not follow or over()
-        found = select(reader.fresh(request_id), tail if first else None, request_id)
+        ended = not follow or _is_over(over)
+        patience = _FOLLOWING if follow and not first else _PATIENCE
+        found = select(reader.fresh(request_id, patience=patience), tail if first else None, request_id)
         yield from found
         if ended:
             return
         first = False
-        sleep(_FOLLOW_S)
+        reader.sleep(_FOLLOW_S)
+
+
+def _is_over(over: Callable[[], bool]) -> bool:
+    try:
+        return over()
+    except (ThrottledError, UnavailableError):
+        return False  # it is asked again
 
 
 def _line(stream: str, event: dict[str, Any]) -> LogLine:

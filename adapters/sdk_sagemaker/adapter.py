@@ -242,13 +242,13 @@ class SagemakerAdapter:
         """What the job printed."""
         if self._jobs.describe(name) is None:
             raise gone(JOB, name)
-        reader = _logs.Reader(self.aws, _logs.JOB_GROUP, f"{name}/")
+        reader = _logs.Reader(self.aws, _logs.JOB_GROUP, f"{name}/", sleep=self.context.clock.sleep)
 
         def over() -> bool:
             about = self._jobs.describe(name)
             return about is None or _train.outcome(about)[0].finished
 
-        return _logs.lines(reader, tail=tail, follow=follow, over=over, sleep=self.context.clock.sleep)
+        return _logs.lines(reader, tail=tail, follow=follow, over=over)
 
     @_timed
     def job_output(self, name: str, directory: Path, *, timeout: float) -> None:
@@ -280,10 +280,11 @@ class SagemakerAdapter:
         live = self._control.read(Ref(ENDPOINT, name))
         since = (live.created_at or 0.0) if live else 0.0
         prefix = f"{deployment}/" if deployment else ""
-        reader = _logs.Reader(self.aws, _logs.endpoint_group(name), prefix, since=since)
+        sleep = self.context.clock.sleep
+        reader = _logs.Reader(self.aws, _logs.endpoint_group(name), prefix, since=since, sleep=sleep)
         if live is None and not reader.exists():
             raise gone(ENDPOINT, name)
-        return _logs.lines(reader, tail=tail, follow=follow, request_id=request_id, sleep=self.context.clock.sleep)
+        return _logs.lines(reader, tail=tail, follow=follow, request_id=request_id)
 
     # --- leases
 

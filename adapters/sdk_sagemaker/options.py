@@ -30,7 +30,9 @@ class Serverless(BaseModel):
 class SagemakerOptions(TargetOptions):
     """Settings of a target with ``provider = "sagemaker"``."""
 
-    region: str | None = Field(default=None, description="AWS region; else AWS_REGION, AWS_DEFAULT_REGION or that of the profile")
+    region: str | None = Field(
+        default=None, description="AWS region; else AWS_REGION, AWS_DEFAULT_REGION or that of the profile"
+    )
     role: str | None = Field(
         default=None,
         pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+$",

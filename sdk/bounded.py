@@ -51,8 +51,9 @@ class Bound:
         return {KEY: self}
 
     def of_status(self, status: int) -> Bound:
-        """The same for a refusal, which has less to say."""
-        return self if status < 400 else Bound(min(self.most, _ERROR_BYTES), self.seconds)
+        """The same for a refusal, which has less to say, but perhaps more than a body whose size is known."""
+        most = _ERROR_BYTES if self.large else min(self.most, _ERROR_BYTES)
+        return self if status < 400 else Bound(most, self.seconds)
 
 
 ANSWER = Bound(64 << 20)

@@ -157,10 +157,16 @@ class Bucket:
 
         Source (certain): https://cloud.google.com/storage/quotas#objects
         """
+        return self._patiently(method, url, operation, twice=False, **rest)
+
+    def _patiently(self, method: str, url: str, operation: str, *, twice: bool = True, **rest: Any) -> httpx.Response:
+        """A call that is repeated when it was refused for now, and, if it may be made twice, when no answer came."""
         for pause in _BUSY_S:
             try:
                 return self.access.send(method, url, operation, **rest)
-            except ThrottledError as error:
+            except (ThrottledError, UnavailableError) as error:
+                if isinstance(error, UnavailableError) and not twice:
+                    raise
                 self._sleep(max(pause, error.retry_after_s or 0.0))
         return self.access.send(method, url, operation, **rest)
 
@@ -203,14 +209,17 @@ class Bucket:
     def upload(self, path: Path, name: str, *, timeout: float) -> None:
         """Stores a file; a large one in pieces."""
         size = path.stat().st_size
-        if size <= _WHOLE:
-            self.put(name, path.read_bytes(), "application/octet-stream", timeout=timeout)
-            return
         self._needed(timeout=timeout)
         url = f"{self.access.url('storage')}/upload/storage/v1/b/{self.name}/o"
-        begun = self.access.send(
-            "POST", url, "PutObject", timeout=timeout, resource=name, params={"uploadType": "resumable", "name": name},
-            json={},
+        if size <= _WHOLE:  # sent twice it is the same object, so it may be
+            self._patiently(
+                "POST", url, "PutObject", timeout=timeout, resource=name, content=path.read_bytes(),
+                params={"uploadType": "media", "name": name}, headers={"content-type": "application/octet-stream"},
+            )  # fmt: skip
+            return
+        begun = self._patiently(
+            "POST", url, "PutObject", timeout=timeout, resource=name, json={},
+            params={"uploadType": "resumable", "name": name},
         )  # fmt: skip
         with path.open("rb") as file:
             self._send_pieces(file, size, name, begun.headers["location"], timeout)
@@ -260,7 +269,7 @@ class Bucket:
         with path.open("wb") as file:
             for start in range(0, size, _PIECE):
                 end = min(size, start + _PIECE) - 1
-                answer = self.access.send(
+                answer = self._patiently(
                     "GET", self._url(name), "GetObject", timeout=timeout, resource=name, ok=(200, 206),
                     params={"alt": "media", "generation": about["generation"]},
                     headers={"range": f"bytes={start}-{end}"}, extensions=bounded.of_size(end + 1 - start).extensions,

@@ -27,6 +27,12 @@ _ACCELERATORS = frozenset({
     "NVIDIA_TESLA_A100", "NVIDIA_A100_80GB", "NVIDIA_L4", "NVIDIA_H100_80GB", "NVIDIA_H100_MEGA_80GB",
     "NVIDIA_H200_141GB", "NVIDIA_B200",
 })  # fmt: skip
+# How many of each a machine may have. Source (certain): https://cloud.google.com/compute/docs/gpus
+_PLAIN = re.compile(r"(e2|n2d?|n4|c2d?|c3d?|c4a?|m[1-4]|t2d)-")  # families that take no accelerators
+_COUNTS = {
+    **dict.fromkeys(("NVIDIA_TESLA_T4", "NVIDIA_TESLA_P4", "NVIDIA_TESLA_P100"), (1, 2, 4)),
+    **dict.fromkeys(("NVIDIA_TESLA_V100", "NVIDIA_TESLA_K80"), (1, 2, 4, 8)),
+}
 _L4 = {"4": 1, "8": 1, "12": 1, "16": 1, "24": 2, "32": 1, "48": 4, "96": 8}
 
 
@@ -66,10 +72,32 @@ def machine_spec(instance: str) -> dict[str, Json]:
             f"instance = {instance!r}: {gpu!r} is not an accelerator that is added to a machine",
             hint=did_you_mean(gpu, _ACCELERATORS),
         )
+    own = _own_gpu(found["machine"])
     if gpu is None:
-        gpu, count = _own_gpu(found["machine"])
+        gpu, count = own
+    elif (gpu, count) != own:
+        _check_added(instance, found["machine"], gpu, count)
     spec: dict[str, Json] = {"machine_type": found["machine"]}
     return {**spec, "accelerator_type": gpu, "accelerator_count": count} if gpu else spec
+
+
+def _check_added(instance: str, machine: str, gpu: str, count: int) -> None:
+    """Refuse accelerators that cannot be added to a machine.
+
+    Raises:
+        ConfigError: Naming the machine.
+    """
+    if _PLAIN.match(machine):
+        raise ConfigError(
+            f"instance = {instance!r}: {gpu} x {count} cannot be added to {machine}",
+            hint="use an n1 machine, or one that has accelerators of its own, such as g2-standard-4",
+        )
+    counts = _COUNTS.get(gpu)
+    if counts is not None and count not in counts:
+        raise ConfigError(
+            f"instance = {instance!r}: a machine cannot have {count} of {gpu}",
+            hint=f"take {', '.join(map(str, counts))}",
+        )
 
 
 def _own_gpu(machine: str) -> tuple[str | None, int]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _DEPLOYMENT = re.compile(r"d[0-9a-f]{8}")
 _KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+MOST_TAGS = 32  # of the 64 labels that a resource may have (certain); the others are ours
 _OURS = "mlport"
 _TRAFFIC = "mlport-traffic"
 _KEPT = "mlport-traffic-kept-"  # followed by a deployment that stays without traffic
@@ -64,6 +65,11 @@ def check_tags(tags: Mapping[str, str]) -> None:
     Raises:
         ConfigError: Naming the tag.
     """
+    if len(tags) > MOST_TAGS:
+        raise ConfigError(
+            f"tags: {len(tags)} are more than the {MOST_TAGS} that fit beside mlport's own labels",
+            hint="Google Cloud takes 64 labels on a resource; give fewer tags",
+        )
     for key, value in tags.items():
         if not _KEY.fullmatch(key) or not _VALUE.fullmatch(value) or key.startswith(_OURS):
             raise ConfigError(

@@ -33,6 +33,7 @@ SHARED_OWNER = "shared"
 
 # Source (certain): https://cloud.google.com/artifact-analysis/pricing
 _SCAN = ", $0.26 where images are scanned"
+_MOST_VARIABLES = 100  # of a container of a job (certain, ContainerSpec of its API)
 _SEEN_S = 60.0  # what the platform acknowledged is visible by then
 
 
@@ -178,6 +179,7 @@ def _traffic(spec: EndpointSpec, parents: Sequence[Ref]) -> Resource:
 def job_resources(spec: JobSpec, options: VertexOptions, prices: Prices) -> list[Resource]:
     """Repository, the image of the program, the job's files, the job."""
     check_secrets(spec.secrets)
+    _check_variables(spec)
     digest = spec.digest[:32]
     repository = _repository(spec.labels, options)
     own = replace(spec.labels, model=digest, expires_at=0)
@@ -211,6 +213,16 @@ def job_resources(spec: JobSpec, options: VertexOptions, prices: Prices) -> list
     summary = f"{instance}, time-out {spec.timeout_s:g} s"
     job = Resource(JOB, spec.name, values, labels, (image.ref, files_.ref), price, summary)
     return [repository, image, files_, job]
+
+
+def _check_variables(spec: JobSpec) -> None:
+    """Refuse more variables than a job may have, of which one for each input and two more are ours."""
+    count = len(spec.env) + len(spec.secrets) + len(spec.data) + 2
+    if count > _MOST_VARIABLES:
+        raise ConfigError(
+            f"env, secrets and data: {count} variables are more than the {_MOST_VARIABLES} of a job",
+            hint="put some of them into params, or into a file",
+        )
 
 
 # --- back: what is live, in neutral words -----------------------------------------------------------------------

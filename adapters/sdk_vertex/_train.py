@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -280,7 +281,8 @@ class Jobs:
             raise gone(FILES, name)
         for about in list(self.bucket.names(f"{_FOLDER}/{name}/", timeout=timeout)):
             if about["name"] != mark:
-                self.bucket.delete(about["name"], timeout=timeout)
+                with contextlib.suppress(NotFoundError):  # somebody else was faster
+                    self.bucket.delete(about["name"], timeout=timeout)
         self.bucket.delete(mark, timeout=timeout)  # last, so that what is left after a crash can still be found
         return Ack()
 

@@ -1,6 +1,7 @@
 """The registry of mini clouds takes what real clients push: ours, skopeo's, the engine's."""
 
 import json
+import random
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import pytest
 
 from sdk.errors import AuthError, PlatformError
 from sdk.packaging.image import Image, Registries, Store, push_image
-from sdk.packaging.image.manifests import MANIFEST_TYPE, OCI_MANIFEST_TYPE
+from sdk.packaging.image.layers import Entry, with_parents
+from sdk.packaging.image.manifests import MANIFEST_TYPE, OCI_MANIFEST_TYPE, ImageConfig, Platform
 from sdk_contract.clouds.app import App, Request, Response
 from sdk_contract.clouds.registry import Registry, refusal
 from sdk_contract.clouds.server import Server
@@ -163,3 +165,15 @@ def test_blobs_behind_a_redirect_are_not_sent_again(
     with place.app.calls.since() as elsewhere:
         push_image(image, f"{host}/team/other:v1", store=store, registries=ways())
     assert len(image.layers) + 1 == len(elsewhere.of("FinishUpload"))
+
+
+def test_a_large_blob_behind_a_redirect_is_not_read(host: str, place: Place, store: Store) -> None:
+    """To see that it is there, not a byte of it is needed, though the store may begin to send the whole."""
+    entry = Entry("large", random.Random(1).randbytes(6 << 20))
+    layer = store.layer("large", lambda: with_parents([entry]), created_by="test")
+    image = Image(ImageConfig(Platform()).document((layer,)), (layer,))
+    push_image(image, f"{host}/team/large:v1", store=store, registries=ways())
+    place.registry.behind = "store by GET"
+    with place.app.calls.since() as again:
+        push_image(image, f"{host}/team/large:v1", store=store, registries=ways())
+    assert 0 == len(again.of("StartUpload"))

@@ -411,3 +411,12 @@ def test_the_search_for_clients_finds_them(tmp_path: Path) -> None:
     )
     expected = {"httpx.Client", "http.client.HTTPSConnection", "urllib.request.urlopen", "requests.get"}
     assert expected == _made_in(tmp_path / "x.py")
+
+
+def test_a_refusal_may_be_longer_than_the_body_that_was_asked_for() -> None:
+    """A file of four bytes that cannot be read now: the error says why."""
+    body = b'{"error": {"message": "not now"}}'
+    transport = httpx.MockTransport(lambda _request: httpx.Response(503, content=body))
+    with bounded.client(transport=transport) as http:
+        answer = http.get("https://example.com/file", extensions=bounded.of_size(4).extensions)
+    assert (503, body) == (answer.status_code, answer.content)

@@ -117,6 +117,21 @@ def test_a_change_that_comes_too_soon_is_made_later(
     assert adapter.read(Ref(FILES, "job-files"), timeout=10.0) is None
 
 
+@pytest.mark.parametrize("trouble", ["unavailable", "drop_before", "throttle"])
+def test_small_files_and_downloads_survive_trouble(
+    place: Place, adapter: Any, tmp_path: Path, clock: Impatient, trouble: Any
+) -> None:
+    """What can be asked twice is asked twice."""
+    (tmp_path / "rows.csv").write_text("1,2\n")
+    place.cloud.faults.add("InsertObject", trouble)
+    adapter._bucket.upload(tmp_path / "rows.csv", "data/rows.csv", timeout=10.0)
+    place.cloud.faults.add("GetObject", trouble, after=1)
+    adapter._bucket.download("data/rows.csv", tmp_path / "copy.csv", timeout=10.0)
+    assert "1,2\n" == (tmp_path / "copy.csv").read_text()
+    assert 2.0 == clock.paused
+    assert [] == place.cloud.faults.pending
+
+
 def test_deleted_data_is_not_billed_for_a_week(place: Place, adapter: Any) -> None:
     """The bucket that mlport makes keeps nothing that was deleted."""
     adapter._bucket.put("data/rows", b"1", "text/plain", timeout=10.0)

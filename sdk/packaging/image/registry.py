@@ -49,6 +49,7 @@ _BLOCK = 1 << 20
 _PARALLEL = 4
 _TIMEOUT = httpx.Timeout(30, read=120, write=120)
 _AS_IT_IS = {"accept-encoding": "identity"}
+_LARGEST_BLOB = 1 << 50
 _FIRST_BYTE = {**_AS_IT_IS, "range": "bytes=0-0"}
 
 
@@ -174,7 +175,10 @@ class Registry:
         try:
             response = self._http.request(operation, url, follow_redirects=True)
             if response.history and response.status_code not in {200, 404}:
-                with self._http.stream("GET", url, follow_redirects=True, headers=_FIRST_BYTE) as begun:
+                unread = bounded.of_size(_LARGEST_BLOB, raw=True).extensions  # registries may send the whole blob
+                with self._http.stream(
+                    "GET", url, follow_redirects=True, headers=_FIRST_BYTE, extensions=unread
+                ) as begun:  # fmt: skip
                     return begun.status_code in {200, 206}
         except httpx.HTTPError as error:
             raise self._lost(operation, error) from error

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .world import Json, World
 
 PENDING_S, CANCEL_S, DELETE_S, GRACE_S = 90.0, 30.0, 5.0, 10.0
+MOST_VARIABLES = 100
 OVER = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"}
 _OVER = "over"  # of the line of a job; its outcome says how
 _PARENT = "/v1/projects/{project}/locations/{location}/customJobs"
@@ -106,6 +107,8 @@ class Jobs:
         if not part(pools[0], "machineSpec").get("machineType"):
             raise Refusal("INVALID_ARGUMENT", "worker_pool_specs[0].machine_spec.machine_type is not set.")
         check_machine(part(pools[0], "machineSpec"), "training", "job_spec.worker_pool_specs[0].machine_spec")
+        if len(many(part(pools[0], "containerSpec"), "env")) > MOST_VARIABLES:
+            raise Refusal("INVALID_ARGUMENT", f"container_spec.env has more than {MOST_VARIABLES} entries.")
         number = self.world.next_number()
         self.tasks[number] = task = self._task(request, number, spec)
         named: Json = {"labels": {}, **body, "name": f"{self.world.parent}/customJobs/{number}"}

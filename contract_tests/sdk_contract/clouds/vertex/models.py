@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..app import Request
     from .world import Json, World
 
-UPLOAD_S, DELETE_S = 20.0, 5.0
+UPLOAD_S, DELETE_S, LONGEST_START_S = 20.0, 5.0, 7200.0
 _ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
 _ALIAS = re.compile(r"[a-z]([a-zA-Z0-9-]{0,126}[a-z0-9])?")
 _FIELDS = {
@@ -121,6 +121,8 @@ class Models:
             raise Refusal("INVALID_ARGUMENT", "Required field model.display_name is not set.")
         container = part(model, "containerSpec")
         check_fields(container, _CONTAINER, "model.container_spec")
+        if float(str(container.get("deploymentTimeout") or "0").removesuffix("s")) > LONGEST_START_S:
+            raise Refusal("INVALID_ARGUMENT", "container_spec.deployment_timeout must not exceed 2 hours.")
         if not container.get("imageUri"):
             raise Refusal("INVALID_ARGUMENT", "Required field model.container_spec.image_uri is not set.")
         for one in many(container, "env"):

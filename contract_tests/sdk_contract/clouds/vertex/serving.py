@@ -50,6 +50,7 @@ class Deployment:
     Attributes:
         settled: Whether it is known how its start went.
         failure: Why it did not come up.
+        start_s: How long its start may take.
         weight: Where it stands in the round of requests.
     """
 
@@ -64,6 +65,7 @@ class Deployment:
     failure: str = ""
     weight: int = 0
     turn: int = 0
+    start_s: float = START_S
     began: float = field(default_factory=time.time)
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -111,8 +113,10 @@ class Fleet:
             env={**given, **env},
             port=int(env["AIP_HTTP_PORT"]),
         )
+        told = str(container.get("deploymentTimeout") or "").removesuffix("s")
         made = Deployment(
-            name, deployed["id"], model, launch, env["AIP_HEALTH_ROUTE"], env["AIP_PREDICT_ROUTE"]
+            name, deployed["id"], model, launch, env["AIP_HEALTH_ROUTE"], env["AIP_PREDICT_ROUTE"],
+            start_s=float(told or START_S),
         )  # fmt: skip
         self.running[name, deployed["id"]] = made
         count = max(1, int(part(deployed, "dedicatedResources").get("minReplicaCount") or 1))
@@ -155,7 +159,7 @@ class Fleet:
 
     def _wait(self, made: Deployment) -> str:
         """Asks for health until everybody is well; why it is given up otherwise."""
-        end = self.world.pace.clock() + START_S
+        end = self.world.pace.clock() + made.start_s
         with httpx.Client(timeout=10.0, trust_env=False) as http:
             for replica in made.replicas:
                 while not healthy(http, f"{replica.address}{made.health_route}"):

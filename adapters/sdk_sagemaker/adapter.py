@@ -6,18 +6,18 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
-from sdk.adapter import Ack, ChangeTimes, Labels, Live, Operation, Ref
+from sdk.adapter import Ack, ChangeTimes, Live, Operation, Ref
 from sdk.errors import NotFoundError
 from sdk.foreign import understanding
 from sdk.identities import Identities
 from sdk.prices import read_prices, refreshed_table
 
-from . import _doctor, _limits, _logs, _monitor, _plan, _predict, _status, _train
+from . import _doctor, _limits, _logs, _monitor, _plan, _predict, _status, _tagged, _train
 from ._aws import Aws
 from ._calls import Control
 from ._errors import PROVIDER, gone
 from ._images import Images
-from ._plan import CONFIG, DATA, ENDPOINT, IMAGE, JOB, MODEL
+from ._plan import DATA, ENDPOINT, IMAGE, JOB
 from ._storage import Storage
 from ._users import Users
 from .options import SagemakerOptions, capabilities
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from sdk.prices import PriceRow, Usage
     from sdk.types import Check, EndpointStatus, JobStatus, LogLine
 
-_TYPES = {"endpoint": ENDPOINT, "endpoint-config": CONFIG, "model": MODEL, "training-job": JOB}
 _TYPE_SHAPES = {"inference": "ProductionVariantInstanceType", "training": "TrainingInstanceType"}
 _POLL_S, _MOCK_POLL_S = 2.0, 0.02  # the first pause of a wait; a mini cloud is quick
 
@@ -148,22 +147,12 @@ class SagemakerAdapter:
     @_timed
     def list(self, *, timeout: float) -> Iterator[Live]:
         """Everything with our tags, whoever owns it, and the shared images and data."""
-        return iter([*self._tagged(), *self._images.every(), *self._storage.every_data()])
+        return iter([*_tagged.every(self.aws), *self._images.every(), *self._storage.every_data()])
 
     @_timed
     def users(self, known: Collection[Ref], *, timeout: float) -> Iterator[tuple[Ref, frozenset[Ref]]]:
         """Endpoints that others made, and what they need."""
-        return iter(list(Users(self.aws, self._images, self._tagged).find(known)))
-
-    def _tagged(self) -> Iterator[Live]:
-        tags = [{"Key": "mlport", "Values": ["1"]}]
-        types = [f"sagemaker:{kind}" for kind in _TYPES]
-        query = {"TagFilters": tags, "ResourceTypeFilters": types}
-        for page in self.aws.pages("resourcegroupstaggingapi", "get_resources", "list", **query):
-            for item in page["ResourceTagMappingList"]:
-                kind, _, name = str(item["ResourceARN"]).rpartition(":")[2].partition("/")
-                if kind in _TYPES:
-                    yield Live(_TYPES[kind], name, "ready", labels=Labels.from_tags(_tags(item)), usd_per_hour=None)
+        return iter(list(Users(self.aws, self._images, lambda: _tagged.every(self.aws)).find(known)))
 
     @_timed
     def read(self, ref: Ref, *, timeout: float) -> Live | None:
@@ -302,7 +291,3 @@ class SagemakerAdapter:
     def lease_delete(self, key: str, expected: str, *, timeout: float) -> None:
         """Delete a lease."""
         self._storage.lease_delete(key, expected)
-
-
-def _tags(item: Mapping[str, Any]) -> dict[str, str]:
-    return {str(one["Key"]): str(one["Value"]) for one in item["Tags"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -65,6 +66,7 @@ class SagemakerCloud(Cloud):
         self._quotas, self._oci, self._payload, self._startup_s = dict(quotas or {}), oci, payload, startup_s
         self.owners = Owners()
         self.locked = Locked()
+        self.tagging_late_s = 0.0  # by how much the tagging service is behind
         self._world: World | None = None
         self._moto: Moto | None = None
 
@@ -228,6 +230,7 @@ class SagemakerCloud(Cloud):
                 kind = f"sagemaker:{record.kind}"
                 if (
                     record.tags
+                    and time.time() - record.created >= self.tagging_late_s
                     and models.match_resource_type(kind, resource_type_filters)
                     and matches(record.tags)
                     and (not resource_arn_list or record.arn in resource_arn_list)

@@ -230,6 +230,8 @@ class Images:
         body = _bodies.environment_body(image.reference, _digest(image))
         path = self.environment_path(resource.id)
         self.arm.call("PUT", path, "create environment", timeout=timeout, resource=resource.id, body=body)
+        if table(self._container(resource.id, timeout).get("properties")).get("isArchived"):
+            self._show_container(resource.id, timeout, archived=False)
 
     def archive(self, image: str, timeout: float) -> None:
         """Hide an environment from every list; Azure deletes none.
@@ -242,6 +244,22 @@ class Images:
         if raw is None or raw["properties"].get("isArchived"):
             raise gone(ENVIRONMENT, image)
         body = {"properties": {**raw["properties"], "isArchived": True}}
+        self.arm.call("PUT", path, "archive environment", timeout=timeout, resource=image, body=body)
+        self._show_container(image, timeout, archived=True)
+
+    def _container(self, image: str, timeout: float) -> dict[str, Any]:
+        """What stands for all versions of an environment in lists; empty if there is none."""
+        path = self.environment_path(image).partition("/versions/")[0]
+        return self.arm.find(path, "read environment", timeout=timeout, resource=image) or {}
+
+    def _show_container(self, image: str, timeout: float, *, archived: bool) -> None:
+        """Hide an environment from lists, or show it again: archiving its version alone leaves it there.
+
+        Source: https://github.com/Azure/azure-sdk-for-python/issues/36527 (certain)
+        """
+        path = self.environment_path(image).partition("/versions/")[0]
+        told = table(self._container(image, timeout).get("properties"))
+        body = {"properties": {"isArchived": archived, "tags": table(told.get("tags"))}}
         self.arm.call("PUT", path, "archive environment", timeout=timeout, resource=image, body=body)
 
 

@@ -197,6 +197,7 @@ def job_resources(spec: JobSpec, options: AzureMLOptions) -> list[Resource]:
         "instance": spec.instance,
         "compute": options.compute,
         "tier": options.job_tier,
+        "identity": options.job_identity,
         "timeout_s": spec.timeout_s,
     }
     labels = replace(spec.labels, model=spec.digest[:32])

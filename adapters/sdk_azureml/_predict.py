@@ -27,6 +27,7 @@ from sdk.errors import (
 from sdk.front import error_of_front, is_of_front
 
 from ._errors import PROVIDER, seconds
+from ._where import ML_SCOPE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 PIN = "azureml-model-deployment"
 _STATUS, _REASON = "ms-azureml-model-error-statuscode", "ms-azureml-model-error-reason"
-_AAD_SCOPE = "https://ml.azure.com/.default"
 _CALL_S = 30.0
 _EARLY_S = 120.0
 _BUSY = frozenset({429, 503})  # the container's own words for: not now
@@ -92,7 +92,7 @@ def secret_source(arm: Arm, path: str, auth: str, name: str) -> Callable[[bool],
 
     def ask(refused: bool) -> tuple[str, float]:
         if auth == "aad":
-            return arm.tokens.get(_AAD_SCOPE, fresh=refused), float("inf")
+            return arm.tokens.get(ML_SCOPE, fresh=refused), float("inf")
         if auth == "token":
             found: dict[str, Any] = arm.call(
                 "POST", f"{path}/token", "get token", timeout=_CALL_S, resource=name

@@ -22,7 +22,7 @@ from ._errors import PROVIDER, made
 from ._json import table
 from ._names import ENVIRONMENT_VERSION, environment_name
 from ._storage import DATASTORE
-from ._where import STORAGE_SCOPE
+from ._where import ML_SCOPE, STORAGE_SCOPE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,6 +66,7 @@ def order(resource: Resource, env: Mapping[str, str]) -> dict[str, Any]:
         "instance": spec["instance"],
         "compute": spec["compute"],
         "tier": spec["tier"],
+        "identity": spec["identity"],
         "timeout_s": max(1, round(spec["timeout_s"])),
     }
 
@@ -113,7 +114,9 @@ def send(arm: Arm, options: AzureMLOptions, job: Mapping[str, Any], timeout: flo
         MissingExtraError: Azure's client is not installed.
     """
     place = arm.place
-    scopes = (f"{place.arm}/.default", STORAGE_SCOPE)
+    scopes = [f"{place.arm}/.default", STORAGE_SCOPE]
+    if str(job["identity"]).lower() == "user" and not place.mini:  # the service acts for the user with this one
+        scopes.append(ML_SCOPE)
     told = {
         "subscription": options.subscription,
         "resource_group": options.resource_group,

@@ -74,11 +74,22 @@ def job_of(given: dict[str, Any]) -> Any:
         tags=given["tags"],
         compute=given["compute"],
     )
+    job.identity = identity_of(given["identity"])
     job.set_limits(timeout=given["timeout_s"])
     if given["compute"] is None:
         job.set_resources(instance_count=1, instance_type=given["instance"])
         job.queue_settings = _library("azure.ai.ml.entities").QueueSettings(job_tier=given["tier"])
     return job
+
+
+def identity_of(given: str | None) -> Any:
+    """As whom a job reaches data, in the words of Azure's client; ``None`` for nobody."""
+    if given is None:
+        return None
+    entities = _library("azure.ai.ml.entities")
+    if given.lower() == "user":
+        return entities.UserIdentityConfiguration()
+    return entities.ManagedIdentityConfiguration(resource_id=given)
 
 
 def run(told: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ MOCK_URL = "MLPORT_MOCK_AZUREML_URL"
 _PUBLIC = "https://management.azure.com"
 _STORAGE = "core.windows.net"
 STORAGE_SCOPE = "https://storage.azure.com/.default"
+ML_SCOPE = "https://ml.azure.com/.default"
 _EARLY_S = 300.0  # a token is renewed so long before it ends
 
 

@@ -66,6 +66,11 @@ class AzureMLOptions(TargetOptions):
     )  # fmt: skip
     compute: str | None = Field(default=None, description="compute cluster of jobs; left out: serverless")
     job_tier: Literal["Standard", "Spot"] = Field(default="Standard", description="whether serverless jobs may wait")
+    job_identity: str | None = Field(
+        default=None, pattern=r"(?i)^(user|/subscriptions/.+/userAssignedIdentities/[^/]+)$",
+        description='as whom jobs reach data: "user" for who submits them, or the resource id of an identity of the '
+        "cluster; left out: nobody, for data that needs no identity",
+    )  # fmt: skip
     endpoint: str | None = Field(default=None, description="address of the resource manager, for a mini cloud")
     ca: str | None = Field(default=None, description="certificate authority of that address, a file in PEM form")
 

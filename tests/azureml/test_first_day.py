@@ -163,3 +163,30 @@ def test_a_job_that_left_nothing(client: Client, tmp_path: Path) -> None:
     job = client.train(script, name="empty", requirements=[], wait=False)
     with pytest.raises(NotFoundError, match="there is nothing under azureml/empty/output/"):
         job.output(tmp_path / "out")
+
+
+def test_an_archived_environment_is_in_no_list(
+    cloud: AzureMLCloud, make_adapter: Callable[..., AzureMLAdapter], client: Client, samples: Samples
+) -> None:
+    """Azure lists names, not versions: both are archived, and shown again when the same is deployed again."""
+    client.deploy(samples.model(1), name="churn")
+    adapter = make_adapter(cloud)
+    (environment,) = [one for one in adapter.list(timeout=9) if one.kind == "Environment"]
+    client.delete("churn")
+    adapter.delete(environment, timeout=9)
+    assert [] == [one for one in adapter.list(timeout=9) if one.kind == "Environment"]
+    client.deploy(samples.model(1), name="churn")
+    assert [environment.ref] == [one.ref for one in adapter.list(timeout=9) if one.kind == "Environment"]
+
+
+@pytest.mark.parametrize("identity", ["user", "/subscriptions/s/resourceGroups/g/x/userAssignedIdentities/me"])
+def test_a_job_acts_as_somebody(
+    cloud: AzureMLCloud, make_client: Callable[..., Client], tmp_path: Path, identity: str
+) -> None:
+    """Data that needs an identity is reached as who submits the job, or as an identity of the cluster."""
+    script = tmp_path / "train.py"
+    script.write_text("print(1)\n")
+    make_client(cloud, job_identity=identity).train(script, name="job", requirements=[], wait=False)
+    told = cloud.jobs.all["job"].told["identity"]
+    assert {"user": "UserIdentity"}.get(identity, "Managed") == told["identityType"]
+    assert told.get("resourceId") == (None if identity == "user" else identity)

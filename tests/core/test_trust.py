@@ -264,6 +264,7 @@ GUARDED = {
         "mirror": "copies of requests",
         "compute": "where jobs run",
         "job_tier": "jobs wait",
+        "job_identity": "as whom jobs run",
         "endpoint": "where credentials are sent",
         "storage_account": "where data goes",
         "ca": "whom to believe",

@@ -50,6 +50,7 @@ class Assets:
         add = self.routes.add
         add("GET", path, f"List{word}s")(lambda request: self._names(kind, request))
         add("GET", f"{path}/{{name}}", f"Get{word}Container")(lambda request: self._container(kind, request))
+        add("PUT", f"{path}/{{name}}", f"Put{word}Container")(lambda request: self._put_container(kind, request))
         add("GET", f"{path}/{{name}}/versions", f"List{word}Versions")(lambda request: self._versions(kind, request))
         add("GET", f"{path}/{{name}}/versions/{{version}}", f"Get{word}")(lambda request: self._get(kind, request))
         add("PUT", f"{path}/{{name}}/versions/{{version}}", f"Put{word}")(lambda request: self._put(kind, request))
@@ -79,7 +80,8 @@ class Assets:
     # --- handlers
 
     def _names(self, kind: str, request: Request) -> Response:
-        active = [one for one in self.all(kind) if not one.properties.get("isArchived") or not _active_only(request)]
+        hidden = self.world.archived.setdefault(kind, set()) if _active_only(request) else set[str]()
+        active = [one for one in self.all(kind) if one.name.lower() not in hidden]
         newest = Names[Asset]()
         newest.update((one.name, one) for one in active)
         return answer({"value": [self._shown_container(kind, one) for one in newest.values()]})
@@ -88,13 +90,24 @@ class Assets:
         found = [one for one in self.all(kind) if same(one.name, request.params["name"])]
         return answer(self._shown_container(kind, found[-1])) if found else not_found(request.params["name"])
 
+    def _put_container(self, kind: str, request: Request) -> Response:
+        """Hide everything of a name from lists, or show it again: archiving one version does not do that."""
+        name, told = request.params["name"].lower(), table(request.json().get("properties"))
+        found = [one for one in self.all(kind) if same(one.name, name)]
+        if not found:
+            return not_found(name)
+        with self.world.lock:
+            hidden = self.world.archived.setdefault(kind, set())
+            (hidden.add if told.get("isArchived") else hidden.discard)(name)
+        return answer(self._shown_container(kind, found[-1]))
+
     def _shown_container(self, kind: str, newest: Asset) -> dict[str, Any]:
         shown = self.world.shown(kind, newest)
         following = str(int(newest.version) + 1) if newest.version.isdigit() else "1"
         told: dict[str, Any] = {
             "latestVersion": newest.version,
             "nextVersion": following,
-            "isArchived": False,
+            "isArchived": newest.name.lower() in self.world.archived.get(kind, ()),
             "tags": {},
             "properties": {},
         }

@@ -179,6 +179,7 @@ class World:
         self.used: Callable[[], dict[str, int]] = dict  # cores in use in the subscription, by family of machines
         self.operations: dict[str, Operation] = {}
         self.assets: dict[str, Names[Asset]] = {}
+        self.archived: dict[str, set[str]] = {}  # names of assets that lists leave out, by kind
         self.connections: dict[str, dict[str, str]] = {}  # of the workspace: the secrets of each, by key
         self.url, self.suffix = "", ""  # the suffix keeps names of endpoints apart from those of another region
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdk.errors import QuotaError, SdkError
+from sdk.errors import AuthError, QuotaError, SdkError
 from sdk.types import Check
 
+from ._deploy import AUTOSCALE_API
 from ._storage import DATASTORE
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from ._arm import Arm
     from ._images import Images
+    from ._pulling import Pulling
     from ._storage import Storage
     from .options import AzureMLOptions
 
@@ -26,14 +30,19 @@ _SPARE = 1.2  # of the instances of an endpoint, which Azure keeps free for upda
 _TYPE = re.compile(r"Standard_(?P<family>[A-Z]+)\d+(?P<more>[a-z]*)(?:_v(?P<version>\d))?")
 
 
-def checks(
-    arm: Arm,
-    images: Images,
-    storage: Storage,
-    options: AzureMLOptions,
-    machine: Callable[[str | None], PriceRow | None],
-) -> Iterator[Check]:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is tried out: the wire, the registry, the storage, and the right of the endpoint's identity to pull."""
+
+    arm: Arm
+    images: Images
+    storage: Storage
+    pulling: Pulling
+
+
+def checks(parts: Parts, options: AzureMLOptions, machine: Callable[[str | None], PriceRow | None]) -> Iterator[Check]:
     """One real call each; nothing further when the workspace cannot be reached."""
+    arm, images, storage = parts.arm, parts.images, parts.storage
     identity = _try("identity", lambda: f"signed in for {arm.place.arm}" if arm.tokens.arm else "")
     yield identity
     workspace = _try("workspace", lambda: f"{arm.workspace['name']} in {arm.location}") if identity.ok else identity
@@ -44,9 +53,11 @@ def checks(
     if options.region not in {None, arm.location}:
         yield Check("region", False, f"{options.workspace} is in {arm.location}", f"set region = {arm.location!r}")
     yield _try("registry", lambda: _registry(images))
-    yield _try(
-        "storage", lambda: f"{DATASTORE}: {'a lease' if storage.read('doctor', _CALL_S) else 'ready for leases'}"
-    )
+    yield _try("storage", lambda: _storage(storage))
+    if options.identity is not None:
+        yield _try("endpoint identity", lambda: parts.pulling.check(_CALL_S))
+    if options.replicas.max > options.replicas.min:
+        yield _try("autoscale", lambda: _autoscale(arm))
     yield _try("quota", lambda: _quota(arm, options, machine))
 
 
@@ -58,8 +69,37 @@ def _try(name: str, look: Callable[[], str]) -> Check:
 
 
 def _registry(images: Images) -> str:
-    images.login(images.host)
+    """Ask for a token to push with, and look which rights it has: a registry gives less than was asked for, not no.
+
+    Raises:
+        AuthError: It may not push.
+    """
+    granted = images.granted(_CALL_S)
+    if granted is not None and "push" not in granted:
+        raise AuthError(
+            f"{images.host}: your identity may {' and '.join(sorted(granted)) or 'do nothing'} there, but not push",
+            hint="give your identity the role AcrPush on the workspace's registry (Container Registry Repository "
+            "Writer if it has repository permissions)",
+        )
     return images.host
+
+
+def _storage(storage: Storage) -> str:
+    """Write a lease and remove it: to read proves nothing about that.
+
+    Raises:
+        ConflictError: Another doctor is at it.
+    """
+    name = f"doctor-{uuid.uuid4().hex[:8]}"
+    record = storage.write(name, "{}", None, _CALL_S)
+    storage.delete(name, record.etag, _CALL_S)
+    return f"{DATASTORE}: ready for leases"
+
+
+def _autoscale(arm: Arm) -> str:
+    path = f"{arm.group_path}/providers/Microsoft.Insights/autoscaleSettings"
+    found = sum(1 for _ in arm.values(path, "list autoscale settings", timeout=_CALL_S, api=AUTOSCALE_API))
+    return f"{found} settings in the resource group"
 
 
 def _quota(arm: Arm, options: AzureMLOptions, machine: Callable[[str | None], PriceRow | None]) -> str:

@@ -6,8 +6,10 @@ Source: https://github.com/Azure/acr/blob/main/docs/AAD-OAuth.md
 
 from __future__ import annotations
 
+import base64
 import functools
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
@@ -161,23 +163,46 @@ class Images:
         if not response.is_success:
             raise from_answer(response, "delete image", image)
 
-    def _registry(self, method: str, path: str, scope: str, timeout: float) -> httpx.Response:
-        """One call to the registry itself, with a token for just that."""
+    def granted(self, timeout: float) -> frozenset[str] | None:
+        """What a token to pull and push with lets us do; ``None`` if it cannot be read.
+
+        Raises:
+            AuthError: The registry gives none.
+        """
+        try:
+            token = self._token(f"repository:{REPOSITORY}:pull,push", timeout)
+        except httpx.TransportError as error:
+            raise from_transport(error, "sign in to the registry", self.host) from error
+        access = claims(token).get("access")
+        if not isinstance(access, list):
+            return None
+        rows = cast("list[object]", access)
+        return frozenset(str(action) for row in rows for action in table(row).get("actions") or ())
+
+    @property
+    def _base(self) -> str:
+        return f"{'http' if self.arm.place.mini else 'https'}://{self.host}"
+
+    def _token(self, scope: str, timeout: float) -> str:
+        """A token of the registry for just this."""
         user = self.login(self.host)
-        base = f"{'http' if self.arm.place.mini else 'https'}://{self.host}"
         form = {
             "grant_type": "refresh_token",
             "service": self.host,
             "scope": scope,
             "refresh_token": (user or ("", ""))[1],
         }
+        answer = self.arm.http.post(f"{self._base}/oauth2/token", data=form, timeout=timeout)
+        if not answer.is_success:
+            raise from_answer(answer, "sign in to the registry", self.host)
+        with foreign.understood("the registry's token"):
+            return str(foreign.of_response(answer)["access_token"])
+
+    def _registry(self, method: str, path: str, scope: str, timeout: float) -> httpx.Response:
+        """One call to the registry itself, with a token for just that."""
         try:
-            answer = self.arm.http.post(f"{base}/oauth2/token", data=form, timeout=timeout)
-            if not answer.is_success:
-                raise from_answer(answer, "sign in to the registry", self.host)
-            with foreign.understood("the registry's token"):
-                headers = {"authorization": f"Bearer {foreign.of_response(answer)['access_token']}"}
-            return self.arm.http.request(method, f"{base}{path}", headers=headers, timeout=timeout)
+            headers = {"authorization": f"Bearer {self._token(scope, timeout)}"}
+            return self.arm.http.request(method, f"{self._base}{path}", headers=headers, timeout=timeout)
         except httpx.TransportError as error:
             raise from_transport(error, f"{method} image", path) from error
 
@@ -261,6 +286,20 @@ class Images:
         told = table(self._container(image, timeout).get("properties"))
         body = {"properties": {"isArchived": archived, "tags": table(told.get("tags"))}}
         self.arm.call("PUT", path, "archive environment", timeout=timeout, resource=image, body=body)
+
+
+def claims(token: str) -> dict[str, Any]:
+    """What a token says of itself, unproven; empty for one that cannot be read.
+
+    Example:
+        >>> claims("e30.eyJhY2Nlc3MiOltdfQ.x"), claims("opaque")
+        ({'access': []}, {})
+    """
+    part = token.split(".")[1] if token.count(".") == 2 else ""
+    try:
+        return table(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))) if part else {}
+    except ValueError:
+        return {}
 
 
 def _attach(workspace: dict[str, Any]) -> str:

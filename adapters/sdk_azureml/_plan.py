@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 IMAGE, ENVIRONMENT, ENDPOINT, DEPLOYMENT = "Image", "Environment", "Endpoint", "Deployment"
 AUTOSCALE, TRAFFIC, JOB = "Autoscale", "Traffic", "Job"
 
+_TAGS, _TAG_NAME, _TAG_VALUE = 35, 512, 256
+_NO_TAG = re.compile(r"[<>%&\\?/]")
 _SETTLE_S = 10.0  # the resource manager reads its own writes; this is for a request that is still under way
 _READABLE = ("abfss", "azureml", "http", "https", "wasbs")  # what a job can read by itself
 
@@ -51,6 +54,7 @@ def kinds(settle_s: float = _SETTLE_S) -> dict[str, Kind]:
 
 def resources(spec: EndpointSpec, options: AzureMLOptions) -> list[Resource]:
     """Images, environments, endpoint, deployments, their autoscale settings, traffic: in the order they are made."""
+    check_tags(spec.tags)
     endpoint = Resource(
         ENDPOINT, spec.name, _endpoint_spec(spec, options), _bare(spec.labels), summary=_shown(spec, options)
     )
@@ -207,6 +211,24 @@ def job_resources(spec: JobSpec, options: AzureMLOptions) -> list[Resource]:
         environment,
         Resource(JOB, spec.name, values, labels, (environment.ref,), spec.usd_per_hour, summary),
     ]
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Refuse tags that Azure does not take, before an image is built.
+
+    Source: https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources#limitations (certain)
+    """
+    if len(tags) > _TAGS:
+        raise ConfigError(
+            f"tags: {len(tags)} of them, and Azure takes 50, of which mlport needs some", hint=f"at most {_TAGS}"
+        )
+    for name, value in tags.items():
+        if _NO_TAG.search(name) or len(name) > _TAG_NAME:
+            raise ConfigError(
+                f"tags: {name!r} is no name of a tag on Azure", hint=f"{_TAG_NAME} characters, none of <>%&\\?/"
+            )
+        if len(value) > _TAG_VALUE:
+            raise ConfigError(f"tags: the value of {name!r} has {len(value)} characters", hint=f"at most {_TAG_VALUE}")
 
 
 def check_data(data: Mapping[str, str]) -> None:

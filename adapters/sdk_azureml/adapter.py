@@ -19,7 +19,8 @@ from ._images import Images
 from ._monitor import Monitor
 from ._names import workspace_path
 from ._owners import Owners
-from ._plan import DEPLOYMENT, ENVIRONMENT, IMAGE, JOB
+from ._plan import DEPLOYMENT, ENDPOINT, ENVIRONMENT, IMAGE, JOB
+from ._pulling import Pulling
 from ._storage import Storage
 from ._train import Jobs
 from .options import AzureMLOptions, capabilities
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 _QUICK_S = 0.1  # between two looks at a mini cloud
 _POLL_S = 1.0
+_LOOK_S = 30.0  # for one look before something is made
 
 
 @understanding
@@ -74,6 +76,7 @@ class AzureMLAdapter:
         self._monitor = Monitor(self._arm, self._deployments, self._machine)
         owners = Owners(self._arm, options, Identities(context.state_dir, PROVIDER))
         self._images = Images(self._arm, context.owner, context.clock, owners)
+        self._pulling = Pulling(self._arm, options.identity)
         self._storage = Storage(self._arm, context.clock, owners)
         self._jobs = Jobs(self._arm, self._storage, options, self._training_price)
 
@@ -189,6 +192,8 @@ class AzureMLAdapter:
 
     def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
         """Make one resource."""
+        if resource.kind == ENDPOINT or (resource.kind == IMAGE and materials.job is None):
+            self._pulling.check(min(timeout, _LOOK_S))
         if resource.kind == IMAGE:
             self._images.create(resource, materials, timeout)
             return Ack()
@@ -240,7 +245,8 @@ class AzureMLAdapter:
 
     def doctor(self) -> Iterator[Check]:
         """What endpoints and jobs need, each tried out by a real call."""
-        return _doctor.checks(self._arm, self._images, self._storage, self.options, self._machine)
+        parts = _doctor.Parts(self._arm, self._images, self._storage, self._pulling)
+        return _doctor.checks(parts, self.options, self._machine)
 
     def close(self) -> None:
         """Let go of the connections."""

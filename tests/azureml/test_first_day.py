@@ -8,13 +8,14 @@ import httpx
 import pytest
 
 from sdk.adapter import AdapterContext
-from sdk.errors import AuthError, NotFoundError, PlatformError, UnavailableError
+from sdk.errors import AuthError, ConfigError, DeployFailed, NotFoundError, PlatformError, UnavailableError
 from sdk.redact import Redactor
 from sdk.types import Replicas
 from sdk.waiting import SystemClock
 from sdk_azureml import AzureMLAdapter, AzureMLOptions
 from sdk_azureml._where import _from_azure
 from sdk_contract.clouds import mini_cloud
+from sdk_contract.clouds.azureml.world import principal_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,3 +191,58 @@ def test_a_job_acts_as_somebody(
     told = cloud.jobs.all["job"].told["identity"]
     assert {"user": "UserIdentity"}.get(identity, "Managed") == told["identityType"]
     assert told.get("resourceId") == (None if identity == "user" else identity)
+
+
+IDENTITY = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/me"
+
+
+def test_an_identity_that_may_not_pull_is_refused_before_the_build(
+    cloud: AzureMLCloud, make_client: Callable[..., Client], samples: Samples
+) -> None:
+    """Nothing is pushed and nothing made; doctor says the same; with the role it works."""
+    client = make_client(cloud, identity=IDENTITY)
+    cloud.world.no_pull.add(principal_of(IDENTITY))
+    with cloud.calls.since() as calls, pytest.raises(ConfigError, match="has no role on the workspace's registry"):
+        client.deploy(samples.model(1), name="churn")
+    assert [] == [one for one in calls.changing.operations if "Lease" not in one and "Blob" not in one]
+    checks = client.doctor()["t"]
+    (failed,) = [one for one in checks if not one.ok]
+    assert "endpoint identity" == failed.name
+    assert "az role assignment create --role AcrPull" in str(failed.hint)
+    cloud.world.no_pull.clear()
+    assert "ready" == client.deploy(samples.model(1), name="churn").status.state
+
+
+def test_a_deployment_that_may_not_pull_says_so(
+    cloud: AzureMLCloud, make_client: Callable[..., Client], samples: Samples
+) -> None:
+    """Who may not read role assignments is told by the deployment: the right is named, and all is undone."""
+    cloud.world.no_pull.add(principal_of(IDENTITY))
+    cloud.faults.add("ListRoleAssignments", "denied", times=99)
+    with pytest.raises((AuthError, DeployFailed), match="does not have pull permission"):
+        make_client(cloud, identity=IDENTITY).deploy(samples.model(1), name="churn")
+    assert {} == cloud.endpoints.all
+
+
+def test_doctor_tries_what_it_says(cloud: AzureMLCloud, make_client: Callable[..., Client]) -> None:
+    """A registry gives a token with fewer rights and says nothing; what can be read cannot always be written."""
+    client = make_client(cloud, replicas={"min": 1, "max": 2})
+    assert all(check.ok for check in client.doctor()["t"])
+    cloud.acr.actions.discard("push")
+    cloud.faults.add("PutBlob", "denied", times=99)
+    cloud.faults.add("ListAutoscale", "denied", times=99)
+    checks = client.doctor()["t"]
+    assert ["registry", "storage", "autoscale"] == [check.name for check in checks if not check.ok]
+    hints = " ".join(str(check.hint) for check in checks if not check.ok)
+    assert all(word in hints for word in ("AcrPush", "network rules", "Microsoft.Insights/autoscaleSettings/read"))
+
+
+@pytest.mark.parametrize(
+    "tags", [{f"t{number}": "x" for number in range(36)}, {"a/b": "x"}, {"a": "x" * 257}, {"n" * 513: "x"}]
+)
+def test_tags_that_azure_refuses_are_refused_first(
+    cloud: AzureMLCloud, client: Client, samples: Samples, tags: dict[str, str]
+) -> None:
+    with cloud.calls.since() as calls, pytest.raises(ConfigError, match="tags"):
+        client.deploy(samples.model(1), name="churn", tags=tags)
+    assert [] == calls.changing.operations

@@ -41,6 +41,7 @@ class ContainerRegistry:
         self.routes.add("POST", "/oauth2/token", "GetToken", changing=False)(self._token)
         self.routes.add("GET", "/oauth2/token", "GetToken")(self._token)
         self._valid = valid
+        self.actions = {"pull", "push", "delete", "metadata_read", "*"}  # what callers may do
         self._lock = threading.Lock()
         self._refresh: set[str] = set()
         self._access: dict[str, frozenset[str]] = {}
@@ -62,9 +63,20 @@ class ContainerRegistry:
         with self._lock:
             if form.get("grant_type") != "refresh_token" or form.get("refresh_token") not in self._refresh:
                 return failure(401, "UNAUTHORIZED", "authentication required, visit https://aka.ms/acr/authorization")
-            token = secrets.token_urlsafe(32)
-            self._access[token] = frozenset(form.get("scope", "").split())
+            granted = [self._granted(scope) for scope in form.get("scope", "").split()]
+            access = [
+                {"type": kind, "name": name, "actions": actions.split(",")}
+                for kind, name, actions in (scope.split(":", 2) for scope in granted if scope.count(":") == 2)
+            ]
+            told = base64.urlsafe_b64encode(json.dumps({"access": access}).encode()).decode().rstrip("=")
+            token = f"e30.{told}.{secrets.token_urlsafe(32)}"
+            self._access[token] = frozenset(granted)
         return answer({"access_token": token})
+
+    def _granted(self, scope: str) -> str:
+        """As much of what is asked for as the caller may: a registry leaves out the rest and says nothing."""
+        kind, _, actions = scope.rpartition(":")
+        return f"{kind}:{','.join(one for one in actions.split(',') if one in self.actions or kind == '')}"
 
     def _authorize(self, request: Request, repository: str, action: str) -> Response | None:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")

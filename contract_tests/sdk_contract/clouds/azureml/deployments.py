@@ -11,8 +11,9 @@ from ..timing import Step
 from .answers import ArmRoutes, answer, empty, failure, not_found, refused_inside, system_data, table
 from .containers import Fleet
 from .durations import seconds_of
+from .endpoints import identities
 from .online import BUSY, Begun, Deployment, accepted, hide
-from .world import NAME, SIZES, family_of, size_of
+from .world import NAME, SIZES, family_of, principal_of, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,6 +116,8 @@ class Deployments:
         self, endpoint: Endpoint, name: str, body: dict[str, Any], known: Deployment | None
     ) -> Response | None:
         state = endpoint.line.now()
+        if refused_tags(table(body.get("tags"))):
+            return failure(400, "InvalidTagNameCharacters", "A tag has a name or a value that is not valid.")
         if not NAME.fullmatch(name):
             return failure(
                 400, "BadArgument", f"The deployment name '{name}' is not valid: 3-32 letters, digits, hyphens."
@@ -207,6 +210,9 @@ class Deployments:
         env = {str(key): str(value) for key, value in table(told.get("environmentVariables")).items()}
         mounts, directory = self._model(told)
         env, problem = self._injected(endpoint, env)
+        if any(principal_of(one) in self.world.no_pull for one in identities(endpoint.body)):
+            host = self.world.registry_path.rpartition("/")[2]
+            problem = f"Endpoint identity does not have pull permission on the registry {host}.azurecr.io."
         fleet = Fleet(
             f"{endpoint.key}-{name}",
             str(environment.properties["image"]).partition("/")[2],
@@ -289,6 +295,12 @@ def _states(wanted: list[str], *, settled: bool, error: dict[str, Any] | None) -
         )
     head = ["Instance status:", "SystemSetup: Succeeded", f"UserContainerStart: {state}", "", "Container events:"]
     return [*head, *events, "", *(["Container logs:"] if wanted else [])]
+
+
+def refused_tags(tags: dict[str, str]) -> bool:
+    """Whether the resource manager takes these tags of a resource not."""
+    wrong = any(set(name) & set("<>%&\\?/") or len(name) > 512 or len(str(value)) > 256 for name, value in tags.items())
+    return wrong or len(tags) > 50
 
 
 def _only_scaled(old: dict[str, Any], new: dict[str, Any]) -> bool:

@@ -156,7 +156,7 @@ class Endpoints:
         line = self.world.pace.line(Step("Creating", _ENDPOINT_S), final=final)
         made = self.all[name] = Endpoint(name, body, line, suffix=self.world.suffix)
         wanted = table(table(body["properties"]).get("properties")).get("enforce_access_to_default_secret_stores")
-        made.reads_connections = wanted == "enabled" or bool(_identity(body))
+        made.reads_connections = wanted == "enabled" or bool(identities(body))
         hide(made.late, request)
         return accepted(self.world, Begun("oe", line, 201, self.shown(made)), request)
 
@@ -214,7 +214,7 @@ class Endpoints:
             return answer(told)
 
 
-def _identity(body: dict[str, Any]) -> frozenset[str]:
+def identities(body: dict[str, Any]) -> frozenset[str]:
     """The identities that an endpoint acts as; without any it gets one of its own."""
     return frozenset(str(name).lower() for name in table(table(body.get("identity")).get("userAssignedIdentities")))
 
@@ -222,6 +222,6 @@ def _identity(body: dict[str, Any]) -> frozenset[str]:
 def _refused_change(known: Endpoint | None, body: dict[str, Any]) -> Response | None:
     if known is not None and known.line.now() in BUSY:
         return failure(409, "Conflict", f"The endpoint is {known.line.now()}; another operation is in progress.")
-    if known is not None and _identity(known.body) != _identity(body):
+    if known is not None and identities(known.body) != identities(body):
         return failure(400, "BadArgument", "identity: that of an endpoint cannot be changed once it is made.")
     return None

@@ -11,7 +11,7 @@ from ..app import Match
 from .answers import ArmRoutes, answer, failure, table, trouble, unauthorized
 from .names import Names, same
 from .site import Site
-from .world import SIZES, Place, family_of
+from .world import SIZES, Place, family_of, principal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +50,8 @@ class Sites:
         self._usages = ArmRoutes("arm", shared.valid)
         path = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{region}/usages"
         self._usages.add("GET", path, "ListUsages")(self._quota)
+        one = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.ManagedIdentity"
+        self._usages.add("GET", f"{one}/userAssignedIdentities/{{identity}}", "GetIdentity")(_identity)
         self._makes = ArmRoutes("arm", shared.valid)
         groups = "/subscriptions/{subscription}/resourceGroups/{group}/providers"
         one = f"{groups}/Microsoft.MachineLearningServices/workspaces/{{workspace}}"
@@ -158,3 +160,9 @@ class Sites:
             for family in sorted({family_of(size) for size in SIZES})
         ]
         return answer({"value": rows})
+
+
+def _identity(request: Request) -> Response:
+    """A managed identity of the user; every name has one."""
+    told = {"principalId": principal_of(request.path), "clientId": principal_of(f"{request.path}/client")}
+    return answer({"id": request.path, "name": request.params["identity"], "properties": told})

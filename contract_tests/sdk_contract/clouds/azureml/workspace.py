@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .blobs import Blobs
     from .world import World
 
+_ACR_PULL = "/providers/Microsoft.Authorization/roleDefinitions/7f951dda-4ed3-4680-a7ca-43fe172d538d"
 STORES = ("workspaceblobstore", "workspaceartifactstore")
 
 
@@ -49,6 +50,8 @@ class Workspace:
         add("POST", f"{path}/datastores/{{store}}/listSecrets", "ListSecrets", changing=False)(self._secrets)
         add("GET", f"{place.operations}/{{operation:path}}", "GetOperation")(self._operation)
         add("GET", world.registry_path, "GetRegistry")(self._get_registry)
+        roles = f"{world.registry_path}/providers/Microsoft.Authorization/roleAssignments"
+        add("GET", roles, "ListRoleAssignments")(self._roles)
 
     def _workspace(self, request: Request) -> Response:
         return answer(self.shown())
@@ -86,6 +89,12 @@ class Workspace:
                 "properties": told,
             }
         )
+
+    def _roles(self, request: Request) -> Response:
+        """The roles of a principal on the registry: pulling, unless that was taken away."""
+        principal = request.query.get("$filter", "").partition("'")[2].partition("'")[0]
+        role = {"properties": {"principalId": principal, "roleDefinitionId": _ACR_PULL}}
+        return answer({"value": [] if principal in self.world.no_pull else [role]})
 
     # --- storage
 

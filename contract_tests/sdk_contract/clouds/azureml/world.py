@@ -85,6 +85,11 @@ def reserved(name: str) -> bool:
     return low in _RESERVED or low.startswith(_RESERVED_BEGINNINGS) or any(part in low for part in _RESERVED_PARTS)
 
 
+def principal_of(identity: str) -> str:
+    """Under which id roles are given to a managed identity."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, identity.lower()))
+
+
 @dataclass
 class Place:
     """Which workspace this is.
@@ -179,6 +184,7 @@ class World:
         self.used: Callable[[], dict[str, int]] = dict  # cores in use in the subscription, by family of machines
         self.operations: dict[str, Operation] = {}
         self.assets: dict[str, Names[Asset]] = {}
+        self.no_pull: set[str] = set()  # principals without a role on the registry
         self.archived: dict[str, set[str]] = {}  # names of assets that lists leave out, by kind
         self.connections: dict[str, dict[str, str]] = {}  # of the workspace: the secrets of each, by key
         self.url, self.suffix = "", ""  # the suffix keeps names of endpoints apart from those of another region

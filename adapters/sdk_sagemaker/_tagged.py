@@ -6,10 +6,12 @@ does not name would look as if nothing used its image and data. What is young is
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Labels, Live
+from sdk.errors import AuthError
 
 from ._bodies import from_tags
 from ._plan import CONFIG, ENDPOINT, JOB, MODEL
@@ -31,7 +33,18 @@ _LISTS = {
 
 def every(aws: Aws) -> Iterator[Live]:
     """All of them, each once."""
+    names = {kind: name for name, kind in _KINDS.items()}
     known: set[tuple[str, str]] = set()
+    for live in indexed(aws):
+        known.add((names[live.kind], live.id.lower()))
+        yield live
+    for kind in _LISTS:
+        with contextlib.suppress(AuthError):  # verbs also work for those who may not list everything
+            yield from _young(aws, kind, known)
+
+
+def indexed(aws: Aws) -> Iterator[Live]:
+    """Those that the service knows which finds things by their tags."""
     query = {
         "TagFilters": [{"Key": "mlport", "Values": ["1"]}],
         "ResourceTypeFilters": [f"sagemaker:{kind}" for kind in _KINDS],
@@ -40,10 +53,7 @@ def every(aws: Aws) -> Iterator[Live]:
         for item in page["ResourceTagMappingList"]:
             kind, _, name = str(item["ResourceARN"]).rpartition(":")[2].partition("/")
             if kind in _KINDS:
-                known.add((kind, name.lower()))
                 yield _live(kind, name, from_tags(item["Tags"]))
-    for kind in _LISTS:
-        yield from _young(aws, kind, known)
 
 
 def _young(aws: Aws, kind: str, known: set[tuple[str, str]]) -> Iterator[Live]:

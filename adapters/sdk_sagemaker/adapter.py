@@ -152,7 +152,7 @@ class SagemakerAdapter:
     @_timed
     def users(self, known: Collection[Ref], *, timeout: float) -> Iterator[tuple[Ref, frozenset[Ref]]]:
         """Endpoints that others made, and what they need."""
-        return iter(list(Users(self.aws, self._images, lambda: _tagged.every(self.aws)).find(known)))
+        return iter(list(Users(self.aws, self._images, lambda: _tagged.indexed(self.aws)).find(known)))
 
     @_timed
     def read(self, ref: Ref, *, timeout: float) -> Live | None:

@@ -27,7 +27,7 @@ _names = st.sampled_from(["target-variant", "inference-id", "custom-attributes"]
 def botocores(path: str, headers: dict[str, str], body: bytes, keys: tuple[str, str, str | None], now: float) -> str:
     """The authorization that botocore computes for exactly these headers."""
     request = AWSRequest("POST", f"https://{HOST}{path}", data=body, headers=headers)
-    moment = datetime.fromtimestamp(now, UTC).replace(tzinfo=None)
+    moment = datetime.fromtimestamp(int(now), UTC).replace(tzinfo=None)  # which would round a moment before a second up
     with mock.patch("botocore.auth.get_current_datetime", return_value=moment):
         SigV4Auth(Credentials(*keys), "sagemaker", "eu-west-1").add_auth(request)
     return str(request.headers["Authorization"])

@@ -215,7 +215,8 @@ def test_quotas_are_told(account: Account) -> None:
         told["ml.g5.xlarge for endpoint usage"],
     )
     assert (
-        "NoSuchResourceException" == refused(account.client("service-quotas").list_service_quotas, ServiceCode="x")[0]
+        "NoSuchResourceException"
+        == refused(account.client("service-quotas").list_service_quotas, ServiceCode="none")[0]
     )
 
 

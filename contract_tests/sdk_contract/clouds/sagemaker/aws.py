@@ -17,6 +17,7 @@ from sdk.errors import ConfigError
 from ..app import Match, Request, Response
 from .errors import AwsError, render, trouble
 from .keys import Credential, Spot, partition_of
+from .shapes import check, knows, object_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +96,7 @@ class Moto:
         kind = import_module("botocore.awsrequest").AWSPreparedRequest
         made = kind(request.method, url, headers, request.body, stream_output=False)
         with self.lock:
-            answer: Any = self._stubber.process_request(made)
+            answer: Any = self._processed(made, service, operation_of(request, service))
         if answer is None:
             return render(AwsError("UnknownOperationException", f"no service at {host}", 404), service)
         status, said, body = answer
@@ -105,6 +106,16 @@ class Moto:
             told.pop("content-length", None)
         told.pop("transfer-encoding", None)
         return Response(int(status), data, told)
+
+    def _processed(self, made: Any, service: str, operation: str) -> Any:
+        try:
+            return self._stubber.process_request(made)
+        except NotImplementedError:
+            message = f"This mini cloud does not play {service}:{operation}."
+        except Exception as error:  # noqa: BLE001  # moto takes values for granted that its users never leave out
+            message = f"This mini cloud does not play {service}:{operation} with these values ({type(error).__name__}: "
+            message = f"{message}{error})."
+        raise AwsError("NotImplemented" if service == "s3" else "UnknownOperationException", message)
 
     # --- what our own layer needs of it ---------------------------------------------------------------------------
 
@@ -195,6 +206,7 @@ _BACKENDS: tuple[Any, ...] = (
 _ACCOUNT_HEADER = "x-moto-account-id"
 _GLOBAL = {"s3", "iam", "sts"}
 _NAMES = {"monitoring": "cloudwatch", "tagging": "tagging"}
+_MODELS = {"tagging": "resourcegroupstaggingapi", "autoscaling": "application-autoscaling"}
 
 
 def _all(service: str) -> Any:
@@ -269,11 +281,12 @@ class Passed:
 
         def handle(request: Request) -> Response:
             try:
+                _check_values(request, service, operation)
                 self._before(service, operation, signature.spot, request)
+                passed, held = self._locked.without(operation, request) if service == "s3" else (request, [])
+                answer = self._locked.named(self._moto.call(passed, service, signature.spot), held)
             except AwsError as error:
                 return render(error, service)
-            passed, held = self._locked.without(operation, request) if service == "s3" else (request, [])
-            answer = self._locked.named(self._moto.call(passed, service, signature.spot), held)
             return self._after(service, operation, signature.spot, request, answer)
 
         return Match(service, operation, handle, resource, changes(operation))
@@ -281,6 +294,20 @@ class Passed:
     def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
         """In AWS's shape."""
         return trouble(request, match, fault)
+
+
+def _check_values(request: Request, service: str, operation: str) -> None:
+    """Refuse what the model of a service with a JSON protocol does not allow; moto looks at few values.
+
+    Raises:
+        AwsError: There is no such operation, or a member has another form.
+    """
+    if "x-amz-target" not in request.headers:
+        return
+    model = _MODELS.get(service, service)
+    if not knows(model, operation):
+        raise AwsError("UnknownOperationException", f"{service} has no operation {operation}.", 404)
+    check(model, operation, object_of(request))
 
 
 def _refused(request: Request, error: AwsError) -> Match:

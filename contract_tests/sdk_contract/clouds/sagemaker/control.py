@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ..app import Match, Request, Response
@@ -9,7 +10,7 @@ from .endpoints import Endpoints
 from .errors import AwsError, answered, invalid, trouble
 from .jobs import Jobs
 from .models import Configs, Models
-from .shapes import check, knows
+from .shapes import check, knows, object_of
 from .state import Record, tags_of
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ class Control:
             "DeleteTags": self._delete_tags,
         }
 
+    @property
+    def played(self) -> list[str]:
+        """The operations that are answered and not refused by name."""
+        return sorted({*self._changes, *self._others})
+
     # --- as a service -------------------------------------------------------------------------------------------
 
     def find(self, request: Request) -> Match | None:
@@ -76,11 +82,10 @@ class Control:
         if not target.startswith(_TARGET):
             return None
         operation = target.removeprefix(_TARGET)
-        try:
-            body: dict[str, Any] = request.json()
-        except ValueError:
-            body = {}
-        name = next((str(body[key]) for key in _NAMES if body.get(key)), "")
+        name = ""
+        with contextlib.suppress(AwsError):  # the handler says so again
+            body = object_of(request)
+            name = next((str(body[key]) for key in _NAMES if body.get(key)), "")
         changing = not operation.startswith(("Describe", "List", "Search"))
         return Match("sagemaker", operation, self._handle, name, changing, {"operation": operation})
 
@@ -96,15 +101,12 @@ class Control:
         if signature is None:
             raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 400)
         operation = request.params["operation"]
-        try:
-            body: dict[str, Any] = request.json()
-        except ValueError as error:
-            raise AwsError("SerializationException", f"the body is no JSON: {error}") from None
-        if not knows(operation):
+        body = object_of(request)
+        if not knows("sagemaker", operation):
             raise AwsError("UnknownOperationException", f"SageMaker has no operation {operation}.", 404)
         if operation not in self._changes and operation not in self._others:
             raise AwsError("UnknownOperationException", f"This mini cloud does not play {operation}.", 404)
-        check(operation, body)
+        check("sagemaker", operation, body)
         with self._world.lock:
             if operation in self._changes:
                 return self._changes[operation](signature.spot, body, request.fault)

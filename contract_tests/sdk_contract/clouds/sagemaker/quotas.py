@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..app import Match, Request, Response
 from .errors import AwsError, answered, trouble
-from .shapes import service_model
+from .shapes import check, object_of, service_model
+from .state import start_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from ..faults import Fault
     from .keys import Spot
@@ -52,10 +53,11 @@ class Quotas:
             raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 400)
         if not request.headers["x-amz-target"].endswith(".ListServiceQuotas"):
             raise AwsError("UnknownOperationException", "This mini cloud plays ListServiceQuotas only.", 404)
-        body: Mapping[str, Any] = request.json()
+        body = object_of(request)
+        check("service-quotas", "ListServiceQuotas", body)
         if body.get("ServiceCode") != "sagemaker":
             raise AwsError("NoSuchResourceException", f"There is no service {body.get('ServiceCode')}.")
-        every, start = list(self._every(signature.spot)), int(body.get("NextToken") or 0)
+        every, start = list(self._every(signature.spot)), start_of(body)
         end = start + int(body.get("MaxResults") or _PAGE)
         return {"Quotas": every[start:end], **({"NextToken": str(end)} if end < len(every) else {})}
 

@@ -5,12 +5,33 @@ from __future__ import annotations
 import functools
 import re
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from .errors import invalid
+from sdk.errors import UnreadableError
+from sdk.foreign import parse
+
+from .errors import AwsError, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from ..app import Request
+
+_NUMBERS = {"integer", "long", "float", "double"}
+_KINDS: dict[str, tuple[type, ...]] = {
+    "structure": (dict,),
+    "map": (dict,),
+    "list": (list,),
+    "string": (str,),
+    "blob": (str,),
+    "boolean": (bool,),
+    "timestamp": (int, float),
+    "integer": (int,),
+    "long": (int,),
+    "float": (int, float),
+    "double": (int, float),
+}
+"""What a member may be in JSON."""
 
 
 @functools.cache
@@ -19,25 +40,41 @@ def service_model(service: str) -> Any:
     return import_module("botocore.session").get_session().get_service_model(service)
 
 
-def check(operation: str, values: Mapping[str, Any]) -> None:
-    """Refuses what the model of SageMaker does not allow.
+def object_of(request: Request) -> dict[str, Any]:
+    """Return the JSON object that a request of the JSON protocol sends.
+
+    Raises:
+        AwsError: It sends something else.
+    """
+    try:
+        body = parse(request.body or b"{}", "the body")
+    except UnreadableError as error:
+        raise AwsError("SerializationException", error.message) from None
+    if not isinstance(body, dict):
+        raise AwsError("SerializationException", "the body is no JSON object")
+    return cast("dict[str, Any]", body)
+
+
+def check(service: str, operation: str, values: Mapping[str, Any]) -> None:
+    """Refuse what the model of a service does not allow.
 
     Raises:
         AwsError: A member is missing, too long, or has another form.
     """
-    shape = service_model("sagemaker").operation_model(operation).input_shape
+    shape = service_model(service).operation_model(operation).input_shape
     found = list(_problems(shape, values, "")) if shape else []
     if found:
         count = f"{len(found)} validation error{'s' if len(found) > 1 else ''} detected: "
         raise invalid(count + "; ".join(found))
 
 
-def knows(operation: str) -> bool:
-    """Whether SageMaker has such an operation at all."""
-    return operation in service_model("sagemaker").operation_names
+def knows(service: str, operation: str) -> bool:
+    """Whether a service has such an operation at all."""
+    return operation in service_model(service).operation_names
 
 
 def _problems(shape: Any, value: Any, where: str) -> Iterator[str]:
+    _check_type(shape, value, where)
     if shape.type_name == "structure":
         yield from _structure(shape, value, where)
     elif shape.type_name == "list":
@@ -51,8 +88,16 @@ def _problems(shape: Any, value: Any, where: str) -> Iterator[str]:
             yield from _problems(shape.value, item, f"{where}.{name}")
     elif shape.type_name == "string":
         yield from _string(shape, value, where)
-    elif shape.type_name in {"integer", "long", "float", "double"} and not isinstance(value, bool):
+    elif shape.type_name in _NUMBERS:
         yield from _number(shape, value, where)
+
+
+def _check_type(shape: Any, value: Any, where: str) -> None:
+    """Refuse another JSON type than that of the member; AWS does so before it looks at any value."""
+    kinds = _KINDS.get(shape.type_name, (object,))
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        given = type(value).__name__
+        raise AwsError("SerializationException", f"{given} cannot be converted to {shape.type_name} at '{where}'")
 
 
 def _structure(shape: Any, value: Mapping[str, Any], where: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..faults import Fault
     from .keys import Spot
 
+_LONGEST_TOKEN = 9
 _WORDS = {"endpoint-config": "endpoint configuration", "training-job": "training job"}
 
 
@@ -133,6 +134,18 @@ class Shelf(Generic[R]):
         return _WORDS.get(self.kind, self.kind)
 
 
+def start_of(request: Mapping[str, Any]) -> int:
+    """Return where a page begins.
+
+    Raises:
+        AwsError: The token is none that a page before gave.
+    """
+    token = str(request.get("NextToken") or "0")
+    if not (token.isascii() and token.isdigit() and len(token) <= _LONGEST_TOKEN):
+        raise invalid(f"Invalid NextToken: {token}")
+    return int(token)
+
+
 def page(
     request: Mapping[str, Any], records: list[R], show: Callable[[R], dict[str, Any]], key: str, name: str
 ) -> dict[str, Any]:
@@ -150,7 +163,7 @@ def page(
     chosen.sort(key=lambda one: (one.name, 0.0) if request.get("SortBy") == "Name" else ("", one.created))
     if request.get("SortOrder", "Descending") == "Descending":
         chosen.reverse()
-    start = int(request.get("NextToken") or 0)
+    start = start_of(request)
     size = int(request.get("MaxResults") or 100)
     shown = [show(record) for record in chosen]
     status = request.get("StatusEquals")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random as _random
-import signal
 import threading
 import time
 from dataclasses import dataclass, field
@@ -38,18 +37,6 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """Waits."""
         time.sleep(seconds)
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: like Ctrl-C, but the process may be killed soon.
-
-    Args:
-        signal: Which one.
-    """
-
-    def __init__(self, signal: signal.Signals = signal.SIGTERM) -> None:
-        super().__init__()
-        self.signal = signal
 
 
 class StoppableClock:

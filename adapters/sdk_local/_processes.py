@@ -32,7 +32,7 @@ _THREADS = (
 def is_free(lock: Path) -> bool:
     """Whether nobody holds this lock file; the system lets go of it when its holder dies, however it dies."""
     try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return True
     try:

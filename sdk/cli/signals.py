@@ -12,6 +12,8 @@ import os
 import sys
 from contextlib import contextmanager
 
+from ..terminated import Terminated
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
@@ -33,7 +35,7 @@ def exit_at_once() -> None:
 
 @contextmanager
 def raising() -> Generator[None]:
-    """Within the block Ctrl-C raises ``KeyboardInterrupt``, another signal :class:`sdk.waiting.Terminated`."""
+    """Within the block Ctrl-C raises ``KeyboardInterrupt``, another signal :class:`sdk.terminated.Terminated`."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     hook = sys.unraisablehook
     _handle(_raise)
@@ -67,11 +69,7 @@ def _exit(number: int, _frame: FrameType | None) -> NoReturn:
 def _raise(number: int, _frame: FrameType | None) -> NoReturn:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
-    from signal import Signals
-
-    from ..waiting import Terminated
-
-    raise Terminated(Signals(number))
+    raise Terminated(number)
 
 
 def _not_lost(hook: Callable[[Any], object]) -> Callable[[Any], object]:

@@ -26,6 +26,9 @@ _LARGEST = 1 << 20
 _MOST_SHOWN = 5
 DEEPEST = 16
 """Levels of tables and lists that a configuration may have; ours has four."""
+_PART = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
+_ENDLESS_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{DEEPEST}}}", re.MULTILINE)
+"""Python's reader takes a time that grows with the square of the number of parts of a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,9 @@ def _parse(path: Path, content: bytes) -> dict[str, Any]:
     if len(content) > _LARGEST:
         raise ConfigError(f"{path} is larger than {_LARGEST} bytes")
     text = usertext.decode(content, str(path))
+    if endless := _ENDLESS_KEY.search(text):
+        line = text.count("\n", 0, endless.start()) + 1
+        raise ConfigError(f"{path}:{line}: a key of more than {DEEPEST} parts; nested too deeply")
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..adapter import Materials, Nature, change_times
 from ..errors import ConflictError, Interrupted, RollbackFailed, SdkError, ThrottledError, UnavailableError
-from ..waiting import Deadline, Terminated
+from ..terminated import Terminated
+from ..waiting import Deadline
 from .borrowed import borrowed, in_use_by
 from .context import Detached
 from .detach import Detacher

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sdk.errors import PackagingError, SdkError
 from sdk.raised import from_exception
 from sdk.serving.crashes import refuse_exits
-from sdk.waiting import Terminated
+from sdk.terminated import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -307,6 +307,24 @@ def test_a_very_deep_file_is_refused(home: Any) -> None:
         home.load()
 
 
+@pytest.mark.parametrize("part", ["a", "a-b_1", '"a.b"', "'a'"])
+@pytest.mark.parametrize(
+    "form", ["{} = 1", "[{}]", "[[{}]]", "x = {{ {} = 1 }}", "x = {{ y = 2, {} = 1 }}", "  {} = 1"]
+)
+def test_a_key_without_end_is_refused_unread(home: Any, form: str, part: str) -> None:
+    """Python's reader would take minutes for one of a hundred thousand parts."""
+    home.write(f'# first\nowner = "me"\n{form.format(" . ".join([part] * 100_000))}\n')
+    with pytest.raises(ConfigError, match=r"mlport\.toml:3: a key of more than 16 parts; nested too deeply"):
+        home.load()
+
+
+def test_values_with_many_dots_are_values(home: Any) -> None:
+    home.write(
+        f'default = "local"\n[target.local]\nprovider = "local"\ntags = {{ parts = "{".".join(["a"] * 30)}" }}\n'
+    )
+    assert "local" == home.load().default.value
+
+
 def test_a_very_large_file_is_refused(home: Any) -> None:
     """A configuration is not a data file."""
     home.write("#" * (1 << 20) + "\n")

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from sdk.errors import AuthError, ThrottledError, TimedOut, UnavailableError
-from sdk.waiting import Deadline, Poll, Retry, StoppableClock, SystemClock, Terminated, TokenBucket, bucket_of
+from sdk.terminated import Terminated
+from sdk.waiting import Deadline, Poll, Retry, StoppableClock, SystemClock, TokenBucket, bucket_of
 from sdk_contract.fake_cloud import VirtualClock
 
 

@@ -73,7 +73,7 @@ class Endpoint:
         log = self.folder / "logs" / "gateway.log"
         trouble = log.read_text() if log.exists() else ""
         shutil.rmtree(self.folder)
-        assert trouble == ""
+        assert trouble == "", trouble
 
     def status(self) -> dict[str, Any]:
         return client.status(self.folder)

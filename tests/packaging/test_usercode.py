@@ -13,7 +13,7 @@ import pytest
 from sdk.errors import PackagingError
 from sdk.model import model as make_model
 from sdk.packaging.usercode import running
-from sdk.waiting import Terminated
+from sdk.terminated import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -35,7 +35,7 @@ def test_operations_with_unknown_fields_and_types(newer: Place, adapter: Any) ->
     """What begins them and what asks for them goes through, while they run and when they are done."""
     labels = Labels("churn", "me", "t1")
     endpoint = Resource(ENDPOINT, "churn", {"dedicated": False, "tags": {}}, labels)
-    newer.cloud.faults.add("CreateEndpoint", "stuck", seconds=0.2)
+    newer.cloud.faults.add("CreateEndpoint", "stuck", seconds=3.0)
     begun = adapter.create(endpoint, Materials(), timeout=10.0).operation
     assert begun is not None
     assert not adapter.operation(begun, timeout=10.0).done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 ADDRESS = "address.json"
 """The file with the public address of a gateway, in its folder."""
 
+_LARGEST = 4096
 _MAX_UNIX_PATH = 100  # sun_path holds 104 bytes on macOS and 108 on Linux
 
 
@@ -39,7 +41,18 @@ class _Address(msgspec.Struct):
 def read_address(folder: Path) -> dict[str, Any]:
     """Host and port that a gateway had in this folder; nothing when they are not known."""
     try:
-        found = msgspec.json.decode((folder / ADDRESS).read_bytes(), type=_Address)
+        found = msgspec.json.decode(_read(folder / ADDRESS), type=_Address)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return {"host": found.host, "port": found.port}
+
+
+def _read(path: Path) -> bytes:
+    """A small regular file; whatever else has the name is no file, and reading it might wait for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return b""
+        return os.read(descriptor, _LARGEST)
+    finally:
+        os.close(descriptor)

@@ -11,6 +11,7 @@ Example:
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import http.client
 import json
@@ -24,6 +25,9 @@ from urllib.parse import urlencode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+_NO_LOCK = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
+_LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
 ALREADY_RUNNING = 3
 """Exit code of a gateway that finds its folder taken."""
@@ -170,11 +174,13 @@ def is_running(folder: Path) -> bool:
     """Tell whether a gateway lives in the folder, by its lock."""
     path = folder / "gateway.lock"
     try:
-        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        lock = os.open(path, _LOOK)
     except PermissionError:
         path.chmod(0o600)  # somebody took the mode away; only its owner can give it back
-        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
+        lock = os.open(path, _LOOK)
+    except OSError as error:
+        if error.errno not in _NO_LOCK:
+            raise
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -210,13 +216,25 @@ def ensure_gateway(
     deadline = time.monotonic() + timeout_s
     while True:
         if not is_running(folder):
-            _start(folder, argv, env, timeout_s)
+            try:
+                _start(folder, argv, env, timeout_s)
+            except GatewayError:
+                if not _answers(folder):  # one that lost its lock does, and takes it again
+                    raise
         try:
             return status(folder)
         except GatewayError as error:
             if error.status or time.monotonic() > deadline:
                 raise
         time.sleep(0.02)
+
+
+def _answers(folder: Path) -> bool:
+    try:
+        status(folder)
+    except GatewayError:
+        return False
+    return True
 
 
 def _start(folder: Path, argv: Sequence[str], env: Mapping[str, str] | None, timeout_s: float) -> None:

@@ -1,28 +1,38 @@
-"""Starts the gateway: takes its lock, binds its sockets, goes to the background if asked to."""
+"""Starts the gateway: takes its lock, binds its sockets, goes to the background if asked to.
+
+While it runs it looks at its lock and its control socket, which a `Claim` puts back when they are taken away.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import fcntl
 import json
 import os
 import socket
 import stat
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from .addresses import ADDRESS, read_address
 from .app import Gateway
+from .claim import CONTROL, MAX_SOCKET, Claim, Taken
 from .control import Control
 from .keeper import Heart, keep
 from .table import TableError, clear_way, restore, save
 
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Answers = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
 _MIN_TOKEN = 16  # characters
 _UNSENT = 128 * 1024  # bytes the kernel may hold of an answer beyond what is on its way to a client
-_MAX_SOCKET = 100  # bytes of a socket path that fit everywhere
+_LOOK_S = 0.5
+_GIVE_UP = 10  # looks that find the lock with another gateway, which ends at once if it cannot serve
 
 
 class StartError(Exception):
@@ -41,13 +51,13 @@ def run(argv: list[str]) -> int:
     """Run the gateway until it is told to stop, and return its exit code."""
     options = _parse(argv)
     try:
-        lock = _take_lock(options.dir)
+        claim = _claim(options.dir)
         token = _read_token(options)
         restore(options.dir / "table.json")
         clear_way(options.dir / "logs", stat.S_ISDIR)
         (options.dir / "logs").mkdir(mode=0o700, exist_ok=True)
         listener = _bind(options)
-        control = _bind_control(options.dir)
+        claim.bind()
     except (StartError, TableError, OSError) as error:
         sys.stderr.write(f"mlport gateway: {error}\n")
         return error.exit_code if isinstance(error, StartError) else 2
@@ -58,20 +68,37 @@ def run(argv: list[str]) -> int:
         gateway = Gateway(options.dir, listener, token=token, hosts=tuple(options.allow_host))
         gateway.beat = heart.beat
         gateway.restarts = restarts
-        uvloop.run(_serve(gateway, control))
+        uvloop.run(_serve(gateway, claim))
 
     try:
         keep(serve) if options.detach or os.environ.get("MLPORT_GATEWAY_KEEPER") == "1" else serve(0, Heart())
     finally:
-        (options.dir / "control.sock").unlink(missing_ok=True)
-        os.close(lock)
+        claim.release()
     return 0
 
 
-async def _serve(gateway: Gateway, control: socket.socket) -> None:
-    server = await asyncio.start_unix_server(Control(gateway).serve, sock=control)
+async def _serve(gateway: Gateway, claim: Claim) -> None:
+    serve = Control(gateway).serve
+    server = await asyncio.start_unix_server(serve, sock=claim.control)
+    watch = asyncio.get_running_loop().create_task(_watch(gateway, claim, serve))
     await gateway.run()
+    watch.cancel()
     server.close()
+    claim.unlink()
+
+
+async def _watch(gateway: Gateway, claim: Claim, serve: Answers) -> None:
+    """Put lock and control socket back when they are taken away; stop when another gateway has the folder."""
+    missed, servers = 0, list[asyncio.Server]()
+    while missed < _GIVE_UP:
+        try:
+            missed = 0 if claim.holds() else missed + 1
+            if missed == 0 and not claim.is_reachable():
+                servers.append(await asyncio.start_unix_server(serve, sock=claim.bind()))
+        except OSError:
+            missed = 0  # a folder that is being removed, or a full disk: nothing can be put back
+        await asyncio.sleep(_LOOK_S)
+    gateway.stop()
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -86,27 +113,30 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _take_lock(folder: Path) -> int:
+def _claim(folder: Path) -> Claim:
     try:
         mode = folder.stat()
     except FileNotFoundError:
         raise StartError(f"{folder} does not exist; make it with mode 0700") from None
     if mode.st_uid != os.geteuid() or stat.S_IMODE(mode.st_mode) & 0o077:
         raise StartError(f"{folder} must be yours alone; run chmod 700 on it")
-    clear_way(folder / "gateway.lock", stat.S_ISREG)
-    lock = os.open(folder / "gateway.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    control = folder / CONTROL
+    if len(os.fsencode(control)) > MAX_SOCKET:
+        raise StartError(
+            f"{control} is longer than the {MAX_SOCKET} bytes a socket path may have; use a shorter folder"
+        )
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
+        return Claim(folder)
+    except Taken:
         raise AlreadyRunning(f"a gateway already runs in {folder}") from None
-    return lock
 
 
 def _read_token(options: argparse.Namespace) -> str | None:
     if options.auth == "none":
         return None
     path = options.token_file or options.dir / "token"
+    if options.token_file is None:
+        clear_way(path, stat.S_ISREG)
     try:
         token = path.read_text("ascii").strip()
     except FileNotFoundError:
@@ -121,6 +151,7 @@ def _read_token(options: argparse.Namespace) -> str | None:
 def _bind(options: argparse.Namespace) -> socket.socket:
     """Listen on the port asked for, else on the one this endpoint had before, else on a free one."""
     stored = options.dir / ADDRESS
+    clear_way(stored, stat.S_ISREG)
     before = read_address(options.dir)
     port = options.port or (before["port"] if before.get("host") == options.host else 0)
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
@@ -135,26 +166,9 @@ def _bind(options: argparse.Namespace) -> socket.socket:
         listener.close()
         message = f"cannot listen on {options.host} port {port}: {error.strerror}; "
         raise StartError(message + f"free the port, choose another one (setting `port`), or delete {stored}") from None
-    clear_way(stored, stat.S_ISREG)
     address = {"host": options.host, "port": listener.getsockname()[1]}
     save(stored, json.dumps(address).encode())
     return listener
-
-
-def _bind_control(folder: Path) -> socket.socket:
-    path = folder / "control.sock"
-    if len(os.fsencode(path)) > _MAX_SOCKET:
-        raise StartError(f"{path} is longer than the {_MAX_SOCKET} bytes a socket path may have; use a shorter folder")
-    clear_way(path, stat.S_ISSOCK)
-    path.unlink(missing_ok=True)
-    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        control.bind(str(path))
-    finally:
-        os.umask(before)
-    control.listen(128)
-    return control
 
 
 def _detach(folder: Path) -> bool:

@@ -26,7 +26,9 @@ class AzureMLOptions(TargetOptions):
     resource_group: str = Field(description="resource group of the workspace", pattern=r"^[A-Za-z0-9._()-]{1,90}$")
     workspace: str = Field(description="name of the workspace", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{2,32}$")
     region: str | None = Field(
-        default=None, description="region of the workspace, such as westeurope; read from the workspace when left out"
+        default=None,
+        pattern=r"^[A-Za-z][A-Za-z0-9 ]{2,39}$",
+        description="region of the workspace, such as westeurope; read from the workspace when left out",
     )
     storage_account: str | None = Field(
         default=None, pattern=r"^[a-z0-9]{3,24}$",

@@ -31,7 +31,9 @@ class SagemakerOptions(TargetOptions):
     """Settings of a target with ``provider = "sagemaker"``."""
 
     region: str | None = Field(
-        default=None, description="AWS region; else AWS_REGION, AWS_DEFAULT_REGION or that of the profile"
+        default=None,
+        pattern=r"^[a-z]{2,5}(-[a-z]+)+-\d{1,2}$",  # it becomes a part of host names
+        description="AWS region; else AWS_REGION, AWS_DEFAULT_REGION or that of the profile",
     )
     role: str | None = Field(
         default=None,

@@ -318,3 +318,10 @@ def test_a_warning_of_the_platform_is_the_reason() -> None:
     assert "Back-off pulling image" == last_warning(HEADER.format("Failed", event))
     assert last_warning(HEADER.format("Failed", "") + f"\nContainer logs:\n{event}\n") is None
     assert last_warning(event) is None
+
+
+@pytest.mark.parametrize("region", ["evil.example/x", "west-europe", "", "westeurope\n"])
+def test_a_region_that_is_none_is_refused(region: str) -> None:
+    with pytest.raises(ValueError, match="region"):
+        AzureMLOptions.model_validate({**PLACE, "region": region})
+    assert "West Europe" == AzureMLOptions.model_validate({**PLACE, "region": "West Europe"}).region

@@ -77,6 +77,18 @@ def test_signal_outside_of_a_change(tmp_path: Path) -> None:
     assert "does not run" in done.communicate(timeout=60)[1]
 
 
+def test_a_signal_finds_its_exception_while_modules_are_half_imported() -> None:
+    """SIGTERM may come while Python is in the middle of any of our modules."""
+    code = (
+        "import os, signal, sys, types\nfrom sdk.cli import signals\n"
+        "sys.modules['sdk.waiting'] = types.ModuleType('sdk.waiting')\n"
+        "try:\n    with signals.raising():\n        os.kill(os.getpid(), signal.SIGTERM)\n        signal.pause()\n"
+        "except KeyboardInterrupt as stop:\n    print(type(stop).__name__, signals.code_of(stop))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert "Terminated 143\n" == done.stdout
+
+
 def test_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     """What a shell starts in the background is not ended by the Ctrl-C of something else."""
     (tmp_path / "httpx.py").write_text(SEND.format(number=int(signal.SIGINT)) + "raise SystemExit('went on')\n")

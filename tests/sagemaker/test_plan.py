@@ -287,10 +287,18 @@ def test_what_aws_would_refuse_is_refused_before(settings: Any, changed: Any, te
         World(**settings).deploy(1, **changed)
 
 
+@pytest.mark.parametrize("region", ["eu-west-1", "us-gov-east-1", "ap-southeast-7", "eusc-de-east-1", "us-isob-west-1"])
+def test_regions_of_all_partitions_are_taken(region: str) -> None:
+    assert region == SagemakerOptions.model_validate({"role": ROLE, "region": region}).region
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"role": "mlport"},
+        {"region": "us-east-1.evil.example#"},
+        {"region": "us-east-1\n"},
+        {"region": "../us-east-1"},
         {"subnets": ["s-1"]},
         {"serverless": {"memory_mb": 1500}},
         {"serverless": {}, "shadow": 10},

@@ -150,8 +150,7 @@ class Gateways:
             return replace(seen, container=about or seen.container)
 
     def _revive_gateway(self, seen: Seen, about: Mapping[str, Any], timeout: float) -> Seen:
-        if not self.tokens.of(about):
-            self.tokens.renew(about, timeout)
+        self.tokens.mend(about, timeout)
         after, trouble = bring_up(self.host, about, timeout)
         name = name_of(about)
         return replace(
@@ -176,8 +175,7 @@ class Gateways:
                 about = self.host.inspect(container_name(name, "gateway"), timeout)
                 if about is None or not is_up(about) or time.monotonic() > give_up:
                     raise
-                if not self.tokens.of(about):  # without one it does not start
-                    self.tokens.renew(about, timeout)
+                self.tokens.mend(about, timeout)  # without one it does not start
                 step = next(steps, None) if isinstance(error.__cause__, TimeoutError) else None
                 if step is not None:
                     step(about["Id"], timeout)
@@ -341,12 +339,13 @@ class Gateways:
     def entrance(self, name: str, timeout: float) -> tuple[Mapping[str, Any], str] | None:
         """The gateway's container and what a client must send to it; ``None`` if there is no gateway."""
         about = self.container(name, timeout)
-        if about is not None and not self.tokens.of(about):
+        if about is not None and self.tokens.mend(about, timeout):
             self.forget(name)
-            self.tokens.renew(about, timeout)
             self.look(name, timeout)
             about = self.container(name, timeout)
-        return None if about is None else (about, self.tokens.of(about))
+        if about is None:
+            return None
+        return about, self.tokens.of(about) if is_up(about) else ""
 
     def bare_network(self, name: str, timeout: float) -> Labels | None:
         """The labels of a network whose gateway is gone, so that it is found and removed."""

@@ -6,7 +6,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import NotFoundError
+from sdk.errors import PlatformError
 
 from ._containers import NOBODY, RUN
 from ._engine import pack
@@ -36,19 +36,30 @@ class Tokens:
         self._known: dict[str, str] = {}
 
     def of(self, gateway: Mapping[str, Any]) -> str:
-        """Return the token of a gateway's container; empty when it is damaged or gone."""
+        """Return the token of a gateway's container; empty when it is damaged.
+
+        Raises:
+            NotFoundError: There is none, as in a container that is not complete yet, or that is being removed.
+        """
         container = str(gateway["Id"])
         if container not in self._known:
-            try:
-                token = self._host.file(container, f"{RUN}/token").decode("ascii", "replace")
-            except NotFoundError:
-                token = ""
+            token = self._host.file(container, f"{RUN}/token").decode("ascii", "replace")
             if not _TOKEN.fullmatch(token):
                 return ""
             self._known[container] = token
         return self._known[container]
 
-    def renew(self, gateway: Mapping[str, Any], timeout: float) -> None:
-        """Replace a damaged token, and let the gateway start again, which has to read the new one."""
-        self._host.put(gateway["Id"], RUN, pack({"token": new()}, NOBODY), timeout)
-        self._host.restart(gateway["Id"], timeout)
+    def mend(self, gateway: Mapping[str, Any], timeout: float) -> bool:
+        """Replace a damaged token, and let the gateway start again, which has to read the new one.
+
+        Returns:
+            Whether that was needed and done. A container that cannot be read or written is left as it is.
+        """
+        try:
+            if self.of(gateway):
+                return False
+            self._host.put(gateway["Id"], RUN, pack({"token": new()}, NOBODY), timeout)
+            self._host.restart(gateway["Id"], timeout)
+        except PlatformError:
+            return False
+        return True

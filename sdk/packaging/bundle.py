@@ -109,7 +109,6 @@ def store(staged: Path, manifest: Manifest, models: Path) -> Path:
     """
     target = models / manifest.digest
     with disk.writing(target):
-        disk.close_tree(staged)
         disk.sync_tree(staged)
         if not _rename(staged, target):
             _replace_if_damaged(staged, target)

@@ -324,4 +324,4 @@ def test_a_warning_of_the_platform_is_the_reason() -> None:
 def test_a_region_that_is_none_is_refused(region: str) -> None:
     with pytest.raises(ValueError, match="region"):
         AzureMLOptions.model_validate({**PLACE, "region": region})
-    assert "West Europe" == AzureMLOptions.model_validate({**PLACE, "region": "West Europe"}).region
+    assert "westeurope" == AzureMLOptions.model_validate({**PLACE, "region": "West Europe"}).region

@@ -43,7 +43,7 @@ def lives(pid: int) -> bool:
     """Tell whether a process still runs; one that only waits for its parent to take note does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

@@ -359,6 +359,7 @@ ALLOWED = {
     "sdk/packaging/image/engine_address.py": "a way for a bounded client; probes whether a socket is there",
     "sdk/compare/load/worker.py": "opens connections and reads nothing from them",
     "sdk/serving/serve.py": "listens",
+    "sdk/serving/gateway/claim.py": "listens",
     "sdk/serving/gateway/start.py": "listens",
     "sdk/serving/gateway/client.py": "the gateway of this machine and user, over a socket that others cannot open",
     "sdk/serving/gateway/pipe.py": "runs beside the gateway and passes on",

@@ -6,13 +6,14 @@ that were pushed to it or mounted into it. Who may do what, and which manifests 
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+from sdk.errors import UnreadableError
+from sdk.foreign import parse
 from sdk.packaging.image.manifests import LIST_TYPE, OCI_INDEX_TYPE, Image, digest_of
 from sdk.packaging.image.store import Store
 
@@ -21,7 +22,7 @@ from .images import image_of
 from .uploads import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from typing import BinaryIO
 
@@ -333,10 +334,9 @@ class Registry:
 
     def _put(self, request: Request) -> Response:
         name, reference, data = request.params["name"], request.params["reference"], request.body
-        try:
-            document: dict[str, Any] = json.loads(data)
-        except ValueError:
-            return refusal("MANIFEST_INVALID", "manifest is no JSON")
+        document = _document(data)
+        if document is None:
+            return refusal("MANIFEST_INVALID", "manifest invalid")
         media_type = request.headers.get("content-type") or str(document.get("mediaType", ""))
         refused = self._accepts(name, media_type)
         if refused:
@@ -361,8 +361,7 @@ class Registry:
         """What a manifest names and its repository lacks."""
         with self._lock:
             found = self._repositories.get(name, Repository())
-            blobs = [item["digest"] for item in (*document.get("layers", ()), document.get("config")) if item]
-            inner = [item["digest"] for item in document.get("manifests", ())]
+            blobs, inner = _named(document)
             return [
                 *(digest for digest in blobs if digest not in found.blobs),
                 *(digest for digest in inner if digest not in found.manifests),
@@ -398,3 +397,25 @@ def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             yield block
+
+
+def _document(data: bytes) -> dict[str, Any] | None:
+    """A manifest; ``None`` if it is not one, or does not say by digest what it consists of."""
+    try:
+        found: Any = parse(data, "the manifest")
+    except UnreadableError:
+        return None
+    if not isinstance(found, dict):
+        return None
+    document = cast("dict[str, Any]", found)
+    try:
+        named = [digest for digests in _named(document) for digest in digests]
+    except (TypeError, KeyError, AttributeError):
+        return None
+    return document if all(isinstance(digest, str) for digest in named) else None
+
+
+def _named(document: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The digests of the blobs and of the manifests that a manifest names."""
+    blobs = [item["digest"] for item in (*document.get("layers", ()), document.get("config")) if item]
+    return blobs, [item["digest"] for item in document.get("manifests", ())]

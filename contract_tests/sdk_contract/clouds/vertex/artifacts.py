@@ -15,14 +15,16 @@ from ..registry import Registry
 from ..registry import refusal as registry_refusal
 from .api import Api, body_of
 from .errors import Refusal
-from .world import check_fields, check_labels, listing, part, stamp
+from .values import part
+from .world import check_fields, check_labels, listing, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from ..app import Request, Response
-    from .world import Common, Json, World
+    from .values import Json
+    from .world import Common, World
 
 CREATE_S, DELETE_S, TOKEN_S = 15.0, 5.0, 3600.0
 USER = "oauth2accesstoken"
@@ -141,7 +143,7 @@ class Artifacts:
         body, name = body_of(request), request.query.get("repositoryId", "")
         check_fields(body, _FIELDS, "repository")
         check_labels(part(body, "labels"))
-        if not name or body.get("format") not in {"DOCKER", 1}:
+        if not name or body.get("format") not in ("DOCKER", 1):
             raise Refusal("INVALID_ARGUMENT", "repository_id and format are required.")
         if name in self.table or self.world.running(f"repositories/{name}", "CreateRepository"):
             raise Refusal("ALREADY_EXISTS", "the repository already exists")

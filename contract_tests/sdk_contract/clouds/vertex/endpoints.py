@@ -9,7 +9,8 @@ from .api import Api, body_of
 from .errors import Refusal
 from .machines import check_machine
 from .models import shown
-from .world import Veil, check_fields, check_labels, listing, masked, part, stamp
+from .values import integer, part, text
+from .world import Veil, check_fields, check_labels, listing, masked, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from ..app import Request
     from .models import Models
     from .serving import Fleet
-    from .world import Json, World
+    from .values import Json
+    from .world import World
 
 CREATE_S, DEPLOY_S, UNDEPLOY_S, DELETE_S, MUTATE_S = 5.0, 420.0, 60.0, 5.0, 60.0
 _ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?|[1-9][0-9]{0,9}|0")
@@ -77,7 +79,7 @@ class Endpoints:
         """Makes an endpoint under the id that the caller chose, or under a number."""
         body, name = body_of(request), request.query.get("endpointId", "")
         check_fields(body, _FIELDS, "endpoint")
-        if not body.get("displayName"):
+        if not text(body, "displayName"):
             raise Refusal("INVALID_ARGUMENT", "Required field endpoint.display_name is not set.")
         if name and not _ID.fullmatch(name):
             raise Refusal("INVALID_ARGUMENT", f"endpoint_id {name!r} must match {_ID.pattern}.")
@@ -157,17 +159,18 @@ class Endpoints:
         if "labels" in fields:
             check_labels(part(body, "labels"))
         for name in fields:
-            found[name] = body.get(name) or ({} if name in {"labels", "trafficSplit"} else "")
+            found[name] = part(body, name) if name in {"labels", "trafficSplit"} else text(body, name)
         self.world.touch(found)
 
     @staticmethod
     def _check_split(found: Json, split: Json, *, known: set[str]) -> None:
-        if split and sum(int(share) for share in split.values()) != 100:
-            raise Refusal("INVALID_ARGUMENT", f"Traffic percentages must sum to 100, not {sum(split.values())}.")
-        for name, share in split.items():
+        shares = {name: integer(split, name) for name in split}
+        if shares and sum(shares.values()) != 100:
+            raise Refusal("INVALID_ARGUMENT", f"Traffic percentages must sum to 100, not {sum(shares.values())}.")
+        for name, share in shares.items():
             if name not in known:
                 raise Refusal("INVALID_ARGUMENT", f"{found['name']} has no DeployedModel {name}.")
-            if not 0 <= int(share) <= 100:
+            if not 0 <= share <= 100:
                 raise Refusal("INVALID_ARGUMENT", f"Traffic percentage {share} is not between 0 and 100.")
 
     def delete(self, request: Request) -> Json:
@@ -198,7 +201,7 @@ class Endpoints:
         check_fields(body, {"deployedModel", "trafficSplit"}, "deploy_model_request")
         deployed: Json = dict(part(body, "deployedModel"))
         check_fields(deployed, _DEPLOYED, "deployed_model")
-        model = self.models.version(str(deployed.get("model", "")))
+        model = self.models.version(text(deployed, "model"))
         number = self._number(found, name, deployed)
         split = self._split(found, part(body, "trafficSplit"), number)
         self._check_quota(deployed)
@@ -206,7 +209,7 @@ class Endpoints:
             "id": number,
             "model": model["name"],
             "modelVersionId": model["versionId"],
-            "displayName": deployed.get("displayName") or model["displayName"],
+            "displayName": text(deployed, "displayName") or model["displayName"],
             "createTime": stamp(),
         }
         self._coming[name, number] = self.fleet.cpus(deployed)
@@ -224,7 +227,7 @@ class Endpoints:
         return self.world.begin("DeployModel", f"endpoints/{name}", line, finish, kind="DeployModelResponse")
 
     def _number(self, found: Json, name: str, deployed: Json) -> str:
-        number = str(deployed.get("id") or self.world.next_number()[-10:])
+        number = str(text(deployed, "id") or self.world.next_number()[-10:])
         if not _DEPLOYED_ID.fullmatch(number):
             raise Refusal("INVALID_ARGUMENT", f"deployed_model.id {number!r} must be 1-10 digits.")
         if number in ids(found) or (name, number) in self._coming:
@@ -236,7 +239,7 @@ class Endpoints:
     def _check_resources(resources: Json) -> None:
         if not resources:
             raise Refusal("INVALID_ARGUMENT", "prediction_resources must be dedicated_resources for custom models.")
-        machine, least = part(resources, "machineSpec"), int(resources.get("minReplicaCount") or 0)
+        machine, least = part(resources, "machineSpec"), integer(resources, "minReplicaCount")
         if not machine.get("machineType"):
             raise Refusal("INVALID_ARGUMENT", "Required field dedicated_resources.machine_spec is not set.")
         check_machine(machine, "inference", "deployed_model.dedicated_resources.machine_spec")
@@ -244,7 +247,7 @@ class Endpoints:
             raise Refusal("INVALID_ARGUMENT", "accelerator_type and accelerator_count go together.")
         if least < 1:
             raise Refusal("INVALID_ARGUMENT", "dedicated_resources.min_replica_count must be at least 1.")
-        if int(resources.get("maxReplicaCount") or least) < least:
+        if (integer(resources, "maxReplicaCount") or least) < least:
             raise Refusal("INVALID_ARGUMENT", "dedicated_resources.max_replica_count must not be below the minimum.")
 
     def _split(self, found: Json, split: Json, number: str) -> Json:

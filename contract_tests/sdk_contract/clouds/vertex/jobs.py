@@ -18,7 +18,8 @@ from .errors import Refusal
 from .machines import check_machine
 from .models import shown
 from .serving import expand
-from .world import Veil, check_fields, check_labels, listing, many, part, stamp
+from .values import duration, part, parts, text, words
+from .world import Veil, check_fields, check_labels, listing, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from ..runners import Runner, Running
     from ..timing import Line
     from .storage import Storage
-    from .world import Json, World
+    from .values import Json
+    from .world import World
 
 PENDING_S, CANCEL_S, DELETE_S, GRACE_S = 90.0, 30.0, 5.0, 10.0
 MOST_VARIABLES = 100
@@ -101,13 +103,17 @@ class Jobs:
         spec: Json = part(body, "jobSpec")
         check_fields(spec, _SPEC, "custom_job.job_spec")
         check_labels(part(body, "labels"))
-        pools: list[Json] = many(spec, "workerPoolSpecs")
-        if not body.get("displayName") or not pools or not part(pools[0], "containerSpec").get("imageUri"):
+        pools = parts(spec, "workerPoolSpecs")
+        if not text(body, "displayName") or not pools or not part(pools[0], "containerSpec").get("imageUri"):
             raise Refusal("INVALID_ARGUMENT", "custom_job needs a display name and a worker pool with a container.")
         if not part(pools[0], "machineSpec").get("machineType"):
             raise Refusal("INVALID_ARGUMENT", "worker_pool_specs[0].machine_spec.machine_type is not set.")
         check_machine(part(pools[0], "machineSpec"), "training", "job_spec.worker_pool_specs[0].machine_spec")
-        if len(many(part(pools[0], "containerSpec"), "env")) > MOST_VARIABLES:
+        container = part(pools[0], "containerSpec")
+        text(container, "imageUri")
+        for name in ("args", "command"):
+            words(container, name)
+        if len([text(one, "name") for one in parts(container, "env")]) > MOST_VARIABLES:
             raise Refusal("INVALID_ARGUMENT", f"container_spec.env has more than {MOST_VARIABLES} entries.")
         number = self.world.next_number()
         self.tasks[number] = task = self._task(request, number, spec)
@@ -121,12 +127,12 @@ class Jobs:
         container = pool["containerSpec"]
         base = str(part(spec, "baseOutputDirectory").get("outputUriPrefix", "")).rstrip("/")
         env = self._environment(number, spec, base)
-        given = {one["name"]: str(one.get("value", "")) for one in many(container, "env")}
+        given = {one["name"]: str(one.get("value", "")) for one in parts(container, "env")}
         digest = self._image(container["imageUri"])
         launch = Launch(
             f"vertex-job-{self.world.key}{number}", self._registry, digest,
-            [expand(word, {**env, **given}) for word in many(container, "args")] or None,
-            entrypoint=[expand(word, {**env, **given}) for word in many(container, "command")] or None,
+            [expand(word, {**env, **given}) for word in words(container, "args")] or None,
+            entrypoint=[expand(word, {**env, **given}) for word in words(container, "command")] or None,
             env={**given, **env},
             mounts={f"/gcs/{name}": self._storage.folder / name for name in self._storage.buckets},
         )  # fmt: skip
@@ -140,7 +146,7 @@ class Jobs:
             Step("JOB_STATE_RUNNING", 0.0, lambda: self._is_over(number)),
             final=_OVER,
         )
-        limit = float(str(part(spec, "scheduling").get("timeout", "604800s")).removesuffix("s"))
+        limit = duration(part(spec, "scheduling"), "timeout", 604_800.0)
         return Task(line, launch, limit, failing=request.hit_by("fail"))
 
     def _environment(self, number: str, spec: Json, base: str) -> dict[str, str]:

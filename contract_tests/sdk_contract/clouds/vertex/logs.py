@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 from .api import Api, body_of
 from .errors import Refusal
 from .filters import parse
-from .world import many, stamp
+from .values import integer, text, words
+from .world import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..app import Request
     from .spots import Spot, Spots
-    from .world import Json
+    from .values import Json
 
 
 class Logs:
@@ -38,12 +39,12 @@ class Logs:
     def every(self, request: Request) -> Json:
         """The entries that fit, in pages."""
         body = body_of(request)
-        fits = parse(body.get("filter", ""))
+        fits = parse(text(body, "filter"))
         spots = [spot for name in self._projects(body) for spot in self._spots.of(name)]
         found = [entry for spot in spots for entry in _entries(spot, fields=self.fields) if fits(entry)]
-        order = str(body.get("orderBy", "timestamp asc"))
+        order = text(body, "orderBy") or "timestamp asc"
         found.sort(key=lambda entry: (entry["timestamp"], entry["insertId"]), reverse=order.endswith("desc"))
-        start, size = int(body.get("pageToken") or -self.empty_pages), int(body.get("pageSize") or 50)
+        start, size = integer(body, "pageToken", -self.empty_pages), integer(body, "pageSize", 50)
         if start < 0:
             return {"nextPageToken": str(start + 1)}
         page: Json = {"entries": found[start : start + size]}
@@ -53,7 +54,7 @@ class Logs:
 
     def _projects(self, body: Json) -> list[str]:
         """The projects whose logs are asked for."""
-        names = [str(name).removeprefix("projects/") for name in many(body, "resourceNames")]
+        names = [name.removeprefix("projects/") for name in words(body, "resourceNames")]
         if not names:
             raise Refusal("INVALID_ARGUMENT", "At least one resource name must be specified in resource_names.")
         return list(dict.fromkeys(self._spots.project(name) for name in names))
@@ -83,18 +84,18 @@ def _of(
     *,
     fields: bool,
 ) -> Iterable[Json]:
-    for place, (at, text) in enumerate(lines):
+    for place, (at, line) in enumerate(lines):
         yield {
             "logName": f"projects/{project}/logs/aiplatform.googleapis.com%2Fprediction_container",
             "resource": resource, "labels": labels, "timestamp": stamp(at), "receiveTimestamp": stamp(at),
-            "insertId": f"{source}-{place:09d}", "severity": "INFO", **_payload(text, fields=fields),
+            "insertId": f"{source}-{place:09d}", "severity": "INFO", **_payload(line, fields=fields),
         }  # fmt: skip
 
 
-def _payload(text: str, *, fields: bool) -> Json:
+def _payload(line: str, *, fields: bool) -> Json:
     """A line as its payload: the message of an object, or the object that it is."""
     try:
-        told: Any = json.loads(text) if fields else None
+        told: Any = json.loads(line) if fields else None
     except ValueError:
         told = None
-    return {"jsonPayload": told if isinstance(told, dict) else {"levelname": "INFO", "message": f"{text}\n"}}
+    return {"jsonPayload": told if isinstance(told, dict) else {"levelname": "INFO", "message": f"{line}\n"}}

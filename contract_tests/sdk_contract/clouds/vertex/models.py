@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from .api import Api, body_of
 from .errors import Refusal
-from .world import Veil, check_fields, check_labels, listing, many, masked, part, stamp
+from .values import duration, many, part, parts, text, words
+from .world import Veil, check_fields, check_labels, listing, masked, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..app import Request
-    from .world import Json, World
+    from .values import Json
+    from .world import World
 
 UPLOAD_S, DELETE_S, LONGEST_START_S = 20.0, 5.0, 7200.0
 _ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
@@ -117,18 +119,20 @@ class Models:
 
     def _check(self, model: Json) -> None:
         check_fields(model, _FIELDS, "model")
-        if not model.get("displayName"):
+        if not text(model, "displayName"):
             raise Refusal("INVALID_ARGUMENT", "Required field model.display_name is not set.")
         container = part(model, "containerSpec")
         check_fields(container, _CONTAINER, "model.container_spec")
-        if float(str(container.get("deploymentTimeout") or "0").removesuffix("s")) > LONGEST_START_S:
+        if duration(container, "deploymentTimeout") > LONGEST_START_S:
             raise Refusal("INVALID_ARGUMENT", "container_spec.deployment_timeout must not exceed 2 hours.")
-        if not container.get("imageUri"):
+        if not text(container, "imageUri"):
             raise Refusal("INVALID_ARGUMENT", "Required field model.container_spec.image_uri is not set.")
-        for one in many(container, "env"):
-            if str(one.get("name", "")).startswith("AIP_"):
+        for one in parts(container, "env"):
+            if text(one, "name").startswith("AIP_"):
                 raise Refusal("INVALID_ARGUMENT", f"Environment variable {one['name']} is reserved.")
-        for alias in many(model, "versionAliases"):
+        for name in ("args", "command"):
+            words(container, name)
+        for alias in words(model, "versionAliases"):
             if not _ALIAS.fullmatch(alias):
                 raise Refusal("INVALID_ARGUMENT", f"Version alias {alias!r} is not valid.")
         check_labels(part(model, "labels"))
@@ -140,7 +144,7 @@ class Models:
             if name not in self.entries:
                 raise Refusal("NOT_FOUND", f"The Model {body['parentModel']} cannot be found.")
             return name
-        name = body.get("modelId") or self.world.next_number()
+        name = text(body, "modelId") or self.world.next_number()
         if body.get("modelId") and not _ID.fullmatch(name):
             raise Refusal("INVALID_ARGUMENT", f"model_id {name!r} must match {_ID.pattern}.")
         if name in self.entries:
@@ -197,7 +201,7 @@ class Models:
         for name in masked(request.query.get("updateMask", "")):
             if name not in {"displayName", "description", "versionDescription", "labels"}:
                 raise Refusal("INVALID_ARGUMENT", f"Field {name} cannot be updated.")
-            found[name] = body.get(name) or ({} if name == "labels" else "")
+            found[name] = part(body, name) if name == "labels" else text(body, name)
         check_labels(found["labels"])
         self.world.touch(found)
         return shown(found)
@@ -206,7 +210,7 @@ class Models:
         """Adds and, with a leading dash, takes away aliases of a version."""
         found = self.version(request.params["model"])
         entry = self.entries[found["name"].rpartition("/")[2]]
-        for alias in many(body_of(request), "versionAliases"):
+        for alias in words(body_of(request), "versionAliases"):
             for one in entry.versions.values():
                 one["versionAliases"] = [name for name in one["versionAliases"] if name != alias.removeprefix("-")]
             if not alias.startswith("-"):

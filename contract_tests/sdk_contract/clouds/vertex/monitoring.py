@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 from .api import Api
 from .errors import Refusal
 from .filters import lookup, parse
+from .values import duration, integer
 from .world import stamp
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from .predicting import Served
     from .serving import Deployment
     from .spots import Spot, Spots
-    from .world import Json, World
+    from .values import Json
+    from .world import World
 
 PREFIX = "aiplatform.googleapis.com/prediction/online/"
 SAMPLED_S = (1.0, 5.0, 20.0, 60.0)  # how long ago gauges were read: a slow client asks for a time before the last one
@@ -72,7 +74,9 @@ class Monitoring:
         end = _seconds(query["interval.endTime"], time.time())
         spots = self._spots.of(self._spots.project(request.params["project"]))
         found = [one for spot in spots for one in _series(spot) if fits(one.described())]
-        period = float((query["aggregation.alignmentPeriod"] or ["60s"])[0].removesuffix("s"))
+        period = duration({"alignmentPeriod": (query["aggregation.alignmentPeriod"] or ["60s"])[0]}, "alignmentPeriod")
+        if period <= 0:
+            raise Refusal("INVALID_ARGUMENT", "aggregation.alignment_period must be at least one second.")
         aligner = (query["aggregation.perSeriesAligner"] or ["ALIGN_NONE"])[0]
         aligned = [(one, _aligned(one, start, end, period, aligner)) for one in found]
         reducer = (query["aggregation.crossSeriesReducer"] or ["REDUCE_NONE"])[0]
@@ -177,7 +181,12 @@ def _klass(one: Served) -> str:
 
 
 def _seconds(texts: list[str], default: float) -> float:
-    return datetime.fromisoformat(texts[0]).timestamp() if texts else default
+    if not texts:
+        return default
+    try:
+        return datetime.fromisoformat(texts[0]).timestamp()
+    except (ValueError, OverflowError):
+        raise Refusal("INVALID_ARGUMENT", f"{texts[0]!r} is no time in RFC 3339.") from None
 
 
 def _aligned(one: Series, start: float, end: float, period: float, aligner: str) -> dict[tuple[float, float], Any]:
@@ -194,7 +203,7 @@ def _aligned(one: Series, start: float, end: float, period: float, aligner: str)
 
 def _single(values: list[float], aligner: str) -> float:
     if aligner.startswith("ALIGN_PERCENTILE_"):
-        share = int(aligner.rpartition("_")[2])
+        share = integer({"aligner": aligner.rpartition("_")[2]}, "aligner")
         return sorted(values)[max(0, math.ceil(len(values) * share / 100) - 1)]
     if aligner == "ALIGN_MEAN":
         return sum(values) / len(values)

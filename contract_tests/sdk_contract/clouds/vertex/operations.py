@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from .api import Api
 from .errors import Refusal
+from .values import integer
 
 if TYPE_CHECKING:
     from ..app import Request
-    from .world import Json, Operation, World
+    from .values import Json
+    from .world import Operation, World
 
 _PLACE = "/projects/{project}/locations/{location}"
 
@@ -58,8 +60,8 @@ class Operations:
         holder = f"{params['table']}/{params['holder']}/" if "holder" in params else ""
         start = f"{self.world.parent}/{holder}"
         found = [one.shown() for name, one in self.world.operations.items() if name.startswith(start)]
-        first = int(request.query.get("pageToken") or 0)
-        end = first + min(self.most, int(request.query.get("pageSize") or self.most))
+        first = integer(request.query, "pageToken")
+        end = first + min(self.most, integer(request.query, "pageSize", self.most))
         page = found[first:end]
         if request.query.get("filter", "").replace(" ", "") == "done=false":
             page = [one for one in page if not one.get("done")]

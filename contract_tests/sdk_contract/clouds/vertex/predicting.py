@@ -13,13 +13,14 @@ from ..app import Response
 from ..hop import end_to_end, whole
 from .api import Api, body_of
 from .errors import Refusal, word_of
-from .world import part
+from .values import duration, part
 
 if TYPE_CHECKING:
     from ..app import Request
     from .endpoints import Endpoints
     from .serving import Deployment, Fleet
-    from .world import Json, World
+    from .values import Json
+    from .world import World
 
 SHARED_BYTES, DEDICATED_BYTES = 1_572_864, 10_485_760
 SHARED_S, DEDICATED_S = 60.0, 600.0
@@ -198,8 +199,7 @@ def seconds_of(endpoint: Json) -> float:
     """How long a request may take; who has a dedicated endpoint chooses."""
     if not endpoint.get("dedicatedEndpointEnabled"):
         return SHARED_S
-    told = str(part(endpoint, "clientConnectionConfig").get("inferenceTimeout") or "")
-    return float(told.removesuffix("s") or DEDICATED_S)
+    return duration(part(endpoint, "clientConnectionConfig"), "inferenceTimeout", DEDICATED_S)
 
 
 __all__ = ["WAKING", "Predictions", "Served"]

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from .api import Api, body_of
 from .errors import Refusal
-from .world import check_fields, part, stamp
+from .values import part
+from .world import check_fields, stamp
 
 if TYPE_CHECKING:
     from ..app import Request
     from .spots import Spots
-    from .world import Json
+    from .values import Json
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _PARENT = "/v1/projects/{project}/secrets"

@@ -15,13 +15,14 @@ import httpx
 
 from ..runners import Launch
 from .errors import Refusal
-from .world import many, part
+from .values import duration, integer, many, part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..runners import Runner, Running
-    from .world import Json, World
+    from .values import Json
+    from .world import World
 
 PORT = 8080
 # The numbers by which Google's REST clients name them.
@@ -95,7 +96,7 @@ class Fleet:
         """Processors that all its replicas have at most, as quota counts them."""
         resources = part(deployed, "dedicatedResources")
         size = _CPUS.search(str(part(resources, "machineSpec").get("machineType", "")))
-        most = max(int(resources.get("maxReplicaCount") or 0), int(resources.get("minReplicaCount") or 1))
+        most = max(integer(resources, "maxReplicaCount"), integer(resources, "minReplicaCount", 1))
         return most * (int(size[1]) if size else 1)
 
     def launch(self, endpoint: Json, deployed: Json, model: Json) -> Deployment:
@@ -113,13 +114,12 @@ class Fleet:
             env={**given, **env},
             port=int(env["AIP_HTTP_PORT"]),
         )
-        told = str(container.get("deploymentTimeout") or "").removesuffix("s")
         made = Deployment(
             name, deployed["id"], model, launch, env["AIP_HEALTH_ROUTE"], env["AIP_PREDICT_ROUTE"],
-            start_s=float(told or START_S),
+            start_s=duration(container, "deploymentTimeout", START_S),
         )  # fmt: skip
         self.running[name, deployed["id"]] = made
-        count = max(1, int(part(deployed, "dedicatedResources").get("minReplicaCount") or 1))
+        count = max(1, integer(part(deployed, "dedicatedResources"), "minReplicaCount", 1))
         threading.Thread(target=self._bring_up, args=(made, count), name=launch.name, daemon=True).start()
         return made
 

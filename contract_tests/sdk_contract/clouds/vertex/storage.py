@@ -19,14 +19,17 @@ from urllib.parse import unquote
 from ..app import Request, Response
 from .api import Api, body_of
 from .errors import Refusal
-from .world import check_labels, number_of, part, stamp
+from .values import integer, part, text, texts
+from .world import check_labels, number_of, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .world import Common, Json
+    from .values import Json
+    from .world import Common
 
+_LONGEST_PART = 255  # bytes that a file system takes as one name
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 _BOUNDARY = re.compile(r"boundary=['\"]?([^'\";]+)")
 _KIND = re.compile(rb"(?i)content-type: *([^\r\n;]+)")
@@ -267,8 +270,8 @@ class Storage:
         self.about(bucket, name)
         self._check_rate(bucket, name)
         meta, body = self._meta[bucket, name], body_of(request)
-        meta.custom = {**meta.custom, **part(body, "metadata")}
-        meta.content_type = body.get("contentType") or meta.content_type
+        meta.custom = {**meta.custom, **texts(body, "metadata")}
+        meta.content_type = text(body, "contentType") or meta.content_type
         meta.metageneration += 1
         return self.about(bucket, name)
 
@@ -304,7 +307,7 @@ class Storage:
                 folders.add(prefix + rest.partition(delimiter)[0] + delimiter)
             else:
                 names.append(name)
-        start, size = int(query.get("pageToken") or 0), int(query.get("maxResults") or 1000)
+        start, size = integer(query, "pageToken"), integer(query, "maxResults", 1000)
         items = [self.about(bucket, name) for name in names[start : start + size]]
         page: Json = {"kind": "storage#objects", "items": items}
         if folders:
@@ -322,7 +325,8 @@ class Storage:
 
     def _path(self, bucket: str, name: str) -> Path:
         parts = name.split("/")
-        if not name or name.endswith("/") or any(part in {"", ".", ".."} for part in parts) or "\0" in name:
+        too_long = any(len(part.encode("utf-8", "replace")) > _LONGEST_PART for part in parts)
+        if not name or name.endswith("/") or any(part in {"", ".", ".."} for part in parts) or "\0" in name or too_long:
             raise Refusal("INVALID_ARGUMENT", f"This mini cloud cannot keep an object called {name!r}.")
         return self.folder.joinpath(bucket, *parts)
 
@@ -337,7 +341,7 @@ class Storage:
             return
         path = self._path(bucket, name)
         now = int(self.about(bucket, name)["generation"]) if path.is_file() else 0
-        if int(wanted) != now:
+        if integer(request.query, "ifGenerationMatch") != now:
             raise Refusal(
                 "FAILED_PRECONDITION", "At least one of the pre-conditions you specified did not hold.", status=412
             )

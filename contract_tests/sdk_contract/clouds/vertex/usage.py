@@ -10,12 +10,12 @@ from urllib.parse import unquote
 
 from .api import Api, body_of
 from .errors import Refusal
-from .world import many
+from .values import many
 
 if TYPE_CHECKING:
     from ..app import Request
     from .spots import Spots
-    from .world import Json
+    from .values import Json
 
 # Source: https://cloud.google.com/vertex-ai/docs/general/locations
 REGIONS = frozenset((

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..timing import Step
 from .errors import Refusal
 from .filters import parse
+from .values import Json, integer, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from ..timing import Line, Pace
     from .identity import Identity
 
-Json = dict[str, Any]
 _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _MOST_LABELS = 64
@@ -270,16 +270,6 @@ def answer_type(kind: str) -> str:
     return f"type.googleapis.com/{kind}" if "." in kind else f"{_PROTO}{kind}"
 
 
-def part(value: Json, name: str) -> Json:
-    """An object inside an object, empty when it is left out."""
-    return value.get(name) or {}
-
-
-def many(value: Json, name: str) -> list[Any]:
-    """A list inside an object, empty when it is left out."""
-    return value.get(name) or []
-
-
 def stamp(at: float | None = None) -> str:
     """A time as the platform writes it.
 
@@ -297,18 +287,19 @@ def listing(items: Iterable[Json], query: Mapping[str, str], key: str) -> Json:
     found = [item for item in items if fits(item | {"id": item["name"].rpartition("/")[2]})]
     by, _, direction = query.get("orderBy", "createTime desc").replace("_t", "T").partition(" ")
     found.sort(key=lambda item: str(item.get(by, "")), reverse=direction.strip() == "desc")
-    start, size = int(query.get("pageToken") or 0), int(query.get("pageSize") or 100)
+    start, size = integer(query, "pageToken"), integer(query, "pageSize", 100)
     page: Json = {key: found[start : start + size]}
     if start + size < len(found):
         page["nextPageToken"] = str(start + size)
     return page
 
 
-def check_labels(labels: Mapping[str, str]) -> None:
+def check_labels(labels: Json) -> None:
     """Refuses labels that the platform would not take."""
     if len(labels) > _MOST_LABELS:
         raise Refusal("INVALID_ARGUMENT", f"{len(labels)} labels are more than {_MOST_LABELS}.")
-    for name, value in labels.items():
+    for name in labels:
+        value = text(labels, name)
         if not _LABEL_KEY.fullmatch(name) or not _LABEL.fullmatch(value):
             raise Refusal("INVALID_ARGUMENT", f"Label {name!r}={value!r} is not valid: [a-z0-9_-], at most 63.")
 

@@ -1,0 +1,120 @@
+"""What stands in the body or the query of a request, by its type: another one is refused as Google's parser does."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+from .errors import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Json = dict[str, Any]
+
+
+def part(value: Json, name: str) -> Json:
+    """An object inside an object, empty when it is left out.
+
+    Raises:
+        Refusal: There is something else.
+    """
+    found: Any = value.get(name)
+    if found is not None and not isinstance(found, dict):
+        raise _not_a("message", name, found)
+    return cast("Json", found or {})
+
+
+def many(value: Json, name: str) -> list[Any]:
+    """A list inside an object, empty when it is left out.
+
+    Raises:
+        Refusal: There is something else.
+    """
+    found: Any = value.get(name)
+    if found is not None and not isinstance(found, list):
+        raise _not_a("repeated field", name, found)
+    return found or []
+
+
+def parts(value: Json, name: str) -> list[Json]:
+    """A list of objects.
+
+    Raises:
+        Refusal: There is something else.
+    """
+    found = many(value, name)
+    for one in found:
+        if not isinstance(one, dict):
+            raise _not_a("message", name, one)
+    return found
+
+
+def words(value: Json, name: str) -> list[str]:
+    """A list of texts.
+
+    Raises:
+        Refusal: There is something else.
+    """
+    found = many(value, name)
+    for one in found:
+        if not isinstance(one, str):
+            raise _not_a("TYPE_STRING", name, one)
+    return found
+
+
+def texts(value: Json, name: str) -> dict[str, str]:
+    """Texts by name.
+
+    Raises:
+        Refusal: There is something else.
+    """
+    found = part(value, name)
+    return {key: text(found, key) for key in found}
+
+
+def text(value: Mapping[str, Any], name: str) -> str:
+    """A text, empty when it is left out.
+
+    Raises:
+        Refusal: There is something else.
+    """
+    found: Any = value.get(name)
+    if found is not None and not isinstance(found, str):
+        raise _not_a("TYPE_STRING", name, found)
+    return found or ""
+
+
+def integer(value: Mapping[str, Any], name: str, default: int = 0) -> int:
+    """A whole number, which JSON may hold as a text.
+
+    Raises:
+        Refusal: There is something else.
+    """
+    found: Any = value.get(name)
+    if found is None or found == "":
+        return default
+    if isinstance(found, str) and re.fullmatch(r"-?[0-9]{1,19}", found):
+        return int(found)
+    if isinstance(found, int) and not isinstance(found, bool):
+        return found
+    raise _not_a("TYPE_INT32", name, found)
+
+
+def duration(value: Json, name: str, default: float = 0.0) -> float:
+    """Seconds, as ``"3.5s"``.
+
+    Raises:
+        Refusal: There is something else.
+    """
+    found = text(value, name)
+    if not found:
+        return default
+    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?s", found):
+        raise _not_a("type.googleapis.com/google.protobuf.Duration", name, found)
+    return float(found[:-1])
+
+
+def _not_a(kind: str, name: str, found: Any) -> Refusal:
+    shown = str(found)[:100]
+    return Refusal("INVALID_ARGUMENT", f"Invalid JSON payload received. Invalid value at '{name}' ({kind}), {shown!r}")

@@ -415,7 +415,7 @@ def _document(data: bytes) -> dict[str, Any] | None:
     return document if all(isinstance(digest, str) for digest in named) else None
 
 
-def _named(document: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def _named(document: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
     """The digests of the blobs and of the manifests that a manifest names."""
     blobs = [item["digest"] for item in (*document.get("layers", ()), document.get("config")) if item]
     return blobs, [item["digest"] for item in document.get("manifests", ())]

@@ -32,9 +32,11 @@ def many(value: Json, name: str) -> list[Any]:
         Refusal: There is something else.
     """
     found: Any = value.get(name)
-    if found is not None and not isinstance(found, list):
+    if found is None:
+        return []
+    if not isinstance(found, list):
         raise _not_a("repeated field", name, found)
-    return found or []
+    return list[Any](found)  # pyright: ignore[reportUnknownArgumentType] - any JSON
 
 
 def parts(value: Json, name: str) -> list[Json]:

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, cast
 from urllib.parse import parse_qsl, unquote
 
+from sdk.foreign import parse
+
 from .calls import Call, CallLog
 from .faults import HANDLED, Faults
 
@@ -81,9 +83,9 @@ class Request:
         """The body as JSON; an empty one is an empty object.
 
         Raises:
-            ValueError: It is no JSON.
+            ValueError: It is no JSON, or nested without end.
         """
-        return json.loads(self.body or b"{}")
+        return parse(self.body or b"{}", "the body")
 
     def hit_by(self, kind: str) -> bool:
         """Whether this is the trouble planned for it."""

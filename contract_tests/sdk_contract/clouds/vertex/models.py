@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .api import Api, body_of
 from .errors import Refusal
-from .values import duration, many, part, parts, text, words
+from .values import duration, integer, many, part, parts, text, words
 from .world import Veil, check_fields, check_labels, listing, masked, stamp
 
 if TYPE_CHECKING:
@@ -130,8 +130,7 @@ class Models:
         for one in parts(container, "env"):
             if text(one, "name").startswith("AIP_"):
                 raise Refusal("INVALID_ARGUMENT", f"Environment variable {one['name']} is reserved.")
-        for name in ("args", "command"):
-            words(container, name)
+        _check_start(container)
         for alias in words(model, "versionAliases"):
             if not _ALIAS.fullmatch(alias):
                 raise Refusal("INVALID_ARGUMENT", f"Version alias {alias!r} is not valid.")
@@ -265,3 +264,14 @@ class Models:
 def shown(resource: Json) -> Json:
     """A resource without what the cloud keeps for itself."""
     return {name: value for name, value in resource.items() if not name.startswith("_")}
+
+
+def _check_start(container: Json) -> None:
+    """Refuse words, routes and ports with which no container can be started."""
+    for name in ("args", "command"):
+        words(container, name)
+    for name in ("healthRoute", "predictRoute"):
+        text(container, name)
+    for one in parts(container, "ports"):
+        if not 0 < integer(one, "containerPort") < 65_536:
+            raise Refusal("INVALID_ARGUMENT", "container_spec.ports.container_port must be from 1 to 65535.")

@@ -15,7 +15,7 @@ import httpx
 
 from ..runners import Launch
 from .errors import Refusal
-from .values import duration, integer, many, part
+from .values import duration, integer, many, part, parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +126,7 @@ class Fleet:
     def _environment(self, endpoint: str, deployed: Json, container: Json) -> dict[str, str]:
         own = f"/v1/endpoints/{endpoint}/deployedModels/{deployed['id']}"
         machine = part(part(deployed, "dedicatedResources"), "machineSpec")
-        ports = container.get("ports") or [{"containerPort": PORT}]
+        ports = parts(container, "ports") or [{"containerPort": PORT}]
         kind = machine.get("acceleratorType")
         accelerator = {"AIP_ACCELERATOR_TYPE": str(ACCELERATORS.get(kind, kind))} if kind else {}
         return {

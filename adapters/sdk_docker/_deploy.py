@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from sdk import foreign
 from sdk.adapter import Ack, Live, Ref
 from sdk.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError, PlatformError
+from sdk.plane import tokens
 from sdk.plane.planning import GATEWAY, TRAFFIC, split_workload_id, workload_id
 from sdk.plane.status import DAMAGE
 
-from . import _images, _replicas, _sound, _tokens
+from . import _images, _replicas, _sound
 from ._containers import (
     IMAGE_ID,
     NOBODY,
@@ -191,7 +192,7 @@ class Deployments:
         }
         files = {
             "run": None,
-            "run/token": _tokens.new(),
+            "run/token": tokens.new_token(),
             "run/records": None,
             "run/records/gateway.json": json.dumps(record).encode(),
         }

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import PlatformError
+from sdk.plane import tokens
 
 from ._containers import NOBODY, RUN
 from ._engine import pack
@@ -15,13 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ._engine import Host
-
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")  # as `new` makes it
-
-
-def new() -> bytes:
-    """Make the token of a new gateway, or one in place of a damaged token."""
-    return secrets.token_urlsafe(32).encode()
 
 
 class Tokens:
@@ -43,8 +35,8 @@ class Tokens:
         """
         container = str(gateway["Id"])
         if container not in self._known:
-            token = self._host.file(container, f"{RUN}/token").decode("ascii", "replace")
-            if not _TOKEN.fullmatch(token):
+            token = tokens.sound(self._host.file(container, f"{RUN}/token"))
+            if not token:
                 return ""
             self._known[container] = token
         return self._known[container]
@@ -58,7 +50,7 @@ class Tokens:
         try:
             if self.of(gateway):
                 return False
-            self._host.put(gateway["Id"], RUN, pack({"token": new()}, NOBODY), timeout)
+            self._host.put(gateway["Id"], RUN, pack({"token": tokens.new_token()}, NOBODY), timeout)
             self._host.restart(gateway["Id"], timeout)
         except PlatformError:
             return False

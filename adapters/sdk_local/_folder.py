@@ -21,7 +21,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
 import secrets
 import shutil
 import time
@@ -34,6 +33,7 @@ from sdk import scratch
 from sdk.errors import InvalidNameError
 from sdk.names import check_name
 from sdk.packaging import disk
+from sdk.plane import tokens
 
 from . import _rebuild
 from ._records import (
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 
 _LONGEST_SOCKET_NAME = 24  # "b-" + deployment id + "-" + replica number + ".sock"
 _LONGEST_TOKEN = 4096
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")  # as `new_token` makes it
 _OLD_LINK_S = 3600.0
 _LONGEST_SOCKET_PATH = 100  # macOS has 104 bytes for the whole path, with its final NUL
 _GONE = ".gone-"
@@ -166,13 +165,12 @@ class EndpointFolder:
             data = disk.read_regular(self.path / "token", _LONGEST_TOKEN) or b""
         except ValueError:
             return ""
-        text = data.decode("ascii", "replace").strip()
-        return text if _TOKEN.fullmatch(text) else ""
+        return tokens.sound(data.strip())
 
     def new_token(self) -> None:
         """Replace a damaged token, which the gateway reads when it starts again."""
         set_aside(self.path / "token", "it is no token")
-        disk.write_file(self.path / "token", secrets.token_urlsafe(32).encode())
+        disk.write_file(self.path / "token", tokens.new_token())
 
     def create(self, record: Record) -> None:
         """Make the folder with its first record and a fresh token, in one step.
@@ -182,7 +180,7 @@ class EndpointFolder:
         """
         with staging(self.path.parent) as staged:
             (staged / "records").mkdir(mode=0o700)
-            disk.write_file(staged / "token", secrets.token_urlsafe(32).encode())
+            disk.write_file(staged / "token", tokens.new_token())
             disk.write_file(staged / "records" / self.gateway.name, record.encode())
             publish(staged, self.path)
 

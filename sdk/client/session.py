@@ -193,7 +193,7 @@ class Session:
         return self.adapter.status(name, self.observe(name, deadline))
 
     def find_or_say_why(self, name: str, deadline: Deadline) -> EndpointStatus | None:
-        """The same for one of many: what the platform answers about it may be in a form that nobody expected."""
+        """The endpoint as it is now; a degraded one with the reason when the platform's answer cannot be read."""
         try:
             return self.find(name, deadline)
         except UnreadableError as error:

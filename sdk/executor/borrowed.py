@@ -1,4 +1,4 @@
-"""What endpoints that mlport did not make have come to use: it stays, since their platform would let it go."""
+"""Keeps what endpoints that mlport did not make use; some platforms would delete it in spite of that."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def in_use_by(endpoint: Ref) -> str:
 
 
 def can_be_borrowed(kind: Kind) -> bool:
-    """Whether an endpoint of others can refer to a resource of this kind."""
+    """Whether another endpoint can refer to a resource of this kind."""
     return not kind.root and not kind.attached
 
 
 def borrowed(context: Context, steps: Sequence[Step], deadline: Deadline) -> Mapping[Ref, Ref]:
-    """Return what the deletes of a transaction would take from endpoints of others, each with one that uses it.
+    """Return what the deletes of a transaction would take from endpoints that mlport did not make, with one of these.
 
     The platform is asked only if a delete is of a kind that others can refer to. An identity that may not list
     endpoints goes on without an answer, since it must be able to delete what it made.

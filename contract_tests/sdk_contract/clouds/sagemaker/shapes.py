@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from sdk.errors import UnreadableError
-from sdk.foreign import parse
 
 from .errors import AwsError, invalid
 
@@ -47,7 +46,7 @@ def object_of(request: Request) -> dict[str, Any]:
         AwsError: It sends something else.
     """
     try:
-        body = parse(request.body or b"{}", "the body")
+        body = request.json()
     except UnreadableError as error:
         raise AwsError("SerializationException", error.message) from None
     if not isinstance(body, dict):

@@ -41,7 +41,7 @@ PERMISSIONS = {
 
 
 def check_rights(common: Common, request: Request, service: str, operation: str) -> None:
-    """Refuse a call for which who asks has no right, or of a user without a project to be billed for it.
+    """Refuse a call whose caller lacks the right, or that of a user without a project to be billed for it.
 
     Raises:
         Refusal: In the words of the platform.

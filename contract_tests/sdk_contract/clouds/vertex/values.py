@@ -45,11 +45,7 @@ def parts(value: Json, name: str) -> list[Json]:
     Raises:
         Refusal: There is something else.
     """
-    found = many(value, name)
-    for one in found:
-        if not isinstance(one, dict):
-            raise _not_a("message", name, one)
-    return found
+    return _all(many(value, name), dict, "message", name)
 
 
 def words(value: Json, name: str) -> list[str]:
@@ -58,11 +54,7 @@ def words(value: Json, name: str) -> list[str]:
     Raises:
         Refusal: There is something else.
     """
-    found = many(value, name)
-    for one in found:
-        if not isinstance(one, str):
-            raise _not_a("TYPE_STRING", name, one)
-    return found
+    return _all(many(value, name), str, "TYPE_STRING", name)
 
 
 def texts(value: Json, name: str) -> dict[str, str]:
@@ -115,6 +107,13 @@ def duration(value: Json, name: str, default: float = 0.0) -> float:
     if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?s", found):
         raise _not_a("type.googleapis.com/google.protobuf.Duration", name, found)
     return float(found[:-1])
+
+
+def _all(found: list[Any], kind: type, word: str, name: str) -> list[Any]:
+    for one in found:
+        if not isinstance(one, kind):
+            raise _not_a(word, name, one)
+    return found
 
 
 def _not_a(kind: str, name: str, found: Any) -> Refusal:

@@ -25,6 +25,7 @@ from sdk.hosts import in_domain
 from sdk.registry import missing_extra
 
 from ._bounded import limit
+from ._defaults import Defaults
 from ._errors import PROVIDER, translate
 from ._owners import expect_owner, foreign_bucket
 from ._sessions import keep_sessions
@@ -70,6 +71,7 @@ class Aws:
         self._addresses: dict[str, str] = {}
         self._lock = threading.RLock()
         self._ends = threading.local()
+        self.defaults = Defaults(self)
         if self.mock is not None:
             mocks.tell("sagemaker", self.mock, MOCK)
 
@@ -116,7 +118,12 @@ class Aws:
     @property
     def bucket(self) -> str:
         """The bucket for data, results and leases."""
-        return self.options.bucket or f"mlport-{self.account}-{self.region}"
+        return self.options.bucket or self.defaults.bucket
+
+    @property
+    def repository(self) -> str:
+        """The repository of images."""
+        return self.options.repository or self.defaults.repository
 
     @property
     def bucket_owner(self) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdk.errors import AuthError, NotFoundError, PlatformError, QuotaError, SdkError
+from sdk.errors import AuthError, NotFoundError, SdkError
 from sdk.types import Check
+
+from ._defaults import OLD_REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,9 +26,9 @@ def checks(aws: Aws) -> Iterator[Check]:
         ("role", _role),
         ("bucket", _bucket),
         ("images", _images),
-        ("quota", _quota),
     ):
         yield _check(name, lambda look=look: look(aws))  # type: ignore[misc]  # binds the loop variable
+    yield from _quotas(aws)
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:
@@ -68,39 +70,69 @@ def _role(aws: Aws) -> str:
 
 def _bucket(aws: Aws) -> str:
     if aws.find("s3", "head_bucket", aws.bucket, Bucket=aws.bucket) is not None:
-        return aws.bucket
+        return aws.bucket + _about_names(aws, aws.bucket, aws.defaults.old_bucket)
     if aws.options.bucket is not None:
         raise NotFoundError(f"there is no bucket {aws.bucket!r}", hint="make it, or leave `bucket` out")
-    return f"{aws.bucket} is made when it is needed"
+    return f"{aws.bucket} is made when it is needed" + _about_names(aws, aws.bucket, aws.defaults.old_bucket)
+
+
+def _about_names(aws: Aws, used: str, old: str) -> str:
+    """What to know of the default name of earlier versions, where it matters."""
+    if old in aws.defaults.unseen:
+        return (
+            f"; {old}, the default of earlier versions, is not used: it belongs to another account, or you may not "
+            "look at it"
+        )
+    return "; the default of earlier versions, which AmazonSageMakerFullAccess does not cover" if used == old else ""
 
 
 def _images(aws: Aws) -> str:
     aws.call("ecr", "get_authorization_token", "login")
-    name = aws.options.repository
+    name = aws.repository
     found = aws.find("ecr", "describe_repositories", name, repositoryNames=[name])
-    return f"repository {name}" + ("" if found else " is made when it is needed")
+    made = "" if found else " is made when it is needed"
+    return f"repository {name}{made}{_about_names(aws, name, OLD_REPOSITORY)}"
 
 
-def _quota(aws: Aws) -> str:
-    """How many instances of the target's type may run, if that may be read."""
-    if aws.options.instance is None:
-        return "no instance is set, so there is nothing to look up"
-    wanted = f"{aws.options.instance} for endpoint usage"
+def _quotas(aws: Aws) -> Iterator[Check]:
+    """How many instances of the target's type may run, if that may be read: endpoints, jobs, and spot jobs if set."""
+    instance, spot = aws.options.instance, aws.options.spot
+    if instance is None:
+        yield Check("quota", True, "no instance is set, so there is nothing to look up")
+        return
+    wanted = {"quota": f"{instance} for endpoint usage", "training quota": f"{instance} for training job usage"}
+    if spot:
+        wanted["spot quota"] = f"{instance} for spot training job usage"
     try:
-        value = _value(aws, wanted)
-    except PlatformError as error:
-        return f"{wanted}: not readable ({error.message})"
+        values = _values(aws, frozenset(wanted.values()))
+    except SdkError as error:
+        yield from (Check(name, True, f"{text}: not readable ({error.message})") for name, text in wanted.items())
+        return
+    for name, text in wanted.items():
+        yield _judge(name, text, values.get(text), needed=name == "quota" or spot)
+
+
+def _judge(name: str, text: str, value: float | None, *, needed: bool) -> Check:
+    """A quota of none is a fault where the target's settings show that instances are wanted."""
     if value is None:
-        return f"{wanted}: not listed"
-    if value < 1:
-        raise QuotaError(f"{wanted}: {value:g}", hint="ask for more in Service Quotas, Amazon SageMaker")
-    return f"{wanted}: {value:g}"
+        return Check(name, True, f"{text}: unknown, since Service Quotas does not list it")
+    if value >= 1:
+        return Check(name, True, f"{text}: {value:g}")
+    hint = "ask for more in Service Quotas, Amazon SageMaker"
+    return Check(name, False, f"{text}: 0", hint) if needed else Check(name, True, f"{text}: 0; to train, {hint}")
 
 
-def _value(aws: Aws, wanted: str) -> float | None:
-    """A quota of SageMaker by its name."""
-    for page in aws.pages("service-quotas", "list_service_quotas", wanted, ServiceCode="sagemaker"):
-        for quota in page["Quotas"]:
-            if quota["QuotaName"] == wanted:
-                return float(quota["Value"])
-    return None
+def _values(aws: Aws, wanted: frozenset[str]) -> dict[str, float]:
+    """Quotas by their names: the account's own ones, then AWS's defaults for those that have no value of their own.
+
+    Source: https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_ListServiceQuotas.html
+    """
+    found: dict[str, float] = {}
+    for operation in ("list_service_quotas", "list_aws_default_service_quotas"):
+        if wanted <= found.keys():
+            break
+        for page in aws.pages("service-quotas", operation, "quotas", ServiceCode="sagemaker"):
+            for quota in page["Quotas"]:
+                if quota["QuotaName"] in wanted:
+                    found.setdefault(quota["QuotaName"], float(quota["Value"]))
+    return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sdk.adapter import Labels, Live
-from sdk.errors import ConflictError
+from sdk.errors import AuthError, ConflictError
 from sdk.hosts import in_domain
 from sdk.packaging import image as images
 
@@ -48,7 +49,7 @@ class Images:
     @property
     def repository(self) -> str:
         """The repository's name."""
-        return self.aws.options.repository
+        return self.aws.repository
 
     def read(self, image: str) -> Live | None:
         """One image as a resource."""
@@ -95,13 +96,17 @@ class Images:
         return found is not None
 
     def _make_repository(self) -> None:
-        try:
-            self.aws.call(
-                "ecr", "create_repository", self.repository, repositoryName=self.repository,
-                tags=to_tags({"mlport": "1"}),
-            )  # fmt: skip
-        except ConflictError:
-            return  # somebody else was faster
+        """Make the repository, without a tag where this identity may make one but not tag it."""
+        self.aws.defaults.make_new_repository()
+        tagged = {"tags": to_tags({"mlport": "1"})}
+        with contextlib.suppress(ConflictError):  # another client was faster
+            try:
+                self._create_repository(**tagged)
+            except AuthError:
+                self._create_repository()
+
+    def _create_repository(self, **params: Any) -> None:
+        self.aws.call("ecr", "create_repository", self.repository, repositoryName=self.repository, **params)
 
     def uri(self, image: str) -> str:
         """Where an image is, by digest.
@@ -146,7 +151,7 @@ class Images:
 
     def _host_and_login(self) -> tuple[str, Credentials]:
         if self._login is None or self._login[0] - self.clock.time() < _RENEW_S:
-            answer = self.aws.call("ecr", "get_authorization_token", self.repository)
+            answer = self.aws.call("ecr", "get_authorization_token", "login")
             about: dict[str, Any] = answer["authorizationData"][0]
             host = urlsplit(str(about["proxyEndpoint"])).netloc
             if not self.aws.mock:

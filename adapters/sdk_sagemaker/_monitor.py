@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _CALLS, _HOSTS = "AWS/SageMaker", "/aws/sagemaker/Endpoints"
 _COUNTED = ("Invocations", "Invocation4XXErrors", "Invocation5XXErrors", "InvocationModelErrors")
 _QUANTILES = ("p50", "p90", "p95", "p99")
-_LATE_S = 60.0  # the minute that is running counts too
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +61,10 @@ def report(
     """Counts, latencies and use of the machines over the last ``window_s`` seconds."""
     end = aws.server_time()
     names = [item.id for item in status.deployments]
-    period = max(60, math.ceil(window_s / 60) * 60)
+    start, until = whole_minutes(end - window_s, end)
+    period = until - start
     asks = [ask for name in names for ask in questions(name, period)]
-    series = _fetch(aws, status.name, asks, end - window_s, end + _LATE_S)
+    series = _fetch(aws, status.name, asks, start, until)
     counts = {name: _classes(series, name) for name in names}
     whole: dict[str, int] = {}
     for one in counts.values():
@@ -82,6 +82,18 @@ def report(
         deployments=counts,
         last_request_at=_last(series, names),
     )
+
+
+def whole_minutes(start: float, end: float) -> tuple[int, int]:
+    """The minutes that a window touches, the one that is running included.
+
+    A window cut into two periods would have two values of each quantile, which cannot be joined.
+
+    Example:
+        >>> whole_minutes(90.0, 130.0)
+        (60, 180)
+    """
+    return math.floor(start / 60) * 60, (math.floor(end / 60) + 1) * 60
 
 
 def questions(deployment: str, period: int) -> list[Ask]:
@@ -106,7 +118,7 @@ def query(number: int, ask: Ask, endpoint: str) -> dict[str, Any]:
 def _fetch(aws: Aws, endpoint: str, asks: Sequence[Ask], start: float, end: float) -> Series:
     series = Series()
     queries = [query(number, ask, endpoint) for number, ask in enumerate(asks)]
-    window = {"StartTime": _moment(start // 60 * 60), "EndTime": _moment(end)}
+    window = {"StartTime": _moment(start), "EndTime": _moment(end)}
     for page in aws.pages("cloudwatch", "get_metric_data", endpoint, MetricDataQueries=queries, **window):
         for result in page["MetricDataResults"]:
             ask = asks[int(str(result["Id"])[1:])]

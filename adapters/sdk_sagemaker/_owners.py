@@ -1,7 +1,7 @@
 """Whose the bucket and the repository of a target are: never used without that being checked by AWS itself.
 
-Names of buckets are shared by all accounts, so ``mlport-ACCOUNT-REGION`` may exist already under somebody else, who
-would get the data of jobs. Each call to S3 therefore says which account must own the bucket.
+Names of buckets are shared by all accounts, so ``sagemaker-mlport-ACCOUNT-REGION`` may exist already under somebody
+else, who would get the data of jobs. Each call to S3 therefore says which account must own the bucket.
 Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
 """
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdk import bounded, foreign
 from sdk.adapter import Labels, LeaseRecord, Live, Resource, spec_hash
-from sdk.errors import ConfigError, ConflictError, NotFoundError, UnreadableError
+from sdk.errors import AuthError, ConfigError, ConflictError, NotFoundError, UnreadableError
 
 from ._bodies import to_tags
 from ._errors import PROVIDER, Answer, from_answer, gone, translate
@@ -75,16 +75,20 @@ class Storage:
 
     def put(self, path: str, body: bytes, **params: Any) -> dict[str, Any]:
         """Write an object, and make the bucket when it is missing."""
-        request: dict[str, Any] = {"Bucket": self.aws.bucket, "Key": self.key(path), "Body": body, **params}
-        name, identity = self._identity()
-        self._identities.compare(name, identity)
         try:
-            stored = self.aws.call("s3", "put_object", path, **request)
+            return self._put(path, body, **params)
         except NotFoundError:
             if self.aws.options.bucket is not None or self._exists():
                 raise
             self._make()
-            stored = self.aws.call("s3", "put_object", path, **request)
+            return self._put(path, body, **params)
+
+    def _put(self, path: str, body: bytes, **params: Any) -> dict[str, Any]:
+        name, identity = self._identity()
+        self._identities.compare(name, identity)
+        stored = self.aws.call(
+            "s3", "put_object", path, Bucket=self.aws.bucket, Key=self.key(path), Body=body, **params
+        )
         self._identities.once(name, lambda: identity)
         return stored
 
@@ -112,6 +116,8 @@ class Storage:
         return self.aws.find("s3", "head_bucket", self.aws.bucket, Bucket=self.aws.bucket) is not None
 
     def _make(self) -> None:
+        """Make the bucket, without a tag where this identity may make one but not tag it."""
+        self.aws.defaults.make_new_bucket()
         name, region = self.aws.bucket, self.aws.region
         where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         try:
@@ -119,7 +125,8 @@ class Storage:
         except ConflictError:
             return  # somebody else was faster
         tags = {"TagSet": to_tags({"mlport": "1"})}
-        self.aws.call("s3", "put_bucket_tagging", name, Bucket=name, Tagging=tags)
+        with contextlib.suppress(AuthError):
+            self.aws.call("s3", "put_bucket_tagging", name, Bucket=name, Tagging=tags)
 
     def objects(self, path: str) -> Iterator[Mapping[str, Any]]:
         """All objects below a path as S3 lists them; none where there is no bucket."""

@@ -7,12 +7,13 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/abort-mpu.html
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import ConfigError
+from sdk.errors import AuthError, ConfigError
 
 from ._errors import PROVIDER
 
@@ -95,9 +96,13 @@ class Transfers:
         return [subscriber(meter.add)]
 
     def drop_parts(self, prefix: str) -> None:
-        """Remove the parts of dead uploads below a prefix; recent ones may still be under way elsewhere."""
-        for key, upload in self._stale(prefix):
-            self._aws.find("s3", "abort_multipart_upload", key, Bucket=self._aws.bucket, Key=key, UploadId=upload)
+        """Remove the parts of dead uploads below a prefix; recent ones may still be under way elsewhere.
+
+        An identity that may not list uploads removes none: AmazonSageMakerFullAccess does not allow it.
+        """
+        with contextlib.suppress(AuthError):
+            for key, upload in self._stale(prefix):
+                self._aws.find("s3", "abort_multipart_upload", key, Bucket=self._aws.bucket, Key=key, UploadId=upload)
 
     def _stale(self, prefix: str) -> Iterator[tuple[str, str]]:
         now = self._aws.server_time()

@@ -44,7 +44,7 @@ class SagemakerOptions(TargetOptions):
     profile: str | None = Field(default=None, description="profile of the AWS configuration files")
     bucket: str | None = Field(
         default=None,
-        description="bucket for job data, results and leases; else mlport-ACCOUNT-REGION, made when needed",
+        description="bucket for job data, results and leases; else sagemaker-mlport-ACCOUNT-REGION, made when needed",
     )
     bucket_owner: str | None = Field(
         default=None,
@@ -54,10 +54,10 @@ class SagemakerOptions(TargetOptions):
     prefix: str = Field(
         default="mlport", pattern=r"^[\w.-]+(/[\w.-]+)*$", description="what keys in the bucket begin with"
     )
-    repository: str = Field(
-        default="mlport",
+    repository: str | None = Field(
+        default=None,
         pattern=r"^[a-z0-9]+([._/-][a-z0-9]+)*$",
-        description="ECR repository of images, made when needed",
+        description="ECR repository of images; else sagemaker-mlport, made when needed",
     )
     base: str | None = Field(default=None, description="image that models are built on", json_schema_extra=_MARKED)
     serverless: Serverless | None = Field(

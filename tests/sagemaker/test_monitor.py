@@ -110,6 +110,40 @@ def test_a_period_that_falls_apart_has_no_quantile() -> None:
     assert (10.0, None) == (container.p50, container.p95)
 
 
+class InPeriods(CloudWatch):
+    """Has one latency at each given moment, and puts them into periods that begin at the start of the window."""
+
+    def __init__(self, *moments: float) -> None:
+        super().__init__()
+        self.moments = moments
+
+    def pages(self, service: str, operation: str, about: str, **params: Any) -> Iterator[dict[str, Any]]:
+        start, end = (params[key].timestamp() for key in ("StartTime", "EndTime"))
+        results = []
+        for query in params["MetricDataQueries"]:
+            stat = query["MetricStat"]
+            period = stat["Period"]
+            asked = stat["Metric"]["MetricName"] in {"ModelLatency", "Invocations"}
+            found = sorted({(at - start) // period for at in self.moments if asked and start <= at < end})
+            times = [datetime.fromtimestamp(start + number * period, UTC) for number in found]
+            results.append({"Id": query["Id"], "Values": [5000.0] * len(found), "Timestamps": times})
+        yield {"MetricDataResults": results}
+
+
+@pytest.mark.parametrize("window_s", [60, 90, 600, 3600])
+@pytest.mark.parametrize("second", [0.0, 0.5, 30.0, 59.9])
+def test_quantiles_are_known_whatever_second_it_is(window_s: float, second: float) -> None:
+    """The minute that is running and the first one, of which a part is in the window, are in the same period."""
+    now = NOW // 60 * 60 + second
+    cloud: Any = InPeriods(now - 0.001, now - window_s + 0.001)
+    cloud.server_time = lambda: now
+    status = EndpointStatus(
+        "churn", "aws", "sagemaker", EndpointState.READY, "InService", None, (deployment("d1", 100),)
+    )
+    (container, *_) = _monitor.report(cloud, status, window_s, 2, [PRICE]).latency
+    assert (5.0, 5.0, 5.0) == (container.p50, container.p95, container.mean)
+
+
 def test_nothing_is_nothing() -> None:
     """Without data there are no requests, no latencies and no use: unknown is None."""
     found = report(CloudWatch(), "d1")

@@ -151,6 +151,42 @@ def test_the_doctor_reads_quotas(place: Any, instance: str, ok: bool, text: str)
     assert all(one.ok for name, one in checks.items() if name != "quota")
 
 
+def quotas(place: Any, **settings: Any) -> dict[str, tuple[bool, str]]:
+    found = place.client(**settings).doctor()["aws"]
+    return {one.name: (one.ok, one.detail) for one in found if "quota" in one.name}
+
+
+def test_the_doctor_reads_quotas_of_jobs(place: Any) -> None:
+    """None is a fault only where the settings show that somebody trains; spot capacity has its own quota."""
+    assert {
+        "quota": (False, "ml.g5.xlarge for endpoint usage: 0"),
+        "training quota": (
+            True,
+            "ml.g5.xlarge for training job usage: 0; to train, ask for more in Service Quotas, Amazon SageMaker",
+        ),
+    } == quotas(place, instance="ml.g5.xlarge")
+    assert {
+        "quota": (True, "ml.m5.large for endpoint usage: 20"),
+        "training quota": (True, "ml.m5.large for training job usage: 20"),
+        "spot quota": (True, "ml.m5.large for spot training job usage: 20"),
+    } == quotas(place, instance="ml.m5.large", spot=True)
+    assert [False] * 3 == [ok for ok, _ in quotas(place, instance="ml.g5.xlarge", spot=True).values()]
+
+
+def test_quotas_without_a_value_of_the_account(place: Any) -> None:
+    """AWS lists them as defaults; what is not listed anywhere is unknown, which is no fault."""
+    listed = place.cloud.quotas
+    listed.without_value = {"ml.m5.large for endpoint usage"}
+    listed.unknown = {"ml.m5.large for training job usage"}
+    assert {
+        "quota": (True, "ml.m5.large for endpoint usage: 20"),
+        "training quota": (
+            True, "ml.m5.large for training job usage: unknown, since Service Quotas does not list it",
+        ),
+    } == quotas(place, instance="ml.m5.large")  # fmt: skip
+    listed.without_value, listed.unknown = set(), set()
+
+
 def test_quotas_that_may_not_be_read_are_no_trouble(place: Any) -> None:
     """Who has no right to look is told so, and nothing else is wrong."""
     place.cloud.faults.add("ListServiceQuotas", "denied", times=99)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 OURS, SQUATTER = "123456789012", "999988887777"
-DEFAULT = f"mlport-{OURS}-us-east-1"
+DEFAULT = f"sagemaker-mlport-{OURS}-us-east-1"
 SOURCE = Path(__file__).parents[2] / "adapters" / "sdk_sagemaker"
 WITHOUT = {"CreateBucket", "CreateSession", "RenameObject"}  # of S3: they do not take the condition
 

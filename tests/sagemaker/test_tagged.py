@@ -35,7 +35,9 @@ def test_a_new_endpoint_is_listed_and_keeps_what_it_needs(late: Any) -> None:
     image = sagemaker.describe_model(ModelName=f"young-{variant['VariantName']}")["PrimaryContainer"]["Image"]
     ecr: Any = boto3.client("ecr")
     ids = [{"imageDigest": image.partition("@")[2]}]
-    assert 1 == len(ecr.describe_images(repositoryName="mlport", imageIds=ids)["imageDetails"]), "it is still there"
+    assert 1 == len(ecr.describe_images(repositoryName="sagemaker-mlport", imageIds=ids)["imageDetails"]), (
+        "it is still there"
+    )
     client.delete("young")
     assert [] == client.list()
     sagemaker.close()

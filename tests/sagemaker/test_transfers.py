@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROLE = "arn:aws:iam::123456789012:role/mlport"
-BUCKET = "mlport-123456789012-us-east-1"
+BUCKET = "sagemaker-mlport-123456789012-us-east-1"
 OWN = Labels("shared", "me", "")
 
 

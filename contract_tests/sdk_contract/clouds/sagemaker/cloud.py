@@ -17,6 +17,7 @@ from .ecr import Ecr
 from .errors import AwsError, render
 from .keys import Keys
 from .locked import Locked
+from .managed import ManagedPolicy
 from .metrics import Metrics
 from .owners import Owners
 from .quotas import Quotas
@@ -66,6 +67,7 @@ class SagemakerCloud(Cloud):
         self._quotas, self._oci, self._payload, self._startup_s = dict(quotas or {}), oci, payload, startup_s
         self.owners = Owners()
         self.locked = Locked()
+        self.managed = ManagedPolicy()
         self.tagging_late_s = 0.0  # by how much the tagging service is behind
         self._world: World | None = None
         self._moto: Moto | None = None
@@ -78,7 +80,7 @@ class SagemakerCloud(Cloud):
     def open(self) -> Server:
         """Makes the server, and everything behind it."""
         self._moto = Moto()
-        self.ecr = Ecr(self._moto, self.keys, self.folder / "registry", oci=self._oci)
+        self.ecr = Ecr(self._moto, self.keys, self.folder / "registry", oci=self._oci, may_push=self.managed.may_write)
         self._world = World(
             self.folder,
             self._moto,
@@ -92,10 +94,11 @@ class SagemakerCloud(Cloud):
         self.control = Control(self._world, self._signature)
         self.metrics = Metrics(self._world, self.control.endpoints)
         self.scaling = Scaling(self._moto, self.control.endpoints)
+        self.quotas = Quotas(self._world, self._signature)
         runtime = Runtime(self._world, self.control.endpoints, self._signature, limit=self._payload)
         passed = Passed(self._moto, self._signature, before=self._before, after=self._after, locked=self.locked)
         self.app = App(
-            [self.ecr, runtime, self.control, Quotas(self._world, self._signature), passed],
+            [self.ecr, runtime, self.control, self.quotas, passed],
             calls=self.calls,
             faults=self.faults,
             missing=_unsigned,
@@ -190,6 +193,7 @@ class SagemakerCloud(Cloud):
 
     def _before(self, service: str, operation: str, spot: Spot, request: Request) -> None:
         world = self._need()
+        self.managed.before(service, operation, request)
         if service == "s3":
             self.owners.before(operation, request, world.moto.account_of_bucket)
         elif service == "application-autoscaling":

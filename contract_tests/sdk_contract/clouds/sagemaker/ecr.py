@@ -42,10 +42,19 @@ class Ecr:
         folder: For blobs.
         oci: Whether OCI manifests may be pushed. The real ECR takes them, and SageMaker then refuses the image; here
             the push is refused already, unless this is set.
+        may_push: Whether the caller has the right to push to a repository.
     """
 
-    def __init__(self, moto: Moto, keys: Keys, folder: Path, *, oci: bool = False) -> None:
-        self._moto, self._keys, self.oci = moto, keys, oci
+    def __init__(
+        self,
+        moto: Moto,
+        keys: Keys,
+        folder: Path,
+        *,
+        oci: bool = False,
+        may_push: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        self._moto, self._keys, self.oci, self._may_push = moto, keys, oci, may_push
         self._issued: dict[str, tuple[Spot, float]] = {}  # place and end of what authorizes
         self.host = ""
         self.registry = Registry(folder, authorize=self._authorize, accepts=self._accepts, stored=self._stored)
@@ -127,6 +136,8 @@ class Ecr:
         spot, name = place_of(repository)
         if repository and spot != caller:
             return refusal("DENIED", f"Not authorized to perform: ecr:* on the registry {spot.account}")
+        if action == "push" and not self._may_push(name):
+            return refusal("DENIED", f"User is not authorized to perform: ecr:InitiateLayerUpload on {name}")
         if repository and repository not in self._repositories():
             text = f"The repository with name '{name}' does not exist in the registry with id '{spot.account}'"
             return refusal("NAME_UNKNOWN", text)

@@ -1,4 +1,9 @@
-"""Service Quotas for SageMaker: the limits that this account really has, as ``ListServiceQuotas`` tells them."""
+"""Service Quotas for SageMaker: the limits that this account really has, and the defaults of AWS.
+
+``ListServiceQuotas`` leaves out quotas that have no value of the account's own, ``ListAWSDefaultServiceQuotas`` has
+them.
+Source: https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_ListServiceQuotas.html
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,12 @@ if TYPE_CHECKING:
 
 _TARGET = "ServiceQuotasV20190624."
 _PAGE = 100
-_SHAPES = {"endpoint": "ProductionVariantInstanceType", "training job": "TrainingInstanceType"}
+_SHAPES = {
+    "endpoint": "ProductionVariantInstanceType",
+    "training job": "TrainingInstanceType",
+    "spot training job": "TrainingInstanceType",
+}
+_OPERATIONS = {"ListServiceQuotas", "ListAWSDefaultServiceQuotas"}
 
 
 class Quotas:
@@ -28,10 +38,16 @@ class Quotas:
     Args:
         world: Knows the limits.
         signature: Reads and checks the signature of a request.
+
+    Attributes:
+        without_value: Names of quotas that have no value of the account's own, only the default.
+        unknown: Names of quotas that are not listed at all.
     """
 
     def __init__(self, world: World, signature: Callable[[Request], Signature | None]) -> None:
         self._world, self._signature = world, signature
+        self.without_value: set[str] = set()
+        self.unknown: set[str] = set()
 
     def find(self, request: Request) -> Match | None:
         """Whether it is for this service."""
@@ -51,13 +67,16 @@ class Quotas:
         signature = self._signature(request)
         if signature is None:
             raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 400)
-        if not request.headers["x-amz-target"].endswith(".ListServiceQuotas"):
-            raise AwsError("UnknownOperationException", "This mini cloud plays ListServiceQuotas only.", 404)
+        operation = request.headers["x-amz-target"].removeprefix(_TARGET)
+        if operation not in _OPERATIONS:
+            raise AwsError("UnknownOperationException", f"This mini cloud plays {sorted(_OPERATIONS)} only.", 404)
         body = object_of(request)
-        check("service-quotas", "ListServiceQuotas", body)
+        check("service-quotas", operation, body)
         if body.get("ServiceCode") != "sagemaker":
             raise AwsError("NoSuchResourceException", f"There is no service {body.get('ServiceCode')}.")
-        every, start = list(self._every(signature.spot)), start_of(body)
+        hidden = self.unknown if operation != "ListServiceQuotas" else self.unknown | self.without_value
+        every = [one for one in self._every(signature.spot) if one["QuotaName"] not in hidden]
+        start = start_of(body)
         end = start + int(body.get("MaxResults") or _PAGE)
         return {"Quotas": every[start:end], **({"NextToken": str(end)} if end < len(every) else {})}
 

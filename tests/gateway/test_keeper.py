@@ -20,7 +20,7 @@ KEPT = """
 import sys, time
 from sdk.serving.gateway.keeper import keep
 
-def serve(restarts, heart):
+def serve(restarts, heart, lifeline):
     print("life", restarts, flush=True)
     if restarts == 0:
         {first}

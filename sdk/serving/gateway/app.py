@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from .lifeline import Lifeline
+
 _BACKLOG = 2048
 _FILES = 16 * 1024  # file descriptors asked for: two for each request, and
 _OWN_FILES = 64  # some for listeners, logs and the control socket
@@ -69,6 +71,7 @@ class Gateway:
         self.address: tuple[str, int] = listener.getsockname()[:2]
         self.has_token = token is not None
         self.restarts = 0
+        self.lifeline: Lifeline | None = None  # of the keeper, if there is one
         self.beat: Callable[[], None] = lambda: None  # tells the keeper that the loop runs
         limits = Limits()
         self.router = Router()
@@ -128,12 +131,14 @@ class Gateway:
     # -- table
 
     def _restore(self) -> None:
-        """Serve the last acknowledged table again."""
-        for lock in self.folder.glob("b-*.lock"):
-            kill_left_over(lock, waiting=self.beat)
+        """Serve the last acknowledged table again, with the replicas that an earlier gateway left if they are fit."""
         table = restore(self.folder / "table.json")
+        runners = list(self._add(table).values()) if table is not None else []
+        adopted = {runner.lock for runner in runners if runner.adopt()}
+        for lock in set(self.folder.glob("b-*.lock")) - adopted:
+            kill_left_over(lock, waiting=self.beat)
         if table is not None:
-            for runner in self._add(table).values():
+            for runner in runners:
                 runner.start()
             self._swap(table)
             self.plane.waiting.hope()
@@ -243,6 +248,7 @@ class Gateway:
                         limits=table.limits,
                         folder=self.folder,
                         changed=self._readiness,
+                        lifeline=self.lifeline,
                     )
                 elif (runner.replica, runner.health, runner.backend.route) != (replica, deployment.health, route):
                     raise Conflict("replica_changed", f"Replica {replica.id} runs with other content; use a new id.")

@@ -10,22 +10,30 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import hashlib
 import os
 import resource
+import select
 import signal
+import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .table import ProcessLimits, Spawn
+    from .lifeline import Lifeline
+    from .table import ProcessLimits, Replica
 
+UNKNOWN = 256
+"""An exit code that no process can have."""
+
+_OUTPUT = ".out"  # beside the lock: the named pipe that the replica prints into
 _PR_SET_PDEATHSIG = 1
 _TRIES, _TRY_S = 10, 0.01  # who only looks whether a lock is free holds it for a moment
 _FILES = resource.getrlimit(resource.RLIMIT_NOFILE)  # before the gateway raises its own
@@ -42,47 +50,102 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Child:
-    """One running replica process and its group."""
+class _Process(Protocol):
+    """The first process of a replica."""
 
-    def __init__(self, spawn: Spawn, lock: Path) -> None:
-        """Start the program.
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None:
+        """Give its exit code, negative for a signal, or None while it runs."""
+        ...
+
+    def terminate(self) -> None:
+        """Send it SIGTERM."""
+        ...
+
+
+class Child:
+    """One running replica process and its group.
+
+    Args:
+        process: Its first process.
+        output: The reading end of the program's standard output and error; the caller closes it.
+        started: When it was started.
+        memory_bytes: What it may use.
+        lock: Of a process that an earlier gateway started.
+
+    """
+
+    def __init__(
+        self, process: _Process, output: int, *, started: float, memory_bytes: int | None, lock: Path | None = None
+    ) -> None:
+        self._process = process
+        self._lock = lock
+        self._limit = memory_bytes
+        self._kills = _oom_kills()
+        self._over = 0  # bytes in use when the process was ended for it
+        self._stuck = ""
+        self.output = output
+        self.pid = process.pid
+        self.started = started
+
+    @classmethod
+    def start(cls, replica: Replica, lock: Path, lifeline: Lifeline | None = None) -> Child:
+        """Start the program of a replica; with a lifeline it outlives this gateway.
 
         Raises:
             OSError: It cannot be started.
 
         """
-        self._limit = spawn.limits.memory_bytes
-        self._kills = _oom_kills()
-        self._over = 0  # bytes in use when the process was ended for it
-        self._stuck = ""
-        holder = _hold(lock)
-        output, theirs = os.pipe()
-        kept: list[int] = []
+        spawn = replica.spawn
+        assert spawn is not None  # noqa: S101 - for the type checker: the caller has asked
+        held = [_hold(lock)]
+        output: int | None = None
         try:
-            kept += (_taken(Path(one)) for one in spawn.locks)
-            self._process = subprocess.Popen(  # noqa: S603 - the program is the owner's own model server
+            output, theirs = os.pipe() if lifeline is None else _lasting_pipe(lock.with_suffix(_OUTPUT))
+            held += [theirs]
+            held += (_taken(Path(one)) for one in spawn.locks)
+            process = subprocess.Popen(  # noqa: S603 - the program is the owner's own model server
                 spawn.argv,
                 env=spawn.env,
                 cwd=spawn.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=theirs,
-                pass_fds=(holder, *kept),
+                pass_fds=[one for one in held if one != theirs] + ([] if lifeline is None else [lifeline.end]),
                 start_new_session=True,
-                preexec_fn=_preparation(spawn.limits, os.getpid()),  # noqa: PLW1509 - this process has one thread
+                preexec_fn=_preparation(spawn.limits, os.getpid(), lifeline),  # noqa: PLW1509 - one thread here
             )
-            os.pwrite(holder, b"%d\n" % self._process.pid, 0)
+            os.pwrite(held[0], f"{process.pid} {_fingerprint(replica)}\n".encode(), 0)
         except BaseException:
-            os.close(output)
+            if output is not None:
+                os.close(output)
             raise
         finally:
-            for descriptor in (theirs, holder, *kept):
+            for descriptor in held:
                 os.close(descriptor)
-        self.output = output
-        """The reading end of the program's standard output and error; the caller closes it."""
-        self.pid = self._process.pid
-        self.started = time.time()
+        return cls(process, output, started=time.time(), memory_bytes=spawn.limits.memory_bytes)
+
+    @classmethod
+    def adopt(cls, replica: Replica, lock: Path, lifeline: Lifeline) -> Child | None:
+        """Take over the process that an earlier gateway started for this replica; None if there is none to be had.
+
+        The number in the lock is believed only if that process has the lock open.
+        """
+        try:
+            pid, fingerprint = lock.read_text("ascii").split()
+            if fingerprint != _fingerprint(replica) or int(pid) not in _holders(lock) or not is_alive(lock):
+                return None
+            process = _Adopted(int(pid), lifeline)
+            output = os.open(lock.with_suffix(_OUTPUT), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except (OSError, ValueError):
+            return None
+        if not stat.S_ISFIFO(os.fstat(output).st_mode):
+            os.close(output)
+            return None
+        memory = replica.spawn.limits.memory_bytes if replica.spawn is not None else None
+        return cls(process, output, started=lock.stat().st_mtime, memory_bytes=memory, lock=lock)
 
     def poll(self) -> Exit | None:
         """Tell how the process ended, or None while it runs; what it left running is killed."""
@@ -93,7 +156,7 @@ class Child:
         name = signal.Signals(-code).name if code < 0 else None
         oom = bool(self._over) or (name == "SIGKILL" and _oom_kills() > self._kills)
         return Exit(
-            code=None if name else code,
+            code=None if name or code == UNKNOWN else code,
             signal=name,
             out_of_memory=oom,
             at=time.time(),
@@ -107,12 +170,13 @@ class Child:
             return self._stuck
         if oom:
             return "killed by the system, which ran out of memory"
+        if code == UNKNOWN:
+            return "ended while the gateway was started again, and its exit code was lost"
         return f"killed by {name}" if name else f"exited with code {code}"
 
     def terminate(self) -> None:
         """Ask the program to end."""
-        if self._process.returncode is None:
-            self._process.terminate()
+        self._process.terminate()
 
     def kill(self, reason: str) -> None:
         """End the program and all it started at once."""
@@ -121,6 +185,8 @@ class Child:
 
     def kill_group(self) -> None:
         """Kill the whole process group."""
+        if self._lock is not None and not is_alive(self._lock):
+            return  # the keeper may have taken note of its end already, so that the number is free for another
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -132,7 +198,44 @@ class Child:
             self.kill_group()
 
 
-def _preparation(limits: ProcessLimits, parent: int) -> Callable[[], None]:
+class _Adopted:
+    """The first process of a replica that an earlier gateway started; the keeper is its parent now."""
+
+    def __init__(self, pid: int, lifeline: Lifeline) -> None:
+        self.pid = pid
+        self._lifeline = lifeline
+        self._handle = os.pidfd_open(pid)
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """Give its exit code once it has ended."""
+        if self._handle >= 0 and select.select([self._handle], [], [], 0)[0]:
+            code = self._lifeline.exit_code(self.pid)
+            self._code = UNKNOWN if code is None else code
+            os.close(self._handle)
+            self._handle = -1
+        return self._code
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        if self._handle >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, signal.SIGTERM)
+
+
+def _fingerprint(replica: Replica) -> str:
+    return hashlib.sha256(msgspec.json.encode(replica, order="sorted")).hexdigest()
+
+
+def _lasting_pipe(path: Path) -> tuple[int, int]:
+    """Open both ends of a named pipe; the writing end is a reading one too, so that writing to it never fails."""
+    path.unlink(missing_ok=True)
+    os.mkfifo(path, 0o600)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return reading, os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+
+def _preparation(limits: ProcessLimits, parent: int, lifeline: Lifeline | None) -> Callable[[], None]:
     """Give what runs in the new process before the program: everything it needs is looked up here, before the fork."""
     cpus = sorted(os.sched_getaffinity(0)) if limits.cpus and sys.platform == "linux" else []
     first = time.monotonic_ns() % len(cpus) if cpus else 0
@@ -143,7 +246,9 @@ def _preparation(limits: ProcessLimits, parent: int) -> Callable[[], None]:
     values.setdefault(resource.RLIMIT_NOFILE, _FILES)
 
     def prepare() -> None:
-        if sys.platform == "linux":
+        if lifeline is not None:
+            lifeline.tie()
+        elif sys.platform == "linux":
             _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # the gateway's death is the replica's
             if os.getppid() != parent:
                 os._exit(1)
@@ -221,8 +326,14 @@ def kill_left_over(lock: Path, *, patience_s: float = 5.0, waiting: Callable[[],
             return False
         waiting()
         time.sleep(0.01)
-    lock.unlink(missing_ok=True)
+    forget(lock)
     return True
+
+
+def forget(lock: Path) -> None:
+    """Remove the files of a replica that has ended."""
+    for name in (lock, lock.with_suffix(_OUTPUT), lock.with_suffix(".sock")):
+        name.unlink(missing_ok=True)
 
 
 def _holders(lock: Path) -> list[int]:

@@ -4,7 +4,8 @@ A gateway that was stopped (SIGSTOP) and does not go on, or whose loop stands st
 heart beats into a pipe, see `Heart`.
 
 The parent holds the lock and both listening sockets, so while the gateway starts again connections wait in the queue
-instead of being refused, and nobody else can take its port. If the parent itself is killed the gateway goes on.
+instead of being refused, and nobody else can take its port. The replicas go on, see `Lifeline`. If the parent itself is
+killed the gateway goes on.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ import sys
 import time
 import traceback
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .child import activity
+from .lifeline import Lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+
+    Serve = Callable[[int, "Heart", Lifeline | None], None]
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
@@ -84,11 +89,12 @@ class Silence:
         return self._length
 
 
-def keep(serve: Callable[[int, Heart], None], *, silent_s: float = _SILENT_S) -> None:
+def keep(serve: Serve, *, silent_s: float = _SILENT_S) -> None:
     """Run ``serve`` in a child until it ends in order; start it again whenever it ends otherwise.
 
     Args:
-        serve: Gets how often it was started again, and its heart; returns when the gateway was told to stop.
+        serve: Gets how often it was started again, its heart, and the lifeline of its replicas; returns when the
+            gateway was told to stop.
         silent_s: After such a silence, see `Silence`, it is killed.
     """
     keeper = _Keeper(silent_s)
@@ -111,6 +117,7 @@ class _Keeper:
         self._silent_s = silent_s
         self._child = 0
         self._heart = Heart()
+        self._lifeline = Lifeline.create()
         for number in _FORWARDED:
             signal.signal(number, self._forward)
         self._ended, wake = os.pipe()
@@ -119,12 +126,12 @@ class _Keeper:
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _wake)
 
-    def run(self, serve: Callable[[int, Heart], None], restarts: int) -> bool:
+    def run(self, serve: Serve, restarts: int) -> bool:
         """One life of the gateway; whether it ended in order."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # a signal between fork and here would be lost
         self._child = os.fork()
         if not self._child:
-            _serve(serve, restarts, self._heart)
+            _serve(partial(serve, restarts, self._heart, self._lifeline))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         status = self._watch(self._child)
         self._child = 0
@@ -134,7 +141,7 @@ class _Keeper:
         """Wait for the end of the gateway, which is brought about when it stands still; its wait status."""
         stopped, silence = 0, Silence()  # looks: where this process was stopped as well, they are not counted
         while True:
-            pid, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+            pid, status = self._wait(child)
             if pid and not (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
                 return status
             if pid:
@@ -151,6 +158,15 @@ class _Keeper:
                 with suppress(BlockingIOError):
                     os.read(self._ended, 4096)
 
+    def _wait(self, child: int) -> tuple[int, int]:
+        """Give one change of the gateway, or (0, 0); note the ends of replicas that an earlier gateway started."""
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+            if pid in {0, child}:
+                return pid, status
+            if self._lifeline is not None and not (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
+                self._lifeline.note(pid, status)
+
     def _forward(self, number: int, _frame: FrameType | None) -> None:
         self.stopping = True
         if self._child:
@@ -162,7 +178,7 @@ def _wake(_number: int, _frame: FrameType | None) -> None:
     """Do nothing: that the signal came is enough to end a wait."""
 
 
-def _serve(serve: Callable[[int, Heart], None], restarts: int, heart: Heart) -> None:
+def _serve(serve: Callable[[], None]) -> None:
     """The child: leaves by ``_exit``, so that nothing of the parent's is cleaned up here."""
     code = 1
     try:
@@ -170,7 +186,7 @@ def _serve(serve: Callable[[int, Heart], None], restarts: int, heart: Heart) -> 
         for number in (*_FORWARDED, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
-        serve(restarts, heart)
+        serve()
         code = 0
     except BaseException:  # noqa: BLE001  # whatever ends it: the parent must learn of it by the exit code
         traceback.print_exc()

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..crashes import ending
-from .child import Child, Exit, is_stopped, usage
+from .child import Child, Exit, forget, is_stopped, usage
 from .logs import Log, LogPipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .backend import Backend
+    from .lifeline import Lifeline
     from .table import Limits, Replica
 
 _FIRST_PROBE_S = 0.02
@@ -47,6 +48,7 @@ class Runner:
         limits: The limits of the table the replica came with; `limits` is set anew when a later one is in force.
         folder: The gateway's own folder.
         changed: Called when readiness has changed.
+        lifeline: Of the keeper: the replica's process outlives this gateway, and one that has is taken over.
 
     """
 
@@ -59,6 +61,7 @@ class Runner:
         limits: Limits,
         folder: Path,
         changed: Callable[[], None],
+        lifeline: Lifeline | None,
     ) -> None:
         self.replica = replica
         self.health = health
@@ -72,10 +75,17 @@ class Runner:
         self.lock = folder / f"b-{replica.id}.lock"
         self.limits = limits
         self._changed = changed
+        self._lifeline = lifeline
         self._failures = 0
         self._misses = 0
         self._moved = asyncio.Event()  # readiness reached, or process ended: for `wait_ready`
         self._task: asyncio.Task[None] | None = None
+
+    def adopt(self) -> bool:
+        """Take over the process that an earlier gateway left; whether there is one."""
+        if self._lifeline is not None and self.replica.spawn is not None:
+            self.child = Child.adopt(self.replica, self.lock, self._lifeline)
+        return self.child is not None
 
     def start(self) -> None:
         """Begin to run and watch the replica."""
@@ -114,7 +124,7 @@ class Runner:
         self.state = "stopped"
         if self.replica.spawn is not None:
             self._unlink_socket()
-            self.lock.unlink(missing_ok=True)
+            forget(self.lock)
 
     def status(self) -> dict[str, Any]:
         """Give what is known of the replica as JSON-able values."""
@@ -151,16 +161,14 @@ class Runner:
 
     async def _live(self) -> Exit:
         """Run the program once, from its start to its end."""
-        spawn = self.replica.spawn
-        assert spawn is not None  # noqa: S101 - told to the type checker: only spawned replicas live
         self.state = "starting"
-        self._unlink_socket()
         try:
-            self.child = child = Child(spawn, self.lock)
+            child = self.child or self._spawn()
         except (OSError, ValueError, MemoryError) as error:
             reason = f"could not be started: {error}"
             self._print(f"mlport: {reason}\n".encode())
             return Exit(code=None, signal=None, out_of_memory=False, at=time.time(), reason=reason)
+        self.child = child
         pipe = os.fdopen(child.output, "rb", buffering=0)  # the transport owns it from here on
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: LogPipe(self._print, self.backend.suspect.set), pipe
@@ -175,6 +183,10 @@ class Runner:
             return exit_
         finally:
             transport.close()
+
+    def _spawn(self) -> Child:
+        self._unlink_socket()
+        return Child.start(self.replica, self.lock, self._lifeline)
 
     def _print(self, data: bytes) -> None:
         self.log.write(data, limit=self.limits.log_bytes)

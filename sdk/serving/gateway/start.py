@@ -27,6 +27,8 @@ from .table import TableError, clear_way, restore, save
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from .lifeline import Lifeline
+
     Answers = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 _MIN_TOKEN = 16  # characters
@@ -64,14 +66,15 @@ def run(argv: list[str]) -> int:
     if options.detach and not _detach(options.dir):
         return 0
 
-    def serve(restarts: int, heart: Heart) -> None:
+    def serve(restarts: int, heart: Heart, lifeline: Lifeline | None) -> None:
         gateway = Gateway(options.dir, listener, token=token, hosts=tuple(options.allow_host))
         gateway.beat = heart.beat
         gateway.restarts = restarts
+        gateway.lifeline = lifeline
         uvloop.run(_serve(gateway, claim))
 
     try:
-        keep(serve) if options.detach or os.environ.get("MLPORT_GATEWAY_KEEPER") == "1" else serve(0, Heart())
+        keep(serve) if options.detach or os.environ.get("MLPORT_GATEWAY_KEEPER") == "1" else serve(0, Heart(), None)
     finally:
         claim.release()
     return 0

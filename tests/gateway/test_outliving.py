@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,14 +126,14 @@ def test_nothing_outlives_gateway_and_keeper(endpoint: Endpoint) -> None:
         for pid in both if order == "keeper" else reversed(both):
             assert lives(group)
             os.kill(pid, signal.SIGKILL)
-        until(lambda group=group: members(group) == [])
+        until(partial(all_gone, group))
         endpoint.generation = int(endpoint.start()["generation"])
 
 
-def members(group: int) -> list[int]:
-    """The living processes of a group."""
+def all_gone(group: int) -> bool:
+    """Tell whether no process of a group is left."""
     pids = (int(path.name) for path in Path("/proc").glob("[0-9]*"))
-    return [pid for pid in pids if lives(pid) and group_of(pid) == group]
+    return not any(lives(pid) and group_of(pid) == group for pid in pids)
 
 
 def group_of(pid: int) -> int | None:

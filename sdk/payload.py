@@ -109,6 +109,8 @@ def to_rows(inputs: Any, axes: Mapping[str, int] | None = None) -> list[Any]:
         return _from_dict(cast("dict[str, Any]", inputs), axes)
     if isinstance(inputs, list | tuple):
         return list(cast("Sequence[Any]", inputs))
+    if axes and not any(axes.values()) and len(axes) == 1 and inputs is not None and not axes_of(inputs):
+        return [inputs]  # the one input of the model has no axes
     if inputs is None or isinstance(inputs, str | bytes | bytearray | int | float):
         raise InvalidInputError(
             f"a {type(inputs).__name__} has no rows",

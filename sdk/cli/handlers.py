@@ -268,7 +268,8 @@ def do_predict(
     if out.json_wanted:
         out.data(answer.to_dict(), "")
         return
-    for value in answer.values:
+    is_list = isinstance(answer.values, list)
+    for value in answer.values if is_list else [answer.values]:
         out.line(str(value))
     out.say(f"{answer.deployment} answered in {answer.latency_ms:.1f} ms", style="dim")
 

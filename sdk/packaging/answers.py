@@ -78,12 +78,18 @@ def named(answer: Any, names: Sequence[str], rows: int, method: str, *, lists: b
     return found
 
 
-def outputs(found: Mapping[str, Any], rows: int) -> tuple[Tensor, ...]:
-    """The signature of the outputs of an answer; empty when one is no array but another JSON value."""
+def outputs(found: Mapping[str, Any], rows: int, *, vary: bool = False) -> tuple[Tensor, ...]:
+    """The signature of the outputs of an answer; empty when one is no array but another JSON value.
+
+    ``vary`` says that axes of the inputs beside that of the rows vary, and so those of the outputs may.
+    """
     try:
-        return tuple(_output(name, examples.as_array(value), rows) for name, value in found.items())
+        shown = tuple(_output(name, examples.as_array(value), rows) for name, value in found.items())
     except ConfigError:
         return ()
+    if not vary:
+        return shown
+    return tuple(msgspec.structs.replace(one, shape=(*one.shape[:1], *(-1 for _ in one.shape[1:]))) for one in shown)
 
 
 def _output(name: str, array: Any, rows: int) -> Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from sdk.errors import ConfigError
+from sdk.packaging import examples
 from sdk.packaging.manifest import Tensor
 from sdk.serving.columns import whole_inputs
 
@@ -20,6 +21,28 @@ _ONNX_TYPES = {
 }  # fmt: skip
 _GRAPH, _INITIALIZER, _INPUT, _NAME, _TYPE = 7, 5, 11, 1, 2
 _INITIALIZER_NAME, _TENSOR_TYPE, _SHAPE, _DIMENSION, _SIZE = 8, 1, 2, 1, 1
+
+
+def inputs_of(example: Any, stated: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The inputs of a prepared example, with the axes that the file states, if it states any.
+
+    Raises:
+        ConfigError: The example does not agree with the file.
+    """
+    inputs = examples.inputs(example)
+    if not inputs or not stated or examples.is_frame(example):
+        return inputs
+    found = merged(inputs, stated)
+    _check_rows(stated, {name: array.shape for name, array in examples.arrays(example).items()})
+    return found
+
+
+def widened(inputs: Sequence[Tensor], stated: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The inputs of an example that a live model has answered, with the model's own axes where it states them alike."""
+    try:
+        return merged(inputs, stated) if stated else tuple(inputs)
+    except ConfigError:
+        return tuple(inputs)
 
 
 def merged(inputs: Sequence[Tensor], stated: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -39,25 +62,23 @@ def merged(inputs: Sequence[Tensor], stated: Sequence[Tensor]) -> tuple[Tensor, 
     return tuple(msgspec.structs.replace(one, shape=_agreed(one, names[one.name])) for one in inputs)
 
 
-def has_whole(stated: Sequence[Tensor]) -> bool:
-    """Whether an input has one value for the whole request, so that requests can be neither cut nor joined."""
-    return bool(whole_inputs(stated))
-
-
-def check_ranks(stated: Sequence[Tensor]) -> None:
-    """Refuse an example for a file with an input that has one value for the whole request.
+def check_rowwise(wish: bool | None, inputs: Sequence[Tensor]) -> bool | None:
+    """What the user says of the rows, which an input with one value for the whole request makes depend on each other.
 
     Raises:
-        ConfigError: The file has one.
+        ConfigError: The user says that they do not.
     """
-    if single := next(iter(sorted(whole_inputs(stated))), None):
+    single = next(iter(sorted(whole_inputs(inputs))), None)
+    if single is None:
+        return wish
+    if wish:
         raise ConfigError(
-            f"example: input {single!r} of the file is one value for the whole request, which rows do not hold",
-            hint="leave example= out: the file states its inputs",
+            f"rowwise=True, but input {single!r} is one value for the whole request", hint="leave rowwise= out"
         )
+    return False
 
 
-def check_rows(stated: Sequence[Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _check_rows(stated: Sequence[Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse an example of more or fewer rows than the file fixes.
 
     Raises:
@@ -73,9 +94,11 @@ def check_rows(stated: Sequence[Tensor], shapes: Mapping[str, tuple[int, ...]]) 
 
 
 def _agreed(given: Tensor, stated: Tensor) -> tuple[int, ...]:
-    if len(given.shape) != len(stated.shape):
-        return given.shape  # such as a column without its second axis, which the server adds
-    if any(-1 not in pair and pair[0] != pair[1] for pair in zip(given.shape, stated.shape, strict=True)):
+    if len(given.shape) == 1 and len(stated.shape) == 2 and stated.shape[1] in {-1, 1}:
+        return given.shape  # a column without its second axis, which the server adds
+    if len(given.shape) != len(stated.shape) or any(
+        -1 not in pair and pair[0] != pair[1] for pair in zip(given.shape, stated.shape, strict=True)
+    ):
         told = ", ".join("any" if size == -1 else str(size) for size in stated.shape)
         raise ConfigError(
             f"example: input {given.name!r} has the shape {list(given.shape)}, and the file takes [{told}]",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LARGEST_KEPT = 64 * 1024
-_NO_ROWS = {str, bytes, set, type(None)}
+_NO_ROWS = {bytes, set, type(None)}
 _KINDS = {"b", "i", "u", "f"}
 
 
@@ -34,6 +34,29 @@ def is_frame(value: Any) -> bool:
 def is_named(value: Any) -> TypeGuard[Mapping[str, Any]]:
     """Whether a value is a dict of inputs or outputs by name."""
     return isinstance(value, Mapping)
+
+
+def check_no_table(example: Any, library: str) -> None:
+    """Refuse a table for a library whose models take arrays.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    if is_frame(example):
+        raise ConfigError(f"example is a DataFrame, and {library} takes arrays", hint="give example=table.to_numpy()")
+
+
+class Named(dict[str, Any]):
+    """Arrays by the name of an input; those in ``whole`` have one value for the whole request instead of rows."""
+
+    def __init__(self, arrays: Mapping[str, Any], whole: frozenset[str] = frozenset()) -> None:
+        super().__init__(arrays)
+        self.whole = whole
+
+
+def whole_in(example: Any) -> frozenset[str]:
+    """The inputs of a prepared example that have one value for the whole request."""
+    return example.whole if isinstance(example, Named) else frozenset()
 
 
 def is_records(example: Any) -> TypeGuard[Sequence[dict[str, Any]]]:
@@ -50,31 +73,57 @@ def is_records(example: Any) -> TypeGuard[Sequence[dict[str, Any]]]:
     return kinds == {True}
 
 
-def arranged(example: Any, *, python: bool, columns: Sequence[str] | None = None) -> Any:
+def arranged(
+    example: Any, *, python: bool, columns: Sequence[str] | None = None, whole: frozenset[str] = frozenset()
+) -> Any:
     """Columns in a dict, or records, in the form that a model wants.
 
     Args:
         example: What the user gave.
         python: Whether the model is a function or class of the user's, which gets records as they are.
         columns: The columns of the table it was fitted on, if it was.
-    """
-    records = is_records(example)
-    if columns is not None and (records or is_named(example)):
-        return import_module("pandas").DataFrame(example)
-    return _by_column(example) if records and not python else example
-
-
-def _by_column(records: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    """The values of records by name, for a model whose inputs have names.
+        whole: The inputs that have one value for the whole request, as far as the model states them.
 
     Raises:
-        ConfigError: They have different names.
+        ConfigError: A dict of single values may be one record or several inputs, or records do not fit together.
+    """
+    records = is_records(example)
+    single = is_named(example) and bool(example) and not any(map(_has_axes, example.values()))
+    if columns is not None and (records or is_named(example)):
+        return import_module("pandas").DataFrame([example] if single else example)
+    if single and not whole and not any(hasattr(value, "shape") for value in example.values()):
+        raise ConfigError(
+            "example is a dict of single values",
+            hint="put it into a list if it is one row: [{...}]; for inputs without rows give arrays of numpy",
+        )
+    return _by_column(example, whole) if records and not python else example
+
+
+def _has_axes(value: Any) -> bool:
+    """Whether a value is a list or an array of at least one axis."""
+    return isinstance(value, list | tuple) or len(getattr(value, "shape", ())) > 0
+
+
+def _by_column(records: Sequence[dict[str, Any]], whole: frozenset[str]) -> dict[str, Any]:
+    """The values of records by name, for a model whose inputs have names; of an input in ``whole`` the one value.
+
+    Raises:
+        ConfigError: They have different names, or different values for such an input.
     """
     for number, row in enumerate(records):
         if row.keys() != records[0].keys():
             named = ", ".join(map(str, records[0]))
             raise ConfigError(f"example[{number}] has other names than {named}", hint="give each row the same names")
-    return {name: [row[name] for row in records] for name in records[0]}
+    found: dict[str, Any] = {name: [row[name] for row in records] for name in records[0]}
+    for name in whole.intersection(found):
+        values = [cells.encode(value) for value in found[name]]
+        if values != values[:1] * len(values):
+            raise ConfigError(
+                f"example: input {name!r} is one value for the whole request, and the rows have different ones",
+                hint="give it once, beside columns: {'x': [1, 2], 'k': 3}",
+            )
+        found[name] = found[name][0]
+    return found
 
 
 def _records(example: Sequence[Any]) -> Records:
@@ -87,8 +136,12 @@ def _records(example: Sequence[Any]) -> Records:
     return Records(msgspec.json.decode(body.content)["instances"])
 
 
-def prepare(example: Any) -> Any:
+def prepare(example: Any, whole: frozenset[str] = frozenset()) -> Any:
     """The example as the model will get it from the server: a DataFrame, an array, arrays by name, or records.
+
+    Args:
+        example: What the user gave.
+        whole: The inputs that have one value for the whole request, beside those that have no axis.
 
     Raises:
         ConfigError: It is none of these, ragged, empty, or of a type that a request cannot carry.
@@ -100,8 +153,24 @@ def prepare(example: Any) -> Any:
     if is_named(example):
         if not example:
             raise ConfigError("example is an empty dict", hint="give one array per input name")
-        return {_text(key): _array(value, f"example[{key!r}]") for key, value in example.items()}
+        return _named(example, whole)
+    if isinstance(example, str):
+        raise ConfigError("example is str", hint=_ROWS_HINT)
     return _records(example) if is_records(example) else _array(example, "example")
+
+
+def _named(example: Mapping[str, Any], whole: frozenset[str]) -> Named:
+    """Arrays by name, of which all but those in ``whole`` and those without axes have the same number of rows."""
+    arrays = {_text(key): _array(value, f"example[{key!r}]") for key, value in example.items()}
+    whole = whole.intersection(arrays).union(name for name, array in arrays.items() if not array.ndim)
+    counts = {name: len(array) for name, array in arrays.items() if name not in whole}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise ConfigError(
+            f"example: all inputs must have the same number of rows, got {listed}",
+            hint="give each input one value for each row",
+        )
+    return Named(arrays, whole)
 
 
 def _tensor(name: str, values: Any, shape: tuple[int, ...], field: str, unknown: str) -> Tensor:
@@ -176,9 +245,10 @@ def _array(value: Any, field: str) -> Any:
         raise ConfigError(f"{field} is no array: {error}", hint="make all rows equally long") from error
     if array.dtype.kind in {"U", "T"} and not isinstance(array, PlainArray):
         array = _texts(value, field)  # the server makes text of any length from a request
-    if array.ndim == 0:
+    if array.ndim:
+        _check_rows(len(array))
+    elif array.dtype.kind not in _KINDS | {"O", "U"}:
         raise ConfigError(f"{field} is {type(value).__name__}", hint=_ROWS_HINT)
-    _check_rows(len(array))
     dtype_name(array, field)
     return array
 
@@ -235,7 +305,7 @@ def _is_gap(value: Any) -> bool:
 
 
 def inputs(example: Any, *, unknown: str = "nan") -> tuple[Tensor, ...]:
-    """The inputs that a prepared example shows; the first axis of each varies.
+    """The inputs that a prepared example shows; the first axis of each that has rows varies.
 
     ``unknown`` says how a missing text is written in arrays of which the example shows none.
     """
@@ -243,14 +313,27 @@ def inputs(example: Any, *, unknown: str = "nan") -> tuple[Tensor, ...]:
         return ()
     if is_frame(example):
         return tuple(columns_of.describe(str(name), example[name]) for name in example.columns)
-    named = example if is_named(example) else {"input": example}
-    return tuple(_tensor(name, value, (-1, *value.shape[1:]), name, unknown) for name, value in named.items())
+    return tuple(
+        _tensor(
+            name,
+            value,
+            value.shape if name in whole_in(example) else (-1, *value.shape[1:])[: value.ndim],
+            name,
+            unknown,
+        )
+        for name, value in arrays(example).items()
+    )
+
+
+def arrays(example: Any) -> Mapping[str, Any]:
+    """The arrays of a prepared example by name; one that stands alone is ``input``."""
+    return example if is_named(example) else {"input": example}
 
 
 def argument(example: Any) -> Any:
     """What the model is called with: an example with one named array is that array."""
     if is_named(example):
-        plain = {name: _unwrapped(value) for name, value in example.items()}
+        plain: dict[str, Any] = {name: _unwrapped(value) for name, value in example.items()}
         return next(iter(plain.values())) if len(plain) == 1 else plain
     return _unwrapped(example)
 
@@ -287,8 +370,15 @@ def as_array(value: Any) -> Any:
 
 
 def row_count(example: Any) -> int:
-    """The number of rows of a prepared example."""
-    return len(next(iter(example.values()))) if is_named(example) else len(example)
+    """The number of rows of a prepared example; one where no input has rows."""
+    if is_named(example):
+        return next((len(value) for name, value in example.items() if name not in whole_in(example)), 1)
+    return len(example) if row_axis(example) else 1
+
+
+def row_axis(example: Any) -> bool:
+    """Whether a prepared example that stands alone has rows."""
+    return bool(getattr(example, "ndim", 1))
 
 
 def first_rows(example: Any, rows: int) -> Any:
@@ -296,8 +386,9 @@ def first_rows(example: Any, rows: int) -> Any:
     if is_frame(example):
         return example.iloc[:rows]
     if is_named(example):
-        return {name: value[:rows] for name, value in example.items()}
-    return example[:rows]
+        whole = whole_in(example)
+        return Named({name: value if name in whole else value[:rows] for name, value in example.items()}, whole)
+    return example[:rows] if row_axis(example) else example
 
 
 def instances(example: Any) -> list[Any]:
@@ -305,10 +396,14 @@ def instances(example: Any) -> list[Any]:
     if is_frame(example):
         named: dict[str, Sequence[Any]] = {str(name): cells.column(example[name]) for name in example.columns}
     elif is_named(example):
-        named = {name: cells.plain(value) for name, value in example.items()}
+        whole, count = whole_in(example), row_count(example)
+        named = {
+            name: [cells.plain(value)] * count if name in whole else cells.plain(value)
+            for name, value in example.items()
+        }
     else:
-        rows: list[Any] = cells.plain(example)
-        return rows
+        rows: Any = cells.plain(example)
+        return rows if row_axis(example) else [rows]
     return [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
 
 

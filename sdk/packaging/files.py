@@ -19,10 +19,11 @@ from sdk.packaging.flavours.canonical import canonical_skops, read_member
 from sdk.packaging.libraries import installed
 from sdk.packaging.manifest import Signature, Tensor
 from sdk.packaging.pack import Parts, publish
+from sdk.serving.columns import whole_inputs
 from sdk.serving.parts import PYTHON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from sdk.packaging.manifest import Manifest
@@ -64,10 +65,11 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
         raise ConfigError(f"path: {path} is no file", hint="for a folder use Model.load or Model.from_mlflow")
     found = recognise(path, about.trust)
     needs = _needs(found, path, packing)
-    if about.example is not None:
-        axes.check_ranks(found.inputs)
-    arranged = examples.arranged(about.example, python=found.flavour in PYTHON)
-    prepared = None if arranged is None else examples.prepare(arranged)
+    if found.flavour == "torchscript":
+        examples.check_no_table(about.example, "PyTorch")
+    whole = whole_inputs(found.inputs)
+    arranged = examples.arranged(about.example, python=found.flavour in PYTHON, whole=whole)
+    prepared = None if arranged is None else examples.prepare(arranged, whole)
     signature = _signature(about, prepared, found)
     modules = found.modules | columns.libraries(signature)
 
@@ -116,25 +118,21 @@ def recognise(path: Path, trust: str | None) -> Found:
         ) from error
 
 
-def is_rowwise(found: Found, about: About) -> bool:
+def is_rowwise(found: Found, about: About, inputs: Sequence[Tensor]) -> bool:
     """Whether rows are answered independently: as the user says, else as trees and other estimators do.
 
     Requests with a value for the whole request can be neither cut nor joined.
     """
-    if axes.has_whole(found.inputs):
-        return False
-    return found.flavour in _ROWWISE if about.rowwise is None else about.rowwise
+    wish = axes.check_rowwise(about.rowwise, inputs)
+    return found.flavour in _ROWWISE if wish is None else wish
 
 
 def _signature(about: About, prepared: Any, found: Found) -> Signature:
     """What the example shows, with the axes that the file states; without an example what the file states."""
-    stated, rowwise = found.inputs, is_rowwise(found, about)
+    inputs = found.inputs if prepared is None else axes.inputs_of(prepared, found.inputs)
+    rowwise = is_rowwise(found, about, inputs)
     if prepared is None:
-        return Signature(inputs=stated, rowwise=rowwise, allow_nan=about.allow_nan)
-    inputs = examples.inputs(prepared)
-    if stated and examples.columns(prepared) is None:
-        inputs = axes.merged(inputs, stated)
-        axes.check_rows(stated, {one.name: (examples.row_count(prepared), *one.shape[1:]) for one in inputs})
+        return Signature(inputs=inputs, rowwise=rowwise, allow_nan=about.allow_nan)
     return Signature(
         inputs=inputs,
         columns=examples.columns(prepared),

@@ -57,7 +57,8 @@ class Asked:
         then for halves of those that failed.
         """
         shown = _shown_missing(self.example)
-        wanted = [one for one in inputs if one.name not in shown and may_be_missing(one)]
+        known = shown | examples.whole_in(self.example)  # those are not asked for: no row has a value of its own
+        wanted = [one for one in inputs if one.name not in known and may_be_missing(one)]
         if not wanted or not _can_be_asked(self.example):
             return shown
         found, end = set(shown), self.clock() + SECONDS
@@ -89,7 +90,7 @@ def _shown_missing(example: Any) -> frozenset[str]:
     """The inputs in which the example itself has missing values, which the model has answered."""
     if examples.is_frame(example):
         return frozenset(str(name) for name in example.columns if example[name].isna().any())
-    named: Mapping[str, Any] = example if examples.is_named(example) else {"input": example}
+    named = examples.arrays(example)
     return frozenset(name for name, value in named.items() if examples.has_missing(value))
 
 
@@ -99,10 +100,10 @@ def may_be_missing(tensor: Tensor) -> bool:
 
 
 def _can_be_asked(example: Any) -> bool:
-    values: Sequence[Any] = list(example.values()) if examples.is_named(example) else [example]
-    return examples.is_frame(example) or all(
-        not isinstance(one, PlainArray) and hasattr(one, "dtype") and one.ndim for one in values
-    )
+    if examples.is_frame(example):
+        return True
+    with_rows = [one for name, one in examples.arrays(example).items() if name not in examples.whole_in(example)]
+    return all(not isinstance(one, PlainArray) and hasattr(one, "dtype") and one.ndim for one in with_rows)
 
 
 def _parts(group: list[Tensor]) -> list[list[Tensor]]:
@@ -122,11 +123,12 @@ def _with_gaps(example: Any, group: Sequence[Tensor]) -> Any:
         return _table_with_gaps(example, {one.name: place for place, one in enumerate(group)}, len(group))
     import numpy as np
 
-    named: Mapping[str, Any] = example if examples.is_named(example) else {"input": example}
+    named = examples.arrays(example)
     gaps = {one.name: math.nan if one.missing == "nan" or one.dtype.startswith("float") else None for one in group}
     sizes = [math.prod(named[one.name].shape[1:]) for one in group]
     rows = min(max(sizes), MOST_ROWS)
-    made = {name: np.repeat(value[:1], rows, axis=0) for name, value in named.items()}
+    whole = examples.whole_in(example)
+    made = {name: value if name in whole else np.repeat(value[:1], rows, axis=0) for name, value in named.items()}
     for name, gap in gaps.items():
         flat = made[name].reshape(rows, -1)
         for place in range(flat.shape[1]):

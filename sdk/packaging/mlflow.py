@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sdk import foreign
 from sdk.errors import ConfigError, MissingExtraError
-from sdk.packaging import columns, disk, examples
+from sdk.packaging import axes, columns, disk, examples
 from sdk.packaging.files import PICKLES, TRUST_HINT
 from sdk.packaging.manifest import Signature, Tensor
 from sdk.packaging.pack import Parts, publish
@@ -86,7 +86,8 @@ def _signature(described: Mapping[str, Any], about: About, prepared: Any) -> Sig
         if absent := sorted(set(names or ()) - set(given or ())):
             message = f"example lacks the columns {', '.join(absent)} of the model's signature"
             raise ConfigError(message, hint="give rows as the model takes them")
-        inputs, names = examples.inputs(prepared), given
+        stated = () if names else inputs
+        inputs, names = axes.inputs_of(prepared, stated), given
     return Signature(
         inputs=inputs,
         outputs=_outputs(described),

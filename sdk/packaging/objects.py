@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sdk.errors import ConfigError, MissingExtraError, PackagingError
-from sdk.packaging import answers, code, columns, examples, missing, travels
+from sdk.packaging import answers, axes, code, columns, examples, missing, travels
 from sdk.packaging.flavours import flavour_of
 from sdk.packaging.flavours.base import Trial
 from sdk.packaging.flavours.onnx import Onnx
@@ -183,7 +183,12 @@ class _Answered:
     flavour: Flavour
     live: Any
     trial: Trial
-    rows: int
+    prepared: Any
+
+    @property
+    def rows(self) -> int:
+        """The number of rows of the example."""
+        return examples.row_count(self.prepared)
 
     @property
     def lists(self) -> bool:
@@ -193,7 +198,7 @@ class _Answered:
     def again(self, rows: int) -> Any:
         """The answer to so many of the first rows of the example."""
         with running(f"the model fails on {rows} row of its example alone", operation="predict"):
-            data = examples.first_rows(self.trial.data, rows)
+            data = examples.argument(examples.first_rows(self.prepared, rows))
             return self.flavour.predict(self.live, self.trial.method, data)
 
     def ask(self, data: Any) -> Any:
@@ -232,17 +237,19 @@ def _signature(flavour: Flavour, live: Any, traits: Traits, trial: Trial, prepar
         rowwise = traits.rowwise if wishes.rowwise is None else wishes.rowwise
         records = traits.records or msgspec.UNSET
         return Signature(inputs=traits.inputs, rowwise=bool(rowwise), allow_nan=nan, records=records)
-    answered = _Answered(flavour, live, trial, examples.row_count(prepared))
+    answered = _Answered(flavour, live, trial, prepared)
     names = answered.names()
     found = answered.parts(names)
     inputs, nan = _inputs(answered, traits, prepared, wishes.allow_nan)
+    inputs = axes.widened(inputs, traits.inputs)
+    wish = axes.check_rowwise(wishes.rowwise, inputs)
     signature = Signature(
         inputs=inputs,
-        outputs=answers.outputs(found, answered.rows),
+        outputs=answers.outputs(found, answered.rows, vary=any(-1 in one.shape[1:] for one in inputs)),
         columns=examples.columns(prepared),
         integer_columns=examples.integer_columns(prepared),
         records=examples.are_records(prepared),
-        rowwise=answered.rowwise(found, names, traits, wishes.rowwise),
+        rowwise=answered.rowwise(found, names, traits, wish),
         allow_nan=nan,
     )
     answers.check(prepared, trial.answer, signature, trial.method, lists=answered.lists)

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sdk import foreign
 from sdk.errors import ConfigError, LockMismatchError, PackagingError
-from sdk.packaging import bundle, disk, examples, files, handover, pickling
+from sdk.packaging import axes, bundle, disk, examples, files, handover, pickling
 from sdk.packaging.code import collect, copy_code
 from sdk.packaging.manifest import EXAMPLE, LOCK, MANIFEST, Manifest, Signature
 from sdk.packaging.pack import lock_for, python_minor, sources_of
 from sdk.paths import expand
+from sdk.serving.columns import whole_inputs
 from sdk.serving.fields import is_relative
 from sdk.serving.parts import PYTHON
 
@@ -218,8 +219,9 @@ def result(
     if facts is None:
         about = files.About(_trust(program, path, trust), example, method, rowwise, allow_nan)
         facts, trust = _recognised(path, about), about.trust
-    arranged = examples.arranged(example, python=facts.flavour in PYTHON, columns=facts.columns)
-    prepared = None if arranged is None else examples.prepare(arranged)
+    whole = whole_inputs(facts.inputs)
+    arranged = examples.arranged(example, python=facts.flavour in PYTHON, columns=facts.columns, whole=whole)
+    prepared = None if arranged is None else examples.prepare(arranged, whole)
     manifest = Manifest(
         name=name,
         flavour=facts.flavour,
@@ -245,7 +247,8 @@ def _recognised(path: Path, about: files.About) -> handover.Facts:
         file=f"model{path.suffix.lower()}",
         method=about.method,
         options=found.options,
-        rowwise=files.is_rowwise(found, about),
+        inputs=found.inputs,
+        rowwise=files.is_rowwise(found, about, found.inputs),
         allow_nan=about.allow_nan,
     )
 
@@ -335,11 +338,12 @@ def _inherit(program: Program, folder: Path) -> None:
 
 
 def _signature(facts: handover.Facts, prepared: Any) -> Signature:
-    inputs = facts.inputs if prepared is None else examples.inputs(prepared)
+    inputs = facts.inputs if prepared is None else axes.inputs_of(prepared, facts.inputs)
     columns = facts.columns if prepared is None else examples.columns(prepared)
     whole = examples.integer_columns(prepared)
     nan = facts.allow_nan or (prepared is not None and examples.has_missing(prepared))
-    return Signature(inputs, (), columns, facts.rowwise, nan, whole, examples.are_records(prepared))
+    rowwise = facts.rowwise and not whole_inputs(inputs)
+    return Signature(inputs, (), columns, rowwise, nan, whole, examples.are_records(prepared))
 
 
 def _saved(program: Program, folder: Path) -> tuple[Manifest, Path]:

@@ -243,7 +243,7 @@ def _typed(rows: list[list[str]], given: list[str] | None, names: list[str], sig
         return _named_rows(given, values, "body")
     if names and signature.columns is None:
         return _named_rows(names, values, "body")
-    is_flat = one is not None and signature.columns is None and len(one.shape) == 1
+    is_flat = one is not None and signature.columns is None and len(one.shape) < 2
     return [row[0] if is_flat and len(row) == 1 else row for row in values]
 
 

@@ -20,7 +20,7 @@ from .awaited import settled
 from .convert import as_array
 from .failures import EXIT_LOAD, StartError, bad_input
 from .outputs import Outputs, normalise
-from .parts import PYTHON, by_name
+from .parts import PYTHON, as_scalars, by_name
 from .signature import FREE, Signature, table_rows
 from .tables import guessed, marked, pandas, table
 
@@ -72,7 +72,8 @@ class Predictor:
                 return self._untyped(given)
             return table(given.tensors, signature.inputs, integer_columns=signature.integer_columns)
         tensors = {one.name: marked(one, given.tensors[one.name]) for one in signature.inputs}
-        return next(iter(tensors.values())) if len(tensors) == 1 else tensors
+        value = next(iter(tensors.values())) if len(tensors) == 1 else tensors
+        return as_scalars(value) if self._takes_json and signature.whole else value
 
     def _untyped(self, given: Input) -> Any:
         """A table of which the names of the columns are known, and nothing else."""

@@ -22,6 +22,13 @@ def is_array(value: Any) -> bool:
     return bool(len(getattr(value, "shape", ()))) if not is_sequence(value) else False
 
 
+def as_scalars(value: Any) -> Any:
+    """Return arrays without axes, alone or by name, as the numbers and texts that functions and classes work with."""
+    if isinstance(value, dict):
+        return {name: as_scalars(one) for name, one in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    return value[()] if getattr(value, "shape", None) == () else value
+
+
 def fault(result: Any) -> str | None:
     """Return why `result` is no answer at all, or None."""
     if result is None:

@@ -134,8 +134,8 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
         if self.columns is not None:
             return self._from_table(instances, self.columns)
         if len(self.inputs) == 1 and not (isinstance(instances[0], dict) and self.inputs[0].name in instances[0]):
-            array = as_array(instances, "instances", self.inputs[0].dtype)
-            return {self.inputs[0].name: self._fit(self.inputs[0], array, "instances")}
+            array = self._gathered(self.inputs[0], instances, FREE)
+            return {self.inputs[0].name: self._fit(self.inputs[0], array, FREE)}
         return self._from_dicts(instances, [one.name for one in self.inputs])
 
     def from_array(self, array: Array, field: str) -> Tensors:
@@ -177,19 +177,19 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
             told = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise bad_input("bad_shape", f"all inputs must have the same number of rows, got {told}", "inputs")
 
-    def _gathered(self, tensor: Tensor, values: list[Any]) -> Array:
+    def _gathered(self, tensor: Tensor, values: list[Any], field: str) -> Array:
         """The values of all rows as one array; of an input with one value for the whole request that value.
 
         Raises:
             RequestError: 400; the rows have different values for such an input.
         """
         if tensor.name not in self.whole or not values:
-            return as_array(values, tensor.name, tensor.dtype)
+            return as_array(values, field, tensor.dtype)
         if other := next((number for number, value in enumerate(values) if value != values[0]), 0):
             message = f"input {tensor.name!r} is one value for the whole request"
             message += f", and row {other} has another than row 0"
-            raise bad_input("bad_value", message, f"{FREE}[{other}].{tensor.name}")
-        array = as_array(values[:1], tensor.name, tensor.dtype)
+            raise bad_input("bad_value", message, f"{FREE}[{other}]" + (f".{field}" if field != FREE else ""))
+        array = as_array(values[:1], field, tensor.dtype)
         return array.reshape(array.shape[1:])
 
     def _from_table(self, rows: list[Any], columns: list[str]) -> Tensors:
@@ -206,7 +206,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
     def _from_dicts(self, rows: list[Any], names: list[str]) -> Tensors:
         cells = zip(*(_ordered(row, names, number) for number, row in enumerate(rows)), strict=True)
         return {
-            one.name: self._fit(one, self._gathered(one, list(values)), one.name)
+            one.name: self._fit(one, self._gathered(one, list(values), one.name), one.name)
             for one, values in zip(self.inputs, cells, strict=True)
         }
 
@@ -244,6 +244,8 @@ def _to_shape(array: Array, tensor: Tensor, field: str) -> Array:
     wanted = tensor.shape
     if array.ndim == 2 and len(wanted) == 1 and array.shape[1] == 1:
         array = array[:, 0]  # a column vector is what most clients have at hand
+    if not wanted and array.shape == (1,):
+        array = array.reshape(())  # an array of one value, where a format knows no array without axes
     if 0 in array.shape:
         raise bad_input("empty", f"{field} has shape {list(array.shape)} and so holds no value", field)
     if array.ndim != len(wanted) or any(w not in {-1, a} for w, a in zip(wanted, array.shape, strict=True)):

@@ -105,8 +105,8 @@ def _count(tensor: _Tensor, number: int) -> int:
     if tensor.datatype not in DTYPES and tensor.datatype != "BYTES":
         known = ", ".join([*DTYPES, "BYTES"])
         raise bad_input("bad_type", f"datatype {tensor.datatype!r} is unknown; known are {known}", f"{field}.datatype")
-    if not tensor.shape or len(tensor.shape) > _MAX_NDIM or any(size < 1 for size in tensor.shape):
-        message = f"the shape must be 1 to {_MAX_NDIM} sizes of at least 1, got {tensor.shape[:40]}"
+    if len(tensor.shape) > _MAX_NDIM or any(size < 1 for size in tensor.shape):
+        message = f"the shape must be at most {_MAX_NDIM} sizes of at least 1, got {tensor.shape[:40]}"
         raise bad_input("bad_shape", message, f"{field}.shape")
     return math.prod(tensor.shape)
 

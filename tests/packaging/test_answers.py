@@ -336,3 +336,16 @@ def _keras(monkeypatch: pytest.MonkeyPatch) -> Any:
         pytest.skip("Keras or its backend is not installed: uv pip install --group flavours")
     monkeypatch.setenv("KERAS_BACKEND", backend)
     return import_module("keras")
+
+
+@pytest.mark.full
+@pytest.mark.filterwarnings("ignore")  # Keras and its backends warn while they are imported and save
+def test_axes_of_a_keras_network_stay_dynamic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network for sequences takes those of any length, whatever the example's is."""
+    keras = _keras(monkeypatch)
+    given = keras.Input((None, 3))
+    network = keras.Model(given, keras.layers.GlobalAveragePooling1D()(given))
+    model = pack(network, np.ones((2, 4, 3)))
+    assert model.signature is not None
+    assert [(-1, -1, 3)] == [one.shape for one in model.signature.inputs]
+    assert [[1.0, 1.0, 1.0]] == served(model, np.ones((1, 9, 3)).tolist())

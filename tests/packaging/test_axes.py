@@ -8,14 +8,16 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sdk.errors import ConfigError
-from sdk.packaging import axes
+from sdk.packaging import axes, training
 from sdk.packaging.files import About, pack_file, recognise
 from sdk.packaging.files import _signature as signature_of
 from sdk.packaging.manifest import Tensor
 from sdk.serving.codecs import decode_instances
+from sdk.serving.columns import whole_inputs
 from sdk.serving.failures import RequestError
 from sdk.serving.settings import Limits
 from sdk.serving.signature import Signature
@@ -60,8 +62,10 @@ def onnx(path: Path, inputs: dict[str, tuple[int, Sequence[int | str | None] | N
 def packed(path: Path, example: Any) -> tuple[Any, ...]:
     from sdk.packaging import examples
 
-    prepared = None if example is None else examples.prepare(example)
     found = recognise(path, None)
+    whole = whole_inputs(found.inputs)
+    arranged = examples.arranged(example, python=False, whole=whole)
+    prepared = None if example is None else examples.prepare(arranged, whole)
     return tuple(signature_of(About(None, example, "predict", False, False), prepared, found).inputs)
 
 
@@ -102,7 +106,7 @@ def test_inputs_of_unknown_rank_or_type_state_nothing(about: Any, tmp_path: Path
 
 
 def test_an_input_without_axes_is_one_value_for_all_rows(tmp_path: Path) -> None:
-    """Once beside columns, or the same in every row; an example is of rows, so there is none."""
+    """Once beside columns, or the same in every row, in requests and in examples."""
     path = onnx(tmp_path / "m.onnx", {"k": (FLOAT, []), "x": (FLOAT, ["n"])})
     signature = Signature(inputs=[Stated(one.name, one.dtype, one.shape) for one in packed(path, None)])
     assert [(), (-1,)] == [one.shape for one in signature.inputs]
@@ -116,8 +120,22 @@ def test_an_input_without_axes_is_one_value_for_all_rows(tmp_path: Path) -> None
         assert [1, 3] == given.tensors["x"].tolist()
     with pytest.raises(RequestError, match="'k' is one value for the whole request, and row 1 has another"):
         decode_instances(b'{"instances": [{"k": 2, "x": 1}, {"k": 3, "x": 3}]}', signature, Limits())
-    with pytest.raises(ConfigError, match="input 'k' of the file is one value"):
-        pack_file(path, "m", About(None, {"k": 2.0, "x": [1.0]}, "predict", False, False), {})
+    examples: list[Any] = [{"k": 2.0, "x": [1.0, 3.0]}, [{"k": 2.0, "x": 1.0}, {"k": 2.0, "x": 3.0}]]
+    for example in examples:
+        assert {("k", ()), ("x", (-1,))} == {(one.name, one.shape) for one in packed(path, example)}
+    with pytest.raises(ConfigError, match="'k' is one value for the whole request, and the rows have different"):
+        packed(path, [{"k": 2, "x": 1}, {"k": 3, "x": 3}])
+    with pytest.raises(ConfigError, match=r"input 'x' has the shape \[\], and the file takes \[any\]"):
+        packed(path, {"k": 2, "x": 1})
+
+
+@pytest.mark.parametrize("example", [3.0, np.float32(3), np.asarray(3), {"k": 3.0}])
+def test_an_input_without_axes_may_be_the_only_one(example: Any, tmp_path: Path) -> None:
+    """Its example is a single value; a list of rows is refused."""
+    path = onnx(tmp_path / "m.onnx", {"k": (FLOAT, [])})
+    assert [()] == [one.shape for one in packed(path, example)]
+    with pytest.raises(ConfigError, match=r"has the shape \[-1\], and the file takes \[\]"):
+        packed(path, [3.0])
 
 
 def test_an_input_with_a_fixed_first_axis_is_one_value_for_all_rows(tmp_path: Path) -> None:
@@ -137,9 +155,47 @@ def test_an_input_with_a_fixed_first_axis_is_one_value_for_all_rows(tmp_path: Pa
         decode_instances(json.dumps({"instances": two}).encode(), signature, Limits())
     with pytest.raises(RequestError, match=r"state must have shape \[2, any\], got \[1, 3\]"):
         decode_instances(json.dumps({"instances": {"state": state[:1], "x": rows}}).encode(), signature, Limits())
-    with pytest.raises(ConfigError, match="input 'state' of the file is one value for the whole request"):
-        pack_file(path, "m", About(None, {"state": state, "x": rows[:2]}, "predict", False, False), {})
-    assert not signature_of(About(None, None, "predict", True, False), None, recognise(path, None)).rowwise
+    examples: list[Any] = [{"state": state, "x": rows}, [{"state": state, "x": row} for row in rows]]
+    for example in examples:
+        assert {("state", (2, -1)), ("x", (-1, 2))} == {(one.name, one.shape) for one in packed(path, example)}
+    with pytest.raises(ConfigError, match=r"'state' has the shape \[1, 3\], and the file takes \[2, any\]"):
+        packed(path, {"state": state[:1], "x": rows})
+    with pytest.raises(ConfigError, match="rowwise=True, but input 'state' is one value for the whole request"):
+        signature_of(About(None, None, "predict", True, False), None, recognise(path, None))
+    assert not signature_of(About(None, None, "predict", None, False), None, recognise(path, None)).rowwise
+
+
+def test_an_example_of_another_rank_is_refused(tmp_path: Path) -> None:
+    """A column may lack the second axis that the server adds; nothing else may be left out."""
+    column = onnx(tmp_path / "c.onnx", {"x": (FLOAT, ["n", 1])})
+    assert (Tensor("input", "float64", (-1,)),) == packed(column, [1.0, 2.0])
+    images = onnx(tmp_path / "i.onnx", {"x": (FLOAT, ["n", 3, "h", "w"])})
+    with pytest.raises(ConfigError, match=r"has the shape \[-1, 8, 8\], and the file takes \[any, 3, any, any\]"):
+        packed(images, np.ones((3, 8, 8)))
+
+
+def test_files_that_a_job_leaves_state_their_axes(tmp_path: Path) -> None:
+    """As files do that are given by their path, with an example and without."""
+    script = tmp_path / "train.py"
+    script.write_text("import json\n")
+    program = training.job_bundle(script)
+    output = tmp_path / "out"
+    output.mkdir()
+    onnx(output / "model.onnx", {"x": (FLOAT, ["n", "t"]), "k": (FLOAT, [])})
+    for example in (None, {"x": np.ones((2, 5)), "k": 2.0}):
+        manifest, _ = training.result(program, output, name="left", example=example)
+        assert [("x", (-1, -1)), ("k", ())] == [(one.name, one.shape) for one in manifest.signature.inputs]
+        assert not manifest.signature.rowwise
+    with pytest.raises(ConfigError, match=r"has the shape \[-1, 5, 1\]"):
+        training.result(program, output, name="left", example={"x": np.ones((2, 5, 1)), "k": 2.0})
+
+
+def test_tables_are_no_example_of_a_network_of_pytorch(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("m/constants.pkl", b"")
+    with pytest.raises(ConfigError, match=r"example is a DataFrame.*table.to_numpy"):
+        pack_file(path, "net", About(None, pd.DataFrame({"a": [1.0]}), "predict", None, False), {})
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))

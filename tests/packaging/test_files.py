@@ -181,7 +181,7 @@ def test_rows_of_estimators_are_independent(flavour: str, known: bool, said: boo
     """Trees are known to answer each row alone, whatever a network does; what the user says counts more."""
     found = files.Found(flavour, "any", frozenset(), {})
     about = files.About(None, None, "predict", said, allow_nan=False)
-    assert (known if said is None else said) is files.is_rowwise(found, about)
+    assert (known if said is None else said) is files.is_rowwise(found, about, ())
 
 
 def xgboost_file(folder: Path) -> tuple[Path, Any, dict[str, Any]]:

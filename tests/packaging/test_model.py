@@ -380,15 +380,14 @@ def test_wrong_name_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("example", "said"),
     [
-        (5, "example is int"),
-        ({"text": "hi"}, r"example\['text'\] is str; .* list of records such as \[\{'text': 'hi'\}\]"),
+        ({"text": "hi"}, r"example is a dict of single values; put it into a list if it is one row"),
         ("text", "example is str"),
         (b"bytes", "example is bytes"),
         ({1, 2}, "example is set"),
         ([], "example has no rows"),
         ([[1, 2], [3]], "make all rows equally long"),
         ({}, "empty dict"),
-        ({"a": 5}, r"example\['a'\] is int"),
+        ({"a": 5}, r"example is a dict of single values"),
         ({1: [5]}, "has the key 1"),
         ([object()], "use numbers, booleans or text"),
         (np.array(["2020-01-01"], dtype="datetime64[D]"), "use numbers, booleans or text"),

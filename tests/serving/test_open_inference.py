@@ -79,7 +79,7 @@ WRONG = {
     "text for numbers": ({"inputs": [_tensor(data=["a"] * 6)]}, "input[0][0]"),
     "text tensor": ({"inputs": [_tensor(datatype="BYTES", data=["a"] * 6)]}, "input[0][0]"),
     "numbers for text": ({"inputs": [_tensor(datatype="BYTES")]}, "inputs[0].data"),
-    "no shape": ({"inputs": [_tensor(shape=[])]}, "inputs[0].shape"),
+    "no shape": ({"inputs": [_tensor(shape=[])]}, "inputs[0].data"),
     "negative shape": ({"inputs": [_tensor(shape=[-1, 3])]}, "inputs[0].shape"),
     "zero rows": ({"inputs": [_tensor(shape=[0, 3], data=[])]}, "inputs[0].shape"),
     "fractional shape": ({"inputs": [_tensor(shape=[2.5, 3])]}, "inputs[0].shape[0]"),

@@ -33,7 +33,7 @@ class PythonFunction:
 
     def predict(self, obj: Any, _method: str, data: Any, /) -> Any:
         """The function's answer."""
-        return settled(obj(data))
+        return settled(obj(_scalars(data)))
 
     def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
         """Write ``model.pkl``."""
@@ -62,7 +62,7 @@ class PythonClass:
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
         """The object's answer."""
-        return settled(call(obj, method, data))
+        return settled(call(obj, method, _scalars(data)))
 
     def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
         """Write ``model.pkl``."""
@@ -78,6 +78,11 @@ def _save(obj: Any, folder: Path, trial: Trial, /) -> Saved:
 def settled(answer: Any) -> Any:
     """What an ``async def`` gives, awaited as the server does it; every other value as it is."""
     return import_module("sdk.serving.awaited").settled(answer)
+
+
+def _scalars(data: Any) -> Any:
+    """Arrays without axes as the server gives them to functions and classes."""
+    return import_module("sdk.serving.parts").as_scalars(data)
 
 
 def _check_streaming(function: Any, shown: Any) -> None:

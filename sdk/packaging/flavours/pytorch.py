@@ -85,14 +85,20 @@ def _evaluating(module: Any) -> Generator[None]:
 
 
 def evaluate(module: Any, method: str, data: Any) -> Any:
-    """Call a module with arrays, as the server will, and give arrays back."""
-    torch: Any = import_module("torch")
+    """Call a module with arrays, as the server will, and give arrays back.
 
+    Raises:
+        ConfigError: It is asked with a table.
+    """
+    torch: Any = import_module("torch")
+    examples.check_no_table(data, "PyTorch")
     weight = next(module.parameters(), None)
-    device = weight.device if weight is not None else "cpu"
 
     def tensor(array: Any) -> Any:
-        return torch.from_numpy(array.copy()).to(device)
+        one = torch.from_numpy(array.copy())
+        if weight is None:
+            return one
+        return one.to(weight.device, weight.dtype if one.is_floating_point() else one.dtype)
 
     with _evaluating(module), torch.no_grad():
         function = module if method in {"forward", "predict"} else getattr(module, method)

@@ -9,13 +9,14 @@ import gc
 import os
 import resource
 import signal
+import stat
 import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from .backend import Backend, Route
-from .child import kill_left_over, usage
+from .child import kill_left_over, kill_strays, usage
 from .downstream import Connection, Door
 from .exchange import Plane
 from .gate import Gate
@@ -23,7 +24,7 @@ from .records import Records
 from .router import Router
 from .runner import ReplicaFailed, Runner
 from .stats import Stats
-from .table import Limits, Table, encode, restore, save
+from .table import Limits, Table, clear_way, encode, restore, save
 
 if TYPE_CHECKING:
     import socket
@@ -134,9 +135,13 @@ class Gateway:
         """Serve the last acknowledged table again, with the replicas that an earlier gateway left if they are fit."""
         table = restore(self.folder / "table.json")
         runners = list(self._add(table).values()) if table is not None else []
+        for lock in self.folder.glob("b-*.lock"):
+            clear_way(lock, stat.S_ISREG)
         adopted = {runner.lock for runner in runners if runner.adopt()}
         for lock in set(self.folder.glob("b-*.lock")) - adopted:
             kill_left_over(lock, waiting=self.beat)
+        if self.lifeline is not None:
+            kill_strays(self.lifeline, adopted, waiting=self.beat)
         if table is not None:
             for runner in runners:
                 runner.start()

@@ -24,8 +24,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from .client import NO_LOCK
+from .table import clear_way
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .lifeline import Lifeline
     from .table import ProcessLimits, Replica
@@ -35,6 +38,7 @@ UNKNOWN = 256
 
 _OUTPUT = ".out"  # beside the lock: the named pipe that the replica prints into
 _PR_SET_PDEATHSIG = 1
+_LONGEST = 200  # bytes of a lock: a number and a fingerprint
 _TRIES, _TRY_S = 10, 0.01  # who only looks whether a lock is free holds it for a moment
 _FILES = resource.getrlimit(resource.RLIMIT_NOFILE)  # before the gateway raises its own
 _LIBC = ctypes.CDLL(None)
@@ -117,10 +121,13 @@ class Child:
                 start_new_session=True,
                 preexec_fn=_preparation(spawn.limits, os.getpid(), lifeline),  # noqa: PLW1509 - one thread here
             )
-            os.pwrite(held[0], f"{process.pid} {_fingerprint(replica)}\n".encode(), 0)
-        except BaseException:
+            with contextlib.suppress(OSError):  # a full disk: the next gateway cannot take it over, which is all
+                os.pwrite(held[0], f"{process.pid} {_fingerprint(replica)}\n".encode(), 0)
+        except BaseException as error:
             if output is not None:
                 os.close(output)
+            if isinstance(error, subprocess.SubprocessError):
+                raise OSError(errno.EINVAL, "its limits could not be set; the system may not allow so much") from error
             raise
         finally:
             for descriptor in held:
@@ -131,17 +138,21 @@ class Child:
     def adopt(cls, replica: Replica, lock: Path, lifeline: Lifeline) -> Child | None:
         """Take over the process that an earlier gateway started for this replica; None if there is none to be had.
 
-        The number in the lock is believed only if that process has the lock open.
+        The number in the lock is believed only if that process leads a group and has lock and output open.
         """
         try:
-            pid, fingerprint = lock.read_text("ascii").split()
-            if fingerprint != _fingerprint(replica) or int(pid) not in _holders(lock) or not is_alive(lock):
+            number, fingerprint = _content(lock).split()
+            pid = int(number)
+            if fingerprint != _fingerprint(replica) or os.getpgid(pid) != pid or not is_alive(lock):
                 return None
-            process = _Adopted(int(pid), lifeline)
             output = os.open(lock.with_suffix(_OUTPUT), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         except (OSError, ValueError):
             return None
-        if not stat.S_ISFIFO(os.fstat(output).st_mode):
+        try:
+            if not _has_open(pid, lock.stat()) or not _has_open(pid, os.fstat(output)):
+                raise ProcessLookupError(pid)
+            process = _Adopted(pid, lifeline)
+        except OSError:
             os.close(output)
             return None
         memory = replica.spawn.limits.memory_bytes if replica.spawn is not None else None
@@ -185,7 +196,7 @@ class Child:
 
     def kill_group(self) -> None:
         """Kill the whole process group."""
-        if self._lock is not None and not is_alive(self._lock):
+        if self._lock is not None and self._process.poll() is not None and not is_alive(self._lock):
             return  # the keeper may have taken note of its end already, so that the number is free for another
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
             os.killpg(self.pid, signal.SIGKILL)
@@ -206,6 +217,7 @@ class _Adopted:
         self._lifeline = lifeline
         self._handle = os.pidfd_open(pid)
         self._code: int | None = None
+        lifeline.forget(pid)  # of an earlier process with this number
 
     def poll(self) -> int | None:
         """Give its exit code once it has ended."""
@@ -229,7 +241,7 @@ def _fingerprint(replica: Replica) -> str:
 
 def _lasting_pipe(path: Path) -> tuple[int, int]:
     """Open both ends of a named pipe; the writing end is a reading one too, so that writing to it never fails."""
-    path.unlink(missing_ok=True)
+    remove(path)
     os.mkfifo(path, 0o600)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     return reading, os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -262,6 +274,7 @@ def _preparation(limits: ProcessLimits, parent: int, lifeline: Lifeline | None) 
 
 def _hold(path: Path) -> int:
     """Open and lock the file that the process is known by."""
+    clear_way(path, stat.S_ISREG)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -294,8 +307,10 @@ def _taken(path: Path) -> int:
 def is_alive(lock: Path) -> bool:
     """Tell whether a process holds the lock."""
     try:
-        fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno not in NO_LOCK:
+            raise
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -319,6 +334,7 @@ def kill_left_over(lock: Path, *, patience_s: float = 5.0, waiting: Callable[[],
         waiting: Called again and again meanwhile.
     """
     deadline = time.monotonic() + patience_s
+    clear_way(lock, stat.S_ISREG)
     while is_alive(lock):
         for pid in _holders(lock):
             _kill_group_of(pid)
@@ -330,28 +346,69 @@ def kill_left_over(lock: Path, *, patience_s: float = 5.0, waiting: Callable[[],
     return True
 
 
+def kill_strays(
+    lifeline: Lifeline, kept: Iterable[Path], *, patience_s: float = 5.0, waiting: Callable[[], None] = lambda: None
+) -> None:
+    """Kill what earlier gateways of the same keeper started and no lock leads to, as somebody removed or replaced it.
+
+    Args:
+        lifeline: All replicas of the keeper have it open.
+        kept: Locks of the replicas that were taken over.
+        patience_s: Seconds until it is given up.
+        waiting: Called again and again meanwhile.
+    """
+    deadline = time.monotonic() + patience_s
+    known = {lifeline.keeper}.union(*(_holders(lock) for lock in kept))
+    while (strays := set(_openers(os.fstat(lifeline.end))) - known) and time.monotonic() < deadline:
+        for pid in strays:
+            _kill_group_of(pid)
+        waiting()
+        time.sleep(0.01)
+
+
 def forget(lock: Path) -> None:
     """Remove the files of a replica that has ended."""
     for name in (lock, lock.with_suffix(_OUTPUT), lock.with_suffix(".sock")):
-        name.unlink(missing_ok=True)
+        remove(name)
+
+
+def remove(path: Path) -> None:
+    """Remove a file; a folder that has its name is set aside."""
+    clear_way(path, lambda mode: not stat.S_ISDIR(mode))
+    path.unlink(missing_ok=True)
 
 
 def _holders(lock: Path) -> list[int]:
     """The other processes that have the lock open; without /proc the one that is written into it."""
     if not Path("/proc/self/fd").exists():
-        digits = lock.read_bytes().strip()
-        return [int(digits)] if digits.isdigit() else []
-    wanted = lock.stat()
-    found: list[int] = []
-    for folder in Path("/proc").glob("[0-9]*/fd"):
-        with contextlib.suppress(OSError):
-            for entry in folder.iterdir():
-                with contextlib.suppress(OSError):
-                    about = entry.stat()
-                    if (about.st_dev, about.st_ino) == (wanted.st_dev, wanted.st_ino):
-                        found.append(int(folder.parent.name))
-                        break
-    return [pid for pid in found if pid != os.getpid()]
+        return written_into(lock)
+    return _openers(lock.stat())
+
+
+def written_into(lock: Path) -> list[int]:
+    """Give the number in a lock, if it has one."""
+    return [int(one) for one in _content(lock).split()[:1] if one.isdecimal()]
+
+
+def _content(lock: Path) -> str:
+    with lock.open("rb") as file:
+        return file.read(_LONGEST).decode("ascii", "replace")
+
+
+def _openers(wanted: os.stat_result) -> list[int]:
+    """The other processes that have a file open."""
+    pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in pids if pid != os.getpid() and _has_open(pid, wanted)]
+
+
+def _has_open(pid: int, wanted: os.stat_result) -> bool:
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                about = entry.stat()
+                if (about.st_dev, about.st_ino) == (wanted.st_dev, wanted.st_ino):
+                    return True
+    return False
 
 
 def _kill_group_of(pid: int) -> None:

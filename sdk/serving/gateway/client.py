@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-_NO_LOCK = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
+NO_LOCK = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
+"""What opening a lock fails with when no process can hold it."""
+
 _LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
 ALREADY_RUNNING = 3
@@ -179,7 +181,7 @@ def is_running(folder: Path) -> bool:
         path.chmod(0o600)  # somebody took the mode away; only its owner can give it back
         lock = os.open(path, _LOOK)
     except OSError as error:
-        if error.errno not in _NO_LOCK:
+        if error.errno not in NO_LOCK:
             raise
         return False
     try:

@@ -105,7 +105,7 @@ def keep(serve: Serve, *, silent_s: float = _SILENT_S) -> None:
             return
         if time.monotonic() - begin > _STEADY_S:
             pause = _FIRST_PAUSE_S
-        time.sleep(pause)
+        keeper.pause(pause)
         pause, restarts = min(2 * pause, _LONGEST_PAUSE_S), restarts + 1
 
 
@@ -129,6 +129,8 @@ class _Keeper:
     def run(self, serve: Serve, restarts: int) -> bool:
         """One life of the gateway; whether it ended in order."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # a signal between fork and here would be lost
+        if self.stopping:  # the signal came while there was no gateway
+            return True
         self._child = os.fork()
         if not self._child:
             _serve(partial(serve, restarts, self._heart, self._lifeline))
@@ -136,6 +138,18 @@ class _Keeper:
         status = self._watch(self._child)
         self._child = 0
         return os.waitstatus_to_exitcode(status) == 0
+
+    def pause(self, seconds: float) -> None:
+        """Wait before the gateway is started again, unless it shall end."""
+        deadline = time.monotonic() + seconds
+        while not self.stopping and (left := deadline - time.monotonic()) > 0:
+            self._sleep(left)
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait, but not beyond the next signal."""
+        if select.select([self._ended], [], [], seconds)[0]:
+            with suppress(BlockingIOError):
+                os.read(self._ended, 4096)
 
     def _watch(self, child: int) -> int:
         """Wait for the end of the gateway, which is brought about when it stands still; its wait status."""
@@ -154,9 +168,7 @@ class _Keeper:
                 with suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
                 stopped, silence = 0, Silence()
-            if select.select([self._ended], [], [], _LOOK_S)[0]:  # a signal, perhaps of its end
-                with suppress(BlockingIOError):
-                    os.read(self._ended, 4096)
+            self._sleep(_LOOK_S)  # less if a signal comes, perhaps of its end
 
     def _wait(self, child: int) -> tuple[int, int]:
         """Give one change of the gateway, or (0, 0); note the ends of replicas that an earlier gateway started."""

@@ -7,12 +7,12 @@ once, though its model may need a minute to load.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import select
 import signal
 import sys
+import time
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -23,6 +23,7 @@ class Lifeline:
     """What keeper, gateways and replicas share."""
 
     def __init__(self) -> None:
+        self.keeper = os.getpid()
         self.end, self._held = os.pipe()
         self._exits, self._noted = os.pipe()
         os.set_blocking(self._exits, False)
@@ -58,18 +59,41 @@ class Lifeline:
             fcntl.fcntl(self.end, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
 
     def note(self, pid: int, status: int) -> None:
-        """Pass on how a replica of an earlier gateway ended; the keeper alone can know it."""
-        with contextlib.suppress(OSError):
-            os.write(self._noted, b"%d %d\n" % (pid, status))
+        """Pass on how a replica of an earlier gateway ended; the keeper alone can know it.
 
-    def exit_code(self, pid: int) -> int | None:
+        Notes that no gateway asked for, such as those of what replicas start, make way for new ones.
+        """
+        for _ in range(2):
+            try:
+                os.write(self._noted, b"%d %d\n" % (pid, status))
+            except BlockingIOError:
+                self._read()
+            else:
+                return
+
+    def forget(self, pid: int) -> None:
+        """Drop what was noted for a number that another process has now."""
+        self._keep_notes()
+        self._statuses.pop(pid, None)
+
+    def exit_code(self, pid: int, *, patience_s: float = _PATIENCE_S) -> int | None:
         """Give the exit code of a replica of an earlier gateway, negative for a signal; None if it was not noted."""
-        if pid not in self._statuses:
-            select.select([self._exits], [], [], _PATIENCE_S)
-            with contextlib.suppress(BlockingIOError):
-                for line in os.read(self._exits, 65_536).splitlines():
-                    one, status = map(int, line.split())
-                    self._statuses[one] = status
+        deadline = time.monotonic() + patience_s
+        self._keep_notes()
+        while pid not in self._statuses and (left := deadline - time.monotonic()) > 0:
+            select.select([self._exits], [], [], left)
+            self._keep_notes()
         if pid not in self._statuses:
             return None
         return os.waitstatus_to_exitcode(self._statuses.pop(pid))
+
+    def _keep_notes(self) -> None:
+        for line in self._read().splitlines():
+            one, status = map(int, line.split())
+            self._statuses[one] = status
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._exits, 65_536)  # all of it
+        except BlockingIOError:
+            return b""

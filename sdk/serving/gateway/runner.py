@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..crashes import ending
-from .child import Child, Exit, forget, is_stopped, usage
+from .child import Child, Exit, forget, is_stopped, remove, usage
 from .logs import Log, LogPipe
 
 if TYPE_CHECKING:
@@ -259,4 +259,4 @@ class Runner:
 
     def _unlink_socket(self) -> None:
         if isinstance(self.backend.target, str):
-            Path(self.backend.target).unlink(missing_ok=True)
+            remove(Path(self.backend.target))

@@ -52,8 +52,8 @@ def bodies(inputs: Any, rules: Rules) -> list[Body]:
     """The bodies to send for some input, in the order of its rows.
 
     Args:
-        inputs: A list of rows, a dict (columns by name, or one record), a numpy array, a torch tensor, or a pandas or
-            polars table.
+        inputs: A list of rows, a dict (columns by name, or one record), a numpy array, a torch tensor, or a table of
+            pandas, polars or Arrow.
         rules: Limits and envelope.
 
     Raises:
@@ -142,6 +142,8 @@ def _from_dict(given: dict[str, Any], axes: Mapping[str, int] | None) -> list[An
 def _from_library(inputs: Any) -> list[Any]:
     if hasattr(inputs, "columns") and hasattr(inputs, "to_dicts"):  # polars
         return list(inputs.to_dicts())
+    if hasattr(inputs, "column_names") and hasattr(inputs, "to_pylist"):  # Arrow
+        return list(inputs.to_pylist())
     if hasattr(inputs, "columns") and hasattr(inputs, "to_dict"):  # pandas
         return _from_pandas(inputs)
     if hasattr(inputs, "to_frame") and hasattr(inputs, "notna"):  # pandas Series

@@ -23,6 +23,10 @@ _GRAPH, _INITIALIZER, _INPUT, _NAME, _TYPE = 7, 5, 11, 1, 2
 _INITIALIZER_NAME, _TENSOR_TYPE, _SHAPE, _DIMENSION, _SIZE = 8, 1, 2, 1, 1
 
 
+STATED = frozenset({"onnx", "keras"})
+"""The flavours whose files and objects state axes and types; estimators know a width, and no type."""
+
+
 def inputs_of(example: Any, stated: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The inputs of a prepared example, with the axes that the file states, if it states any.
 
@@ -46,7 +50,7 @@ def widened(inputs: Sequence[Tensor], stated: Sequence[Tensor]) -> tuple[Tensor,
 
 
 def merged(inputs: Sequence[Tensor], stated: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The inputs of an example with the axes that the file states; the example only has to agree with them.
+    """The inputs of an example with the axes and types that the file states; the example only has to agree with them.
 
     Raises:
         ConfigError: It has other names, or a length that the file fixes otherwise.
@@ -59,7 +63,10 @@ def merged(inputs: Sequence[Tensor], stated: Sequence[Tensor]) -> tuple[Tensor, 
             f"example: the file has the inputs {', '.join(names)}, and {unknown[0]!r} is not in both",
             hint="give an array for each of its inputs by name",
         )
-    return tuple(msgspec.structs.replace(one, shape=_agreed(one, names[one.name])) for one in inputs)
+    return tuple(
+        msgspec.structs.replace(one, shape=_agreed(one, names[one.name]), dtype=_type(one, names[one.name]))
+        for one in inputs
+    )
 
 
 def check_rowwise(wish: bool | None, inputs: Sequence[Tensor]) -> bool | None:
@@ -91,6 +98,23 @@ def _check_rows(stated: Sequence[Tensor], shapes: Mapping[str, tuple[int, ...]])
                 f"example: input {one.name!r} has {shape[0]} rows, and the file fixes {one.shape[0]}",
                 hint=f"give {one.shape[0]}, or export the model with a dynamic first axis",
             )
+
+
+def _type(given: Tensor, stated: Tensor) -> str:
+    """The type of an input: as the file states it, but floats of any width stay those of the example.
+
+    Whole numbers in an example say nothing about a file that takes fractions, and nothing about the width of its own.
+
+    Raises:
+        ConfigError: One is text and the other is not.
+    """
+    is_text = stated.dtype in {"str", "string"}
+    if is_text != (given.dtype == "string"):
+        what = f"example: input {given.name!r} has the type {given.dtype}, and the file takes {stated.dtype}"
+        raise ConfigError(what, hint="give rows as the file takes them")
+    if is_text or given.dtype.startswith("float") is stated.dtype.startswith("float") is True:
+        return given.dtype
+    return stated.dtype
 
 
 def _agreed(given: Tensor, stated: Tensor) -> tuple[int, ...]:

@@ -36,6 +36,21 @@ def is_named(value: Any) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(value, Mapping)
 
 
+def pandas_table(example: Any) -> Any:
+    """A table of polars or Arrow as one of pandas, which is what the server makes of rows; anything else as it is.
+
+    Raises:
+        ConfigError: It cannot be made one with what is installed.
+    """
+    if is_frame(example) or not hasattr(example, "to_pandas") or not hasattr(example, "columns"):
+        return example
+    try:
+        return example.to_pandas()
+    except ImportError as error:
+        kind = f"{type(example).__module__.partition('.')[0]}.{type(example).__name__}"
+        raise ConfigError(f"example is a {kind}: {error}", hint="install pandas and pyarrow, or give rows") from error
+
+
 def check_no_table(example: Any, library: str) -> None:
     """Refuse a table for a library whose models take arrays.
 
@@ -87,6 +102,7 @@ def arranged(
     Raises:
         ConfigError: A dict of single values may be one record or several inputs, or records do not fit together.
     """
+    example = pandas_table(example)
     records = is_records(example)
     single = is_named(example) and bool(example) and not any(map(_has_axes, example.values()))
     if columns is not None and (records or is_named(example)):

@@ -66,7 +66,7 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
     found = recognise(path, about.trust)
     needs = _needs(found, path, packing)
     if found.flavour == "torchscript":
-        examples.check_no_table(about.example, "PyTorch")
+        examples.check_no_table(examples.pandas_table(about.example), "PyTorch")
     whole = whole_inputs(found.inputs)
     arranged = examples.arranged(about.example, python=found.flavour in PYTHON, whole=whole)
     prepared = None if arranged is None else examples.prepare(arranged, whole)

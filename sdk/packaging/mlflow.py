@@ -59,7 +59,7 @@ def pack_mlflow(source: Path, name: str, about: About, packing: Packing) -> tupl
     described = _described(source)
     flavour = _python_function(described, source)
     _check_pickles(source, about)
-    prepared = None if about.example is None else examples.prepare(about.example)
+    prepared = None if about.example is None else examples.prepare(examples.pandas_table(about.example))
     signature = _signature(described, about, prepared)
 
     def write(folder: Path) -> Parts:

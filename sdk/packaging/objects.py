@@ -123,6 +123,7 @@ def _method(obj: Any, flavour: Flavour, method: str) -> str:
 
 def _prepared(example: Any, flavour: Flavour, traits: Traits) -> Any:
     """The example as the server will give it to the model."""
+    example = examples.pandas_table(example)
     if traits.records and examples.is_frame(example):
         example = example.to_dict("records")
     as_it_is = traits.records or flavour.name in PYTHON
@@ -241,7 +242,8 @@ def _signature(flavour: Flavour, live: Any, traits: Traits, trial: Trial, prepar
     names = answered.names()
     found = answered.parts(names)
     inputs, nan = _inputs(answered, traits, prepared, wishes.allow_nan)
-    inputs = axes.widened(inputs, traits.inputs)
+    if flavour.name in axes.STATED:
+        inputs = axes.widened(inputs, traits.inputs)
     wish = axes.check_rowwise(wishes.rowwise, inputs)
     signature = Signature(
         inputs=inputs,

@@ -338,7 +338,11 @@ def _inherit(program: Program, folder: Path) -> None:
 
 
 def _signature(facts: handover.Facts, prepared: Any) -> Signature:
-    inputs = facts.inputs if prepared is None else axes.inputs_of(prepared, facts.inputs)
+    inputs = (
+        facts.inputs
+        if prepared is None
+        else axes.inputs_of(prepared, facts.inputs if facts.flavour in axes.STATED else ())
+    )
     columns = facts.columns if prepared is None else examples.columns(prepared)
     whole = examples.integer_columns(prepared)
     nan = facts.allow_nan or (prepared is not None and examples.has_missing(prepared))

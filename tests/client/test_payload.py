@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import decimal
 import io
 import json
@@ -133,3 +134,17 @@ def test_endless_nesting_is_refused() -> None:
     rows.append(rows)
     with pytest.raises(InvalidInputError):
         bodies(rows, RULES)
+
+
+def test_tables_of_arrow_are_rows() -> None:
+    """Moments and missing values as in tables of other libraries."""
+
+    class Table:
+        column_names = ("a", "at")
+
+        def to_pylist(self) -> list[dict[str, Any]]:
+            return [{"a": 1, "at": dt.datetime(2024, 1, 31, 12, tzinfo=dt.UTC)}, {"a": None, "at": None}]
+
+    (body,) = bodies(Table(), RULES)
+    rows = json.loads(body.content)["instances"]
+    assert [{"a": 1, "at": "2024-01-31T12:00:00Z"}, {"a": None, "at": None}] == rows

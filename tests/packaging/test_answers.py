@@ -348,4 +348,7 @@ def test_axes_of_a_keras_network_stay_dynamic(monkeypatch: pytest.MonkeyPatch) -
     model = pack(network, np.ones((2, 4, 3)))
     assert model.signature is not None
     assert [(-1, -1, 3)] == [one.shape for one in model.signature.inputs]
+    whole = pack(network, [[[1, 2, 3]]])
+    assert whole.signature is not None
+    assert [((-1, -1, 3), "float32")] == [(one.shape, one.dtype) for one in whole.signature.inputs]
     assert [[1.0, 1.0, 1.0]] == served(model, np.ones((1, 9, 3)).tolist())

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-FLOAT, INT64, STRING = 1, 7, 8
+FLOAT, UINT8, INT32, INT64, STRING = 1, 2, 6, 7, 8
 
 
 def varint(value: int) -> bytes:
@@ -74,6 +74,30 @@ def test_dynamic_axes_stay_dynamic(tmp_path: Path) -> None:
     path = onnx(tmp_path / "m.onnx", {"x": (FLOAT, ["n", "h", None])})
     assert (Tensor("input", "float64", (-1, -1, -1)),) == packed(path, np.ones((2, 8, 8)))
     assert (Tensor("x", "float32", (-1, -1, -1)),) == packed(path, None)
+
+
+@pytest.mark.parametrize(
+    ("stated", "example", "wanted"),
+    [
+        (FLOAT, [[1, 2]], "float32"),
+        (FLOAT, [[1.5, 2.5]], "float64"),
+        (INT32, [[1, 2]], "int32"),
+        (UINT8, [[1, 2]], "uint8"),
+        (INT64, [[1.0, 2.0]], "int64"),
+        (INT64, np.array([[1, 2]], np.int8), "int64"),
+        (STRING, [["a", "b"]], "string"),
+    ],
+)
+def test_the_type_of_the_file_wins(stated: int, example: Any, wanted: str, tmp_path: Path) -> None:
+    """A list of whole numbers is no sign that a file takes no fractions, nor how wide its whole numbers are."""
+    (found,) = packed(onnx(tmp_path / "m.onnx", {"x": (stated, ["n", 2])}), example)
+    assert (wanted, (-1, 2)) == (found.dtype, found.shape)
+
+
+@pytest.mark.parametrize(("stated", "example"), [(FLOAT, [["a"]]), (STRING, [[1.0]])])
+def test_text_is_no_example_of_numbers(stated: int, example: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"example: input 'input' has the type .* and the file takes"):
+        packed(onnx(tmp_path / "m.onnx", {"x": (stated, ["n", 1])}), example)
 
 
 def test_fixed_axes_are_checked(tmp_path: Path) -> None:
@@ -222,7 +246,7 @@ def test_keras_states_its_inputs(tmp_path: Path) -> None:
     path = tmp_path / "m.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", json.dumps({"class_name": "Functional", "config": {"layers": layers}}))
-    assert (Tensor("ids", "int64", (-1, -1)), Tensor("x", "float64", (-1, 4))) == packed(
+    assert (Tensor("ids", "int32", (-1, -1)), Tensor("x", "float64", (-1, 4))) == packed(
         path, {"ids": np.ones((2, 7), np.int64), "x": np.ones((2, 4))}
     )
     stranges: list[Any] = [None, [], {"config": []}, {"config": {"layers": [3, {"class_name": "InputLayer"}]}}]

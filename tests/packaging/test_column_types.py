@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.linear_model import LinearRegression
 
 from sdk import payload
 from sdk.errors import ConfigError
@@ -210,3 +211,28 @@ def test_manifests_without_column_types_keep_their_digest() -> None:
     assert b'{"dtype":"string","name":"s","shape":[-1]}' == msgspec.json.encode(
         Tensor("s", "string", (-1,)), order="sorted"
     )
+
+
+class Foreign:
+    """A table of another library, as polars and Arrow have them."""
+
+    columns = ("x", "y")
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+
+    def to_pandas(self) -> Any:
+        if self.table is None:
+            raise ModuleNotFoundError("pyarrow is required")
+        return self.table
+
+
+def test_tables_of_other_libraries_are_examples() -> None:
+    """They become tables of pandas, as the server makes them of rows; what that needs is said."""
+    pandas: Any = import_module("pandas")
+    table = pandas.DataFrame({"x": [1.0, 2, 3], "y": [2.0, 1, 0]})
+    made = model(LinearRegression().fit(table, [1, 2, 4]), name="foreign", example=Foreign(table))
+    assert made.signature is not None
+    assert ("x", "y") == made.signature.columns
+    with pytest.raises(ConfigError, match=r"example is a tests\.Foreign: pyarrow is required; install pandas"):
+        model(len, name="foreign", example=Foreign(None))

@@ -15,6 +15,7 @@ from sdk.adapter import Operation
 from sdk.errors import NotFoundError, PlatformError
 
 from ._errors import PROVIDER, from_answer, from_transport, gone, of_operation, seconds
+from ._json import rows
 from ._names import group_path, workspace_path
 from ._where import Tokens, place_of
 
@@ -145,7 +146,7 @@ class Arm:
                 raise
             return
         for _ in bounded.turns(f"the list of {operation!r}"):
-            yield from page["value"]
+            yield from rows(page.get("value"))
             link = str(page.get("nextLink") or "")
             if not link:
                 return

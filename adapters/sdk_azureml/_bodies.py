@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from sdk.adapter import Labels, Live, Ref
 
-from ._json import table
+from ._json import moment, table, whole
 from ._names import ENVIRONMENT_VERSION, deployment_id, environment_name
 from ._plan import AUTOSCALE, DEPLOYMENT, ENDPOINT, ENVIRONMENT, TRAFFIC
 from ._spelling import by_known
@@ -40,19 +39,17 @@ ROUTES = {
     "scoringRoute": {"port": PORT, "path": SCORE},
 }
 _TRAFFIC = "mlport-traffic"  # names the deployments that the traffic knows, those with 0 % too
-_OWN = ("mlport", "mlport-")
 
 
 def state_of(raw: Mapping[str, Any]) -> tuple[State, str]:
     """The neutral state of a resource, and Azure's word for it."""
-    word = str(raw["properties"].get("provisioningState") or "Succeeded")
+    word = str(table(raw.get("properties")).get("provisioningState") or "Succeeded")
     return _STATES.get(word, "updating"), word
 
 
 def created_at(raw: Mapping[str, Any]) -> float | None:
     """When it was made, in Unix seconds by Azure's clock."""
-    stamp = table(raw.get("systemData")).get("createdAt")
-    return datetime.fromisoformat(stamp).timestamp() if stamp else None
+    return moment(table(raw.get("systemData")).get("createdAt"))
 
 
 def etag_of(raw: Mapping[str, Any]) -> str:
@@ -83,13 +80,24 @@ def endpoint_live(name: str, raw: Mapping[str, Any]) -> Live:
 
 
 def _endpoint_spec(raw: Mapping[str, Any], labels: Labels | None) -> dict[str, Any]:
-    told = raw["properties"]
+    told = table(raw.get("properties"))
+    mode = str(told.get("authMode") or "Key")
     return {
-        "auth": {word: ours for ours, word in _AUTH.items()}.get(told.get("authMode"), "key"),
+        "auth": {word: ours for ours, word in _AUTH.items()}.get(mode, mode),
         "identity": identity_of(raw),
         "public": told.get("publicNetworkAccess") != "Disabled",
         "expires_at": labels.expires_at if labels else 0,
     }
+
+
+def own_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The user's own tags.
+
+    Example:
+        >>> own_tags({"mlport": "1", "mlport-owner": "me", "team": "a"})
+        {'team': 'a'}
+    """
+    return {key: value for key, value in tags.items() if key != "mlport" and not key.startswith("mlport-")}
 
 
 def identity_of(raw: Mapping[str, Any]) -> str:
@@ -127,15 +135,17 @@ def _traffic_labels(name: str, tags: Mapping[str, str]) -> Labels | None:
     return Labels.from_tags({"mlport": "1", "mlport-endpoint": name, **own})
 
 
-def endpoint_tags(resource: Resource, old: Mapping[str, str]) -> dict[str, str]:
-    """The tags of an endpoint whose own labels change; those of its traffic stay."""
-    kept = {key: value for key, value in old.items() if key.startswith(_TRAFFIC) or not key.startswith(_OWN)}
-    return {**kept, **resource.tags}
+def endpoint_tags(resource: Resource, old: Mapping[str, str], added: Mapping[str, str]) -> dict[str, str]:
+    """The tags of an endpoint whose own labels change; those of its traffic stay, and the user's are ``added``."""
+    kept = {key: value for key, value in old.items() if key.startswith(_TRAFFIC)}
+    return {**own_tags(old), **added, **kept, **resource.tags}
 
 
-def traffic_tags(resource: Resource | None, old: Mapping[str, str]) -> dict[str, str]:
-    """The tags of an endpoint whose traffic changes; without a resource they are taken away."""
-    kept = {key: value for key, value in old.items() if not key.startswith(_TRAFFIC)}
+def traffic_tags(
+    resource: Resource | None, old: Mapping[str, str], added: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The tags of an endpoint whose traffic changes, with the user's; without a resource traffic has none."""
+    kept = {key: value for key, value in old.items() if not key.startswith(_TRAFFIC)} | dict(added or {})
     if resource is None:
         return kept
     weights: Any = table(resource.spec)["weights"]
@@ -164,26 +174,47 @@ def endpoint_body(
     traffic: Mapping[str, Any],
     before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """An endpoint as it should be, whole: what a PUT leaves out is lost, so what it was before is part of it."""
-    told: dict[str, Any] = table(table(table(before).get("properties")).get("properties"))
-    stores = "enabled" if spec.get("connections") else told.get(_STORES)
-    identity: dict[str, Any] = {"type": "SystemAssigned"}
-    if spec["identity"] != "system":
-        identity = {"type": "UserAssigned", "userAssignedIdentities": {spec["identity"]: {}}}
+    """An endpoint as it should be, whole: what a PUT leaves out is lost, so what it was before is part of it.
+
+    That includes what others have set and what a later version of the API knows.
+    """
+    raw = table(before)
+    told = {key: value for key, value in table(raw.get("properties")).items() if key not in _READ_ONLY}
+    more: dict[str, Any] = table(told.get("properties")) | ({_STORES: "enabled"} if spec.get("connections") else {})
+    access = told.get("publicNetworkAccess") or "Enabled"
+    if (access != "Disabled") is not spec["public"]:
+        access = "Enabled" if spec["public"] else "Disabled"
     weights: Mapping[str, int] = table(traffic.get("weights"))
     return {
+        **{key: raw[key] for key in ("sku",) if raw.get(key)},
         "location": location,
         "tags": dict(tags),
         "kind": "Managed",
-        "identity": identity,
+        "identity": _identity(str(spec["identity"]), raw),
         "properties": {
-            **({"properties": {_STORES: stores}} if stores else {}),
-            "authMode": _AUTH[spec["auth"]],
-            "publicNetworkAccess": "Enabled" if spec["public"] else "Disabled",
+            **told,
+            **({"properties": more} if more else {}),
+            "authMode": _AUTH.get(spec["auth"], spec["auth"]),
+            "publicNetworkAccess": access,
             "traffic": {name: weight for name, weight in weights.items() if weight},
             "mirrorTraffic": dict(table(traffic.get("mirror"))),
         },
     }
+
+
+_READ_ONLY = frozenset({"scoringUri", "swaggerUri", "provisioningState"})
+
+
+def _identity(wanted: str, before: Mapping[str, Any]) -> dict[str, Any]:
+    """The identities of an endpoint: all that it has already, since one may have both kinds."""
+    if before and identity_of(before) == wanted:
+        old: dict[str, Any] = table(before.get("identity"))
+        named: dict[str, Any] = table(old.get("userAssignedIdentities"))
+        ids: dict[str, Any] = {"userAssignedIdentities": {one: {} for one in named}} if named else {}
+        return {"type": old.get("type") or "SystemAssigned", **ids}
+    if wanted == "system":
+        return {"type": "SystemAssigned"}
+    return {"type": "UserAssigned", "userAssignedIdentities": {wanted: {}}}
 
 
 # --- deployments ------------------------------------------------------------------------------------------------
@@ -212,20 +243,31 @@ def deployment_body(
                 "requestTimeout": duration(options["deadline_s"]),
                 "maxConcurrentRequestsPerInstance": options["concurrency"],
             },
-            "livenessProbe": _probe(10, start_s),
-            "readinessProbe": _probe(5, start_s),
+            **_probes(start_s),
         },
     }
 
 
-def _probe(period: int, start_s: float) -> dict[str, Any]:
-    """A probe that gives a container ``start_s`` seconds to answer."""
+def _probes(start_s: float) -> dict[str, Any]:
+    """A container has ``start_s`` seconds to start; after that one that hangs is restarted within half a minute.
+
+    The liveness probe waits for so long as well, in case the start is not waited for: a container that loads a large
+    model would be restarted for ever.
+    """
+    return {
+        "startupProbe": _probe(5, math.ceil(start_s / 5)),
+        "livenessProbe": {**_probe(10, 3), "initialDelay": duration(math.ceil(start_s))},
+        "readinessProbe": _probe(5, math.ceil(start_s / 5)),
+    }
+
+
+def _probe(period: int, failures: int) -> dict[str, Any]:
     return {
         "initialDelay": duration(period),
         "period": duration(period),
         "timeout": duration(4),
         "successThreshold": 1,
-        "failureThreshold": max(3, math.ceil(start_s / period)),
+        "failureThreshold": max(3, failures),
     }
 
 
@@ -245,7 +287,7 @@ def deployment_live(name: str, raw: Mapping[str, Any], usd_per_hour: float | Non
     """A deployment as Azure shows it; ``usd_per_hour`` is for one instance of its type."""
     state, word = state_of(raw)
     tags: dict[str, str] = table(raw.get("tags"))
-    count = int(table(raw.get("sku")).get("capacity") or 1)
+    count = whole(table(raw.get("sku")).get("capacity"), 1)
     least, _, most = tags.get("mlport-replicas", "").partition("-")
     image = tags.get("mlport-image", "")
     return Live(
@@ -262,10 +304,10 @@ def deployment_live(name: str, raw: Mapping[str, Any], usd_per_hour: float | Non
             "deployment_hash": tags.get("mlport-hash", ""),
             "model_name": tags.get("mlport-name", name),
             "image": image,
-            "instance": raw["properties"].get("instanceType"),
-            "replicas": {"min": int(least or count), "max": int(most or count)},
+            "instance": table(raw.get("properties")).get("instanceType"),
+            "replicas": {"min": whole(least, count), "max": whole(most, count)},
             "count": count,
-            "tags": {key: value for key, value in tags.items() if not key.startswith(_OWN)},
+            "tags": own_tags(tags),
             "endpoint": str(raw["id"]).split("/")[-3],
         },
     )
@@ -288,7 +330,7 @@ def autoscale_body(location: str, target: str, resource: Resource) -> dict[str, 
     rules = [_rule(target, "GreaterThan", busy, "Increase"), _rule(target, "LessThan", busy // 3, "Decrease")]
     return {
         "location": location,
-        "tags": {**resource.tags, "mlport-id": resource.id},
+        "tags": {**table(spec.get("tags")), **resource.tags, "mlport-id": resource.id},
         "properties": {
             "enabled": True,
             "targetResourceUri": target,
@@ -320,7 +362,7 @@ def autoscale_live(raw: Mapping[str, Any]) -> Live:
         AUTOSCALE,
         known,
         "ready",
-        raw="enabled" if raw["properties"].get("enabled") else "disabled",
+        raw="enabled" if table(raw.get("properties")).get("enabled") else "disabled",
         labels=Labels.from_tags(raw["tags"]),
         created_at=created_at(raw),
         parents=(Ref(DEPLOYMENT, known),),

@@ -39,6 +39,10 @@ class Deployments:
         options: The target's settings.
         price: What one instance of a type costs per hour.
         why: Why a deployment failed, by what its container said last.
+
+    Attributes:
+        tags: The user's tags of endpoints that were planned here, by endpoint. They are no part of the endpoint's spec,
+            which is journalled, and a tag may hold any text; an endpoint gets them whenever it is changed.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Deployments:
         self.options = options
         self._price = price
         self._why = why
+        self.tags: dict[str, dict[str, str]] = {}
 
     # --- paths
 
@@ -68,6 +73,9 @@ class Deployments:
         name, deployment = split_deployment_id(known)
         setting = autoscale_name(endpoint_name(name, self.options), deployment)
         return f"{self.arm.group_path}/providers/Microsoft.Insights/autoscaleSettings/{setting}"
+
+    def _tags(self, name: str) -> Mapping[str, str]:
+        return self.tags.get(name, {})
 
     # --- read
 
@@ -88,7 +96,7 @@ class Deployments:
         return found
 
     def _deployment_live(self, name: str, raw: Mapping[str, Any], timeout: float) -> Live:
-        live = _bodies.deployment_live(name, raw, self._price(raw["properties"].get("instanceType")))
+        live = _bodies.deployment_live(name, raw, self._price(table(raw.get("properties")).get("instanceType")))
         if live.state != "failed":
             return live
         return replace(live, reason=self._why(name, raw["name"], timeout))
@@ -117,7 +125,7 @@ class Deployments:
         path = f"{self.arm.group_path}/providers/Microsoft.Insights/autoscaleSettings"
         workspace = f"{self.arm.workspace_path}/".lower()
         for raw in self.arm.values(path, "list autoscale settings", timeout=timeout, api=AUTOSCALE_API):
-            target = str(raw["properties"].get("targetResourceUri", "")).lower()
+            target = str(table(raw.get("properties")).get("targetResourceUri", "")).lower()
             if "mlport-id" in table(raw.get("tags")) and target.startswith(workspace):
                 yield _bodies.autoscale_live(raw)
 
@@ -159,7 +167,9 @@ class Deployments:
             raise exists(resource.kind, resource.id)
         if resource.kind == ENDPOINT:
             spec: Any = resource.spec
-            body = _bodies.endpoint_body(self.arm.location, _bodies.endpoint_tags(resource, {}), spec, {})
+            body = _bodies.endpoint_body(
+                self.arm.location, _bodies.endpoint_tags(resource, {}, self._tags(resource.id)), spec, {}
+            )
             return self._put(self.endpoint_path(resource.id), "create endpoint", body, resource.id, timeout)
         if resource.kind == AUTOSCALE:
             target = self.deployment_path(resource.id)
@@ -225,13 +235,13 @@ class Deployments:
                 f"identity: endpoint {resource.id!r} was made with another one, and Azure changes none",
                 hint="set identity back, or deploy under another name",
             )
-        tags = _bodies.endpoint_tags(resource, table(raw.get("tags")))
+        tags = _bodies.endpoint_tags(resource, table(raw.get("tags")), self._tags(resource.id))
         body = _bodies.endpoint_body(self.arm.location, tags, spec, _traffic_of(resource.id, raw), raw)
         return self._put(self.endpoint_path(resource.id), "update endpoint", body, resource.id, timeout)
 
     def _put_traffic(self, name: str, resource: Resource | None, raw: Mapping[str, Any], timeout: float) -> Ack:
         """The whole endpoint as it is, with other traffic; without a resource with none."""
-        tags = _bodies.traffic_tags(resource, table(raw.get("tags")))
+        tags = _bodies.traffic_tags(resource, table(raw.get("tags")), self._tags(name))
         spec: Any = _bodies.endpoint_live(name, raw).spec
         traffic: Any = resource.spec if resource else {}
         body = _bodies.endpoint_body(self.arm.location, tags, spec, traffic, raw)

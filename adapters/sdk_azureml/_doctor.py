@@ -12,6 +12,7 @@ from sdk.errors import AuthError, QuotaError, SdkError
 from sdk.types import Check
 
 from ._deploy import AUTOSCALE_API
+from ._json import table
 from ._storage import DATASTORE
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _quota(arm: Arm, options: AzureMLOptions, machine: Callable[[str | None], Pr
     row, family = machine(options.instance), family_of(options.instance or "")
     path = f"{arm.workspace_path.partition('/resourceGroups/')[0]}/providers/Microsoft.MachineLearningServices"
     usages = arm.values(f"{path}/locations/{arm.location}/usages", "read quota", timeout=_CALL_S)
-    found = next((one for one in usages if one["name"]["value"].lower() == family.lower()), None)
+    found = next((one for one in usages if str(table(one.get("name")).get("value")).lower() == family.lower()), None)
     if row is None or found is None:
         return f"not known for {options.instance}"
     free = int(found["limit"]) - int(found["currentValue"])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def table(value: Any) -> dict[str, Any]:
@@ -13,3 +17,40 @@ def table(value: Any) -> dict[str, Any]:
         ({}, {'a': 1})
     """
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def rows(value: Any) -> list[Any]:
+    """A list, empty when there is none.
+
+    Example:
+        >>> rows(None), rows([1])
+        ([], [1])
+    """
+    return list(cast("Sequence[Any]", value)) if isinstance(value, list) else []
+
+
+def moment(value: Any) -> float | None:
+    """A time stamp in Unix seconds; ``None`` when there is none, or one of another form. Without a zone it is UTC.
+
+    Example:
+        >>> moment("2026-01-01T00:00:00.1234567Z"), moment("2026-01-01T00:00:00"), moment("soon"), moment(None)
+        (1767225600.123456, 1767225600.0, None, None)
+    """
+    try:
+        found = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def whole(value: Any, otherwise: int) -> int:
+    """A whole number, also in a text; something else where it is none.
+
+    Example:
+        >>> whole("3", 1), whole(None, 1), whole("many", 1)
+        (3, 1, 1)
+    """
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return otherwise

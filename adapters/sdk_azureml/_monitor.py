@@ -15,6 +15,7 @@ from sdk.metrics import Latency, MetricsReport
 from sdk.plane.lines import dated, read_line, select, start_failure
 
 from ._errors import gone
+from ._json import moment, rows, table
 from ._names import split_deployment_id
 from ._plan import DEPLOYMENT
 
@@ -98,7 +99,7 @@ class Monitor:
             api=METRICS_API,
             params=params | split,
         ).json()
-        return {item["name"]["value"]: [Series.of(one) for one in item["timeseries"]] for item in found["value"]}
+        return {_name(one): list(map(Series.of, rows(one.get("timeseries")))) for one in rows(found.get("value"))}
 
     def _latency(self, path: str, span: str, minutes: Mapping[float, float], timeout: float) -> Latency:
         """The worst minute of each quantile: a bound, since quantiles of minutes cannot be added up."""
@@ -203,9 +204,9 @@ class Series:
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Series:
         """From Azure's own form; minutes without a value are left out."""
-        dimensions = {item["name"]["value"].lower(): item["value"] for item in _rows(raw.get("metadatavalues"))}
-        rows = [item for item in _rows(raw.get("data")) if item.get("average") is not None]
-        return cls(dimensions, [(_unix(item["timeStamp"]), float(item["average"])) for item in rows])
+        dimensions = {_name(item).lower(): str(item.get("value")) for item in rows(raw.get("metadatavalues"))}
+        minutes = [(moment(item.get("timeStamp")), item.get("average")) for item in rows(raw.get("data"))]
+        return cls(dimensions, [(at, float(value)) for at, value in minutes if at is not None and value is not None])
 
 
 class Counts:
@@ -265,12 +266,9 @@ def timespan(begin: float, end: float) -> str:
     return "/".join(datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for at in (low, high))
 
 
-def _rows(value: Any) -> list[dict[str, Any]]:
-    return cast("list[dict[str, Any]]", value or [])
-
-
-def _unix(stamp: str) -> float:
-    return datetime.fromisoformat(stamp).timestamp()
+def _name(item: Mapping[str, Any]) -> str:
+    """The name of a metric or a dimension."""
+    return str(table(item.get("name")).get("value") or "")
 
 
 # --- lines ------------------------------------------------------------------------------------------------------

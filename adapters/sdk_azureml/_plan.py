@@ -121,7 +121,11 @@ def _deployment(deployment: DeploymentSpec, spec: EndpointSpec, options: AzureML
         parents = (Ref(ENVIRONMENT, image), Ref(ENDPOINT, spec.name))
         found = [_new_deployment(deployment, spec, image, labels, parents)]
     if deployment.replicas.max > deployment.replicas.min:
-        values: dict[str, Json] = {**deployment.replicas.to_dict(), "scale_at": options.scale_at}
+        values: dict[str, Json] = {
+            **deployment.replicas.to_dict(),
+            "scale_at": options.scale_at,
+            "tags": dict(spec.tags),
+        }
         found.append(
             Resource(
                 AUTOSCALE, known, None if kept else values, labels, (found[0].ref,), summary=_range(deployment.replicas)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
@@ -11,16 +12,18 @@ from xml.etree import ElementTree as ET
 
 import httpx
 
-from sdk import bounded, foreign
+from sdk import bounded, foreign, transfers
 from sdk.adapter import LeaseRecord
-from sdk.errors import ConflictError, NotFoundError, PlatformError
+from sdk.errors import ConflictError, NotFoundError, PlatformError, ThrottledError, UnavailableError
 from sdk.registry import extra_of
+from sdk.transfers import Meter
 
 from ._errors import PROVIDER, from_answer, from_transport
+from ._json import table
 from ._where import STORAGE_SCOPE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sdk.adapter import Clock
@@ -33,6 +36,8 @@ _LARGEST_LISTING = 64 << 20  # a page has at most 5,000 names
 _VERSION = "2023-11-03"
 _SECRET_S = 3000.0  # a signature is given for an hour
 _FOLDER = "mlport"
+_PART = 206  # an answer with the rest of a blob
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # before the rest of a blob is asked for again
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,22 +120,21 @@ class Storage:
                 return
 
     def download(self, prefix: str, directory: Path, timeout: float) -> int:
-        """Copy all blobs under a prefix into a folder; how many there were.
+        """Copy all blobs under a prefix into a folder, several at a time; how many there were.
 
         Raises:
             PlatformError: A name leads out of the folder.
             NotFoundError: There is none.
         """
-        count = 0
-        for name in self.names(prefix, timeout):
-            parts = name.removeprefix(prefix).split("/")
-            if not all(parts) or {".", ".."} & set(parts):
-                raise PlatformError(f"a blob has an unsafe name: {name!r}", provider=PROVIDER, operation="download")
-            file = directory.joinpath(*parts)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("wb") as target:
-                self._call("GET", name, "download", timeout, target=target)
-            count += 1
+        meter, count = Meter(None, "download", None), 0
+
+        def tasks() -> Iterator[Callable[[], None]]:
+            nonlocal count
+            for name in self.names(prefix, timeout):
+                count += 1
+                yield functools.partial(self._fetch, name, _place(name, prefix, directory), timeout, meter)
+
+        transfers.run(tasks(), meter)
         if not count:
             raise NotFoundError(
                 f"there is nothing under {prefix} in the container of {DATASTORE}",
@@ -140,6 +144,24 @@ class Storage:
                 hint="the job left nothing, or wrote it elsewhere than into MLPORT_OUTPUT_DIR",
             )
         return count
+
+    def _fetch(self, name: str, file: Path, timeout: float, meter: Meter) -> None:
+        """Copy one blob; one that breaks off goes on from there, as long as it is the same blob."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as target:
+            copy, vain = _Copy(target, meter), 0
+            while True:
+                start = target.tell()
+                part = {"range": f"bytes={start}-", "if-match": copy.etag} if start else {}
+                try:
+                    self._call("GET", name, "download", timeout, headers=part, target=copy)
+                except (UnavailableError, ThrottledError) as error:
+                    vain = vain + 1 if target.tell() == start else 1
+                    if vain > len(_PAUSES_S):
+                        raise
+                    self._clock.sleep(max(_PAUSES_S[vain - 1], error.retry_after_s or 0.0))
+                else:
+                    return
 
     # --- calls
 
@@ -154,7 +176,7 @@ class Storage:
         params: dict[str, str] | None = None,
         content: bytes | None = None,
         missing: bool = False,
-        target: IO[bytes] | None = None,
+        target: _Copy | None = None,
     ) -> httpx.Response:
         door = self._opened(timeout)
         given = {"x-ms-version": _VERSION, **(headers or {})}
@@ -173,7 +195,7 @@ class Storage:
             )
             response = self.arm.http.send(request, stream=target is not None)
             if target is not None:
-                _copy(response, target)
+                target.take(response)
         except httpx.TransportError as error:
             raise from_transport(error, operation, name) from error
         if response.is_success or (missing and response.status_code == 404):
@@ -208,15 +230,17 @@ class Storage:
         account = f"https://{store['accountName']}.blob.{self.arm.place.storage}"
         url = str(httpx.URL(account).copy_with(fragment=None)).rstrip("/") + f"/{store['containerName']}"
         until = self._clock.monotonic() + _SECRET_S
-        if store["credentials"]["credentialsType"] == "None":
+        if table(store.get("credentials")).get("credentialsType") == "None":
             return Door(url, (), bearer=True, until=until)
         body = {"expirableSecret": True, "expireAfterHours": 1}
         secret: dict[str, Any] = self.arm.call(
             "POST", f"{path}/listSecrets", "open datastore", timeout=timeout, body=body
         ).json()
-        if secret["secretsType"] == "Sas":
-            return Door(url, tuple(parse_qsl(secret["sasToken"].lstrip("?"))), bearer=False, until=until)
-        return Door(url, self._signed(store, secret["key"]), bearer=False, until=until)
+        if secret.get("sasToken"):
+            return Door(url, tuple(parse_qsl(str(secret["sasToken"]).lstrip("?"))), bearer=False, until=until)
+        if secret.get("key"):
+            return Door(url, self._signed(store, str(secret["key"])), bearer=False, until=until)
+        return Door(url, (), bearer=True, until=until)  # of another kind: then with the user's own rights
 
     def _signed(self, store: dict[str, Any], key: str) -> tuple[tuple[str, str], ...]:
         """A signature for the container, made with the account's key."""
@@ -235,14 +259,46 @@ class Storage:
         return tuple(parse_qsl(sas))
 
 
-def _copy(response: httpx.Response, target: IO[bytes]) -> None:
-    """The body of an answer into a file; that of a refusal is read into memory, for the error."""
-    with contextlib.closing(response):
-        if not response.is_success:
-            response.read()
-            return
-        for piece in response.iter_raw():
-            target.write(piece)
+class _Copy:
+    """A blob on its way into a file.
+
+    Args:
+        file: Where it goes.
+        meter: Counts its bytes.
+
+    Attributes:
+        etag: What Azure says of the blob whose bytes are there.
+    """
+
+    def __init__(self, file: IO[bytes], meter: Meter) -> None:
+        self._file, self._meter = file, meter
+        self.etag = ""
+
+    def take(self, response: httpx.Response) -> None:
+        """Write the body of an answer; that of a refusal is read into memory, for the error."""
+        with contextlib.closing(response):
+            if not response.is_success:
+                response.read()
+                return
+            if response.status_code != _PART:
+                self._file.seek(0)
+                self._file.truncate()
+            self.etag = response.headers.get("etag", "")
+            for piece in response.iter_raw():
+                self._file.write(piece)
+                self._meter.add(len(piece))
+
+
+def _place(name: str, prefix: str, directory: Path) -> Path:
+    """The file that a blob becomes.
+
+    Raises:
+        PlatformError: Its name leads out of the folder.
+    """
+    parts = name.removeprefix(prefix).split("/")
+    if not all(parts) or {".", ".."} & set(parts):
+        raise PlatformError(f"a blob has an unsafe name: {name!r}", provider=PROVIDER, operation="download")
+    return directory.joinpath(*parts)
 
 
 def _is_folder(blob: ET.Element) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -16,7 +15,7 @@ from sdk.types import JobState, JobStatus, LogLine
 from . import _bodies, _submission
 from ._deploy import variables
 from ._errors import PROVIDER, exists, from_answer, from_transport, gone
-from ._json import table
+from ._json import moment, table
 from ._names import image_of_environment
 from ._plan import ENVIRONMENT, JOB
 
@@ -92,22 +91,22 @@ class Jobs:
         """All jobs of ours, running or over."""
         params = {"listViewType": "ActiveOnly", "tag": "mlport"}
         for raw in self.arm.values(f"{self.arm.workspace_path}/jobs", "list jobs", timeout=timeout, params=params):
-            if Labels.from_tags(table(raw["properties"].get("tags"))) is not None:
+            if Labels.from_tags(table(table(raw.get("properties")).get("tags"))) is not None:
                 yield self._live(raw)
 
     def _find(self, name: str, timeout: float) -> dict[str, Any] | None:
         return self.arm.find(self.path(name), "read job", timeout=timeout, resource=name)
 
     def _live(self, raw: Mapping[str, Any]) -> Live:
-        told = raw["properties"]
+        told = table(raw.get("properties"))
         environment = str(told.get("environmentId", "")).lower()
         image = image_of_environment(environment.partition("/environments/")[2].partition("/")[0])
-        over = state_of(told["status"]).finished
+        over = state_of(_word(raw)).finished
         return Live(
             JOB,
             raw["name"],
             "ready",
-            raw=told["status"],
+            raw=_word(raw),
             labels=Labels.from_tags(table(told.get("tags"))),
             created_at=_bodies.created_at(raw),
             parents=(Ref(ENVIRONMENT, image),) if image else (),
@@ -123,7 +122,7 @@ class Jobs:
         raw = self._find(name, timeout)
         if raw is None:
             raise gone(JOB, name)
-        if not state_of(raw["properties"]["status"]).finished:
+        if not state_of(_word(raw)).finished:
             self.arm.call("POST", f"{self.path(name)}/cancel", "cancel job", timeout=timeout, resource=name)
         return Ack()
 
@@ -134,11 +133,11 @@ class Jobs:
         raw = self._find(name, timeout)
         if raw is None:
             return None
-        word, state = raw["properties"]["status"], state_of(raw["properties"]["status"])
+        word, state = _word(raw), state_of(_word(raw))
         run = self._run(name, timeout)
-        started, ended = _unix(run.get("startTimeUtc")), _unix(run.get("endTimeUtc"))
+        started, ended = moment(run.get("startTimeUtc")), moment(run.get("endTimeUtc"))
         reason = str(table(table(run.get("error")).get("error")).get("message") or "") or None
-        price = self._price(_instance(raw["properties"]))
+        price = self._price(_instance(table(raw.get("properties"))))
         hours = 0.0 if started is None else ((ended or self.arm.server_time()) - started) / 3600
         return JobStatus(
             name=name,
@@ -151,7 +150,7 @@ class Jobs:
             started_at=started,
             ended_at=ended if state.finished else None,
             exit_code=_exit_code(state, reason),
-            instance=_instance(raw["properties"]),
+            instance=_instance(table(raw.get("properties"))),
             usd=None if price is None else hours * price,
         )
 
@@ -166,7 +165,7 @@ class Jobs:
             raw = self._find(name, 30.0)
             if raw is None:
                 raise gone(JOB, name)
-            over = state_of(raw["properties"]["status"]).finished
+            over = state_of(_word(raw)).finished
             lines = self._lines(name)
             start = max(0, len(lines) - tail) if tail is not None and not shown else shown
             for text in lines[start:]:
@@ -228,6 +227,11 @@ def state_of(word: str) -> JobState:
     return _STATES.get(word, JobState.QUEUED)
 
 
+def _word(raw: Mapping[str, Any]) -> str:
+    """Azure's word for the state of a job."""
+    return str(table(raw.get("properties")).get("status") or "Unknown")
+
+
 def _instance(told: Mapping[str, Any]) -> str | None:
     return table(told.get("resources")).get("instanceType")
 
@@ -237,7 +241,3 @@ def _exit_code(state: JobState, reason: str | None) -> int | None:
         return 0
     found = _EXIT.search(reason or "")
     return int(found[1]) if found else None
-
-
-def _unix(stamp: str | None) -> float | None:
-    return datetime.fromisoformat(stamp).timestamp() if stamp else None

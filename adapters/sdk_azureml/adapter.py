@@ -9,6 +9,7 @@ from sdk.adapter import Ack, ChangeTimes, Operation, Ref
 from sdk.errors import ConfigError, UnavailableError
 from sdk.foreign import understanding
 from sdk.identities import Identities
+from sdk.plane.checks import check_variables
 from sdk.prices import find_price, read_prices, refreshed_table
 
 from . import _doctor, _plan, _predict, _spelling
@@ -94,6 +95,11 @@ class AzureMLAdapter:
         """Limits of one prediction."""
         return _predict.limits(self.options)
 
+    def check_variables(self, variables: Mapping[str, str], usage: Usage) -> None:
+        """Refuse variables and secrets with which no container starts, before anything is built."""
+        del usage  # the same for both
+        check_variables(variables, PROVIDER)
+
     def prices(self) -> Iterable[PriceRow]:
         """What instances cost; Azure ML adds nothing to the price of the machine."""
         return read_prices(
@@ -157,6 +163,7 @@ class AzureMLAdapter:
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
         """Images, environments, endpoint, deployments, traffic."""
+        self._deployments.tags[spec.name] = dict(spec.tags)
         return _plan.resources(spec, self.options)
 
     def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:

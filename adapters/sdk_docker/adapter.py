@@ -9,6 +9,7 @@ from sdk.errors import NotFoundError, UnavailableError
 from sdk.foreign import understanding
 from sdk.packaging.image.engine_address import find_address
 from sdk.plane import calling, inputs
+from sdk.plane.checks import check_variables
 from sdk.plane.planning import GATEWAY, JOB
 
 from . import _doctor, _images, _lease, _monitor, _plan, _train
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
         TargetOptions,
     )
     from sdk.metrics import MetricsReport
-    from sdk.prices import PriceRow
+    from sdk.prices import PriceRow, Usage
     from sdk.types import Check, EndpointStatus, JobStatus, LogLine
 
 _CALL_S = 30.0
@@ -78,6 +79,11 @@ class DockerAdapter:
     def limits(self) -> Limits:
         """Limits of one prediction."""
         return calling.limits(self.options)
+
+    def check_variables(self, variables: Mapping[str, str], usage: Usage) -> None:
+        """Refuse variables and secrets with which no container starts, before anything is built."""
+        del usage  # the same for both
+        check_variables(variables, PROVIDER)
 
     def prices(self) -> Iterable[PriceRow]:
         """Nothing is for sale here; `usd_per_hour` of the target says what the machine costs."""

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from sdk import bounded, foreign
 from sdk.adapter import Labels, LeaseRecord, Live, Resource, spec_hash
 from sdk.errors import AuthError, ConfigError, ConflictError, NotFoundError, UnreadableError
+from sdk.transfers import Meter
 
 from ._bodies import to_tags
 from ._errors import PROVIDER, Answer, from_answer, gone, translate
 from ._plan import DATA
-from ._transfer import STALE_S, Meter, Transfers, check_name
+from ._transfer import STALE_S, Transfers, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -8,7 +8,6 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/abort-mpu.html
 from __future__ import annotations
 
 import contextlib
-import threading
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -18,39 +17,16 @@ from sdk.errors import AuthError, ConfigError
 from ._errors import PROVIDER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from sdk.transfers import Meter
 
     from ._aws import Aws
 
 STALE_S = 24 * 3600.0  # an upload without any progress for so long is dead: S3 ends connections long before
 _PART = 16 << 20
 _PARALLEL = 8  # requests at a time, whether of one file or of several
-_STEPS = 20  # reports of progress from begin to end
-
-
-class Meter:
-    """Adds up what has been transferred and reports it now and then.
-
-    Args:
-        tell: Called with what is transferred, the bytes so far and the bytes in all.
-        what: What is transferred.
-        total: Bytes in all.
-    """
-
-    def __init__(self, tell: Callable[[str, int, int | None], None] | None, what: str, total: int) -> None:
-        self._tell, self._what, self._total = tell, what, total
-        self._done, self._told = 0, -1
-        self._lock = threading.Lock()
-
-    def add(self, size: int) -> None:
-        """Count bytes; a repeated request takes back what it had counted."""
-        with self._lock:
-            self._done += size
-            step = _STEPS * self._done // max(1, self._total)
-            if self._tell is not None and step > self._told:
-                self._told = step
-                self._tell(self._what, self._done, self._total)
 
 
 class Transfers:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from sdk import bounded
 from sdk.errors import ConfigError, NotFoundError, PlatformError, ThrottledError, UnavailableError
+from sdk.transfers import Meter
 
 from ._errors import PROVIDER
 from ._owners import BucketOwner
@@ -206,8 +207,9 @@ class Bucket:
 
     # --- files ------------------------------------------------------------------------------------------------------
 
-    def upload(self, path: Path, name: str, *, timeout: float) -> None:
+    def upload(self, path: Path, name: str, *, timeout: float, meter: Meter | None = None) -> None:
         """Stores a file; a large one in pieces."""
+        meter = meter or Meter(None, "upload", None)
         size = path.stat().st_size
         self._needed(timeout=timeout)
         url = f"{self.access.url('storage')}/upload/storage/v1/b/{self.name}/o"
@@ -216,15 +218,16 @@ class Bucket:
                 "POST", url, "PutObject", timeout=timeout, resource=name, content=path.read_bytes(),
                 params={"uploadType": "media", "name": name}, headers={"content-type": "application/octet-stream"},
             )  # fmt: skip
+            meter.add(size)
             return
         begun = self._patiently(
             "POST", url, "PutObject", timeout=timeout, resource=name, json={},
             params={"uploadType": "resumable", "name": name},
         )  # fmt: skip
         with path.open("rb") as file:
-            self._send_pieces(file, size, name, begun.headers["location"], timeout)
+            self._send_pieces(file, size, begun.headers["location"], meter, name=name, timeout=timeout)
 
-    def _send_pieces(self, file: BinaryIO, size: int, name: str, place: str, timeout: float) -> None:
+    def _send_pieces(self, file: BinaryIO, size: int, place: str, meter: Meter, *, name: str, timeout: float) -> None:
         """Send a file piece by piece, each from where the platform says that it has everything before.
 
         It may keep less of a piece than was sent. Source (certain):
@@ -237,8 +240,10 @@ class Bucket:
             span = f"bytes {start}-{start + len(piece) - 1}/{size}" if piece else f"bytes */{size}"
             answer = self._piece(place, name, piece, span, timeout)
             if answer is not None and answer.status_code != _GO_ON:
+                meter.add(size - start)
                 return
             kept = start if answer is None else _kept(answer)
+            meter.add(kept - start)
             vain = 0 if kept > start else vain + 1
             if vain > len(_BUSY_S):
                 raise PlatformError(
@@ -259,8 +264,9 @@ class Bucket:
                 self._sleep(max(_BUSY_S[0], error.retry_after_s or 0.0))
         return None
 
-    def download(self, name: str, path: Path, *, timeout: float) -> None:
+    def download(self, name: str, path: Path, *, timeout: float, meter: Meter | None = None) -> None:
         """Fetches an object into a file, in pieces."""
+        meter = meter or Meter(None, "download", None)
         path.parent.mkdir(parents=True, exist_ok=True)
         about = self.about(name, timeout=timeout)
         if about is None:
@@ -275,6 +281,7 @@ class Bucket:
                     headers={"range": f"bytes={start}-{end}"}, extensions=bounded.of_size(end + 1 - start).extensions,
                 )  # fmt: skip
                 file.write(answer.content)
+                meter.add(len(answer.content))
         if path.stat().st_size != size:
             raise PlatformError(f"gs://{self.name}/{name} arrived with another size", provider=PROVIDER)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sdk.errors import ConfigError
+from sdk.plane.checks import check_variables
 from sdk.secrets import CLOUD
 
 from ._errors import PROVIDER
@@ -61,7 +62,9 @@ class Secrets:
         """
         stored = {variable: name.removeprefix(CLOUD) for variable, name in names.items() if name.startswith(CLOUD)}
         own = {variable: name for variable, name in names.items() if variable not in stored}
-        return {**materials.resolve(own), **{one: self._stored(name, timeout) for one, name in stored.items()}}
+        found = {**materials.resolve(own), **{one: self._stored(name, timeout) for one, name in stored.items()}}
+        check_variables(found, PROVIDER)  # those of Secret Manager were not known before
+        return found
 
     def _stored(self, name: str, timeout: float) -> str:
         secret, _, version = name.partition("/")

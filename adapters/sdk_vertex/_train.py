@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from sdk import transfers
 from sdk.adapter import Ack, Labels, Live, Ref
 from sdk.errors import ConfigError, ConflictError, NotFoundError, SdkError
+from sdk.transfers import Meter
 from sdk.types import JobState, JobStatus
 
 from ._access import unix
@@ -170,9 +173,10 @@ class Jobs:
         Raises:
             ConflictError: There is one of this name.
         """
-        return self._stage(resource, timeout) if resource.kind == FILES else self._submit(resource, materials, timeout)
+        make = self._stage if resource.kind == FILES else self._submit
+        return make(resource, materials, timeout)
 
-    def _stage(self, resource: Resource, timeout: float) -> Ack:
+    def _stage(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
         spec: Any = resource.spec
         local = local_data(spec["data"])
         state = "uploading" if local else "ready"
@@ -183,9 +187,12 @@ class Jobs:
             self._mark(resource, state, timeout)
         except ConflictError as error:
             raise exists(FILES, resource.id) from error
-        for channel, path in local.items():
-            for file, name in _files(path):
-                self.bucket.upload(file, f"{_FOLDER}/{resource.id}/data/{channel}/{name}", timeout=timeout)
+        folder = f"{_FOLDER}/{resource.id}/data"
+        files = {f"{folder}/{channel}/{name}": file for channel, path in local.items() for file, name in _files(path)}
+        total = sum(file.stat().st_size for file in files.values())
+        meter = Meter(materials.progress, f"upload {len(files)} file(s) to Cloud Storage", total)
+        upload = functools.partial(self.bucket.upload, timeout=timeout, meter=meter)
+        transfers.run((functools.partial(upload, file, name) for name, file in files.items()), meter)
         if local:
             mark = f"{_FOLDER}/{resource.id}/{_MARK}"
             self.bucket.describe(mark, {**resource.tags, "state": "ready"}, timeout=timeout)
@@ -289,6 +296,13 @@ class Jobs:
     def output(self, name: str, directory: Path, timeout: float) -> None:
         """Copy what the job left."""
         self.existing(name, timeout)
+        meter = Meter(None, "download", None)
+        download = functools.partial(self.bucket.download, timeout=timeout, meter=meter)
+        left = self._left(name, directory, timeout)
+        transfers.run((functools.partial(download, object_, file) for object_, file in left), meter)
+
+    def _left(self, name: str, directory: Path, timeout: float) -> Iterator[tuple[str, Path]]:
+        """The objects that a job left, each with the file that it becomes."""
         prefix = f"{_FOLDER}/{name}/model/"
         for about in self.bucket.names(prefix, timeout=timeout):
             rest = str(about["name"]).removeprefix(prefix)
@@ -296,7 +310,7 @@ class Jobs:
                 continue
             if ".." in Path(rest).parts or Path(rest).is_absolute():
                 raise ConfigError(f"job {name!r} left a file with an unsafe name: {rest!r}")
-            self.bucket.download(about["name"], directory / rest, timeout=timeout)
+            yield str(about["name"]), directory / rest
 
 
 def state_of(found: Any) -> JobState:

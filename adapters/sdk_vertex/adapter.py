@@ -8,6 +8,7 @@ from sdk import mocks
 from sdk.adapter import ChangeTimes
 from sdk.foreign import understanding
 from sdk.identities import Identities
+from sdk.plane.checks import check_variables
 
 from . import _doctor, _logs, _plan, _train
 from ._access import MOCK_URL, Access
@@ -105,6 +106,11 @@ class VertexAdapter:
     def limits(self) -> Limits:
         """Limits of one prediction."""
         return self._plane.limits()
+
+    def check_variables(self, variables: Mapping[str, str], usage: Usage) -> None:
+        """Refuse variables and secrets with which no container starts, before anything is built."""
+        del usage  # the same for both
+        check_variables(variables, PROVIDER)
 
     def prices(self) -> Iterable[PriceRow]:
         """The price table."""

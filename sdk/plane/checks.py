@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..adapter import Capability
-from ..errors import UnsupportedError
+from ..errors import ConfigError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -52,6 +52,42 @@ def check_job(spec: JobSpec, able: Mapping[Capability, Support], provider: str) 
             (Capability.INSTANCES, spec.instance is not None, "instance"),
         ),
     )
+
+
+def check_variables(variables: Mapping[str, str], provider: str) -> None:
+    """Refuse variables with which Linux starts no process, in a container or not; values are never shown.
+
+    Source: https://man7.org/linux/man-pages/man2/execve.2.html (limits on the size of arguments and environment)
+
+    Args:
+        variables: Values by variable, secrets included.
+        provider: The name of the platform, for the error.
+
+    Raises:
+        ConfigError: One is too long or holds a null character, or all together are too long.
+    """
+    total = 0
+    for name, value in variables.items():
+        size = len(f"{name}={value}".encode("utf-8", "surrogatepass")) + 1
+        total += size + _POINTER
+        if "\0" in name or "\0" in value:
+            raise ConfigError(
+                f"env and secrets: {name!r} holds a null character, which no variable can",
+                hint=_FILE,
+                provider=provider,
+            )
+        if size > VARIABLE_BYTES:
+            text = f"env and secrets: {name[:40]} has {size:,} bytes, Linux takes {VARIABLE_BYTES:,} of one variable"
+            raise ConfigError(text, hint=_FILE, provider=provider)
+    if total > VARIABLES_BYTES:
+        text = f"env and secrets are {total:,} bytes together, Linux takes {VARIABLES_BYTES:,} beside what else is set"
+        raise ConfigError(text, hint=_FILE, provider=provider)
+
+
+VARIABLE_BYTES = 128 << 10  # name, =, value and the null byte at the end
+VARIABLES_BYTES = (2 << 20) - (64 << 10)  # a quarter of the usual stack; the rest is for the platform's and ours
+_POINTER = 8
+_FILE = "put it into a file of the model or the training code"
 
 
 def _refuse(able: Mapping[Capability, Support], provider: str, needs: Iterable[tuple[Capability, bool, str]]) -> None:

@@ -119,7 +119,7 @@ def test_traffic_is_read_back_with_those_that_get_none() -> None:
     spec = endpoint(deployment(1), deployment(2), d00000001=100)
     wanted = _plan.resources(spec, OPTIONS)
     front, traffic = next(one for one in wanted if one.kind == "Endpoint"), wanted[-1]
-    tags = _bodies.traffic_tags(traffic, _bodies.endpoint_tags(front, {"team": "x"}))
+    tags = _bodies.traffic_tags(traffic, _bodies.endpoint_tags(front, {"team": "x"}, {"cost": "a b"}))
     assert front.spec is not None
     assert traffic.spec is not None
     body = _bodies.endpoint_body("westeurope", tags, front.spec, traffic.spec)
@@ -132,7 +132,7 @@ def test_traffic_is_read_back_with_those_that_get_none() -> None:
     assert front.spec == _bodies.endpoint_live("churn", raw).spec
     without = {**raw, "tags": _bodies.traffic_tags(None, tags)}
     assert None is _bodies.traffic_live("churn", without)
-    assert "x" == without["tags"]["team"]
+    assert ("x", "a b") == (without["tags"]["team"], without["tags"]["cost"])
 
 
 def test_one_change_changes_the_etag() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sdk.errors import ConfigError, PackagingError, UnavailableError
+from sdk.errors import ConfigError, PackagingError, ThrottledError, UnavailableError
 from sdk.packaging.image import Image, Registries, Store, build_image, pull_image, push_image
 from sdk.packaging.image.manifests import (
     LIST_TYPE,
@@ -112,6 +112,40 @@ def test_named_base_that_cannot_be_reached_is_an_error(bundles: ModuleType, tmp_
             store=Store(tmp_path / "mine"),
             registries=Registries(lambda _: None, transport=network),
         )
+
+
+class _Limited(httpx.HTTPTransport):
+    """Docker Hub refuses everybody for now; Amazon's public registry is the one of this machine."""
+
+    def __init__(self, registry: str) -> None:
+        super().__init__()
+        self.registry = registry
+        self.asked: list[str] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url.host)
+        if "docker" in request.url.host:
+            told = {"errors": [{"code": "TOOMANYREQUESTS", "message": "You have reached your pull rate limit."}]}
+            return httpx.Response(429, json=told)
+        host, _, port = self.registry.partition(":")
+        url = request.url.copy_with(scheme="http", host=host, port=int(port))
+        return super().handle_request(httpx.Request(request.method, url, headers=request.headers))
+
+
+def test_the_default_base_has_a_second_home(
+    index: Callable[[str, str], str], registry_host: str, bundles: ModuleType, tmp_path: Path
+) -> None:
+    """Where Docker Hub limits anonymous pulls; a base that is named is taken from nowhere else."""
+    pushed = index("docker/library/python", "docker").partition(":v1")[0]
+    document = httpx.get(f"http://{registry_host}/v2/docker/library/python/manifests/v1", headers={"accept": LIST_TYPE})
+    _put(pushed, "3.11-slim-bookworm", document.content, LIST_TYPE)
+    network = _Limited(registry_host)
+    registries = Registries(lambda _: None, transport=network)
+    build_image(bundles.model(tmp_path / "a"), store=Store(tmp_path / "mine"), registries=registries)
+    assert "public.ecr.aws" in network.asked
+    named = "docker.io/library/python:3.11-slim-bookworm"
+    with pytest.raises(ThrottledError):
+        build_image(bundles.model(tmp_path / "a"), base=named, store=Store(tmp_path / "new"), registries=registries)
 
 
 def test_default_base_follows_the_python_version(bundles: ModuleType, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from botocore.config import Config
 from sdk.adapter import AdapterContext, Labels, Materials, Ref
 from sdk.errors import AuthError, ConfigError, ConflictError, SecurityError, UnavailableError
 from sdk.redact import Redactor
+from sdk.transfers import Meter
 from sdk.waiting import SystemClock
 from sdk_sagemaker import SagemakerAdapter, SagemakerOptions
-from sdk_sagemaker._transfer import STALE_S, Meter
+from sdk_sagemaker._transfer import STALE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.adapter import AdapterContext, Labels, Materials, Ref, Resource
-from sdk.errors import PlatformError
+from sdk.errors import AuthError, PlatformError
 from sdk.redact import Redactor
 from sdk_vertex import VertexAdapter
 from sdk_vertex._plan import FILES
@@ -100,6 +100,27 @@ def test_the_files_of_a_job_are_marked_with_one_write(place: Place, adapter: Any
     live = adapter.read(Ref(FILES, "job-files"), timeout=10.0)
     assert ("ready", "t1", "me") == (live.state, live.labels.txn, live.labels.owner)
     adapter.delete(live, timeout=10.0)
+
+
+def test_the_data_of_a_job_goes_several_files_at_a_time(place: Place, adapter: Any, tmp_path: Path) -> None:
+    """With progress in bytes, from all files together; a failure of one is the error of all."""
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"{number}.csv").write_text(f"{number}\n" * 1000)
+    total = sum(file.stat().st_size for file in folder.iterdir())
+    seen: list[tuple[str, int, int | None]] = []
+    resource = staged({"train": str(folder)})
+    adapter.create(resource, Materials(progress=lambda *report: seen.append(report)), timeout=30.0)
+    assert ("upload 20 file(s) to Cloud Storage", total, total) == seen[-1]
+    for number in range(20):
+        assert f"{number}\n" * 1000 == content(place, f"mlport/jobs/job-files/data/train/{number}.csv").decode()
+    adapter.delete(adapter.read(Ref(FILES, "job-files"), timeout=10.0), timeout=10.0)
+    place.cloud.faults.add("InsertObject", "denied", after=5, times=99)
+    with pytest.raises(AuthError):
+        adapter.create(resource, Materials(), timeout=30.0)
+    place.cloud.faults.clear()
+    adapter.delete(adapter.read(Ref(FILES, "job-files"), timeout=10.0), timeout=10.0)
 
 
 def test_a_change_that_comes_too_soon_is_made_later(

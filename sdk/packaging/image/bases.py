@@ -44,9 +44,15 @@ class Base:
         return cls(image.layers, ImageConfig.read(image.config), image.id, name, digest or image.digest)
 
 
-def default(python: str) -> str:
-    """The public image that follows the user's Python minor version."""
-    return f"docker.io/library/python:{python}-slim-bookworm"
+def defaults(python: str) -> tuple[str, ...]:
+    """The public image that follows the user's Python minor version, and where else it is.
+
+    Docker Hub limits how often an address pulls without a login, which a shared one soon exceeds. Amazon's public
+    registry has the same official images and limits of its own.
+    Sources: https://docs.docker.com/docker-hub/usage/ https://gallery.ecr.aws/docker/library/python
+    """
+    name = f"library/python:{python}-slim-bookworm"
+    return f"docker.io/{name}", f"public.ecr.aws/docker/{name}"
 
 
 def from_debian(store: Store, folder: Path, platform: Platform, python: str) -> Base:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdk.errors import ConfigError, UnavailableError
+from sdk.errors import ConfigError, ThrottledError, UnavailableError
 from sdk.packaging import disk, uvrun
 
 from . import bases, debian
@@ -18,7 +19,7 @@ from .registries import Registries
 from .store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sdk.model import Model
     from sdk.packaging.training import Program
@@ -149,15 +150,24 @@ class _Ground:
             return Base.of(base, base.title or "image")
         replaceable = base is None and _replaceable(platform, python)
         if base != bases.DEBIAN and not (replaceable and uvrun.offline()):
-            name = base or bases.default(python)
             try:
-                image, digest = self.pulled(name, platform)
+                return self._first((base,) if base else bases.defaults(python), platform)
             except UnavailableError:
                 if not replaceable:
                     raise
-            else:
-                return Base.of(image, name, digest)
         return bases.from_debian(self.store, disk.cache_dir() / "debs", platform, python)
+
+    def _first(self, names: Sequence[str], platform: Platform) -> Base:
+        """The image from the first of its registries that does not limit how often it is pulled."""
+        *others, last = names
+        for name in others:
+            with contextlib.suppress(ThrottledError):
+                return Base.of(*self._named(name, platform))
+        return Base.of(*self._named(last, platform))
+
+    def _named(self, name: str, platform: Platform) -> tuple[Image, str, str]:
+        image, digest = self.pulled(name, platform)
+        return image, name, digest
 
     def pulled(self, name: str, platform: Platform) -> tuple[Image, str]:
         reference = Reference.parse(name)

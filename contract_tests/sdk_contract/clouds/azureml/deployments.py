@@ -204,7 +204,7 @@ class Deployments:
             "initialDelay": "PT10S",
             "period": "PT10S",
             "failureThreshold": 30,
-            **table(told.get("readinessProbe")),
+            **table(told.get("startupProbe") or told.get("readinessProbe")),
         }
         patience = seconds_of(probe["initialDelay"]) + seconds_of(probe["period"]) * int(probe["failureThreshold"])
         env = {str(key): str(value) for key, value in table(told.get("environmentVariables")).items()}

@@ -76,7 +76,7 @@ def is_sound(folder: Path) -> bool:
     try:
         json.loads((folder / _MARKER).read_bytes())
         return (folder / "bin" / "python").exists() and all(_size(path) == size for path, size in _recorded(folder))
-    except (OSError, ValueError):
+    except (OSError, ValueError, csv.Error):
         return False
 
 

@@ -9,9 +9,11 @@ import pytest
 
 from sdk.errors import PackagingError
 from sdk.packaging.image import Store, build_image
-from sdk.packaging.image.dependencies import SBOM, SITE, installed_in
+from sdk.packaging.image.dependencies import SBOM, SITE, installed_in, without_litter
+from sdk.packaging.image.layers import tree
 from sdk.packaging.image.sbom import of_debs, of_packages
 from sdk.packaging.lock import Lock
+from sdk.packaging.venv import is_sound
 
 LOCK = f"""numpy==2.4.6 ; python_full_version >= '3.11' \\
     --hash=sha256:{"a" * 64} \\
@@ -74,6 +76,45 @@ def test_a_version_of_another_spelling_is_the_same(tmp_path: Path) -> None:
     lock = Lock(f"some-lib==2023.7.22 --hash=sha256:{'a' * 64}\n", "3.11")
     (item,) = _check(of_packages(lock, installed_in(tmp_path)))["components"]
     assert "2023.7.22" == item["version"]
+
+
+SOUND = "Metadata-Version: 2.1\nName: {}\nVersion: {}\n"
+
+
+@pytest.mark.parametrize(
+    ("folder", "text", "why"),
+    [
+        ("numpy-9.9.dist-info/METADATA", SOUND.format("NumPy", "9.9"), "second version of numpy"),
+        ("numpy-9.9.egg-info/PKG-INFO", SOUND.format("numpy", "9.9"), "second version of numpy"),
+        ("x-1.dist-info/other", "", "does not say which"),
+        ("x-1.dist-info/METADATA", "Name: x\n", "does not say which"),
+        ("x-1.dist-info/METADATA", "Version: 1\n", "does not say which"),
+        ("x-1.dist-info/METADATA", b"\xff\xfe\n", "does not say which"),
+    ],
+)
+def test_what_a_wheel_brings_along_is_refused(tmp_path: Path, folder: str, text: str | bytes, why: str) -> None:
+    """A wheel may hold metadata of other packages; the bill showed one of two, and the rest ended in a TypeError."""
+    own = {"numpy-2.1.0.dist-info/METADATA": SOUND.format("numpy", "2.1.0")}
+    for name, content in {**own, folder: text}.items():
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(PackagingError, match=why):
+        installed_in(tmp_path)
+
+
+@pytest.mark.parametrize("record", [b"\xff\n", b"x" * 200_000 + b",,\n"])
+def test_a_list_of_files_that_cannot_be_read_is_no_crash(tmp_path: Path, record: bytes) -> None:
+    """Neither in an image nor in an environment."""
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    (packages / "x-1.dist-info").mkdir(parents=True)
+    (packages / "x-1.dist-info" / "RECORD").write_bytes(record)
+    (tmp_path / "mlport-env.json").write_text("{}")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text("")
+    assert not is_sound(tmp_path)
+    with pytest.raises(PackagingError, match="cannot be read"):
+        list(without_litter(tree(packages, SITE)))
 
 
 def test_bill_of_debian_packages_is_valid() -> None:

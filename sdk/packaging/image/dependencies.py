@@ -60,16 +60,40 @@ def layer(lock: Lock, wheels: Path, platform: Platform, store: Store, *, fresh: 
         site = folder / "site"
         _install(lock, wheels if local else None, platform, site)
         bill = sbom.of_packages(lock, installed_in(site))
-        files = list(_guarded(_without_litter(tree(site, SITE)), platform))
+        files = list(_guarded(without_litter(tree(site, SITE)), platform))
         entries = [*pyc.compiled(files, python=lock.python), Entry(SBOM, bill), *([opaque(SITE)] if fresh else [])]
         store.remember(f"sbom {key}", bill)
         return store.pack(key, with_parents(entries), created_by="mlport dependencies"), bill
 
 
 def installed_in(site: Path) -> dict[str, str]:
-    """The distributions in a folder: normal name to exact version, as their own metadata say."""
-    found = (PathDistribution(path) for path in site.glob("*.dist-info"))
-    return {normal(one.metadata["Name"]): one.version for one in found}
+    """The distributions in a folder: normal name to exact version, as their own metadata say.
+
+    Raises:
+        PackagingError: A distribution is there twice or does not say what it is, as a wheel can bring along others.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(one for kind in ("dist-info", "egg-info") for one in site.glob(f"*.{kind}")):
+        try:
+            about = PathDistribution(path).metadata
+            name, version = (str(about[field]) if field in about else "" for field in ("Name", "Version"))
+        except (OSError, ValueError):
+            name = version = ""
+        if not name or not version:
+            raise _odd(path, "does not say which package and version it is")
+        if normal(name) in found:
+            raise _odd(path, f"is a second version of {normal(name)}")
+        found[normal(name)] = version
+    return found
+
+
+def _odd(path: Path, what: str) -> PackagingError:
+    return PackagingError(
+        f"{path.name} {what}; one of the locked wheels brought it along",
+        operation="build",
+        resource=path.name,
+        hint="lock another version of that package, or get the model from somebody else",
+    )
 
 
 def _install(lock: Lock, wheels: Path | None, platform: Platform, site: Path) -> None:
@@ -123,7 +147,7 @@ def _guarded(entries: Iterable[Entry], platform: Platform) -> Iterator[Entry]:
         yield entry
 
 
-def _without_litter(entries: Iterable[Entry]) -> Iterator[Entry]:
+def without_litter(entries: Iterable[Entry]) -> Iterator[Entry]:
     """Leaves out what differs from machine to machine and is not needed: scripts and the installer's notes."""
     for entry in entries:
         note = ".dist-info/" in entry.path and entry.path.endswith(_NOTES)
@@ -134,7 +158,10 @@ def _without_litter(entries: Iterable[Entry]) -> Iterator[Entry]:
 def _sorted_record(entry: Entry) -> Entry:
     """The list of a package's files in one order, without those left out."""
     content = entry.content.read_bytes() if isinstance(entry.content, Path) else entry.content or b""
-    rows = csv.reader(io.StringIO(content.decode(), newline=""))
+    try:
+        rows = list(csv.reader(io.StringIO(content.decode(), newline="")))
+    except (ValueError, csv.Error) as error:
+        raise _odd(Path(entry.path).parent, f"has a list of files that cannot be read: {error}") from error
     kept = sorted(row for row in rows if row and not row[0].startswith(("../", "bin/")) and not row[0].endswith(_NOTES))
     out = io.StringIO(newline="")
     csv.writer(out, lineterminator="\n").writerows(kept)

@@ -86,6 +86,11 @@ class Bucket:
         """
         return self._owner.verified(timeout=timeout)
 
+    @property
+    def kept_s(self) -> int:
+        """Seconds for which deleted objects are kept and billed, once the bucket was seen."""
+        return self._owner.kept_s
+
     def _needed(self, *, timeout: float) -> None:
         """Nothing is sent to a bucket that was not seen to be ours: one that is made meanwhile may be another's."""
         if not self.exists(timeout=timeout):

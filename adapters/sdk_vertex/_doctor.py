@@ -101,7 +101,10 @@ def _endpoints(control: Control) -> Check:
 
 def _bucket(bucket: Bucket) -> Check:
     if bucket.exists(timeout=_CALL_S):
-        return Check("bucket", True, f"gs://{bucket.name}")
+        if not bucket.kept_s:
+            return Check("bucket", True, f"gs://{bucket.name}")
+        detail = f"gs://{bucket.name}, where deleted data is billed for another {bucket.kept_s / 86_400:g} days"
+        return Check("bucket", True, detail, f"gcloud storage buckets update gs://{bucket.name} --clear-soft-delete")
     made = bucket.options.bucket is None
     detail = f"gs://{bucket.name} does not exist yet" if made else f"gs://{bucket.name} does not exist"
     hint = None if made else "create it, or leave `bucket` out to have one made"

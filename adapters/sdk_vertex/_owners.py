@@ -32,12 +32,16 @@ class BucketOwner:
         access: Where it is, and as whom it is asked.
         options: The target's settings.
         identities: Whose buckets were seen before.
+
+    Attributes:
+        kept_s: Seconds for which the bucket keeps deleted objects, as far as it was seen.
     """
 
     def __init__(self, access: Access, options: VertexOptions, identities: Identities) -> None:
         self.access, self.options, self._identities = access, options, identities
         self.name = options.staging
         self._verified = False
+        self.kept_s = 0
 
     def forget(self) -> None:
         """Look again: a bucket was made, or somebody else was faster."""
@@ -54,6 +58,7 @@ class BucketOwner:
             if about is None:
                 return False
             self._check(about)
+            self.kept_s = int((about.get("softDeletePolicy") or {}).get("retentionDurationSeconds") or 0)
             self._verified = True
         return True
 

@@ -58,7 +58,8 @@ class BucketOwner:
             if about is None:
                 return False
             self._check(about)
-            self.kept_s = int((about.get("softDeletePolicy") or {}).get("retentionDurationSeconds") or 0)
+            policy: dict[str, Any] = about.get("softDeletePolicy") or {}
+            self.kept_s = int(policy.get("retentionDurationSeconds") or 0)
             self._verified = True
         return True
 

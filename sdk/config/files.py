@@ -27,6 +27,7 @@ _MOST_SHOWN = 5
 DEEPEST = 16
 """Levels of tables and lists that a configuration may have; ours has four."""
 _PART = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
+_WORD = 64  # bits, as TOML has them
 _ENDLESS_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{DEEPEST}}}", re.MULTILINE)
 """Python's reader takes a time that grows with the square of the number of parts of a key."""
 
@@ -123,9 +124,22 @@ def _parse(path: Path, content: bytes) -> dict[str, Any]:
         raise _syntax_error(path, text, str(error)) from error
     except RecursionError as error:
         raise ConfigError(f"{path}: nested too deeply") from error
+    except ValueError as error:  # not of the form, but of a number with thousands of digits
+        raise ConfigError(f"{path}: {error}") from error
     if not is_shallow(data, DEEPEST):
         raise ConfigError(f"{path}: nested more than {DEEPEST} levels deep")
+    if is_too_large(data):
+        raise ConfigError(f"{path}: a whole number of more than 64 bits")
     return data
+
+
+def is_too_large(value: Any) -> bool:
+    """Whether a value is or holds a whole number of more than 64 bits, which may be too long to be printed."""
+    if isinstance(value, dict):
+        return any(map(is_too_large, cast("dict[str, Any]", value).values()))
+    if isinstance(value, list):
+        return any(map(is_too_large, cast("list[Any]", value)))
+    return isinstance(value, int) and value.bit_length() > _WORD
 
 
 def _syntax_error(path: Path, text: str, message: str) -> ConfigError:

@@ -41,6 +41,7 @@ _NAMES = {"inputs": "input", "outputs": "predict"}
 _LARGEST = 4 << 20
 _DEEPEST = 32
 _MOST_ALIASES = 100
+_LONGEST_NUMBER = 100
 _MINOR = re.compile(r"3\.\d+")
 
 
@@ -117,14 +118,23 @@ def _described(source: Path) -> Mapping[str, Any]:
 
 
 def _check_yaml(yaml: Any, text: str) -> None:
-    """Refuse what makes a small file a large value: merge keys and repeated references, and depth without end."""
+    """Refuse what makes a small file a large value: merge keys, repeated references, long numbers, depth without end.
+
+    A tag would choose how a value is read, merge keys included.
+    """
     depth = aliases = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         aliases += isinstance(event, yaml.AliasEvent)
-        merges = isinstance(event, yaml.ScalarEvent) and event.value == "<<"
-        if depth > _DEEPEST or aliases > _MOST_ALIASES or merges:
-            raise ValueError("it is nested or refers to itself more than a model's description does")
+        merges = isinstance(event, yaml.ScalarEvent) and (event.value == "<<" or _is_long_number(event))
+        if depth > _DEEPEST or aliases > _MOST_ALIASES or merges or getattr(event, "tag", None) is not None:
+            raise ValueError("it has tags, or is nested or refers to itself more than a model's description does")
+
+
+def _is_long_number(scalar: Any) -> bool:
+    """Whether a text without quotes would become a number that takes long to read, or cannot be printed again."""
+    value: str = scalar.value
+    return scalar.style is None and len(value) > _LONGEST_NUMBER and value.lstrip("+-.")[:1].isdigit()
 
 
 def _python_function(described: Mapping[str, Any], source: Path) -> Mapping[str, Any]:

@@ -210,6 +210,24 @@ def test_a_description_of_mlflow_is_read_within_limits(tmp_path: Path, case: str
         Model.from_mlflow(tmp_path, name="evil")
 
 
+TAGS = {
+    "tagged merges": "a: &a {x: 1}\n" + "".join(f"b{n}: {{!!merge x: *a, y: 1}}\n" for n in range(3)),
+    "no truth": "a: !!bool maybe\n",
+    "no time": "a: !!timestamp later\n",
+    "no number": "a: !!int ''\n",
+    "a number without end": f"a: 0x{'f' * 5_000}\n",
+    "a number of parts": f"a: 1{':59' * 3_000}\n",
+}
+
+
+@pytest.mark.parametrize("case", TAGS)
+def test_no_tag_or_number_of_a_description_of_mlflow_is_obeyed(tmp_path: Path, case: str) -> None:
+    """A tag makes any key a merge key, and any text a value that cannot be read."""
+    (tmp_path / "MLmodel").write_text(TAGS[case])
+    with pytest.raises(SdkError, match="is no YAML: it has tags, or is nested"):
+        Model.from_mlflow(tmp_path, name="evil")
+
+
 def test_a_model_in_a_file_is_not_unpacked_without_end(tmp_path: Path) -> None:
     """A description that unpacks to gigabytes is refused by its size."""
     with (

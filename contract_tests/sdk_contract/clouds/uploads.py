@@ -28,7 +28,7 @@ class Uploads:
         self._folder = folder
         self._lock = threading.Lock()
         self._known: set[str] = set()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def begin(self) -> str:
         """The name of a new one."""

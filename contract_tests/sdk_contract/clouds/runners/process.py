@@ -87,7 +87,7 @@ class ProcessRunner(Runner):
         self._lock = threading.Lock()
         self._numbers = 0
         self._closed = False
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def start(self, launch: Launch) -> Running:
         """Runs an image; see :meth:`Runner.start`."""

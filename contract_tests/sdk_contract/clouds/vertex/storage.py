@@ -72,7 +72,7 @@ class Storage:
         self.most: int | None = None
         self._changed: dict[tuple[str, str], float] = {}
         self._uploads: dict[str, tuple[str, Json, Path, Request]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.api = self._routes()
 
     def _routes(self) -> Api:
@@ -120,7 +120,7 @@ class Storage:
 
     def make_bucket(self, name: str, body: Json | None = None, number: str = "") -> Json:
         """Makes a bucket from within."""
-        (self.folder / name).mkdir(exist_ok=True)
+        (self.folder / name).mkdir(mode=0o700, exist_ok=True)
         now, number = stamp(), number or number_of(self._project)
         self.buckets[name] = {
             "location": self._region.upper(), "labels": {}, "softDeletePolicy": {"retentionDurationSeconds": "604800"},

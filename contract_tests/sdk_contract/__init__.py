@@ -1,17 +1,26 @@
-"""The contract every adapter has to fulfil: test suites, the rig that points them at a target, mini clouds."""
+"""The contract every adapter has to fulfil, mini clouds, and contract tests for models of your own."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .clouds import mini_cloud as mini_cloud
+    from .model_contract import Case as Case
+    from .model_contract import ModelContract as ModelContract
+    from .model_contract import Refused as Refused
+
+_HOMES = {
+    "mini_cloud": "clouds",
+    "Case": "model_contract",
+    "ModelContract": "model_contract",
+    "Refused": "model_contract",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """``mini_cloud`` on first use: who only wants the suites needs none of what mini clouds are made of."""
-    if name == "mini_cloud":
-        from .clouds import mini_cloud
-
-        return mini_cloud
+    """Import a public name on first use, as the suites need none of what mini clouds are made of."""
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+pytest_plugins = ["sdk_contract.model_fixtures"]
 _SUBJECTS = ["capabilities", "crash", "deploy", "errors", "logs", "monitor", "predict", "prices", "traffic", "train"]
 
 # Without this a failed assertion of a suite would say no more than "AssertionError". The package itself is imported
 # already, so its modules are named one by one.
-pytest.register_assert_rewrite("sdk_contract.rig", *(f"sdk_contract.suite_{subject}" for subject in _SUBJECTS))
+pytest.register_assert_rewrite(
+    "sdk_contract.rig", "sdk_contract.model_contract", *(f"sdk_contract.suite_{subject}" for subject in _SUBJECTS)
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

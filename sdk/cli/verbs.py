@@ -241,6 +241,17 @@ VERBS: tuple[Verb, ...] = (
         Param("txn", "transaction that holds it, as the error said", required=True, metavar="TXN", option="id"),
         TARGET,
     ), more="Only for a machine that is gone for good: two changes at once are what the lock is there to prevent."),
+    Verb("test", "Test a model on every target, those of clouds on their mini clouds", (
+        MODEL,
+        Param("targets", "only this target (default: all of the configuration)", "texts", option="target", short="-t"),
+        Param("rows", "rows to ask it for: JSON, @FILE (also .csv, .jsonl), or - (default: its example)", "input"),
+        Param("objective_ms", "95 of 100 answers must come within so many milliseconds", "float"),
+        Param("runner", "how models run behind mini clouds: process (default), or docker, which runs their image"),
+        Param("junit", "write the results to this file, as JUnit XML", metavar="FILE"),
+        Param("trust", "what a model file may do: `pickle` runs its code"),
+    ), more=(
+        "It must answer as it does in this process, refuse bad rows with the field, be updated and rolled back without "
+        "a lost request, and leave nothing. No real account is reached. Exits with 1 when a test fails.")),
     Verb("mock", "Run mini clouds: local servers that speak a cloud's own wire", group=(
         Verb("list", "List the mini clouds that are installed, and which run"),
         Verb("up", "Start mini clouds (all that are installed, if none is named)", (

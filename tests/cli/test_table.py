@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from sdk.cli import comparing, handlers, mocks
+from sdk.cli import comparing, handlers, mocks, testing
 from sdk.cli.verbs import EXIT_CODES, VERBS, Verb
 from sdk.client import Client, change
 from sdk.errors import SdkError
 
-PYTHON = [verb for verb in VERBS if verb.name not in {"init", "config", "mock", "prices", "stop"}]
+PYTHON = [verb for verb in VERBS if verb.name not in {"init", "config", "mock", "prices", "stop", "test"}]
 SIZES = {"cpu": "resources", "memory_gib": "resources", "gpu": "resources"}
 RENAMED = {"percent": "shares"}
 
@@ -59,7 +59,9 @@ def test_every_verb_has_a_handler() -> None:
     """A verb without a function behind it cannot be in the table, nor a function without a verb."""
     names = {f"do_{verb.name}" for verb in VERBS if not verb.group}
     names |= {f"do_{verb.name}_{child.name}" for verb in VERBS for child in verb.group}
-    assert names == {name for name in {**vars(handlers), **vars(mocks), **vars(comparing)} if name.startswith("do_")}
+    assert names == {
+        name for name in {**vars(handlers), **vars(mocks), **vars(comparing), **vars(testing)} if name.startswith("do_")
+    }
 
 
 def test_every_exit_code_is_documented() -> None:

@@ -1,0 +1,214 @@
+"""Fixtures for tests of a team's own models: ``mini_clouds`` and ``mlport_target``.
+
+    @pytest.mark.mlport(targets=["local", "aws"])
+    def test_answers(mlport_target):
+        endpoint = mlport_target.client.deploy("model.joblib", name="churn")
+        assert endpoint.predict([[1.0, 2.0]]).values == [3.0]
+        mlport_target.client.delete("churn")
+
+`mlport_target` runs a test once for each target of ``mlport.toml``, those of a cloud on its mini cloud. No real account
+is ever reached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from sdk.client import Client
+    from sdk.config import Settings
+    from sdk.model import Model
+
+    from .clouds.cloud import Cloud
+    from .model_contract import Deployed, ModelContract
+
+_RUNNERS = ("process", "docker")
+
+
+class MiniClouds:
+    """The mini clouds of one test process: each is started when it is first asked for, and ended with the run.
+
+    A started one is what this process reaches from then on, by mlport and by the cloud's own clients: its variables
+    stand in the environment, and what stood there before comes back at the end. Under pytest-xdist each worker has its
+    own.
+
+    Args:
+        runner: How models and jobs run behind them: ``"process"`` or ``"docker"``.
+
+    Example:
+        >>> def test_upload(mini_clouds):  # doctest: +SKIP
+        ...     cloud = mini_clouds["sagemaker"]
+        ...     boto3.client("s3").create_bucket(Bucket="data")
+        ...     assert cloud.calls.changing
+    """
+
+    def __init__(self, runner: str = "process") -> None:
+        self._runner = runner
+        self._running: dict[str, Cloud] = {}
+        self._stack = contextlib.ExitStack()
+
+    @staticmethod
+    def names() -> tuple[str, ...]:
+        """The mini clouds that are installed."""
+        from sdk import mocks
+
+        return mocks.names()
+
+    def __getitem__(self, name: str) -> Cloud:
+        """The mini cloud of this name, running.
+
+        Raises:
+            ConfigError: No such mini cloud is installed.
+            MissingExtraError: What it needs is not installed.
+        """
+        from .clouds import mini_cloud
+
+        if name not in self._running:
+            cloud = self._running[name] = self._stack.enter_context(mini_cloud(name, runner=self._runner))
+            for variable, value in cloud.env.items():
+                self._stack.callback(_set, variable, os.environ.get(variable))
+                os.environ[variable] = value
+        return self._running[name]
+
+    def close(self) -> None:
+        """End all of them, with whatever runs behind them, and put the environment back."""
+        self._running.clear()
+        self._stack.close()
+
+
+def _set(variable: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(variable, None)
+    else:
+        os.environ[variable] = value
+
+
+@dataclass(frozen=True, slots=True)
+class MlportTarget:
+    """One target of the configuration, ready to be used.
+
+    Args:
+        name: Its name in ``mlport.toml``.
+        provider: Such as ``"sagemaker"``.
+        client: A client whose target it is. Its state folder belongs to the run, so that nothing of it is mixed up
+            with endpoints that you have made.
+        cloud: The mini cloud that stands for the real one; ``None`` for ``local`` and ``docker``.
+    """
+
+    name: str
+    provider: str
+    client: Client
+    cloud: Cloud | None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options that say where and how models run."""
+    group = parser.getgroup("mlport models")
+    group.addoption(
+        "--mlport-runner",
+        choices=_RUNNERS,
+        default="process",
+        help="how models run behind mini clouds: process (default), or docker, which runs their image",
+    )
+    group.addoption(
+        "--mlport-target", action="append", metavar="NAME", help="run tests that take mlport_target on this target only"
+    )
+    parser.addini("mlport_config", "mlport's project file, for tests; default: the one that mlport finds")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line("markers", "mlport(targets): the targets of mlport.toml that this test runs on")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what takes `mlport_target` once for each target; a name that is not configured ends the collection."""
+    if "mlport_target" not in metafunc.fixturenames:
+        return
+    known = list(_settings(metafunc.config).targets) or ["local"]
+    marker = metafunc.definition.get_closest_marker("mlport")
+    marked = _names(marker) if marker is not None else known
+    asked: list[str] = metafunc.config.getoption("--mlport-target") or marked
+    for name in [*marked, *asked]:
+        if name not in {*known, "local", "docker"}:
+            where = metafunc.definition.nodeid
+            pytest.fail(f"{where}: no target {name!r} is configured; there are: {', '.join(known)}", pytrace=False)
+    names = [name for name in asked if marker is None or name in marked]
+    metafunc.parametrize("mlport_target", names, indirect=True, scope="class")
+
+
+def _names(marker: pytest.Mark) -> list[str]:
+    """Give the targets of a marker: `mlport("aws")` or `mlport(targets=["local", "aws"])`."""
+    given: Any = marker.kwargs.get("targets", marker.args)
+    return [given] if isinstance(given, str) else [str(name) for name in given]
+
+
+@pytest.fixture(scope="session")
+def mini_clouds(request: pytest.FixtureRequest) -> Generator[MiniClouds]:
+    """The mini clouds of the run, see `MiniClouds`."""
+    clouds = MiniClouds(str(request.config.getoption("--mlport-runner")))
+    try:
+        yield clouds
+    finally:
+        clouds.close()
+
+
+@pytest.fixture(scope="session")
+def _mlport_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mlport-state")
+
+
+@pytest.fixture(scope="class")
+def mlport_target(
+    request: pytest.FixtureRequest, mini_clouds: MiniClouds, _mlport_state: Path
+) -> Generator[MlportTarget]:
+    """A target of ``mlport.toml`` after the other, see `MlportTarget`."""
+    from sdk.client import Client
+
+    settings = _settings(request.config, state=_mlport_state)
+    provider = settings.target(request.param).provider
+    cloud = mini_clouds[provider] if provider in mini_clouds.names() else None
+    with Client(settings, target=request.param) as client:
+        yield MlportTarget(request.param, provider, client, cloud)
+
+
+@pytest.fixture(scope="class")
+def mlport_model(request: pytest.FixtureRequest) -> Model:
+    """The model of a `ModelContract`, packed."""
+    from .model_contract import packed
+
+    return packed(cast("type[ModelContract]", request.cls))  # pyright: ignore[reportUnknownMemberType]
+
+
+@pytest.fixture(scope="class")
+def mlport_deployed(mlport_model: Model, mlport_target: MlportTarget) -> Generator[Deployed]:
+    """The model of a `ModelContract` on a target; nothing of it is left afterwards."""
+    from .model_contract import Deployed
+
+    about = Deployed(mlport_model, mlport_target, f"contract-{mlport_model.name}"[:30].rstrip("-"))
+    try:
+        yield about
+    finally:
+        about.delete()
+
+
+def _settings(config: pytest.Config, state: Path | None = None) -> Settings:
+    from sdk.config import load
+
+    given = config.getini("mlport_config")
+    env = {**os.environ, **({} if state is None else {"MLPORT_STATE_DIR": str(state)})}
+    return load(config=config.rootpath / given if given else None, env=env, directory=config.rootpath)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say how models run, where that was chosen."""
+    runner: Any = config.getoption("--mlport-runner")
+    return None if runner == "process" else f"mlport: models run behind mini clouds by the {runner} runner"

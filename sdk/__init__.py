@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     logs = _client.logs
     monitor = _client.monitor
     plan = _client.plan
+    policy = _client.policy
     predict = _client.predict
     prices = _client.prices
     promote = _client.promote
@@ -79,16 +80,16 @@ _HOMES = {
 }
 _VERBS = frozenset({
     "build", "capabilities", "compare", "delete", "deploy", "doctor", "endpoint", "finalize", "gc", "job", "list",
-    "logs", "monitor", "plan", "predict", "prices", "promote", "refresh_prices", "rollback", "status", "temporary",
-    "traffic", "train", "unlock",
+    "logs", "monitor", "plan", "policy", "predict", "prices", "promote", "refresh_prices", "rollback", "status",
+    "temporary", "traffic", "train", "unlock",
 })  # fmt: skip
 
 __all__ = [
     "BuiltImage", "Client", "Endpoint", "EndpointState", "EndpointStatus", "Job", "JobState", "JobStatus", "Latency",
     "MetricsReport", "Model", "Prediction", "Replicas", "Resources", "Watch", "build", "capabilities", "compare",
     "delete", "deploy", "doctor", "endpoint", "errors", "finalize", "gc", "job", "list", "logs", "model", "monitor",
-    "plan", "predict", "prices", "promote", "refresh_prices", "register_adapter", "rollback", "status", "temporary",
-    "traffic", "train", "unlock",
+    "plan", "policy", "predict", "prices", "promote", "refresh_prices", "register_adapter", "rollback", "status",
+    "temporary", "traffic", "train", "unlock",
 ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from sdk.compare.comparison import Comparison
 from sdk.config.rules import METRICS
 from sdk.config.schema import KEYS
 from sdk.registry import adapters
+from sdk.rights import CallRights, KnowsRights
 from tests.frameworks import page as frameworks
 
 if TYPE_CHECKING:
@@ -144,6 +145,34 @@ def compare_schema() -> str:
     return json.dumps(settled(msgspec.json.schema(Comparison)), indent=1, ensure_ascii=False) + "\n"
 
 
+def rights() -> str:
+    parts = [
+        "# Rights\n\n",
+        "Each right that mlport's calls need, the calls that need it and the verbs that make these calls. `traffic`\n",
+        "stands for `promote` and `rollback` too, `first deploy` for what is made once for all that follow.\n",
+        "Tests compare the verbs and calls with the call logs of the mini clouds. `mlport policy` makes a policy\n",
+        "of it: [who needs what](../rights.md).\n",
+    ]
+    for name, adapter in providers():
+        if isinstance(adapter, KnowsRights):
+            parts += [f"\n## {name}\n\n", table(("right", "calls", "verbs"), rights_of(adapter.call_rights()))]
+    return "".join(parts)
+
+
+def rights_of(calls: Sequence[CallRights]) -> list[tuple[str, ...]]:
+    """One row for each right, by its name."""
+    every = sorted({right for one in calls for right in one.rights})
+    using = {right: [one for one in calls if right in one.rights] for right in every}
+    return [
+        (
+            f"`{right}`",
+            ", ".join(f"`{one.call}`" for one in found),
+            ", ".join(sorted({verb for one in found for verb in one.verbs})),
+        )
+        for right, found in using.items()
+    ]
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "frameworks.md": frameworks.page,
     "reference/capabilities.md": capabilities,
@@ -151,6 +180,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "reference/compare.schema.json": compare_schema,
     "reference/config.md": config,
     "reference/errors.md": errors,
+    "reference/rights.md": rights,
 }
 
 

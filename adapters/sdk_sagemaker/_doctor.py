@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sdk.errors import AuthError, NotFoundError, SdkError
 from sdk.types import Check
 
+from . import _granted
 from ._defaults import OLD_REPOSITORY
 
 if TYPE_CHECKING:
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from ._aws import Aws
 
 
-def checks(aws: Aws) -> Iterator[Check]:
+def checks(aws: Aws, target: str) -> Iterator[Check]:
     """Who we are first: without that nothing else is worth asking."""
-    who = _check("identity", lambda: _identity(aws))
+    caller: list[str] = []
+    who = _check("identity", lambda: _identity(aws, caller))
     yield who
     if not who.ok:
         return
@@ -29,6 +31,7 @@ def checks(aws: Aws) -> Iterator[Check]:
     ):
         yield _check(name, lambda look=look: look(aws))  # type: ignore[misc]  # binds the loop variable
     yield from _quotas(aws)
+    yield from _granted.checks(aws, target, caller[0])
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:
@@ -38,8 +41,9 @@ def _check(name: str, look: Callable[[], str]) -> Check:
         return Check(name, False, error.message, error.hint or "see what AWS says")
 
 
-def _identity(aws: Aws) -> str:
+def _identity(aws: Aws, caller: list[str]) -> str:
     found = aws.call("sts", "get_caller_identity", "me")
+    caller.append(str(found["Arn"]))
     if found["Account"] != aws.account:
         raise AuthError(
             f"you are in account {found['Account']}, the role of the target is in {aws.account}",

@@ -25,6 +25,8 @@ from sdk.errors import (
     UnreadableError,
 )
 
+from ._rights import actions_of
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -102,6 +104,7 @@ _HINTS = (
     (r"KMS", "check the key, and that the role may use it"),
     (r"AccessDenied|UnauthorizedOperation", "ask for the permission; `mlport doctor` shows who you are"),
 )  # fmt: skip
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized", "403"})
 _CONFLICT_HINT = "another change is running: wait for it"
 _USUAL_HINTS: dict[type[PlatformError], str] = {
     ConflictError: "choose another name, or look who has this one: mlport list",
@@ -126,7 +129,7 @@ def from_answer(answer: Answer, operation: str, resource: str) -> PlatformError:
         "resource": resource,
         "status": answer.status or None,
         "request_id": answer.request_id,
-        "hint": _CONFLICT_HINT if busy else hint_for(f"{answer.code} {answer.message}") or _USUAL_HINTS.get(kind),
+        "hint": _CONFLICT_HINT if busy else _hint(answer, operation) or _USUAL_HINTS.get(kind),
     }
     message = f"{operation} {resource}: {_text(answer)}"
     if kind is UnavailableError:
@@ -159,6 +162,15 @@ def _text(answer: Answer) -> str:
     if not text or text.startswith("<"):
         return f"AWS answered {answer.status or answer.code}"
     return text if answer.code in {"ValidationException", "ValidationError"} else f"{answer.code}: {text}"
+
+
+def _hint(answer: Answer, operation: str) -> str | None:
+    """What helps against a refusal; where AWS does not name the missing action, by the call that was refused."""
+    named = "not authorized to perform" in answer.message
+    actions = actions_of(operation) if answer.code in _DENIED and not named else ()
+    if actions:
+        return f"ask for {' and '.join(actions)}; `mlport doctor` shows what is missing"
+    return hint_for(f"{answer.code} {answer.message}")
 
 
 def hint_for(text: str) -> str | None:

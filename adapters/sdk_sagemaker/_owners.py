@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sdk.errors import SecurityError
 
 from ._errors import PROVIDER
+from ._rights import actions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ def foreign_bucket(bucket: str, owner: str, error: AuthError) -> SecurityError:
         status=error.status,
         request_id=error.request_id,
         hint='name another one with bucket = "…"; if it is meant to be that of another account, name that account with '
-        'bucket_owner = "…"; if it is yours, ask for the permission',
+        f'bucket_owner = "…"; if it is yours, ask for {" and ".join(actions_of(error.operation or "")) or "the right"}',
     )
 
 

@@ -12,7 +12,7 @@ from sdk.foreign import understanding
 from sdk.identities import Identities
 from sdk.prices import read_prices, refreshed_table
 
-from . import _doctor, _limits, _logs, _monitor, _plan, _predict, _status, _tagged, _train
+from . import _doctor, _limits, _logs, _monitor, _plan, _policy, _predict, _rights, _status, _tagged, _train
 from ._aws import Aws
 from ._calls import Control
 from ._errors import PROVIDER, gone
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from sdk.metrics import MetricsReport
     from sdk.prices import PriceRow, Usage
+    from sdk.rights import CallRights, PolicyForm, PolicyRole
     from sdk.types import Check, EndpointStatus, JobStatus, LogLine
 
 _TYPE_SHAPES = {"inference": "ProductionVariantInstanceType", "training": "TrainingInstanceType"}
@@ -205,7 +206,16 @@ class SagemakerAdapter:
 
     def doctor(self) -> Iterator[Check]:
         """What endpoints and jobs need of the account."""
-        return _doctor.checks(self.aws)
+        return _doctor.checks(self.aws, self.context.target)
+
+    @classmethod
+    def call_rights(cls) -> Sequence[CallRights]:
+        """Each call with its verbs and its rights."""
+        return _rights.call_rights()
+
+    def policy(self, role: PolicyRole, form: PolicyForm, secrets: Sequence[str]) -> str:
+        """The smallest policy of a role for this target."""
+        return _policy.policy(self.aws, self.context.target, role, form, secrets)
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -150,13 +150,14 @@ def _command(verb: Verb, prefix: str = "") -> click.Command:
         return group
 
     @click.pass_obj
-    def callback(out: Output, /, output: str, verbose: int, **values: Any) -> Any:
+    def callback(out: Output, /, verbose: int, output: str = "table", **values: Any) -> Any:
         out.configure(output, verbose)
         home = _HOMES.get(name.partition("_")[0], "handlers")
         handler = getattr(importlib.import_module(f".{home}", __package__), f"do_{name}")  # not for --help
         return handler(out, **{key: value for key, value in values.items() if value not in (None, (), {})})
 
-    params = [*map(_parameter, verb.params), *_output_options(), _help()]
+    common = _output_options()[any(param.option == "output" for param in verb.params) :]  # it has forms of its own
+    params = [*map(_parameter, verb.params), *common, _help()]
     text = verb.help if not verb.more else f"{verb.help}\n\n{verb.more}"
     return click.Command(
         verb.name, params=params, callback=callback, help=text, short_help=verb.help, add_help_option=False

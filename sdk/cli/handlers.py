@@ -101,6 +101,11 @@ def do_doctor(out: Output, *, target: str | None = None) -> int:
     return 0 if all(check.ok for _, check in found) else 1
 
 
+def do_policy(out: Output, *, role: str, target: str | None = None, form: str = "json", secrets: Any = ()) -> None:
+    """``mlport policy``."""
+    out.line(_client(out).policy(role, form=form, secrets=secrets, target=target))
+
+
 def _verdict(check: Check) -> str:
     """A check that is ok and still has a hint is a warning."""
     if not check.ok:

@@ -90,6 +90,15 @@ VERBS: tuple[Verb, ...] = (
     Verb("doctor", "Make one real read call per target and say what is missing", (
         Param("target", "only this target", short="-t"),
     ), more="Exits with 1 when something is missing."),
+    Verb("policy", "Print the smallest policy that lets somebody work with a target", (
+        Param("role", "deployer (all verbs), ci (a pipeline), caller (predict) or runtime (the containers)",
+              required=True, option="for", metavar="ROLE"),
+        Param("form", "json in the platform's own form, tf for Terraform, bicep for Azure (default json)",
+              short="-o", option="output", metavar="FORM"),
+        Param("secrets", "secret of the platform that deploys may read, the NAME of cloud:NAME", "texts",
+              option="secret"),
+        TARGET,
+    ), more="Nothing is changed: attach what is printed yourself. `mlport doctor` says which rights are missing."),
     Verb("config", "Show the configuration and where each value came from", group=(
         Verb("show", "Print each value and where it came from"),
         Verb("trust", "Trust the project file of this folder as it is now", more=(

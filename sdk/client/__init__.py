@@ -8,11 +8,12 @@ from .build import BuildVerbs
 from .change import ChangeVerbs
 from .compare import CompareVerbs
 from .look import LookVerbs
+from .rights import RightsVerbs
 from .telling import to_stderr
 from .train import TrainVerbs
 
 
-class Client(ChangeVerbs, TrainVerbs, LookVerbs, BuildVerbs, CompareVerbs):
+class Client(ChangeVerbs, TrainVerbs, LookVerbs, BuildVerbs, CompareVerbs, RightsVerbs):
     """Trains, deploys, calls and watches models on the targets of one configuration.
 
     The module-level verbs (``sdk.deploy`` and so on) are those of :func:`default_client`. All of them block, also

@@ -161,6 +161,7 @@ class App:
         self.errors: list[str] = []  # tracebacks of handlers that broke, which is a bug of the mini cloud
         self._missing = missing or _not_here
         self._broken = broken or _broken
+        self.guard: Callable[[Request, Match], Response | None] | None = None  # refuses calls without a right
         self.watch: Callable[[str, Match], bool] | None = None  # told "before" and "after"; True cuts the connection
         self.at_end: list[Callable[[], Awaitable[None]]] = []  # what handlers opened in the server's event loop
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mini-cloud")
@@ -235,6 +236,8 @@ class App:
 
     async def _handled(self, match: Match, request: Request) -> Response | None:
         try:
+            if self.guard is not None and (refusal := self.guard(request, match)) is not None:
+                return refusal
             if inspect.iscoroutinefunction(match.handler):
                 quick: Response = await match.handler(request)
                 return quick

@@ -227,6 +227,8 @@ def operation_of(request: Request, service: str) -> str:
 
 def _s3_operation(request: Request) -> str:
     bucket, _, key = request.path.strip("/").partition("/")
+    if key and request.method == "DELETE" and "uploadId" in request.query:
+        return "AbortMultipartUpload"
     for name in _S3_SUBRESOURCES:
         if name in request.query or name in request.query_string.split("&"):
             what = name[:1].upper() + name[1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +22,7 @@ from .managed import ManagedPolicy
 from .metrics import Metrics
 from .owners import Owners
 from .quotas import Quotas
+from .rights import Rights, Simulation
 from .runtime import LIMIT, Runtime
 from .scaling import Scaling
 from .sigv4 import read, verify
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from ..app import Request
+    from ..app import Match, Request
     from ..runners import Runner
     from .keys import Credential, Spot
     from .sigv4 import Signature
@@ -68,6 +70,7 @@ class SagemakerCloud(Cloud):
         self.owners = Owners()
         self.locked = Locked()
         self.managed = ManagedPolicy()
+        self.rights = Rights(self._spot_of)
         self.tagging_late_s = 0.0  # by how much the tagging service is behind
         self._world: World | None = None
         self._moto: Moto | None = None
@@ -98,13 +101,14 @@ class SagemakerCloud(Cloud):
         runtime = Runtime(self._world, self.control.endpoints, self._signature, limit=self._payload)
         passed = Passed(self._moto, self._signature, before=self._before, after=self._after, locked=self.locked)
         self.app = App(
-            [self.ecr, runtime, self.control, self.quotas, passed],
+            [self.ecr, runtime, self.control, self.quotas, Simulation(self.rights, self._signature), passed],
             calls=self.calls,
             faults=self.faults,
             missing=_unsigned,
             broken=_broken,
         )
         self.app.at_end.append(runtime.close)
+        self.app.guard = self.rights
         server = Server(self.app)
         self.ecr.host = server.url.removeprefix("http://")
         return server
@@ -188,6 +192,15 @@ class SagemakerCloud(Cloud):
         signature = read(request)
         return None if signature is None else verify(request, signature, self._find_key)
 
+    def _spot_of(self, request: Request, match: Match) -> Spot | None:
+        """Where a request with good credentials is made."""
+        if match.service == "registry":
+            return self.ecr.spot(request)
+        with suppress(AwsError):
+            signature = self._signature(request)
+            return signature.spot if signature else None
+        return None
+
     def _find_key(self, identity: str) -> Credential | None:
         return self.keys.find(identity) or self._need().moto.find_key(identity)
 
@@ -208,6 +221,10 @@ class SagemakerCloud(Cloud):
     def _after(self, service: str, operation: str, spot: Spot, request: Request, answer: Response) -> Response:
         if service == "application-autoscaling":
             self.scaling.after(spot)
+        if operation == "GetCallerIdentity" and isinstance(answer.body, bytes):  # moto names users as STS never does
+            answer.body = answer.body.replace(
+                f":sts::{spot.account}:user/".encode(), f":iam::{spot.account}:user/".encode()
+            )
         if service != "ecr":
             return answer
         if operation == "GetAuthorizationToken":

@@ -68,7 +68,7 @@ class Ecr:
             return None
 
         def handle(request: Request) -> Any:
-            spot, name = self._spot(request), request.params.get("name", "")
+            spot, name = self.spot(request), request.params.get("name", "")
             if name and spot is not None and place_of(name)[0] != spot:
                 request.params = {**request.params, "name": path_of(spot, name)}
             if spot is not None and match.operation == "ListRepositories":
@@ -82,7 +82,7 @@ class Ecr:
         """Planned trouble in the registry's shape."""
         return self.registry.trouble(request, match, fault)
 
-    def _spot(self, request: Request) -> Spot | None:
+    def spot(self, request: Request) -> Spot | None:
         """Of which account and region the password of a request is; ``None`` when it is none of ours."""
         spot, until = self._issued.get(request.headers.get("authorization", ""), (HOME, 0.0))
         return spot if until > time.time() else None
@@ -129,7 +129,7 @@ class Ecr:
                     self.registry.remove(name, digest)
 
     def _authorize(self, request: Request, repository: str, action: str) -> Response | None:
-        caller = self._spot(request)
+        caller = self.spot(request)
         if caller is None:
             challenge = f'Basic realm="http://{self.host}/",service="ecr.amazonaws.com"'
             return refusal("DENIED", "Not Authorized", status=401, www_authenticate=challenge)

@@ -1,0 +1,100 @@
+"""Which rights of a role the identity lacks: IAM simulates its policies, and nothing is called for it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sdk.errors import NotFoundError, PlatformError, SdkError
+from sdk.types import Check
+
+from ._policy import grouped, rights_of
+from ._rights import Right
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from sdk.rights import PolicyRole
+
+    from ._aws import Aws
+
+_ASSUMED = re.compile(r"arn:(?P<partition>[\w-]+):sts::(?P<account>\d{12}):assumed-role/(?P<name>[^/]+)/.+")
+_PASSED = [
+    {
+        "ContextKeyName": "iam:PassedToService",
+        "ContextKeyValues": ["sagemaker.amazonaws.com"],
+        "ContextKeyType": "string",
+    }
+]
+_NEEDED: tuple[PolicyRole, ...] = ("caller", "ci")
+_MOST_SHOWN = 12
+
+
+def checks(aws: Aws, target: str, caller: str) -> Iterator[Check]:
+    """What the caller lacks for each role, and what the role of the target lacks.
+
+    Args:
+        aws: The way to AWS.
+        target: Name of the target, for hints.
+        caller: ARN of the identity that asks, as STS gives it.
+    """
+    try:
+        lacks = _lacking(aws, _principal(aws, caller), rights_of(aws, "deployer"))
+    except SdkError as error:
+        yield Check("rights", True, f"unknown: {error.message}", error.hint)
+        return
+    for role in (*_NEEDED, "deployer"):
+        missing = [one for one in rights_of(aws, role) if one in lacks]
+        yield _check(role, missing, target, needed=role in _NEEDED)
+    yield _runtime(aws, target)
+
+
+def _runtime(aws: Aws, target: str) -> Check:
+    rights = rights_of(aws, "runtime")
+    try:
+        return _check("runtime", [one for one in rights if one in _lacking(aws, aws.role, rights)], target)
+    except PlatformError as error:
+        return Check("rights runtime", True, f"unknown: {error.message}", error.hint)
+
+
+def _check(role: PolicyRole, missing: list[Right], target: str, *, needed: bool = True) -> Check:
+    if not missing:
+        return Check(f"rights {role}", True, "granted by the policies of the identity")
+    shown = ", ".join(f"{one.action} on {one.resource}" for one in missing[:_MOST_SHOWN])
+    more = f" and {len(missing) - _MOST_SHOWN} more" if len(missing) > _MOST_SHOWN else ""
+    hint = f"mlport policy --for {role} --target {target} prints the policy to attach"
+    return Check(f"rights {role}", not needed, f"missing: {shown}{more}", hint)
+
+
+def _lacking(aws: Aws, source: str, rights: Iterable[Right]) -> Collection[Right]:
+    """Those of the rights that the policies of an identity do not give."""
+    lacks: set[Right] = set()
+    for resources, actions in grouped(rights).items():
+        pages = aws.pages(
+            "iam", "simulate_principal_policy", source, PolicySourceArn=source, ActionNames=actions,
+            ResourceArns=list(resources), ContextEntries=_PASSED,
+        )  # fmt: skip
+        for page in pages:
+            lacks |= {
+                Right(str(one["EvalActionName"]), str(one["EvalResourceName"]))
+                for one in page["EvaluationResults"]
+                if one["EvalDecision"] != "allowed"
+            }
+    return lacks
+
+
+def _principal(aws: Aws, caller: str) -> str:
+    """The identity whose policies count: a session has those of its role, whose path only IAM knows.
+
+    Raises:
+        NotFoundError: The root of an account has no policies.
+    """
+    if caller.endswith(":root"):
+        raise NotFoundError("the root user has no policies; it may do everything", hint="use a role instead")
+    found = _ASSUMED.fullmatch(caller)
+    if found is None:
+        return caller
+    try:
+        return str(aws.call("iam", "get_role", found["name"], RoleName=found["name"])["Role"]["Arn"])
+    except PlatformError:
+        return f"arn:{found['partition']}:iam::{found['account']}:role/{found['name']}"

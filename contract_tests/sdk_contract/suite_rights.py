@@ -1,0 +1,150 @@
+"""Rights: a life passes under the policy that the adapter gives, and each of its statements is needed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from sdk.errors import AuthError
+from sdk.rights import FIRST_DEPLOY, VERBS, CallRights, KnowsRights
+
+from .life import Life, live, steps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from .clouds.guard import Guard
+    from .rig import Rig
+
+
+_INCLUDES = {"deploy": (FIRST_DEPLOY,), "gc": ("gc --shared",)}  # verbs that make all calls of another one
+
+
+@dataclass(frozen=True)
+class Lived:
+    """One life under the deployer's policy, for all tests of a file."""
+
+    policy: Any
+    life: Life
+    needs: Mapping[Any, str]
+    denied: Mapping[Any, str]
+
+
+def policy_of(rig: Rig, role: Any) -> Any:
+    """The policy of a role as the mini cloud reads it."""
+    adapter = rig.make()
+    assert isinstance(adapter, KnowsRights)
+    text = adapter.policy(role, "json", ())
+    adapter.close()
+    return json.loads(text)
+
+
+def guard_of(rig: Any) -> Guard[Any]:
+    """What enforces policies on the rig's cloud."""
+    return rig.cloud.rights  # type: ignore[no-any-return]  # rigs of mini clouds have one
+
+
+def calls_of(rig: Any) -> list[str]:
+    """All calls so far, as the table of the adapter names them."""
+    return [f"{call.service}:{call.operation}" for call in rig.cloud.calls.copy()]
+
+
+@pytest.fixture(scope="module")
+def lived(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Lived:
+    """One life for all tests of a file, since it takes half a minute."""
+    guard, policy = guard_of(rig), policy_of(rig, "deployer")
+    rig.forget_shared()
+    with guard.enforced(policy):
+        life = live(rig, tmp_path_factory.mktemp("life"), lambda: calls_of(rig))
+    return Lived(policy, life, dict(guard.needs), dict(guard.denied))
+
+
+class RightsSuite:
+    """The table of an adapter is complete, and its policies are the smallest ones.
+
+    Attributes:
+        rare: Calls of the table that a life does not make, with the reason.
+        untested: Rights of the policy that only rare calls need.
+        sampled: Rights without which a life is really lived in each run of the tests.
+    """
+
+    rare: ClassVar[Mapping[str, str]] = {}
+    untested: ClassVar[frozenset[str]] = frozenset()
+    sampled: ClassVar[tuple[str, ...]] = ()
+
+    def without(self, policy: Any) -> Iterator[tuple[str, Any]]:
+        """Each right of a policy by its name, with the policy without it."""
+        raise NotImplementedError
+
+    def test_life_under_the_policy(self, lived: Lived) -> None:
+        """No verb fails, and no call is refused, also not one that a verb could do without."""
+        assert ({}, {}) == (lived.life.failed, lived.denied)
+
+    def test_table_names_each_call_of_each_verb(self, rig: Rig, lived: Lived) -> None:
+        """Each call in the log of a life is in the table, for its verb; the table has no other calls but rare ones."""
+        adapter: Any = rig.adapter
+        rows: Sequence[CallRights] = adapter.call_rights()
+        table = {(verb, row.call) for row in rows for verb in row.verbs}
+        table |= {(more, call) for verb, call in table for more in _INCLUDES.get(verb, ())}
+        assert set() == lived.life.made - table
+        assert set() == {row.call for row in rows} - {call for _, call in lived.life.made} - set(self.rare)
+
+    def test_each_right_is_needed(self, lived: Lived, rig: Rig) -> None:
+        """A policy without any one of its rights refuses a call of the life."""
+        guard, spare = guard_of(rig), set[str]()
+        for name, rest in self.without(lived.policy):
+            if all(guard.allows(rest, need) for need in lived.needs):
+                spare.add(name)
+        assert set(self.untested) == spare
+
+    def test_life_fails_without_a_right(self, lived: Lived, rig: Rig, tmp_path: Path) -> None:
+        """Lived again without one right, a verb fails and the missing right is the one that is refused."""
+        policies = dict(self.without(lived.policy))
+        for name in self.sampled:
+            self._fails(rig, tmp_path, name, policies[name])
+
+    @pytest.mark.full
+    def test_life_fails_without_any_right(self, lived: Lived, rig: Rig, tmp_path: Path) -> None:
+        """The same for each right of the policy."""
+        for name, rest in self.without(lived.policy):
+            if name not in self.untested:
+                self._fails(rig, tmp_path, name, rest)
+
+    @staticmethod
+    def _fails(rig: Rig, folder: Path, name: str, policy: Any) -> None:
+        guard = guard_of(rig)
+        rig.forget_shared()
+        with guard.enforced(policy):
+            life = live(rig, folder, lambda: calls_of(rig), until_failure=True)
+        denied = {need.action for need in guard.denied}
+        rig.sweep()
+        assert name.split(" ", maxsplit=1)[0] in denied, (name, denied, life.failed)
+
+    def test_caller_may_call_and_nothing_else(self, lived: Lived, rig: Rig, tmp_path: Path) -> None:
+        """With the caller's policy an endpoint can be called; deploying is refused."""
+        del lived  # only so that no policy is enforced meanwhile
+        name, client = rig.name("called"), rig.client()
+        client.deploy(rig.model(1), name=name)
+        with guard_of(rig).enforced(policy_of(rig, "caller")):
+            assert 3.0 == rig.client(machine="caller").predict(name, [[0.0, 2.0]]).values[0]
+            assert {} == guard_of(rig).denied
+            with pytest.raises(AuthError):
+                rig.client(machine="caller").delete(name)
+            assert guard_of(rig).denied
+        client.delete(name)
+
+    def test_ci_lives_without_what_is_made_once(self, lived: Lived, rig: Rig, tmp_path: Path) -> None:
+        """With the policy of a pipeline all its verbs work where bucket and repository exist already."""
+        assert lived.policy != policy_of(rig, "ci")
+        client = rig.client()
+        client.deploy(rig.model(1), name=(name := rig.name("before")))
+        client.delete(name)
+        with guard_of(rig).enforced(policy_of(rig, "ci")):
+            for verb, do in steps(rig, tmp_path):
+                if verb in VERBS["ci"] | {FIRST_DEPLOY}:
+                    do()
+        assert {} == guard_of(rig).denied

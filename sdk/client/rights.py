@@ -1,0 +1,70 @@
+"""The verb that says which rights a target needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from ..errors import ConfigError, UnsupportedError
+from ..rights import FORMS, ROLES, KnowsRights
+from ..suggest import did_you_mean
+from .base import ClientBase
+from .changing import border
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..rights import PolicyForm, PolicyRole
+    from .session import Session
+
+
+class RightsVerbs(ClientBase):
+    """policy."""
+
+    def policy(self, role: str, *, form: str = "json", secrets: Sequence[str] = (), target: str | None = None) -> str:
+        """The smallest policy that lets somebody work with a target, as text; no call changes anything.
+
+        Args:
+            role: ``"deployer"`` for all verbs; ``"ci"`` for a pipeline, which needs all but jobs, ``gc --shared`` and
+                what the first deploy makes once; ``"caller"`` for ``predict``; ``"runtime"`` for the identity that the
+                platform's containers run as.
+            form: ``"json"`` in the platform's own form, ``"tf"`` for Terraform, ``"bicep"`` for Azure.
+            secrets: Names of the platform's secrets that deploys may read (the ``NAME`` of ``cloud:NAME``).
+            target: Target of the configuration.
+
+        Raises:
+            ConfigError: There is no such role or form.
+            UnsupportedError: The platform gives no rights, or has no policies in this form.
+
+        Example:
+            >>> sdk.policy("caller", target="aws")  # doctest: +SKIP
+        """
+        _check("role", role, ROLES)
+        _check("form", form, FORMS)
+        session = self.session(target, sweeps=False)
+        with border(session):
+            adapter = session.adapter
+            if not isinstance(adapter, KnowsRights):
+                raise _no_rights(session)
+            return adapter.policy(cast("PolicyRole", role), cast("PolicyForm", form), tuple(secrets))
+
+
+def _check(field: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConfigError(f"{field} = {value!r} is not known", hint=did_you_mean(value, known))
+
+
+def _no_rights(session: Session) -> UnsupportedError:
+    """The refusal of a target whose adapter has no policies."""
+    own = session.provider in {"local", "docker"}
+    text = (
+        f"target {session.target!r} has no policies: what its verbs do is done with the rights of your own user on the "
+        "machine"
+        if own
+        else f"provider {session.provider!r} does not say which rights its calls need"
+    )
+    return UnsupportedError(
+        text,
+        reason="never" if own else "not_implemented",
+        provider=session.provider,
+        hint="a policy is made for sagemaker, vertex and azureml targets" if own else "ask who maintains the adapter",
+    )

@@ -12,6 +12,7 @@ from sdk_sagemaker import SagemakerAdapter, _plan
 
 __all__ = ["lived"]
 
+_REPOSITORIES = "arn:aws:ecr:us-east-1:123456789012:repository"
 _OBJECTS = "arn:aws:s3:::mlport-123456789012-us-east-1/mlport/*"
 
 
@@ -38,6 +39,7 @@ class TestRights(RightsSuite):
 
     rare: ClassVar[Mapping[str, str]] = {
         "registry:GetBlob": "the registry of the base mounts its layers",
+        "registry:GetManifest": "the base may have been read before",
         "registry:HeadManifest": "for other bases",
         "registry:UploadChunk": "layers go in one piece",
         "s3:AbortMultipartUpload": "for uploads that died a day ago",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sdk.errors import AuthError, QuotaError, SdkError
 from sdk.types import Check
 
+from . import _granted
 from ._deploy import AUTOSCALE_API
 from ._json import table
 from ._storage import DATASTORE
@@ -41,7 +42,9 @@ class Parts:
     pulling: Pulling
 
 
-def checks(parts: Parts, options: AzureMLOptions, machine: Callable[[str | None], PriceRow | None]) -> Iterator[Check]:
+def checks(
+    parts: Parts, options: AzureMLOptions, machine: Callable[[str | None], PriceRow | None], target: str
+) -> Iterator[Check]:
     """One real call each; nothing further when the workspace cannot be reached."""
     arm, images, storage = parts.arm, parts.images, parts.storage
     identity = _try("identity", lambda: f"signed in for {arm.place.arm}" if arm.tokens.arm else "")
@@ -60,6 +63,7 @@ def checks(parts: Parts, options: AzureMLOptions, machine: Callable[[str | None]
     if options.replicas.max > options.replicas.min:
         yield _try("autoscale", lambda: _autoscale(arm))
     yield _try("quota", lambda: _quota(arm, options, machine))
+    yield from _granted.checks(arm, options, target)
 
 
 def _try(name: str, look: Callable[[], str]) -> Check:

@@ -1,11 +1,141 @@
-"""Which right a refused call needs, and which role of Azure has it.
+"""Which rights each call needs, which verbs make it, and which role of Azure has them: for policies, doctor and hints.
 
 Source of the roles: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
+Source of the actions: https://learn.microsoft.com/azure/role-based-access-control/resource-provider-operations
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from sdk.rights import CallRights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Scope = Literal["workspace", "group", "subscription"]
+
+
+class Right(NamedTuple):
+    """An action, or with ``data`` a data action, and the scope that it is given on.
+
+    ``only`` names the setting of a target without which it is not needed.
+    """
+
+    action: str
+    scope: Scope = "workspace"
+    data: bool = False
+    only: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One call: who makes it, and what it needs."""
+
+    verbs: frozenset[str]
+    rights: tuple[Right, ...]
+
+
+_LOOKS = "predict status list logs monitor deploy traffic finalize delete gc"  # each of these reads whole endpoints
+_LOCKED = "deploy traffic finalize delete gc train"  # each of these takes a lease in the storage
+_LISTS = "list delete gc"  # each of these lists what mlport made
+_CHANGES = "deploy traffic finalize delete gc"
+_SHARED = "gc --shared"
+_BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
+_IMAGES = "Microsoft.ContainerRegistry/registries"
+
+
+def _row(verbs: str, *rights: Right | str, also: str = "") -> Row:
+    found = tuple(one if isinstance(one, Right) else _own(one) for one in rights)
+    return Row(frozenset((*verbs.split(), *([also] if also else []))), found)
+
+
+def _own(action: str) -> Right:
+    return Right(f"Microsoft.MachineLearningServices/workspaces/{action}")
+
+
+def _blob(action: str) -> Right:
+    return Right(f"{_BLOBS}/{action}", "group", data=True)
+
+
+_PUSH, _PULL, _DROP = (Right(f"{_IMAGES}/{one}", "group") for one in ("push/write", "pull/read", "artifacts/delete"))
+_ENVIRONMENTS = ("environments/read", "environments/versions/read")
+_SCALING = "Microsoft.Insights/autoscaleSettings"
+_METRICS = Right("Microsoft.Insights/metrics/read")
+_IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
+CALLS: Mapping[str, Row] = {
+    "endpoints:GetEndpoint": _row(f"{_LOOKS} train", "onlineEndpoints/read"),
+    "endpoints:ListEndpoints": _row(_LISTS, "onlineEndpoints/read"),
+    "endpoints:PutEndpoint": _row(
+        _CHANGES, "onlineEndpoints/write", Right(f"{_IDENTITY}/assign/action", "group", only="identity")
+    ),
+    "endpoints:DeleteEndpoint": _row("deploy delete gc", "onlineEndpoints/delete"),
+    "endpoints:ListKeys": _row("predict deploy", "onlineEndpoints/listKeys/action"),
+    "endpoints:GetEndpointToken": _row("predict deploy", "onlineEndpoints/token/action"),
+    "scoring:Score": _row("predict deploy", "onlineEndpoints/score/action"),
+    "deployments:GetDeployment": _row(_CHANGES, "onlineEndpoints/deployments/read"),
+    "deployments:ListDeployments": _row(_LOOKS, "onlineEndpoints/deployments/read"),
+    "deployments:PutDeployment": _row("deploy gc", "onlineEndpoints/deployments/write"),
+    "deployments:DeleteDeployment": _row("deploy finalize delete gc", "onlineEndpoints/deployments/delete"),
+    "deployments:GetLogs": _row("logs monitor deploy", "onlineEndpoints/deployments/getLogs/action"),
+    "assets:GetEnvironment": _row(f"{_LOOKS} train", *_ENVIRONMENTS),
+    "assets:ListEnvironments": _row(_LISTS, *_ENVIRONMENTS),
+    "assets:ListEnvironmentVersions": _row(_LISTS, *_ENVIRONMENTS),
+    "assets:GetEnvironmentContainer": _row("deploy train gc", *_ENVIRONMENTS, also=_SHARED),
+    "assets:PutEnvironment": _row("deploy train", "environments/versions/write", also=_SHARED),
+    "assets:PutEnvironmentContainer": _row("deploy train", "environments/write", also=_SHARED),
+    "jobs:GetJob": _row("train stop gc", "jobs/read"),
+    "jobs:ListJobs": _row(_LISTS, "jobs/read"),
+    "jobs:PutJob": _row("train", "jobs/write"),
+    "jobs:CancelJob": _row("train stop", "jobs/cancel/action"),
+    "jobs:GetCompute": _row("train", "computes/read"),
+    "history:GetRunDetails": _row("train stop", "experiments/runs/read"),
+    "arm:GetWorkspace": _row(f"{_LOOKS} train doctor", "read"),
+    "arm:GetRegistry": _row("deploy train doctor", Right(f"{_IMAGES}/read", "group")),
+    "arm:GetDatastore": _row(f"{_LOCKED} doctor", "datastores/read"),
+    "arm:ListSecrets": _row(f"{_LOCKED} doctor", "datastores/listsecrets/action"),
+    "arm:ListUsages": _row("doctor", Right("Microsoft.MachineLearningServices/locations/usages/read", "subscription")),
+    "arm:ListPermissions": _row("doctor", Right("Microsoft.Authorization/permissions/read", "group")),
+    "arm:ListRoleAssignments": _row(
+        "deploy doctor", Right("Microsoft.Authorization/roleAssignments/read", "group", only="identity")
+    ),
+    "arm:GetIdentity": _row("deploy doctor", Right(f"{_IDENTITY}/read", "group", only="identity")),
+    "arm:GetOperation": _row(_CHANGES),
+    "arm:GetDiscovery": _row("train stop"),
+    "identity:GetToken": _row(f"{_LOOKS} train stop doctor"),
+    "logs:GetLog": _row("train"),
+    "monitor:ListAutoscale": _row(f"{_LISTS} doctor", Right(f"{_SCALING}/read", "group")),
+    "monitor:GetAutoscale": _row(_LOOKS, Right(f"{_SCALING}/read", "group")),
+    "monitor:PutAutoscale": _row("deploy gc", Right(f"{_SCALING}/write", "group")),
+    "monitor:DeleteAutoscale": _row("deploy finalize delete gc", Right(f"{_SCALING}/delete", "group")),
+    "monitor:GetEndpointMetrics": _row("monitor", _METRICS),
+    "monitor:GetDeploymentMetrics": _row("monitor", _METRICS),
+    "acr:ExchangeToken": _row("deploy train doctor"),
+    "acr:GetToken": _row("deploy train doctor"),
+    "registry:HeadBlob": _row("deploy train", _PULL),
+    "registry:GetBlob": _row("deploy train", _PULL),
+    "registry:HeadManifest": _row("deploy train", _PULL),
+    "registry:GetManifest": _row("deploy train", _PULL),
+    "registry:StartUpload": _row("deploy train", _PUSH),
+    "registry:UploadChunk": _row("deploy train", _PUSH),
+    "registry:FinishUpload": _row("deploy train", _PUSH),
+    "registry:PutManifest": _row("deploy train", _PUSH),
+    "registry:DeleteManifest": _row("", _DROP, also=_SHARED),
+    "blob:GetBlob": _row(_LOCKED, _blob("read")),
+    "blob:HeadBlob": _row("train", _blob("read")),
+    "blob:ListBlobs": _row("train gc", _blob("read")),
+    "blob:PutBlob": _row(f"{_LOCKED} doctor", _blob("write")),
+    "blob:PutBlock": _row("train", _blob("write")),
+    "blob:PutBlockList": _row("train", _blob("write")),
+    "blob:SetMetadata": _row("train", _blob("write")),
+    "blob:DeleteBlob": _row(f"{_LOCKED} doctor", _blob("delete")),
+}
+"""By call, as the call logs of mini clouds name it: service and operation."""
+
+RUNTIME = (_PULL, _blob("read"), _blob("write"), _blob("delete"))
+"""What a user's own identity of endpoints or jobs does: pulls images, reads and writes data."""
 
 _ACTION = re.compile(r"perform action '([^']+)'")
 _ROLES = (  # beginning of an action, in small letters; the role that has it, and where to give it
@@ -33,6 +163,11 @@ _BY_OPERATION = {  # for refusals that name no action
         "give your identity Microsoft.Insights/autoscaleSettings/* on the resource group; the role Contributor has it",
     ),
 }
+
+
+def call_rights() -> list[CallRights]:
+    """The table in neutral words."""
+    return [CallRights(call, row.verbs, tuple(right.action for right in row.rights)) for call, row in CALLS.items()]
 
 
 def hint_of(operation: str, message: str) -> str | None:

@@ -12,7 +12,7 @@ from sdk.identities import Identities
 from sdk.plane.checks import check_variables
 from sdk.prices import find_price, read_prices, refreshed_table
 
-from . import _doctor, _plan, _predict, _spelling
+from . import _doctor, _plan, _policy, _predict, _rights, _spelling
 from ._arm import Arm
 from ._deploy import Deployments
 from ._errors import PROVIDER
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
     from sdk.metrics import MetricsReport
     from sdk.prices import PriceRow, Usage
+    from sdk.rights import CallRights, PolicyForm, PolicyRole
     from sdk.types import Check, EndpointStatus, JobStatus, LogLine
 
 _QUICK_S = 0.1  # between two looks at a mini cloud
@@ -253,7 +254,17 @@ class AzureMLAdapter:
     def doctor(self) -> Iterator[Check]:
         """What endpoints and jobs need, each tried out by a real call."""
         parts = _doctor.Parts(self._arm, self._images, self._storage, self._pulling)
-        return _doctor.checks(parts, self.options, self._machine)
+        return _doctor.checks(parts, self.options, self._machine, self.context.target)
+
+    @classmethod
+    def call_rights(cls) -> Sequence[CallRights]:
+        """Each call with its verbs and its rights."""
+        return _rights.call_rights()
+
+    def policy(self, role: PolicyRole, form: PolicyForm, secrets: Sequence[str]) -> str:
+        """The smallest roles of a role for this target; secrets are read by endpoints, through their workspace."""
+        del secrets
+        return _policy.policy(self.options, self.context.target, role, form)
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -8,9 +8,9 @@ from urllib.parse import quote
 from sdk.errors import SdkError
 from sdk.types import Check
 
+from . import _granted
 from ._errors import from_response, why_refused
 from ._plan import REPOSITORY
-from ._rights import VERBS, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 _CALL_S = 15.0
 _APIS = ("aiplatform", "artifactregistry", "storage")
 _APIS_OF_SOME = {"logging": "`mlport logs`", "monitoring": "`mlport monitor`", "secretmanager": "cloud: secrets"}
-_OF_THE_PROJECT = {"deploy", "predict", "train"}
 _QUOTA = "aiplatform.googleapis.com/custom_model_serving_cpus"
 
 
-def checks(access: Access, control: Control, bucket: Bucket, images: Images) -> Iterator[Check]:
+def checks(access: Access, target: str, control: Control, bucket: Bucket, images: Images) -> Iterator[Check]:
     """One real call each; nothing further without credentials."""
     options = access.options
     try:
@@ -41,7 +40,7 @@ def checks(access: Access, control: Control, bucket: Bucket, images: Images) -> 
         yield _tried(f"api {name}", lambda name=name: _enabled(access, name))  # type: ignore[misc]  # binds the loop variable
     for name, what in _APIS_OF_SOME.items():
         yield _tried(f"api {name}", lambda name=name, what=what: _enabled(access, name, only=what))  # type: ignore[misc]  # the same
-    yield from _rights(access)
+    yield from _granted.checks(access, target)
     yield _tried("endpoints", lambda: _endpoints(control))
     yield _tried("bucket", lambda: _bucket(bucket))
     yield _tried("repository", lambda: _repository(images, options.repository))
@@ -70,28 +69,6 @@ def _enabled(access: Access, name: str, *, only: str = "") -> Check:
     hint = None if enabled else f"gcloud services enable {service} --project {access.options.project}"
     detail = "enabled" if enabled else f"not enabled{f'; only {only} needs it' if only else ''}"
     return Check(f"api {name}", enabled or bool(only), detail, hint)
-
-
-def _rights(access: Access) -> Iterator[Check]:
-    """What the account may do in the project, by groups of verbs.
-
-    Rights on one bucket or repository alone are not seen here, so those are a remark; what serves and trains is needed
-    in the project.
-    """
-    url = f"{access.url('cloudresourcemanager')}/v1/projects/{access.options.project}:testIamPermissions"
-    wanted = sorted({one for group in VERBS.values() for one in group})
-    try:
-        answer = access.send("POST", url, "TestIamPermissions", timeout=_CALL_S, json={"permissions": wanted})
-    except SdkError as error:
-        yield Check("rights", True, f"cannot be read: {error.message}", error.hint)
-        return
-    granted: list[str] = answer.json().get("permissions") or []
-    for group, permissions in VERBS.items():
-        missing = [one for one in permissions if one not in granted]
-        roles = sorted({role for one in missing if (role := role_of(one))})
-        detail = f"missing in the project: {', '.join(missing)}" if missing else "granted"
-        hint = f"grant {' and '.join(roles)}" if missing else None
-        yield Check(f"rights {group}", not missing or group not in _OF_THE_PROJECT, detail, hint)
 
 
 def _endpoints(control: Control) -> Check:

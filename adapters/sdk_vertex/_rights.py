@@ -5,50 +5,132 @@ Source: https://cloud.google.com/iam/docs/permissions-reference
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+
+from sdk.rights import FIRST_DEPLOY, CallRights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# By operation, as errors name it.
-PERMISSIONS: Mapping[str, str] = {
-    "CreateEndpoint": "aiplatform.endpoints.create",
-    "GetEndpoint": "aiplatform.endpoints.get",
-    "ListEndpoints": "aiplatform.endpoints.list",
-    "UpdateEndpoint": "aiplatform.endpoints.update",
-    "DeleteEndpoint": "aiplatform.endpoints.delete",
-    "DeployModel": "aiplatform.endpoints.deploy",
-    "UndeployModel": "aiplatform.endpoints.undeploy",
-    "predict": "aiplatform.endpoints.predict",
-    "UploadModel": "aiplatform.models.upload",
-    "GetModel": "aiplatform.models.get",
-    "ListModels": "aiplatform.models.list",
-    "DeleteModel": "aiplatform.models.delete",
-    "CreateCustomJob": "aiplatform.customJobs.create",
-    "ListCustomJobs": "aiplatform.customJobs.list",
-    "CancelCustomJob": "aiplatform.customJobs.cancel",
-    "DeleteCustomJob": "aiplatform.customJobs.delete",
-    "CreateRepository": "artifactregistry.repositories.create",
-    "GetRepository": "artifactregistry.repositories.get",
-    "DeleteRepository": "artifactregistry.repositories.delete",
-    "GetTag": "artifactregistry.tags.get",
-    "ListDockerImages": "artifactregistry.dockerimages.list",
-    "GetDockerImage": "artifactregistry.dockerimages.get",
-    "DeleteTag": "artifactregistry.tags.delete",
-    "DeleteVersion": "artifactregistry.versions.delete",
-    "CreateBucket": "storage.buckets.create",
-    "ListBuckets": "storage.buckets.list",
-    "GetBucket": "storage.buckets.get",
-    "GetObject": "storage.objects.get",
-    "ListObjects": "storage.objects.list",
-    "PutObject": "storage.objects.create",
-    "PatchObject": "storage.objects.update",
-    "DeleteObject": "storage.objects.delete",
-    "ListLogEntries": "logging.logEntries.list",
-    "ListTimeSeries": "monitoring.timeSeries.list",
-    "AccessSecretVersion": "secretmanager.versions.access",
-    "GetService": "serviceusage.services.get",
-    "GetQuota": "serviceusage.quotas.get",
+Scope = Literal["project", "bucket", "repository", "account", "secret"]
+
+
+class Right(NamedTuple):
+    """A permission, and what it is given on: the project, or the target's bucket, repository, account or secret."""
+
+    permission: str
+    scope: Scope = "project"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One call: who makes it, and what it needs."""
+
+    verbs: frozenset[str]
+    rights: tuple[Right, ...]
+
+
+_LOOKS = "predict status list logs monitor deploy traffic finalize delete gc"  # each of these reads whole endpoints
+_LOCKED = "deploy traffic finalize delete gc train"  # each of these takes a lease in the bucket
+_LISTS = "list delete gc"  # each of these lists what mlport made
+_ACT_AS = Right("iam.serviceAccounts.actAs", "account")
+_PUSH, _PULL = (
+    Right(f"artifactregistry.repositories.{one}", "repository") for one in ("uploadArtifacts", "downloadArtifacts")
+)
+
+
+def _row(verbs: str, *rights: Right | str, also: str = "") -> Row:
+    found = tuple(one if isinstance(one, Right) else _vertex(one) for one in rights)
+    return Row(frozenset((*verbs.split(), *([also] if also else []))), found)
+
+
+def _vertex(name: str) -> Right:
+    return Right(f"aiplatform.{name}")
+
+
+def _image(name: str) -> Right:
+    return Right(f"artifactregistry.{name}", "repository")
+
+
+def _object(name: str) -> Right:
+    return Right(f"storage.objects.{name}", "bucket")
+
+
+CALLS: Mapping[str, Row] = {
+    "aiplatform:CreateEndpoint": _row("deploy", "endpoints.create"),
+    "aiplatform:GetEndpoint": _row(f"{_LOOKS} train", "endpoints.get"),
+    "aiplatform:ListEndpoints": _row(f"{_LISTS} doctor", "endpoints.list"),
+    "aiplatform:UpdateEndpoint": _row("deploy traffic finalize delete gc", "endpoints.update"),
+    "aiplatform:DeleteEndpoint": _row("deploy delete gc", "endpoints.delete"),
+    "aiplatform:DeployModel": _row("deploy", "endpoints.deploy", _ACT_AS),
+    "aiplatform:UndeployModel": _row("deploy finalize delete gc", "endpoints.undeploy"),
+    "aiplatform:UploadModel": _row("deploy", "models.upload"),
+    "aiplatform:GetModel": _row("deploy finalize delete gc", "models.get"),
+    "aiplatform:ListModels": _row(f"{_LOOKS} train", "models.list"),
+    "aiplatform:DeleteModel": _row("deploy finalize delete gc", "models.delete"),
+    "aiplatform:GetOperation": _row("deploy traffic finalize delete gc", "endpoints.get", "models.get"),
+    "aiplatform:ListOperations": _row("deploy traffic finalize delete gc", "endpoints.get", "models.get"),
+    "aiplatform:CreateCustomJob": _row("train", "customJobs.create", _ACT_AS),
+    "aiplatform:ListCustomJobs": _row(f"{_LISTS} deploy train stop", "customJobs.list"),
+    "aiplatform:CancelCustomJob": _row("train stop", "customJobs.cancel"),
+    "aiplatform:DeleteCustomJob": _row("train", "customJobs.delete", also="gc --shared"),
+    "prediction:Predict": _row("predict deploy", "endpoints.predict"),
+    "prediction:RawPredict": _row("predict deploy", "endpoints.predict"),
+    "artifactregistry:CreateRepository": _row("", Right("artifactregistry.repositories.create"), also=FIRST_DEPLOY),
+    "artifactregistry:GetRepository": _row(f"{_LOOKS} train doctor", _image("repositories.get")),
+    "artifactregistry:DeleteRepository": _row("", _image("repositories.delete"), also="gc --shared"),
+    "artifactregistry:GetTag": _row(f"{_LOOKS} train", _image("tags.get")),
+    "artifactregistry:ListDockerImages": _row(_LISTS, _image("dockerimages.list")),
+    "artifactregistry:GetDockerImage": _row("", _image("dockerimages.get"), also="gc --shared"),
+    "artifactregistry:DeleteTag": _row("", _image("tags.delete"), also="gc --shared"),
+    "artifactregistry:DeleteVersion": _row("", _image("versions.delete"), also="gc --shared"),
+    "artifactregistry:GetOperation": _row("", also=FIRST_DEPLOY),
+    "registry:ExchangeToken": _row("deploy train"),
+    "registry:HeadBlob": _row("deploy train", _PULL),
+    "registry:GetBlob": _row("deploy train", _PULL),
+    "registry:HeadManifest": _row("deploy train", _PULL),
+    "registry:GetManifest": _row("deploy train", _PULL),
+    "registry:StartUpload": _row("deploy train", _PUSH),
+    "registry:UploadChunk": _row("deploy train", _PUSH),
+    "registry:FinishUpload": _row("deploy train", _PUSH),
+    "registry:PutManifest": _row("deploy train", _PUSH),
+    "storage:InsertBucket": _row("", Right("storage.buckets.create"), also=FIRST_DEPLOY),
+    "storage:ListBuckets": _row(f"{_LOCKED} list doctor", Right("storage.buckets.list")),
+    "storage:GetBucket": _row(f"{_LOCKED} list doctor", Right("storage.buckets.get", "bucket")),
+    "storage:GetObject": _row(f"{_LOCKED} list", _object("get")),
+    "storage:ListObjects": _row(f"{_LISTS} train", _object("list")),
+    "storage:InsertObject": _row(_LOCKED, _object("create"), _object("delete")),
+    "storage:ResumeUpload": _row("train"),
+    "storage:PatchObject": _row("train", _object("update")),
+    "storage:DeleteObject": _row(_LOCKED, _object("delete")),
+    "logging:ListLogEntries": _row("logs monitor train", Right("logging.logEntries.list")),
+    "monitoring:ListTimeSeries": _row("monitor", Right("monitoring.timeSeries.list")),
+    "secretmanager:AccessSecretVersion": _row("deploy train", Right("secretmanager.versions.access", "secret")),
+    "serviceusage:GetService": _row("doctor", Right("serviceusage.services.get")),
+    "serviceusage:GetConsumerQuotaMetric": _row("doctor", Right("serviceusage.quotas.get")),
+    "cloudresourcemanager:TestIamPermissions": _row("doctor"),
+    "storage:TestBucketPermissions": _row("doctor"),
+    "artifactregistry:TestIamPermissions": _row("doctor"),
+}
+"""By call, as the call logs of mini clouds name it: service and operation."""
+
+BILLED = Right("serviceusage.services.use")
+"""For every call of a user, which is billed to the target's project."""
+RUNTIME = (
+    _object("get"),
+    _object("list"),
+    _object("create"),
+    _object("delete"),
+    Right("logging.logEntries.create"),
+)
+"""What models and jobs do as the service account of a target; images are pulled by Google's own agent."""
+
+_OPERATIONS = {  # of errors, where those have other names than the calls
+    "predict": "Predict",
+    "PutObject": "InsertObject",
+    "CreateBucket": "InsertBucket",
+    "GetQuota": "GetConsumerQuotaMetric",
 }
 # The smallest predefined role that holds a permission; the first beginning that fits counts.
 _ROLES = (
@@ -69,32 +151,26 @@ _ROLES = (
     ("serviceusage.", "roles/serviceusage.serviceUsageViewer"),
     ("iam.serviceAccounts.actAs", "roles/iam.serviceAccountUser"),
 )
-PUSH = "artifactregistry.repositories.uploadArtifacts"
-# What verbs need of the project, as `mlport doctor` tests it.
-VERBS: Mapping[str, tuple[str, ...]] = {
-    "deploy": (
-        "aiplatform.endpoints.create", "aiplatform.endpoints.get", "aiplatform.endpoints.list",
-        "aiplatform.endpoints.update", "aiplatform.endpoints.delete", "aiplatform.endpoints.deploy",
-        "aiplatform.endpoints.undeploy", "aiplatform.models.upload", "aiplatform.models.get", "aiplatform.models.list",
-        "aiplatform.models.delete",
-    ),
-    "predict": ("aiplatform.endpoints.predict",),
-    "train": (
-        "aiplatform.customJobs.create", "aiplatform.customJobs.get", "aiplatform.customJobs.list",
-        "aiplatform.customJobs.cancel", "aiplatform.customJobs.delete",
-    ),
-    "images": (
-        "artifactregistry.repositories.create", "artifactregistry.repositories.get", PUSH, "artifactregistry.tags.get",
-        "artifactregistry.dockerimages.list", "artifactregistry.dockerimages.get", "artifactregistry.versions.delete",
-        "artifactregistry.tags.delete",
-    ),
-    "bucket": (
-        "storage.buckets.create", "storage.buckets.list", "storage.objects.create", "storage.objects.get",
-        "storage.objects.list", "storage.objects.update", "storage.objects.delete",
-    ),
-    "logs": ("logging.logEntries.list",),
-    "monitor": ("monitoring.timeSeries.list",),
-}  # fmt: skip
+
+
+def permission_of(operation: str) -> str | None:
+    """The permission that a call needs first, by its operation as errors name it.
+
+    Example:
+        >>> permission_of("PutObject"), permission_of("DeployModel")
+        ('storage.objects.create', 'aiplatform.endpoints.deploy')
+    """
+    name = _OPERATIONS.get(operation, operation)
+    found = (row.rights for call, row in CALLS.items() if call.partition(":")[2] == name and row.rights)
+    return next((rights[0].permission for rights in found), None)
+
+
+def call_rights() -> list[CallRights]:
+    """The table in neutral words."""
+    return [
+        CallRights(call, row.verbs, tuple(dict.fromkeys(right.permission for right in row.rights)))
+        for call, row in CALLS.items()
+    ]
 
 
 def role_of(permission: str) -> str | None:
@@ -138,7 +214,7 @@ def hint_of(operation: str, told: Mapping[str, Any]) -> str:
         return f"link project {consumer} to a billing account"
     if "act as" in message:
         return needs("iam.serviceAccounts.actAs") + " on that service account"
-    permission = about.get("permission") or PERMISSIONS.get(operation)
+    permission = about.get("permission") or permission_of(operation)
     return f"{needs(permission) if permission else 'the account lacks a right'}; `mlport doctor` shows what is missing"
 
 

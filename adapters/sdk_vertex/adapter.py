@@ -10,7 +10,7 @@ from sdk.foreign import understanding
 from sdk.identities import Identities
 from sdk.plane.checks import check_variables
 
-from . import _doctor, _logs, _plan, _train
+from . import _doctor, _logs, _plan, _policy, _rights, _train
 from ._access import MOCK_URL, Access
 from ._bucket import Bucket
 from ._control import Control
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     )
     from sdk.metrics import MetricsReport
     from sdk.prices import PriceRow, Usage
+    from sdk.rights import CallRights, PolicyForm, PolicyRole
     from sdk.types import Check, EndpointStatus, JobStatus, LogLine
 
 _CALL_S = 30.0
@@ -220,7 +221,16 @@ class VertexAdapter:
 
     def doctor(self) -> Iterator[Check]:
         """What endpoints and jobs need of the project."""
-        return _doctor.checks(self._access, self._control, self._bucket, self._images)
+        return _doctor.checks(self._access, self.context.target, self._control, self._bucket, self._images)
+
+    @classmethod
+    def call_rights(cls) -> Sequence[CallRights]:
+        """Each call with its verbs and its rights."""
+        return _rights.call_rights()
+
+    def policy(self, role: PolicyRole, form: PolicyForm, secrets: Sequence[str]) -> str:
+        """The smallest roles and bindings of a role for this target."""
+        return _policy.policy(self.options, self.context.target, role, form, secrets)
 
     def close(self) -> None:
         """Let go of connections; endpoints and jobs live on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -10,13 +11,14 @@ from google.oauth2.credentials import Credentials
 from google.oauth2.service_account import Credentials as ServiceAccount
 
 from sdk.adapter import AdapterContext, Labels, Materials, Resource
-from sdk.errors import AuthError
+from sdk.errors import AuthError, ConfigError, UnsupportedError
 from sdk.redact import Redactor
 from sdk.waiting import SystemClock
 from sdk_contract.clouds.vertex.errors import Refusal
-from sdk_vertex import VertexAdapter, _access
+from sdk_vertex import VertexAdapter, _access, _rights
 from sdk_vertex._plan import ENDPOINT, REPOSITORY
-from sdk_vertex._rights import PERMISSIONS, VERBS, hint_of, role_of
+from sdk_vertex._policy import rights_of
+from sdk_vertex._rights import hint_of, role_of
 from sdk_vertex.options import VertexOptions
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ def test_the_hint_names_the_right_of_the_call(adapter: Any, identity: Identity, 
 
 
 def test_every_permission_has_a_role() -> None:
-    wanted = {*PERMISSIONS.values(), *(one for group in VERBS.values() for one in group)}
+    wanted = {right.permission for row in _rights.CALLS.values() for right in row.rights}
     assert [] == [one for one in wanted if role_of(one) is None]
 
 
@@ -121,15 +123,95 @@ def test_only_users_have_their_calls_billed_to_the_target() -> None:
     assert _access.with_quota_project(account, "acme-ml").quota_project_id is None
 
 
+def found_by(adapter: Any) -> dict[str, Any]:
+    return {check.name: check for check in adapter.doctor()}
+
+
 def test_doctor_names_what_is_missing(adapter: Any, identity: Identity) -> None:
-    """Rights of serving in the project are needed; those of buckets may be given on one bucket."""
-    identity.missing |= {"aiplatform.endpoints.deploy", "storage.buckets.create"}
-    found = {check.name: check for check in adapter.doctor()}
-    deploy, bucket = found["rights deploy"], found["rights bucket"]
-    assert (False, "missing in the project: aiplatform.endpoints.deploy") == (deploy.ok, deploy.detail)
-    assert "grant roles/aiplatform.user" == deploy.hint
-    assert (True, "missing in the project: storage.buckets.create") == (bucket.ok, bucket.detail)
-    assert found["rights train"].ok
+    """What a pipeline needs is missed, what only a deployer needs is a warning; the hint gives a policy and a role."""
+    identity.missing |= {"aiplatform.endpoints.deploy", "storage.buckets.create", "storage.objects.delete"}
+    found = found_by(adapter)
+    ci, deployer = found["rights ci"], found["rights deployer"]
+    assert (True, False, True) == (found["rights caller"].ok, ci.ok, deployer.ok)
+    assert "aiplatform.endpoints.deploy on the project" in ci.detail
+    assert "storage.objects.delete on the bucket" in ci.detail
+    assert "storage.buckets.create on the project" in deployer.detail
+    assert "mlport policy --for ci --target gcp" in str(ci.hint)
+    assert "roles/aiplatform.user" in str(ci.hint)
+
+
+def test_doctor_asks_what_is_granted_on_the_bucket_alone(place: Place, adapter: Any, policy: Any) -> None:
+    """Rights that a binding of the bucket gives are seen, and what does not exist yet is unknown."""
+    with place.cloud.rights.enforced(policy("deployer")):
+        found = found_by(adapter)
+    names = ("caller", "ci", "deployer")
+    assert [(True, None)] * 3 == [(found[f"rights {role}"].ok, found[f"rights {role}"].hint) for role in names]
+    assert "unknown on what does not exist yet: repository" in found["rights ci"].detail
+
+
+def test_the_official_client_reads_permissions_of_a_bucket(place: Place, adapter: Any, policy: Any) -> None:
+    storage = pytest.importorskip("google.cloud.storage")
+    assert adapter.options.bucket is None
+    client = storage.Client(project="mini-project", client_options={"api_endpoint": place.cloud.url})
+    with place.cloud.rights.enforced(policy("caller")):
+        assert [] == client.bucket(adapter.options.staging).test_iam_permissions(["storage.objects.get"])
+    with place.cloud.rights.enforced(policy("ci")):
+        granted = client.bucket(adapter.options.staging).test_iam_permissions(["storage.objects.get", "storage.x"])
+    assert ["storage.objects.get"] == granted
+
+
+@pytest.fixture
+def policy(adapter: Any) -> Callable[..., Any]:
+    """The policy of a role in Google's own form."""
+
+    def made(role: str, *, secrets: tuple[str, ...] = ()) -> Any:
+        return json.loads(adapter.policy(role, "json", secrets))
+
+    return made
+
+
+def test_a_policy_reaches_only_what_is_the_targets(adapter: Any, policy: Any) -> None:
+    """A bucket is named in a condition, secrets and repositories have bindings of their own."""
+    found = policy("ci", secrets=("db",))
+    scopes = {one["role"].rpartition("_")[2]: one for one in found["bindings"]}
+    project = "//cloudresourcemanager.googleapis.com/projects/mini-project"
+    repository = "projects/mini-project/locations/europe-west4/repositories/mlport"
+    assert f"//artifactregistry.googleapis.com/{repository}" == scopes["repository"]["resource"]
+    assert "//secretmanager.googleapis.com/projects/mini-project/secrets/db" == scopes["secret"]["resource"]
+    bucket = f"projects/_/buckets/{adapter.options.staging}"
+    expression = f'resource.name == "{bucket}" || resource.name.startsWith("{bucket}/objects/mlport/")'
+    assert (project, expression) == (scopes["bucket"]["resource"], scopes["bucket"]["condition"]["expression"])
+    assert "condition" not in scopes["project"]
+
+
+def test_each_role_has_less_than_the_one_before() -> None:
+    deployer, ci, caller = ({one.permission for one in rights_of(role)} for role in ("deployer", "ci", "caller"))
+    assert caller < ci < deployer
+    assert {"storage.buckets.create", "artifactregistry.repositories.create"} <= deployer - ci
+
+
+def test_terraform_names_each_role_and_binding(adapter: Any, policy: Any) -> None:
+    text, found = adapter.policy("deployer", "tf", ()), policy("deployer")
+    for role in found["roles"]:
+        assert f'role_id     = "{role["name"].rpartition("/")[2]}"' in text
+        assert json.dumps(role["includedPermissions"]) in text
+    assert len(found["bindings"]) == text.count("_iam_member")
+    assert 'variable "member"' in text
+
+
+def test_the_containers_account_and_other_forms(adapter: Any, tmp_path: Path) -> None:
+    """Without an account of its own there is nothing to grant; Bicep is Azure's."""
+    with pytest.raises(ConfigError, match="service agent"):
+        adapter.policy("runtime", "json", ())
+    with pytest.raises(UnsupportedError, match="Bicep"):
+        adapter.policy("ci", "bicep", ())
+    options = VertexOptions(project="mini-project", region="europe-west4", service_account="run@x.com", bucket="mine-1")
+    other: Any = VertexAdapter(options, AdapterContext("gcp", "me", tmp_path, SystemClock(), Redactor()))
+    found = json.loads(other.policy("runtime", "json", ()))
+    assert {("serviceAccount:run@x.com",)} == {tuple(one["members"]) for one in found["bindings"]}
+    assert "//storage.googleapis.com/projects/_/buckets/mine-1" in {one["resource"] for one in found["bindings"]}
+    assert 'variable "member"' not in other.policy("runtime", "tf", ())
+    other.close()
 
 
 def test_doctor_sees_calls_that_nobody_is_billed_for(place: Place, tmp_path: Path, identity: Identity) -> None:

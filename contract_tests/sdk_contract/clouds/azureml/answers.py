@@ -22,7 +22,7 @@ _TROUBLE = {
     "unavailable": (503, "ServiceUnavailable", "The service is unavailable."),
     "denied": (403, "AuthorizationFailed", ""),
 }
-_DENIED = (
+DENIED = (
     "The client 'mini' with object id '00000000-0000-0000-0000-00000000aaaa' does not have authorization to perform "
     "action '{action}' over scope '{path}' or the scope is invalid. If access was recently granted, please refresh "
     "your credentials."
@@ -74,7 +74,7 @@ def trouble(request: Request, match: Match, fault: Fault) -> Response:
     """Planned trouble in Azure's shape."""
     status, code, message = _TROUBLE[fault.kind]
     if fault.kind == "denied":
-        message = _DENIED.format(action=action_of(request.method, request.path), path=request.path)
+        message = DENIED.format(action=action_of(request.method, request.path), path=request.path)
     headers = {"retry_after": "1"} if fault.kind == "throttle" else {}
     return failure(fault.status or status, code, message, **headers)
 

@@ -16,6 +16,7 @@ from .answers import failure
 from .blobs import Blobs
 from .identity import Identity
 from .monitor import Counters
+from .rights import Rights
 from .scoring import Scoring
 from .site import Shared
 from .sites import Sites
@@ -101,8 +102,11 @@ class AzureMLCloud(Cloud):
             self.faults, lambda moment, match: self.app.watch is not None and self.app.watch(moment, match),
             first_region=self._place.region,
         )  # fmt: skip
+        self.rights = Rights(self._place.path, lambda: self.world.registry_path, valid)
+        self._shared.guard = self.rights
         self.sites = Sites(self._shared, self._place, has_registry=self._has_registry)
         services: list[Service] = [
+            self.rights.routes,
             Scoring(self.sites.endpoint, counters, valid, self._seed),
             self.blobs,
             self.sites,
@@ -110,6 +114,7 @@ class AzureMLCloud(Cloud):
             self.identity.routes,
         ]
         self.app = App(services, calls=self.calls, faults=self.faults, missing=_missing)
+        self.app.guard = self.rights
         server = Server(self.app, tls=self.tls)
         self._shared.url = self.world.url = server.url
         return server

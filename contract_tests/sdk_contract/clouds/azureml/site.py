@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ..app import Match, Request, Service
+    from ..app import Match, Request, Response, Service
     from ..calls import CallLog
     from ..faults import Faults
     from ..runners import Runner
@@ -48,6 +48,7 @@ class Shared:
         calls: Where requests are written down.
         faults: The planned trouble.
         watch: Told of each call of a registry, as the cloud's own application is of all others.
+        guard: Refuses calls of a registry without a right, as the cloud's own application does for all others.
         first_region: Region whose endpoints are called by their names alone.
         url: Address of the cloud.
         autoscale: Autoscale settings, by the path of their resource group.
@@ -65,6 +66,7 @@ class Shared:
     faults: Faults
     watch: Callable[[str, Match], bool]
     first_region: str = ""
+    guard: Callable[[Request, Match], Response | None] | None = None
     url: str = ""
     autoscale: Names[Names[dict[str, Any]]] = field(default_factory=Names["Names[dict[str, Any]]"])
 
@@ -106,7 +108,7 @@ class Site:
         valid = shared.valid
         self.acr = ContainerRegistry(folder / "registry", valid)
         self.acr_app = App([self.acr.routes, self.acr.registry], calls=shared.calls, faults=shared.faults)
-        self.acr_app.watch = shared.watch
+        self.acr_app.watch, self.acr_app.guard = shared.watch, shared.guard
         self.acr_server = Server(self.acr_app).start()
         self.assets = Assets(self.world, shared.blobs, valid)
 

@@ -17,10 +17,11 @@ from .identity import Identity
 from .jobs import OVER
 from .logs import Logs
 from .monitoring import Monitoring
+from .permissions import Permissions
 from .secrets import Secrets
 from .spots import Shared, Spots
 from .storage import Storage
-from .usage import Rights, Usage
+from .usage import Usage
 from .world import Common
 
 if TYPE_CHECKING:
@@ -102,6 +103,11 @@ class VertexCloud(Cloud):
         """What is enabled, and quota."""
         return Usage(self.spots, self.cpu_quota)
 
+    @cached_property
+    def rights(self) -> Permissions:
+        """Which permissions callers have."""
+        return Permissions(self.spots, self.storage, self._region)
+
     # --- the project and region that are there from the beginning
 
     @property
@@ -129,9 +135,11 @@ class VertexCloud(Cloud):
         spots, images = self.spots, self.artifacts.store
         services: list[Any] = [
             spots, self.storage.api, images.tokens, self.identity.routes, self.logs.api, Monitoring(spots).api,
-            self.usage.api, self.secrets.api, Rights(spots).api, images.registry,
+            self.usage.api, self.secrets.api, self.rights.api, images.registry,
         ]  # fmt: skip
+        services[:0] = [self.rights.repositories, self.rights.buckets]
         self.app = App(services, calls=self.calls, faults=self.faults, missing=_missing, broken=_broken)
+        self.app.guard = self.rights
         return Server(self.app)
 
     @contextmanager

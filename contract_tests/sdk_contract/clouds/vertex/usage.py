@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from .api import Api, body_of
+from .api import Api
 from .errors import Refusal
-from .values import many
 
 if TYPE_CHECKING:
     from ..app import Request
@@ -62,20 +61,3 @@ class Usage:
             for region in sorted(used | REGIONS)
         ]
         return {"metric": metric, "consumerQuotaLimits": [{"quotaBuckets": [{"effectiveLimit": "0"}, *buckets]}]}
-
-
-class Rights:
-    """Which of some permissions who asks has; Cloud Resource Manager says so of a project."""
-
-    def __init__(self, spots: Spots) -> None:
-        self._common = spots.common
-        self.api = Api(spots, "cloudresourcemanager")
-        self.api.on("POST", "/v1/projects/{project}:testIamPermissions", "TestIamPermissions", changing=False)(
-            self.test
-        )
-
-    def test(self, request: Request) -> Json:
-        """Those of the permissions asked for that are granted."""
-        missing = self._common.identity.missing
-        granted = [one for one in many(body_of(request), "permissions") if one not in missing]
-        return {"permissions": granted} if granted else {}

@@ -1,0 +1,74 @@
+"""Which rights the caller lacks: Azure lists what a caller may do on a workspace and on its group."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from sdk.errors import SdkError
+from sdk.types import Check
+
+from ._policy import places_of, rights_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sdk.rights import PolicyRole
+
+    from ._arm import Arm
+    from ._rights import Right, Scope
+    from .options import AzureMLOptions
+
+_API = "2022-04-01"
+_CALL_S = 20.0
+_NEEDED: tuple[PolicyRole, ...] = ("caller", "ci")
+_ASKED: tuple[Scope, ...] = ("workspace", "group")
+Granted = list[dict[str, Any]]
+
+
+def checks(arm: Arm, options: AzureMLOptions, target: str) -> Iterator[Check]:
+    """What the caller lacks for each role; what only a deployer needs is a warning."""
+    places = places_of(options)
+    try:
+        granted: dict[Scope, Granted] = {scope: _permissions(arm, places[scope]) for scope in _ASKED}
+    except SdkError as error:
+        yield Check("rights", True, f"unknown: {error.message}", error.hint)
+        return
+    for role in (*_NEEDED, "deployer"):
+        missing = [one for one in rights_of(options, role) if not _has(granted, one)]
+        yield _check(role, missing, target)
+
+
+def _permissions(arm: Arm, scope: str) -> Granted:
+    path = f"{scope}/providers/Microsoft.Authorization/permissions"
+    return list(arm.values(path, "list permissions", timeout=_CALL_S, api=_API))
+
+
+def _check(role: PolicyRole, missing: list[Right], target: str) -> Check:
+    if not missing:
+        return Check(f"rights {role}", True, "granted")
+    shown = ", ".join(f"{one.action} on the {one.scope}" for one in missing)
+    hint = f"mlport policy --for {role} --target {target} prints the roles to give"
+    return Check(f"rights {role}", role not in _NEEDED, f"missing: {shown}", hint)
+
+
+def _has(granted: Mapping[Scope, Granted], right: Right) -> bool:
+    """Whether a permission holds the right; of a subscription Azure does not say, and quota is asked for apart."""
+    if right.scope not in granted:
+        return True
+    gives, takes = ("dataActions", "notDataActions") if right.data else ("actions", "notActions")
+    return any(
+        _matches(one.get(gives), right.action) and not _matches(one.get(takes), right.action)
+        for one in granted[right.scope]
+    )
+
+
+def _matches(patterns: list[str] | None, action: str) -> bool:
+    """Whether one of the patterns, in which ``*`` stands for any text, fits an action.
+
+    Example:
+        >>> _matches(["Microsoft.Storage/*/read"], "microsoft.storage/accounts/read"), _matches(None, "a/read")
+        (True, False)
+    """
+    found = (re.escape(one).replace(r"\*", ".*") for one in patterns or ())
+    return any(re.fullmatch(one, action, re.IGNORECASE) for one in found)

@@ -13,7 +13,7 @@ from sdk_sagemaker import SagemakerAdapter, _plan
 __all__ = ["lived"]
 
 _REPOSITORIES = "arn:aws:ecr:us-east-1:123456789012:repository"
-_OBJECTS = "arn:aws:s3:::mlport-123456789012-us-east-1/mlport/*"
+_OBJECTS = "arn:aws:s3:::sagemaker-mlport-123456789012-us-east-1/mlport/*"
 
 
 class Quick(SagemakerAdapter):
@@ -44,6 +44,7 @@ class TestRights(RightsSuite):
         "registry:UploadChunk": "layers go in one piece",
         "s3:AbortMultipartUpload": "for uploads that died a day ago",
         "sagemaker:DeleteTrainingJob": "records of jobs are kept",
+        "servicequotas:ListAWSDefaultServiceQuotas": "the account has a value of its own for each quota",
         "secretsmanager:GetSecretValue": "the target has no secrets",
         "logs:DescribeLogGroups": "for endpoints that are gone",
     }

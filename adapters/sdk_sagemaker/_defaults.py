@@ -45,7 +45,7 @@ class Defaults:
         with self._lock:
             if self._bucket is None:
                 old = self.old_bucket
-                self._bucket = old if self._is_there(old, self._look_at_bucket) else self._new_bucket
+                self._bucket = old if self._is_there(old, self._look_at_bucket) else self.new_bucket
             return self._bucket
 
     @property
@@ -63,13 +63,14 @@ class Defaults:
         return f"mlport-{self._aws.account}-{self._aws.region}"
 
     @property
-    def _new_bucket(self) -> str:
+    def new_bucket(self) -> str:
+        """The bucket that is made where there is none."""
         return f"sagemaker-mlport-{self._aws.account}-{self._aws.region}"
 
     def make_new_bucket(self) -> None:
         """Use the new name from now on: no bucket is there, so one is about to be made."""
         with self._lock:
-            self._bucket = self._new_bucket
+            self._bucket = self.new_bucket
 
     def make_new_repository(self) -> None:
         """Use the new name from now on: no repository is there, so one is about to be made."""

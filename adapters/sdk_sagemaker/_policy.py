@@ -6,9 +6,10 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import UnsupportedError
+from sdk.errors import UnavailableError, UnsupportedError
 from sdk.rights import VERBS
 
+from ._defaults import OLD_REPOSITORY, REPOSITORY
 from ._errors import PROVIDER
 from ._rights import CALLS, RUNTIME, VAULT, Right
 
@@ -82,18 +83,30 @@ def _statement(resources: tuple[str, ...], actions: list[str]) -> dict[str, Any]
 
 def _where(aws: Aws) -> dict[str, str]:
     options, partition = aws.options, aws.role.split(":")[1]
+    bucket, repository = _names(aws)
+    home = f"arn:{partition}:ecr:{aws.region}:{aws.account}:repository"
     return {
         "partition": partition,
         "region": aws.region,
         "account": aws.account,
         "role": aws.role,
-        "bucket": aws.bucket,
+        "bucket": bucket,
         "prefix": options.prefix,
-        "repository": options.repository,
+        "repository": repository,
+        "old_bucket": "" if options.bucket else f"arn:{partition}:s3:::{aws.defaults.old_bucket}",
+        "old_repository": "" if options.repository else f"{home}/{OLD_REPOSITORY}",
         "kms_key": _key(aws, options.kms_key, partition),
         "secret": "",  # named for each policy
         "base": _base(aws, options.base or "", partition),
     }
+
+
+def _names(aws: Aws) -> tuple[str, str]:
+    """The bucket and the repository: where AWS cannot be asked for those of earlier versions, those of this one."""
+    try:
+        return aws.bucket, aws.repository
+    except UnavailableError:
+        return aws.options.bucket or aws.defaults.new_bucket, aws.options.repository or REPOSITORY
 
 
 def _key(aws: Aws, key: str | None, partition: str) -> str:

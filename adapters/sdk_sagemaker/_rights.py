@@ -46,6 +46,7 @@ _PULLS = tuple(
     Right(f"ecr:{one}", _BASE) for one in ("BatchCheckLayerAvailability", "BatchGetImage", "GetDownloadUrlForLayer")
 )
 _BUCKET = "arn:{partition}:s3:::{bucket}"
+_OLD_BUCKET, _OLD_REPOSITORY = "{old_bucket}", "{old_repository}"  # of earlier versions: asked whether they are there
 _OBJECTS = f"{_BUCKET}/{{prefix}}/*"
 _SCALING = "arn:{partition}:application-autoscaling:{region}:{account}:scalable-target/*"
 _ALARMS = "arn:{partition}:cloudwatch:{region}:{account}:alarm:TargetTracking-endpoint/*"
@@ -57,7 +58,7 @@ _LINKED = (
 )
 _ROLE = "{role}"
 _KEY = (Right("kms:CreateGrant", "{kms_key}"), Right("kms:DescribeKey", "{kms_key}"))
-_OF_SOME = frozenset({"{kms_key}", "{base}"})  # facts that some targets lack
+_OF_SOME = frozenset({"{kms_key}", "{base}", "{old_bucket}", "{old_repository}"})  # facts that some targets lack
 _PASS = Right("iam:PassRole", _ROLE)
 VAULT = "arn:{partition}:secretsmanager:{region}:{account}:secret:{name}-??????"
 
@@ -140,7 +141,10 @@ CALLS: Mapping[str, Row] = {
         "deploy finalize delete gc", *_own("application-autoscaling:DeregisterScalableTarget", _SCALING)
     ),
     "ecr:GetAuthorizationToken": _row("deploy train doctor", Right("ecr:GetAuthorizationToken")),
-    "ecr:DescribeRepositories": _row(f"{_LISTS} deploy train doctor", *_own("ecr:DescribeRepositories", _REPOSITORY)),
+    "ecr:DescribeRepositories": _row(
+        f"{_LISTS} deploy train doctor",
+        *(Right("ecr:DescribeRepositories", one) for one in (_REPOSITORY, _OLD_REPOSITORY)),
+    ),
     "ecr:DescribeImages": _row(f"{_LOOKS} train", *_own("ecr:DescribeImages", _REPOSITORY)),
     "ecr:CreateRepository": _row(
         "", Right("ecr:CreateRepository", _REPOSITORY), Right("ecr:TagResource", _REPOSITORY), also=FIRST_DEPLOY
@@ -162,7 +166,7 @@ CALLS: Mapping[str, Row] = {
         Right("ecr:CompleteLayerUpload", _REPOSITORY),
     ),
     "registry:PutManifest": _row("deploy train", *_own("ecr:PutImage", _REPOSITORY)),
-    "s3:HeadBucket": _row("deploy train doctor gc", *_own("s3:ListBucket", _BUCKET)),
+    "s3:HeadBucket": _row(f"{_LOCKED} list doctor", *(Right("s3:ListBucket", one) for one in (_BUCKET, _OLD_BUCKET))),
     "s3:CreateBucket": _row("", *_own("s3:CreateBucket", _BUCKET), also=FIRST_DEPLOY),
     "s3:PutBucketTagging": _row("", *_own("s3:PutBucketTagging", _BUCKET), also=FIRST_DEPLOY),
     "s3:ListObjects": _row(f"{_LISTS} train", *_own("s3:ListBucket", _BUCKET)),
@@ -187,6 +191,7 @@ CALLS: Mapping[str, Row] = {
     "sts:GetCallerIdentity": _row("doctor"),
     "iam:GetRole": _row("doctor", *_own("iam:GetRole", _ROLE)),
     "iam:SimulatePrincipalPolicy": _row("doctor", *_own("iam:SimulatePrincipalPolicy", _PRINCIPALS)),
+    "servicequotas:ListAWSDefaultServiceQuotas": _row("doctor", Right("servicequotas:ListAWSDefaultServiceQuotas")),
     "servicequotas:ListServiceQuotas": _row("doctor", Right("servicequotas:ListServiceQuotas")),
 }
 """By call, as the call logs of mini clouds name it: service and operation."""

@@ -13,6 +13,7 @@ from sdk.client import Client
 from sdk.errors import UnsupportedError
 
 TARGET = {
+    "AWS_EC2_METADATA_DISABLED": "true",
     "MLPORT_TARGET_AWS__PROVIDER": "sagemaker",
     "MLPORT_TARGET_AWS__REGION": "us-east-1",
     "MLPORT_TARGET_AWS__ROLE": "arn:aws:iam::123456789012:role/mlport",
@@ -30,7 +31,7 @@ def test_a_target_without_rights_is_refused(provider: str) -> None:
 
 @pytest.mark.parametrize("form", [(), ("-o", "json"), ("--output", "json")])
 def test_a_policy_is_printed_as_it_is(form: tuple[str, ...]) -> None:
-    """Standard output is the policy and nothing else; no call is made, so no credentials are needed."""
+    """Standard output is the policy and nothing else; credentials are not needed for it."""
     done = CliRunner().invoke(
         build(), ["policy", "--for", "ci", "-t", "aws", *form], env=TARGET, obj=Output(environ={})
     )

@@ -81,7 +81,8 @@ def test_no_action_of_more_than_one(client: Any) -> None:
         "application-autoscaling:DescribeScalableTargets", "application-autoscaling:DescribeScalingPolicies",
         "cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "ecr:GetAuthorizationToken",
         "sagemaker:ListEndpointConfigs", "sagemaker:ListEndpoints", "sagemaker:ListModels",
-        "sagemaker:ListTrainingJobs", "servicequotas:ListServiceQuotas", "tag:GetResources",
+        "sagemaker:ListTrainingJobs", "servicequotas:ListAWSDefaultServiceQuotas",
+        "servicequotas:ListServiceQuotas", "tag:GetResources",
     } == everywhere  # fmt: skip
 
 

@@ -138,7 +138,7 @@ def is_too_large(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(is_too_large, cast("dict[str, Any]", value).values()))
     if isinstance(value, list):
-        return any(map(is_too_large, cast("list[Any]", value)))
+        return any(map(is_too_large, cast("Any", value)))
     return isinstance(value, int) and value.bit_length() > _WORD
 
 

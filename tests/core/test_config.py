@@ -318,16 +318,6 @@ def test_a_key_without_end_is_refused_unread(home: Any, form: str, part: str) ->
         home.load()
 
 
-@pytest.mark.parametrize(
-    "number", ["9" * 5_000, f"0x{'f' * 5_000}", "18446744073709551616", "[{a = 0x1ffffffffffffffff}]"]
-)
-def test_a_number_without_end_is_refused(home: Any, number: str) -> None:
-    """Python reads and prints whole numbers of some thousand digits only, and raises an error of its own."""
-    home.write(f"[target.local]\nprovider = 'local'\nreplicas = {number}\n")
-    with pytest.raises(ConfigError, match=r"mlport\.toml: .*(digits|64 bits)"):
-        home.load()
-
-
 def test_values_with_many_dots_are_values(home: Any) -> None:
     home.write(
         f'default = "local"\n[target.local]\nprovider = "local"\ntags = {{ parts = "{".".join(["a"] * 30)}" }}\n'

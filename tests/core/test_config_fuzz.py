@@ -102,3 +102,13 @@ def test_a_file_that_is_none_is_named(home: Any, tmp_path: Path, kind: str) -> N
         path.symlink_to(path)
     with pytest.raises(ConfigError, match=r"cannot read .*odd"):
         home.load({"MLPORT_CONFIG": str(path)})
+
+
+@pytest.mark.parametrize(
+    "number", ["9" * 5_000, f"0x{'f' * 5_000}", "18446744073709551616", "[{a = 0x1ffffffffffffffff}]"]
+)
+def test_a_number_without_end_is_refused(home: Any, number: str) -> None:
+    """Python reads and prints whole numbers of some thousand digits only, and raises an error of its own."""
+    home.write(f"[target.local]\nprovider = 'local'\nreplicas = {number}\n")
+    with pytest.raises(ConfigError, match=r"mlport\.toml: .*(digits|64 bits)"):
+        home.load()

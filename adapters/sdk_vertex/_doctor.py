@@ -8,7 +8,7 @@ from urllib.parse import quote
 from sdk.errors import SdkError
 from sdk.types import Check
 
-from . import _granted
+from . import _acting, _granted
 from ._errors import from_response, why_refused
 from ._plan import REPOSITORY
 
@@ -44,6 +44,7 @@ def checks(access: Access, target: str, control: Control, bucket: Bucket, images
     yield _tried("endpoints", lambda: _endpoints(control))
     yield _tried("bucket", lambda: _bucket(bucket))
     yield _tried("repository", lambda: _repository(images, options.repository))
+    yield from _acting_as(access)
     yield _tried("quota", lambda: _quota(access), needed=False)
 
 
@@ -69,6 +70,15 @@ def _enabled(access: Access, name: str, *, only: str = "") -> Check:
     hint = None if enabled else f"gcloud services enable {service} --project {access.options.project}"
     detail = "enabled" if enabled else f"not enabled{f'; only {only} needs it' if only else ''}"
     return Check(f"api {name}", enabled or bool(only), detail, hint)
+
+
+def _acting_as(access: Access) -> Iterator[Check]:
+    try:
+        found = _acting.check(access)
+    except SdkError as error:
+        found = Check("service account", True, f"cannot be read: {error.message}", error.hint)
+    if found is not None:
+        yield found
 
 
 def _endpoints(control: Control) -> Check:

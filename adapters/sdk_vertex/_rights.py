@@ -112,6 +112,7 @@ CALLS: Mapping[str, Row] = {
     "cloudresourcemanager:TestIamPermissions": _row("doctor"),
     "storage:TestBucketPermissions": _row("doctor"),
     "artifactregistry:TestIamPermissions": _row("doctor"),
+    "iam:TestIamPermissions": _row("doctor"),
 }
 """By call, as the call logs of mini clouds name it: service and operation."""
 

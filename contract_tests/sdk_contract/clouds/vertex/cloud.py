@@ -10,6 +10,7 @@ from ..app import App, Request, Response
 from ..cloud import Cloud
 from ..runners import make_runner
 from ..server import Server
+from .accounts import Accounts
 from .api import refused
 from .artifacts import Images
 from .errors import Refusal
@@ -94,6 +95,11 @@ class VertexCloud(Cloud):
         return Secrets(self.spots)
 
     @cached_property
+    def accounts(self) -> Accounts:
+        """The service accounts of all projects."""
+        return Accounts(self.spots)
+
+    @cached_property
     def logs(self) -> Logs:
         """Cloud Logging."""
         return Logs(self.spots)
@@ -135,7 +141,7 @@ class VertexCloud(Cloud):
         spots, images = self.spots, self.artifacts.store
         services: list[Any] = [
             spots, self.storage.api, images.tokens, self.identity.routes, self.logs.api, Monitoring(spots).api,
-            self.usage.api, self.secrets.api, self.rights.api, images.registry,
+            self.usage.api, self.secrets.api, self.accounts.api, self.rights.api, images.registry,
         ]  # fmt: skip
         services[:0] = [self.rights.repositories, self.rights.buckets]
         self.app = App(services, calls=self.calls, faults=self.faults, missing=_missing, broken=_broken)

@@ -253,12 +253,17 @@ _ROWS_HINT = "give a few rows: array, list, DataFrame, dict of columns, or list 
 def _array(value: Any, field: str) -> Any:
     if type(value) in _NO_ROWS:
         raise ConfigError(f"{field} is {type(value).__name__}", hint=_ROWS_HINT)
+    if hasattr(value, "__next__"):
+        raise ConfigError(f"{field} is {type(value).__name__}, which gives its rows once", hint="give list(…) of it")
     if hasattr(value, "detach"):  # a torch tensor
         value = value.detach().cpu()
+    if hasattr(value, "toarray"):  # a sparse matrix, which requests carry as rows too
+        value = value.toarray()
     try:
         array = _as_array(value)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{field} is no array: {error}", hint="make all rows equally long") from error
+        hint = "make all rows equally long, or give records: [{'tokens': ['a', 'b']}, {'tokens': ['c']}]"
+        raise ConfigError(f"{field} is no array: {error}", hint=hint) from error
     if array.dtype.kind in {"U", "T"} and not isinstance(array, PlainArray):
         array = _texts(value, field)  # the server makes text of any length from a request
     if array.ndim:
@@ -303,7 +308,9 @@ def dtype_name(values: Any, field: str) -> str:
     if kind == "O" and texts and texts + sum(map(_is_gap, listed)) == len(listed):
         return "string"
     why = "no value at all" if kind == "O" and all(map(_is_gap, listed)) else f"type {values.dtype}"
-    raise ConfigError(f"{field} has {why}", hint="use numbers, booleans or text")
+    mixed = kind == "O" and 0 < texts < len(listed)
+    hint = "use numbers, booleans or text" + (", one type for each column of a DataFrame" if mixed else "")
+    raise ConfigError(f"{field} has {why}", hint=hint)
 
 
 def _cells(values: Any) -> list[Any]:

@@ -34,8 +34,8 @@ def as_csv(outputs: Outputs) -> bytes:
 
 def _columns(name: str, array: Array) -> Iterator[tuple[str, Array]]:
     """The columns of one output; those of a matrix are numbered."""
-    if array.ndim == 1:
-        yield name, array
+    if array.ndim < 2:
+        yield name, array.reshape(-1)  # a single value is one line
     elif array.ndim == 2:
         yield from ((f"{name}_{number}", array[:, number]) for number in range(array.shape[1]))
     else:

@@ -320,6 +320,8 @@ def _call_onnx(model: Any, bundle: Bundle) -> Call:
 
     def predict(value: Any) -> Any:
         named = dict(zip(outputs, model.run(outputs, onnx_feeds(model, value)), strict=True))
+        if chosen == "probabilities":
+            named[chosen] = np.clip(named[chosen], 0, 1)  # rounding of single precision leaves some just outside
         return named if chosen is None else _as_declared(named[chosen], declared)
 
     return predict

@@ -11,6 +11,7 @@ import pytest
 
 from sdk.model import model as make_model
 from sdk.packaging import venv
+from tests.packaging.inside import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -244,3 +245,15 @@ def test_object_is_served_from_its_locked_environment(
     skip_without_library(case)
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     check(case(tmp_path), serve, lambda model: venv.environment(model.lock))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("half", [True, False])
+def test_numbers_become_those_of_the_weights(half: bool) -> None:
+    """A plain list is of 64 bits, and so are numbers in JSON."""
+    torch: Any = pytest.importorskip("torch")
+    layer = torch.nn.Linear(2, 1).half() if half else torch.nn.Linear(2, 1)
+    model = make_model(layer, name="weights", example=[[1.0, 2.0]])
+    with torch.no_grad():
+        wanted = layer(torch.tensor([[0.5, 2.0]], dtype=layer.weight.dtype)).tolist()
+    assert wanted == served(model, [[0.5, 2.0]])

@@ -14,6 +14,7 @@ from sdk.model import model as make_model
 from sdk.packaging import parity
 from sdk.packaging.flavours.onnx import _check_faster
 from sdk.packaging.manifest import Manifest
+from tests.packaging.inside import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -275,3 +276,15 @@ def test_auto_takes_onnx_for_a_forest(
     with serve(model) as client:
         response = client.post("/invocations", json={"instances": model.example})
         assert fitted.predict(example).tolist() == response.json()["predictions"]
+
+
+@pytest.mark.full
+def test_probabilities_are_none_below_0(converter: None) -> None:
+    """Forests in single precision give some of -3e-8, of which a logarithm is NaN."""
+    del converter
+    labels = np.tile([0, 1], 10)
+    ensemble: Any = importlib.import_module("sklearn.ensemble")
+    fitted = ensemble.RandomForestClassifier(3, random_state=0).fit(labels[:, None].astype(float), labels)
+    model = make_model(fitted, name="bounds", example=[[0.0], [1.0]], engine="onnx", method="predict_proba")
+    found = np.asarray(served(model, [[0.0], [1.0], [0.4]]))
+    assert 0 <= found.min() <= found.max() <= 1

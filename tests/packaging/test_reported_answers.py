@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import ClassifierChain
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from sdk.errors import ConfigError
 from sdk.model import model as make_model
@@ -189,6 +190,18 @@ CASES: dict[str, Case] = {
     "amirziai/sklearnflask#5: a list of numpy integers": Case(
         lambda rows: list(np.arange(len(rows))), ROWS, ROWS[:3], [0, 1, 2]
     ),
+    "aws/sagemaker-python-sdk#131: one feature": Case(
+        KNeighborsRegressor(1).fit([[1.0], [4.0]], [2.0, 8.0]), [[1.0], [2.0]], [[4.0]], [8.0]
+    ),
+    "mlflow/mlflow#12990: a list of texts for code that wants one": Case(
+        lambda rows: [f"{type(one).__name__} {one}" for one in rows], ["hey", "you"], ["a"], ["str a"]
+    ),
+    "SeldonIO/seldon-core#461: text and numbers in one array of objects": Case(
+        each(float), np.array([["a", 1.0]], dtype=object), "one type for each column of a DataFrame", None
+    ),
+    "rows of different lengths": Case(each(float), [["a", "b"], ["c"]], "or give records", None),
+    "rows that can be read once": Case(each(float), (one for one in ROWS), "is generator.* give list", None),
+    "a sparse matrix": Case(lambda rows: rows.sum(axis=1), csr_array(ROWS), csr_array(ROWS[:1]), [3.0]),
     "pandas in a list: moments and missing values": Case(
         each(lambda: {"t": pd.Timestamp("2026-01-02"), "x": pd.NA, "never": pd.NaT, "s": pd.Series([1, 2])}),
         ROWS,

@@ -105,6 +105,14 @@ def test_a_single_value_in_the_open_inference_protocol(shape: list[int]) -> None
     assert ([2, 1], [4.5, 9.0]) == (beside["shape"], beside["data"])
 
 
+def test_a_single_answer_is_one_line_of_csv() -> None:
+    model = pack(lambda number: {"half": number / 2, "double": number * 2}, 3.0)
+    assert model.path is not None
+    loaded = bundle.read(model.path)
+    given = codecs.decode(b"text/csv", b"text/csv", b"5", loaded.manifest.signature, Limits())
+    assert b"half,double\n2.5,10.0\n" == codecs.encode(b"text/csv", flavours.load(loaded)(given)).body
+
+
 def test_single_values_beside_columns_in_csv() -> None:
     model = pack(scaled, {"x": [1.0, 2.0], "k": 3})
     text = io.StringIO()

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from sdk import foreign
+from sdk import bounded, foreign
 from sdk.errors import ConfigError, PackagingError
 from sdk.packaging import disk
 
@@ -135,9 +135,10 @@ def read(file: IO[bytes], store: Store, *, what: str) -> Image:
         with tarfile.open(fileobj=file, mode="r:*") as archive:
             config, names = _contents(archive, what)
             layers = tuple(_keep(archive, name, store) for name in names)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise PackagingError(f"{what} is no whole image archive: {error}", operation="read") from error
-    except (KeyError, ValueError, TypeError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, MemoryError) as error:  # a header may claim any size
+        why = str(error) or "it asks for too much memory"
+        raise PackagingError(f"{what} is no whole image archive: {why}", operation="read") from error
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{what} holds no image: {error}", hint="give what `docker save` or skopeo wrote") from error
     image = Image(config, layers)
     with foreign.understood(f"the configuration of {what}"):
@@ -165,15 +166,22 @@ def _contents(archive: tarfile.TarFile, what: str) -> tuple[bytes, list[str]]:
 
 def _file(archive: tarfile.TarFile, name: str) -> IO[bytes]:
     member = archive.getmember(name)
-    member = archive.getmember(str(PurePosixPath(name).parent / member.linkname)) if member.issym() else member
-    file = archive.extractfile(member)
+    if member.issym() or member.islnk():  # once: links may lead to each other
+        member = archive.getmember(
+            str(PurePosixPath(name).parent / member.linkname) if member.issym() else member.linkname
+        )
+    file = archive.extractfile(member) if member.isreg() and not member.issparse() else None
     if file is None:
         raise KeyError(f"{name} is no file")
     return file
 
 
 def _read(archive: tarfile.TarFile, name: str) -> bytes:
-    return _file(archive, name).read()
+    """A manifest or configuration, which is small."""
+    data = _file(archive, name).read(bounded.SMALL.most + 1)
+    if len(data) > bounded.SMALL.most:
+        raise ValueError(f"{name} has more than {bounded.SMALL.most:,} bytes")
+    return data
 
 
 def _keep(archive: tarfile.TarFile, name: str, store: Store) -> Layer:
@@ -189,11 +197,14 @@ def _keep(archive: tarfile.TarFile, name: str, store: Store) -> Layer:
 
 def _plain(file: IO[bytes]) -> Iterator[bytes]:
     """Blocks of a layer; newer engines and layouts hold them compressed."""
-    first = file.read(_BLOCK)
-    unpack = zlib.decompressobj(31) if first[:2] == _GZIP else None
-    block = first
-    while block:
-        yield unpack.decompress(block) if unpack else block
-        block = file.read(_BLOCK)
+    block = file.read(_BLOCK)
+    unpack = zlib.decompressobj(31) if block[:2] == _GZIP else None
+    left = bounded.IMAGE.most
+    while plain := unpack.decompress(block, _BLOCK) if unpack else block:
+        left -= len(plain)
+        if left < 0:
+            raise ValueError(f"a layer has more than {bounded.IMAGE.most:,} bytes")
+        yield plain
+        block = (unpack.unconsumed_tail if unpack else b"") or file.read(_BLOCK)
     if unpack and not unpack.eof:
         raise EOFError("a layer ends in the middle")

@@ -50,6 +50,8 @@ class TestRights(RightsSuite):
     }
     untested = frozenset(
         {
+            "servicequotas:ListAWSDefaultServiceQuotas on *",
+            f"ecr:BatchGetImage on ['{_REPOSITORIES}/sagemaker-mlport', '{_REPOSITORIES}/base']",
             f"s3:AbortMultipartUpload on {_OBJECTS}",
             "sagemaker:DeleteTrainingJob on arn:aws:sagemaker:us-east-1:123456789012:training-job/*",
             "logs:DescribeLogGroups on arn:aws:logs:us-east-1:123456789012:*",

@@ -142,7 +142,7 @@ CALLS: Mapping[str, Row] = {
     ),
     "ecr:GetAuthorizationToken": _row("deploy train doctor", Right("ecr:GetAuthorizationToken")),
     "ecr:DescribeRepositories": _row(
-        f"{_LISTS} deploy train doctor",
+        f"{_LOOKS} train doctor",
         *(Right("ecr:DescribeRepositories", one) for one in (_REPOSITORY, _OLD_REPOSITORY)),
     ),
     "ecr:DescribeImages": _row(f"{_LOOKS} train", *_own("ecr:DescribeImages", _REPOSITORY)),

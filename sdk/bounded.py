@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import httpcore
 import httpx
 
+from . import exchanges
 from .errors import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 KEY = "mlport.bound"  # in the extensions of a request
+_BEGUN = "mlport.begun"  # likewise, for listeners: when it was sent
 ENCODINGS = "gzip, deflate"
 _STEP = 1 << 16  # bytes that are decompressed at once
 _SLOWEST = 32 << 10  # bytes per second of a large body: slower is not a transfer but a stall
@@ -132,10 +134,14 @@ class Body:
         headers: Of the answer, by lower-case name.
         bound: What it may take.
         what: What it is, for the error.
+        exchange: Told to listeners, with the body, once that is whole.
     """
 
-    def __init__(self, headers: Mapping[str, str], bound: Bound, what: str) -> None:
+    def __init__(
+        self, headers: Mapping[str, str], bound: Bound, what: str, exchange: exchanges.Exchange | None = None
+    ) -> None:
         self._left, self._most, self._what = bound.most, bound.most, what
+        self._exchange, self._kept = exchange if exchanges.heard() else None, bytearray()
         self._unpack: Any = None if bound.raw else _unpacker(headers.get("content-encoding", ""), what)
         self._begun = False
         claimed = headers.get("content-length", "")
@@ -164,17 +170,21 @@ class Body:
         Raises:
             UnreadableError: The compressed body ends too early.
         """
-        if self._unpack is None or not self._begun:
-            return
-        while not self._unpack.eof and (part := self._unpacked(b"")[0]):
-            yield self._counted(part)
-        if not self._unpack.eof:
-            raise UnreadableError(f"{self._what} cannot be read: its compressed body ends too early")
+        if self._unpack is not None and self._begun:
+            while not self._unpack.eof and (part := self._unpacked(b"")[0]):
+                yield self._counted(part)
+            if not self._unpack.eof:
+                raise UnreadableError(f"{self._what} cannot be read: its compressed body ends too early")
+        if self._exchange is not None:
+            exchanges.tell(replace(self._exchange, body=bytes(self._kept)))
+            self._exchange = None
 
     def _counted(self, part: bytes) -> bytes:
         self._left -= len(part)
         if self._left < 0:
             raise self._too_large("it was not read further")
+        if self._exchange is not None and len(self._kept) < exchanges.LARGEST:
+            self._kept += part
         return part
 
     def _unpacked(self, piece: bytes) -> tuple[bytes, bytes]:
@@ -256,16 +266,22 @@ def _begin(request: httpx.Request, *, bound: Bound, now: Callable[[], float] | N
         timeouts["read"] = patience
         timeouts["write"] = _Sending(timeouts.get("write"), patience)
     request.extensions["timeout"] = timeouts
+    if exchanges.heard():
+        request.extensions[_BEGUN] = time.monotonic()
 
 
 def _limit(response: httpx.Response) -> None:
     """Puts the bound around the body, which nobody has read yet."""
     request = response.request
+    begun = request.extensions.get(_BEGUN)
+    seconds = None if begun is None else time.monotonic() - begun
+    exchange = exchanges.Exchange(request.method, str(request.url), response.status_code, seconds=seconds)
     if request.method == "HEAD":
+        exchanges.tell(exchange)
         return  # it has no body, though its head tells of one
     bound: Bound = request.extensions[KEY].of_status(response.status_code)
     what = f"the answer of {request.url.host} to {request.method} {request.url.path}"
-    body = Body(response.headers, bound, what)
+    body = Body(response.headers, bound, what, exchange)
     if not bound.raw:
         response.headers.pop("content-encoding", None)
     stream = response.stream

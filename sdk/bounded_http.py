@@ -13,6 +13,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
 from .bounded import ANSWER, Body, Bound, Patience
+from .exchanges import Exchange
 
 if TYPE_CHECKING:
     import socket
@@ -97,13 +98,16 @@ class Stream:
         bound: What its body may take.
         what: What it is, for the error.
         head: Whether the request was HEAD.
+        exchange: Told to listeners; see :class:`sdk.bounded.Body`.
     """
 
-    def __init__(self, answer: Any, bound: Bound, what: str, *, head: bool = False) -> None:
+    def __init__(
+        self, answer: Any, bound: Bound, what: str, *, head: bool = False, exchange: Exchange | None = None
+    ) -> None:
         self._answer = answer
         given = cast("Mapping[str, str]", {} if head else answer.headers)  # the head of HEAD tells of another body
         headers = {name.lower(): text for name, text in given.items()}
-        self._body = Body(headers, bound, what)
+        self._body = Body(headers, bound, what, exchange)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._answer, name)
@@ -138,8 +142,10 @@ def limit_requests(session: Any, bound: Bound = ANSWER) -> None:
 
     def limited(response: Any, **_: Any) -> None:
         own = bound.of_status(response.status_code)
-        head = response.request.method == "HEAD"
-        response.raw = Stream(response.raw, own, f"the answer of {response.url.partition('?')[0]}", head=head)
+        method, seconds = response.request.method, response.elapsed.total_seconds()
+        told = Exchange(method, response.url, response.status_code, seconds=seconds)
+        what = f"the answer of {response.url.partition('?')[0]}"
+        response.raw = Stream(response.raw, own, what, head=method == "HEAD", exchange=told)
         response.headers.pop("content-encoding", None)
 
     session.hooks["response"].append(limited)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 MOCK_URL = "MLPORT_MOCK_AZUREML_URL"
 _PUBLIC = "https://management.azure.com"
+_IN_EARNEST = re.compile(r"(?i)authentication failed|certificate|AADSTS|proxy")
 _STORAGE = "core.windows.net"
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 ML_SCOPE = "https://ml.azure.com/.default"
@@ -204,13 +206,24 @@ def _from_azure(credential: Credential, scope: str) -> Token:
         found = credential.get_token(scope)
     except ClientAuthenticationError as error:
         raise AuthError(
-            f"no token for {scope}: {error.message.splitlines()[0]}",
+            f"no token for {scope}: {_reason(error.message)}",
             provider=PROVIDER,
             operation="token",
             hint="sign in with `az login`",
         ) from error
     except AzureError as error:  # the directory was not reached
         raise UnavailableError(
-            f"no token for {scope}: {error.message.splitlines()[0]}", sent=False, provider=PROVIDER, operation="token"
+            f"no token for {scope}: {_reason(error.message)}", sent=False, provider=PROVIDER, operation="token"
         ) from error
     return Token(found.token, int(found.expires_on))
+
+
+def _reason(message: str) -> str:
+    r"""The first line, and what a credential says that was tried in earnest; the others are not set up here.
+
+    Example:
+        >>> _reason("All failed.\nA: not found on path\nB: Authentication failed: certificate verify failed")
+        'All failed. B: Authentication failed: certificate verify failed'
+    """
+    first, *tried = [line.strip() for line in message.splitlines() if line.strip()] or [""]
+    return " ".join([first, *(line for line in tried if _IN_EARNEST.search(line))])

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
+from sdk import exchanges
 from sdk.bounded import ANSWER, FILE
 from sdk.bounded_http import Answer, LargeAnswer, Stream, watch
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+_BEGUN = "mlport_begun"  # in the context of a request: when it was sent
 
 
 def limit(client: Any, *, files: bool) -> None:
@@ -22,6 +26,33 @@ def limit(client: Any, *, files: bool) -> None:
     watch(manager, LargeAnswer if files else Answer)
     inside["_pool_classes_by_scheme"] = manager.pool_classes_by_scheme  # of managers for proxies
     endpoint.http_session = _Session(session)
+    client.meta.events.register("before-call", _begin)
+    client.meta.events.register("response-received", _tell)
+
+
+def _begin(context: dict[str, Any], **_rest: Any) -> None:
+    context[_BEGUN] = time.monotonic()
+
+
+def _tell(
+    event_name: str, context: dict[str, Any], response_dict: dict[str, Any] | None, parsed_response: Any, **_rest: Any
+) -> None:
+    """Tell listeners of an answer; the body of a file is left to the caller who reads it."""
+    if response_dict is None or not exchanges.heard():
+        return
+    body: Any = response_dict.get("body")
+    service, operation = event_name.split(".")[1:]
+    exchanges.tell(
+        exchanges.Exchange(
+            method="POST",
+            url="",
+            status=int(response_dict["status_code"]),
+            body=body[: exchanges.LARGEST] if isinstance(body, bytes) else b"",
+            seconds=time.monotonic() - context[_BEGUN] if _BEGUN in context else None,
+            operation=f"{service} {operation}",
+            parsed=parsed_response,
+        )
+    )
 
 
 @contextmanager

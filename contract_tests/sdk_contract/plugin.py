@@ -1,11 +1,18 @@
-"""The pytest plugin of the contract: readable assertions, the ``--live`` switch, the ``full`` marker."""
+"""The pytest plugin of the contract: readable assertions, the ``full`` marker, and runs on a real account.
+
+``--live -t NAME --budget-usd N`` runs what is marked ``live`` and nothing else; without ``--live`` that is skipped.
+"""
 
 from __future__ import annotations
+
+import math
+from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["sdk_contract.model_fixtures"]
 _SUBJECTS = ["capabilities", "crash", "deploy", "errors", "logs", "monitor", "predict", "prices", "traffic", "train"]
+_HOW = "pytest contract_tests --live -t TARGET --budget-usd 5"
 
 # Without this a failed assertion of a suite would say no more than "AssertionError". The package itself is imported
 # already, so its modules are named one by one.
@@ -15,11 +22,56 @@ pytest.register_assert_rewrite(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds the switch that turns the suites on real accounts."""
+    """Add the options of a run on a real account."""
     group = parser.getgroup("mlport contract")
-    group.addoption("--live", action="store_true", help="run the contract against the real platform; this costs money")
+    group.addoption("--live", action="store_true", help="run the live suite on a real account; this costs money")
+    # Plugins get short options in capitals only; pytest's own plugins and xdist add theirs this way.
+    add = getattr(group, "_addoption")  # noqa: B009
+    add("-t", "--target", dest="live_target", metavar="NAME", help="target of mlport.toml that --live runs on")
+    group.addoption("--budget-usd", type=float, metavar="USD", help="what --live may cost; it stops there")
+    group.addoption(
+        "--live-report", type=Path, default=Path("live-report"), metavar="DIR", help="folder for the report of --live"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the marker, so that ``--strict-markers`` works for everybody who uses the suites."""
+    """Register the markers, and refuse a live run that does not say where and for how much.
+
+    Raises:
+        pytest.UsageError: An option is missing or wrong.
+    """
     config.addinivalue_line("markers", "full: part of the whole matrices")
+    config.addinivalue_line("markers", "live: runs on a real account, with --live only")
+    workers = config.getoption("numprocesses", None)
+    live, target, budget = map(config.getoption, ("--live", "live_target", "--budget-usd"))
+    if reason := refusal(bool(live), target, budget, workers=workers):
+        raise pytest.UsageError(f"{reason}: {_HOW}")
+
+
+def refusal(live: bool, target: str | None, budget_usd: float | None, *, workers: object = None) -> str | None:
+    """Why pytest must not begin with these options; ``None`` if it may.
+
+    Example:
+        >>> refusal(True, "aws", None)
+        '--live needs a budget in US dollars'
+    """
+    if not live:
+        return None if target is None and budget_usd is None else "-t and --budget-usd are for --live"
+    if not target:
+        return "--live needs an explicit target"
+    if budget_usd is None:
+        return "--live needs a budget in US dollars"
+    if not (math.isfinite(budget_usd) and budget_usd > 0):
+        return f"--budget-usd {budget_usd:g} is not above 0"
+    return "--live runs in one process, where Ctrl-C reaches it, so leave -n out" if workers else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without ``--live`` skip what is marked so; with it run nothing else."""
+    live = [item for item in items if item.get_closest_marker("live")]
+    if not config.getoption("--live"):
+        for item in live:
+            item.add_marker(pytest.mark.skip(reason=f"runs on a real account: {_HOW}"))
+        return
+    config.hook.pytest_deselected(items=[item for item in items if item not in live])
+    items[:] = live

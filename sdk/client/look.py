@@ -289,7 +289,7 @@ class LookVerbs(ClientBase):
                     records.gone(run, session.target, name)
                 continue
             command = f"mlport gc --apply --target {session.target}"
-            left = Leftover("endpoint", name, "its comparison is no more", status.usd_per_hour, command)
+            left = Leftover("endpoint", name, "the run that made it is no more", status.usd_per_hour, command)
             if not apply:
                 report.orphans.append(left)
                 continue

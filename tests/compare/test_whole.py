@@ -172,7 +172,7 @@ def test_gc_removes_what_a_killed_comparison_made(client: Client, state: Path, d
     """Killed while it measures: gc on this machine knows at once whose the endpoints were."""
     _killed(state, doubling, "run 1 of")
     left = client.gc(target="here").orphans
-    assert ["its comparison is no more"] == [item.reason for item in left]
+    assert ["the run that made it is no more"] == [item.reason for item in left]
     assert [1, 1] == [len(client.gc(target=target, apply=True).removed) for target in ("here", "there")]
     _nothing_left(client)
     assert [] == list((state / "passing").glob("*.json"))

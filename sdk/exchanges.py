@@ -1,0 +1,74 @@
+"""Let one listener see the answers of a platform's control plane: the live run records their form.
+
+Without a listener nothing is kept. A listener gets the body of an answer, so it must not store or print it as it is.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+LARGEST = 1 << 20  # bytes of a body that are kept for a listener
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One answered request.
+
+    Args:
+        method: HTTP method.
+        url: Whole address of the request.
+        status: HTTP status of the answer.
+        body: The beginning of the answer's body, decompressed; at most :data:`LARGEST` bytes.
+        seconds: From the request until the head of the answer; ``None`` where that was not measured.
+        operation: The platform's own name of the operation, where the client library tells it.
+        parsed: The answer as the client library read it, where the body is no JSON.
+    """
+
+    method: str
+    url: str
+    status: int
+    body: bytes = b""
+    seconds: float | None = None
+    operation: str = ""
+    parsed: Any = None
+
+
+_listeners: list[Callable[[Exchange], None]] = []
+_lock = threading.Lock()
+
+
+@contextmanager
+def listening(listener: Callable[[Exchange], None]) -> Generator[None]:
+    """Tell a listener of every answer inside the block; it is called in the thread that reads the answer.
+
+    Example:
+        >>> seen: list[Exchange] = []
+        >>> with listening(seen.append):
+        ...     tell(Exchange("GET", "https://example.com/v1/models", 200))
+        >>> [exchange.status for exchange in seen]
+        [200]
+    """
+    with _lock:
+        _listeners.append(listener)
+    try:
+        yield
+    finally:
+        with _lock:
+            _listeners.remove(listener)
+
+
+def heard() -> bool:
+    """Whether there is a listener."""
+    return bool(_listeners)
+
+
+def tell(exchange: Exchange) -> None:
+    """Tell every listener of an answer."""
+    for listener in tuple(_listeners):
+        listener(exchange)

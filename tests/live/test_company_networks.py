@@ -1,0 +1,108 @@
+"""Networks of companies: everything goes through a proxy whose certificates only an authority of its own signs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from sdk.client import Client
+from sdk.errors import AuthError, SdkError
+from tests.live.inspecting import InspectingProxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TENANT = "11111111-2222-3333-4444-555555555555"
+TARGETS: dict[str, dict[str, Any]] = {
+    "sagemaker": {"region": "eu-west-1", "role": "arn:aws:iam::123456789012:role/mlport", "instance": "ml.m5.large"},
+    "vertex": {"project": "acme-project", "region": "europe-west4", "instance": "n1-standard-2"},
+    "azureml": {
+        "subscription": TENANT, "resource_group": "acme", "workspace": "models", "instance": "Standard_DS2_v2",
+    },
+}  # fmt: skip
+HOSTS = {
+    "sagemaker": "tagging.eu-west-1.amazonaws.com",
+    "vertex": "europe-west4-aiplatform.googleapis.com",
+    "azureml": "management.azure.com",
+}
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE")
+
+
+def answer(host: str, path: str) -> tuple[int, Any]:
+    """Tokens for whoever asks, and a denial in the form of each cloud for everything else."""
+    login = f"https://login.microsoftonline.com/{TENANT}"
+    if path.startswith("/common/discovery"):
+        return 200, {"tenant_discovery_endpoint": f"{login}/v2.0/.well-known/openid-configuration", "metadata": []}
+    if "openid-configuration" in path:
+        names = ("authorization_endpoint", "token_endpoint", "issuer", "device_authorization_endpoint")
+        return 200, dict.fromkeys(names, f"{login}/oauth2/v2.0/token") | {"issuer": f"{login}/v2.0"}
+    if path.endswith("/token"):
+        return 200, {"access_token": "planted", "expires_in": 3600, "token_type": "Bearer"}
+    if "amazonaws" in host:
+        return 400, {"__type": "AccessDeniedException", "message": "denied by the company's test"}
+    return 403, {"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "denied by the company's test"}}
+
+
+@pytest.fixture
+def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InspectingProxy]:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    account = {
+        "type": "service_account", "project_id": "acme-project", "private_key": pem, "private_key_id": "1",
+        "client_email": "x@acme-project.iam.gserviceaccount.com", "client_id": "1",
+        "token_uri": "https://oauth2.googleapis.com/token",
+    }  # fmt: skip
+    (tmp_path / "account.json").write_text(json.dumps(account))
+    with InspectingProxy(tmp_path, answer) as made:
+        for name in ("NO_PROXY", "no_proxy", "https_proxy", *CA_VARIABLES):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in {
+            "HTTPS_PROXY": made.url,
+            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "planted",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "account.json"),
+            "AZURE_TENANT_ID": TENANT, "AZURE_CLIENT_ID": TENANT, "AZURE_CLIENT_SECRET": "planted",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, value)
+        yield made
+
+
+def listed(provider: str, folder: Path) -> SdkError:
+    """The error of a list, which goes to the cloud's own host."""
+    config = {
+        "default": "t",
+        "state_dir": str(folder / "state"),
+        "target": {"t": {"provider": provider, **TARGETS[provider]}},
+    }
+    with Client(config) as client, pytest.raises(SdkError) as refused:
+        next(iter(client.session().adapter.list(timeout=20.0)), None)
+    return refused.value
+
+
+@pytest.mark.parametrize("provider", sorted(TARGETS))
+def test_through_a_proxy_with_its_own_authority(
+    provider: str, proxy: InspectingProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `HTTPS_PROXY` and the three variables of the authority the cloud's own answer arrives, tokens included."""
+    for name in CA_VARIABLES:
+        monkeypatch.setenv(name, str(proxy.ca_file))
+    error = listed(provider, tmp_path)
+    assert isinstance(error, AuthError), error
+    assert "denied by the company's test" in error.message
+    assert HOSTS[provider] in {host for host, _ in proxy.seen}
+    assert [] == proxy.refused
+
+
+@pytest.mark.parametrize("provider", sorted(TARGETS))
+def test_an_unknown_authority_is_not_trusted(provider: str, proxy: InspectingProxy, tmp_path: Path) -> None:
+    """Without them nothing is sent to whoever is in between, and the error says that it is the certificate."""
+    error = listed(provider, tmp_path)
+    assert [] == proxy.seen
+    assert "certificate" in error.message.lower(), error.message

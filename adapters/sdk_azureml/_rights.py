@@ -93,7 +93,7 @@ CALLS: Mapping[str, Row] = {
     "jobs:GetCompute": _row("train", "computes/read"),
     "history:GetRunDetails": _row("train stop", "experiments/runs/read"),
     "arm:GetWorkspace": _row(f"{_LOOKS} train doctor", "read"),
-    "arm:GetRegistry": _row("deploy train doctor", Right(f"{_IMAGES}/read", "group")),
+    "arm:GetRegistry": _row(f"{_LOOKS} train doctor", Right(f"{_IMAGES}/read", "group")),
     "arm:GetDatastore": _row(f"{_LOCKED} doctor", "datastores/read"),
     "arm:ListSecrets": _row(f"{_LOCKED} doctor", "datastores/listsecrets/action"),
     "arm:ListUsages": _row("doctor", Right("Microsoft.MachineLearningServices/locations/usages/read", "subscription")),

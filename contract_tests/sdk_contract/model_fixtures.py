@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .clouds.cloud import Cloud
     from .model_contract import Deployed, ModelContract
 
-_RUNNERS = ("process", "docker")
+RUNNERS = ("process", "docker")
 
 
 class MiniClouds:
@@ -114,7 +114,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("mlport models")
     group.addoption(
         "--mlport-runner",
-        choices=_RUNNERS,
+        choices=RUNNERS,
         default="process",
         help="how models run behind mini clouds: process (default), or docker, which runs their image",
     )
@@ -149,6 +149,38 @@ def _names(marker: pytest.Mark) -> list[str]:
     """Give the targets of a marker: `mlport("aws")` or `mlport(targets=["local", "aws"])`."""
     given: Any = marker.kwargs.get("targets", marker.args)
     return [given] if isinstance(given, str) else [str(name) for name in given]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None]:
+    """End the run when a fixture was stopped by Ctrl-C."""
+    with _stop_ends_the_run():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    """End the run when a test was stopped by Ctrl-C."""
+    with _stop_ends_the_run():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None]:
+    """End the run when the removal of an endpoint was stopped by Ctrl-C."""
+    with _stop_ends_the_run():
+        yield
+
+
+@contextlib.contextmanager
+def _stop_ends_the_run() -> Generator[None]:
+    """Raise what pytest ends the run for: `Interrupted` would be one failed test, and the run would go on."""
+    from sdk.errors import Interrupted
+
+    try:
+        yield
+    except Interrupted as error:
+        raise KeyboardInterrupt(str(error)) from error
 
 
 @pytest.fixture(scope="session")

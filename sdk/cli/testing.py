@@ -38,14 +38,17 @@ def do_test(  # the options of the command
         import pytest
 
         model_run: Any = import_module("sdk_contract.model_run")  # a distribution of its own, by right
+        runners: Any = import_module("sdk_contract.model_fixtures").RUNNERS
+    if runner not in runners:
+        raise ConfigError(f"no runner {runner!r}", hint=f"there are: {', '.join(runners)}")
     contract = model_run.TestModel
     contract.model = resolve(model, client.job, trust=trust)
     contract.cases = [] if rows is None else [rows]
     contract.objective_ms = objective_ms
     options = [f"--mlport-target={name}" for name in targets or client.targets()]
     options += [f"--mlport-runner={runner}", *([f"--junit-xml={junit}"] if junit else [])]
-    alone = ["-c", os.devnull, "--rootdir", str(Path.cwd()), "-p", "no:cacheprovider", "-v", "--tb=short"]
-    alone += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # this command has imported them already
+    alone = ["-c", os.devnull, "--rootdir", str(Path.cwd()), "-p", "no:cacheprovider", "--no-header", "-v"]
+    alone += ["--tb=short", "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # this command has imported them already
     code = pytest.main([*alone, *options, str(Path(model_run.__file__))])
     if code == pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt

@@ -13,6 +13,9 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
+from sdk.cli.output import Output
+from sdk.cli.testing import do_test
+from sdk.errors import ConfigError
 from sdk.model import model
 from sdk_contract.model_contract import Refused, bad_rows, differences
 
@@ -85,6 +88,46 @@ def test_unknown_targets_are_refused_before_anything_runs(tmp_path: Path) -> Non
     assert "no target 'gcq' is configured; there are: local" in run(tmp_path)[1]
     (tmp_path / "test_marked.py").write_text(marked.replace("'gcq'", "'local'"))
     assert "no target 'aws' is configured" in run(tmp_path, "--mlport-target", "aws")[1]
+
+
+def test_an_unknown_runner_is_refused_before_anything_is_packed() -> None:
+    """With the names that there are, as for an unknown target."""
+    with pytest.raises(ConfigError, match="no runner 'kube'") as refused:
+        do_test(Output(environ={}), model="none.joblib", runner="kube")
+    assert "there are: process, docker" == refused.value.hint
+
+
+STOPPED = """
+import pytest
+from sdk.errors import Interrupted
+
+def stop():
+    raise Interrupted("contract-churn: stopped; everything was undone") from KeyboardInterrupt()
+
+@pytest.fixture
+def before():
+    if "{where}" == "before":
+        stop()
+    yield
+    if "{where}" == "after":
+        stop()
+
+def test_one(before):
+    if "{where}" == "in":
+        stop()
+
+def test_two(): pass
+"""
+
+
+@pytest.mark.parametrize("where", ["before", "in", "after"])
+def test_a_stopped_change_ends_the_run(tmp_path: Path, where: str) -> None:
+    """Ctrl-C in a deploy is no failed test after which the next one deploys again."""
+    (tmp_path / "test_stopped.py").write_text(STOPPED.replace("{where}", where))
+    code, output, found = run(tmp_path)
+    assert pytest.ExitCode.INTERRUPTED == code
+    assert "contract-churn: stopped; everything was undone" in output
+    assert "test_stopped.test_two" not in found
 
 
 @pytest.mark.full

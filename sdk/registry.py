@@ -187,7 +187,7 @@ def extra_of(provider: str, *, subject: str = "", extra: str = "") -> Generator[
     except ModuleNotFoundError as error:
         found = adapters.known().get(provider)
         distribution = (found and found.distribution) or "mlport"
-        if (extra or provider) not in _extras(distribution):
+        if not {*(extra or provider).split(",")} <= {*_extras(distribution)}:
             raise
         raise missing_extra(provider, error.name, distribution, subject=subject, extra=extra) from error
 

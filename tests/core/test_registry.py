@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.errors import ConfigError, MissingExtraError, UnknownKeyError
-from sdk.registry import Found, Registry, installed, missing_extra
+from sdk.registry import Found, Registry, extra_of, installed, missing_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,3 +158,10 @@ def test_the_list_of_providers_is_read_only() -> None:
     """Nobody changes the registry by accident."""
     with pytest.raises(TypeError):
         Registry(list).known()["x"] = None  # type: ignore[index]  # the point of the test
+
+
+def test_a_module_of_several_extras_is_missing() -> None:
+    """`mlport test` needs two extras; the hint names both."""
+    with pytest.raises(MissingExtraError) as missing, extra_of("pytest", subject="a test", extra="contract,mock"):
+        raise ModuleNotFoundError(name="pytest")
+    assert 'pip install "mlport[contract,mock]"' == missing.value.hint

@@ -100,7 +100,7 @@ class ModelContract:
         about: More arguments of :func:`sdk.model`, such as ``{"example": [[1.0, 2.0]], "trust": "pickle"}``.
         cases: Inputs, each as it is or as a `Case`; the model's example by default.
         refused: Inputs that must be refused, as `Refused`; by default some are made from the model's signature.
-        objective_ms: 95 of 100 answers must come within so many milliseconds, as the client sees them.
+        objective_ms: 95 % of 50 calls must be answered within so many milliseconds, as the client sees them.
         relative: How far numbers may be from the model's own, as libraries differ in their last bits.
     """
 
@@ -157,7 +157,7 @@ class ModelContract:
         assert first == serving(endpoint), f"{where}: the rollback did not bring {first} back"
 
     def test_it_is_within_its_objective(self, mlport_deployed: Deployed) -> None:
-        """95 of 100 answers come in time."""
+        """95 % of the calls are answered in time."""
         if self.objective_ms is None:
             pytest.skip("no `objective_ms`")
         endpoint, rows = mlport_deployed.endpoint, self._cases(mlport_deployed.model)[0].rows

@@ -254,7 +254,7 @@ VERBS: tuple[Verb, ...] = (
         MODEL,
         Param("targets", "only this target (default: all of the configuration)", "texts", option="target", short="-t"),
         Param("rows", "rows to ask it for: JSON, @FILE (also .csv, .jsonl), or - (default: its example)", "input"),
-        Param("objective_ms", "95 of 100 answers must come within so many milliseconds", "float"),
+        Param("objective_ms", "95 % of 50 calls must be answered within so many milliseconds", "float"),
         Param("runner", "how models run behind mini clouds: process (default), or docker, which runs their image"),
         Param("junit", "write the results to this file, as JUnit XML", metavar="FILE"),
         Param("trust", "what a model file may do: `pickle` runs its code"),

@@ -229,6 +229,8 @@ def _not_finite(inputs: Any) -> Any:
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(inputs, numpy.ndarray) or inputs.dtype.kind != "f" or not inputs.ndim:
         return None
+    if isinstance(inputs, numpy.ma.MaskedArray):
+        inputs = inputs.filled(numpy.nan)  # a masked value is a missing one
     return None if bool(numpy.isfinite(inputs).all()) else inputs
 
 

@@ -256,9 +256,11 @@ def _array(value: Any, field: str) -> Any:
     if hasattr(value, "__next__"):
         raise ConfigError(f"{field} is {type(value).__name__}, which gives its rows once", hint="give list(…) of it")
     if hasattr(value, "detach"):  # a torch tensor
-        value = value.detach().cpu()
+        value = of_tensor(value)
     if hasattr(value, "toarray"):  # a sparse matrix, which requests carry as rows too
         value = value.toarray()
+    if hasattr(value, "mask") and hasattr(value, "filled"):  # a masked array
+        value = _unmasked(value, field)
     try:
         array = _as_array(value)
     except (ValueError, TypeError) as error:
@@ -272,6 +274,20 @@ def _array(value: Any, field: str) -> Any:
         raise ConfigError(f"{field} is {type(value).__name__}", hint=_ROWS_HINT)
     dtype_name(array, field)
     return array
+
+
+def _unmasked(value: Any, field: str) -> Any:
+    """A masked array as a plain one, in which NaN stands for what is masked, as in a request."""
+    import numpy as np
+
+    if not np.ma.is_masked(value):
+        return value.data
+    if value.dtype.kind != "f":
+        raise ConfigError(
+            f"{field} has masked values of type {value.dtype}",
+            hint="give floats, of which a missing one is NaN, or a DataFrame",
+        )
+    return value.filled(np.nan)
 
 
 def _texts(value: Any, field: str) -> Any:
@@ -380,10 +396,16 @@ def columns(example: Any) -> tuple[str, ...] | None:
     return tuple(map(str, example.columns)) if is_frame(example) else None
 
 
+def of_tensor(value: Any) -> Any:
+    """A tensor of PyTorch as an array; numpy lacks one of its types."""
+    value = value.detach().cpu()
+    return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+
+
 def as_array(value: Any) -> Any:
     """Any array-like as an array; a tensor is brought to the CPU first."""
     if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
+        value = of_tensor(value)
     if hasattr(value, "toarray"):  # a sparse matrix
         value = value.toarray()
     try:

@@ -82,6 +82,7 @@ def _arrays(values: dict[str, Any]) -> dict[str, Array] | None:
 def _array(value: Any) -> Array | None:
     if hasattr(value, "detach"):  # torch
         value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value  # numpy has no such type
     if hasattr(value, "toarray"):  # scipy sparse
         value = value.toarray()
     if hasattr(value, "to_numpy"):  # pandas

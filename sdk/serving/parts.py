@@ -64,8 +64,16 @@ def outputs_in(result: Any, declared: Sequence[str], method: str, rows: int, *, 
     if (named := _by_field(result)) is not None:
         return named
     if is_sequence(result):
-        return _in_sequence(result, declared, alone, rows, lists=lists)
+        return _in_sequence(_leaves(result) if lists else result, declared, alone, rows, lists=lists)
     return {alone: result}
+
+
+def _leaves(result: Sequence[Any]) -> Sequence[Any]:
+    """Return the arrays in nested sequences, such as a recurrent network gives, one after the other; else `result`."""
+    found: list[Any] = []
+    for one in result:
+        found += _leaves(one) if is_sequence(one) else [one]
+    return found if any(map(is_sequence, result)) and all(map(is_array, found)) else result
 
 
 def may_be_outputs(result: Sequence[Any], rows: int, *, lists: bool) -> bool:

@@ -1,5 +1,6 @@
 """Every command that the documents and the help texts print is one that mlport takes; the README's are run in order."""
 
+import hashlib
 import os
 import re
 import shlex
@@ -32,6 +33,7 @@ UNTIL = {
     "mlport compare flowers:iris -t local -t docker": "warm",
 }
 WITH_REGISTRY = "mlport build flowers:iris --push localhost:5000/iris"
+WITH_TARGET = "mlport policy --for ci -t aws"
 
 
 def _commands(text: str) -> Iterator[str]:
@@ -71,6 +73,7 @@ def test_printed_command_is_one_that_mlport_takes(
     A sentence may name a verb, or an option of it, without the arguments that the verb needs.
     """
     (tmp_path / "requests.json").write_text("[[[0.5]]]")
+    (tmp_path / "rows.csv").write_text("a\n0.5\n")
     monkeypatch.chdir(tmp_path)
     found: click.Command = build()
     words = shlex.split(command)[1:]
@@ -106,7 +109,7 @@ def test_commands_of_the_readme_run(call: Run, tmp_path: Path, monkeypatch: pyte
     """Each works exactly as it stands, one after the other; those that end by a signal have tests of their own."""
     _flowers(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    waiting, run = {*UNTIL, WITH_REGISTRY}, 0
+    waiting, run = {*UNTIL, WITH_REGISTRY, WITH_TARGET}, 0
     assert waiting <= set(_table())
     try:
         for command in _table():
@@ -145,6 +148,18 @@ def test_commands_that_end_by_a_signal_run(run: Run, state: Path, tmp_path: Path
     assert "[]" == run("list", "-o", "json").stdout.strip()
 
 
+def test_command_for_a_target_of_a_cloud_runs(call: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It works exactly as it stands, with a target of this name."""
+    (tmp_path / "mlport.toml").write_text(
+        '[target.aws]\nprovider = "sagemaker"\nregion = "eu-west-1"\nrole = "arn:aws:iam::123456789012:role/own"\n'
+        'bucket = "models-of-ours"\nrepository = "models"\n'
+    )
+    monkeypatch.setenv("MLPORT_TRUST", hashlib.sha256((tmp_path / "mlport.toml").read_bytes()).hexdigest())
+    done = call(*shlex.split(WITH_TARGET)[1:])
+    assert 0 == done.returncode, done.stderr
+    assert "arn:aws:s3:::models-of-ours" in done.stdout
+
+
 @pytest.mark.full
 def test_command_that_pushes_runs(run: Run, tmp_path: Path) -> None:
     """It works exactly as it stands, with a registry on its port."""
@@ -170,8 +185,8 @@ def test_python_of_the_readme_runs(tmp_path: Path) -> None:
     """The Python beside the commands does the same, in its order; what needs a registry or minutes is left out."""
     _flowers(tmp_path)
     cells = [code for row in _rows() for code in re.findall(r"`([^`]+)`", row[1])]
-    lines = [code for code in cells if not code.startswith(("with ", "sdk.compare", "sdk.build"))]
-    assert len(cells) == len(lines) + 3
+    lines = [code for code in cells if not code.startswith(("with ", "sdk.compare", "sdk.build", "sdk.policy"))]
+    assert len(cells) == len(lines) + 4
     (tmp_path / "readme.py").write_text("\n".join(["from flowers import *", *lines]))
     env = os.environ | {"MLPORT_STATE_DIR": str(tmp_path / "state")}
     done = subprocess.run(

@@ -107,6 +107,14 @@ def test_array_that_json_cannot_say_goes_as_npy() -> None:
     assert np.array_equal(array, np.load(io.BytesIO(body.content)), equal_nan=True)
 
 
+@pytest.mark.parametrize("others", [[1.0, 2.0], [np.inf, 2.0]])
+def test_masked_numbers_are_missing_ones(others: list[float]) -> None:
+    """The mask is not lost, whatever stands beside it."""
+    masked = np.ma.masked_array([others, [7.0, 8.0]], mask=[[False, False], [True, False]])
+    (body,) = bodies(masked, RULES)
+    assert np.array_equal([others, [np.nan, 8.0]], np.load(io.BytesIO(body.content)), equal_nan=True)
+
+
 def test_npy_is_cut_like_json() -> None:
     """Parts of an array are arrays of whole rows that fit."""
     array = np.full((100, 4), np.nan)

@@ -23,6 +23,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sdk.errors import ConfigError
 from sdk.model import model as make_model
+from sdk.serving import parts
 from tests.packaging.inside import served
 
 if TYPE_CHECKING:
@@ -352,3 +353,16 @@ def test_axes_of_a_keras_network_stay_dynamic(monkeypatch: pytest.MonkeyPatch) -
     assert whole.signature is not None
     assert [((-1, -1, 3), "float32")] == [(one.shape, one.dtype) for one in whole.signature.inputs]
     assert [[1.0, 1.0, 1.0]] == served(model, np.ones((1, 9, 3)).tolist())
+
+
+def test_nested_outputs_come_one_after_the_other() -> None:
+    """A recurrent network gives its output and a pair of states."""
+    one, two, three = np.zeros((4, 2)), np.zeros((1, 4, 3)), np.ones((1, 4, 3))
+    nested = (one, (two, [three]))
+    found = parts.outputs_in(nested, (), "predict", 4, lists=True)
+    assert [("output_0", id(one)), ("output_1", id(two)), ("output_2", id(three))] == [
+        (name, id(value)) for name, value in found.items()
+    ]
+    assert ["out", "h", "c"] == list(parts.outputs_in(nested, ("out", "h", "c"), "predict", 4, lists=True))
+    ragged = (one, (two, 3))
+    assert parts.outputs_in(ragged, (), "predict", 4, lists=True)["predict"] is ragged

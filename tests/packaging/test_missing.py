@@ -204,3 +204,12 @@ def test_arrays_are_asked_for_each_feature() -> None:
     inputs = model(lambda rows: rows["a"].sum(axis=1) + np.nan_to_num(rows["b"]).sum(axis=1), name="nan", example=named)
     assert inputs.signature is not None
     assert [True, False, False] == [one.required for one in inputs.signature.inputs]
+
+
+def test_masked_values_are_missing_ones() -> None:
+    """NaN says so in a request; whole numbers and text have no such value."""
+    masked = np.ma.masked_array([[1.0, 2.0], [3.0, 4.0]], mask=[[False, True], [False, False]])
+    assert np.array_equal([[1.0, np.nan], [3.0, 4.0]], examples.prepare(masked), equal_nan=True)
+    assert [2, 4] == examples.prepare({"a": np.ma.masked_array([2, 4])})["a"].tolist()
+    with pytest.raises(ConfigError, match=r"example\['a'\] has masked values of type int64; give floats"):
+        examples.prepare({"a": np.ma.masked_array([2, 4], mask=[True, False])})

@@ -316,11 +316,12 @@ def test_nothing_acceptable_is_a_406_that_lists_the_forms(accept: str) -> None:
         ({"p": [True, False]}, "true\nfalse\n", "true\nfalse\n"),
         ({"p": ["a,b", 'say "ü"']}, '"a,b"\n"say ""ü"""\n', '"a,b"\n"say \\"ü\\""\n'),
         ({"p": [[0.25, 0.75]]}, "0.25,0.75\n", "[0.25,0.75]\n"),
+        ({"p": 0.5}, "0.5\n", "0.5\n"),
         ({"p": [1], "q": [[2, 3]]}, "p,q_0,q_1\n1,2,3\n", '{"p":1,"q":[2,3]}\n'),
     ],
 )
 def test_forms_of_the_answer(arrays: dict[str, Any], text: str, lines: str) -> None:
-    """One line for each row; several outputs have a header in CSV and names in JSON lines."""
+    """One line for each row, or for the one value; several outputs have a header in CSV and names in JSON lines."""
     outputs = Outputs({name: np.asarray(array) for name, array in arrays.items()})
     assert text == codecs.encode(media.CSV, outputs).body.decode()
     assert lines == codecs.encode(media.LINES[0], outputs).body.decode()
@@ -330,7 +331,7 @@ def test_forms_of_the_answer(arrays: dict[str, Any], text: str, lines: str) -> N
 @pytest.mark.parametrize(
     "outputs",
     [Outputs(free={"a": 1}), Outputs({"p": np.zeros((1, 2, 2))}), Outputs({"p": np.zeros(1), "q": np.zeros(2)}),
-     Outputs({"p": np.asarray(1.0)})],
+     Outputs({"p": np.asarray(1.0), "q": np.zeros(2)})],
 )  # fmt: skip
 def test_an_answer_that_is_no_table_has_no_csv(outputs: Outputs) -> None:
     """It is a 406, never half an answer."""

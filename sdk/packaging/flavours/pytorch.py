@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
+from sdk.errors import ConfigError
 from sdk.packaging import examples, pickling
 from sdk.packaging.flavours.base import Saved, Traits, descends
 
@@ -102,15 +103,31 @@ def evaluate(module: Any, method: str, data: Any) -> Any:
 
     with _evaluating(module), torch.no_grad():
         function = module if method in {"forward", "predict"} else getattr(module, method)
-        answer = (
-            function(**{name: tensor(array) for name, array in data.items()})
-            if examples.is_named(data)
-            else function(tensor(data))
-        )
+        try:
+            answer = (
+                function(**{name: tensor(array) for name, array in data.items()})
+                if examples.is_named(data)
+                else function(tensor(data))
+            )
+        except RuntimeError as error:
+            raise _explained(error, weight, data) from error
     return _arrays(answer)
+
+
+def _explained(error: RuntimeError, weight: Any, data: Any) -> Exception:
+    """The error that says what to give, if whole numbers met weights of another type; else the error itself."""
+    arrays = data.values() if examples.is_named(data) else [data]
+    if weight is None or not weight.is_floating_point() or all(array.dtype.kind not in "iu" for array in arrays):
+        return error
+    if "dtype" not in str(error) and "scalar type" not in str(error):
+        return error
+    return ConfigError(
+        f"example has whole numbers, and the network has weights of type {weight.dtype}: {error}",
+        hint="give floats: [[1.0, 2.0]]",
+    )
 
 
 def _arrays(answer: Any) -> Any:
     if examples.is_named(answer):
         return {name: _arrays(value) for name, value in answer.items()}
-    return answer.cpu().numpy() if hasattr(answer, "cpu") else answer
+    return examples.of_tensor(answer) if hasattr(answer, "detach") else answer

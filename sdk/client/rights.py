@@ -55,16 +55,9 @@ def _check(field: str, value: str, known: Sequence[str]) -> None:
 
 def _no_rights(session: Session) -> UnsupportedError:
     """The refusal of a target whose adapter has no policies."""
-    own = session.provider in {"local", "docker"}
-    text = (
-        f"target {session.target!r} has no policies: what its verbs do is done with the rights of your own user on the "
-        "machine"
-        if own
-        else f"provider {session.provider!r} does not say which rights its calls need"
-    )
     return UnsupportedError(
-        text,
-        reason="never" if own else "not_implemented",
+        f"target {session.target!r} has no policies: its provider {session.provider!r} names no rights",
+        reason="not_implemented",
         provider=session.provider,
-        hint="a policy is made for sagemaker, vertex and azureml targets" if own else "ask who maintains the adapter",
+        hint="local and docker work with the rights of your own user; ask other adapters' authors for KnowsRights",
     )

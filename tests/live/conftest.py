@@ -79,8 +79,9 @@ def account(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with pytest.MonkeyPatch.context() as patch:
         if "MLPORT_STATE_DIR" not in os.environ:  # environments and images are made once for all
             patch.setenv("MLPORT_STATE_DIR", str(shared_state(tmp_path_factory)))
-        with request.param(tmp_path_factory.mktemp("account")) as rig:
+        # A rig sets variables of its own and removes them at its end: what is set beside it must be undone before.
+        with request.param(tmp_path_factory.mktemp("account")) as rig, pytest.MonkeyPatch.context() as beside:
             for name, value in getattr(rig.cloud, "env", {}).items():
-                patch.setenv(name, value)
+                beside.setenv(name, value)
             made = Account(rig, tmp_path_factory.mktemp("client"))
             yield made

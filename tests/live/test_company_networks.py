@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 TENANT = "11111111-2222-3333-4444-555555555555"
 TARGETS: dict[str, dict[str, Any]] = {
     "sagemaker": {"region": "eu-west-1", "role": "arn:aws:iam::123456789012:role/mlport", "instance": "ml.m5.large"},
@@ -61,7 +64,8 @@ def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inspectin
     }  # fmt: skip
     (tmp_path / "account.json").write_text(json.dumps(account))
     with InspectingProxy(tmp_path, answer) as made:
-        for name in ("NO_PROXY", "no_proxy", "https_proxy", *CA_VARIABLES):
+        mini = [name for name in os.environ if name.startswith(("MLPORT_MOCK_", "AWS_", "IDENTITY_"))]
+        for name in ("NO_PROXY", "no_proxy", "https_proxy", *CA_VARIABLES, *mini):
             monkeypatch.delenv(name, raising=False)
         for name, value in {
             "HTTPS_PROXY": made.url,
@@ -72,6 +76,7 @@ def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inspectin
         }.items():  # fmt: skip
             monkeypatch.setenv(name, value)
         yield made
+        gc.collect()  # clients of clouds leave connections open, which would be reported in some later test
 
 
 def listed(provider: str, folder: Path) -> SdkError:

@@ -6,14 +6,14 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import SdkError
-from sdk.types import Check
+from sdk.rights import CHECKED, rights_check, rights_unknown
 
 from ._policy import places_of, rights_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sdk.rights import PolicyRole
+    from sdk.types import Check
 
     from ._arm import Arm
     from ._rights import Right, Scope
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _API = "2022-04-01"
 _CALL_S = 20.0
-_NEEDED: tuple[PolicyRole, ...] = ("caller", "ci")
 _ASKED: tuple[Scope, ...] = ("workspace", "group")
 Granted = list[dict[str, Any]]
 
@@ -32,24 +31,17 @@ def checks(arm: Arm, options: AzureMLOptions, target: str) -> Iterator[Check]:
     try:
         granted: dict[Scope, Granted] = {scope: _permissions(arm, places[scope]) for scope in _ASKED}
     except SdkError as error:
-        yield Check("rights", True, f"unknown: {error.message}", error.hint)
+        yield rights_unknown(error)
         return
-    for role in (*_NEEDED, "deployer"):
-        missing = [one for one in rights_of(options, role) if not _has(granted, one)]
-        yield _check(role, missing, target)
+    for role in CHECKED:
+        missing = (one for one in rights_of(options, role) if not _has(granted, one))
+        shown = ", ".join(f"{one.action} on the {one.scope}" for one in missing)
+        yield rights_check(role, shown, target, "the roles to give")
 
 
 def _permissions(arm: Arm, scope: str) -> Granted:
     path = f"{scope}/providers/Microsoft.Authorization/permissions"
     return list(arm.values(path, "list permissions", timeout=_CALL_S, api=_API))
-
-
-def _check(role: PolicyRole, missing: list[Right], target: str) -> Check:
-    if not missing:
-        return Check(f"rights {role}", True, "granted")
-    shown = ", ".join(f"{one.action} on the {one.scope}" for one in missing)
-    hint = f"mlport policy --for {role} --target {target} prints the roles to give"
-    return Check(f"rights {role}", role not in _NEEDED, f"missing: {shown}", hint)
 
 
 def _has(granted: Mapping[Scope, Granted], right: Right) -> bool:

@@ -7,13 +7,14 @@ Source of the actions: https://learn.microsoft.com/azure/role-based-access-contr
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from sdk.rights import CallRights
+from sdk.rights import LISTS_OWN, READS_ENDPOINTS, TAKES_LEASES, neutral, row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from sdk.rights import CallRights, Row
 
 Scope = Literal["workspace", "group", "subscription"]
 
@@ -30,26 +31,14 @@ class Right(NamedTuple):
     only: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One call: who makes it, and what it needs."""
-
-    verbs: frozenset[str]
-    rights: tuple[Right, ...]
-
-
-_LOOKS = "predict status list logs monitor deploy traffic finalize delete gc"  # each of these reads whole endpoints
-_LOCKED = "deploy traffic finalize delete gc train"  # each of these takes a lease in the storage
-_LISTS = "list delete gc"  # each of these lists what mlport made
 _CHANGES = "deploy traffic finalize delete gc"
 _SHARED = "gc --shared"
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 _IMAGES = "Microsoft.ContainerRegistry/registries"
 
 
-def _row(verbs: str, *rights: Right | str, also: str = "") -> Row:
-    found = tuple(one if isinstance(one, Right) else _own(one) for one in rights)
-    return Row(frozenset((*verbs.split(), *([also] if also else []))), found)
+def _row(verbs: str, *rights: Right | str, also: str = "") -> Row[Right]:
+    return row(verbs, *(one if isinstance(one, Right) else _own(one) for one in rights), also=also)
 
 
 def _own(action: str) -> Right:
@@ -65,9 +54,9 @@ _ENVIRONMENTS = ("environments/read", "environments/versions/read")
 _SCALING = "Microsoft.Insights/autoscaleSettings"
 _METRICS = Right("Microsoft.Insights/metrics/read")
 _IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
-CALLS: Mapping[str, Row] = {
-    "endpoints:GetEndpoint": _row(f"{_LOOKS} train", "onlineEndpoints/read"),
-    "endpoints:ListEndpoints": _row(_LISTS, "onlineEndpoints/read"),
+CALLS: Mapping[str, Row[Right]] = {
+    "endpoints:GetEndpoint": _row(f"{READS_ENDPOINTS} train", "onlineEndpoints/read"),
+    "endpoints:ListEndpoints": _row(LISTS_OWN, "onlineEndpoints/read"),
     "endpoints:PutEndpoint": _row(
         _CHANGES, "onlineEndpoints/write", Right(f"{_IDENTITY}/assign/action", "group", only="identity")
     ),
@@ -76,26 +65,26 @@ CALLS: Mapping[str, Row] = {
     "endpoints:GetEndpointToken": _row("predict deploy", "onlineEndpoints/token/action"),
     "scoring:Score": _row("predict deploy", "onlineEndpoints/score/action"),
     "deployments:GetDeployment": _row(_CHANGES, "onlineEndpoints/deployments/read"),
-    "deployments:ListDeployments": _row(_LOOKS, "onlineEndpoints/deployments/read"),
+    "deployments:ListDeployments": _row(READS_ENDPOINTS, "onlineEndpoints/deployments/read"),
     "deployments:PutDeployment": _row("deploy gc", "onlineEndpoints/deployments/write"),
     "deployments:DeleteDeployment": _row("deploy finalize delete gc", "onlineEndpoints/deployments/delete"),
     "deployments:GetLogs": _row("logs monitor deploy", "onlineEndpoints/deployments/getLogs/action"),
-    "assets:GetEnvironment": _row(f"{_LOOKS} train", *_ENVIRONMENTS),
-    "assets:ListEnvironments": _row(_LISTS, *_ENVIRONMENTS),
-    "assets:ListEnvironmentVersions": _row(_LISTS, *_ENVIRONMENTS),
+    "assets:GetEnvironment": _row(f"{READS_ENDPOINTS} train", *_ENVIRONMENTS),
+    "assets:ListEnvironments": _row(LISTS_OWN, *_ENVIRONMENTS),
+    "assets:ListEnvironmentVersions": _row(LISTS_OWN, *_ENVIRONMENTS),
     "assets:GetEnvironmentContainer": _row("deploy train gc", *_ENVIRONMENTS, also=_SHARED),
     "assets:PutEnvironment": _row("deploy train", "environments/versions/write", also=_SHARED),
     "assets:PutEnvironmentContainer": _row("deploy train", "environments/write", also=_SHARED),
     "jobs:GetJob": _row("train stop gc", "jobs/read"),
-    "jobs:ListJobs": _row(_LISTS, "jobs/read"),
+    "jobs:ListJobs": _row(LISTS_OWN, "jobs/read"),
     "jobs:PutJob": _row("train", "jobs/write"),
     "jobs:CancelJob": _row("train stop", "jobs/cancel/action"),
     "jobs:GetCompute": _row("train", "computes/read"),
     "history:GetRunDetails": _row("train stop", "experiments/runs/read"),
-    "arm:GetWorkspace": _row(f"{_LOOKS} train doctor", "read"),
-    "arm:GetRegistry": _row(f"{_LOOKS} train doctor", Right(f"{_IMAGES}/read", "group")),
-    "arm:GetDatastore": _row(f"{_LOCKED} doctor", "datastores/read"),
-    "arm:ListSecrets": _row(f"{_LOCKED} doctor", "datastores/listsecrets/action"),
+    "arm:GetWorkspace": _row(f"{READS_ENDPOINTS} train doctor", "read"),
+    "arm:GetRegistry": _row(f"{READS_ENDPOINTS} train doctor", Right(f"{_IMAGES}/read", "group")),
+    "arm:GetDatastore": _row(f"{TAKES_LEASES} doctor", "datastores/read"),
+    "arm:ListSecrets": _row(f"{TAKES_LEASES} doctor", "datastores/listsecrets/action"),
     "arm:ListUsages": _row("doctor", Right("Microsoft.MachineLearningServices/locations/usages/read", "subscription")),
     "arm:ListPermissions": _row("doctor", Right("Microsoft.Authorization/permissions/read", "group")),
     "arm:ListRoleAssignments": _row(
@@ -104,33 +93,33 @@ CALLS: Mapping[str, Row] = {
     "arm:GetIdentity": _row("deploy doctor", Right(f"{_IDENTITY}/read", "group", only="identity")),
     "arm:GetOperation": _row(_CHANGES),
     "arm:GetDiscovery": _row("train stop"),
-    "identity:GetToken": _row(f"{_LOOKS} train stop doctor"),
+    "identity:GetToken": _row(f"{READS_ENDPOINTS} train stop doctor"),
     "logs:GetLog": _row("train"),
-    "monitor:ListAutoscale": _row(f"{_LISTS} doctor", Right(f"{_SCALING}/read", "group")),
-    "monitor:GetAutoscale": _row(_LOOKS, Right(f"{_SCALING}/read", "group")),
+    "monitor:ListAutoscale": _row(f"{LISTS_OWN} doctor", Right(f"{_SCALING}/read", "group")),
+    "monitor:GetAutoscale": _row(READS_ENDPOINTS, Right(f"{_SCALING}/read", "group")),
     "monitor:PutAutoscale": _row("deploy gc", Right(f"{_SCALING}/write", "group")),
     "monitor:DeleteAutoscale": _row("deploy finalize delete gc", Right(f"{_SCALING}/delete", "group")),
     "monitor:GetEndpointMetrics": _row("monitor", _METRICS),
     "monitor:GetDeploymentMetrics": _row("monitor", _METRICS),
-    "acr:ExchangeToken": _row(f"{_LOOKS} train doctor"),
-    "acr:GetToken": _row(f"{_LOOKS} train doctor"),
+    "acr:ExchangeToken": _row(f"{READS_ENDPOINTS} train doctor"),
+    "acr:GetToken": _row(f"{READS_ENDPOINTS} train doctor"),
     "registry:HeadBlob": _row("deploy train", _PULL),
     "registry:GetBlob": _row("deploy train", _PULL),
-    "registry:HeadManifest": _row(f"{_LOOKS} train", _PULL),
-    "registry:GetManifest": _row(f"{_LOOKS} train", _PULL),
+    "registry:HeadManifest": _row(f"{READS_ENDPOINTS} train", _PULL),
+    "registry:GetManifest": _row(f"{READS_ENDPOINTS} train", _PULL),
     "registry:StartUpload": _row("deploy train", _PUSH),
     "registry:UploadChunk": _row("deploy train", _PUSH),
     "registry:FinishUpload": _row("deploy train", _PUSH),
     "registry:PutManifest": _row("deploy train", _PUSH),
     "registry:DeleteManifest": _row("", _DROP, also=_SHARED),
-    "blob:GetBlob": _row(_LOCKED, _blob("read")),
+    "blob:GetBlob": _row(TAKES_LEASES, _blob("read")),
     "blob:HeadBlob": _row("train", _blob("read")),
     "blob:ListBlobs": _row("train gc", _blob("read")),
-    "blob:PutBlob": _row(f"{_LOCKED} doctor", _blob("write")),
+    "blob:PutBlob": _row(f"{TAKES_LEASES} doctor", _blob("write")),
     "blob:PutBlock": _row("train", _blob("write")),
     "blob:PutBlockList": _row("train", _blob("write")),
     "blob:SetMetadata": _row("train", _blob("write")),
-    "blob:DeleteBlob": _row(f"{_LOCKED} doctor", _blob("delete")),
+    "blob:DeleteBlob": _row(f"{TAKES_LEASES} doctor", _blob("delete")),
 }
 """By call, as the call logs of mini clouds name it: service and operation."""
 
@@ -167,7 +156,7 @@ _BY_OPERATION = {  # for refusals that name no action
 
 def call_rights() -> list[CallRights]:
     """The table in neutral words."""
-    return [CallRights(call, row.verbs, tuple(right.action for right in row.rights)) for call, row in CALLS.items()]
+    return neutral(CALLS, lambda right: right.action)
 
 
 def hint_of(operation: str, message: str) -> str | None:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from sdk.errors import NotFoundError, PlatformError, SdkError
-from sdk.types import Check
+from sdk.rights import CHECKED, rights_check, rights_unknown
 
 from ._policy import grouped, rights_of
 from ._rights import Right
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from sdk.rights import PolicyRole
+    from sdk.types import Check
 
     from ._aws import Aws
 
@@ -26,7 +27,6 @@ _PASSED = [
         "ContextKeyType": "string",
     }
 ]
-_NEEDED: tuple[PolicyRole, ...] = ("caller", "ci")
 _MOST_SHOWN = 12
 
 
@@ -41,11 +41,10 @@ def checks(aws: Aws, target: str, caller: str) -> Iterator[Check]:
     try:
         lacks = _lacking(aws, _principal(aws, caller), rights_of(aws, "deployer"))
     except SdkError as error:
-        yield Check("rights", True, f"unknown: {error.message}", error.hint)
+        yield rights_unknown(error)
         return
-    for role in (*_NEEDED, "deployer"):
-        missing = [one for one in rights_of(aws, role) if one in lacks]
-        yield _check(role, missing, target, needed=role in _NEEDED)
+    for role in CHECKED:
+        yield _check(role, [one for one in rights_of(aws, role) if one in lacks], target)
     yield _runtime(aws, target)
 
 
@@ -54,16 +53,14 @@ def _runtime(aws: Aws, target: str) -> Check:
     try:
         return _check("runtime", [one for one in rights if one in _lacking(aws, aws.role, rights)], target)
     except PlatformError as error:
-        return Check("rights runtime", True, f"unknown: {error.message}", error.hint)
+        return rights_unknown(error, "rights runtime")
 
 
-def _check(role: PolicyRole, missing: list[Right], target: str, *, needed: bool = True) -> Check:
-    if not missing:
-        return Check(f"rights {role}", True, "granted by the policies of the identity")
+def _check(role: PolicyRole, missing: list[Right], target: str) -> Check:
     shown = ", ".join(f"{one.action} on {one.resource}" for one in missing[:_MOST_SHOWN])
     more = f" and {len(missing) - _MOST_SHOWN} more" if len(missing) > _MOST_SHOWN else ""
-    hint = f"mlport policy --for {role} --target {target} prints the policy to attach"
-    return Check(f"rights {role}", not needed, f"missing: {shown}{more}", hint)
+    granted = "granted by the policies of the identity"
+    return rights_check(role, f"{shown}{more}", target, "the policy to attach", granted=granted)
 
 
 def _lacking(aws: Aws, source: str, rights: Iterable[Right]) -> Collection[Right]:

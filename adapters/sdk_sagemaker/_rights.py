@@ -5,13 +5,14 @@ Source: https://docs.aws.amazon.com/service-authorization/latest/reference/refer
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from sdk.rights import FIRST_DEPLOY, CallRights
+from sdk.rights import FIRST_DEPLOY, LISTS_OWN, READS_ENDPOINTS, TAKES_LEASES, neutral, row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from sdk.rights import CallRights, Row
 
 
 class Right(NamedTuple):
@@ -26,14 +27,6 @@ class Right(NamedTuple):
     action: str
     resource: str = "*"
     only: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One call: who makes it, and what it needs."""
-
-    verbs: frozenset[str]
-    rights: tuple[Right, ...]
 
 
 _SAGEMAKER = "arn:{partition}:sagemaker:{region}:{account}"
@@ -62,137 +55,129 @@ _OF_SOME = frozenset({"{kms_key}", "{base}", "{old_bucket}", "{old_repository}"}
 _PASS = Right("iam:PassRole", _ROLE)
 VAULT = "arn:{partition}:secretsmanager:{region}:{account}:secret:{name}-??????"
 
-_LOOKS = "predict status list logs monitor deploy traffic finalize delete gc"  # each of these reads whole endpoints
-_LOCKED = "deploy traffic finalize delete gc train"  # each of these takes a lease in the bucket
-_LISTS = "list delete gc"  # each of these lists what mlport made
-
-
-def _row(verbs: str, *rights: Right, also: str = "") -> Row:
-    return Row(frozenset((*verbs.split(), *([also] if also else []))), rights)
-
 
 def _own(action: str, resource: str = "*") -> tuple[Right, ...]:
     return (Right(action, resource),)
 
 
-CALLS: Mapping[str, Row] = {
-    "sagemaker:DescribeEndpoint": _row(f"{_LOOKS} train", *_own("sagemaker:DescribeEndpoint", _ENDPOINT)),
-    "sagemaker:DescribeEndpointConfig": _row(_LOOKS, *_own("sagemaker:DescribeEndpointConfig", _CONFIG)),
-    "sagemaker:DescribeModel": _row(_LOOKS, *_own("sagemaker:DescribeModel", _MODEL)),
-    "sagemaker:ListTags": _row(f"{_LOOKS} train", *(Right("sagemaker:ListTags", one) for one in _MADE)),
-    "sagemaker:ListEndpoints": _row(f"{_LISTS} deploy finalize doctor", Right("sagemaker:ListEndpoints")),
-    "sagemaker:ListEndpointConfigs": _row(_LISTS, Right("sagemaker:ListEndpointConfigs")),
-    "sagemaker:ListModels": _row(_LISTS, Right("sagemaker:ListModels")),
-    "sagemaker:ListTrainingJobs": _row(_LISTS, Right("sagemaker:ListTrainingJobs")),
-    "sagemaker:CreateModel": _row(
+CALLS: Mapping[str, Row[Right]] = {
+    "sagemaker:DescribeEndpoint": row(f"{READS_ENDPOINTS} train", *_own("sagemaker:DescribeEndpoint", _ENDPOINT)),
+    "sagemaker:DescribeEndpointConfig": row(READS_ENDPOINTS, *_own("sagemaker:DescribeEndpointConfig", _CONFIG)),
+    "sagemaker:DescribeModel": row(READS_ENDPOINTS, *_own("sagemaker:DescribeModel", _MODEL)),
+    "sagemaker:ListTags": row(f"{READS_ENDPOINTS} train", *(Right("sagemaker:ListTags", one) for one in _MADE)),
+    "sagemaker:ListEndpoints": row(f"{LISTS_OWN} deploy finalize doctor", Right("sagemaker:ListEndpoints")),
+    "sagemaker:ListEndpointConfigs": row(LISTS_OWN, Right("sagemaker:ListEndpointConfigs")),
+    "sagemaker:ListModels": row(LISTS_OWN, Right("sagemaker:ListModels")),
+    "sagemaker:ListTrainingJobs": row(LISTS_OWN, Right("sagemaker:ListTrainingJobs")),
+    "sagemaker:CreateModel": row(
         "deploy", Right("sagemaker:CreateModel", _MODEL), Right("sagemaker:AddTags", _MODEL), _PASS
     ),
-    "sagemaker:CreateEndpointConfig": _row(
+    "sagemaker:CreateEndpointConfig": row(
         "deploy finalize", Right("sagemaker:CreateEndpointConfig", _CONFIG), Right("sagemaker:AddTags", _CONFIG), *_KEY
     ),
-    "sagemaker:CreateEndpoint": _row(
+    "sagemaker:CreateEndpoint": row(
         "deploy",
         Right("sagemaker:CreateEndpoint", _ENDPOINT),
         Right("sagemaker:CreateEndpoint", _CONFIG),
         Right("sagemaker:AddTags", _ENDPOINT),
     ),
-    "sagemaker:UpdateEndpoint": _row(
+    "sagemaker:UpdateEndpoint": row(
         "deploy finalize gc", Right("sagemaker:UpdateEndpoint", _ENDPOINT), Right("sagemaker:UpdateEndpoint", _CONFIG)
     ),
-    "sagemaker:UpdateEndpointWeightsAndCapacities": _row(
+    "sagemaker:UpdateEndpointWeightsAndCapacities": row(
         "deploy traffic gc", *_own("sagemaker:UpdateEndpointWeightsAndCapacities", _ENDPOINT)
     ),
-    "sagemaker:AddTags": _row("deploy traffic finalize gc", *_own("sagemaker:AddTags", _ENDPOINT)),
-    "sagemaker:DeleteEndpoint": _row("deploy delete gc", *_own("sagemaker:DeleteEndpoint", _ENDPOINT)),
-    "sagemaker:DeleteEndpointConfig": _row(
+    "sagemaker:AddTags": row("deploy traffic finalize gc", *_own("sagemaker:AddTags", _ENDPOINT)),
+    "sagemaker:DeleteEndpoint": row("deploy delete gc", *_own("sagemaker:DeleteEndpoint", _ENDPOINT)),
+    "sagemaker:DeleteEndpointConfig": row(
         "deploy finalize delete gc", *_own("sagemaker:DeleteEndpointConfig", _CONFIG)
     ),
-    "sagemaker:DeleteModel": _row("deploy finalize delete gc", *_own("sagemaker:DeleteModel", _MODEL)),
-    "sagemaker:CreateTrainingJob": _row(
+    "sagemaker:DeleteModel": row("deploy finalize delete gc", *_own("sagemaker:DeleteModel", _MODEL)),
+    "sagemaker:CreateTrainingJob": row(
         "train", Right("sagemaker:CreateTrainingJob", _JOB), Right("sagemaker:AddTags", _JOB), _PASS, *_KEY
     ),
-    "sagemaker:DescribeTrainingJob": _row("train stop gc", *_own("sagemaker:DescribeTrainingJob", _JOB)),
-    "sagemaker:StopTrainingJob": _row("train stop", *_own("sagemaker:StopTrainingJob", _JOB)),
-    "sagemaker:DeleteTrainingJob": _row("train", *_own("sagemaker:DeleteTrainingJob", _JOB), also="gc --shared"),
-    "sagemaker-runtime:InvokeEndpoint": _row("predict deploy", *_own("sagemaker:InvokeEndpoint", _ENDPOINT)),
-    "tagging:GetResources": _row(_LISTS, Right("tag:GetResources")),
-    "application-autoscaling:DescribeScalableTargets": _row(
-        _LOOKS, Right("application-autoscaling:DescribeScalableTargets")
+    "sagemaker:DescribeTrainingJob": row("train stop gc", *_own("sagemaker:DescribeTrainingJob", _JOB)),
+    "sagemaker:StopTrainingJob": row("train stop", *_own("sagemaker:StopTrainingJob", _JOB)),
+    "sagemaker:DeleteTrainingJob": row("train", *_own("sagemaker:DeleteTrainingJob", _JOB), also="gc --shared"),
+    "sagemaker-runtime:InvokeEndpoint": row("predict deploy", *_own("sagemaker:InvokeEndpoint", _ENDPOINT)),
+    "tagging:GetResources": row(LISTS_OWN, Right("tag:GetResources")),
+    "application-autoscaling:DescribeScalableTargets": row(
+        READS_ENDPOINTS, Right("application-autoscaling:DescribeScalableTargets")
     ),
-    "application-autoscaling:DescribeScalingPolicies": _row(
-        _LOOKS, Right("application-autoscaling:DescribeScalingPolicies"), Right("cloudwatch:DescribeAlarms")
+    "application-autoscaling:DescribeScalingPolicies": row(
+        READS_ENDPOINTS, Right("application-autoscaling:DescribeScalingPolicies"), Right("cloudwatch:DescribeAlarms")
     ),
-    "application-autoscaling:RegisterScalableTarget": _row(
+    "application-autoscaling:RegisterScalableTarget": row(
         "deploy finalize gc",
         Right("application-autoscaling:RegisterScalableTarget", _SCALING),
         Right("iam:CreateServiceLinkedRole", _LINKED),
     ),
-    "application-autoscaling:PutScalingPolicy": _row(
+    "application-autoscaling:PutScalingPolicy": row(
         "deploy finalize gc",
         Right("application-autoscaling:PutScalingPolicy", _SCALING),
         Right("cloudwatch:PutMetricAlarm", _ALARMS),
     ),
-    "application-autoscaling:DeleteScalingPolicy": _row(
+    "application-autoscaling:DeleteScalingPolicy": row(
         "deploy finalize delete gc",
         Right("application-autoscaling:DeleteScalingPolicy", _SCALING),
         Right("cloudwatch:DeleteAlarms", _ALARMS),
     ),
-    "application-autoscaling:DeregisterScalableTarget": _row(
+    "application-autoscaling:DeregisterScalableTarget": row(
         "deploy finalize delete gc", *_own("application-autoscaling:DeregisterScalableTarget", _SCALING)
     ),
-    "ecr:GetAuthorizationToken": _row("deploy train doctor", Right("ecr:GetAuthorizationToken")),
-    "ecr:DescribeRepositories": _row(
-        f"{_LOOKS} train doctor",
+    "ecr:GetAuthorizationToken": row("deploy train doctor", Right("ecr:GetAuthorizationToken")),
+    "ecr:DescribeRepositories": row(
+        f"{READS_ENDPOINTS} train doctor",
         *(Right("ecr:DescribeRepositories", one) for one in (_REPOSITORY, _OLD_REPOSITORY)),
     ),
-    "ecr:DescribeImages": _row(f"{_LOOKS} train", *_own("ecr:DescribeImages", _REPOSITORY)),
-    "ecr:CreateRepository": _row(
+    "ecr:DescribeImages": row(f"{READS_ENDPOINTS} train", *_own("ecr:DescribeImages", _REPOSITORY)),
+    "ecr:CreateRepository": row(
         "", Right("ecr:CreateRepository", _REPOSITORY), Right("ecr:TagResource", _REPOSITORY), also=FIRST_DEPLOY
     ),
-    "ecr:BatchDeleteImage": _row("", *_own("ecr:BatchDeleteImage", _REPOSITORY), also="gc --shared"),
-    "registry:HeadBlob": _row(
+    "ecr:BatchDeleteImage": row("", *_own("ecr:BatchDeleteImage", _REPOSITORY), also="gc --shared"),
+    "registry:HeadBlob": row(
         "deploy train",
         Right("ecr:BatchCheckLayerAvailability", _REPOSITORY),
         Right("ecr:GetDownloadUrlForLayer", _REPOSITORY),
     ),
-    "registry:GetBlob": _row("deploy train", *_own("ecr:GetDownloadUrlForLayer", _REPOSITORY)),
-    "registry:GetManifest": _row("deploy train", Right("ecr:BatchGetImage", _REPOSITORY), *_PULLS),
-    "registry:HeadManifest": _row("deploy train", *_own("ecr:BatchGetImage", _REPOSITORY)),
-    "registry:StartUpload": _row("deploy train", *_own("ecr:InitiateLayerUpload", _REPOSITORY)),
-    "registry:UploadChunk": _row("deploy train", *_own("ecr:UploadLayerPart", _REPOSITORY)),
-    "registry:FinishUpload": _row(
+    "registry:GetBlob": row("deploy train", *_own("ecr:GetDownloadUrlForLayer", _REPOSITORY)),
+    "registry:GetManifest": row("deploy train", Right("ecr:BatchGetImage", _REPOSITORY), *_PULLS),
+    "registry:HeadManifest": row("deploy train", *_own("ecr:BatchGetImage", _REPOSITORY)),
+    "registry:StartUpload": row("deploy train", *_own("ecr:InitiateLayerUpload", _REPOSITORY)),
+    "registry:UploadChunk": row("deploy train", *_own("ecr:UploadLayerPart", _REPOSITORY)),
+    "registry:FinishUpload": row(
         "deploy train",
         Right("ecr:UploadLayerPart", _REPOSITORY),
         Right("ecr:CompleteLayerUpload", _REPOSITORY),
     ),
-    "registry:PutManifest": _row("deploy train", *_own("ecr:PutImage", _REPOSITORY)),
-    "s3:HeadBucket": _row(f"{_LOCKED} list doctor", *(Right("s3:ListBucket", one) for one in (_BUCKET, _OLD_BUCKET))),
-    "s3:CreateBucket": _row("", *_own("s3:CreateBucket", _BUCKET), also=FIRST_DEPLOY),
-    "s3:PutBucketTagging": _row("", *_own("s3:PutBucketTagging", _BUCKET), also=FIRST_DEPLOY),
-    "s3:ListObjects": _row(f"{_LISTS} train", *_own("s3:ListBucket", _BUCKET)),
-    "s3:GetBucketUploads": _row("train", *_own("s3:ListBucketMultipartUploads", _BUCKET), also="gc --shared"),
-    "s3:GetObject": _row(_LOCKED, *_own("s3:GetObject", _OBJECTS)),
-    "s3:HeadObject": _row("train", *_own("s3:GetObject", _OBJECTS)),
-    "s3:PutObject": _row(_LOCKED, *_own("s3:PutObject", _OBJECTS)),
-    "s3:PostObjectUploads": _row("train", *_own("s3:PutObject", _OBJECTS)),
-    "s3:PostObject": _row("train", *_own("s3:PutObject", _OBJECTS)),
-    "s3:DeleteObject": _row(_LOCKED, *_own("s3:DeleteObject", _OBJECTS)),
-    "s3:DeleteObjects": _row("train", *_own("s3:DeleteObject", _OBJECTS), also="gc --shared"),
-    "s3:AbortMultipartUpload": _row("train", *_own("s3:AbortMultipartUpload", _OBJECTS), also="gc --shared"),
-    "logs:DescribeLogGroups": _row(
-        "logs", *_own("logs:DescribeLogGroups", "arn:{partition}:logs:{region}:{account}:*")
+    "registry:PutManifest": row("deploy train", *_own("ecr:PutImage", _REPOSITORY)),
+    "s3:HeadBucket": row(
+        f"{TAKES_LEASES} list doctor", *(Right("s3:ListBucket", one) for one in (_BUCKET, _OLD_BUCKET))
     ),
-    "logs:DescribeLogStreams": _row("logs monitor train", *_own("logs:DescribeLogStreams", _LOGS)),
-    "logs:GetLogEvents": _row("logs monitor train", *_own("logs:GetLogEvents", _LOGS)),
-    "logs:FilterLogEvents": _row("logs monitor train", *_own("logs:FilterLogEvents", _LOGS)),
-    "logs:DeleteLogGroup": _row("delete gc", Right("logs:DeleteLogGroup", _LOGS, "delete_logs")),
-    "cloudwatch:GetMetricData": _row("monitor", Right("cloudwatch:GetMetricData")),
-    "secretsmanager:GetSecretValue": _row("deploy train", *_own("secretsmanager:GetSecretValue", "{secret}")),
-    "sts:GetCallerIdentity": _row("doctor"),
-    "iam:GetRole": _row("doctor", *_own("iam:GetRole", _ROLE)),
-    "iam:SimulatePrincipalPolicy": _row("doctor", *_own("iam:SimulatePrincipalPolicy", _PRINCIPALS)),
-    "servicequotas:ListAWSDefaultServiceQuotas": _row("doctor", Right("servicequotas:ListAWSDefaultServiceQuotas")),
-    "servicequotas:ListServiceQuotas": _row("doctor", Right("servicequotas:ListServiceQuotas")),
+    "s3:CreateBucket": row("", *_own("s3:CreateBucket", _BUCKET), also=FIRST_DEPLOY),
+    "s3:PutBucketTagging": row("", *_own("s3:PutBucketTagging", _BUCKET), also=FIRST_DEPLOY),
+    "s3:ListObjects": row(f"{LISTS_OWN} train", *_own("s3:ListBucket", _BUCKET)),
+    "s3:GetBucketUploads": row("train", *_own("s3:ListBucketMultipartUploads", _BUCKET), also="gc --shared"),
+    "s3:GetObject": row(TAKES_LEASES, *_own("s3:GetObject", _OBJECTS)),
+    "s3:HeadObject": row("train", *_own("s3:GetObject", _OBJECTS)),
+    "s3:PutObject": row(TAKES_LEASES, *_own("s3:PutObject", _OBJECTS)),
+    "s3:PostObjectUploads": row("train", *_own("s3:PutObject", _OBJECTS)),
+    "s3:PostObject": row("train", *_own("s3:PutObject", _OBJECTS)),
+    "s3:DeleteObject": row(TAKES_LEASES, *_own("s3:DeleteObject", _OBJECTS)),
+    "s3:DeleteObjects": row("train", *_own("s3:DeleteObject", _OBJECTS), also="gc --shared"),
+    "s3:AbortMultipartUpload": row("train", *_own("s3:AbortMultipartUpload", _OBJECTS), also="gc --shared"),
+    "logs:DescribeLogGroups": row("logs", *_own("logs:DescribeLogGroups", "arn:{partition}:logs:{region}:{account}:*")),
+    "logs:DescribeLogStreams": row("logs monitor train", *_own("logs:DescribeLogStreams", _LOGS)),
+    "logs:GetLogEvents": row("logs monitor train", *_own("logs:GetLogEvents", _LOGS)),
+    "logs:FilterLogEvents": row("logs monitor train", *_own("logs:FilterLogEvents", _LOGS)),
+    "logs:DeleteLogGroup": row("delete gc", Right("logs:DeleteLogGroup", _LOGS, "delete_logs")),
+    "cloudwatch:GetMetricData": row("monitor", Right("cloudwatch:GetMetricData")),
+    "secretsmanager:GetSecretValue": row("deploy train", *_own("secretsmanager:GetSecretValue", "{secret}")),
+    "sts:GetCallerIdentity": row("doctor"),
+    "iam:GetRole": row("doctor", *_own("iam:GetRole", _ROLE)),
+    "iam:SimulatePrincipalPolicy": row("doctor", *_own("iam:SimulatePrincipalPolicy", _PRINCIPALS)),
+    "servicequotas:ListAWSDefaultServiceQuotas": row("doctor", Right("servicequotas:ListAWSDefaultServiceQuotas")),
+    "servicequotas:ListServiceQuotas": row("doctor", Right("servicequotas:ListServiceQuotas")),
 }
 """By call, as the call logs of mini clouds name it: service and operation."""
 
@@ -231,14 +216,11 @@ def actions_of(operation: str) -> tuple[str, ...]:
         (('sagemaker:CreateModel', 'sagemaker:AddTags', 'iam:PassRole'), ('s3:ListBucket',))
     """
     name = operation.removesuffix("V2")
-    rows = (row for call, row in CALLS.items() if call.partition(":")[2] == name)
-    rights = (right for row in rows for right in row.rights if not right.only and right.resource not in _OF_SOME)
+    rows = (one for call, one in CALLS.items() if call.partition(":")[2] == name)
+    rights = (right for one in rows for right in one.rights if not right.only and right.resource not in _OF_SOME)
     return tuple(dict.fromkeys(right.action for right in rights))
 
 
 def call_rights() -> list[CallRights]:
     """The table in neutral words."""
-    return [
-        CallRights(call, row.verbs, tuple(dict.fromkeys(right.action for right in row.rights)))
-        for call, row in CALLS.items()
-    ]
+    return neutral(CALLS, lambda right: right.action)

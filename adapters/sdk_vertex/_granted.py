@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from sdk.errors import SdkError
-from sdk.types import Check
+from sdk.rights import CHECKED, rights_check, rights_unknown
 
 from ._policy import rights_of
 from ._rights import BILLED, Right, role_of
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sdk.rights import PolicyRole
+    from sdk.types import Check
 
     from ._access import Access
     from ._rights import Scope
 
 _CALL_S = 15.0
-_NEEDED: tuple[PolicyRole, ...] = ("caller", "ci")
 
 
 def checks(access: Access, target: str) -> Iterator[Check]:
@@ -28,21 +28,19 @@ def checks(access: Access, target: str) -> Iterator[Check]:
     try:
         lacks, unknown = _lacking(access)
     except SdkError as error:
-        yield Check("rights", True, f"unknown: {error.message}", error.hint)
+        yield rights_unknown(error)
         return
-    for role in (*_NEEDED, "deployer"):
+    for role in CHECKED:
         missing = [one for one in rights_of(role) if one in lacks]
         yield _check(role, missing, unknown, target)
 
 
 def _check(role: PolicyRole, missing: list[Right], unknown: Sequence[Scope], target: str) -> Check:
     rest = f"; unknown on what does not exist yet: {' and '.join(unknown)}" if unknown and role != "caller" else ""
-    if not missing:
-        return Check(f"rights {role}", True, f"granted{rest}")
     shown = ", ".join(f"{one.permission} on the {one.scope}" for one in missing)
     roles = sorted({found for one in missing if (found := role_of(one.permission))})
-    hint = f"mlport policy --for {role} --target {target} prints what to grant; {' and '.join(roles)} would do as well"
-    return Check(f"rights {role}", role not in _NEEDED, f"missing: {shown}{rest}", hint)
+    prints = f"what to grant; {' and '.join(roles)} would do as well"
+    return rights_check(role, f"{shown}{rest}" if shown else "", target, prints, granted=f"granted{rest}")
 
 
 def _lacking(access: Access) -> tuple[set[Right], list[Scope]]:

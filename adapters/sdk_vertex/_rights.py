@@ -5,13 +5,14 @@ Source: https://cloud.google.com/iam/docs/permissions-reference
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
-from sdk.rights import FIRST_DEPLOY, CallRights
+from sdk.rights import FIRST_DEPLOY, LISTS_OWN, READS_ENDPOINTS, TAKES_LEASES, neutral, row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from sdk.rights import CallRights, Row
 
 Scope = Literal["project", "bucket", "repository", "account", "secret"]
 
@@ -23,26 +24,14 @@ class Right(NamedTuple):
     scope: Scope = "project"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One call: who makes it, and what it needs."""
-
-    verbs: frozenset[str]
-    rights: tuple[Right, ...]
-
-
-_LOOKS = "predict status list logs monitor deploy traffic finalize delete gc"  # each of these reads whole endpoints
-_LOCKED = "deploy traffic finalize delete gc train"  # each of these takes a lease in the bucket
-_LISTS = "list delete gc"  # each of these lists what mlport made
 _ACT_AS = Right("iam.serviceAccounts.actAs", "account")
 _PUSH, _PULL = (
     Right(f"artifactregistry.repositories.{one}", "repository") for one in ("uploadArtifacts", "downloadArtifacts")
 )
 
 
-def _row(verbs: str, *rights: Right | str, also: str = "") -> Row:
-    found = tuple(one if isinstance(one, Right) else _vertex(one) for one in rights)
-    return Row(frozenset((*verbs.split(), *([also] if also else []))), found)
+def _row(verbs: str, *rights: Right | str, also: str = "") -> Row[Right]:
+    return row(verbs, *(one if isinstance(one, Right) else _vertex(one) for one in rights), also=also)
 
 
 def _vertex(name: str) -> Right:
@@ -57,31 +46,31 @@ def _object(name: str) -> Right:
     return Right(f"storage.objects.{name}", "bucket")
 
 
-CALLS: Mapping[str, Row] = {
+CALLS: Mapping[str, Row[Right]] = {
     "aiplatform:CreateEndpoint": _row("deploy", "endpoints.create"),
-    "aiplatform:GetEndpoint": _row(f"{_LOOKS} train", "endpoints.get"),
-    "aiplatform:ListEndpoints": _row(f"{_LISTS} doctor", "endpoints.list"),
+    "aiplatform:GetEndpoint": _row(f"{READS_ENDPOINTS} train", "endpoints.get"),
+    "aiplatform:ListEndpoints": _row(f"{LISTS_OWN} doctor", "endpoints.list"),
     "aiplatform:UpdateEndpoint": _row("deploy traffic finalize delete gc", "endpoints.update"),
     "aiplatform:DeleteEndpoint": _row("deploy delete gc", "endpoints.delete"),
     "aiplatform:DeployModel": _row("deploy", "endpoints.deploy", _ACT_AS),
     "aiplatform:UndeployModel": _row("deploy finalize delete gc", "endpoints.undeploy"),
     "aiplatform:UploadModel": _row("deploy", "models.upload"),
     "aiplatform:GetModel": _row("deploy finalize delete gc", "models.get"),
-    "aiplatform:ListModels": _row(f"{_LOOKS} train", "models.list"),
+    "aiplatform:ListModels": _row(f"{READS_ENDPOINTS} train", "models.list"),
     "aiplatform:DeleteModel": _row("deploy finalize delete gc", "models.delete"),
     "aiplatform:GetOperation": _row("deploy traffic finalize delete gc", "endpoints.get", "models.get"),
     "aiplatform:ListOperations": _row("deploy traffic finalize delete gc", "endpoints.get", "models.get"),
     "aiplatform:CreateCustomJob": _row("train", "customJobs.create", _ACT_AS),
-    "aiplatform:ListCustomJobs": _row(f"{_LISTS} deploy train stop", "customJobs.list"),
+    "aiplatform:ListCustomJobs": _row(f"{LISTS_OWN} deploy train stop", "customJobs.list"),
     "aiplatform:CancelCustomJob": _row("train stop", "customJobs.cancel"),
     "aiplatform:DeleteCustomJob": _row("train", "customJobs.delete", also="gc --shared"),
     "prediction:Predict": _row("predict deploy", "endpoints.predict"),
     "prediction:RawPredict": _row("predict deploy", "endpoints.predict"),
     "artifactregistry:CreateRepository": _row("", Right("artifactregistry.repositories.create"), also=FIRST_DEPLOY),
-    "artifactregistry:GetRepository": _row(f"{_LOOKS} train doctor", _image("repositories.get")),
+    "artifactregistry:GetRepository": _row(f"{READS_ENDPOINTS} train doctor", _image("repositories.get")),
     "artifactregistry:DeleteRepository": _row("", _image("repositories.delete"), also="gc --shared"),
-    "artifactregistry:GetTag": _row(f"{_LOOKS} train", _image("tags.get")),
-    "artifactregistry:ListDockerImages": _row(_LISTS, _image("dockerimages.list")),
+    "artifactregistry:GetTag": _row(f"{READS_ENDPOINTS} train", _image("tags.get")),
+    "artifactregistry:ListDockerImages": _row(LISTS_OWN, _image("dockerimages.list")),
     "artifactregistry:GetDockerImage": _row("", _image("dockerimages.get"), also="gc --shared"),
     "artifactregistry:DeleteTag": _row("", _image("tags.delete"), also="gc --shared"),
     "artifactregistry:DeleteVersion": _row("", _image("versions.delete"), also="gc --shared"),
@@ -96,14 +85,14 @@ CALLS: Mapping[str, Row] = {
     "registry:FinishUpload": _row("deploy train", _PUSH),
     "registry:PutManifest": _row("deploy train", _PUSH),
     "storage:InsertBucket": _row("", Right("storage.buckets.create"), also=FIRST_DEPLOY),
-    "storage:ListBuckets": _row(f"{_LOCKED} list doctor", Right("storage.buckets.list")),
-    "storage:GetBucket": _row(f"{_LOCKED} list doctor", Right("storage.buckets.get", "bucket")),
-    "storage:GetObject": _row(f"{_LOCKED} list", _object("get")),
-    "storage:ListObjects": _row(f"{_LISTS} train", _object("list")),
-    "storage:InsertObject": _row(_LOCKED, _object("create"), _object("delete")),
+    "storage:ListBuckets": _row(f"{TAKES_LEASES} list doctor", Right("storage.buckets.list")),
+    "storage:GetBucket": _row(f"{TAKES_LEASES} list doctor", Right("storage.buckets.get", "bucket")),
+    "storage:GetObject": _row(f"{TAKES_LEASES} list", _object("get")),
+    "storage:ListObjects": _row(f"{LISTS_OWN} train", _object("list")),
+    "storage:InsertObject": _row(TAKES_LEASES, _object("create"), _object("delete")),
     "storage:ResumeUpload": _row("train"),
     "storage:PatchObject": _row("train", _object("update")),
-    "storage:DeleteObject": _row(_LOCKED, _object("delete")),
+    "storage:DeleteObject": _row(TAKES_LEASES, _object("delete")),
     "logging:ListLogEntries": _row("logs monitor train", Right("logging.logEntries.list")),
     "monitoring:ListTimeSeries": _row("monitor", Right("monitoring.timeSeries.list")),
     "secretmanager:AccessSecretVersion": _row("deploy train", Right("secretmanager.versions.access", "secret")),
@@ -168,10 +157,7 @@ def permission_of(operation: str) -> str | None:
 
 def call_rights() -> list[CallRights]:
     """The table in neutral words."""
-    return [
-        CallRights(call, row.verbs, tuple(dict.fromkeys(right.permission for right in row.rights)))
-        for call, row in CALLS.items()
-    ]
+    return neutral(CALLS, lambda right: right.permission)
 
 
 def role_of(permission: str) -> str | None:

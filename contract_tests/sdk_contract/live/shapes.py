@@ -133,27 +133,27 @@ def _tags(body: bytes) -> list[bytes]:
     return _TAG.findall(body) if body.lstrip()[:1] == b"<" else []
 
 
-def _fields(value: Any, path: str = "") -> Iterator[str]:
+def _fields(value: Any) -> Iterator[str]:
+    return (f"{path}:{_type(leaf)}" for path, leaf in _leaves(value))
+
+
+def _words(value: Any) -> Iterator[str]:
+    for path, leaf in _leaves(value):
+        if isinstance(leaf, str) and _TELLING.search(path):
+            word = leaf.rpartition("#")[2]
+            yield f"{path}={word if _WORD.fullmatch(word) else '?'}"
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that holds no others, with the names on the way to it."""
     if isinstance(value, dict):
         for key, inner in cast("Any", value).items():
-            yield from _fields(inner, f"{path}.{_name(path, key)}".lstrip("."))
+            yield from _leaves(inner, f"{path}.{_name(path, key)}".lstrip("."))
     elif isinstance(value, list):
         for inner in cast("Any", value):
-            yield from _fields(inner, f"{path}[]")
+            yield from _leaves(inner, f"{path}[]")
     else:
-        yield f"{path}:{_type(value)}"
-
-
-def _words(value: Any, path: str = "") -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, inner in cast("Any", value).items():
-            yield from _words(inner, f"{path}.{_name(path, key)}".lstrip("."))
-    elif isinstance(value, list):
-        for inner in cast("Any", value):
-            yield from _words(inner, f"{path}[]")
-    elif isinstance(value, str) and _TELLING.search(path):
-        word = value.rpartition("#")[2]
-        yield f"{path}={word if _WORD.fullmatch(word) else '?'}"
+        yield path, value
 
 
 def _name(path: str, key: Any) -> str:

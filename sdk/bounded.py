@@ -141,7 +141,7 @@ class Body:
         self, headers: Mapping[str, str], bound: Bound, what: str, exchange: exchanges.Exchange | None = None
     ) -> None:
         self._left, self._most, self._what = bound.most, bound.most, what
-        self._exchange, self._kept = exchange if exchanges.heard() else None, bytearray()
+        self._exchange, self._kept = exchange if exchanges.has_listener() else None, bytearray()
         self._unpack: Any = None if bound.raw else _unpacker(headers.get("content-encoding", ""), what)
         self._begun = False
         claimed = headers.get("content-length", "")
@@ -176,7 +176,7 @@ class Body:
             if not self._unpack.eof:
                 raise UnreadableError(f"{self._what} cannot be read: its compressed body ends too early")
         if self._exchange is not None:
-            exchanges.tell(replace(self._exchange, body=bytes(self._kept)))
+            exchanges.publish(replace(self._exchange, body=bytes(self._kept)))
             self._exchange = None
 
     def _counted(self, part: bytes) -> bytes:
@@ -266,7 +266,7 @@ def _begin(request: httpx.Request, *, bound: Bound, now: Callable[[], float] | N
         timeouts["read"] = patience
         timeouts["write"] = _Sending(timeouts.get("write"), patience)
     request.extensions["timeout"] = timeouts
-    if exchanges.heard():
+    if exchanges.has_listener():
         request.extensions[_BEGUN] = time.monotonic()
 
 
@@ -277,7 +277,7 @@ def _limit(response: httpx.Response) -> None:
     seconds = None if begun is None else time.monotonic() - begun
     exchange = exchanges.Exchange(request.method, str(request.url), response.status_code, seconds=seconds)
     if request.method == "HEAD":
-        exchanges.tell(exchange)
+        exchanges.publish(exchange)
         return  # it has no body, though its head tells of one
     bound: Bound = request.extensions[KEY].of_status(response.status_code)
     what = f"the answer of {request.url.host} to {request.method} {request.url.path}"

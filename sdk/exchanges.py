@@ -1,4 +1,4 @@
-"""Let one listener see the answers of a platform's control plane: the live run records their form.
+"""Let listeners see the answers of a platform's control plane: the live run records their form.
 
 Without a listener nothing is kept. A listener gets the body of an answer, so it must not store or print it as it is.
 """
@@ -45,12 +45,12 @@ _lock = threading.Lock()
 
 @contextmanager
 def listening(listener: Callable[[Exchange], None]) -> Generator[None]:
-    """Tell a listener of every answer inside the block; it is called in the thread that reads the answer.
+    """Pass every answer inside the block to a listener, which is called in the thread that reads the answer.
 
     Example:
         >>> seen: list[Exchange] = []
         >>> with listening(seen.append):
-        ...     tell(Exchange("GET", "https://example.com/v1/models", 200))
+        ...     publish(Exchange("GET", "https://example.com/v1/models", 200))
         >>> [exchange.status for exchange in seen]
         [200]
     """
@@ -63,12 +63,12 @@ def listening(listener: Callable[[Exchange], None]) -> Generator[None]:
             _listeners.remove(listener)
 
 
-def heard() -> bool:
+def has_listener() -> bool:
     """Whether there is a listener."""
     return bool(_listeners)
 
 
-def tell(exchange: Exchange) -> None:
-    """Tell every listener of an answer."""
+def publish(exchange: Exchange) -> None:
+    """Pass an answer to every listener."""
     for listener in tuple(_listeners):
         listener(exchange)

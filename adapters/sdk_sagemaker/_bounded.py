@@ -38,11 +38,11 @@ def _tell(
     event_name: str, context: dict[str, Any], response_dict: dict[str, Any] | None, parsed_response: Any, **_rest: Any
 ) -> None:
     """Tell listeners of an answer; the body of a file is left to the caller who reads it."""
-    if response_dict is None or not exchanges.heard():
+    if response_dict is None or not exchanges.has_listener():
         return
     body: Any = response_dict.get("body")
     service, operation = event_name.split(".")[1:]
-    exchanges.tell(
+    exchanges.publish(
         exchanges.Exchange(
             method="POST",
             url="",

@@ -17,11 +17,8 @@ from .verbs import EXIT_CODES, VERBS, Param, Verb
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_HOMES = {
-    "compare": "comparing",
-    "mock": "mocks",
-    "test": "testing",
-}  # modules of handlers; the others are in `handlers`
+# Modules of handlers; the others are in `handlers`.
+_HOMES = {"compare": "comparing", "mock": "mocks", "test": "testing"}
 _COMPLETE = "_MLPORT_COMPLETE"  # shells ask for completions by this variable
 _TYPES: dict[str, Any] = {"int": int, "float": float, "duration": parse.DURATION, "input": parse.INPUT}
 

@@ -11,12 +11,13 @@ from ..client import default_client
 from ..errors import ConfigError, PlatformError
 from ..registry import extra_of
 from .models import resolve
+from .parse import Table
 
 if TYPE_CHECKING:
     from .output import Output
 
 
-def do_test(  # the options of the command
+def do_test(
     out: Output,
     *,
     model: str,
@@ -37,12 +38,14 @@ def do_test(  # the options of the command
     with extra_of("pytest", subject="mlport test", extra="contract,mock"):
         import pytest
 
-        model_run: Any = import_module("sdk_contract.model_run")  # a distribution of its own, by right
+        model_run: Any = import_module("sdk_contract.model_run")  # no import statement: the core does not depend on it
         runners: Any = import_module("sdk_contract.model_fixtures").RUNNERS
     if runner not in runners:
         raise ConfigError(f"no runner {runner!r}", hint=f"there are: {', '.join(runners)}")
     contract = model_run.TestModel
     contract.model = resolve(model, client.job, trust=trust)
+    if isinstance(rows, Table):
+        rows = rows.rows(contract.model.signature)
     contract.cases = [] if rows is None else [rows]
     contract.objective_ms = objective_ms
     options = [f"--mlport-target={name}" for name in targets or client.targets()]

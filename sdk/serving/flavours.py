@@ -90,7 +90,17 @@ class Predictor:
             return array.tolist() if self._takes_json and isinstance(array, np.ndarray) else array
         if self._takes_json:
             return given.free
-        return pandas().DataFrame(given.free) if isinstance(given.free[0], dict) else as_array(given.free, FREE)
+        return _named_rows(given.free) if isinstance(given.free[0], dict) else as_array(given.free, FREE)
+
+
+def _named_rows(rows: list[Any]) -> Any:
+    """Rows with names as a table, for a model of which nothing is known."""
+    try:
+        library = pandas()
+    except ModuleNotFoundError:
+        message = "rows with names need pandas, which the requirements of this model lack; send each row as a list"
+        raise bad_input("no_pandas", f"{message}, or pack the model with an example", "instances[0]") from None
+    return library.DataFrame(rows)
 
 
 def load(bundle: Bundle) -> Predictor:

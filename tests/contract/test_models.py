@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import joblib
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from sdk.cli.output import Output
 from sdk.cli.testing import do_test
@@ -99,6 +101,7 @@ def test_an_unknown_runner_is_refused_before_anything_is_packed() -> None:
 
 STOPPED = """
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sdk.errors import Interrupted
 
 def stop():
@@ -128,6 +131,22 @@ def test_a_stopped_change_ends_the_run(tmp_path: Path, where: str) -> None:
     assert pytest.ExitCode.INTERRUPTED == code
     assert "contract-churn: stopped; everything was undone" in output
     assert "test_stopped.test_two" not in found
+
+
+def test_the_command_of_the_page_runs(tmp_path: Path) -> None:
+    """It works exactly as it stands, on a model file and a CSV file without a header."""
+    rows = np.array([[1.0, 9.0], [2.0, 7.0], [24.0, 1.0], [36.0, 0.0]])
+    joblib.dump(LogisticRegression().fit(rows, [1, 1, 0, 0]), tmp_path / "model.joblib")
+    np.savetxt(tmp_path / "rows.csv", rows, delimiter=",")
+    page = (ROOT / "docs" / "testing-models.md").read_text("utf-8")
+    (command,) = re.findall(r"^\$ (mlport test .*)$", page, re.MULTILINE)
+    env = os.environ | {"MLPORT_STATE_DIR": str(tmp_path / "state")}
+    words = [sys.executable, "-m", "sdk", *command.split()[1:]]
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert 0 == done.returncode, done.stdout + done.stderr
+    states = [case[0].tag if len(case) else "passed" for case in ET.parse(tmp_path / "report.xml").iter("testcase")]
+    assert 3 <= states.count("passed")
+    assert {"passed", "skipped"} >= set(states)
 
 
 @pytest.mark.full

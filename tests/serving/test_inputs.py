@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +15,7 @@ import pytest
 from sdk.serving import npy
 from sdk.serving.codecs import decode_instances
 from sdk.serving.failures import RequestError
+from sdk.serving.flavours import Predictor
 from sdk.serving.settings import Limits
 from sdk.serving.signature import Signature
 
@@ -324,3 +326,15 @@ def test_tables_of_unknown_types_take_any_row_with_the_columns(
         assert [2.0, 0.5] == np.load(io.BytesIO(answer.content)).tolist()
         for wrong in ([{"a": 1}], [[1, 2, 3]]):
             assert 400 == client.post("/invocations", json={"instances": wrong}).status_code
+
+
+def test_rows_with_names_for_a_model_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model file of which nothing is known may lack pandas: the answer is a 400 that says what to send."""
+    monkeypatch.setitem(sys.modules, "pandas", None)  # as where it is not installed
+    model = Predictor(lambda rows: rows, Signature(), "predict", takes_json=False)
+    given = decode_instances(b'{"instances": [{"a": 1.0}, {"a": 2.0}]}', Signature(), Limits())
+    with pytest.raises(RequestError, match="requirements of this model lack; send each row as a list") as refused:
+        model(given)
+    assert (400, "no_pandas", "instances[0]") == (refused.value.status, refused.value.code, refused.value.field)
+    listed = model(decode_instances(b'{"instances": [[1.0], [2.0]]}', Signature(), Limits()))
+    assert [[1.0], [2.0]] == listed.arrays["predict"].tolist()

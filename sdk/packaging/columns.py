@@ -7,6 +7,7 @@ import re
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -153,6 +154,11 @@ def libraries(signature: Signature) -> frozenset[str]:
     arrow = {"pyarrow"} if any(kind.endswith("[pyarrow]") for kind in kinds) else set[str]()
     zones = {"tzdata"} if any("/" in kind for kind in kinds) else set[str]()
     return frozenset({"pandas"} | arrow | zones if signature.columns else set[str]())
+
+
+def absent(names: Sequence[str] | None) -> list[str]:
+    """What a model that was fitted on a table needs and this machine lacks, as where the table was one of polars."""
+    return ["pandas"] if names is not None and find_spec("pandas") is None else []
 
 
 def _category(name: str, values: Any) -> Tensor:

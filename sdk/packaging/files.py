@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sdk import foreign
 from sdk.errors import ConfigError, MissingExtraError, SdkError
-from sdk.packaging import axes, columns, examples
+from sdk.packaging import axes, columns, examples, fitted
+from sdk.packaging.fitted import UNKNOWN, Fitted
 from sdk.packaging.flavours.canonical import canonical_skops, read_member
 from sdk.packaging.libraries import installed
 from sdk.packaging.manifest import Signature, Tensor
@@ -54,8 +55,10 @@ class Found:
     modules: frozenset[str]
     options: dict[str, Any]
     inputs: tuple[Tensor, ...] = ()
+    fitted: Fitted = UNKNOWN
 
 
+_BOOSTER = frozenset({"xgboost", "scipy"})
 _ROWWISE = frozenset({"lightgbm", "sklearn", "xgboost"})
 
 
@@ -64,7 +67,7 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
     if not path.is_file():
         raise ConfigError(f"path: {path} is no file", hint="for a folder use Model.load or Model.from_mlflow")
     found = recognise(path, about.trust)
-    needs = _needs(found, path, packing)
+    needs = [*_needs(found, path, packing), *columns.absent(found.fitted.names)]
     if found.flavour == "torchscript":
         examples.check_no_table(examples.pandas_table(about.example), "PyTorch")
     whole = whole_inputs(found.inputs)
@@ -132,7 +135,9 @@ def _signature(about: About, prepared: Any, found: Found) -> Signature:
     inputs = found.inputs if prepared is None else axes.inputs_of(prepared, found.inputs)
     rowwise = is_rowwise(found, about, inputs)
     if prepared is None:
-        return Signature(inputs=inputs, rowwise=rowwise, allow_nan=about.allow_nan)
+        fitted.check_no_categories(categories=found.fitted.categories)
+        return Signature(inputs=inputs, columns=found.fitted.names, rowwise=rowwise, allow_nan=about.allow_nan)
+    fitted.check_example(found.fitted.names, examples.columns(prepared))
     return Signature(
         inputs=inputs,
         columns=examples.columns(prepared),
@@ -164,7 +169,7 @@ def _pickle(path: Path, kind: str, trust: str | None) -> Found:
     modules = named_modules(path)
     flavour = "sklearn" if {"sklearn", "skops"} & {module.partition(".")[0] for module in modules} else "class"
     extra = {"joblib"} if kind == "joblib" else set[str]()
-    return Found(flavour, kind, frozenset(modules | extra), {})
+    return Found(flavour, kind, frozenset(modules | extra), {}, fitted=fitted.in_pickle(path))
 
 
 def named_modules(path: Path) -> set[str]:
@@ -213,17 +218,17 @@ def _torchscript(path: Path) -> Found:
 
 def _ubj(path: Path) -> Found:
     _head(path, lambda head: head[:1] == b"{" and b"learner" in head, "an XGBoost model")
-    return Found("xgboost", "ubj", frozenset({"xgboost", "scipy"}), {"class": "Booster"})
+    return Found("xgboost", "ubj", _BOOSTER, {"class": "Booster"}, fitted=fitted.in_xgboost_ubj(path.read_bytes()))
 
 
 def _json(path: Path) -> Found:
     _head(path, lambda head: head[:1] == b"{" and b"learner" in head, "an XGBoost model")
-    return Found("xgboost", "json", frozenset({"xgboost", "scipy"}), {"class": "Booster"})
+    return Found("xgboost", "json", _BOOSTER, {"class": "Booster"}, fitted=fitted.in_xgboost_json(path.read_bytes()))
 
 
 def _lightgbm(path: Path) -> Found:
     _head(path, lambda head: head.startswith(b"tree\n"), "a LightGBM model")
-    return Found("lightgbm", "txt", frozenset({"lightgbm", "scipy"}), {})
+    return Found("lightgbm", "txt", frozenset({"lightgbm", "scipy"}), {}, fitted=fitted.in_lightgbm(path.read_bytes()))
 
 
 def _keras(path: Path) -> Found:
@@ -258,7 +263,8 @@ def _skops(path: Path, trust: str | None) -> Found:
         )
     named = canonical_skops(data)
     options = {"trusted": sorted(named.types.union(types)), "exact": True}
-    return Found("sklearn", "skops", frozenset(named.modules | {"skops", "sklearn"}), options)
+    modules = frozenset(named.modules | {"skops", "sklearn"})
+    return Found("sklearn", "skops", modules, options, fitted=fitted.in_skops(named.schema))
 
 
 _KINDS: dict[str, Callable[[Path], Found]] = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sdk.errors import ConfigError, MissingExtraError, PackagingError
-from sdk.packaging import answers, axes, code, columns, examples, missing, travels
+from sdk.packaging import answers, axes, code, columns, examples, fitted, missing, travels
 from sdk.packaging.flavours import flavour_of
 from sdk.packaging.flavours.base import Trial
 from sdk.packaging.flavours.onnx import Onnx
@@ -90,7 +90,8 @@ def _pack(obj: Any, name: str, flavour: Flavour, wishes: Wishes, packing: Packin
             options={**saved.options, **options},
         )
 
-    return publish(write, packing, example=None if prepared is None else examples.encode(prepared))
+    body = None if prepared is None else examples.encode(prepared)
+    return publish(write, packing, example=body, needs=columns.absent(traits.columns))
 
 
 def _pack_faster(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[Manifest, Path]:
@@ -133,19 +134,16 @@ def _prepared(example: Any, flavour: Flavour, traits: Traits) -> Any:
 
 def _check_columns(traits: Traits, prepared: Any) -> None:
     """What was fitted on a table is asked with a table of the same columns."""
-    if prepared is None or traits.columns is None:
+    if prepared is None:
+        fitted.check_no_categories(categories=traits.categories)
         return
     given = examples.columns(prepared)
-    if given is None:
+    if given is None and traits.columns is not None and not traits.takes_arrays:
         listed = ", ".join(traits.columns[:5])
         raise ConfigError(
             f"example is no table, but the model was fitted on one ({listed}, …)", hint="give a DataFrame"
         )
-    rewritten = {name.replace(" ", "_") for name in given}  # LightGBM keeps names with spaces like this
-    if missing := sorted(set(traits.columns) - rewritten.union(given)):
-        raise ConfigError(
-            f"example lacks the columns {', '.join(missing)}", hint="give rows of the table it was fitted on"
-        )
+    fitted.check_example(traits.columns, given)
 
 
 def _copy_artifacts(artifacts: str | Path | None, folder: Path) -> dict[str, Any]:
@@ -237,7 +235,7 @@ def _signature(flavour: Flavour, live: Any, traits: Traits, trial: Trial, prepar
         nan = traits.allow_nan if wishes.allow_nan is None else wishes.allow_nan
         rowwise = traits.rowwise if wishes.rowwise is None else wishes.rowwise
         records = traits.records or msgspec.UNSET
-        return Signature(inputs=traits.inputs, rowwise=bool(rowwise), allow_nan=nan, records=records)
+        return Signature(traits.inputs, columns=traits.columns, rowwise=bool(rowwise), allow_nan=nan, records=records)
     answered = _Answered(flavour, live, trial, prepared)
     names = answered.names()
     found = answered.parts(names)

@@ -19,6 +19,7 @@ from sdk import foreign
 from sdk.errors import ConfigError, LockMismatchError, PackagingError
 from sdk.packaging import axes, bundle, disk, examples, files, handover, pickling
 from sdk.packaging.code import collect, copy_code
+from sdk.packaging.lock import Lock
 from sdk.packaging.manifest import EXAMPLE, LOCK, MANIFEST, Manifest, Signature
 from sdk.packaging.pack import lock_for, python_minor, sources_of
 from sdk.paths import expand
@@ -218,7 +219,7 @@ def result(
     facts = _facts(path.parent) if program.manifest.format == FUNCTION else None
     if facts is None:
         about = files.About(_trust(program, path, trust), example, method, rowwise, allow_nan)
-        facts, trust = _recognised(path, about), about.trust
+        facts, trust = _recognised(path, about, program), about.trust
     whole = whole_inputs(facts.inputs)
     arranged = examples.arranged(example, python=facts.flavour in PYTHON, columns=facts.columns, whole=whole)
     prepared = None if arranged is None else examples.prepare(arranged, whole)
@@ -239,8 +240,9 @@ def result(
     return _seal(program, manifest, path, None if prepared is None else examples.encode(prepared))
 
 
-def _recognised(path: Path, about: files.About) -> handover.Facts:
+def _recognised(path: Path, about: files.About, program: Program) -> handover.Facts:
     found = files.recognise(path, about.trust)
+    makes_tables = "pandas" in Lock.of(program.path, program.manifest).versions and not found.fitted.categories
     return handover.Facts(
         flavour=found.flavour,
         format=found.format,
@@ -248,6 +250,7 @@ def _recognised(path: Path, about: files.About) -> handover.Facts:
         method=about.method,
         options=found.options,
         inputs=found.inputs,
+        columns=found.fitted.names if makes_tables else None,
         rowwise=files.is_rowwise(found, about, found.inputs),
         allow_nan=about.allow_nan,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sdk.packaging import answers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from sdk.packaging.manifest import Tensor
@@ -25,6 +26,8 @@ class Traits:
         allow_nan: Whether missing numbers are fine.
         inputs: The inputs, when the object knows them.
         columns: The columns it was fitted on, when it was fitted on a table.
+        takes_arrays: Whether it takes arrays as well then, so that an example may be one.
+        categories: Whether some of the columns are categories, which only an example shows.
         levels: The levels of each column of categories in that table, in its order, when the object keeps them.
         records: Whether each row is a dict, which it gets as it is.
     """
@@ -34,6 +37,8 @@ class Traits:
     allow_nan: bool = False
     inputs: tuple[Tensor, ...] = ()
     columns: tuple[str, ...] | None = None
+    takes_arrays: bool = False
+    categories: bool = False
     levels: tuple[tuple[Any, ...], ...] = ()
     records: bool = False
 
@@ -97,6 +102,16 @@ class Flavour(Protocol):
             PackagingError: It cannot be written so that it can be read again.
         """
         ...
+
+
+_MADE_UP = re.compile(r"Column_\d+")  # LightGBM's own names for the columns of an array
+
+
+def of_table(names: Iterable[str]) -> tuple[str, ...] | None:
+    """The names of columns, but for those that LightGBM and CatBoost make up for the columns of an array."""
+    listed = tuple(names)
+    counted = all(name == str(place) for place, name in enumerate(listed))
+    return None if counted or all(map(_MADE_UP.fullmatch, listed)) else listed
 
 
 def descends(obj: Any, package: str, *names: str) -> bool:

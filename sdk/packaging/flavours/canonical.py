@@ -17,11 +17,12 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date a zip file can hold
 
 
 class Skops(NamedTuple):
-    """A skops file, the modules that it names and the types of scikit-learn that it makes."""
+    """A skops file, the modules that it names, the types of scikit-learn that it makes, and its description."""
 
     data: bytes
     modules: set[str]
     types: set[str]
+    schema: Any
 
 
 def canonical_skops(data: bytes) -> Skops:
@@ -46,7 +47,7 @@ def canonical_skops(data: bytes) -> Skops:
             node["file"] = names.setdefault(file, f"{len(names) + 1}.{suffix}")
     members = {names.get(name, name): content for name, content in members.items()}
     members["schema.json"] = json.dumps(schema, separators=(",", ":")).encode()
-    return Skops(zip_bytes(members), modules, types)
+    return Skops(zip_bytes(members), modules, types, schema)
 
 
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import PackagingError
-from sdk.packaging.flavours.base import Saved, Traits, call, descends
+from sdk.packaging.flavours.base import Saved, Traits, call, descends, of_table
 from sdk.packaging.manifest import Tensor
 
 if TYPE_CHECKING:
@@ -24,9 +24,17 @@ class LightGBM:
         return descends(obj, "lightgbm", "Booster")
 
     def traits(self, obj: Any, /) -> Traits:
-        """The width as trained."""
-        width = (Tensor("input", "float64", (-1, obj.num_feature())),)
-        return Traits(rowwise=True, allow_nan=True, inputs=width, levels=levels_of(obj))
+        """Columns and width as trained."""
+        levels, names = levels_of(obj), of_table(obj.feature_name())
+        return Traits(
+            rowwise=True,
+            allow_nan=True,
+            inputs=() if names else (Tensor("input", "float64", (-1, obj.num_feature())),),
+            columns=names,
+            takes_arrays=True,
+            categories=bool(levels),
+            levels=levels,
+        )
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
         """The answer of the booster."""

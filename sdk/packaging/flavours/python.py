@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdk.errors import ConfigError
 from sdk.packaging import pickling
-from sdk.packaging.flavours.base import Saved, Traits, call
+from sdk.packaging.flavours.base import Saved, Traits, call, descends, of_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,8 @@ class PythonClass:
                 name = obj.__name__
                 raise ConfigError(f"{name}() needs arguments: {error}", hint=f"give an object: {name}(…)") from error
         _check_streaming(getattr(obj, "predict", obj), obj)
-        return Traits(rowwise=False)
+        fitted: Any = getattr(obj, "feature_names_", None) if descends(obj, "catboost", "CatBoost") else None
+        return Traits(rowwise=False, columns=of_table(fitted or ()), takes_arrays=True)
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
         """The object's answer."""

@@ -37,6 +37,7 @@ class Sklearn:
         except not_fitted as error:
             hint = "call its fit() first"
             raise PackagingError(f"{type(obj).__name__} is not fitted", operation="pack", hint=hint) from error
+        levels = levels_of(getattr(obj, "booster_", None))
         names, width = getattr(obj, "feature_names_in_", None), getattr(obj, "n_features_in_", None)
         return Traits(
             method="predict" if hasattr(obj, "predict") else "transform",
@@ -44,7 +45,8 @@ class Sklearn:
             allow_nan=_allow_nan(obj),
             inputs=(Tensor("input", "float64", (-1, int(width))),) if names is None and width else (),
             columns=None if names is None else tuple(map(str, names)),
-            levels=levels_of(getattr(obj, "booster_", None)),
+            categories=bool(levels),
+            levels=levels,
             records=names is None and _takes_dicts(obj),
         )
 
@@ -65,7 +67,7 @@ class Sklearn:
         io: Any = import_module("skops.io")
 
         try:
-            data, modules, types = canonical_skops(io.dumps(obj))
+            data, modules, types, _ = canonical_skops(io.dumps(obj))
             trusted = sorted(types.union(map(str, io.get_untrusted_types(data=data))))
             if any(is_local(name) or name.startswith("__main__.") for name in [*trusted, *modules]):
                 return None

@@ -35,6 +35,7 @@ class XGBoost:
             allow_nan=True,
             inputs=() if names else width,
             columns=tuple(names) if names else None,
+            categories=hasattr(booster, "get_categories") and not booster.get_categories().empty(),
             levels=_levels(booster),
         )
 

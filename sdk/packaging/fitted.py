@@ -1,0 +1,197 @@
+"""The columns that a model was fitted on, as its file names them. Read from the bytes; no library loads the file.
+
+Only names are in these files: the types of the columns are known with an example alone. So a model that was fitted on
+columns of categories needs one, as the categories of a request could not be made otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import pickletools
+import re
+import struct
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from sdk.errors import ConfigError
+from sdk.packaging.flavours.base import of_table
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+Names = tuple[str, ...]
+_ATTRIBUTE = b"feature_names_in_"  # of estimators that follow scikit-learn's conventions
+_NEAR = 2048  # bytes between the attribute and its value in a file of joblib
+_UBJ_NAMES = b"feature_names[#L"
+_UBJ_CATEGORIES = re.compile(rb"feature_segments\[\$l#L(?!\0{8})")  # a count that is not zero
+_JSON_NAMES = re.compile(rb'"feature_names":\s*(?=\[)')
+_JSON_CATEGORIES = re.compile(rb'"feature_segments":\s*\[\s*[0-9]')
+_TREE_NAMES = re.compile(rb"^feature_names=(.*)$", re.MULTILINE)
+_TREE_CATEGORIES = re.compile(rb"^pandas_categorical:\s*\[\s*\[", re.MULTILINE)
+_TEXTS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"}
+_PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
+_GETS = {"GET", "BINGET", "LONG_BINGET"}
+_ENDS = {"TUPLE", "BUILD", "STOP"}
+
+
+class Fitted(NamedTuple):
+    """The columns that a model was fitted on, if it was fitted on a table, and whether some of them are categories."""
+
+    names: Names | None = None
+    categories: bool = False
+
+
+UNKNOWN = Fitted()
+
+
+def check_no_categories(*, categories: bool) -> None:
+    """Refuse to pack a model that was fitted on categories without an example.
+
+    Raises:
+        ConfigError: It was.
+    """
+    if categories:
+        raise ConfigError(
+            "the model was fitted on columns of categories, and without an example it is not known which they are",
+            hint="give example= rows of the training table, such as df.head()",
+        )
+
+
+def check_example(names: Sequence[str] | None, given: Sequence[str] | None) -> None:
+    """Refuse an example table that lacks columns which the file names.
+
+    Raises:
+        ConfigError: It lacks some.
+    """
+    if names is None or given is None:
+        return
+    rewritten = {name.replace(" ", "_") for name in given}  # LightGBM keeps names with spaces like this
+    if missing := sorted(set(names) - rewritten.union(given)):
+        raise ConfigError(
+            f"example lacks the columns {', '.join(missing)}", hint="give rows of the table it was fitted on"
+        )
+
+
+def in_xgboost_json(data: bytes) -> Fitted:
+    """The columns in XGBoost's JSON."""
+    found = _JSON_NAMES.search(data)
+    end = data.find(b"]", found.end()) + 1 if found else 0
+    while found and end:  # a name may hold a bracket itself
+        try:
+            names = _all_text(json.loads(data[found.end() : end]))
+        except ValueError:
+            end = data.find(b"]", end) + 1
+        else:
+            return Fitted(names, names is not None and _JSON_CATEGORIES.search(data) is not None)
+    return UNKNOWN
+
+
+def in_xgboost_ubj(data: bytes) -> Fitted:
+    """The columns in XGBoost's binary JSON."""
+    place = data.find(_UBJ_NAMES)
+    names = tuple(_ubj_texts(data, place + len(_UBJ_NAMES))) if place >= 0 else ()
+    return Fitted(names, _UBJ_CATEGORIES.search(data) is not None) if names else UNKNOWN
+
+
+def _ubj_texts(data: bytes, place: int) -> Iterator[str]:
+    """The texts of an array, of which the number stands first; a length has eight bytes."""
+
+    def size(at: int) -> int:
+        if len(data) < at + 8:
+            raise ValueError("it is cut off")
+        return int(struct.unpack_from(">q", data, at)[0])
+
+    count, place = size(place), place + 8
+    for _ in range(count):
+        length = size(place + 2)
+        start, place = place + 10, place + 10 + length
+        if data[start - 10 : start - 8] != b"SL" or length < 0 or place > len(data):
+            raise ValueError("its names of columns are cut off")
+        yield data[start:place].decode()
+
+
+def in_lightgbm(data: bytes) -> Fitted:
+    """The columns in LightGBM's text, where spaces in names have become underscores; none of an array."""
+    found = _TREE_NAMES.search(data)
+    names = () if found is None else tuple(found[1].decode().split(" "))
+    return Fitted(of_table(names), _TREE_CATEGORIES.search(data) is not None)
+
+
+def in_skops(schema: Any) -> Fitted:
+    """The columns in the description of a skops file: of its object, or of the first step of a pipeline."""
+    for _ in range(50):
+        about = _at(schema, "content", "content")
+        if names := _at(about, _ATTRIBUTE.decode(), "content"):
+            return Fitted(_all_text([json.loads(_at(one, "content") or "0") for one in names]))
+        steps = _at(about, "steps", "content")
+        schema = _at(steps[0], "content")[1] if isinstance(steps, list) and steps else None
+    return UNKNOWN
+
+
+def _at(node: Any, *keys: str) -> Any:
+    for key in keys:
+        node = cast("Mapping[str, Any]", node).get(key) if isinstance(node, dict) else None
+    return node
+
+
+def _all_text(values: Any) -> Names | None:
+    """Names of columns; none where it is no list of texts."""
+    listed: list[Any] = values if isinstance(values, list) else []  # pyright: ignore[reportUnknownVariableType] - JSON
+    return tuple(listed) if listed and all(isinstance(one, str) for one in listed) else None
+
+
+def in_pickle(path: Path) -> Fitted:
+    """The columns that an estimator in a pickle was fitted on, read without running it."""
+    return Fitted(_pickled(path) if path.stat().st_size else None)
+
+
+def _pickled(path: Path) -> Names | None:
+    """The first columns that are named; joblib writes them as a pickle of its own, among bytes that are no opcodes."""
+    with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
+        attribute = data.find(_ATTRIBUTE)
+        if attribute < 0:
+            return None
+        start = data.find(b"\x80", attribute, attribute + _NEAR)
+        while start >= 0:
+            if names := _listed(_steps(data, start), found=True):
+                return names
+            start = data.find(b"\x80", start + 1, attribute + _NEAR)
+        return _listed(_steps(data, 0), found=False)
+
+
+def _steps(data: mmap.mmap, start: int) -> Generator[tuple[str, Any]]:
+    """The opcodes of a pickle and their arguments, where texts that were named before are texts again."""
+    data.seek(start)
+    memo: dict[int, Any] = {}
+    last: Any = None
+    value: Any
+    try:
+        for opcode, value, _ in pickletools.genops(cast("Any", data)):
+            name = opcode.name
+            if name == "MEMOIZE" or name in _PUTS:
+                memo[len(memo) if name == "MEMOIZE" else int(value)] = last
+                continue
+            known = memo.get(int(value)) if name in _GETS else value if name in _TEXTS else None
+            last = known
+            yield ("UNICODE", known) if isinstance(known, str) else (name, value)
+    except Exception:  # noqa: BLE001  damaged or interrupted bytes raise almost anything
+        return
+
+
+def _listed(steps: Iterable[tuple[str, Any]], *, found: bool) -> Names | None:
+    """The texts in the first list of a pickle, or in the first after the attribute; none where others stand there."""
+    names: list[str] | None = None
+    for name, value in steps:
+        if names is None:
+            found = found or (name in _TEXTS and value == _ATTRIBUTE.decode())
+            if found and name in {"EMPTY_LIST", "LIST"}:
+                names = []
+        elif name in _ENDS:
+            return tuple(names) or None
+        elif name in _TEXTS:
+            names.append(value)
+        elif name not in {"MARK", "APPEND", "APPENDS", "FRAME"}:
+            return None
+    return None

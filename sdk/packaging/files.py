@@ -12,14 +12,18 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
 from sdk import foreign
 from sdk.errors import ConfigError, MissingExtraError, SdkError
-from sdk.packaging import axes, columns, examples, fitted
+from sdk.packaging import answers, axes, columns, examples, fitted, lengths
 from sdk.packaging.fitted import UNKNOWN, Fitted
 from sdk.packaging.flavours.canonical import canonical_skops, read_member
+from sdk.packaging.flavours.pytorch import TorchScript
 from sdk.packaging.libraries import installed
 from sdk.packaging.manifest import Signature, Tensor
 from sdk.packaging.pack import Parts, publish
+from sdk.packaging.usercode import running
 from sdk.serving.columns import whole_inputs
 from sdk.serving.parts import PYTHON
 
@@ -74,6 +78,8 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
     arranged = examples.arranged(about.example, python=found.flavour in PYTHON, whole=whole)
     prepared = None if arranged is None else examples.prepare(arranged, whole)
     signature = _signature(about, prepared, found)
+    if found.flavour in lengths.ASKED and prepared is not None and about.trust and find_spec("torch"):
+        signature = msgspec.structs.replace(signature, inputs=_asked(path, about.method, prepared, signature.inputs))
     modules = found.modules | columns.libraries(signature)
 
     def write(folder: Path) -> Parts:
@@ -93,6 +99,17 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
 
     body = None if prepared is None else examples.encode(prepared)
     return publish(write, packing, example=body, needs=needs)
+
+
+def _asked(path: Path, method: str, prepared: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The inputs of a TorchScript file whose author is trusted, with the axes that take any length."""
+    with running(f"path: {path.name} cannot be loaded", operation="pack"):
+        module: Any = import_module("torch").jit.load(str(path), map_location="cpu").eval()
+
+    def outputs(data: Any) -> dict[str, Any]:
+        return answers.named(TorchScript().predict(module, method, data), (), 1, method, lists=True)
+
+    return lengths.opened(inputs, lengths.Network(outputs, prepared).free())
 
 
 def recognise(path: Path, trust: str | None) -> Found:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from sdk.errors import ConfigError, MissingExtraError, PackagingError
-from sdk.packaging import answers, axes, code, columns, examples, fitted, missing, travels
+from sdk.packaging import answers, axes, code, columns, examples, fitted, lengths, missing, travels
 from sdk.packaging.flavours import flavour_of
 from sdk.packaging.flavours.base import Trial
 from sdk.packaging.flavours.onnx import Onnx
@@ -212,6 +213,10 @@ class _Answered:
         """The outputs by name."""
         return answers.named(self.trial.answer, names, self.rows, self.trial.method, lists=self.lists)
 
+    def outputs_of_row(self, names: tuple[str, ...], data: Any) -> dict[str, Any]:
+        """The outputs by name in the answer to one row."""
+        return answers.named(self.ask(data), names, 1, self.trial.method, lists=self.lists)
+
     def rowwise(self, found: dict[str, Any], names: tuple[str, ...], traits: Traits, wish: bool | None) -> bool:
         """Whether rows are answered independently: as the user or the flavour says, else as the example shows.
 
@@ -242,10 +247,15 @@ def _signature(flavour: Flavour, live: Any, traits: Traits, trial: Trial, prepar
     inputs, nan = _inputs(answered, traits, prepared, wishes.allow_nan)
     if flavour.name in axes.STATED:
         inputs = axes.widened(inputs, traits.inputs)
+    outputs = answers.outputs(found, answered.rows, vary=any(-1 in one.shape[1:] for one in inputs))
+    if flavour.name in lengths.ASKED:
+        network = lengths.Network(partial(answered.outputs_of_row, names), prepared)
+        inputs = lengths.opened(inputs, network.free())
+        outputs = lengths.opened(outputs, network.varied)
     wish = axes.check_rowwise(wishes.rowwise, inputs)
     signature = Signature(
         inputs=inputs,
-        outputs=answers.outputs(found, answered.rows, vary=any(-1 in one.shape[1:] for one in inputs)),
+        outputs=outputs,
         columns=examples.columns(prepared),
         integer_columns=examples.integer_columns(prepared),
         records=examples.are_records(prepared),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class SmokeRig(VertexRig):
     """Each update tries its model there first."""
 
-    crash_points: ClassVar[int] = 4
+    crash_points: ClassVar[int] = 2
 
     def settings(self) -> Mapping[str, Any]:
         return {**super().settings(), "smoke_endpoint": True}

@@ -93,7 +93,7 @@ class Rig(ABC):
     protected: ClassVar[bool] = True
     split_tolerance: ClassVar[int] = 0
     patience: ClassVar[float] = 300.0
-    crash_points: ClassVar[int] = 2
+    crash_points: ClassVar[int] = 1
     executor: ClassVar[type[Executor]] = Executor
     polls: ClassVar[frozenset[str]] = frozenset()
     owner: str = "contract"

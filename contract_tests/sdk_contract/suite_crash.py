@@ -64,9 +64,11 @@ def _in_child(rig: Rig, verb: Verb, kill: Kill, into: int) -> NoReturn:
 
 
 def sample(points: list[str], count: int | None) -> Iterator[int]:
-    """Which points to try: all, or some that lie evenly between the first and the last; each is told to the log."""
+    """Choose the points to try: all, the middle one, or some from the first to the last; write each to the log."""
     chosen: Iterable[int] = range(len(points))
-    if count is not None and len(points) > count:
+    if count == 1:
+        chosen = [len(points) // 2]
+    elif count is not None and len(points) > count:
         chosen = sorted({round(i * (len(points) - 1) / (count - 1)) for i in range(count)})
     for at in chosen:
         _LOG.info("point %d of %d: %s", at + 1, len(points), points[at])

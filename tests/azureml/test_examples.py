@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests import examples
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ instance = "Standard_DS2_v2"
 """
 
 
+@pytest.mark.full
 @examples.each
 def test_examples_run_unchanged(cloud: AzureMLCloud, tmp_path: Path, example: str) -> None:
     """With only ``MLPORT_TARGET`` switched an example ends well, says once where it ran, and leaves nothing."""

@@ -123,7 +123,9 @@ def test_two(): pass
 """
 
 
-@pytest.mark.parametrize("where", ["before", "in", "after"])
+@pytest.mark.parametrize(
+    "where", ["in", *(pytest.param(where, marks=pytest.mark.full) for where in ("before", "after"))]
+)
 def test_a_stopped_change_ends_the_run(tmp_path: Path, where: str) -> None:
     """Ctrl-C in a deploy is no failed test after which the next one deploys again."""
     (tmp_path / "test_stopped.py").write_text(STOPPED.replace("{where}", where))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.docker
 
 
+@pytest.mark.full
 def test_an_update_loses_no_request(box: Box) -> None:
     """At a hundred requests a second, half on new connections, from before the deploy until the old one is gone."""
     client, name = box.client(), box.name("update")

@@ -82,7 +82,13 @@ def test_a_damaged_token(box: Box, own: Endpoint) -> None:
         assert [6.0] == box.client().predict(own.name, [[0.0, 3.0]]).values
 
 
-@pytest.mark.parametrize("labels", [{}, {"mlport-spec-json": "{"}, {"mlport-spec-json": "[]", "mlport-kind": "Job"}])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"mlport-spec-json": "[]", "mlport-kind": "Job"},
+        *(pytest.param(labels, marks=pytest.mark.full) for labels in ({}, {"mlport-spec-json": "{"})),
+    ],
+)
 def test_a_container_with_unusable_labels(box: Box, own: Endpoint, labels: dict[str, str]) -> None:
     """It is listed as failed and goes with `delete`; everything else is as ever."""
     client, name = box.client(), box.name("odd")

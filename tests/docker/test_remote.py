@@ -47,6 +47,7 @@ def test_a_newer_engine_is_spoken_to_in_its_oldest_version(box: Box, endpoint: E
         client.close()
 
 
+@pytest.mark.full
 def test_the_whole_life_on_an_engine_that_answers_as_the_newest(box: Box) -> None:
     """Nothing that newer versions have removed is needed to build, deploy, update, call, watch, list and delete."""
     name = box.name("newest")

@@ -30,6 +30,7 @@ def runner() -> str:
     return "fork"
 
 
+@pytest.mark.full
 @examples.each
 def test_examples_run_unchanged(cloud: VertexCloud, tmp_path: Path, example: str) -> None:
     """With only ``MLPORT_TARGET`` switched an example ends well, says once where it ran, and leaves nothing."""

@@ -114,7 +114,7 @@ check-mypy:
 # It keeps no cache of its own: what it found clean is not checked again until a file, a version or a setting changes.
 check-pyright:
 	@key=$$({ cat pyproject.toml $(LOCKS)/dev.txt; \
-	    find sdk adapters contract_tests -name '*.py' | LC_ALL=C sort | xargs cksum; } | cksum | tr -d ' \t'); \
+	    find sdk mlport adapters contract_tests -name '*.py' | LC_ALL=C sort | xargs cksum; } | cksum | tr -d ' \t'); \
 	  if test -e .venv/.pyright-$$key; then echo "pyright: nothing has changed since it found no error"; \
 	  else echo "$(BIN)/pyright"; $(BIN)/pyright && rm -f .venv/.pyright-* && touch .venv/.pyright-$$key; fi
 check-layers:

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     from . import errors
     from .client import Client
+    from .compare.comparison import Comparison
+    from .compare.workload import Workload
     from .endpoint import Endpoint
+    from .executor.plan import Plan
     from .job import Job
     from .metrics import Latency, MetricsReport
     from .model import Model, model
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from .registry import register_adapter
     from .types import EndpointState, EndpointStatus, JobState, JobStatus, Replicas, Resources
 
+    __version__: str
     _client = Client()
     build = _client.build
     capabilities = _client.capabilities
@@ -62,6 +66,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BuiltImage": "packaging.image",
     "Client": "client",
+    "Comparison": "compare.comparison",
     "Endpoint": "endpoint",
     "EndpointState": "types",
     "EndpointStatus": "types",
@@ -71,10 +76,12 @@ _HOMES = {
     "Latency": "metrics",
     "MetricsReport": "metrics",
     "Model": "model",
+    "Plan": "executor.plan",
     "Prediction": "prediction",
     "Replicas": "types",
     "Resources": "types",
     "Watch": "monitor",
+    "Workload": "compare.workload",
     "model": "model",
     "register_adapter": "registry",
 }
@@ -85,11 +92,11 @@ _VERBS = frozenset({
 })  # fmt: skip
 
 __all__ = [
-    "BuiltImage", "Client", "Endpoint", "EndpointState", "EndpointStatus", "Job", "JobState", "JobStatus", "Latency",
-    "MetricsReport", "Model", "Prediction", "Replicas", "Resources", "Watch", "build", "capabilities", "compare",
-    "delete", "deploy", "doctor", "endpoint", "errors", "finalize", "gc", "job", "list", "logs", "model", "monitor",
-    "plan", "policy", "predict", "prices", "promote", "refresh_prices", "register_adapter", "rollback", "status",
-    "temporary", "traffic", "train", "unlock",
+    "BuiltImage", "Client", "Comparison", "Endpoint", "EndpointState", "EndpointStatus", "Job", "JobState", "JobStatus",
+    "Latency", "MetricsReport", "Model", "Plan", "Prediction", "Replicas", "Resources", "Watch", "Workload",
+    "__version__", "build", "capabilities", "compare", "delete", "deploy", "doctor", "endpoint", "errors", "finalize",
+    "gc", "job", "list", "logs", "model", "monitor", "plan", "policy", "predict", "prices", "promote",
+    "refresh_prices", "register_adapter", "rollback", "status", "temporary", "traffic", "train", "unlock",
 ]  # fmt: skip
 
 
@@ -109,6 +116,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     if name in _VERBS:
         return getattr(importlib.import_module(".client", __name__).default_client(), name)
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("mlport")
     if name == "errors":
         return importlib.import_module(".errors", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

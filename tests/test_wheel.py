@@ -24,7 +24,7 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     adapters = {path.parent.name for path in (ROOT / "adapters").glob("sdk_*/__init__.py")}
-    packages = {"sdk", "sdk_contract", *adapters}
+    packages = {"sdk", "mlport", "sdk_contract", *adapters}
     assert {top for top in tops if not top.endswith(".dist-info")} == packages
     for package in packages:
         assert f"{package}/py.typed" in names

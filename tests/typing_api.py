@@ -7,17 +7,17 @@ from typing import assert_type
 import httpx
 
 import sdk
-from sdk.executor import GcReport, Plan
+from sdk.executor import GcReport
 
 
 async def types(model: sdk.Model) -> None:
     """Each verb gives what its documentation says."""
     assert_type(sdk.deploy(model), sdk.Endpoint)
     assert_type(sdk.deploy(model, name="churn", traffic=10, replicas=2, env={"A": "b"}), sdk.Endpoint)
-    assert_type(sdk.deploy(model, dry_run=True), Plan)
-    assert_type(sdk.plan(model, target="aws", resources={"cpu": 2}), Plan)
+    assert_type(sdk.deploy(model, dry_run=True), sdk.Plan)
+    assert_type(sdk.plan(model, target="aws", resources={"cpu": 2}), sdk.Plan)
     assert_type(sdk.promote("churn"), sdk.Endpoint)
-    assert_type(sdk.delete("churn", dry_run=True), Plan)
+    assert_type(sdk.delete("churn", dry_run=True), sdk.Plan)
     assert_type(sdk.build(model, base="debian-packages", push="localhost:5000/churn:v1"), sdk.BuiltImage)
     assert_type(sdk.status("churn"), sdk.EndpointStatus)
     assert_type(sdk.list(), list[sdk.EndpointStatus])

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 BUDGETS = Path(__file__).with_name("budgets.json")
-SOURCES = ("sdk", "adapters", "contract_tests", "tests", "tools", "benchmarks", "examples")
-SHIPPED = ("sdk/", "adapters/", "contract_tests/sdk_contract/", "examples/")
+SOURCES = ("sdk", "mlport", "adapters", "contract_tests", "tests", "tools", "benchmarks", "examples")
+SHIPPED = ("sdk/", "mlport/", "adapters/", "contract_tests/sdk_contract/", "examples/")
 MARKS = {
     "noqa_per_10k_lines": re.compile(r"#\s*noqa\b"),
     "type_ignores_per_10k_lines": re.compile(r"#\s*(?:type|pyright):\s*ignore\b"),

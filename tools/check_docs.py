@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = ("sdk/", "adapters/", "contract_tests/sdk_contract/", "examples/")
+SHIPPED = ("sdk/", "mlport/", "adapters/", "contract_tests/sdk_contract/", "examples/")
 UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home/[a-z][\w-]*/|Users/[A-Za-z][\w-]*/|work/(?:main|shared)\b|root/\.)")
 REGISTRY_HOST = re.compile(

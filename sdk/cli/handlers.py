@@ -259,17 +259,17 @@ def _show_plan(out: Output, plan: Plan) -> None:
 
 
 def do_predict(
-    out: Output, *, name: str, instances: Any, curl: bool = False, target: str | None = None, **values: Any
+    out: Output, *, name: str, inputs: Any, curl: bool = False, target: str | None = None, **values: Any
 ) -> None:
     """``mlport predict``."""
     client = _client(out, target)
     endpoint = client.endpoint(name)
-    if isinstance(instances, parse.Table):
-        instances = instances.rows(signature_served(client.session(), client.status(name)))
+    if isinstance(inputs, parse.Table):
+        inputs = inputs.rows(signature_served(client.session(), client.status(name)))
     if curl:
-        out.data(endpoint.curl(instances), endpoint.curl(instances))
+        out.data(endpoint.curl(inputs), endpoint.curl(inputs))
         return
-    answer = endpoint.predict(instances, **values)
+    answer = endpoint.predict(inputs, **values)
     if out.json_wanted:
         out.data(answer.to_dict(), "")
         return

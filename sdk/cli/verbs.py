@@ -147,7 +147,7 @@ VERBS: tuple[Verb, ...] = (
     ), mutates=True),
     Verb("predict", "Call an endpoint", (
         NAME,
-        Param("instances", "JSON rows, @FILE (also .csv, .jsonl), or -", "input", positional=True, required=True),
+        Param("inputs", "JSON rows, @FILE (also .csv, .jsonl), or -", "input", positional=True, required=True),
         Param("deployment", "make this deployment answer"),
         Param("curl", "print the request as a shell line instead of sending it", "flag", cli_only=True),
         TARGET,

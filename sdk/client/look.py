@@ -62,7 +62,7 @@ class LookVerbs(ClientBase):
     def predict(
         self,
         name: str,
-        instances: Any,
+        inputs: Any,
         *,
         deployment: str | None = None,
         target: str | None = None,
@@ -72,7 +72,7 @@ class LookVerbs(ClientBase):
 
         Args:
             name: The endpoint.
-            instances: Rows: a list, a dict (columns by name, or one record), a numpy array, or a pandas or polars
+            inputs: Rows: a list, a dict (columns by name, or one record), a numpy array, or a pandas or polars
                 table, whose index ``.frame`` of the answer keeps. More than fits into one request goes in several, if
                 the model answers row by row.
             deployment: Makes this deployment answer, where the platform allows it.
@@ -92,14 +92,14 @@ class LookVerbs(ClientBase):
         session, seconds = self.session(target), _maybe(timeout)
 
         def call(caller: Caller, left: float | None) -> Prediction:
-            return caller.predict(instances, deployment=deployment, timeout=left)
+            return caller.predict(inputs, deployment=deployment, timeout=left)
 
         return self._called(session, name, call, seconds)
 
     async def apredict(
         self,
         name: str,
-        instances: Any,
+        inputs: Any,
         *,
         deployment: str | None = None,
         target: str | None = None,
@@ -111,26 +111,26 @@ class LookVerbs(ClientBase):
             caller = self._callers.get(session, check_name(name))
             deadline, since = _deadline(session, caller, seconds), session.clock.time()
             try:
-                return await caller.apredict(instances, deployment=deployment, seconds=seconds)
+                return await caller.apredict(inputs, deployment=deployment, seconds=seconds)
             except SdkError as error:
                 fresh = await asyncio.to_thread(self._callers.outdated, session, name, error, deadline)
                 if fresh is None:
                     await asyncio.to_thread(say_how, session, name, error, since, deadline)
                     raise
-            return await fresh.apredict(instances, deployment=deployment, seconds=deadline.left)
+            return await fresh.apredict(inputs, deployment=deployment, seconds=deadline.left)
 
     def request(
-        self, name: str, instances: Any, *, deployment: str | None = None, target: str | None = None
+        self, name: str, inputs: Any, *, deployment: str | None = None, target: str | None = None
     ) -> httpx.Request:
         """The signed request of a :meth:`predict`, for any other HTTP client; it holds credentials."""
         return self._called(
-            self.session(target), name, lambda caller, _left: caller.request(instances, deployment=deployment)
+            self.session(target), name, lambda caller, _left: caller.request(inputs, deployment=deployment)
         )
 
-    def curl(self, name: str, instances: Any, *, deployment: str | None = None, target: str | None = None) -> str:
+    def curl(self, name: str, inputs: Any, *, deployment: str | None = None, target: str | None = None) -> str:
         """The same request as a shell line; it holds credentials."""
         return self._called(
-            self.session(target), name, lambda caller, _left: caller.curl(instances, deployment=deployment)
+            self.session(target), name, lambda caller, _left: caller.curl(inputs, deployment=deployment)
         )
 
     def _called(

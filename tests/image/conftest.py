@@ -88,6 +88,11 @@ class OwnRegistry:
         name = digest.removeprefix("sha256:")
         return self._folder / "data/docker/registry/v2/blobs/sha256" / name[:2] / name / "data"
 
+    def record(self, repository: str, digest: str) -> Path:
+        """Where the registry notes that a repository has a blob."""
+        name = digest.removeprefix("sha256:")
+        return self._folder / f"data/docker/registry/v2/repositories/{repository}/_layers/sha256" / name / "link"
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait(10)

@@ -186,6 +186,17 @@ def test_registry_that_dies_half_way_publishes_nothing(tmp_path: Path, own_regis
         assert image.digest == registry.push(image, store), "the next push goes on with what arrived"
 
 
+def test_record_of_a_blob_that_a_crash_left_empty_is_mended(tmp_path: Path, own_registry: Any) -> None:
+    """The registry answers 500 to the question whether it has that blob; the push sends it again."""
+    store = Store(tmp_path)
+    image = _image(store, b"half recorded")
+    with _registry(own_registry.host, "half:v1", _Counting()) as registry:
+        registry.push(image, store)
+        own_registry.record("half", image.layers[0].digest).write_text("")
+        assert image.digest == registry.push(image, store)
+    assert image.layers[0].digest == own_registry.record("half", image.layers[0].digest).read_text()
+
+
 def test_progress_tells_the_bytes(registry_host: str, tmp_path: Path) -> None:
     """What is told ends with all bytes of all blobs."""
     store = Store(tmp_path)

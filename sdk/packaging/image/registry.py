@@ -169,6 +169,9 @@ class Registry:
 
         Such a place is often signed for GET alone, and refuses HEAD:
         https://github.com/containerd/stargz-snapshotter/pull/167
+
+        A registry whose process died in an upload can be left with an empty record of the blob and answer 500 to HEAD
+        from then on; another upload mends it. If the registry has another trouble, the upload meets it as well.
         """
         url, operation = f"{self._base}/blobs/{digest}", "HEAD"
         self._deadline.check(f"{operation} {url}")
@@ -182,7 +185,7 @@ class Registry:
                     return begun.status_code in {200, 206}
         except httpx.HTTPError as error:
             raise self._lost(operation, error) from error
-        if response.status_code not in {200, 404}:
+        if response.status_code not in {200, 404} and not response.is_server_error:
             raise self._refused(operation, response)
         return response.status_code == 200
 

@@ -88,14 +88,14 @@ def in_xgboost_json(data: bytes) -> Fitted:
     return UNKNOWN
 
 
-def in_xgboost_ubj(data: bytes) -> Fitted:
+def in_xgboost_ubj(data: bytes | mmap.mmap) -> Fitted:
     """The columns in XGBoost's binary JSON."""
     place = data.find(_UBJ_NAMES)
     names = tuple(_ubj_texts(data, place + len(_UBJ_NAMES))) if place >= 0 else ()
     return Fitted(names, _UBJ_CATEGORIES.search(data) is not None) if names else UNKNOWN
 
 
-def _ubj_texts(data: bytes, place: int) -> Iterator[str]:
+def _ubj_texts(data: bytes | mmap.mmap, place: int) -> Iterator[str]:
     """The texts of an array, of which the number stands first; a length has eight bytes."""
 
     def size(at: int) -> int:
@@ -112,7 +112,7 @@ def _ubj_texts(data: bytes, place: int) -> Iterator[str]:
         yield data[start:place].decode()
 
 
-def in_lightgbm(data: bytes) -> Fitted:
+def in_lightgbm(data: bytes | mmap.mmap) -> Fitted:
     """The columns in LightGBM's text, where spaces in names have become underscores; none of an array."""
     found = _TREE_NAMES.search(data)
     names = () if found is None else tuple(found[1].decode().split(" "))
@@ -143,22 +143,39 @@ def _all_text(values: Any) -> Names | None:
 
 
 def in_pickle(path: Path) -> Fitted:
-    """The columns that an estimator in a pickle was fitted on, read without running it."""
-    return Fitted(_pickled(path) if path.stat().st_size else None)
+    """The columns that the model in a pickle was fitted on, read without running it.
 
-
-def _pickled(path: Path) -> Names | None:
-    """The first columns that are named; joblib writes them as a pickle of its own, among bytes that are no opcodes."""
+    Boosters of XGBoost and LightGBM are in their own formats within it; estimators have an attribute.
+    """
+    if not path.stat().st_size:
+        return UNKNOWN
     with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
-        attribute = data.find(_ATTRIBUTE)
-        if attribute < 0:
-            return None
-        start = data.find(b"\x80", attribute, attribute + _NEAR)
-        while start >= 0:
-            if names := _listed(_steps(data, start), found=True):
-                return names
-            start = data.find(b"\x80", start + 1, attribute + _NEAR)
-        return _listed(_steps(data, 0), found=False)
+        reader = {"xgboost": in_xgboost_ubj, "lightgbm": in_lightgbm}.get(_package(_steps(data, 0)))
+        return Fitted(_pickled(data)) if reader is None else reader(data)
+
+
+def _package(steps: Iterable[tuple[str, Any]]) -> str:
+    """The package of the first class that a pickle names, which is that of the whole object."""
+    texts = [""]
+    for name, value in steps:
+        if name in _TEXTS:
+            texts = [*texts[-1:], value]
+        elif name in {"GLOBAL", "STACK_GLOBAL"}:
+            return str(value or texts[0]).partition(" ")[0].partition(".")[0]
+    return ""
+
+
+def _pickled(data: mmap.mmap) -> Names | None:
+    """The first columns that are named; joblib writes them as a pickle of its own, among bytes that are no opcodes."""
+    attribute = data.find(_ATTRIBUTE)
+    if attribute < 0:
+        return None
+    start = data.find(b"\x80", attribute, attribute + _NEAR)
+    while start >= 0:
+        if names := _listed(_steps(data, start), found=True):
+            return names
+        start = data.find(b"\x80", start + 1, attribute + _NEAR)
+    return _listed(_steps(data, 0), found=False)
 
 
 def _steps(data: mmap.mmap, start: int) -> Generator[tuple[str, Any]]:

@@ -63,7 +63,10 @@ class Exchange:
 
     def header(self, name: bytes) -> bytes | None:
         """Return the value of a header field, or None."""
-        return next((value for key, value in self.headers if key == name), None)
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
 
 
 class Disconnected(Exception):

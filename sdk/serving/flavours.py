@@ -332,9 +332,20 @@ def _call_onnx(model: Any, bundle: Bundle) -> Call:
         named = dict(zip(outputs, model.run(outputs, onnx_feeds(model, value)), strict=True))
         if chosen == "probabilities":
             named[chosen] = np.clip(named[chosen], 0, 1)  # rounding of single precision leaves some just outside
-        return named if chosen is None else _as_declared(named[chosen], declared)
+        return _by_row(named) if chosen is None else _as_declared(named[chosen], declared)
 
     return predict
+
+
+def _by_row(named: dict[str, Any]) -> Any:
+    """Outputs as they are; one object for each row where an output is a list of maps, as ZipMap makes probabilities."""
+    if not any(map(_is_maps, named.values())) or len({len(value) for value in named.values()}) > 1:
+        return named
+    return [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
+
+
+def _is_maps(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) for one in cast("list[Any]", value))
 
 
 def onnx_feeds(session: Any, value: Any) -> dict[str, Any]:

@@ -131,7 +131,21 @@ def file_of_lightgbm(folder: Path) -> tuple[Path, Any]:
     return folder / "model.txt", answer
 
 
-FILES = [file_of_pickle, file_of_joblib, file_of_skops, file_of_xgboost, json_of_xgboost, file_of_lightgbm]
+def pickle_of_xgboost(folder: Path) -> tuple[Path, Any]:
+    one = pytest.importorskip("xgboost").XGBRegressor(n_estimators=2).fit(TABLE, LABELS)
+    (folder / "model.pkl").write_bytes(pickle.dumps(one))
+    return folder / "model.pkl", one.predict(ASKED)
+
+
+def joblib_of_lightgbm(folder: Path) -> tuple[Path, Any]:
+    settings: dict[str, Any] = {"n_estimators": 2, "min_child_samples": 1, "verbose": -1}
+    one = pytest.importorskip("lightgbm").LGBMClassifier(**settings).fit(TABLE, LABELS)
+    import_module("joblib").dump(one, folder / "model.joblib")
+    return folder / "model.joblib", one.predict(ASKED)
+
+
+BOOSTED = [file_of_xgboost, json_of_xgboost, file_of_lightgbm, pickle_of_xgboost, joblib_of_lightgbm]
+FILES = [file_of_pickle, file_of_joblib, file_of_skops, *BOOSTED]
 
 
 @pytest.mark.parametrize("made", FILES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import numpy as np
 import pytest
+
+from sdk.serving.bundle import read
+from sdk.serving.codecs import decode_instances, encode_predictions
+from sdk.serving.flavours import load
+from sdk.serving.settings import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +27,7 @@ pytestmark = [
 
 X = np.random.default_rng(3).random((40, 3)).astype(np.float32)
 Y = (X.sum(axis=1) > 1.5).astype(int)
+FREE: dict[str, Any] = {"inputs": [], "outputs": [], "rowwise": False}
 
 
 def _signature(dtype: str, name: str = "input") -> dict[str, Any]:
@@ -74,6 +81,21 @@ def test_onnx(bundles: Any, start: Callable[..., Any], tmp_path: Path) -> None:
     file.write_bytes(to_onnx(live, X[:1]).SerializeToString())
     expected = live.predict(X[:5]).reshape(-1, 1)
     _check(expected, start, bundles, file, flavour="onnx", format="onnx", signature=_signature("float32", "X"))
+
+
+def test_onnx_with_maps_has_one_object_for_each_row(bundles: Any, tmp_path: Path) -> None:
+    """ZipMap, which converters put behind classifiers, makes a list of maps: labels and probabilities stay together."""
+    pytest.importorskip("onnxruntime")
+    to_onnx: Any = pytest.importorskip("skl2onnx").to_onnx
+    live = import_module("sklearn.linear_model").LogisticRegression().fit(X, Y)
+    file = tmp_path / "model.onnx"
+    file.write_bytes(to_onnx(live, X[:1].astype("float32")).SerializeToString())
+    packed = read(bundles({"model/model.onnx": file.read_bytes()}, flavour="onnx", format="onnx", signature=FREE))
+    given = decode_instances(json.dumps({"instances": X[:3].tolist()}).encode(), packed.manifest.signature, Limits())
+    rows = json.loads(encode_predictions(load(packed)(given)).body)["predictions"]
+    assert live.predict(X[:3]).tolist() == [row["output_label"] for row in rows]
+    shares = [[row["output_probability"][name] for name in "01"] for row in rows]
+    np.testing.assert_allclose(live.predict_proba(X[:3]), shares, rtol=1e-4)
 
 
 @pytest.mark.parametrize("form", ["torchscript", "torch"])

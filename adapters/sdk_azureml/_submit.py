@@ -103,7 +103,7 @@ def run(told: dict[str, Any]) -> dict[str, Any]:
     except ImportError as error:
         return {"missing": error.name}
     except HttpResponseError as error:
-        code = getattr(error.error, "code", None) or ""
+        code = str(getattr(error.error, "code", None) or "")  # a proxy's own error may have a number there
         return _failed(str(error.message), code=code, status=error.status_code, unreached=error.status_code is None)
     except AzureError as error:
         return _failed(str(error), unreached=True)

@@ -7,6 +7,7 @@ import json
 import socketserver
 import ssl
 import threading
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import trustme
@@ -22,6 +23,11 @@ class InspectingProxy:
     Args:
         folder: For the certificate of its authority.
         answer: Status and JSON for a host and a path.
+
+    Attributes:
+        login: User and password that it wants, as ``USER:PASSWORD``; empty for none.
+        seen: Host and path of what was asked for.
+        refused: Hosts whose certificate was not taken.
     """
 
     def __init__(self, folder: Path, answer: Callable[[str, str], tuple[int, Any]]) -> None:
@@ -30,13 +36,15 @@ class InspectingProxy:
         self.authority.cert_pem.write_to_path(str(self.ca_file))
         self.answer = answer
         self.seen: list[tuple[str, str]] = []
-        self.refused: list[str] = []  # hosts whose certificate was not taken
+        self.refused: list[str] = []
+        self.login = ""
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), cast("Any", self._handle))
         self._server.daemon_threads = True
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        login = f"{self.login}@" if self.login else ""
+        return f"http://{login}127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -48,7 +56,11 @@ class InspectingProxy:
 
     def _handle(self, connection: Any, _address: object, _server: object) -> None:
         connection.settimeout(10)
-        host = _head(connection).split()[1].rpartition(":")[0]
+        head = _head(connection)
+        host = head.split()[1].rpartition(":")[0]
+        if self.login and b64encode(self.login.encode()).decode() not in head:
+            connection.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+            return
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.authority.issue_cert(host).configure_cert(context)

@@ -57,6 +57,8 @@ class TestRights(RightsSuite):
     )
     sampled = ("aiplatform.models.upload",)
 
+    sampled_of_containers = "storage.objects.create"
+
     def without(self, policy: Any) -> Iterator[tuple[str, Any]]:
         for at, role in enumerate(policy["roles"]):
             for permission in role["includedPermissions"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdk.adapter import Capability
 from sdk.errors import NotFoundError, SdkError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sdk.client import Client
 
+    from .clouds.guard import Guard, Need
     from .rig import Rig
 
 _MANY_PARTS = 17 << 20  # bytes of a file that is uploaded in parts
@@ -32,30 +33,37 @@ class Life:
 
     Attributes:
         made: Each call with the verb that made it.
+        needed: Each right with the verb whose calls needed it.
         failed: The verbs that failed, with their errors.
     """
 
     made: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    needed: set[tuple[str, Need]] = field(default_factory=set[tuple[str, "Need"]])
     failed: dict[str, SdkError] = field(default_factory=dict[str, SdkError])
 
 
-def live(rig: Rig, folder: Path, log: Callable[[], list[str]], *, until_failure: bool = False) -> Life:
+def live(
+    rig: Rig, folder: Path, log: Callable[[], list[str]], guard: Guard[Any], *, until_failure: bool = False
+) -> Life:
     """Live through all verbs.
 
     Args:
         rig: The target.
         folder: For scripts and data.
         log: Gives the calls so far, each as service and operation.
+        guard: Knows which rights the calls needed.
         until_failure: Whether the first verb that fails is the last.
     """
     seen = Life()
     for verb, do in steps(rig, folder):
         before = len(log())
+        guard.needs.clear()
         try:
             do()
         except SdkError as error:
             seen.failed.setdefault(verb, error)
         seen.made |= {(verb, call) for call in log()[before:]}
+        seen.needed |= {(verb, need) for need in guard.needs.copy()}
         if seen.failed and until_failure:
             break
     rig.retire()

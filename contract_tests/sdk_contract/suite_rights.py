@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from sdk.errors import AuthError
+from sdk.errors import TrainFailed
 from sdk.rights import FIRST_DEPLOY, VERBS, CallRights, KnowsRights
 
-from .life import Life, live, steps
+from .life import Life, live
+from .samples import GOOD_SCRIPT, write_script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from .clouds.guard import Guard
+    from .clouds.guard import Guard, Need
     from .rig import Rig
 
 
@@ -27,12 +29,17 @@ _INCLUDES = {"deploy": (FIRST_DEPLOY,), "gc": ("gc --shared",)}  # verbs that ma
 
 @dataclass(frozen=True)
 class Lived:
-    """One life under the deployer's policy, for all tests of a file."""
+    """One life under the policies of the deployer and of the containers' identity, for all tests of a file."""
 
     policy: Any
+    runtime: Any
     life: Life
-    needs: Mapping[Any, str]
-    denied: Mapping[Any, str]
+    denied: Mapping[Need, str]
+    acted: Mapping[Need, str]
+
+    def needs_of(self, verbs: Collection[str]) -> set[Need]:
+        """The rights that the calls of some verbs needed."""
+        return {need for verb, need in self.life.needed if verb in verbs}
 
 
 def policy_of(rig: Rig, role: Any) -> Any:
@@ -57,11 +64,11 @@ def calls_of(rig: Any) -> list[str]:
 @pytest.fixture(scope="module")
 def lived(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Lived:
     """One life for all tests of a file, since it takes half a minute."""
-    guard, policy = guard_of(rig), policy_of(rig, "deployer")
+    guard, policy, runtime = guard_of(rig), policy_of(rig, "deployer"), policy_of(rig, "runtime")
     rig.forget_shared()
-    with guard.enforced(policy):
-        life = live(rig, tmp_path_factory.mktemp("life"), lambda: calls_of(rig))
-    return Lived(policy, life, dict(guard.needs), dict(guard.denied))
+    with guard.enforced(policy, runtime=runtime):
+        life = live(rig, tmp_path_factory.mktemp("life"), lambda: calls_of(rig), guard)
+    return Lived(policy, runtime, life, dict(guard.denied), dict(guard.acted))
 
 
 class RightsSuite(ABC):
@@ -71,11 +78,15 @@ class RightsSuite(ABC):
         rare: Calls of the table that a life need not make, with the reason.
         untested: Rights of the policy that only rare calls need.
         sampled: Rights without which a life is really lived in each run of the tests.
+        untested_of_containers: Rights of the containers' policy that the mini cloud does not use, with the reason.
+        sampled_of_containers: A right without which a job fails.
     """
 
     rare: ClassVar[Mapping[str, str]] = {}
     untested: ClassVar[frozenset[str]] = frozenset()
     sampled: ClassVar[tuple[str, ...]] = ()
+    untested_of_containers: ClassVar[Mapping[str, str]] = {}
+    sampled_of_containers: ClassVar[str]
 
     @abstractmethod
     def without(self, policy: Any) -> Iterator[tuple[str, Any]]:
@@ -98,7 +109,7 @@ class RightsSuite(ABC):
         """A policy without any one of its rights refuses a call of the life."""
         guard, spare = guard_of(rig), set[str]()
         for name, rest in self.without(lived.policy):
-            if all(guard.allows(rest, need) for need in lived.needs):
+            if all(guard.allows(rest, need) for _, need in lived.life.needed):
                 spare.add(name)
         assert set() == spare - self.untested
 
@@ -120,32 +131,42 @@ class RightsSuite(ABC):
         guard = guard_of(rig)
         rig.forget_shared()
         with guard.enforced(policy):
-            life = live(rig, folder, lambda: calls_of(rig), until_failure=True)
+            life = live(rig, folder, lambda: calls_of(rig), guard, until_failure=True)
         denied = {need.action for need in guard.denied}
         rig.sweep()
         assert name.split(" ", maxsplit=1)[0] in denied, (name, denied, life.failed)
 
-    def test_caller_may_call_and_nothing_else(self, lived: Lived, rig: Rig, tmp_path: Path) -> None:
-        """With the caller's policy an endpoint can be called; deploying is refused."""
-        del lived  # only so that no policy is enforced meanwhile
-        name, client = rig.name("called"), rig.client()
-        client.deploy(rig.model(1), name=name)
-        with guard_of(rig).enforced(policy_of(rig, "caller")):
-            assert 3.0 == rig.client(machine="caller").predict(name, [[0.0, 2.0]]).values[0]
-            assert {} == guard_of(rig).denied
-            with pytest.raises(AuthError):
-                rig.client(machine="caller").delete(name)
-            assert guard_of(rig).denied
-        client.delete(name)
+    def test_caller_may_call_and_nothing_else(self, lived: Lived, rig: Rig) -> None:
+        """The caller's policy has the rights that a predict needed, and not those of a deploy or a delete."""
+        guard, policy = guard_of(rig), policy_of(rig, "caller")
+        assert set() == {need for need in lived.needs_of(VERBS["caller"]) if not guard.allows(policy, need)}
+        for verb in ("deploy", "delete", "train"):
+            assert not all(guard.allows(policy, need) for need in lived.needs_of({verb})), verb
 
-    def test_ci_lives_without_what_is_made_once(self, lived: Lived, rig: Rig, tmp_path: Path) -> None:
-        """With the policy of a pipeline all its verbs work where bucket and repository exist already."""
-        assert lived.policy != policy_of(rig, "ci")
-        client = rig.client()
-        client.deploy(rig.model(1), name=(name := rig.name("before")))
-        client.delete(name)
-        with guard_of(rig).enforced(policy_of(rig, "ci")):
-            for verb, do in steps(rig, tmp_path):
-                if verb in VERBS["ci"] | {FIRST_DEPLOY}:
-                    do()
-        assert {} == guard_of(rig).denied
+    def test_ci_lives_without_what_is_made_once(self, lived: Lived, rig: Rig) -> None:
+        """The policy of a pipeline has the rights of all its verbs where bucket and repository exist already.
+
+        No call is refused under it, so a life under it makes the calls of the recorded one.
+        """
+        guard, policy = guard_of(rig), policy_of(rig, "ci")
+        assert lived.policy != policy
+        assert set() == {need for need in lived.needs_of(VERBS["ci"]) if not guard.allows(policy, need)}
+
+    def test_each_right_of_containers_is_needed(self, lived: Lived, rig: Rig) -> None:
+        """In the life under it, the cloud used each right of the policy of the containers' identity."""
+        guard, spare = guard_of(rig), set[str]()
+        for name, rest in self.without(lived.runtime):
+            if all(guard.allows(rest, need) for need in lived.acted):
+                spare.add(name.split(" ", maxsplit=1)[0])
+        assert set(self.untested_of_containers) == spare
+
+    def test_job_fails_without_a_right_of_containers(self, lived: Lived, rig: Rig, tmp_path: Path) -> None:
+        """A job whose identity lacks a right fails, and the error names the right."""
+        rest = {name.split(" ", maxsplit=1)[0]: rest for name, rest in self.without(lived.runtime)}
+        (tmp_path / "rows.csv").write_text("1,2\n")
+        script, client, name = write_script(tmp_path, GOOD_SCRIPT), rig.client(), rig.name("job")
+        with (
+            guard_of(rig).enforced(None, runtime=rest[self.sampled_of_containers]),
+            pytest.raises(TrainFailed, match=re.escape(self.sampled_of_containers)),
+        ):
+            client.train(script, name=name, data=tmp_path / "rows.csv", params={"C": 0.5})

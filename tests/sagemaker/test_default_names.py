@@ -15,7 +15,9 @@ from sdk.adapter import AdapterContext, Labels, Materials
 from sdk.errors import AuthError, ConflictError
 from sdk.redact import Redactor
 from sdk.waiting import SystemClock
+from sdk_contract.clouds.guard import Need
 from sdk_contract.clouds.sagemaker.keys import Spot
+from sdk_contract.clouds.sagemaker.managed import FULL_ACCESS
 from sdk_contract.samples import ANSWER
 from sdk_sagemaker import SagemakerAdapter, SagemakerOptions
 from tests.sagemaker.conftest import ROLE
@@ -35,9 +37,15 @@ def cloud(place: Any) -> Iterator[Any]:
     """The mini cloud without any bucket and without a repository of ours."""
     _forget()
     yield place.cloud
-    place.cloud.managed.enforced = False
     place.cloud.owners.foreign.clear()
     _forget()
+
+
+@pytest.fixture
+def managed(cloud: Any) -> Iterator[None]:
+    """Callers hold AmazonSageMakerFullAccess and nothing else."""
+    with cloud.rights.enforced(FULL_ACCESS):
+        yield
 
 
 @pytest.fixture
@@ -77,9 +85,9 @@ def looks(calls: Any) -> list[str]:
     return [call.operation for call in calls if call.operation in {"HeadBucket", "DescribeRepositories"}]
 
 
+@pytest.mark.usefixtures("managed")
 def test_verbs_work_with_nothing_but_the_managed_policy(place: Any, cloud: Any, tmp_path: Path) -> None:
     """Deploy, predict, list, clean up and delete."""
-    cloud.managed.enforced = True
     client = place.client(instance="ml.m5.large", state=tmp_path / "state")
     endpoint = client.deploy(place.samples.model(1), name="managed")
     assert 3.0 == float(endpoint.predict([[ANSWER, 2.0]]).values[0])
@@ -89,28 +97,29 @@ def test_verbs_work_with_nothing_but_the_managed_policy(place: Any, cloud: Any, 
     assert {BUCKET, REPOSITORY} == made(cloud)
 
 
-def test_data_of_jobs_needs_nothing_but_the_managed_policy(cloud: Any, adapter: Any, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("managed")
+def test_data_of_jobs_needs_nothing_but_the_managed_policy(adapter: Any, tmp_path: Path) -> None:
     """Uploaded in parts, listed, and removed, though dead uploads cannot be listed with these rights."""
-    cloud.managed.enforced = True
     (tmp_path / "rows.bin").write_bytes(bytes(17 << 20))
     one = adapter()
-    resource = one._storage.plan("train", tmp_path / "rows.bin", Labels("shared", "me", ""))
-    one._storage.make_data(resource, Materials())
+    resource = one._inputs.plan("train", tmp_path / "rows.bin", Labels("shared", "me", ""))
+    one._inputs.make(one._shelf, resource, Materials())
     one._storage.verify()
-    assert [resource.id] == [live.id for live in one._storage.every_data()]
-    one._storage.delete_data(resource.id)
-    assert [] == list(one._storage.every_data())
+    assert [resource.id] == [live.id for live in one._inputs.every(one._shelf)]
+    one._inputs.delete(one._shelf, resource.id)
+    assert [] == list(one._inputs.every(one._shelf))
 
 
+@pytest.mark.usefixtures("managed")
 def test_the_managed_policy_refuses_the_names_of_earlier_versions(cloud: Any, adapter: Any) -> None:
     """This is what the mini cloud plays of the policy: an object, and a push."""
-    cloud.managed.enforced = True
     with closing(boto3.client("s3")) as s3:
         s3.create_bucket(Bucket=OLD_BUCKET)
     with pytest.raises(AuthError):
         adapter(**OLD)._storage.lease_write("locks/x", "{}", None)
-    assert cloud.managed.may_write(REPOSITORY)
-    assert not cloud.managed.may_write(OLD_REPOSITORY)
+    for name, may in ((REPOSITORY, True), (OLD_REPOSITORY, False)):
+        push = Need("ecr:PutImage", f"arn:aws:ecr:us-east-1:{ACCOUNT}:repository/{name}")
+        assert may is cloud.rights.allows(FULL_ACCESS, push)
 
 
 def test_what_an_earlier_version_left_is_found(place: Any, cloud: Any, tmp_path: Path) -> None:

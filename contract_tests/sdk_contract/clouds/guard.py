@@ -7,10 +7,10 @@ import re
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from .app import Match, Request, Response
 
@@ -39,22 +39,42 @@ class Guard(ABC, Generic[P]):
         policy: The policy that is enforced, if any.
         needs: Each right that was asked for under a policy, with the call that needed it.
         denied: Those that the policy did not give.
+        runtime: The policy of the identity that containers run as, if it is enforced.
+        acted: Each right that the cloud needed of that identity, with what it did.
     """
 
     def __init__(self) -> None:
         self.policy: P | None = None
         self.needs: dict[Need, str] = {}
         self.denied: dict[Need, str] = {}
+        self.runtime: P | None = None
+        self.acted: dict[Need, str] = {}
 
     @contextmanager
-    def enforced(self, policy: P) -> Generator[None]:
-        """Inside the block every call needs its rights by this policy."""
-        self.needs, self.denied = {}, {}
-        self.policy = policy
+    def enforced(self, policy: P | None, *, runtime: P | None = None) -> Generator[None]:
+        """Inside the block every call needs its rights by this policy.
+
+        Args:
+            policy: That of who calls; ``None`` for all rights.
+            runtime: That of the identity which containers run as; ``None`` for all rights.
+        """
+        self.needs, self.denied, self.acted = {}, {}, {}
+        self.policy, self.runtime = policy, runtime
         try:
             yield
         finally:
-            self.policy = None
+            self.policy = self.runtime = None
+
+    def lacking(self, what: str, needs: Iterable[Need]) -> Need | None:
+        """The first right that the containers' identity lacks for what the cloud does with it."""
+        runtime = self.runtime
+        if runtime is None:
+            return None
+        for need in needs:
+            self.acted[need] = what
+            if not self.allows(runtime, need):
+                return need
+        return None
 
     def __call__(self, request: Request, match: Match) -> Response | None:
         """The refusal of a call without its rights."""
@@ -80,6 +100,20 @@ class Guard(ABC, Generic[P]):
     @abstractmethod
     def refusal(self, request: Request, match: Match, need: Need) -> Response:
         """The answer of the real cloud to a call without this right."""
+
+
+class Lacking(Protocol):
+    """Says which right the identity of containers lacks for what the cloud does with it, if any."""
+
+    def __call__(self, what: str, needs: Iterable[Need], /) -> Need | None:
+        """The first right that it lacks."""
+        ...
+
+
+def nothing_lacking(what: str, needs: Iterable[Need], /) -> Need | None:
+    """The answer of a cloud that enforces no policy on containers."""
+    del what, needs
+    return None
 
 
 def fits(pattern: str, text: str) -> bool:

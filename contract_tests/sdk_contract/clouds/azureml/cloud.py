@@ -103,7 +103,7 @@ class AzureMLCloud(Cloud):
             first_region=self._place.region,
         )  # fmt: skip
         self.rights = Rights(self._place.path, lambda: self.world.registry_path, valid)
-        self._shared.guard = self.rights
+        self._shared.guard, self._shared.lacking = self.rights, self.rights.lacking
         self.sites = Sites(self._shared, self._place, has_registry=self._has_registry)
         services: list[Service] = [
             self.rights.routes,

@@ -13,6 +13,7 @@ from .containers import Fleet
 from .durations import seconds_of
 from .endpoints import identities
 from .online import BUSY, Begun, Deployment, accepted, hide
+from .rights import needed_for_image
 from .world import NAME, SIZES, family_of, principal_of, size_of
 
 if TYPE_CHECKING:
@@ -210,7 +211,9 @@ class Deployments:
         env = {str(key): str(value) for key, value in table(told.get("environmentVariables")).items()}
         mounts, directory = self._model(told)
         env, problem = self._injected(endpoint, env)
-        if any(principal_of(one) in self.world.no_pull for one in identities(endpoint.body)):
+        own = identities(endpoint.body)
+        lacking = self.world.lacking("pulling the image", needed_for_image(self.world.registry_path)) if own else None
+        if lacking or any(principal_of(one) in self.world.no_pull for one in own):
             host = self.world.registry_path.rpartition("/")[2]
             problem = f"Endpoint identity does not have pull permission on the registry {host}.azurecr.io."
         fleet = Fleet(

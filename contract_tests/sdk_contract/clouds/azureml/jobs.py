@@ -15,6 +15,7 @@ from ..timing import Step
 from .answers import ArmRoutes, answer, empty, failure, not_found, stamp, system_data, table, trouble
 from .durations import seconds_of
 from .names import Names, same
+from .rights import needed_for_blobs, needed_for_image
 from .world import size_of
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ class Jobs:
     def _launch(self, job: Job) -> Launch:
         environment = self.assets.at(str(job.told["environmentId"]))
         assert environment is not None
+        self._act(job)
         places, mounts = self._places(job)
         line = _PLACE.sub(lambda found: places[found[1], found[2]], job.told["command"])
         code = self.assets.at(str(job.told.get("codeId") or ""))
@@ -224,6 +226,26 @@ class Jobs:
             env={**variables, "AZUREML_RUN_ID": job.name, **table(job.told.get("environmentVariables"))},
             mounts={**mounts, f"{_MOUNT}/code": folder},
         )
+
+    def _act(self, job: Job) -> None:
+        """What the platform does as the managed identity of a job.
+
+        Raises:
+            StartFailed: The identity may not.
+        """
+        if table(job.told.get("identity")).get("identityType") != "Managed":
+            return
+        group = self.world.place.group
+        needs = [
+            *needed_for_image(self.world.registry_path),
+            *(needed_for_blobs(group, "read") if job.told.get("inputs") else []),
+            *needed_for_blobs(group, "write"),
+        ]
+        lacking = self.world.lacking("preparing the job", needs)
+        if lacking is not None:
+            raise StartFailed(
+                f"The identity of the job is not authorized to perform {lacking.action} on {lacking.resource}."
+            )
 
     def _places(self, job: Job) -> tuple[dict[tuple[str, str], str], dict[str, Path]]:
         """Where inputs and outputs are in the container, and what is mounted there."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..guard import Guard, Need, fits
 from ..registry import refusal as registry_refusal
 from .answers import DENIED, ArmRoutes, action_of, answer, failure, table
+from .blobs import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,17 @@ _REGISTRY = {
 _METRICS = re.compile(r"/providers/Microsoft\.Insights/metrics$", re.IGNORECASE)
 _SCOPE = "{scope:path}/providers/Microsoft.Authorization/permissions"
 _API = "Microsoft.MachineLearningServices/workspaces"
+
+
+def needed_for_image(registry: str) -> list[Need]:
+    """What an identity needs so that its containers get their image."""
+    return [Need("Microsoft.ContainerRegistry/registries/pull/read", registry)]
+
+
+def needed_for_blobs(group: str, *verbs: str) -> list[Need]:
+    """What an identity needs to do with blobs of a storage account in a group: verbs such as ``read``."""
+    account = f"{group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}"
+    return [Need(f"Microsoft.Storage/storageAccounts/blobServices/containers/blobs/{verb}", account) for verb in verbs]
 
 
 class Rights(Guard[Policy]):
@@ -117,5 +129,5 @@ class Rights(Guard[Policy]):
 
 
 def _gives(role: dict[str, Any], action: str) -> bool:
-    held = any(fits(one.lower(), action.lower()) for one in role["Actions"])
+    held = any(fits(one.lower(), action.lower()) for one in (*role["Actions"], *role["DataActions"]))
     return held and not any(fits(one.lower(), action.lower()) for one in role["NotActions"])

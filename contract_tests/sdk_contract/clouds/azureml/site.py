@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..app import App
+from ..guard import nothing_lacking
 from ..server import Server
 from .acr import ContainerRegistry
 from .assets import Assets
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..app import Match, Request, Response, Service
     from ..calls import CallLog
     from ..faults import Faults
+    from ..guard import Lacking
     from ..runners import Runner
     from ..timing import Pace
     from .blobs import Blobs
@@ -49,6 +51,7 @@ class Shared:
         faults: The planned trouble.
         watch: Told of each call of a registry, as the cloud's own application is of all others.
         guard: Refuses calls of a registry without a right, as the cloud's own application does for all others.
+        lacking: Knows what the identities of containers may not do.
         first_region: Region whose endpoints are called by their names alone.
         url: Address of the cloud.
         autoscale: Autoscale settings, by the path of their resource group.
@@ -67,6 +70,7 @@ class Shared:
     watch: Callable[[str, Match], bool]
     first_region: str = ""
     guard: Callable[[Request, Match], Response | None] | None = None
+    lacking: Lacking = nothing_lacking
     url: str = ""
     autoscale: Names[Names[dict[str, Any]]] = field(default_factory=Names["Names[dict[str, Any]]"])
 
@@ -105,6 +109,7 @@ class Site:
         self.world = World(place, folder, shared.pace, cores=shared.cores, taken=shared.taken, key=key)
         self.world.suffix = "" if place.region == shared.first_region else f".{place.region}"
         self.world.url, self.world.used = shared.url, lambda: region.used(place.subscription, place.region)
+        self.world.lacking = shared.lacking
         valid = shared.valid
         self.acr = ContainerRegistry(folder / "registry", valid)
         self.acr_app = App([self.acr.routes, self.acr.registry], calls=shared.calls, faults=shared.faults)

@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..guard import nothing_lacking
 from .answers import system_data
 from .blobs import DEFAULT
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ..guard import Lacking
     from ..timing import Line, Pace
     from .names import Names
 
@@ -187,6 +189,7 @@ class World:
         self.no_pull: set[str] = set()  # principals without a role on the registry
         self.archived: dict[str, set[str]] = {}  # names of assets that lists leave out, by kind
         self.connections: dict[str, dict[str, str]] = {}  # of the workspace: the secrets of each, by key
+        self.lacking: Lacking = nothing_lacking  # of identities that containers run as
         self.url, self.suffix = "", ""  # the suffix keeps names of endpoints apart from those of another region
 
     @property

@@ -18,7 +18,6 @@ from .ecr import Ecr
 from .errors import AwsError, render
 from .keys import Keys
 from .locked import Locked
-from .managed import ManagedPolicy
 from .metrics import Metrics
 from .owners import Owners
 from .quotas import Quotas
@@ -69,7 +68,6 @@ class SagemakerCloud(Cloud):
         self._quotas, self._oci, self._payload, self._startup_s = dict(quotas or {}), oci, payload, startup_s
         self.owners = Owners()
         self.locked = Locked()
-        self.managed = ManagedPolicy()
         self.rights = Rights(self._spot_of)
         self.tagging_late_s = 0.0  # by how much the tagging service is behind
         self._world: World | None = None
@@ -83,7 +81,7 @@ class SagemakerCloud(Cloud):
     def open(self) -> Server:
         """Makes the server, and everything behind it."""
         self._moto = Moto()
-        self.ecr = Ecr(self._moto, self.keys, self.folder / "registry", oci=self._oci, may_push=self.managed.may_write)
+        self.ecr = Ecr(self._moto, self.keys, self.folder / "registry", oci=self._oci)
         self._world = World(
             self.folder,
             self._moto,
@@ -93,6 +91,7 @@ class SagemakerCloud(Cloud):
             self.random,
             self._quotas,
             self._startup_s,
+            lacking=self.rights.lacking,
         )
         self.control = Control(self._world, self._signature)
         self.metrics = Metrics(self._world, self.control.endpoints)
@@ -206,7 +205,6 @@ class SagemakerCloud(Cloud):
 
     def _before(self, service: str, operation: str, spot: Spot, request: Request) -> None:
         world = self._need()
-        self.managed.before(service, operation, request)
         if service == "s3":
             self.owners.before(operation, request, world.moto.account_of_bucket)
         elif service == "application-autoscaling":

@@ -17,6 +17,7 @@ from ..timing import Line, Step
 from .aws import split_uri
 from .errors import AwsError, invalid
 from .models import check_disk
+from .rights import needed_for_objects
 from .state import Record, Shelf, page, tags_of
 from .world import without_nothing
 
@@ -290,7 +291,7 @@ def _prepare(job: Job, folder: Path, world: World) -> None:
     channels: dict[str, Any] = {}
     for channel in job.body.get("InputDataConfig") or ():
         name, source = channel["ChannelName"], channel["DataSource"]["S3DataSource"]
-        for key, data in world.source(source, f"data of channel {name}"):
+        for key, data in world.source(source, f"data of channel {name}", job.spot):
             place = folder / "input" / "data" / name / key
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(data)
@@ -331,6 +332,7 @@ def _upload(job: Job, folder: Path, world: World) -> str | None:
             for path in sorted(source.rglob("*")):
                 archive.add(path, str(path.relative_to(source)), recursive=False)
         bucket, key = split_uri(uri)
+        world.act("Artifact upload", needed_for_objects(job.spot, uri, "PutObject"))
         try:
             world.moto.put_object(bucket, key, packed.getvalue())
         except KeyError as error:

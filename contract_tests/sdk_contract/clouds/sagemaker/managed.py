@@ -1,4 +1,4 @@
-"""The managed policy AmazonSageMakerFullAccess, as far as it limits what mlport does beside SageMaker itself.
+"""The managed policy AmazonSageMakerFullAccess, as far as it covers what mlport does, for the guard to enforce.
 
 Objects and images are writable only where the name of the bucket or repository has ``sagemaker`` in it. Some calls are
 not allowed at all: tags of buckets and repositories, lists of uploads in parts, filtered logs, quotas.
@@ -7,70 +7,43 @@ Source: https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AmazonSa
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import Any
 
-from .errors import AwsError
+_SERVICES = [
+    "application-autoscaling:DeleteScalingPolicy", "application-autoscaling:DeregisterScalableTarget",
+    "application-autoscaling:Describe*", "application-autoscaling:PutScalingPolicy",
+    "application-autoscaling:RegisterScalableTarget", "cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms",
+    "cloudwatch:GetMetricData", "cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics",
+    "cloudwatch:PutMetricAlarm", "cloudwatch:PutMetricData", "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage",
+    "ecr:CreateRepository", "ecr:Describe*", "ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer",
+    "iam:ListRoles", "kms:DescribeKey", "logs:CreateLogGroup", "logs:CreateLogStream", "logs:Describe*",
+    "logs:GetLogEvents", "logs:PutLogEvents", "secretsmanager:ListSecrets", "tag:GetResources",
+]  # fmt: skip
+_IMAGES = [
+    "ecr:BatchDeleteImage", "ecr:CompleteLayerUpload", "ecr:DeleteRepository", "ecr:InitiateLayerUpload",
+    "ecr:PutImage", "ecr:UploadLayerPart",
+]  # fmt: skip
+_OBJECTS = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
+_BUCKETS = ["s3:CreateBucket", "s3:GetBucketLocation", "s3:ListBucket", "s3:ListAllMyBuckets"]
+_SCALING = "arn:aws:iam::*:role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com/*"
 
-if TYPE_CHECKING:
-    from ..app import Request
 
-#: Operations by the names that the mini cloud gives them.
-_ANYWHERE = {
-    "s3": ("CreateBucket", "HeadBucket", "ListObjects", "ListBuckets", "GetBucketLocation"),
-    "ecr": (
-        "BatchCheckLayerAvailability", "BatchGetImage", "CreateRepository", "Describe*", "GetAuthorizationToken",
-        "GetDownloadUrlForLayer",
-    ),
-    "logs": ("CreateLogGroup", "CreateLogStream", "Describe*", "GetLogEvents", "PutLogEvents"),
-    "iam": ("ListRoles",),
-    "secretsmanager": ("ListSecrets",),
-}  # fmt: skip
-_BY_NAME = {
-    "s3": ("GetObject", "HeadObject", "PutObject", "DeleteObject", "DeleteObjects", "PostObjectUploads", "PostObject"),
-    "ecr": ("BatchDeleteImage", "DeleteRepository", "PutImage"),
+def _allow(actions: list[str], *resources: str, **condition: str) -> dict[str, Any]:
+    conditions = {"Condition": {"StringEquals": {f"iam:{key}": value for key, value in condition.items()}}}
+    found = {"Effect": "Allow", "Action": actions, "Resource": list(resources)}
+    return {**found, **(conditions if condition else {})}
+
+
+FULL_ACCESS: dict[str, Any] = {
+    "Version": "2012-10-17",
+    "Statement": [
+        _allow(["sagemaker:*"], "*"),
+        _allow(_SERVICES, "*"),
+        _allow(_IMAGES, "arn:aws:ecr:*:*:repository/*sagemaker*"),
+        _allow(_OBJECTS, *(f"arn:aws:s3:::*{name}*" for name in ("SageMaker", "Sagemaker", "sagemaker"))),
+        _allow(_BUCKETS, "*"),
+        _allow(["secretsmanager:GetSecretValue"], "arn:aws:secretsmanager:*:*:secret:AmazonSageMaker-*"),
+        _allow(["iam:CreateServiceLinkedRole"], _SCALING),
+        _allow(["iam:PassRole"], "arn:aws:iam::*:role/*", PassedToService="sagemaker.amazonaws.com"),
+    ],
 }
-
-
-class ManagedPolicy:
-    """Whether the caller holds nothing but this policy.
-
-    Attributes:
-        enforced: If so, what it does not allow is refused.
-    """
-
-    def __init__(self) -> None:
-        self.enforced = False
-
-    def before(self, service: str, operation: str, request: Request) -> None:
-        """Refuse a call that the policy does not allow.
-
-        Raises:
-            AwsError: As AWS answers.
-        """
-        if not self.enforced or service not in _ANYWHERE:
-            return
-        name = _name(service, request)
-        if service == "ecr" and operation == "CreateRepository" and request.json().get("tags"):
-            operation = "TagResource"
-        if _matches(operation, _ANYWHERE[service]):
-            return
-        if _matches(operation, _BY_NAME.get(service, ())) and self.may_write(name):
-            return
-        if service == "s3":
-            raise AwsError("AccessDenied", "Access Denied", 403)
-        raise AwsError("AccessDeniedException", f"User is not authorized to perform: {service}:{operation}", 400)
-
-    def may_write(self, name: str) -> bool:
-        """Whether objects of a bucket, or images of a repository, may be written."""
-        return not self.enforced or "sagemaker" in name.lower()
-
-
-def _name(service: str, request: Request) -> str:
-    if service == "s3":
-        return request.path.strip("/").partition("/")[0]
-    return str(request.json().get("repositoryName", "")) if service == "ecr" else ""
-
-
-def _matches(operation: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(operation, pattern) for pattern in patterns)

@@ -126,6 +126,28 @@ def _listed(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else cast("list[str]", value)
 
 
+def needed_for_image(spot: Spot, repository: str) -> list[Need]:
+    """What a role needs so that its containers get their image."""
+    arn = f"arn:{partition_of(spot.region)}:ecr:{spot.region}:{spot.account}:repository/{repository}"
+    images = ("BatchCheckLayerAvailability", "BatchGetImage", "GetDownloadUrlForLayer")
+    return [Need("ecr:GetAuthorizationToken", "*"), *(Need(f"ecr:{one}", arn) for one in images)]
+
+
+def needed_for_objects(spot: Spot, uri: str, action: str) -> list[Need]:
+    """What a role needs to read (``GetObject``) or write (``PutObject``) what is under an address in S3."""
+    bucket, _, key = uri.partition("://")[2].partition("/")
+    arn = f"arn:{partition_of(spot.region)}:s3:::{bucket}"
+    listed = [Need("s3:ListBucket", arn)] if action == "GetObject" else []
+    return [*listed, Need(f"s3:{action}", f"{arn}/{key}")]
+
+
+def needed_for_logs(spot: Spot, group: str, stream: str) -> list[Need]:
+    """What a role needs so that the lines of its containers are kept."""
+    arn = f"arn:{partition_of(spot.region)}:logs:{spot.region}:{spot.account}:log-group:{group}:log-stream:{stream}"
+    actions = ("CreateLogGroup", "CreateLogStream", "DescribeLogStreams", "PutLogEvents")
+    return [Need(f"logs:{one}", arn) for one in actions]
+
+
 class _Place:
     """The rights of one request in an account and region."""
 

@@ -8,15 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..guard import nothing_lacking
+from ..runners import StartFailed
 from ..traffic import Collector, Traffic
+from .ecr import place_of
 from .errors import AwsError, invalid
 from .keys import Spot
+from .rights import needed_for_image, needed_for_logs, needed_for_objects
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from ..guard import Lacking, Need
     from ..runners import Runner, Running
     from ..timing import Pace
     from .aws import Moto
@@ -40,6 +45,7 @@ class World:
         random: For everything that is left to chance.
         quotas: Instances per type, for hosting and for training each; 20 of what is not listed, 0 with a GPU.
         startup_s: How long a container may take until its first good ping, in real seconds.
+        lacking: Knows what the role of containers may not do.
     """
 
     folder: Path
@@ -50,6 +56,7 @@ class World:
     random: random.Random
     quotas: Mapping[str, int] = field(default_factory=dict[str, int])
     startup_s: float = 120.0
+    lacking: Lacking = nothing_lacking
     lock: threading.RLock = field(default_factory=threading.RLock)
     traffic: Traffic = field(default_factory=Traffic)
     threads: ThreadPoolExecutor = field(
@@ -63,6 +70,19 @@ class World:
     def watch(self, spot: Spot, group: str, stream: str, running: Running) -> None:
         """Brings what a container writes into CloudWatch Logs."""
         self.logs.watch(f"{spot.account}|{spot.region}|{group}|{stream}", running)
+
+    def act(self, what: str, needs: Iterable[Need]) -> None:
+        """Do something as the role of a container.
+
+        Raises:
+            StartFailed: The role may not.
+        """
+        lacking = self.lacking(what, needs)
+        if lacking is not None:
+            raise StartFailed(
+                f"ClientError: {what} failed: the execution role is not authorized to perform: {lacking.action} on "
+                f"resource: {lacking.resource}"
+            )
 
     def image(self, uri: str, spot: Spot) -> tuple[str, str]:
         """Repository and reference of an image that SageMaker can run.
@@ -83,6 +103,7 @@ class World:
     def image_digest(self, uri: str, spot: Spot) -> tuple[str, str]:
         """Repository and digest of an image, which may have been deleted since."""
         place = self.ecr.place(uri, spot) or ("", "")
+        self.act("pulling the image", needed_for_image(*place_of(place[0])))
         return place[0], self.ecr.registry.digest(*place) or place[1]
 
     def data(self, uri: str, what: str) -> list[tuple[str, bytes]]:
@@ -102,18 +123,22 @@ class World:
             raise invalid(f"Could not access {what} at {uri}. Please ensure that the object exists.")
         return [(key.removeprefix(prefix).lstrip("/") or key.rpartition("/")[2], value) for key, value in found]
 
-    def source(self, source: Mapping[str, Any], what: str) -> list[tuple[str, bytes]]:
+    def source(self, source: Mapping[str, Any], what: str, spot: Spot) -> list[tuple[str, bytes]]:
         """What an input of a job holds: a manifest names its objects, anything else is a prefix.
 
         Raises:
             AwsError: There is nothing.
         """
         uri = str(source["S3Uri"])
+        self.act("Data download", needed_for_objects(spot, uri, "GetObject"))
         if source.get("S3DataType") != "ManifestFile":
             return self.data(uri, what)
         (_, text), *_ = self.data(uri, "the manifest")
         head, *names = json.loads(text)
-        return [(name, self.data(f"{head['prefix']}{name}", what)[0][1]) for name in names]
+        addresses = {name: f"{head['prefix']}{name}" for name in names}
+        for address in addresses.values():
+            self.act("Data download", needed_for_objects(spot, address, "GetObject"))
+        return [(name, self.data(address, what)[0][1]) for name, address in addresses.items()]
 
     def check_source(self, source: Mapping[str, Any], spot: Spot, role: str) -> None:
         """Refuses an input that is empty or in another region, as CreateTrainingJob does.
@@ -168,7 +193,9 @@ class World:
 
     def _deliver(self, key: str, lines: list[tuple[float, str]]) -> None:
         account, region, group, stream = key.split("|")
-        self.moto.log(Spot(account, region), group, stream, lines)
+        spot = Spot(account, region)
+        if self.lacking("writing logs", needed_for_logs(spot, group, stream)) is None:
+            self.moto.log(spot, group, stream, lines)
 
 
 def without_nothing(reply: dict[str, Any]) -> dict[str, Any]:

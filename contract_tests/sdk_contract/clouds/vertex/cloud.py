@@ -146,6 +146,7 @@ class VertexCloud(Cloud):
         services[:0] = [self.rights.repositories, self.rights.buckets]
         self.app = App(services, calls=self.calls, faults=self.faults, missing=_missing, broken=_broken)
         self.app.guard = self.rights
+        self.common.lacking = self.rights.lacking
         return Server(self.app)
 
     @contextmanager

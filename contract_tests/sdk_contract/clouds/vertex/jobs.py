@@ -11,12 +11,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..runners import Launch
+from ..runners import Launch, StartFailed
 from ..timing import Step
 from .api import Api, body_of
 from .errors import Refusal
 from .machines import check_machine
 from .models import shown
+from .permissions import needed_for_objects
 from .serving import expand
 from .values import duration, part, parts, text, words
 from .world import Veil, check_fields, check_labels, listing, stamp
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 PENDING_S, CANCEL_S, DELETE_S, GRACE_S = 90.0, 30.0, 5.0, 10.0
 MOST_VARIABLES = 100
 OVER = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"}
+_MOUNT = "/gcs/"
 _OVER = "over"  # of the line of a job; its outcome says how
 _PARENT = "/v1/projects/{project}/locations/{location}/customJobs"
 _FIELDS = {"name", "displayName", "jobSpec", "labels", "encryptionSpec"}
@@ -185,10 +187,29 @@ class Jobs:
         task.began = self.world.pace.clock()
         job["startTime"] = stamp()
         try:
+            self._act(job)
             task.running = self._runner.start(task.launch)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is why the job failed
             task.lines.append((time.time(), f"{type(error).__name__}: {error}"))
             task.failing = task.stillborn = True
+
+    def _act(self, job: Json) -> None:
+        """What the platform does as the service account of a job: mount what it reads, and where it writes.
+
+        Raises:
+            StartFailed: The account may not.
+        """
+        spec: Json = job["jobSpec"]
+        container = part(spec["workerPoolSpecs"][0], "containerSpec")
+        values = [str(one.get("value", "")) for one in parts(container, "env")]
+        base = str(part(spec, "baseOutputDirectory").get("outputUriPrefix", ""))
+        read = [f"gs://{value.removeprefix(_MOUNT)}" for value in values if value.startswith(_MOUNT)]
+        needs = [need for address in read for need in needed_for_objects(address, "list", "get")]
+        needs += needed_for_objects(base, "create", "delete") if base else []
+        lacking = self.world.common.lacking("mounting buckets", needs)
+        if lacking is not None:
+            account = spec.get("serviceAccount")
+            raise StartFailed(f"{account} does not have {lacking.action} access to {lacking.resource}.")
 
     def _is_over(self, number: str) -> bool:
         task = self.tasks[number]

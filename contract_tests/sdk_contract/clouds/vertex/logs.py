@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .api import Api, body_of
 from .errors import Refusal
 from .filters import parse
+from .permissions import needed_for_logs
 from .values import integer, text, words
 from .world import stamp
 
@@ -63,6 +64,8 @@ class Logs:
 def _entries(spot: Spot, *, fields: bool) -> Iterable[Json]:
     """What was written in one region of one project."""
     world = spot.world
+    if world.common.lacking("writing logs", needed_for_logs(world.project)) is not None:
+        return
     for made in spot.fleet.everyone():
         labels = {"resource_container": world.number, "location": world.region, "endpoint_id": made.endpoint}
         resource = {"type": "aiplatform.googleapis.com/Endpoint", "labels": labels}

@@ -35,6 +35,18 @@ _OF_IMAGES = {
 }  # fmt: skip
 
 
+def needed_for_objects(address: str, *verbs: str) -> list[Need]:
+    """What a service account needs to do with objects: verbs such as ``get``, on what is under ``gs://…``."""
+    bucket, _, name = address.removeprefix("gs://").partition("/")
+    place = f"//storage.googleapis.com/projects/_/buckets/{bucket}"
+    return [Need(f"storage.objects.{verb}", f"{place}/objects/{name}" if name else place) for verb in verbs]
+
+
+def needed_for_logs(project: str) -> list[Need]:
+    """What a service account needs so that the lines of its containers are kept."""
+    return [Need("logging.logEntries.create", f"//cloudresourcemanager.googleapis.com/projects/{project}")]
+
+
 class Permissions(Guard[Policy]):
     """What a caller may do by the policy that is enforced.
 

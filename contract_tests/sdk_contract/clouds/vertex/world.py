@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ..guard import nothing_lacking
 from ..timing import Step
 from .errors import Refusal
 from .filters import parse
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ..app import Request
+    from ..guard import Lacking
     from ..timing import Line, Pace
     from .identity import Identity
 
@@ -84,6 +86,7 @@ class Common:
         newer: Whether answers hold fields and types that no released client library knows.
         planned: What the next calls of an operation are answered instead of being carried out: a refusal in the words
             of the platform, or a page of what stands before it.
+        lacking: Knows what the service accounts of models and jobs may not do.
     """
 
     pace: Pace
@@ -92,6 +95,7 @@ class Common:
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(4_000_000_000_000_000_001))
     newer: bool = False
     planned: dict[str, list[Callable[[], Any]]] = field(default_factory=dict[str, Any])
+    lacking: Lacking = nothing_lacking
 
 
 class World:

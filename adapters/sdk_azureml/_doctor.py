@@ -14,6 +14,7 @@ from sdk.types import Check
 from . import _granted
 from ._deploy import AUTOSCALE_API
 from ._json import table
+from ._rights import PUSH, advice
 from ._storage import DATASTORE
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ def _registry(images: Images) -> str:
     if granted is not None and "push" not in granted:
         raise AuthError(
             f"{images.host}: your identity may {' and '.join(sorted(granted)) or 'do nothing'} there, but not push",
-            hint="give your identity the role AcrPush on the workspace's registry (Container Registry Repository "
-            "Writer if it has repository permissions)",
+            hint=advice(PUSH),
         )
     return images.host
 
@@ -97,7 +97,7 @@ def _storage(storage: Storage) -> str:
     """
     name = f"doctor-{uuid.uuid4().hex[:8]}"
     record = storage.write(name, "{}", None, _CALL_S)
-    storage.delete(name, record.etag, _CALL_S)
+    storage.release(name, record.etag, _CALL_S)
     return f"{DATASTORE}: ready for leases"
 
 

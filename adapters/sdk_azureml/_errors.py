@@ -11,7 +11,7 @@ import httpx
 
 from sdk import errors, foreign
 
-from ._rights import hint_of
+from . import _rights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,12 +64,11 @@ _HINTS: dict[str, str] = {
     "OutOfQuota": "ask for more quota of this instance type (20 % more than runs is needed), or name another",
     "OutOfCapacity": "name another instance type or region",
     "ResourceNotReady": "the container did not become ready; its last lines say why",
-    "AuthorizationFailed": "give your identity the role AzureML Data Scientist on the workspace",
-    "ACRAuthenticationError": "give the endpoint's identity the role AcrPull on the workspace's registry; Azure does "
-    "that for an identity of the endpoint's own only, and takes minutes until it is in force",
+    "AuthorizationFailed": _rights.advice(_rights.READ_WORKSPACE),
+    "ACRAuthenticationError": f"{_rights.advice(_rights.PULL, 'the identity of the endpoint')}; Azure gives it by "
+    "itself to an identity of the endpoint's own only, and it takes minutes until it is in force",
     "KeyBasedAuthenticationNotPermitted": "the storage account takes no keys: let the datastore use identities "
-    "(az ml workspace update --system-datastores-auth-mode identity), and give your identity the role Storage Blob "
-    "Data Contributor on the account",
+    f"(az ml workspace update --system-datastores-auth-mode identity), and {_rights.advice(_rights.WRITE_BLOBS)}",
     "AuthorizationFailure": "the network rules of the storage account refuse this machine: run mlport where they let "
     "it in, or allow its address",
     "RequestDisallowedByPolicy": "a policy of your organization forbids it: its administrators know which settings it "
@@ -157,7 +156,7 @@ def made(
     kind = _kind(code, status)
     more: dict[str, Any] = {"provider": PROVIDER, "status": status, "hint": _HINTS.get(code), **facts}
     if kind is errors.AuthError and (code == "AuthorizationFailed" or (status == 403 and more["hint"] is None)):
-        more["hint"] = hint_of(str(facts.get("operation") or ""), message) or more["hint"]
+        more["hint"] = _rights.hint_of(str(facts.get("operation") or ""), message) or more["hint"]
     if kind is errors.ConflictError:
         more["retryable"] = code in _RETRYABLE_CONFLICTS
     if issubclass(kind, errors.ThrottledError | errors.UnavailableError):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from sdk.errors import AuthError, ConfigError, NotFoundError
 
+from ._rights import PULL, role_of
+
 if TYPE_CHECKING:
     from ._arm import Arm
 
@@ -44,7 +46,7 @@ class Pulling:
             registry = self.arm.workspace["properties"].get("containerRegistry")
             raise ConfigError(
                 f"identity = {self._identity!r} has no role on the workspace's registry, so no image can be pulled",
-                hint=f"az role assignment create --role AcrPull --scope {registry} --assignee-object-id "
+                hint=f"az role assignment create --role {role_of(PULL)} --scope {registry} --assignee-object-id "
                 f"$(az identity show --ids {self._identity} --query principalId --output tsv) "
                 "--assignee-principal-type ServicePrincipal; it takes some minutes until it is in force",
             )

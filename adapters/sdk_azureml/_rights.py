@@ -112,13 +112,11 @@ CALLS: Mapping[str, Row[Right]] = {
     "registry:FinishUpload": _row("deploy train", _PUSH),
     "registry:PutManifest": _row("deploy train", _PUSH),
     "registry:DeleteManifest": _row("", _DROP, also=_SHARED),
-    "blob:GetBlob": _row(TAKES_LEASES, _blob("read")),
-    "blob:HeadBlob": _row("train", _blob("read")),
-    "blob:ListBlobs": _row("train gc", _blob("read")),
+    "blob:GetBlob": _row(TAKES_LEASES, _blob("read"), also=_SHARED),
+    "blob:ListBlobs": _row(f"{LISTS_OWN} train", _blob("read")),
     "blob:PutBlob": _row(f"{TAKES_LEASES} doctor", _blob("write")),
     "blob:PutBlock": _row("train", _blob("write")),
     "blob:PutBlockList": _row("train", _blob("write")),
-    "blob:SetMetadata": _row("train", _blob("write")),
     "blob:DeleteBlob": _row(f"{TAKES_LEASES} doctor", _blob("delete")),
 }
 """By call, as the call logs of mini clouds name it: service and operation."""
@@ -127,31 +125,57 @@ RUNTIME = (_PULL, _blob("read"), _blob("write"), _blob("delete"))
 """What a user's own identity of endpoints or jobs does: pulls images, reads and writes data."""
 
 _ACTION = re.compile(r"perform action '([^']+)'")
-_ROLES = (  # beginning of an action, in small letters; the role that has it, and where to give it
-    ("microsoft.machinelearningservices/workspaces/datastores/listsecrets", "AzureML Data Scientist", "the workspace"),
-    ("microsoft.machinelearningservices/locations/", "Reader", "the subscription"),
-    ("microsoft.machinelearningservices/", "AzureML Data Scientist", "the workspace"),
-    ("microsoft.insights/metrics", "Monitoring Reader", "the workspace"),
-    ("microsoft.insights/autoscalesettings", "Contributor", "the resource group"),
-    ("microsoft.containerregistry/registries/read", "Reader", "the workspace's registry"),
-    ("microsoft.containerregistry/", "AcrPush", "the workspace's registry"),
-    ("microsoft.storage/", "Storage Blob Data Contributor", "the workspace's storage account"),
+_REGISTRY, _ACCOUNT = "the workspace's registry", "the workspace's storage account"
+_ABAC = "if the registry has repository permissions (ABAC), Container Registry Repository {} instead"
+ROLES = (  # beginning of an action, in small letters; the role that has it, where to give it, and what else to know
+    ("microsoft.machinelearningservices/locations/", "Reader", "the subscription", ""),
+    ("microsoft.machinelearningservices/", "AzureML Data Scientist", "the workspace", ""),
+    ("microsoft.insights/metrics", "Monitoring Reader", "the workspace", ""),
+    ("microsoft.insights/autoscalesettings", "Contributor", "the resource group", ""),
+    ("microsoft.containerregistry/registries/read", "Reader", _REGISTRY, ""),
+    ("microsoft.containerregistry/registries/pull", "AcrPull", _REGISTRY, _ABAC.format("Reader")),
+    ("microsoft.containerregistry/registries/artifacts/delete", "AcrDelete", _REGISTRY, ""),
+    ("microsoft.containerregistry/", "AcrPush", _REGISTRY, _ABAC.format("Writer")),
+    ("microsoft.storage/", "Storage Blob Data Contributor", _ACCOUNT, ""),
 )
-_BY_OPERATION = {  # for refusals that name no action
-    "sign in to the registry": "give your identity the role AcrPush on the workspace's registry; if the registry uses "
-    "RBAC with repository permissions (ABAC), Container Registry Repository Writer instead",
-    "delete image": "give your identity the role AcrDelete on the workspace's registry",
-    "read registry": "give your identity the role Reader on the workspace's registry",
-    "read metrics": "give your identity the role Monitoring Reader on the workspace",
-    **dict.fromkeys(
-        ("read lease", "write lease", "delete lease", "list blobs", "download"),
-        "give your identity the role Storage Blob Data Contributor on the workspace's storage account",
-    ),
-    **dict.fromkeys(
-        ("list autoscale settings", "read autoscale", "create autoscale", "delete autoscale"),
-        "give your identity Microsoft.Insights/autoscaleSettings/* on the resource group; the role Contributor has it",
-    ),
+"""The only place that names roles: every hint takes them from here."""
+_CALL_OF = {  # for refusals that name no action: the call that an operation makes
+    "sign in to the registry": "registry:PutManifest",
+    "delete image": "registry:DeleteManifest",
+    "read registry": "arm:GetRegistry",
+    "read metrics": "monitor:GetEndpointMetrics",
+    **dict.fromkeys(("read lease", "read blob", "list blobs", "download"), "blob:GetBlob"),
+    **dict.fromkeys(("write lease", "upload"), "blob:PutBlob"),
+    **dict.fromkeys(("delete lease", "delete blob"), "blob:DeleteBlob"),
+    **dict.fromkeys(("list autoscale settings", "read autoscale"), "monitor:GetAutoscale"),
+    "create autoscale": "monitor:PutAutoscale",
+    "delete autoscale": "monitor:DeleteAutoscale",
 }
+PULL, PUSH, WRITE_BLOBS = _PULL.action, _PUSH.action, _blob("write").action
+READ_WORKSPACE = _own("read").action
+
+
+def role_of(action: str) -> str | None:
+    """The role that has an action.
+
+    Example:
+        >>> role_of("Microsoft.ContainerRegistry/registries/pull/read")
+        'AcrPull'
+    """
+    return next((role for begin, role, _, _ in ROLES if action.lower().startswith(begin)), None)
+
+
+def advice(action: str, whose: str = "your identity") -> str:
+    """What to ask an administrator for.
+
+    Example:
+        >>> advice("Microsoft.Insights/metrics/read")
+        'give your identity Microsoft.Insights/metrics/read on the workspace; the role Monitoring Reader has it'
+    """
+    for begin, role, place, more in ROLES:
+        if action.lower().startswith(begin):
+            return f"give {whose} {action} on {place}; the role {role} has it{more and f'; {more}'}"
+    return f"give {whose} {action}"
 
 
 def call_rights() -> list[CallRights]:
@@ -167,10 +191,7 @@ def hint_of(operation: str, message: str) -> str | None:
         'give your identity Microsoft.Insights/metrics/read on the workspace; the role Monitoring Reader has it'
     """
     found = _ACTION.search(message)
-    if found is None:
-        return _BY_OPERATION.get(operation)
-    action = found[1]
-    for prefix, role, place in _ROLES:
-        if action.lower().startswith(prefix):
-            return f"give your identity {action} on {place}; the role {role} has it"
-    return f"give your identity {action}"
+    if found is not None:
+        return advice(found[1])
+    call = _CALL_OF.get(operation)
+    return None if call is None else advice(CALLS[call].rights[0].action)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sdk_azureml import _rights
 from sdk_azureml._rights import CALLS, hint_of
 
 if TYPE_CHECKING:
@@ -135,3 +138,17 @@ def test_a_refusal_names_an_action_of_the_table() -> None:
     wanted = {right.action for row in CALLS.values() for right in row.rights}
     for action in wanted:
         assert action in str(hint_of("x", f"does not have authorization to perform action '{action}' over scope"))
+
+
+def test_roles_are_named_in_one_table_only() -> None:
+    """A hint in another module takes the role from the table of rights."""
+    folder = Path(_rights.__file__).parent
+    texts = {file.name: file.read_text("utf-8") for file in folder.glob("*.py")}
+    roles = {role for _, role, _, _ in _rights.ROLES} - {"Reader", "Contributor"}  # those two are common words
+    assert {"_rights.py"} == {name for name, text in texts.items() if any(role in text for role in roles)}
+
+
+@pytest.mark.parametrize("operation", sorted(_rights._CALL_OF))
+def test_each_refusal_of_a_known_operation_names_action_place_and_role(operation: str) -> None:
+    hint = str(hint_of(operation, "Forbidden"))
+    assert re.fullmatch(r"give your identity Microsoft\.\S+ on the [\w' ]+; the role [\w ]+ has it(; if .*)?", hint)

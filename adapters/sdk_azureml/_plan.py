@@ -10,6 +10,7 @@ from sdk.adapter import Kind, Labels, Nature, Ref, Resource
 from sdk.errors import ConfigError
 from sdk.packaging.image import image_id
 from sdk.plane.status import newest_tags
+from sdk.plane.uploads import DATA
 from sdk.secrets import CLOUD
 from sdk.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
 
@@ -44,7 +45,8 @@ def kinds(settle_s: float = _SETTLE_S) -> dict[str, Kind]:
         Kind(DEPLOYMENT, Nature.IMMUTABLE, billed=True, settle_s=settle_s, deletable=idle | {"creating"}),
         Kind(AUTOSCALE, Nature.IMMUTABLE, settle_s=settle_s, attached=True),
         Kind(TRAFFIC, Nature.MUTABLE, settle_s=settle_s, deletable=idle, root=True),
-        Kind(JOB, Nature.IMMUTABLE, billed=True, settle_s=settle_s, purgeable=False, root=True, uploads=True),
+        Kind(DATA, Nature.SHARED),
+        Kind(JOB, Nature.IMMUTABLE, billed=True, settle_s=settle_s, purgeable=False, root=True),
     )
     return {kind.name: kind for kind in found}
 
@@ -183,8 +185,14 @@ def mirrored(spec: EndpointSpec, share: int) -> dict[str, Json]:
 # --- jobs -------------------------------------------------------------------------------------------------------
 
 
-def job_resources(spec: JobSpec, options: AzureMLOptions) -> list[Resource]:
-    """The program's image and environment, then the job."""
+def job_resources(spec: JobSpec, options: AzureMLOptions, inputs: Mapping[str, tuple[Resource, str]]) -> list[Resource]:
+    """The program's image and environment, the data that is uploaded, then the job.
+
+    Args:
+        spec: The job.
+        options: The target's settings.
+        inputs: The channels whose data is on this machine, as resources, each with the name of the file if it is one.
+    """
     check_data(spec.data)
     for variable, name in spec.secrets.items():
         if name.startswith(CLOUD):  # a job would get the reference itself as its value
@@ -198,7 +206,8 @@ def job_resources(spec: JobSpec, options: AzureMLOptions) -> list[Resource]:
     values: dict[str, Json] = {
         "image": image.id,
         "digest": spec.digest,
-        "data": dict(spec.data),
+        "data": {name: where for name, where in spec.data.items() if name not in inputs},
+        "local": {name: f"{one.id}/{file}" for name, (one, file) in inputs.items()},
         "params": dict(spec.params),
         "env": dict(spec.env),
         "secrets": dict(spec.secrets),
@@ -210,11 +219,9 @@ def job_resources(spec: JobSpec, options: AzureMLOptions) -> list[Resource]:
     }
     labels = replace(spec.labels, model=spec.digest[:32])
     summary = f"{spec.instance or options.compute}, time-out {spec.timeout_s:g} s"
-    return [
-        image,
-        environment,
-        Resource(JOB, spec.name, values, labels, (environment.ref,), spec.usd_per_hour, summary),
-    ]
+    data = {one.ref: one for one, _ in inputs.values()}
+    job = Resource(JOB, spec.name, values, labels, (environment.ref, *data), spec.usd_per_hour, summary)
+    return [image, environment, *data.values(), job]
 
 
 def check_tags(tags: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The workspace's own blobs: leases that other machines see, and what jobs leave."""
+"""The workspace's own blobs: leases that other machines see, the inputs of jobs, and what jobs leave."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ._json import table
 from ._where import STORAGE_SCOPE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from sdk.adapter import Clock
@@ -35,7 +35,7 @@ DATASTORE = "workspaceblobstore"
 _LARGEST_LISTING = 64 << 20  # a page has at most 5,000 names
 _VERSION = "2023-11-03"
 _SECRET_S = 3000.0  # a signature is given for an hour
-_FOLDER = "mlport"
+FOLDER = "mlport"
 _PART = 206  # an answer with the rest of a blob
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # before the rest of a blob is asked for again
 
@@ -70,10 +70,8 @@ class Storage:
 
     def read(self, key: str, timeout: float) -> LeaseRecord | None:
         """A stored lease."""
-        response = self._call("GET", f"{_FOLDER}/{key}", "read lease", timeout, missing=True)
-        if response.status_code == 404:
-            return None
-        return LeaseRecord(response.text, response.headers["etag"])
+        found = self.get(f"{FOLDER}/{key}", timeout, operation="read lease")
+        return None if found is None else LeaseRecord(found.text, found.headers["etag"])
 
     def write(self, key: str, body: str, expected: str | None, timeout: float) -> LeaseRecord:
         """Store a lease if what is there is as expected.
@@ -82,42 +80,87 @@ class Storage:
             ConflictError: It is not.
         """
         guard = {"if-none-match": "*"} if expected is None else {"if-match": expected}
-        headers = {"x-ms-blob-type": "BlockBlob", **guard}
-        response = self._call("PUT", f"{_FOLDER}/{key}", "write lease", timeout, headers=headers, content=body.encode())
+        response = self.put(f"{FOLDER}/{key}", body.encode(), timeout, operation="write lease", guard=guard)
         return LeaseRecord(body, response.headers["etag"])
 
-    def delete(self, key: str, expected: str, timeout: float) -> None:
+    def release(self, key: str, expected: str, timeout: float) -> None:
         """Remove a lease if it is as expected.
 
         Raises:
             NotFoundError: It is not there.
             ConflictError: It is another one.
         """
-        self._call("DELETE", f"{_FOLDER}/{key}", "delete lease", timeout, headers={"if-match": expected})
+        self.delete(f"{FOLDER}/{key}", expected, timeout, operation="delete lease")
 
-    # --- what jobs leave
+    # --- blobs
 
-    def names(self, prefix: str, timeout: float) -> Iterator[str]:
-        """The names of all blobs that begin so, without the empty ones that stand for folders.
+    def get(self, name: str, timeout: float, *, operation: str = "read blob") -> httpx.Response | None:
+        """A small blob; ``None`` when it is not there."""
+        response = self._call("GET", name, operation, timeout, missing=True)
+        return None if response.status_code == 404 else response
+
+    def put(
+        self,
+        name: str,
+        body: bytes,
+        timeout: float,
+        *,
+        operation: str = "upload",
+        guard: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Store a blob in one request; ``guard`` says what must be there now."""
+        headers = {"x-ms-blob-type": "BlockBlob", **(guard or {})}
+        return self._call("PUT", name, operation, timeout, headers=headers, content=body)
+
+    def put_block(self, name: str, block: str, data: bytes, timeout: float) -> None:
+        """Send a block of a blob."""
+        self._call("PUT", name, "upload", timeout, params={"comp": "block", "blockid": block}, content=data)
+
+    def put_blocks(self, name: str, blocks: Iterable[str], timeout: float) -> None:
+        """Make a blob of its blocks."""
+        listed = "".join(f"<Latest>{one}</Latest>" for one in blocks)
+        body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>'
+        self._call("PUT", name, "upload", timeout, params={"comp": "blocklist"}, content=body.encode())
+
+    def delete(self, name: str, expected: str, timeout: float, *, operation: str = "delete blob") -> None:
+        """Remove a blob if its mark is the expected one; ``*`` for any.
+
+        Raises:
+            NotFoundError: It is not there.
+            ConflictError: It is another one.
+        """
+        self._call("DELETE", name, operation, timeout, headers={"if-match": expected})
+
+    def pause(self, seconds: float) -> None:
+        """Wait before a request is made again."""
+        self._clock.sleep(seconds)
+
+    def blobs(self, prefix: str, timeout: float) -> Iterator[ET.Element]:
+        """All blobs that begin so, without the empty ones that stand for folders.
 
         Source: https://learn.microsoft.com/azure/storage/blobs/data-lake-storage-known-issues (certain)
         """
+        for tree in self._pages({"prefix": prefix, "include": "metadata"}, timeout):
+            yield from (node for node in tree.iterfind("./Blobs/Blob") if not _is_folder(node))
+
+    def entries(self, folder: str, timeout: float) -> Iterator[ET.Element]:
+        """The blobs directly in a folder, and its folders, whose names end with a slash."""
+        for tree in self._pages({"prefix": folder, "delimiter": "/"}, timeout):
+            yield from tree.iterfind("./Blobs/*")
+
+    def _pages(self, query: Mapping[str, str], timeout: float) -> Iterator[ET.Element]:
         marker = ""
         for _ in bounded.turns("the list of blobs"):
-            params = {
-                "restype": "container",
-                "comp": "list",
-                "prefix": prefix,
-                "include": "metadata",
-                **({"marker": marker} if marker else {}),
-            }
+            params = {"restype": "container", "comp": "list", **query, **({"marker": marker} if marker else {})}
             response = self._call("GET", "", "list blobs", timeout, params=params)
             with foreign.understood("the list of blobs"):
                 tree = _listing(response.content)
-            yield from (node.findtext("./Name") or "" for node in tree.iterfind("./Blobs/Blob") if not _is_folder(node))
+            yield tree
             marker = tree.findtext("./NextMarker") or ""
             if not marker:
                 return
+
+    # --- what jobs leave
 
     def download(self, prefix: str, directory: Path, timeout: float) -> int:
         """Copy all blobs under a prefix into a folder, several at a time; how many there were.
@@ -130,7 +173,8 @@ class Storage:
 
         def tasks() -> Iterator[Callable[[], None]]:
             nonlocal count
-            for name in self.names(prefix, timeout):
+            for node in self.blobs(prefix, timeout):
+                name = node.findtext("./Name") or ""
                 count += 1
                 yield functools.partial(self._fetch, name, _place(name, prefix, directory), timeout, meter)
 

@@ -21,6 +21,7 @@ from sdk.registry import missing_extra
 from ._errors import PROVIDER, made
 from ._json import table
 from ._names import ENVIRONMENT_VERSION, environment_name
+from ._shelf import PLACE
 from ._storage import DATASTORE
 from ._where import ML_SCOPE, STORAGE_SCOPE
 
@@ -48,13 +49,10 @@ _ALLOWED = (
 
 
 def order(resource: Resource, env: Mapping[str, str]) -> dict[str, Any]:
-    """What is to run, as the child is told it; files of this machine must exist.
-
-    Raises:
-        ConfigError: An input does not.
-    """
+    """What is to run, as the child is told it."""
     spec: Any = table(resource.spec)
-    inputs = {channel: _input(channel, where) for channel, where in spec["data"].items()}
+    uploaded = {channel: f"{PLACE}/data/{path}" for channel, path in spec["local"].items()}
+    inputs = {channel: _input(where) for channel, where in {**spec["data"], **uploaded}.items()}
     return {
         "name": resource.id,
         "command": command(inputs),
@@ -95,14 +93,26 @@ def command(inputs: Mapping[str, Any]) -> str:
     )
 
 
-def _input(channel: str, where: str) -> dict[str, str]:
-    scheme = urlsplit(where).scheme if "://" in where else ""
-    if scheme not in {"", "file"}:
-        return {"type": "uri_folder" if where.endswith("/") else "uri_file", "path": where}
-    path = Path(unquote(urlsplit(where).path) if scheme else where).expanduser().absolute()
-    if not path.exists():
-        raise ConfigError(f"data.{channel} = {where!r} does not exist", hint="give an existing file or folder")
-    return {"type": "uri_folder" if path.is_dir() else "uri_file", "path": str(path)}
+def _input(where: str) -> dict[str, str]:
+    return {"type": "uri_folder" if where.endswith("/") else "uri_file", "path": where}
+
+
+def local_data(data: Mapping[str, str]) -> dict[str, Path]:
+    """The inputs that are on this machine.
+
+    Raises:
+        ConfigError: One does not exist.
+    """
+    found: dict[str, Path] = {}
+    for channel, where in data.items():
+        scheme = urlsplit(where).scheme if "://" in where else ""
+        if scheme not in {"", "file"}:
+            continue
+        path = Path(unquote(urlsplit(where).path) if scheme else where).expanduser().absolute()
+        if not path.exists():
+            raise ConfigError(f"data.{channel} = {where!r} does not exist", hint="give an existing file or folder")
+        found[channel] = path
+    return found
 
 
 def send(arm: Arm, options: AzureMLOptions, job: Mapping[str, Any], timeout: float) -> None:

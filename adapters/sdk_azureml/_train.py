@@ -10,6 +10,7 @@ import httpx
 
 from sdk.adapter import Ack, Labels, Live, Ref
 from sdk.errors import NotFoundError
+from sdk.plane.uploads import of_addresses
 from sdk.types import JobState, JobStatus, LogLine
 
 from . import _bodies, _submission
@@ -18,6 +19,7 @@ from ._errors import PROVIDER, exists, from_answer, from_transport, gone
 from ._json import moment, table
 from ._names import image_of_environment
 from ._plan import ENVIRONMENT, JOB
+from ._storage import DATASTORE, FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -69,7 +71,7 @@ class Jobs:
     # --- as a resource
 
     def submit(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
-        """Upload the inputs and submit the job.
+        """Submit the job.
 
         Raises:
             ConflictError: A job of that name exists; Azure keeps the records of jobs for ever.
@@ -109,7 +111,7 @@ class Jobs:
             raw=_word(raw),
             labels=Labels.from_tags(table(told.get("tags"))),
             created_at=_bodies.created_at(raw),
-            parents=(Ref(ENVIRONMENT, image),) if image else (),
+            parents=(*((Ref(ENVIRONMENT, image),) if image else ()), *(() if over else _inputs(told))),
             usd_per_hour=0.0 if over else self._price(_instance(told)),
         )
 
@@ -230,6 +232,12 @@ def state_of(word: str) -> JobState:
 def _word(raw: Mapping[str, Any]) -> str:
     """Azure's word for the state of a job."""
     return str(table(raw.get("properties")).get("status") or "Unknown")
+
+
+def _inputs(told: Mapping[str, Any]) -> list[Ref]:
+    """The inputs of ours that a job reads; Azure may show their addresses with the workspace in them."""
+    uris = (str(table(one).get("uri") or "") for one in table(told.get("inputs")).values())
+    return of_addresses(f"/datastores/{DATASTORE}/paths/{FOLDER}", uris)
 
 
 def _instance(told: Mapping[str, Any]) -> str | None:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from sdk.adapter import Ack, ChangeTimes, Operation, Ref
-from sdk.errors import ConfigError, UnavailableError
+from sdk.errors import AuthError, ConfigError, SecurityError, UnavailableError
 from sdk.foreign import understanding
 from sdk.identities import Identities
 from sdk.plane.checks import check_variables
+from sdk.plane.uploads import DATA, Inputs
 from sdk.prices import find_price, read_prices, refreshed_table
 
 from . import _doctor, _plan, _policy, _predict, _rights, _spelling
@@ -22,7 +23,9 @@ from ._names import workspace_path
 from ._owners import Owners
 from ._plan import DEPLOYMENT, ENDPOINT, ENVIRONMENT, IMAGE, JOB
 from ._pulling import Pulling
+from ._shelf import Shelf
 from ._storage import Storage
+from ._submission import local_data
 from ._train import Jobs
 from .options import AzureMLOptions, capabilities
 
@@ -80,6 +83,7 @@ class AzureMLAdapter:
         self._images = Images(self._arm, context.owner, context.clock, owners)
         self._pulling = Pulling(self._arm, options.identity)
         self._storage = Storage(self._arm, context.clock, owners)
+        self._inputs = Inputs(context.owner, PROVIDER, "the workspace's storage")
         self._jobs = Jobs(self._arm, self._storage, options, self._training_price)
 
     @classmethod
@@ -183,10 +187,15 @@ class AzureMLAdapter:
         return [*found, *(live for live in shared if live is not None)]
 
     def list(self, *, timeout: float) -> Iterator[Live]:
-        """All endpoints, jobs and environments, whoever owns them."""
+        """All endpoints, jobs, environments and uploaded inputs, whoever owns them."""
         yield from self._deployments.list_all(timeout)
         yield from self._jobs.all(timeout)
         yield from self._images.environments(timeout)
+        try:
+            yield from self._inputs.every(self._shelf(timeout))
+        except AuthError as error:  # who may not read blobs can list all the rest
+            if isinstance(error, SecurityError):
+                raise
 
     def read(self, ref: Ref, *, timeout: float) -> Live | None:
         """One resource."""
@@ -194,6 +203,8 @@ class AzureMLAdapter:
             return self._images.read(ref.id, timeout)
         if ref.kind == ENVIRONMENT:
             return self._images.environment(ref.id, timeout)
+        if ref.kind == DATA:
+            return self._inputs.read(self._shelf(timeout), ref.id)
         if ref.kind == JOB:
             return self._jobs.read(ref.id, timeout)
         return self._deployments.read(ref, timeout)
@@ -207,6 +218,10 @@ class AzureMLAdapter:
             return Ack()
         if resource.kind == ENVIRONMENT:
             self._images.create_environment(resource, timeout)
+            return Ack()
+        if resource.kind == DATA:
+            self._storage.verify(timeout)
+            self._inputs.make(self._shelf(timeout), resource, materials)
             return Ack()
         if resource.kind == JOB:
             return self._jobs.submit(resource, materials, timeout)
@@ -223,6 +238,9 @@ class AzureMLAdapter:
             return Ack()
         if live.kind == ENVIRONMENT:
             self._images.archive(live.id, timeout)
+            return Ack()
+        if live.kind == DATA:
+            self._inputs.delete(self._shelf(timeout), live.id)
             return Ack()
         if live.kind == JOB:
             return self._jobs.cancel(live.id, timeout)
@@ -273,8 +291,16 @@ class AzureMLAdapter:
     # --- training
 
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
-        """The image with its program, its environment, and the job."""
-        return _plan.job_resources(spec, self.options)
+        """The image with its program, its environment, the data, and the job."""
+        _plan.check_data(spec.data)
+        inputs = {
+            name: (self._inputs.plan(name, path, spec.labels), path.name if path.is_file() else "")
+            for name, path in local_data(spec.data).items()
+        }
+        return _plan.job_resources(spec, self.options, inputs)
+
+    def _shelf(self, timeout: float) -> Shelf:
+        return Shelf(self._storage, timeout)
 
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:
         """The job in neutral words."""
@@ -325,4 +351,4 @@ class AzureMLAdapter:
 
     def lease_delete(self, key: str, expected: str, *, timeout: float) -> None:
         """Remove it by compare-and-swap."""
-        self._storage.delete(key, expected, timeout)
+        self._storage.release(key, expected, timeout)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sdk.adapter import Kind, Nature, Ref, Resource, spec_hash
 from sdk.errors import ConfigError
 from sdk.packaging.image import image_id
+from sdk.plane.uploads import DATA
 
 from ._bodies import params_of
 from ._errors import PROVIDER
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from .options import SagemakerOptions
 
-IMAGE, DATA, MODEL, CONFIG, ENDPOINT = "Image", "Data", "Model", "EndpointConfig", "Endpoint"
+IMAGE, MODEL, CONFIG, ENDPOINT = "Image", "Model", "EndpointConfig", "Endpoint"
 TARGET, POLICY, JOB = "ScalableTarget", "ScalingPolicy", "TrainingJob"
 
 _OWN_DISK = "its own disk is encrypted by its hardware and not with kms_key"

@@ -12,18 +12,20 @@ from sdk.adapter import Capability, Labels, Live, Ref
 from sdk.errors import AuthError, ConfigError, ConflictError, InvalidRequestError, QuotaError
 from sdk.packaging import archive, disk
 from sdk.plane.checks import unsupported
+from sdk.plane.uploads import of_addresses
 from sdk.prices import find_price
 from sdk.types import JobState, JobStatus
 
 from . import _bodies
 from ._errors import PROVIDER, gone
 from ._inputs import check_bucket, locate, manifest
-from ._plan import DATA, IMAGE, JOB, job_resources
+from ._plan import IMAGE, JOB, job_resources
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sdk.adapter import JobSpec, Materials, Resource
+    from sdk.plane.uploads import Inputs
     from sdk.prices import PriceRow
 
     from ._aws import Aws
@@ -50,6 +52,7 @@ class Jobs:
         control: Resolves secrets.
         images: Where programs are.
         storage: Where data and results are.
+        inputs: The data of this machine that jobs read.
         prices: The price table.
     """
 
@@ -59,20 +62,21 @@ class Jobs:
         control: Control,
         images: Images,
         storage: Storage,
+        inputs: Inputs,
         *,
         prices: tuple[PriceRow, ...],
     ) -> None:
         self.aws, self.control, self.images, self.storage = aws, control, images, storage
+        self.inputs = inputs
         self.options, self.prices = aws.options, prices
 
     def plan(self, spec: JobSpec) -> Sequence[Resource]:
         """All resources of a job; reads the local data, to know what it is, and looks at what is in S3."""
-        own = Labels("shared", spec.labels.owner, spec.labels.txn)
         paths = local_data(spec.data)
         if self.options.bucket is not None:  # the one that is made when it is needed is made in the target's region
             check_bucket(self.aws)
         sources = {name: locate(self.aws, name, uri) for name, uri in spec.data.items() if name not in paths}
-        local = {name: self.storage.plan(name, path, own) for name, path in paths.items()}
+        local = {name: self.inputs.plan(name, path, spec.labels) for name, path in paths.items()}
         files = {name: path.name for name, path in paths.items() if path.is_file()}
         files |= {name: one.file for name, one in sources.items() if one.file}
         where = {**spec.data, **{name: one.uri for name, one in sources.items()}}
@@ -126,14 +130,11 @@ class Jobs:
         return None if about is None else _bodies.from_tags(about["Tags"])
 
     def _needs(self, about: Mapping[str, Any], tags: Mapping[str, str]) -> list[Ref]:
-        """The image of a job, which is written on it, and the inputs of ours that it reads."""
-        found: list[Ref] = []
-        place = f"{self.storage.place}/data/"
-        for channel in about.get("InputDataConfig") or ():
-            uri = str(channel["DataSource"]["S3DataSource"]["S3Uri"])
-            if uri.startswith(place):
-                found.append(Ref(DATA, uri.removeprefix(place).strip("/")))
+        """The image of a job, which is written on it, and until it is over the inputs of ours that it reads."""
         image = tags.get(_bodies.IMAGE_TAG)
+        over = about["TrainingJobStatus"] in _STATES
+        channels: Iterable[Any] = () if over else about.get("InputDataConfig") or ()
+        found = of_addresses(self.storage.place, (str(one["DataSource"]["S3DataSource"]["S3Uri"]) for one in channels))
         return [*([Ref(IMAGE, image)] if image else []), *found]
 
     def _price(self, about: Mapping[str, Any]) -> float | None:

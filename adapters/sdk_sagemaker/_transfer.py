@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sdk.errors import AuthError, ConfigError
-
-from ._errors import PROVIDER
+from sdk.errors import AuthError
+from sdk.plane.uploads import STALE_S
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from ._aws import Aws
 
-STALE_S = 24 * 3600.0  # an upload without any progress for so long is dead: S3 ends connections long before
 _PART = 16 << 20
 _PARALLEL = 8  # requests at a time, whether of one file or of several
 
@@ -101,26 +99,3 @@ def stale_uploads(uploads: Iterable[Mapping[str, Any]], now: float) -> Iterator[
     for one in uploads:
         if now - one["Initiated"].timestamp() >= STALE_S:
             yield str(one["Key"]), str(one["UploadId"])
-
-
-def check_name(name: str) -> None:
-    """Refuse a file name that no key of S3 can have.
-
-    Raises:
-        ConfigError: It is not text in UTF-8, or too long.
-    """
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError as error:
-        raise ConfigError(
-            f"data: the file name {name!r} is not UTF-8", hint="rename the file", provider=PROVIDER
-        ) from error
-    if size > _KEY_BYTES:
-        raise ConfigError(
-            f"data: the path {name[:60]}… has {size} bytes, S3 takes {_KEY_BYTES} here",
-            hint="use shorter names",
-            provider=PROVIDER,
-        )
-
-
-_KEY_BYTES = 900  # of 1024; the rest is for the prefix of the target and the id of the input

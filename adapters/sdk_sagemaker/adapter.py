@@ -10,6 +10,7 @@ from sdk.adapter import Ack, ChangeTimes, Live, Operation, Ref
 from sdk.errors import NotFoundError
 from sdk.foreign import understanding
 from sdk.identities import Identities
+from sdk.plane.uploads import DATA, Inputs
 from sdk.prices import read_prices, refreshed_table
 
 from . import _doctor, _limits, _logs, _monitor, _plan, _policy, _predict, _rights, _status, _tagged, _train
@@ -17,7 +18,8 @@ from ._aws import Aws
 from ._calls import Control
 from ._errors import PROVIDER, gone
 from ._images import Images
-from ._plan import DATA, ENDPOINT, IMAGE, JOB
+from ._plan import ENDPOINT, IMAGE, JOB
+from ._shelf import Shelf
 from ._storage import Storage
 from ._users import Users
 from .options import SagemakerOptions, capabilities
@@ -93,8 +95,11 @@ class SagemakerAdapter:
             Path(__file__).with_name("prices.csv"), refreshed_table(context.state_dir, self.provider)
         )
         self._control = Control(self.aws, self._images, context.redactor, self._prices)
-        self._storage = Storage(self.aws, context.owner, Identities(context.state_dir, PROVIDER))
-        self._jobs = _train.Jobs(self.aws, self._control, self._images, self._storage, prices=self._prices)
+        self._storage = Storage(self.aws, Identities(context.state_dir, PROVIDER))
+        self._shelf, self._inputs = Shelf(self._storage), Inputs(context.owner, PROVIDER, "S3")
+        self._jobs = _train.Jobs(
+            self.aws, self._control, self._images, self._storage, self._inputs, prices=self._prices
+        )
         self.poll_s = _MOCK_POLL_S if self.aws.mock else _POLL_S
 
     @classmethod
@@ -148,7 +153,7 @@ class SagemakerAdapter:
     @_timed
     def list(self, *, timeout: float) -> Iterator[Live]:
         """Everything with our tags, whoever owns it, and the shared images and data."""
-        return iter([*_tagged.every(self.aws), *self._images.every(), *self._storage.every_data()])
+        return iter([*_tagged.every(self.aws), *self._images.every(), *self._inputs.every(self._shelf)])
 
     @_timed
     def users(self, known: Collection[Ref], *, timeout: float) -> Iterator[tuple[Ref, frozenset[Ref]]]:
@@ -158,7 +163,9 @@ class SagemakerAdapter:
     @_timed
     def read(self, ref: Ref, *, timeout: float) -> Live | None:
         """One resource."""
-        readers = {IMAGE: self._images.read, DATA: self._storage.read_data, JOB: self._jobs.read}
+        if ref.kind == DATA:
+            return self._inputs.read(self._shelf, ref.id)
+        readers = {IMAGE: self._images.read, JOB: self._jobs.read}
         reader = readers.get(ref.kind)
         return reader(ref.id) if reader else self._control.read(ref)
 
@@ -168,7 +175,7 @@ class SagemakerAdapter:
         if resource.kind == IMAGE:
             self._images.make(resource, materials, timeout)
         elif resource.kind == DATA:
-            self._storage.make_data(resource, materials)
+            self._inputs.make(self._shelf, resource, materials)
         elif resource.kind == JOB:
             self._jobs.submit(resource, materials)
         else:
@@ -183,11 +190,14 @@ class SagemakerAdapter:
     @_timed
     def delete(self, live: Live, *, timeout: float) -> Ack:
         """Remove one resource."""
-        deleters = {IMAGE: self._images.delete, DATA: self._storage.delete_data, JOB: self._jobs.delete}
-        deleter = deleters.get(live.kind)
-        if deleter is None:
+        if live.kind == IMAGE:
+            self._images.delete(live.id)
+        elif live.kind == DATA:
+            self._inputs.delete(self._shelf, live.id)
+        elif live.kind == JOB:
+            self._jobs.delete(live.id)
+        else:
             return self._control.delete(live)
-        deleter(live.id)
         return Ack()
 
     def operation(self, name: str, *, timeout: float) -> Operation:

@@ -176,13 +176,6 @@ class Bucket:
                 self._sleep(max(pause, error.retry_after_s or 0.0))
         return self.access.send(method, url, operation, **rest)
 
-    def describe(self, name: str, labels: dict[str, str], *, timeout: float) -> None:
-        """Writes labels on an object."""
-        self._needed(timeout=timeout)
-        self._change(
-            "PATCH", self._url(name), "PatchObject", timeout=timeout, resource=name, json={"metadata": labels}
-        )  # fmt: skip
-
     def delete(self, name: str, *, timeout: float, generation: str | None = None) -> None:
         """Removes an object.
 
@@ -198,17 +191,23 @@ class Bucket:
 
     def names(self, prefix: str, *, timeout: float, suffix: str = "") -> Iterator[dict[str, Any]]:
         """The objects under a prefix, with what is known of them; none without a bucket."""
+        query = {"prefix": prefix, **({"matchGlob": f"{prefix}**{suffix}"} if suffix else {})}
+        for page in self.pages(query, timeout=timeout):
+            yield from (one for one in page.get("items") or () if str(one["name"]).endswith(suffix))
+
+    def pages(self, query: Mapping[str, str], *, timeout: float) -> Iterator[dict[str, Any]]:
+        """A list of objects, page by page; none without a bucket."""
         if not self.exists(timeout=timeout):
             return
-        params = {"prefix": prefix, **({"matchGlob": f"{prefix}**{suffix}"} if suffix else {})}
+        params = dict(query)
         url = f"{self.access.url('storage')}/storage/v1/b/{self.name}/o"
         for _ in bounded.turns(f"the list of objects of {self.name}"):
             answer = self.access.send("GET", url, "ListObjects", timeout=timeout, params=params, ok=(200, 404))
-            told: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
-            yield from (one for one in told.get("items") or () if str(one["name"]).endswith(suffix))
-            if not told.get("nextPageToken"):
+            page: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
+            yield page
+            if not page.get("nextPageToken"):
                 return
-            params["pageToken"] = told["nextPageToken"]
+            params["pageToken"] = page["nextPageToken"]
 
     # --- files ------------------------------------------------------------------------------------------------------
 

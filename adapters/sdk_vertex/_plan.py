@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sdk.adapter import Kind, Nature, Ref, Resource
 from sdk.errors import ConfigError
 from sdk.packaging.image import image_id
+from sdk.plane.uploads import DATA
 from sdk.types import DeploymentStatus, EndpointState, EndpointStatus, Replicas
 
 from ._errors import PROVIDER
@@ -48,7 +49,8 @@ def kinds(settle_s: float = _SEEN_S) -> dict[str, Kind]:
         Kind(TRAFFIC, Nature.MUTABLE, root=True),
         Kind(SMOKE_ENDPOINT, Nature.IMMUTABLE, settle_s=settle_s),
         Kind(SMOKE, Nature.IMMUTABLE, billed=True, settle_s=settle_s, tagged=False),
-        Kind(FILES, Nature.IMMUTABLE, uploads=True),
+        Kind(DATA, Nature.SHARED),
+        Kind(FILES, Nature.IMMUTABLE),
         Kind(JOB, Nature.IMMUTABLE, billed=True, settle_s=settle_s, root=True),
     )
     return {kind.name: kind for kind in every}
@@ -176,8 +178,17 @@ def _traffic(spec: EndpointSpec, parents: Sequence[Ref]) -> Resource:
     return Resource(TRAFFIC, spec.name, {"weights": weights}, own, tuple(parents), summary=summary)
 
 
-def job_resources(spec: JobSpec, options: VertexOptions, prices: Prices) -> list[Resource]:
-    """Repository, the image of the program, the job's files, the job."""
+def job_resources(
+    spec: JobSpec, options: VertexOptions, prices: Prices, inputs: Mapping[str, tuple[Resource, str]]
+) -> list[Resource]:
+    """Repository, the image of the program, the data that is uploaded, the job's files, the job.
+
+    Args:
+        spec: The job.
+        options: The target's settings.
+        prices: What machines cost.
+        inputs: The channels whose data is on this machine, as resources, each with the name of the file if it is one.
+    """
     check_secrets(spec.secrets)
     _check_variables(spec)
     digest = spec.digest[:32]
@@ -193,12 +204,12 @@ def job_resources(spec: JobSpec, options: VertexOptions, prices: Prices) -> list
         summary=f"the training code{_SCAN}",
     )
     labels = replace(spec.labels, model=digest)
-    data = {channel: where for channel, where in spec.data.items() if "://" not in where}
-    files_ = Resource(FILES, spec.name, {"data": dict(data)}, labels, summary=f"gs://{options.staging}")
+    files_ = Resource(FILES, spec.name, {}, labels, summary=f"gs://{options.staging}")
     instance = spec.instance or DEFAULT_INSTANCES["training"]
     values: dict[str, Json] = {
         "image": image.id,
-        "data": dict(spec.data),
+        "data": {name: where for name, where in spec.data.items() if name not in inputs},
+        "local": {name: f"{one.id}/{file}".rstrip("/") for name, (one, file) in inputs.items()},
         "params": dict(spec.params),
         "env": dict(spec.env),
         "secrets": dict(spec.secrets),
@@ -211,8 +222,9 @@ def job_resources(spec: JobSpec, options: VertexOptions, prices: Prices) -> list
     }
     price = prices.of(instance, spot=options.spot, training=True)
     summary = f"{instance}, time-out {spec.timeout_s:g} s"
-    job = Resource(JOB, spec.name, values, labels, (image.ref, files_.ref), price, summary)
-    return [repository, image, files_, job]
+    data = {one.ref: one for one, _ in inputs.values()}
+    job = Resource(JOB, spec.name, values, labels, (image.ref, *data, files_.ref), price, summary)
+    return [repository, image, *data.values(), files_, job]
 
 
 def _check_variables(spec: JobSpec) -> None:

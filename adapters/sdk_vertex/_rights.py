@@ -91,7 +91,6 @@ CALLS: Mapping[str, Row[Right]] = {
     "storage:ListObjects": _row(f"{LISTS_OWN} train", _object("list")),
     "storage:InsertObject": _row(TAKES_LEASES, _object("create"), _object("delete")),
     "storage:ResumeUpload": _row("train"),
-    "storage:PatchObject": _row("train", _object("update")),
     "storage:DeleteObject": _row(TAKES_LEASES, _object("delete")),
     "logging:ListLogEntries": _row("logs monitor train", Right("logging.logEntries.list")),
     "monitoring:ListTimeSeries": _row("monitor", Right("monitoring.timeSeries.list")),

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from sdk import transfers
 from sdk.adapter import Ack, Labels, Live, Ref
 from sdk.errors import ConfigError, ConflictError, NotFoundError, SdkError
+from sdk.plane.uploads import of_addresses
 from sdk.transfers import Meter
 from sdk.types import JobState, JobStatus
 
@@ -20,6 +21,7 @@ from ._access import unix
 from ._errors import PROVIDER, exists, gone, refused_for_now, unsupported
 from ._operations import word_of
 from ._plan import FILES, IMAGE, JOB
+from ._shelf import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -130,10 +132,19 @@ class Jobs:
             raw=word_of(found.state),
             labels=own,
             created_at=unix(found.create_time),
-            parents=(*((Ref(IMAGE, image),) if image else ()), Ref(FILES, name)),
+            parents=(
+                *((Ref(IMAGE, image),) if image else ()),
+                *(() if over else self._inputs(found)),
+                Ref(FILES, name),
+            ),
             usd_per_hour=0.0 if over else self._price(found),
             reason=str(found.error.message) or None,
         )
+
+    def _inputs(self, found: Any) -> list[Ref]:
+        """The inputs of ours that a job reads, by its variables."""
+        env = (one for pool in found.job_spec.worker_pool_specs for one in pool.container_spec.env)
+        return of_addresses(_mounted(place_of(self.bucket)), (str(one.value) for one in env))
 
     def _price(self, found: Any) -> float | None:
         instance = dict(found.labels).get(_INSTANCE_LABEL, "")
@@ -168,41 +179,30 @@ class Jobs:
     # --- changing ---------------------------------------------------------------------------------------------------
 
     def create(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
-        """Upload the files of a job, or submit it.
+        """Make the folder of a job, or submit it.
 
         Raises:
             ConflictError: There is one of this name.
         """
-        make = self._stage if resource.kind == FILES else self._submit
-        return make(resource, materials, timeout)
+        if resource.kind == FILES:
+            return self._begin(resource, timeout)
+        return self._submit(resource, materials, timeout)
 
-    def _stage(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
-        spec: Any = resource.spec
-        local = local_data(spec["data"])
-        state = "uploading" if local else "ready"
+    def _begin(self, resource: Resource, timeout: float) -> Ack:
         try:
-            self._mark(resource, state, timeout)
+            self._mark(resource, timeout)
         except NotFoundError:
             self.bucket.make(timeout=timeout)
-            self._mark(resource, state, timeout)
+            self._mark(resource, timeout)
         except ConflictError as error:
             raise exists(FILES, resource.id) from error
-        folder = f"{_FOLDER}/{resource.id}/data"
-        files = {f"{folder}/{channel}/{name}": file for channel, path in local.items() for file, name in _files(path)}
-        total = sum(file.stat().st_size for file in files.values())
-        meter = Meter(materials.progress, f"upload {len(files)} file(s) to Cloud Storage", total)
-        upload = functools.partial(self.bucket.upload, timeout=timeout, meter=meter)
-        transfers.run((functools.partial(upload, file, name) for name, file in files.items()), meter)
-        if local:
-            mark = f"{_FOLDER}/{resource.id}/{_MARK}"
-            self.bucket.describe(mark, {**resource.tags, "state": "ready"}, timeout=timeout)
         return Ack()
 
-    def _mark(self, resource: Resource, state: str, timeout: float) -> None:
-        """Make the object that says whose the files are; in one call, as it may be changed once a second only."""
+    def _mark(self, resource: Resource, timeout: float) -> None:
+        """Make the object that says whose the files are."""
         self.bucket.put(
             f"{_FOLDER}/{resource.id}/{_MARK}", b"{}", "application/json", generation="0", timeout=timeout,
-            labels={**resource.tags, "state": state},
+            labels={**resource.tags, "state": "ready"},
         )  # fmt: skip
 
     def _submit(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
@@ -244,15 +244,12 @@ class Jobs:
 
     def _own(self, spec: Any, folder: str) -> dict[str, str]:
         """What the training server has to know: the bucket is mounted under ``/gcs`` on every machine of a job."""
-        mounted = f"/gcs/{self.bucket.name}/{folder}"
-        data = {
-            f"MLPORT_DATA_{channel.upper()}": _inside(where, f"{mounted}/data/{channel}")
-            for channel, where in spec["data"].items()
-        }
+        place = place_of(self.bucket)
+        where = {**spec["data"], **{name: f"{place}/data/{path}" for name, path in spec["local"].items()}}
         return {
-            **data,
+            **{f"MLPORT_DATA_{name.upper()}": _mounted(one) for name, one in where.items()},
             "MLPORT_PARAMS": json.dumps(spec["params"]),
-            "MLPORT_METRICS_FILE": f"{mounted}/logs/metrics.json",
+            "MLPORT_METRICS_FILE": _mounted(f"gs://{self.bucket.name}/{folder}/logs/metrics.json"),
         }
 
     def stop(self, name: str, timeout: float) -> None:
@@ -370,21 +367,14 @@ def local_data(data: Mapping[str, str]) -> dict[str, Path]:
     return found
 
 
-def _files(path: Path) -> Iterator[tuple[Path, str]]:
-    if path.is_file():
-        yield path, path.name
-        return
-    for file in sorted(path.rglob("*")):
-        if file.is_file():
-            yield file, file.relative_to(path).as_posix()
+def _mounted(address: str) -> str:
+    """Where an object is on the machine of a job.
 
-
-def _inside(where: str, folder: str) -> str:
-    """Where an input is on the machine of the job."""
-    if where.startswith("gs://"):
-        return f"/gcs/{where.removeprefix('gs://')}"
-    path = Path(unquote(urlsplit(where).path) if where.startswith("file://") else where)
-    return f"{folder}/{path.name}" if path.is_file() else folder
+    Example:
+        >>> _mounted("gs://data/rows.csv")
+        '/gcs/data/rows.csv'
+    """
+    return f"/gcs/{address.removeprefix('gs://')}"
 
 
 def _write_instance(instance: str) -> str:

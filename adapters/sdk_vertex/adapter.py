@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from sdk import mocks
-from sdk.adapter import ChangeTimes
+from sdk.adapter import Ack, ChangeTimes
 from sdk.foreign import understanding
 from sdk.identities import Identities
 from sdk.plane.checks import check_variables
+from sdk.plane.uploads import DATA, Inputs
 
 from . import _doctor, _logs, _plan, _policy, _rights, _train
 from ._access import MOCK_URL, Access
@@ -25,6 +26,7 @@ from ._plan import FILES, IMAGE, JOB, REPOSITORY
 from ._predict import DataPlane
 from ._prices import Prices
 from ._secrets import Secrets
+from ._shelf import Shelf
 from ._smoke import KINDS as SMOKES
 from ._smoke import SmokeTests
 from .options import DEFAULT_INSTANCES, VertexOptions, capabilities
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdk.adapter import (
-        Ack,
         AdapterContext,
         Capability,
         EndpointSpec,
@@ -92,6 +93,7 @@ class VertexAdapter:
         )
         self._smoke = SmokeTests(self._deployments)
         self._jobs = _train.Jobs(self._control, self._images, self._bucket, options, self._prices, secrets=secrets)
+        self._inputs = Inputs(context.owner, PROVIDER, "Cloud Storage")
         self._leases = Leases(self._bucket)
         self._metrics = Metrics(self._access)
         self._logs = _logs.Logs(self._access, context.clock.sleep)
@@ -151,6 +153,7 @@ class VertexAdapter:
         """All endpoints, models, jobs and images, whoever owns them."""
         yield from self._deployments.list_all(timeout)
         yield from self._jobs.list_all(timeout)
+        yield from self._inputs.every(self._shelf(timeout))
         repository = self._images.read_repository(self.options.repository, timeout=timeout)
         if repository is not None:
             yield repository
@@ -162,6 +165,8 @@ class VertexAdapter:
             return self._images.read_repository(ref.id, timeout=timeout)
         if ref.kind == IMAGE:
             return self._images.read(ref.id, timeout=timeout)
+        if ref.kind == DATA:
+            return self._inputs.read(self._shelf(timeout), ref.id)
         if ref.kind in {JOB, FILES}:
             return self._jobs.read(ref, timeout)
         return (self._smoke if ref.kind in SMOKES else self._deployments).read(ref, timeout)
@@ -172,6 +177,9 @@ class VertexAdapter:
             return self._images.create_repository(resource, timeout=timeout)
         if resource.kind == IMAGE:
             return self._images.create(resource, materials, timeout=timeout)
+        if resource.kind == DATA:
+            self._inputs.make(self._shelf(timeout), resource, materials)
+            return Ack()
         if resource.kind in {JOB, FILES}:
             return self._jobs.create(resource, materials, timeout)
         if resource.kind in SMOKES:
@@ -188,9 +196,15 @@ class VertexAdapter:
             return self._images.delete_repository(live.id, timeout=timeout)
         if live.kind == IMAGE:
             return self._images.delete(live, timeout=timeout)
+        if live.kind == DATA:
+            self._inputs.delete(self._shelf(timeout), live.id)
+            return Ack()
         if live.kind in {JOB, FILES}:
             return self._jobs.delete(live, timeout)
         return (self._smoke if live.kind in SMOKES else self._deployments).delete(live, timeout)
+
+    def _shelf(self, timeout: float) -> Shelf:
+        return Shelf(self._bucket, timeout)
 
     def operation(self, name: str, *, timeout: float) -> Operation:
         """How far a long-running operation is."""
@@ -240,9 +254,13 @@ class VertexAdapter:
     # --- training ---------------------------------------------------------------------------------------------------
 
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
-        """The repository, the image with the program, the files, and the job."""
+        """The repository, the image with the program, the data, the files, and the job."""
         _train.check_data(spec.data)
-        return _plan.job_resources(spec, self.options, self._prices)
+        inputs = {
+            name: (self._inputs.plan(name, path, spec.labels), path.name if path.is_file() else "")
+            for name, path in _train.local_data(spec.data).items()
+        }
+        return _plan.job_resources(spec, self.options, self._prices, inputs)
 
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:
         """The job in neutral words."""

@@ -154,11 +154,11 @@ def test_autoscale_adds_above_and_takes_away_below() -> None:
 def test_inputs_that_azure_cannot_read_are_refused() -> None:
     job = JobSpec("job", Labels("job", "me", "t"), None, "a" * 64, instance="x")  # type: ignore[arg-type]  # never opened
     with pytest.raises(UnsupportedError, match="s3"):
-        _plan.job_resources(replace(job, data={"train": "s3://bucket/x"}), OPTIONS)
+        _plan.job_resources(replace(job, data={"train": "s3://bucket/x"}), OPTIONS, {})
     with pytest.raises(ConfigError, match="Train"):
-        _plan.job_resources(replace(job, data={"Train": "/x"}), OPTIONS)
+        _plan.job_resources(replace(job, data={"Train": "/x"}), OPTIONS, {})
     with pytest.raises(ConfigError, match="instance"):
-        _plan.job_resources(replace(job, instance=None), OPTIONS)
+        _plan.job_resources(replace(job, instance=None), OPTIONS, {})
 
 
 def test_the_shell_line_of_a_job() -> None:

@@ -161,7 +161,7 @@ def aws(address: str, seconds: float, _: Path) -> Any:
 def s3(address: str, seconds: float, folder: Path) -> Any:
     """A small object of S3."""
     with sagemaker(address, seconds) as made:
-        return Storage(made, "me", Identities(folder, "sagemaker")).find("locks/x")
+        return Storage(made, Identities(folder, "sagemaker")).find("locks/x")
 
 
 def sagemaker(address: str, seconds: float) -> Any:

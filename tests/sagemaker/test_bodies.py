@@ -10,6 +10,7 @@ from botocore.validate import ParamValidator
 
 from sdk.adapter import DeploymentSpec, EndpointSpec, JobSpec, Labels, Resource
 from sdk.errors import ConfigError
+from sdk.plane.uploads import DATA
 from sdk.types import Replicas
 from sdk_sagemaker import SagemakerOptions, _bodies, _plan
 
@@ -155,7 +156,7 @@ def job(settings: SagemakerOptions, **changed: Any) -> dict[str, Any]:
         "params": {"C": 0.5, "kind": "0.5"}, "env": {"A": "1"}, "timeout_s": 90.5,
         "data": {"train": "/data", "more": "s3://other/x"},
     }  # fmt: skip
-    local = {"train": Resource(_plan.DATA, "e" * 32, {"digest": "e" * 64, "files": 1}, LABELS)}
+    local = {"train": Resource(DATA, "e" * 32, {"digest": "e" * 64, "files": 1}, LABELS)}
     spec = JobSpec(**{**facts, **changed})
     resource = _plan.job_resources(spec, settings, local, {"train": "rows.csv"})[-1]
     return _bodies.job_body(resource, IMAGE, {"PW": "x"}, role=ROLE, place="s3://b/mlport", options=settings)

@@ -74,12 +74,12 @@ def test_nothing_is_written_into_a_squatted_bucket(
     one = adapter()
     file = tmp_path / "train.csv"
     file.write_text("secret,1\n")
-    resource = one._storage.plan("train", file, _labels())
+    resource = one._inputs.plan("train", file, _labels())
     attempts: dict[str, Callable[[], Any]] = {
         "lease": lambda: one._storage.lease_write("locks/x", "{}", None),
         "read": lambda: one._storage.lease_read("locks/x"),
-        "data": lambda: one._storage.make_data(resource, _Materials()),
-        "list": lambda: list(one._storage.every_data()),
+        "data": lambda: one._inputs.make(one._shelf, resource, _Materials()),
+        "list": lambda: list(one._inputs.every(one._shelf)),
         "delete": lambda: one._storage.lease_delete("locks/x", '"1"'),
         "output": lambda: one._storage.download("mlport/jobs/x/model.tar.gz", tmp_path / "model.tar.gz"),
         "job": one._storage.verify,
@@ -134,14 +134,14 @@ def test_every_call_carries_the_condition(place: Any, adapter: Any, tmp_path: Pa
     place.cloud.owners.unconditional.clear()
     file = tmp_path / "large.bin"
     file.write_bytes(bytes(9 << 20))  # in several parts
-    resource = one._storage.plan("train", file, _labels())
+    resource = one._inputs.plan("train", file, _labels())
     with place.cloud.calls.since() as calls:
-        one._storage.make_data(resource, _Materials())
+        one._inputs.make(one._shelf, resource, _Materials())
         one._storage.download(f"mlport/data/{resource.id}/large.bin", tmp_path / "back.bin")
         lease = one._storage.lease_write("locks/x", "{}", None)
         one._storage.lease_delete("locks/x", lease.etag)
-        list(one._storage.every_data())
-        one._storage.delete_data(resource.id)
+        list(one._inputs.every(one._shelf))
+        one._inputs.delete(one._shelf, resource.id)
         list(one.doctor())
     asked = {call.operation for call in calls if call.service == "s3"}
     assert {"PutObject", "GetObject", "HeadObject", "ListObjects", "DeleteObjects", "DeleteObject"} <= asked

@@ -10,11 +10,11 @@ from botocore.config import Config
 
 from sdk.adapter import AdapterContext, Labels, Materials, Ref
 from sdk.errors import AuthError, ConfigError, ConflictError, SecurityError, UnavailableError
+from sdk.plane.uploads import STALE_S
 from sdk.redact import Redactor
 from sdk.transfers import Meter
 from sdk.waiting import SystemClock
 from sdk_sagemaker import SagemakerAdapter, SagemakerOptions
-from sdk_sagemaker._transfer import STALE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,13 +54,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def upload(adapter: Any, folder: Path, told: list[tuple[str, int, int | None]] | None = None) -> str:
-    resource = adapter._storage.plan("train", folder, OWN)
+    resource = adapter._inputs.plan("train", folder, OWN)
 
     def tell(what: str, done: int, total: int | None) -> None:
         if told is not None:
             told.append((what, done, total))
 
-    adapter._storage.make_data(resource, Materials(progress=tell))
+    adapter._inputs.make(adapter._shelf, resource, Materials(progress=tell))
     return str(resource.id)
 
 
@@ -85,32 +85,32 @@ def test_one_refused_request_does_not_end_an_upload(place: Any, adapter: Any, s3
 
 def test_what_is_there_is_not_sent_again(place: Any, adapter: Any, folder: Path) -> None:
     """After an upload that broke off, only what is missing goes."""
-    resource = adapter._storage.plan("train", folder, OWN)
+    resource = adapter._inputs.plan("train", folder, OWN)
     adapter._storage.put("data/.keep", b"")
     place.cloud.faults.add("PostObjectUploads", "denied", times=9)  # the large file cannot begin
     with pytest.raises((AuthError, SecurityError)):
-        adapter._storage.make_data(resource, Materials())
+        adapter._inputs.make(adapter._shelf, resource, Materials())
     place.cloud.faults.clear()
     small = folder / "a.csv"
-    adapter._storage._transfers.upload(
+    adapter._storage.transfers.upload(
         {adapter._storage.key(f"data/{resource.id}/a.csv"): small}, Meter(None, "", small.stat().st_size)
     )
     assert adapter.read(Ref("Data", resource.id), timeout=30.0) is None, "it is not whole"
     with place.cloud.calls.since() as calls:
-        adapter._storage.make_data(resource, Materials())
+        adapter._inputs.make(adapter._shelf, resource, Materials())
     assert [] == [key for key in puts(calls) if key.endswith("a.csv")]
     assert adapter.read(Ref("Data", resource.id), timeout=30.0).state == "ready"
 
 
 def test_a_file_that_changes_during_its_upload_is_an_error(adapter: Any, folder: Path) -> None:
     """The id names the contents that were planned, so others never get it."""
-    resource = adapter._storage.plan("train", folder, OWN)
+    resource = adapter._inputs.plan("train", folder, OWN)
 
     def change(_what: str, _done: int, _total: int | None) -> None:
         (folder / "a.csv").write_text("another length\n")
 
     with pytest.raises(ConflictError, match=r"a\.csv is missing or of another size"):
-        adapter._storage.make_data(resource, Materials(progress=change))
+        adapter._inputs.make(adapter._shelf, resource, Materials(progress=change))
     assert adapter.read(Ref("Data", resource.id), timeout=30.0) is None
 
 
@@ -163,7 +163,7 @@ def test_a_list_looks_at_inputs_not_at_their_files(place: Any, adapter: Any, s3:
         moto.put_object(BUCKET, f"mlport/data/{'e' * 32}/{number}", b"")
     adapter._storage.put(f"data/{'e' * 32}.complete", b'{"digest": "e", "files": 1001}')
     with place.cloud.calls.since() as calls:
-        found = [live.id for live in adapter._storage.every_data()]
+        found = [live.id for live in adapter._inputs.every(adapter._shelf)]
     unfinished = 1 + sum(name.endswith(".unfinished") for name in found)
     assert "e" * 32 in found
     assert unfinished == sum(call.operation == "ListObjects" for call in calls)
@@ -176,4 +176,16 @@ def test_names_that_s3_has_not(adapter: Any, tmp_path: Path) -> None:
     odd.mkdir()
     (odd / b"caf\xe9.csv".decode("utf-8", "surrogateescape")).write_text("1\n")
     with pytest.raises(ConfigError, match="is not UTF-8"):
-        adapter._storage.plan("train", odd, OWN)
+        adapter._inputs.plan("train", odd, OWN)
+
+
+@pytest.mark.parametrize("trouble", ["unavailable", "drop_before", "drop_after"])
+def test_a_download_goes_on_part_by_part(place: Any, adapter: Any, s3: Any, tmp_path: Path, trouble: Any) -> None:
+    """A part that does not arrive is asked for again, and the others are not."""
+    content = b"0123456789abcdef" * (40 << 16)  # 40 MiB: three parts
+    adapter._storage.put("jobs/x/model.tar.gz", content)
+    place.cloud.faults.add("GetObject", trouble, after=1)
+    with place.cloud.calls.since() as calls:
+        adapter._storage.download("mlport/jobs/x/model.tar.gz", tmp_path / "model.tar.gz")
+    assert content == (tmp_path / "model.tar.gz").read_bytes()
+    assert 4 == sum(call.operation == "GetObject" for call in calls)

@@ -62,7 +62,6 @@ def test_nothing_goes_into_a_squatted_bucket(
         "file": lambda one: one.upload(file, "train.csv", timeout=T),
         "read": lambda one: one.get("x", timeout=T),
         "about": lambda one: one.about("x", timeout=T),
-        "labels": lambda one: one.describe("x", {"a": "b"}, timeout=T),
         "list": lambda one: list(one.names("", timeout=T)),
         "delete": lambda one: one.delete("x", timeout=T),
         "output": lambda one: one.download("x", tmp_path / "y", timeout=T),

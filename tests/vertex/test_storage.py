@@ -87,55 +87,59 @@ def test_an_upload_that_does_not_go_on_ends(place: Place, adapter: Any, tmp_path
         upload(adapter, tmp_path)
 
 
-def staged(data: dict[str, str]) -> Resource:
-    """The files of a job."""
-    return Resource(FILES, "job-files", {"data": data}, Labels("job-files", "me", "t1"))
-
-
 def test_the_files_of_a_job_are_marked_with_one_write(place: Place, adapter: Any) -> None:
     """The object that says whose they are carries its labels from the beginning."""
     with place.cloud.calls.since() as calls:
-        adapter.create(staged({}), Materials(), timeout=10.0)
+        adapter.create(Resource(FILES, "job-files", {}, Labels("job-files", "me", "t1")), Materials(), timeout=10.0)
     assert ["InsertObject"] == [call.operation for call in calls.changing]
     live = adapter.read(Ref(FILES, "job-files"), timeout=10.0)
     assert ("ready", "t1", "me") == (live.state, live.labels.txn, live.labels.owner)
     adapter.delete(live, timeout=10.0)
 
 
+def planned(adapter: Any, path: Path) -> Resource:
+    """An input of a job."""
+    made: Resource = adapter._inputs.plan("train", path, Labels("job", "me", "t1"))
+    return made
+
+
 def test_the_data_of_a_job_goes_several_files_at_a_time(place: Place, adapter: Any, tmp_path: Path) -> None:
-    """With progress in bytes, from all files together; a failure of one is the error of all."""
+    """With progress in bytes, from all files together; a failure of one is that of all, and what is there stays."""
     folder = tmp_path / "rows"
     folder.mkdir()
     for number in range(20):
         (folder / f"{number}.csv").write_text(f"{number}\n" * 1000)
     total = sum(file.stat().st_size for file in folder.iterdir())
     seen: list[tuple[str, int, int | None]] = []
-    resource = staged({"train": str(folder)})
+    resource = planned(adapter, folder)
     adapter.create(resource, Materials(progress=lambda *report: seen.append(report)), timeout=30.0)
     assert ("upload 20 file(s) to Cloud Storage", total, total) == seen[-1]
     for number in range(20):
-        assert f"{number}\n" * 1000 == content(place, f"mlport/jobs/job-files/data/train/{number}.csv").decode()
-    adapter.delete(adapter.read(Ref(FILES, "job-files"), timeout=10.0), timeout=10.0)
+        assert f"{number}\n" * 1000 == content(place, f"mlport/data/{resource.id}/{number}.csv").decode()
+    adapter.delete(adapter.read(resource.ref, timeout=10.0), timeout=10.0)
     place.cloud.faults.add("InsertObject", "denied", after=5, times=99)
     with pytest.raises(AuthError):
         adapter.create(resource, Materials(), timeout=30.0)
     place.cloud.faults.clear()
-    adapter.delete(adapter.read(Ref(FILES, "job-files"), timeout=10.0), timeout=10.0)
+    assert adapter.read(resource.ref, timeout=10.0) is None, "it is not whole"
+    with place.cloud.calls.since() as calls:
+        adapter.create(resource, Materials(), timeout=30.0)
+    assert 20 > len([call for call in calls if call.operation == "InsertObject"])
+    adapter.delete(adapter.read(resource.ref, timeout=10.0), timeout=10.0)
 
 
 def test_a_change_that_comes_too_soon_is_made_later(
     place: Place, adapter: Any, tmp_path: Path, clock: Impatient
 ) -> None:
-    """An object is changed about once a second; the mark of small data is changed sooner."""
+    """An object is changed about once a second."""
     (tmp_path / "rows.csv").write_text("1,2\n")
-    place.cloud.faults.add("PatchObject", "throttle", times=2)
+    resource = planned(adapter, tmp_path / "rows.csv")
+    place.cloud.faults.add("InsertObject", "throttle", times=2)
     place.cloud.faults.add("DeleteObject", "throttle", times=1)
-    adapter.create(staged({"train": str(tmp_path / "rows.csv")}), Materials(), timeout=10.0)
-    assert 3.0 == clock.paused
-    live = adapter.read(Ref(FILES, "job-files"), timeout=10.0)
-    assert "ready" == live.state
-    adapter.delete(live, timeout=10.0)
-    assert adapter.read(Ref(FILES, "job-files"), timeout=10.0) is None
+    adapter.create(resource, Materials(), timeout=10.0)
+    adapter.delete(adapter.read(resource.ref, timeout=10.0), timeout=10.0)
+    assert 4.0 == clock.paused
+    assert adapter.read(resource.ref, timeout=10.0) is None
 
 
 @pytest.mark.parametrize("trouble", ["unavailable", "drop_before", "throttle"])

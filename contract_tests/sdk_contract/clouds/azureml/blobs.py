@@ -182,9 +182,17 @@ class Blobs:
     def _list(self, request: Request) -> Response:
         container, prefix = request.params["container"], request.query.get("prefix", "")
         after, most = request.query.get("marker", ""), int(request.query.get("maxresults") or _PAGE)
-        found = [name for name in self.names(container) if name.startswith(prefix) and name > after]
+        names = (name for name in self.names(container) if name.startswith(prefix))
+        delimiter = request.query.get("delimiter", "")
+        found = sorted({_down_to(delimiter, name, prefix) for name in names})
+        found = [name for name in found if name > after]
         told = "metadata" in request.query.get("include", "").split(",")
-        rows = "".join(self._row(container, name, told=told) for name in found[:most])
+        rows = "".join(
+            f"<BlobPrefix><Name>{escape(name)}</Name></BlobPrefix>"
+            if delimiter and name.endswith(delimiter)
+            else self._row(container, name, told=told)
+            for name in found[:most]
+        )
         more = found[most - 1] if len(found) > most else ""
         body = (
             f'<?xml version="1.0" encoding="utf-8"?><EnumerationResults ContainerName="{container}">'
@@ -265,3 +273,9 @@ class Blobs:
             self._metadata.pop(path, None)
             self._etags.pop(path, None)
         return refusal or Response(202)
+
+
+def _down_to(delimiter: str, name: str, prefix: str) -> str:
+    """A name, or the folder that it is in below a prefix."""
+    head, found, _ = name.removeprefix(prefix).partition(delimiter) if delimiter else (name, "", "")
+    return f"{prefix}{head}{found}" if delimiter else name

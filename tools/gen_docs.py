@@ -20,6 +20,7 @@ from sdk.config.rules import METRICS
 from sdk.config.schema import KEYS
 from sdk.registry import adapters
 from sdk.rights import CallRights, KnowsRights
+from tests.fidelity import page as fidelity
 from tests.frameworks import page as frameworks
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "reference/compare.schema.json": compare_schema,
     "reference/config.md": config,
     "reference/errors.md": errors,
+    "reference/fidelity.md": fidelity.page,
     "reference/rights.md": rights,
 }
 

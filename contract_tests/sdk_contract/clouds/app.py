@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import json
 import re
 import tempfile
@@ -86,6 +87,13 @@ class Request:
             ValueError: It is no JSON, or nested without end.
         """
         return parse(self.body or b"{}", "the body")
+
+    def rewrite(self, body: Any, query: Mapping[str, str]) -> None:
+        """Put another JSON body, if there is one, and another query in the place of what was sent."""
+        self._query = query
+        if self.content is not None and self.body:
+            self.content.close()
+            self.content = io.BytesIO(json.dumps(body).encode())
 
     def hit_by(self, kind: str) -> bool:
         """Whether this is the trouble planned for it."""

@@ -9,9 +9,10 @@ from ..app import Match, Request, Response
 from .endpoints import Endpoints
 from .errors import AwsError, answered, invalid, trouble
 from .jobs import Jobs
+from .members import CONTROL
 from .models import Configs, Models
-from .shapes import check, knows, object_of
-from .state import Record, tags_of
+from .shapes import check, check_played, knows, object_of
+from .state import Record, piece, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -107,6 +108,7 @@ class Control:
         if operation not in self._changes and operation not in self._others:
             raise AwsError("UnknownOperationException", f"This mini cloud does not play {operation}.", 404)
         check("sagemaker", operation, body)
+        check_played(operation, CONTROL[operation], body)
         with self._world.lock:
             if operation in self._changes:
                 return self._changes[operation](signature.spot, body, request.fault)
@@ -136,7 +138,7 @@ class Control:
         return {"Tags": _shown(tags)}
 
     def _list_tags(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
-        return {"Tags": _shown(self._tagged(spot, body["ResourceArn"]).tags)}
+        return piece(body, _shown(self._tagged(spot, body["ResourceArn"]).tags), "Tags")
 
     def _delete_tags(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
         record = self._tagged(spot, body["ResourceArn"])

@@ -9,6 +9,7 @@ import shutil
 import tarfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,7 @@ class Jobs:
             "TrainingTimeInSeconds": seconds,
             "BillableTimeInSeconds": seconds,
             "EnableNetworkIsolation": bool(job.body.get("EnableNetworkIsolation")),
-            "EnableInterContainerTrafficEncryption": False,
+            "EnableInterContainerTrafficEncryption": bool(job.body.get("EnableInterContainerTrafficEncryption")),
             "EnableManagedSpotTraining": bool(job.body.get("EnableManagedSpotTraining")),
         })  # fmt: skip
 
@@ -217,6 +218,7 @@ class Jobs:
         self.world.logs.collect()
         job.metrics = _metrics(job, [text for _, text in job.running.logs()])
         job.phase = "Uploading"
+        _save(job, folder / "checkpoints", self.world)
         if code == 0 or job.stopping.is_set() or limit:
             job.artifact = _upload(job, folder, self.world)
         if limit or job.stopping.is_set():
@@ -301,6 +303,7 @@ def _prepare(job: Job, folder: Path, world: World) -> None:
             "RecordWrapperType": channel.get("RecordWrapperType", "None"),
             **({"ContentType": channel["ContentType"]} if channel.get("ContentType") else {}),
         }
+    _restore(job, folder / "checkpoints", world)
     instance = job.body["ResourceConfig"].get("InstanceType")
     hosts = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}
     group = {"instance_group_name": "homogeneousCluster", "instance_type": instance, "hosts": ["algo-1"]}
@@ -338,6 +341,39 @@ def _upload(job: Job, folder: Path, world: World) -> str | None:
         except KeyError as error:
             raise StartFailed(f"ClientError: Artifact upload failed: the bucket {bucket} does not exist") from error
     return artifact
+
+
+def _checkpoints(job: Job) -> tuple[str, str] | None:
+    """Bucket and prefix of the checkpoints of a job, if it asks for them."""
+    config: Mapping[str, Any] = job.body.get("CheckpointConfig") or {}
+    if not config.get("S3Uri"):
+        return None
+    bucket, key = split_uri(str(config["S3Uri"]))
+    return bucket, f"{key.rstrip('/')}/" if key else ""
+
+
+def _restore(job: Job, folder: Path, world: World) -> None:
+    """Copies earlier checkpoints to where the container looks for them.
+
+    Source: https://docs.aws.amazon.com/sagemaker/latest/dg/model-checkpoints.html
+    """
+    if place := _checkpoints(job):
+        with suppress(KeyError):  # a bucket that is not there fails the upload
+            for key, data in world.moto.objects(*place):
+                target = folder / key.removeprefix(place[1])
+                if target.resolve().is_relative_to(folder.resolve()) and not key.endswith("/"):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(data)
+
+
+def _save(job: Job, folder: Path, world: World) -> None:
+    """Copies the checkpoints of a job to S3, however it ended."""
+    if place := _checkpoints(job):
+        for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+            try:
+                world.moto.put_object(place[0], f"{place[1]}{path.relative_to(folder)}", path.read_bytes())
+            except KeyError as error:
+                raise StartFailed(f"ClientError: the bucket {place[0]} of the checkpoints does not exist") from error
 
 
 def _reason(folder: Path, code: int | None) -> str:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..app import Match, Request, Response
 from .errors import AwsError, answered, trouble
-from .shapes import check, object_of, service_model
-from .state import start_of
+from .members import QUOTAS
+from .shapes import check, check_played, object_of, service_model
+from .state import piece
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,13 +24,11 @@ if TYPE_CHECKING:
     from .world import World
 
 _TARGET = "ServiceQuotasV20190624."
-_PAGE = 100
 _SHAPES = {
     "endpoint": "ProductionVariantInstanceType",
     "training job": "TrainingInstanceType",
     "spot training job": "TrainingInstanceType",
 }
-_OPERATIONS = {"ListServiceQuotas", "ListAWSDefaultServiceQuotas"}
 
 
 class Quotas:
@@ -68,17 +67,16 @@ class Quotas:
         if signature is None:
             raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 400)
         operation = request.headers["x-amz-target"].removeprefix(_TARGET)
-        if operation not in _OPERATIONS:
-            raise AwsError("UnknownOperationException", f"This mini cloud plays {sorted(_OPERATIONS)} only.", 404)
+        if operation not in QUOTAS:
+            raise AwsError("UnknownOperationException", f"This mini cloud plays {sorted(QUOTAS)} only.", 404)
         body = object_of(request)
         check("service-quotas", operation, body)
-        if body.get("ServiceCode") != "sagemaker":
-            raise AwsError("NoSuchResourceException", f"There is no service {body.get('ServiceCode')}.")
+        check_played(operation, QUOTAS[operation], body)
+        if body["ServiceCode"] != "sagemaker":
+            raise AwsError("NoSuchResourceException", f"There is no service {body['ServiceCode']}.")
         hidden = self.unknown if operation != "ListServiceQuotas" else self.unknown | self.without_value
         every = [one for one in self._every(signature.spot) if one["QuotaName"] not in hidden]
-        start = start_of(body)
-        end = start + int(body.get("MaxResults") or _PAGE)
-        return {"Quotas": every[start:end], **({"NextToken": str(end)} if end < len(every) else {})}
+        return piece(body, every, "Quotas")
 
     def _every(self, spot: Spot) -> Iterator[dict[str, Any]]:
         for kind, shape in _SHAPES.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import struct
 import time
 import zlib
@@ -18,9 +19,11 @@ from ..hop import whole
 from ..traffic import Sample
 from .errors import AwsError, render, request_id, trouble
 from .keys import partition_of
+from .members import RUNTIME
+from .shapes import check, check_played, service_model
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from ..faults import Fault
     from .endpoints import Endpoint, Endpoints
@@ -107,6 +110,7 @@ class Runtime:
         signature = self._signature(request)
         if signature is None:
             raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 403)
+        _check_headers(_OPERATIONS[request.params["kind"]], request.headers)
         record = self._record(signature.spot, request.params["name"])
         body = request.body
         trip = Trip(record, self._choose(record, request.headers.get(f"{_PREFIX}target-variant")), arrived)
@@ -235,6 +239,29 @@ class Runtime:
     def _count(self, trip: Trip, status: int) -> None:
         key = (trip.record.spot, trip.record.name, trip.variant.name)
         self._world.traffic.add(key, trip.sample(status))
+
+
+@functools.cache
+def _members_of(operation: str) -> dict[str, str]:
+    """The members of an operation that are headers, by header."""
+    shape = service_model("sagemaker-runtime").operation_model(operation).input_shape
+    said = {name: member.serialization for name, member in shape.members.items()}
+    return {about["name"].lower(): name for name, about in said.items() if about.get("location") == "header"}
+
+
+def _check_headers(operation: str, headers: Mapping[str, str]) -> None:
+    """Refuse what AWS's own model does not allow, and what no endpoint here has.
+
+    Raises:
+        AwsError: There is such a header.
+    """
+    known = _members_of(operation)
+    given = {known[name]: value for name, value in headers.items() if name in known}
+    try:
+        check("sagemaker-runtime", operation, {"EndpointName": "x", "Body": "", **given})
+        check_played(operation, RUNTIME[operation], given)
+    except AwsError as error:
+        raise AwsError("ValidationError", error.message) from None
 
 
 def _headers(variant: Variant, answer: httpx.Response, content_type: str) -> dict[str, str]:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sdk.errors import UnreadableError
 
+from ..members import refusal
 from .errors import AwsError, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ..app import Request
+    from ..members import Members
 
 _NUMBERS = {"integer", "long", "float", "double"}
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -67,6 +69,16 @@ def check(service: str, operation: str, values: Mapping[str, Any]) -> None:
         raise invalid(count + "; ".join(found))
 
 
+def check_played(operation: str, members: Members, values: Mapping[str, Any]) -> None:
+    """Refuse what this mini cloud does not play, by name.
+
+    Raises:
+        AwsError: Some members, or their values, are not played.
+    """
+    if named := list(members.refused(values)):
+        raise invalid(refusal(operation, named))
+
+
 def knows(service: str, operation: str) -> bool:
     """Whether a service has such an operation at all."""
     return operation in service_model(service).operation_names
@@ -112,7 +124,7 @@ def _structure(shape: Any, value: Mapping[str, Any], where: str) -> Iterator[str
 def _string(shape: Any, value: str, where: str) -> Iterator[str]:
     yield from _size(shape, value, where, "length")
     pattern, allowed = shape.metadata.get("pattern"), shape.metadata.get("enum")
-    if pattern and not _pattern(pattern).fullmatch(value):
+    if pattern and not pattern_of(pattern).fullmatch(value):
         yield _said(value, where, f"Member must satisfy regular expression pattern: {pattern}")
     if allowed and value not in allowed:
         yield _said(value, where, f"Member must satisfy enum value set: [{', '.join(allowed)}]")
@@ -143,11 +155,22 @@ def _join(where: str, name: str) -> str:
     return f"{where}.{small}" if where else small
 
 
+_CLASSES = {
+    "L": r"\w", "N": r"\d", "Z": r"\s", "Zs": r"\s", "M": "\u0300-\u036f", "Alnum": "A-Za-z0-9", "Print": " -~",
+    "ASCII": r"\x00-\x7f", "P": r"!-/:-@\[-`{-~\u00a1-\u00bf\u2010-\u2027\u3000-\u303f",
+    "S": r"$+<=>^`|~\u00a2-\u00a9\u20a0-\u2bff",
+}  # fmt: skip
+"""Java's names of classes of characters, as they are written within brackets here; wider than Java's where unclear."""
+_CLASS = re.compile(r"\\p\{(\w+)\}")
+
+
 @functools.cache
-def _pattern(text: str) -> re.Pattern[str]:
-    """The model has Java's patterns, which are Python's but for the names of classes."""
-    named = text.replace(r"\p{L}", r"\w").replace(r"\p{Z}", r"\s").replace(r"\p{N}", r"\d")
+def pattern_of(text: str) -> re.Pattern[str]:
+    """The model has Java's patterns, which are Python's but for the names of classes and for surrogates."""
+    whole = _CLASS.sub(r"[\\p{\1}]", text) if text.startswith(r"\p") else text
+    whole = whole.replace(r"\S[\p{Print}]*\z", r"\S[\p{Print}]*\Z").replace(r"[\w-_]", r"[\w_-]")
+    whole = whole.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
     try:
-        return re.compile(named, re.DOTALL)
+        return re.compile(_CLASS.sub(lambda found: _CLASSES.get(found[1], r"\S\s"), whole), re.DOTALL)
     except re.error:
         return re.compile(".*", re.DOTALL)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .keys import Spot
 
 _LONGEST_TOKEN = 9
+_PAGE = 100
 _WORDS = {"endpoint-config": "endpoint configuration", "training-job": "training job"}
 
 
@@ -146,40 +147,59 @@ def start_of(request: Mapping[str, Any]) -> int:
     return int(token)
 
 
+def piece(request: Mapping[str, Any], items: list[dict[str, Any]], key: str) -> dict[str, Any]:
+    """One page of a list.
+
+    Args:
+        request: With ``MaxResults`` and ``NextToken``.
+        items: All of the list, in order.
+        key: Where the list is in the reply.
+    """
+    start = start_of(request)
+    end = start + int(request.get("MaxResults") or _PAGE)
+    return {key: items[start:end], **({"NextToken": str(end)} if end < len(items) else {})}
+
+
 def page(
     request: Mapping[str, Any], records: list[R], show: Callable[[R], dict[str, Any]], key: str, name: str
 ) -> dict[str, Any]:
     """One page of a list, filtered and sorted as all of SageMaker's lists are.
 
     Args:
-        request: With ``NameContains``, ``StatusEquals``, ``CreationTimeAfter``/``Before``, ``SortBy``, ``SortOrder``,
-            ``MaxResults`` and ``NextToken``.
+        request: With ``NameContains``, ``StatusEquals``, ``CreationTimeAfter``/``Before``,
+            ``LastModifiedTimeAfter``/``Before``, ``SortBy``, ``SortOrder``, ``MaxResults`` and ``NextToken``.
         records: All of them.
         show: Their summaries.
         key: Where the list is in the reply.
         name: The member of a summary with the name.
     """
     chosen = [record for record in records if _wanted(request, record)]
-    chosen.sort(key=lambda one: (one.name, 0.0) if request.get("SortBy") == "Name" else ("", one.created))
-    if request.get("SortOrder", "Descending") == "Descending":
-        chosen.reverse()
-    start = start_of(request)
-    size = int(request.get("MaxResults") or 100)
+    chosen.sort(key=lambda one: one.created)
     shown = [show(record) for record in chosen]
     status = request.get("StatusEquals")
     if status:
-        shown = [one for one in shown if status in one.values()]
-    more = {"NextToken": str(start + size)} if start + size < len(shown) else {}
-    return {key: shown[start : start + size], **more}
+        shown = [one for one in shown if status == _status(one)]
+    if request.get("SortBy") in {"Name", "Status"}:
+        shown.sort(key=lambda one: _status(one) if request["SortBy"] == "Status" else str(one[name]))
+    if request.get("SortOrder", "Descending") == "Descending":
+        shown.reverse()
+    return piece(request, shown, key)
+
+
+def _status(summary: Mapping[str, Any]) -> str:
+    """The state in a summary of an endpoint or a training job; empty for what has none."""
+    return str(summary.get("EndpointStatus") or summary.get("TrainingJobStatus") or "")
 
 
 def _wanted(request: Mapping[str, Any], record: Record) -> bool:
-    after, before = request.get("CreationTimeAfter"), request.get("CreationTimeBefore")
-    return (
-        str(request.get("NameContains") or "").lower() in record.name.lower()
-        and (after is None or record.created >= float(after))
-        and (before is None or record.created <= float(before))
+    times = {"CreationTime": record.created, "LastModifiedTime": record.modified}
+    return str(request.get("NameContains") or "").lower() in record.name.lower() and all(
+        _between(at, request.get(f"{what}After"), request.get(f"{what}Before")) for what, at in times.items()
     )
+
+
+def _between(at: float, after: float | None, before: float | None) -> bool:
+    return (after is None or at >= float(after)) and (before is None or at <= float(before))
 
 
 def tags_of(request: Mapping[str, Any]) -> dict[str, str]:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..app import Match, Request, Response, Routes
+from ..members import refusal as refusal_text
 from .errors import CODES, Refusal
+from .members import BODIES, MEMBERS
 from .rights import check_rights
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ _NOT_ADMITTED = {
         "Invalid Credentials",
     ),
 }
+_SYSTEM = {"$alt", "alt", "key", "prettyPrint", "quotaUser"}  # parameters of every call
 _TROUBLE = {
     "throttle": ("RESOURCE_EXHAUSTED", "Quota exceeded for aiplatform.googleapis.com/requests.", "RATE_LIMIT_EXCEEDED"),
     "unavailable": ("UNAVAILABLE", "The service is currently unavailable.", ""),
@@ -83,6 +86,7 @@ class Api(Routes):
             def outer(request: Request) -> Response:
                 try:
                     self.authorize(request, operation)
+                    read_members(request, operation)
                     planned = self.world.common.planned.get(operation)
                     if planned:
                         return answered(planned.pop(0)())
@@ -145,6 +149,27 @@ def body_of(request: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refusal("INVALID_ARGUMENT", "Invalid JSON payload received. An object is expected.")
     return cast("dict[str, Any]", body)
+
+
+def read_members(request: Request, operation: str) -> None:
+    """Refuse by name what is not played, and leave the rest to the handler in camel case.
+
+    Raises:
+        Refusal: Some members, or their values, are not played.
+    """
+    members = MEMBERS.get(operation)
+    if members is None:
+        return
+    query = {name: text for name, text in request.query.items() if name not in _SYSTEM}
+    body = body_of(request) if request.body else {}
+    field = BODIES.get(operation)
+    whole = {**query, field: body} if field else {**query, **body}
+    plain = members.plain(whole)
+    if named := list(members.refused(plain)):
+        text = f'Invalid JSON payload received. Unknown name "{named[0]}": Cannot find field. '
+        raise Refusal("INVALID_ARGUMENT", text + refusal_text(operation, named))
+    content = plain.pop(field, {}) if field else {name: value for name, value in plain.items() if name not in query}
+    request.rewrite(content, {name: str(value) for name, value in plain.items() if name not in body})
 
 
 def answered(answer: Answer) -> Response:

@@ -10,7 +10,7 @@ from .errors import Refusal
 from .machines import check_machine
 from .models import shown
 from .values import integer, part, text
-from .world import Veil, check_fields, check_labels, listing, masked, stamp
+from .world import Veil, check_labels, listing, masked, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,19 +24,9 @@ if TYPE_CHECKING:
 CREATE_S, DEPLOY_S, UNDEPLOY_S, DELETE_S, MUTATE_S = 5.0, 420.0, 60.0, 5.0, 60.0
 _ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?|[1-9][0-9]{0,9}|0")
 _DEPLOYED_ID = re.compile(r"[0-9]{1,10}")
-_FIELDS = {
-    "name", "displayName", "description", "labels", "etag", "trafficSplit", "network", "encryptionSpec",
-    "dedicatedEndpointEnabled", "clientConnectionConfig", "predictRequestResponseLoggingConfig", "deployedModels",
-    "createTime", "updateTime", "enablePrivateServiceConnect", "dedicatedEndpointDns", "modelDeploymentMonitoringJob",
-    "genAiAdvancedFeaturesConfig", "privateServiceConnectConfig",
-}  # fmt: skip
-_DEPLOYED = {
-    "id", "model", "modelVersionId", "displayName", "dedicatedResources", "automaticResources", "sharedResources",
-    "serviceAccount", "disableContainerLogging", "enableAccessLogging", "explanationSpec", "disableExplanations",
-    "fasterDeploymentConfig", "systemLabels", "createTime", "status",
-}  # fmt: skip
 _PARENT = "/v1/projects/{project}/locations/{location}/endpoints"
-_MUTABLE = {"displayName", "description", "labels", "trafficSplit", "predictRequestResponseLoggingConfig"}
+_MUTABLE = {"displayName", "description", "labels", "trafficSplit"}
+_REPLICAS = {"minReplicaCount", "maxReplicaCount", "autoscalingMetricSpecs"}
 
 
 class Endpoints:
@@ -78,7 +68,6 @@ class Endpoints:
     def create(self, request: Request) -> Json:
         """Makes an endpoint under the id that the caller chose, or under a number."""
         body, name = body_of(request), request.query.get("endpointId", "")
-        check_fields(body, _FIELDS, "endpoint")
         if not text(body, "displayName"):
             raise Refusal("INVALID_ARGUMENT", "Required field endpoint.display_name is not set.")
         if name and not _ID.fullmatch(name):
@@ -135,7 +124,6 @@ class Endpoints:
     def patch(self, request: Request) -> Json:
         """Changes an endpoint at once."""
         found, body = self.find(request.params["endpoint"]), body_of(request)
-        check_fields(body, _FIELDS, "endpoint")
         self._apply(found, body, masked(request.query.get("updateMask", "")))
         return shown(found)
 
@@ -198,9 +186,7 @@ class Endpoints:
         """Starts a model's containers; the model is part of the endpoint once they answer."""
         name, body = request.params["endpoint"], body_of(request)
         found = self.find(name)
-        check_fields(body, {"deployedModel", "trafficSplit"}, "deploy_model_request")
         deployed: Json = dict(part(body, "deployedModel"))
-        check_fields(deployed, _DEPLOYED, "deployed_model")
         model = self.models.version(text(deployed, "model"))
         number = self._number(found, name, deployed)
         split = self._split(found, part(body, "trafficSplit"), number)
@@ -243,8 +229,6 @@ class Endpoints:
         if not machine.get("machineType"):
             raise Refusal("INVALID_ARGUMENT", "Required field dedicated_resources.machine_spec is not set.")
         check_machine(machine, "inference", "deployed_model.dedicated_resources.machine_spec")
-        if bool(machine.get("acceleratorType")) != bool(machine.get("acceleratorCount")):
-            raise Refusal("INVALID_ARGUMENT", "accelerator_type and accelerator_count go together.")
         if least < 1:
             raise Refusal("INVALID_ARGUMENT", "dedicated_resources.min_replica_count must be at least 1.")
         if (integer(resources, "maxReplicaCount") or least) < least:
@@ -312,14 +296,21 @@ class Endpoints:
         deployed = next((one for one in found["deployedModels"] if one["id"] == wanted.get("id")), None)
         if deployed is None:
             raise Refusal("NOT_FOUND", f"DeployedModel {wanted.get('id')} is not found in {found['name']}.")
-        given = part(wanted, "dedicatedResources")
-        resources = deployed["dedicatedResources"]
-        resources |= {key: value for key, value in given.items() if key != "machineSpec"}
+        deployed["dedicatedResources"] |= _replicas(part(wanted, "dedicatedResources"), text(body, "updateMask"))
         line = self.world.line(request, MUTATE_S)
         return self.world.begin(
             "MutateDeployedModel", f"endpoints/{name}", line, lambda: {"deployedModel": deployed},
             kind="MutateDeployedModelResponse",
         )  # fmt: skip
+
+
+def _replicas(given: Json, mask: str) -> Json:
+    """What a mask changes of the replicas of a deployed model; without one whatever was given."""
+    names = [name.removeprefix("dedicatedResources.") for name in masked(mask)]
+    if unknown := [name for name in names if name not in {*_REPLICAS, "dedicatedResources"}]:
+        raise Refusal("INVALID_ARGUMENT", f"Field {unknown[0]} cannot be updated.")
+    wanted = set(names) & _REPLICAS if names and "dedicatedResources" not in names else _REPLICAS
+    return {name: value for name, value in given.items() if name in wanted}
 
 
 def ids(endpoint: Json) -> set[str]:

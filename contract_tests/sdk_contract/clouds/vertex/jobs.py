@@ -20,7 +20,7 @@ from .models import shown
 from .permissions import needed_for_objects
 from .serving import expand
 from .values import duration, part, parts, text, words
-from .world import Veil, check_fields, check_labels, listing, stamp
+from .world import Veil, check_labels, listing, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,12 +38,6 @@ OVER = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_S
 _MOUNT = "/gcs/"
 _OVER = "over"  # of the line of a job; its outcome says how
 _PARENT = "/v1/projects/{project}/locations/{location}/customJobs"
-_FIELDS = {"name", "displayName", "jobSpec", "labels", "encryptionSpec"}
-_SPEC = {
-    "workerPoolSpecs", "scheduling", "serviceAccount", "network", "baseOutputDirectory", "tensorboard",
-    "enableWebAccess", "enableDashboardAccess", "reservedIpRanges", "persistentResourceId", "experiment",
-    "experimentRun", "models", "protectedArtifactLocationId",
-}  # fmt: skip
 
 
 @dataclass
@@ -101,13 +95,13 @@ class Jobs:
     def create(self, request: Request) -> Json:
         """Starts a job under a number that the platform chooses."""
         body = body_of(request)
-        check_fields(body, _FIELDS, "custom_job")
         spec: Json = part(body, "jobSpec")
-        check_fields(spec, _SPEC, "custom_job.job_spec")
         check_labels(part(body, "labels"))
         pools = parts(spec, "workerPoolSpecs")
         if not text(body, "displayName") or not pools or not part(pools[0], "containerSpec").get("imageUri"):
             raise Refusal("INVALID_ARGUMENT", "custom_job needs a display name and a worker pool with a container.")
+        if len(pools) > 1:
+            raise Refusal("INVALID_ARGUMENT", "This mini cloud does not play custom_job.job_spec.worker_pool_specs[1].")
         if not part(pools[0], "machineSpec").get("machineType"):
             raise Refusal("INVALID_ARGUMENT", "worker_pool_specs[0].machine_spec.machine_type is not set.")
         check_machine(part(pools[0], "machineSpec"), "training", "job_spec.worker_pool_specs[0].machine_spec")
@@ -115,7 +109,10 @@ class Jobs:
         text(container, "imageUri")
         for name in ("args", "command"):
             words(container, name)
-        if len([text(one, "name") for one in parts(container, "env")]) > MOST_VARIABLES:
+        names = [text(one, "name") for one in parts(container, "env")]
+        if not all(names):
+            raise Refusal("INVALID_ARGUMENT", "Required field container_spec.env.name is not set.")
+        if len(names) > MOST_VARIABLES:
             raise Refusal("INVALID_ARGUMENT", f"container_spec.env has more than {MOST_VARIABLES} entries.")
         number = self.world.next_number()
         self.tasks[number] = task = self._task(request, number, spec)

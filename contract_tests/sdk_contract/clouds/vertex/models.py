@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .api import Api, body_of
 from .errors import Refusal
 from .values import duration, integer, many, part, parts, text, words
-from .world import Veil, check_fields, check_labels, listing, masked, stamp
+from .world import Veil, check_labels, listing, masked, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
 UPLOAD_S, DELETE_S, LONGEST_START_S = 20.0, 5.0, 7200.0
 _ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
 _ALIAS = re.compile(r"[a-z]([a-zA-Z0-9-]{0,126}[a-z0-9])?")
-_FIELDS = {
-    "name", "displayName", "description", "versionDescription", "versionAliases", "versionId", "containerSpec",
-    "artifactUri", "labels", "etag", "metadata", "metadataSchemaUri", "predictSchemata", "explanationSpec",
-    "encryptionSpec", "pipelineJob", "baseModelSource",
-}  # fmt: skip
-_CONTAINER = {
-    "imageUri", "command", "args", "env", "ports", "predictRoute", "healthRoute", "invokeRoutePrefix", "grpcPorts",
-    "deploymentTimeout", "sharedMemorySizeMb", "startupProbe", "healthProbe", "livenessProbe",
-}  # fmt: skip
 _PARENT = "/v1/projects/{project}/locations/{location}/models"
 
 
@@ -99,7 +90,6 @@ class Models:
     def upload(self, request: Request) -> Json:
         """Makes a model, or a version of one."""
         body = body_of(request)
-        check_fields(body, {"model", "modelId", "parentModel", "serviceAccount"}, "upload_model_request")
         model: Json = part(body, "model")
         self._check(model)
         name = self._id_for(body)
@@ -118,16 +108,16 @@ class Models:
         return self.world.begin("UploadModel", f"models/{name}", line, finish, kind="UploadModelResponse")
 
     def _check(self, model: Json) -> None:
-        check_fields(model, _FIELDS, "model")
         if not text(model, "displayName"):
             raise Refusal("INVALID_ARGUMENT", "Required field model.display_name is not set.")
         container = part(model, "containerSpec")
-        check_fields(container, _CONTAINER, "model.container_spec")
         if duration(container, "deploymentTimeout") > LONGEST_START_S:
             raise Refusal("INVALID_ARGUMENT", "container_spec.deployment_timeout must not exceed 2 hours.")
         if not text(container, "imageUri"):
             raise Refusal("INVALID_ARGUMENT", "Required field model.container_spec.image_uri is not set.")
         for one in parts(container, "env"):
+            if not text(one, "name"):
+                raise Refusal("INVALID_ARGUMENT", "Required field container_spec.env.name is not set.")
             if text(one, "name").startswith("AIP_"):
                 raise Refusal("INVALID_ARGUMENT", f"Environment variable {one['name']} is reserved.")
         _check_start(container)
@@ -154,7 +144,7 @@ class Models:
         entry = self.entries.setdefault(name, Entry())
         entry.count += 1
         aliases = list(many(model, "versionAliases"))
-        if not entry.versions:
+        if not entry.versions and "default" not in aliases:
             aliases.append("default")
         now, first = stamp(), next(iter(entry.versions.values()), None)
         made: Json = {

@@ -179,6 +179,8 @@ class Invoker:
         verify: Certificate file, or ``True`` for the system's.
         revives: Whether looking at the endpoint brings back what should serve and does not run.
         health: A URL that is answered at once as long as the server runs, however long a model works; plain HTTP.
+        direct: Whether nothing stands between this process and the server, which reads a request whole before a model
+            gets it. A connection that is reset then proves that no model got it.
     """
 
     url: str
@@ -194,6 +196,7 @@ class Invoker:
     verify: str | bool = True
     revives: bool = False
     health: str | None = None
+    direct: bool = False
 
 
 # --- the adapter ------------------------------------------------------------------------------------------------

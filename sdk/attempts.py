@@ -3,6 +3,9 @@
 What is sent again, within one deadline: a request whose connection could not be made; one on a *reused* connection
 that was reset before the first byte of the answer, once; and one that got a 503 or 429 with ``Retry-After``. A predict
 whose answer did not come in time is never sent twice.
+
+The system resets a connection of a process that ends before it has read everything that arrived; after that it only
+closes it. So where nothing stands between client and server, a reset says the same as a refused connection.
 """
 
 from __future__ import annotations
@@ -131,11 +134,17 @@ class Attempts:
         wait: float | None = None
         if isinstance(outcome, httpx.Response):
             wait = _retry_after(outcome) if outcome.status_code in _AGAIN else None
-        elif isinstance(outcome, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+        elif self._was_unread(outcome):
             wait = self.random.uniform(0, _FIRST_PAUSE_S * 2**self.made)
         if wait is None or self.made >= _ATTEMPTS or self.bucket.take(throttled=False) is None:
             return None
         return wait
+
+    def _was_unread(self, outcome: Outcome) -> bool:
+        """Whether an attempt that failed is known to have reached no model."""
+        if isinstance(outcome, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+            return True
+        return self.invoker.direct and not self.wire.answered and _is_reset(outcome)
 
     def _failure(self, request: httpx.Request, outcome: Outcome) -> Exception:
         if isinstance(outcome, httpx.Response):
@@ -147,8 +156,8 @@ class Attempts:
             return _caused(self._timed_out(request), outcome)
         if isinstance(outcome, Standstill):
             return _caused(self._stands_still(request, outcome), outcome)
-        sent = not isinstance(outcome, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-        what = "the connection broke" if sent else "cannot connect"
+        sent = not self._was_unread(outcome)
+        what = "the connection broke" if self.wire.sent else "cannot connect"
         error = UnavailableError(
             self.redact(f"endpoint {self.name!r}: {what}: {outcome or type(outcome).__name__}"),
             sent=sent,
@@ -230,6 +239,14 @@ def model_error(
 def _given(response: httpx.Response) -> dict[str, Any]:
     request_id = response.headers.get(REQUEST_ID)
     return {"request_id": request_id} if request_id else {}
+
+
+def _is_reset(outcome: Outcome) -> bool:
+    """Whether the other side reset the connection, by what the HTTP library's error was caused by."""
+    cause: BaseException | None = outcome if isinstance(outcome, httpx.NetworkError) else None
+    while cause is not None and not isinstance(cause, ConnectionResetError | BrokenPipeError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 def _caused(error: SdkError, cause: Exception) -> SdkError:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+
+_ADDRESS = re.compile(
+    r"(?P<scheme>https?)://(?P<host>localhost|\[[0-9a-fA-F:]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)"
+    r"(?::(?P<port>[0-9]{1,5}))?(?:[/?#][^\s\\]*)?"
+)
 
 
 def on_this_machine(host: str | None) -> bool:
@@ -27,3 +33,34 @@ def in_domain(host: str | None, *domains: str) -> bool:
     """
     name = (host or "").lower().rstrip(".")
     return any(name == domain or name.endswith(f".{domain}") for domain in domains)
+
+
+def is_at(url: str, *domains: str) -> bool:
+    """Return whether an address is one of HTTPS, at the usual port of a host in one of these domains.
+
+    For addresses that somebody else names and that get our credentials: what is no plain address is none of them.
+
+    Example:
+        >>> [is_at(url, "example.com") for url in ("https://api.example.com/x", "https://api.example.com:443")]
+        [True, True]
+        >>> [is_at(url, "example.com") for url in ("http://example.com", "https://evil/example.com", "https://a@example.com")]
+        [False, False, False]
+    """
+    found = _ADDRESS.fullmatch(url)
+    return (
+        found is not None
+        and found["scheme"] == "https"
+        and found["port"] in {None, "443"}
+        and in_domain(found["host"], *domains)
+    )
+
+
+def is_here(url: str) -> bool:
+    """Return whether an address is one of this machine, as those of mini clouds are.
+
+    Example:
+        >>> [is_here(url) for url in ("http://127.0.0.1:80/x", "https://[::1]", "http://127.0.0.1@evil", "http://a")]
+        [True, True, False, False]
+    """
+    found = _ADDRESS.fullmatch(url)
+    return found is not None and on_this_machine(found["host"])

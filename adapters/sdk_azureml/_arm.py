@@ -17,7 +17,7 @@ from sdk.errors import NotFoundError, PlatformError
 from ._errors import PROVIDER, from_answer, from_transport, gone, of_operation, seconds
 from ._json import rows
 from ._names import group_path, workspace_path
-from ._where import Tokens, place_of
+from ._where import HISTORY, MANAGEMENT, OLD_HISTORY, Tokens, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -88,7 +88,12 @@ class Arm:
     def send(
         self, method: str, url: str, operation: str, *, timeout: float, resource: str | None = None, **what: Any
     ) -> httpx.Response:
-        """The same for a whole address on the same host."""
+        """The same for a whole address, of the resource manager or of the run history.
+
+        Raises:
+            SecurityError: It is another one, which must not get our token.
+        """
+        self.place.check(operation, url, MANAGEMENT, HISTORY, OLD_HISTORY)
         headers = {"authorization": f"Bearer {self.tokens.arm}"}
         try:
             response = self.http.request(method, url, headers=headers, timeout=min(timeout, _CALL_S), **what)

@@ -73,6 +73,7 @@ class Images:
                 resource=self.arm.workspace["name"],
                 hint=_attach(self.arm.workspace),
             )
+        self._owners.check_registry_id(str(known))
         found = self._registry_facts(known)
         host = str(found["properties"]["loginServer"])
         self._owners.check_registry(known, found, host)

@@ -6,6 +6,7 @@ default datastore at an account of somebody else, who would get leases and what 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import SecurityError
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from ._arm import Arm
     from .options import AzureMLOptions
 
-_REGISTRIES = (".azurecr.io", ".azurecr.cn", ".azurecr.us")
+_REGISTRIES = ("azurecr.io", "azurecr.cn", "azurecr.us")
+_REGISTRY_ID = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerRegistry/registries/[a-z0-9-]+",
+    re.IGNORECASE,
+)
 
 
 class Owners:
@@ -52,6 +57,15 @@ class Owners:
         name = f"datastore of {self.arm.workspace_path}"
         self._identities.check(name, {"storage account": account, "container": str(store["containerName"])})
 
+    def check_registry_id(self, known: str) -> None:
+        """Refuse what a workspace names as its registry and is none, before it is looked up.
+
+        Raises:
+            SecurityError: It is not the id of a registry.
+        """
+        if not _REGISTRY_ID.fullmatch(known):
+            raise self._refused(f"the workspace names {known!r} as its registry, which is none", known, None)
+
     def check_registry(self, wanted: str, found: dict[str, Any], host: str) -> None:
         """Refuse a registry that is not the one that the workspace names.
 
@@ -60,8 +74,7 @@ class Owners:
         """
         if str(found.get("id", "")).lower() != wanted.lower():
             raise self._refused(f"the registry of the workspace is {wanted}, not {found.get('id')}", wanted, None)
-        if not self.arm.place.mini and not host.lower().endswith(_REGISTRIES):
-            raise self._refused(f"the registry of the workspace is at {host}, which is none of Azure's", wanted, None)
+        self.arm.place.check("the registry of the workspace", f"https://{host}", *_REGISTRIES)
         seen = {"id": wanted.lower()} if self.arm.place.mini else {"id": wanted.lower(), "host": host}
         self._identities.check(f"registry of {self.arm.workspace_path}", seen)
 

@@ -272,6 +272,7 @@ class Storage:
         store: dict[str, Any] = self.arm.call("GET", path, "read datastore", timeout=timeout).json()["properties"]
         self._owners.check_store(store)
         account = f"https://{store['accountName']}.blob.{self.arm.place.storage}"
+        self.arm.place.check("the default datastore", account, f"blob.{self.arm.place.storage}")
         url = str(httpx.URL(account).copy_with(fragment=None)).rstrip("/") + f"/{store['containerName']}"
         until = self._clock.monotonic() + _SECRET_S
         if table(store.get("credentials")).get("credentialsType") == "None":

@@ -20,6 +20,7 @@ from ._json import moment, table
 from ._names import image_of_environment
 from ._plan import ENVIRONMENT, JOB
 from ._storage import DATASTORE, FOLDER
+from ._where import HISTORY, OLD_HISTORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -209,6 +210,7 @@ class Jobs:
     def _text(self, url: str) -> str:
         """A log file; its address carries its own signature, so it gets no token of ours."""
         try:
+            self.arm.place.check("the job's log", url, self.arm.place.storage, HISTORY, OLD_HISTORY)
             response = self.arm.http.get(url, timeout=30.0)
         except httpx.TransportError as error:
             raise from_transport(error, "read job log") from error

@@ -15,8 +15,8 @@ import httpx
 from sdk import bounded, foreign, mocks
 from sdk.adapter import ServiceHost
 from sdk.certificates import authorities
-from sdk.errors import AuthError, ConfigError, UnavailableError
-from sdk.hosts import on_this_machine
+from sdk.errors import AuthError, ConfigError, SecurityError, UnavailableError
+from sdk.hosts import is_at, is_here, on_this_machine
 from sdk.registry import extra_of
 
 from ._errors import PROVIDER, from_answer, from_transport
@@ -30,6 +30,8 @@ MOCK_URL = "MLPORT_MOCK_AZUREML_URL"
 _PUBLIC = "https://management.azure.com"
 _IN_EARNEST = re.compile(r"(?i)authentication failed|certificate|AADSTS|proxy")
 _STORAGE = "core.windows.net"
+MANAGEMENT, HISTORY, SCORING = "management.azure.com", "azureml.ms", "ml.azure.com"
+OLD_HISTORY = "azureml.net"  # workspaces of older regions are found there
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 ML_SCOPE = "https://ml.azure.com/.default"
 _EARLY_S = 300.0  # a token is renewed so long before it ends
@@ -81,6 +83,22 @@ class Place:
         """The host of the resource manager: official at Azure's own address only."""
         official = self.arm == _PUBLIC
         return ServiceHost(httpx.URL(self.arm).netloc.decode(), official=official, billed=official)
+
+    def check(self, what: str, url: str, *domains: str) -> str:
+        """Return an address that an answer of Azure names, if it is in one of these domains; a mini cloud's is here.
+
+        Raises:
+            SecurityError: It is elsewhere, so nothing of ours may be sent there.
+        """
+        if is_here(url) if self.mini else is_at(url, *domains):
+            return url
+        raise SecurityError(
+            f"{what} is said to be at {url!r}, which is not one of Azure's addresses; nothing was sent there",
+            provider=PROVIDER,
+            operation="verify",
+            resource=what,
+            hint="find out who changed the workspace, or answers in Azure's name: az ml workspace show",
+        )
 
     def client(self, transport: httpx.BaseTransport | None) -> httpx.Client:
         """A pool of connections to it: a proxy of the environment is not for this machine."""

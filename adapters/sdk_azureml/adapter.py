@@ -27,6 +27,7 @@ from ._shelf import Shelf
 from ._storage import Storage
 from ._submission import local_data
 from ._train import Jobs
+from ._where import SCORING
 from .options import AzureMLOptions, capabilities
 
 if TYPE_CHECKING:
@@ -267,7 +268,8 @@ class AzureMLAdapter:
         path = self._deployments.endpoint_path(status.name)
         ask = _predict.secret_source(self._arm, path, self.options.auth, status.name)
         auth = _predict.EndpointAuth(ask, self.context.clock)
-        return _predict.invoker(status.url, auth, self.options, self._arm.place.ca)
+        url = self._arm.place.check(f"endpoint {status.name}", status.url, SCORING)
+        return _predict.invoker(url, auth, self.options, self._arm.place.ca)
 
     def doctor(self) -> Iterator[Check]:
         """What endpoints and jobs need, each tried out by a real call."""

@@ -180,7 +180,8 @@ class LocalAdapter:
                 resource=status.name,
                 sent=False,
             )
-        return calling.invoker(seen.url, self._endpoints.folder(status.name).token(), self.options, PROVIDER)
+        token = self._endpoints.folder(status.name).token()
+        return calling.invoker(seen.url, token, self.options, PROVIDER, direct=True)
 
     def doctor(self) -> Iterator[Check]:
         """What endpoints and jobs need on this machine."""

@@ -16,7 +16,7 @@ from sdk.packaging import image as images
 from ._aws import domains
 from ._bodies import to_tags
 from ._errors import PROVIDER, gone
-from ._owners import check_repository
+from ._owners import check_registry, check_repository
 from ._plan import IMAGE
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Images:
             about: dict[str, Any] = answer["authorizationData"][0]
             host = urlsplit(str(about["proxyEndpoint"])).netloc
             if not self.aws.mock:
-                check_repository({"registryId": host.partition(".")[0], "repositoryName": host}, self.aws.account)
+                check_registry(host, self.aws.account, *domains(), "on.aws")
             self._login = (about["expiresAt"].timestamp(), host, _user_and_password(answer))
         return self._login[1], self._login[2]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sdk.errors import SecurityError
+from sdk.hosts import is_at
 
 from ._errors import PROVIDER
 from ._rights import actions_of
@@ -65,3 +66,20 @@ def check_repository(about: dict[str, Any], account: str) -> None:
             resource=str(about.get("repositoryName")),
             hint="use credentials of the role's account, or name a role of this account",
         )
+
+
+def check_registry(host: str, account: str, *domains: str) -> None:
+    """Refuse a registry that is not in a domain of AWS, or that of another account than the role's.
+
+    Raises:
+        SecurityError: It is one.
+    """
+    if not is_at(f"https://{host}", *domains):
+        raise SecurityError(
+            f"the registry is said to be at {host}, which is not in a domain of AWS; nothing was sent there",
+            provider=PROVIDER,
+            operation="GetAuthorizationToken",
+            resource=host,
+            hint="find out who answers in the name of AWS: a proxy, AWS_ENDPOINT_URL, or the name service",
+        )
+    check_repository({"registryId": host.partition(".")[0], "repositoryName": host}, account)

@@ -13,8 +13,8 @@ import httpx
 from sdk import bounded, foreign
 from sdk.adapter import ServiceHost
 from sdk.bounded_http import limit_requests
-from sdk.errors import ConfigError
-from sdk.hosts import in_domain, on_this_machine
+from sdk.errors import ConfigError, SecurityError
+from sdk.hosts import in_domain, is_at, is_here, on_this_machine
 from sdk.registry import extra_of
 
 from ._errors import PROVIDER, border, from_auth, from_httpx, from_response
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 MOCK_URL, MOCK_TOKEN = "MLPORT_MOCK_VERTEX_URL", "MLPORT_MOCK_VERTEX_TOKEN"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _LIBRARIES = ("google.auth", "google.api_core.exceptions", "requests")
-_DOMAIN = "googleapis.com"
+_DOMAIN, _DEDICATED = "googleapis.com", "prediction.vertexai.goog"
+_REGISTRIES = ("pkg.dev", "gcr.io")
 _ACCEPTABLE_S = 5.0  # of skew before the platform's clock is believed rather than our own
 
 
@@ -127,20 +128,37 @@ class Access(httpx.Auth):
 
     def login(self, host: str) -> tuple[str, str] | None:
         """User name and password of the image registry; of other registries what ``docker login`` left."""
-        if host == self.registry or host.endswith(("-docker.pkg.dev", "gcr.io")):
+        if host == self.registry or in_domain(host.removesuffix(":443"), *_REGISTRIES):
             return "oauth2accesstoken", self.token()
         from sdk.packaging.image.logins import docker_login
 
         return docker_login(host)
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Authorises one request; after a 401 once more, with a fresh token."""
+        """Authorises one request; after a 401 once more, with a fresh token.
+
+        Raises:
+            SecurityError: It goes to a host that is not Google's, which an answer has named.
+        """
+        self._check_host(str(request.url))
         token = self.token()
         self._sign(request, token)
         response = yield request
         if response.status_code == 401 and not self.mock and self._renew(token):
             self._sign(request, self.token())
             yield request
+
+    def _check_host(self, url: str) -> None:
+        """Answers name hosts too: that of a dedicated endpoint, and where an upload goes on."""
+        if is_here(url) if self.mock else is_at(url, _DOMAIN, _DEDICATED):
+            return
+        raise SecurityError(
+            f"{url} is not an address of Google Cloud, so it gets no token",
+            provider=PROVIDER,
+            operation="verify",
+            resource=httpx.URL(url).host,
+            hint="find out who answers in Google's name: a proxy, or the name service",
+        )
 
     def _sign(self, request: httpx.Request, token: str) -> None:
         """Put a token on a request, with the project that is billed for the calls of a user."""

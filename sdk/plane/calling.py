@@ -39,8 +39,8 @@ def limits(options: GatewayOptions) -> Limits:
     return Limits(request_bytes=options.max_body, timeout_s=options.deadline_s, answer_bytes=options.max_answer)
 
 
-def invoker(url: str, token: str, options: GatewayOptions, provider: str) -> Invoker:
-    """How to call the endpoint at ``url``."""
+def invoker(url: str, token: str, options: GatewayOptions, provider: str, *, direct: bool = False) -> Invoker:
+    """How to call the endpoint at ``url``; ``direct`` where nothing stands between this process and the gateway."""
     return Invoker(
         url=url,
         limits=limits(options),
@@ -50,6 +50,7 @@ def invoker(url: str, token: str, options: GatewayOptions, provider: str) -> Inv
         pin=lambda deployment: {PIN: deployment},
         deployment=lambda response: response.headers.get(PIN),
         revives=True,
+        direct=direct,
         health=str(httpx.URL(url).copy_with(path="/healthz", query=None)),
     )
 

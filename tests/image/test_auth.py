@@ -114,6 +114,37 @@ def test_password_does_not_follow_a_redirect(tmp_path: Path) -> None:
     assert {("storage.example", False)} == {item for item in seen if item[0] == "storage.example"}
 
 
+@pytest.mark.parametrize("step", ["redirect", "upload"])
+def test_a_host_that_the_registry_names_is_not_told_who_we_are(step: str) -> None:
+    """Neither when it asks for a password itself, nor with what worked at the registry."""
+    asked: list[tuple[str, bool]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        known = "authorization" in request.headers
+        asked.append((request.url.host, known))
+        if request.url.host != "registry.example":
+            return httpx.Response(401, headers={"www-authenticate": 'Bearer realm="https://evil.example/token"'})
+        if not known and step == "upload":
+            return httpx.Response(401, headers={"www-authenticate": 'Basic realm="x"'})
+        return httpx.Response(307, headers={"location": "https://evil.example/up"})
+
+    transport = httpx.MockTransport(answer)
+    auth = RegistryAuth(lambda: ("me", "pw"), (), httpx.Client(transport=transport))
+    with httpx.Client(transport=transport, auth=auth) as client:
+        found = client.post(URL, follow_redirects=step == "redirect")
+        if step == "upload":
+            found = client.put(found.headers["location"])
+    assert 401 == found.status_code
+    assert [("evil.example", False)] == [item for item in asked if item[0] == "evil.example"]
+
+
+def test_a_token_service_on_this_machine_is_for_registries_on_it() -> None:
+    """Another user of this machine may listen there."""
+    registry = _Registry('Bearer realm="http://127.0.0.1:9/token",service="r"', "Bearer T")
+    with _client(registry, lambda: ("me", "pw")) as client, pytest.raises(AuthError, match="not reached by https"):
+        client.post(URL)
+
+
 # --- what `docker login` left -----------------------------------------------------------------------------------
 
 

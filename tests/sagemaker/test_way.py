@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdk.errors import AuthError, ConfigError
+from sdk.errors import AuthError, ConfigError, SecurityError
 from sdk.waiting import SystemClock
 from sdk_sagemaker._aws import Aws
 from sdk_sagemaker._images import Images
@@ -120,6 +120,8 @@ class Registry(Aws):
 
 
 class Tokens:
+    host = "123456789012.dkr.ecr.{}.amazonaws.com"
+
     def __init__(self, region: str) -> None:
         self.region = region
 
@@ -127,7 +129,7 @@ class Tokens:
         from datetime import UTC, datetime
 
         token = base64.b64encode(f"AWS:{self.region}".encode()).decode()
-        host = f"123456789012.dkr.ecr.{self.region}.amazonaws.com"
+        host = self.host.format(self.region)
         about = {"authorizationToken": token, "proxyEndpoint": f"https://{host}", "expiresAt": datetime.now(UTC)}
         return {"authorizationData": [about]}
 
@@ -152,6 +154,19 @@ def test_registries_of_other_accounts(host: str, found: tuple[str, str] | None) 
     options = SagemakerOptions(region="us-east-1", role="arn:aws:iam::123456789012:role/mlport")
     with closing(Registry(options, SystemClock())) as aws:
         assert found == Images(aws, "me", SystemClock()).login(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["123456789012.evil.example", "123456789012.dkr.ecr.us-east-1.amazonaws.com@evil.example",
+     "210987654321.dkr.ecr.us-east-1.amazonaws.com", "123456789012.dkr.ecr.us-east-1.amazonaws.com:8443"],
+)  # fmt: skip
+def test_a_registry_that_is_not_ours_gets_no_image(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer that has the token names the registry too."""
+    monkeypatch.setattr(Tokens, "host", host)
+    options = SagemakerOptions(region="us-east-1", role="arn:aws:iam::123456789012:role/mlport")
+    with closing(Registry(options, SystemClock())) as aws, pytest.raises(SecurityError):
+        Images(aws, "me", SystemClock()).login(host)
 
 
 @pytest.fixture

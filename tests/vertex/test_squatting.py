@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from sdk.adapter import AdapterContext
-from sdk.errors import NotFoundError, SecurityError
+from sdk.errors import NotFoundError, SdkError, SecurityError
 from sdk.redact import Redactor
 from sdk.waiting import SystemClock
 from sdk_vertex import VertexAdapter
@@ -151,3 +152,41 @@ def test_an_answer_about_another_repository_is_refused(place: Any, where: str) -
     images = Images(Access(options, time.time, transport), SystemClock(), "me")
     with pytest.raises(SecurityError, match=f"repository mlport of mini-project is projects/{where}"):
         images.read_repository("mlport", timeout=T)
+
+
+@pytest.mark.parametrize("named", ["https://evil.example/up", "http://127.0.0.1@evil.example/up", "//evil.example/up"])
+def test_an_upload_does_not_go_on_at_another_host(place: Any, tmp_path: Path, named: str) -> None:
+    """Where an upload goes on is named by an answer, and gets the token and the data."""
+    hosts: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        hosts.append(request.url.host)
+        if request.method == "POST":
+            return httpx.Response(200, headers={"location": named})
+        about = {"name": "own-data", "projectNumber": "1", "location": "EUROPE-WEST4"}
+        return httpx.Response(200, json={"items": [about]})
+
+    file = tmp_path / "train.csv"
+    file.write_bytes(bytes(9 << 20))
+    options = VertexOptions(project="mini-project", region="europe-west4", bucket="own-data")
+    context = AdapterContext("gcp", "me", tmp_path, SystemClock(), Redactor(), httpx.MockTransport(answer))
+    with closing(VertexAdapter(options, context)) as one, pytest.raises(SdkError):
+        one._bucket.upload(file, "train.csv", timeout=T)
+    assert {"127.0.0.1"} == set(hosts)
+
+
+def test_a_dedicated_endpoint_is_at_google(place: Any) -> None:
+    options = VertexOptions(project="mini-project", region="europe-west4")
+    with pytest.raises(SecurityError, match="is not an address of Google Cloud"):
+        next(Access(options, time.time).auth_flow(httpx.Request("POST", "https://1.prediction.vertexai.goog.evil/v1")))
+
+
+@pytest.mark.parametrize("host", ["evilgcr.io", "evil-docker.pkg.dev.example", "gcr.io.example", "a.gcr.io:8443"])
+def test_no_registry_of_others_gets_a_token(
+    place: Any, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    access = Access(VertexOptions(project="mini-project", region="europe-west4"), time.time)
+    assert access.login(host) is None
+    own = [access.login(one) for one in ("gcr.io", "eu.gcr.io", "x-docker.pkg.dev")]
+    assert [("oauth2accesstoken", access.token())] * 3 == own

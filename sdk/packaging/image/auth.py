@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
 Credentials = tuple[str, str]  # user name, password
+_Origin = tuple[str, str, int | None]  # scheme, host, port
 
 IDENTITY_TOKEN = "<token>"  # noqa: S105  the user name under which Docker's helpers give a refresh token
 _PARAMETER = re.compile(r'([a-zA-Z]+)="([^"]*)"')
@@ -29,7 +30,8 @@ class RegistryAuth(httpx.Auth):
         scopes: The scopes to ask for, such as ``repository:churn:pull,push``; all of them are in each token, because a
             registry refuses a mount whose token lacks the source.
         http: Fetches tokens; never sees the blobs.
-        plain_host: A host that may be told our credentials without TLS, beside this machine.
+        plain_host: A host that may be told our credentials without TLS. For a registry on this machine that is true
+            of a token service on this machine as well.
     """
 
     requires_response_body = True
@@ -47,13 +49,21 @@ class RegistryAuth(httpx.Auth):
         self._scopes = tuple(scopes)
         self._http = http
         self._header: str | None = None
+        self._registry: _Origin | None = None
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Send with what worked last; on 401 answer the challenge once."""
-        if self._header:
+        """Send with what worked last; on 401 answer the challenge once.
+
+        Only the registry itself is told who we are, which the first request goes to: not a host that it sends us on to,
+        and not one that it names for an upload.
+        """
+        origin = _origin(request.url)
+        self._registry = self._registry or origin
+        own = origin == self._registry
+        if self._header and own:
             request.headers["authorization"] = self._header
         response = yield request
-        if response.status_code != 401:
+        if response.status_code != 401 or not own or _origin(response.url) != origin:
             return
         response.read()
         self._header = self._answer(response.headers.get("www-authenticate", ""))
@@ -80,7 +90,8 @@ class RegistryAuth(httpx.Auth):
             realm = httpx.URL(parameters.get("realm", ""))
         except httpx.InvalidURL as error:
             raise AuthError(f"the registry names no token service: {error}", operation="token", status=401) from error
-        if realm.scheme != "https" and realm.host != self._plain_host and not on_this_machine(realm.host):
+        here = self._registry is not None and on_this_machine(self._registry[1]) and on_this_machine(realm.host)
+        if realm.scheme != "https" and realm.host != self._plain_host and not here:
             raise AuthError(f"the token service {realm} is not reached by https", operation="token", status=401)
         user, secret = self._credentials() or ("", "")
         response = self._ask(realm, parameters.get("service", ""), user, secret)
@@ -111,3 +122,7 @@ class RegistryAuth(httpx.Auth):
 
 def _basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _origin(url: httpx.URL) -> _Origin:
+    return url.scheme, url.host, url.port

@@ -37,7 +37,7 @@ class Damage(NamedTuple):
 
 class _Workload(msgspec.Struct):
     image: str
-    replicas: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    replicas: Annotated[int, Meta(ge=1, le=10_000)]
 
 
 class _TrafficSpec(msgspec.Struct):

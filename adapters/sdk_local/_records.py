@@ -139,8 +139,8 @@ class OutcomeForm(msgspec.Struct):
 class PushedForm(msgspec.Struct):
     """Which table the gateway was handed last."""
 
-    generation: Annotated[int, Meta(ge=0)] = 0
-    content: str = ""
+    generation: Annotated[int, Meta(ge=0)]
+    content: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ import pytest
 
 from sdk.errors import NotFoundError
 from sdk.types import EndpointState
+from sdk_docker import _replicas, _sound
+from sdk_docker._containers import PRICE, SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +82,14 @@ def test_a_damaged_token(box: Box, own: Endpoint) -> None:
         if is_killed:
             box.engine.call("POST", f"/containers/{gateway}/kill")
         assert [6.0] == box.client().predict(own.name, [[0.0, 3.0]]).values
+
+
+def test_a_label_without_a_number_of_replicas_is_damaged() -> None:
+    """Whatever is read of a label later has to be there."""
+    about = {"Name": "/mlport-churn_d1-0", "Config": {"Labels": {SPEC: '{"image": "x"}', PRICE: "null"}}}
+    made = _sound.container(about)
+    assert "replicas" in made["Config"]["Labels"][_sound.DAMAGED]
+    assert 1 == _replicas.wanted([made])
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def _resolve(question: _Question, links: Sequence[Path]) -> str:
         command += ["--torch-backend", sources.torch_backend] if sources.torch_backend else ["--universal"]
         env = uvrun.environment(sources, links, building=bool(question.build))
         try:
-            uvrun.run(command, what="lock the requirements", env=env)
+            uvrun.run(command, what="lock the requirements", env=env, building=bool(question.build))
         except PackagingError as error:
             raise _explained(error) from error
         return answer.read_text("utf-8")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import resource
+import signal
 import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -29,6 +34,9 @@ _HINTS = {
     "hash mismatch": f"the file is not the one that was locked, so it is not installed: {_OTHER_SOURCE}",
     r"^cannot install the.*(No solution found|\b404\b|\b410\b)": (
         f"a locked file is not on the package index (any more): {_OTHER_SOURCE}"
+    ),
+    r"memory allocation of \d+ bytes failed|a file has more than": (
+        "an answer of the package index is larger than any that is meant: name another index in index_url="
     ),
     "No solution found": "relax or correct requirements=",
     "no virtual environment|No interpreter found": "install that Python, for instance with: uv python install",
@@ -76,13 +84,37 @@ def uv_version() -> str:
     return run(["--version"], what="ask uv for its version").split()[1]
 
 
-def run(arguments: Sequence[str | Path], *, what: str, env: Mapping[str, str] | None = None) -> str:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one run of ``uv`` may take: an index can answer slowly, or without end, and ``uv`` reads on.
+
+    Args:
+        seconds: Until it has ended.
+        memory: Bytes of its address space.
+        file: Bytes of the largest file that it writes.
+    """
+
+    seconds: float = 7200.0
+    memory: int = 8 << 30
+    file: int = 32 << 30
+
+
+def run(
+    arguments: Sequence[str | Path],
+    *,
+    what: str,
+    env: Mapping[str, str] | None = None,
+    building: bool = False,
+    limits: Limits = Limits(),
+) -> str:
     """What ``uv`` prints on standard output.
 
     Args:
         arguments: The command line after ``uv``; never with credentials, as every user of the machine can see it.
         what: What is being done, for the error.
         env: The environment; :func:`allowed_environment` when left out.
+        building: Whether compilers run below it, which may take what they need; only the time is limited then.
+        limits: What it may take.
 
     Raises:
         PackagingError: ``uv`` failed; says whether it was the network, a conflict of versions or something else.
@@ -91,10 +123,43 @@ def run(arguments: Sequence[str | Path], *, what: str, env: Mapping[str, str] | 
     with uvconfig.harmless(environment) as configured:
         command = [uv_binary(), *configured, *map(str, arguments)]
         # From the root folder, so that a uv.toml in a cloned project cannot name an index.
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd="/")  # noqa: S603  no shell
-    if done.returncode:
-        raise _failure(what, Redactor()(done.stderr.strip()))
-    return done.stdout
+        status, out, said = _ended(command, environment, limits, building=building)
+    if status is None:
+        hint = "the package index answers too slowly: name another one in index_url=, or try again"
+        message = f"cannot {what}: uv had not ended after {limits.seconds:g} s"
+        raise PackagingError(message, operation=what, retryable=True, hint=hint)
+    if status:
+        said = said if status != -signal.SIGXFSZ else f"a file has more than {limits.file:,} bytes"
+        raise _failure(what, Redactor()(said.strip()))
+    return out
+
+
+def _ended(
+    command: list[str], env: Mapping[str, str], limits: Limits, *, building: bool
+) -> tuple[int | None, str, str]:
+    """The exit status of ``uv`` and what it printed; no status if its time was over."""
+    with subprocess.Popen(  # noqa: S603  no shell
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd="/"
+    ) as process:
+        try:
+            if not building:
+                _limit(process.pid, limits)
+            out, said = process.communicate(timeout=limits.seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return None, "", ""
+        except BaseException:
+            process.kill()
+            raise
+        return process.returncode, out, said
+
+
+def _limit(process: int, limits: Limits) -> None:
+    """Limit a process that has just begun; where the system cannot, its time alone is limited."""
+    if sys.platform == "linux":
+        with suppress(ProcessLookupError, PermissionError):
+            for kind, most in ((resource.RLIMIT_AS, limits.memory), (resource.RLIMIT_FSIZE, limits.file)):
+                resource.prlimit(process, kind, (most, most))
 
 
 def allowed_environment() -> dict[str, str]:

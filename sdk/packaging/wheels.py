@@ -106,7 +106,9 @@ def _install_source(pin: Pin, base: Path, sources: Sources, work: Path) -> None:
     command: list[str | Path] = ["pip", "install", "--quiet", "--python", base, "--target", work / "site"]
     command += ["--no-deps", "--require-hashes", "--no-binary", pin.name, "--requirement", work / "source.lock"]
     env = uvrun.environment(sources, building=True) | _epoch()
-    uvrun.run([*command, "--cache-dir", work / "cache"], what=f"build {pin.name} from its source", env=env)
+    uvrun.run(
+        [*command, "--cache-dir", work / "cache"], what=f"build {pin.name} from its source", env=env, building=True
+    )
 
 
 def _built_wheel(pin: Pin, cache: Path) -> Path:
@@ -144,7 +146,12 @@ def _build(path: Path, folder: Path, sources: Sources) -> Path:
         raise ConfigError(f"requirements: {path} has no pyproject.toml", hint="use code= for plain modules")
     before = set(folder.glob("*.whl"))
     env = uvrun.environment(sources) | _epoch()
-    uvrun.run(["build", "--wheel", "--quiet", "--out-dir", folder, path.resolve()], what=f"build {path.name}", env=env)
+    uvrun.run(
+        ["build", "--wheel", "--quiet", "--out-dir", folder, path.resolve()],
+        what=f"build {path.name}",
+        env=env,
+        building=True,
+    )
     (folder / ".gitignore").unlink(missing_ok=True)
     made = set(folder.glob("*.whl")) - before
     if len(made) != 1:

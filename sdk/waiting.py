@@ -6,6 +6,7 @@ import random as _random
 import threading
 import time
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import ThrottledError, TimedOut, UnavailableError
@@ -21,6 +22,28 @@ LONGEST_RETRY_AFTER_S = 60.0
 THROTTLED_FLOOR_S = 5.0
 _LONGEST_PAUSE_S = 15.0
 _GROWTH = 20.0
+_ACCEPTABLE_S = 5.0  # between two clocks
+
+
+def seconds_ahead(date: str | None, now: float) -> float | None:
+    """Return by how much a platform's clock is ahead of ours, as the ``Date`` of its answer shows.
+
+    The date has whole seconds only, and the answer was under way for some time, so a small difference is none: by it a
+    name would be taken a second longer than an error has said.
+
+    Args:
+        date: The header; without it, or where it cannot be read, the answer is ``None``.
+        now: Unix seconds by our clock.
+
+    Example:
+        >>> seconds_ahead("Thu, 01 Jan 1970 00:01:40 GMT", 101.9), seconds_ahead("Thu, 01 Jan 1970 00:01:40 GMT", 10.0)
+        (0.0, 90.0)
+    """
+    try:
+        ahead = parsedate_to_datetime(date or "").timestamp() - now
+    except ValueError:
+        return None
+    return ahead if abs(ahead) > _ACCEPTABLE_S else 0.0
 
 
 class SystemClock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +12,7 @@ import httpx
 from sdk import bounded, foreign
 from sdk.adapter import Operation
 from sdk.errors import NotFoundError, PlatformError
+from sdk.waiting import seconds_ahead
 
 from ._errors import PROVIDER, from_answer, from_transport, gone, of_operation, seconds
 from ._json import rows
@@ -160,9 +160,8 @@ class Arm:
             page = self.send("GET", link, operation, timeout=timeout).json()
 
     def _see(self, response: httpx.Response) -> None:
-        stamp = response.headers.get("date")
-        if stamp:
-            self._skew = parsedate_to_datetime(stamp).timestamp() - self._clock.time()
+        ahead = seconds_ahead(response.headers.get("date"), self._clock.time())
+        self._skew = self._skew if ahead is None else ahead
 
     # --- the workspace
 

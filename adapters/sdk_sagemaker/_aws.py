@@ -14,7 +14,6 @@ import os
 import re
 import threading
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,6 +22,7 @@ from sdk.adapter import ServiceHost
 from sdk.errors import AuthError, ConfigError, NotFoundError
 from sdk.hosts import in_domain
 from sdk.registry import missing_extra
+from sdk.waiting import seconds_ahead
 
 from ._bounded import limit
 from ._defaults import Defaults
@@ -319,10 +319,9 @@ class Aws:
         return self._clock.time() + self._ahead
 
     def _see_date(self, answer: dict[str, Any]) -> None:
-        text = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-        if text:
-            ahead = parsedate_to_datetime(text).timestamp() - self._clock.time()
-            self._ahead = 0.0 if -1.5 < ahead < 1.0 else ahead  # the header has whole seconds only
+        date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        ahead = seconds_ahead(date, self._clock.time())
+        self._ahead = self._ahead if ahead is None else ahead
 
     def close(self) -> None:
         """Let go of the connections."""

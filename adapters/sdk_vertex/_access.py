@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from email.utils import parsedate_to_datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from sdk.bounded_http import limit_requests
 from sdk.errors import ConfigError, SecurityError
 from sdk.hosts import in_domain, is_at, is_here, on_this_machine
 from sdk.registry import extra_of
+from sdk.waiting import seconds_ahead
 
 from ._errors import PROVIDER, border, from_auth, from_httpx, from_response
 
@@ -29,7 +29,6 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _LIBRARIES = ("google.auth", "google.api_core.exceptions", "requests")
 _DOMAIN, _DEDICATED = "googleapis.com", "prediction.vertexai.goog"
 _REGISTRIES = ("pkg.dev", "gcr.io")
-_ACCEPTABLE_S = 5.0  # of skew before the platform's clock is believed rather than our own
 
 
 class Access(httpx.Auth):
@@ -220,15 +219,8 @@ class Access(httpx.Auth):
 
     def saw(self, headers: Mapping[str, str]) -> None:
         """Takes the platform's clock from the head of an answer."""
-        told = headers.get("date")
-        if told is None:
-            return
-        try:
-            there = parsedate_to_datetime(told).timestamp()
-        except ValueError:
-            return
-        skew = there - self._now()
-        self._skew = skew if abs(skew) > _ACCEPTABLE_S else 0.0
+        ahead = seconds_ahead(headers.get("date"), self._now())
+        self._skew = self._skew if ahead is None else ahead
 
     def server_time(self) -> float:
         """Unix seconds by the platform's clock, as last seen."""

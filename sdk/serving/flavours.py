@@ -345,7 +345,8 @@ def _by_row(named: dict[str, Any]) -> Any:
 
 
 def _is_maps(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, dict) for one in cast("list[Any]", value))
+    rows: list[Any] = value if isinstance(value, list) else [None]
+    return all(isinstance(one, dict) for one in rows)
 
 
 def onnx_feeds(session: Any, value: Any) -> dict[str, Any]:

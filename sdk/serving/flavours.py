@@ -345,7 +345,9 @@ def _by_row(named: dict[str, Any]) -> Any:
 
 
 def _is_maps(value: Any) -> bool:
-    rows: list[Any] = value if isinstance(value, list) else [None]
+    if not isinstance(value, list):
+        return False
+    rows: list[Any] = [*value]
     return all(isinstance(one, dict) for one in rows)
 
 

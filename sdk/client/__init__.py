@@ -1,4 +1,4 @@
-"""The client: every verb, on every target."""
+"""The client, which has every verb for every target."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from .train import TrainVerbs
 
 
 class Client(ChangeVerbs, TrainVerbs, LookVerbs, BuildVerbs, CompareVerbs, RightsVerbs):
-    """Trains, deploys, calls and watches models on the targets of one configuration.
+    """A client that trains, deploys, calls and monitors models on the targets of one configuration.
 
-    The module-level verbs (``sdk.deploy`` and so on) are those of :func:`default_client`. All of them block, also
-    inside a notebook's running event loop, but for ``apredict``. Share a client between threads; close it at the end.
-    A pickled client is its configuration and target: the receiving process uses credentials and secrets of its own.
+    The module-level verbs (``sdk.deploy`` and so on) are the methods of :func:`default_client`. All verbs except
+    ``apredict`` block, even inside a notebook's running event loop. A client can be shared between threads; close it
+    at the end. Pickling a client sends only its configuration and target: the receiving process uses its own
+    credentials and secrets.
 
     Args:
-        config: A project file, settings in the form of one (a mapping), or :class:`sdk.config.Settings`; found and
-            read from files and environment when left out.
-        target: Target that is used when a verb names none.
-        env: The environment to read settings and secrets from; the process's own when left out.
-        progress: Told what happens during a change, beside the log lines of level "info".
+        config: The path of a project file, a mapping with the same structure, or :class:`sdk.config.Settings`; read
+            from files and the environment when left out.
+        target: The target to use when a call does not name one.
+        env: The environment to read settings and secrets from; that of the process when left out.
+        progress: Called with each event of a change, in addition to the log lines of level "info".
         clock: The source of time, for tests.
-        transport: Used for predictions instead of the network, for tests.
-        seed: Makes jitter and ids reproducible, for tests.
+        transport: The transport that predictions use instead of the network, for tests.
+        seed: A seed that makes jitter and ids reproducible, for tests.
 
     Raises:
-        ConfigError: The configuration is wrong; names file, key and fix.
+        ConfigError: The configuration is wrong; the error names the file, the key and the fix.
 
     Example:
         >>> with Client({"default": "local"}, env={}) as client:
@@ -42,7 +43,7 @@ class Client(ChangeVerbs, TrainVerbs, LookVerbs, BuildVerbs, CompareVerbs, Right
 
 @functools.cache
 def default_client() -> Client:
-    """The client behind the module-level verbs: reads its configuration at first use, tells stages in a terminal."""
+    """Return the client of the module-level verbs; it reads its configuration on first use and reports on stderr."""
     return Client(progress=to_stderr)
 
 

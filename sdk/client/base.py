@@ -1,4 +1,4 @@
-"""What every verb of the client stands on: the configuration and the targets that are open."""
+"""The base class of the client's verbs: the configuration and the open targets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class ClientBase:
-    """The configuration, and the targets that are open."""
+    """The base class of all verbs, which holds the configuration and the open targets."""
 
     def __init__(
         self,
@@ -58,19 +58,19 @@ class ClientBase:
 
     @property
     def settings(self) -> Settings:
-        """The configuration: every value with where it came from."""
+        """The configuration: every value with its source."""
         return self._settings
 
     def session(self, target: str | None = None, *, sweeps: bool = True) -> Session:
-        """A target, opened; the one of this client, else the default one, when none is named.
+        """Return the session of a target, which is opened on first use.
 
         Args:
-            target: Target of the configuration.
-            sweeps: Whether the opening removes temporary files of processes that were killed.
+            target: The target's name; by default that of this client, else the default target of the configuration.
+            sweeps: Whether opening the target removes temporary files of processes that were killed.
 
         Raises:
-            UnknownKeyError: Nobody knows the target.
-            ConfigError: Its settings are wrong.
+            UnknownKeyError: The target is unknown.
+            ConfigError: The target's settings are wrong.
         """
         settings = self._settings.target(target or self._target)
         with self._lock:
@@ -90,7 +90,7 @@ class ClientBase:
         return known
 
     def sibling(self, target: str, progress: Callable[[Event], None]) -> tuple[Self, StoppableClock]:
-        """A client of the same configuration for work in a thread of its own, and the clock that can stop that work."""
+        """Return a client of the same configuration for another thread, and the clock that can stop its work."""
         clock = StoppableClock(self._clock)
         client = type(self)(
             self._settings,
@@ -103,11 +103,11 @@ class ClientBase:
         return client, clock
 
     def targets(self) -> tuple[str, ...]:
-        """The names of all targets: the configured ones and the installed providers that need no settings."""
+        """Return the names of the configured targets and of the target that this client uses by default, sorted."""
         return tuple(sorted({*self._settings.targets, self._settings.target(self._target).name}))
 
     def close(self) -> None:
-        """Closes connections and adapters; endpoints and jobs live on."""
+        """Close connections and adapters; endpoints and jobs keep running."""
         self._callers.close()
         with self._lock:
             sessions, self._sessions = list(self._sessions.values()), {}
@@ -146,10 +146,10 @@ def _silent(_event: Event) -> None:
 
 
 def seconds_of(timeout: str | float | None, default: float) -> float:
-    """A time-out in seconds: a number of seconds, text such as ``"10m"``, or the default."""
+    """Return a timeout in seconds, from a number of seconds or text such as ``"10m"``; the default for ``None``."""
     return default if timeout is None else parse_duration(timeout, field="timeout")
 
 
 def deadline_of(session: Session, timeout: str | float | None, default: float) -> Deadline:
-    """The same as a deadline from now on."""
+    """Return the deadline that a timeout sets from now on; see :func:`seconds_of`."""
     return session.deadline(seconds_of(timeout, default))

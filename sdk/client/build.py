@@ -1,4 +1,4 @@
-"""The verb that makes images."""
+"""The verb that builds images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BUILD_S = 3600.0
 
 
 class BuildVerbs(ClientBase):
-    """build."""
+    """The verb ``build``."""
 
     def build(
         self,
@@ -36,31 +36,32 @@ class BuildVerbs(ClientBase):
         ca: str | Path | None = None,
         timeout: str | float | None = None,
     ) -> BuiltImage:
-        """Builds the image that serves a model on every platform, without a daemon, and brings it where you want it.
+        """Build the image that serves a model on every platform, without a daemon, and store it where requested.
 
-        A deploy does this by itself; build when the image is to be looked at, kept, pushed to a registry of yours, or
-        built upon: a company's base, then a pipeline's image, then specialised models, each a few layers on the last.
+        A deploy builds the image automatically. Use this verb to inspect the image, to keep it, to push it to your own
+        registry, or to build other images on it: for example a company's base image, then a pipeline's image, then
+        specialised models, where each adds a few layers to the previous one.
 
         Args:
-            model: A model, a ready-made image, or a folder with a Dockerfile, which the Docker Engine builds as it is.
-            base: What to build on: ``HOST/REPOSITORY:TAG``, ``HOST/REPOSITORY@sha256:…``, an image built before, a file
-                that ``archive=`` or ``docker save`` wrote, a Dockerfile or its folder, or ``"debian-packages"``. The
-                public Python image of the model's Python version when left out.
-            push: ``HOST/REPOSITORY:TAG`` of a registry; you are who ``docker login`` says.
-            platform: ``linux/amd64`` or ``linux/arm64``, whatever this machine is; by default the engine's with
-                ``load``, else ``linux/amd64``.
-            format: ``"docker"`` (schema 2, which every cloud takes) or ``"oci"``.
-            archive: A new file for the image, as ``docker save`` writes it, or an OCI layout.
-            load: Brings it into the Docker Engine.
-            labels: More labels; they are part of the image's identity.
-            insecure: Whether the registries are reached by plain HTTP; this machine's own always are.
-            ca: File in PEM form with an authority that is trusted beside the system's.
-            timeout: Seconds, or text such as ``"20m"``, for all registries; an hour by default.
+            model: A model, a ready-made image, or a folder with a Dockerfile, which the Docker Engine builds unchanged.
+            base: The base image: ``HOST/REPOSITORY:TAG``, ``HOST/REPOSITORY@sha256:…``, an image built before, a file
+                that ``archive=`` or ``docker save`` wrote, a Dockerfile or its folder, or ``"debian-packages"``. By
+                default the public Python image of the model's Python version.
+            push: ``HOST/REPOSITORY:TAG`` of a registry to push to, with the credentials of ``docker login``.
+            platform: ``linux/amd64`` or ``linux/arm64``, independent of this machine; by default the engine's platform
+                with ``load``, else ``linux/amd64``.
+            format: ``"docker"`` (schema 2, which every cloud accepts) or ``"oci"``.
+            archive: A new file to write the image to, in the format of ``docker save``, or as an OCI layout.
+            load: Whether to load the image into the Docker Engine.
+            labels: Additional labels; they are part of the image's identity.
+            insecure: Whether to use plain HTTP for the registries; registries on this machine always use it.
+            ca: A PEM file with a certificate authority to trust in addition to those of the system.
+            timeout: Seconds, or text such as ``"20m"``, for all registry operations; one hour by default.
 
         Raises:
-            ConfigError: The base, platform, reference or file cannot be used; names which.
+            ConfigError: The base, platform, reference or file cannot be used; the error names which.
             PackagingError: A package has no wheel for the platform, a Dockerfile fails, or the disk is full.
-            PlatformError: A registry or the engine refused or could not be reached; nothing was published.
+            PlatformError: A registry or the engine refused the request or was unreachable; nothing was published.
 
         Example:
             >>> built = sdk.build(model, base=pipeline, archive="churn.tar")

@@ -1,4 +1,4 @@
-"""Callers of endpoints: made from what the control plane says, kept between calls, made anew when they are outdated."""
+"""Callers of endpoints: created from the control plane's answer, cached, and created again when outdated."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROBE_S = 120.0
 _LOOK_AGAIN_S = 0.25
 _SERVES = {EndpointState.READY, EndpointState.DEGRADED}
 _STARTS = {EndpointState.CREATING, EndpointState.UPDATING}
-PROBE_HEADERS = {"x-mlport-probe": "1"}  # a smoke test is no traffic: who can, does not count it
+PROBE_HEADERS = {"x-mlport-probe": "1"}  # lets servers that support it leave smoke tests out of their metrics
 
 
 def make_caller(
@@ -38,7 +38,7 @@ def make_caller(
     headers: Mapping[str, str] | None = None,
     find: Callable[[], Invoker] | None = None,
 ) -> Caller:
-    """A caller of the endpoint as it is now, or of what ``find`` finds, with further headers on each request."""
+    """Return a caller of the endpoint, or of the invoker that ``find`` returns, with extra headers on each request."""
     look = find or partial(session.adapter.invoker, status)
     invoker = session.call(lambda _left: look(), session.deadline(READ_S))
     return Caller(
@@ -54,7 +54,7 @@ def make_caller(
 
 
 def _mended(session: Session, name: str, seconds: float) -> str | None:
-    """Look at an endpoint, which starts what stands still; why it does not serve after that."""
+    """Read the status of an endpoint, which restarts what has stopped; return why it still does not serve, if so."""
     try:
         status = session.status(name, session.deadline(min(seconds, READ_S)))
     except SdkError as error:
@@ -63,7 +63,7 @@ def _mended(session: Session, name: str, seconds: float) -> str | None:
 
 
 def facts(session: Session, status: EndpointStatus) -> Facts:
-    """What is known of an endpoint; of its models as far as they are in this machine's store."""
+    """Return what a caller needs to know of an endpoint; of its models only if this machine's store has them."""
     serving = [item for item in status.deployments if item.traffic]
     signatures = [signature_of(session.state_dir, item) for item in serving]
     return Facts(
@@ -79,19 +79,19 @@ def facts(session: Session, status: EndpointStatus) -> Facts:
 
 
 def signature_served(session: Session, status: EndpointStatus) -> Signature | None:
-    """What an endpoint takes, if all models that serve are known here and agree."""
+    """Return the signature of an endpoint, if this machine knows all its serving models and their signatures agree."""
     known = [signature_of(session.state_dir, item) for item in status.deployments if item.traffic]
     return known[0] if known and all(one == known[0] for one in known) else None
 
 
 def _axes(signatures: Sequence[Signature | None]) -> Mapping[str, int] | None:
-    """How many axes each input has, if all models that serve are known here and agree."""
+    """Return the number of axes of each input, if the signatures of all serving models are known and agree on it."""
     known = [None if one is None else axes(one) for one in signatures]
     return known[0] if known and all(one == known[0] for one in known) else None
 
 
 def stored(state_dir: Path, deployment: DeploymentStatus) -> Path | None:
-    """The bundle of a deployed model, if this machine packed it."""
+    """Return the bundle of a deployed model, if this machine packed it."""
     from ..packaging import disk
 
     for folder in dict.fromkeys((state_dir, disk.state_dir())):
@@ -101,7 +101,7 @@ def stored(state_dir: Path, deployment: DeploymentStatus) -> Path | None:
 
 
 def signature_of(state_dir: Path, deployment: DeploymentStatus) -> Signature | None:
-    """What a deployed model takes and gives, as far as this machine knows."""
+    """Return the signature of a deployed model, or ``None`` if this machine did not pack it."""
     from ..packaging import bundle
 
     folder = stored(state_dir, deployment)
@@ -109,7 +109,7 @@ def signature_of(state_dir: Path, deployment: DeploymentStatus) -> Signature | N
 
 
 def example_of(state_dir: Path, deployment: DeploymentStatus) -> list[Any] | None:
-    """Rows that a deployed model is known to answer, as far as this machine knows."""
+    """Return the example rows of a deployed model, or ``None`` if this machine does not have them."""
     from ..packaging.bundle import example_in
 
     folder = stored(state_dir, deployment)
@@ -117,17 +117,17 @@ def example_of(state_dir: Path, deployment: DeploymentStatus) -> list[Any] | Non
 
 
 class Callers:
-    """The callers in use, by target and endpoint; safe to share between threads."""
+    """A cache of callers by target and endpoint; safe to share between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], Caller] = {}
 
     def get(self, session: Session, name: str) -> Caller:
-        """The caller of an endpoint; asks the control plane the first time only.
+        """Return the caller of an endpoint; only the first call for an endpoint asks the control plane.
 
         Raises:
-            NotFoundError: There is no such endpoint.
+            NotFoundError: The endpoint does not exist.
         """
         key = session.target, name
         with self._lock:
@@ -137,12 +137,12 @@ class Callers:
         fresh = make_caller(session, session.status(name, session.deadline(READ_S)))
         with self._lock:
             first = self._known.setdefault(key, fresh)
-        if first is not fresh:  # another thread asked at the same time, and may be calling with its own already
+        if first is not fresh:  # another thread stored its caller in the meantime and may already be using it
             fresh.close()
         return first
 
     def renew(self, session: Session, name: str) -> Caller:
-        """A fresh caller of an endpoint."""
+        """Replace the caller of an endpoint by a new one and return it."""
         fresh = make_caller(session, session.status(name, session.deadline(READ_S)))
         self.forget(session, name)
         with self._lock:
@@ -150,14 +150,14 @@ class Callers:
         return fresh
 
     def forget(self, session: Session, name: str) -> None:
-        """Closes the caller of an endpoint that changed."""
+        """Close and remove the caller of an endpoint that changed."""
         with self._lock:
             old = self._known.pop((session.target, name), None)
         if old is not None:
             old.close()
 
     def outdated(self, session: Session, name: str, error: Exception, deadline: Deadline) -> Caller | None:
-        """After a refusal: a fresh caller, if the endpoint was made anew or comes back before the deadline."""
+        """Return a new caller after a refusal, if the endpoint was recreated or becomes ready before the deadline."""
         unsent = isinstance(error, UnavailableError) and not error.sent
         if not unsent and not isinstance(error, AuthError):
             return None
@@ -170,7 +170,7 @@ class Callers:
         return fresh if _comes_back(session, name, error, deadline) else None
 
     def close(self) -> None:
-        """Closes all of them."""
+        """Close all callers."""
         with self._lock:
             callers, self._known = list(self._known.values()), {}
         for caller in callers:
@@ -178,10 +178,10 @@ class Callers:
 
 
 def _comes_back(session: Session, name: str, error: UnavailableError, deadline: Deadline) -> bool:
-    """Waits for the replicas of an endpoint that are starting; whether one serves before the deadline.
+    """Wait for the starting replicas of an endpoint; return whether one serves before the deadline.
 
-    Each look brings back what does not run, so an endpoint that somebody killed needs nobody else to start it. Why it
-    cannot be brought back is put into the error.
+    Each status read restarts what does not run, so an endpoint that was killed recovers without a further command. If
+    it cannot be restarted, the reason is added to the error.
     """
     while deadline.left > 0:
         status = session.status(name, session.deadline(READ_S))
@@ -195,12 +195,12 @@ def _comes_back(session: Session, name: str, error: UnavailableError, deadline: 
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether a replica ended while it worked on a request."""
+    """Return whether a replica ended while it worked on a request."""
     return isinstance(error, UnavailableError) and error.lost
 
 
 def say_how(session: Session, name: str, error: SdkError, since: float, deadline: Deadline) -> None:
-    """Put into an error how the replica ended that worked on the request, as far as its log says so."""
+    """Add to an error how the replica that worked on the request ended, if its log says so."""
     if is_lost(error):
         lines = session.endings(name, None, since, deadline)
         how = in_lines(lines) or ended(lines)
@@ -209,15 +209,15 @@ def say_how(session: Session, name: str, error: SdkError, since: float, deadline
 
 
 class Probe:
-    """The smoke test of a new deployment: it must answer the model's own example before it gets traffic.
+    """The smoke test of a new deployment: it must answer the model's example before it gets traffic.
 
-    A model without example is ready when its server says so. So is one whose bundle is not on this machine, as when
-    another one goes on with what was begun elsewhere.
+    A model without an example is ready when its server says so. The same applies to a model whose bundle is not on this
+    machine, for example when this machine continues a change that another one started.
 
     Args:
         session: The target.
         name: The endpoint.
-        deadline: When the verb must be done.
+        deadline: The deadline of the verb.
     """
 
     def __init__(self, session: Session, name: str, deadline: Deadline) -> None:
@@ -226,10 +226,10 @@ class Probe:
         self._deadline = deadline
 
     def __call__(self, deployment: str) -> None:
-        """Asks the deployment.
+        """Send the example to the deployment.
 
         Raises:
-            DeployFailed: It answered with anything but a prediction, or not at all.
+            DeployFailed: The deployment did not answer with a prediction.
         """
         session = self._session
         status = session.status(self._name, self._deadline)
@@ -248,7 +248,7 @@ class Probe:
             caller.close()
 
     def _failure(self, deployment: str, error: SdkError, since: float) -> DeployFailed:
-        """The error for a smoke test that failed; what the model raised is looked up in its log while that is there."""
+        """Return the error for a failed smoke test, with the model's exception from the log, which still exists now."""
         session = self._session
         asked = isinstance(error, ModelError) and error.status is not None and error.status >= 500
         request_id = error.request_id if asked else None
@@ -269,7 +269,7 @@ class Probe:
         )
 
     def _caller(self, status: EndpointStatus, deployment: str) -> Caller:
-        """Of the endpoint, or of what runs aside while the deployment has no traffic."""
+        """Return a caller of the endpoint, or of the deployment's temporary copy while it has no traffic."""
         aside = self._session.aside
         share = next((item.traffic for item in status.deployments if item.id == deployment), 0)
         find = None

@@ -1,4 +1,4 @@
-"""What a comparison deploys: which target and instance, at what price, for how long at most."""
+"""The candidates of a comparison: target, instance and price of each, and the estimated time and cost of all."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from .order import Order
     from .session import Session
 
-PROVISION_S = 900.0  # what a cloud takes for an endpoint at worst, most of the time; billed from somewhere in it
+PROVISION_S = 900.0  # what a cloud usually needs for an endpoint at most; billing starts at some point within it
 DELETE_S = 300.0
 _MOST = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One subject of a comparison.
+    """One subject of a comparison, before it is measured.
 
     Args:
-        key: Its name in the comparison.
-        target: Target of the configuration.
-        name: Name of its endpoint.
-        instance: Instance type that was asked for.
-        order: What will run; ``None`` for an endpoint that is there.
-        price: The price that is used.
-        host: Where it runs; nothing is paid for what runs on a host that is not billed.
-        region: The platform's name of the region.
+        key: The subject's name in the comparison.
+        target: The target in the configuration.
+        name: The name of its endpoint.
+        instance: The requested instance type.
+        order: What will be deployed; ``None`` for an existing endpoint.
+        price: The price used for its costs.
+        host: Where it runs; a host that is not billed costs nothing.
+        region: The platform's name for the region.
     """
 
     key: str
@@ -50,19 +50,19 @@ class Candidate:
 
     @property
     def usd_per_hour(self) -> float | None:
-        """What it costs while it is there."""
+        """What the deployment costs per hour while it exists; 0 for an existing endpoint, ``None`` when unknown."""
         return self.order.usd_per_hour if self.order is not None and self.host.billed else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What a comparison is going to do and cost at most; nothing was changed.
+    """The plan of a comparison with its maximum time and cost; creating it changes nothing.
 
     Args:
-        candidates: What it would deploy.
-        seconds: How long it takes, provisioning and deletion included.
-        usd: What it costs at most; ``None`` when a price is unknown.
-        measuring_s: How much of the time is for measuring.
+        candidates: What the comparison would deploy or measure.
+        seconds: The total time, provisioning and deletion included.
+        usd: The maximum cost; ``None`` when a price is unknown.
+        measuring_s: The part of the time that is for measuring.
     """
 
     candidates: tuple[Candidate, ...]
@@ -78,7 +78,7 @@ class Outlook:
 
     @property
     def title(self) -> str:
-        """How long it takes and what it costs, at most."""
+        """A summary of the maximum time and cost."""
         from ..compare.report.cells import usd
 
         money = "an unknown amount" if self.usd is None else "nothing" if not self.usd else f"{usd(self.usd)} at most"
@@ -89,7 +89,7 @@ class Outlook:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The outlook as plain values."""
+        """Return the outlook as plain values."""
         rows = [
             {"key": one.key, "target": one.target, "usd_per_hour": one.usd_per_hour, **asdict(one.host)}
             for one in self.candidates
@@ -98,14 +98,14 @@ class Outlook:
 
 
 def _at(host: ServiceHost) -> str:
-    """Return what follows the price: that nothing is billed, and why."""
+    """Return the remark after the price: that nothing is billed, and why; empty on a billed host."""
     if host.official:
         return "" if host.billed else " (own machine: nothing is billed)"
     return f" (mini cloud at {host.address}, not the real platform: nothing is billed)"
 
 
 def outlook(candidates: Sequence[Candidate], workload: Workload) -> Outlook:
-    """What these candidates cost, all of them running until the last one is measured."""
+    """Return the time and cost of these candidates, if all of them run until the last one is measured."""
     measuring = workload.estimated_s(len(candidates))
     paid = [one for one in candidates if one.usd_per_hour != 0.0]
     seconds = measuring + (PROVISION_S + DELETE_S if paid else 60.0)
@@ -117,7 +117,7 @@ def outlook(candidates: Sequence[Candidate], workload: Workload) -> Outlook:
 
 
 def check_budget(found: Outlook, budget_usd: float, *, allow_unknown_price: bool) -> None:
-    """Refuses what may cost more than it should.
+    """Check that the estimated cost is within the budget.
 
     Raises:
         ConfigError: A price is unknown, or the estimate is over the budget.
@@ -138,7 +138,7 @@ def check_budget(found: Outlook, budget_usd: float, *, allow_unknown_price: bool
 def candidate(
     session: Session, name: str, instance: str | None, *, ttl: str | float, hardware_usd: float | None, several: bool
 ) -> Candidate:
-    """What would be deployed on a target."""
+    """Return the candidate that would be deployed on a target."""
     order = settle(session, Wishes(instance=instance, ttl=ttl), usage="inference")
     table = tuple(session.adapter.prices())
     region = region_of(session)
@@ -157,7 +157,7 @@ def candidate(
 
 
 def price_of(row: PriceRow | None, hardware_usd: float | None, *, own: bool) -> Price:
-    """The price that costs are worked out with: what the user says, else what the table says."""
+    """Return the price to calculate costs with: the user's own if given, else that of the price table."""
     if hardware_usd is not None:
         return Price(hardware_usd, source="given by the user", status="given")
     if row is None:
@@ -176,10 +176,11 @@ def price_of(row: PriceRow | None, hardware_usd: float | None, *, own: bool) -> 
 def spread(
     targets: Sequence[str], instances: Mapping[str, str | Sequence[str]] | None
 ) -> list[tuple[str, str | None, bool]]:
-    """Each target with each of its instance types, and whether it has several.
+    """Return each target with each of its instance types, and whether the target has several.
 
     Raises:
-        ConfigError: Nothing to compare, too much, an unknown target among ``instances``, or the same one twice.
+        ConfigError: There is nothing or too much to compare, ``instances`` names a target that is not compared, or a
+            target is named twice.
     """
     wanted = {name: [kinds] if isinstance(kinds, str) else list(kinds) for name, kinds in (instances or {}).items()}
     if strange := sorted(set(wanted) - set(targets)):

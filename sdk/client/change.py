@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class How(TypedDict, total=False):
-    """How a change is carried out: on which target, whether to wait, and for how long."""
+    """The arguments of every change: the target, whether to wait, and for how long."""
 
     target: str | None
     wait: bool
@@ -45,13 +45,13 @@ class How(TypedDict, total=False):
 
 
 class MoveHow(How, total=False):
-    """The arguments of a change that brings nothing new; see :meth:`ChangeVerbs.traffic`."""
+    """The arguments of a change that deploys no model; see :meth:`ChangeVerbs.traffic`."""
 
     dry_run: bool
 
 
 class About(Packing, total=False):
-    """What may be said about an object that is no :class:`sdk.Model` yet; see :func:`sdk.model`."""
+    """The packing arguments for an object that is not yet an :class:`sdk.Model`; see :func:`sdk.model`."""
 
     example: Any
     method: str | None
@@ -77,7 +77,7 @@ class DeployHow(How, About, total=False):
 
 
 class ChangeVerbs(ClientBase):
-    """deploy, plan, temporary, traffic, promote, rollback, finalize, delete."""
+    """The verbs deploy, plan, temporary, traffic, promote, rollback, finalize, delete and resume."""
 
     @overload
     def deploy(self, model: Any, *, dry_run: Literal[True], **how: Unpack[DeployHow]) -> Plan: ...
@@ -103,37 +103,38 @@ class ChangeVerbs(ClientBase):
         dry_run: bool = False,
         **about: Unpack[About],
     ) -> Endpoint | Plan:
-        """Puts a model behind an endpoint, which is made if need be and otherwise updated without losing a request.
+        """Deploy a model to an endpoint, which is created if needed and otherwise updated without losing a request.
 
-        Deploying the same thing again changes nothing. The deployment that served before keeps running at 0 %, so that
-        :meth:`rollback` is instant, until :meth:`finalize` or the next deploy.
+        Deploying the same model with the same arguments again changes nothing. The previous deployment keeps running
+        at 0 % until :meth:`finalize` or the next deploy, so that :meth:`rollback` is instant.
 
         Args:
-            model: From :func:`sdk.model` or one of the makers of :class:`sdk.Model`; or what :func:`sdk.model` takes,
-                which is packed under ``name`` then.
-            name: Name of the endpoint; the model's by default.
-            target: Target of the configuration; default: the client's, then ``MLPORT_TARGET``, then ``default``.
-            traffic: Whole percents of the traffic for it; less than 100 is a canary.
-            env: Plain variables of the model's process.
-            secrets: Secret variables, by the names under which your environment has the values, or ``file:PATH``.
-            replicas: A number of copies, or the least and most of them.
-            resources: cpu, memory_gib and gpu of one copy: the cheapest instance that fits.
-            instance: Instance type in the platform's own words.
-            tags: Your own tags, put on everything, besides those of the target.
-            ttl: Age at which ``gc --expired`` removes it, such as ``"8h"``; counted from the last deploy that changed
-                something.
+            model: A model from :func:`sdk.model` or a constructor of :class:`sdk.Model`; or an object that
+                :func:`sdk.model` accepts, which is then packed under ``name``.
+            name: The endpoint's name; by default that of the model.
+            target: The target in the configuration; default: the client's, then ``MLPORT_TARGET``, then ``default``.
+            traffic: The new deployment's share of the traffic, in whole percent; less than 100 is a canary.
+            env: Plain environment variables of the model's process.
+            secrets: Secret variables, by the names of the variables in your environment that hold the values, or
+                ``file:PATH``.
+            replicas: The number of replicas, or its minimum and maximum.
+            resources: cpu, memory_gib and gpu of one replica; the cheapest instance type that provides them is used.
+            instance: The instance type, as the platform names it.
+            tags: Your own tags, put on all resources in addition to those of the target.
+            ttl: The age at which ``gc --expired`` removes the endpoint, such as ``"8h"``, counted from the last deploy
+                that changed something.
             adopt: Whether an endpoint of another owner may be taken over.
-            wait: ``False`` comes back as soon as everything is asked for; :meth:`sdk.Endpoint.wait` waits then.
-            timeout: Seconds, or text such as ``"20m"``, after which it is undone; by default half an hour, on a cloud
-                an hour. Undoing is not part of it: it takes as long as the platform needs to let go.
-            dry_run: Gives the plan and changes nothing.
-            **about: For what is not packed yet: ``example=`` and the other arguments of :func:`sdk.model`.
+            wait: ``False`` returns as soon as everything is requested; :meth:`sdk.Endpoint.wait` then waits for it.
+            timeout: Seconds, or text such as ``"20m"``, after which the deploy is undone; by default half an hour, on a
+                cloud one hour. Undoing is not included: it takes as long as the platform needs to delete things.
+            dry_run: Return the plan and change nothing.
+            **about: For an object that is not packed yet: ``example=`` and the other arguments of :func:`sdk.model`.
 
         Raises:
-            ConfigError: An argument is wrong; names it.
-            UnsupportedError: The target cannot do it; before any call.
-            ConflictError: Somebody else owns it or changes it now, or a canary is running.
-            DeployFailed: With the platform's reason and the container's last lines; everything was undone.
+            ConfigError: An argument is wrong; the error names it.
+            UnsupportedError: The target does not support the request; raised before any call.
+            ConflictError: The endpoint has another owner, is being changed now, or has a running canary.
+            DeployFailed: The deploy failed and was undone; the error has the platform's reason and the last log lines.
 
         Example:
             >>> endpoint = sdk.deploy(model, name="churn")
@@ -167,7 +168,7 @@ class ChangeVerbs(ClientBase):
             return self._carry_out(task, wait=wait, dry_run=dry_run)
 
     def plan(self, model: Any, **how: Unpack[DeployHow]) -> Plan:
-        """The calls, resources and prices of a :meth:`deploy` with the same arguments; changes nothing.
+        """Return the calls, resources and prices of a :meth:`deploy` with the same arguments; changes nothing.
 
         Example:
             >>> plan = sdk.plan(model, name="churn-2", target="local")
@@ -177,13 +178,13 @@ class ChangeVerbs(ClientBase):
         return self.deploy(model, dry_run=True, **how)
 
     def temporary(self, model: Any, **how: Unpack[DeployHow]) -> AbstractContextManager[Endpoint]:
-        """An endpoint that is deleted at the end of the block, whatever happens in it.
+        """Return a context manager that deploys a model and always deletes its endpoint at the end of the block.
 
-        Takes the arguments of :meth:`deploy`. The name must be free; by default one is made from the model's. With
-        ``ttl``, ``gc --expired`` removes it even if this machine dies.
+        Takes the arguments of :meth:`deploy`. The name must be free; by default it is derived from the model's name.
+        With ``ttl``, ``gc --expired`` removes the endpoint even if this machine dies.
 
         Raises:
-            ConflictError: There is an endpoint of that name.
+            ConflictError: An endpoint of that name exists.
 
         Example:
             >>> with sdk.temporary(model, ttl="30m") as endpoint:
@@ -227,19 +228,19 @@ class ChangeVerbs(ClientBase):
         timeout: str | float | None = None,
         dry_run: bool = False,
     ) -> Endpoint | Plan:
-        """Sets the shares of the deployments: whole percents by id (sum 100), or those of the newest one.
+        """Set the traffic of the deployments: whole percents by id (sum 100), or the percents of the newest one.
 
         Args:
             name: The endpoint.
-            shares: ``30``, or ``{"d1": 70, "d2": 30}``; who is left out gets nothing.
-            target: As in :meth:`deploy`, like the others.
-            wait: ``False`` comes back as soon as it is asked for.
+            shares: ``30``, or ``{"d1": 70, "d2": 30}``; a deployment that is left out gets no traffic.
+            target: As in :meth:`deploy`, like the following.
+            wait: ``False`` returns as soon as the change is requested.
             timeout: Seconds, or text such as ``"10m"``.
-            dry_run: Gives the plan and changes nothing.
+            dry_run: Return the plan and change nothing.
 
         Raises:
-            ConfigError: The shares make no sense.
-            NotFoundError: There is no such endpoint.
+            ConfigError: The shares are invalid.
+            NotFoundError: The endpoint does not exist.
             ConflictError: A deployment that is not ready would get traffic.
         """
         self.session(target).require(Capability.TRAFFIC, "splitting traffic")
@@ -251,12 +252,12 @@ class ChangeVerbs(ClientBase):
     @overload
     def promote(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> Endpoint: ...
     def promote(self, name: str, **how: Unpack[MoveHow]) -> Endpoint | Plan:
-        """Gives the newest deployment all traffic; the others keep running at 0 %. Twice is the same as once.
+        """Give the newest deployment all traffic; the others keep running at 0 %. Repeating it changes nothing.
 
         Takes the arguments of :meth:`traffic`.
 
         Raises:
-            NotFoundError: There is no such endpoint.
+            NotFoundError: The endpoint does not exist.
             ConflictError: The newest deployment is not ready.
         """
         return self._move(name, lifecycle.promote, **how)
@@ -266,13 +267,14 @@ class ChangeVerbs(ClientBase):
     @overload
     def rollback(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> Endpoint: ...
     def rollback(self, name: str, **how: Unpack[MoveHow]) -> Endpoint | Plan:
-        """Gives the deployment before the newest all traffic again. Twice is the same as once.
+        """Give all traffic back to an earlier deployment. Repeating it changes nothing.
 
+        Of the deployments before the newest, it chooses the one with the most traffic, or the newest of them if equal.
         Takes the arguments of :meth:`traffic`.
 
         Raises:
-            NotFoundError: There is no such endpoint.
-            ConflictError: No earlier deployment is kept.
+            NotFoundError: The endpoint does not exist.
+            ConflictError: No earlier deployment exists any more, or it is not ready.
         """
         return self._move(name, lifecycle.rollback, **how)
 
@@ -281,12 +283,12 @@ class ChangeVerbs(ClientBase):
     @overload
     def finalize(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> Endpoint: ...
     def finalize(self, name: str, **how: Unpack[MoveHow]) -> Endpoint | Plan:
-        """Removes every deployment that gets no traffic: nothing idle is paid, and nothing is left to roll back to.
+        """Remove every deployment without traffic, which ends their cost; a rollback is then no longer possible.
 
         Takes the arguments of :meth:`traffic`.
 
         Raises:
-            NotFoundError: There is no such endpoint.
+            NotFoundError: The endpoint does not exist.
             ConflictError: No deployment has traffic.
         """
         return self._move(name, lifecycle.finalize, **how)
@@ -296,20 +298,20 @@ class ChangeVerbs(ClientBase):
     @overload
     def delete(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> None: ...
     def delete(self, name: str, **how: Unpack[MoveHow]) -> Plan | None:
-        """Removes an endpoint with all it has; one that is not there is a success.
+        """Remove an endpoint with all its resources; succeed if it does not exist.
 
         Takes the arguments of :meth:`traffic`.
 
         Raises:
-            ConflictError: It belongs to somebody else, or somebody changes it now.
+            ConflictError: The endpoint has another owner, or is being changed now.
         """
         done = self._move(name, lifecycle.delete, **how)
         return None if isinstance(done, Endpoint) else done
 
-    # --- carrying out -------------------------------------------------------------------------------------------
+    # --- execution ----------------------------------------------------------------------------------------------
 
     def resume(self, name: str, *, target: str | None = None, timeout: str | float | None = None) -> Endpoint:
-        """Goes on with changes of an endpoint that were begun with ``wait=False``, or whose process died.
+        """Continue changes of an endpoint that were started with ``wait=False``, or whose process died.
 
         Raises:
             DeployFailed: A change failed and was undone.
@@ -351,7 +353,7 @@ class ChangeVerbs(ClientBase):
 
 
 def _packed(model: Any, name: str | None, about: Mapping[str, Any]) -> Model:
-    """The model as it is, or the object packed under the name of its endpoint."""
+    """Return the model unchanged, or an object packed under the name of its endpoint."""
     if unknown := set(about) - set(About.__annotations__):
         hint = did_you_mean(min(unknown), DeployHow.__annotations__)
         raise ConfigError(f"unknown argument {min(unknown)!r}", hint=hint)
@@ -399,7 +401,7 @@ def _with(shares: int | Mapping[str, int]) -> Callable[[EndpointStatus | None, l
 
 
 def _untried(model: Model) -> tuple[str, ...]:
-    """What to know about a model that cannot be tried."""
+    """Return the warning for a model without an example, which gets no smoke test; empty if it has one."""
     if model.path is None or model.example is not None:
         return ()
     return ("the model has no example, so it is not asked for an answer before it gets traffic: pack it with example=",)

@@ -1,4 +1,4 @@
-"""From a verb to a changed endpoint: look, plan, apply, and say what went wrong with the container's own words."""
+"""The execution of a change: observe, plan, apply, and add the container's last log lines to errors."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _LAST_LINES = 30
 
 
 def change_deadline(session: Session, timeout: str | float | None) -> Deadline:
-    """The deadline of a verb that changes something: its time limit, and what is kept for undoing after that.
+    """Return the deadline of a verb that changes something: its time limit plus the time reserved for undoing.
 
-    The adapter declares the limit that holds when the user names none; a new model that is tried beside the endpoint is
-    deployed twice.
+    The adapter declares the default limit. It is doubled if the smoke test of a new model needs a temporary endpoint,
+    since the model is then deployed twice.
 
     Raises:
-        ConfigError: It is no duration, or longer than the platform's changes ever take.
+        ConfigError: The timeout is not a duration, or longer than any change of the platform takes.
     """
     times = change_times(session.adapter)
     seconds = seconds_of(timeout, times.deploy_s * (1 if session.aside is None else 2))
@@ -49,18 +49,18 @@ def change_deadline(session: Session, timeout: str | float | None) -> Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One changing verb on one name.
+    """One change of one endpoint.
 
     Args:
         session: The target.
         name: The endpoint.
-        make: Makes the change from what is live.
-        deadline: When it must be done.
-        materials: The bytes and secrets that it may need.
-        expires_at: Unix seconds after which ``gc --expired`` may remove it; 0 for never.
+        make: Computes the change from the live state.
+        deadline: The deadline of the change.
+        materials: The bytes and secrets that the change may need.
+        expires_at: Unix seconds after which ``gc --expired`` may remove the endpoint; 0 for never.
         tags: The user's tags.
-        notes: Said with the plan.
-        warnings: Said with a plan that changes something, and when it is carried out.
+        notes: Texts to show with the plan.
+        warnings: Texts to show with a plan that changes something, and when it is applied.
     """
 
     session: Session
@@ -74,7 +74,11 @@ class Task:
     warnings: tuple[str, ...] = ()
 
     def plan(self) -> Plan:
-        """What would be done."""
+        """Compute the plan of the change.
+
+        Raises:
+            PlanStale: The endpoint's traffic changed in the meantime.
+        """
         session = self.session
         live = session.find(self.name, self.deadline)
         context = lifecycle.Context(
@@ -97,16 +101,16 @@ class Task:
         return plan
 
     def run(self, *, wait: bool = True) -> Applied:
-        """Plans and does it; plans again when the world moved in between.
+        """Plan and apply the change; plan again when the target's state changed between plan and apply.
 
         Raises:
-            DeployFailed: With the platform's reason and the container's last lines.
-            SdkError: Whatever else went wrong, its secrets hidden.
+            DeployFailed: The deployment failed; the error has the platform's reason and the container's last lines.
+            SdkError: The change failed for another reason.
         """
         for turn in range(_REPLANS):
             try:
                 plan = self.plan()
-                # Without changes they say why what was asked for makes no difference.
+                # Without changes, the notes explain why the request makes no difference.
                 for note in self.warnings if plan.changes else plan.change.notes:
                     self.session.tell(Event("note", note))
                 return self._apply(plan, wait=wait)
@@ -123,10 +127,10 @@ class Task:
 
 @contextlib.contextmanager
 def last_words(session: Session, name: str, deployment: str | None) -> Generator[None]:
-    """Keeps what the container said last, before a roll-back removes it, and puts it into the error.
+    """Save the container's last log lines before a roll-back removes them, and attach them to the error.
 
     Raises:
-        DeployFailed: The one raised inside, completed.
+        DeployFailed: The deployment failed, or its smoke test raised a :class:`ModelError`.
     """
     lines: list[str] = []
 
@@ -156,8 +160,8 @@ def last_words(session: Session, name: str, deployment: str | None) -> Generator
 
 
 def _complete(error: DeployFailed | TrainFailed, lines: Sequence[str]) -> None:
-    """Puts the last lines into an error, and into its message why the model could not be loaded."""
-    if error.logs:  # a smoke test has brought its own
+    """Attach the last log lines to an error, and add to its message the exception that the model raised."""
+    if error.logs:  # a failed smoke test has already attached its own
         return
     error.logs = tuple(part for line in lines for part in spread(line))
     raised = in_lines(lines)
@@ -169,7 +173,7 @@ def _complete(error: DeployFailed | TrainFailed, lines: Sequence[str]) -> None:
 
 
 def _with(text: str, raised: Raised) -> str:
-    """A reason of a platform, completed by what the model raised, or by where if the text says what already."""
+    """Return the text with the model's exception, or with its location only if the text has the exception already."""
     if raised.error not in text:
         return f"{text}: {raised}" if text else str(raised)
     return f"{text} ({'; '.join(raised.frames)})" if raised.frames else text
@@ -177,7 +181,7 @@ def _with(text: str, raised: Raised) -> str:
 
 @contextlib.contextmanager
 def border(session: Session) -> Generator[None]:
-    """Hides the secrets we know in every error that leaves, and says on which platform it happened."""
+    """Redact known secrets in every error that leaves the block, and record the provider in it."""
     try:
         with extra_of(session.provider):
             yield
@@ -194,6 +198,6 @@ def border(session: Session) -> Generator[None]:
 
 
 def told(session: Session, lines: Iterator[LogLine]) -> Generator[LogLine]:
-    """Log lines as they come, without known secrets; an error in the middle of them passes the same border."""
+    """Yield log lines as they arrive, with known secrets redacted; errors between them are redacted in the same way."""
     with border(session):
         yield from session.shown(lines)

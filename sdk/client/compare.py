@@ -1,4 +1,4 @@
-"""The verb that compares."""
+"""The verb that compares targets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What the caller of ``compare`` said, checked as far as it can be without a target."""
+    """The arguments of ``compare``, checked as far as possible without a target."""
 
     subject: Model | Mapping[str, Endpoint]
     targets: tuple[str, ...]
@@ -69,7 +69,7 @@ class How(TypedDict, total=False):
 
 
 class CompareVerbs(ClientBase):
-    """compare."""
+    """The verb ``compare``."""
 
     @overload
     def compare(
@@ -102,37 +102,37 @@ class CompareVerbs(ClientBase):
         timeout: str | float | None = None,
         dry_run: bool = False,
     ) -> Comparison | Outlook:
-        """Measures what a model costs and how fast it answers on several targets, side by side.
+        """Measure what a model costs and how fast it answers on several targets, side by side.
 
-        Deploys the same model on each, in parallel and with a ttl from the start; warms up, measures, prices, and
-        deletes what it made. Needs ``pip install "mlport[compare]"``.
+        Deploys the same model on each target, in parallel and with a ttl from the start, warms it up, measures it,
+        calculates the costs, and deletes what it created. Needs ``pip install "mlport[compare]"``.
 
         Args:
-            model: The model to deploy, or endpoints that exist, by the names they shall have in the report.
-            targets: Targets of the configuration; the default one when left out.
-            instances: Instance types by target; the target's own setting when left out.
+            model: The model to deploy, or existing endpoints by their names for the report.
+            targets: Targets in the configuration; the default target when left out.
+            instances: Instance types by target; by default the one in the target's settings.
             workload: A :class:`sdk.compare.workload.Workload` or its fields; ``"quick"`` for a first
-                look in two minutes, ``"thorough"`` for long windows however long they take.
-            payloads: Inputs of single requests, sent in this order; the rows of the model's example by default.
-            labels: What the model should answer, one per row of the payloads: rows of the report then carry a score.
-            p95_ms: The latency objective, milliseconds; that of the configuration by default.
-            traffic_per_month: Your own requests a month: costs are told for them first.
-            profile: When they come: ``"flat"``, ``"day"``, ``"office"``, or 24 or 168 weights of hours.
-            headroom: Share of the highest rate that a replica is planned with.
-            hardware: US dollars per hour of your own machines, by target.
-            train_hours: Also tell what so many hours of training cost there.
-            budget_usd: What it may cost at most: estimated before, watched meanwhile.
-            time_budget: Seconds, or text such as ``"10m"``, that measuring may take at most, deploying not counted; by
+                impression in two minutes, ``"thorough"`` for long windows without a time limit.
+            payloads: The inputs of single requests, sent in this order; the rows of the model's example by default.
+            labels: The expected answers, one per row of the payloads; the rows of the report then have a score.
+            p95_ms: The latency objective in milliseconds; that of the configuration by default.
+            traffic_per_month: Your own requests per month; costs are then calculated for this traffic first.
+            profile: The distribution of the requests: ``"flat"``, ``"day"``, ``"office"``, or 24 or 168 hourly weights.
+            headroom: The share of the highest rate that a replica is planned to serve.
+            hardware: The price of your own machines in US dollars per hour, by target.
+            train_hours: Also report the cost of so many hours of training.
+            budget_usd: The maximum cost: estimated before the comparison and checked during it.
+            time_budget: The maximum time for measuring, without deploying: seconds, or text such as ``"10m"``; by
                 default that of the workload, five minutes. Less time gives wider intervals.
-            allow_unknown_price: Go on although a price is unknown and no budget can be kept.
-            ttl: Age at which ``gc --expired`` removes what was made, from any machine.
-            keep: Leave the endpoints as they are.
+            allow_unknown_price: Continue although a price is unknown and the budget cannot be enforced.
+            ttl: The age at which ``gc --expired`` removes the endpoints, from any machine.
+            keep: Do not delete the endpoints.
             timeout: Seconds, or text such as ``"30m"``, for each deploy and delete.
-            dry_run: Give the :class:`Outlook` and change nothing.
+            dry_run: Return the :class:`Outlook` and change nothing.
 
         Raises:
             ConfigError: An argument is wrong, a price is unknown, or the estimate is over the budget.
-            MissingExtraError: The libraries that measure are not installed.
+            MissingExtraError: The libraries for measuring are not installed.
         """
         _require_extra()
         from ..compare.workload import Workload
@@ -162,7 +162,7 @@ class CompareVerbs(ClientBase):
 
 
 def _limited(workload: Workload, time_budget: str | float | None) -> Workload:
-    """A workload that takes no longer than that."""
+    """Return the workload with another time budget, if one is given."""
     if time_budget is None:
         return workload
     import msgspec

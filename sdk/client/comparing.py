@@ -1,4 +1,4 @@
-"""Carries out a comparison: deploys side by side, measures in turns, deletes whatever happens."""
+"""The execution of a comparison: deploys in parallel, measures in turns, and deletes in any case."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Running:
-    """A candidate, its own client, and what became of it."""
+    """A candidate during the comparison, with its own client and its row of results."""
 
     candidate: Candidate
     client: Client
@@ -55,7 +55,7 @@ class Running:
     gone_at: float | None = None
 
     def usd(self, now: float) -> float:
-        """What it has cost until now, as far as its price is known."""
+        """Return the cost until now; an unknown price counts as 0."""
         until = now if self.gone_at is None else self.gone_at
         return (self.candidate.usd_per_hour or 0.0) * max(0.0, until - self.asked_at) / 3600
 
@@ -64,8 +64,8 @@ class Comparing:
     """One comparison.
 
     Args:
-        client: The client whose verb it is.
-        ask: What was asked for.
+        client: The client that the comparison was started on.
+        ask: The arguments of the comparison.
     """
 
     def __init__(self, client: Client, ask: Ask) -> None:
@@ -77,11 +77,11 @@ class Comparing:
     def _clock(self) -> Clock:
         return self._client.session(self._ask.targets[0]).clock
 
-    # --- before -------------------------------------------------------------------------------------------------
+    # --- preparation --------------------------------------------------------------------------------------------
 
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
-        """What is compared."""
+        """The subjects of the comparison."""
         subject = self._ask.subject
         if isinstance(subject, Model):
             return tuple(self._new(*one) for one in spread(self._ask.targets, self._ask.instances))
@@ -110,16 +110,16 @@ class Comparing:
         )
 
     def outlook(self) -> Outlook:
-        """What it is going to do and cost at most."""
+        """Return the planned deployments with the maximum time and cost."""
         return outlook(self.candidates, self._ask.workload)
 
-    # --- the whole ----------------------------------------------------------------------------------------------
+    # --- execution ----------------------------------------------------------------------------------------------
 
     def run(self) -> Comparison:
-        """Does it.
+        """Run the comparison and return its result.
 
         Raises:
-            ConfigError: It may cost more than it should, or there is nothing to send.
+            ConfigError: The estimate is over the budget, a price is unknown, or there are no payloads.
         """
         ask, look = self._ask, self.outlook()
         check_budget(look, ask.budget_usd, allow_unknown_price=ask.allow_unknown_price)
@@ -156,12 +156,12 @@ class Comparing:
 
     @property
     def _lead(self) -> Session:
-        """The session through which the whole comparison tells what happens."""
+        """The session that reports the progress of the whole comparison."""
         return self._client.session(self._ask.targets[0])
 
     @contextlib.contextmanager
     def _endpoints(self, running: Sequence[Running]) -> Yields[None]:
-        """Deploys, and deletes at the end; a record of it is kept until nothing is left."""
+        """Deploy the endpoints and delete them at the end; a record of them is kept until all are deleted."""
         if not isinstance(self._ask.subject, Model):
             yield
             return
@@ -181,7 +181,7 @@ class Comparing:
         Args:
             running: The candidates.
             step: The step.
-            stopping: What to say when Ctrl-C stops it; a step without this text goes on to its end.
+            stopping: The message when Ctrl-C stops the step; a step without this text continues to its end.
         """
         for one in running:
             one.clock.resume()
@@ -251,7 +251,7 @@ class Comparing:
             raise Stop(f"${spent:.2f} of the budget of ${self._ask.budget_usd:.2f} are spent, the rest is for deleting")
 
     def _scored(self, one: Running, payloads: Sequence[Any]) -> Row:
-        """The row with how right the answers are, and what training costs there."""
+        """Return the row with the score of the answers and the cost of training, where these were requested."""
         row, ask = one.row, self._ask
         if ask.labels is not None:
             answers: list[Any] = []
@@ -264,7 +264,7 @@ class Comparing:
             row = msgspec.structs.replace(row, training=training_cost(price, row.instance, ask.train_hours))
         return row
 
-    # --- after --------------------------------------------------------------------------------------------------
+    # --- result -------------------------------------------------------------------------------------------------
 
     def _comparison(
         self,

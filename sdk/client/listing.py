@@ -1,4 +1,4 @@
-"""What a comparison needs to know of a target: its prices, how to ask it, and what to ask."""
+"""What a comparison reads from a target: prices, how to send requests to an endpoint, and the payloads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Listed:
-    """An instance type in the price table of a target."""
+    """An instance type, looked up in the price table of a target."""
 
     def __init__(self, session: Session, instance: str | None) -> None:
         self._table = tuple(session.adapter.prices())
@@ -36,16 +36,16 @@ class Listed:
 
     @property
     def own(self) -> bool:
-        """Whether it is the user's own hardware: the target has no price table."""
+        """Whether the target is the user's own hardware, which means that it has no price table."""
         return not self._table
 
     def row(self, usage: Usage) -> PriceRow | None:
-        """Its price; ``None`` when unknown."""
+        """Return the row with the price of the instance type; ``None`` when unknown."""
         return find_price(self._table, self.instance, region=self.region, usage=usage) if self.instance else None
 
 
 def subject_of(one: Candidate, client: Client) -> Subject:
-    """How to measure an endpoint: requests come signed by the target's own way, through its adapter's invoker."""
+    """Return an endpoint as a subject to measure; its requests are signed by the invoker of the target's adapter."""
     session = client.session()
     status = session.status(one.name, session.deadline(READ_S))
     invoker = session.adapter.invoker(status)
@@ -69,10 +69,10 @@ def payloads_of(
     given: Sequence[Any] | None,
     labels: Sequence[Any] | None,
 ) -> Sequence[Any]:
-    """The inputs of single requests: the user's, else each row of the model's example.
+    """Return the inputs of single requests: the user's, else each row of the model's example.
 
     Raises:
-        ConfigError: There are none, or labels without payloads.
+        ConfigError: There are no payloads, or labels are given without payloads.
     """
     if given is not None:
         if not len(given):

@@ -1,4 +1,4 @@
-"""The verbs that look, call and clean up."""
+"""The verbs that call models, read the state of a target and clean up."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ _TAIL = 10  # log lines that a watch shows
 
 
 class LookVerbs(ClientBase):
-    """predict, status, list, logs, monitor, gc, unlock, doctor, capabilities, prices."""
+    """The verbs predict, status, list, logs, monitor, gc, unlock, doctor, capabilities, prices and their variants."""
 
     def endpoint(self, name: str, *, target: str | None = None) -> Endpoint:
-        """The handle of an endpoint, without looking whether it is there.
+        """Return the handle of an endpoint, without checking whether the endpoint exists.
 
         Example:
             >>> sdk.endpoint("churn").predict([[1.0, 2.0]]).values
@@ -68,22 +68,22 @@ class LookVerbs(ClientBase):
         target: str | None = None,
         timeout: str | float | None = None,
     ) -> Prediction:
-        """Asks the model behind an endpoint.
+        """Send a request to the model behind an endpoint.
 
         Args:
             name: The endpoint.
             inputs: Rows: a list, a dict (columns by name, or one record), a numpy array, or a pandas or polars
-                table, whose index ``.frame`` of the answer keeps. More than fits into one request goes in several, if
-                the model answers row by row.
-            deployment: Makes this deployment answer, where the platform allows it.
-            target: Target of the configuration.
-            timeout: Seconds, or text such as ``"30s"``, for all of it; the platform's limit by default.
+                table, whose index ``.frame`` of the answer keeps. Inputs that are too large for one request are sent
+                in several, if the model answers row by row.
+            deployment: The deployment that must answer, where the platform supports this.
+            target: The target in the configuration.
+            timeout: Seconds, or text such as ``"30s"``, for the whole call; the platform's limit by default.
 
         Raises:
-            InvalidInputError: The input is wrong; names the field.
+            InvalidInputError: The input is wrong; the error names the field.
             ModelError: The model failed.
-            NotFoundError: There is no such endpoint.
-            TimedOut: No answer in time; it is never sent twice then.
+            NotFoundError: The endpoint does not exist.
+            TimedOut: There was no answer in time; such a request is never sent again.
 
         Example:
             >>> sdk.predict("churn", [[1.0, 2.0]]).values
@@ -105,7 +105,7 @@ class LookVerbs(ClientBase):
         target: str | None = None,
         timeout: str | float | None = None,  # noqa: ASYNC109  # the same arguments as predict
     ) -> Prediction:
-        """The same without blocking the event loop, but for the first look at the endpoint."""
+        """Do the same as :meth:`predict` asynchronously; only the first read of the endpoint blocks the event loop."""
         session, seconds = self.session(target), _maybe(timeout)
         with border(session):
             caller = self._callers.get(session, check_name(name))
@@ -122,13 +122,13 @@ class LookVerbs(ClientBase):
     def request(
         self, name: str, inputs: Any, *, deployment: str | None = None, target: str | None = None
     ) -> httpx.Request:
-        """The signed request of a :meth:`predict`, for any other HTTP client; it holds credentials."""
+        """Return the signed request of a :meth:`predict`, for any other HTTP client; it contains credentials."""
         return self._called(
             self.session(target), name, lambda caller, _left: caller.request(inputs, deployment=deployment)
         )
 
     def curl(self, name: str, inputs: Any, *, deployment: str | None = None, target: str | None = None) -> str:
-        """The same request as a shell line; it holds credentials."""
+        """Return the same request as a shell command; it contains credentials."""
         return self._called(
             self.session(target), name, lambda caller, _left: caller.curl(inputs, deployment=deployment)
         )
@@ -152,22 +152,22 @@ class LookVerbs(ClientBase):
                     raise
             return call(fresh, deadline.left)
 
-    # --- looking ------------------------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------------------------
 
     def status(self, name: str, *, target: str | None = None) -> EndpointStatus:
-        """An endpoint as it is now.
+        """Return the current status of an endpoint.
 
         Raises:
-            NotFoundError: It is not there.
+            NotFoundError: The endpoint does not exist.
         """
         session = self.session(target)
         with border(session):
             return session.status(check_name(name), session.deadline(READ_S))
 
     def list(self, *, target: str | None = None) -> list[EndpointStatus]:
-        """All endpoints on a target that mlport made, whoever owns them, by name.
+        """Return all endpoints of all owners that mlport created on a target, sorted by name.
 
-        One whose state cannot be read is ``degraded``, with the reason; it does not hide the others.
+        An endpoint whose state cannot be read is ``degraded``, with the reason; the others are still returned.
         """
         session = self.session(target)
         with border(session):
@@ -185,18 +185,18 @@ class LookVerbs(ClientBase):
         request_id: str | None = None,
         target: str | None = None,
     ) -> Iterator[LogLine]:
-        """What the containers of an endpoint wrote, oldest first; known secrets are hidden.
+        """Return the log lines of an endpoint's containers, oldest first; known secrets are redacted.
 
         Args:
             name: The endpoint.
-            tail: Only the last so many lines.
-            follow: Goes on with new lines until it is stopped.
+            tail: Return only this many of the last lines.
+            follow: Wait for new lines and return them until the iteration is stopped.
             deployment: Only lines of this deployment.
             request_id: Only lines about this request (see ``Prediction.request_id`` and the errors of a predict).
-            target: Target of the configuration.
+            target: The target in the configuration.
 
         Raises:
-            NotFoundError: There is no such endpoint.
+            NotFoundError: The endpoint does not exist.
         """
         session = self.session(target)
         with border(session):
@@ -206,17 +206,17 @@ class LookVerbs(ClientBase):
             return told(session, lines)
 
     def monitor(self, name: str, *, window: str | float = "1h", target: str | None = None) -> Watch:
-        """What an endpoint did: state, rate, errors, latency, use, cost so far, alarms, last log lines.
+        """Return what an endpoint did: state, rate, errors, latency, utilisation, cost so far, alarms, last log lines.
 
         The alarms are the rules of the configuration (``[monitor] alarms``) and its latency objective.
 
         Args:
             name: The endpoint.
-            window: How far back: seconds, or text such as ``"15m"``.
-            target: Target of the configuration.
+            window: The period to report, up to now: seconds, or text such as ``"15m"``.
+            target: The target in the configuration.
 
         Raises:
-            NotFoundError: There is no such endpoint.
+            NotFoundError: The endpoint does not exist.
 
         Example:
             >>> watch = sdk.monitor("churn", window="15m")
@@ -259,13 +259,13 @@ class LookVerbs(ClientBase):
         target: str | None = None,
         timeout: str | float | None = None,
     ) -> GcReport:
-        """Finds what was left behind, from labels alone if need be; with ``apply`` removes it.
+        """Find leftover resources, from their labels alone if necessary; with ``apply``, remove them.
 
         Args:
-            apply: Removes it, after finishing or undoing what a process that died had begun.
-            expired: Also endpoints past their ttl, whoever owns them.
-            shared: Also shared things that nothing uses.
-            target: Target of the configuration.
+            apply: Remove them, after finishing or undoing the changes of processes that died.
+            expired: Include endpoints of all owners that are past their ttl.
+            shared: Include unused shared resources.
+            target: The target in the configuration.
             timeout: Seconds, or text such as ``"10m"``.
 
         Example:
@@ -280,7 +280,7 @@ class LookVerbs(ClientBase):
             return self._abandoned(session, report, deadline, apply=apply)
 
     def _abandoned(self, session: Session, report: GcReport, deadline: Deadline, *, apply: bool) -> GcReport:
-        """Adds the endpoints of comparisons that were killed on this machine; with ``apply`` deletes them."""
+        """Add the endpoints of comparisons that were killed on this machine; with ``apply``, delete them."""
         records = Records(self.settings.state_dir.value)
         for run, name in records.abandoned(session.target):
             status = session.find(name, deadline)
@@ -299,18 +299,18 @@ class LookVerbs(ClientBase):
         return report
 
     def unlock(self, name: str, txn: str, *, target: str | None = None) -> None:
-        """Releases an endpoint whose lock on the target was left behind by a machine that is gone for good.
+        """Release the lock of an endpoint on the target, left by a machine that does not return.
 
-        A lock that nobody renews ends by itself after a few minutes; this is for who cannot wait. What that machine had
-        begun is finished or undone by its own ``gc``, or swept by anybody's when it is old enough.
+        A lock that is not renewed expires after a few minutes; use this only if you cannot wait. The changes that the
+        machine had started are finished or undone by its own ``gc``, or removed by any ``gc`` when they are old enough.
 
         Args:
             name: The endpoint.
-            txn: The transaction that holds it, as the :class:`~sdk.errors.ConflictError` said.
-            target: Target of the configuration.
+            txn: The transaction that holds the lock, as named by the :class:`~sdk.errors.ConflictError`.
+            target: The target in the configuration.
 
         Raises:
-            NotFoundError: That transaction does not hold it.
+            NotFoundError: The transaction does not hold the lock.
         """
         session = self.session(target)
         with border(session):
@@ -323,10 +323,10 @@ class LookVerbs(ClientBase):
                 )
 
     def doctor(self, *, target: str | None = None) -> dict[str, tuple[Check, ...]]:
-        """Makes one real read call per target, and says what is missing and how to mend it.
+        """Make one real read call per target, and report what is missing and how to fix it.
 
         Args:
-            target: Only this one; all configured ones by default.
+            target: The only target to include; all configured targets by default.
         """
         names = (target,) if target else self.targets()
         return {"python": (_python(),), **{name: tuple(self._examined(name)) for name in names}}
@@ -340,10 +340,10 @@ class LookVerbs(ClientBase):
             yield Check(target, ok=False, detail=error.message, hint=error.hint)
 
     def capabilities(self, *, target: str | None = None) -> dict[str, Mapping[Capability, Support]]:
-        """What each target can do, and why not; no call is made.
+        """Return what each target supports, and why it does not support the rest; no call is made.
 
         Args:
-            target: Only this one; all configured ones by default.
+            target: The only target to include; all configured targets by default.
         """
         names = (target,) if target else self.targets()
         return {name: self.session(name).capabilities() for name in names}
@@ -351,17 +351,18 @@ class LookVerbs(ClientBase):
     def refresh_prices(
         self, *, regions: Sequence[str] = (), accept: bool = False, target: str | None = None
     ) -> Refreshed:
-        """Fetches the price table of a target's provider anew; the only verb that goes to a price service.
+        """Fetch the current price table of a target's provider; only this verb contacts a price service.
 
-        The table is kept in the state folder and used from then on; nothing is kept when a guard refuses it.
+        The table is stored in the state folder and used from then on. A table that fails a plausibility check is not
+        stored.
 
         Args:
-            regions: Regions to fetch; the target's own, or those of the table, when left out.
-            accept: Takes prices that move by more than 60 %, too.
-            target: Target of the configuration.
+            regions: Regions to fetch; by default the target's own, or those of the current table.
+            accept: Accept prices that change by more than 60 %, too.
+            target: The target in the configuration.
 
         Raises:
-            ConfigError: The provider has no price source, or what it gives is not to be believed; the old table stays.
+            ConfigError: The provider has no price source, or its prices are implausible; the old table stays.
             UnavailableError: The price service does not answer.
         """
         from ..packaging import disk
@@ -382,11 +383,11 @@ class LookVerbs(ClientBase):
             get.close()
 
     def prices(self, *, instance: str | None = None, target: str | None = None) -> tuple[PriceRow, ...]:
-        """What instances cost on a target, by the table its adapter ships; no call is made.
+        """Return the prices of instances on a target, from the adapter's price table; no call is made.
 
         Args:
-            instance: Only this instance type.
-            target: Target of the configuration.
+            instance: The only instance type to return; all when left out.
+            target: The target in the configuration.
         """
         rows = self.session(target).adapter.prices()
         return tuple(row for row in rows if instance is None or row.instance_type == instance)
@@ -400,11 +401,11 @@ def _maybe(timeout: str | float | None) -> float | None:
     return None if timeout is None else seconds_of(timeout, 0.0)
 
 
-_FIXED = {11: 13, 12: 11, 13: 4}  # the releases whose tarfile does not write outside of its folder
+_FIXED = {11: 13, 12: 11, 13: 4}  # minor version: first release whose tarfile never writes outside its folder
 
 
 def _python() -> Check:
-    """Older releases unpack archives outside of the folder they are told; we do not use them for it, others may."""
+    """Check the Python release: in older ones, ``tarfile`` can write outside its folder, which other code may use."""
     major, minor, micro = sys.version_info[:3]
     fixed = _FIXED.get(minor, 0)
     hint = None if micro >= fixed else f"upgrade to {major}.{minor}.{fixed} or later: archives may escape their folder"
@@ -412,7 +413,7 @@ def _python() -> Check:
 
 
 def _temporaries(session: Session, report: GcReport, *, apply: bool) -> None:
-    """Add what killed processes left half-written on this machine; with ``apply`` remove it."""
+    """Add the unfinished files of killed processes on this machine to the report; with ``apply``, remove them."""
     from ..packaging import disk
 
     found = scratch.sweep if apply else scratch.abandoned

@@ -1,4 +1,4 @@
-"""From what a caller asks for, on top of the target's settings, to what exactly will run and what it costs."""
+"""The resolution of a caller's request and the target's settings to what exactly will run and what it costs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from ..types import Json, Replicas, Resources
     from .session import Session
 
-_REGION_S = 60.0  # the longest that a platform is asked in which region it bills
+_REGION_S = 60.0  # limit for finding out the region that a platform bills
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the caller of ``deploy`` or ``train`` said; ``None`` leaves the target's setting as it is."""
+    """The arguments of a caller of ``deploy`` or ``train``; ``None`` means the target's setting."""
 
     env: Mapping[str, str] | None = None
     secrets: Mapping[str, str] | Iterable[str] | None = None
@@ -38,9 +38,10 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What will run: settled, checked and priced.
+    """The resolved, checked and priced request.
 
-    ``usd_per_hour`` is for all replicas that always run; ``None`` when unknown. ``notes`` say what was chosen and why.
+    ``usd_per_hour`` is for the minimum number of replicas together; ``None`` when unknown. ``notes`` explain what was
+    chosen and why.
     """
 
     env: dict[str, str]
@@ -55,16 +56,16 @@ class Order:
     notes: tuple[str, ...] = field(default=())
 
     def expires_at(self, now: float) -> int:
-        """Unix seconds after which it may be removed; 0 for never."""
+        """Return the Unix seconds after which ``gc`` may remove the endpoint; 0 for never."""
         return int(now + self.ttl_s) if self.ttl_s else 0
 
 
 def settle(session: Session, wishes: Wishes, *, usage: Usage) -> Order:
-    """What will run for these wishes on this target.
+    """Resolve, check and price a caller's wishes for this target.
 
     Raises:
         ConfigError: A value is wrong, or no instance fits.
-        UnsupportedError: The target cannot do it.
+        UnsupportedError: The target does not support a wish.
     """
     options = _options(session, wishes)
     env, secrets = check_env(wishes.env), secret_names(wishes.secrets)
@@ -87,10 +88,10 @@ def settle(session: Session, wishes: Wishes, *, usage: Usage) -> Order:
 
 
 def check_secrets(session: Session, order: Order, source: SecretSource, usage: Usage) -> None:
-    """Find all secrets that are the user's now, and let the target refuse what it cannot hand to a container.
+    """Read the user's own secrets now, and let the target reject those that it cannot pass to a container.
 
     Raises:
-        ConfigError: One is missing, or too long for the platform.
+        ConfigError: A secret is missing, or too long for the platform.
     """
     source.check(order.secrets)
     adapter = session.adapter
@@ -115,7 +116,7 @@ def _replicas(given: int | Replicas | Mapping[str, int] | None) -> Any:
 
 
 def _plain(given: Any) -> Any:
-    """A value of ours as the table that stands for it in a file; anything else is for the options model to judge."""
+    """Return a value of an mlport type as the equivalent table of a file; the options model checks all others."""
     return {key: value for key, value in given.to_dict().items() if value} if hasattr(given, "to_dict") else given
 
 
@@ -141,7 +142,7 @@ def _require(session: Session, options: TargetOptions, *, env: bool, secrets: bo
 def _instance(
     session: Session, options: TargetOptions, usage: Usage, *, named: bool
 ) -> tuple[str | None, Resources | None, tuple[str, ...]]:
-    """The instance type, where there are any: the named one, or the cheapest that has the resources."""
+    """Return instance type, resources and notes: the named type, or the cheapest that provides the resources."""
     if options.instance is not None:
         instance, notes = _known(session, options, options.instance, usage, named=named)
         return instance, options.resources, notes
@@ -154,9 +155,9 @@ def _instance(
 def _known(
     session: Session, options: TargetOptions, instance: str, usage: Usage, *, named: bool
 ) -> tuple[str, tuple[str, ...]]:
-    """The instance type as the platform spells it; any other is refused, unless all are to be taken.
+    """Return the instance type in the platform's spelling, and notes; refuse unknown types without ``any_instance``.
 
-    One that stands in the configuration and is for the other use only gives way to the default of this use.
+    A type from the configuration that only supports the other use is replaced by the default type of this use.
     """
     adapter = session.adapter
     if options.any_instance or not isinstance(adapter, KnowsInstances):
@@ -175,7 +176,7 @@ def _known(
 
 
 def _offered(session: Session, usage: Usage) -> list[PriceRow]:
-    """The priced types that the platform takes for this use: a price list may hold others."""
+    """Return the prices of the types that the platform accepts for this use; a price list may contain others."""
     adapter = session.adapter
     rows = list(adapter.prices())
     if not isinstance(adapter, KnowsInstances):
@@ -185,7 +186,7 @@ def _offered(session: Session, usage: Usage) -> list[PriceRow]:
 
 
 def _price(session: Session, instance: str | None, replicas: Replicas, usage: Usage) -> float | None:
-    """What all replicas cost together; a target with an empty price table costs nothing."""
+    """Return the hourly price of the minimum number of replicas; 0 for a target with an empty price table."""
     table = tuple(session.adapter.prices())
     if instance is None:
         return None if table else 0.0
@@ -194,7 +195,7 @@ def _price(session: Session, instance: str | None, replicas: Replicas, usage: Us
 
 
 def region_of(session: Session) -> str:
-    """The platform's name of the region that a target is billed in."""
+    """Return the platform's name of the region that a target is billed in."""
     adapter = session.adapter
     if isinstance(adapter, PricesByRegion):
         return session.call(lambda _left: adapter.price_region(), session.deadline(_REGION_S))
@@ -202,7 +203,7 @@ def region_of(session: Session) -> str:
 
 
 def _own_options(options: TargetOptions) -> dict[str, Json]:
-    """The adapter's own settings that make a deployment what it is: those it marks with ``{"deployment": True}``."""
+    """Return the adapter's own settings that are part of a deployment: those marked with ``{"deployment": True}``."""
     own: dict[str, Json] = {}
     for name, info in type(options).model_fields.items():
         extra: Any = info.json_schema_extra

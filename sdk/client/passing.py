@@ -1,8 +1,8 @@
-"""Endpoints that live only as long as the process that made them: what it leaves behind when it is killed is known.
+"""Temporary endpoints of a comparison, recorded so that ``gc`` can delete them if the process is killed.
 
-A record is written before the first of them is made, and a lock held that the kernel frees with the process. ``gc`` on
-this machine takes a record whose lock is free for waste; from any other machine, and when the record is lost, the ttl
-on the endpoints themselves is what ends them.
+The record is written before the first endpoint is created, and the process holds a lock that the kernel frees when the
+process ends. ``gc`` on this machine deletes the endpoints of records whose lock is free. On other machines, or if the
+record is lost, the endpoints are removed by their ttl.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _LARGEST = 1 << 20  # bytes of a record
 
 
 class Passing(msgspec.Struct, frozen=True):
-    """An endpoint that is about to be made, and is to go again."""
+    """A temporary endpoint, which is about to be created and must be deleted later."""
 
     target: str
     name: str
 
 
 class Records:
-    """The records of one state folder."""
+    """The records of temporary endpoints in one state folder."""
 
     def __init__(self, state_dir: Path) -> None:
         self._folder = state_dir / "passing"
@@ -40,14 +40,14 @@ class Records:
 
     @contextlib.contextmanager
     def kept(self, run: str, endpoints: Sequence[Passing]) -> Generator[None]:
-        """Keeps the record of a run until the block ends well; one that ends badly leaves it to ``gc``."""
+        """Keep the record of a run for the block; remove it only if the block succeeds, else leave it to ``gc``."""
         with self._locks.held(run, f"run {run}"):
             disk.write_file(self._path(run), msgspec.json.encode(list(endpoints)))
             yield
             self.forget(run)
 
     def abandoned(self, target: str) -> list[tuple[str, str]]:
-        """The (run, endpoint name) on a target whose run is no more."""
+        """Return (run, endpoint name) of each recorded endpoint on a target whose process has ended."""
         found: list[tuple[str, str]] = []
         for path in sorted(self._folder.glob("*.json")):
             if self._locks.is_free(path.stem):
@@ -55,11 +55,11 @@ class Records:
         return found
 
     def _read(self, path: Path) -> list[Passing]:
-        """The endpoints of a record. One that cannot be read is set aside: the ttl on its endpoints ends them."""
+        """Return the endpoints of a record; set an unreadable record aside and rely on the ttl of its endpoints."""
         try:
             data = disk.read_regular(path, _LARGEST)
             if data is None:
-                return []  # another process has just forgotten it
+                return []  # another process has just removed it
             endpoints = msgspec.json.decode(data, type=list[Passing])
             for one in endpoints:
                 check_name(one.name)
@@ -69,7 +69,7 @@ class Records:
         return endpoints
 
     def gone(self, run: str, target: str, name: str) -> None:
-        """Notes that one of them is no more; the last one takes the record with it."""
+        """Remove a deleted endpoint from the record of a run; remove the record with its last endpoint."""
         path = self._path(run)
         left = [one for one in self._read(path) if (one.target, one.name) != (target, name)]
         if left:
@@ -78,7 +78,7 @@ class Records:
             self.forget(run)
 
     def forget(self, run: str) -> None:
-        """Removes a record."""
+        """Remove the record of a run and its lock file."""
         self._path(run).unlink(missing_ok=True)
         (self._folder / f"{run}.lock").unlink(missing_ok=True)
 

@@ -1,8 +1,8 @@
-"""Clients that travel with their handles to another process: as their configuration, never as what they hold.
+"""Pickling of clients together with their handles: only the configuration is sent, never the state.
 
-A client has locks, connections and credentials, none of which can or should be sent. What is sent is the configuration
-as it was read and the name of the target. The receiving process makes a client from them once, whatever number of
-handles it gets, and finds credentials and secrets in its own environment.
+A client has locks, connections and credentials, none of which can or should be sent. A pickle contains the
+configuration as it was read and the name of the target. The receiving process creates one client from them for all
+handles that it receives, and uses the credentials and secrets of its own environment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..config import Settings
     from .base import ClientBase
 
-_MOST = 8  # clients that are kept for the next handle
+_MOST = 8  # clients kept for further handles
 _clients: dict[bytes, ClientBase] = {}
 _lock = threading.Lock()
 
@@ -28,10 +28,10 @@ Reduced = tuple["Callable[..., ClientBase]", tuple[Any, ...]]
 
 
 def reduced(kind: type[ClientBase], settings: Settings, target: str | None) -> Reduced:
-    """Return what a client is pickled as.
+    """Return the function and arguments that a client is pickled as.
 
     Raises:
-        TypeError: A setting of a target is a secret, which has no place in a pickle.
+        TypeError: A setting of a target is a secret, which must not be in a pickle.
     """
     for path, item in settings:
         if item.value is not None and any(map(is_secret_name, path)):
@@ -43,11 +43,11 @@ def reduced(kind: type[ClientBase], settings: Settings, target: str | None) -> R
 
 
 def received(kind: type[ClientBase], settings: Settings, target: str | None) -> ClientBase:
-    """Return the client of this configuration in this process; made by the first handle that arrives."""
+    """Return the client of this configuration in this process; the first handle that arrives creates it."""
     key = pickle.dumps((kind, settings, target))
     with _lock:
         known = _clients.pop(key, None) or kind(settings, target=target)
-        _clients[key] = known  # the last one used stands last
+        _clients[key] = known  # the most recently used client is last
         while len(_clients) > _MOST:
             del _clients[next(iter(_clients))]
     return known

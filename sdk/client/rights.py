@@ -1,4 +1,4 @@
-"""The verb that says which rights a target needs."""
+"""The verb that reports which rights a target needs."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 class RightsVerbs(ClientBase):
-    """policy."""
+    """The verb ``policy``."""
 
     def policy(self, role: str, *, form: str = "json", secrets: Sequence[str] = (), target: str | None = None) -> str:
-        """The smallest policy that lets somebody work with a target, as text; no call changes anything.
+        """Return the smallest policy for working with a target in a role, as text; changes nothing.
 
         Args:
-            role: ``"deployer"`` for all verbs; ``"ci"`` for a pipeline, which needs all but jobs, ``gc --shared`` and
-                what the first deploy makes once; ``"caller"`` for ``predict``; ``"runtime"`` for the identity that the
-                platform's containers run as.
-            form: ``"json"`` in the platform's own form, ``"tf"`` for Terraform, ``"bicep"`` for Azure.
+            role: ``"deployer"`` for all verbs; ``"ci"`` for a pipeline, without jobs, ``gc --shared`` and the resources
+                that only the first deploy creates; ``"caller"`` for ``predict``; ``"runtime"`` for the identity of the
+                platform's containers.
+            form: ``"json"`` for the platform's own format, ``"tf"`` for Terraform, ``"bicep"`` for Azure.
             secrets: Names of the platform's secrets that deploys may read (the ``NAME`` of ``cloud:NAME``).
-            target: Target of the configuration.
+            target: The target in the configuration.
 
         Raises:
-            ConfigError: There is no such role or form.
-            UnsupportedError: The platform gives no rights, or has no policies in this form.
+            ConfigError: The role or form is unknown.
+            UnsupportedError: The target's adapter defines no rights, or no policies in this form.
 
         Example:
             >>> sdk.policy("caller", target="aws")  # doctest: +SKIP
@@ -54,7 +54,7 @@ def _check(field: str, value: str, known: Sequence[str]) -> None:
 
 
 def _no_rights(session: Session) -> UnsupportedError:
-    """The refusal of a target whose adapter has no policies."""
+    """Return the error for a target whose adapter has no policies."""
     return UnsupportedError(
         f"target {session.target!r} has no policies: its provider {session.provider!r} names no rights",
         reason="not_implemented",

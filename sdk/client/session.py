@@ -1,4 +1,4 @@
-"""One target, opened: its adapter, what it can do, and what every verb on it needs."""
+"""A session with one target: its adapter, its capabilities, and the operations that all verbs share."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
-READ_S = 60.0  # for a verb that only looks
+READ_S = 60.0  # for a verb that only reads
 _CALL_S = 30.0
-_LOGS_S = 15.0  # how long the trace of a failed smoke test is waited for
-_ENDS_S = 3.0  # how long its log is asked how a replica ended
+_LOGS_S = 15.0  # how long to wait for the trace of a failed smoke test
+_ENDS_S = 3.0  # how long to wait for the log to show how a replica ended
 _LOOK_S = 0.2
 _TAIL = 30
 
@@ -53,16 +53,16 @@ def _make(state_dir: Path) -> None:
 
 
 class Session:
-    """A target in use.
+    """A session with a target.
 
     Args:
         settings: The configuration.
-        target: Its part for this target.
+        target: The settings of this target.
         clock: The source of time.
-        redactor: Hides secrets in everything that leaves.
-        progress: Told what happens during a change.
+        redactor: Redacts secrets in logs, events and errors.
+        progress: Called with each event of a change.
         random: The source of jitter and ids.
-        transport: Used instead of the network, in tests.
+        transport: The transport that replaces the network in tests.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Session:
 
     @functools.cached_property
     def executor(self) -> Executor:
-        """Plans and applies changes here."""
+        """The executor, which plans and applies changes on this target."""
         return Executor(
             self.adapter,
             owner=self.owner,
@@ -120,38 +120,38 @@ class Session:
         return self.adapter.provider
 
     def new_txn(self) -> str:
-        """A fresh transaction id."""
+        """Return a new transaction id."""
         return new_txn(self.clock, self.random)
 
     def deadline(self, timeout: float) -> Deadline:
-        """A deadline so many seconds from now."""
+        """Return a deadline that many seconds from now."""
         return Deadline(self.clock, timeout)
 
     def close(self) -> None:
-        """Closes the adapter."""
+        """Close the adapter."""
         self.adapter.close()
 
-    # --- what it can do -----------------------------------------------------------------------------------------
+    # --- capabilities -------------------------------------------------------------------------------------------
 
     @property
     def aside(self) -> ProbesAside | None:
-        """The adapter, if the target is set to try new deployments beside the endpoint."""
+        """The adapter, if the target is configured to run smoke tests on a temporary copy beside the endpoint."""
         adapter = self.adapter
         return adapter if isinstance(adapter, ProbesAside) and adapter.probes_aside else None
 
     def can(self, capability: Capability, options: TargetOptions | None = None) -> bool:
-        """Whether the target declares to be able to do it."""
+        """Return whether the target declares a capability."""
         return self.capabilities(options)[capability].ok
 
     def capabilities(self, options: TargetOptions | None = None) -> Mapping[Capability, Support]:
-        """What the target declares, judged on its settings or on these."""
+        """Return the capabilities that the target declares, for its own settings or for the given ones."""
         return self.kind.capabilities(options or self.options)
 
     def require(self, capability: Capability, what: str, options: TargetOptions | None = None) -> None:
-        """Refuses what the target cannot do, before any call is made.
+        """Refuse a request that the target does not support, before any call is made.
 
         Raises:
-            UnsupportedError: With the adapter's reason.
+            UnsupportedError: The target does not support it; the error has the adapter's reason.
         """
         support = self.capabilities(options)[capability]
         if not support.ok:
@@ -163,37 +163,37 @@ class Session:
             )
 
     def monitors(self) -> Monitors:
-        """The adapter as one that measures."""
+        """Return the adapter as one that reports metrics."""
         self.require(Capability.METRICS, "metrics")
         return cast("Monitors", self.adapter)
 
     def streams_logs(self) -> StreamsLogs:
-        """The adapter as one that gives log lines."""
+        """Return the adapter as one that returns log lines."""
         self.require(Capability.LOGS, "logs")
         return cast("StreamsLogs", self.adapter)
 
     def trains(self) -> Trains:
-        """The adapter as one that trains."""
+        """Return the adapter as one that runs training jobs."""
         self.require(Capability.TRAIN, "training")
         return cast("Trains", self.adapter)
 
-    # --- looking ------------------------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------------------------
 
     def call(self, call: Callable[[float], T], deadline: Deadline) -> T:
-        """Makes a reading call, patiently; it is given the seconds it may take."""
+        """Make a reading call with retries; the argument of the call is its time limit in seconds."""
         retry = Retry(self.clock, self.bucket, random=self.random)
         return retry.run(lambda: call(deadline.limit(_CALL_S)), deadline)
 
     def observe(self, name: str, deadline: Deadline) -> Sequence[Live]:
-        """Everything of an endpoint."""
+        """Return all live resources of an endpoint."""
         return self.call(lambda left: self.adapter.observe(name, timeout=left), deadline)
 
     def find(self, name: str, deadline: Deadline) -> EndpointStatus | None:
-        """The endpoint as it is now; ``None`` when it is not there."""
+        """Return the current status of an endpoint; ``None`` when it does not exist."""
         return self.adapter.status(name, self.observe(name, deadline))
 
     def find_or_say_why(self, name: str, deadline: Deadline) -> EndpointStatus | None:
-        """The endpoint as it is now; a degraded one with the reason when the platform's answer cannot be read."""
+        """Return the status as :meth:`find` does; ``degraded`` and why if the platform's answer is unreadable."""
         try:
             return self.find(name, deadline)
         except UnreadableError as error:
@@ -203,10 +203,10 @@ class Session:
             )
 
     def status(self, name: str, deadline: Deadline) -> EndpointStatus:
-        """The endpoint as it is now.
+        """Return the current status of an endpoint.
 
         Raises:
-            NotFoundError: It is not there.
+            NotFoundError: The endpoint does not exist.
         """
         found = self.find(name, deadline)
         if found is None:
@@ -220,12 +220,12 @@ class Session:
         return found
 
     def names(self, deadline: Deadline) -> list[str]:
-        """The names of everything of ours here, endpoints and jobs."""
+        """Return the names of all endpoints and jobs that mlport created on the target."""
         lives = self.call(lambda left: list(self.adapter.list(timeout=left)), deadline)
         return sorted({live.labels.endpoint for live in lives if live.labels and live.labels.endpoint})
 
     def metrics(self, name: str, window_s: float, deadline: Deadline) -> MetricsReport | None:
-        """What an endpoint did in the last so many seconds; ``None`` where nothing is measured."""
+        """Return the metrics of an endpoint over a window up to now; ``None`` where the target has none."""
         if not self.can(Capability.METRICS):
             return None
         monitors = self.monitors()
@@ -234,7 +234,7 @@ class Session:
     def tail(
         self, name: str, lines: int, *, deployment: str | None = None, request_id: str | None = None
     ) -> list[LogLine]:
-        """The last log lines, as far as they can be had: they are a help, never a reason to fail."""
+        """Return the last log lines, or none if reading them fails: missing logs must not fail a verb."""
         if not self.can(Capability.LOGS):
             return []
         try:
@@ -244,7 +244,7 @@ class Session:
             return []
 
     def trace_of(self, name: str, deployment: str, request_id: str | None, deadline: Deadline) -> list[str]:
-        """What the log says about a request that the model failed; waits for it a little, as logs come late."""
+        """Return the log lines of a request that failed in the model; wait for them briefly, since logs arrive late."""
         if request_id is None or not self.can(Capability.LOGS):
             return []
         deadline = self.deadline(deadline.limit(_LOGS_S))
@@ -255,15 +255,15 @@ class Session:
             self.clock.sleep(_LOOK_S)
 
     def endings(self, name: str, deployment: str | None, since: float, deadline: Deadline) -> list[str]:
-        """The last log lines once they say how a replica ended since a moment; waits for that a little.
+        """Wait briefly until the log shows how a replica ended after a moment; return the log lines since then.
 
         Args:
             name: The endpoint.
-            deployment: Lines of this one only.
-            since: Unix seconds by our clock; an earlier end was another request's.
-            deadline: Of the verb.
+            deployment: The only deployment whose lines to read; all when ``None``.
+            since: The moment in Unix seconds of the local clock; an earlier end belongs to another request.
+            deadline: The deadline of the verb.
         """
-        since += self.adapter.server_time() - self.clock.time()  # as the platform's clock showed it
+        since += self.adapter.server_time() - self.clock.time()  # converted to the platform's clock
         deadline = self.deadline(deadline.limit(_ENDS_S))
         while True:
             found = self.tail(name, _TAIL, deployment=deployment)
@@ -275,31 +275,31 @@ class Session:
             self.clock.sleep(_LOOK_S)
 
     def shown(self, lines: Iterator[LogLine]) -> Iterator[LogLine]:
-        """Log lines without the secrets we know of."""
+        """Yield log lines with known secrets redacted."""
         for line in lines:
             yield replace(line, text=self.redactor(line.text))
 
     # --- progress -----------------------------------------------------------------------------------------------
 
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
-        """Tells also this one what happens; gives back the function that ends it."""
+        """Add a progress listener; return the function that removes it."""
         with self._lock:
             self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
     def uploading(self, what: str, done: int, total: int | None) -> None:
-        """Tells how far an upload or a build is."""
+        """Report the progress of an upload or a build."""
         share = f"{100 * done // total} %" if total else ""
         self.tell(Event(what, share))
 
     def tell(self, event: Event) -> None:
-        """Tells everybody who wants to know what happens, without the secrets we know of."""
+        """Redact known secrets in an event, log it, and send it to all listeners."""
         event = replace(event, detail=self.redactor(event.detail))
         _log.info("%s: %s", self.target, event)
         self.relay(event)
 
     def relay(self, event: Event) -> None:
-        """Tells the same of an event that another session has told, and so logged, as its own."""
+        """Send an event to all listeners without logging it, since another session already has."""
         for listener in tuple(self._listeners):
             listener(event)
         self._progress(event)

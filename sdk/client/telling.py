@@ -1,4 +1,4 @@
-"""What the module-level verbs say to whoever runs a script: the stages in a terminal, notes everywhere."""
+"""Progress output of the module-level verbs on standard error: stages in a terminal, notes everywhere."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _LOGGER = logging.getLogger("sdk")
 
 
 def to_stderr(event: Event) -> None:
-    """Writes one line on standard error: a stage if somebody watches there, a note in any case.
+    """Write an event to standard error: a stage only if it is a terminal, dimmed; a note always.
 
-    Log files and pipes get the stages by ``MLPORT_LOG=info``; then, and where an application shows our log lines of
-    that level itself, nothing is written twice.
+    With ``MLPORT_LOG=info``, log files and pipes get the stages as log lines. Then, and where an application shows
+    mlport's log lines of that level, this function writes nothing, so that no line appears twice.
     """
     if _LOGGER.isEnabledFor(logging.INFO):
         return
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # none or a closed one is no reason to stop
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # stderr may be missing or closed
         if event.stage == "note":
             sys.stderr.write(f"mlport: {escape_controls(event.detail)}\n")
         elif sys.stderr.isatty():
@@ -34,5 +34,5 @@ def to_stderr(event: Event) -> None:
 
 
 def _is_plain() -> bool:
-    """Whether the terminal knows no styles, or its user wants none (https://no-color.org)."""
+    """Return whether the terminal has no styles, or the user switched them off (https://no-color.org)."""
     return os.environ.get("TERM", "dumb") == "dumb" or bool(os.environ.get("NO_COLOR"))

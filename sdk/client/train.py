@@ -1,4 +1,4 @@
-"""The verbs about training jobs."""
+"""The verbs for training jobs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TrainHow(TypedDict, total=False):
 
 
 class TrainVerbs(ClientBase):
-    """train, and what a job's handle needs."""
+    """The verb ``train``, and the operations behind the handle of a job."""
 
     @overload
     def train(
@@ -84,29 +84,30 @@ class TrainVerbs(ClientBase):
         timeout: str | float | None = None,
         dry_run: bool = False,
     ) -> Job | Plan:
-        """Runs a training script or function on a target, in the same kind of environment that will serve its model.
+        """Run a training script or function on a target, in the same kind of environment that will serve its model.
 
         Args:
             script: Path of a ``.py`` file, or a function. It gets its inputs, parameters and output folder as arguments
-                and variables: see the training contract in the documentation.
-            name: Name of the job; by default the script's, with a suffix that makes it new.
-            data: Inputs by name: a path, or a URI that the target can read. A single one is called ``train``.
+                and environment variables; see the training contract in the documentation.
+            name: The name of the job; by default that of the script, with a suffix that makes it unique.
+            data: Inputs by name: a path, or a URI that the target can read. A single input is called ``train``.
             params: Parameters: plain values by name.
-            requirements: Packages (a list, or a requirements file) beyond those that the code imports.
+            requirements: Packages (a list, or a requirements file) in addition to those that the code imports.
             build_from_source: Packages without a wheel whose authors you trust to run code on this machine.
             resources: As in :meth:`deploy`, like the following.
-            instance: Instance type in the platform's own words.
-            env: Plain variables of the job.
+            instance: The instance type, as the platform names it.
+            env: Plain environment variables of the job.
             secrets: Secret variables of the job.
             tags: Your own tags.
-            target: Target of the configuration.
-            wait: ``False`` comes back as soon as the job is submitted.
-            timeout: Seconds, or text such as ``"2h"``, after which the job is ended; a day by default.
-            dry_run: Gives the plan and submits nothing.
+            target: The target in the configuration.
+            wait: ``False`` returns as soon as the job is submitted.
+            timeout: Seconds, or text such as ``"2h"``, after which the job is stopped; one day by default.
+            dry_run: Return the plan and submit nothing.
 
         Raises:
-            TrainFailed: With the reason and the last lines: non-zero exit, out of memory, time-out, no output.
-            UnsupportedError: The target cannot do it; before any call.
+            TrainFailed: The job failed (non-zero exit, out of memory, timeout, no output); the error has the reason and
+                the last log lines.
+            UnsupportedError: The target does not support the request; raised before any call.
 
         Example:
             >>> job = sdk.train("train.py", data={"train": "train.csv"}, params={"C": 0.5})
@@ -141,14 +142,14 @@ class TrainVerbs(ClientBase):
         return _awaited(handle) if wait else handle
 
     def job(self, name: str, *, target: str | None = None) -> Job:
-        """The handle of a training job, without looking whether it is there."""
+        """Return the handle of a training job, without checking whether the job exists."""
         return Job(cast("Client", self), check_name(name, what="job"), self.session(target).target)
 
     def job_status(self, name: str, *, target: str | None = None) -> JobStatus:
-        """A job as it is now.
+        """Return the current status of a job.
 
         Raises:
-            NotFoundError: It is not there.
+            NotFoundError: The job does not exist.
         """
         session = self.session(target)
         with border(session):
@@ -161,10 +162,10 @@ class TrainVerbs(ClientBase):
             return status
 
     def await_job(self, name: str, *, target: str | None = None, timeout: str | float | None = None) -> JobStatus:
-        """Waits until a job has ended, however it ended.
+        """Wait until a job has ended, successfully or not, and return its status.
 
         Raises:
-            TimedOut: It takes longer; it runs on.
+            TimedOut: The job takes longer; it continues to run.
         """
         session = self.session(target)
         with border(session):
@@ -176,10 +177,10 @@ class TrainVerbs(ClientBase):
             return status
 
     def stop_job(self, name: str, *, target: str | None = None) -> None:
-        """Asks a job to end.
+        """Request the stop of a job.
 
         Raises:
-            NotFoundError: It is not there.
+            NotFoundError: The job does not exist.
         """
         session = self.session(target)
         with border(session):
@@ -188,7 +189,7 @@ class TrainVerbs(ClientBase):
             session.trains().stop_job(name, timeout=READ_S)
 
     def hourly_usd(self, job: Job) -> float | None:
-        """What an hour of a job costs, US dollars by the price list; 0 if nothing is billed, ``None`` if unknown."""
+        """Return the list price of a job in US dollars per hour; 0 if nothing is billed, ``None`` if unknown."""
         session = self.session(job.target)
         row = Listed(session, job.status.instance).row("training")
         return 0.0 if not session.adapter.service_host().billed else row.usd_per_hour if row else None
@@ -196,13 +197,13 @@ class TrainVerbs(ClientBase):
     def job_logs(
         self, name: str, *, follow: bool = False, tail: int | None = None, target: str | None = None
     ) -> Iterator[LogLine]:
-        """What a job has written; with ``follow`` also what it is going to."""
+        """Return the log lines of a job; with ``follow``, also wait for new ones."""
         session = self.session(target)
         with border(session):
             return told(session, session.trains().job_logs(name, follow=follow, tail=tail))
 
     def job_output(self, name: str, directory: str | Path, *, target: str | None = None) -> Path:
-        """Copies what a job left into an empty directory.
+        """Copy the output of a job into an empty directory.
 
         Raises:
             ConfigError: The directory is not empty.
@@ -217,7 +218,7 @@ class TrainVerbs(ClientBase):
         return folder
 
     def job_result(self, name: str, *, target: str | None = None, as_name: str | None = None, **about: Any) -> Model:
-        """The model that a job left, made with the very lock and code of the job; see :meth:`sdk.Job.result`."""
+        """Return the model that a job wrote, packed with the lock and code of the job; see :meth:`sdk.Job.result`."""
         from ..packaging import disk, training
 
         session = self.session(target)
@@ -230,7 +231,7 @@ class TrainVerbs(ClientBase):
 
 
 def _awaited(job: Job) -> Job:
-    """The job when it has ended; Ctrl-C ends the waiting only, and says how the job is stopped."""
+    """Wait for a job and return it; Ctrl-C ends only the waiting, and its traceback says how to stop the job."""
     try:
         return job.wait()
     except KeyboardInterrupt as stop:
@@ -239,7 +240,7 @@ def _awaited(job: Job) -> Job:
 
 
 def _program_of(session: Session, name: str) -> str:
-    """The digest of the program that a job ran: on the labels of the job."""
+    """Return the digest of the program that a job ran, from the labels of the job."""
     lives = session.call(lambda left: list(session.adapter.list(timeout=left)), session.deadline(READ_S))
     kinds = session.adapter.kinds
     for live in lives:
@@ -289,7 +290,7 @@ def _packing(requirements: str | Path | Iterable[str] | None, build_from_source:
 
 
 def _data(given: Mapping[str, str | Path] | str | Path | None) -> dict[str, str]:
-    """Inputs by name; paths become absolute, so that they mean the same wherever they are read."""
+    """Return the inputs by name, with absolute paths, so that they do not depend on the working directory."""
     if given is None:
         return {}
     named = {"train": given} if isinstance(given, str | Path) else given

@@ -1,5 +1,5 @@
-"""Compare targets: what each costs and how fast it answers, measured.
+"""The comparison of targets: measures what each costs and how fast it answers.
 
-``load`` sends requests and times them, ``stats`` says what the times show, ``cost`` what they are worth, ``report``
-tells it. Nothing here is loaded by ``import sdk``.
+``load`` sends requests and times them, ``stats`` evaluates the times, ``cost`` calculates the costs, and ``report``
+presents the result. ``import sdk`` does not load this package.
 """

@@ -1,4 +1,4 @@
-"""What changed since a kept comparison: only what the statistics support."""
+"""The changes since a saved comparison, as far as the statistics support them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAME_COST = 0.01
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One supported difference of a row: ``by`` is the new value minus the old one."""
+    """One statistically supported change of a row: ``by`` is the new value minus the old one."""
 
     key: str
     name: str
@@ -43,7 +43,7 @@ def _old(row: Row, baseline: Comparison) -> Row | None:
 
 
 def changes(row: Row, baseline: Comparison) -> Iterator[Change]:
-    """The supported differences of one row to the row of the same key in an older comparison."""
+    """Yield the supported changes of one row since the row of the same key in an older comparison."""
     old = _old(row, baseline)
     if old is None or row.failed or incomparable(row, baseline):
         return
@@ -59,14 +59,15 @@ def changes(row: Row, baseline: Comparison) -> Iterator[Change]:
 
 
 def all_changes(found: Comparison, baseline: Comparison) -> list[Change]:
-    """The supported differences of all rows."""
+    """Return the supported changes of all rows."""
     return [change for row in found.rows for change in changes(row, baseline)]
 
 
 def supported(old: Estimate | None, new: Estimate | None) -> float | None:
-    """The difference of two estimates if it is larger than both their intervals allow for; else ``None``.
+    """Return the difference of two estimates if both intervals together cannot explain it; else ``None``.
 
-    The two were measured at different times, so nothing cancels out: the half-widths add up as independent errors do.
+    The two were measured at different times, so no disturbance cancels out: the half-widths add up like independent
+    errors, as the root of the sum of their squares.
     """
     halves = [_half(one) for one in (old, new)]
     if old is None or new is None or old.value is None or new.value is None or None in halves:
@@ -76,7 +77,7 @@ def supported(old: Estimate | None, new: Estimate | None) -> float | None:
 
 
 def _half(one: Estimate | None) -> float | None:
-    """Half the interval, if it rests on independent runs."""
+    """Return half the width of the interval, if it is based on independent runs."""
     if one is None or one.basis != "runs" or one.low is None or one.high is None:
         return None
     return (one.high - one.low) / 2

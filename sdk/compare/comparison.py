@@ -1,4 +1,4 @@
-"""A finished comparison: kept, read again, shown, asked what it would say at another traffic."""
+"""The result of a comparison: saving, loading, showing, and recalculating it for another traffic."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured, what it costs and what follows from it.
+    """The result of a comparison: measurements, costs and the verdict.
 
     Args:
-        schema: Name and version of this form.
-        created: When it was made, ISO 8601.
-        model: Name and digest of the model, or what was compared instead.
-        payload: What was sent.
-        place: Where it was measured from.
-        p95_ms: The objective.
-        traffic: The user's own traffic, if told.
-        headroom: Share of the highest rate that costs plan with.
-        workload: How it was measured.
-        rows: One per subject.
-        pairs: Differences between subjects.
-        best: The one to take.
-        verdict: The same in a sentence, or why there is none.
-        warning: What comes before everything else: which rows were measured on a substitute for their platform.
-        break_evens: Where serverless stops being cheaper.
-        estimated_usd: What it was going to cost at most; ``None`` when a price was unknown.
-        spent_usd: What it did cost by the price list; 0 when nothing was billed.
-        notes: What else a reader should know.
+        schema: Name and version of this schema.
+        created: When the comparison was made, ISO 8601.
+        model: Name and digest of the model, or the names of the compared endpoints.
+        payload: A description of the requests.
+        place: The machine that the measurements were made from.
+        p95_ms: The latency objective in milliseconds.
+        traffic: The user's own traffic, if given.
+        headroom: The share of the highest rate that a replica is planned to serve.
+        workload: The parameters of the measurement.
+        rows: One row per subject.
+        pairs: The differences between subjects.
+        best: The recommended subject.
+        verdict: The recommendation in a sentence, or why there is none.
+        warning: The warning to show first: which rows were measured on a substitute for their platform.
+        break_evens: The traffic from which serverless is no longer cheaper.
+        estimated_usd: The estimated maximum cost of the comparison; ``None`` when a price was unknown.
+        spent_usd: The actual cost by the price list; 0 when nothing was billed.
+        notes: Further remarks for the reader.
     """
 
     created: str
@@ -63,10 +63,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     warning: str = ""
 
     def row(self, key: str) -> Row:
-        """The subject of that name.
+        """Return the row of a subject.
 
         Raises:
-            ConfigError: There is none.
+            ConfigError: The comparison has no subject of that name.
         """
         for row in self.rows:
             if row.key == key:
@@ -74,7 +74,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         raise ConfigError(f"no row {key!r} in this comparison", hint=f"there are {', '.join(r.key for r in self.rows)}")
 
     def judged(self) -> Comparison:
-        """The same with its costs, verdict and break-even points worked out anew."""
+        """Return the comparison with its costs, verdict and break-even points recalculated."""
         rows = tuple(
             row if row.failed else msgspec.structs.replace(row, cost=cost_of(row, self.traffic, self.headroom))
             for row in self.rows
@@ -90,37 +90,37 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def at(self, traffic_per_month: float, profile: str | Sequence[float] = "flat") -> Comparison:
-        """What it says at another traffic; nothing is measured again, and the prices stay those that were used.
+        """Return the comparison for another traffic, with the same measurements and prices.
 
         Args:
-            traffic_per_month: Requests of a month.
-            profile: ``"flat"``, ``"day"``, ``"office"``, or 24 or 168 weights.
+            traffic_per_month: Requests per month.
+            profile: ``"flat"``, ``"day"``, ``"office"``, or 24 or 168 hourly weights.
         """
         return msgspec.structs.replace(self, traffic=Traffic.of(traffic_per_month, profile)).judged()
 
     def check(self, condition: str, baseline: Comparison | None = None) -> None:
-        """Fails when a condition holds for any row, such as ``"p95_ms > 100 or usd_per_1k > 0.02"``.
+        """Raise an error when a condition such as ``"p95_ms > 100 or usd_per_1k > 0.02"`` holds for any row.
 
         Args:
             condition: Comparisons of the fields of :mod:`sdk.compare.gate`, joined by ``and``, ``or`` and ``not``.
-            baseline: An older comparison, for the fields that are changes.
+            baseline: An older comparison, for the fields that describe changes.
 
         Raises:
-            GateFailed: It holds; names the rows.
+            GateFailed: The condition holds, or a subject failed; the error names the rows.
         """
         from .gate import check
 
         check(self, condition, baseline)
 
-    # --- keeping ------------------------------------------------------------------------------------------------
+    # --- storage ------------------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """The comparison as plain values."""
+        """Return the comparison as plain values."""
         found: dict[str, Any] = msgspec.to_builtins(self)
         return found
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """The comparison as JSON, also written to a file; :meth:`load` reads it back."""
+        """Return the comparison as JSON and optionally write it to a file, which :meth:`load` reads."""
         text = msgspec.json.format(msgspec.json.encode(self), indent=1).decode()
         if path is not None:
             Path(path).write_text(text + "\n", encoding="utf-8")
@@ -128,20 +128,20 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def load(cls, path: str | Path) -> Comparison:
-        """Reads a kept comparison.
+        """Read a comparison from a file.
 
         Raises:
-            ConfigError: The file is none, or of a version that this mlport does not know.
+            ConfigError: The file is not a comparison, or has a version that this mlport does not know.
         """
         try:
             return msgspec.json.decode(usertext.read(path), type=cls)
         except (msgspec.DecodeError, RecursionError) as error:
             raise ConfigError(f"{path} is no comparison in the form {SCHEMA}: {error}") from error
 
-    # --- showing ------------------------------------------------------------------------------------------------
+    # --- output -------------------------------------------------------------------------------------------------
 
     def to_markdown(self, path: str | Path | None = None) -> str:
-        """The report as Markdown, also written to a file."""
+        """Return the report as Markdown and optionally write it to a file."""
         from .report.text import markdown
 
         text = markdown(self)
@@ -150,7 +150,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return text
 
     def to_html(self, path: str | Path | None = None) -> str:
-        """The report as one page that needs nothing else, not even a network; also written to a file."""
+        """Return the report as a self-contained page that works offline, and optionally write it to a file."""
         from .report.page import page
 
         text = page(self)

@@ -1,6 +1,6 @@
-"""What serving costs: at the user's own traffic first, since idle hours decide, and at saturation as the lower bound.
+"""The cost of serving: at the user's own traffic, since idle hours matter most, and at saturation as a lower bound.
 
-Unknown prices stay unknown: nothing here turns ``None`` into 0.
+Unknown prices stay unknown: this module never turns ``None`` into 0.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _WEEKS_PER_MONTH = HOURS_PER_MONTH / 168
 
 
 class Serving(msgspec.Struct, frozen=True):
-    """How a subject scales.
+    """The scaling of a subject.
 
     Args:
-        rate: Requests per second that one replica bears under the objective.
-        least: Replicas that always run.
-        most: Replicas that may run; fewer than the traffic needs is said, not hidden.
-        headroom: Share of ``rate`` that is planned with.
-        cool_s: Seconds that a replica goes on running, and costing, after it is no longer needed.
+        rate: Requests per second that one replica sustains under the objective.
+        least: The minimum number of replicas, which always run.
+        most: The maximum number of replicas; if the traffic needs more, the cost has a note.
+        headroom: The share of ``rate`` that a replica is planned to serve.
+        cool_s: Seconds that a replica continues to run, and to cost, after it is no longer needed.
     """
 
     rate: float
@@ -39,7 +39,7 @@ class Serving(msgspec.Struct, frozen=True):
 
 
 def replicas(serving: Serving, traffic: Traffic) -> list[int]:
-    """Replicas that run in each hour of the week.
+    """Return the number of replicas needed in each hour of the week, regardless of the maximum.
 
     Example:
         >>> set(replicas(Serving(rate=10.0), Traffic.of(730 * 3600 * 20, "flat")))
@@ -49,7 +49,7 @@ def replicas(serving: Serving, traffic: Traffic) -> list[int]:
 
 
 def replica_hours(serving: Serving, traffic: Traffic) -> float:
-    """Replica-hours of a month, those of the cooling down included."""
+    """Return the replica-hours of a month, including those of the cooling down."""
     wanted = replicas(serving, traffic)
     cooling = [
         max(0, before - now) * min(1.0, serving.cool_s / 3600)
@@ -59,7 +59,7 @@ def replica_hours(serving: Serving, traffic: Traffic) -> float:
 
 
 def hourly_cost(price: Price, serving: Serving, traffic: Traffic) -> Cost:
-    """The cost of replicas that are paid by the hour."""
+    """Calculate the cost of replicas that are paid by the hour."""
     if price.usd_per_hour is None:
         return Cost(note="price unknown")
     hours = replica_hours(serving, traffic)
@@ -79,12 +79,12 @@ def hourly_cost(price: Price, serving: Serving, traffic: Traffic) -> Cost:
 
 
 def call_usd(price: Price, seconds: float) -> float | None:
-    """What one call of so many billed seconds costs on a serverless target."""
+    """Return the cost of one call with so many billed seconds on a serverless target."""
     return None if price.amount is None else price.amount * price.memory_gb * seconds
 
 
 def serverless_cost(price: Price, seconds: float, traffic: Traffic) -> Cost:
-    """The cost of calls that are paid one by one; nothing when nobody calls."""
+    """Calculate the cost of calls that are paid individually; without calls, there is no cost."""
     each = call_usd(price, seconds)
     if each is None:
         return Cost(note="price unknown")
@@ -98,10 +98,10 @@ def serverless_cost(price: Price, seconds: float, traffic: Traffic) -> Cost:
 
 
 def serving_of(row: Row, headroom: float) -> Serving | None:
-    """How a measured subject scales; ``None`` when no rate is known that it bears.
+    """Return the scaling of a measured subject; ``None`` when no sustained rate is known.
 
-    Where the search did not come to an end, what was borne is known: costs are then exact as long as what always runs
-    suffices for the traffic, and upper bounds beyond.
+    Where the search was not completed, the rate that was sustained is used. Costs are then exact as long as the minimum
+    number of replicas suffices for the traffic, and upper bounds above that.
     """
     highest = row.highest
     rate = None if highest is None else highest.rate or QUOTED * (highest.at_least or 0.0)
@@ -112,12 +112,12 @@ def serving_of(row: Row, headroom: float) -> Serving | None:
 
 
 def cost_of(row: Row, traffic: Traffic | None, headroom: float = 0.7) -> Cost:
-    """What a measured subject costs at some traffic.
+    """Calculate the cost of a measured subject at some traffic.
 
     Args:
-        row: The subject, measured.
-        traffic: Requests of a month and when they come; ``None`` when the user did not say.
-        headroom: Share of the highest rate that is planned with.
+        row: The measured subject.
+        traffic: Requests per month and their distribution; ``None`` when the user gave none.
+        headroom: The share of the highest rate that a replica is planned to serve.
     """
     price = row.price
     if price.amount is None:
@@ -137,7 +137,7 @@ def cost_of(row: Row, traffic: Traffic | None, headroom: float = 0.7) -> Cost:
 
 
 def _bounded(cost: Cost, row: Row) -> Cost:
-    """Return the cost with what follows from a highest rate that is known from one side only."""
+    """Mark a cost as an upper bound if it needs extra replicas and the highest rate is only known as a lower bound."""
     highest = row.highest
     if highest is None or highest.rate is not None or (cost.peak_replicas or 0) <= row.replicas[0]:
         return cost
@@ -146,7 +146,7 @@ def _bounded(cost: Cost, row: Row) -> Cost:
 
 
 def usd_range(row: Row) -> tuple[float, float] | None:
-    """Return the least and the most that 1,000 requests cost, at the traffic where there is one, else at saturation."""
+    """Return the minimum and maximum cost of 1,000 requests, at the traffic if one is given, else at saturation."""
     cost, highest = row.cost, row.highest
     if cost.usd_per_1k is not None:
         idle = (cost.idle_usd_per_month or 0.0) / (cost.usd_per_month or 1.0)
@@ -165,7 +165,7 @@ def _serverless(row: Row, traffic: Traffic | None) -> Cost:
 
 
 def billed_s(row: Row) -> float | None:
-    """Seconds that a call is billed for: what the target says, else what the client saw without the way there."""
+    """Return the billed seconds of a call: the target's own p50, else the client's without the network round trip."""
     if row.served is not None and row.served.p50 is not None:
         return row.served.p50 / 1000
     seen = row.ms("p50")
@@ -173,7 +173,7 @@ def billed_s(row: Row) -> float | None:
 
 
 def break_evens(rows: Sequence[Row], headroom: float = 0.7) -> Iterator[BreakEven]:
-    """Where serverless subjects stop being cheaper than those that always run."""
+    """Yield the traffic at which each serverless subject stops being cheaper than each one that always runs."""
     measured = [row for row in rows if row.usable]
     for one in measured:
         each = call_usd(one.price, billed_s(one) or 0.0) if one.price.unit == "gb-second" else None
@@ -186,6 +186,6 @@ def break_evens(rows: Sequence[Row], headroom: float = 0.7) -> Iterator[BreakEve
 
 
 def training_cost(price: Price, instance: str, hours: float, least_s: float = 60.0) -> Training:
-    """What a training of so many hours costs on one instance that is billed for a minute at least."""
+    """Return the cost of a training of so many hours on one instance; at least ``least_s`` seconds are billed."""
     usd = None if price.usd_per_hour is None else price.usd_per_hour * max(hours, least_s / 3600)
     return Training(instance, hours, usd, price)

@@ -1,4 +1,4 @@
-"""Conditions on a comparison, for CI: parsed into a tree of the few things that are allowed, and never run as code."""
+"""Conditions on a comparison, for CI: parsed into a tree of a few allowed constructs, and never executed as code."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ _LONGEST = 1_000
 class Condition:
     """A condition such as ``p95_ms > 100 or usd_per_1k > 0.02``.
 
-    Numbers, names, comparisons, ``and``, ``or``, ``not`` and brackets; nothing else is accepted. A value that is
-    unknown makes its comparison hold: a gate must not open because something could not be measured.
+    It may contain numbers, names, comparisons, ``and``, ``or``, ``not`` and brackets only. A comparison with an
+    unknown value holds, so that a gate does not pass because something could not be measured.
 
     Args:
         text: The condition.
 
     Raises:
-        ConfigError: It is none; names the part.
+        ConfigError: The text is not a condition; the error names the wrong part.
 
     Example:
         >>> Condition("p95_ms > 100").holds({"p95_ms": 120.0})
@@ -71,12 +71,12 @@ class Condition:
         self._check(self._tree)
 
     def holds(self, values: Mapping[str, float | None]) -> bool:
-        """Whether it holds for these values."""
+        """Return whether the condition holds for these values."""
         return self._truth(self._tree, values)
 
     @property
     def names(self) -> set[str]:
-        """The fields that it asks for."""
+        """The names of the fields in the condition."""
         return {node.id for node in ast.walk(self._tree) if isinstance(node, ast.Name)}
 
     def _check(self, node: ast.expr) -> None:
@@ -142,7 +142,7 @@ def _wrong(text: str, why: str, hint: str = "") -> ConfigError:
 
 
 def values_of(row: Row, baseline: Comparison | None) -> dict[str, float | None]:
-    """Return the fields of a row: unknown if it is invalid; a change that the statistics do not support is 0."""
+    """Return the fields of a row: all unknown if it is invalid; a change that the statistics do not support is 0."""
     if row.invalid:
         return dict.fromkeys((*_FIELDS, *_CHANGES))
     values: dict[str, float | None] = {name: read(row) for name, read in _FIELDS.items()}
@@ -153,11 +153,11 @@ def values_of(row: Row, baseline: Comparison | None) -> dict[str, float | None]:
 
 
 def check(found: Comparison, text: str, baseline: Comparison | None = None) -> None:
-    """Fails when a condition holds for any row.
+    """Raise an error when a condition holds for any row.
 
     Raises:
-        GateFailed: Names the rows and their figures.
-        ConfigError: It is no condition, or it asks for changes and there is no baseline.
+        GateFailed: The condition holds, or a subject failed; the error names the rows and their values.
+        ConfigError: The text is not a condition, or it uses changes without a baseline.
     """
     condition = Condition(text)
     if condition.names & set(_CHANGES) and baseline is None:

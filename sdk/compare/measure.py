@@ -1,7 +1,7 @@
-"""Measures some subjects under one workload: warm up, single, server, offline, and runs in turns at a common rate.
+"""The measurement of subjects under one workload: warm-up, single, server, offline, and runs at a common rate.
 
-Subjects that share no machine are measured side by side, those that share one take turns. With a time budget each phase
-has its share of it, and the runs end early when the verdict is settled.
+Subjects on different machines are measured in parallel, those on the same machine in turns. With a time budget, each
+phase gets a share of it, and the runs end early when more of them cannot change the verdict.
 """
 
 from __future__ import annotations
@@ -30,50 +30,51 @@ if TYPE_CHECKING:
     from .subject import Subject
     from .workload import Workload
 
-_DISTINCT = 500  # payloads that are signed for one window
+_DISTINCT = 500  # maximum number of payloads that are signed for one window
 _WARM_WINDOW, _WARM_WINDOWS, _SETTLED = 50, 40, 0.05
-_COMMON, _HURRIED = 0.3, 0.45  # of the slowest subject's highest rate: what is wanted, and the most when time is short
-# Shares of a subject's time: what is left of it is for the runs.
+# Shares of the slowest subject's highest rate: the preferred common rate, and the maximum when time is short.
+_COMMON, _HURRIED = 0.3, 0.45
+# Shares of a subject's time; the rest of it is for the runs.
 _WARMING, _SINGLE, _SEARCHING = 0.08, 0.07, 0.4
-_PROBE_OBJECTIVES = (10, 20, 40)  # shortest window of a stage of the search, in objectives …
+_PROBE_OBJECTIVES = (10, 20, 40)  # shortest window of each stage of the search, as a multiple of the objective …
 _PROBE_SHARES = (0.5, 0.75, 1.0)  # … and longest, as a share of ``probe_s``
-_PROBING = 0.1  # of its time is the most that the first rate of the search may take
-_LOOKED_INTO, _LOOK = 8, 0.6  # fewest runs that may end early, and the share of them after which they do
-_EARLY = 0.2  # of the error that is allowed for goes to the look in the middle
-_WINDOW_S = 0.3  # that a window costs beside its requests: signing, connecting, waiting for the last answer
+_PROBING = 0.1  # maximum share of a subject's time for the first rate of the search
+_LOOKED_INTO, _LOOK = 8, 0.6  # minimum number of runs for an interim check, and the share of runs after which it comes
+_EARLY = 0.2  # share of the allowed error that is spent on the interim check
+_WINDOW_S = 0.3  # overhead of a window beside its requests: signing, connecting, waiting for the last answer
 
 
 class Stop(Exception):
-    """Nothing more may be measured: the money is spent."""
+    """The signal that measuring must stop, as when the budget is spent."""
 
 
 class Fires(Protocol):
-    """What a :class:`~sdk.compare.load.Generator` does."""
+    """The interface of :class:`~sdk.compare.load.Generator`."""
 
     def aim(self, aim: Aim) -> None:
-        """Tells where the requests of a subject go."""
+        """Set where the requests of a subject are sent."""
         ...
 
     def touch(self, key: str, times: int = 5) -> float | None:
-        """The shortest TCP connect, in seconds."""
+        """Return the shortest time of several TCP connects, in seconds; ``None`` if all failed."""
         ...
 
     def fire(self, plan: Plan) -> Volley:
-        """Runs one window."""
+        """Run one window of requests."""
         ...
 
 
 class Bench:
-    """Measures.
+    """The measurement of several subjects.
 
     Args:
-        generators: Send the requests: one for each group of subjects that share a machine.
-        workload: What to do.
-        payloads: The user's own inputs, each one request, in this order for everybody.
-        p95_ms: The objective.
+        generators: The load generators: one for each group of subjects that share a machine.
+        workload: The parameters of the measurement.
+        payloads: The user's own inputs, one per request, in this order for every subject.
+        p95_ms: The latency objective in milliseconds.
         clock: The source of time.
-        progress: Told (subject, what happens).
-        go_on: Raises :class:`Stop` when it must stop, as when the money is spent; asked before each window.
+        progress: Called with (subject, event).
+        go_on: Called before each window; raises :class:`Stop` when measuring must stop, as when the budget is spent.
     """
 
     def __init__(
@@ -102,10 +103,10 @@ class Bench:
         self.found: dict[str, Measured] = {}
 
     def run(self, subjects: Sequence[Subject]) -> dict[str, Measured]:
-        """Measures all of them; one that fails is left out from then on.
+        """Measure all subjects; a subject that fails is skipped from then on.
 
         Raises:
-            Stop: It had to stop; what was found until then is in ``found``.
+            Stop: Measuring had to stop; the results until then are in ``found``.
         """
         self.found = {one.key: Measured() for one in subjects}
         self._groups = side_by_side(subjects)
@@ -134,11 +135,11 @@ class Bench:
 
     @property
     def _longest(self) -> int:
-        """Subjects of the group that takes longest."""
+        """The number of subjects in the largest group."""
         return max(map(len, self._groups), default=1)
 
     def _each(self, step: Callable[[Subject, Measured], None]) -> None:
-        """Take a step with all subjects: those of one machine in turns, the groups side by side."""
+        """Execute a step for all subjects: those on one machine in turns, the groups in parallel."""
         if len(self._groups) <= 1:
             self._in_turn(self._groups[0] if self._groups else [], step)
             return
@@ -147,7 +148,7 @@ class Bench:
                 for done in [pool.submit(self._in_turn, group, step) for group in self._groups]:
                     done.result()
             except BaseException:
-                self._over.set()  # the others end after the window that they are in
+                self._over.set()  # the other groups stop after their current window
                 raise
 
     def _in_turn(self, group: Sequence[Subject], step: Callable[[Subject, Measured], None]) -> None:
@@ -169,7 +170,7 @@ class Bench:
     # --- scenarios ----------------------------------------------------------------------------------------------
 
     def _ready(self, one: Subject, found: Measured) -> None:
-        """The first request, the floor, and enough others that nothing is cold."""
+        """Measure the first request and the network floor, then warm up the subject."""
         self._say(one, "warming up")
         url = str(one.sign(self._payloads[0]).url)
         generator = self._of[one.key]
@@ -207,7 +208,7 @@ class Bench:
         found.serial = rate_of(volley)
 
     def _server(self, one: Subject, found: Measured) -> None:
-        """Searches the highest rate; its windows differ in the seed, so that no luck is repeated."""
+        """Search the highest rate; each window has another seed, so that a lucky schedule is not repeated."""
         work, seeds = self._workload, iter(range(self._workload.seed + 1_000, 1_000_000))
         until = self._clock.monotonic() + self._share * _SEARCHING
 
@@ -220,7 +221,7 @@ class Bench:
             found.highest = Highest(None, None, "objective", reason)
             return
         likely = likely_rate(found.serial, found.usual_ms, self._p95_ms)
-        quick = work.probe_requests / (_PROBING * self._share)  # a rate that is missed is known at once
+        quick = work.probe_requests / (_PROBING * self._share)  # a rate that is too high shows at once
         first = work.first_rate or max(likely, quick)
         found.highest = highest_rate(probe, first=first, top=work.top_rate)
 
@@ -252,7 +253,7 @@ class Bench:
     # --- runs ---------------------------------------------------------------------------------------------------
 
     def _turns(self) -> None:
-        """Runs at one rate for all: each round measures everybody, in the opposite order of the one before."""
+        """Run all subjects at a common rate in rounds; each round has the reverse order of the one before."""
         work = self._workload
         runs, count, rate = self._planned()
         look = math.ceil(_LOOK * runs) if self._end < math.inf and runs >= _LOOKED_INTO else runs
@@ -268,7 +269,7 @@ class Bench:
             self.rules = msgspec.structs.replace(work.rules, confidence=1 - (1 - _EARLY) * error)
 
     def _settled(self, confidence: float) -> bool:
-        """Return whether nothing would be decided by more runs; each of the two looks has its part of the error."""
+        """Return whether more runs cannot change the verdict; the interim and final check share the allowed error."""
         rules = msgspec.structs.replace(self._workload.rules, confidence=confidence)
         if not settled(self.found, rules, self._p95_ms):
             return False
@@ -286,7 +287,7 @@ class Bench:
         self._each(once)
 
     def _planned(self) -> tuple[int, int, float]:
-        """Return how many runs of how many requests at which rate the time that is left allows for."""
+        """Return the number of runs, the requests per run and the rate that fit into the remaining time."""
         work = self._workload
         left = (self._end - self._clock.monotonic()) / self._longest
         whole = min(work.rules.least(0.95), work.requests)
@@ -298,7 +299,7 @@ class Bench:
         return runs, max(1, min(work.requests, count)), rate
 
     def _common_rate(self, whole: int, run_s: float) -> float:
-        """Return the rate of the runs: higher than wanted when they would not be long enough otherwise."""
+        """Return the rate of the runs: higher than preferred if they would otherwise be too short."""
         if self._workload.rate is not None:
             return self._workload.rate
         measured = [found for found in self.found.values() if not found.failed]
@@ -306,7 +307,7 @@ class Bench:
         return min(max(_COMMON * slowest, whole / max(run_s, 1e-3)), _HURRIED * slowest)
 
     def _ask(self, one: Subject, found: Measured, seconds: float) -> None:
-        """What the target says itself; that it says nothing is no failure."""
+        """Read the latency that the target itself reports; a failure is only recorded as a flag."""
         try:
             found.served = one.served(seconds)
         except SdkError as error:
@@ -327,7 +328,7 @@ class Bench:
         return self._fire(one, Plan(one.key, [], count, arrivals, lanes, seconds=min(seconds, 3600.0)), first)
 
     def _fire(self, one: Subject, plan: Plan, first: int = 0) -> Volley:
-        """Send a window, with requests that are signed now."""
+        """Send a window, with newly signed requests."""
         self._go_on()
         if self._over.is_set():
             raise Stop("another subject had to stop")

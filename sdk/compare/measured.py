@@ -1,4 +1,4 @@
-"""What was found of one subject, as it comes out of the windows."""
+"""The raw measurements of one subject."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Measured:
-    """What was found of one subject. Times are in milliseconds; ``serial`` is the rate of one request after another."""
+    """The measurements of one subject; times in milliseconds, ``serial`` is the rate of requests sent one at a time."""
 
     first_ms: float | None = None
     floor_ms: float | None = None
@@ -40,14 +40,14 @@ class Measured:
     failed: str = ""
 
     def add(self, volley: Volley) -> None:
-        """Take a run, and count what failed in it."""
+        """Add a run, and count its failed requests by status."""
         self.runs.append(Times.of(volley))
         for status in volley.statuses():
             if not 200 <= status < 300:
                 self.statuses[status] = self.statuses.get(status, 0) + 1
 
     def settle(self, p95_ms: float | None, most_errors: float) -> None:
-        """Take note whether the rate of the runs was borne by all of them together: the highest is at least that."""
+        """Record the rate of the runs as sustained if all runs together meet the objective."""
         if not self.runs or self.rate is None:
             return
         together = np.concatenate(self.due)
@@ -57,21 +57,21 @@ class Measured:
 
     @property
     def known_rate(self) -> float:
-        """The highest rate as far as it is known; one that never kept the objective still answers one after another."""
+        """The highest known rate; if none met the objective, that of requests sent one at a time."""
         highest = self.highest
         return (highest and (highest.rate or highest.at_least)) or self.serial or 1.0
 
     @property
     def due(self) -> list[Array]:
-        """The runs, each request timed from when it was due."""
+        """The times of the runs, each request timed from when it was due."""
         return [run.due for run in self.runs]
 
     @property
     def sent(self) -> list[Array]:
-        """The runs, each request timed from when it was sent."""
+        """The times of the runs, each request timed from when it was sent."""
         return [run.sent for run in self.runs]
 
 
 def rate_of(volley: Volley) -> float:
-    """Requests per second that were answered in a window."""
+    """Return the requests per second of a window, including failed ones."""
     return volley.count / max(1e-9, volley.wall_s)

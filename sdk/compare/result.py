@@ -1,4 +1,4 @@
-"""What a comparison found: plain values in a schema with a version, so that it can be kept and shown again later."""
+"""The result of a comparison: plain values in a versioned schema, so that it can be saved and shown again later."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ SCHEMA: Literal["mlport.compare/1"] = "mlport.compare/1"
 
 
 class Price(msgspec.Struct, frozen=True):
-    """The price that was used, kept with the result: next year's table does not change last year's report.
+    """The price that was used, saved with the result, so that a later price table does not change an old report.
 
     Args:
-        amount: Price of one ``unit`` in US dollars; ``None`` when unknown, which is never taken for 0.
+        amount: Price of one ``unit`` in US dollars; ``None`` when unknown, which is never treated as 0.
         unit: ``"hour"`` of one replica, or ``"gb-second"`` of a serverless one.
-        source: Where it comes from.
-        as_of: When it was seen there.
-        status: How sure it is.
-        memory_gb: What a serverless replica is billed for.
+        source: Where the price comes from.
+        as_of: When the price was read there.
+        status: How reliable the price is.
+        memory_gb: The memory that a serverless replica is billed for.
     """
 
     amount: float | None
@@ -33,29 +33,30 @@ class Price(msgspec.Struct, frozen=True):
 
     @property
     def approximate(self) -> bool:
-        """Whether it comes out of a formula instead of a price list."""
+        """Whether the price is calculated by a formula instead of taken from a price list."""
         return "derived" in self.status
 
     @property
     def usd_per_hour(self) -> float | None:
-        """The price of an hour, where it is one."""
+        """The price of an hour; ``None`` if the price is unknown or of another unit."""
         return self.amount if self.unit == "hour" else None
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What a subject costs, first at the user's own traffic.
+    """The cost of a subject, at the user's own traffic and at saturation.
 
     Args:
-        usd_per_month: A month of 730 hours at that traffic.
-        usd_per_1k: The same for 1,000 requests.
-        usd_per_1k_full: For 1,000 requests when the subject is always as busy as the objective allows: a lower bound.
-        idle_usd_per_month: Before the first request.
+        usd_per_month: The cost of a month of 730 hours at that traffic.
+        usd_per_1k: The cost of 1,000 requests at that traffic.
+        usd_per_1k_full: The cost of 1,000 requests when the subject is always as busy as the objective allows: a lower
+            bound.
+        idle_usd_per_month: The cost of a month without requests.
         peak_replicas: Replicas in the busiest hour.
-        utilisation: Share of what the replicas could do that is used.
-        approximate: Whether the price comes out of a formula.
-        note: What is unknown, or does not fit.
-        at_most: Whether the cost at the traffic may be lower: more was not tried than ``Highest.at_least``, and the
-            traffic needs more than what always runs is known to bear.
+        utilisation: The used share of the replicas' capacity.
+        approximate: Whether the price is calculated by a formula.
+        note: What is unknown, or does not fit the traffic.
+        at_most: Whether the cost at the traffic is an upper bound: higher rates than ``Highest.at_least`` may be
+            sustained, and the traffic needs more replicas than always run.
     """
 
     usd_per_month: float | None = None
@@ -70,7 +71,7 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 class Training(msgspec.Struct, frozen=True):
-    """What training for some hours costs there."""
+    """The cost of training for some hours on an instance type."""
 
     instance: str
     hours: float
@@ -79,7 +80,7 @@ class Training(msgspec.Struct, frozen=True):
 
 
 class Score(msgspec.Struct, frozen=True):
-    """How right the answers are, on the labels that were given."""
+    """The quality of the answers, measured on the given labels."""
 
     name: Literal["accuracy", "r2"]
     value: float
@@ -87,7 +88,7 @@ class Score(msgspec.Struct, frozen=True):
 
 
 class Served(msgspec.Struct, frozen=True):
-    """What the target itself says of its latency, in milliseconds, and between which points it measures."""
+    """The latency that the target itself reports, in milliseconds, and the points between which it measures."""
 
     scope: str
     method: str
@@ -98,42 +99,43 @@ class Served(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One subject. Latencies are in milliseconds; those of ``failed`` ones are empty.
+    """The results of one subject. Latencies are in milliseconds; a ``failed`` subject has none.
 
     Args:
-        key: Its name in this comparison.
-        target: Target of the configuration.
-        provider: Its provider.
-        endpoint: Name of the endpoint.
-        region: The platform's name of the region; empty where there is none.
-        instance: Instance type.
-        replicas: Least and most copies.
+        key: The subject's name in this comparison.
+        target: The target in the configuration.
+        provider: The target's provider.
+        endpoint: The name of the endpoint.
+        region: The platform's name for the region; empty where there is none.
+        instance: The instance type.
+        replicas: The minimum and maximum number of replicas.
         price: The price that was used.
-        deploy_s: From asking for it until it was ready; ``None`` for an endpoint that was there before.
-        first_ms: The first request over a fresh connection: the cold start of the client's side, and of a serverless
-            target.
-        delete_s: From asking for its end until it was gone.
-        floor_ms: The shortest TCP connect: what the way there and back costs at least.
-        rate: Requests per second of the runs behind ``latency``.
-        utilisation: The share of its highest rate that this is.
+        deploy_s: Seconds from the request to deploy until the endpoint was ready; ``None`` for an existing endpoint.
+        first_ms: The first request over a new connection, which includes the cold start of the client and of a
+            serverless target.
+        delete_s: Seconds from the request to delete until the endpoint was gone.
+        floor_ms: The shortest TCP connect: the minimum of a network round trip.
+        rate: Requests per second of the runs that ``latency`` is based on.
+        utilisation: That rate as a share of the subject's highest rate.
         latency: Quantiles ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"`` (``"p99.9"``) at that rate.
         single: The same with one request at a time.
         highest: The highest rate under the objective.
         offline_rate: Requests per second with many in flight.
-        served: What the target says of its latency.
-        requests: Requests of the runs.
-        errors: How many failed, by status (``"0"``: no answer).
+        served: The latency that the target itself reports.
+        requests: The number of requests in the runs.
+        errors: The number of failed requests by status (``"0"``: no answer).
         tail: The distribution: (milliseconds, share of the requests that took longer).
-        flags: What is wrong with the measurement.
-        repeated: In older results: windows that were measured again because the generator had been late.
-        cost: What it costs.
-        training: What training costs there.
-        score: How right its answers are.
-        failed: Why there are no figures.
-        invalid: In older results: why the figures must not be used. Today the intervals hold the generator's delay.
-        host: Host that the calls went to.
-        official: Whether that is the platform itself, not a substitute such as a mini cloud; ``None``: not recorded.
-        billed: Whether the owner of the host charges for it; ``None``: not recorded.
+        flags: Problems of the measurement.
+        repeated: In older results, the number of windows measured again because the generator had been late.
+        cost: The cost of serving.
+        training: The cost of training on this target.
+        score: The quality of the answers.
+        failed: Why the subject has no figures; empty if it has.
+        invalid: In older results, why the figures must not be used. Today, the intervals include the generator's delay.
+        host: The host that the calls went to.
+        official: Whether the host is the platform itself, not a substitute such as a mini cloud; ``None`` if not
+            recorded.
+        billed: Whether the owner of the host charges for it; ``None`` if not recorded.
     """
 
     key: str
@@ -171,7 +173,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def usable(self) -> bool:
-        """Whether there are figures, and a conclusion may rest on them."""
+        """Whether the subject has valid figures that conclusions may be based on."""
         return not (self.failed or self.invalid)
 
     @property
@@ -181,17 +183,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def error_share(self) -> float:
-        """Share of the requests that failed."""
+        """The share of the requests that failed."""
         return sum(self.errors.values()) / self.requests if self.requests else 0.0
 
     def ms(self, name: str) -> float | None:
-        """A quantile at the common rate, such as ``ms("p95")``."""
+        """Return a quantile at the common rate, such as ``ms("p95")``."""
         found = self.latency.get(name)
         return None if found is None else found.value
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """How much slower one subject is than another, in milliseconds, by runs taken in turns."""
+    """The difference in latency of one subject to another in milliseconds, from runs made in turns."""
 
     one: str
     other: str
@@ -200,7 +202,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 class Best(msgspec.Struct, frozen=True):
-    """The subject to take, and why."""
+    """The recommended subject, and why."""
 
     key: str
     target: str
@@ -210,7 +212,7 @@ class Best(msgspec.Struct, frozen=True):
 
 
 class BreakEven(msgspec.Struct, frozen=True):
-    """Below so many requests a month the serverless subject is the cheaper one."""
+    """The number of requests per month below which the serverless subject is cheaper than the other one."""
 
     serverless: str
     other: str
@@ -218,7 +220,7 @@ class BreakEven(msgspec.Struct, frozen=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where it was measured from."""
+    """The machine that the measurements were made from."""
 
     host: str
     system: str

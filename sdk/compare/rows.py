@@ -1,4 +1,4 @@
-"""From what was measured to what is reported: one row per subject, and the differences between them."""
+"""The conversion of raw measurements to the reported rows and the differences between subjects."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float64]
 
 _TAIL_POINTS = 120
-_CLOSE, _SAME = 0.15, 0.05  # half of an interval, as a share of the p95, that needs no more runs
+_CLOSE, _SAME = 0.15, 0.05  # half an interval, as a share of the p95, at which no further runs are needed
 
 
 def name_of(share: float) -> str:
-    """A quantile as people call it.
+    """Return the usual name of a quantile.
 
     Example:
         >>> name_of(0.95), name_of(0.999)
@@ -37,7 +37,7 @@ def name_of(share: float) -> str:
 
 
 def fill(row: Row, found: Measured, rules: Rules) -> Row:
-    """A row with what was measured."""
+    """Return a row completed with the measurements of its subject."""
     highest = highest_of(found)
     searched = None if found.highest is None else found.highest.rate or found.highest.at_least
     use = found.rate / searched if found.rate and searched else None
@@ -62,7 +62,7 @@ def fill(row: Row, found: Measured, rules: Rules) -> Row:
 
 
 def highest_of(found: Measured) -> Highest | None:
-    """Return the highest rate, at least what was borne in any window, whether it was searched or not."""
+    """Return the highest rate, whether searched or not; at least the rate that the runs sustained."""
     highest = found.highest
     if highest is None:
         return Highest(None, found.borne, "range", "not searched") if found.borne else None
@@ -72,7 +72,7 @@ def highest_of(found: Measured) -> Highest | None:
 
 
 def quantiles(runs: Sequence[Array], sent: Sequence[Array], rules: Rules, use: float | None) -> dict[str, Estimate]:
-    """The quantiles that so many requests support, p99 always among them: with its reason where it is missing."""
+    """Estimate the quantiles that so many requests support, and always p99, with a note where it has no value."""
     count = sum(int(run.size) for run in runs)
     if not count:
         return {}
@@ -81,7 +81,7 @@ def quantiles(runs: Sequence[Array], sent: Sequence[Array], rules: Rules, use: f
 
 
 def tail(runs: Sequence[Array]) -> Iterator[tuple[float, float]]:
-    """The distribution by its tail, dense where it is rare: (milliseconds, share of the requests that took longer)."""
+    """Yield the distribution, denser towards its tail: (milliseconds, share of the requests that took longer)."""
     together = np.concatenate(runs) if runs else np.empty(0)
     ordered = np.sort(together[np.isfinite(together)])
     total = together.size
@@ -94,7 +94,7 @@ def tail(runs: Sequence[Array]) -> Iterator[tuple[float, float]]:
 
 
 def served(report: MetricsReport | None) -> Served | None:
-    """What the target says of its latency: the first of its figures that has a quantile."""
+    """Return the first latency that the target itself reports with a quantile; ``None`` if there is none."""
     for one in report.latency if report is not None else ():
         if one.p50 is not None or one.p95 is not None:
             return Served(one.scope, one.method, one.count, one.p50, one.p95, one.p99)
@@ -102,10 +102,10 @@ def served(report: MetricsReport | None) -> Served | None:
 
 
 def pairs(found: Mapping[str, Measured], rules: Rules) -> Iterator[Pair]:
-    """Yield the differences between every two subjects which were measured in turns.
+    """Yield the difference between every two subjects that were measured in turns.
 
-    Their intervals hold together: among equal subjects it is as unlikely as one of them says that any shows a
-    difference.
+    The intervals hold jointly: if all subjects are equal, the probability that any interval shows a difference is only
+    that of a single interval.
     """
     measured = [(key, one) for key, one in found.items() if one.runs and not one.failed]
     rules = rules.among(len(measured) * (len(measured) - 1) // 2)
@@ -118,10 +118,10 @@ def pairs(found: Mapping[str, Measured], rules: Rules) -> Iterator[Pair]:
 
 
 def settled(found: Mapping[str, Measured], rules: Rules, p95_ms: float | None) -> bool:
-    """Return whether more runs would decide nothing.
+    """Return whether more runs cannot change the verdict.
 
-    Each p95 is on one side of the objective and known closely enough, and each two are shown to differ or are nearly
-    the same.
+    This is so if each p95 is clearly on one side of the objective and precise enough, and every two subjects are shown
+    to differ or are nearly the same.
     """
     measured = [one for one in found.values() if one.runs and not one.failed]
     for one in measured:
@@ -138,5 +138,5 @@ def _close(found: Estimate, share: float) -> bool:
 
 
 def _within(found: Estimate, width: float) -> bool:
-    """Return whether an interval is not wider than so much to either side."""
+    """Return whether half the width of an interval is at most ``width``."""
     return found.low is not None and found.high is not None and found.high - found.low <= 2 * width

@@ -1,4 +1,4 @@
-"""How right the answers are: a fast and cheap target that answers something else is no bargain."""
+"""The score of the answers against labels, since a fast and cheap target must also answer correctly."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def score(answers: Sequence[Any], labels: Sequence[Any]) -> Score:
-    """Accuracy where the labels are classes, the coefficient of determination (r2) where they are measurements.
+    """Return the accuracy if the labels are classes, the coefficient of determination (r2) if they are measurements.
 
-    Classes are strings, booleans and whole numbers; an answer that is a list of probabilities or scores stands for
-    its largest entry.
+    Classes are strings, booleans and whole numbers. An answer that is a list of probabilities or scores counts as the
+    index of its largest entry.
 
     Raises:
-        ConfigError: There are not as many labels as answers, or an answer is no number for a measurement.
+        ConfigError: The numbers of labels and answers differ, or an answer is not a number where a label is.
 
     Example:
         >>> score([1, 0, 1, 1], [1, 0, 0, 1]).value

@@ -1,4 +1,4 @@
-"""The highest rate that a subject bears under the objective: a geometric ramp, a bisection, fresh confirmations."""
+"""The search for the highest rate under the objective: a geometric ramp, a bisection, then confirmations."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Outcome = Literal["passed", "missed", "spoiled"]  # spoiled: the delay of the load generator itself decides
+Outcome = Literal["passed", "missed", "spoiled"]  # spoiled: the load generator's own delay decides the result
 Limit = Literal["objective", "generator", "range", "time"]
 
 FACTOR = 2.0
 TOLERANCE = 0.1
 CONFIRMATIONS = 2
-QUOTED = 0.9  # of the highest rate that passed everything: what stands on the edge falls tomorrow
-LOWEST = 16  # times lower than the first rate the search goes down
+QUOTED = 0.9  # reported share of the highest rate that passed everything, as a safety margin
+LOWEST = 16  # the search goes down to the first rate divided by this
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """What one rate showed."""
+    """The result of trying one rate."""
 
     rate: float
     outcome: Outcome
@@ -28,17 +28,17 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 class Highest(msgspec.Struct, frozen=True):
-    """The result of a search.
+    """The result of a search for the highest rate.
 
     Args:
-        rate: Nine tenths of the highest rate that passed every time; ``None`` when there is none to report.
-        at_least: The highest rate that was seen to pass, in the search or in any other window.
+        rate: Nine tenths of the highest rate that passed every time; ``None`` when none can be reported.
+        at_least: The highest rate that passed, in the search or in another window.
         limited_by: What ended the search: ``"objective"``, ``"generator"`` (this machine cannot send faster, so only
-            ``at_least`` is known), ``"range"`` (the end of the rates to try) or ``"time"`` (it was over: only
-            ``at_least`` is known).
-        reason: In words.
-        probes: Everything that was tried.
-        below: The lowest rate that was seen to miss the objective.
+            ``at_least`` is known), ``"range"`` (the highest rate to try was reached) or ``"time"`` (the time was over,
+            so only ``at_least`` is known).
+        reason: The reason for ``limited_by`` in words.
+        probes: All rates that were tried, with their results.
+        below: The lowest rate that missed the objective.
     """
 
     rate: float | None
@@ -50,17 +50,17 @@ class Highest(msgspec.Struct, frozen=True):
 
 
 class Enough(Exception):
-    """The time for the search is over."""
+    """The signal that the time for the search is over."""
 
 
 def highest_rate(probe: Callable[[float, int], Probe], *, first: float, top: float) -> Highest:
-    """Searches with a probe that tells whether a rate is borne.
+    """Search the highest rate with a probe that returns whether a rate is sustained.
 
     Args:
-        probe: Measures one rate, in a stage from 0 (the ramp) over 1 (the bisection) to 2 (the confirmation): the later
-            the longer. Raises :class:`Enough` when there is no time for it.
-        first: Where the search begins; halved down to a sixteenth of it when even that is too much.
-        top: Where it ends.
+        probe: Measures one rate in a stage: 0 (ramp), 1 (bisection) or 2 (confirmation); later stages take longer.
+            Raises :class:`Enough` when there is not enough time for it.
+        first: The first rate to try; halved down to a sixteenth of it if it is too high.
+        top: The highest rate to try.
     """
     return _Search(probe, min(first, top), top).run()
 
@@ -100,7 +100,7 @@ class _Search:
         return low, None
 
     def _lower(self, rate: float) -> float | None:
-        """Return the next rate to confirm after one that was not."""
+        """Return the next rate to confirm after one that was not confirmed; ``None`` if it is too low."""
         lower = rate / (1 + TOLERANCE)
         return lower if lower >= self._first / LOWEST / FACTOR else None
 
@@ -124,7 +124,7 @@ class _Search:
         return Highest(quoted, least, limit, reason, tuple(self._seen), min(missed, default=None))
 
     def _passes(self, rate: float, stage: int) -> bool:
-        """Try a rate, once more where the delay of the load generator decided."""
+        """Return whether a rate passes; try it once more if the load generator's own delay decided the result."""
         for _ in range(2):
             self._seen.append(self._probe(rate, stage))
             if self._seen[-1].outcome != "spoiled":

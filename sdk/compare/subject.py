@@ -1,4 +1,4 @@
-"""What is measured, seen from the one who measures: how to make a request for it, and what it says of itself."""
+"""The subject of a measurement, as the measuring code sees it: how to create its requests and read its metrics."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Subject:
     """One endpoint to measure.
 
     Args:
-        key: Its name in the comparison.
-        sign: Makes the signed request of some rows; signatures expire, so it is called anew for each window.
-        direct: Whether it is on this machine, where no proxy of the environment is asked.
+        key: The subject's name in the comparison.
+        sign: Creates the signed request for some rows; called again for each window, since signatures expire.
+        direct: Whether the endpoint is on this machine, where the proxies of the environment are not used.
         verify: ``True``, or the PEM text of the certificates to trust.
-        served: What the target measured over the last so many seconds; ``None`` where it measures nothing.
-        machine: What it runs on; subjects of different machines do not disturb each other.
+        served: Returns the target's own metrics over the last so many seconds; ``None`` where the target has none.
+        machine: The machine that it runs on; subjects on different machines do not disturb each other.
     """
 
     key: str
@@ -35,7 +35,7 @@ class Subject:
 
 
 def side_by_side(subjects: Sequence[Subject]) -> list[list[Subject]]:
-    """Return the subjects by what they run on: groups that can be measured at the same time.
+    """Return the subjects grouped by machine; the groups can be measured at the same time.
 
     Example:
         >>> aws, local, docker = (Subject(key, repr, machine=at) for key, at in (("a", "aws"), ("l", ""), ("d", "")))

@@ -1,4 +1,4 @@
-"""How many requests come, and when in the week."""
+"""The traffic of a user: the number of requests per month and their distribution over the week."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WEEK = 168
 
 
 class Traffic(msgspec.Struct, frozen=True):
-    """Requests of a month, and their share in each hour of the week (168 weights from Monday 00:00, sum 1).
+    """The requests per month, and their share in each hour of the week (168 weights from Monday 00:00, sum 1).
 
     Example:
         >>> Traffic.of(730_000, "flat").rates()[0] * 3600
@@ -31,15 +31,15 @@ class Traffic(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, per_month: float, profile: str | Sequence[float] = "flat") -> Traffic:
-        """A traffic from a named profile, or from 24 or 168 weights.
+        """Return a traffic from a named profile, or from 24 or 168 weights.
 
         Args:
-            per_month: Requests of a month of 730 hours.
-            profile: ``"flat"``, ``"day"`` (a wave with its top at 15:00), ``"office"`` (Monday to Friday, nine to six),
-                or weights of the hours of a day or a week, in any unit.
+            per_month: Requests in a month of 730 hours.
+            profile: ``"flat"``, ``"day"`` (a wave with its peak at 15:00), ``"office"`` (Monday to Friday, nine to
+                six), or weights of the hours of a day or a week, in any unit.
 
         Raises:
-            ConfigError: There is no such profile, or the weights are none.
+            ConfigError: The profile or ``per_month`` is invalid.
         """
         if not 0 < per_month < math.inf:
             raise ConfigError(f"traffic_per_month = {per_month!r} is not a number above 0")
@@ -53,7 +53,7 @@ class Traffic(msgspec.Struct, frozen=True):
         return cls(float(per_month), tuple(weight / total for weight in weights), name)
 
     def rates(self) -> list[float]:
-        """Requests per second in each hour of the week."""
+        """Return the requests per second in each hour of the week."""
         per_week = self.per_month * _WEEK / HOURS_PER_MONTH
         return [per_week * weight / 3600 for weight in self.weights]
 

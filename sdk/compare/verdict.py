@@ -1,4 +1,4 @@
-"""Which subject to take: the cheapest of those that keep the objective; the fastest where money does not decide."""
+"""The verdict: the cheapest subject that meets the objective, or the fastest where costs do not decide."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from .stats import Estimate
     from .traffic import Traffic
 
-SAME = 0.01  # costs that differ by less than this share are the same
+SAME = 0.01  # costs that differ by at most this share count as equal
 
 
 def keeps(row: Row, p95_ms: float | None, most_errors: float = 0.001) -> str:
-    """Why a subject does not keep the objective; empty when it does.
+    """Return why a subject does not meet the objective; empty when it does.
 
-    The upper end of the interval must keep it where there is one.
+    Where there is an interval, its upper end must meet the objective.
     """
     if row.failed:
         return row.failed
@@ -53,7 +53,7 @@ def decide(
 ) -> tuple[Best | None, str]:
     """Return the best subject, if there is one, and the verdict in one sentence.
 
-    A mini cloud is judged beside other mini clouds only, never beside a real platform. What is left out is named.
+    Mini clouds are compared only with each other, never with a real platform. The verdict names the subjects left out.
     """
     real = [row for row in rows if not row.simulated]
     judge = _Judge(real or rows, pairs, p95_ms, traffic)
@@ -64,7 +64,7 @@ def decide(
 
 
 def warning(rows: Sequence[Row]) -> str:
-    """Return what a reader must know first: which rows are not of the real platform; empty if all are, or may be."""
+    """Return the warning that names the rows of mini clouds; empty if there are none."""
     simulated = [row for row in rows if row.simulated]
     if not simulated:
         return ""
@@ -77,7 +77,7 @@ def warning(rows: Sequence[Row]) -> str:
 
 
 class _Judge:
-    """Compares the subjects of one kind: all of real platforms, or all of mini clouds."""
+    """The comparison of subjects of one kind: all on real platforms, or all on mini clouds."""
 
     def __init__(
         self, rows: Sequence[Row], pairs: Sequence[Pair], p95_ms: float | None, traffic: Traffic | None
@@ -117,7 +117,7 @@ class _Judge:
         return self._named(first, f"the cheapest{self._that()}: {self._money(first)}", *others)
 
     def _fastest(self, rows: Sequence[Row], why: str) -> tuple[Best | None, str]:
-        """The one that is faster than every other, if the paired differences show it."""
+        """Recommend the subject that is faster than all others, if the paired differences show it."""
         best, *others = self._by_p95(rows)
         among = _listed([row.key for row in rows]) + (f", {why}," if why else "")
         if any(self._gap(best, other) is None for other in others):
@@ -137,10 +137,10 @@ class _Judge:
         best = Best(row.key, row.target, _usd(row), row.ms("p95"), where + text)
         return best, f"{where}{row.key} is {text}"
 
-    # --- what else is to be said --------------------------------------------------------------------------------
+    # --- further remarks ----------------------------------------------------------------------------------------
 
     def _rest(self, best: Row | None) -> list[str]:
-        """What a reader would ask next: what is alike, what is unknown, what is too slow."""
+        """Return further remarks: pairs without a difference, unknown costs, and subjects that miss the objective."""
         alike = [pair for pair in self._pairs if self._alike(pair)]
         texts: list[str] = []
         if alike and (best is not None or len(self._fit) > 2):
@@ -164,7 +164,7 @@ class _Judge:
         return f"{other.key} is {gap:.3g} ms faster for {self._money(other)}"
 
     def _gap(self, one: Row, other: Row) -> float | None:
-        """How many milliseconds the p95 of one is shown to be lower than that of the other; ``None`` if it is not."""
+        """Return by how many ms the p95 of one is shown to be lower than the other's; ``None`` if it is not."""
         for pair in self._pairs:
             if pair.quantile == "p95" and pair.difference.excludes_zero and pair.difference.value is not None:
                 if (pair.one, pair.other) == (one.key, other.key) and pair.difference.value < 0:
@@ -205,7 +205,7 @@ def _most(row: Row) -> float:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Names as in a sentence.
+    """Join names as in a sentence.
 
     Example:
         >>> _listed(["a"]), _listed(["a", "b", "c"])

@@ -1,4 +1,4 @@
-"""Single windows of requests: how they are prepared, and what one says about the target and about the generator."""
+"""Single windows of requests: their preparation and their evaluation."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float64]
 
 _MOST_CONNECTIONS = 256
-_NOT_SENT = {"host", "content-length", "connection", "transfer-encoding"}  # the generator's client writes them itself
-_LONG = 10  # times the objective: a queue that a tenth too many requests fill reaches it within such a window
-_GROWTH, _BACKLOG = 0.02, 8  # of the rate, and requests: below that a backlog is chance
-_SENT = 0.95  # of the rate that was asked for: below that the window was one of another rate
+_NOT_SENT = {"host", "content-length", "connection", "transfer-encoding"}  # the generator's client sets these headers
+_LONG = 10  # multiple of the objective: in such a window, a queue with a tenth too many requests reaches it
+_GROWTH, _BACKLOG = 0.02, 8  # a smaller growth, as a share of the rate, or backlog in requests is chance
+_SENT = 0.95  # minimum share of the requested rate; below it, the window shows another rate
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Milliseconds of each request, between two bounds; infinite for one that failed.
+    """Two bounds of the milliseconds of each request; infinite for one that failed.
 
     Args:
-        due: From when it was due: the generator's own delay included.
-        sent: From when it was sent: that delay left out, and the time to open connections inside the window, too.
+        due: The time from when each request was due, which includes the generator's own delay.
+        sent: The time from when each was sent, without that delay and the time to open connections in the window.
     """
 
     due: Array
@@ -50,7 +50,7 @@ class Times:
 
 
 def _without_connecting(times: Array, opened: int) -> Array:
-    """Return the least that the times can have been: the longest of them may have waited for a new connection."""
+    """Return lower bounds of the times, since the longest may include the wait for a new connection."""
     good = np.flatnonzero(np.isfinite(times))
     if not opened or not good.size:
         return times
@@ -61,14 +61,14 @@ def _without_connecting(times: Array, opened: int) -> Array:
 
 
 def connections(rate: float, usual_ms: float) -> int:
-    """How many connections to open before a window, so that hardly any is opened inside it.
+    """Return how many connections to open before a window, so that hardly any is opened in it.
 
-    By Little's law so many requests are in flight on average, and as arrivals are random up to four standard deviations
-    of a Poisson number more; the rest is for the few at a low rate that come in one bunch.
+    Little's law gives the average number of requests in flight. Since arrivals are random, four standard deviations of
+    a Poisson distribution are added, and a few connections for bursts at low rates.
 
     Args:
         rate: Requests per second.
-        usual_ms: How long nearly all of them take, in milliseconds.
+        usual_ms: The time in milliseconds within which nearly all requests are answered.
 
     Example:
         >>> connections(20.0, 80.0), connections(1_000.0, 10.0)
@@ -79,14 +79,14 @@ def connections(rate: float, usual_ms: float) -> int:
 
 
 def likely_rate(serial: float, usual_ms: float, p95_ms: float | None) -> float:
-    """Return a rate that a target probably bears even if it answers one request at a time.
+    """Return a rate that a target probably sustains even if it answers one request at a time.
 
-    The nearer the objective is to the time of a single request, the less waiting it leaves room for.
+    The closer the objective is to the time of a single request, the less waiting time it allows.
 
     Args:
-        serial: Requests per second, one after another.
-        usual_ms: How long nearly all of them take, in milliseconds.
-        p95_ms: The objective.
+        serial: Requests per second when sent one at a time.
+        usual_ms: The time in milliseconds within which nearly all requests are answered.
+        p95_ms: The latency objective in milliseconds.
 
     Example:
         >>> likely_rate(100.0, 10.0, 100.0), likely_rate(20.0, 50.0, 100.0)
@@ -97,13 +97,13 @@ def likely_rate(serial: float, usual_ms: float, p95_ms: float | None) -> float:
 
 
 def shot(request: Any) -> Shot:
-    """A signed request as the generator sends it."""
+    """Return a signed request in the form that the generator sends."""
     headers = {name: value for name, value in request.headers.items() if name.lower() not in _NOT_SENT}
     return Shot(headers, request.content)
 
 
 def judged(volley: Volley, rate: float, p95_ms: float | None, most_errors: float) -> Probe:
-    """Return what a window shows about its rate; undecided where the generator's own delay decides."""
+    """Return the result of a window for its rate; ``"spoiled"`` if it depends on the generator's own delay."""
     times = Times.of(volley)
     if reason := _overloaded(volley, times, rate, most_errors) or _growing(volley, rate, p95_ms):
         return Probe(rate, "missed", reason)
@@ -120,7 +120,7 @@ def judged(volley: Volley, rate: float, p95_ms: float | None, most_errors: float
 
 
 def _overloaded(volley: Volley, times: Times, rate: float, most_errors: float) -> str:
-    """Return why a rate is too high whatever the objective is; empty when it is not."""
+    """Return why a rate is too high for any objective; empty when it is not."""
     if volley.count < volley.planned and not volley.outcome:
         return f"{volley.backlog} requests were waiting for an answer at {rate:.4g}/s"
     failed = float(np.isinf(times.due).mean())
@@ -130,7 +130,7 @@ def _overloaded(volley: Volley, times: Times, rate: float, most_errors: float) -
 
 
 def _growing(volley: Volley, rate: float, p95_ms: float | None) -> str:
-    """Return that the backlog grew, where the window was too short for a queue to reach the objective."""
+    """Return that the backlog grew, if the window was too short for the queue to reach the objective; else empty."""
     long = p95_ms is not None and volley.seconds("due")[-1] >= _LONG * p95_ms / 1000
     if long or volley.grew <= _GROWTH * rate or volley.backlog < _BACKLOG:
         return ""
@@ -138,7 +138,7 @@ def _growing(volley: Volley, rate: float, p95_ms: float | None) -> str:
 
 
 def _sent_share(volley: Volley) -> float:
-    """Return how much of the rate that was asked for was sent, by how late the last tenth of the requests left."""
+    """Return the share of the requested rate that was sent, from the delay of the last tenth of the requests."""
     lag, due = volley.seconds("lag"), volley.seconds("due")
     late = sorted(lag[-math.ceil(len(lag) / 10) :])
     return due[-1] / max(1e-9, due[-1] + max(0.0, late[len(late) // 2]))

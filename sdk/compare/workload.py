@@ -1,4 +1,4 @@
-"""What every subject is asked to do: the same requests, in the same order, at the same moments."""
+"""The workload of every subject: the same requests, in the same order, at the same times."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ if TYPE_CHECKING:
 Scenario = Literal["single", "server", "offline"]
 
 
-_LATE_S = 5.0  # that the last window of a subject may take beyond it
+_LATE_S = 5.0  # by which the last window of a subject may exceed the time budget
 _USUAL_RATE = 30.0
 _PRESETS = ("standard", "quick", "thorough")
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
-    """How to measure. By default everything that ``time_budget`` allows for, and no more than the other numbers say.
+    """The parameters of a measurement: as much as ``time_budget`` allows, limited by the other numbers.
 
     Args:
         scenarios: ``"single"`` (one request at a time), ``"server"`` (the highest rate under the objective) and
-            ``"offline"`` (as much as goes through). Latency at a common rate is measured in any case.
-        time_budget: Seconds of measuring in all, deploying not counted; ``None`` for as long as the other numbers take.
+            ``"offline"`` (the maximum throughput). Latency at a common rate is always measured.
+        time_budget: Total seconds of measuring, without deploying; ``None`` for as long as the other numbers require.
         rate: Requests per second of that common rate; by default 30 % of the slowest subject's highest rate, up to 45 %
-            when the runs would not be long enough otherwise.
+            if the runs would otherwise be too short.
         arrivals: ``"poisson"`` or ``"constant"``.
-        seed: The same seed gives the same requests at the same moments.
-        runs: Most independent runs at the common rate: one of each subject, then the next.
-        requests: Most requests of one run.
-        warm_requests: Fewest requests before anything counts …
-        warm_s: … and fewest seconds; then until two windows in a row have the same median, within 5 %.
-        probe_requests: Fewest requests at each rate that is tried in search of the highest, unless its verdict is
-            certain earlier …
-        probe_s: … and most seconds.
-        first_rate: Rate at which that search begins; by default half of what one request after the other makes.
-        top_rate: Rate at which it ends.
-        single_requests: Requests of the ``single`` scenario.
+        seed: The seed of the schedule; the same seed gives the same requests at the same times.
+        runs: Maximum number of independent runs at the common rate: one of each subject, then the next.
+        requests: Maximum number of requests in one run.
+        warm_requests: Minimum number of requests of the warm-up …
+        warm_s: … and its minimum seconds; it continues until two successive windows have the same median within 5 %.
+        probe_requests: Minimum number of requests at each rate that is tried in the search for the highest, unless its
+            verdict is certain earlier …
+        probe_s: … and the maximum seconds.
+        first_rate: The first rate of that search; by default derived from the rate of requests sent one at a time.
+        top_rate: The highest rate of that search.
+        single_requests: Number of requests in the ``single`` scenario.
         lanes: Requests in flight in the ``offline`` scenario.
-        timeout_s: After so many seconds a request counts as failed.
-        most_errors: Share of failed requests from which on the objective is missed.
-        rules: When an interval is given.
+        timeout_s: The seconds after which a request counts as failed.
+        most_errors: The share of failed requests above which the objective is missed.
+        rules: The rules for when an interval is reported.
 
     Raises:
-        ConfigError: A value makes no sense; names it.
+        ConfigError: A value is invalid; the error names it.
 
     Example:
         >>> Workload.quick().time_budget, Workload.thorough().time_budget
@@ -93,10 +93,10 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, given: Workload | Mapping[str, Any] | str | None) -> Workload:
-        """A workload from what a user gives: itself, its name, or fields on top of the named ``preset``.
+        """Return the workload that a user specified as a workload, a name, or fields on top of the named ``preset``.
 
         Raises:
-            ConfigError: A name or field nobody knows, or a value of the wrong type.
+            ConfigError: A name or field is unknown, or a value has the wrong type.
 
         Example:
             >>> Workload.of({"preset": "quick", "runs": 7}).time_budget
@@ -119,21 +119,21 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def standard(cls) -> Self:
-        """Five minutes of measuring: for four subjects that share a machine 75 seconds each."""
+        """Return the default workload: five minutes of measuring, 75 seconds each for four subjects on one machine."""
         return cls()
 
     @classmethod
     def quick(cls) -> Self:
-        """A first look: two minutes, with wider intervals."""
+        """Return the workload for a first impression: two minutes, with wider intervals."""
         return cls(time_budget=120.0, probe_s=3.0, warm_s=1.0, single_requests=200)
 
     @classmethod
     def thorough(cls) -> Self:
-        """Long windows however long they take: a p99 with its interval, and the highest rate within a few percent."""
+        """Return a workload without time limit: a p99 with its interval, and the highest rate within a few percent."""
         return cls(time_budget=None, warm_requests=200, warm_s=10.0, probe_requests=2_000, probe_s=20.0)
 
     def estimated_s(self, subjects: int) -> float:
-        """Return roughly how long measuring takes, at most where there is a budget."""
+        """Return roughly how many seconds measuring takes; the maximum if there is a time budget."""
         if self.time_budget is not None:
             return self.time_budget + _LATE_S * subjects
         probes = 16 * max(self.probe_s, 1.0) if "server" in self.scenarios else 0.0

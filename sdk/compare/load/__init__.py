@@ -1,7 +1,7 @@
-"""The load generator: a process of its own that sends requests on a fixed schedule and records when each was answered.
+"""The load generator: a separate process that sends requests on a fixed schedule and records when each is answered.
 
-``messages`` is what the two processes say to each other, ``arrivals`` when requests are due, ``engine`` keeps to that,
-``wire`` sends one.
+``messages`` defines the protocol between the two processes, ``arrivals`` computes when requests are due, ``engine``
+follows that schedule, and ``wire`` sends single requests.
 """
 
 from .arrivals import Arrivals, offsets

@@ -1,4 +1,4 @@
-"""``python -m sdk.compare.load``: the generator's process."""
+"""The entry point of the generator's process: ``python -m sdk.compare.load``."""
 
 from .worker import main
 

@@ -1,4 +1,4 @@
-"""When requests are due: fixed before the first is sent, so that a slow answer never delays the next question."""
+"""The times at which requests are due: fixed in advance, so that a slow answer never delays the next request."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Kind = Literal["poisson", "constant"]
 
 
 class Arrivals(msgspec.Struct, frozen=True):
-    """A schedule.
+    """A schedule of requests.
 
     Args:
         rate: Requests per second on average.
-        kind: ``"poisson"``, as many independent users send, or ``"constant"``.
-        seed: The same seed gives the same moments.
+        kind: ``"poisson"``, which models many independent users, or ``"constant"``.
+        seed: The seed of the schedule; the same seed gives the same times.
     """
 
     rate: float
@@ -28,7 +28,7 @@ class Arrivals(msgspec.Struct, frozen=True):
 
 
 def offsets(arrivals: Arrivals, count: int) -> Iterator[float]:
-    """Seconds from the start at which the first ``count`` requests are due.
+    """Yield the seconds from the start at which the first ``count`` requests are due.
 
     Example:
         >>> list(offsets(Arrivals(rate=10, kind="constant"), 3))

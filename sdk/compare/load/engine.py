@@ -1,4 +1,4 @@
-"""Keeps to the schedule: an open loop that never waits for an answer, and a closed one that always does."""
+"""The engine that sends the requests of a window: an open loop on a schedule, or a closed one that awaits answers."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from .trial import Outcome, Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-HEAD_START_S = 0.02  # between the decision to begin and the first due time
-SPIN_S = 0.001  # before a due time from which on the loop waits busily: its timers are no finer
-MOST_SPINNING = 0.25  # of a core; a rate that needs more is left to the timers
+HEAD_START_S = 0.02  # between the start of the window and the first due time
+SPIN_S = 0.001  # busy-wait for this long before a due time, since the loop's timers are not more precise
+MOST_SPINNING = 0.25  # maximum share of a core for busy waiting; higher rates use timers only
 
 
 class Wire(Protocol):
-    """Sends one request and reads its whole answer."""
+    """A client that sends one request and reads its whole answer."""
 
     async def send(self, shot: Shot) -> int:
-        """The HTTP status; 0 when there was no answer. Never raises."""
+        """Send a request and return the HTTP status; 0 when there was no answer. Never raises."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Meters:
-    """What is measured of the process itself; tests bring their own.
+    """The clocks and counters of the process itself, which tests replace.
 
     Args:
-        now: Monotonic seconds.
-        cpu: Processor seconds of the process.
-        loop: Processor seconds of this thread.
-        ports: The local ports of the connections that are open now.
-        spin_s: Seconds before a due time from which on the loop waits busily.
+        now: Returns monotonic seconds.
+        cpu: Returns the CPU seconds of the process.
+        loop: Returns the CPU seconds of this thread.
+        ports: Returns the local ports of the open connections.
+        spin_s: Seconds of busy waiting before a due time.
     """
 
     now: Callable[[], float] = time.perf_counter
@@ -50,12 +50,12 @@ class Meters:
 
 
 class Engine:
-    """Runs one window on a wire.
+    """The execution of one window on a wire.
 
     Args:
         wire: Sends the requests.
         plan: The window.
-        meters: The clocks.
+        meters: The clocks and counters.
     """
 
     def __init__(self, wire: Wire, plan: Plan, meters: Meters) -> None:
@@ -73,7 +73,7 @@ class Engine:
         self._outcome: Outcome = ""
 
     async def run(self) -> Volley:
-        """Sends the window and waits for its last answer."""
+        """Send the requests of the window and wait for the last answer."""
         meters = self._meters
         ports, cpu, loop = meters.ports(), meters.cpu(), meters.loop()
         begin = meters.now()
@@ -94,12 +94,12 @@ class Engine:
             loop_s=meters.loop() - loop,
             opened=len(meters.ports() - ports),
             backlog=self._backlog,
-            grew=slope(self._heights[len(self._heights) // 4 :]),  # it fills up first
+            grew=slope(self._heights[len(self._heights) // 4 :]),  # without the first quarter: the queue fills up
             outcome=self._outcome,
         )
 
     async def _open(self, begin: float, arrivals: Arrivals) -> None:
-        """Sends each request when it is due, whatever became of those before it."""
+        """Send each request when it is due, without waiting for earlier answers."""
         shots = self._plan.shots
         exact = arrivals.rate * SPIN_S <= MOST_SPINNING
         flying: set[asyncio.Task[None]] = set()
@@ -117,13 +117,13 @@ class Engine:
             await asyncio.wait(flying)
 
     def _certain(self, begin: float) -> bool:
-        """Return whether the trial has come to its verdict."""
+        """Return whether the trial has reached its verdict."""
         if self._watch is not None:
             self._outcome = self._watch.look(self._meters.now(), begin)
         return bool(self._outcome)
 
     async def _until(self, due: float, *, exact: bool) -> None:
-        """Wait for a moment; an exact wait is busy near its end, while answers are read."""
+        """Wait until a moment; an exact wait busy-waits near the end, during which answers are still read."""
         now, spin_s = self._meters.now, self._meters.spin_s
         begin, early = (spin_s, 0.0) if exact else (0.0, spin_s / 2)
         while (left := due - now()) > early:
@@ -131,7 +131,7 @@ class Engine:
             await asyncio.sleep(pause)
 
     async def _closed(self, begin: float) -> None:
-        """Keeps as many requests in flight as there are lanes."""
+        """Keep as many requests in flight as there are lanes."""
         places = itertools.count()
         until = begin + self._plan.seconds
         lanes = max(1, min(self._plan.lanes, self._plan.count))
@@ -152,9 +152,9 @@ class Engine:
         self._backlog = max(self._backlog, self._flying)
 
     async def _timed(self, place: int, shot: Shot, due: float | None) -> None:
-        """Send a request that is due at some moment, or at once."""
+        """Send a request now and record its times; ``due`` is the moment when it was due in an open loop."""
         sent = self._meters.now()
-        since = sent if due is None else min(due, sent)  # one that leaves early is timed from then on
+        since = sent if due is None else min(due, sent)  # a request that is sent early is timed from then on
         if self._watch is not None:
             self._watch.sent(place, due=since, at=sent)
         status = await self._wire.send(shot)
@@ -168,7 +168,7 @@ class Engine:
 
 
 def slope(points: list[tuple[float, int]]) -> float:
-    """The slope of the line of least squares through some points; 0 for fewer than two.
+    """Return the slope of the least-squares line through some points; 0 for fewer than two.
 
     Example:
         >>> slope([(0.0, 1), (1.0, 3), (2.0, 5)])

@@ -1,4 +1,4 @@
-"""The owner's end of the generator: starts its process, gives orders, takes answers."""
+"""The owner's side of the generator: starts its process, sends orders and receives answers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _GOODBYE_S = 5.0
 
 
 class Generator:
-    """A process that sends requests and does nothing else.
+    """A process that only sends requests.
 
-    It has an interpreter of its own, so that neither a notebook nor the progress shown meanwhile disturbs its schedule,
-    and ends when its owner does, however that ends. One order at a time; threads wait for each other.
+    It has its own interpreter, so that neither a notebook nor progress output disturbs its schedule. It ends when its
+    owner ends for any reason. It executes one order at a time; threads wait for each other.
 
     Example:
         >>> with Generator() as generator:
@@ -38,29 +38,29 @@ class Generator:
             [sys.executable, "-m", "sdk.compare.load"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the owner, with whom this process ends
+            start_new_session=True,  # Ctrl-C must reach only the owner; this process ends with it
         )
         self._lock = threading.Lock()
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id of the generator."""
         return self._process.pid
 
     def aim(self, aim: Aim) -> None:
-        """Tells where the requests of a subject go."""
+        """Set where the requests of a subject are sent."""
         self._ask(aim, Ready)
 
     def touch(self, key: str, times: int = 5) -> float | None:
-        """The shortest TCP connect to a subject, in seconds."""
+        """Return the shortest time of several TCP connects to a subject, in seconds; ``None`` if all failed."""
         return self._ask(Touch(key, times), Touched).connect_s
 
     def fire(self, plan: Plan) -> Volley:
-        """Runs one window."""
+        """Run one window of requests."""
         return self._ask(plan, Volley)
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         stdin, stdout = self._process.stdin, self._process.stdout
         for stream in (stdin, stdout):
             if stream is not None:
@@ -102,7 +102,7 @@ class Generator:
 
 
 def _died(code: int) -> SdkError:
-    if code != -signal.SIGABRT:  # as when the system refuses memory
+    if code != -signal.SIGABRT:  # SIGABRT: the system refused more memory
         return SdkError(f"the load generator died with exit code {code}", operation="compare")
     return SdkError(
         f"the load generator ran out of memory, of which it takes at most {MOST_BYTES >> 30} GiB",

@@ -1,4 +1,4 @@
-"""What the generator and the process that owns it say to each other: MessagePack over two pipes, nothing on disk."""
+"""The messages between the generator and its owner process: MessagePack over two pipes, never written to disk."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import msgspec
 from .arrivals import Arrivals
 from .trial import Outcome, Trial
 
-MOST_BYTES = 4 << 30  # of memory for the generator; those of a window with a million requests are 0.2 GB
+MOST_BYTES = 4 << 30  # memory limit of the generator; a window with a million requests takes 0.2 GB
 
 _LENGTH = struct.Struct("<Q")
 
 
 class Shot(msgspec.Struct, frozen=True):
-    """One request, ready to be sent: signed, so the generator holds no credentials but these headers."""
+    """One signed request, ready to be sent: its headers are the only credentials that the generator gets."""
 
     headers: dict[str, str]
     body: bytes
 
 
 class Aim(msgspec.Struct, frozen=True, tag=True):
-    """Where the requests of a subject go.
+    """The order to set where the requests of a subject are sent.
 
     Args:
-        key: Name of the subject in later messages.
-        url: Where its requests are POSTed to.
-        verify: ``True`` for the system's certificates, or the PEM text of the only ones to trust.
-        timeout_s: After so many seconds a request counts as failed.
-        direct: Whether proxies of the environment are left out, as for this machine.
+        key: The name of the subject in later messages.
+        url: The URL to POST its requests to.
+        verify: ``True`` for the system's certificates, or the PEM text of the only certificates to trust.
+        timeout_s: The seconds after which a request counts as failed.
+        direct: Whether to ignore the proxies of the environment, as for a subject on this machine.
     """
 
     key: str
@@ -42,17 +42,17 @@ class Aim(msgspec.Struct, frozen=True, tag=True):
 
 
 class Plan(msgspec.Struct, frozen=True, tag=True):
-    """One window of requests.
+    """The order to send one window of requests.
 
     Args:
         key: The subject.
-        shots: The requests, sent in this order, over and over.
-        count: How many requests.
+        shots: The requests, sent in this order and repeated as needed.
+        count: The number of requests.
         arrivals: When they are due; ``None`` for a closed loop, where each answer starts the next request.
-        lanes: Requests in flight in a closed loop, at least one; so many connections are opened before the window.
-        most_in_flight: An open window ends early when so many requests wait for an answer: the backlog grows.
-        seconds: A closed window ends after so many seconds.
-        trial: Ends an open window as soon as its verdict is certain.
+        lanes: Requests in flight in a closed loop, at least one; as many connections are opened before the window.
+        most_in_flight: The number of unanswered requests at which an open window ends early: the backlog grows.
+        seconds: The seconds after which a closed window ends.
+        trial: A test that ends an open window as soon as its verdict is certain.
     """
 
     key: str
@@ -66,29 +66,29 @@ class Plan(msgspec.Struct, frozen=True, tag=True):
 
 
 class Touch(msgspec.Struct, frozen=True, tag=True):
-    """Measure the shortest of some TCP connects to a subject: the floor of its round trips."""
+    """The order to measure the shortest of several TCP connects to a subject: the floor of its round trips."""
 
     key: str
     times: int = 5
 
 
 class Volley(msgspec.Struct, frozen=True, tag=True):
-    """What a window did. Times are seconds as packed doubles, in the order of the schedule.
+    """The result of a window. Times are seconds as packed doubles, in the order of the schedule.
 
     Args:
         due: When each request was due, from the start of the window.
-        lag: How much later it was sent: the generator's own error; below 0 for one that left early.
-        took: From when it was due until its answer was complete; from when it was sent in a closed loop, or when that
-            was earlier.
-        status: HTTP status as packed 16-bit numbers; 0 for no answer.
-        planned: How many requests there should have been.
+        lag: How much later each request was sent: the generator's own error; below 0 for one that was sent early.
+        took: Time from when each request was due until its answer was complete; from when it was sent in a closed
+            loop, or if it was sent early.
+        status: HTTP status of each request as packed 16-bit numbers; 0 for no answer.
+        planned: The planned number of requests.
         wall_s: Seconds from the first due time until the last answer.
-        cpu_s: Processor seconds of the generator, all threads.
-        loop_s: Processor seconds of the one thread that keeps the schedule.
-        opened: Connections that were opened during the window.
-        backlog: Most requests in flight.
-        grew: Requests in flight added per second, by a line through the window: above 0 the target cannot keep up.
-        outcome: What the trial found, if it ended the window.
+        cpu_s: CPU seconds of the generator, all threads.
+        loop_s: CPU seconds of the thread that follows the schedule.
+        opened: The number of connections opened during the window.
+        backlog: The maximum number of requests in flight.
+        grew: Growth of the requests in flight per second, by a fitted line; above 0, the target cannot keep up.
+        outcome: The verdict of the trial, if it ended the window.
     """
 
     due: bytes
@@ -106,36 +106,36 @@ class Volley(msgspec.Struct, frozen=True, tag=True):
 
     @property
     def count(self) -> int:
-        """Requests that were sent."""
+        """The number of requests that were sent."""
         return len(self.took) // 8
 
     def seconds(self, name: Literal["due", "lag", "took"]) -> array[float]:
-        """One of the series as numbers."""
+        """Return one of the series as numbers."""
         found: array[float] = array("d")
         found.frombytes(getattr(self, name))
         return found
 
     def statuses(self) -> array[int]:
-        """The HTTP statuses."""
+        """Return the HTTP statuses."""
         found: array[int] = array("H")
         found.frombytes(self.status)
         return found
 
 
 class Touched(msgspec.Struct, frozen=True, tag=True):
-    """The shortest TCP connect, in seconds; ``None`` when none came through."""
+    """The answer to a touch: the shortest TCP connect in seconds; ``None`` when all failed."""
 
     connect_s: float | None
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The generator could not do it."""
+    """The answer to an order that failed, with the reason."""
 
     reason: str
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """Done, with nothing to say."""
+    """The answer to an order that succeeded without a result."""
 
 
 Order = Aim | Plan | Touch
@@ -143,20 +143,20 @@ Answer = Volley | Touched | Failed | Ready
 
 
 def write(stream: IO[bytes], message: Order | Answer) -> None:
-    """Writes one message."""
+    """Write one message."""
     packed = msgspec.msgpack.encode(message)
     stream.write(_LENGTH.pack(len(packed)) + packed)
     stream.flush()
 
 
 def read_order(stream: IO[bytes]) -> Order | None:
-    """The next order; ``None`` at the end of the stream."""
+    """Read the next order; return ``None`` at the end of the stream."""
     packed = _read(stream)
     return None if packed is None else msgspec.msgpack.decode(packed, type=Order)
 
 
 def read_answer(stream: IO[bytes]) -> Answer | None:
-    """The next answer; ``None`` at the end of the stream."""
+    """Read the next answer; return ``None`` at the end of the stream."""
     packed = _read(stream)
     return None if packed is None else msgspec.msgpack.decode(packed, type=Answer)
 

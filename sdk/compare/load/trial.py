@@ -1,4 +1,4 @@
-"""A sequential test of a rate: its window ends as soon as it is clear on which side of the objective the target is."""
+"""A sequential test of a rate, which ends the window as soon as it is clear whether the objective is met."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import msgspec
 
 Outcome = Literal["", "passed", "missed"]
 
-SHARE = 0.05  # of the requests may take longer than the objective
+SHARE = 0.05  # share of the requests that may take longer than the objective
 _LIKELY, _UNLIKELY = SHARE / 2, SHARE * 2  # the two hypotheses of Wald's test, around the share
 _OVER, _WITHIN = math.log(_UNLIKELY / _LIKELY), math.log((1 - _UNLIKELY) / (1 - _LIKELY))
-# Requests follow each other through one queue, so slow ones come in bursts: fifteen in a row for "missed".
+# All requests go through one queue, so slow ones come in bursts: "missed" takes fifteen in a row.
 _PASSED, _MISSED = math.log(0.001), 20.0
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """When a window may end early.
+    """The conditions under which a window may end early.
 
     Args:
-        objective_s: 95 of 100 requests must be answered within so many seconds.
-        least_s: A rate is not called borne before so many seconds: a queue that grows slowly needs them to show.
+        objective_s: The seconds within which 95 of 100 requests must be answered.
+        least_s: The minimum seconds before a rate counts as sustained, since a slowly growing queue needs time to show.
     """
 
     objective_s: float
@@ -30,10 +30,10 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 class Watch:
-    """Follows a window, request by request in the order of the schedule.
+    """The evaluation of a window while it runs, request by request in the order of the schedule.
 
-    A request counts as soon as it is answered, or older than the objective. What is borne is judged from when requests
-    were due, what is missed from when they were sent: in between the delay of the generator decides.
+    A request counts as soon as it is answered or older than the objective. "passed" uses the times since requests were
+    due, "missed" the times since they were sent. Between the two, the result depends on the generator's own delay.
 
     Example:
         >>> watch = Watch(Trial(objective_s=0.1, least_s=0.0))
@@ -50,15 +50,15 @@ class Watch:
         self._from_due = self._from_sent = 0.0
 
     def sent(self, place: int, *, due: float, at: float) -> None:
-        """Take note that a request was sent."""
+        """Record that a request was sent."""
         self._waiting.append((place, min(due, at), at))
 
     def answered(self, place: int, *, at: float) -> None:
-        """Take note of an answer; infinite for a request that failed."""
+        """Record the time of an answer; infinite for a request that failed."""
         self._answered[place] = at
 
     def look(self, now: float, begun: float = -math.inf) -> Outcome:
-        """Return what is certain by now of a window that began at some moment."""
+        """Return the verdict on a window that began at some moment; empty while it is not certain."""
         limit = self._trial.objective_s
         while self._waiting:
             place, due, sent = self._waiting[0]

@@ -1,7 +1,7 @@
-"""The HTTP client of the generator. It is the only file that knows which one it is (docs/adr/0010-compare.md).
+"""The HTTP client of the generator; only this file depends on the library it uses (docs/adr/0010-compare.md).
 
-pyreqwest runs its connections in threads of its own, outside the interpreter: an answer costs the loop that keeps the
-schedule one wake-up. Redirects, cookies, decompression and retries are off, and so is HTTP/2, which would put all
+pyreqwest runs its connections in its own threads outside the interpreter, so an answer costs the loop that follows the
+schedule only one wake-up. Redirects, cookies, decompression and retries are off, and so is HTTP/2, which would put all
 requests of one target on one connection.
 """
 
@@ -21,14 +21,14 @@ _CONNECT = timedelta(seconds=10)
 
 
 class HttpWire:
-    """Sends requests to one subject over connections that stay open."""
+    """A client that sends requests to one subject over connections that stay open."""
 
     def __init__(self, aim: Aim) -> None:
         self._url = aim.url
         self._client = _client(aim)
 
     async def send(self, shot: Shot) -> int:
-        """Sends one request and reads its answer to the end; 0 when there was none."""
+        """Send one request and read its answer to the end; return the status, 0 when there was no answer."""
         request = self._client.post(self._url).headers(shot.headers).body_bytes(shot.body).build()
         try:
             answer = await request.send()
@@ -38,7 +38,7 @@ class HttpWire:
         return answer.status
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._client.close()
 
 

@@ -1,4 +1,4 @@
-"""The generator's process: takes orders on standard input, writes answers to standard output, until that is closed."""
+"""The generator's process: reads orders from standard input and writes answers to standard output until it closes."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _CONNECT_S = 10.0
 
 
 def main() -> None:
-    """Serves one owner, and dies with it."""
+    """Serve one owner and exit when the owner does."""
     hurry()
     limit_memory()
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever else prints must not get between the messages
+    os.dup2(2, 1)  # other output must not get between the messages
     orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, orders), daemon=True).start()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -52,17 +52,17 @@ def main() -> None:
             answer = runner.run(desk.answer(order))
             try:
                 write(answers, answer)
-            except BrokenPipeError:  # an owner that was interrupted does not wait for it
+            except BrokenPipeError:  # an owner that was interrupted does not wait for the answer
                 os._exit(0)
         runner.run(desk.close())
 
 
 def hurry() -> None:
-    """Put this process before others where that is allowed, so that it keeps its schedule on a busy machine.
+    """Raise the priority of this process where allowed, so that it keeps its schedule on a busy machine.
 
-    It sleeps most of the time. The threads that it starts later inherit its priority.
+    The process sleeps most of the time. Threads started later inherit its priority.
     """
-    with contextlib.suppress(OSError, AttributeError):  # not allowed, or a system without it
+    with contextlib.suppress(OSError, AttributeError):  # not permitted, or not available on this system
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
         return
     with contextlib.suppress(OSError, AttributeError):
@@ -70,15 +70,15 @@ def hurry() -> None:
 
 
 def limit_memory(most: int = MOST_BYTES) -> None:
-    """Let the system refuse this process more memory than any window needs: an answer may have no end."""
+    """Limit the memory of this process to more than any window needs, since an answer may be endless."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    with contextlib.suppress(OSError, ValueError):  # not allowed, or a system without it
+    with contextlib.suppress(OSError, ValueError):  # not permitted, or not available on this system
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 def _listen(stream: IO[bytes], orders: queue.SimpleQueue[Order | None]) -> None:
-    """Hands on what the owner asks for; an owner that is gone ends the process, whatever it is doing."""
+    """Put the owner's orders into a queue; when the owner is gone, end the process even during an order."""
     while (order := read_order(stream)) is not None:
         orders.put(order)
     orders.put(None)
@@ -87,14 +87,14 @@ def _listen(stream: IO[bytes], orders: queue.SimpleQueue[Order | None]) -> None:
 
 
 class Desk:
-    """Answers orders; holds the wires."""
+    """The handler of orders, which holds the subjects' clients."""
 
     def __init__(self) -> None:
         self._aims: dict[str, Aim] = {}
         self._wires: dict[str, HttpWire] = {}
 
     async def answer(self, order: Order) -> Answer:
-        """Does what was asked for; what goes wrong is an answer too."""
+        """Execute an order and return the answer; an error becomes an answer, too."""
         try:
             match order:
                 case Aim():
@@ -104,11 +104,11 @@ class Desk:
                     return Touched(await _floor(self._aims[order.key].url, order.times))
                 case Plan():
                     return await self._window(order)
-        except Exception as error:  # noqa: BLE001  # the owner decides what it means
+        except Exception as error:  # noqa: BLE001  # the owner decides what the error means
             return Failed(f"{type(error).__name__}: {error}")
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         for wire in self._wires.values():
             await wire.close()
 
@@ -124,7 +124,7 @@ class Desk:
         await _open_connections(wire, plan.shots[0], plan.lanes)
         gc.collect()
         gc.freeze()
-        gc.disable()  # a collection in the middle would look like a slow answer
+        gc.disable()  # a garbage collection in the window would look like a slow answer
         try:
             return await Engine(wire, plan, Meters(ports=_ports)).run()
         finally:
@@ -133,7 +133,7 @@ class Desk:
 
 
 async def _open_connections(wire: HttpWire, shot: Shot, lanes: int) -> None:
-    """So many requests at once open so many connections; they are not measured."""
+    """Open as many connections as lanes by sending that many unmeasured requests at once."""
     await asyncio.gather(*(wire.send(shot) for _ in range(lanes)))
 
 

@@ -1,1 +1,1 @@
-"""Tells a comparison: ``text`` for terminals and Markdown, ``page`` as an HTML file, ``charts`` what is drawn there."""
+"""The report of a comparison: ``text`` for terminals and Markdown, ``page`` for HTML, ``charts`` for its charts."""

@@ -1,4 +1,4 @@
-"""How single figures are written, the same in every form of the report."""
+"""The formatting of single figures, the same in every form of the report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NONE = "-"
 
 
 def usd(value: float | None, *, about: bool = False) -> str:
-    """Dollars with three significant digits; ``~`` in front of what comes out of a formula.
+    """Format dollars with three significant digits, and with ``~`` in front if they are calculated by a formula.
 
     Example:
         >>> usd(0.00064), usd(168.2, about=True), usd(None)
@@ -30,7 +30,7 @@ def usd(value: float | None, *, about: bool = False) -> str:
 
 
 def ms(found: Estimate | None) -> str:
-    """A latency with its interval; what cannot be said is not said.
+    """Format a latency with its interval; without an interval, or as ``-``, where these are unknown.
 
     Example:
         >>> from sdk.compare.stats import Estimate
@@ -49,7 +49,7 @@ def ms(found: Estimate | None) -> str:
 
 
 def figure(value: float) -> str:
-    """Three significant digits, without an exponent.
+    """Format a number with three significant digits, without an exponent.
 
     Example:
         >>> figure(1234.5), figure(0.1234), figure(12.345)
@@ -61,24 +61,24 @@ def figure(value: float) -> str:
 
 
 def name(row: Row) -> str:
-    """Return the name of a subject, marked if its figures are not to be taken for the platform's, or not to be used."""
+    """Return the name of a subject, marked if it ran on a mini cloud or its figures are invalid."""
     return row.key + " (mini cloud)" * row.simulated + " (invalid)" * bool(row.invalid and not row.failed)
 
 
 def host(row: Row) -> str:
-    """Return what was measured: the platform itself, or a substitute for it."""
+    """Return the kind of host that was measured: the platform itself, or a substitute for it."""
     if row.official is None:
         return "not recorded"
     return "MINI CLOUD" if row.simulated else "official" if row.billed else "own machine"
 
 
 def measured(row: Row) -> str:
-    """Return whether the figures may be used."""
+    """Return whether the figures are valid."""
     return "failed" if row.failed else "INVALID" if row.invalid else "valid"
 
 
 def month(row: Row) -> str:
-    """Return the cost of a month: at the user's traffic, else at least that of what always runs."""
+    """Format the cost of a month: at the user's traffic, else as a minimum, that of the replicas that always run."""
     cost = row.cost
     if cost.at_most:
         return f"at most {usd(cost.usd_per_month, about=cost.approximate)}"
@@ -88,12 +88,12 @@ def month(row: Row) -> str:
 
 
 def open_ended(row: Row) -> bool:
-    """Return whether a row may bear more than it was seen to."""
+    """Return whether the highest rate of a row is known only as a lower bound."""
     return row.highest is not None and row.highest.rate is None and row.highest.at_least is not None
 
 
 def rate(row: Row) -> str:
-    """The highest rate under the objective, or how far it is known."""
+    """Format the highest rate under the objective, or its lower bound."""
     if row.highest is None:
         return NONE
     if row.highest.rate is not None:
@@ -102,7 +102,7 @@ def rate(row: Row) -> str:
 
 
 def errors(row: Row) -> str:
-    """Failed requests by status."""
+    """Format the number of failed requests by status."""
     if not row.requests:
         return NONE
     return (
@@ -112,7 +112,7 @@ def errors(row: Row) -> str:
 
 
 def price(row: Row) -> str:
-    """The price, with where it comes from and when it was seen."""
+    """Format the price with its unit; if it is unknown, with its source."""
     if row.price.amount is None:
         return UNKNOWN if not row.price.source else f"{UNKNOWN} ({row.price.source})"
     unit = "/h" if row.price.unit == "hour" else f"/{row.price.unit}"
@@ -120,28 +120,28 @@ def price(row: Row) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Seconds."""
+    """Format seconds."""
     return NONE if value is None else f"{figure(value)} s"
 
 
 def plain_ms(value: float | None) -> str:
-    """Milliseconds without an interval."""
+    """Format milliseconds without an interval."""
     return NONE if value is None else figure(value)
 
 
 def score(row: Row) -> str:
-    """Accuracy on the labels."""
+    """Format the score on the labels, with its name and the number of labels."""
     return NONE if row.score is None else f"{row.score.value:.4g} {row.score.name} (n={row.score.count})"
 
 
 def replicas(row: Row) -> str:
-    """Least and most copies."""
+    """Format the minimum and maximum number of replicas."""
     least, most = row.replicas
     return str(least) if least == most else f"{least}..{most}"
 
 
 def table(found: Comparison) -> tuple[list[str], list[list[str]]]:
-    """The main table: columns, and a row per subject."""
+    """Return the main table: its columns, and a row per subject."""
     scored = any(row.score for row in found.rows)
     trained = any(row.training for row in found.rows)
     columns = [

@@ -1,4 +1,4 @@
-"""What is drawn: options of the charting library as plain values, each with the same figures as a table."""
+"""The charts: options of the charting library as plain values, each with the same figures as a table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Option = dict[str, Any]
 
-# Colours that people with any kind of colour vision can tell apart (Okabe and Ito 2008); symbols tell them apart too.
+# Colours that are distinguishable with any kind of colour vision (Okabe and Ito 2008); symbols differ as well.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8B6F00", "#7A7A7A")
 _SYMBOLS = ("circle", "rect", "triangle", "diamond", "pin", "arrow", "roundRect", "circle")
 _LEAST, _MOST, _STEPS = 3, 9, 48  # traffic from 10^3 to 10^9 requests a month
@@ -26,15 +26,15 @@ _LEAST, _MOST, _STEPS = 3, 9, 48  # traffic from 10^3 to 10^9 requests a month
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One chart.
+    """A chart of the report.
 
     Args:
-        id: Its name on the page.
-        title: What it shows.
-        text: The same in a sentence, for who cannot see it.
-        option: What the library draws.
-        columns: Head of the table with the same figures.
-        rows: The table.
+        id: The id of its element on the page.
+        title: The title.
+        text: A description in a sentence, for readers who cannot see the chart.
+        option: The options of the charting library.
+        columns: The column names of the table with the same figures.
+        rows: The rows of that table.
     """
 
     id: str
@@ -46,7 +46,7 @@ class Chart:
 
 
 def charts(found: Comparison) -> list[Chart]:
-    """The charts that the figures suffice for."""
+    """Return the charts for which there are enough figures."""
     measured = [row for row in found.rows if row.usable]
     made = (_trade(found, measured), _tails(found, measured), _curves(found, measured))
     return [chart for chart in made if chart is not None]
@@ -67,7 +67,7 @@ def _base(x: str, y: str, *, x_log: bool = False, y_log: bool = False) -> Option
 
 
 def _line_at(value: float, text: str) -> Option:
-    """A vertical line across a chart."""
+    """Return a vertical line across a chart."""
     return {
         "silent": True,
         "symbol": "none",
@@ -83,7 +83,7 @@ def _mark(place: int) -> Option:
 
 
 def _place(found: Comparison, row: Row) -> int:
-    """A subject has the same colour and symbol in every chart."""
+    """Return the position of a subject, which gives it the same colour and symbol in every chart."""
     return [one.key for one in found.rows].index(row.key)
 
 
@@ -93,12 +93,12 @@ def _line(place: int, row: Row) -> Option:
 
 
 def spend(row: Row) -> float | None:
-    """The cost of 1,000 requests that is drawn: at the user's traffic, else at saturation."""
+    """Return the cost of 1,000 requests to draw: at the user's traffic, else at saturation."""
     return row.cost.usd_per_1k if row.cost.usd_per_1k is not None else row.cost.usd_per_1k_full
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that no other beats in both, from left to right.
+    """Return the Pareto front: the points that no other point beats in both values, from left to right.
 
     Example:
         >>> front([(1.0, 5.0), (2.0, 6.0), (3.0, 1.0)])
@@ -112,7 +112,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _trade(found: Comparison, rows: Sequence[Row]) -> Chart | None:
-    """Cost against latency."""
+    """Return the chart of cost against latency."""
     shown: list[tuple[Row, float, float]] = []
     for row in rows:
         p95, cost = row.ms("p95"), spend(row)
@@ -121,7 +121,7 @@ def _trade(found: Comparison, rows: Sequence[Row]) -> Chart | None:
     if not shown:
         return None
     option = _base("p95, ms", "US dollars per 1,000 requests")
-    mini = all(row.simulated for row, _, _ in shown)  # a mini cloud beats no real platform
+    mini = all(row.simulated for row, _, _ in shown)  # a mini cloud never displaces a real platform on the front
     option["series"] = [_dot(_place(found, one[0]), *one) for one in shown]
     option["series"] += [_bar(_place(found, row), row, cost) for row, _, cost in shown]
     option["series"].append(_front([(p95, cost) for row, p95, cost in shown if not row.simulated or mini]))
@@ -154,7 +154,7 @@ def _dot(place: int, row: Row, p95: float, cost: float) -> Option:
 
 
 def _bar(place: int, row: Row, cost: float) -> Option:
-    """The interval of the p95 as a bar through its dot; nothing where there is none."""
+    """Return the interval of the p95 as a bar through its dot; without data if there is no interval."""
     estimate = row.latency["p95"]
     ends = [] if estimate.low is None or estimate.high is None else [[estimate.low, cost], [estimate.high, cost]]
     return {**_mark(place), "type": "line", "symbol": "rect", "symbolSize": [2, 12], "data": ends, "silent": True}
@@ -175,7 +175,7 @@ def _front(points: Sequence[tuple[float, float]]) -> Option:
 
 
 def _tails(found: Comparison, rows: Sequence[Row]) -> Chart | None:
-    """The distribution: how many requests take longer than so many milliseconds."""
+    """Return the chart of the distribution: the share of requests that take longer than so many milliseconds."""
     shown = [row for row in rows if row.tail]
     if not shown:
         return None
@@ -203,13 +203,13 @@ def _tails(found: Comparison, rows: Sequence[Row]) -> Chart | None:
 
 
 def _over(row: Row, share: float) -> str:
-    """The latency that this share of the requests exceeds; nothing beyond the last that was seen."""
+    """Format the latency that this share of the requests exceeds; ``-`` beyond the measured tail."""
     found = [ms for ms, rest in row.tail if rest <= share]
     return figure(found[0]) if found else "-"
 
 
 def _curves(found: Comparison, rows: Sequence[Row]) -> Chart | None:
-    """What a month costs at any traffic."""
+    """Return the chart of the monthly cost against the traffic."""
     profile = found.traffic.weights if found.traffic is not None else "flat"
     steps = [10 ** (_LEAST + (_MOST - _LEAST) * step / _STEPS) for step in range(_STEPS + 1)]
     lines: list[tuple[Row, list[tuple[float, float]]]] = []

@@ -1,4 +1,4 @@
-"""The report as one page that needs nothing else, and as a piece of a notebook."""
+"""The report as a self-contained HTML page, and as a fragment for notebooks."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from ..result import Row
     from .charts import Chart
 
-# Nothing is fetched, whatever a name in the result may contain.
+# The page fetches nothing, whatever a name in the result contains.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
 def page(found: Comparison) -> str:
-    """The whole page: verdict, table, charts, everything to know before believing them, and the result itself."""
+    """Return the whole page: verdict, table, charts, notes on how to read them, and the result as JSON."""
     drawn = charts(found)
     return "\n".join([
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -44,7 +44,7 @@ def page(found: Comparison) -> str:
 
 
 def fragment(found: Comparison) -> str:
-    """For a notebook: verdict, table and notes, in the notebook's own style."""
+    """Return verdict, table and notes for a notebook, in the notebook's own style."""
     verdict, *facts = map(html.escape, head(found))
     warning = f"<p><strong>{html.escape(found.warning)}</strong></p>" if found.warning else ""
     return f"<div>{warning}<p><b>{verdict}</b><br>{'<br>'.join(facts)}</p>{_main_table(found)}{_notes(found)}</div>"
@@ -96,7 +96,7 @@ def _main_table(found: Comparison) -> str:
 
 
 def _kind(row: Row, found: Comparison) -> str:
-    """Return the classes of a line of the main table."""
+    """Return the CSS classes of a row of the main table."""
     best = found.best is not None and found.best.key == row.key
     marks = {"best": best, "simulated": row.simulated, "unusable": not row.usable}
     return " ".join(mark for mark, given in marks.items() if given)
@@ -116,7 +116,7 @@ def _line(row: Sequence[str], kind: str) -> str:
 
 
 def _json(value: Any) -> str:
-    """JSON that cannot end the element it stands in; a number that JSON lacks becomes null."""
+    """Return JSON that cannot end its surrounding HTML element; numbers that JSON cannot represent become null."""
     text = msgspec.json.encode(value).decode()
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 

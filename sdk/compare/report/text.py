@@ -1,4 +1,4 @@
-"""The report for terminals and as Markdown."""
+"""The report as plain text for terminals and as Markdown."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def plain(found: Comparison, width: int | None = None) -> str:
-    """Write the report for a terminal: the table lies on its side, in as many parts as its width asks for.
+    """Return the report for a terminal: the table is transposed and split into parts that fit the width.
 
     Args:
         found: The comparison.
-        width: Columns of the terminal; by default those of this one (or of ``COLUMNS``), 120 where there is none.
+        width: Columns of the terminal; by default those of the current one (or ``COLUMNS``), 120 without a terminal.
     """
     columns, rows = table(found)
     lines = [found.warning, ""] if found.warning else []
@@ -31,7 +31,7 @@ def plain(found: Comparison, width: int | None = None) -> str:
 
 
 def markdown(found: Comparison) -> str:
-    """As Markdown."""
+    """Return the report as Markdown."""
     columns, rows = table(found)
     verdict, *rest = head(found)
     lines = ["# Comparison", ""]
@@ -44,7 +44,7 @@ def markdown(found: Comparison) -> str:
 
 
 def head(found: Comparison) -> list[str]:
-    """The verdict, and what was compared."""
+    """Return the verdict and the conditions of the comparison, as lines."""
     objective = f"p95 within {found.p95_ms:g} ms" if found.p95_ms is not None else "no objective"
     traffic, place = "traffic not told", found.place
     if found.traffic is not None:
@@ -57,7 +57,7 @@ def head(found: Comparison) -> list[str]:
 
 
 def notes(found: Comparison) -> Iterator[tuple[str, list[str]]]:
-    """Everything a reader has to know before believing the table: by kind, the most important kind first."""
+    """Yield the notes that a reader needs to judge the table, by kind, the most important kind first."""
     kinds = {
         "What is missing": _missing(found),
         "Differences": _differences(found),
@@ -72,7 +72,7 @@ def notes(found: Comparison) -> Iterator[tuple[str, list[str]]]:
 
 
 def _merged(items: Iterable[tuple[str, str]]) -> list[str]:
-    """Say each thing once, with all whom it is about.
+    """Merge equal notes into one, with the names of all subjects that it is about.
 
     Example:
         >>> _merged([("a", "is late"), ("b", "is lost"), ("c", "is late"), ("", "that is all")])
@@ -124,7 +124,7 @@ def _sources(found: Comparison) -> Iterator[tuple[str, str]]:
 
 
 def _money(found: Comparison) -> Iterator[str]:
-    """Yield what the comparison itself cost."""
+    """Yield notes on the cost of the comparison itself."""
     unbilled = [name(row) for row in found.rows if row.billed is False]
     if unbilled and len(unbilled) == len(found.rows):
         yield "nothing was billed for this comparison"
@@ -156,7 +156,7 @@ _GAP = "  "
 
 
 def _parts(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[list[str]]]:
-    """Turn the table on its side, as few tables as fit below each other: a subject is never cut in two."""
+    """Transpose the table and split it into as few parts as fit the width; a subject is never split."""
     first = max(map(len, columns))
     parts: list[list[Sequence[str]]] = []
     room = 0
@@ -180,5 +180,5 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _safe(text: str) -> str:
-    """Names are the user's: none of them may end a cell or become markup."""
+    """Escape a text, since a name from the user must not end a cell or become markup."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

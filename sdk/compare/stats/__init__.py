@@ -1,4 +1,4 @@
-"""What measured times show, and how sure that is: quantiles, intervals from independent runs, paired differences."""
+"""The statistics of measured times: quantiles, intervals from independent runs, and paired differences."""
 
 from .estimates import HIDDEN, Estimate, Rules, difference, estimate
 from .quantiles import claimable, quantile, rank_bounds

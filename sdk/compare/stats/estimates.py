@@ -1,10 +1,10 @@
-"""Estimates with intervals that mean what they say.
+"""Estimates of quantiles and their differences, with intervals that have the stated coverage.
 
-Requests that follow each other are not independent (a queue remembers), so an interval made from all of them at once
-is far too narrow: at half load its "95 %" cover the truth half of the time. Runs are as good as independent, so the
-figure is that of all requests, and its interval Student's by how far the runs lie from it. Near saturation not even
-runs are long enough: then there is no interval. `tests/compare/test_coverage.py` checks the stated coverage on queues
-whose quantiles are known.
+Successive requests are not independent, since a queue has memory. An interval calculated from all requests at once is
+therefore far too narrow: at half load, its "95 %" cover the true value only half of the time. Runs are practically
+independent. So the value is calculated from all requests, and its Student's t interval from the distances of the runs
+to that value. Near saturation, even runs are too short, so there is no interval. `tests/compare/test_coverage.py`
+checks the stated coverage on queues whose quantiles are known.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ HIDDEN = "the delay of the load generator itself hides the difference; a machine
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """One figure and how sure it is.
+    """One estimated value and its uncertainty.
 
     Args:
-        value: The estimate; ``None`` when the measurement cannot support one. Infinite when too many requests failed,
-            which JSON can only say as null.
-        low: Lower end of the 95 % interval, ``None`` where there is none.
-        high: Upper end.
-        basis: What the interval rests on: ``"runs"``, ``"independent"`` (values taken for independent of each other,
-            which under load they are not: indicative only) or ``"none"``.
-        count: How many values are behind it.
-        runs: In how many independent runs.
-        note: Why there is no value or interval, or how to read it.
-        sent: The same without the delay of the load generator itself, where that makes a difference. The interval
-            holds both: it goes from the lower end of this one to the upper end of ``value``.
+        value: The estimate; ``None`` when the measurement does not support one. Infinite when too many requests failed,
+            which JSON can only represent as null.
+        low: Lower end of the 95 % interval; ``None`` without an interval.
+        high: Upper end of the interval.
+        basis: What the interval is based on: ``"runs"``, ``"independent"`` (it assumes that the values are independent
+            of each other, which is wrong under load: indicative only) or ``"none"``.
+        count: The number of values that the estimate is based on.
+        runs: The number of independent runs.
+        note: Why there is no value or interval, or how to interpret it.
+        sent: The estimate without the load generator's own delay, where that makes a difference. The interval covers
+            both: it extends from the lower end of this estimate to the upper end of ``value``.
     """
 
     value: float | None
@@ -57,23 +57,23 @@ class Estimate(msgspec.Struct, frozen=True):
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval rests on runs and lies on one side of 0."""
+        """Whether the interval is based on runs and lies on one side of 0."""
         if self.basis != "runs" or self.low is None or self.high is None:
             return False
         return self.low > 0 or self.high < 0
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """When an interval is given.
+    """The rules for when an interval is reported.
 
     Args:
-        runs: Fewest runs.
-        requests: Fewest requests in each.
-        tail: Fewest of them that are expected beyond the quantile: 10 make 200 requests a run for a p95, 1,000 for a
-            p99. With fewer the value of a short run is too far off for the stated coverage.
-        paired: The same for a difference: what short runs are off by is the same for both, if they are equal.
-        utilisation: Highest share of the target's highest rate at which an interval is still honest.
-        confidence: Its coverage.
+        runs: Minimum number of runs.
+        requests: Minimum number of requests in each run.
+        tail: Minimum number of requests expected beyond the quantile: 10 means 200 requests per run for a p95, 1,000
+            for a p99. With fewer, the bias of a short run is too large for the stated coverage.
+        paired: The same for a difference, where the bias of short runs cancels out if the subjects are equal.
+        utilisation: Maximum share of the target's highest rate at which an interval still has its coverage.
+        confidence: The coverage of the interval.
     """
 
     runs: int = 5
@@ -93,7 +93,7 @@ class Rules(msgspec.Struct, frozen=True):
         return max(self.requests, round((self.paired if paired else self.tail) / (1 - share)))
 
     def whole(self, runs: Runs, share: float, *, paired: bool = False) -> bool:
-        """Whether these runs are enough, and each long enough.
+        """Return whether there are enough runs and each of them is long enough.
 
         Example:
             >>> Rules().whole([np.ones(200)] * 5, 0.95), Rules().whole([np.ones(200)] * 5, 0.99)
@@ -102,7 +102,7 @@ class Rules(msgspec.Struct, frozen=True):
         return len(runs) >= self.runs and min(run.size for run in runs) >= self.least(share, paired=paired)
 
     def among(self, comparisons: int) -> Rules:
-        """Return the rules for each of several comparisons that shall hold together (Bonferroni).
+        """Return the rules for each of several comparisons that must hold jointly (Bonferroni).
 
         Example:
             >>> round(Rules().among(5).confidence, 3)
@@ -119,14 +119,14 @@ def estimate(
     rules: Rules | None = None,
     utilisation: float | None = None,
 ) -> Estimate:
-    """A quantile over some runs of the same length.
+    """Estimate a quantile from runs of the same length.
 
     Args:
-        runs: The values of each run, from when requests were due; infinite for what failed.
-        share: Which quantile, such as 0.95.
-        sent: The same from when they were sent: the true values lie between the two.
-        rules: When an interval is given.
-        utilisation: Rate of the runs divided by the highest rate of the target; ``None`` when that is not known.
+        runs: The values of each run, timed from when requests were due; infinite for failed requests.
+        share: The quantile, such as 0.95.
+        sent: The same values timed from when requests were sent; the true values lie between the two.
+        rules: The rules for when an interval is reported.
+        utilisation: Rate of the runs divided by the highest rate of the target; ``None`` when that is unknown.
     """
     found = _estimate(runs, share, rules or Rules(), utilisation)
     least = found if sent is None else _estimate(sent, share, rules or Rules(), utilisation)
@@ -160,9 +160,9 @@ def _saturated(rules: Rules, utilisation: float | None) -> str:
 def _by_runs(
     together: npt.NDArray[np.float64], runs: Runs, share: float, rules: Rules, utilisation: float | None
 ) -> Estimate:
-    """The quantile of all values, with Student's interval by how far the runs lie from it.
+    """Estimate the quantile of all values, with Student's t interval from the distances of the runs to it.
 
-    The interval holds the one for independent values too: that is the wider one where each run gives the same value.
+    The interval also covers the one for independent values, which is wider where all runs give the same value.
     """
     value, count = quantile(together, share), int(together.size)
     if note := _saturated(rules, utilisation):
@@ -178,7 +178,7 @@ def _by_runs(
 def _by_ranks(
     together: npt.NDArray[np.float64], share: float, runs: int, rules: Rules, utilisation: float | None
 ) -> Estimate:
-    """Too few or too short runs: the value, with bounds that hold for independent values only."""
+    """Estimate from too few or too short runs: the value, with bounds that only hold for independent values."""
     value, count = quantile(together, share), int(together.size)
     if note := _saturated(rules, utilisation):
         return Estimate(value, count=count, runs=runs, note=note)
@@ -200,11 +200,11 @@ def difference(
     sent: tuple[Runs, Runs] | None = None,
     rules: Rules | None = None,
 ) -> Estimate:
-    """How much larger a quantile of ``one`` is than of ``other``, by pairs of runs made one after the other.
+    """Estimate how much larger a quantile of ``one`` is than that of ``other``, from pairs of consecutive runs.
 
-    Whatever disturbed both runs of a pair (time of day, a busy line) cancels out. Only an interval that excludes 0
-    shows a difference. With ``sent``, the same values from when requests were sent, the interval holds the difference
-    whatever the load generator's delay was in each of the two.
+    A disturbance of both runs of a pair (time of day, a busy line) cancels out. Only an interval that excludes 0 shows
+    a difference. With ``sent``, the same values timed from when requests were sent, the interval covers the difference
+    for any delay of the load generator in each of the two.
     """
     rules = rules or Rules()
     pairs = list(zip(one, other, strict=False))
@@ -227,7 +227,7 @@ def _too_short(rules: Rules, share: float) -> str:
 
 
 def _gap(one: Runs, other: Runs, share: float, rules: Rules) -> Estimate:
-    """The difference of the quantiles of all values, with Student's interval by how far the pairs lie from it."""
+    """Estimate the difference of the quantiles of all values, with Student's t interval from the pairs' distances."""
     pairs = list(zip(one, other, strict=False))
     count = sum(int(a.size + b.size) for a, b in pairs)
     gaps = [quantile(a, share) - quantile(b, share) for a, b in pairs]
@@ -239,10 +239,10 @@ def _gap(one: Runs, other: Runs, share: float, rules: Rules) -> Estimate:
 
 
 def _interval(middle: float, values: Sequence[float], confidence: float) -> tuple[float, float]:
-    """Student's interval around a value of all runs, by how far the single runs lie from it ("sectioning").
+    """Return Student's t interval around a value of all runs, from the distances of the runs to it ("sectioning").
 
-    Where it is the mean of the runs this is the usual one. The quantile of all values is less biased than the mean of
-    those of short runs, and the distance to it counts what bias is left.
+    If the value is the mean of the runs, this is the usual interval. The quantile of all values is less biased than the
+    mean of the quantiles of short runs, and the distances to it include the remaining bias.
     """
     spread = math.sqrt(sum((value - middle) ** 2 for value in values) / (len(values) - 1))
     half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * spread / math.sqrt(len(values))

@@ -1,4 +1,4 @@
-"""Exact quantiles: always a value that was measured, never one in between or out of a bucket."""
+"""Exact quantiles: always a measured value, never interpolated or taken from a histogram."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ P99_LEAST, P99_FIRM, P999_LEAST = 400, 2_000, 30_000
 
 
 def quantile(values: Numbers, share: float) -> float:
-    """The smallest measured value that at least ``share`` of all values do not exceed; infinite ones count.
+    """Return the smallest measured value that at least ``share`` of all values, infinite ones included, do not exceed.
 
     Raises:
-        ValueError: There are no values.
+        ValueError: ``values`` is empty.
 
     Example:
         >>> quantile([3.0, 1.0, 2.0, float("inf")], 0.5)
@@ -34,9 +34,9 @@ def quantile(values: Numbers, share: float) -> float:
 
 
 def rank_bounds(values: Numbers, share: float, confidence: float = 0.95) -> tuple[float, float] | None:
-    """Two measured values between which the true quantile lies, if the values are independent of each other.
+    """Return two measured values between which the true quantile lies, if the values are independent of each other.
 
-    They hold for every distribution (order statistics). ``None`` when there are too few values for any such pair.
+    The bounds hold for every distribution (order statistics). ``None`` if there are too few values for such a pair.
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     tail = (1 - confidence) / 2
@@ -48,7 +48,7 @@ def rank_bounds(values: Numbers, share: float, confidence: float = 0.95) -> tupl
 
 
 def claimable(count: int) -> tuple[float, ...]:
-    """The quantiles that so many requests can support at all.
+    """Return the quantiles that so many requests can support.
 
     Example:
         >>> claimable(399), claimable(400)

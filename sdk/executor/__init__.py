@@ -1,8 +1,8 @@
-"""Carries out changes so that nothing is left behind and nothing that serves stops.
+"""Carries out changes without leaving resources behind or interrupting an endpoint that serves.
 
-``plan`` only looks. ``apply`` makes exactly the mutating calls of the plan, each journalled before it is sent; a
-failure before the switch undoes everything, after it goes only forward. ``recover`` does the same for transactions
-whose process died, and ``gc`` finds what even a lost journal left, from labels alone.
+``plan`` only reads. ``apply`` makes exactly the mutating calls of the plan and journals each before it is sent. A
+failure before the switch undoes everything; after the switch, the transaction is only completed. ``recover`` does the
+same for transactions whose process died. ``gc`` uses labels alone, so it also finds resources whose journal is lost.
 """
 
 from .context import Event

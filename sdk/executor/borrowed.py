@@ -1,4 +1,4 @@
-"""Keeps what endpoints that mlport did not make use; some platforms would delete it in spite of that."""
+"""Protects resources used by endpoints that mlport did not create; some platforms delete them although in use."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ if TYPE_CHECKING:
 
 
 def in_use_by(endpoint: Ref) -> str:
-    """Say why a resource stays."""
+    """Return the reason why a resource is kept."""
     return f"{endpoint} uses it, which mlport did not make"
 
 
 def can_be_borrowed(kind: Kind) -> bool:
-    """Whether another endpoint can refer to a resource of this kind."""
+    """Check whether another endpoint can refer to a resource of this kind."""
     return not kind.root and not kind.attached
 
 
 def borrowed(context: Context, steps: Sequence[Step], deadline: Deadline) -> Mapping[Ref, Ref]:
-    """Return what the deletes of a transaction would take from endpoints that mlport did not make, with one of these.
+    """Find resources that a transaction deletes although endpoints that mlport did not create use them.
 
-    The platform is asked only if a delete is of a kind that others can refer to. An identity that may not list
-    endpoints goes on without an answer, since it must be able to delete what it made.
+    The platform is queried only if a delete is of a kind that other endpoints can refer to. An identity that may not
+    list endpoints gets an empty result, since it must still be able to delete what it created.
+
+    Returns:
+        Each such resource with one endpoint that uses it.
     """
     doomed = {step.ref for step in steps if step.retires and can_be_borrowed(context.kind(step.ref))}
     if not doomed:

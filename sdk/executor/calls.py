@@ -1,4 +1,4 @@
-"""One place for every call to the platform: time-outs, retries, and what an answer proves."""
+"""The single path of every call to the platform: time-outs, retries, and what a reply proves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CALL_S = 60.0  # the longest that any call but a create may take
+CALL_S = 60.0  # the longest time that any call except a create may take
 
 Outcome = Literal["ok", "conflict", "gone", "refused", "unknown"]
 
@@ -36,10 +36,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a mutating call came to.
+    """The outcome of a mutating call.
 
-    ``ok``: taken. ``conflict``: the id exists, or it is refused for now. ``gone``: there is no such thing.
-    ``refused``: nothing happened, for ``error``. ``unknown``: nothing is known.
+    ``ok``: accepted. ``conflict``: the id exists, or the call is refused for now. ``gone``: the resource, or one that
+    it needs, does not exist. ``refused``: nothing was changed, because of ``error``. ``unknown``: the call may or may
+    not have taken effect.
     """
 
     outcome: Outcome
@@ -48,12 +49,12 @@ class Reply:
 
     @property
     def operation(self) -> str | None:
-        """The long-running operation that it started."""
+        """The long-running operation that the call started, if any."""
         return self.ack.operation if self.ack else None
 
 
 class Remote:
-    """The adapter, behind one retry policy and one deadline; keeps a list of the mutating calls."""
+    """The adapter behind one retry policy; every call has a deadline, and mutating calls are recorded in ``calls``."""
 
     def __init__(self, adapter: Adapter, clock: Clock, random: random.Random, target: str) -> None:
         self.adapter = adapter
@@ -61,19 +62,22 @@ class Remote:
         self._retry = Retry(clock, bucket_of(target), random=random)
 
     def read(self, ref: Ref, deadline: Deadline) -> Live | None:
-        """What is there now."""
+        """Read the current state of a resource; ``None`` if the platform does not show it."""
         return self._look(lambda left: self.adapter.read(ref, timeout=left), deadline)
 
     def observe(self, name: str, deadline: Deadline) -> Sequence[Live]:
-        """Everything of an endpoint."""
+        """Return all resources of an endpoint."""
         return self._look(lambda left: self.adapter.observe(name, timeout=left), deadline)
 
     def list(self, deadline: Deadline) -> list[Live]:
-        """Everything with our label; a hint."""
+        """Return all resources with our label; only a hint, since listings may be stale."""
         return self._look(lambda left: list(self.adapter.list(timeout=left)), deadline)
 
     def users(self, known: Collection[Ref], deadline: Deadline) -> Mapping[Ref, Ref]:
-        """What endpoints of others need, each with one of them; only asked of platforms that can tell."""
+        """Return the resources that other endpoints need, each with one such endpoint.
+
+        The result is empty for an adapter that cannot report users (:class:`KnowsUsers`).
+        """
         adapter = self.adapter
         if not isinstance(adapter, KnowsUsers):
             return {}
@@ -81,26 +85,26 @@ class Remote:
         return {ref: endpoint for endpoint, needs in found for ref in needs}
 
     def operation(self, name: str, deadline: Deadline) -> Operation | None:
-        """The state of an operation; ``None`` when the platform does not know it any more."""
+        """Return the state of an operation; ``None`` if the platform no longer knows it."""
         try:
             return self._look(lambda left: self.adapter.operation(name, timeout=left), deadline)
         except NotFoundError:
             return None
 
     def create(self, resource: Resource, materials: Materials, deadline: Deadline) -> Reply:
-        """Sends a create; it may take as long as the deadline allows, since it may upload."""
+        """Send a create; it may take as long as the deadline allows, since it may upload."""
         call = Call("create", resource.ref)
         return self._send(call, lambda: self.adapter.create(resource, materials, timeout=deadline.left), deadline)
 
     def update(self, resource: Resource, before: Live, deadline: Deadline) -> Reply:
-        """Sends an update."""
+        """Send an update."""
         timeout = deadline.limit(CALL_S)
         return self._send(
             Call("update", resource.ref), lambda: self.adapter.update(resource, before, timeout=timeout), deadline
         )
 
     def delete(self, live: Live, deadline: Deadline) -> Reply:
-        """Sends a delete."""
+        """Send a delete."""
         return self._send(
             Call("delete", live.ref), lambda: self.adapter.delete(live, timeout=deadline.limit(CALL_S)), deadline
         )
@@ -114,7 +118,7 @@ class Remote:
         self.calls.append(call)
         try:
             return Reply("ok", self._retry.run(send, deadline, unsent_only=True))
-        except Exception as error:  # noqa: BLE001  # what it proves is decided by its class, nothing is swallowed
+        except Exception as error:  # noqa: BLE001  # its class decides the outcome; the error is kept in the reply
             return Reply(_proves(error), error=error)
 
 
@@ -126,12 +130,12 @@ def _proves(error: Exception) -> Outcome:
     if isinstance(error, UnavailableError):
         return "unknown" if error.sent else "refused"
     if isinstance(error, UnreadableError):
-        return "unknown"  # it was answered, but nobody can say with what
+        return "unknown"  # there was an answer, but it cannot be read
     if isinstance(error, SdkError) and not isinstance(error, TimedOut):
         return "refused"
     return "unknown"
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether a look that failed so may simply be repeated."""
+    """Check whether a read that failed with this error may simply be repeated."""
     return isinstance(error, ThrottledError | UnavailableError)

@@ -1,4 +1,4 @@
-"""What all parts of one transaction share."""
+"""The state that all parts of one transaction share."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from .calls import Remote
     from .lease import Lease
 
-_SAY_AGAIN_S, _SAY_SELDOM_S = 30.0, 300.0  # after which what is waited for is said again, at first and later
-TWICE_APART_S = 4.0  # an absence that no delete explains is believed when seen twice, so many seconds apart
+_SAY_AGAIN_S, _SAY_SELDOM_S = 30.0, 300.0  # interval at which a wait is reported again, at first and later
+TWICE_APART_S = 4.0  # an absence that no delete explains counts when seen twice, this many seconds apart
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something happened in a transaction: a stage such as ``"create EndpointConfig x"`` or ``"roll back"``."""
+    """A progress event of a transaction: a stage such as ``"create EndpointConfig x"`` or ``"roll back"``."""
 
     stage: str
     detail: str = ""
@@ -35,11 +35,11 @@ class Event:
 
 
 class Sightings:
-    """What is known about the presence of resources whose platform may answer late or from the past.
+    """Knowledge about which resources exist on a platform whose answers may be late or stale.
 
-    Seeing something proves that it is there. Not seeing it proves nothing until ``settle_s`` after the last moment at
-    which a create may have been sent, unless the platform answered every call: what it refused is not there, and what
-    it deleted is gone.
+    Seeing a resource proves that it exists. Not seeing it proves nothing until ``settle_s`` after the last moment at
+    which a create may have been sent, unless the platform answered every call: a refused create made nothing, and an
+    acknowledged delete removed the resource.
     """
 
     def __init__(self, clock: Clock, kinds: Mapping[str, Kind]) -> None:
@@ -53,39 +53,39 @@ class Sightings:
         self.operations: dict[Ref, str] = {}
 
     def sent(self, ref: Ref, *, ago_s: float = 0.0) -> None:
-        """A create or update may have left until ``ago_s`` seconds ago."""
+        """Record that a create or update may have been sent until ``ago_s`` seconds ago."""
         self._sent[ref] = self._clock.monotonic() - ago_s
         self._missing.pop(ref, None)
         self._deleted.discard(ref)
         self._proven.discard(ref)
 
     def unanswered(self, ref: Ref) -> None:
-        """A call was never answered: it may still take effect, whatever is answered to others."""
+        """Record that a call was never answered: it may still take effect, whatever other calls return."""
         self._unanswered.add(ref)
 
     def refused(self, ref: Ref, *, create: bool) -> None:
-        """The platform said no: nothing can land late, unless an earlier call was never answered."""
+        """Record a refusal: nothing can take effect late, unless an earlier call was never answered."""
         if ref not in self._unanswered:
             self._sent.pop(ref, None)
             self._proven |= {ref} if create else set()
 
     def seen(self, ref: Ref) -> None:
-        """It is there."""
+        """Record that the resource was seen."""
         self._missing.pop(ref, None)
 
     def deleted(self, ref: Ref, *, taken: bool) -> None:
-        """It was seen, and the platform took a delete of it (``taken``), or says that there is nothing to delete."""
+        """Record the delete of a resource: accepted (``taken``), or answered that there is nothing to delete."""
         self._deleted.add(ref)
         if taken and ref not in self._unanswered:
             self._proven.add(ref)
 
     def settled(self, ref: Ref) -> bool:
-        """Whether nothing that was sent can still take effect unseen."""
+        """Check whether the settle time is over, so that no call that was sent can still take effect unseen."""
         sent = self._sent.get(ref)
         return sent is None or self._clock.monotonic() >= sent + self._kinds[ref.kind].settle_s
 
     def absent(self, ref: Ref) -> bool:
-        """Whether it is proven that it is not there, given that it was not seen just now."""
+        """Check whether the absence of a resource that was just not seen is proven."""
         if ref in self._proven:
             return True
         if not self.settled(ref):
@@ -98,10 +98,10 @@ class Sightings:
 
 @dataclass(slots=True)
 class Context:
-    """The platform, time, names and tallies of one transaction.
+    """The platform, clock, names and records of one transaction.
 
-    ``relieve`` frees the space that is kept for cleaning up.
-    ``patient`` is ``False`` where a pause should end the verb instead (``wait=False``).
+    ``left`` lists what could not be removed. ``relieve`` frees the space that is reserved for cleaning up.
+    ``patient`` is ``False`` where the verb should end instead of pausing (``wait=False``).
     """
 
     adapter: Adapter
@@ -121,25 +121,25 @@ class Context:
     patient: bool = True
 
     def kind(self, ref: Ref) -> Kind:
-        """The kind of a resource."""
+        """Return the kind of a resource."""
         return self.adapter.kinds[ref.kind]
 
     def is_shared(self, ref: Ref) -> bool:
-        """Whether others may be using it."""
+        """Check whether a resource is shared, so that other endpoints may be using it."""
         return self.kind(ref).nature is Nature.SHARED
 
     def say(self, stage: str, detail: str = "") -> None:
-        """Tells whoever watches."""
+        """Emit a progress event."""
         self.emit(Event(stage, detail, self.clock.monotonic() - self.started))
 
     def poll(self, deadline: Deadline) -> Pauses:
-        """The pauses of one wait."""
+        """Return the pauses of one wait."""
         first = float(getattr(self.adapter, "poll_s", 1.0))
         return Pauses(self, Poll(self.clock, deadline, first_s=first, random=self.random), deadline)
 
 
 class Detached(Exception):
-    """The rest of the transaction is left to whoever resumes it."""
+    """Raised when the caller does not wait: the rest of the transaction is left to a later resume."""
 
 
 class Pauses:
@@ -154,7 +154,7 @@ class Pauses:
         self._quiet_s = _SAY_AGAIN_S
 
     def pause(self, what: str, *, state: str | None = None, error: Exception | None = None) -> None:
-        """Waits for the next look.
+        """Wait until the next look, report the wait and renew the lease.
 
         Raises:
             TimedOut: The deadline has passed.

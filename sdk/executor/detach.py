@@ -1,4 +1,4 @@
-"""Deleting what hangs on an endpoint before the switch, and making it again when the switch is not made."""
+"""Deletes resources attached to an endpoint before the switch, and recreates them if the switch is not made."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _ATTEMPTS = 3
 
 
 class Detacher:
-    """Deletes what the platform wants gone before an update, and makes the same again.
+    """Deletes attached resources that block an update on the platform, and recreates them on undo.
 
     Args:
         context: The transaction.
-        settler: Its eyes.
-        remover: Lists what could not be made again.
-        journal: Where outcomes go.
+        settler: Reads the platform's state.
+        remover: Lists what could not be recreated.
+        journal: Receives the outcomes.
     """
 
     def __init__(self, context: Context, settler: Settler, remover: Remover, journal: Notes) -> None:
@@ -40,12 +40,12 @@ class Detacher:
         self._journal = journal
 
     def take(self, index: int, step: Step, intend: Callable[[int], None], deadline: Deadline) -> None:
-        """Delete it, until it is proven gone.
+        """Delete the resource of a step and wait until it is proven gone.
 
         Args:
             index: The number of the step.
             step: The step.
-            intend: Writes the intent of an attempt, without which nothing is sent.
+            intend: Writes the intent of an attempt to the journal; no delete is sent before that.
             deadline: When to give up.
 
         Raises:
@@ -62,11 +62,11 @@ class Detacher:
                 intend(attempt)
                 trouble = self._send_delete(index, live, deadline)
                 if trouble is None and attempt == 1:
-                    continue  # most are gone at once: look without a pause
+                    continue  # most resources are gone at once: look without a pause
             pauses.pause(f"delete {step.ref}", state=live.raw if live else None, error=trouble)
 
     def give_back(self, index: int, step: Step, deadline: Deadline) -> None:
-        """Make it again as it was; what cannot be made is listed, not raised."""
+        """Recreate the resource of a step as it was; list what cannot be recreated instead of raising an error."""
         self._c.say(f"undo delete {step.ref}")
         try:
             self._give_back(index, step, deadline)
@@ -77,7 +77,7 @@ class Detacher:
 
     def _give_back(self, index: int, step: Step, deadline: Deadline) -> None:
         pauses, refusals = self._c.poll(deadline), 0
-        for attempt in count(1):  # what was sent and not answered may still delete it: look until that is over
+        for attempt in count(1):  # a delete without an answer may still land: look until the settle time is over
             live, trouble = self._settler.look(step.ref, deadline)
             if live is not None and live.state != "deleting" and self._c.sightings.settled(step.ref):
                 self._journal.note("settled", step=index, outcome="undone")
@@ -106,13 +106,13 @@ class Detacher:
             return None
         if reply.outcome == "unknown":
             self._c.sightings.sent(live.ref)
-            self._c.sightings.unanswered(live.ref)  # it may still land, also after this was made again
+            self._c.sightings.unanswered(live.ref)  # it may still land, even after the resource was recreated
         elif reply.error is not None and not _is_for_now(reply):
             raise reply.error
         return reply.error
 
     def _send_create(self, step: Step, deadline: Deadline) -> Reply:
-        """One create; the intent of the delete that it undoes is in the journal already."""
+        """Send one create; the intent of the delete that it undoes is in the journal already."""
         if step.previous is None:
             raise ConflictError(f"what {step.ref} was before is not known", resource=step.ref.id)
         self._c.lease.check(deadline)

@@ -1,4 +1,4 @@
-"""The few file operations that the journal needs, in one place so that tests can lose power between any two."""
+"""The few file operations of the journal, in one place so that tests can simulate power loss between any two."""
 
 from __future__ import annotations
 
@@ -20,55 +20,55 @@ class Disk(Protocol):
     """Files that are durable once synced; every method may raise ``OSError``."""
 
     def folder(self, path: Path) -> None:
-        """Makes a folder, private to this user, if it is missing."""
+        """Make a folder, private to this user, if it is missing."""
         ...
 
     def create(self, path: Path) -> int:
-        """Opens a new file for appending; fails if it exists."""
+        """Open a new file for appending; fail if it exists."""
         ...
 
     def open(self, path: Path) -> int:
-        """Opens a file that exists for appending."""
+        """Open an existing file for appending."""
         ...
 
     def write(self, handle: int, data: bytes) -> int:
-        """Appends and says how many bytes it took, which may be fewer."""
+        """Append data and return how many bytes were written, which may be fewer than given."""
         ...
 
     def size(self, handle: int) -> int:
-        """Bytes in the file."""
+        """Return the size of the file in bytes."""
         ...
 
     def truncate(self, handle: int, size: int) -> None:
-        """Cuts the file."""
+        """Cut the file to this size."""
         ...
 
     def sync(self, handle: int) -> None:
-        """Makes the content durable."""
+        """Make the content of the file durable."""
         ...
 
     def close(self, handle: int) -> None:
-        """Closes."""
+        """Close the file."""
         ...
 
     def sync_folder(self, path: Path) -> None:
-        """Makes the names in a folder durable."""
+        """Make the names in a folder durable."""
         ...
 
     def rename(self, old: Path, new: Path) -> None:
-        """Moves a file."""
+        """Move a file."""
         ...
 
     def remove(self, path: Path) -> None:
-        """Deletes a file."""
+        """Delete a file."""
         ...
 
     def read(self, path: Path) -> bytes:
-        """The content of a file."""
+        """Return the content of a file."""
         ...
 
     def names(self, folder: Path) -> list[str]:
-        """The names in a folder, sorted; none when it does not exist."""
+        """Return the sorted names in a folder; an empty list if it does not exist."""
         ...
 
 
@@ -76,35 +76,35 @@ class RealDisk:
     """The disk of this machine."""
 
     def folder(self, path: Path) -> None:
-        """Makes a folder with mode 0700, if it is missing."""
+        """Make a folder with mode 0700, if it is missing."""
         make_folders(path)
 
     def create(self, path: Path) -> int:
-        """Opens a new file with mode 0600."""
+        """Open a new file with mode 0600."""
         return os.open(path, _NEW, 0o600)
 
     def open(self, path: Path) -> int:
-        """Opens a file that exists; links are refused."""
+        """Open an existing file; refuse links."""
         return os.open(path, _OLD)
 
     def write(self, handle: int, data: bytes) -> int:
-        """Appends."""
+        """Append data and return how many bytes were written."""
         return os.write(handle, data)
 
     def size(self, handle: int) -> int:
-        """Bytes in the file."""
+        """Return the size of the file in bytes."""
         return os.fstat(handle).st_size
 
     def truncate(self, handle: int, size: int) -> None:
-        """Cuts the file."""
+        """Cut the file to this size."""
         os.ftruncate(handle, size)
 
     def sync(self, handle: int) -> None:
-        """Returns when the content is on the medium."""
+        """Return once the content is on the medium."""
         if sys.platform == "darwin":
             import fcntl
 
-            with contextlib.suppress(OSError):  # not every file system knows it
+            with contextlib.suppress(OSError):  # not every file system supports it
                 fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
                 return
         if hasattr(os, "fdatasync"):
@@ -113,11 +113,11 @@ class RealDisk:
             os.fsync(handle)
 
     def close(self, handle: int) -> None:
-        """Closes."""
+        """Close the file."""
         os.close(handle)
 
     def sync_folder(self, path: Path) -> None:
-        """Returns when the names in a folder are on the medium."""
+        """Return once the names in a folder are on the medium."""
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(handle)
@@ -125,19 +125,19 @@ class RealDisk:
             os.close(handle)
 
     def rename(self, old: Path, new: Path) -> None:
-        """Moves a file within the file system."""
+        """Move a file within the file system."""
         old.rename(new)
 
     def remove(self, path: Path) -> None:
-        """Deletes a file."""
+        """Delete a file."""
         path.unlink()
 
     def read(self, path: Path) -> bytes:
-        """The content of a file."""
+        """Return the content of a file."""
         return path.read_bytes()
 
     def names(self, folder: Path) -> list[str]:
-        """The names in a folder, sorted; none when it does not exist."""
+        """Return the sorted names in a folder; an empty list if it does not exist."""
         try:
             return sorted(os.listdir(folder))  # noqa: PTH208  # names only, no Path objects
         except FileNotFoundError:

@@ -42,20 +42,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=Transaction)
 
-KEPT_S = 30 * 86_400.0  # how long the journals of finished transactions are kept, for people to read
+KEPT_S = 30 * 86_400.0  # how long the journals of finished transactions are kept for inspection
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What applying a plan came to.
+    """The result of applying a plan.
 
     Args:
         status: The endpoint or job as it is now; ``None`` after a delete, or when it could not be read.
         calls: The mutating calls that were made, in order.
         txn: The transaction, for :meth:`Executor.resume`.
-        leftovers: What should be gone and is not: the endpoint is degraded.
-        waiting: The rest is left to :meth:`Executor.resume` (``wait=False``).
-        problem: What went wrong after the switch, if anything did.
+        leftovers: Resources that could not be removed: the endpoint is degraded.
+        waiting: Whether the rest is left to :meth:`Executor.resume` (``wait=False``).
+        problem: The error after the switch, if any.
     """
 
     status: EndpointStatus | JobStatus | None
@@ -67,19 +67,19 @@ class Applied:
 
 
 class Executor:
-    """Plans and applies changes on one target, journalled in ``state_dir``.
+    """Plans and applies changes on one target, with a journal in ``state_dir``.
 
     Args:
         adapter: The platform.
-        owner: The label value of everything made here.
-        state_dir: Where journals and locks are kept.
+        owner: The owner label of every resource created here.
+        state_dir: The folder of the journals and locks.
         clock: The source of time.
-        target: Name of the target in the configuration, for people.
-        progress: Told about every event.
-        random: Source of jitter.
+        target: Name of the target in the configuration, for messages.
+        progress: Called with every event.
+        random: The source of jitter.
         disk: The file operations of the journal.
-        longest_deadline_s: The longest deadline any verb is given, by default what the adapter declares; `gc` leaves
-            alone what is younger than twice that.
+        longest_deadline_s: The longest deadline of any verb, by default what the adapter declares; `gc` leaves alone
+            resources younger than twice that.
     """
 
     transaction_class = Transaction
@@ -118,10 +118,10 @@ class Executor:
     # --- plan and apply -----------------------------------------------------------------------------------------
 
     def plan(self, change: Change, *, deadline: Deadline | None = None) -> Plan:
-        """What the change comes to in calls; makes none that changes anything.
+        """Compute the calls that a change needs, without making any that changes something.
 
         Raises:
-            ConflictError: The name belongs to somebody else.
+            ConflictError: The name belongs to another owner.
         """
         deadline = deadline or self._usual_deadline()
         remote = Remote(self.adapter, self.clock, self._random, self.target)
@@ -141,20 +141,20 @@ class Executor:
         deadline: Deadline | None = None,
         wait: bool = True,
     ) -> Applied:
-        """Makes the calls of the plan.
+        """Make the calls of the plan.
 
         Args:
-            plan: From :meth:`plan`.
-            materials: The bytes and secrets that creating needs.
+            plan: The plan from :meth:`plan`.
+            materials: The bytes and secrets that creates need.
             probe: Sends a smoke test to a deployment; raises if it fails.
-            deadline: Of the whole verb, cleaning up included.
-            wait: ``False`` returns once nothing is left but waiting; :meth:`resume` goes on.
+            deadline: The deadline of the whole verb, including the clean-up.
+            wait: ``False`` returns once only waiting is left; :meth:`resume` continues.
 
         Raises:
-            PlanStale: The world is not as the plan saw it; nothing was changed.
-            ConflictError: Somebody else is changing it, or owns it.
-            DeployFailed: The platform could not do it; everything was undone.
-            RollbackFailed: And something could not be undone.
+            PlanStale: The target's state differs from the one the plan was computed from; nothing was changed.
+            ConflictError: Another client is changing the endpoint, or owns it.
+            DeployFailed: The platform could not carry out the change; everything was undone.
+            RollbackFailed: The change failed, and something could not be undone.
             Interrupted: Ctrl-C or SIGTERM.
         """
         deadline = deadline or self._usual_deadline()
@@ -184,7 +184,7 @@ class Executor:
         probe: Callable[[str], None] | None = None,
         deadline: Deadline | None = None,
     ) -> Applied:
-        """Goes on with a transaction that was begun with ``wait=False``, in this process or another."""
+        """Continue a transaction that was begun with ``wait=False``, in this process or another."""
         deadline = deadline or self._usual_deadline()
         past = read_past(self.journals.peek(txn))
         with self._locks.held(past.name, f"{self.owner} (transaction {txn})"):
@@ -194,7 +194,7 @@ class Executor:
     # --- after a crash ------------------------------------------------------------------------------------------
 
     def recover(self, *, name: str | None = None, deadline: Deadline | None = None) -> list[Recovered]:
-        """Finishes or undoes the transactions of this machine that nobody is at any more."""
+        """Finish or undo the unfinished transactions of this machine whose process is gone."""
         deadline = deadline or self._usual_deadline()
         self._prune()
         return [
@@ -210,14 +210,14 @@ class Executor:
         min_age_s: float | None = None,
         deadline: Deadline | None = None,
     ) -> GcReport:
-        """Finds what nothing needs; with ``apply`` removes it.
+        """Find resources that nothing needs; with ``apply``, remove them.
 
         Args:
-            apply: Remove, after recovering unfinished transactions.
-            expired: Also endpoints past their ttl, whoever owns them.
-            shared: Also shared resources that nothing uses.
-            min_age_s: Leave younger ones alone; default twice the longest deadline.
-            deadline: Of all of it.
+            apply: Recover unfinished transactions, then remove the resources.
+            expired: Include endpoints past their ttl, of any owner.
+            shared: Include shared resources that nothing uses.
+            min_age_s: Leave younger resources alone; default twice the longest deadline.
+            deadline: The deadline of the whole run.
         """
         deadline = deadline or self._usual_deadline()
         remote = Remote(self.adapter, self.clock, self._random, self.target)
@@ -235,7 +235,11 @@ class Executor:
         return GcReport(orphans, removed, collector.young, collector.kept, recovered)
 
     def unlock(self, name: str, txn: str) -> bool:
-        """Removes the lease of an endpoint whose holder is gone for good; ``False`` if it is not this transaction's."""
+        """Remove the lease of an endpoint whose holder is gone for good.
+
+        Returns:
+            ``False`` if the lease is not held by this transaction.
+        """
         return unlock(self.adapter, name, txn, self._usual_deadline())
 
     # --- parts --------------------------------------------------------------------------------------------------
@@ -244,7 +248,7 @@ class Executor:
         return Deadline(self.clock, self._times.deploy_s + self._times.undo_s)
 
     def _rules(self, pasts: Sequence[Past], remote: Remote, deadline: Deadline) -> Rules:
-        """Who is at what, here and elsewhere."""
+        """Collect which names are locked on this machine or leased by other machines, and what running plans need."""
         listed = {live.labels.endpoint for live in remote.list(deadline) if live.labels is not None}
         names = listed | {past.name for past in pasts}
         locked = {name for name in names if not self._locks.is_free(name)}
@@ -270,7 +274,7 @@ class Executor:
             return removed
 
     def _check_seen(self, change: Change, endpoint: Sequence[Live]) -> None:
-        """Refuses a change that was computed from an endpoint which is not like that any more."""
+        """Refuse a change that was computed from a state that the endpoint no longer has."""
         status = self.adapter.status(change.name, endpoint)
         if change.stages and _shares(status) != _shares(change.live):
             raise PlanStale(
@@ -280,12 +284,12 @@ class Executor:
     def _look(
         self, remote: Remote, change: Change, endpoint: Sequence[Live], wanted: Sequence[Ref], deadline: Deadline
     ) -> list[Live]:
-        """Everything of the endpoint, and whatever else there is under the ids that we want."""
+        """Return the resources of the endpoint, and any others that exist under the wanted ids."""
         found = {live.ref: live for live in endpoint}
         extra = list(wanted)
-        if change.verb == "delete":  # also what a cut-off verb left under this name
+        if change.verb == "delete":  # also what an interrupted verb left under this name
             extra += [live.ref for live in remote.list(deadline) if self._is_ours(live, change.name)]
-        for ref in dict.fromkeys(extra):  # what several stages want is looked for once
+        for ref in dict.fromkeys(extra):  # a resource that several stages want is read once
             if ref not in found:
                 live = remote.read(ref, deadline)
                 if live is not None:
@@ -333,7 +337,7 @@ class Executor:
         }
 
     def _journal(self, plan: Plan, deadline: Deadline) -> Journal:
-        """The journal of a change; what only deletes goes on without one when there is no space for it."""
+        """Begin the journal of a change; a delete continues without one if the disk is full."""
         change, data = plan.change, self._begin(plan, deadline)
         try:
             return self.journals.begin(change.txn, frees=change.verb in FREEING, **data)
@@ -362,9 +366,10 @@ class Executor:
         return self._applied(context, verb, transaction.deadline, transaction.problem)
 
     def _close(self, transaction: Transaction) -> None:
-        """Ends the journal if nothing is left to do; otherwise `gc` goes on with it.
+        """End the journal if nothing is left to do; otherwise leave it to `gc`.
 
-        The lease goes first: who dies between the two leaves a journal that is recovered, and no lease that is not.
+        The lease is dropped first: a process that dies between the two leaves a journal, which is recovered, and not a
+        lease, which is not.
         """
         transaction.c.lease.drop(transaction.deadline)
         if transaction.outcome:
@@ -383,7 +388,7 @@ class Executor:
         return Applied(self._status(context, verb, deadline), calls, context.txn, left, problem=problem)
 
     def _status(self, context: Context, verb: str, deadline: Deadline) -> EndpointStatus | JobStatus | None:
-        deadline = Deadline(self.clock, max(deadline.left, 60.0))  # the change is made: a look at it is not part of it
+        deadline = Deadline(self.clock, max(deadline.left, 60.0))  # reading the status is not part of the change
         if verb == "train":
             return self.adapter.job_status(context.name, timeout=60.0) if isinstance(self.adapter, Trains) else None
         status = self.adapter.status(context.name, context.remote.observe(context.name, deadline))
@@ -395,7 +400,7 @@ class Executor:
     # --- recovery -----------------------------------------------------------------------------------------------
 
     def _finish_earlier(self, name: str, deadline: Deadline) -> None:
-        """Recovers what an earlier verb left of this name, whose lock we hold."""
+        """Recover unfinished transactions of this name, whose lock we hold."""
         for txn in self.journals.unfinished():
             past = self._peek(txn)
             if past is None or past.name != name:
@@ -420,7 +425,7 @@ class Executor:
             self.journals.set_aside(txn)
             return Recovered(txn, "", "", "damaged")
         except JournalError:
-            return None  # somebody else has just finished it
+            return None  # another process has just finished it
         return self._recover_past(txn, past, deadline) if name in {None, past.name} else None
 
     def _recover_past(self, txn: str, past: Past, deadline: Deadline) -> Recovered | None:
@@ -440,7 +445,7 @@ class Executor:
         except JournalDamaged:
             raise
         except JournalError:
-            return None  # somebody else has just finished it
+            return None  # another process has just finished it
         past, context = read_past(transaction.journal.records), transaction.c
         context.say("recover", f"{past.verb} of {past.name}, which was cut off (transaction {txn})")
         if past.ended:
@@ -453,7 +458,7 @@ class Executor:
 
     @contextlib.contextmanager
     def _closing(self, transaction: Transaction) -> Generator[None]:
-        """Closes the journal whatever happens, but as a kill would if it is one."""
+        """Close the journal on success or any ``Exception``; other exceptions leave it as a killed process would."""
         try:
             yield
         except Exception:
@@ -469,7 +474,7 @@ class Executor:
         transaction = kind(context, journal, past.steps, deadline, job=job)
         if not past.ended:
             context.lease.take(deadline)
-            context.remote.observe(past.name, deadline)  # from now on server_time() is the platform's
+            context.remote.observe(past.name, deadline)  # after a reply, server_time() is the platform's clock
             take_over(transaction, past, self.adapter.server_time())
         return transaction
 
@@ -485,15 +490,15 @@ class Executor:
 
 
 def where_hash(adapter: Adapter) -> str:
-    """What makes a target this one, as 16 hex characters."""
+    """Return the identity of a target (provider and location) as 16 hex characters."""
     text = json.dumps([adapter.provider, sorted(adapter.where().items())])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _shares(status: EndpointStatus | None) -> dict[str, tuple[int, str]]:
-    """What a change of an endpoint builds on: its deployments and their shares."""
+    """Return what a change builds on: the endpoint's deployments with their traffic shares and spec hashes."""
     return {item.id: (item.traffic, item.spec_hash) for item in status.deployments} if status else {}
 
 
 def _ignore(event: Event) -> None:
-    """Nobody watches."""
+    """Ignore an event, where no progress callback is set."""

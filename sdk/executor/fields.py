@@ -1,4 +1,4 @@
-"""What may enter the journal: ids, hashes, enums and numbers, by an allow-list of types, so that no secret can."""
+"""Allow-list of the value types that the journal accepts (ids, hashes, enums, numbers), which keeps secrets out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DEEPEST = 8
 
 
 def is_id(value: object) -> bool:
-    """Whether this is text that can only be a name: no spaces, quotes, ``=``, ``?`` or ``//``.
+    """Check whether this is text that can only be a name: no spaces, quotes, ``=``, ``?`` or ``//``.
 
     Example:
         >>> is_id("projects/p/endpoints/churn"), is_id("https://user:pw@host"), is_id("a b")
@@ -31,27 +31,27 @@ def is_id(value: object) -> bool:
 
 
 def is_hex(value: object) -> bool:
-    """Whether this is a hash."""
+    """Check whether this is a hash of at most 128 lower-case hex digits."""
     return isinstance(value, str) and len(value) <= 128 and bool(_HEX.fullmatch(value))
 
 
 def is_number(value: object) -> bool:
-    """Whether this is a finite number."""
+    """Check whether this is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def is_flag(value: object) -> bool:
-    """Whether this is a truth value."""
+    """Check whether this is a Boolean."""
     return isinstance(value, bool)
 
 
 def optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """The same, or ``None``."""
+    """Return a check that also accepts ``None``."""
     return lambda value: value is None or check(value)
 
 
 def list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """A list of such values."""
+    """Return a check that accepts lists whose items all pass the given check."""
 
     def is_list(value: Any) -> bool:
         return isinstance(value, list) and all(map(check, value))  # pyright: ignore[reportUnknownArgumentType]  # any
@@ -60,7 +60,7 @@ def list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def record_of(**checks: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """A mapping with exactly these fields."""
+    """Return a check that accepts dicts with exactly these fields, each passing its check."""
     return lambda value: (
         isinstance(value, dict)
         and value.keys() == checks.keys()
@@ -69,7 +69,7 @@ def record_of(**checks: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def is_plain(value: Any, depth: int = 0) -> bool:
-    """Whether a nested value holds nothing but ids, numbers, truth values and ``None``."""
+    """Check whether a nested value holds only ids, numbers, Booleans and ``None``."""
     if depth > _DEEPEST:
         return False
     if isinstance(value, Mapping):
@@ -82,10 +82,10 @@ def is_plain(value: Any, depth: int = 0) -> bool:
 
 
 def journal_safe(spec: Mapping[str, Json], what: str) -> dict[str, Any]:
-    """A copy of the spec of a mutable resource, as plain dicts and lists, for the journal.
+    """Copy the spec of a mutable resource into plain dicts and lists for the journal.
 
     Raises:
-        JournalError: The spec holds text that could be a secret; it names the field.
+        JournalError: The spec holds text that could be a secret; the message names the field.
     """
     for name, value in spec.items():
         if not (is_id(name) and is_plain(value)):

@@ -1,4 +1,4 @@
-"""Mark and sweep: what carries our label, is old enough and is needed by nothing alive goes."""
+"""Mark and sweep: deletes labelled resources that are old enough and unreferenced."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GcReport:
-    """What `gc` found and did.
+    """The findings and actions of `gc`.
 
     Args:
-        orphans: What should not be there and still is.
-        removed: What was removed.
-        young: What nothing needs, but which may belong to a verb that is still running elsewhere.
-        kept_records: Free records that the platform itself never lets go, and what an endpoint of others uses.
-        recovered: What became of unfinished transactions.
+        orphans: Resources that nothing needs and that still exist.
+        removed: Resources that were removed.
+        young: Resources that nothing needs, but that may belong to a verb still running elsewhere.
+        kept_records: Free records that the platform never deletes, resources that endpoints of others use, and
+            resources of endpoints whose state cannot be read.
+        recovered: The outcomes of unfinished transactions.
     """
 
     orphans: list[Leftover]
@@ -42,7 +43,7 @@ class GcReport:
     recovered: list[Recovered]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values."""
+        """Return the report as plain values."""
         lists = {
             "orphans": self.orphans,
             "removed": self.removed,
@@ -55,16 +56,16 @@ class GcReport:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What may be swept.
+    """The rules of what may be swept.
 
     Args:
-        owner: Whose orphans; what is past its ttl may be removed by anybody.
-        unfinished: Transactions of this machine that nobody is at any more: their resources need no age.
-        busy: Names that somebody is changing now.
-        planned: What the plans of running verbs name.
-        min_age_s: Younger ones may belong to a verb that is still running somewhere.
-        expired: Also what is past its ttl.
-        shared: Also shared resources that nothing uses.
+        owner: The owner whose orphans are swept; any owner may remove resources past their ttl.
+        unfinished: Transactions of this machine whose process is gone: their resources need not have a minimum age.
+        busy: Names that are being changed now.
+        planned: Resources in the plans of running verbs.
+        min_age_s: Minimum age in seconds; younger resources may belong to a verb still running elsewhere.
+        expired: Include resources past their ttl.
+        shared: Include shared resources that nothing uses.
     """
 
     owner: str
@@ -77,7 +78,7 @@ class Rules:
 
 
 class Collector:
-    """Finds what nothing needs, and removes it."""
+    """Finds the resources that nothing needs."""
 
     def __init__(self, adapter: Adapter, remote: Remote, rules: Rules, target: str, deadline: Deadline) -> None:
         self._adapter = adapter
@@ -87,14 +88,14 @@ class Collector:
         self._target = target
         self._deadline = deadline
         self.live: dict[Ref, Live] = {}
-        self._idle: set[str] = set()  # endpoints that send no traffic anywhere: made by a verb that never finished
-        self._unread: set[str] = set()  # endpoints of which something cannot be read
+        self._idle: set[str] = set()  # endpoints without traffic to any deployment: made by a verb that never finished
+        self._unread: set[str] = set()  # endpoints with something that cannot be read
         self.young: list[Leftover] = []
         self.kept: list[Leftover] = []
         self.orphans: dict[Ref, str] = {}  # ref -> reason
 
     def mark(self, hints: Iterable[Ref]) -> None:
-        """Looks at everything of ours, confirms it, and sorts it into needed, young, kept and orphaned."""
+        """Read all labelled resources and sort them into needed, young, kept and orphaned."""
         self._find(hints)
         needed = self._needed()
         order = deletion_order(self.live, self._parents(), self._kinds)
@@ -110,7 +111,7 @@ class Collector:
                 self._keep(ref)
 
     def _find(self, hints: Iterable[Ref]) -> None:
-        """Reads all that is listed or hinted at, and then all of each endpoint that it belongs to."""
+        """Read all resources listed or hinted at, and then all resources of their endpoints."""
         listed = {live.ref: live for live in self._remote.list(self._deadline)}
         unread: dict[Ref, UnreadableError] = {}
         for ref in sorted({*listed, *hints}):
@@ -125,11 +126,11 @@ class Collector:
         for ref, why in unread.items():
             labels = self.labels(ref)
             if labels is None:
-                raise why  # whose it is, and so what has to stay, is not known
+                raise why  # its endpoint is unknown, and so is what must be kept
             self._unread.add(labels.endpoint)
 
     def _look_at(self, name: str) -> None:
-        """Adds all of an endpoint; nothing of one goes whose state cannot be read."""
+        """Add all resources of an endpoint; if its state cannot be read, keep all of them."""
         try:
             observed = self._remote.observe(name, self._deadline)
             status = self._adapter.status(name, observed)
@@ -141,14 +142,14 @@ class Collector:
             self._idle.add(name)
 
     def labels(self, ref: Ref) -> Labels | None:
-        """The labels of a resource; where the platform has none for its kind, those of what it needs."""
+        """Return the labels of a resource; for kinds that the platform cannot label, those of a resource it needs."""
         live = self.live.get(ref)
         if live is None or live.labels is not None or self._kinds[ref.kind].tagged:
             return live.labels if live else None
         return next((labels for parent in live.parents if (labels := self.labels(parent)) is not None), None)
 
     def still_orphaned(self, ref: Ref) -> Callable[[Live], bool]:
-        """Whether a resource, read again just before its delete, is the same and still needed by nothing."""
+        """Return a check, for use just before a delete: the resource is the same, and still nothing needs it."""
         seen = self.live[ref]
 
         def same(live: Live) -> bool:
@@ -162,7 +163,7 @@ class Collector:
         return same
 
     def leftover(self, ref: Ref, reason: str) -> Leftover:
-        """A finding as a leftover."""
+        """Return a resource as a leftover."""
         return leftover(self._target, ref, reason, self.live[ref].usd_per_hour)
 
     def _needed(self) -> set[Ref]:
@@ -176,12 +177,12 @@ class Collector:
         return needed
 
     def _may_be_in_use(self, ref: Ref) -> bool:
-        """Whether it is something that other endpoints could have come to use, and that this `gc` might sweep."""
+        """Check whether other endpoints could use a resource that this `gc` might sweep."""
         kind = self._kinds[ref.kind]
         return can_be_borrowed(kind) and (self._rules.shared or kind.nature is not Nature.SHARED)
 
     def _users(self) -> dict[Ref, Ref]:
-        """What endpoints that carry no label of ours need, each with one of them."""
+        """Return the resources that endpoints without our labels need, each with one such endpoint."""
         return {
             ref: user for ref, user in self._remote.users(list(self.live), self._deadline).items() if ref in self.live
         }
@@ -221,7 +222,7 @@ class Collector:
             self.young.append(self.leftover(ref, "nothing uses it yet"))
 
     def _keep(self, ref: Ref) -> None:
-        """What is over and free, but stays in every list."""
+        """List a free record of ours that the platform keeps forever."""
         labels = self.labels(ref)
         if labels is not None and labels.owner == self._rules.owner:
             self.kept.append(self.leftover(ref, "the platform keeps this record"))
@@ -240,7 +241,7 @@ class Collector:
 
 
 def sweep(collector: Collector, remover: Remover, deadline: Deadline) -> list[Leftover]:
-    """Removes the orphans, those that need others first; returns what is gone."""
+    """Remove the orphans, dependents first; return the removed ones."""
     parents = {ref: live.parents for ref, live in collector.live.items()}
     removed: list[Leftover] = []
     for ref, reason in collector.orphans.items():
@@ -254,5 +255,5 @@ def sweep(collector: Collector, remover: Remover, deadline: Deadline) -> list[Le
 
 
 def leased_names(adapter: Adapter, names: Iterable[str], deadline: Deadline) -> set[str]:
-    """The names that somebody on some machine holds a valid lease of."""
+    """Return the names with a valid lease, held on any machine."""
     return {name for name in names if holder_of(adapter, name, deadline) is not None}

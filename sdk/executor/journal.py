@@ -1,8 +1,8 @@
-"""The journal: what is about to be done, on disk before it is done.
+"""The journal: a write-ahead log of each transaction, on disk before the call is made.
 
 One file per transaction, ``open/<txn>.jsonl``, moved to ``done/`` when nothing is left to do. A record is a line
-``crc32 length json``: the checksum finds flipped bits, the length tells a torn tail (dropped, its call was never
-made) from two records run together (damaged). Nothing is ever guessed from a damaged file.
+``crc32 length json``: the checksum finds flipped bits, and the length distinguishes a torn tail (dropped, since its
+call was never made) from two records run together (damaged). No data is ever guessed from a damaged file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BALLAST_BYTES = 65_536
 FREEING = frozenset({"delete", "rollback", "finalize"})
-"""The verbs that free space or end what costs money."""
+"""The verbs that free space or stop costs."""
 _FROM_LABELS = "run `mlport gc`, which works from labels alone"
 _TXN = re.compile(r"[a-z0-9]{1,32}")
 _TORN = re.compile(rb"[0-9a-f]{0,8}|[0-9a-f]{8} [0-9a-f]{0,6}|[0-9a-f]{8} ([0-9a-f]{6}) ?(\{[^\n]*)?")
@@ -48,7 +48,7 @@ _step = f.record_of(
     after=f.optional(_image),
 )
 
-# The allow-list: every event and the type of each of its fields.
+# The allow-list: every event and the check of each of its fields.
 EVENTS: dict[str, dict[str, Any]] = {
     "begin": {
         "verb": f.is_id, "name": f.is_id, "txn": f.is_id, "owner": f.is_id, "target": f.is_id, "provider": f.is_id,
@@ -82,10 +82,10 @@ class Record:
 
 
 def encode(seq: int, record: Record) -> bytes:
-    """A record as a line.
+    """Encode a record as one line.
 
     Raises:
-        JournalError: A field is unknown, missing or not of its type.
+        JournalError: A field is unknown, missing or of a wrong type.
     """
     _check(record, JournalError)
     body = {"seq": seq, "event": record.event, **record.data}
@@ -94,10 +94,10 @@ def encode(seq: int, record: Record) -> bytes:
 
 
 def decode(data: bytes) -> list[Record]:
-    """The records of a file, without a torn last one.
+    """Decode the records of a file, without a torn last one.
 
     Raises:
-        JournalDamaged: Anything but the end of the last record is not as it was written.
+        JournalDamaged: The file differs from what was written, other than by a torn end of its last record.
     """
     *lines, tail = data.split(b"\n")
     records = [_record(line, seq) for seq, line in enumerate(lines)]
@@ -134,25 +134,25 @@ def _check(record: Record, error: type[JournalError]) -> None:
 
 
 class Notes(Protocol):
-    """Takes records that recovery can do without."""
+    """A receiver of records that recovery does not need."""
 
     def note(self, event: str, **data: Any) -> None:
-        """Appends one if it can."""
+        """Append a record if possible."""
         ...
 
 
 class NoJournal:
-    """For what is safe to repeat from labels alone."""
+    """A journal that keeps no records, for work that is safe to repeat from labels alone."""
 
     def note(self, event: str, **data: Any) -> None:
-        """Nothing."""
+        """Drop the record."""
 
 
 class Journal:
     """The open journal of one transaction; :class:`Journals` makes them.
 
-    ``write`` returns only when the record is on the medium. When that fails the file is cut back to its last whole
-    record and :class:`~sdk.errors.JournalError` is raised: no call may then be made.
+    ``write`` returns only when the record is on the medium. If writing fails, the file is cut back to its last whole
+    record and :class:`~sdk.errors.JournalError` is raised: the call must then not be made.
     """
 
     def __init__(self, store: Journals, txn: str, handle: int, path: Path, records: list[Record]) -> None:
@@ -164,7 +164,7 @@ class Journal:
         self.records = records
 
     def write(self, event: str, **data: Any) -> None:
-        """Appends one record, durably."""
+        """Append one record durably."""
         record = Record(event, data)
         line = encode(len(self.records), record)
         try:
@@ -174,7 +174,7 @@ class Journal:
         self.records.append(record)
 
     def note(self, event: str, **data: Any) -> None:
-        """Appends a record that recovery can do without; a full disk must not stop the cleaning up."""
+        """Append a record that recovery does not need; a full disk must not stop the clean-up."""
         try:
             self.write(event, **data)
         except JournalError:
@@ -183,18 +183,18 @@ class Journal:
                     self.write(event, **data)
 
     def relieve(self) -> bool:
-        """Frees the space kept for cleaning up, for all that has to be written then; ``False`` if it is gone."""
+        """Free the space reserved for the writes of a clean-up; return ``False`` if it was freed before."""
         return self._store.drop_ballast()
 
     def end(self, outcome: str) -> None:
-        """Closes a transaction that left nothing undone and moves its file away."""
+        """End a transaction that has nothing left to do, and move its file to ``done/``."""
         self.note("end", outcome=outcome)
         self.close()
-        with contextlib.suppress(OSError):  # an ended journal in the wrong folder is moved by the next `gc`
+        with contextlib.suppress(OSError):  # the next `gc` moves an ended journal that is still in the wrong folder
             self._store.retire(self._path)
 
     def close(self) -> None:
-        """Gives the file back; the transaction stays open."""
+        """Close the file; the transaction stays open."""
         if self.handle >= 0:
             handle, self.handle = self.handle, -1
             with contextlib.suppress(OSError):
@@ -212,7 +212,7 @@ class Journal:
         try:
             disk.sync(self.handle)
         except OSError:
-            self._dead = True  # what a kernel did with unsynced pages after an error is unknown
+            self._dead = True  # the state of unsynced pages after an error is unknown
             raise
 
     def _write_all(self, line: bytes) -> None:
@@ -225,28 +225,28 @@ class Journal:
                     raise
 
     def _reopen(self) -> None:
-        """Goes on in a new file with everything that was durable; the dead one is removed."""
+        """Continue in a new file with all durable records; it replaces the file whose sync failed."""
         self.handle, self._path = self._store.replace(self.handle, self._path, self.records)
         self._dead = False
 
 
 class Unwritten(Journal):
-    """Takes records and keeps none; see :meth:`Journals.unwritten`."""
+    """A journal that keeps records in memory only; see :meth:`Journals.unwritten`."""
 
     def write(self, event: str, **data: Any) -> None:
-        """Takes one record."""
+        """Keep one record in memory."""
         self.records.append(Record(event, data))
 
     def end(self, outcome: str) -> None:
-        """Ends; nothing is to be moved."""
+        """Do nothing, since there is not a file to move."""
 
 
 class Journals:
     """The folder with the journals of one target.
 
     Args:
-        folder: Where they are; made with mode 0700.
-        disk: The file operations.
+        folder: The folder; created with mode 0700.
+        disk: The file operations; default the real disk.
     """
 
     def __init__(self, folder: Path, disk: Disk | None = None) -> None:
@@ -264,11 +264,11 @@ class Journals:
             ) from error
 
     def begin(self, txn: str, /, *, frees: bool = False, **data: Any) -> Journal:
-        """Starts a transaction; returns when its first record and its file name are durable.
+        """Begin a transaction; return once its first record and its file name are durable.
 
         Args:
             txn: Its id.
-            frees: It gives space back or ends what costs money: on a full disk the ballast is dropped for it.
+            frees: The transaction frees space or stops costs: on a full disk the ballast is dropped for it.
             data: The fields of the first record.
         """
         if not _TXN.fullmatch(txn):
@@ -282,7 +282,7 @@ class Journals:
             return self._begin(txn, data)
 
     def unwritten(self, txn: str, /, **data: Any) -> Journal:
-        """A journal that no file holds, for deletes on a disk that is full and has no ballast: they can be repeated."""
+        """Return a journal without a file, for deletes on a full disk without ballast; deletes can be repeated."""
         return Unwritten(self, txn, -1, self.open_folder / f"{txn}.jsonl", [Record("begin", data)])
 
     def _begin(self, txn: str, data: Mapping[str, Any]) -> Journal:
@@ -304,15 +304,15 @@ class Journals:
         return journal
 
     def unfinished(self) -> list[str]:
-        """The transactions that have not ended, oldest name first."""
+        """Return the ids of the transactions that have not ended, sorted by name."""
         return [name.removesuffix(".jsonl") for name in self.disk.names(self.open_folder) if name.endswith(".jsonl")]
 
     def load(self, txn: str) -> Journal:
-        """The journal of an unfinished transaction, ready to be continued.
+        """Open the journal of an unfinished transaction to continue it.
 
         Raises:
             JournalDamaged: The file cannot be trusted.
-            JournalError: There is no such transaction, or the file cannot be read.
+            JournalError: The transaction does not exist, or its file cannot be read.
         """
         path = self.open_folder / f"{txn}.jsonl"
         try:
@@ -321,7 +321,7 @@ class Journals:
             raise JournalDamaged(f"the journal of {txn} is a folder", hint=_FROM_LABELS) from error
         except OSError as error:
             raise JournalError(f"no unfinished transaction {txn!r} here: {error.strerror}") from error
-        with contextlib.suppress(OSError):  # what a process left that was killed while it replaced the file
+        with contextlib.suppress(OSError):  # left over by a process that was killed while it replaced the file
             self.disk.remove(path.with_suffix(".new"))
         journal = Journal(self, txn, handle, path, [])
         try:
@@ -337,7 +337,7 @@ class Journals:
         return journal
 
     def peek(self, txn: str) -> list[Record]:
-        """The records of an unfinished transaction, without opening it for writing."""
+        """Return the records of an unfinished transaction without opening its file for writing."""
         try:
             return decode(self.disk.read(self.open_folder / f"{txn}.jsonl"))
         except IsADirectoryError as error:
@@ -346,13 +346,13 @@ class Journals:
             raise JournalError(f"no unfinished transaction {txn!r} here: {error.strerror}") from error
 
     def retire(self, path: Path) -> None:
-        """Moves the file of an ended transaction to ``done/``."""
+        """Move the file of an ended transaction to ``done/``."""
         self._move(path, self.done_folder)
 
     def prune(self, before: float) -> None:
-        """Removes the journals of transactions that have ended and were begun before this time (Unix seconds).
+        """Remove the journals of ended transactions that were begun before this time (Unix seconds).
 
-        What cannot be removed now is left to the next time. Unfinished and damaged ones are never touched.
+        Files that cannot be removed now are left to the next call. Unfinished and damaged journals are never touched.
         """
         with contextlib.suppress(OSError):
             for name in self.disk.names(self.done_folder):
@@ -361,16 +361,16 @@ class Journals:
                     self.disk.remove(self.done_folder / name)
 
     def forget(self, txn: str) -> None:
-        """Removes a file without a single whole record: its process died before it made any call."""
+        """Remove a file without a single whole record: its process died before it made any call."""
         with contextlib.suppress(OSError):
             self.disk.remove(self.open_folder / f"{txn}.jsonl")
 
     def set_aside(self, txn: str) -> None:
-        """Moves a damaged file to ``damaged/``, for people to look at."""
+        """Move a damaged file to ``damaged/`` for manual inspection."""
         self._move(self.open_folder / f"{txn}.jsonl", self.damaged_folder)
 
     def drop_ballast(self) -> bool:
-        """Frees the space kept for bad times; ``False`` when it is gone already."""
+        """Remove the ballast file, which reserves space for a full disk; return ``False`` if it cannot be removed."""
         try:
             self.disk.remove(self._ballast)
         except OSError:
@@ -378,7 +378,7 @@ class Journals:
         return True
 
     def replace(self, handle: int, path: Path, records: list[Record]) -> tuple[int, Path]:
-        """Writes these records into a new file under the old name."""
+        """Write these records to a new file that replaces the old one; return its handle and path."""
         with contextlib.suppress(OSError):
             self.disk.close(handle)
         fresh = path.with_suffix(".new")
@@ -395,7 +395,7 @@ class Journals:
         return new, path
 
     def _whole(self, journal: Journal, handle: int, path: Path) -> list[Record]:
-        """All whole records; a torn tail is cut off so that the next record starts on a line of its own."""
+        """Return all whole records; cut off a torn tail so that the next record starts on a line of its own."""
         data = self.disk.read(path)
         records = decode(data)
         whole = b"".join(encode(seq, record) for seq, record in enumerate(records))
@@ -409,14 +409,14 @@ class Journals:
         self.disk.sync_folder(self.open_folder)
 
     def _fill_ballast(self) -> None:
-        with contextlib.suppress(OSError):  # it is there already
+        with contextlib.suppress(OSError):  # the file exists already
             handle = self.disk.create(self._ballast)
             try:
-                whole = self.disk.write(handle, os.urandom(BALLAST_BYTES)) == BALLAST_BYTES  # zeros may take no space
+                whole = self.disk.write(handle, os.urandom(BALLAST_BYTES)) == BALLAST_BYTES  # zeros may occupy no space
                 self.disk.sync(handle)
             except OSError:
                 whole = False
             finally:
                 self.disk.close(handle)
-            if not whole:  # the disk is full now: half of it must not stand in the way of a whole one
+            if not whole:  # the disk is full now: a partial file must not prevent a whole one later
                 self.disk.remove(self._ballast)

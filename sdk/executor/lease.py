@@ -1,7 +1,7 @@
-"""The lease: a small record on the target that tells other machines who is changing an endpoint.
+"""The lease: a small record on the target that shows other machines which client is changing an endpoint.
 
-It is advisory: what really guards are ids with the transaction in them, etags and re-reading. Its age is judged by
-the platform's clock only.
+It is advisory: the real protection are ids that contain the transaction, etags and re-reading. Its age is measured
+by the platform's clock only.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from ..waiting import Deadline
 
 
-LONGEST_S = 600.0  # by which no lease of ours is written ahead, whatever its class: a later one is damaged
+LONGEST_S = 600.0  # no lease of ours is valid for longer, of any class: one with a later end is damaged
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lease, and until when (Unix seconds of the platform)."""
+    """The holder of a lease, and when the lease expires (Unix seconds of the platform)."""
 
     owner: str
     txn: str
     expires: float
 
     def holds(self, now: float) -> bool:
-        """Whether the lease is valid; nobody writes one that lasts longer than a few minutes."""
+        """Check whether the lease is valid at this time; one that lasts longer than ``LONGEST_S`` is damaged."""
         return now < self.expires <= now + LONGEST_S
 
 
@@ -46,7 +46,7 @@ class Lease:
     """The lease of one endpoint, if the adapter keeps leases; otherwise every method does nothing.
 
     Attributes:
-        ttl_s: Seconds after which a holder that has not renewed it is taken for dead.
+        ttl_s: Seconds after which a holder that has not renewed its lease counts as dead.
         renew_s: Seconds between two renewals.
     """
 
@@ -61,16 +61,16 @@ class Lease:
         self._owner = owner
         self._txn = txn
         self._etag: str | None = None
-        self._doubtful = False  # a write was not answered, so it may be ours all the same
+        self._doubtful = False  # a write was not answered, so the lease may be ours
         self._renewed = 0.0
         self._strict = True
         self._lock = threading.Lock()
 
     def take(self, deadline: Deadline) -> None:
-        """Takes it, also from a holder whose time is over or from this very transaction; if it is ours, nothing.
+        """Take the lease, also an expired one or one of this very transaction; do nothing if this object holds it.
 
         Raises:
-            ConflictError: Somebody else holds it; names the owner.
+            ConflictError: Another transaction holds it; the error names the owner.
         """
         if self._leases is None or self._etag is not None:
             return
@@ -80,15 +80,15 @@ class Lease:
             try:
                 self._write(record.etag if record else None, deadline)
             except (ConflictError, UnavailableError):
-                continue  # somebody was faster, or a reply was lost: look again
+                continue  # another client was faster, or a reply was lost: look again
             return
         raise ConflictError(f"{self._name} is being changed by somebody else", resource=self._name, retryable=True)
 
     def check(self, deadline: Deadline) -> None:
-        """Makes sure that it is still ours, and renews it in time.
+        """Renew the lease if its renewal is due, and check that it is still ours.
 
         Raises:
-            ConflictError: Somebody else took it over.
+            ConflictError: Another client took the lease over.
         """
         if self._leases is None or self._etag is None:
             return
@@ -102,17 +102,17 @@ class Lease:
                     self._retake(deadline)
 
     def relax(self) -> None:
-        """From now on a lost lease is no error: what is being cleaned up is our own, whoever holds the name."""
+        """Stop treating a lost lease as an error: a clean-up removes our own resources, even if the name is taken."""
         self._strict = False
 
     def verify(self, deadline: Deadline) -> None:
-        """Reads it again: the last look before the switch."""
+        """Read the lease again just before the switch; raise :class:`ConflictError` if it is no longer ours."""
         if self._leases is None or self._etag is None:
             return
         self._refuse_if_held(self._leases.lease_read(self._key, timeout=deadline.limit(CALL_S)), missing=True)
 
     def drop(self, deadline: Deadline) -> None:
-        """Gives it back; a lease that cannot be given back expires."""
+        """Delete the lease; one that cannot be deleted expires."""
         if self._leases is None or (self._etag is None and not self._doubtful):
             return
         etag, self._etag = self._etag, None
@@ -121,7 +121,10 @@ class Lease:
                 unlock(self._adapter, self._name, self._txn, deadline)
 
     def _give_back(self, leases: Leases, etag: str, deadline: Deadline) -> bool:
-        """``False`` if it is not as we last saw it: ours all the same if the reply to a renewal was lost."""
+        """Delete the lease; return ``False`` if its etag has changed.
+
+        The lease may be ours all the same, if the reply to a renewal was lost.
+        """
         try:
             leases.lease_delete(self._key, etag, timeout=deadline.limit(CALL_S))
         except ConflictError:
@@ -130,7 +133,7 @@ class Lease:
 
     @contextlib.contextmanager
     def beating(self, deadline: Deadline) -> Generator[None]:
-        """Renews it in the background during one long call, such as an upload."""
+        """Renew the lease in the background during one long call, such as an upload."""
         if self._leases is None or self._etag is None:
             yield
             return
@@ -138,7 +141,7 @@ class Lease:
 
         def beat() -> None:
             while not done.wait(self.renew_s):
-                with contextlib.suppress(SdkError):  # `verify` finds out before it matters
+                with contextlib.suppress(SdkError):  # `verify` detects it before it matters
                     self.check(deadline)
 
         thread = threading.Thread(target=beat, name=f"lease-{self._name}", daemon=True)
@@ -153,7 +156,7 @@ class Lease:
         if self._leases is None:
             return
         record = self._leases.lease_read(self._key, timeout=deadline.limit(CALL_S))
-        self._etag = None  # if it is lost it is not asked for again
+        self._etag = None  # if the lease is lost, it is not renewed again
         try:
             self._refuse_if_held(record, missing=True)
         except ConflictError:
@@ -193,13 +196,13 @@ class Lease:
 
 
 def _until(expires: float, now: float) -> str:
-    """When a lease ends that is not renewed, by the platform's clock."""
+    """Describe when a lease expires unless it is renewed, by the platform's clock."""
     moment = datetime.fromtimestamp(max(0.0, min(expires, now + LONGEST_S)), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f" until {moment}, {max(0, math.ceil(expires - now))} s from now, and may renew it"
 
 
 def parse(record: LeaseRecord | None) -> Holder | None:
-    """The holder in a stored lease; ``None`` for none, or for a record that nobody of us wrote."""
+    """Parse the holder of a stored lease; return ``None`` for no record, or for one that mlport did not write."""
     if record is None:
         return None
     try:
@@ -210,7 +213,7 @@ def parse(record: LeaseRecord | None) -> Holder | None:
 
 
 def holder_of(adapter: Adapter, name: str, deadline: Deadline) -> Holder | None:
-    """Who holds the lease of an endpoint now, if it is still valid."""
+    """Return the holder of an endpoint's lease if it is valid now, else ``None``."""
     if not isinstance(adapter, Leases):
         return None
     holder = parse(adapter.lease_read(f"locks/{name}", timeout=deadline.limit(CALL_S)))
@@ -218,7 +221,7 @@ def holder_of(adapter: Adapter, name: str, deadline: Deadline) -> Holder | None:
 
 
 def unlock(adapter: Adapter, name: str, txn: str, deadline: Deadline) -> bool:
-    """Removes the lease of an endpoint if it is the one of this transaction."""
+    """Remove the lease of an endpoint if this transaction holds it; return whether it does."""
     if not isinstance(adapter, Leases):
         return False
     record = adapter.lease_read(f"locks/{name}", timeout=deadline.limit(CALL_S))
@@ -231,7 +234,7 @@ def unlock(adapter: Adapter, name: str, txn: str, deadline: Deadline) -> bool:
 
 
 def remove_expired(adapter: Adapter, names: Iterable[str], deadline: Deadline) -> None:
-    """Removes the leases of these endpoints that dead clients left, once their time is over."""
+    """Remove the expired leases of these endpoints, which dead clients left."""
     if not isinstance(adapter, Leases):
         return
     for name in names:

@@ -1,4 +1,4 @@
-"""The local lock: one verb at a time per endpoint on this machine, freed by the kernel when its holder dies."""
+"""Local locks: one verb at a time per endpoint on this machine; the kernel frees a lock when its holder dies."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _NO_FILE = {errno.EISDIR, errno.ELOOP, errno.ENXIO}
 
 
 class Locks:
-    """Advisory file locks in one folder; the content of a lock file says who holds it.
+    """Advisory file locks in one folder; the content of a lock file names its holder.
 
     Args:
-        folder: Where they are.
-        relieve: Frees some space when there is none for a lock file; ``False`` if it cannot.
+        folder: The folder of the lock files.
+        relieve: Frees some space when the disk is too full for a lock file; returns ``False`` if it cannot.
     """
 
     def __init__(self, folder: Path, relieve: Callable[[], bool] = lambda: False) -> None:
@@ -41,15 +41,15 @@ class Locks:
 
     @contextlib.contextmanager
     def held(self, name: str, holder: str) -> Generator[None]:
-        """Holds the lock of a name.
+        """Hold the lock of a name for the duration of the context.
 
         Raises:
-            ConflictError: Another verb on this machine is changing it; names the holder.
+            ConflictError: Another verb on this machine holds the lock; the error names the holder.
         """
         handle = self._open(self._folder / f"{name if _PLAIN.fullmatch(name) else _hashed(name)}.lock")
         try:
             _lock(handle, name)
-            with contextlib.suppress(OSError):  # on a full disk the lock still holds, only without a name on it
+            with contextlib.suppress(OSError):  # on a full disk the lock still holds, only its holder's name is missing
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, holder.encode(), 0)
             yield
@@ -61,7 +61,7 @@ class Locks:
         try:
             return os.open(path, flags, 0o600)
         except OSError as error:
-            if error.errno in _NO_FILE:  # a folder or a link in its place: nobody can hold that
+            if error.errno in _NO_FILE:  # a folder or a link in its place: no process can hold a lock on that
                 disk.set_aside(path)
             elif error.errno != errno.ENOSPC or not self._relieve():
                 raise JournalError(f"cannot lock {path}: {error.strerror}") from error
@@ -71,7 +71,7 @@ class Locks:
             raise JournalError(f"cannot lock {path}: {error.strerror}") from error
 
     def is_free(self, name: str) -> bool:
-        """Whether nobody on this machine is changing it now."""
+        """Check whether the lock of a name is free, so that no verb on this machine is changing it."""
         try:
             with self.held(name, ""):
                 return True
@@ -80,7 +80,7 @@ class Locks:
 
 
 def _hashed(name: str) -> str:
-    """A file name for a name that others have given, on a label."""
+    """Return a safe file name for a name read from a label, which may hold any characters."""
     return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:40]
 
 

@@ -1,4 +1,4 @@
-"""Plans: what a change comes to in calls, computed from what is live without changing anything."""
+"""Plans: the calls that a change needs, computed from the live state without changing anything."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 Action = Literal["create", "update", "delete", "probe"]
 _NOBODY = Labels(endpoint="", owner="", txn="")
-PROBE = "probe"  # the kind in the address of a probe step; its id is the deployment
+PROBE = "probe"  # the kind in the ref of a probe step, whose id is the deployment
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do: a mutating call, or a probe.
+    """One step of a plan: a mutating call, or a probe.
 
     ``before`` and ``after`` are spec hashes (``None``: absent), ``usd_per_hour`` the price of the resource while it
-    exists (``None``: unknown), ``commit`` marks the point of no return. ``resource`` is what to make of it,
-    ``previous`` what to make of it again when the step is undone. ``detach`` marks a delete that comes before the
-    switch, because the platform refuses the switch otherwise: undoing makes the resource again.
+    exists (``None``: unknown), ``commit`` marks the point of no return. ``resource`` is the desired version,
+    ``previous`` the one to restore when the step is undone. ``detach`` marks a delete that comes before the switch,
+    because the platform refuses the switch otherwise: undoing recreates the resource.
     """
 
     action: Action
@@ -45,11 +45,11 @@ class Step:
 
     @property
     def retires(self) -> bool:
-        """Whether it is a delete after the switch, which is never undone."""
+        """Whether the step is a delete after the switch, which is never undone."""
         return self.action == "delete" and not self.detach
 
     def to_dict(self) -> dict[str, Any]:
-        """The step as plain values."""
+        """Return the step as plain values."""
         return {
             "action": self.action,
             "kind": self.ref.kind,
@@ -64,7 +64,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Dollars per hour before, at most during and after a change; ``None`` where a price is unknown."""
+    """Dollars per hour before a change, at its peak, and after it; ``None`` where a price is unknown."""
 
     before: float | None
     peak: float | None
@@ -73,7 +73,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The ordered steps of a change, what they cost, and a fingerprint of the world they were computed from."""
+    """The ordered steps of a change, their cost, and a fingerprint of the state they were computed from."""
 
     change: Change
     target: str
@@ -84,11 +84,11 @@ class Plan:
 
     @property
     def changes(self) -> bool:
-        """Whether applying it makes any mutating call."""
+        """Whether applying the plan makes any mutating call."""
         return any(step.action != "probe" for step in self.steps)
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as plain values."""
+        """Return the plan as plain values."""
         cost = self.usd_per_hour
         return {
             "verb": self.change.verb,
@@ -123,7 +123,7 @@ def _usd(value: float | None) -> str:
 
 
 def total(prices: Iterable[float | None]) -> float | None:
-    """The sum, or ``None`` as soon as one price is unknown."""
+    """Return the sum of the prices, or ``None`` if any is unknown."""
     amount = 0.0
     for price in prices:
         if price is None:
@@ -133,14 +133,14 @@ def total(prices: Iterable[float | None]) -> float | None:
 
 
 def live_hash(live: Live) -> str | None:
-    """The spec hash of something live, as far as it tells."""
+    """Return the spec hash of a live resource, from its spec or its labels; ``None`` if it has neither."""
     if live.spec is not None:
         return spec_hash(live.spec)
     return live.labels.spec or None if live.labels else None
 
 
 def fingerprint(observed: Iterable[Live]) -> str:
-    """A hash of what matters in the world: what there is, what it is, whose it is."""
+    """Hash the observed state: which resources exist, their state and spec, and their owner and transaction."""
     alive = {"creating", "ready", "updating"}
     rows = [
         [
@@ -158,7 +158,7 @@ def fingerprint(observed: Iterable[Live]) -> str:
 
 
 def desired(adapter: Adapter, change: Change) -> list[tuple[Sequence[Resource], str | None, bool]]:
-    """The resources of every stage, with its probe and whether it is the commit."""
+    """Return the resources of every stage, each with its probe and whether it is the commit stage."""
     if change.job is not None:
         if not isinstance(adapter, Trains):
             raise UnsupportedError(f"{adapter.provider} cannot train", capability="train", provider=adapter.provider)
@@ -167,7 +167,7 @@ def desired(adapter: Adapter, change: Change) -> list[tuple[Sequence[Resource], 
 
 
 class Planner:
-    """Walks from what is live to each stage in turn, then deletes what the last stage does not name."""
+    """Plans the steps from the live state to each stage in turn, then deletes what the last stage does not name."""
 
     def __init__(self, kinds: Mapping[str, Kind], change: Change, observed: Sequence[Live], owner: str) -> None:
         self._kinds = kinds
@@ -183,13 +183,13 @@ class Planner:
         self._costs = [total(self._prices.values())]
 
     def plan(self, stages: Sequence[tuple[Sequence[Resource], str | None, bool]], target: str) -> Plan:
-        """The plan.
+        """Compute the plan.
 
         Raises:
-            ConflictError: Something of that name belongs to somebody else, or is not what its id says.
+            ConflictError: A resource of that name belongs to another owner, or has another content than its id says.
         """
         own = [ref for ref, live in self._live.items() if self._kinds[ref.kind].root and self._is_own(live)]
-        taken = closure(own, self._parents)  # what an adopted endpoint needs still carries its maker's name
+        taken = closure(own, self._parents)  # what an adopted endpoint needs still carries its creator's label
         for live in self._observed:
             if live.ref not in taken:
                 self._check_owner(live)
@@ -246,7 +246,7 @@ class Planner:
             self._steps.append(Step("probe", Ref(PROBE, probe), summary="must answer a smoke test"))
 
     def _detach(self, root: Ref, wanted: set[Ref]) -> None:
-        """Delete what hangs on a root and is not wanted any more, before the update of the root that drops its host."""
+        """Delete unwanted resources attached to a root, before the update of the root removes what they attach to."""
         hanging = hanging_on(root, self._parents, self._kinds)
         for ref in deletion_order(hanging - wanted, self._parents, self._kinds):
             previous = self._images.pop(ref)
@@ -260,7 +260,7 @@ class Planner:
             )  # fmt: skip
 
     def _switch(self, first: int) -> int:
-        """Which step of the commit stage is the point of no return: what holds the traffic, else the last one."""
+        """Return the step of the commit stage that is the point of no return: the first root, else the last step."""
         stage = range(first, len(self._steps))
         roots = [index for index in stage if self._kinds[self._steps[index].ref.kind].root]
         return roots[0] if roots else stage[-1]
@@ -314,7 +314,7 @@ class Planner:
         self._costs.append(total(self._prices.values()))
 
     def _runs_both(self, step: Step) -> bool:
-        """Whether the platform starts what an update asks for beside what runs."""
+        """Check whether the platform starts the new version of an update beside the running one."""
         old, new = step.previous, step.resource
         if old is None or new is None or old.spec is None or new.spec is None:
             return False
@@ -343,14 +343,14 @@ class Planner:
 
 
 def _image(live: Live) -> Resource | None:
-    """Something live as a resource, so that it can be made like this again."""
+    """Convert a live resource to a resource, so that it can be restored."""
     if live.spec is None:
         return None
     return Resource(live.kind, live.id, live.spec, live.labels or _NOBODY, live.parents, live.usd_per_hour)
 
 
 def closure(roots: Iterable[Ref], parents: Mapping[Ref, Iterable[Ref]]) -> set[Ref]:
-    """These, and everything that they need, directly or not."""
+    """Return the roots and everything that they need, directly or indirectly."""
     seen: set[Ref] = set()
     todo = list(roots)
     while todo:
@@ -362,13 +362,13 @@ def closure(roots: Iterable[Ref], parents: Mapping[Ref, Iterable[Ref]]) -> set[R
 
 
 def hanging_on(root: Ref, parents: Mapping[Ref, Iterable[Ref]], kinds: Mapping[str, Kind]) -> set[Ref]:
-    """What hangs on a root itself, or on something that does, such as its scaling."""
+    """Return the resources attached to a root, directly or indirectly, such as its scaling."""
     attached = {ref: tuple(of) for ref, of in parents.items() if kinds[ref.kind].attached}
     return {ref for ref in attached if root in closure([ref], attached)}
 
 
 def deletion_order(refs: Iterable[Ref], parents: Mapping[Ref, Iterable[Ref]], kinds: Mapping[str, Kind]) -> list[Ref]:
-    """The order in which these are deleted: what needs others goes before them."""
+    """Return the resources in deletion order: each before those that it needs."""
     rank = {kind: number for number, kind in enumerate(kinds)}
     rest = sorted(refs, key=lambda ref: (-rank.get(ref.kind, 0), ref.id))
     order: list[Ref] = []

@@ -1,4 +1,4 @@
-"""Going on after a crash: from the journal and from what is live, safe to be cut off and repeated."""
+"""Recovery after a crash, from the journal and the live resources; safe to interrupt and to repeat."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from .journal import Record
 
 
-DETACH = "detach"  # how the journal calls a delete that is undone
+DETACH = "detach"  # the journal's name for a delete that can be undone
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What became of an unfinished transaction.
+    """The outcome of recovering an unfinished transaction.
 
-    ``outcome`` is ``done``, ``rolled_back``, ``partial`` (see ``leftovers``), ``busy`` (its owner is at it),
-    ``waiting`` (somebody is to resume it) or ``damaged`` (its journal cannot be trusted).
+    ``outcome`` is ``done``, ``rolled_back``, ``partial`` (see ``leftovers``), ``busy`` (its lock or lease is held),
+    ``waiting`` (to be resumed by its owner) or ``damaged`` (its journal cannot be trusted).
     """
 
     txn: str
@@ -39,14 +39,14 @@ class Recovered:
     leftovers: tuple[Leftover, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as plain values."""
+        """Return the result as plain values."""
         left = [item.to_dict() for item in self.leftovers]
         return {"txn": self.txn, "name": self.name, "verb": self.verb, "outcome": self.outcome, "leftovers": left}
 
 
 @dataclass(slots=True)
 class Past:
-    """What a journal says: the plan, and how far it got."""
+    """The content of a journal: the plan, and how far it got."""
 
     begin: Mapping[str, Any]
     steps: tuple[Step, ...]
@@ -62,19 +62,19 @@ class Past:
 
     @property
     def name(self) -> str:
-        """The endpoint or job."""
+        """The name of the endpoint or job."""
         return str(self.begin["name"])
 
     @property
     def verb(self) -> str:
-        """What was being done."""
+        """The verb of the transaction."""
         return str(self.begin["verb"])
 
 
 def step_record(step: Step, kinds: Mapping[str, Kind], safe: Any) -> dict[str, Any]:
-    """A step as the journal keeps it: the images of what may be made again, of everything else hash and labels.
+    """Make the journal record of a step: full specs of what may be recreated, else only hash and labels.
 
-    That is what is changed in place, and what hangs on it and is deleted.
+    What may be recreated are mutable resources, and attached ones that are deleted.
     """
     mutable = step.ref.kind in kinds and kinds[step.ref.kind].nature is Nature.MUTABLE
 
@@ -99,10 +99,10 @@ def step_record(step: Step, kinds: Mapping[str, Kind], safe: Any) -> dict[str, A
 
 
 def read_past(records: Sequence[Record]) -> Past:
-    """The past of a transaction from its records, of which there must be one at least.
+    """Reconstruct the past of a transaction from its records, at least one.
 
     Raises:
-        JournalDamaged: Each record is whole, but together they are no transaction.
+        JournalDamaged: Each record is whole, but together they do not form a transaction.
     """
     damaged = JournalDamaged(
         "its records do not belong together", hint="run `mlport gc`, which works from labels alone"
@@ -181,14 +181,14 @@ def _labels(tags: Mapping[str, str]) -> Labels:
 
 
 class Recovery(Transaction):
-    """A transaction whose process died: undone, or finished when its switch was made.
+    """A transaction whose process died: it is undone, or finished if its switch was made.
 
-    A delete is finished as soon as it has begun to take effect. One that has not is dropped: the endpoint serves, and
-    another machine may have told its user so since.
+    A delete is finished if it has begun to take effect. One that has not is dropped: the endpoint serves, and another
+    machine may have reported so to its user since.
     """
 
     def recover(self, deadline: Deadline) -> None:
-        """Goes back or forward, as far as it gets until the deadline."""
+        """Undo or finish the transaction, as far as possible until the deadline."""
         past = read_past(self.journal.records)
         if past.verb == "delete" and not past.done and self._serves(past, deadline):
             self._make_again(past, deadline)
@@ -197,7 +197,7 @@ class Recovery(Transaction):
             self.clean_up(deadline, "recovered")
 
     def _serves(self, past: Past, deadline: Deadline) -> bool:
-        """Whether every root that a delete was to take is there as if nobody had asked for it."""
+        """Check whether every root that a delete was to remove is still there, untouched."""
         for index in past.unknown:
             self.c.sightings.sent(self.steps[index].ref)
             self.c.sightings.unanswered(self.steps[index].ref)
@@ -205,9 +205,9 @@ class Recovery(Transaction):
         return bool(roots) and all(self._is_untouched(step, deadline) for step in roots)
 
     def _make_again(self, past: Past, deadline: Deadline) -> None:
-        """Make again what hung on the endpoint and may have been deleted just before the process died.
+        """Recreate attached resources that may have been deleted just before the process died.
 
-        Nothing is noted: the delete counts as one that never began.
+        This is not journalled: the delete counts as one that never began.
         """
         detacher = Detacher(self.c, self.settler, self.remover, NoJournal())
         for index in sorted(past.sent, reverse=True):
@@ -218,18 +218,18 @@ class Recovery(Transaction):
         return self.settler.untouched(step.ref, lambda live: self._is_as_planned(step, live), deadline)
 
     def may_delete(self, step: Step, live: Live) -> bool:
-        """As before the crash, and nothing that an endpoint has come to use since."""
+        """Check as before the crash, and refuse a resource that an endpoint uses by now."""
         return super().may_delete(step, live) and step.ref not in self.in_use()
 
 
 def take_over(transaction: Transaction, past: Past, server_time: float) -> None:
-    """Tells a transaction what its journal knows."""
+    """Restore the state of a transaction from its journal."""
     going_back = past.aborted and not past.committed
     transaction.sent = {index for index in past.sent if not past.steps[index].retires}
     transaction.done = set() if going_back else {index for index in past.done if not past.steps[index].retires}
     transaction.committed = past.committed or past.verb == "delete"
     for index in transaction.sent:
-        # A call without an answer may have left at the very end of that process: only now is it surely over.
+        # A call without an answer may have been sent at the very end of that process: only now it surely has been.
         if past.steps[index].detach and index not in past.unknown | past.unanswered:
             continue  # a delete that was answered cannot land late
         ago = 0.0 if index in past.unknown else max(0.0, server_time - past.sent[index])

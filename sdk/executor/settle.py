@@ -1,4 +1,4 @@
-"""Finding out what a call came to: nothing is believed but what is seen, or not seen for long enough."""
+"""Determines the outcome of calls: it counts only when observed, or absent for longer than the settle time."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Side = Literal["before", "after", "other"]
 
 
 class Settler:
-    """Waits until the platform is done with a resource, and says which way it went."""
+    """Waits until the platform has finished with a resource, and returns the outcome."""
 
     def __init__(self, context: Context, *, job: Ref | None = None) -> None:
         self._c = context
-        self._job = job  # a job is made as soon as it is there: how it ends is not the transaction's business
-        self.reason: str | None = None  # the platform's, of what was looked at last
+        self._job = job  # a job counts as created once it exists: the transaction does not wait for its end
+        self.reason: str | None = None  # the platform's reason for the state last read
 
     def look(self, ref: Ref, deadline: Deadline) -> tuple[Live | None, Exception | None]:
-        """Return what :meth:`read` finds, or the error of a platform that may answer the next time."""
+        """Return the result of :meth:`read`, or a transient error, after which the next read may succeed."""
         try:
             return self.read(ref, deadline), None
         except SdkError as error:
@@ -38,17 +38,17 @@ class Settler:
             return None, error
 
     def read(self, ref: Ref, deadline: Deadline) -> Live | None:
-        """Looks at it, and remembers a sighting."""
+        """Read a resource, and record a sighting if it exists."""
         live = self._c.remote.read(ref, deadline)
         if live is not None:
             self._c.sightings.seen(ref)
         return live
 
     def created(self, step: Step, deadline: Deadline) -> Live | None:
-        """Waits until what a create made is ready; ``None`` when it is proven that it made nothing.
+        """Wait until a created resource is ready; return ``None`` if the create provably made nothing.
 
         Raises:
-            DeployFailed: The platform made it, or tried to, and failed.
+            DeployFailed: The platform failed to make the resource, or made it and it failed.
             ConflictError: Something else has this id.
         """
         for live, running in self._looks("create", step.ref, deadline):
@@ -59,16 +59,18 @@ class Settler:
         return None
 
     def updated(self, step: Step, deadline: Deadline) -> Side:
-        """Waits until it is certain whether an update took effect.
+        """Wait until it is certain whether an update took effect.
 
-        ``other`` means that the resource is neither as before nor as we want it: somebody else changed it.
+        Returns:
+            ``after`` if it did, ``before`` if it did not, and ``other`` if the resource matches neither because another
+            client changed it.
         """
         looks = self._looks("update", step.ref, deadline)
         sides: Iterator[Side | None] = (self._side(step, live, running=running) for live, running in looks)
         return next(filter(None, sides))
 
     def untouched(self, ref: Ref, as_planned: Callable[[Live], bool], deadline: Deadline) -> bool:
-        """Whether a delete that may have been sent took no effect: what is there serves as it did, and goes on to."""
+        """Check whether a delete that may have been sent had no effect: the resource is ready and as it was planned."""
         for live, running in self._looks("delete", ref, deadline):
             if live is None:
                 if self._c.sightings.absent(ref):
@@ -80,9 +82,9 @@ class Settler:
         return False
 
     def _looks(self, action: str, ref: Ref, deadline: Deadline) -> Iterator[tuple[Live | None, bool]]:
-        """Looks again and again: what is there, and whether a long-running operation on it still runs.
+        """Yield the state of a resource repeatedly, each with whether a long-running operation on it still runs.
 
-        Looks that the platform did not answer are left out; it ends with the deadline only.
+        Reads that the platform did not answer are left out. Only the deadline ends the iteration.
         """
         pauses = self._c.poll(deadline)
         while True:
@@ -101,7 +103,7 @@ class Settler:
             pauses.pause(f"{action} {ref}", state=state, error=trouble)
 
     def is_same(self, step: Step, live: Live) -> bool:
-        """Whether what is live is what this very step makes, and not just something of that name."""
+        """Check whether a live resource was made by this very step, and does not only have the same name."""
         kind = self._c.kind(step.ref)
         labels = live.labels
         if labels is None:
@@ -120,7 +122,7 @@ class Settler:
         return False
 
     def _side(self, step: Step, live: Live | None, *, running: bool) -> Side | None:
-        """Which way an update went, if that is certain now."""
+        """Return the outcome of an update, or ``None`` while it is uncertain."""
         if live is None:
             return "other" if self._c.sightings.absent(step.ref) else None
         if live.state in {"creating", "updating"} or running:
@@ -135,7 +137,7 @@ class Settler:
         return "before" if now == step.before else "other"
 
     def _operation(self, action: str, ref: Ref, deadline: Deadline) -> bool:
-        """Whether the long-running operation on this still runs; one that the platform forgot does not."""
+        """Check whether the long-running operation on a resource still runs; one the platform forgot counts as over."""
         name = self._c.sightings.operations.get(ref)
         if name is None:
             return False
@@ -149,7 +151,7 @@ class Settler:
         return False
 
     def failure(self, ref: Ref, reason: str) -> DeployFailed | TrainFailed:
-        """The error for a resource that the platform could not make."""
+        """Make the error for a resource that the platform could not create or update."""
         failed = TrainFailed if self._job is not None else DeployFailed
         return failed(
             f"{ref} failed: {reason}",
@@ -161,7 +163,7 @@ class Settler:
 
 
 def taken(live: Live) -> ConflictError:
-    """The error for an id that something else has."""
+    """Make the error for an id that is already taken by another transaction or not made by mlport."""
     owner = live.labels.owner if live.labels else None
     whose = f"transaction {live.labels.txn} of {owner!r}" if live.labels else "something that mlport did not make"
     return ConflictError(f"{live.ref} exists already and belongs to {whose}", resource=live.id, holder=owner)

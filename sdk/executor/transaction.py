@@ -1,4 +1,4 @@
-"""One transaction: forward to the switch, back before it, forward after it."""
+"""One transaction: undone if it fails before the switch, completed if it fails after it."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 INTERRUPT_S = 60.0
 TERMINATE_S = 8.0
-_LARGEST_RESERVE = 4  # the part of a time limit that is kept for undoing at most, where nobody has set another
-TRANSFER_S = 6 * 3600.0  # for building and uploading one image, or the data of one job
+_LARGEST_RESERVE = 4  # at most 1/4 of a time limit is reserved for undoing, unless the deadline sets its own reserve
+TRANSFER_S = 6 * 3600.0  # time limit for building and uploading one image, or the data of one job
 
 
 class Transaction:
-    """Carries out the steps of a plan, journalled.
+    """Carries out the steps of a plan and journals them.
 
     Args:
-        context: What its parts share.
+        context: The state that its parts share.
         journal: Its journal, already begun.
-        steps: All of its steps; deletes come last, but those that the switch needs.
-        deadline: The deadline of the whole verb, of which a part is kept for cleaning up.
-        job: The job that it submits, if it trains.
+        steps: All of its steps; deletes come last, except those that the switch needs.
+        deadline: The deadline of the whole verb, part of which is reserved for cleaning up.
+        job: The job to submit, for a training.
     """
 
     settler_class = Settler
@@ -61,26 +61,26 @@ class Transaction:
         self.sent: set[int] = set()  # steps whose call may have been made
         self.done: set[int] = set()  # steps whose outcome is certain
         self.committed = False
-        self.lost = False  # somebody else switched after us
+        self.lost = False  # another client switched after us
         self.materials = Materials()
         self.probe: Callable[[str], None] | None = None
-        self.problem: Exception | None = None  # what went wrong after the switch
+        self.problem: Exception | None = None  # the error after the switch
         self.outcome = ""  # "done" or "rolled_back" once nothing is left to do
 
     # --- forward ------------------------------------------------------------------------------------------------
 
     def run(self, materials: Materials, probe: Callable[[str], None] | None) -> None:
-        """Does everything, or undoes everything, or says what is left.
+        """Carry out all steps, or undo them and raise the error, or list what is left over.
 
         Raises:
             Detached: The caller does not wait.
             SdkError: The first error, after everything was undone.
-            RollbackFailed: And something could not be undone.
+            RollbackFailed: An error occurred, and something could not be undone.
             Interrupted: Ctrl-C or SIGTERM.
         """
         self.materials, self.probe = materials, probe
         try:
-            self.c.lease.take(self.deadline)  # in the journal already: who dies here leaves no lease that nobody knows
+            self.c.lease.take(self.deadline)  # journalled first, so a crash here cannot leave an unknown lease
             self._forward(self.deadline.shorter(self._reserve()))
             self.retire(self.deadline)
             self.outcome = "" if self.c.left else "done"
@@ -92,7 +92,7 @@ class Transaction:
             self._fail(error)
 
     def _reserve(self) -> float:
-        """How many seconds are kept for undoing: as many as the platform needs to take back its longest operation."""
+        """Return the seconds reserved for undoing: enough to undo the longest operation, if the time limit allows."""
         kept = self.deadline.undo_s
         longest = change_times(self.c.adapter).undo_s
         return min(longest, self.deadline.left / _LARGEST_RESERVE) if kept is None else kept
@@ -107,13 +107,13 @@ class Transaction:
             self.done.add(index)
         self.c.patient = True
         if not self.committed and self.steps and not self.steps[-1].retires:
-            self.committed = True  # all of it is there and probed: from here on nobody needs to undo it
+            self.committed = True  # everything exists and is probed: from here on nothing is undone
             self.journal.note("committed", step=len(self.steps) - 1)
 
     patient = True  # whether to wait for the platform
 
     def do(self, index: int, step: Step, deadline: Deadline) -> None:
-        """Carries out one step, whatever it takes."""
+        """Carry out one step, including its probe, retries and waiting."""
         word = "switch" if step.commit and step.action == "update" else step.action
         self.c.say(f"{word} {step.ref}" if step.action != "probe" else "probe", step.summary)
         if step.action == "probe":
@@ -125,7 +125,7 @@ class Transaction:
             self.c.lease.verify(deadline)
         if step.detach:
             self.detacher.take(index, step, lambda attempt: self._intent(index, step, attempt, deadline), deadline)
-        elif not (index in self.sent and self._took_effect(step, deadline)):  # sent already by whoever began this
+        elif not (index in self.sent and self._took_effect(step, deadline)):  # may be sent before a resume
             if step.action == "create":
                 self._create(index, step, deadline)
             else:
@@ -145,7 +145,7 @@ class Transaction:
             if live is not None:
                 self.journal.note("settled", step=index, outcome="after")
                 return
-            if reply.outcome == "conflict":  # the name is taken by something that cannot be seen: not free again yet
+            if reply.outcome == "conflict":  # the name is taken by something invisible: not free again yet
                 attempt = self._not_yet(reply, attempt)
                 pauses.pause(f"create {step.ref}", error=reply.error)
             elif reply.outcome == "ok":
@@ -153,7 +153,7 @@ class Transaction:
         raise (reply.error if reply and reply.error else ConflictError(f"{step.ref} could not be made"))
 
     def _why_not_made(self, step: Step, error: Exception, deadline: Deadline) -> Exception:
-        """Why a create was refused: perhaps because somebody took away what we had made for it."""
+        """Return the error for a refused create: perhaps another client removed a resource that it needs."""
         with contextlib.suppress(SdkError):
             for parent in step.parents:
                 if self.c.remote.read(parent, deadline) is None:
@@ -161,7 +161,7 @@ class Transaction:
         return error
 
     def _not_yet(self, reply: Reply, attempt: int) -> int:
-        """A refusal for now does not use up an attempt; any other does."""
+        """Return the attempt count: a refusal for now does not use up an attempt, any other does."""
         return attempt - 1 if isinstance(reply.error, SdkError) and reply.error.retryable else attempt
 
     def _send_create(self, index: int, step: Step, attempt: int, deadline: Deadline) -> Reply:
@@ -176,7 +176,7 @@ class Transaction:
 
     @contextlib.contextmanager
     def _uncounted(self, step: Step, deadline: Deadline) -> Generator[Deadline]:
-        """Gives what a job uploads a time limit of its own; the limit of the change moves on by what that takes."""
+        """Give a job's uploads a time limit of their own, and extend the change's deadline by the time they take."""
         if self.job is None or not (self.c.is_shared(step.ref) or self.c.kind(step.ref).uploads):
             yield deadline
             return
@@ -212,7 +212,12 @@ class Transaction:
         raise (reply.error if reply and reply.error else ConflictError(f"{step.ref} could not be updated"))
 
     def _before(self, step: Step, deadline: Deadline) -> Live | None:
-        """What is there now, if it is what the plan says; ``None`` if it is already as wanted, by our own hand."""
+        """Return the live resource if it is as planned; ``None`` if our own update has been made already.
+
+        Raises:
+            ConflictError: The resource is gone.
+            DriftError: The resource differs from the plan.
+        """
         live = self._read(step, deadline)
         if live is None:
             raise ConflictError(f"{step.ref} is gone", resource=step.ref.id)
@@ -236,7 +241,7 @@ class Transaction:
             pauses.pause(f"update {step.ref}")
 
     def _refusal(self, step: Step, error: Exception, deadline: Deadline) -> Exception:
-        """Why an update was refused: often because somebody else has changed the resource meanwhile."""
+        """Return the error for a refused update: drift, if another client has changed the resource meanwhile."""
         with contextlib.suppress(SdkError):
             live = self.settler.read(step.ref, deadline)
             if live is not None and live_hash(live) not in {step.before, step.after}:
@@ -256,7 +261,7 @@ class Transaction:
         return reply
 
     def _intent(self, index: int, step: Step, attempt: int, deadline: Deadline) -> None:
-        """The record without which no byte is sent."""
+        """Write the intent record, without which the call is not sent."""
         self.c.lease.check(deadline)
         self.journal.write(
             "intent",
@@ -275,7 +280,7 @@ class Transaction:
         self.c.sightings.sent(step.ref)
         if reply.outcome == "unknown":
             self.c.sightings.unanswered(step.ref)
-        elif reply.outcome in {"refused", "gone"}:  # gone: something that it needs is not there
+        elif reply.outcome in {"refused", "gone"}:  # gone: a resource that it needs does not exist
             self.c.sightings.refused(step.ref, create=step.action == "create")
         if reply.operation is not None:
             self.c.sightings.operations[step.ref] = reply.operation
@@ -291,13 +296,13 @@ class Transaction:
     # --- after the switch ---------------------------------------------------------------------------------------
 
     def retire(self, deadline: Deadline) -> None:
-        """Deletes what the change does not keep; what refuses to go is listed, not raised."""
+        """Delete what the change does not keep; list what cannot be deleted instead of raising an error."""
         first = next((index for index, step in enumerate(self.steps) if step.retires), None)
         if first is None:
             return
         self._still_ours(deadline)
         if not self.committed:
-            self.journal.note("committed", step=first)  # nothing but deletes: they go forward, written down or not
+            self.journal.note("committed", step=first)  # only deletes: never undone, even without this record
             self.committed = True
         self.c.say("retire")
         self._delete_all(deadline)
@@ -312,7 +317,7 @@ class Transaction:
                 self._take(index, step, lambda live, step=step: self.may_delete(step, live), deadline)  # type: ignore[misc]  # binds the loop variable
 
     def may_delete(self, step: Step, live: Live) -> bool:
-        """Whether something that the plan deletes is still the same thing that the plan saw."""
+        """Check whether a resource to delete is still the same that the plan saw, and not in use after a lost race."""
         return self._is_as_planned(step, live) and not (self.lost and step.ref in self.in_use())
 
     def _is_as_planned(self, step: Step, live: Live) -> bool:
@@ -321,18 +326,18 @@ class Transaction:
         return step.resource is not None and live.labels.txn == step.resource.labels.txn
 
     def may_undo(self, step: Step, live: Live) -> bool:
-        """Whether something that this transaction made may be taken away again: nobody has come to use it since."""
+        """Check whether a resource that this transaction made may be removed: the endpoint does not use it by now."""
         if not self.settler.is_same(step, live):
             return False
         if step.ref not in self.in_use():
             return True
-        self.c.poll(self.deadline).pause(f"delete {step.ref}", state="in use")  # or was that an answer from the past?
+        self.c.poll(self.deadline).pause(f"delete {step.ref}", state="in use")  # reads may be stale: look again
         return step.ref not in self.in_use()
 
     def in_use(self) -> set[Ref]:
-        """What the endpoint needs as it is now; what this transaction deletes does not count as a user.
+        """Return the resources that the endpoint needs now; roots that this transaction deletes do not count as users.
 
-        A root of the same name that somebody made since does.
+        A root of the same name that another client made since does count.
         """
         observed = self.c.remote.observe(self.c.name, self.deadline)
         doomed = {step.ref: step for step in self.steps if step.retires}
@@ -346,7 +351,11 @@ class Transaction:
         return live.labels is not None and live.labels.txn == self.c.txn
 
     def _still_ours(self, deadline: Deadline) -> None:
-        """Reads the switch again before anything that others may have come to use is deleted."""
+        """Check that our switch is still in effect, before deleting resources that others may use by now.
+
+        Raises:
+            ConflictError: Another client has switched since.
+        """
         switched: dict[Ref, Step] = {step.ref: step for step in self.steps if step.action in {"create", "update"}}
         for ref, step in switched.items():
             kind = self.c.kind(ref)
@@ -363,13 +372,13 @@ class Transaction:
             self.done.add(index)
 
     def parents(self) -> Mapping[Ref, Sequence[Ref]]:
-        """What each resource of this transaction needs."""
+        """Return what each resource of this transaction needs."""
         return {step.ref: step.parents for step in self.steps}
 
     # --- back ---------------------------------------------------------------------------------------------------
 
     def _fail(self, error: Exception) -> None:
-        """After an error: finishes if the switch was made, else undoes everything and raises the error."""
+        """Handle an error: finish if the switch was made, else undo everything and raise the error."""
         self.clean_up(self.deadline, "error")
         if self.committed:
             self.problem = error
@@ -389,7 +398,7 @@ class Transaction:
         ) from error
 
     def _stop(self, stop: KeyboardInterrupt) -> None:
-        """After Ctrl-C: no new creates, back (or forward after the switch); a second one ends at once."""
+        """Handle Ctrl-C: undo, or finish if the switch was made; a second Ctrl-C stops at once."""
         self.c.say("interrupted", "press Ctrl-C again to leave everything as it is now")
         seconds = TERMINATE_S if isinstance(stop, Terminated) else INTERRUPT_S
         try:
@@ -407,10 +416,10 @@ class Transaction:
         raise Interrupted(f"{self.c.name}: stopped; {outcome}", leftovers=self.c.left) from stop
 
     def clean_up(self, deadline: Deadline, reason: str) -> None:
-        """Decides which way to go, and goes it."""
+        """Finish the transaction if the switch was made, else roll it back."""
         self.c.patient = True
         self.c.lease.relax()
-        self.journal.relieve()  # undoing may have to write on this disk, too
+        self.journal.relieve()  # undoing may have to write to this disk, too
         self.journal.note("abort", reason=reason)
         if self.decide(deadline):
             self.finish(deadline)
@@ -422,7 +431,7 @@ class Transaction:
             self.outcome = "done" if self.committed else "rolled_back"
 
     def decide(self, deadline: Deadline) -> bool:
-        """Whether the switch was made; looks until that is certain."""
+        """Determine whether the switch was made, and look until that is certain."""
         for index, step in enumerate(self.steps):
             if not self.committed and step.commit and index in self.sent and not step.retires:
                 self.committed = self._took_effect(step, deadline)
@@ -433,18 +442,18 @@ class Transaction:
             if step.action == "create":
                 return self.settler.created(step, deadline) is not None
             return self.settler.updated(step, deadline) == "after"
-        except Exception:  # noqa: BLE001  # whatever it is, it does not prove that the switch was made
+        except Exception:  # noqa: BLE001  # no error proves that the switch was made
             return False
 
     def finish(self, deadline: Deadline) -> None:
-        """What is left to do after the switch, as far as it can be done."""
+        """Carry out what is left to do after the switch, as far as possible."""
         switch = next((index for index, step in enumerate(self.steps) if step.commit), -1)
         for index, step in enumerate(self.steps):
             if index <= switch or index in self.done or step.action in {"delete", "probe"}:
                 continue
             try:
                 self.do(index, step, deadline)
-            except Exception as error:  # noqa: BLE001  # after the switch nothing is raised, it is listed
+            except Exception as error:  # noqa: BLE001  # after the switch errors are listed, not raised
                 self.remover.leave(step.ref, f"not brought up to date: {error}", step.usd_per_hour)
         try:
             self.retire(deadline)
@@ -454,7 +463,7 @@ class Transaction:
             self.c.left += [self._kept(step, str(error)) for step in self.steps if step.retires]
 
     def roll_back(self, deadline: Deadline) -> None:
-        """Undoes every step whose call may have been made, last first."""
+        """Undo every step whose call may have been made, last first."""
         if self.sent:
             self.c.say("roll back")
         for index in sorted(self.sent, reverse=True):
@@ -469,7 +478,10 @@ class Transaction:
     # --- what is there ------------------------------------------------------------------------------------------
 
     def alive(self) -> list[Leftover]:
-        """What this transaction made and has not taken away again, as far as it knows without looking."""
+        """Return the resources that this transaction would leave over now, as far as it knows without reading them.
+
+        These are the ones that it created; after the switch, the old ones that it has not deleted yet.
+        """
         made = [self.steps[index] for index in sorted(self.sent) if self.steps[index].action == "create"]
         if self.committed:
             made = [step for index, step in enumerate(self.steps) if step.retires and index not in self.done]
@@ -480,5 +492,5 @@ class Transaction:
 
 
 def last_create(steps: Sequence[Step]) -> int:
-    """The index of the last step that needs more than the journal knows; -1 if none does."""
+    """Return the index of the last create, the last step that needs more than the journal holds; -1 if none."""
     return max((index for index, step in enumerate(steps) if step.action == "create"), default=-1)

@@ -1,4 +1,4 @@
-"""Ids of transactions: sorted by time, and never made from time alone."""
+"""Transaction ids, which sort by time and contain random characters besides the time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TIME_DIGITS, _CHANCE_DIGITS = 6, 4
 
 
 def new_txn(clock: Clock, random: _random.Random) -> str:
-    """A short id (10 characters of ``[a-z0-9]``) for a transaction: Unix seconds, then chance."""
+    """Make a short transaction id (10 characters of ``[a-z0-9]``): Unix seconds, then random characters."""
     seconds, text = int(clock.time()), ""
     for _ in range(_TIME_DIGITS):
         seconds, digit = divmod(seconds, len(_DIGITS))
@@ -23,7 +23,7 @@ def new_txn(clock: Clock, random: _random.Random) -> str:
 
 
 def begun_at(txn: str) -> float | None:
-    """Unix seconds by this machine's clock when an id was made; ``None`` if :func:`new_txn` did not make it."""
+    """Return when an id was made, in Unix seconds of its machine's clock; ``None`` if not from :func:`new_txn`."""
     if len(txn) != _TIME_DIGITS + _CHANCE_DIGITS or not set(txn) <= set(_DIGITS):
         return None
     return float(int(txn[:_TIME_DIGITS], len(_DIGITS)))

@@ -1,4 +1,4 @@
-"""Taking things away: deletes that may be refused for a while, and updates that are taken back."""
+"""Removes resources, with deletes that may be refused for a while, and reverts updates."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Remover:
-    """Deletes and undoes; never raises for what it cannot do, but lists it.
+    """Deletes resources and reverts updates; lists what it cannot do as leftovers instead of raising errors.
 
     Args:
         context: The transaction.
-        settler: Its eyes.
-        journal: Where intents go; what is being taken away is in there already, so a full disk does not stop it.
+        settler: Reads the platform's state.
+        journal: Receives the intents; the resources are already recorded there, so a full disk does not stop deletes.
     """
 
     def __init__(self, context: Context, settler: Settler, journal: Notes) -> None:
@@ -34,31 +34,34 @@ class Remover:
         self._settler = settler
         self._journal = journal
         self._stuck: set[Ref] = set()
-        self.drifted: set[Ref] = set()  # what somebody else has changed since, so that it was left alone
+        self.drifted: set[Ref] = set()  # resources left alone because another client changed them since
 
     def may_go(self, ref: Ref, parents: Mapping[Ref, Iterable[Ref]]) -> bool:
-        """Whether nothing that needs it is stuck: a resource goes only after what needs it is proven gone."""
+        """Check whether a resource may be deleted: all resources that need it are gone, so none of them is stuck."""
         return ref not in closure(self._stuck, parents)
 
     def leave(self, ref: Ref, reason: str, usd_per_hour: float | None) -> None:
-        """Lists something that stays."""
+        """List a resource as a leftover."""
         self._stuck.add(ref)
         self._c.left.append(leftover(self._c.target, ref, reason, usd_per_hour))
         self._c.say("left over", f"{ref}: {reason}")
 
     def delete(self, index: int, step: Step, mine: Callable[[Live], bool], deadline: Deadline) -> bool:
-        """Deletes until it is proven gone; what is not ours any more is left alone and not listed."""
+        """Delete a resource and wait until it is proven gone; return whether it is.
+
+        A resource that no longer passes ``mine`` is left alone and not listed.
+        """
         self._c.say(f"delete {step.ref}")
         try:
             return self._delete(index, step.ref, mine, deadline)
         except TimedOut as error:
             self.leave(step.ref, f"still there: {error.state or 'the platform did not let it go'}", step.usd_per_hour)
-        except Exception as error:  # noqa: BLE001  # the first error is the one to raise; this one is listed
+        except Exception as error:  # noqa: BLE001  # the caller raises the first error; this one is listed
             self.leave(step.ref, _text(error), step.usd_per_hour)
         return False
 
     def undo(self, index: int, step: Step, deadline: Deadline) -> None:
-        """Takes an update back, unless somebody else has changed the resource since."""
+        """Revert an update, unless another client has changed the resource since."""
         self._c.say(f"undo update {step.ref}")
         try:
             self._undo(index, step, deadline)
@@ -67,7 +70,7 @@ class Remover:
         except DriftError as error:
             self.drifted.add(step.ref)
             self._c.say("left alone", error.message)
-        except Exception as error:  # noqa: BLE001  # the first error is the one to raise; this one is listed
+        except Exception as error:  # noqa: BLE001  # the caller raises the first error; this one is listed
             self.leave(step.ref, _text(error), step.usd_per_hour)
 
     def _delete(self, index: int, ref: Ref, mine: Callable[[Live], bool], deadline: Deadline) -> bool:
@@ -81,13 +84,13 @@ class Remover:
             elif not mine(live):
                 return False
             elif not self._c.kind(ref).purgeable and live.usd_per_hour == 0 and live.state in {"ready", "failed"}:
-                return True  # a free record, which is all that this platform ever leaves of it
+                return True  # a free record, which this platform keeps forever
             elif self._lets_go(live):
                 trouble = self._send_delete(index, live, attempt, deadline)
                 if trouble is None and attempt == 1:
-                    continue  # most are gone at once: look without a pause
+                    continue  # most resources are gone at once: look without a pause
             self._wait(pauses, ref, live, trouble)
-        raise AssertionError  # the pauses end it
+        raise AssertionError  # unreachable: the pauses raise TimedOut
 
     def _lets_go(self, live: Live) -> bool:
         deletable = self._c.kind(live.ref).deletable
@@ -101,9 +104,9 @@ class Remover:
             self._c.sightings.deleted(live.ref, taken=reply.outcome == "ok")
             return None
         if isinstance(reply.error, AuthError):
-            raise reply.error  # no wait makes it allowed
+            raise reply.error  # waiting does not grant a permission
         if isinstance(reply.error, QuotaError):
-            self._c.relieve()  # what a local target writes to delete something needs space, too
+            self._c.relieve()  # a local target needs disk space even to delete something
         return reply.error
 
     def _undo(self, index: int, step: Step, deadline: Deadline) -> None:
@@ -136,7 +139,10 @@ class Remover:
         return reply.error
 
     def _refuse_if_impossible(self, previous: Resource, deadline: Deadline) -> None:
-        """What a resource named before may be gone for good; then it stays as it is, and so does what it names now."""
+        """Raise :class:`DriftError` if a parent of the previous version is gone for good, so it cannot be restored.
+
+        The resource then stays as it is, and so do the parents that it has now.
+        """
         for parent in previous.parents:
             if self._c.remote.read(parent, deadline) is None and self._c.sightings.absent(parent):
                 raise DriftError(f"{previous.ref} cannot be as before, since {parent} is gone", resource=previous.id)
@@ -161,7 +167,7 @@ def _text(error: Exception) -> str:
 
 
 def drift(live: Live) -> DriftError:
-    """The error for a resource that is neither as it was nor as we left it."""
+    """Make the error for a resource that matches neither its previous state nor the one that we set."""
     holder = live.labels.owner if live.labels else None
     return DriftError(
         f"{live.ref} was changed by somebody else since, so it was left as it is",
@@ -172,12 +178,12 @@ def drift(live: Live) -> DriftError:
 
 
 def leftover(target: str, ref: Ref, reason: str, usd_per_hour: float | None) -> Leftover:
-    """A leftover with the command that removes it."""
+    """Make a leftover with the command that removes it."""
     return Leftover(ref.kind, ref.id, reason, usd_per_hour, f"mlport gc --apply --target {target}")
 
 
 def staying(left: Sequence[Leftover]) -> str:
-    """What stays, what an hour of it costs, and which command ends that.
+    """Describe the leftovers, their price per hour and the command that removes them.
 
     Example:
         >>> staying([Leftover("Deployment", "d1", "still there", 0.4, "mlport gc --apply --target mine")])

@@ -1,4 +1,4 @@
-"""`python -m mlport_serving [serve|train|gateway]`: the one entrypoint of every image and local process."""
+"""`python -m mlport_serving [serve|train|gateway]`: the entrypoint of every image and local process."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
 
 
 def _limit_threads(env: MutableMapping[str, str]) -> None:
-    """Set the thread counts that numeric libraries read when they are imported; what the user set stays."""
+    """Set the thread counts that numeric libraries read when imported; values that the user set are kept."""
     threads = env.get("MLPORT_THREADS")
     if threads:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):

@@ -1,4 +1,4 @@
-"""Answers as CSV: one line for each row, several outputs under a header with their names."""
+"""Response bodies as CSV: one line per row; several outputs get a header with their names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def as_csv(outputs: Outputs) -> bytes:
     """Return the outputs as CSV; NaN and missing values are empty.
 
     Raises:
-        RequestError: 406; the outputs are no table.
+        RequestError: 406; the outputs do not form a table.
     """
     columns = [column for name, array in outputs.arrays.items() for column in _columns(name, array)]
     if not columns or len({len(array) for _, array in columns}) > 1:
@@ -33,9 +33,9 @@ def as_csv(outputs: Outputs) -> bytes:
 
 
 def _columns(name: str, array: Array) -> Iterator[tuple[str, Array]]:
-    """The columns of one output; those of a matrix are numbered."""
+    """Yield the columns of one output; those of a matrix are numbered."""
     if array.ndim < 2:
-        yield name, array.reshape(-1)  # a single value is one line
+        yield name, array.reshape(-1)  # a single value becomes one line
     elif array.ndim == 2:
         yield from ((f"{name}_{number}", array[:, number]) for number in range(array.shape[1]))
     else:

@@ -1,6 +1,6 @@
-"""The ASGI application: routes, answers, error bodies, request ids, the access log.
+"""The ASGI application: routes, responses, error bodies, request ids, and the access log.
 
-It speaks four contracts at once: SageMaker (`/ping`, `/invocations`), Vertex AI (`AIP_*` routes), Azure ML (`/score`
+It serves four contracts at once: SageMaker (`/ping`, `/invocations`), Vertex AI (`AIP_*` routes), Azure ML (`/score`
 and configured routes) and the Open Inference Protocol (`/v2/…`). docs/server.md is the exact contract.
 """
 
@@ -39,7 +39,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 VERSION = "1"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_REQUEST_ID_HEADERS = {b"x-request-id", b"x-amzn-sagemaker-inference-id"}  # SageMaker lets no other one through
+_REQUEST_ID_HEADERS = {b"x-request-id", b"x-amzn-sagemaker-inference-id"}  # SageMaker passes only the latter
 _TRACE = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 """Version, trace, parent and flags, see https://www.w3.org/TR/trace-context/."""
 _FAILED = 400
@@ -47,7 +47,7 @@ _HEALTH = frozenset({"live", "ready"})
 
 
 class Exchange:
-    """One request while it is handled."""
+    """One request while it is being handled."""
 
     __slots__ = ("began", "body", "headers", "id", "method", "path", "rows", "scope")
 
@@ -70,17 +70,17 @@ class Exchange:
 
 
 class Disconnected(Exception):
-    """The client left before its request was complete."""
+    """Raised when the client disconnected before its request was complete."""
 
 
 class App:
-    """Answers requests for one model.
+    """The ASGI application that answers requests for one model.
 
     Args:
-        settings: the environment's settings.
+        settings: the settings from the environment.
         bundle: the model's bundle; its manifest names the model and its tensors.
         scheduler: runs the model.
-        log: where the access log goes.
+        log: receives the access log.
     """
 
     def __init__(self, settings: Settings, bundle: Bundle, scheduler: Scheduler, log: Log) -> None:
@@ -152,12 +152,12 @@ class App:
             self._log_request(exchange, kind, status, seconds)
 
     def summarise(self) -> None:
-        """Log what the requests since the last time add up to."""
+        """Log a summary of the requests since the last call."""
         if (found := self._summary.take()) is not None:
             self._log.info("summary", **found)
 
     def _log_request(self, exchange: Exchange, kind: str, status: int, seconds: float) -> None:
-        """Log one request; of successful ones a limited number in each second; the next line counts those left out."""
+        """Log one request; successful ones only up to a limit per second, and the next line counts the skipped ones."""
         more: dict[str, Any] = {}
         most = self._settings.limits.log_requests
         if most and status < _FAILED:
@@ -180,7 +180,7 @@ class App:
     # Answers
 
     async def _guarded(self, kind: str, exchange: Exchange) -> Answer:
-        """Run the handler; whatever it raises becomes an error answer."""
+        """Run the handler and convert any exception to an error response."""
         try:
             self._check_route(kind, exchange)
             return await self._handlers[kind](exchange)
@@ -192,7 +192,7 @@ class App:
             self._log.error("model_error", trace=raised.error, request_id=exchange.id)
             message = f"the model raised an exception; its trace is in the log under request id {exchange.id}"
             return self._error(RequestError(500, "model_error", message), exchange)
-        except Exception as error:  # noqa: BLE001 - the last border: a fault of ours must not end the connection bare
+        except Exception as error:  # noqa: BLE001 - last resort: a bug of ours must not end the connection without a response
             self._log.error("internal_error", trace=error, request_id=exchange.id)
             message = f"the server failed; its trace is in the log under request id {exchange.id}"
             return self._error(RequestError(500, "internal_error", message), exchange)
@@ -205,7 +205,7 @@ class App:
             "request_id": exchange.id or None,
         }
         body: dict[str, Any] = {"error": details}
-        if exchange.path.startswith("/v2"):  # the protocol wants a string here
+        if exchange.path.startswith("/v2"):  # the protocol requires a string here
             text = f"{error.message} ({error.field})" if error.field else error.message
             body = {**details, "error": text}
         return Answer(JSON, encode_json(body), error.headers, error.status)
@@ -253,7 +253,7 @@ class App:
         given = decode(sent, header, exchange.body, self._manifest.signature, self._settings.limits)
         outputs = await self._run(given, exchange)
         if form == NPY == sent and not outputs.is_one_tensor and NPY not in (exchange.header(b"accept") or b"").lower():
-            form = JSON  # what was sent does not bind the answer
+            form = JSON  # the request's form does not require the same form of response
         return encode(form, outputs)
 
     async def _infer(self, exchange: Exchange) -> Answer:

@@ -1,4 +1,4 @@
-"""Columns of pandas that Arrow holds, such as `int64[pyarrow]`; pandas cannot make all these types from their names."""
+"""Arrow-backed pandas columns such as `int64[pyarrow]`; pandas cannot create all of these types from their names."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _DATES = {"date32[day]": "date32", "date64[ms]": "date64"}
 
 
 def column(kind: str, values: Array) -> Any:
-    """A column of an Arrow type.
+    """Return a pandas column of an Arrow type.
 
     Args:
-        kind: The name that pandas has for the type.
+        kind: The name of the type in pandas.
         values: Checked values; a missing one is ``None``, NaN or NaT.
     """
     pandas: Any = importlib.import_module("pandas")

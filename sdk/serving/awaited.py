@@ -1,7 +1,7 @@
-"""Answers of `async def`: awaited on one event loop of the process, from whichever thread asks.
+"""Results of `async def` model code, awaited on one event loop for all threads of the process.
 
-One loop for all threads, so that what the model opens in its first call, such as a pool of connections, serves its next
-ones; a thread of its own, so that the caller may have a running loop itself, as a notebook has.
+All threads share one loop, so that resources opened in the model's first call, such as a connection pool, also serve
+later calls. The loop runs in its own thread, since the caller may have a running loop of its own, as in a notebook.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ _loops: list[asyncio.AbstractEventLoop] = []
 
 
 def settled(answer: Any) -> Any:
-    """Return what an awaitable gives, and every other value as it is."""
+    """Return the result of an awaitable; return any other value unchanged."""
     if not hasattr(answer, "__await__"):
         return answer
     waiting = asyncio.run_coroutine_threadsafe(_outcome(answer), _loop())
     try:
         value, error = waiting.result()
     finally:
-        waiting.cancel()  # the caller was interrupted; nothing happens to what is done
+        waiting.cancel()  # takes effect only if the caller was interrupted before the end
     if error is not None:
         raise error
     return value
 
 
 async def _outcome(answer: Awaitable[Any]) -> tuple[Any, BaseException | None]:
-    """Keep what is raised: SystemExit would end the loop."""
+    """Return the result and the exception, since a raised SystemExit would end the loop."""
     try:
         return await answer, None
     except asyncio.CancelledError:
         raise
-    except BaseException as error:  # noqa: BLE001 - raised again where the answer is asked for
+    except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
         return None, error
 
 

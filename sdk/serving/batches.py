@@ -1,10 +1,10 @@
-"""Joins waiting requests into one call of the model and cuts its answer again; says how many rows a call may have.
+"""Joins waiting requests into one model call, splits its outputs again, and limits the rows of a call.
 
-Many models need almost as long for one row as for fifty. Whatever waits when the model is free is joined at once, and
-a single request never waits for company. How large a call may become follows from the calls seen so far; see `Cost`.
+Many models need almost as long for one row as for fifty. Requests that wait when the model becomes free are joined at
+once; a single request never waits for others. The maximum size of a call is learned from earlier calls; see `Cost`.
 
-Only models whose signature says that rows are answered independently are joined, and only inputs of the same types
-and shapes.
+Requests are joined only for models whose signature declares rows independent, and only inputs of the same types and
+shapes.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ if TYPE_CHECKING:
 
     from .signature import Signature
 
-_SAMPLES = 16  # calls of one size that are remembered
-_ENOUGH = 3  # calls of one size before it counts
+_SAMPLES = 16  # number of calls of one size that are remembered
+_ENOUGH = 3  # calls of one size before that size counts
 _FRESH_S = 30.0
-_LOW = 0.25  # the quantile that a fit uses: what a call needs when nothing else disturbs it
+_LOW = 0.25  # the quantile that a fit uses: the duration of an undisturbed call
 _DEFAULT_BUDGET_S = 0.02
 
 
 class Cost:
-    """How long a call takes, by its number of rows, learned from the calls seen so far.
+    """A model of the duration of a call by its number of rows, learned from earlier calls.
 
-    Durations are kept by powers of two of the rows, the newest 16 of each for 30 seconds. The time of a call is taken
-    as ``fixed + rows * each``, fitted to a low quantile of each size, since a busy machine only makes calls longer.
-    A call may be as large as fits into the budget, or twice as long as one of a single row where the fixed part is most
-    of the budget, and at most twice as large as the largest one seen: so one wrong estimate does little harm.
+    Durations are grouped by powers of two of the rows; the newest 16 of each group are kept for 30 seconds. The time
+    of a call is modelled as ``fixed + rows * each``, fitted to a low quantile of each size, since a busy machine only
+    makes calls longer. A call may be as large as fits into the budget; where the fixed part is most of the budget, it
+    may take twice as long as a single row. It is at most twice as large as the largest call seen, which limits the
+    harm of a wrong estimate.
 
     Args:
-        budget_s: Seconds that one call should take at most.
-        most: Rows that a call has at most.
+        budget_s: Maximum seconds that one call should take.
+        most: Maximum number of rows of a call.
         clock: Monotonic seconds.
 
     Example:
@@ -64,12 +65,12 @@ class Cost:
         self._most = most
         self._clock = clock
         self._seen: dict[int, deque[tuple[float, int, float]]] = {}
-        self._slowest: dict[int, float] = {}  # of each size that was seen often enough; one call may be disturbed
+        self._slowest: dict[int, float] = {}  # by size, if seen often enough; ignores one outlier
         self._limit = 2
         self._notes = 0
 
     def note(self, rows: int, seconds: float) -> None:
-        """Remember one call."""
+        """Record the duration of one call."""
         size = rows.bit_length()
         if size not in self._seen:
             self._seen[size] = deque(maxlen=_SAMPLES)
@@ -82,13 +83,13 @@ class Cost:
             self._limit = self._fitted(size)
 
     def most(self) -> int:
-        """How many rows the next call may have."""
+        """Return how many rows the next call may have."""
         return min(self._limit, self._most)
 
     def most_within(self, seconds: float) -> int:
-        """How many rows a call may have that surely takes less; 0 as long as too little is known.
+        """Return how many rows a call may have that surely takes less time; 0 as long as too little is known.
 
-        A larger call than those seen is taken to need as much more time as it has more rows.
+        The time of a call larger than those seen is extrapolated in proportion to its rows.
         """
         found = 0
         for size in sorted(self._slowest):
@@ -103,11 +104,11 @@ class Cost:
         if not points:
             return 2
         largest = max(rows for rows, _ in points.values())
-        if len(points) == 1:  # nothing is known of the fixed part: try the other side of the budget
+        if len(points) == 1:  # the fixed part is unknown: try the other side of the budget
             ((rows, seconds),) = points.values()
             return math.ceil(rows / 2 if seconds > self._budget_s and rows > 1 else 2 * rows)
         fixed, each = _line(list(points.values()))
-        if newest in points:  # the machine is as fast now as the newest calls say, also for the other sizes
+        if newest in points:  # scale all sizes to the speed of the newest calls
             rows, seconds = points[newest]
             factor = seconds / max(fixed + each * rows, 1e-9)
             fixed, each = fixed * factor, each * factor
@@ -124,7 +125,7 @@ class Cost:
 
 
 def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """The fixed part and the part of each row, by least squares of the relative error; neither is below 0."""
+    """Fit the fixed part and the part per row by least squares of the relative error; neither is below 0."""
     weights = [1 / seconds**2 if seconds else 1.0 for _, seconds in points]
     total = sum(weights)
     x = sum(w * rows for w, (rows, _) in zip(weights, points, strict=True)) / total
@@ -136,21 +137,21 @@ def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _kind(array: Any) -> Any:
-    """The type of an array; texts of any length have one."""
+    """Return the type of an array; texts of all lengths have the same type."""
     return "text" if array.dtype.kind == "U" else array.dtype
 
 
 class Batches:
-    """Which requests of a model may share a call.
+    """The rules for which requests of a model may share a call.
 
     Args:
-        signature: Of the model.
-        most: Rows that a call has at most; 1 joins nothing.
+        signature: The signature of the model.
+        most: Maximum number of rows of a call; 1 disables joining.
         p95_ms: The latency objective in milliseconds; a request waits for the call before its own, so a call may take
-            half of it. 20 ms for a call without one.
+            half of it. Without an objective a call may take 20 ms.
         clock: Monotonic seconds.
-        library: Whether a library makes the answers: the types of its numbers do not depend on the rows, so they need
-            not be declared.
+        library: Whether a library computes the outputs: the types of its numbers do not depend on the rows, so they
+            need not be declared.
     """
 
     def __init__(
@@ -163,7 +164,7 @@ class Batches:
 
     @staticmethod
     def key(given: Input) -> Hashable:
-        """What inputs must have in common to be joined; None for one that is joined with none."""
+        """Return what inputs must have in common to be joined; None for an input that cannot be joined."""
         tensors = given.tensors
         if not tensors or any(not array.ndim or len(array) != given.rows for array in tensors.values()):
             return None
@@ -171,12 +172,12 @@ class Batches:
 
     @staticmethod
     def join(inputs: Sequence[Input]) -> Input:
-        """One input with the rows of all, which have the same key."""
+        """Return one input with the rows of all inputs, which must have the same key."""
         tensors = {name: np.concatenate([one.tensors[name] for one in inputs]) for name in inputs[0].tensors}
         return Input(tensors, None, sum(one.rows for one in inputs))
 
     def cut(self, outputs: Outputs, rows: Sequence[int]) -> list[Outputs] | None:
-        """The outputs of each input; None where they may differ from those of the input alone."""
+        """Split the outputs by input; return None if they may differ from those of a separate call."""
         arrays, total = outputs.arrays, sum(rows)
         if not arrays or any(
             not array.ndim or len(array) != total or not self._is_declared(name, array)
@@ -191,7 +192,7 @@ class Batches:
         return found
 
     def _is_declared(self, name: str, array: Any) -> bool:
-        """Whether an output has the type that the signature declares, so that no row has changed it for the others."""
+        """Check whether an output has its declared type, so that no row has changed the type for the others."""
         if self._may_be_undeclared:
             return bool(array.dtype.kind in "biuf")
         declared = self._declared.get(name)

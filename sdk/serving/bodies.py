@@ -1,6 +1,6 @@
-"""Bodies as clients of other servers send them: MLflow's and TensorFlow Serving's JSON, a bare list, JSON lines, CSV.
+"""Request bodies of other servers' clients: JSON of MLflow and TensorFlow Serving, a bare list, JSON lines, CSV.
 
-Each is turned into what `{"instances": …}` holds, so that the same checks, conversions and messages apply.
+Each is converted to the content of `{"instances": …}`, so that the same checks, conversions and messages apply.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
-_FIELDS_FOR_EACH_ROW = 10  # of the largest number of rows: how many fields a whole CSV body may have
+_FIELDS_FOR_EACH_ROW = 10  # a CSV body may have 10 times as many fields as the maximum number of rows
 
 
 def rows_of(decoded: Any, signature: Signature) -> list[Any] | None:
-    """Return the rows of a JSON body of another form; None where it has no known form.
+    """Return the rows of a JSON body of another form; None if its form is unknown.
 
     Raises:
-        RequestError: 400; it has parameters, or its parts do not fit together.
+        RequestError: 400; the body has parameters, or its parts are inconsistent.
     """
     if not isinstance(decoded, dict):
         return decoded if is_list(decoded) else None
@@ -58,7 +58,7 @@ def rows_of(decoded: Any, signature: Signature) -> list[Any] | None:
 
 
 def _ordered_rows(rows: list[Any], signature: Signature) -> list[Any]:
-    """Rows of a table for a model with one unnamed input: lists, in the order of the first row's columns."""
+    """Convert rows to lists in the order of the first row's columns, for a model with one unnamed input."""
     if signature.free or _expected(signature) or not rows or not isinstance(rows[0], dict):
         return rows
     names = list(cast("dict[str, Any]", rows[0]))
@@ -76,7 +76,7 @@ def _listed(value: Any, form: str) -> list[Any]:
 
 
 def _split(value: Any, form: str) -> list[Any]:
-    """Rows of pandas' `orient="split"`: objects by column name, or lists where no columns are given."""
+    """Return the rows of pandas' `orient="split"`: objects by column name, or lists if no columns are given."""
     if not isinstance(value, dict) or "data" not in value:
         raise bad_input("bad_request", f"`{form}` must be an object with `columns` and `data`", form)
     frame = cast("dict[str, Any]", value)
@@ -102,7 +102,7 @@ def _named_rows(names: list[str], rows: list[Any], field: str) -> list[Any]:
 
 
 def from_columns(named: dict[str, list[Any]], signature: Signature) -> list[Any]:
-    """Return the rows of the columns of a table; for a model with one unnamed input, as lists in their order."""
+    """Return the columns of a table as rows; for a model with one unnamed input, as lists in column order."""
     rows = zip(*named.values(), strict=True)
     if _expected(signature) or signature.free:
         return [dict(zip(named, row, strict=True)) for row in rows]
@@ -115,12 +115,12 @@ def from_columns(named: dict[str, list[Any]], signature: Signature) -> list[Any]
 def from_lines(
     body: bytes, parse: Callable[[Any, bytes, Limits], Any], hook: Callable[[str], Any] | None, limits: Limits
 ) -> list[Any]:
-    """Return the rows of JSON lines: one JSON value for each row, empty lines left out.
+    """Return the rows of JSON lines: one JSON value per row; empty lines are skipped.
 
     Args:
         body: The body.
         parse: Decodes JSON within the limits.
-        hook: Reads a number with a fraction.
+        hook: Parses a number with a fraction.
         limits: How many rows and containers there may be.
     """
     if body.count(b"\n") >= limits.max_json_containers:
@@ -151,8 +151,9 @@ def from_csv(body: bytes, header: bytes | None, signature: Signature, limits: Li
 
     Args:
         body: The body, in UTF-8.
-        header: `present` or `absent` as the content type says; without it a first line that names the columns is one.
-        signature: Tells names and types of the columns.
+        header: `present` or `absent` from the content type; if missing, a first line that names the columns counts as
+            a header.
+        signature: Gives the names and types of the columns.
         limits: How many rows and fields there may be.
     """
     _check_size(body, limits)
@@ -201,19 +202,19 @@ def _lines(body: bytes) -> Iterator[list[str]]:
 
 
 def _expected(signature: Signature) -> list[str]:
-    """The names that a header has; none for a model with one unnamed input."""
+    """Return the names expected in a header; an empty list for a model with one unnamed input."""
     if signature.columns is not None:
         return signature.columns
     return [one.name for one in signature.inputs] if len(signature.inputs) > 1 else []
 
 
 def _is_header(first: Sequence[str], names: Sequence[str], signature: Signature) -> bool:
-    """Whether the first line names the columns; where the columns have no names, whether nothing in it is a number."""
+    """Check whether the first line names the columns; if they have no names, whether it contains no numbers."""
     cells = [cell.strip() for cell in first]
     if signature.records:
         return True  # without names the rows would not be objects
     if names:
-        known = {name.casefold() for name in names}  # a name in other letters is refused later, as no row has it
+        known = {name.casefold() for name in names}  # a name in other case is refused later, as no row has it
         return 2 * len(known.intersection(cell.casefold() for cell in cells)) >= len(known)
     if not signature.inputs or signature.inputs[0].dtype in TEXT:
         return False
@@ -248,7 +249,7 @@ def _typed(rows: list[list[str]], given: list[str] | None, names: list[str], sig
 
 
 def _reader(dtype: str, *, missing: bool) -> Callable[[str], Cell]:
-    """How a cell is read: as a number or boolean where the model has them; what is neither is refused as text."""
+    """Return the parser of a cell by the column's type; it leaves an invalid cell as text, which is refused later."""
     if not dtype:
         return _guessed
     if dtype in {"bool", "boolean"}:
@@ -283,7 +284,7 @@ def _text_or_missing(cell: str) -> Cell:
 
 
 def _guessed(cell: str) -> Cell:
-    """A cell of a model whose types are not known: as JSON would have it, so that `007` stays text."""
+    """Parse a cell of a model with unknown types by the rules of JSON, so that `007` stays text."""
     if not cell:
         return None
     if not _JSON_NUMBER.fullmatch(cell):

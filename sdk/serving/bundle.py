@@ -1,8 +1,8 @@
-"""The model bundle: found, read and verified before anything in it is loaded.
+"""The model bundle: it is found, read and verified before any of its content is loaded.
 
 A bundle is an immutable folder with `mlport.json` (the manifest), `model/`, optional `code/` and
 `requirements.lock`. The model digest is the sha256 of the manifest's bytes, and the manifest holds the sha256 of every
-other file, so the digest vouches for all of it.
+other file, so the digest covers the whole bundle.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MANIFEST = "mlport.json"
 
 
 class File(msgspec.Struct, frozen=True):
-    """Record of one file: hex sha256 and size in bytes."""
+    """The record of one file: hex sha256 and size in bytes."""
 
     sha256: str
     size: int
@@ -61,15 +61,15 @@ class Bundle(msgspec.Struct, frozen=True):
 
     @property
     def entry(self) -> Path:
-        """The file or folder the flavour's loader starts from."""
+        """The file or folder that the flavour's loader reads first."""
         return self.folder / self.manifest.entry
 
 
 def find(folders: Iterable[Path]) -> Bundle:
-    """Return the first bundle in `folders`; platforms that nest the model one or two levels deeper are followed.
+    """Return the first bundle in `folders`, also one nested one or two levels deeper, as on some platforms.
 
     Raises:
-        StartError: no folder holds a bundle, or the manifest cannot be read.
+        StartError: no folder holds a bundle, a folder holds several, or the manifest cannot be read.
     """
     tried: list[str] = []
     for folder in folders:
@@ -88,7 +88,7 @@ def find(folders: Iterable[Path]) -> Bundle:
 
 
 def read(folder: Path) -> Bundle:
-    """Read the manifest of the bundle in `folder`; files are not looked at yet.
+    """Read the manifest of the bundle in `folder`; the other files are not read yet.
 
     Raises:
         StartError: the manifest is damaged or of a newer schema.
@@ -109,10 +109,10 @@ def read(folder: Path) -> Bundle:
 
 
 def verify(bundle: Bundle, *, expected_digest: str | None = None) -> None:
-    """Refuse a bundle that is not exactly what was recorded, or an environment that differs from the record.
+    """Refuse a bundle or an environment that differs from the manifest's record.
 
     Raises:
-        StartError: names what differs and the command that mends it.
+        StartError: names the difference and the command that fixes it.
     """
     if expected_digest and bundle.digest != expected_digest.removeprefix("sha256:"):
         raise _refused(
@@ -142,7 +142,7 @@ def _verify_files(bundle: Bundle) -> None:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Everything below a folder that is no folder; a link to one is a link."""
+    """Yield everything below a folder except folders; a link to a folder counts as a link."""
 
     def refuse(error: OSError) -> None:
         raise _unreadable(f"folder {error.filename}") from None
@@ -196,7 +196,7 @@ def _plain(version: str) -> str:
 
 
 def _install(bundle: Bundle) -> str:
-    """The command that mends the environment; none that hands a lock to an installer which is more than data."""
+    """Return the command that fixes the environment; a lock that is not pure data is never passed to an installer."""
     path = bundle.folder / "requirements.lock"
     try:
         pins.parse(path.read_text("utf-8") if path.is_file() else "")

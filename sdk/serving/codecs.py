@@ -1,6 +1,6 @@
-"""Request bodies to input, outputs to response bodies: `{"instances": …}` JSON, .npy, and the forms of `bodies`.
+"""Decodes request bodies and encodes response bodies: `{"instances": …}` JSON, .npy, and the forms of `bodies`.
 
-The Open Inference Protocol has a module of its own, `v2`.
+The Open Inference Protocol is in the module `v2`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Input(msgspec.Struct, frozen=True):
-    """Checked input of one request: tensors by name, or the free JSON value; `rows` counts the first axis."""
+    """The checked input of one request: tensors by name, or the free JSON value; `rows` is the number of rows."""
 
     tensors: dict[str, Array]
     free: Any
@@ -48,15 +48,15 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Digits(float):
-    """A number of a request that still knows its text, since a decimal number has digits that a float has not."""
+    """A number of a request that keeps its text, since a decimal number can have more digits than a float."""
 
     text: str
 
     def __new__(cls, text: str) -> Self:
-        """Read a number.
+        """Parse a number.
 
         Raises:
-            ValueError: it is beyond what a float can hold.
+            ValueError: the number is out of the range of a float.
         """
         number = super().__new__(cls, text)
         if math.isinf(number):
@@ -73,9 +73,9 @@ _decode_any_digits = msgspec.json.Decoder(float_hook=Digits).decode
 
 
 def parse(decode: Any, body: bytes | memoryview, limits: Limits) -> Any:
-    """Decode JSON within the limits; every fault of the text is a 400.
+    """Decode JSON within the limits; raise a 400 for any fault of the text.
 
-    Nested containers cost a hundred times their own bytes of memory, so their number is bounded before decoding.
+    Nested containers need a hundred times their size in memory, so their number is checked before decoding.
     """
     data = bytes(body)
     if data.count(b"[") + data.count(b"{") > limits.max_json_containers:
@@ -99,17 +99,17 @@ def _quoted(message: str) -> str:
 
 
 def decode(kind: bytes, header: bytes, body: bytes, signature: Signature, limits: Limits) -> Input:
-    """Read a body by its media type.
+    """Decode a body by its media type.
 
     Args:
         kind: The media type, without parameters.
         header: The whole value of the content type.
         body: The body.
-        signature: What the model takes.
-        limits: What a body may need.
+        signature: The signature of the model.
+        limits: The limits of a body.
 
     Raises:
-        RequestError: 400 for what the model cannot take, 415 for another media type.
+        RequestError: 400 for input that the model cannot take, 415 for another media type.
     """
     if kind == JSON:
         return decode_instances(body, signature, limits)
@@ -129,7 +129,7 @@ def decode(kind: bytes, header: bytes, body: bytes, signature: Signature, limits
 
 
 def unsupported(sent: bytes, expected: str) -> RequestError:
-    """Return the 415 for a media type."""
+    """Return the 415 error for a media type."""
     shown = sent.decode("ascii", "replace") or "none"
     message = f"the content type is {shown}, expected {expected}"
     return RequestError(415, "unsupported_media_type", message, "content-type")
@@ -144,7 +144,7 @@ def _header_said(content_type: bytes) -> bytes | None:
 
 
 def _explained(error: RequestError, body: Any) -> RequestError:
-    """The error, with what to send where no key holds rows: the body is a bare row, or the first of several lines."""
+    """Add what to send to the error of a body without a key for rows: a bare row, or the first of several lines."""
     if isinstance(body, dict) and not cast("dict[str, Any]", body).keys().isdisjoint(bodies.FORMS):
         return error
     lines = media.LINES[0].decode()
@@ -153,7 +153,7 @@ def _explained(error: RequestError, body: Any) -> RequestError:
 
 
 def decode_instances(body: bytes, signature: Signature, limits: Limits) -> Input:
-    """Read `{"instances": [row, …]}`, one dict of columns in the place of the rows, or another form; see `bodies`."""
+    """Decode `{"instances": [row, …]}`, a dict of columns in place of the rows, or another form; see `bodies`."""
     try:
         decoded: _Body = parse(_decode_digits if signature.exact else _decode_body, body, limits)
     except RequestError as error:
@@ -174,7 +174,7 @@ def decode_instances(body: bytes, signature: Signature, limits: Limits) -> Input
 
 
 def from_rows(rows: list[Any], signature: Signature) -> Input:
-    """Return the input of decoded rows."""
+    """Convert decoded rows to the input."""
     if signature.free:
         if not rows:
             raise bad_input("empty", "`instances` is empty; send at least one row", "instances")
@@ -183,7 +183,7 @@ def from_rows(rows: list[Any], signature: Signature) -> Input:
 
 
 def decode_npy(body: bytes, signature: Signature) -> Input:
-    """Read a .npy body as the whole input."""
+    """Decode a .npy body as the whole input."""
     array = npy.decode(body)
     if signature.free:
         return from_tensors({FREE: array}, signature)
@@ -191,20 +191,20 @@ def decode_npy(body: bytes, signature: Signature) -> Input:
 
 
 def from_tensors(tensors: dict[str, Array], signature: Signature) -> Input:
-    """Return the input of already checked tensors."""
+    """Return the input that consists of already checked tensors."""
     return Input(tensors, None, signature.row_count(tensors))
 
 
 def encode_predictions(outputs: Outputs) -> Answer:
-    """Return `{"predictions": …}`: one item for each row where the outputs have rows."""
+    """Return `{"predictions": …}`, with one item per row if the outputs have rows."""
     return Answer(JSON, encode_json({"predictions": _predictions(outputs)}))
 
 
 def encode(form: bytes, outputs: Outputs) -> Answer:
-    """Return the outputs in a form that `media.wanted` gave.
+    """Encode the outputs in a form that `media.wanted` returned.
 
     Raises:
-        RequestError: 406; the outputs have no such form.
+        RequestError: 406; the outputs cannot be encoded in this form.
     """
     if form == JSON:
         return encode_predictions(outputs)
@@ -232,14 +232,14 @@ def _predictions(outputs: Outputs) -> Any:
 
 
 def encode_npy(outputs: Outputs) -> Answer:
-    """Return the one output as a .npy body."""
+    """Return the single output as a .npy body."""
     if not outputs.is_one_tensor:
         raise RequestError(406, "not_acceptable", "this model's output is no single array; ask for application/json")
     return Answer(NPY, npy.encode(next(iter(outputs.arrays.values()))))
 
 
 def media_type(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes:
-    """Return the media type in the header `name` without parameters, in lower case; a charset must be UTF-8."""
+    """Return the media type in the header `name`, in lower case and without parameters; refuse a charset but UTF-8."""
     value = next((content for key, content in headers if key == name), b"")
     kind, *parameters = value.lower().split(b";")
     for parameter in parameters:

@@ -1,19 +1,19 @@
-"""The collector of unreachable objects, out of the way while there is nothing to collect."""
+"""Tunes Python's garbage collector: rare collections during loading, frozen objects afterwards."""
 
 from __future__ import annotations
 
 import gc
 
-_LOADING = 200_000  # objects; what libraries and a model make stays, and searching through it is in vain
+_LOADING = 200_000  # objects; those of libraries and models stay, so collecting them is useless
 _usual = gc.get_threshold()
 
 
 def rest() -> None:
-    """Search seldom: what is being imported and loaded is there to stay."""
+    """Collect rarely while libraries and the model are loaded, since their objects stay."""
     gc.set_threshold(_LOADING, *_usual[1:])
 
 
 def resume() -> None:
-    """Search as usual, but never again through what is there by now; that would stop a request for its length."""
+    """Collect as usual again, except for the objects that exist now: scanning those would delay a request."""
     gc.freeze()
     gc.set_threshold(*_usual)

@@ -1,7 +1,7 @@
-"""Arrow IPC streams and Parquet files as request bodies, where pyarrow is in the model's environment.
+"""Arrow IPC streams and Parquet files as request bodies, if pyarrow is in the model's environment.
 
-Both can hold a few bytes that mean very much: compressed buffers, runs, views. What would be larger in memory than the
-limits of the server allow is refused before it is made.
+In both formats a few bytes can expand to very much: compressed buffers, runs, views. A body that would need more
+memory than the limits of the server allow is refused before it is unpacked.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from .settings import Limits
 
-_VALUES_FOR_EACH_ROW = 10  # of the largest number of rows: how many values a table may have
+_VALUES_FOR_EACH_ROW = 10  # a table may have 10 times as many values as the maximum number of rows
 _INDEX = re.compile(r"__index_level_\d+__")
 _DIGITS = {"s": 0, "ms": -3, "us": -6, "ns": -9}
-_EXPANSION = 8  # how many times the largest body a table may need in memory
+_EXPANSION = 8  # a table may need 8 times the memory of the largest body
 
 
 def available() -> bool:
@@ -48,7 +48,7 @@ def _guarded(what: str, read: Callable[[Any, bytes, Limits], Any], body: bytes, 
         return _columns(pa, read(pa, body, limits))
     except RequestError:
         raise
-    except Exception as error:  # noqa: BLE001  damaged bytes raise almost anything in pyarrow
+    except Exception as error:  # noqa: BLE001  damaged bytes raise almost any exception in pyarrow
         said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise bad_input("bad_columnar", f"the body is no valid {what}: {said}", "body") from None
 
@@ -82,7 +82,7 @@ def _read_parquet(pa: Any, body: bytes, limits: Limits) -> Any:
 
 
 def _with_durations(pa: Any, table: Any, metadata: dict[bytes, bytes]) -> Any:
-    """Make durations again of categories of them, which Parquet has as bare numbers; their unit is in Arrow's note."""
+    """Restore durations, which Parquet stores as bare numbers in categories; their unit is in Arrow's metadata."""
     note = metadata.get(b"ARROW:schema")
     written = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(note))) if note else ()
     for field in written:
@@ -109,9 +109,9 @@ def _columns(pa: Any, table: Any) -> dict[str, list[Any]]:
 
 
 def _values(pa: Any, column: Any) -> list[Any]:
-    """The values as JSON has them: dates, times and durations as ISO 8601 text, decimals as text."""
+    """Return the values as in JSON: dates, times and durations as ISO 8601 text, decimals as text."""
     kind = column.type
-    if pa.types.is_dictionary(kind):  # each value once, however many rows have it
+    if pa.types.is_dictionary(kind):  # convert each distinct value once
         found: list[Any] = []
         for chunk in column.chunks:
             known = _values(pa, pa.chunked_array([chunk.dictionary]))
@@ -127,7 +127,7 @@ def _values(pa: Any, column: Any) -> list[Any]:
 
 
 def _duration(count: int, unit: str) -> str:
-    """A duration in ISO 8601."""
+    """Format a duration as ISO 8601."""
     seconds = Decimal(abs(count)).scaleb(_DIGITS[unit])
     return f"{'-' if count < 0 else ''}PT{seconds:f}S"
 
@@ -161,7 +161,7 @@ def _check_count(rows: int, columns: int, limits: Limits) -> None:
                         f"{most * _VALUES_FOR_EACH_ROW} values; send fewer rows at a time", "body")  # fmt: skip
 
 
-# Compressed buffers say themselves how large they are unpacked, so that a few bytes can ask for all memory.
+# Compressed buffers declare their own unpacked size, so a few bytes could request all memory.
 
 
 def _refuse_compressed(pa: Any, body: bytes) -> None:
@@ -174,7 +174,7 @@ def _refuse_compressed(pa: Any, body: bytes) -> None:
 
 
 def _is_compressed(metadata: bytes, *, nested: bool) -> bool:
-    """Whether a message's record batch has a field `compression` (Message.fbs of the Arrow format)."""
+    """Check whether a message's record batch has a field `compression` (Message.fbs of the Arrow format)."""
     (message,) = struct.unpack_from("<I", metadata)
     batch = _field(metadata, message, 2)
     if batch and nested:
@@ -183,7 +183,7 @@ def _is_compressed(metadata: bytes, *, nested: bool) -> bool:
 
 
 def _field(data: bytes, table: int, number: int) -> int:
-    """The place of a table's field that is a table itself; 0 where it is left out."""
+    """Return the position of a table's field that is itself a table; 0 if the field is missing."""
     (back,) = struct.unpack_from("<i", data, table)
     (size,) = struct.unpack_from("<H", data, table - back)
     entry = 4 + 2 * number

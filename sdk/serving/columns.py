@@ -1,4 +1,4 @@
-"""One dict for several rows: each input or column by name. Client and server read it alike; needs no library."""
+"""Input as one dict of columns for several rows, read the same way by client and server without any library."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def axes_of(value: Any) -> int:
 
 
 def whole_inputs(inputs: Sequence[Any]) -> frozenset[str]:
-    """Return the inputs that have one value for the whole request instead of one for each row.
+    """Return the inputs that have one value for the whole request instead of one per row.
 
-    Those are inputs without axes, and with a first axis of a fixed length where the rows of another input vary.
+    Those are inputs without axes, and inputs whose first axis has a fixed length while that of another input varies.
     """
     vary = any(one.shape and one.shape[0] == -1 for one in inputs)
     return frozenset(one.name for one in inputs if not one.shape or (vary and one.shape[0] != -1))
 
 
 def axes(signature: Any) -> dict[str, int]:
-    """Return how many axes each input or column of a signature has, the one of the rows included.
+    """Return how many axes each input or column of a signature has, including that of the rows.
 
-    An input with one value for the whole request has none.
+    An input with one value for the whole request has 0 axes.
     """
     whole = whole_inputs(signature.inputs)
     known = {one.name: 0 if one.name in whole else len(one.shape) for one in signature.inputs}
@@ -41,11 +41,11 @@ def axes(signature: Any) -> dict[str, int]:
 
 
 def rows_in(given: Mapping[str, Any], wanted: Mapping[str, int]) -> list[Any]:
-    """Return the rows in a dict: those of its columns, or itself when it is one record.
+    """Return the rows in a dict of columns, or the dict itself if it is one record.
 
     Args:
         given: Values by the name of an input or column.
-        wanted: What `axes` says; empty when the model takes any JSON.
+        wanted: The result of `axes`; empty if the model takes any JSON.
 
     Raises:
         ValueError: Some values are columns and others are not, or the columns have different lengths.

@@ -1,4 +1,4 @@
-"""Turns decoded JSON values and raw tensors into numpy arrays of a declared dtype, or says which cell is wrong."""
+"""Converts decoded JSON values and raw tensors to numpy arrays of a declared dtype; errors name the wrong cell."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .failures import RequestError, bad_input
 Array: TypeAlias = NDArray[Any]
 
 _WHOLE = ("int", "uint")
-_EXACT = 2.0**53  # from here on not every whole number has a float of its own
+_EXACT = 2.0**53  # from here on a float cannot represent every whole number
 _ALIASES = {"boolean": "bool"}  # pandas' nullable type
 TEXT = frozenset({"str", "object", "string", "category"})
 
-# Open Inference Protocol datatype for each numpy dtype; every dtype not listed travels as text.
+# Open Inference Protocol datatype of each numpy dtype; dtypes not listed are sent as text.
 DATATYPES = {
     "bool": "BOOL",
     "uint8": "UINT8",
@@ -41,12 +41,12 @@ def is_list(value: Any) -> TypeGuard[list[Any]]:
 
 
 def as_array(values: list[Any], field: str, dtype: str = "") -> Array:
-    """Return nested lists as an array; text, nulls and very large integers give an object array.
+    """Convert nested lists to an array; text, nulls and very large integers result in an object array.
 
     Args:
         values: decoded JSON.
-        field: what to call it in an error.
-        dtype: what it is to become, so that whole numbers beside a fraction keep all their digits.
+        field: its name in error messages.
+        dtype: the target type, so that whole numbers next to a fraction keep all their digits.
 
     Raises:
         RequestError: 400 naming the first row whose shape differs from the first one's.
@@ -63,7 +63,7 @@ def as_array(values: list[Any], field: str, dtype: str = "") -> Array:
 
 
 def _is_large(array: Array) -> bool:
-    """Whether a float may have stood for a whole number that it cannot tell from the next one."""
+    """Check whether a value is so large that neighbouring whole numbers share one float."""
     return bool((np.abs(array) >= _EXACT).any())
 
 
@@ -88,11 +88,11 @@ def _told(row: Any) -> str:
 
 
 def to_dtype(array: Array, dtype: str, field: str, columns: list[str] | None) -> Array:
-    """Return `array` as `dtype` when no value loses its meaning by that.
+    """Convert `array` to `dtype` if no value loses its meaning.
 
-    Each cell is converted for itself, whatever stands beside it. Integers become floats and floats of another width; a
-    float becomes an integer only where it is one (JSON knows one kind of number); a boolean counts as the number 0 or
-    1; null becomes NaN in a float tensor. Text and numbers do not turn into each other, nor do numbers into booleans.
+    Each cell is converted independently of the others. Integers become floats, and floats change their width. A float
+    becomes an integer only if it is whole (JSON has one kind of number). A boolean counts as the number 0 or 1. Null
+    becomes NaN in a float tensor. Text and numbers are not converted to each other, nor numbers to booleans.
 
     Raises:
         RequestError: 400 naming the first cell that does not fit.
@@ -109,7 +109,7 @@ def to_dtype(array: Array, dtype: str, field: str, columns: list[str] | None) ->
         array = _from_objects(array, target, field, columns)
     if array.dtype.kind not in _SOURCES[target.kind]:
         raise bad_input("bad_type", f"{field} must be {dtype}, got {array.dtype.name}", field)
-    with np.errstate(all="ignore"):  # what does not survive the cast is found right below
+    with np.errstate(all="ignore"):  # `_check_kept` finds values changed by the cast
         cast: Array = array.astype(target)
     _check_kept(array, cast, field, columns)
     return cast
@@ -119,7 +119,7 @@ _SOURCES = {"f": "fiub", "i": "fiub", "u": "fiub", "b": "b"}
 
 
 def to_nullable(array: Array, dtype: str, field: str, columns: list[str] | None) -> Array:
-    """Return whole numbers or booleans of which some may be missing; those are None in an object array.
+    """Return whole numbers or booleans; if some are missing, as an object array with None for those.
 
     Raises:
         RequestError: 400 naming the first cell that does not fit.
@@ -141,7 +141,7 @@ def _check_kept(array: Array, cast: Array, field: str, columns: list[str] | None
     elif cast.dtype.kind in "iu":
         with np.errstate(all="ignore"):
             wrong = (cast.astype(array.dtype) != array) | ((array < 0) != (cast < 0))
-            if array.dtype.kind == "f":  # 2.0**63 survives the round trip through the saturated integer
+            if array.dtype.kind == "f":  # 2.0**63 would survive the round trip through the saturated integer
                 wrong |= np.abs(array) >= 2.0 ** (np.iinfo(cast.dtype).bits - (cast.dtype.kind == "i"))
     else:
         return
@@ -152,7 +152,7 @@ def _check_kept(array: Array, cast: Array, field: str, columns: list[str] | None
 
 
 def _from_objects(array: Array, target: np.dtype[Any], field: str, columns: list[str] | None) -> Array:
-    """Convert cell by cell what JSON could not make a plain array: nulls, mixtures, very large integers."""
+    """Convert cell by cell an array that is not of one plain type: nulls, mixtures, very large integers."""
     result: Array = np.empty(array.shape, dtype=np.float64 if target.kind == "f" else target)
     for where, value in np.ndenumerate(array):
         name, path = cell(where, field, columns)
@@ -191,7 +191,7 @@ def _to_other(array: Array, dtype: str, field: str) -> Array:
 
 
 def missing(array: Array, *, category: bool = False) -> Array:
-    """Return where values are missing in an array of one type; in codes of categories they are -1."""
+    """Return a mask of the missing values in an array of one type; in codes of categories they are -1."""
     kind = array.dtype.kind
     if category:
         gaps = array < 0
@@ -223,7 +223,7 @@ def check_finite(array: Array, field: str, columns: list[str] | None, *, categor
 
 
 def cell(where: tuple[int, ...], field: str, columns: list[str] | None) -> tuple[str, str]:
-    """Return how people and programs call the cell at index `where`."""
+    """Return the name of the cell at index `where` for messages, and its path for programs."""
     path = field + "".join(f"[{axis}]" for axis in where)
     if not where:
         return field, path
@@ -236,7 +236,7 @@ def cell(where: tuple[int, ...], field: str, columns: list[str] | None) -> tuple
 
 
 def iso_text(array: Any) -> Array:
-    """Return moments and durations as ISO 8601 text, missing ones as None."""
+    """Format moments and durations as ISO 8601 text, missing ones as None."""
     array = np.asarray(array)
     unit, steps = np.datetime_data(array.dtype)
     if array.dtype.kind == "m" and unit in _NANOSECONDS:

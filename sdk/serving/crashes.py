@@ -1,4 +1,4 @@
-"""Lets a model that ends its own process say so: a crash prints its Python lines, and ``os._exit`` raises."""
+"""Makes the end of a process caused by its model visible: a crash prints its traceback, and ``os._exit`` raises."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ENDED = "replica_ended"
-"""The event of the log line that says how the process of a replica ended; others than itself write it."""
+"""The event of the log line on how the process of a replica ended; another process writes it."""
 
 _STDERR = 2
 
@@ -27,23 +27,23 @@ def ending(replica: str, how: str, at: float) -> str:
 
 
 def report() -> None:
-    """From now on a crash of the interpreter prints the lines that led to it, and `os._exit` is a failed call.
+    """Print a traceback when the interpreter crashes, and make `os._exit` a failed call.
 
-    For the whole life of a server: the model may call either at any time, in any thread.
+    This lasts for the whole life of a server: the model may cause either at any time, in any thread.
     """
     faulthandler.enable(_STDERR, all_threads=False)
     refuse_exits()
 
 
 def refuse_exits() -> Callable[[], None]:
-    """Make ``os._exit`` raise ``SystemExit`` in this process; what is returned makes it as it was.
+    """Make ``os._exit`` raise ``SystemExit`` in this process; return a function that restores it.
 
-    It would end the process without a word, and with 0 as if all were well.
+    The original would end the process without a message, possibly with exit code 0 as if it had succeeded.
     """
     leave, process = os._exit, os.getpid()
 
     def refuse(status: int) -> NoReturn:
-        if os.getpid() != process:  # a child that the code has forked may end
+        if os.getpid() != process:  # a child forked by the code may exit
             leave(status)
         raise SystemExit(f"os._exit({status})")
 

@@ -1,8 +1,8 @@
-"""Closing the door of a listening socket without turning away who is half inside.
+"""Blocks new connections before a listening socket is closed, so that pending connections are not reset.
 
-Closing a TCP listener resets connections that the kernel has set up and nobody has taken yet. On Linux a socket
-filter keeps new connections out first (they are not answered, so their client sees "refused" after the close, not
-"reset"); the ones under way can then be taken to the last, and the close resets nobody.
+Closing a TCP listener resets connections that the kernel has set up and that are not accepted yet. On Linux a socket
+filter first drops new connections (they get no answer, so their client sees "refused" after the close, not "reset").
+All pending connections can then be accepted, and the close resets none.
 
 Source: ``SO_ATTACH_FILTER`` in socket(7); the filter is classic BPF over the TCP header.
 """
@@ -29,7 +29,7 @@ _DROP_NEW = b"".join(
 
 
 def keep_out(listener: socket.socket) -> bool:
-    """Let no new TCP connection begin; whether that is possible on this system."""
+    """Block new TCP connections to a listener; return whether that is possible on this system."""
     if sys.platform != "linux" or listener.family == socket.AF_UNIX:
         return False
     code = ctypes.create_string_buffer(_DROP_NEW, len(_DROP_NEW))

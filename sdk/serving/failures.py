@@ -1,4 +1,4 @@
-"""Failures the server reports: one exception for a refused request, one for a process that cannot start."""
+"""The exceptions of the server: one for a refused request, one for a process that cannot start."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ EXIT_LOAD = 4
 
 
 class RequestError(Exception):
-    """A request that gets an error answer instead of a prediction.
+    """A request that gets an error response instead of a prediction.
 
     Args:
-        status: HTTP status of the answer.
-        code: stable word for programs, e.g. `bad_shape`.
-        message: sentence for people; says what is wrong and what is expected.
-        field: the part of the request that is wrong, e.g. `instances[3].age`.
+        status: HTTP status of the response.
+        code: stable error code for programs, e.g. `bad_shape`.
+        message: sentence for users on what is wrong and what is expected.
+        field: the invalid part of the request, e.g. `instances[3].age`.
         headers: further response headers.
     """
 
@@ -35,12 +35,12 @@ class RequestError(Exception):
 
 
 def bad_input(code: str, message: str, field: str | None = None) -> RequestError:
-    """Return the 400 for input the model cannot take."""
+    """Return the 400 error for input that the model cannot take."""
     return RequestError(400, code, message, field)
 
 
 class StartError(Exception):
-    """The process cannot serve; it says why and how to mend it, then exits with `exit_code`."""
+    """Raised when the process cannot serve: the reason, how to fix it (`mend`), and the exit code."""
 
     def __init__(self, message: str, *, mend: str = "", exit_code: int = EXIT_CONFIG) -> None:
         super().__init__(message)

@@ -1,6 +1,6 @@
-"""What each value of a manifest may be: a bundle may come from a stranger, and its values become paths and arguments.
+"""Validates the values of a manifest: a bundle may be untrusted, and its values become paths and arguments.
 
-The client asks when it reads or seals a bundle, the server before it loads one; neither uses a value that does not fit.
+The client validates when it reads or seals a bundle, the server before it loads one; neither uses an invalid value.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LARGEST_FILE = 1 << 43
 _MOST_TENSORS = 20_000
 _MOST_AXES = 32
 _MOST_INDEXES = 20
-# The types of pandas that a server makes columns of; any other name could be that of a class that pandas knows.
+# The pandas types of which a server creates columns; any other name could refer to a class that pandas knows.
 _COLUMN_TYPE = re.compile(
     r"str|object|string|category|bool|u?int\d{1,2}|float\d{1,2}|U?Int\d{1,2}|Float\d{1,2}|boolean"
     r"|(?:datetime64|timedelta64)\[(?:s|ms|us|ns)(?:, [A-Za-z0-9_+/:-]{1,64})?\]"
@@ -55,16 +55,16 @@ _MOST_TRUSTED = 10_000
 
 
 def fault(manifest: Any) -> str | None:
-    """What is wrong with the values of a manifest, naming the field; ``None`` if nothing is.
+    """Return the first fault in the values of a manifest, with the field's name; ``None`` if all are valid.
 
     Args:
-        manifest: The client's or the server's; both have the same fields, the server's has no ``sources``.
+        manifest: The client's or the server's object; both have the same fields, the server's has no ``sources``.
     """
     return next((f"{field} {_shown(value)} is not {what}" for field, value, what in _faults(manifest)), None)
 
 
 def is_relative(path: object) -> bool:
-    """Whether a text is a path below a bundle in its one form: no way out, no link to a root, no second spelling."""
+    """Check whether a text is a normalised path below a bundle: relative, without ``..``, in its only spelling."""
     if not isinstance(path, str) or not 0 < len(path) <= _LONGEST_PATH or _CONTROL.search(path) or "\\" in path:
         return False
     parts = path.split("/")
@@ -73,12 +73,12 @@ def is_relative(path: object) -> bool:
 
 
 def is_method(name: object) -> bool:
-    """Whether a text names a method that a model may be asked by; Python's own, such as ``__class__``, are not."""
+    """Check whether a text names a method that may be called on a model; ``__class__`` and the like may not."""
     return isinstance(name, str) and name.isidentifier() and not name.startswith("__") and len(name) <= 128
 
 
 def is_index(url: object) -> bool:
-    """Whether a text is the address of a package index as a bundle may record it: http(s), and no credentials."""
+    """Check whether a text is an address of a package index that a bundle may record: http(s), without credentials."""
     if not isinstance(url, str) or len(url) > _LONGEST_PATH or not url.isascii() or re.search(r"[\s\\'\"<>]", url):
         return False
     try:
@@ -199,7 +199,7 @@ def _flag(value: object) -> bool:
 
 
 def is_milliseconds(value: object) -> bool:
-    """Whether a value can be a latency."""
+    """Check whether a value is a valid latency in milliseconds."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9
 
 

@@ -1,7 +1,8 @@
-"""Loads the model of a bundle and calls it; each library is imported only when a model of its kind is loaded.
+"""Loads the model of a bundle and calls it; a library is imported only when a model needs it.
 
-Two tables: `_LOADERS` by file format gives the live object, `_CALLERS` by flavour gives a function that takes the
-model's input (an array, a dict of arrays, a DataFrame or a JSON value) and returns whatever the model returns.
+There are two tables. `_LOADERS` maps a file format to a loader of the live object. `_CALLERS` maps a flavour to a
+function that takes the model's input (an array, a dict of arrays, a DataFrame or a JSON value) and returns the model's
+raw result.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
     from .codecs import Input
 
 Call = Callable[..., Any]
-_NUMERIC = {"xgboost", "lightgbm"}  # libraries whose models take no text
+_NUMERIC = {"xgboost", "lightgbm"}  # libraries whose models do not take text
 
 
 class Predictor:
-    """A loaded model: takes the checked input of one request, returns its outputs."""
+    """A loaded model, which maps the checked input of a request to its outputs."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Predictor:
         """Predict one batch.
 
         Raises:
-            RequestError: 500 when the model breaks its own signature; what the model raises passes through.
+            RequestError: 500 if the model violates its own signature; exceptions of the model itself pass through.
         """
         answer = settled(self._call(self._value(given)))
         return normalise(answer, self._signature, self._method, given.rows, lists=self._lists)
@@ -76,7 +77,7 @@ class Predictor:
         return as_scalars(value) if self._takes_json and signature.whole else value
 
     def _untyped(self, given: Input) -> Any:
-        """A table of which the names of the columns are known, and nothing else."""
+        """Return the input as a table of which only the column names are known."""
         columns = self._signature.columns or []
         if not given.tensors:
             return guessed(table_rows(given.free, columns), columns, numeric=self._numeric)
@@ -94,7 +95,7 @@ class Predictor:
 
 
 def _named_rows(rows: list[Any]) -> Any:
-    """Rows with names as a table, for a model of which nothing is known."""
+    """Return rows with names as a table, for a model without any signature."""
     try:
         library = pandas()
     except ModuleNotFoundError:
@@ -107,7 +108,7 @@ def load(bundle: Bundle) -> Predictor:
     """Load the model of a verified bundle.
 
     Raises:
-        StartError: the flavour or format is unknown, or the model's own code failed; the cause is attached.
+        StartError: the flavour or format is unknown, or the model's own code failed (its exception is the cause).
     """
     manifest = bundle.manifest
     loader = _LOADERS.get(manifest.format)
@@ -165,10 +166,10 @@ def _load_skops(bundle: Bundle) -> Any:
 
 @contextmanager
 def _spared_search() -> Generator[None]:
-    """Import skops without importing all of scikit-learn, a quarter of the time until a model is ready.
+    """Import skops without importing all of scikit-learn, which takes a quarter of the time until a model is ready.
 
-    skops looks up every estimator there is, as those are what it trusts by default; a bundle with `exact` names in
-    `trusted` whatever its file makes. Nobody else gets to see that skops: the next import makes a whole one.
+    skops looks up all estimators, since it trusts those by default; a bundle with `exact` lists every type of its file
+    in `trusted`. Other code never sees this incomplete skops: the next import creates a complete one.
     """
     utils: Any = importlib.import_module("sklearn.utils")
     search = utils.all_estimators
@@ -214,7 +215,7 @@ def _load_torchscript(bundle: Bundle) -> Any:
 
 def _load_torch(bundle: Bundle) -> Any:
     torch = importlib.import_module("torch")
-    # The whole module with its code: as much a pickle as any, and as much covered by the manifest.
+    # The whole module with its code: a pickle, covered by the manifest like any other.
     return torch.load(bundle.entry, map_location="cpu", weights_only=False)
 
 
@@ -228,7 +229,7 @@ def _load_onnx(bundle: Bundle) -> Any:
 def _load_mlflow(bundle: Bundle) -> Any:
     model = importlib.import_module("mlflow.pyfunc").load_model(str(bundle.entry))
     if any(one.column_type for one in bundle.manifest.signature.inputs):
-        model.metadata.signature = None  # MLflow would refuse the categories and time zones that the example showed
+        model.metadata.signature = None  # MLflow would refuse categories and time zones of the example
     return model
 
 
@@ -331,14 +332,14 @@ def _call_onnx(model: Any, bundle: Bundle) -> Call:
     def predict(value: Any) -> Any:
         named = dict(zip(outputs, model.run(outputs, onnx_feeds(model, value)), strict=True))
         if chosen == "probabilities":
-            named[chosen] = np.clip(named[chosen], 0, 1)  # rounding of single precision leaves some just outside
+            named[chosen] = np.clip(named[chosen], 0, 1)  # single precision rounding can leave values just outside
         return _by_row(named) if chosen is None else _as_declared(named[chosen], declared)
 
     return predict
 
 
 def _by_row(named: dict[str, Any]) -> Any:
-    """Outputs as they are; one object for each row where an output is a list of maps, as ZipMap makes probabilities."""
+    """Return one object per row if an output is a list of maps (ZipMap's probabilities), else the outputs as given."""
     if not any(map(_is_maps, named.values())) or len({len(value) for value in named.values()}) > 1:
         return named
     return [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
@@ -352,7 +353,7 @@ def _is_maps(value: Any) -> bool:
 
 
 def onnx_feeds(session: Any, value: Any) -> dict[str, Any]:
-    """The inputs of a session from an array, arrays by name, or a table whose columns are the inputs."""
+    """Return the inputs of a session from an array, arrays by name, or a table whose columns are the inputs."""
     wanted = {one.name: one for one in session.get_inputs()}
     if hasattr(value, "columns"):
         given = {str(name): value[name].to_numpy() for name in value.columns}
@@ -364,7 +365,10 @@ def onnx_feeds(session: Any, value: Any) -> dict[str, Any]:
 
 
 def _fitted(array: Any, wanted: Any) -> Any:
-    """ONNX Runtime converts nothing: floats and integers come as JSON gives them, and columns without a second axis."""
+    """Convert an array to the type and axes of an input: JSON types differ, columns lack the second axis.
+
+    ONNX Runtime does not convert any of this.
+    """
     dtype: Any = _ONNX_DTYPES.get(wanted.type)
     if wanted.type == "tensor(int64)" and array.dtype.kind in "biu":
         dtype = np.int64
@@ -375,7 +379,7 @@ def _fitted(array: Any, wanted: Any) -> Any:
 
 
 def _as_declared(array: Any, declared: Any) -> Any:
-    """The one output of a model that stands in for another library's, in the type and shape of that one."""
+    """Convert the output of a model that was exported from another library to the declared type and shape."""
     if declared is None:
         return array
     typed = array if declared.dtype == "string" else array.astype(declared.dtype, copy=False)

@@ -1,8 +1,8 @@
-"""The HTTP/1.1 protocol of the server: uvicorn's httptools protocol with limits while reading.
+"""The HTTP/1.1 protocol of the server: uvicorn's httptools protocol with limits on what clients send.
 
-httptools refuses ambiguous framing; what it lets through is refused here, before the application sees a request:
-heads and bodies that are too big or too slow, missing or repeated Host, trailers, upgrades, content encodings,
-readers that do not read. One periodic `sweep` watches all deadlines, so a request arms no timers.
+httptools refuses ambiguous framing. This module refuses further faults before the application sees a request: heads
+and bodies that are too large or too slow, missing or repeated Host, trailers, upgrades and content encodings. It also
+drops clients that do not read. One periodic `sweep` checks all deadlines, so a request needs no timers.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _Refusal(Exception):
 
 
 class _Flow(FlowControl):
-    """Reads nothing more while pipelined requests wait; uvicorn would read a buffer full of them for each answer."""
+    """Flow control that stops reading while pipelined requests wait; uvicorn would read a full buffer per response."""
 
     def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
         super().__init__(transport)
@@ -67,9 +67,9 @@ class _Flow(FlowControl):
 
 
 class _Writer:
-    """A transport that sends the head of an answer together with its body, in one call of the system.
+    """A transport that sends the head of a response together with its body in one system call.
 
-    uvicorn writes them apart. Whatever else is asked of the transport sends a head that waits first.
+    uvicorn writes them separately. Any other use of the transport first sends a pending head.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -77,7 +77,7 @@ class _Writer:
         self._head = b""
 
     def write(self, data: bytes) -> None:
-        """Write, or keep a head until the next call."""
+        """Write data, or keep a head until the next call."""
         if self._head:
             data, self._head = self._head + data, b""
         elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and not data.startswith(b"HTTP/1.1 100 "):
@@ -86,13 +86,13 @@ class _Writer:
         self._transport.write(data)
 
     def flush(self) -> None:
-        """Send a head that waits."""
+        """Send a pending head."""
         if self._head:
             data, self._head = self._head, b""
             self._transport.write(data)
 
     def is_closing(self) -> bool:
-        """Return whether it is closed; asked by other threads as well."""
+        """Return whether the transport is closing; also called from other threads."""
         return self._transport.is_closing()
 
     def __getattr__(self, name: str) -> Any:
@@ -101,10 +101,10 @@ class _Writer:
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection.
+    """One connection with limits.
 
-    Its phase is one of `idle` (no byte of a request yet), `head`, `body`, `answer` and `linger` (refused; what still
-    comes is thrown away).
+    Its phase is one of `idle` (no byte of a request yet), `head`, `body`, `answer` and `linger` (refused; further data
+    is discarded).
     """
 
     limits = Limits()
@@ -132,10 +132,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unread_since = 0.0
         self._taken_since = self._since
 
-    # What the transport calls
+    # Called by the transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
-        """Take a new connection, or shed one when there are too many."""
+        """Accept a new connection; shed one if there are too many."""
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
         self._writer = _Writer(transport)
@@ -144,7 +144,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._make_room()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, or refuse it."""
+        """Parse received data, or refuse the request."""
         if self._refused:
             return
         if self._phase == "idle":
@@ -165,7 +165,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def eof_received(self) -> None:
         """Close: a half-closed client would otherwise keep its unfinished request open until the deadline."""
 
-    # What the parser calls; an exception here reaches `data_received` as a parser error
+    # Called by the parser; an exception here reaches `data_received` as a parser error
 
     def on_message_begin(self) -> None:
         """Start counting for a new request."""
@@ -191,7 +191,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Check the head and hand the request to the application."""
+        """Check the head and pass the request to the application."""
         if sum(len(name) + len(value) + 4 for name, value in self.headers) > self.limits.max_header_bytes:
             self._stop(431, "head_too_large", f"the header is larger than {self.limits.max_header_bytes} bytes")
         self._check_headers(dict(self.headers))
@@ -205,7 +205,7 @@ class GuardedProtocol(HttpToolsProtocol):
             super().on_headers_complete()
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             self._stop(400, "bad_request", "the URL is not valid")
-        if len(self.pipeline) == waiting:  # it was begun, and does not wait for the answer to another
+        if len(self.pipeline) == waiting:  # it was started, and does not wait behind another response
             self._current = self.cycle
 
     def on_body(self, body: bytes) -> None:
@@ -216,7 +216,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Note that the request is complete."""
+        """Mark the request as complete."""
         self._begun = False
         self._in_body = False
         self._head_bytes = 0
@@ -224,7 +224,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request; replaces a timer for each answer by the sweep."""
+        """Start the next request; the sweep replaces uvicorn's timer per response."""
         self.server_state.total_requests += 1
         self._writer.flush()
         if self.transport.is_closing():
@@ -244,12 +244,12 @@ class GuardedProtocol(HttpToolsProtocol):
             self._fresh = False
             self._enter("head" if self._begun else "idle")
         else:
-            self._linger()  # answered before the body was read: nobody wants the rest
+            self._linger()  # answered before the body was read: discard the rest
 
-    # What the server calls
+    # Called by the server
 
     def gone(self) -> bool:
-        """Return whether the client has left."""
+        """Return whether the client has disconnected."""
         return self.transport.is_closing()
 
     def sweep(self, now: float) -> None:
@@ -273,9 +273,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._sweep_writes(now)
 
     def stop(self, *, force: bool) -> None:
-        """Close: at once when idle or forced, else after the running answer.
+        """Close the connection: at once if idle or forced, else after the running response.
 
-        A new connection counts as busy, because its request is probably on its way.
+        A new connection counts as busy, because its request is probably in transit.
         """
         if force:
             self.transport.abort()
@@ -285,11 +285,11 @@ class GuardedProtocol(HttpToolsProtocol):
             newest.keep_alive = False
 
     def receiving(self) -> bool:
-        """Return whether a request has begun, or is about to, and is not complete."""
+        """Return whether a request has begun, or is expected on a new connection, and is not complete."""
         return self._phase in {"head", "body"} or (self._phase == "idle" and self._fresh)
 
     def answering(self) -> bool:
-        """Return whether a complete request waits for its answer, or a client for the rest of one."""
+        """Return whether a complete request waits for its response, or the client for the rest of a response."""
         return self._phase == "answer" or self.transport.get_write_buffer_size() > 0
 
     def may_be_shed(self, newcomer: GuardedProtocol) -> bool:
@@ -297,13 +297,13 @@ class GuardedProtocol(HttpToolsProtocol):
         return self is not newcomer and self._phase != "answer"
 
     def since(self) -> float:
-        """Return the loop time of the last change of phase."""
+        """Return the loop time at which the phase last changed."""
         return self._since
 
-    # Inner parts
+    # Internals
 
     def _parser(self) -> Any:
-        return self.parser  # httptools' types say nothing about it
+        return self.parser  # not covered by httptools' types
 
     def _enter(self, phase: str) -> None:
         self._phase = phase
@@ -342,7 +342,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._stop(417, "bad_request", "the only expectation understood is 100-continue")
 
     def _refuse(self, refusal: _Refusal) -> None:
-        """Answer with the refusal and close; an answer still being written is finished first, without the refusal."""
+        """Send the refusal and close; if a response is still pending, finish that one instead and then close."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
@@ -363,14 +363,14 @@ class GuardedProtocol(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        """Close the sending half only: closing at once would reset the connection and destroy the answer."""
+        """Close only the sending half: closing fully at once would reset the connection and destroy the response."""
         self._refused = True
         self._enter("linger")
         if not self.transport.is_closing():
             self.transport.write_eof()
 
     def _newest_answering(self) -> RequestResponseCycle | None:
-        """Return the last complete request that waits for its answer; incomplete ones are dropped."""
+        """Return the last complete request that waits for its response; drop incomplete ones."""
         waiting = [one for one in self.pipeline if not one[0].more_body]
         self.pipeline.clear()
         self.pipeline.extend(waiting)
@@ -380,7 +380,7 @@ class GuardedProtocol(HttpToolsProtocol):
         return current if current and not current.response_complete and not current.more_body else None
 
     def _sweep_writes(self, now: float) -> None:
-        """Give up on a client that takes nothing of its answer, or takes it all too slowly."""
+        """Abort the connection of a client that does not read its response, or reads it too slowly."""
         unread = self.transport.get_write_buffer_size()
         if unread == 0:
             self._taken_since = now
@@ -392,7 +392,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def _make_room(self) -> None:
-        """Shed the connection that has been idle or sending its request for longest, else this new one."""
+        """Shed the connection that has been idle or sending its request for longest; if there is none, the new one."""
         guarded: list[GuardedProtocol] = [one for one in self.connections if isinstance(one, GuardedProtocol)]
         waiting = [one for one in guarded if one.may_be_shed(self)]
         if waiting:

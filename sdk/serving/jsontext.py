@@ -1,4 +1,4 @@
-"""JSON of what a model returned. Packing writes a model's answer with it too, also where numpy is not installed."""
+"""Encodes model results as JSON; packing uses it too, also where numpy is not installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .failures import RequestError
 
 
 def encode_json(value: Any) -> bytes:
-    """Encode a model's value.
+    """Encode a value returned by a model.
 
     Raises:
         RequestError: 500; the model returned something that has no JSON form.
@@ -23,18 +23,18 @@ def encode_json(value: Any) -> bytes:
 
 
 def _to_json(value: Any) -> Any:
-    """Return the plain form of an array, a tensor, a table or a moment of any library."""
+    """Convert an array, a tensor, a table or a timestamp of any library to plain values."""
     if type(value).__name__ in times.GAPS:
         return None
-    if hasattr(value, "columns") and hasattr(value, "to_dict"):  # a table of pandas
+    if hasattr(value, "columns") and hasattr(value, "to_dict"):  # a pandas table
         return value.to_dict("records")
     if getattr(getattr(value, "dtype", None), "kind", "") in {"m", "M"} and not hasattr(value, "to_numpy"):
         from .convert import iso_text
 
-        return iso_text(value).tolist()  # nanoseconds would become their count
+        return iso_text(value).tolist()  # `tolist` would return nanoseconds as integers
     if hasattr(value, "tolist"):
         return value.tolist()
-    if hasattr(value, "isoformat"):  # a moment of pandas
+    if hasattr(value, "isoformat"):  # a pandas timestamp
         return value.isoformat()
     raise TypeError(f"{_kind(value)} cannot be sent")
 

@@ -1,6 +1,6 @@
-"""Structured logs: one JSON object per line on standard error, written by a thread of its own.
+"""Structured logs: one JSON object per line on standard error, written by a separate thread.
 
-The event loop never blocks on a full pipe: lines wait in a bounded list, and lines lost to a reader that stopped
+The event loop never blocks on a full pipe: lines wait in a bounded list, and lines dropped because the reader stopped
 reading are counted and reported. Bodies, credentials and health checks are never logged.
 """
 
@@ -22,7 +22,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Log:
-    """Writes structured lines to a file descriptor.
+    """A log of structured lines on a file descriptor.
 
     Example:
         log = Log("info", {"deployment": "d1"})
@@ -40,11 +40,11 @@ class Log:
         threading.Thread(target=self._run, name="mlport-log", daemon=True).start()
 
     def debug(self, event: str, **values: Any) -> None:
-        """Write a line for people who look for a fault."""
+        """Write a line for debugging."""
         self._put("debug", event, values)
 
     def info(self, event: str, **values: Any) -> None:
-        """Write a line about normal work."""
+        """Write a line about normal operation."""
         self._put("info", event, values)
 
     def warning(self, event: str, **values: Any) -> None:
@@ -52,13 +52,13 @@ class Log:
         self._put("warning", event, values)
 
     def error(self, event: str, *, trace: BaseException | None = None, **values: Any) -> None:
-        """Write a line about a failure, with the whole trace of its exception."""
+        """Write a line about a failure, with the full traceback of its exception."""
         if trace is not None:
             values["trace"] = "".join(traceback.format_exception(trace))
         self._put("error", event, values)
 
     def flush(self) -> None:
-        """Write what is waiting, from the calling thread."""
+        """Write the waiting lines from the calling thread."""
         with self._write_lock:
             waiting, self._waiting = self._waiting, []
             if self._lost:
@@ -82,7 +82,7 @@ class Log:
     def _run(self) -> None:
         while True:
             self._wake.wait()
-            time.sleep(_PAUSE_S)  # one write for many lines, and one wake-up of this thread for many requests
+            time.sleep(_PAUSE_S)  # one write and one wake-up of this thread for many lines
             self._wake.clear()
             self.flush()
 
@@ -93,11 +93,11 @@ def _write(fd: int, data: bytes) -> None:
         while view:
             view = view[os.write(fd, view) :]
     except OSError:
-        return  # nobody reads the log any more; serving goes on
+        return  # the log's reader is gone; continue serving
 
 
 class LoggingHandler(logging.Handler):
-    """Sends records of Python's `logging` (libraries, user code) through a `Log`."""
+    """A handler that writes records of Python's `logging` (libraries, user code) to a `Log`."""
 
     def __init__(self, log: Log) -> None:
         super().__init__()

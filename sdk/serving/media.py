@@ -1,4 +1,4 @@
-"""Media types: what a request may be, what an answer may be, and which answer the `Accept` header asks for."""
+"""Media types of requests and responses, and the choice of the response's type by the `Accept` header."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ARROW = (b"application/vnd.apache.arrow.stream",)
 PARQUET = (b"application/x-parquet", b"application/vnd.apache.parquet", b"application/parquet")
 
 BODIES = frozenset({JSON, NPY, CSV, BINARY, *LINES, *ARROW, *PARQUET})
-"""What a request may be. A browser asks before it sends any of these across sites; never add text/plain or a form."""
+"""The media types of requests. Browsers preflight all of them across sites; never add text/plain or a form."""
 
 SHOWN_BODIES = (JSON, NPY, CSV, *LINES[:2], ARROW[0], PARQUET[0])
 SHOWN_ANSWERS = (JSON, NPY, CSV, *LINES[:2])
@@ -29,7 +29,7 @@ _MOST_RANGES = 32
 
 
 def names(types: tuple[bytes, ...]) -> str:
-    """Return media types for a message."""
+    """Format media types for a message."""
     *first, last = (one.decode() for one in types)
     return f"{', '.join(first)} or {last}"
 
@@ -41,14 +41,14 @@ def parameters(value: bytes) -> dict[bytes, bytes]:
 
 
 def wanted(accept: bytes | None, default: bytes) -> bytes:
-    """Return the form of the answer that an `Accept` header asks for.
+    """Return the media type of the response that an `Accept` header asks for.
 
     Args:
         accept: The header's value, or None.
-        default: The form that anything will do as.
+        default: The media type if the client accepts any.
 
     Raises:
-        RequestError: 406; none of the forms that there are is acceptable.
+        RequestError: 406; none of the supported media types is acceptable.
     """
     if accept is None or accept in {b"*/*", b""}:
         return default
@@ -67,7 +67,7 @@ def wanted(accept: bytes | None, default: bytes) -> bytes:
 
 
 def _ranges(accept: bytes) -> dict[bytes, float]:
-    """The quality of each media range; the last ones of a very long header do not count."""
+    """Parse the quality of each media range; ranges beyond the first 32 are ignored."""
     found: dict[bytes, float] = {}
     for part in accept.lower().split(b",")[:_MOST_RANGES]:
         kind = part.partition(b";")[0].strip()
@@ -85,6 +85,6 @@ def _number(text: bytes) -> float:
 
 
 def _quality(form: bytes, ranges: dict[bytes, float]) -> float:
-    """What the most precise range that has the form says of it."""
+    """Return the quality of a media type in the most specific range that contains it; 0 if none does."""
     main = form.partition(b"/")[0]
     return next((ranges[kind] for kind in (form, main + b"/*", b"*/*") if kind in ranges), 0.0)

@@ -1,7 +1,7 @@
 """Counters and histograms in the Prometheus text format.
 
-Written here rather than taken from a library: two metric kinds with fixed labels are sixty lines, and they cost one
-list increment on the path of a request.
+This is written here instead of taken from a library: two metric kinds with fixed labels are sixty lines, and they cost
+one list increment per request.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# Seconds; about three buckets in each factor of ten from 100 µs to one minute.
+# Seconds; about three buckets per factor of ten, from 100 µs to one minute.
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _PREDICTIONS = frozenset({"predict", "infer"})
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)
 
 
 class Histogram:
-    """Counts observations in fixed buckets; `bounds` are inclusive upper bounds."""
+    """A histogram with fixed buckets; `bounds` are inclusive upper bounds."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
@@ -36,11 +36,11 @@ class Histogram:
         self._sum += value
 
     def counts(self) -> list[int]:
-        """Return how many values lie in each bucket; the last one has no upper bound."""
+        """Return the number of values in each bucket; the last bucket has no upper bound."""
         return list(self._counts)
 
     def lines(self, name: str, labels: str = "") -> list[str]:
-        """Return the sample lines; `labels` is `key="value",…` without braces."""
+        """Return the sample lines in the text format; `labels` is `key="value",…` without braces."""
         lines: list[str] = []
         total = 0
         lead = f"{labels}," if labels else ""
@@ -71,7 +71,7 @@ class Metrics:
         histogram.observe(seconds)
 
     def render(self, gauges: Mapping[str, tuple[str, float]], histograms: Mapping[str, tuple[str, Histogram]]) -> bytes:
-        """Return everything as Prometheus text; `gauges` and `histograms` map further names to help text and value."""
+        """Return all metrics as Prometheus text; `gauges` and `histograms` map further names to help text and value."""
         lines = _head("mlport_requests_total", "counter", "Answered requests by route and status.")
         lines += [
             f'mlport_requests_total{{route="{route}",status="{status}"}} {count}'
@@ -97,9 +97,9 @@ class Metrics:
 
 
 class Summary:
-    """What the prediction requests of one minute add up to, so that a log alone tells rates and latencies.
+    """A periodic summary of the prediction requests, so that rates and latencies can be read from the log alone.
 
-    The counts of the buckets of several lines, of one server or of many, may be added; quantiles may not.
+    Bucket counts of several lines, of one server or many, can be added; quantiles cannot.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -108,7 +108,7 @@ class Summary:
         self._statuses: dict[int, int] = {}
 
     def take(self) -> dict[str, Any] | None:
-        """Return what came since the last time; None if nothing did."""
+        """Return the summary since the last call; None without requests."""
         counts, statuses = self._now()
         new = [now - before for now, before in zip(counts, self._counts, strict=True)]
         fresh = {status: count - self._statuses.get(status, 0) for status, count in statuses.items()}
@@ -135,7 +135,7 @@ class Summary:
 
 
 def quantile_ms(counts: Sequence[int], quantile: float) -> float | None:
-    """Return a quantile in milliseconds, taken as evenly spread within its bucket; None beyond the last bound.
+    """Return a quantile in milliseconds, interpolated linearly within its bucket; None beyond the last bound.
 
     Example:
         >>> quantile_ms([0, 0, 0, 0, 100, *[0] * 14], 0.5)  # all between 1 and 2.5 ms
@@ -165,5 +165,5 @@ def _process() -> dict[str, tuple[str, float]]:
 def _resident(usage: resource.struct_rusage) -> int:
     try:
         return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # no /proc: the peak is the nearest figure there is
+    except OSError:  # no /proc: use the peak as the nearest available figure
         return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

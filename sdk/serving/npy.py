@@ -1,7 +1,7 @@
 """`application/x-npy` bodies, read without `np.load`.
 
 `np.load` trusts the header: an 80-byte body can make it allocate terabytes, and object arrays are pickles. This
-reader takes plain numeric and text arrays whose size agrees with the bytes that follow, and nothing else.
+reader accepts only plain numeric and text arrays whose size agrees with the bytes that follow.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def decode(body: bytes) -> Array:
     """Return the array in a .npy body.
 
     Raises:
-        RequestError: 400 when the body is no .npy file, of another version, of objects, or of another length.
+        RequestError: 400 if the body is not a .npy file, or has an unknown version, objects, or a wrong length.
     """
     if body[:6] != _MAGIC or len(body) < 10:
         raise _bad("the body does not start like a .npy file")
@@ -79,12 +79,12 @@ def _checked(flat: Array) -> Array:
         return flat.astype(flat.dtype.newbyteorder("="), copy=False)
     codes = flat.view(np.dtype(np.uint32).newbyteorder(flat.dtype.byteorder))
     if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes <= 0xDFFF))).any():
-        raise _bad("the text holds characters that do not exist")  # numpy would fail on them only later, and worse
+        raise _bad("the text holds characters that do not exist")  # numpy would fail on them later, with a worse error
     return np.asarray(flat.tolist(), dtype=object)
 
 
 def encode(array: Array) -> bytes:
-    """Return `array` as a .npy body; text arrays are stored with a fixed width."""
+    """Encode `array` as a .npy body; text arrays are stored with a fixed width."""
     file = BytesIO()
     if array.dtype.kind == "O":
         array = np.asarray(array.tolist(), dtype=np.str_)

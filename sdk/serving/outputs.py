@@ -1,4 +1,4 @@
-"""What a model returned, brought into one form: named outputs that are arrays, or one free JSON value."""
+"""Normalises a model's result to one form: named arrays, or one free JSON value."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class Outputs(msgspec.Struct, frozen=True):
-    """Named arrays; `free` holds the value instead when it has no array form."""
+    """The outputs of a model: named arrays, or the value in `free` if it has no array form."""
 
     arrays: dict[str, Array] = {}
     free: Any = None
 
     @property
     def is_one_tensor(self) -> bool:
-        """Whether there is one output that `.npy` can hold."""
+        """Whether there is exactly one output, of a type that `.npy` supports."""
         return len(self.arrays) == 1 and self.are_tensors
 
     @property
     def are_tensors(self) -> bool:
-        """Whether `.npy` and the Open Inference Protocol know the types; they cannot say that a value is missing."""
+        """Whether `.npy` and the Open Inference Protocol support the types; they cannot represent missing values."""
         return bool(self.arrays) and all(map(_is_tensor, self.arrays.values()))
 
 
@@ -38,13 +38,13 @@ def normalise(result: Any, signature: Signature, method: str, rows: int, *, list
     """Return the outputs in `result`, checked against the signature; see `parts.outputs_in`.
 
     Raises:
-        RequestError: 500 `bad_model_output`; the model broke its own signature.
+        RequestError: 500 `bad_model_output`; the model violated its own signature.
     """
     declared = [one.name for one in signature.outputs]
     alone = len(declared) < 2 and not lists
     found: dict[str, Any]
     if (type(result) is np.ndarray and result.dtype.names is None) or (alone and type(result) is list):
-        # the usual answers, without a search
+        # fast path for the usual results
         found = {declared[0] if len(declared) == 1 else method: result}
     else:
         found = parts.outputs_in(result, declared, method, rows, lists=lists)
@@ -65,7 +65,7 @@ def normalise(result: Any, signature: Signature, method: str, rows: int, *, list
 
 
 def _by_row(result: Any) -> Any:
-    """Return the rows of a table whose cells are no single values, and anything else as it is."""
+    """Return the rows of a table whose cells are not single values; return anything else unchanged."""
     return result.to_dict("records") if hasattr(result, "columns") and hasattr(result, "to_dict") else result
 
 
@@ -82,7 +82,7 @@ def _arrays(values: dict[str, Any]) -> dict[str, Array] | None:
 def _array(value: Any) -> Array | None:
     if hasattr(value, "detach"):  # torch
         value = value.detach().cpu()
-        value = value.float() if str(value.dtype) == "torch.bfloat16" else value  # numpy has no such type
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value  # not a numpy type
     if hasattr(value, "toarray"):  # scipy sparse
         value = value.toarray()
     if hasattr(value, "to_numpy"):  # pandas
@@ -101,7 +101,7 @@ def _array(value: Any) -> Array | None:
 
 
 def _unmasked(value: Any) -> Array:
-    """Return a masked array as one in which the masked values are missing: NaN among floats, else None."""
+    """Convert a masked array to a plain one, with NaN for masked floats and None for other masked values."""
     gaps = np.ma.getmaskarray(value)
     if not gaps.any():
         return np.asarray(value.data)
@@ -111,7 +111,7 @@ def _unmasked(value: Any) -> Array:
 
 
 def _of_pandas(value: Any) -> Array:
-    """Return a column as an array; whole numbers beside missing ones stay whole where floats would lose digits."""
+    """Return a column as an array; whole numbers next to missing values stay whole if floats would lose digits."""
     array: Array = value.to_numpy()
     is_whole = getattr(getattr(value, "dtype", None), "kind", "") in {"i", "u"}
     if is_whole and array.dtype.kind == "f" and (np.abs(array) >= 2.0**53).any():
@@ -120,7 +120,7 @@ def _of_pandas(value: Any) -> Array:
 
 
 def _loses(values: Sequence[Any], array: Array) -> bool:
-    """Return whether numpy changed one row's value for what stands beside it: text, booleans or very large integers."""
+    """Return whether numpy changed a value to match its neighbours: text, booleans or very large integers."""
     if array.dtype.kind not in "fiuU":
         return False
     kinds = {kind for one in _types(values) for kind in _KINDS if issubclass(one, kind)}
@@ -132,7 +132,7 @@ _KINDS = (bool, np.bool_, str, int, float, np.number)
 
 
 def _types(values: Sequence[Any]) -> set[type]:
-    """Return the types of the values, nested lists looked into."""
+    """Return the types of the values, including those in nested lists."""
     found: set[type] = set(map(type, values))
     if found & {list, tuple}:
         found -= {list, tuple}
@@ -141,7 +141,7 @@ def _types(values: Sequence[Any]) -> set[type]:
 
 
 def _plain(array: Array) -> Array | None:
-    """Return `array` in a dtype that has a wire form, or None."""
+    """Convert `array` to a dtype that can be sent; return None if there is none."""
     kind = array.dtype.kind
     if kind in "biufU":
         return array.astype(np.float64) if array.dtype.name not in DATATYPES and kind == "f" else array
@@ -151,7 +151,7 @@ def _plain(array: Array) -> Array | None:
 
 
 def _cells(array: Array) -> Array | None:
-    """Return objects as they are where each is text, a number or a boolean, or missing, which becomes None."""
+    """Return objects as text, numbers and booleans, with None for missing values; None if any has another type."""
     found = array.astype(object)
     if _is_tensor(found):
         return found
@@ -164,7 +164,7 @@ def _cells(array: Array) -> Array | None:
 
 
 def _cell(value: Any) -> Any:
-    """Return a missing value as None and a number of numpy as one of Python."""
+    """Convert a missing value to None and a numpy number to a Python one."""
     if type(value).__name__ in times.GAPS:
         return None
     is_number = getattr(getattr(value, "dtype", None), "kind", "") in {"b", "i", "u", "f"}

@@ -1,7 +1,7 @@
-"""The outputs in what a model returned, by name, before they become arrays. Needs no library: packing asks the same.
+"""Extracts named outputs from a model's result before they become arrays; needs no library, as packing uses it too.
 
-Several outputs come as a table, a mapping, a dataclass, a named tuple, or a sequence of arrays such as `predict_proba`
-of a multi-output classifier gives. Those of a sequence are named by the signature, else `output_0`, `output_1`, …
+Several outputs can be a table, a mapping, a dataclass, a named tuple, or a sequence of arrays, such as the result of
+`predict_proba` of a multi-output classifier. The signature names those of a sequence, else `output_0`, `output_1`, …
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
-PYTHON = frozenset({"function", "class", "mlflow"})  # flavours whose lists may hold one array for each row
+PYTHON = frozenset({"function", "class", "mlflow"})  # flavours whose lists may hold one array per row
 
 
 def is_sequence(value: Any) -> TypeGuard[Sequence[Any]]:
@@ -18,19 +18,19 @@ def is_sequence(value: Any) -> TypeGuard[Sequence[Any]]:
 
 
 def is_array(value: Any) -> bool:
-    """Return whether `value` is an array, a tensor or a table with at least one axis, of whatever library."""
+    """Return whether `value` is an array, a tensor or a table with at least one axis, of any library."""
     return bool(len(getattr(value, "shape", ()))) if not is_sequence(value) else False
 
 
 def as_scalars(value: Any) -> Any:
-    """Return arrays without axes, alone or by name, as the numbers and texts that functions and classes work with."""
+    """Convert arrays without axes, single or by name, to the numbers and texts that functions and classes expect."""
     if isinstance(value, dict):
         return {name: as_scalars(one) for name, one in value.items()}  # pyright: ignore[reportUnknownVariableType]
     return value[()] if getattr(value, "shape", None) == () else value
 
 
 def fault(result: Any) -> str | None:
-    """Return why `result` is no answer at all, or None."""
+    """Return why `result` is not a valid result, or None."""
     if result is None:
         return "the model returned None"
     if hasattr(result, "__next__") or hasattr(result, "__anext__"):
@@ -39,21 +39,21 @@ def fault(result: Any) -> str | None:
 
 
 def by_name(answer: Any, names: Sequence[str] | None) -> Any:
-    """Return a sequence of outputs as a mapping, where the library knows their names."""
+    """Return a sequence of outputs as a mapping if the library knows their names."""
     if not names or not is_sequence(answer) or not len(answer) == len(set(names)) == len(names) > 1:
         return answer
     return dict(zip(map(str, names), answer, strict=True))
 
 
 def outputs_in(result: Any, declared: Sequence[str], method: str, rows: int, *, lists: bool) -> dict[str, Any]:
-    """Return the outputs in `result` by name; one that stands alone has the declared name, or that of the method.
+    """Return the outputs in `result` by name; a single output has its declared name, or that of the method.
 
     Args:
         result: What the model returned.
         declared: Names of the outputs in the signature.
-        method: Method that was called.
-        rows: Rows of the input.
-        lists: Whether a list of arrays is one of outputs, as for the estimators and networks of all libraries.
+        method: The method that was called.
+        rows: Number of rows of the input.
+        lists: Whether a list of arrays is a list of outputs, as for the estimators and networks of all libraries.
     """
     alone = declared[0] if len(declared) == 1 else method
     frame = getattr(result, "columns", None)
@@ -69,7 +69,7 @@ def outputs_in(result: Any, declared: Sequence[str], method: str, rows: int, *, 
 
 
 def _leaves(result: Sequence[Any]) -> Sequence[Any]:
-    """Return the arrays in nested sequences, such as a recurrent network gives, one after the other; else `result`."""
+    """Flatten nested sequences of arrays, such as those of a recurrent network; return any other `result` unchanged."""
     found: list[Any] = []
     for one in result:
         found += _leaves(one) if is_sequence(one) else [one]
@@ -77,7 +77,7 @@ def _leaves(result: Sequence[Any]) -> Sequence[Any]:
 
 
 def may_be_outputs(result: Sequence[Any], rows: int, *, lists: bool) -> bool:
-    """Return whether a sequence looks like one of outputs rather than one of rows."""
+    """Return whether a sequence looks like a sequence of outputs rather than of rows."""
     if not result:
         return False
     if lists:
@@ -86,7 +86,7 @@ def may_be_outputs(result: Sequence[Any], rows: int, *, lists: bool) -> bool:
 
 
 def _by_field(result: Any) -> dict[str, Any] | None:
-    """Return what is in a mapping, a dataclass or a structured array of numpy."""
+    """Return the fields of a mapping, a dataclass or a structured numpy array; None for anything else."""
     names: tuple[str, ...] | None = getattr(getattr(result, "dtype", None), "names", None)
     if names is not None:
         return {name: result[name] for name in names}

@@ -1,10 +1,10 @@
-"""The grammar of a lock: exact versions with hashes and nothing else, so that a lock is data.
+"""The grammar of a lock: only exact versions with hashes, so that a lock is pure data.
 
-An installer reads options in a requirements file, such as ``--no-binary`` or ``--find-links``, and obeys them. A lock
-may come from a stranger, so it is parsed here, and an installer gets a file that is written from the parsed values.
+An installer obeys options in a requirements file, such as ``--no-binary`` or ``--find-links``. A lock may come from an
+untrusted source, so it is parsed here, and the installer gets a file written from the parsed values.
 
 One line is one pin: ``name==version[ ; marker] --hash=sha256:<64 hex> [--hash=…]``. Locks of earlier versions of mlport
-continue a line before each hash; exactly that form is read as well.
+continue a line before each hash; exactly that form is accepted as well.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Pin(msgspec.Struct, frozen=True):
         name: Name of the distribution.
         version: Exact version.
         hashes: SHA-256 (hex) of each file that may be installed.
-        marker: The environments that get it (PEP 508); every one when ``None``.
+        marker: The environments that need it (PEP 508); ``None`` means all.
     """
 
     name: str
@@ -63,10 +63,10 @@ class Pin(msgspec.Struct, frozen=True):
 
 
 def parse(text: str) -> tuple[Pin, ...]:
-    """The pins of a lock.
+    """Parse the pins of a lock.
 
     Raises:
-        ValueError: A line is anything but a pin; names the line and what is wrong with it.
+        ValueError: A line is not a pin; the message names the line and its fault.
     """
     if len(text) > MOST_BYTES:
         raise ValueError(f"it has more than {MOST_BYTES:,} characters")
@@ -88,7 +88,7 @@ def parse(text: str) -> tuple[Pin, ...]:
 
 
 def render(pins: Iterable[Pin]) -> str:
-    """The lock with these pins, in the one form that mlport writes."""
+    """Return a lock with these pins in the form that mlport writes."""
     return "".join(f"{pin}\n" for pin in pins)
 
 
@@ -107,7 +107,7 @@ def _pin(line: str) -> Pin:
 
 
 def is_marker(text: str) -> bool:
-    """Whether a text is a condition on the environment as PEP 508 has them; ``extra`` is not one of a lock.
+    """Check whether a text is an environment marker of PEP 508; ``extra`` is not allowed in a lock.
 
     Example:
         >>> is_marker("python_full_version >= '3.12' and (sys_platform == 'linux' or os_name == 'nt')")

@@ -1,4 +1,4 @@
-"""Gives up root: platforms start containers as root, a model server needs none of its rights."""
+"""Drops root privileges: platforms start containers as root, but a model server needs none of its rights."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
 
 def drop(user: int | None, log: Log) -> None:
-    """Become `user` (and the group of the same number) when running as root; 0 or `None` stays what it is.
+    """Become `user` (and the group of the same number) if running as root; 0 or `None` keeps the current user.
 
-    Where the container may not change its user, serving goes on with a warning: it has no other capability either.
+    If the container may not change its user, the server logs a warning and continues: it then lacks the other
+    capabilities, too.
     """
     if not user or os.geteuid() != 0:
         return

@@ -1,7 +1,7 @@
-"""Readers: for each type that a signature can name, what turns decoded values into values of that type.
+"""Readers, which convert decoded values to each type that a signature can name.
 
-Numbers and text are read by `convert`. Here are the types that JSON has no values of its own for: moments, durations
-and dates, which are ISO 8601 text, decimal numbers, and categories, which become positions in the list of their levels.
+`convert` reads numbers and text. This module reads the types that JSON lacks: moments, durations and dates, which are
+ISO 8601 text, decimal numbers, and categories, which become positions in the list of their levels.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _INT64 = 2**63
 
 
 def reader(tensor: Tensor) -> Reader:
-    """Return what reads the values of this tensor."""
+    """Return the reader of this tensor's values."""
     if tensor.levels is not None:
         return _categories(tensor)
     found = _TIMES.fullmatch(tensor.dtype)
@@ -47,7 +47,7 @@ def reader(tensor: Tensor) -> Reader:
 
 
 def _plain(dtype: str, convert: Callable[[Array, str, str, list[str] | None], Array]) -> Reader:
-    """Return what reads numbers, booleans and text; most numbers have the right type already."""
+    """Return the reader of numbers, booleans and text; most numbers have the right type already."""
     target = np.dtype(dtype) if dtype in DATATYPES else None
 
     def read(array: Array, field: str, columns: list[str] | None) -> Array:
@@ -60,7 +60,7 @@ def _plain(dtype: str, convert: Callable[[Array, str, str, list[str] | None], Ar
 
 
 def _parser(tensor: Tensor, kind: str) -> Callable[[str], int]:
-    """Return what reads one text as nanoseconds; its `ValueError` says what is wrong."""
+    """Return a function that parses one text as nanoseconds; its `ValueError` describes the fault."""
     if kind == "timedelta64":
         return _nanoseconds
     zoned = tensor.column_type is not None and _ZONED.fullmatch(tensor.column_type) is not None
@@ -101,7 +101,7 @@ def _times(dtype: str, unit: str, parse: Callable[[str], int]) -> Reader:
         return whole
 
     def read(array: Array, field: str, columns: list[str] | None) -> Array:
-        counts = [-_INT64 if one is None else one for one in _each(array, count, field, columns)]  # the least is NaT
+        counts = [-_INT64 if one is None else one for one in _each(array, count, field, columns)]  # the smallest is NaT
         found = np.asarray(counts, dtype=np.int64)
         return found.view(dtype).reshape(array.shape)
 
@@ -121,7 +121,7 @@ def _cells(parse: Callable[[Any], Any]) -> Reader:
 
 
 def _each(array: Array, parse: Callable[[Any], Any], field: str, columns: list[str] | None) -> list[Any]:
-    """Parse each value that is not missing, naming the first that cannot be."""
+    """Parse each value that is not missing; raise an error that names the first invalid one."""
     found: list[Any] = []
     for place, value in enumerate(array.ravel().tolist()):
         if value is None or (isinstance(value, float) and value != value):  # noqa: PLR0124 - NaN
@@ -146,7 +146,7 @@ def _date(value: Any) -> date:
 
 
 def _decimal(column_type: str) -> Callable[[Any], Decimal]:
-    """Return what reads a decimal number: text or a JSON number with all its digits."""
+    """Return a function that reads a decimal number: text, or a JSON number with all its digits."""
     fixed = _FIXED_POINT.fullmatch(column_type)
 
     def read(value: Any) -> Decimal:
@@ -174,7 +174,7 @@ def _check_digits(number: Decimal, digits: int, scale: int, column_type: str) ->
 
 
 def _categories(tensor: Tensor) -> Reader:
-    """Return what reads values as positions in the list of levels; -1 stands for a missing one."""
+    """Return the reader of categories, which returns positions in the list of levels; -1 for a missing value."""
     levels = tensor.levels
     if levels is None:
         raise TypeError(f"{tensor.name} has no levels")
@@ -198,7 +198,7 @@ def _categories(tensor: Tensor) -> Reader:
 
 
 def _keys(array: Array) -> list[Any]:
-    """Return values that compare and hash alike when they are alike."""
+    """Return keys that compare and hash equal for equal values."""
     keys: list[Any] = (array.view(np.int64) if array.dtype.kind in "mM" else array).ravel().tolist()
     return keys
 

@@ -1,11 +1,11 @@
-"""Runs the model: worker threads, a bounded queue, deadlines, and the notice that a call hangs.
+"""Runs the model: worker threads, a bounded queue, deadlines, and the detection of calls that hang.
 
-The event loop only queues and answers, so health checks never wait for a model. One worker is the rule: most models
-hold the processor anyway, and models that are not thread-safe stay correct. A worker takes all waiting requests that
-can share a call, see `batches`.
+The event loop only queues and answers, so health checks never wait for a model. The default is one worker: most models
+use the whole processor anyway, and models that are not thread-safe stay correct. A worker takes all waiting requests
+that can share a call, see `batches`.
 
-Calls of a library's model that take less than a millisecond are made on the event loop, which saves two changes of the
-thread for each; as soon as they take longer, they go to the worker again.
+Calls of a library's model that take less than a millisecond run on the event loop, which saves two thread switches per
+call; once they take longer, they run on the worker again.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ Settled = tuple[_Job, "Outputs | None", "BaseException | None"]
 
 
 class Scheduler:
-    """Executes predictions on worker threads, and short ones on the loop.
+    """The scheduler of predictions, which run on worker threads, and short ones on the event loop.
 
     Args:
         limits: queue length, concurrency, and when a call counts as stuck.
         loop: the event loop that `predict` is awaited on.
-        batches: which requests may share a call; None joins nothing.
-        on_loop: whether calls that take less than a millisecond may be made on the event loop.
+        batches: decides which requests may share a call; None disables joining.
+        on_loop: whether calls that take less than a millisecond may run on the event loop.
         clock: monotonic seconds; injected in tests.
     """
 
@@ -78,19 +78,19 @@ class Scheduler:
         self._waiting: deque[_Job] = deque()
         self._has_work = threading.Condition()
         self._running: dict[int, tuple[float, list[_Job]]] = {}
-        self._seconds = 0.0  # smoothed duration of a call, for each of its requests
+        self._seconds = 0.0  # smoothed duration of a call, divided by its requests
         self._turn_is_set = False
-        self._short_rows = 0  # the most that a call on the loop has
+        self._short_rows = 0  # maximum number of rows of a call on the loop
         self.joined = Histogram(ROWS)
-        """Requests in a call."""
+        """The number of requests per joined call."""
 
     def start(self, load: Callable[[], Predict], done: Callable[[BaseException | None], None]) -> None:
-        """Load the model on the first worker, then let all workers take jobs; `done` is called on the loop."""
+        """Load the model on the first worker, then start all workers; `done` is called on the loop with any error."""
 
         def first() -> None:
             try:
                 self._predict = load()
-            except BaseException as error:  # noqa: BLE001 - handed to the loop, which ends the process
+            except BaseException as error:  # noqa: BLE001 - passed to the loop, which ends the process
                 self._loop.call_soon_threadsafe(done, error)
                 return
             self._loop.call_soon_threadsafe(done, None)
@@ -107,16 +107,16 @@ class Scheduler:
 
     @property
     def queued(self) -> int:
-        """Requests that wait for a worker."""
+        """The number of requests that wait for a worker."""
         return len(self._waiting)
 
     @property
     def running(self) -> int:
-        """Requests a worker is busy with."""
+        """The number of requests that are being processed."""
         return sum(len(jobs) for _, jobs in list(self._running.values()))
 
     def stuck_for(self) -> float:
-        """Seconds for which every worker has been busy with one and the same call beyond the limit, else 0."""
+        """Return for how many seconds all workers have been busy with the same calls, if beyond the limit, else 0."""
         if len(self._running) < self._limits.concurrency:
             return 0.0
         busy = self._clock() - max((began for began, _ in list(self._running.values())), default=self._clock())
@@ -127,11 +127,11 @@ class Scheduler:
 
         Args:
             given: the checked input.
-            deadline: clock time after which nobody waits for the answer.
-            gone: says whether the client has left; asked right before the model is called.
+            deadline: clock time after which the answer is no longer wanted.
+            gone: returns whether the client has disconnected; called right before the model is.
 
         Raises:
-            RequestError: 503 when the queue is full or too long for the deadline, 504 when the deadline passed.
+            RequestError: 503 if the queue is full or too long for the deadline, 504 if the deadline has passed.
         """
         self._admit(deadline)
         future: asyncio.Future[Outputs] = self._loop.create_future()
@@ -146,7 +146,7 @@ class Scheduler:
             timer.cancel()
 
     def reject_all(self) -> int:
-        """Answer 503 to everything that waits or runs; returns how many that were."""
+        """Answer 503 to all requests that wait or run; return their number."""
         with self._has_work:
             jobs, self._waiting = list(self._waiting), deque()
         running = [job for _, some in list(self._running.values()) for job in some]
@@ -170,12 +170,12 @@ class Scheduler:
             message = "no answer within the deadline (header x-mlport-deadline-ms, or MLPORT_DEADLINE_S)"
             job.future.set_exception(RequestError(504, "deadline_exceeded", message))
 
-    # Who makes the next call: a worker, or the event loop
+    # Choice of the next caller: a worker or the event loop
 
     def _wake(self) -> None:
-        """Have the oldest job taken by the loop or by a worker; the lock is held."""
+        """Have the loop or a worker take the oldest job; the caller holds the lock."""
         if self._turn_is_set or self._full():
-            return  # a busy worker looks at the queue when its call is over
+            return  # a busy worker checks the queue after its call
         if self._is_short(self._waiting[0].given.rows):
             self._turn_is_set = True
             self._loop.call_soon(self._turn)
@@ -186,7 +186,7 @@ class Scheduler:
         return rows <= self._short_rows
 
     def _turn(self) -> None:
-        """Make one call on the loop, with what has come since the last one, if it still is a short one."""
+        """Make one call on the loop with the jobs that wait now, if it is still a short one."""
         with self._has_work:
             jobs = self._next(self._is_short)
             if jobs:
@@ -212,7 +212,7 @@ class Scheduler:
             self._loop.call_soon_threadsafe(self._settle, settled)
 
     def _next(self, fits: Callable[[int], bool]) -> list[_Job]:
-        """Take the oldest job and those that may share its call; none if it does not fit."""
+        """Take the oldest job and those that may share its call; return an empty list if it does not fit."""
         while self._waiting:
             first = self._waiting[0]
             if self._is_over(first):
@@ -225,7 +225,7 @@ class Scheduler:
         return []
 
     def _company(self, first: _Job, fits: Callable[[int], bool]) -> list[_Job]:
-        """Take the other jobs that may share a call with this one, the oldest first; the order of the rest stays."""
+        """Take the other jobs that may share a call with this one, oldest first; keep the order of the rest."""
         batches = self._batches
         if batches is None or not batches.joins or not self._waiting or (key := batches.key(first.given)) is None:
             return []
@@ -245,7 +245,7 @@ class Scheduler:
         return found
 
     def _is_over(self, job: _Job) -> bool:
-        """Whether the answer of a job is not wanted any more; its client gets the notice."""
+        """Check whether the answer of a job is no longer wanted; if so, have the loop expire the job."""
         if job.future.done() or self._clock() > job.deadline or job.gone():
             self._loop.call_soon_threadsafe(self._expire, job)
             return True
@@ -254,7 +254,7 @@ class Scheduler:
     # Calls
 
     def _answers(self, jobs: list[_Job]) -> list[Settled]:
-        """Call the model once for all jobs; once for each job if that fails or its answer cannot be cut."""
+        """Call the model once for all jobs, or once per job if that fails or its outputs cannot be split."""
         began = self._clock()
         found = self._together(jobs) if len(jobs) > 1 else None
         if found is None:
@@ -266,17 +266,20 @@ class Scheduler:
     def _alone(self, job: _Job) -> Settled:
         try:
             return job, self._call(job.given), None
-        except BaseException as raised:  # noqa: BLE001 - SystemExit of a model must not end its worker
+        except BaseException as raised:  # noqa: BLE001 - a model's SystemExit must not end its worker
             return job, None, raised
 
     def _together(self, jobs: list[_Job]) -> list[Settled] | None:
-        """The answers of one call; None if it failed, so that only the request at fault fails, or cannot be cut."""
+        """Return the results of one joined call; None if it failed or its outputs cannot be split.
+
+        The jobs are then called one by one, so that only the faulty request fails.
+        """
         batches = self._batches
         if batches is None:
             return None
         try:
             outputs = self._call(batches.join([job.given for job in jobs]))
-        except BaseException:  # noqa: BLE001 - whatever it is, the calls of each one raise it again
+        except BaseException:  # noqa: BLE001 - the separate calls raise it again
             return None
         each = batches.cut(outputs, [job.given.rows for job in jobs])
         if each is None:
@@ -318,7 +321,7 @@ def _any_size(_rows: int) -> bool:
 
 
 class ModelRaised(Exception):
-    """What the model's own code raised; kept apart so that a StopIteration or SystemExit can travel."""
+    """An exception of the model's own code, wrapped so that a StopIteration or SystemExit can be passed on."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(f"{type(error).__name__}: {error}")

@@ -1,6 +1,6 @@
-"""Imports from a folder that must stay as it is: Python writes no compiled files there.
+"""Imports from a folder that must not change: Python writes no compiled files there.
 
-Libraries elsewhere are compiled and cached as usual, so that the next process with them starts faster.
+Libraries in other folders are compiled and cached as usual, so that the next process with them starts faster.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class _Loader(SourceFileLoader):
-    """Loads source files, and compiled ones that came with them."""
+    """A loader of source files, and of compiled files that came with them, that never writes."""
 
     def set_data(self, path: str, data: object, *, _mode: int = 0o666) -> None:
-        """Write nothing."""
+        """Skip writing the compiled file."""
 
 
 def seal(folder: Path) -> None:
-    """Keep imports from writing compiled files below a folder."""
+    """Prevent imports from writing compiled files below a folder."""
     roots = tuple({f"{folder}{os.sep}", f"{folder.resolve()}{os.sep}"})
     finder = FileFinder.path_hook(
         (ExtensionFileLoader, EXTENSION_SUFFIXES), (_Loader, SOURCE_SUFFIXES), (SourcelessFileLoader, BYTECODE_SUFFIXES)

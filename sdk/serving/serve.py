@@ -1,10 +1,10 @@
-"""`serve`: listens, loads the model, answers, and stops without losing a request.
+"""The role `serve`: listens, loads the model, answers requests, and stops without losing a request.
 
-Liveness answers as soon as the socket is bound, readiness when the model is loaded. On SIGTERM the server
+Liveness succeeds as soon as the socket is bound, readiness once the model is loaded. On SIGTERM the server
 
-1. answers readiness 503 and `Connection: close`, and still takes requests, for `MLPORT_DRAIN_S` seconds;
-2. takes what the kernel has already accepted, then stops listening;
-3. finishes running requests for at most `MLPORT_GRACE_S` seconds, answers the rest 503, and exits 0.
+1. answers readiness with 503 and `Connection: close`, and still takes requests, for `MLPORT_DRAIN_S` seconds;
+2. accepts the connections that the kernel has already set up, then stops listening;
+3. finishes running requests for at most `MLPORT_GRACE_S` seconds, answers the rest with 503, and exits with 0.
 
 Exit codes: 0 stopped, 2 wrong settings or address, 3 bundle refused, 4 model not loadable.
 """
@@ -50,20 +50,20 @@ _BACKLOG = 2048
 _TICK_S = 0.5
 _SUMMARY_S = 60.0
 _POLL_S = 0.02
-_HANDSHAKE_S = 0.05  # for connections that are half set up when no new ones may begin
-_LATE_S = 1.0  # for connections whose request is on its way when listening ends
-_leave: Callable[[int], NoReturn] = os._exit  # the real one, as a model's call of it is refused later
+_HANDSHAKE_S = 0.05  # for connections that are half set up when new ones are blocked
+_LATE_S = 1.0  # for connections whose request is in transit when listening ends
+_leave: Callable[[int], NoReturn] = os._exit  # the original, since `crashes` replaces it later
 
 
 def main(env: Mapping[str, str] | None = None) -> int:
-    """Serve until told to stop; returns the exit code."""
+    """Serve until a signal stops the server; return the exit code."""
     log = Log()
     try:
         settings = from_environment(os.environ if env is None else env)
         log = Log(settings.log_level, {"endpoint": settings.endpoint, "deployment": settings.deployment})
         bundle = find(settings.model_dirs)
         listener = bind(settings.bind)
-        drop(settings.run_as, log)  # after what root may do alone: ports below 1024, a look into every model folder
+        drop(settings.run_as, log)  # after what needs root: ports below 1024, reading all model folders
     except StartError as error:
         return _fail(log, error)
     logging.root.handlers = [LoggingHandler(log)]
@@ -74,10 +74,10 @@ def main(env: Mapping[str, str] | None = None) -> int:
     code = uvloop.run(_Server(settings, bundle, listener, log).run())
     log.flush()
     if settings.bind.path:
-        with contextlib.suppress(OSError):  # its folder may be root's
+        with contextlib.suppress(OSError):  # its folder may belong to root
             Path(settings.bind.path).unlink(missing_ok=True)
     sys.stdout.flush()
-    return _leave(code)  # a hung model's thread must not hold the process at interpreter shutdown
+    return _leave(code)  # a hung model's thread must not block the interpreter's shutdown
 
 
 def _fail(log: Log, error: StartError) -> int:
@@ -87,10 +87,10 @@ def _fail(log: Log, error: StartError) -> int:
 
 
 def bind(where: Bind) -> socket.socket:
-    """Return the listening socket.
+    """Create the listening socket.
 
     Raises:
-        StartError: the address is in use or not ours to take.
+        StartError: the address is in use or not permitted.
     """
     try:
         if where.fd is not None:
@@ -120,7 +120,7 @@ def _bind_path(path: str) -> socket.socket:
 
 
 def _is_stale(path: str) -> bool:
-    """Return whether `path` is a socket that nobody listens on any more."""
+    """Return whether `path` is a socket without a listener."""
     if not (Path(path).exists() and stat.S_ISSOCK(Path(path).stat().st_mode)):
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -205,7 +205,7 @@ class _Server:
         self._stop.set()
 
     def _on_signal(self) -> None:
-        self._force = self._stop.is_set()  # the second signal ends the patience
+        self._force = self._stop.is_set()  # a second signal stops at once
         self._stop.set()
 
     async def _tick(self) -> None:
@@ -241,7 +241,7 @@ class _Server:
         self._log.info("stopped", rejected=rejected)
 
     async def _stop_listening(self, server: asyncio.Server) -> None:
-        """Close the listening socket; closing resets connections still in its backlog, so those are taken first."""
+        """Close the listening socket; closing resets connections in its backlog, so those are accepted first."""
         if keep_out(self._listener):
             await asyncio.sleep(_HANDSHAKE_S)
         accepted: list[socket.socket] = []
@@ -255,10 +255,10 @@ class _Server:
             await loop.connect_accepted_socket(self._factory, connection)
 
     async def _wait(self, seconds: float, done: Callable[[], bool]) -> None:
-        """Wait for `done`; it asks the connections themselves, since an event per answer would cost each request."""
+        """Wait for `done`, by polling: an event per response would slow down every request."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        while loop.time() < end and not self._force and not done():  # noqa: ASYNC110 - said above
+        while loop.time() < end and not self._force and not done():  # noqa: ASYNC110 - see above
             await asyncio.sleep(_POLL_S)
 
     def _connections(self) -> list[GuardedProtocol]:

@@ -1,6 +1,6 @@
-"""What the environment says: where to listen, which model to serve, which limits to keep.
+"""The settings of the server from the environment: where to listen, which model to serve, which limits to apply.
 
-Every variable is listed in docs/server.md. A value that cannot be used is a `StartError` naming the variable.
+Every variable is listed in docs/server.md. An invalid value raises a `StartError` that names the variable.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BIND = re.compile(r"tcp:(?P<host>.+):(?P<port>\d{1,5})|unix:(?P<path>.+)|fd:(?P
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Every limit of the server in one place; times in seconds unless their names say otherwise, sizes in bytes."""
+    """All limits of the server; times are in seconds unless the name states another unit, sizes in bytes."""
 
     max_body: int = 25 * 1024 * 1024
     max_queue: int = 256
@@ -54,9 +54,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """Where to listen: a TCP address, a unix socket path or an inherited descriptor."""
+    """The address to listen on: a TCP address, a unix socket path or an inherited descriptor."""
 
-    host: str = "0.0.0.0"  # noqa: S104 - inside a container the platform's network is the border
+    host: str = "0.0.0.0"  # noqa: S104 - in a container the platform's network limits access
     port: int = 8080
     path: str | None = None
     fd: int | None = None
@@ -64,7 +64,7 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything `serve` takes from its environment."""
+    """All settings that `serve` takes from its environment."""
 
     bind: Bind
     model_dirs: tuple[Path, ...]
@@ -78,7 +78,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
 
-# Limits an operator may set, by variable; the others are fixed parts of the contract.
+# Limits that an operator may set by variable; the others are fixed parts of the contract.
 _WHOLE = frozenset(
     {"max_body", "max_queue", "max_connections", "max_json_containers", "concurrency", "max_batch", "log_requests"}
 )
@@ -89,10 +89,10 @@ _MAY_BE_ZERO = frozenset({"drain_s", "max_queue", "p95_ms", "log_requests"})
 
 
 def from_environment(env: Mapping[str, str]) -> Settings:
-    """Return the settings the environment describes.
+    """Read the settings from the environment.
 
     Raises:
-        StartError: a variable has a value that cannot be used; the message names it.
+        StartError: a variable has an invalid value; the message names the variable.
     """
     level = env.get("MLPORT_LOG_LEVEL", "info").lower()
     if level not in {"debug", "info", "warning", "error"}:
@@ -120,7 +120,7 @@ def _limits(env: Mapping[str, str]) -> Limits:
             given[name] = (
                 _number(env, variable, int, zero=zero) if name in _WHOLE else _number(env, variable, float, zero=zero)
             )
-    return Limits(**given)  # type: ignore[arg-type]  # _WHOLE says which fields are whole numbers
+    return Limits(**given)  # type: ignore[arg-type]  # _WHOLE lists the fields that are whole numbers
 
 
 def _number(env: Mapping[str, str], variable: str, kind: type[_N], *, zero: bool = False) -> _N:

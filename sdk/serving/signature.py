@@ -1,4 +1,4 @@
-"""What a model takes and gives, and the conversion of decoded input into exactly that.
+"""The inputs and outputs of a model, and the conversion of decoded input to them.
 
 A signature has one of four forms:
 
@@ -6,7 +6,7 @@ A signature has one of four forms:
 - *named*: several input tensors, passed to the model as a dict of arrays;
 - *table*: `columns` is set, the model was fitted on a DataFrame; inputs are either one tensor `[-1, len(columns)]` of
   one dtype or one tensor `[-1]` per column;
-- *free*: no inputs declared: any JSON value, with `columns` any table that has them.
+- *free*: no inputs declared: any JSON value, or with `columns` any table that has these columns.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SHOWN = 100  # levels
 
 
 class Levels(msgspec.Struct, frozen=True):
-    """The values that a column of categories knows, in their order; `type` is the pandas type of their index."""
+    """The levels of a column of categories, in their order; `type` is the pandas type of their index."""
 
     values: list[bool | int | float | str]
     type: str
@@ -38,11 +38,11 @@ class Levels(msgspec.Struct, frozen=True):
 
 
 class Tensor(msgspec.Struct, frozen=True, dict=True):
-    """Name, type of the values and shape of a tensor; -1 stands for any length, the first axis counts rows.
+    """The name, value type and shape of a tensor; -1 stands for any length, and the first axis counts rows.
 
-    `column_type` is the pandas type of a table's column where that is another one, such as `str` or `Int64`; `missing`
-    says what stands for a missing value among objects: `nan`, `None`, `NaT` or `NA`. A column of categories has
-    `levels`, and `dtype` is their type. `required` says that the model takes no missing value there.
+    `column_type` is the pandas type of a table's column if it differs, such as `str` or `Int64`. `missing` is the marker
+    of a missing value among objects: `nan`, `None`, `NaT` or `NA`. A column of categories has `levels`, and `dtype` is
+    their type. `required` means that the model does not accept missing values there.
     """
 
     name: str
@@ -55,27 +55,27 @@ class Tensor(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def nullable(self) -> bool:
-        """Whether it is a column of whole numbers or booleans in which values may be missing."""
+        """Whether this is a column of whole numbers or booleans in which values may be missing."""
         return self.column_type is not None and self.dtype not in TEXT and not self.dtype.startswith("float")
 
     @cached_property
     def read(self) -> Reader:
-        """What turns decoded values into those of this tensor."""
+        """The reader that converts decoded values to those of this tensor."""
         return reader(self)
 
     @property
     def level(self) -> Tensor:
-        """The tensor of the levels themselves."""
+        """The tensor that describes the levels themselves."""
         return Tensor(self.name, self.dtype, (-1,), self.levels.type if self.levels else self.column_type)
 
     @cached_property
     def categories(self) -> Any:
-        """The type of pandas of a column of categories."""
+        """The pandas type of a column of categories."""
         return tables.categories(self)
 
 
 class Signature(msgspec.Struct, frozen=True, dict=True):
-    """Inputs and outputs of a model as its bundle records them."""
+    """The inputs and outputs of a model as its bundle records them."""
 
     inputs: list[Tensor] = []
     columns: list[str] | None = None
@@ -87,11 +87,11 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def free(self) -> bool:
-        """Whether nothing is known about types and shapes, so that nothing is checked."""
+        """Whether types and shapes are unknown and therefore not checked."""
         return not self.inputs
 
     def described(self) -> dict[str, Any]:
-        """Return the signature for people to read: of many levels the first ones."""
+        """Return the signature for display, with only the first of many levels."""
         shown: dict[str, Any] = msgspec.to_builtins(self)
         for one in shown["inputs"]:
             if one["levels"] and len(one["levels"]["values"]) > _SHOWN:
@@ -100,19 +100,19 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def exact(self) -> bool:
-        """Whether numbers must keep all their digits, as a column of decimal numbers wants them."""
+        """Whether numbers must keep all their digits, because an input is of decimal numbers."""
         return any(one.dtype == "decimal" for one in self.inputs)
 
     @cached_property
     def per_column(self) -> bool:
-        """Whether a table has one tensor, and so one dtype, for each column."""
+        """Whether a table has one tensor, and so one dtype, per column."""
         return self.columns is not None and [one.name for one in self.inputs] == self.columns
 
     def rows(self, instances: dict[str, Any]) -> list[Any]:
-        """Return the rows in `instances` that are one dict: of columns, or one record.
+        """Return the rows in `instances` given as one dict of columns, or as one record.
 
         Raises:
-            RequestError: 400 naming what is a column and what is not.
+            RequestError: 400 naming which value is a column and which is not.
         """
         known = axes(self)
         if known and not known.keys() & instances.keys():
@@ -124,10 +124,10 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
             raise bad_input("bad_shape", str(error), FREE) from None
 
     def from_instances(self, instances: list[Any]) -> Tensors:
-        """Convert the `instances` of a JSON request, one item for each row.
+        """Convert the `instances` of a JSON request, one item per row.
 
         Raises:
-            RequestError: 400 naming the row and the column or input that is wrong.
+            RequestError: 400 naming the invalid row and its column or input.
         """
         if not instances:
             raise bad_input("empty", "`instances` is empty; send at least one row", "instances")
@@ -148,10 +148,10 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
         return {self.inputs[0].name: self._fit(self.inputs[0], array, field)}
 
     def from_tensors(self, given: Tensors) -> Tensors:
-        """Convert tensors addressed by name; a table also takes all its columns as one tensor.
+        """Convert tensors given by name; a table can also be one tensor with all its columns.
 
         Raises:
-            RequestError: 400 for a missing, unknown or wrong tensor.
+            RequestError: 400 for a missing, unknown or invalid tensor.
         """
         if self.per_column and len(given) == 1 and not given.keys() <= set(self.columns or ()):
             ((field, array),) = given.items()
@@ -168,7 +168,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
         return whole_inputs(self.inputs)
 
     def row_count(self, tensors: Tensors) -> int:
-        """Return how many rows these tensors have; one where no input has rows."""
+        """Return how many rows these tensors have; 1 if no input has rows."""
         return next((len(array) for name, array in tensors.items() if array.ndim and name not in self.whole), 1)
 
     def _check_equal_rows(self, tensors: Tensors) -> None:
@@ -178,7 +178,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
             raise bad_input("bad_shape", f"all inputs must have the same number of rows, got {told}", "inputs")
 
     def _gathered(self, tensor: Tensor, values: list[Any], field: str) -> Array:
-        """The values of all rows as one array; of an input with one value for the whole request that value.
+        """Return the values of all rows as one array, or the single value of an input that has one per request.
 
         Raises:
             RequestError: 400; the rows have different values for such an input.
@@ -226,7 +226,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
 
 
 def table_rows(rows: list[Any], columns: list[str]) -> list[list[Any]]:
-    """Return the rows of a table, given as lists or as objects, as lists in the order of the columns.
+    """Return the rows of a table, given as lists or objects, as lists in the order of the columns.
 
     Raises:
         RequestError: 400 naming the row that lacks a column or has another length.
@@ -243,9 +243,9 @@ def table_rows(rows: list[Any], columns: list[str]) -> list[list[Any]]:
 def _to_shape(array: Array, tensor: Tensor, field: str) -> Array:
     wanted = tensor.shape
     if array.ndim == 2 and len(wanted) == 1 and array.shape[1] == 1:
-        array = array[:, 0]  # a column vector is what most clients have at hand
+        array = array[:, 0]  # most clients send a column vector
     if not wanted and array.shape == (1,):
-        array = array.reshape(())  # an array of one value, where a format knows no array without axes
+        array = array.reshape(())  # an array of one value, from a format without zero-dimensional arrays
     if 0 in array.shape:
         raise bad_input("empty", f"{field} has shape {list(array.shape)} and so holds no value", field)
     if array.ndim != len(wanted) or any(w not in {-1, a} for w, a in zip(wanted, array.shape, strict=True)):

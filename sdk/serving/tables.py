@@ -1,7 +1,7 @@
-"""Tables for models that were trained on one: each column has the type and the missing marker of the training table.
+"""Builds tables for models trained on one: each column has the type and missing marker of the training table.
 
-What is in a request must not decide: pandas makes text of a column with one text in it, and objects of one without, and
-a model answers the two differently.
+The content of a request must not decide: pandas creates a text column if it holds a text and an object column if not,
+and a model answers the two differently.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 def pandas() -> Any:
-    """The library, which is slow to import and not always there."""
+    """Import pandas lazily, since it is slow to import and not always installed."""
     return importlib.import_module("pandas")
 
 
 def table(tensors: Mapping[str, Array], inputs: Sequence[Tensor], *, integer_columns: bool = False) -> Any:
-    """A DataFrame of checked columns, in the order of the signature.
+    """Build a DataFrame of checked columns in the order of the signature.
 
     Args:
         tensors: The columns.
-        inputs: What the signature says of them.
+        inputs: Their tensors in the signature.
         integer_columns: Whether their names are whole numbers, written as text.
     """
     frame = pandas().DataFrame({one.name: column(one, tensors[one.name]) for one in inputs})
@@ -42,10 +42,10 @@ def table(tensors: Mapping[str, Array], inputs: Sequence[Tensor], *, integer_col
 
 
 def column(tensor: Tensor, values: Array) -> Any:
-    """A column in the type of the training table.
+    """Convert a column to the type that it has in the training table.
 
     Args:
-        tensor: What the signature says; bundles of earlier versions say no ``column_type``.
+        tensor: Its tensor in the signature; bundles of earlier versions have no ``column_type``.
         values: Checked values; a missing one is ``None``, NaN, NaT, or -1 among codes of categories.
     """
     kind = tensor.column_type
@@ -66,7 +66,7 @@ def column(tensor: Tensor, values: Array) -> Any:
 
 
 def categories(tensor: Tensor) -> Any:
-    """The type of a column of categories: the levels of the training table, in its order."""
+    """Return the pandas type of a column of categories, with the levels of the training table in their order."""
     pd, levels, level = pandas(), tensor.levels, tensor.level
     if levels is None:
         raise TypeError(f"{tensor.name} has no levels")
@@ -76,12 +76,12 @@ def categories(tensor: Tensor) -> Any:
 
 
 def default_text() -> str:
-    """The type that pandas itself gives a column of text."""
+    """Return the type that pandas gives a column of text by default."""
     return "str" if int(pandas().__version__.partition(".")[0]) >= 3 else "object"
 
 
 def marked(tensor: Tensor, values: Array) -> Array:
-    """Objects whose missing values are what they were when the model was trained."""
+    """Replace missing values among objects by the marker that they had in training."""
     if values.dtype.kind != "O" and tensor.column_type != "object":
         return values
     name, gaps = tensor.missing or "None", missing(values)
@@ -93,13 +93,13 @@ def marked(tensor: Tensor, values: Array) -> Array:
 
 
 def guessed(rows: list[list[Any]], columns: list[str], *, numeric: bool) -> Any:
-    """A table whose types were never recorded, as pandas guesses them, but for columns in which nothing is known.
+    """Build a table with unrecorded types as pandas guesses them; set the types of columns with missing values.
 
     Args:
         rows: Cells in the order of the columns.
         columns: Their names.
-        numeric: Whether the model takes numbers only. A column of nothing but missing values is then one of numbers;
-            otherwise it may be one of text, and NaN among objects is read as missing by both kinds of estimators.
+        numeric: Whether the model takes numbers only. A column with only missing values is then numeric. Otherwise it
+            may be text, and both kinds of estimators read NaN among objects as missing.
     """
     frame = pandas().DataFrame(rows, columns=columns)
     for number, name in enumerate(columns):

@@ -1,6 +1,6 @@
 """Moments and durations as ISO 8601 text, exact to the nanosecond.
 
-Neither numpy nor pandas is imported, so that clients write with the module that the server reads with.
+It imports neither numpy nor pandas, so that clients write with the same module that the server reads with.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import re
 from datetime import date
 from typing import Any
 
-# Nanoseconds in each unit that pandas has for moments and durations.
+# Nanoseconds in each unit that pandas uses for moments and durations.
 UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 GAPS = frozenset({"NaTType", "NAType"})
-"""The types of pandas that stand for a missing value, by name."""
+"""The names of the pandas types that stand for a missing value."""
 MOMENT_FORM = "2024-01-31T12:00:00"
 DURATION_FORM = "P1DT12H30M"
 
@@ -33,7 +33,7 @@ _EPOCH = date(1970, 1, 1).toordinal()
 
 
 def moment(text: str) -> tuple[int, int | None] | None:
-    """Read a date with or without time: nanoseconds since 1970 and the offset from UTC in seconds, if it has one.
+    """Parse a date with or without time: nanoseconds since 1970, and the offset from UTC in seconds if it has one.
 
     Example:
         >>> moment("1970-01-01T01:00:00.5+01:00")
@@ -54,7 +54,7 @@ def moment(text: str) -> tuple[int, int | None] | None:
 
 
 def duration(text: str) -> int | None:
-    """Read a duration: its nanoseconds.
+    """Parse a duration and return its nanoseconds.
 
     Example:
         >>> duration("-P1DT0.5S")
@@ -70,7 +70,7 @@ def duration(text: str) -> int | None:
 
 
 def duration_text(value: Any) -> str:
-    """Write a `datetime.timedelta`, or one of pandas, which knows nanoseconds too.
+    """Format a `datetime.timedelta`, or a pandas one, which also has nanoseconds.
 
     Example:
         >>> from datetime import timedelta
@@ -82,7 +82,7 @@ def duration_text(value: Any) -> str:
 
 
 def nanoseconds_text(total: int) -> str:
-    """Write a duration of so many nanoseconds."""
+    """Format a duration given in nanoseconds."""
     seconds, nanoseconds = divmod(abs(total), 10**9)
     days, seconds = divmod(seconds, 86_400)
     fraction = f".{nanoseconds:09}".rstrip("0") if nanoseconds else ""

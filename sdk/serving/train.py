@@ -1,33 +1,33 @@
-"""`train`: runs the user's training script or function; the same contract on every target.
+"""The role `train`: runs the user's training script or function with the same contract on every target.
 
-What the caller sets:
+The caller sets:
 
 | variable | meaning |
 | --- | --- |
 | `MLPORT_TRAIN_SCRIPT` | path of the script, run as `python -u SCRIPT …` in its own folder |
-| `MLPORT_TRAIN_FUNCTION` | or of a cloudpickled function; it gets those of `data`, `params`, `output` it names |
+| `MLPORT_TRAIN_FUNCTION` | or path of a cloudpickled function; it gets those of `data`, `params`, `output` it names |
 | `MLPORT_DATA_<NAME>` | path of the input called NAME (letters, digits and underscores) |
 | `MLPORT_PARAMS` | the parameters as a JSON object |
 | `MLPORT_OUTPUT_DIR` | folder for the results; everything in it is kept |
 | `MLPORT_METRICS_FILE` | where the metrics are written; default `metrics.json` in the output folder |
 | `MLPORT_CODE_DIR` | folder of further modules, put on the import path |
 
-What the script finds: all of these, `MLPORT_PARAM_<KEY>` for each parameter (upper case, dots and dashes as `_`), and
+The script gets: all of these, `MLPORT_PARAM_<KEY>` for each parameter (upper case, dots and dashes as `_`), and
 on its command line `--<name> PATH` for each input, `--<key> VALUE` for each parameter (text as it is, everything else
 as JSON) and `--output PATH`; arguments after `train --` follow. A value that a function returns is stored in the output
-folder: a model in the format that mlport would pack it in, where the folder `lib` with the modules for that lies
-beside the function, everything else as `model.pkl` (cloudpickle).
+folder: a model in the format that mlport would pack it in, if the folder `lib` with the modules for that is beside the
+function; everything else as `model.pkl` (cloudpickle).
 
-A metric is one line on standard output: `{"mlport_metric": {"accuracy": 0.93}}`. The last value of each name ends up
-in the metrics file. Lines pass through unchanged.
+A metric is one line on standard output: `{"mlport_metric": {"accuracy": 0.93}}`. The last value of each name is
+written to the metrics file. All lines are passed through unchanged.
 
-SIGTERM and SIGINT are passed on. The exit code is the script's; 128 + N when signal N ended it, and the last line says
-so if it was not passed on; 2 when the settings are wrong; 65 when the script succeeded but left the output folder
-empty.
+SIGTERM and SIGINT are passed on. The exit code is the script's; 128 + N if signal N ended it, which the last line
+reports if the signal was not passed on; 2 if the settings are invalid; 65 if the script succeeded but left the output
+folder empty.
 
-Where SageMaker's layout is present its channels, hyperparameters and model folder are used for what is not set, and
-the reason of a failure is written to `output/failure`. On Vertex AI `AIP_MODEL_DIR` (`gs://…`) names the output folder
-through the `/gcs` mount.
+If SageMaker's folder layout is present, its channels, hyperparameters and model folder replace settings that are
+missing, and the reason of a failure is written to `output/failure`. On Vertex AI, `AIP_MODEL_DIR` (`gs://…`) names the
+output folder, which is written through the `/gcs` mount.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 EXIT_NO_OUTPUT = 65
 KILLED = "train: the script was killed by "
-"""How the last line begins when a signal ended the script that was not sent to stop the job."""
+"""The beginning of the last line if a signal ended the script that was not sent to stop the job."""
 
 _LAST_LINES = 50
 _METRIC = b'{"mlport_metric"'
@@ -60,7 +60,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A training run as its settings describe it."""
+    """A training run as described by its settings."""
 
     command: list[str]
     folder: Path
@@ -73,7 +73,7 @@ class Job:
 
 
 def main(argv: list[str], env: Mapping[str, str] | None = None, root: Path | None = None) -> int:
-    """Run one training job and return its exit code; `root` is where SageMaker's layout would be."""
+    """Run one training job and return its exit code; `root` is the folder of SageMaker's layout, if any."""
     env = os.environ if env is None else env
     root = Path(env.get("MLPORT_ROOT") or "/", "opt/ml") if root is None else root
     try:
@@ -93,10 +93,10 @@ def main(argv: list[str], env: Mapping[str, str] | None = None, root: Path | Non
 
 
 def plan(argv: list[str], env: Mapping[str, str], root: Path) -> Job:
-    """Return the job that the settings describe.
+    """Read the job from the settings.
 
     Raises:
-        StartError: a setting is missing or cannot be used; the message names it.
+        StartError: a setting is missing or invalid; the message names it.
     """
     command, folder = _command(env)
     output = _output(env, root)
@@ -121,7 +121,7 @@ def _command(env: Mapping[str, str]) -> tuple[list[str], Path]:
         raise StartError(f"{given[0]}={path} is no file")
     if given == ["MLPORT_TRAIN_SCRIPT"]:
         return [sys.executable, "-u", str(path)], path.parent
-    # -P keeps the modules beside the child off the import path, where they would shadow the user's.
+    # -P keeps the modules next to the child off the import path, where they would shadow the user's.
     return [sys.executable, "-u", "-P", str(Path(__file__).with_name("train_function.py"))], Path.cwd()
 
 
@@ -172,7 +172,7 @@ def _object(text: str, source: str) -> dict[str, Any]:
 
 
 def _unquoted(value: Any) -> Any:
-    """SageMaker passes every hyperparameter as text; what reads as JSON was something else before."""
+    """Parse a hyperparameter as JSON if possible, since SageMaker passes all of them as text."""
     try:
         return json.loads(value)
     except (TypeError, ValueError, RecursionError):
@@ -190,7 +190,7 @@ def environment(job: Job, env: Mapping[str, str]) -> dict[str, str]:
     }
     if job.code:
         made["PYTHONPATH"] = os.pathsep.join(filter(None, [job.code, env.get("PYTHONPATH", "")]))
-    return {"PYTHONFAULTHANDLER": "1", **env, **made}  # a crash of the interpreter names the script's lines
+    return {"PYTHONFAULTHANDLER": "1", **env, **made}  # a crash of the interpreter prints the script's lines
 
 
 def arguments(job: Job) -> list[str]:
@@ -212,7 +212,7 @@ def _text(value: Any) -> str:
 
 
 def _run(job: Job, env: dict[str, str], last: deque[str]) -> int:
-    process = subprocess.Popen(  # noqa: S603 - running the user's script is what this is for
+    process = subprocess.Popen(  # noqa: S603 - running the user's script is the purpose
         [*job.command, *arguments(job)],
         cwd=job.folder,
         env=environment(job, env),
@@ -227,7 +227,7 @@ def _run(job: Job, env: dict[str, str], last: deque[str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, pass_on)
-    assert process.stdout is not None  # noqa: S101 - PIPE was asked for above
+    assert process.stdout is not None  # noqa: S101 - PIPE was set above
     metrics: dict[str, Any] = {}
     with process.stdout as lines:
         for line in lines:
@@ -250,7 +250,7 @@ def _say(text: str, last: deque[str]) -> None:
 
 
 def killed_by(number: int) -> str:
-    """Return the name of a signal that ended a process, with what it mostly means.
+    """Return the name of the signal that ended a process, with its usual cause.
 
     Example:
         >>> killed_by(9)
@@ -272,7 +272,7 @@ def _metric(line: bytes) -> dict[str, Any]:
 
 
 def _store_metrics(path: Path, metrics: dict[str, Any]) -> None:
-    """Write the metrics; those the script wrote to the same file itself stay unless printed again."""
+    """Write the metrics; keep those that the script itself wrote to the file, unless it printed them too."""
     own: dict[str, Any] = {}
     if path.is_file():
         own = _object(path.read_text("utf-8"), str(path))

@@ -1,4 +1,4 @@
-"""The child process of `train` for a function: calls it and stores what it returns."""
+"""The child process of `train` for a function: calls the function and stores its result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def main() -> None:
-    """Call the function in MLPORT_TRAIN_FUNCTION with those of data, params and output that it takes."""
+    """Call the function in MLPORT_TRAIN_FUNCTION with those of data, params and output that it accepts."""
     with Path(os.environ["MLPORT_TRAIN_FUNCTION"]).open("rb") as file:
         function = pickle.load(file)  # noqa: S301 - the user's own function, sent with the job
     output = Path(os.environ["MLPORT_OUTPUT_DIR"])
@@ -33,11 +33,11 @@ def main() -> None:
 
 
 def _store(result: Any, output: Path) -> None:
-    """Write a model as mlport packs it, where the modules for that came with the function; all else as a pickle."""
+    """Store a model in mlport's format if the modules for that came with the function; all else as a pickle."""
     library = Path(os.environ["MLPORT_TRAIN_FUNCTION"]).with_name("lib")
     if library.is_dir():
-        sys.path.append(str(library))  # last, so that nothing of the user's is shadowed
-        sys.dont_write_bytecode = True  # the program is sealed: not even a cache may be added to it
+        sys.path.append(str(library))  # last, so that it shadows no module of the user
+        sys.dont_write_bytecode = True  # the program is sealed: it must not get cache files
         if import_module("sdk.packaging.handover").hand_over(result, output / "model"):
             return
     cloudpickle: Any = import_module("cloudpickle")

@@ -1,4 +1,4 @@
-"""Open Inference Protocol (V2): inference requests and answers, as JSON or with binary tensors behind the JSON."""
+"""Open Inference Protocol (V2): inference requests and responses as JSON, or as JSON followed by binary tensors."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ _decode = msgspec.json.Decoder(Request).decode
 
 
 def decode(body: bytes, length: bytes | None, signature: Signature, limits: Limits) -> tuple[Request, Input]:
-    """Read an inference request; `length` is the value of Inference-Header-Content-Length, if sent.
+    """Decode an inference request; `length` is the value of Inference-Header-Content-Length, if sent.
 
     Raises:
-        RequestError: 400 naming the tensor or field that is wrong.
+        RequestError: 400 naming the invalid tensor or field.
     """
     size = len(body) if length is None else _header_length(length, len(body))
     request: Request = parse(_decode, body[:size] if size < len(body) else body, limits)
@@ -176,7 +176,7 @@ def _texts(data: memoryview, count: int, field: str) -> Array:
 
 
 def encode(request: Request, outputs: Outputs, model: str, version: str) -> Answer:
-    """Return the inference answer, with those outputs in binary that the request asked for so."""
+    """Encode the inference response; outputs are binary if the request asked for that."""
     if not outputs.are_tensors:
         message = "this model's output has no tensor form; use {'instances': …} on /invocations"
         raise RequestError(406, "not_acceptable", message)

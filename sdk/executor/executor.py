@@ -235,11 +235,7 @@ class Executor:
         return GcReport(orphans, removed, collector.young, collector.kept, recovered)
 
     def unlock(self, name: str, txn: str) -> bool:
-        """Remove the lease of an endpoint whose holder is gone for good.
-
-        Returns:
-            ``False`` if the lease is not held by this transaction.
-        """
+        """Remove the lease of an endpoint whose holder is gone for good; return whether this transaction held it."""
         return unlock(self.adapter, name, txn, self._usual_deadline())
 
     # --- parts --------------------------------------------------------------------------------------------------
@@ -368,8 +364,7 @@ class Executor:
     def _close(self, transaction: Transaction) -> None:
         """End the journal if nothing is left to do; otherwise leave it to `gc`.
 
-        The lease is dropped first: a process that dies between the two leaves a journal, which is recovered, and not a
-        lease, which is not.
+        The lease goes first: a process that dies between the two leaves a journal (recovered), not a lease (never is).
         """
         transaction.c.lease.drop(transaction.deadline)
         if transaction.outcome:

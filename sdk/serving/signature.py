@@ -38,11 +38,11 @@ class Levels(msgspec.Struct, frozen=True):
 
 
 class Tensor(msgspec.Struct, frozen=True, dict=True):
-    """The name, value type and shape of a tensor; -1 stands for any length, and the first axis counts rows.
+    """Name, value type and shape of a tensor; -1 stands for any length, and the first axis counts rows.
 
-    `column_type` is the pandas type of a table's column if it differs, such as `str` or `Int64`. `missing` is the marker
-    of a missing value among objects: `nan`, `None`, `NaT` or `NA`. A column of categories has `levels`, and `dtype` is
-    their type. `required` means that the model does not accept missing values there.
+    `column_type` is the pandas type of a table's column if it differs, such as `str` or `Int64`. `missing` is the
+    marker of a missing value among objects: `nan`, `None`, `NaT` or `NA`. A column of categories has `levels`, and
+    `dtype` is their type. `required` means that the model does not accept missing values there.
     """
 
     name: str

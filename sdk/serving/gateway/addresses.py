@@ -1,4 +1,4 @@
-"""Where a server listens, as text."""
+"""Addresses of servers in text form."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ADDRESS = "address.json"
-"""The file with the public address of a gateway, in its folder."""
+"""The name of the file with a gateway's public address, in its folder."""
 
 _LARGEST = 4096
 _MAX_UNIX_PATH = 100  # sun_path holds 104 bytes on macOS and 108 on Linux
 
 
 def split_address(address: str) -> str | tuple[str, int]:
-    """Turn `unix:/path` into its path and `tcp:host:port` into host and port."""
+    """Split an address: `unix:/path` to its path, `tcp:host:port` to host and port."""
     kind, _, rest = address.partition(":")
     if kind == "unix":
         if not rest.startswith("/") or "\0" in rest:
@@ -39,7 +39,7 @@ class _Address(msgspec.Struct):
 
 
 def read_address(folder: Path) -> dict[str, Any]:
-    """Host and port that a gateway had in this folder; nothing when they are not known."""
+    """Read the host and port that a gateway had in this folder; return an empty dict if they are unknown."""
     try:
         found = msgspec.json.decode(_read(folder / ADDRESS), type=_Address)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -48,7 +48,7 @@ def read_address(folder: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> bytes:
-    """A small regular file; whatever else has the name is no file, and reading it might wait for ever."""
+    """Read a small regular file; return no bytes for any other kind, since reading that might block forever."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

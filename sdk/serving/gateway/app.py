@@ -1,4 +1,4 @@
-"""The gateway as a whole: takes tables, keeps replicas, serves until it is told to stop."""
+"""The gateway as a whole: accepts tables, supervises replicas, and serves until it is stopped."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from .lifeline import Lifeline
 
 _BACKLOG = 2048
-_FILES = 16 * 1024  # file descriptors asked for: two for each request, and
-_OWN_FILES = 64  # some for listeners, logs and the control socket
-_LAST_CALL_S = 0.05  # connections that are being made when the gateway is stopped are still answered
-_KEPT_STATS = 64  # deployments, live or gone, whose counts are kept
-_FAILURE_LINES = 50  # log lines kept with the reason why a table failed
-_KEPT_LOGS = 32  # replicas, running or gone, whose logs are kept
+_FILES = 16 * 1024  # file descriptors to request: two per request, and those below
+_OWN_FILES = 64  # for listeners, logs and the control socket
+_LAST_CALL_S = 0.05  # connections being set up when the gateway is stopped are still answered
+_KEPT_STATS = 64  # number of deployments, live or removed, whose counts are kept
+_FAILURE_LINES = 50  # log lines kept with the failure of a table
+_KEPT_LOGS = 32  # number of replicas, running or ended, whose logs are kept
 
 
 class Conflict(Exception):
-    """A table that may not replace the present one."""
+    """Raised for a table that may not replace the present one."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -51,13 +51,13 @@ class Conflict(Exception):
 
 
 class Gateway:
-    """One endpoint.
+    """The gateway of one endpoint.
 
     Args:
         folder: The gateway's own folder, mode 0700.
         listener: The bound public socket.
-        token: What clients must carry, None for an open endpoint.
-        hosts: More values of the Host header to accept.
+        token: The bearer token that clients must send; None for an open endpoint.
+        hosts: Additional values of the Host header to accept.
 
     """
 
@@ -72,8 +72,8 @@ class Gateway:
         self.address: tuple[str, int] = listener.getsockname()[:2]
         self.has_token = token is not None
         self.restarts = 0
-        self.lifeline: Lifeline | None = None  # of the keeper, if there is one
-        self.beat: Callable[[], None] = lambda: None  # tells the keeper that the loop runs
+        self.lifeline: Lifeline | None = None  # the keeper's, if the gateway has a keeper
+        self.beat: Callable[[], None] = lambda: None  # signals the keeper that the loop runs
         limits = Limits()
         self.router = Router()
         self.plane = Plane(self.router, limits)
@@ -83,10 +83,10 @@ class Gateway:
         self._stop = asyncio.Event()
         self._applying: tuple[Table, asyncio.Task[None]] | None = None
         self._failure: dict[str, Any] | None = None
-        """Why the last table was not put in force, for those who did not wait for it; None once one is."""
+        """Why the last table was not put in force, for callers that did not wait; None once a table is in force."""
 
     async def run(self) -> None:
-        """Serve until SIGTERM, SIGINT or `stop`, then leave no process and no socket behind."""
+        """Serve until SIGTERM, SIGINT or `stop`, then end all replicas and close the listener."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
@@ -94,7 +94,7 @@ class Gateway:
         server = await loop.create_server(lambda: Connection(self.door), sock=self._listener, backlog=_BACKLOG)
         ticker = loop.create_task(self._tick())
         gc.collect()
-        gc.freeze()  # what is here now stays: collections need not look at it again
+        gc.freeze()  # the present objects stay: collections can skip them
         await self._stop.wait()
         self.plane.draining = True
         await asyncio.sleep(_LAST_CALL_S)
@@ -107,7 +107,7 @@ class Gateway:
         await asyncio.gather(*(runner.stop() for runner in self.runners.values()), *self.retiring.values())
 
     def stop(self) -> None:
-        """Begin to end the gateway."""
+        """Request the gateway to stop."""
         self._stop.set()
 
     async def _drain(self) -> None:
@@ -132,7 +132,7 @@ class Gateway:
     # -- table
 
     def _restore(self) -> None:
-        """Serve the last acknowledged table again, with the replicas that an earlier gateway left if they are fit."""
+        """Serve the last acknowledged table again, and take over replicas of an earlier gateway that still match it."""
         table = restore(self.folder / "table.json")
         runners = list(self._add(table).values()) if table is not None else []
         for lock in self.folder.glob("b-*.lock"):
@@ -149,7 +149,7 @@ class Gateway:
             self.plane.waiting.hope()
 
     def _readiness(self) -> None:
-        """Take up that a replica became ready, or is so no more."""
+        """Apply a change in a replica's readiness to the routing and the waiting requests."""
         before = self.router.ready
         self.router.refresh()
         if self.router.ready < before:
@@ -157,7 +157,7 @@ class Gateway:
         self.plane.waiting.retry()
 
     def renumber(self, table: Table) -> Table:
-        """The same table with the generation that it needs to be put in force, or that it is in force under."""
+        """Return the table with the next generation; with the newest one if that has the same content."""
         newest = self._applying[0] if self._applying is not None else self.table
         if newest is None:
             return msgspec.structs.replace(table, generation=1)
@@ -207,7 +207,7 @@ class Gateway:
     def _applied(self, task: asyncio.Task[None]) -> None:
         self._applying = None
         if not task.cancelled():
-            task.exception()  # whoever waits for the task raises it
+            task.exception()  # retrieved here; the waiting caller raises it
 
     async def _apply(self, table: Table, timeout_s: float | None) -> None:
         added = self._add(table)
@@ -228,7 +228,7 @@ class Gateway:
         self._swap(table)
 
     def _store(self, table: Table, *, only_removes: bool) -> None:
-        """Write the table down; one that only takes away is put in force also when there is no space for it."""
+        """Store the table; without disk space, accept one that only removes replicas all the same."""
         try:
             save(self.folder / "table.json", encode(table))
         except OSError as error:
@@ -236,7 +236,7 @@ class Gateway:
                 raise
 
     def _add(self, table: Table) -> dict[str, Runner]:
-        """Make runners for the replicas of a table that are not here yet."""
+        """Create runners for the new replicas of a table and return them."""
         added: dict[str, Runner] = {}
         for name, deployment in table.deployments.items():
             route = self._route(name)
@@ -271,7 +271,7 @@ class Gateway:
         return Route(name, self.stats[name])
 
     def _swap(self, table: Table) -> None:
-        """Let the table decide from the next request on, and end the replicas it does not name."""
+        """Route by the table from the next request on, and retire the replicas that it does not name."""
         self.table = table
         self.plane.limits = table.limits
         self.door.gate.use(table.limits)
@@ -305,14 +305,14 @@ class Gateway:
             path.with_name(path.name + ".1").unlink(missing_ok=True)
 
     async def drained(self) -> None:
-        """Wait until every replica that was taken out has ended."""
+        """Wait until every removed replica has ended."""
         while self.retiring:
             await asyncio.wait(list(self.retiring.values()))
 
-    # -- looking
+    # -- inspection
 
     def status(self) -> dict[str, Any]:
-        """Give the state of the endpoint as JSON-able values."""
+        """Return the state of the endpoint as JSON-able values."""
         table = self.table
         rss, cpu = usage(os.getpid())
         deployments = table.deployments if table is not None else {}
@@ -352,7 +352,7 @@ class Gateway:
         }
 
     def metrics(self, window_s: float) -> dict[str, Any]:
-        """Give the counts of the last `window_s` seconds for every deployment seen in them, live or gone."""
+        """Return the counts of the last `window_s` seconds for every known deployment, live or removed."""
         live = self.router.routes
         return {
             "window_s": window_s,
@@ -374,7 +374,7 @@ def _raise_file_limit() -> int:
 
 
 async def _all_ready(runners: list[Runner], timeout_s: float) -> None:
-    """Wait until all are ready, one has failed, or time is over."""
+    """Wait until all replicas are ready; raise :class:`ReplicaFailed` if one fails or the time is over."""
     if not runners:
         return
     tasks = [asyncio.create_task(runner.wait_ready()) for runner in runners]

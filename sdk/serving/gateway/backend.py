@@ -1,4 +1,4 @@
-"""A replica as the data plane sees it, and the deployment it belongs to."""
+"""Data-plane state of replicas and of their deployments."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Link(Protocol):
     """An open connection to a replica."""
 
     def close(self) -> None:
-        """Close it; no request is on it."""
+        """Close the connection, which must not carry a request."""
 
 
 class Backend:
-    """One replica as the data plane sees it."""
+    """The data-plane state of one replica."""
 
     def __init__(self, replica_id: str, address: str, route: Route) -> None:
         self.id = replica_id
@@ -29,20 +29,20 @@ class Backend:
         self.inflight = 0
         self.served = 0
         self.idle: list[Link] = []
-        """Open connections without a request; the warmest is used first."""
+        """Open connections without a request; the most recently used is taken first."""
         self.retired = False
         self._empty = asyncio.Event()
         self.suspect = asyncio.Event()
-        """Set when a request found nobody there, so that its health is looked at at once."""
+        """Set when a request could not reach the replica, so that its health is checked at once."""
 
     def release(self) -> None:
-        """Note the end of a request."""
+        """Record the end of a request."""
         self.inflight -= 1
         if self.retired and not self.inflight:
             self._empty.set()
 
     async def empty(self) -> None:
-        """Take no more requests, and wait until the last one in flight has its answer."""
+        """Retire the replica, and wait until its last request in flight is answered."""
         self.retired = True
         if self.inflight:
             await self._empty.wait()
@@ -52,7 +52,7 @@ class Backend:
 
 
 class Route:
-    """One deployment: its replicas, its share of the traffic and its counts."""
+    """One deployment: its replicas, traffic share and counts."""
 
     def __init__(self, name: str, stats: Stats) -> None:
         self.name = name
@@ -63,7 +63,7 @@ class Route:
         self.ready: list[Backend] = []
 
     def least_busy(self, avoid: Backend | None) -> Backend | None:
-        """Choose the ready replica with the fewest requests in flight, of equals the one that served less."""
+        """Choose the ready replica with the fewest requests in flight; among equals, the one that served fewer."""
         if len(self.ready) == 1:
             return self.ready[0]
         best: Backend | None = None

@@ -1,4 +1,4 @@
-"""Cuts message bodies out of the byte stream, strictly, and never beyond their end."""
+"""Strict parsers that extract message bodies from the byte stream, never beyond their end."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _MAX_TRAILERS = 8 * 1024
 
 
 class BadBody(ValueError):
-    """A chunked body that breaks its own framing."""
+    """Raised for a chunked body with invalid framing."""
 
 
 class Body(Protocol):
-    """A body being received."""
+    """The parser of a body that is being received."""
 
     done: bool
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take the next bytes and give (content, bytes after the end of the body)."""
+        """Take the next bytes; return the content and the bytes after the end of the body."""
         ...
 
 
@@ -47,18 +47,18 @@ class UntilCloseBody:
     done = False
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take everything."""
+        """Take all bytes as content."""
         return data, b""
 
 
 class ChunkedBody:
-    """A chunked body; chunk extensions and trailers are read and dropped."""
+    """A chunked body; chunk extensions and trailers are parsed and dropped."""
 
     def __init__(self) -> None:
         self.done = False
         self._buffer = b""
-        self._left = 0  # bytes of the running chunk still to come
-        self._trailers = 0  # bytes of trailers seen, once past the last chunk
+        self._left = 0  # remaining bytes of the current chunk
+        self._trailers = 0  # bytes of trailers seen after the last chunk
         self._step = self._size
         self._pieces: list[bytes] = []
 
@@ -125,7 +125,7 @@ class ChunkedBody:
 
 
 def body_of(length: int) -> Body:
-    """Give the reader for a body of this length, or of one of the marks CHUNKED and UNTIL_CLOSE."""
+    """Return the parser of a body of this length, or of one of the marks CHUNKED and UNTIL_CLOSE."""
     if length == CHUNKED:
         return ChunkedBody()
     return UntilCloseBody() if length == UNTIL_CLOSE else LengthBody(length)

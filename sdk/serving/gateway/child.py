@@ -1,7 +1,7 @@
-"""Starts, measures and ends the processes of replicas.
+"""Starts, measures and kills the processes of replicas.
 
-A replica's processes are known by a lock they inherit, never by a pid alone: the lock is free exactly when the last
-of them is gone, whatever became of the gateway that started them.
+A replica's processes are identified by a lock that they inherit, never by a pid alone: the lock is free exactly when
+the last of them is gone, whatever happened to the gateway that started them.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 UNKNOWN = 256
 """An exit code that no process can have."""
 
-_OUTPUT = ".out"  # beside the lock: the named pipe that the replica prints into
+_OUTPUT = ".out"  # next to the lock: the named pipe for the replica's output
 _PR_SET_PDEATHSIG = 1
-_LONGEST = 200  # bytes of a lock: a number and a fingerprint
-_TRIES, _TRY_S = 10, 0.01  # who only looks whether a lock is free holds it for a moment
+_LONGEST = 200  # bytes of a lock file: a pid and a fingerprint
+_TRIES, _TRY_S = 10, 0.01  # a check whether a lock is free holds it for a moment
 _FILES = resource.getrlimit(resource.RLIMIT_NOFILE)  # before the gateway raises its own
 _LIBC = ctypes.CDLL(None)
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
-    """How a process ended."""
+    """The way a process ended."""
 
     code: int | None
     signal: str | None
@@ -61,7 +61,7 @@ class _Process(Protocol):
     def pid(self) -> int: ...
 
     def poll(self) -> int | None:
-        """Give its exit code, negative for a signal, or None while it runs."""
+        """Return its exit code, negative for a signal, or None while it runs."""
         ...
 
     def terminate(self) -> None:
@@ -76,8 +76,8 @@ class Child:
         process: Its first process.
         output: The reading end of the program's standard output and error; the caller closes it.
         started: When it was started.
-        memory_bytes: What it may use.
-        lock: Of a process that an earlier gateway started.
+        memory_bytes: Its memory limit.
+        lock: The lock of a process that an earlier gateway started.
 
     """
 
@@ -88,7 +88,7 @@ class Child:
         self._lock = lock
         self._limit = memory_bytes
         self._kills = _oom_kills()
-        self._over = 0  # bytes in use when the process was ended for it
+        self._over = 0  # bytes in use when the process was killed for exceeding its limit
         self._stuck = ""
         self.output = output
         self.pid = process.pid
@@ -96,14 +96,14 @@ class Child:
 
     @classmethod
     def start(cls, replica: Replica, lock: Path, lifeline: Lifeline | None = None) -> Child:
-        """Start the program of a replica; with a lifeline it outlives this gateway.
+        """Start the program of a replica; with a lifeline it can outlive this gateway.
 
         Raises:
-            OSError: It cannot be started.
+            OSError: The program cannot be started.
 
         """
         spawn = replica.spawn
-        assert spawn is not None  # noqa: S101 - for the type checker: the caller has asked
+        assert spawn is not None  # noqa: S101 - for the type checker: the caller has checked
         held = [_hold(lock)]
         output: int | None = None
         try:
@@ -121,7 +121,7 @@ class Child:
                 start_new_session=True,
                 preexec_fn=_preparation(spawn.limits, os.getpid(), lifeline),  # noqa: PLW1509 - one thread here
             )
-            with contextlib.suppress(OSError):  # a full disk: the next gateway cannot take it over, which is all
+            with contextlib.suppress(OSError):  # a full disk: then the next gateway cannot take it over
                 os.pwrite(held[0], f"{process.pid} {_fingerprint(replica)}\n".encode(), 0)
         except BaseException as error:
             if output is not None:
@@ -136,9 +136,9 @@ class Child:
 
     @classmethod
     def adopt(cls, replica: Replica, lock: Path, lifeline: Lifeline) -> Child | None:
-        """Take over the process that an earlier gateway started for this replica; None if there is none to be had.
+        """Take over the process that an earlier gateway started for this replica; return None if that is impossible.
 
-        The number in the lock is believed only if that process leads a group and has lock and output open.
+        The pid in the lock is trusted only if that process leads a group and has lock and output open.
         """
         try:
             number, fingerprint = _content(lock).split()
@@ -159,7 +159,7 @@ class Child:
         return cls(process, output, started=lock.stat().st_mtime, memory_bytes=memory, lock=lock)
 
     def poll(self) -> Exit | None:
-        """Tell how the process ended, or None while it runs; what it left running is killed."""
+        """Return how the process ended, or None while it runs; after its end, kill the rest of its group."""
         code = self._process.poll()
         if code is None:
             return None
@@ -186,23 +186,23 @@ class Child:
         return f"killed by {name}" if name else f"exited with code {code}"
 
     def terminate(self) -> None:
-        """Ask the program to end."""
+        """Send the program SIGTERM."""
         self._process.terminate()
 
     def kill(self, reason: str) -> None:
-        """End the program and all it started at once."""
+        """Kill the program and all processes that it started."""
         self._stuck = self._stuck or reason
         self.kill_group()
 
     def kill_group(self) -> None:
         """Kill the whole process group."""
         if self._lock is not None and self._process.poll() is not None and not is_alive(self._lock):
-            return  # the keeper may have taken note of its end already, so that the number is free for another
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
+            return  # the keeper may have reaped it already, so that the pid can belong to another process
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS reports EPERM for a group of zombies
             os.killpg(self.pid, signal.SIGKILL)
 
     def check_memory(self) -> None:
-        """End the program if it uses more memory than it may."""
+        """Kill the program if it uses more memory than its limit."""
         used = usage(self.pid)[0] if self._limit is not None else None
         if used is not None and self._limit is not None and used > self._limit:
             self._over = used
@@ -210,17 +210,17 @@ class Child:
 
 
 class _Adopted:
-    """The first process of a replica that an earlier gateway started; the keeper is its parent now."""
+    """The first process of a replica that an earlier gateway started; its parent is now the keeper."""
 
     def __init__(self, pid: int, lifeline: Lifeline) -> None:
         self.pid = pid
         self._lifeline = lifeline
         self._handle = os.pidfd_open(pid)
         self._code: int | None = None
-        lifeline.forget(pid)  # of an earlier process with this number
+        lifeline.forget(pid)  # drop the status of an earlier process with this pid
 
     def poll(self) -> int | None:
-        """Give its exit code once it has ended."""
+        """Return its exit code once it has ended."""
         if self._handle >= 0 and select.select([self._handle], [], [], 0)[0]:
             code = self._lifeline.exit_code(self.pid)
             self._code = UNKNOWN if code is None else code
@@ -240,7 +240,7 @@ def _fingerprint(replica: Replica) -> str:
 
 
 def _lasting_pipe(path: Path) -> tuple[int, int]:
-    """Open both ends of a named pipe; the writing end is a reading one too, so that writing to it never fails."""
+    """Open both ends of a named pipe; the writing end can also read, so that writing never fails."""
     remove(path)
     os.mkfifo(path, 0o600)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -248,7 +248,7 @@ def _lasting_pipe(path: Path) -> tuple[int, int]:
 
 
 def _preparation(limits: ProcessLimits, parent: int, lifeline: Lifeline | None) -> Callable[[], None]:
-    """Give what runs in the new process before the program: everything it needs is looked up here, before the fork."""
+    """Return the function that runs in the new process before the program; its data is computed before the fork."""
     cpus = sorted(os.sched_getaffinity(0)) if limits.cpus and sys.platform == "linux" else []
     first = time.monotonic_ns() % len(cpus) if cpus else 0
     chosen = {cpus[(first + step) % len(cpus)] for step in range(min(limits.cpus or 0, len(cpus)))}
@@ -261,7 +261,7 @@ def _preparation(limits: ProcessLimits, parent: int, lifeline: Lifeline | None) 
         if lifeline is not None:
             lifeline.tie()
         elif sys.platform == "linux":
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # the gateway's death is the replica's
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # the replica dies with the gateway
             if os.getppid() != parent:
                 os._exit(1)
         for kind, value in values.items():
@@ -273,7 +273,7 @@ def _preparation(limits: ProcessLimits, parent: int, lifeline: Lifeline | None) 
 
 
 def _hold(path: Path) -> int:
-    """Open and lock the file that the process is known by."""
+    """Open and lock the file that identifies the process."""
     clear_way(path, stat.S_ISREG)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -286,10 +286,10 @@ def _hold(path: Path) -> int:
 
 
 def _taken(path: Path) -> int:
-    """Open and lock a file that other processes must not have, without changing it.
+    """Open and lock a file for exclusive use, without changing its content.
 
     Raises:
-        OSError: Another process has it.
+        OSError: Another process holds the lock.
 
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -305,7 +305,7 @@ def _taken(path: Path) -> int:
 
 
 def is_alive(lock: Path) -> bool:
-    """Tell whether a process holds the lock."""
+    """Return whether a process holds the lock."""
     try:
         fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError as error:
@@ -323,15 +323,15 @@ def is_alive(lock: Path) -> bool:
 
 
 def kill_left_over(lock: Path, *, patience_s: float = 5.0, waiting: Callable[[], None] = lambda: None) -> bool:
-    """Kill the processes a gateway that died has left behind; True when none holds the lock any more.
+    """Kill the processes that a dead gateway left; return True once none holds the lock.
 
-    What is killed is what has the lock open, and its process groups. The number that was written into the lock is not
-    trusted: it may be damaged, or belong to another program by now.
+    It kills the processes that have the lock open, and their process groups. The pid in the lock is not trusted: it
+    may be damaged, or belong to another program by now.
 
     Args:
-        lock: Of the replica.
-        patience_s: Seconds until it is given up.
-        waiting: Called again and again meanwhile.
+        lock: The lock of the replica.
+        patience_s: Seconds after which to give up.
+        waiting: Called repeatedly while waiting.
     """
     deadline = time.monotonic() + patience_s
     clear_way(lock, stat.S_ISREG)
@@ -349,13 +349,13 @@ def kill_left_over(lock: Path, *, patience_s: float = 5.0, waiting: Callable[[],
 def kill_strays(
     lifeline: Lifeline, kept: Iterable[Path], *, patience_s: float = 5.0, waiting: Callable[[], None] = lambda: None
 ) -> None:
-    """Kill what earlier gateways of the same keeper started and no lock leads to, as somebody removed or replaced it.
+    """Kill processes of earlier gateways of the same keeper whose lock file was removed or replaced.
 
     Args:
-        lifeline: All replicas of the keeper have it open.
+        lifeline: The lifeline of the keeper, which all its replicas have open.
         kept: Locks of the replicas that were taken over.
-        patience_s: Seconds until it is given up.
-        waiting: Called again and again meanwhile.
+        patience_s: Seconds after which to give up.
+        waiting: Called repeatedly while waiting.
     """
     deadline = time.monotonic() + patience_s
     known = {lifeline.keeper}.union(*(_holders(lock) for lock in kept))
@@ -373,20 +373,20 @@ def forget(lock: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file; a folder that has its name is set aside."""
+    """Remove a file; set aside a folder of its name."""
     clear_way(path, lambda mode: not stat.S_ISDIR(mode))
     path.unlink(missing_ok=True)
 
 
 def _holders(lock: Path) -> list[int]:
-    """The other processes that have the lock open; without /proc the one that is written into it."""
+    """Return the other processes that have the lock open; without /proc, the pid written into it."""
     if not Path("/proc/self/fd").exists():
         return written_into(lock)
     return _openers(lock.stat())
 
 
 def written_into(lock: Path) -> list[int]:
-    """Give the number in a lock, if it has one."""
+    """Return the pid in a lock as a list, empty if there is none."""
     return [int(one) for one in _content(lock).split()[:1] if one.isdecimal()]
 
 
@@ -396,7 +396,7 @@ def _content(lock: Path) -> str:
 
 
 def _openers(wanted: os.stat_result) -> list[int]:
-    """The other processes that have a file open."""
+    """Return the other processes that have a file open."""
     pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
     return [pid for pid in pids if pid != os.getpid() and _has_open(pid, wanted)]
 
@@ -421,7 +421,7 @@ def _kill_group_of(pid: int) -> None:
 
 
 def usage(pid: int) -> tuple[int | None, float | None]:
-    """Give resident bytes and CPU seconds of a process, None where the system has no /proc or the process is gone."""
+    """Return resident bytes and CPU seconds of a process; None without /proc or if the process is gone."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
         return pages * resource.getpagesize(), _stat(pid)[1]
@@ -430,7 +430,7 @@ def usage(pid: int) -> tuple[int | None, float | None]:
 
 
 def activity(pid: int) -> tuple[str, float]:
-    """Give the state of a process, such as `S` for asleep, and its CPU seconds; a disk's wait without /proc."""
+    """Return the state of a process, such as `S` for asleep, and its CPU seconds; `D` and 0 without /proc."""
     try:
         return _stat(pid)
     except (OSError, IndexError, ValueError):
@@ -438,7 +438,7 @@ def activity(pid: int) -> tuple[str, float]:
 
 
 def is_stopped(pid: int) -> bool:
-    """Tell whether a process was stopped by a signal; not known without /proc."""
+    """Return whether a process was stopped by a signal; False without /proc."""
     return activity(pid)[0] == "T"
 
 
@@ -448,7 +448,7 @@ def _stat(pid: int) -> tuple[str, float]:
 
 
 def _oom_kills() -> int:
-    """Count the processes the system has killed for want of memory since it was started."""
+    """Count the processes that the system has killed for lack of memory since boot."""
     try:
         lines = Path("/proc/vmstat").read_text("ascii").splitlines()
     except OSError:

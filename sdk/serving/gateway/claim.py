@@ -1,7 +1,7 @@
-"""The lock and the control socket of a gateway's folder, which a running gateway puts back when they are taken away.
+"""The lock and the control socket of a gateway's folder, which a running gateway restores if they are removed.
 
-A person, a clean-up job or a restored backup may remove or replace them while the gateway serves. Without its lock it
-counts as dead, and without its socket nothing can be asked of it.
+A user, a clean-up job or a restored backup may remove or replace them while the gateway serves. Without its lock the
+gateway counts as dead, and without its socket it cannot be controlled.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 LOCK = "gateway.lock"
 CONTROL = "control.sock"
-MAX_SOCKET = 100  # bytes of a socket path that fit everywhere
+MAX_SOCKET = 100  # bytes of a socket path that all systems accept
 
 
 class Taken(Exception):
-    """Another gateway holds the folder."""
+    """Raised when another gateway holds the folder."""
 
 
 class Claim:
-    """What makes a process the gateway of a folder.
+    """The claim of a process to be the gateway of a folder: its lock and control socket.
 
     Args:
         folder: The endpoint's folder.
 
     Raises:
-        Taken: It has a gateway.
-        OSError: It cannot be written to.
+        Taken: The folder has a gateway.
+        OSError: The folder is not writable.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,7 +46,7 @@ class Claim:
         self._bound: tuple[int, int] | None = None
 
     def bind(self) -> socket.socket:
-        """Listen on the control socket, in place of whatever has its name."""
+        """Listen on the control socket, replacing any file of its name."""
         path = self._folder / CONTROL
         clear_way(path, stat.S_ISSOCK)
         path.unlink(missing_ok=True)
@@ -61,10 +61,10 @@ class Claim:
         return control
 
     def holds(self) -> bool:
-        """Whether this is still the gateway of the folder; a lock that was replaced is taken again.
+        """Check whether this is still the gateway of the folder; take a replaced lock again.
 
         Raises:
-            OSError: The folder is gone, or cannot be written to.
+            OSError: The folder is gone or not writable.
         """
         if _identity(self._folder) != self._place:
             raise FileNotFoundError(self._folder)
@@ -80,17 +80,17 @@ class Claim:
         return True
 
     def is_reachable(self) -> bool:
-        """Whether the socket that has the name is the one that was bound last."""
+        """Check whether the socket in the folder is the one that was bound last."""
         return self._bound is not None and _identity(self._folder / CONTROL) == self._bound
 
     def unlink(self) -> None:
-        """Remove the socket, unless the name has become another one's."""
+        """Remove the socket, unless another socket has its name now."""
         with suppress(OSError):
             if self.is_reachable():
                 (self._folder / CONTROL).unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Remove the socket, and let go of the lock."""
+        """Remove the socket and release the lock."""
         self.unlink()
         os.close(self.lock)
 

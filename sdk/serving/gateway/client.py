@@ -1,6 +1,6 @@
-"""Talks to a gateway from the same machine: starts it, hands it tables, looks at it.
+"""A client of a gateway on the same machine: starts it, sends it tables, and reads its state.
 
-Standard library only, synchronous, safe to import anywhere.
+It uses only the standard library, is synchronous, and is safe to import anywhere.
 
 Example:
     >>> from pathlib import Path
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NO_LOCK = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
-"""What opening a lock fails with when no process can hold it."""
+"""Errors of opening a lock file that mean that no process can hold the lock."""
 
 _LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
 ALREADY_RUNNING = 3
-"""Exit code of a gateway that finds its folder taken."""
+"""The exit code of a gateway whose folder has another gateway."""
 
 
 class GatewayError(Exception):
-    """A gateway refused a call, failed at it, or could not be reached.
+    """Raised when a gateway refused a call, failed at it, or could not be reached.
 
     Attributes:
-        status: HTTP status of the answer, 0 when there was none.
-        code: What went wrong in one word; `unreachable` when there was no answer.
-        details: Whatever else the answer said, for example `log` and `last_exit` of a replica that failed.
+        status: HTTP status of the response, 0 without a response.
+        code: The error code in one word; `unreachable` without a response.
+        details: Further fields of the response, for example `log` and `last_exit` of a replica that failed.
 
     """
 
@@ -76,18 +76,18 @@ def call(
     body: Any = None,
     timeout: float = 30.0,
 ) -> dict[str, Any]:
-    """Make one control call and give its JSON answer.
+    """Make one control call and return its JSON response.
 
     Args:
         folder: The gateway's folder.
-        method: As in the control protocol.
-        path: As in the control protocol.
-        query: Parameters; those that are None are left out.
+        method: The method in the control protocol.
+        path: The path in the control protocol.
+        query: Parameters; those that are None are omitted.
         body: A JSON value.
-        timeout: Seconds without a byte of the answer.
+        timeout: Maximum seconds without a byte of the response.
 
     Raises:
-        GatewayError: The gateway is not there, or answered with an error.
+        GatewayError: The gateway is not running, or answered with an error.
 
     """
     given = urlencode({name: value for name, value in (query or {}).items() if value is not None})
@@ -108,17 +108,17 @@ def call(
 
 
 def status(folder: Path) -> dict[str, Any]:
-    """Give the state of the endpoint."""
+    """Return the state of the endpoint."""
     return call(folder, "GET", "/status")
 
 
 def metrics(folder: Path, *, window_s: float = 3600.0) -> dict[str, Any]:
-    """Give counts and latency histograms of the last `window_s` seconds, by deployment."""
+    """Return counts and latency histograms of the last `window_s` seconds, by deployment."""
     return call(folder, "GET", "/metrics", query={"window": window_s})
 
 
 def get_table(folder: Path) -> dict[str, Any] | None:
-    """Give the table in force, or None before the first."""
+    """Return the table in force, or None before the first."""
     table: dict[str, Any] | None = call(folder, "GET", "/table")["table"]
     return table
 
@@ -126,7 +126,7 @@ def get_table(folder: Path) -> dict[str, Any] | None:
 def put_table(
     folder: Path, table: Mapping[str, Any], *, timeout_s: float = 300.0, wait_drained: bool = False
 ) -> dict[str, Any]:
-    """Put a table in force and return once it decides; with `wait_drained`, once removed replicas have ended.
+    """Put a table in force and return once it is; with `wait_drained`, once removed replicas have ended.
 
     Raises:
         GatewayError: `code` is `replica_failed`, `stale_generation`, `other_content`, `overtaken`, `bad_request`, ….
@@ -137,7 +137,7 @@ def put_table(
 
 
 def drain(folder: Path, *, timeout_s: float = 60.0) -> None:
-    """Wait until every replica that was taken out of the table has ended."""
+    """Wait until every replica that was removed from the table has ended."""
     call(folder, "POST", "/drain", query={"timeout_s": timeout_s}, timeout=timeout_s + 10.0)
 
 
@@ -149,16 +149,16 @@ def logs(
     tail: int | None = None,
     cursor: str | None = None,
 ) -> dict[str, Any]:
-    """Give log lines as `{"lines": [{"replica", "text"}], "cursor"}`; pass the cursor for the lines after."""
+    """Return log lines as `{"lines": [{"replica", "text"}], "cursor"}`; pass the cursor to get the next lines."""
     query = {"deployment": deployment, "replica": replica, "tail": tail, "cursor": cursor}
     return call(folder, "GET", "/logs", query=query)
 
 
 def stop(folder: Path, *, timeout_s: float = 60.0) -> bool:
-    """End the gateway and its replicas; True if one was running.
+    """Stop the gateway and its replicas; return True if one was running.
 
     Raises:
-        GatewayError: It still runs after `timeout_s`.
+        GatewayError: The gateway still runs after `timeout_s`.
 
     """
     if not is_running(folder):
@@ -173,12 +173,12 @@ def stop(folder: Path, *, timeout_s: float = 60.0) -> bool:
 
 
 def is_running(folder: Path) -> bool:
-    """Tell whether a gateway lives in the folder, by its lock."""
+    """Return whether a gateway runs in the folder, by its lock."""
     path = folder / "gateway.lock"
     try:
         lock = os.open(path, _LOOK)
     except PermissionError:
-        path.chmod(0o600)  # somebody took the mode away; only its owner can give it back
+        path.chmod(0o600)  # its mode was removed; only the owner can restore it
         lock = os.open(path, _LOOK)
     except OSError as error:
         if error.errno not in NO_LOCK:
@@ -201,18 +201,19 @@ def ensure_gateway(
     env: Mapping[str, str] | None = None,
     timeout_s: float = 30.0,
 ) -> dict[str, Any]:
-    """Have a gateway run in a folder that holds its token, and give its status.
+    """Start a gateway in a folder that holds its token, unless one runs there, and return its status.
 
-    It is started detached and outlives the caller. Of several callers at once one starts it, the others find it.
+    The gateway is detached and outlives the caller. If several callers call this at once, one starts it and the others
+    find it.
 
     Args:
         folder: The endpoint's folder, mode 0700.
-        argv: The command up to and including `gateway`, then further options; `--dir` and `--detach` are added.
+        argv: The command up to and including `gateway`, then further options; `--dir` and `--detach` are appended.
         env: The gateway's environment; None passes on the caller's.
-        timeout_s: How long it may take to answer.
+        timeout_s: Seconds until the gateway must answer.
 
     Raises:
-        GatewayError: It could not start; the message is its own.
+        GatewayError: The gateway could not start; the message is the gateway's own.
 
     """
     deadline = time.monotonic() + timeout_s
@@ -221,7 +222,7 @@ def ensure_gateway(
             try:
                 _start(folder, argv, env, timeout_s)
             except GatewayError:
-                if not _answers(folder):  # one that lost its lock does, and takes it again
+                if not _answers(folder):  # a gateway that lost its lock answers, and takes it again
                     raise
         try:
             return status(folder)

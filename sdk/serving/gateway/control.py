@@ -1,4 +1,4 @@
-"""Serves the control protocol on the gateway's unix socket; the package's docstring describes it."""
+"""Serves the control protocol on the gateway's unix socket; the docstring of the package describes the protocol."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .table import TableError, encode, parse
 
 _MAX_TABLE = 16 * 1024 * 1024
 _HEAD = 64 * 1024
-_TAIL = 100  # log lines given when a request names no number
+_TAIL = 100  # log lines returned if a request sets no number
 
 
 class Control:
-    """Answers control requests for one gateway."""
+    """The server of the control requests of one gateway."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -88,7 +88,7 @@ class Control:
             case "PUT", "/table":
                 status, value = await self._put_table(query, body)
             case "GET", "/records":
-                records = msgspec.to_builtins(gateway.records.all())  # the damaged ones are known after that
+                records = msgspec.to_builtins(gateway.records.all())  # reading them detects the damaged ones
                 value = {"records": records, "damaged": gateway.records.damaged()}
             case (("PUT" | "DELETE"), _) if path.startswith("/records/"):
                 value = self._swap_record(method, path.removeprefix("/records/"), query.get("expected"), body)
@@ -122,7 +122,7 @@ class Control:
         patience = _seconds(query, "wait_s", 2 * timeout)
         try:
             await asyncio.wait_for(self._gateway.apply(table, timeout_s=timeout), patience)
-        except TimeoutError:  # it goes on without whoever asked
+        except TimeoutError:  # applying the table continues in the background
             return 202, {"generation": table.generation, "applying": True}
         if query.get("wait_drained") == "1":
             await self._gateway.drained()

@@ -1,4 +1,4 @@
-"""The public side: reads requests from clients within limits, and refuses what may not pass."""
+"""The public side: reads requests from clients within limits, and refuses invalid ones."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from .replies import render
 if TYPE_CHECKING:
     from .gate import Gate
 
-_STREAM_FROM = 256 * 1024  # longer bodies are not held back until they are whole
-_SKIP = 64 * 1024  # the body of a refused request is read to its end if it is no longer than this
+_STREAM_FROM = 256 * 1024  # longer bodies are streamed instead of buffered until complete
+_SKIP = 64 * 1024  # the body of a refused request is read to its end if it is at most this long
 _LINGER_S = 2.0
 _AT_ONCE = struct.pack("ii", 1, 0)  # a linger time of 0 s
-_SPARE = 64 * 1024  # bytes of the next request taken in while one is being answered
+_SPARE = 64 * 1024  # bytes of the next request that are read while one is being answered
 
 
 class Door:
-    """What all client connections share."""
+    """The state that all client connections share."""
 
     def __init__(self, plane: Plane, gate: Gate, *, most: int) -> None:
         self.plane = plane
-        self._most = most  # connections the process has file descriptors for
+        self._most = most  # number of connections that the process has file descriptors for
         self.gate = gate
         self.connections: dict[Connection, None] = {}
         self.refusals: Counter[str] = Counter()
@@ -43,7 +43,7 @@ class Door:
         return b"%b-%x" % (self._boot, self._count)
 
     def admit(self, connection: Connection) -> None:
-        """Take a connection in; past the limit the longest idle one makes room for it."""
+        """Register a connection; at the limit, abort the longest idle one, or this one if none is idle."""
         if len(self.connections) >= min(self._most, self.plane.limits.max_connections):
             oldest = next((other for other in self.connections if other.exchange is None), connection)
             self.refusals["too_many_connections"] += 1
@@ -51,14 +51,14 @@ class Door:
         self.connections[connection] = None
 
     def sweep(self) -> None:
-        """Enforce the deadlines; to be called a few times a second."""
+        """Enforce the deadlines; must be called a few times a second."""
         now = perf_counter()
         self.plane.waiting.sweep(all_of_them=self.plane.draining)
         for connection in list(self.connections):
             connection.sweep(now)
 
     def close_idle(self) -> None:
-        """End the connections that carry no request."""
+        """Close the connections that carry no request."""
         for connection in list(self.connections):
             connection.close_if_idle()
 
@@ -71,31 +71,31 @@ class Connection(asyncio.Protocol):
         self._plane = door.plane
         self._known = door.gate.known
         self.exchange: Exchange | None = None
-        self._fresh = True  # between two requests, with no byte of the next
-        self._pending = b""  # bytes received and not read yet
-        self._request: Request | None = None  # whose body is being received
-        self._request_id: bytes | None = None  # as the client named it
-        self._refusal: Refusal | None = None  # what it is answered with once its body is over
+        self._fresh = True  # between two requests, without a byte of the next
+        self._pending = b""  # bytes received and not parsed yet
+        self._request: Request | None = None  # the request whose body is being received
+        self._request_id: bytes | None = None  # the id sent by the client
+        self._refusal: Refusal | None = None  # the response once its body is complete
         self._body: Body | None = None
         self._parts: list[bytes] = []
         self._size = 0
         self._lingering = False
         self._paused = False
         self._paused_at = 0.0
-        self._blocked_at = 0.0  # since when, and with how much, the client does not read
+        self._blocked_at = 0.0  # since when the client does not read, and (below) with how many bytes unsent
         self._blocked_size = 0
-        self._since = perf_counter()  # start of the present phase
+        self._since = perf_counter()  # start of the current phase
         self._first = True
 
     # -- asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport."""
+        """Store the transport and register the connection."""
         self._transport = cast("asyncio.Transport", transport)
         self._door.admit(self)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes."""
+        """Process received bytes."""
         if self._fresh:
             end = data.find(END) + 4
             request = self._known.get(data[:end])
@@ -117,11 +117,11 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Let the transport close."""
-        return False  # a client that ends its side has gone; what it still wanted to know is cancelled
+        return False  # a client that closes its side counts as disconnected; its request is cancelled
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Clean up after the connection."""
-        del exc  # however it ended
+        del exc  # the reason does not matter
         self._door.connections.pop(self, None)
         exchange, self.exchange = self.exchange, None
         self._fresh = False
@@ -130,14 +130,14 @@ class Connection(asyncio.Protocol):
             exchange.cancel()
 
     def pause_writing(self) -> None:
-        """Note that the other side reads too slowly."""
+        """Stop reading from the replica, since the client reads too slowly."""
         self._blocked_at = perf_counter()
         self._blocked_size = self._transport.get_write_buffer_size()
         if self.exchange is not None and self.exchange.link is not None:
             self.exchange.link.hold(hold=True)
 
     def resume_writing(self) -> None:
-        """Note that the other side has caught up."""
+        """Resume reading, since the client has caught up."""
         self._blocked_at = 0.0
         if self.exchange is None:
             asyncio.get_running_loop().call_soon(self._resume)
@@ -147,7 +147,7 @@ class Connection(asyncio.Protocol):
     # -- receiving
 
     def _advance(self) -> None:
-        """Read as much of the pending bytes as can be used now."""
+        """Parse as many of the pending bytes as possible now."""
         try:
             while self._pending and self.exchange is None and not self._lingering and not self._blocked_at:
                 if self._request is None and not self._read_head():
@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
             self._pause(pause=True)
 
     def _read_head(self) -> bool:
-        """Read the next head; False when it is not whole yet."""
+        """Parse the next head; return False if it is not complete yet."""
         while self._pending.startswith(CRLF):  # RFC 9112 2.2
             self._pending = self._pending[2:]
         limits = self._plane.limits
@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
         return request
 
     def _read_body(self) -> bool:
-        """Read on in the body; False when it is not whole yet."""
+        """Parse more of the body; return False if it is not complete yet."""
         body = cast("Body", self._body)
         data, self._pending = self._pending, b""
         try:
@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
             self._answer(refusal, self._name(request), keep=not request.close)
 
     def _stream(self) -> None:
-        """Send on a long body as it comes."""
+        """Forward a long body as it arrives."""
         request, parts = cast("Request", self._request), self._parts
         self._parts = []
         self._begin(request, None)
@@ -240,7 +240,7 @@ class Connection(asyncio.Protocol):
             self.exchange.feed(b"".join(parts), last=False)
 
     def _give_up(self, refusal: Refusal) -> None:
-        """Refuse a request whose end is not known; the connection cannot be used after it."""
+        """Refuse a request whose end is unknown; the connection cannot be reused after it."""
         exchange, self.exchange = self.exchange, None
         self._clear()
         self._door.refusals[refusal.code] += 1
@@ -272,18 +272,18 @@ class Connection(asyncio.Protocol):
                 self.refuse(refusal, request_id)
 
     def _name(self, request: Request) -> bytes:
-        """Give the request's id."""
+        """Return the id of the request: the client's, or a new one."""
         request_id, self._request_id = self._request_id, None
         return request_id or request.request_id or self._door.next_id()
 
     # -- answering
 
     def write(self, data: bytes) -> None:
-        """Send bytes of an answer."""
+        """Send bytes of a response."""
         self._transport.write(data)
 
     def refuse(self, refusal: Refusal, request_id: bytes) -> None:
-        """Answer a request that reached a replica, or should have, with an error of the gateway."""
+        """Answer the current exchange with an error of the gateway."""
         exchange = cast("Exchange", self.exchange)
         self._door.refusals[refusal.code] += 1
         self._answer(refusal, request_id, keep=not (exchange.request.close or exchange.streaming))
@@ -303,13 +303,13 @@ class Connection(asyncio.Protocol):
         self.finished(perf_counter(), keep=keep)
 
     def finished(self, now: float, *, keep: bool) -> None:
-        """Go on to the next request, or end the connection after the answer."""
+        """Continue with the next request, or end the connection after the response."""
         self.exchange = None
         self._since = now
         self._first = False
         if not keep:
             self._linger()
-        elif self._blocked_at:  # no further request before the client has read this answer
+        elif self._blocked_at:  # process no further request before the client has read this response
             self._fresh = False
             if not self._paused:
                 self._pause(pause=True)
@@ -328,7 +328,7 @@ class Connection(asyncio.Protocol):
             self._fresh = self.exchange is None and self._request is None and not self._pending
 
     def _linger(self) -> None:
-        """Close so that the client still gets the answer: a reset would take it away from it."""
+        """Close only the sending half, so that the client still gets the response: a reset would destroy it."""
         self._clear()
         self._pending = b""
         self._fresh = False
@@ -339,12 +339,12 @@ class Connection(asyncio.Protocol):
             self._transport.write_eof()
 
     def abort(self) -> None:
-        """Break the connection."""
+        """Abort the connection."""
         self.exchange = None
         self._transport.abort()
 
     def hold(self, *, hold: bool) -> None:
-        """Stop or go on reading the request body."""
+        """Pause or resume reading the request body."""
         if hold != self._paused:
             self._pause(pause=hold)
 
@@ -353,7 +353,7 @@ class Connection(asyncio.Protocol):
         if pause:
             self._paused_at = perf_counter()
         else:
-            self._since += perf_counter() - self._paused_at  # waiting for us does not count against the client
+            self._since += perf_counter() - self._paused_at  # the time of the pause does not count against the client
         if self._transport.is_closing():
             return
         if pause:
@@ -364,12 +364,12 @@ class Connection(asyncio.Protocol):
     # -- deadlines
 
     def close_if_idle(self) -> None:
-        """Close the connection if no request is on it."""
+        """Close the connection if it carries no request."""
         if self._fresh:
             self._transport.close()
 
     def end(self) -> None:
-        """Close the connection, and break off a request that is still on it."""
+        """Close the connection; abort it if it still carries a request."""
         if self.exchange is None:
             self._transport.close()
         else:
@@ -402,7 +402,7 @@ class Connection(asyncio.Protocol):
             self._reset()
 
     def _reset(self) -> None:
-        """Close with a reset: otherwise the kernel keeps megabytes for minutes for a client that does not read."""
+        """Close with a reset: otherwise the kernel buffers megabytes for minutes for a client that does not read."""
         connection = self._transport.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)

@@ -1,6 +1,6 @@
-"""One request on its way to a replica and its answer on the way back.
+"""The exchange of one request and its response with a replica.
 
-Callbacks only: a request makes no task and no future unless a connection has to be opened.
+It uses callbacks only: a request creates a task only if a connection must be opened.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .router import Router
     from .table import Limits
 
-_KEPT = 512  # response heads remembered
+_KEPT = 512  # maximum number of cached response heads
 _MAX_RESPONSE_HEAD = 64 * 1024
 _ATTEMPTS = 3
 
@@ -28,7 +28,7 @@ _CLOSE = b"\r\nconnection: close\r\n\r\n"
 
 
 class Plane:
-    """What all requests share."""
+    """The state that all requests share."""
 
     def __init__(self, router: Router, limits: Limits) -> None:
         self.router = router
@@ -41,12 +41,12 @@ class Plane:
         self.waiting: WaitingRoom[Exchange] = WaitingRoom()
 
     def hold(self, exchange: Exchange) -> bool:
-        """Let a request wait for a replica, if one is expected."""
+        """Let a request wait for a replica if one is expected; return whether it waits."""
         limits = self.limits
         return not self.draining and self.waiting.enter(exchange, limits.hold_s, most=limits.max_inflight)
 
     def may_retry(self) -> bool:
-        """Allow one retry for ten requests, so that a failing replica does not double the load on the rest."""
+        """Allow one retry per ten requests, so that a failing replica does not double the load on the rest."""
         if self.retries >= 10 + self.requests // 10:
             return False
         self.retries += 1
@@ -54,31 +54,31 @@ class Plane:
 
 
 class Client(Protocol):
-    """The side an answer goes to."""
+    """The receiver of a response."""
 
     def write(self, data: bytes) -> None:
-        """Send bytes of the answer."""
+        """Send bytes of the response."""
         ...
 
     def refuse(self, refusal: Refusal, request_id: bytes) -> None:
-        """Answer with an error of the gateway itself; nothing was sent before."""
+        """Answer with an error of the gateway itself, before any byte of a response was sent."""
         ...
 
     def finished(self, now: float, *, keep: bool) -> None:
-        """End of the answer at a time by `perf_counter`; keep the connection for the next request, or close it."""
+        """End the response, at a `perf_counter` time; keep the connection for the next request or close it."""
         ...
 
     def abort(self) -> None:
-        """Break the connection, as the answer sent so far cannot be completed."""
+        """Abort the connection, as the response sent so far cannot be completed."""
         ...
 
     def hold(self, *, hold: bool) -> None:
-        """Stop or go on reading the request body."""
+        """Pause or resume reading the request body."""
         ...
 
 
 class Exchange:
-    """A request, its replica, and what is known of the answer."""
+    """A request, its replica, and the state of its response."""
 
     __slots__ = ("_tried", "backend", "body", "client", "link", "moved", "plane", "request", "request_id", "started",
                  "streaming", "upload")  # fmt: skip
@@ -89,18 +89,18 @@ class Exchange:
         self.request = request
         self.request_id = request_id
         self.body = body
-        """The whole body, or None when it is streamed."""
+        """The whole body, or None if it is streamed."""
         self.upload: bytearray | None = None if body is not None else bytearray()
         """Streamed bytes that wait for a connection."""
         self.started = self.moved = perf_counter()
         self.backend: Backend | None = None
         self.link: Upstream | None = None
         self.streaming = body is None
-        """Whether part of the body is still to come."""
+        """Whether part of the body is still to be received."""
         self._tried = 0
 
     def start(self) -> None:
-        """Choose a replica and send.
+        """Choose a replica and send the request.
 
         Raises:
             Refusal: No replica can take the request.
@@ -161,7 +161,7 @@ class Exchange:
             link.release()
 
     def _unsent(self, code: str, message: str) -> None:
-        """Go to another replica, as this one has not seen a byte of the request."""
+        """Try another replica, as this one has not received a byte of the request."""
         self.fail(code)
         self._leave()
         if self._tried < _ATTEMPTS and self.plane.may_retry():
@@ -170,7 +170,7 @@ class Exchange:
             self._refuse(Refusal(502, code, message))
 
     def resume(self, until: float) -> None:
-        """Go on after a wait for a replica, as nothing was sent yet; wait on if it was for another one."""
+        """Start after waiting for a replica, since nothing was sent yet; keep waiting if none is ready for it."""
         try:
             self.start()
         except Refusal as refusal:
@@ -206,7 +206,7 @@ class Exchange:
             self.backend.route.stats.fail(kind)
 
     def encode(self) -> bytes:
-        """Give the request as the replica gets it, as far as it is there."""
+        """Return the request in the form sent to the replica, as far as it is received."""
         request = self.request
         if self.body is None:
             framing = b"\r\ntransfer-encoding: chunked\r\n\r\n" if request.length == CHUNKED else END
@@ -231,23 +231,23 @@ class Exchange:
             self.link.write(piece)
 
     def lost(self, *, unread: bool) -> None:
-        """Take note that the connection broke before any byte of the answer.
+        """Handle a connection that broke before any byte of the response.
 
-        Send the request again only if the replica did not read it: otherwise it may be what ended the replica.
+        The request is sent again only if the replica did not read it: otherwise it may have crashed the replica.
         """
         backend = cast("Backend", self.backend)
         backend.suspect.set()
         if unread and self.body is not None and not self._tried and self.plane.may_retry():
             self.fail("stale_connection")
             self.link = None
-            self._connect(backend)  # other idle connections may be as stale as this one was
+            self._connect(backend)  # other idle connections may be stale, too
             return
         self.fail("replica_lost")
         self._leave()
         self._refuse(Refusal(502, "replica_lost", "The replica ended the connection before it answered."))
 
     def broken(self, kind: str) -> None:
-        """Give up an answer that cannot be completed."""
+        """Abort a response that cannot be completed."""
         self.fail(kind)
         backend, self.backend = cast("Backend", self.backend), None
         self._count(backend, 502, perf_counter())
@@ -255,13 +255,13 @@ class Exchange:
         self.client.abort()
 
     def bad(self) -> None:
-        """Answer for a replica whose response head cannot be forwarded."""
+        """Answer 502 for a replica whose response head cannot be forwarded."""
         self.fail("bad_response")
         self._leave()
         self._refuse(Refusal(502, "bad_response", "The replica's answer could not be read."))
 
     def expire(self) -> None:
-        """Answer for a replica that takes too long."""
+        """Answer 504 for a replica that takes too long; abort a response that has begun."""
         link = self.link
         self.fail("response_timeout")
         if link is not None and link.body is not None:
@@ -274,7 +274,7 @@ class Exchange:
         self._refuse(Refusal(504, "response_timeout", "The replica did not answer in time."))
 
     def cancel(self) -> None:
-        """Forget the request, as its client is gone."""
+        """Cancel the request, as its client has disconnected."""
         if self.link is not None:
             self.link.drop()
         self.plane.waiting.leave(self)
@@ -283,11 +283,11 @@ class Exchange:
         self.backend = None
 
     def closing(self) -> bytes:
-        """Give what follows the request id in the answer's head."""
+        """Return the end of the response's head, after the request id."""
         return _CLOSE if self.request.close or self.streaming or self.plane.draining else END
 
     def done(self, status: int) -> None:
-        """Count the answer and give the client its connection back."""
+        """Count the response and release the client's connection."""
         backend = cast("Backend", self.backend)
         self.backend = None
         backend.release()
@@ -297,7 +297,7 @@ class Exchange:
 
 
 class Upstream(asyncio.Protocol):
-    """A connection to a replica, carrying one request at a time."""
+    """A connection to a replica that carries one request at a time."""
 
     __slots__ = (
         "_backend", "_buffer", "_exchange", "_held", "_plane", "_poll", "_response", "_transport", "_unread", "body",
@@ -311,21 +311,21 @@ class Upstream(asyncio.Protocol):
         self._buffer = b""
         self._response: Response | None = None
         self.body: Body | None = None
-        """The rest of the answer, while one is coming in."""
+        """The parser of the response's body while one is being received."""
         self._unread = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport."""
+        """Store the transport."""
         self._transport = cast("asyncio.Transport", transport)
         self._poll = select.poll()
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def is_open(self) -> bool:
-        """Whether the replica has kept the idle connection: then there is nothing to read, not even its end."""
+        """Check whether the idle connection is still open: then there is nothing to read, not even an EOF."""
         return not self._poll.poll(0)
 
     def send(self, exchange: Exchange) -> None:
-        """Carry a request."""
+        """Send a request."""
         self._exchange = exchange
         exchange.link = self
         held = exchange.upload is not None
@@ -338,7 +338,7 @@ class Upstream(asyncio.Protocol):
         self._transport.write(piece)
 
     def release(self) -> None:
-        """Become idle."""
+        """Return the connection to the idle ones, or close it if the replica is retired."""
         self._exchange = None
         if self._held:
             self.hold(hold=False)
@@ -348,16 +348,16 @@ class Upstream(asyncio.Protocol):
             self._backend.idle.append(self)
 
     def close(self) -> None:
-        """Close the connection; no request is on it."""
+        """Close the connection, which must not carry a request."""
         self._transport.close()
 
     def drop(self) -> None:
-        """Break the connection so that the replica can stop working on the request."""
+        """Abort the connection, so that the replica can stop working on the request."""
         self._exchange = None
         self._transport.abort()
 
     def hold(self, *, hold: bool) -> None:
-        """Stop or go on reading the answer."""
+        """Pause or resume reading the response."""
         self._held = hold
         if self._transport.is_closing():
             return
@@ -367,19 +367,19 @@ class Upstream(asyncio.Protocol):
             self._transport.resume_reading()
 
     def pause_writing(self) -> None:
-        """Note that the other side reads too slowly."""
+        """Pause the client's upload, since the replica reads too slowly."""
         if self._exchange is not None:
             self._exchange.client.hold(hold=True)
 
     def resume_writing(self) -> None:
-        """Note that the other side has caught up."""
+        """Resume the client's upload, since the replica has caught up."""
         if self._exchange is not None:
             self._exchange.client.hold(hold=False)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes."""
+        """Process received bytes."""
         exchange = self._exchange
-        if exchange is None:  # an answer to nothing: the connection cannot be trusted any more
+        if exchange is None:  # a response without a request: the connection can no longer be trusted
             self._transport.abort()
             return
         if self.body is not None:
@@ -470,7 +470,7 @@ class Upstream(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Let the transport close.
 
-        A TCP socket that was closed before the request came answers it with a reset, which is then an error of ours.
+        A TCP socket that was closed before the request arrived answers it with a reset, which shows as a socket error.
         """
         if self._exchange is not None:
             sock = self._transport.get_extra_info("socket")

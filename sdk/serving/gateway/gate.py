@@ -1,8 +1,9 @@
-"""Decides who may speak to the endpoint.
+"""Access control of the public endpoint.
 
-Any user of the machine and any web page in a browser on it can reach a loopback port. So before routing, a request
-must name a host this gateway is known by (no DNS rebinding), must not come from a foreign page (Origin,
-Sec-Fetch-Site), must carry the endpoint's token, and must not be of a content type a page may send unasked.
+Any user of the machine and any web page in a browser on it can connect to a loopback port. Therefore a request is
+routed only if it names a known host of this gateway (against DNS rebinding), does not come from a foreign page
+(Origin, Sec-Fetch-Site), carries the endpoint's token, and has a content type that a page cannot send without a
+preflight request.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ if TYPE_CHECKING:
 
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 _PARAMETER = re.compile(rb"\s*(?:charset\s*=\s*\"?utf-?8\"?|header\s*=\s*\"?(?:present|absent)\"?)\s*", re.IGNORECASE)
-_KEPT = 512  # request heads remembered
+_KEPT = 512  # maximum number of cached request heads
 
 
 class Gate:
-    """Reads request heads and lets through those that may reach a model.
+    """The parser and checker of request heads.
 
     Args:
-        token: What `Authorization: Bearer` must carry; None lets everybody in.
-        port: The port the listener is bound to.
-        hosts: More `name:port` values of the Host header to accept; `name:*` takes any port.
-        limits: Sizes a head and a declared body may have.
+        token: The token required in `Authorization: Bearer`; None allows all clients.
+        port: The port that the listener is bound to.
+        hosts: Additional `name:port` values of the Host header to accept; `name:*` accepts any port.
+        limits: The limits on the sizes of a head and a declared body.
 
     """
 
@@ -41,18 +42,18 @@ class Gate:
             self._hosts |= {host.encode() for host in _LOCAL}
         self._limits = limits
         self.known: dict[bytes, Request] = {}
-        """Heads that passed, by their bytes: reading one again is a look-up."""
+        """Accepted heads by their bytes, so that an identical head is only looked up."""
 
     def use(self, limits: Limits) -> None:
-        """Apply other limits from the next head on."""
+        """Apply new limits from the next head on."""
         self._limits = limits
         self.known.clear()
 
     def read(self, head: bytes) -> Request:
-        """Read a head and check it.
+        """Parse and check a head.
 
         Raises:
-            Refusal: It is malformed, or not allowed in.
+            Refusal: The head is malformed or not permitted.
 
         """
         limits = self._limits
@@ -96,7 +97,7 @@ class Gate:
 
     def _has_token(self, value: bytes | None) -> bool:
         scheme, _, given = (value or b"").partition(b" ")
-        # Digests have one length, so the comparison tells nothing about the token's.
+        # Digests have one length, so the comparison does not reveal the length of the token.
         return hmac.compare_digest(_digest(given.strip()), self._token or b"") and scheme.lower() == b"bearer"
 
 

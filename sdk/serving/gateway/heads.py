@@ -1,9 +1,8 @@
-"""Reads the heads of HTTP/1.1 messages and turns each into what is sent on.
+"""Parses the heads of HTTP/1.1 messages and rebuilds each for forwarding.
 
-Nothing is forwarded as it came: a head is parsed (by llhttp, through httptools), refused if anything about it could
-be read in two ways, and rebuilt from its fields. Clients and servers on keep-alive connections send the same head
-again and again, so what was read from one is kept and found again by the bytes of the head; only heads that passed
-every check are kept.
+A head is never forwarded unchanged: it is parsed (by llhttp, through httptools), refused if anything in it is
+ambiguous, and rebuilt from its fields. Clients and servers on keep-alive connections send the same head repeatedly, so
+parsed heads are cached by their bytes; only heads that passed every check are cached.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ END = b"\r\n\r\n"
 CHUNKED = -1
 UNTIL_CLOSE = -2
 
-_KEPT = 512  # heads remembered, in each direction
+_KEPT = 512  # maximum number of cached heads per direction
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _TARGET = re.compile(rb"/[\x21-\x22\x24-\x7e]*")
 _REQUEST_LINE = re.compile(rb"[A-Z]{3,10} [^ \r\n]+ HTTP/1\.[01]\r\n")
@@ -27,19 +26,19 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _REQUEST_ID_LINE = re.compile(rb"\r\n[Xx]-[Rr]equest-[Ii][Dd]: ([A-Za-z0-9._-]{1,64})(?=\r\n)")
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 
-# RFC 9110 7.6.1: these belong to one connection, not to the message.
+# RFC 9110 7.6.1: these apply to one connection, not to the message.
 _HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization", b"te"}
     | {b"trailer", b"transfer-encoding", b"upgrade", b"expect"}
 )
-# Fields the gateway itself answers for.
+# Fields that the gateway itself sets or consumes.
 _OWN_REQUEST = frozenset({b"authorization", b"x-request-id", b"x-mlport-deployment", b"content-length"})
 _OWN_RESPONSE = frozenset({b"x-request-id", b"x-mlport-deployment", b"content-length"})
 _ONCE = (b"authorization", b"content-type", b"origin", b"sec-fetch-site", b"x-mlport-deployment", b"content-encoding")
 
 
 class Refusal(Exception):
-    """A request the gateway answers itself."""
+    """Raised for a request that the gateway answers itself with an error."""
 
     def __init__(self, status: int, code: str, message: str, *, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -48,11 +47,11 @@ class Refusal(Exception):
         self.message = message
         self.retry_after = retry_after
         self.request: Request | None = None
-        """The request when it could be read, so that the connection may be kept."""
+        """The request if it could be parsed, so that the connection can be kept."""
 
 
 class Fields:
-    """What the parser calls back with: one message head taken apart."""
+    """The receiver of the parser's callbacks: the parts of one message head."""
 
     __slots__ = ("_named", "items", "url")
 
@@ -62,31 +61,31 @@ class Fields:
         self._named: dict[bytes, list[bytes]] = {}
 
     def on_url(self, url: bytes) -> None:
-        """Take the request target."""
+        """Append to the request target."""
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header field."""
+        """Store one header field."""
         name, value = name.lower(), value.strip(b" \t")
         self.items.append((name, value))
         self._named.setdefault(name, []).append(value)
 
     def values(self, name: bytes) -> list[bytes]:
-        """List the values of one field in the order they came."""
+        """Return the values of one field in their order."""
         return self._named.get(name, [])
 
     def one(self, name: bytes) -> bytes | None:
-        """Give the value of a field that `read_request` has seen to come at most once."""
+        """Return the value of a field that `read_request` allows at most once, or None."""
         values = self._named.get(name)
         return values[0] if values else None
 
     def tokens(self, name: bytes) -> frozenset[bytes]:
-        """Give the lower-case members of a comma-separated field."""
+        """Return the lower-case members of a comma-separated field."""
         return frozenset(part.strip().lower() for value in self.values(name) for part in value.split(b",")) - {b""}
 
 
 class Request:
-    """A request head that passed: `prefix` is what the replica gets, short of request id and blank line."""
+    """An accepted request head; `prefix` is the head for the replica without the request id and the blank line."""
 
     __slots__ = (
         "close", "deployment", "expect", "fields", "health", "length", "method", "old", "prefix", "probe", "request_id",
@@ -103,7 +102,7 @@ class Request:
         self.expect = bool(fields.values(b"expect"))
         wanted = fields.one(b"x-mlport-deployment")
         self.deployment = None if wanted is None else wanted.decode("latin-1")
-        self.probe = bool(fields.values(b"x-mlport-probe"))  # a smoke test is no traffic: it is not counted
+        self.probe = bool(fields.values(b"x-mlport-probe"))  # a smoke test, which is not counted as traffic
         ids = fields.values(b"x-request-id")
         self.request_id = ids[0] if len(ids) == 1 and _REQUEST_ID.fullmatch(ids[0]) else None
         drop = _HOP | _OWN_REQUEST | (connection - {b"host"})
@@ -115,16 +114,16 @@ class Request:
 
 
 def cut_request_id(head: bytes) -> tuple[bytes, bytes | None]:
-    """Take the line with a good request id out of a head, as it alone differs between the requests of many clients."""
+    """Split the line of a valid request id off a head, as often only this line differs between requests."""
     match = _REQUEST_ID_LINE.search(head)
     return (head, None) if match is None else (head[: match.start()] + head[match.end() :], match[1])
 
 
 def read_request(head: bytes, *, max_url: int, max_headers: int) -> Request:
-    """Take apart a whole request head, blank line included.
+    """Parse a whole request head, including the blank line.
 
     Raises:
-        Refusal: 400, 405, 414, 417 or 431; the connection must then be closed, as its framing is in doubt.
+        Refusal: 400, 405, 414, 417 or 431; the connection must then be closed, as its framing is uncertain.
 
     """
     if _UNCLEAN.search(head):
@@ -187,11 +186,11 @@ def _body_length(fields: Fields, *, old: bool) -> int:
 
 
 class BadResponse(Exception):
-    """A replica's answer that cannot be forwarded."""
+    """Raised for a replica's response that cannot be forwarded."""
 
 
 class Response:
-    """A response head that passed: `prefix` is what the client gets, short of the gateway's own fields."""
+    """An accepted response head; `prefix` is the head for the client without the gateway's own fields."""
 
     __slots__ = ("close", "interim", "length", "prefix", "status")
 
@@ -216,10 +215,10 @@ class Response:
 
 
 def read_response(head: bytes) -> Response:
-    """Take apart a whole response head, blank line included.
+    """Parse a whole response head, including the blank line.
 
     Raises:
-        BadResponse: It is not HTTP/1.x, or says two things about its length.
+        BadResponse: The head is not HTTP/1.x, or its length is ambiguous.
 
     """
     if _UNCLEAN.search(head):

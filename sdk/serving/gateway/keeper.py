@@ -1,11 +1,11 @@
-"""Keeps a gateway alive: a small parent that starts it again when it is killed or crashes.
+"""Keeps a gateway alive: a small parent process that restarts it when it is killed or crashes.
 
-A gateway that was stopped (SIGSTOP) and does not go on, or whose loop stands still, is killed and replaced as well. Its
-heart beats into a pipe, see `Heart`.
+A gateway that was stopped (SIGSTOP) and does not continue, or whose event loop hangs, is killed and replaced as well.
+The gateway sends heartbeats through a pipe, see `Heart`.
 
-The parent holds the lock and both listening sockets, so while the gateway starts again connections wait in the queue
-instead of being refused, and nobody else can take its port. The replicas go on, see `Lifeline`. If the parent itself is
-killed the gateway goes on.
+The parent holds the lock and both listening sockets. While the gateway restarts, connections therefore wait in the
+queue instead of being refused, and no other process can take its port. The replicas continue to run, see `Lifeline`.
+If the parent itself is killed, the gateway continues.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
-_STEADY_S = 30.0  # one that lived this long was healthy: the next pause is short again
+_STEADY_S = 30.0  # a gateway that lived this long was healthy: the next pause is short again
 _LOOK_S = 0.1
-_STOPPED_S = 2.0  # a stopped gateway may be about to go on
-_SILENT_S = 4.0  # without a beat; see `Silence`
-_DISK = 0.4  # a process that waits for a disk, as on a machine that swaps, is given more time
+_STOPPED_S = 2.0  # a stopped gateway may be about to continue
+_SILENT_S = 4.0  # without a heartbeat; see `Silence`
+_DISK = 0.4  # a process that waits for a disk, as on a machine that swaps, gets more time
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Heart:
-    """A pipe from the gateway to its keeper; each byte is a sign that the gateway's loop runs."""
+    """A pipe from the gateway to its keeper; each byte is a heartbeat of the gateway's event loop."""
 
     def __init__(self) -> None:
         self._end, self._beat = os.pipe()
@@ -48,12 +48,12 @@ class Heart:
         os.set_blocking(self._beat, False)
 
     def beat(self) -> None:
-        """Give a sign; a full pipe has enough of them, and a keeper that was killed needs none."""
+        """Send a heartbeat; ignore a full pipe, which holds enough of them, and a keeper that was killed."""
         with suppress(OSError):
             os.write(self._beat, b".")
 
     def heard(self) -> bool:
-        """Take all signs since the last time; whether there was one."""
+        """Read all heartbeats since the last call; return whether there was one."""
         try:
             return bool(os.read(self._end, 65_536))
         except BlockingIOError:
@@ -61,11 +61,11 @@ class Heart:
 
 
 class Silence:
-    """For how long a process could have given a sign and did not, in seconds.
+    """The time in seconds for which a process could have sent a heartbeat and did not.
 
-    A process that waits for a processor is not silent: on a machine under load that takes long, and to kill it there
-    makes everything slower. So only the time counts that it used a processor or slept, and of the sleep only what the
-    keeper, which is slowed down as well, saw.
+    Waiting for a processor does not count: on a loaded machine that takes long, and killing the process would make
+    everything slower. Only the time counts in which the process used a processor or slept, and of the sleep only what
+    the keeper, which is slowed down as well, observed.
 
     Example:
         >>> silence = Silence()
@@ -82,7 +82,7 @@ class Silence:
         self._used: float | None = None
 
     def note(self, state: str, used: float) -> float:
-        """Take one look without a sign: the state of the process and its processor time so far."""
+        """Record one look without a heartbeat, with the process's state and CPU time; return the silence so far."""
         since, self._used = (0.0 if self._used is None else used - self._used), used
         waits = {"R": 0.0, "D": _DISK * _LOOK_S}.get(state, _LOOK_S)
         self._length = round(self._length + max(since, waits), 6)
@@ -90,12 +90,12 @@ class Silence:
 
 
 def keep(serve: Serve, *, silent_s: float = _SILENT_S) -> None:
-    """Run ``serve`` in a child until it ends in order; start it again whenever it ends otherwise.
+    """Run ``serve`` in a child until it exits with 0; restart it whenever it ends otherwise.
 
     Args:
-        serve: Gets how often it was started again, its heart, and the lifeline of its replicas; returns when the
-            gateway was told to stop.
-        silent_s: After such a silence, see `Silence`, it is killed.
+        serve: Takes the number of restarts, its heart, and the lifeline of its replicas; returns when the gateway was
+            stopped.
+        silent_s: The silence in seconds after which the child is killed, see `Silence`.
     """
     keeper = _Keeper(silent_s)
     pause, restarts = _FIRST_PAUSE_S, 0
@@ -110,7 +110,7 @@ def keep(serve: Serve, *, silent_s: float = _SILENT_S) -> None:
 
 
 class _Keeper:
-    """The parent: passes signals on and remembers that it was told to stop."""
+    """The parent process: forwards signals and records a request to stop."""
 
     def __init__(self, silent_s: float) -> None:
         self.stopping = False
@@ -127,9 +127,9 @@ class _Keeper:
         signal.signal(signal.SIGCHLD, _wake)
 
     def run(self, serve: Serve, restarts: int) -> bool:
-        """One life of the gateway; whether it ended in order."""
+        """Run the gateway once, from start to end; return whether it exited with 0."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # a signal between fork and here would be lost
-        if self.stopping:  # the signal came while there was no gateway
+        if self.stopping:  # the signal came while no gateway was running
             return True
         self._child = os.fork()
         if not self._child:
@@ -140,20 +140,20 @@ class _Keeper:
         return os.waitstatus_to_exitcode(status) == 0
 
     def pause(self, seconds: float) -> None:
-        """Wait before the gateway is started again, unless it shall end."""
+        """Wait before the gateway is restarted, unless it is to stop."""
         deadline = time.monotonic() + seconds
         while not self.stopping and (left := deadline - time.monotonic()) > 0:
             self._sleep(left)
 
     def _sleep(self, seconds: float) -> None:
-        """Wait, but not beyond the next signal."""
+        """Wait until the time is over or a signal arrives."""
         if select.select([self._ended], [], [], seconds)[0]:
             with suppress(BlockingIOError):
                 os.read(self._ended, 4096)
 
     def _watch(self, child: int) -> int:
-        """Wait for the end of the gateway, which is brought about when it stands still; its wait status."""
-        stopped, silence = 0, Silence()  # looks: where this process was stopped as well, they are not counted
+        """Wait for the end of the gateway and return its wait status; kill a gateway that hangs."""
+        stopped, silence = 0, Silence()  # counted in looks: time in which the keeper was stopped, too, does not count
         while True:
             pid, status = self._wait(child)
             if pid and not (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
@@ -168,10 +168,10 @@ class _Keeper:
                 with suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
                 stopped, silence = 0, Silence()
-            self._sleep(_LOOK_S)  # less if a signal comes, perhaps of its end
+            self._sleep(_LOOK_S)  # shorter if a signal arrives, perhaps for its end
 
     def _wait(self, child: int) -> tuple[int, int]:
-        """Give one change of the gateway, or (0, 0); note the ends of replicas that an earlier gateway started."""
+        """Return one status change of the gateway, or (0, 0); record ends of replicas of an earlier gateway."""
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             if pid in {0, child}:
@@ -187,11 +187,11 @@ class _Keeper:
 
 
 def _wake(_number: int, _frame: FrameType | None) -> None:
-    """Do nothing: that the signal came is enough to end a wait."""
+    """Do nothing: the arrival of the signal already ends a wait."""
 
 
 def _serve(serve: Callable[[], None]) -> None:
-    """The child: leaves by ``_exit``, so that nothing of the parent's is cleaned up here."""
+    """Run the gateway in the child and leave by ``_exit``, so that no clean-up code of the parent runs here."""
     code = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -200,7 +200,7 @@ def _serve(serve: Callable[[], None]) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         serve()
         code = 0
-    except BaseException:  # noqa: BLE001  # whatever ends it: the parent must learn of it by the exit code
+    except BaseException:  # noqa: BLE001  # the exit code must report any failure to the parent
         traceback.print_exc()
     finally:
         sys.stderr.flush()

@@ -1,8 +1,8 @@
-"""Lets replicas outlive a gateway that was killed or crashed, but not its keeper as well (Linux only).
+"""Lets replicas outlive a gateway that was killed or crashed, as long as its keeper lives (Linux only).
 
-Keeper and gateway hold the writing end of a pipe, and each replica its reading end. When both are gone, however they
-ended, the kernel kills the replica's process group. Until then the next gateway takes the replica over: it answers at
-once, though its model may need a minute to load.
+Keeper and gateway hold the writing end of a pipe, and each replica its reading end. When both are gone, for any
+reason, the kernel kills the replica's process group. Until then the next gateway can take the replica over. The
+replica then answers at once, although its model might need a minute to load.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
-_PATIENCE_S = 0.05  # the keeper needs a moment to take note of an end
+_PATIENCE_S = 0.05  # the keeper needs a moment to record an end
 
 
 class Lifeline:
-    """What keeper, gateways and replicas share."""
+    """The pipes that keeper, gateways and replicas share."""
 
     def __init__(self) -> None:
         self.keeper = os.getpid()
@@ -32,7 +32,7 @@ class Lifeline:
 
     @classmethod
     def create(cls) -> Lifeline | None:
-        """Make the keeper the parent of what a killed gateway leaves; None where the system cannot."""
+        """Make this process, the keeper, the parent of orphaned replicas; return None if the system cannot."""
         if sys.platform != "linux" or not Path("/proc/self/fd").exists():
             return None
         if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1):
@@ -40,18 +40,18 @@ class Lifeline:
         return cls()
 
     def tie(self) -> None:
-        """Tie the present process group to it; called in a new process, before its program runs.
+        """Tie the current process group to the lifeline; called in a new process before its program runs.
 
         The program must inherit the descriptor `end`.
 
         Raises:
-            OSError: The system cannot.
+            OSError: The system does not support it.
 
         """
         if sys.platform == "linux":
-            import fcntl  # it lacks these names elsewhere
+            import fcntl  # the names below exist only on Linux
 
-            own = os.open(f"/proc/self/fd/{self.end}", os.O_RDONLY | os.O_NONBLOCK)  # the owner belongs to one opening
+            own = os.open(f"/proc/self/fd/{self.end}", os.O_RDONLY | os.O_NONBLOCK)  # the signal's owner is per opening
             os.dup2(own, self.end)
             os.close(own)
             fcntl.fcntl(self.end, fcntl.F_SETSIG, signal.SIGKILL)
@@ -59,9 +59,9 @@ class Lifeline:
             fcntl.fcntl(self.end, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
 
     def note(self, pid: int, status: int) -> None:
-        """Pass on how a replica of an earlier gateway ended; the keeper alone can know it.
+        """Pass on the wait status of a replica of an earlier gateway, which only the keeper can get.
 
-        Notes that no gateway asked for, such as those of what replicas start, make way for new ones.
+        If the pipe is full of statuses that no gateway reads, such as those of children of replicas, they are dropped.
         """
         for _ in range(2):
             try:
@@ -72,12 +72,12 @@ class Lifeline:
                 return
 
     def forget(self, pid: int) -> None:
-        """Drop what was noted for a number that another process has now."""
+        """Drop the recorded status of a pid that another process has now."""
         self._keep_notes()
         self._statuses.pop(pid, None)
 
     def exit_code(self, pid: int, *, patience_s: float = _PATIENCE_S) -> int | None:
-        """Give the exit code of a replica of an earlier gateway, negative for a signal; None if it was not noted."""
+        """Return the exit code of a replica of an earlier gateway, negative for a signal; None if not recorded."""
         deadline = time.monotonic() + patience_s
         self._keep_notes()
         while pid not in self._statuses and (left := deadline - time.monotonic()) > 0:
@@ -94,6 +94,6 @@ class Lifeline:
 
     def _read(self) -> bytes:
         try:
-            return os.read(self._exits, 65_536)  # all of it
+            return os.read(self._exits, 65_536)  # the whole content
         except BlockingIOError:
             return b""

@@ -1,4 +1,4 @@
-"""Keeps what replicas print, in files that cannot grow without end."""
+"""Stores the output of replicas in files of limited size."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_MAX_READ = 1024 * 1024  # bytes of one log looked at for one answer
+_MAX_READ = 1024 * 1024  # maximum bytes of one log that are read for one response
 
 
 class Log:
-    """The output of one replica: `<id>.log` and, once that is full, `<id>.log.1` before it.
+    """The output of one replica: `<id>.log` and, once that was full, the older `<id>.log.1`.
 
-    A full or failing disk loses log bytes, counted in `lost`, and nothing else.
+    On a full or failing disk only log bytes are lost; `lost` counts them.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,10 +26,10 @@ class Log:
         self._older = path.with_name(path.name + ".1")
         self._size = _size(path)
         self.end = self._size + _size(self._older)
-        """Bytes ever written, as far as known: the position after the last one."""
+        """The position after the last byte: the number of bytes ever written, as far as known."""
 
     def write(self, data: bytes, *, limit: int) -> None:
-        """Append bytes, at the start of a new file if they would make the present one larger than `limit`."""
+        """Append bytes; start a new file if the current one would become larger than `limit`."""
         data = data[-limit:]
         try:
             if self._size + len(data) > limit:
@@ -48,11 +48,11 @@ class Log:
         self.lost += len(data) - written
 
     def tail(self, lines: int) -> list[str]:
-        """Give the last lines."""
+        """Return the last lines."""
         return _lines(self._bytes_from(max(0, self.end - _MAX_READ)))[-lines:] if lines > 0 else []
 
     def after(self, position: int) -> tuple[list[str], int]:
-        """Give the whole lines written after a position, and the position after them."""
+        """Return the complete lines written after a position, and the position after them."""
         start = position if 0 <= position <= self.end else 0
         start = max(start, self.end - _MAX_READ)
         data = self._bytes_from(start)
@@ -95,17 +95,17 @@ def _lines(data: bytes) -> list[str]:
 
 
 class LogPipe(asyncio.Protocol):
-    """Writes what comes out of a process to its log, and tells when the process has closed its end."""
+    """A pipe that writes the output of a process to its log, and reports when the process has closed its end."""
 
     def __init__(self, write: Callable[[bytes], None], closed: Callable[[], None]) -> None:
         self._write = write
         self._closed = closed
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes."""
+        """Write received bytes to the log."""
         self._write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Clean up after the connection."""
-        del exc  # however it ended
+        """Report that the process has closed its end."""
+        del exc  # the reason does not matter
         self._closed()

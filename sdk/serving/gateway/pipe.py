@@ -1,7 +1,7 @@
-"""Joins standard input and output to a socket beside the gateway, for those who can only run a command there.
+"""Joins standard input and output to a socket of the gateway, for clients that can only run a command next to it.
 
-A client of a container engine reaches the control socket, or the endpoint itself, through such a command.
-Standard library only: it is started once for each connection.
+A client of a container engine connects to the control socket, or to the endpoint itself, through such a command.
+It uses only the standard library, since it is started once per connection.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _BLOCK = 64 * 1024
-_IDLE_S = 600.0  # a client that was cut off may leave no trace but silence
+_IDLE_S = 600.0  # the only sign of a lost client may be silence
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `gateway pipe ADDRESS` until either side ends; exit code 1 when nobody listens there."""
+    """Run `gateway pipe ADDRESS` until either side closes; return 1 if the connection fails."""
     if len(argv) != 1:
         sys.stderr.write("usage: gateway pipe unix:/PATH | tcp:HOST:PORT\n")
         return 2

@@ -1,7 +1,7 @@
-"""Small records kept beside the gateway for those who manage it, each replaced by compare-and-swap.
+"""Small records in the gateway's folder for its managers, each replaced by compare-and-swap.
 
-An engine's labels never change and its volumes know no conditions: what a client of an engine has to write down, and
-must not overwrite unseen, is written here. The gateway is the only writer, so a swap is atomic.
+The labels of a container engine are immutable, and its volumes have no conditional writes. Clients of an engine
+therefore store here what they must not overwrite unseen. The gateway is the only writer, so a swap is atomic.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MANY = 256
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A value under a name. ``etag`` is another one after every change, ``created_at`` stays (Unix seconds)."""
+    """A named value; ``etag`` changes with every write, ``created_at`` (Unix seconds) does not."""
 
     etag: str
     created_at: float
@@ -32,10 +32,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordChanged(Exception):
-    """The record is not the one that was expected.
+    """Raised when a record does not have the expected etag.
 
     Attributes:
-        present: The one that is there, ``None`` when there is none.
+        present: The present record, or ``None``.
 
     """
 
@@ -45,13 +45,13 @@ class RecordChanged(Exception):
 
 
 class Records:
-    """All records in one folder, made when it is missing."""
+    """All records in one folder, which is created if missing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def all(self) -> dict[str, Record]:
-        """Give every record by its name."""
+        """Return all records by name."""
         found: dict[str, Record] = {}
         clear_way(self._folder, stat.S_ISDIR)
         for path in sorted(self._folder.glob("*.json")):
@@ -61,16 +61,16 @@ class Records:
         return found
 
     def damaged(self) -> dict[str, str]:
-        """Give the records that were set aside and not written again since, each with the name of what is left."""
+        """Return the records that were set aside and not rewritten since, each with the name of the damaged file."""
         found = {path.name.partition(".json")[0]: path.name for path in sorted(self._folder.glob("*.json.damaged-*"))}
         return {name: aside for name, aside in found.items() if not self._path(name).is_file()}
 
     def put(self, name: str, value: dict[str, Any], expected: str | None) -> Record:
-        """Write a record if the present one has this etag; ``None`` means that there must be none.
+        """Write a record if the present one has this etag; ``None`` means that it must not exist.
 
         Raises:
-            RecordChanged: It has not.
-            ValueError: The name cannot be used, or there are too many records.
+            RecordChanged: The present record has another etag.
+            ValueError: The name is invalid, or there are too many records.
 
         """
         present = self._expect(name, expected)
@@ -84,16 +84,16 @@ class Records:
         return record
 
     def delete(self, name: str, expected: str) -> None:
-        """Remove a record if it has this etag.
+        """Delete a record if it has this etag.
 
         Raises:
-            RecordChanged: It has not.
+            RecordChanged: The present record has another etag.
 
         """
         self._expect(name, expected)
         self._path(name).unlink()
         for aside in self._folder.glob(f"{name}.json.damaged-*"):
-            aside.rename(aside.with_name(f".{aside.name}"))  # still there for people, and in nobody's way
+            aside.rename(aside.with_name(f".{aside.name}"))  # kept for inspection, but no longer listed
 
     def _expect(self, name: str, expected: str | None) -> Record | None:
         if not _NAME.fullmatch(name):

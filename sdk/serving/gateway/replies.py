@@ -1,4 +1,4 @@
-"""Answers the gateway gives itself."""
+"""Responses of the gateway itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 def render(status: int, value: dict[str, Any], *, keep: bool, retry_after: int | None = None) -> bytes:
-    """Write a whole JSON response."""
+    """Return a whole JSON response as bytes."""
     body = msgspec.json.encode(value)
     lines = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",

@@ -1,4 +1,4 @@
-"""Chooses the replica that answers a request."""
+"""The choice of the replica that answers a request."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 class Router:
-    """Smooth weighted round-robin over deployments, least in flight over their replicas."""
+    """A router with smooth weighted round-robin over deployments, and fewest requests in flight over replicas."""
 
     def __init__(self) -> None:
         self.routes: dict[str, Route] = {}
         self._cycle: list[Route] = []
         self._turn = -1
         self.only: Backend | None = None
-        """The replica that answers every request without a wish, when there is just one."""
+        """The replica that answers every request that names no deployment, if there is only one."""
 
     def use(self, deployments: dict[str, Deployment], backends: dict[str, Backend]) -> None:
-        """Serve exactly these deployments from the next request on; `backends` holds every replica named in them."""
+        """Route to exactly these deployments from the next request on; `backends` holds all their replicas."""
         routes: dict[str, Route] = {}
         for name, deployment in deployments.items():
             members = [backends[replica.id] for replica in deployment.replicas]
@@ -33,7 +33,7 @@ class Router:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take up changed readiness: traffic goes to the deployments that have a ready replica."""
+        """Apply changed readiness: route traffic to the deployments with a ready replica."""
         for route in self.routes.values():
             route.ready = [backend for backend in route.backends if backend.ready]
         able = [route for route in self.routes.values() if route.weight and route.ready]
@@ -42,7 +42,7 @@ class Router:
 
     @property
     def able(self) -> bool:
-        """Whether a request without a wish can be answered."""
+        """Whether a request that names no deployment can be answered."""
         return bool(self._cycle)
 
     @property
@@ -52,14 +52,14 @@ class Router:
 
     @property
     def ready(self) -> int:
-        """How many replicas can answer."""
+        """The number of replicas that can answer."""
         return sum(len(route.ready) for route in self.routes.values())
 
     def pick(self, wanted: str | None, avoid: Backend | None = None) -> Backend | None:
-        """Choose a replica, or None when no replica is ready.
+        """Choose a replica; return None if none is ready.
 
         Raises:
-            KeyError: There is no deployment called `wanted`.
+            KeyError: No deployment is called `wanted`.
 
         """
         if wanted is not None:
@@ -74,7 +74,7 @@ class Router:
 
 
 def smooth_cycle(routes: list[Route]) -> list[Route]:
-    """Spread each route over one cycle in proportion to its weight, as evenly as nginx does."""
+    """Spread the routes over one cycle in proportion to their weights, as evenly as nginx does."""
     if not routes:
         return []
     divisor = math.gcd(*(route.weight for route in routes))

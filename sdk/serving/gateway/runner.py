@@ -1,4 +1,4 @@
-"""Keeps one replica running and knows whether it can answer."""
+"""Keeps one replica running and tracks whether it can answer."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from .table import Limits, Replica
 
 _FIRST_PROBE_S = 0.02
-_STARTING_S = 0.05  # until a replica is ready for the first time; every pause delays its first answer by half of it
-_STEADY_S = 60.0  # a replica that was ready for so long starts counting its failures anew
+_STARTING_S = 0.05  # until a replica is first ready; a pause delays its first response by half of it on average
+_STEADY_S = 60.0  # a replica that ran this long has its failure count reset
 _LOOPING = 3  # failures in a row
-_STOPPED_S = 2.0  # a stopped process may be about to go on
-_MISSES = 2  # health checks in a row without an answer that make a replica unready
+_STOPPED_S = 2.0  # a stopped process may be about to continue
+_MISSES = 2  # consecutive health checks without an answer that make a replica unready
 
 
 class ReplicaFailed(Exception):
-    """A new replica ended, or did not become ready in time."""
+    """Raised when a new replica ended or did not become ready in time."""
 
     def __init__(self, runner: Runner, reason: str) -> None:
         super().__init__(f"Replica {runner.replica.id} {reason}.")
@@ -39,16 +39,17 @@ class ReplicaFailed(Exception):
 
 
 class Runner:
-    """One replica: its process, if the gateway starts it, and its health.
+    """The supervisor of one replica: its process, if the gateway starts it, and its health.
 
     Args:
-        replica: What the table says.
-        health: Path that answers 200 when the replica is ready.
-        backend: Where readiness is noted for the data plane.
-        limits: The limits of the table the replica came with; `limits` is set anew when a later one is in force.
+        replica: The replica in the table.
+        health: Path that answers 200 if the replica is ready.
+        backend: Receives the readiness for the data plane.
+        limits: The limits of the table that added the replica; a later table in force replaces `limits`.
         folder: The gateway's own folder.
         changed: Called when readiness has changed.
-        lifeline: Of the keeper: the replica's process outlives this gateway, and one that has is taken over.
+        lifeline: The keeper's: with it, replica processes outlive this gateway, and those of earlier gateways are
+            taken over.
 
     """
 
@@ -78,24 +79,24 @@ class Runner:
         self._lifeline = lifeline
         self._failures = 0
         self._misses = 0
-        self._moved = asyncio.Event()  # readiness reached, or process ended: for `wait_ready`
+        self._moved = asyncio.Event()  # set once ready or after the process ended, for `wait_ready`
         self._task: asyncio.Task[None] | None = None
 
     def adopt(self) -> bool:
-        """Take over the process that an earlier gateway left; whether there is one."""
+        """Take over the process that an earlier gateway left; return whether there is one."""
         if self._lifeline is not None and self.replica.spawn is not None:
             self.child = Child.adopt(self.replica, self.lock, self._lifeline)
         return self.child is not None
 
     def start(self) -> None:
-        """Begin to run and watch the replica."""
+        """Start to run and watch the replica."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def wait_ready(self) -> None:
-        """Wait for a new replica.
+        """Wait until a new replica is ready.
 
         Raises:
-            ReplicaFailed: Its process ended first.
+            ReplicaFailed: The replica's process ended first.
 
         """
         await self._moved.wait()
@@ -103,7 +104,7 @@ class Runner:
             raise ReplicaFailed(self, self.last_exit.reason)
 
     async def stop(self) -> None:
-        """End the replica: SIGTERM, and SIGKILL when its time is over."""
+        """End the replica with SIGTERM, and with SIGKILL once its time is over."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -127,7 +128,7 @@ class Runner:
             forget(self.lock)
 
     def status(self) -> dict[str, Any]:
-        """Give what is known of the replica as JSON-able values."""
+        """Return the state of the replica as JSON-able values."""
         child = self.child
         rss, cpu = usage(child.pid) if child is not None else (None, None)
         return {
@@ -169,14 +170,14 @@ class Runner:
             self._print(f"mlport: {reason}\n".encode())
             return Exit(code=None, signal=None, out_of_memory=False, at=time.time(), reason=reason)
         self.child = child
-        pipe = os.fdopen(child.output, "rb", buffering=0)  # the transport owns it from here on
+        pipe = os.fdopen(child.output, "rb", buffering=0)  # the transport owns it from now on
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: LogPipe(self._print, self.backend.suspect.set), pipe
         )
         try:
             await self._watch()
             exit_ = child.poll()
-            assert exit_ is not None  # noqa: S101 - told to the type checker: `_watch` ends with the process
+            assert exit_ is not None  # noqa: S101 - for the type checker: `_watch` ends with the process
             await asyncio.sleep(0)  # let the last lines come through the pipe
             self._print(f"{ending(self.replica.id, exit_.reason, exit_.at)}\n".encode())
             self.child = None
@@ -192,7 +193,7 @@ class Runner:
         self.log.write(data, limit=self.limits.log_bytes)
 
     async def _watch(self) -> None:
-        """Check health until the process has ended; for ever when there is none."""
+        """Check health until the process has ended; forever if the gateway does not run the process."""
         started, pause = time.monotonic(), _FIRST_PROBE_S
         healthy = running = started
         while True:
@@ -235,7 +236,7 @@ class Runner:
             self._moved.set()
 
     async def _probe(self) -> bool | None:
-        """Ask for health: True or False as the replica answers, None when it does not."""
+        """Check the replica's health: True or False by its response, None without a response in time."""
         try:
             async with asyncio.timeout(2 * self.limits.probe_s):
                 return await self._ask()

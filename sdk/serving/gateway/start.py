@@ -1,6 +1,6 @@
-"""Starts the gateway: takes its lock, binds its sockets, goes to the background if asked to.
+"""Starts the gateway: takes its lock, binds its sockets, and detaches if requested.
 
-While it runs it looks at its lock and its control socket, which a `Claim` puts back when they are taken away.
+While the gateway runs, it checks its lock and its control socket; a `Claim` restores them if they are removed.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
     Answers = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 _MIN_TOKEN = 16  # characters
-_UNSENT = 128 * 1024  # bytes the kernel may hold of an answer beyond what is on its way to a client
+_UNSENT = 128 * 1024  # maximum unsent bytes of a response in the kernel's buffer
 _LOOK_S = 0.5
-_GIVE_UP = 10  # looks that find the lock with another gateway, which ends at once if it cannot serve
+_GIVE_UP = 10  # consecutive checks that find the lock held by another gateway, which ends at once if it cannot serve
 
 
 class StartError(Exception):
-    """The gateway cannot start; the message says why and what to do."""
+    """Raised when the gateway cannot start; the message states the reason and the remedy."""
 
     exit_code = 2
 
 
 class AlreadyRunning(StartError):
-    """Another gateway holds the folder."""
+    """Raised when another gateway holds the folder."""
 
     exit_code = 3
 
 
 def run(argv: list[str]) -> int:
-    """Run the gateway until it is told to stop, and return its exit code."""
+    """Run the gateway until it is stopped, and return its exit code."""
     options = _parse(argv)
     try:
         claim = _claim(options.dir)
@@ -91,7 +91,7 @@ async def _serve(gateway: Gateway, claim: Claim) -> None:
 
 
 async def _watch(gateway: Gateway, claim: Claim, serve: Answers) -> None:
-    """Put lock and control socket back when they are taken away; stop when another gateway has the folder."""
+    """Restore lock and control socket if they are removed; stop the gateway if another one holds the folder."""
     missed, servers = 0, list[asyncio.Server]()
     while missed < _GIVE_UP:
         try:
@@ -99,7 +99,7 @@ async def _watch(gateway: Gateway, claim: Claim, serve: Answers) -> None:
             if missed == 0 and not claim.is_reachable():
                 servers.append(await asyncio.start_unix_server(serve, sock=claim.bind()))
         except OSError:
-            missed = 0  # a folder that is being removed, or a full disk: nothing can be put back
+            missed = 0  # a folder that is being removed, or a full disk: nothing can be restored
         await asyncio.sleep(_LOOK_S)
     gateway.stop()
 
@@ -152,7 +152,7 @@ def _read_token(options: argparse.Namespace) -> str | None:
 
 
 def _bind(options: argparse.Namespace) -> socket.socket:
-    """Listen on the port asked for, else on the one this endpoint had before, else on a free one."""
+    """Listen on the requested port, else on the one that this endpoint had before, else on a free one."""
     stored = options.dir / ADDRESS
     clear_way(stored, stat.S_ISREG)
     before = read_address(options.dir)
@@ -161,7 +161,7 @@ def _bind(options: argparse.Namespace) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # what is accepted inherits it
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # accepted sockets inherit it
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         listener.bind((options.host, port))
         listener.listen(2048)
@@ -175,7 +175,7 @@ def _bind(options: argparse.Namespace) -> socket.socket:
 
 
 def _detach(folder: Path) -> bool:
-    """Go on in a process of its own session that outlives the caller's; False in the one the caller waits for."""
+    """Continue in a child process with its own session; return False in the parent, which the caller waits for."""
     if os.fork():
         return False
     os.setsid()

@@ -1,7 +1,7 @@
-"""Counts answers and their latencies, in total and by the minute for a day.
+"""Counts responses and their latencies, in total and per minute for a day.
 
-Latency goes into buckets whose bounds grow by 10 %, so a percentile read from them is within 5 % of the exact one.
-Buckets of several minutes, replicas or gateways may be added up; percentiles may not.
+Latencies are counted in buckets whose bounds grow by 10 %, so a percentile computed from them is within 5 % of the
+exact one. Buckets of several minutes, replicas or gateways can be added; percentiles cannot.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _log = math.log
 
 
 def bound(bucket: int) -> float:
-    """Give the upper bound of a bucket in seconds."""
+    """Return the upper bound of a bucket in seconds."""
     return FIRST_BOUND_S * GROWTH**bucket
 
 
 class Window:
-    """Counts of one stretch of time: answers by status and by latency bucket, and failures by kind."""
+    """The counts of one period: responses by status and by latency bucket, and failures by kind."""
 
     __slots__ = ("buckets", "errors", "seconds", "start", "status")
 
@@ -42,7 +42,7 @@ class Window:
         self.errors: Counter[str] = Counter()
 
     def add(self, other: Window) -> None:
-        """Add the counts of another stretch."""
+        """Add the counts of another period."""
         for status, count in other.status.items():
             self.status[status] = self.status.get(status, 0) + count
         for bucket, count in other.buckets.items():
@@ -51,7 +51,7 @@ class Window:
         self.errors.update(other.errors)
 
     def report(self) -> dict[str, Any]:
-        """Give the counts as JSON-able values; `latency.buckets` maps an upper bound in seconds to its count."""
+        """Return the counts as JSON-able values; `latency.buckets` maps an upper bound in seconds to its count."""
         classes: Counter[str] = Counter()
         for status, count in self.status.items():
             classes[f"{status // 100}xx"] += count
@@ -71,7 +71,7 @@ class Window:
 
 
 def percentile(buckets: Mapping[int, int], share: float) -> float | None:
-    """Give the latency in seconds that `share` percent of the answers stay within, or None without answers."""
+    """Return the latency in seconds that `share` percent of the responses stay within; None without responses."""
     total = sum(buckets.values())
     if not total:
         return None
@@ -79,7 +79,7 @@ def percentile(buckets: Mapping[int, int], share: float) -> float | None:
     for bucket in sorted(buckets):
         rank -= buckets[bucket]
         if rank <= 0:
-            return bound(bucket) / math.sqrt(GROWTH)  # middle of the bucket, on the scale the bounds grow by
+            return bound(bucket) / math.sqrt(GROWTH)  # middle of the bucket on the logarithmic scale
     raise AssertionError
 
 
@@ -94,7 +94,7 @@ class Stats:
         self._now = Window(self.since)
 
     def record(self, status: int, seconds: float) -> None:
-        """Count one answer."""
+        """Count one response."""
         now = self._now
         now.status[status] = now.status.get(status, 0) + 1
         now.seconds += seconds
@@ -102,11 +102,11 @@ class Stats:
         now.buckets[bucket if bucket < BUCKETS else BUCKETS - 1] += 1
 
     def fail(self, kind: str) -> None:
-        """Count one failure of a replica, whatever was answered in the end."""
+        """Count one failure of a replica, independent of the final response."""
         self._now.errors[kind] += 1
 
     def tick(self) -> None:
-        """Close the running minute when it is over; to be called about once a second."""
+        """Close the current minute once it is over; must be called about once a second."""
         now = self._clock()
         if int(now // 60) != int(self._now.start // 60):
             self._past.add(self._now)
@@ -114,7 +114,7 @@ class Stats:
             self._now = Window(now)
 
     def last_active(self) -> float | None:
-        """Give the end of the last minute with an answer in it, now if that is this one; None if none is known."""
+        """Return the end of the last minute with a response, or now if that is the current one; None if unknown."""
         if self._now.status:
             return self._clock()
         end = self._now.start
@@ -125,14 +125,14 @@ class Stats:
         return None
 
     def total(self) -> Window:
-        """Give the counts since the start."""
+        """Return the counts since the start."""
         window = Window(self.since)
         window.add(self._past)
         window.add(self._now)
         return window
 
     def window(self, seconds: float) -> Window:
-        """Give the counts of the last `seconds`, in whole minutes: the first minute counts if it ends inside."""
+        """Return the counts of the last `seconds` in whole minutes; the first minute counts if it ends inside."""
         start = self._clock() - seconds
         window = Window(max(start, self.since))
         minutes = [*self._minutes, self._now]

@@ -1,4 +1,4 @@
-"""The routing table: which deployments an endpoint has, where they answer and within which limits."""
+"""The routing table: the deployments of an endpoint, their addresses and limits."""
 
 from __future__ import annotations
 
@@ -22,52 +22,52 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class TableError(ValueError):
-    """A table that cannot be used; the message names the field and the fix."""
+    """Raised for an invalid table; the message names the field and the fix."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Every limit of the data plane and the supervisor: bytes, seconds and counts."""
+    """All limits of the data plane and the supervisor: bytes, seconds and counts."""
 
     max_body: int = 25 * 1024 * 1024
     max_head: int = 16 * 1024
     max_headers: int = 100
     max_url: int = 8 * 1024
     header_s: float = 10.0
-    """From the first byte of a request to the end of its headers; also the life of a silent new connection."""
+    """Time from the first byte of a request to the end of its headers; also the life of a silent new connection."""
     body_s: float = 30.0
-    """Grace after which a body must have come in at `min_rate` on average."""
+    """Grace period after which a body must have arrived at `min_rate` on average."""
     min_rate: float = 1000.0
-    """Bytes a second."""
+    """Bytes per second."""
     idle_s: float = 75.0
     """Life of a keep-alive connection between two requests."""
     write_s: float = 30.0
-    """Grace after which an answer that waits for its client must have been read at `min_rate` on average."""
+    """Grace period after which a client must have read a pending response at `min_rate` on average."""
     connect_s: float = 5.0
     response_s: float = 300.0
-    """From the last byte sent to a replica to the first byte of its answer, and between two bytes of it."""
+    """Time from the last byte sent to a replica to the first byte of its response, and between two of its bytes."""
     max_connections: int = 4096
     max_inflight: int = 1024
-    """Requests one replica may have open; more are answered 503."""
+    """Requests that one replica may have in flight; further ones are answered 503."""
     hold_s: float = 2.0
-    """How long a request waits for a replica when the gateway or the last ready replica has just been started again."""
+    """How long a request waits for a replica just after a restart of the gateway or of the last ready replica."""
     drain_s: float = 30.0
     """How long requests in flight may keep a removed replica, or a stopping gateway, alive."""
     stop_s: float = 10.0
-    """From SIGTERM to SIGKILL of a replica's processes."""
+    """Time from SIGTERM to SIGKILL of a replica's processes."""
     start_s: float = 300.0
     """How long a new replica may take to become ready."""
     probe_s: float = 1.0
-    """Between two health checks, and the time each may take twice over."""
+    """Pause between two health checks; each check may take twice as long."""
     stuck_s: float = 30.0
-    """A running replica that fails its health checks for so long is restarted."""
+    """A running replica that fails its health checks for this long is restarted."""
     backoff_s: float = 0.5
-    """Pause before the first restart, doubled up to 64 times that."""
+    """Pause before the first restart; it doubles with each restart up to 64 times this value."""
     log_bytes: int = 8 * 1024 * 1024
     """Size at which a replica's log file is rotated; one older file is kept."""
 
 
 class ProcessLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What one replica's process may use; None leaves the system's own limit."""
+    """The resource limits of one replica's process; None leaves the system's own limit."""
 
     memory_bytes: int | None = None
     open_files: int | None = None
@@ -78,8 +78,8 @@ class ProcessLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class Spawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The program behind a replica that the gateway starts and keeps alive; `env` is its whole environment.
 
-    `locks` are files that its processes hold locked as long as one of them lives, such as those of devices; while
-    somebody else holds one the program is not started.
+    `locks` are files that its processes hold locked as long as one of them lives, such as those of devices; the program
+    is not started while another process holds one.
     """
 
     argv: list[str]
@@ -90,7 +90,7 @@ class Spawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Replica(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One server of a deployment. Its content never changes under one id."""
+    """One server of a deployment; the content of an id never changes."""
 
     id: str
     address: str
@@ -98,7 +98,7 @@ class Replica(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One model behind the endpoint; weight 0 is reached by the `x-mlport-deployment` header only."""
+    """One model behind the endpoint; at weight 0 it gets only requests with its `x-mlport-deployment` header."""
 
     weight: int
     replicas: list[Replica]
@@ -106,7 +106,7 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The whole of what a gateway serves, replaced as one by a higher generation."""
+    """The complete configuration of a gateway, replaced as a whole by a higher generation."""
 
     generation: int
     deployments: dict[str, Deployment] = {}
@@ -115,10 +115,10 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 def parse(data: bytes) -> Table:
-    """Read and check a table.
+    """Parse and check a table.
 
     Raises:
-        TableError: Not JSON, an unknown or wrong field, or a rule of `check` is broken.
+        TableError: The data is not JSON, has an unknown or invalid field, or violates a rule of `check`.
 
     """
     try:
@@ -130,12 +130,12 @@ def parse(data: bytes) -> Table:
 
 
 def encode(table: Table) -> bytes:
-    """Write the table so that equal tables give equal bytes."""
+    """Encode the table so that equal tables give equal bytes."""
     return msgspec.json.encode(table, order="sorted")
 
 
 def check(table: Table) -> None:
-    """Refuse a table whose parts do not fit together."""
+    """Refuse a table whose parts are inconsistent."""
     if table.schema != 1:
         raise TableError(f"schema: {table.schema} is not known; send 1")
     if table.generation < 1:
@@ -185,10 +185,10 @@ def _check_replica(deployment: str, replica: Replica) -> None:
 
 
 def load(path: Path) -> Table | None:
-    """Read the last acknowledged table, or None when there is none yet.
+    """Read the last acknowledged table; return None if there is none yet.
 
     Raises:
-        TableError: It is damaged.
+        TableError: The file is damaged.
 
     """
     try:
@@ -199,7 +199,7 @@ def load(path: Path) -> Table | None:
 
 
 def restore(path: Path) -> Table | None:
-    """Read the last acknowledged table; a damaged one is set aside, as its manager will give it again."""
+    """Read the last acknowledged table; set aside a damaged one, as its manager will send it again."""
     clear_way(path, stat.S_ISREG)
     try:
         return load(path)
@@ -209,10 +209,12 @@ def restore(path: Path) -> Table | None:
 
 
 def clear_way(path: Path, is_fit: Callable[[int], bool]) -> None:
-    """Set aside what has this name and is of another kind: a folder where a file belongs, a link, a file without mode.
+    """Set aside an entry of this name that is of another kind, such as a folder or a link instead of a file.
+
+    An entry of the right kind that its owner cannot read and write gets mode 0600, or 0700 for a folder.
 
     Args:
-        path: The name.
+        path: The path of the entry.
         is_fit: One of the tests of `stat`, such as `stat.S_ISREG`.
 
     """
@@ -227,7 +229,7 @@ def clear_way(path: Path, is_fit: Callable[[int], bool]) -> None:
 
 
 def set_aside(path: Path, reason: str) -> None:
-    """Rename a damaged file and say so."""
+    """Rename a damaged file and report it on standard error."""
     aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
     with contextlib.suppress(FileNotFoundError):
         path.rename(aside)
@@ -235,7 +237,7 @@ def set_aside(path: Path, reason: str) -> None:
 
 
 def save(path: Path, data: bytes) -> None:
-    """Replace a file so that after a crash it is either wholly old or wholly new."""
+    """Replace a file so that after a crash its content is either entirely old or entirely new."""
     fresh = path.with_suffix(".new")
     try:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

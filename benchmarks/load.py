@@ -1,4 +1,4 @@
-"""What the benchmarks of servers share: processes, slices of load by wrk, medians, ratios within a round."""
+"""Shared helpers of the server benchmarks: processes, slices of load by wrk, medians, and ratios within a round."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def running(*command: str, env: dict[str, str] | None = None) -> Iterator[int]:
 
 
 def cpu_s(pid: int) -> float:
-    """Processor seconds of a process and of all below it."""
+    """Return the CPU seconds of a process and all its descendants."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     below: list[str] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # threads end while this looks
+        with contextlib.suppress(OSError):  # a thread may end while its file is read
             below += path.read_text().split()
     return own + sum(cpu_s(int(one)) for one in below)
 
@@ -61,7 +61,7 @@ def seconds(text: str) -> float:
 def slice_of_load(
     pid: int, port: int, clients: int, script: Path, *, path: str = "/invocations", slow: bool = False
 ) -> dict[str, float]:
-    """One slice of load; `slow` lets requests take longer than wrk's two seconds."""
+    """Run one slice of load; `slow` raises wrk's timeout of two seconds per request."""
     before = cpu_s(pid)
     command = [
         "wrk",
@@ -100,5 +100,5 @@ def medians(found: Found) -> dict[str, dict[str, float]]:
 
 
 def ratio(found: Found, key: str, one: str, other: str) -> float:
-    """Give the median over the rounds of the ratio within a round, so that a slow minute counts for both."""
+    """Return the median over the rounds of the ratio within a round, so that a slow minute affects both sides."""
     return statistics.median(a[key] / b[key] for a, b in zip(found[one], found[other], strict=True))

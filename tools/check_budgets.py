@@ -1,9 +1,9 @@
-"""Check the size budgets: lines per function (its docstring apart) and file, import cycles, suppressed warnings.
+"""Check the size budgets: lines per function (without docstring) and file, import cycles, suppressed warnings.
 
-Suppressed warnings are counted in what is shipped, per 10,000 of its lines, so that the tree may grow but not get
-laxer; tests do wrong things on purpose.
-The budgets are in `budgets.json`. They may be lowered (`--lower` writes what the tree needs today) and never raised:
-each is compared with the lowest value it ever had in the repository's history.
+Suppressed warnings are counted per 10,000 lines of shipped code, so that the tree may grow but not become laxer. Tests
+are not counted, since they do wrong things on purpose.
+The budgets are in `budgets.json`. They may be lowered (`--lower` writes what the tree needs today) but never raised:
+each is compared with the lowest value that it ever had in the repository's history.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MARKS = {
     "noqa_per_10k_lines": re.compile(r"#\s*noqa\b"),
     "type_ignores_per_10k_lines": re.compile(r"#\s*(?:type|pyright):\s*ignore\b"),
 }
-RETIRED = {"noqa", "type_ignores"}  # counted without regard to the size of the tree, when it had one adapter
+RETIRED = {"noqa", "type_ignores"}  # old absolute counts, from when the tree had one adapter
 
 Findings = dict[str, list[tuple[int, str]]]
 
@@ -87,7 +87,7 @@ def shipped_lines() -> int:
 
 
 def density(marks: int) -> int:
-    """Marks per 10,000 shipped lines, rounded up."""
+    """Return the marks per 10,000 shipped lines, rounded up."""
     return -(-marks * 10_000 // shipped_lines())
 
 

@@ -1,4 +1,4 @@
-"""Check that the generated pages are current and that nothing unfinished or local is in the tree."""
+"""Check that the generated pages are current and that the tree has no unfinished code and no local names."""
 
 from __future__ import annotations
 

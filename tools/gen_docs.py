@@ -1,4 +1,4 @@
-"""Write the pages of docs that are made from the code and the tests; `--check` only says which are out of date."""
+"""Generate the pages of docs from the code and the tests; `--check` only reports which pages are out of date."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def default(field: Any) -> str:
 
 
 def providers() -> Iterator[tuple[str, Any]]:
-    """The built-in adapters; others that happen to be installed are not ours to describe."""
+    """Yield the built-in adapters; other installed adapters are not documented here."""
     for name, found in adapters.known().items():
         if found.distribution == "mlport":
             yield name, adapters.load(name)
@@ -130,7 +130,7 @@ def cli() -> str:
 
 
 def settled(schema: Any) -> Any:
-    """The schema without what differs by version of msgspec and Python: indented descriptions, order of choices."""
+    """Normalise what differs between versions of msgspec and Python: indented descriptions, the order of choices."""
     if isinstance(schema, dict):
         return {key: _settled(key, value) for key, value in schema.items()}
     return [settled(item) for item in schema] if isinstance(schema, list | tuple) else schema
@@ -161,7 +161,7 @@ def rights() -> str:
 
 
 def rights_of(calls: Sequence[CallRights]) -> list[tuple[str, ...]]:
-    """One row for each right, by its name."""
+    """Return one table row per right, sorted by name."""
     every = sorted({right for one in calls for right in one.rights})
     using = {right: [one for one in calls if right in one.rights] for right in every}
     return [
@@ -192,7 +192,7 @@ def page(name: str) -> str:
 
 
 def stale() -> list[str]:
-    """The pages whose text differs from what the code says now."""
+    """Return the pages whose text differs from what the code generates now."""
     return [
         name
         for name in GENERATORS

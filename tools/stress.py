@@ -1,7 +1,7 @@
-"""Run tests again and again beside a load, and list those that did not pass every time.
+"""Run tests repeatedly under CPU load, and list those that did not pass every time.
 
-``python tools/stress.py --times 20 --load 6 tests/local`` keeps six processes busy meanwhile. What follows the known
-options goes to pytest. The exit status is 1 when any test failed once.
+``python tools/stress.py --times 20 --load 6 tests/local`` keeps six processes busy during the runs. Arguments after the
+known options go to pytest. The exit status is 1 when any test failed at least once.
 """
 
 from __future__ import annotations

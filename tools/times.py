@@ -1,9 +1,9 @@
-"""A pytest plugin that writes what each test costs, and the table of it by folder.
+"""A pytest plugin that records the time of each test, and a script that prints the table of times by folder.
 
 Record with ``pytest -p tools.times`` (``MLPORT_TEST_TIMES`` names the file to append to), then run
-``python tools/times.py FILE``. Every phase (setup, call, teardown) of every test is one line of JSON with its
-seconds and the CPU seconds of the worker and of the children it has waited for. Idle seconds are the rest: waiting
-for timers, sockets and processes that are still running.
+``python tools/times.py FILE``. Each phase (setup, call, teardown) of each test is one line of JSON with its wall
+seconds and the CPU seconds of the worker and of the children that it has waited for. The difference is idle time:
+waiting for timers, sockets and processes that are still running.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _cpu() -> float:
 
 
 class Recorder:
-    """Appends one line a phase to a file that all workers share."""
+    """A plugin that appends one line per phase to a file that all workers share."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -64,7 +64,7 @@ class Recorder:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Record in the workers, or in the only process when there are none."""
+    """Register the recorder in the workers, or in the only process if there are no workers."""
     path = os.environ.get("MLPORT_TEST_TIMES")
     runs_tests = not config.getoption("numprocesses", None) or hasattr(config, "workerinput")
     if path and runs_tests:

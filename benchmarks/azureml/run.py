@@ -1,9 +1,9 @@
-"""Predictions on Azure ML: mlport's data plane beside `MLClient.online_endpoints.invoke`, in the same run.
+"""Predictions on Azure ML: mlport's data plane compared with `MLClient.online_endpoints.invoke` in the same run.
 
-Both call one endpoint of one mini cloud, with the real image behind it, each from a process of its own, in many short
-rounds that take turns in being first, so that whatever else the machine does hits both. What counts is the median of
-the ratios of the rounds. The cloud counts the round trips. The goal: at least five times as many calls per second, one
-round trip each.
+Both call the same endpoint of a mini cloud, which runs the real image, each from its own process. They alternate in
+many short rounds, each going first in every second round, so that other load on the machine affects both. The result is
+the median of the rounds' ratios. The cloud counts the round trips. Goal: at least five times as many calls per second,
+with one round trip each.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def report(folder: Path) -> int:
         with Caller("mlport", config, cloud.env) as own, Caller("MLClient", config, cloud.env) as official:
             client = Client(config["mlport"])
             client.deploy(Samples().model(1), name="bench")
-            config["azure"] = next(iter(cloud.endpoints.all))  # type: ignore[attr-defined]  # it is that cloud
+            config["azure"] = next(iter(cloud.endpoints.all))  # type: ignore[attr-defined]  # the Azure ML mini cloud
             figures = measure([own, official], config, cloud)
             client.delete("bench")
             client.close()
@@ -58,7 +58,7 @@ def configuration(cloud: Any, folder: Path) -> dict[str, Any]:
 
 
 class Caller:
-    """A process that makes calls in one way when it is told to, and says how many in a second and with what CPU."""
+    """A process that makes calls in one way on request, and reports calls per second and CPU time per call."""
 
     def __init__(self, way: str, config: dict[str, Any], env: dict[str, str]) -> None:
         self.way, self.config = way, config
@@ -89,7 +89,7 @@ Round = tuple[float, float, float]  # calls per second, milliseconds of CPU per 
 
 
 def measure(callers: list[Caller], config: dict[str, Any], cloud: Any) -> dict[str, list[Round]]:
-    """What each round showed, by way; a first round warms up."""
+    """Run the rounds and return the figures of each, by way of calling; a first round warms up and is not counted."""
     figures: dict[str, list[Round]] = {caller.way: [] for caller in callers}
     for number in range(ROUNDS + 1):
         for caller in callers if number % 2 else reversed(callers):
@@ -120,7 +120,7 @@ def told(figures: dict[str, list[Round]]) -> int:
     return 0 if ratio >= GOAL and trips["mlport"] == 1 else 1
 
 
-# --- the processes that call ------------------------------------------------------------------------------------
+# --- the calling processes --------------------------------------------------------------------------------------
 
 
 def by_mlport(config: dict[str, Any]) -> Callable[[], object]:

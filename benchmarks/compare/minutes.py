@@ -1,8 +1,9 @@
-"""How long a comparison of ``local`` and three mini clouds takes, what it uses of the machine, and what it concludes.
+"""The duration, machine load and verdict of a comparison of ``local`` and three mini clouds.
 
     python benchmarks/compare/minutes.py [preset] [competing processes]
 
-The mini clouds answer late by a lognormal time each; two of them differ by 30 %. Competing processes keep a core busy.
+Each mini cloud delays its answers by a lognormal time; two of them differ by 30 %. Each competing process keeps a core
+busy.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ found.to_html("comparison.html")
 
 
 class Busy(threading.Thread):
-    """Counts the share of the machine that is used, until it is stopped."""
+    """A thread that records the used share of the machine's CPUs each second until it is stopped."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)

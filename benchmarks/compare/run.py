@@ -1,12 +1,12 @@
-"""The load generator against others: highest valid rate and processor time per request, on one core each.
+"""The load generator compared with others: highest valid rate and CPU time per request, on one core each.
 
     python benchmarks/compare/run.py
 
-The server is a small raw one on a core of its own; every client is pinned to another, with real-time priority where
-that is allowed (as root), so that what else the machine does is not measured. A rate is valid when everything
-that was asked for was sent, 99 of 100 requests left within 5 ms of their due time and the client used less than 90 % of
-its core. ``wrk`` is a closed loop without a schedule: its figure is what the server bears, the generator's self-check.
-locust runs in an environment of its own, made on first use, since it patches the standard library.
+The server is a minimal one on its own core. Each client is pinned to another core, with real-time priority where that
+is permitted (as root), so that other load on the machine is not measured. A rate is valid if all requests were sent, 99
+of 100 of them within 5 ms of their due time, and the client used less than 90 % of its core. ``wrk`` is a closed loop
+without a schedule: it shows what the server can sustain, as a check of the benchmark itself. locust runs in its own
+environment, created on first use, since it patches the standard library.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ GOALS = {"httpx": 6.0, "locust": 2.0}
 
 
 class Raw(asyncio.Protocol):
-    """Answers whatever is a request, at once."""
+    """A server protocol that answers every request at once."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -72,7 +72,7 @@ def serve(port: int) -> None:
 
 
 def httpx_at(url: str, rate: float, seconds: float) -> dict[str, float]:
-    """httpx with its defaults under the same open loop, as a process of its own."""
+    """Run httpx with default settings in the same open loop; called in a separate process."""
     import httpx
 
     lags: list[float] = []
@@ -110,7 +110,7 @@ def pinned(core: int, *command: str) -> list[str]:
 
 
 def pin(process: int) -> None:
-    """Does the same to a process that runs, with all its threads."""
+    """Pin a running process with all its threads, with the same priority as :func:`pinned`."""
     subprocess.run(["taskset", "-apc", "1", str(process)], capture_output=True, check=True)
     if REALTIME:
         subprocess.run(["chrt", "-afp", "10", str(process)], capture_output=True, check=True)
@@ -148,7 +148,7 @@ class One(FastHttpUser):
 
 
 def locust() -> Path:
-    """locust in an environment of its own."""
+    """Return locust's program in its own environment, which is created on first use."""
     folder = Path(tempfile.gettempdir()) / f"mlport-bench-locust-{os.getuid()}"
     if not (folder / "bin" / "locust").exists():
         uv = str(Path(sys.executable).with_name("uv"))
@@ -181,7 +181,7 @@ STARTUP = {"locust": 0.0}
 
 
 def measure_startup() -> None:
-    """Processor seconds that locust takes to start and stop, which are not the requests'."""
+    """Measure the CPU seconds that locust takes to start and stop, to subtract them from those of the requests."""
     program = str(locust())
     subprocess.run([program, "--version"], capture_output=True, check=True)  # compiles
     before = os.times()
@@ -191,7 +191,7 @@ def measure_startup() -> None:
 
 
 def wrk(url: str) -> float:
-    """What the server bears, in requests per second."""
+    """Return the requests per second that the server sustains under wrk."""
     script = Path(tempfile.gettempdir()) / "mlport-bench.lua"
     script.write_text(f'wrk.method="POST"\nwrk.body={json.dumps(BODY.decode())}\n')
     command = pinned(1, "wrk", "-t1", "-c16", f"-d{int(SECONDS)}s", "-s", str(script), url)
@@ -202,7 +202,7 @@ def wrk(url: str) -> float:
 
 
 def highest(trial: object, url: str, rates: list[float]) -> dict[str, float]:
-    """The highest valid rate of a ladder; a rate that fails is tried once more, since this machine may be shared."""
+    """Return the highest valid rate of a series; retry a rate that fails once, since the machine may be shared."""
     best = {"rate": 0.0, "cpu_us": 0.0}
     for rate in rates:
         found = trial(url, rate) or trial(url, rate)  # type: ignore[operator]
@@ -214,7 +214,7 @@ def highest(trial: object, url: str, rates: list[float]) -> dict[str, float]:
 
 
 def report() -> dict[str, float]:
-    """Size of a report of five subjects, and the time to write it."""
+    """Measure the size of a report of five subjects, and the time to create it."""
     rows = tuple(
         Row(
             key=f"t{n}",

@@ -1,7 +1,7 @@
-"""A model server that costs what the real one does around a scikit-learn call: python model.py SOCKET PORT SECONDS.
+"""A model server with the cost of the real one around a scikit-learn call: python model.py SOCKET PORT SECONDS.
 
 It reads HTTP with httptools, decodes the JSON body, keeps its thread busy for SECONDS and answers with JSON. It
-listens on a unix socket, for the proxies, and on a TCP port, for direct calls.
+listens on a unix socket for the proxies, and on a TCP port for direct calls.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""CPU and latency of the gateway beside HAProxy and a direct call: python benchmarks/gateway/run.py [--quick].
+"""CPU and latency of the gateway compared with HAProxy and a direct call: python benchmarks/gateway/run.py [--quick].
 
-Same machine, same run, same model server behind both, one thread each, keep-alive, the same work: check a token and
-the Host header, route, name the request and the deployment. Slices of load are interleaved in random order, so that
-what else the machine does hits all alike; medians are reported. CPU is user plus system time of the proxy's process
-for each answered request.
+All run on the same machine in the same run with the same model server, one thread each, keep-alive, and the same work:
+check a token and the Host header, route, and add headers that name the request and the deployment. Slices of load are
+interleaved in random order, so that other load on the machine affects all equally; medians are reported. CPU is the
+user plus system time of the proxy's process per answered request.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HERE = Path(__file__).parent
 TOKEN = "a-token-for-the-benchmark"
 CPU_GOAL = 1.5
 P50_GOAL = 1.4
-MODEL_S = 0.0003  # what one scikit-learn call takes
+MODEL_S = 0.0003  # duration of one scikit-learn call
 CLIENTS = (1, 16, 64)
 
 SCRIPT = f"""
@@ -88,7 +88,7 @@ def gateway(folder: Path, model: Path) -> Iterator[tuple[int, int]]:
 
 
 def measure(rounds: int, model_s: float, counts: tuple[int, ...], folder: Path) -> Found:
-    """Run interleaved slices and give what each round found by `<server> c<clients>`."""
+    """Run interleaved slices of load and return the figures of each round by `<server> c<clients>`."""
     model, script = folder / "m.sock", folder / "load.lua"
     script.write_text(SCRIPT)
     direct, haproxy = free_port(), free_port()

@@ -1,9 +1,9 @@
-"""Build, push, rebuild and start an image of a scikit-learn model, beside `docker build` of the equivalent Dockerfile.
+"""Building, pushing, rebuilding and starting an image of a scikit-learn model, compared with `docker build`.
 
-Needs a Docker Engine, docker-registry and apt-get; says so and ends with 0 where one of them is missing. Both sides
-begin with the same base image, which is made before the clock starts, and with the same warm cache of wheels on this
-machine (a Dockerfile cannot use it: that is part of the comparison). Seconds are wall time; those of starts and of
-deploying another model again are medians.
+`docker build` gets an equivalent Dockerfile. The benchmark needs a Docker Engine, docker-registry and apt-get; if one
+is missing, it reports that and exits with 0. Both sides begin with the same base image, which is created before the
+clock starts, and with the same warm cache of wheels on this machine (a Dockerfile cannot use it, which is part of the
+comparison). Seconds are wall time; those of starts and of deploying another model are medians.
 """
 
 import json
@@ -43,7 +43,7 @@ ENTRYPOINT ["python", "-P", "-m", "mlport_serving"]
 CMD ["serve"]
 LABEL {mark}
 """
-MARK = f"benchmark.run={os.getpid()}"  # on every image that is made here, so that these alone are removed
+MARK = f"benchmark.run={os.getpid()}"  # a label on every image created here, so that only these are removed
 BENTO = """
 import bentoml
 
@@ -95,7 +95,7 @@ def fitted(seed: int) -> Any:
 
 
 def ready(engine: Any, image: str) -> float:
-    """Seconds from the request to create a container until /ping answers 200."""
+    """Return the seconds from the request to create a container until /ping answers 200."""
     begin = time.perf_counter()
     options = {"Image": image, "HostConfig": {"PortBindings": {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "0"}]}}}
     options["ExposedPorts"] = {"8080/tcp": {}}
@@ -117,7 +117,7 @@ def ready(engine: Any, image: str) -> float:
 
 
 def redeployed(engine: Any, model: Any, store: Any, labels: dict[str, str]) -> tuple[dict[str, float], Any, str]:
-    """Seconds of each step from another fitted model to its container's first answer, the image and its name."""
+    """Rebuild, load and start an image for another fitted model; return the seconds of each step, image and name."""
     from sdk.packaging.image import build_image
     from sdk.packaging.image.engine_images import load
 
@@ -141,7 +141,7 @@ def pushed_by_engine(engine: Any, image: str, place: str) -> None:
 
 
 def context(folder: Path, model: Any, base: str, installer: str) -> Path:
-    """The build context of the Dockerfile."""
+    """Create the build context of the Dockerfile and return its folder."""
     from sdk.packaging import uvrun, venv
 
     folder.mkdir()
@@ -160,7 +160,7 @@ def context(folder: Path, model: Any, base: str, installer: str) -> Path:
 
 
 def bentoml(work: Path) -> dict[str, float | str]:
-    """Seconds of `bentoml build` and `bentoml containerize` for the same kind of model, or why there are none."""
+    """Return the seconds of `bentoml build` and `bentoml containerize` for the same kind of model, or why they fail."""
     from sdk.packaging import uvrun
 
     uv, folder = uvrun.uv_binary(), work / "bentoml"
@@ -184,7 +184,7 @@ def bentoml(work: Path) -> dict[str, float | str]:
 
 
 def peers(engine: Any, work: Path, host: str, figures: dict[str, float], subject: tuple[Any, Any, str]) -> str:
-    """Build, push and rebuild the same by Dockerfiles; gives the last image."""
+    """Build, push and rebuild equivalent images from Dockerfiles; return the last image."""
     from sdk.packaging.image.dockerfiles import build_dockerfile
 
     first, second, under = subject
@@ -209,7 +209,7 @@ def measure(engine: Any, work: Path, host: str) -> dict[str, float]:
     first, second = fitted(1), fitted(2)
     warm = build_image(
         first, base="debian-packages", store=Store(work / "warm"), labels=labels
-    )  # fills the caches of wheels
+    )  # fills the cache of wheels
     store = Store(work / "store")
     one = timed(
         figures, "cold_build_with_base", lambda: build_image(first, base="debian-packages", store=store, labels=labels)
@@ -228,7 +228,7 @@ def measure(engine: Any, work: Path, host: str) -> dict[str, float]:
     timed(figures, "cold_build", lambda: build_image(first, base=base, store=fresh))
     ready(
         engine, timed(figures, "cold_load", lambda: load(engine, one, store))
-    )  # who deploys again has run the model before
+    )  # a redeploy follows a first run of the model
     rounds = [redeployed(engine, model, store, labels) for model in (second, *map(fitted, range(3, 2 + REDEPLOYS)))]
     figures |= {step: statistics.median(steps[step] for steps, _, _ in rounds) for step in rounds[0][0]}
     _, two, name = rounds[0]
@@ -248,7 +248,7 @@ def main() -> int:
     from sdk.errors import PlatformError
     from sdk.packaging.image.engine import Engine
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the engine is left as it was
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cleanup of the engine still runs
     lacking = [name for name in ("docker-registry", "apt-get") if shutil.which(name) is None]
     with Engine() as engine, tempfile.TemporaryDirectory(prefix="mlport-bench-") as folder:
         try:
@@ -267,7 +267,7 @@ def main() -> int:
             peer = bentoml(work)
         finally:
             for item in engine.call("GET", "/images/json", params={"filters": json.dumps({"label": [MARK]})}):
-                with suppress(PlatformError):  # a busy engine is no reason to lose the figures
+                with suppress(PlatformError):  # a busy engine must not lose the figures
                     engine.call("DELETE", f"/images/{item['Id']}", params={"force": "1"}, timeout_s=300)
     goals = {
         "rebuild_model <= 0.2 s": figures["rebuild_model"] <= REBUILD_GOAL_S,

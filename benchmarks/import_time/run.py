@@ -1,6 +1,6 @@
-"""What `import sdk` costs, against importing httpx and pydantic, in the same run.
+"""The CPU time of `import sdk`, compared with importing httpx and pydantic in the same run.
 
-Writes CPU milliseconds (user + system, median of interleaved runs) and the ratio; the limit is 2.
+Prints CPU milliseconds (user + system, median of interleaved runs) and the ratio; the limit is 2.
 """
 
 import json

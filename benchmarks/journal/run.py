@@ -1,4 +1,4 @@
-"""What one journal record costs, beside a bare write and fdatasync of the same bytes in the same run."""
+"""The cost of one journal record, compared with a bare write and fdatasync of the same bytes in the same run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def main() -> None:
         bare = os.open(Path(folder) / "bare", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         ours: list[float] = []
         theirs: list[float] = []
-        for _ in range(RECORDS):  # turn by turn, so that both see the same disk
+        for _ in range(RECORDS):  # alternate, so that both see the same state of the disk
             start = time.perf_counter_ns()
             os.write(bare, line)
             os.fdatasync(bare) if hasattr(os, "fdatasync") else os.fsync(bare)

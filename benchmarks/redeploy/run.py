@@ -1,10 +1,11 @@
-"""How long a redeploy takes until the new model answers, on `local` and, where there is an engine, on `docker`.
+"""The time of a redeploy until the new model answers, on `local` and, if there is an engine, on `docker`.
 
-Only the model changes: its packages, the server and the gateway are there. The clock starts with the packed model and
-stops with the first answer to the caller. Seconds are medians of interleaved rounds.
+Only the model changes: its packages, the server and the gateway already exist. The clock starts with the packed model
+and stops with the first answer to the caller. Seconds are medians of interleaved rounds.
 
-The peer is what no server can avoid in the same run: a fresh interpreter that imports scikit-learn. The goal on `local`
-is a ratio to that; on `docker` it is one of seconds, and a busy machine misses it: `load` says how busy it was.
+The peer is the work that no server can avoid, in the same run: a new interpreter that imports scikit-learn. The goal on
+`local` is a ratio to that. The goal on `docker` is in seconds, so a busy machine misses it; `load` in the result shows
+how busy the machine was.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ def imported() -> float:
 
 
 def redeployed(client: Any, target: str, number: int) -> tuple[float, float]:
-    """Seconds to pack one more model, and from there to its first answer."""
+    """Pack and deploy one more model; return the seconds to pack it, and from then to its first answer."""
     from sklearn.datasets import load_breast_cancer
     from sklearn.linear_model import LogisticRegression
 
@@ -50,7 +51,7 @@ def redeployed(client: Any, target: str, number: int) -> tuple[float, float]:
 def measure(clients: dict[str, Any]) -> dict[str, list[float]]:
     figures: dict[str, list[float]] = {"import": [], "pack": []}
     try:
-        for number in range(ROUNDS + 1):  # the first one makes the environment or the image
+        for number in range(ROUNDS + 1):  # the first round creates the environment or the image
             for target, client in clients.items():
                 pack, redeploy = redeployed(client, target, number)
                 if number:
@@ -68,13 +69,13 @@ def deleted(client: Any, name: str) -> float:
     from sdk.errors import NotFoundError
 
     begin = time.perf_counter()
-    with contextlib.suppress(NotFoundError):  # it never came to be, and why is on its way already
+    with contextlib.suppress(NotFoundError):  # its deploy failed, and that error is being raised already
         client.delete(name)
     return time.perf_counter() - begin
 
 
 def clients() -> dict[str, Any]:
-    """The targets that there are here."""
+    """Return a client for each target that is available on this machine."""
     from sdk.client import Client
     from sdk.errors import PlatformError
     from sdk.packaging.image.engine import Engine

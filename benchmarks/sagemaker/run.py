@@ -1,6 +1,6 @@
-"""`endpoint.predict` beside boto3's `invoke_endpoint`: calls a second and CPU of one connection, in the same run.
+"""`endpoint.predict` compared with boto3's `invoke_endpoint` in the same run: calls per second and CPU per call.
 
-Goal: at least 2 times as many calls. The server answers at once, so what differs is the client.
+Each uses one connection. Goal: at least twice as many calls. The server answers at once, so only the clients differ.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def boto(url: str) -> Callable[[], Any]:
 
 
 def measure(call: Callable[[], Any]) -> tuple[float, float]:
-    """Calls a second, and milliseconds of CPU for each."""
+    """Return the calls per second, and the milliseconds of CPU per call."""
     cpu, begin = time.process_time(), time.perf_counter()
     for _ in range(CALLS):
         call()

@@ -1,4 +1,4 @@
-"""A server that answers every invocation at once, so that what is measured is the client."""
+"""A server that answers every invocation at once, so that only the client is measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEAD = (
 
 
 class Answer(asyncio.Protocol):
-    """One connection; every request is small and comes in few pieces."""
+    """A protocol for one connection; it expects small requests that arrive in few pieces."""
 
     def __init__(self) -> None:
         self.data = b""

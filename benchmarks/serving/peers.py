@@ -1,6 +1,6 @@
-"""The other servers of the benchmark, each in a virtual environment of its own: python peers.py NAME MODEL PORT.
+"""The other servers of the benchmark, each in its own virtual environment: python peers.py NAME MODEL PORT.
 
-`NAME` is `stdlib`, `uvicorn`, `kserve` or `mlserver`; `MODEL` is a joblib file, or `noop` for no model at all.
+`NAME` is `stdlib`, `uvicorn`, `kserve` or `mlserver`; `MODEL` is a joblib file, or `noop` for no model.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def stdlib(path: str, port: int) -> None:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = 65536  # head and body in one piece, else each answer waits 40 ms for an acknowledgement
+        wbufsize = 65536  # send head and body in one piece, else each answer waits 40 ms for an acknowledgement
         disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
@@ -56,7 +56,7 @@ def stdlib(path: str, port: int) -> None:
 
 
 def uvicorn(path: str, port: int) -> None:
-    """A bare application: the body is parsed, nothing is checked, counted or logged."""
+    """Serve a bare application, which parses the body but has no checks, metrics or log."""
     import msgspec
     import uvicorn as server
 
@@ -73,7 +73,7 @@ def uvicorn(path: str, port: int) -> None:
 
 
 class ServedByKServe(kserve.Model if kserve else object):
-    """At the top of the module, as KServe sends it to its workers."""
+    """A KServe model, defined at module level, since KServe sends it to its workers."""
 
     def __init__(self, path: str) -> None:
         super().__init__("model")
@@ -93,7 +93,7 @@ def serve_kserve(path: str, port: int) -> None:
 
 
 def mlserver(path: str, port: int) -> None:
-    """MLServer without a pool of processes and with adaptive batching, its fastest form on two cores."""
+    """Serve with MLServer without a process pool and with adaptive batching, its fastest setup on two cores."""
     folder = Path(path).parent / f"mlserver-{Path(path).stem}"
     folder.mkdir(exist_ok=True)
     settings = {

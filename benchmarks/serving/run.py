@@ -1,12 +1,12 @@
-"""The model server beside others: python benchmarks/serving/run.py [--quick] [--peers kserve,mlserver].
+"""The model server compared with others: python benchmarks/serving/run.py [--quick] [--peers kserve,mlserver].
 
-All servers of a model live at the same time; slices of load by wrk (closed loop, keep-alive, one row of 30 numbers) are
-interleaved in random order, medians are reported, and ratios are taken within a round. CPU is user plus system time of
-all processes of a server for each answered request. Every server runs the same fitted estimator with one thread for the
-numeric libraries. Metrics, limits, input checks and the log of requests are on in ours.
+All servers of a model run at the same time. Slices of load by wrk (closed loop, keep-alive, one row of 30 numbers) are
+interleaved in random order, medians are reported, and ratios are calculated within a round. CPU is the user plus system
+time of all processes of a server per answered request. Every server runs the same fitted estimator with one thread for
+the numeric libraries. In mlport's server, metrics, limits, input checks and the request log are on.
 
-Peers are installed into environments of their own on first use (`--cache`); without `--peers` only those are measured
-that need nothing more than this environment.
+Peers are installed into their own environments on first use (`--cache`). Without `--peers`, only the servers that need
+no other environment are measured.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ CPU_GOALS = (("CPU of a request without a model against bare uvicorn", "noop", "
 
 @dataclass(frozen=True)
 class Server:
-    """How to start a server, and what to send where."""
+    """A server to measure: how to start it, and which request to send to which path."""
 
     command: list[str]
     env: dict[str, str] = field(default_factory=dict)
@@ -82,7 +82,7 @@ def scripts(folder: Path, row: list[float]) -> None:
 
 
 def peer_python(name: str, cache: Path) -> str:
-    """The interpreter of a peer's environment, made if it is not there."""
+    """Return the interpreter of a peer's environment, which is created if it does not exist."""
     folder = cache / name
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():

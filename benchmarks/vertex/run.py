@@ -1,9 +1,9 @@
-"""`endpoint.predict` beside the SDK's `Endpoint.predict` over REST, with 10,000 floats; and what each costs to load.
+"""`endpoint.predict` compared with the Vertex SDK's `Endpoint.predict` over REST, with 10,000 floats, and load costs.
 
-Goals: at most a third of the CPU for each call, at most 60 % of the growth of memory. A server that answers at once
-stands in for the platform, so what differs is the client. Each side runs in a process of its own, in turn; a first
-round, which also writes the bytecode of libraries that have none yet, is not counted. Loading is everything that a
-deploy and a prediction need: the clients of all three services on our side, an `Endpoint` on theirs.
+Goals: at most a third of the CPU per call, at most 60 % of the growth of memory. A server that answers at once replaces
+the platform, so only the clients differ. The sides run in turn, each in its own process. A first round, which also
+writes missing bytecode of libraries, is not counted. Loading includes everything that a deploy and a prediction need:
+the clients of all three services for mlport, an `Endpoint` for the Vertex SDK.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NAME = "projects/mini-project/locations/europe-west4/endpoints/1234"
 
 
 class Platform(BaseHTTPRequestHandler):
-    """Answers each prediction with as many numbers as rows."""
+    """A handler that answers each prediction with as many numbers as rows."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1
@@ -49,7 +49,7 @@ class Platform(BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.wfile.flush()
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name it has in the library
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name in the standard library
         pass
 
 
@@ -68,7 +68,7 @@ def ours(url: str) -> Any:
 
 
 def ours_control(url: str) -> None:
-    """Loads also what deploys and jobs need."""
+    """Load the clients that deploys and jobs need, too."""
     from sdk_vertex import VertexOptions
     from sdk_vertex._access import Access
     from sdk_vertex._control import Control
@@ -92,7 +92,7 @@ def theirs(url: str) -> Any:
 
 
 def side(who: str, url: str) -> dict[str, float]:
-    """One side, in this process: what loading takes, then CPU milliseconds of a call and calls a second."""
+    """Measure one side in this process: the cost of loading, then CPU milliseconds per call and calls per second."""
     process = psutil.Process()
     before, cpu = process.memory_info().rss, time.process_time()
     call = ours(url) if who == "ours" else theirs(url)
@@ -109,7 +109,7 @@ def side(who: str, url: str) -> dict[str, float]:
 
 
 def measured(url: str) -> dict[str, dict[str, float]]:
-    """The medians of each side."""
+    """Run the rounds and return the medians of each side."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     found: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
     for number in range(ROUNDS + 1):

@@ -19,7 +19,7 @@ import os
 import socket
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ NO_LOCK = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 """Errors of opening a lock file that mean that no process can hold the lock."""
 
 _LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+
+_LARGEST = 32 << 20  # bytes of an answer; metrics of 64 deployments are far below
 
 ALREADY_RUNNING = 3
 """The exit code of a gateway whose folder has another gateway."""
@@ -96,15 +98,32 @@ def call(
         data = None if body is None else json.dumps(body).encode()
         connection.request(method, f"{path}?{given}" if given else path, data)
         response = connection.getresponse()
-        value: dict[str, Any] = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+        answer = _table(_parsed(response.read(_LARGEST + 1)))
+        refusal = _refusal(answer, response.status) if response.status >= 400 else None
+    except (OSError, http.client.HTTPException, ValueError, KeyError, RecursionError) as error:
         raise GatewayError(f"The gateway in {folder} gave no answer: {error!r}.") from error
     finally:
         connection.close()
-    if response.status >= 400:
-        details = value["error"]
-        raise GatewayError(details["message"], status=response.status, code=details["code"], details=details)
-    return value
+    if refusal is not None:
+        raise refusal
+    return answer
+
+
+def _parsed(data: bytes) -> Any:
+    if len(data) > _LARGEST:
+        raise ValueError(f"more than {_LARGEST} bytes")
+    return json.loads(data)
+
+
+def _table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004  # what arrived is wrong, not what a caller passed
+    return cast("dict[str, Any]", value)
+
+
+def _refusal(answer: dict[str, Any], status: int) -> GatewayError:
+    details = _table(answer["error"])
+    return GatewayError(str(details["message"]), status=status, code=str(details["code"]), details=details)
 
 
 def status(folder: Path) -> dict[str, Any]:

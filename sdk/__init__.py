@@ -1,7 +1,7 @@
 """Train, deploy, call and watch models on any platform with one script.
 
-Everything here is loaded when it is first used, so that ``import sdk`` costs nothing. The verbs are those of one
-default :class:`Client`, whose configuration is read at the first verb.
+Each public name is loaded at its first use, so ``import sdk`` is fast. The verbs are methods of one default
+:class:`Client`, which reads its configuration when the first verb is called.
 
 Example:
     >>> import sdk
@@ -15,7 +15,7 @@ import importlib
 import sys
 from types import ModuleType
 
-TYPE_CHECKING = False  # `typing` takes longer to load than the rest of this file, and Ctrl-C may come meanwhile
+TYPE_CHECKING = False  # importing `typing` takes longer than the rest of this file, and Ctrl-C may come meanwhile
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     finalize = _client.finalize
     gc = _client.gc
     job = _client.job
-    list = _client.list  # noqa: A001  # the verb's name on the command line, too
+    list = _client.list  # noqa: A001  # the verb has this name on the command line, too
     logs = _client.logs
     monitor = _client.monitor
     plan = _client.plan
@@ -101,7 +101,7 @@ __all__ = [
 
 
 class _Package(ModuleType):
-    """This package: its public names are never hidden by modules of the same name, such as ``sdk.model``."""
+    """The package itself; keeps modules such as ``sdk.model`` from hiding public names that are spelled the same."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if not (isinstance(value, ModuleType) and (name in _HOMES or name in _VERBS)):

@@ -1,4 +1,4 @@
-"""``python -m sdk VERB …`` is ``mlport VERB …``."""
+"""Entry point of ``python -m sdk VERB …``, which does the same as ``mlport VERB …``."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What an adapter is: a planner and a translator.
+"""The adapter interface: an adapter plans resources and translates operations into calls of its platform.
 
-An adapter turns neutral specs into an ordered list of :class:`Resource` (pure functions), and each single
+An adapter turns neutral specs into an ordered list of :class:`Resource` (pure functions), and turns each single
 operation on a resource into one call of its platform. It never loops, waits, retries, rolls back or decides: the
-core does all of that the same way for everybody. Vendor types and vendor exceptions do not cross this border:
-operations return the values below and raise the classes of :mod:`sdk.errors`.
+core does all of that, in the same way for every adapter. Vendor types and vendor exceptions do not cross this
+interface: operations return the values below and raise the classes of :mod:`sdk.errors`.
 
-The life of a resource in calls::
+The calls in the life of a resource::
 
     read(ref) -> Live | None        what is there now; None only if the platform says that it is not there
     create(resource, materials)     one call with the id we chose; may start a long-running operation
@@ -13,10 +13,10 @@ The life of a resource in calls::
     delete(live)                    one call; may be refused for now (ConflictError, retryable)
     operation(name)                 the state of a long-running operation
 
-Outcomes that the core must be able to tell apart: :class:`~sdk.errors.ConflictError` from ``create`` means that
-the id exists; :class:`~sdk.errors.NotFoundError` from ``delete`` means that it is gone;
-:class:`~sdk.errors.UnavailableError` with ``sent=False`` proves that nothing happened, with ``sent=True`` nothing
-is known. Everything else that the platform answers proves that nothing happened.
+The core must be able to distinguish these outcomes. :class:`~sdk.errors.ConflictError` from ``create`` means that
+the id exists. :class:`~sdk.errors.NotFoundError` from ``delete`` means that the resource is gone.
+:class:`~sdk.errors.UnavailableError` with ``sent=False`` proves that nothing happened; with ``sent=True`` the outcome
+is unknown. Any other answer of the platform proves that nothing happened.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ LARGEST_ANSWER = 64 << 20  # bytes of the answer to one prediction, unless a tar
 
 
 class TargetOptions(BaseModel):
-    """The settings that every target understands; an adapter's own options extend it."""
+    """Settings that every target understands; the options of an adapter extend this class."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -64,7 +64,7 @@ class TargetOptions(BaseModel):
 
 
 class Capability(StrEnum):
-    """What a target may or may not be able to do."""
+    """A feature that a target may or may not support."""
 
     TRAIN = "train"
     DEPLOY = "deploy"
@@ -80,7 +80,7 @@ class Capability(StrEnum):
     GPU = "gpu"
     METRICS = "metrics"
     LOGS = "logs"
-    LEASE = "lease"  # a lock that other machines see
+    LEASE = "lease"  # a lock that is visible to other machines
     TAGS = "tags"
     TTL = "ttl"
     IMAGES = "images"  # takes ready-made images
@@ -89,7 +89,7 @@ class Capability(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """Whether a capability is there; if not, why: our gap, the platform's, or for ever."""
+    """Whether a capability is supported and, if not, the reason: not implemented here, missing upstream, or never."""
 
     ok: bool = True
     reason: Literal["", "not_implemented", "upstream", "never"] = ""
@@ -101,7 +101,7 @@ YES = Support()
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one predict may be: bytes of the request body, seconds until the platform gives up, bytes of the answer."""
+    """Limits of one prediction: bytes of the request, seconds until the platform times out, bytes of the answer."""
 
     request_bytes: int
     timeout_s: float
@@ -110,12 +110,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ChangeTimes:
-    """How long changes take on a platform, by its documents and by what users report.
+    """The time that changes take on a platform, from its documentation and from reports of users.
 
     Args:
-        deploy_s: Seconds that one deploy takes at most when it succeeds: the default time limit of a change; a change
-            that deploys twice, one after the other, has twice as long.
-        undo_s: Seconds that the platform may need to end and take back one operation: kept for undoing, after that.
+        deploy_s: The most seconds that one successful deploy takes: the default time limit of a change. A change that
+            deploys twice, one after the other, has twice this limit.
+        undo_s: Seconds that the platform may need to end and undo one operation; reserved for undoing after that limit.
     """
 
     deploy_s: float = 1800.0
@@ -123,19 +123,20 @@ class ChangeTimes:
 
     @property
     def longest_s(self) -> float:
-        """The longest time limit of a change, and that of `gc`, which takes what is twice as old for left behind."""
+        """The longest time limit of a change, and that of `gc`, which takes anything twice as old for a leftover."""
         return 2 * self.deploy_s
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceHost:
-    """The host that a target's calls go to.
+    """The host that receives a target's calls.
 
     Args:
-        address: Host name and port, or what stands for them, such as the socket of an engine.
-        official: Whether it is the platform itself. False for any substitute that speaks its protocol: a local test
-            server, another vendor's emulator, a recording proxy. Figures measured there say nothing of the platform.
-        billed: Whether its owner charges for what runs there. A substitute never does; neither does your own machine.
+        address: Host name and port, or an equivalent, such as the socket of an engine.
+        official: Whether the host is the platform itself. False for any substitute that speaks its protocol: a local
+            test server, another vendor's emulator, a recording proxy. Measurements there say nothing about the
+            platform.
+        billed: Whether the host's owner charges for what runs there. False for substitutes and for your own machine.
     """
 
     address: str
@@ -152,7 +153,7 @@ class ServiceHost:
 
 @dataclass(frozen=True, slots=True)
 class ModelFault:
-    """What the container itself answered, dug out of the platform's envelope."""
+    """The error that the model's container returned, extracted from the platform's envelope."""
 
     status: int
     message: str
@@ -163,24 +164,24 @@ class ModelFault:
 
 @dataclass(frozen=True, slots=True)
 class Invoker:
-    """How to call an endpoint: the core owns the HTTP path, the adapter says where and as whom.
+    """The way to call an endpoint: the core implements the HTTP calls, the adapter provides address and credentials.
 
     Args:
-        url: Where predictions are POSTed to.
+        url: The URL to which predictions are POSTed.
         limits: The platform's limits of one call.
         auth: Signs or authorises each request; ``None`` for none.
         headers: Sent with every request.
-        pin: Headers that make one deployment answer; there where ``Capability.PIN`` is supported.
+        pin: Returns the headers that select one deployment; set where ``Capability.PIN`` is supported.
         wrap: Puts the body ``{"instances": …}`` into the platform's envelope, if it has one.
-        unwrap: Takes the answer ``{"predictions": …}`` out of it.
-        fault: What the model itself said in a failed answer; ``None`` when the platform is to blame.
+        unwrap: Extracts the answer ``{"predictions": …}`` from the platform's envelope.
+        fault: Returns the model's own error in a failed answer; ``None`` if the platform is to blame.
         error: Turns any other failed answer into an error of :mod:`sdk.errors`.
         deployment: Reads from an answer which deployment gave it.
-        verify: Certificate file, or ``True`` for the system's.
-        revives: Whether looking at the endpoint brings back what should serve and does not run.
-        health: A URL that is answered at once as long as the server runs, however long a model works; plain HTTP.
-        direct: Whether nothing stands between this process and the server, which reads a request whole before a model
-            gets it. A connection that is reset then proves that no model got it.
+        verify: Certificate file, or ``True`` for the certificates of the system.
+        revives: Whether reading the endpoint's status restarts whatever should serve but is not running.
+        health: A plain HTTP URL that answers at once while the server runs, no matter how long the model takes.
+        direct: Whether this process is connected to the server without an intermediary. The server reads a request
+            completely before a model receives it, so a reset connection proves that no model received the request.
     """
 
     url: str
@@ -203,32 +204,32 @@ class Invoker:
 
 
 class Clock(Protocol):
-    """Time, so that tests can own it: seconds since the epoch, monotonic seconds, and waiting."""
+    """A source of time that tests can replace: seconds since the epoch, monotonic seconds, and waiting."""
 
     def time(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never jump."""
+        """Return seconds that never jump."""
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Waits."""
+        """Wait for this many seconds."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterContext:
-    """What the core lends an adapter.
+    """Values that the core passes to an adapter.
 
     Args:
         target: Name of the target in the configuration.
-        owner: The label value of everything made here.
+        owner: The value of the owner label on everything that is made here.
         state_dir: Folder for caches and, on `local`, for the endpoints themselves; mode 0700.
         clock: The only source of time.
-        redactor: Hides secrets in whatever text leaves the adapter.
-        transport: Used instead of the network, in tests.
+        redactor: Hides secrets in every text that leaves the adapter.
+        transport: Replaces the network in tests.
     """
 
     target: str
@@ -241,10 +242,10 @@ class AdapterContext:
 
 @runtime_checkable
 class Adapter(Protocol):
-    """The interface of every platform. Optional abilities are the protocols below it.
+    """The interface that every adapter implements. The protocols below it are optional abilities.
 
-    One whose operations are quick may also have ``poll_s``, the seconds of the first pause of a wait (default 1); the
-    others grow from it.
+    An adapter with quick operations may also define ``poll_s``, the seconds of the first pause of a wait (default 1);
+    later pauses grow from it.
     """
 
     provider: ClassVar[str]
@@ -255,136 +256,136 @@ class Adapter(Protocol):
 
     @classmethod
     def capabilities(cls, options: Any | None = None) -> Mapping[Capability, Support]:
-        """Every member of :class:`Capability`, judged on these options (on the defaults without)."""
+        """Return the support for each :class:`Capability` with these options (with the default options if ``None``)."""
         ...
 
     def limits(self) -> Limits:
-        """Limits of one predict."""
+        """Return the limits of one prediction."""
         ...
 
     def prices(self) -> Iterable[PriceRow]:
-        """The price table; empty when nothing costs anything."""
+        """Return the price table; empty if nothing costs money."""
         ...
 
     def where(self) -> Mapping[str, str]:
-        """What makes this target *this* one (account, project, region, host): typed ids, no credentials."""
+        """Return what identifies this target (account, project, region, host): typed ids, no credentials."""
         ...
 
     def service_host(self) -> ServiceHost:
-        """Return the host that calls go to, and whether it is the platform's own; no call is made."""
+        """Return the host that calls go to, and whether it is the platform's own. This makes no call."""
         ...
 
-    # planning: pure, no call is made
+    # planning: pure functions that make no call
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
-        """All resources of the endpoint, parents first, the one that holds the traffic last."""
+        """Return all resources of the endpoint: parents first, the resource that holds the traffic last."""
         ...
 
     def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
-        """What these live resources amount to; ``None`` when there is no endpoint among them."""
+        """Derive the endpoint's status from its live resources; ``None`` if they contain no endpoint."""
         ...
 
     # operations: one call each (observe and list may page)
 
     def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
-        """Everything of this endpoint, by consistent reads: the pointer first, then what it names."""
+        """Read all resources of this endpoint with consistent reads: first the pointer, then the resources it names."""
         ...
 
     def list(self, *, timeout: float) -> Iterator[Live]:
-        """Everything on the target with our label, whoever owns it; a hint only, to be confirmed by ``read``."""
+        """List everything on the target with our label, of any owner. It is only a hint; confirm it with ``read``."""
         ...
 
     def read(self, ref: Ref, *, timeout: float) -> Live | None:
-        """What is there now; ``None`` only if the platform says that nothing is."""
+        """Return the resource as it is now; ``None`` only if the platform reports that it does not exist."""
         ...
 
     def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
-        """Makes it under the id we chose."""
+        """Create the resource under the id that the plan chose."""
         ...
 
     def update(self, resource: Resource, before: Live, *, timeout: float) -> Ack:
-        """Changes it, refused when the live one is not ``before`` (where the platform can)."""
+        """Update the resource; refused if the live one differs from ``before`` (where the platform can check that)."""
         ...
 
     def delete(self, live: Live, *, timeout: float) -> Ack:
-        """Deletes it; may be refused for now."""
+        """Delete the resource; the platform may refuse this for now."""
         ...
 
     def operation(self, name: str, *, timeout: float) -> Operation:
-        """The state of a long-running operation."""
+        """Return the state of a long-running operation."""
         ...
 
     def server_time(self) -> float:
-        """Unix seconds by the platform's clock, as last seen; the local clock before the first call."""
+        """Return the Unix seconds of the platform's clock as last seen; the local clock's before the first call."""
         ...
 
     def invoker(self, status: EndpointStatus) -> Invoker:
-        """How to call the endpoint."""
+        """Return the way to call the endpoint."""
         ...
 
     def doctor(self) -> Iterator[Check]:
-        """Makes one real read call at least, and says what is missing."""
+        """Make at least one real read call and report what is missing."""
         ...
 
     def close(self) -> None:
-        """Lets go of connections."""
+        """Close the connections."""
         ...
 
 
 @runtime_checkable
 class ProbesAside(Protocol):
-    """Cannot call a deployment with 0 %, but can run it a second time, for its smoke test only.
+    """Adapter that cannot call a deployment with 0 % of the traffic, but can run a second copy for its smoke test.
 
-    ``resources`` of a spec with ``aside`` holds what that takes; the stage after it does not, so that it is deleted.
+    ``resources`` of a spec with ``aside`` includes that copy. The next stage does not, so the copy is deleted then.
     """
 
     @property
     def probes_aside(self) -> bool:
-        """Whether the target is set to do so."""
+        """Whether the target's settings enable this."""
         ...
 
     def aside(self, name: str, deployment: str) -> Invoker:
-        """How to call what runs aside."""
+        """Return the way to call the second copy of a deployment."""
         ...
 
 
 @runtime_checkable
 class Trains(Protocol):
-    """Runs training jobs."""
+    """Adapter that runs training jobs."""
 
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
-        """All resources of the job, the job itself last; pure."""
+        """Return all resources of the job, the job itself last. This is a pure function."""
         ...
 
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:
-        """The job as it is now; ``None`` when there is none."""
+        """Return the current status of the job; ``None`` if it does not exist."""
         ...
 
     def stop_job(self, name: str, *, timeout: float) -> None:
-        """Ends a job that runs; one that has ended stays as it is."""
+        """Stop a running job; a job that has ended stays as it is."""
         ...
 
     def job_logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
-        """The lines so far; with ``follow`` also those to come, until the job has ended."""
+        """Return the log lines so far; with ``follow``, continue with new lines until the job has ended."""
         ...
 
     def job_output(self, name: str, directory: Path, *, timeout: float) -> None:
-        """Copies what the job left in its output folder into this empty directory."""
+        """Copy the content of the job's output folder into this empty directory."""
         ...
 
 
 @runtime_checkable
 class Monitors(Protocol):
-    """Measures its endpoints."""
+    """Adapter that measures its endpoints."""
 
     def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
-        """Counts, latencies and utilisation over the last ``window_s`` seconds, each with scope and method."""
+        """Return counts, latencies and utilisation of the last ``window_s`` seconds, each with scope and method."""
         ...
 
 
 @runtime_checkable
 class StreamsLogs(Protocol):
-    """Gives the log lines of its endpoints."""
+    """Adapter that provides the log lines of its endpoints."""
 
     def logs(
         self,
@@ -395,69 +396,69 @@ class StreamsLogs(Protocol):
         follow: bool = False,
         request_id: str | None = None,
     ) -> Iterator[LogLine]:
-        """The lines so far, oldest first; with ``follow`` also those to come, until the caller stops."""
+        """Return the lines so far, oldest first; with ``follow``, continue with new lines until the caller stops."""
         ...
 
 
 @runtime_checkable
 class KnowsInstances(Protocol):
-    """Knows which instance types its platform takes, so that a wrong one is refused when a verb is planned."""
+    """Adapter that knows the instance types of its platform, so that planning refuses an unknown one."""
 
     def instance_types(self, usage: Usage) -> Collection[str]:
-        """The platform's own names of all types for serving, or for training; no call is made."""
+        """Return the platform's names of all types for serving, or for training. This makes no call."""
         ...
 
     def default_instance(self, usage: Usage) -> str | None:
-        """The type that is used when none is named; ``None`` where one has to be named."""
+        """Return the type that is used if none is named; ``None`` if the platform requires one."""
         ...
 
 
 @runtime_checkable
 class KnowsVariables(Protocol):
-    """Knows which variables its platform takes, so that others are refused before an image is built."""
+    """Adapter that knows which variables its platform accepts, so that others are refused before an image is built."""
 
     def check_variables(self, variables: Mapping[str, str], usage: Usage) -> None:
-        """Refuse variables and secrets, by their values, that the platform would refuse; no call is made.
+        """Refuse variables and secrets whose values the platform would refuse. This makes no call.
 
         Raises:
-            ConfigError: Names the variable, and never shows its value.
+            ConfigError: A variable is not acceptable; the message names it and never shows its value.
         """
         ...
 
 
 @runtime_checkable
 class PricesByRegion(Protocol):
-    """Learns from its platform in which region it is billed, where that is no setting."""
+    """Adapter that reads the billing region from its platform, because no setting names it."""
 
     def price_region(self) -> str:
-        """The region whose prices count; may make one read call."""
+        """Return the region whose prices apply; may make one read call."""
         ...
 
 
 @runtime_checkable
 class KnowsTimes(Protocol):
-    """Declares how long changes take on its platform; half an hour and five minutes for undoing where it does not."""
+    """Adapter that declares how long changes take; without it, half an hour, and five minutes to undo."""
 
     change_times: ClassVar[ChangeTimes]
 
 
 def change_times(adapter: Adapter) -> ChangeTimes:
-    """How long changes take on the platform of an adapter."""
+    """Return the time that changes take on the platform of an adapter."""
     return adapter.change_times if isinstance(adapter, KnowsTimes) else ChangeTimes()
 
 
 @runtime_checkable
 class KnowsUsers(Protocol):
-    """Deletes what is still in use, so that mlport asks before a delete which other endpoints use it."""
+    """Adapter whose deletes succeed for resources in use, so mlport first asks which other endpoints use them."""
 
     def users(self, known: Collection[Ref], *, timeout: float) -> Iterator[tuple[Ref, frozenset[Ref]]]:
-        """Each endpoint that is not ``known`` and was not made by mlport, with everything that it needs."""
+        """Return each endpoint that is not ``known`` and not made by mlport, with all the resources that it needs."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """A small stored object with a version: the lock that other machines see."""
+    """A small stored object with a version: the lock that other machines can see."""
 
     body: str
     etag: str
@@ -465,18 +466,18 @@ class LeaseRecord:
 
 @runtime_checkable
 class Leases(Protocol):
-    """Keeps leases on the target by compare-and-swap."""
+    """Adapter that keeps leases on the target by compare-and-swap."""
 
     def lease_read(self, key: str, *, timeout: float) -> LeaseRecord | None:
-        """The stored lease."""
+        """Return the stored lease; ``None`` if there is none."""
         ...
 
     def lease_write(self, key: str, body: str, expected: str | None, *, timeout: float) -> LeaseRecord:
-        """Writes if the stored etag is ``expected`` (``None``: absent), else raises ``ConflictError``."""
+        """Write the lease if the stored etag is ``expected`` (``None``: absent); else raise ``ConflictError``."""
         ...
 
     def lease_delete(self, key: str, expected: str, *, timeout: float) -> None:
-        """Deletes it if the stored etag is ``expected``."""
+        """Delete the lease if the stored etag is ``expected``."""
         ...
 
 

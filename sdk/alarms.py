@@ -1,4 +1,4 @@
-"""Alarm rules of the configuration, held against what was measured."""
+"""Evaluation of the configured alarm rules against measured values."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from .types import EndpointStatus
 
 _GIB = 2**30
-_SCOPES = ("client", "gateway", "platform", "container")  # nearest to the user first
+_SCOPES = ("client", "gateway", "platform", "container")  # measurement points, nearest to the caller first
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm(Value):
-    """A rule, what was measured for it (``None``: unknown), and whether it holds."""
+    """A rule, its measured value (``None`` if unknown), and whether the alarm is firing."""
 
     rule: str
     value: float | None
@@ -34,13 +34,13 @@ class Alarm(Value):
 def evaluate(
     rules: Sequence[Rule], status: EndpointStatus, window_s: float, report: Callable[[float], MetricsReport | None]
 ) -> tuple[Alarm, ...]:
-    """Each rule with what was measured over its own window: the one it must last for, else the given one.
+    """Evaluate each rule over its own window: the duration after ``for``, else ``window_s``.
 
     Args:
-        rules: What to look at.
-        status: The endpoint as it is now.
+        rules: The rules to evaluate.
+        status: The current status of the endpoint.
         window_s: Window in seconds of the rules without ``for``.
-        report: Measures over a window; ``None`` where nothing is measured. Called once for each window.
+        report: Returns the measurements of a window; ``None`` if the target measures nothing. Called once per window.
     """
     windows = {rule.for_s or window_s for rule in rules}
     reports = {seconds: report(seconds) for seconds in windows}
@@ -49,7 +49,7 @@ def evaluate(
 
 
 def value_of(metric: str, status: EndpointStatus, report: MetricsReport | None) -> float | None:
-    """What a metric of :data:`sdk.config.rules.METRICS` is now; ``None`` when nobody knows."""
+    """Return the current value of a metric of :data:`sdk.config.rules.METRICS`; ``None`` if it is unknown."""
     if metric == "usd_per_hour":
         return status.usd_per_hour
     if metric == "idle_s":
@@ -74,7 +74,7 @@ def value_of(metric: str, status: EndpointStatus, report: MetricsReport | None) 
 
 
 def latency_of(report: MetricsReport, quantile: str) -> float | None:
-    """A quantile (``"p95"``, ``"mean"``) in milliseconds, measured as near to the user as it was measured at all."""
+    """Return a quantile (``"p95"``, ``"mean"``) in milliseconds, from the measurement point closest to the caller."""
     for scope in _SCOPES:
         for latency in report.latency:
             if latency.scope == scope and latency.count:
@@ -84,5 +84,5 @@ def latency_of(report: MetricsReport, quantile: str) -> float | None:
 
 
 def objective(p95_ms: float | None) -> tuple[Rule, ...]:
-    """The latency objective as a rule, if there is one."""
+    """Return the latency objective as a rule; an empty tuple if there is no objective."""
     return () if p95_ms is None else (Rule("p95_ms", ">", p95_ms),)

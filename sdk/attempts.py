@@ -1,11 +1,12 @@
-"""The attempts of one predict, without I/O, so that the blocking and the asynchronous client share them.
+"""The attempts of one predict call, without I/O, so that the blocking and the asynchronous client share them.
 
-What is sent again, within one deadline: a request whose connection could not be made; one on a *reused* connection
-that was reset before the first byte of the answer, once; and one that got a 503 or 429 with ``Retry-After``. A predict
-whose answer did not come in time is never sent twice.
+A request is sent again, within one deadline, in three cases: its connection could not be made; a *reused* connection
+was reset before the first byte of the answer (once only); or it got a 503 or 429 with ``Retry-After``. A request whose
+answer did not come in time is never sent twice.
 
-The system resets a connection of a process that ends before it has read everything that arrived; after that it only
-closes it. So where nothing stands between client and server, a reset says the same as a refused connection.
+If a process ends before it has read everything that arrived on a connection, the system resets that connection;
+otherwise it only closes it. So without an intermediary between client and server, a reset means the same as a refused
+connection.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 
 REQUEST_ID = "x-request-id"
 WAITED = "mlport.waited"
-"""The event that the other side was asked whether it lives: what breaks after that was not idle."""
+"""The trace event for a health check of the gateway: a connection that breaks after it was not idle."""
 DEADLINE_HEADER = "x-mlport-deadline-ms"
 _ATTEMPTS = 3
 _FIRST_PAUSE_S = 0.1
 _CONNECT_S = 10.0
-_LEAST_STATUS = 100  # of HTTP: less is the platform's word for none
+_LEAST_STATUS = 100  # the lowest HTTP status; a platform reports a lower one if the container returned none
 _AGAIN = frozenset({429, 503})
 
 Outcome: TypeAlias = "httpx.Response | httpx.TransportError | UnreadableError"
@@ -44,7 +45,7 @@ Steps: TypeAlias = "Generator[httpx.Request | float, Outcome | None, httpx.Respo
 
 @dataclass(slots=True)
 class Wire:
-    """What happened on the connection during one attempt, as the HTTP library's trace tells it."""
+    """Events on the connection during one attempt, as reported by the trace of the HTTP library."""
 
     sent: bool = False
     fresh: bool = False
@@ -52,27 +53,27 @@ class Wire:
     waited: bool = False
 
     def see(self, event: str, _info: Mapping[str, Any]) -> None:
-        """Takes one event of a blocking client."""
+        """Record one event of a blocking client."""
         self.fresh |= event.startswith("connection.connect_")
         self.sent |= event == "http11.send_request_headers.started"
         self.answered |= event == "http11.receive_response_headers.complete"
         self.waited |= event == WAITED
 
     async def asee(self, event: str, info: Mapping[str, Any]) -> None:
-        """Takes one event of an asynchronous client."""
+        """Record one event of an asynchronous client."""
         self.see(event, info)
 
     @property
     def stale(self) -> bool:
-        """Whether the request went out on a connection that the other side had already given up."""
+        """Whether the request was sent on a connection that the server had already closed."""
         return self.sent and not self.fresh and not self.answered and not self.waited
 
 
 @dataclass(slots=True)
 class Attempts:
-    """Sends one request until it is answered, is refused for good, or the deadline passes.
+    """The attempts to send one request until it is answered, is refused for good, or the deadline passes.
 
-    ``steps`` yields what to do next, a request to send or seconds to wait, and is sent the outcome.
+    The generator ``steps`` yields the next action, a request to send or seconds to wait, and receives the outcome.
     """
 
     invoker: Invoker
@@ -89,14 +90,14 @@ class Attempts:
     stale_used: bool = False
 
     def steps(self, request: httpx.Request) -> Steps:
-        """The attempts; returns the answer.
+        """Yield requests and pauses until an attempt succeeds, and return its answer.
 
         Raises:
             InvalidInputError: The model refused the input.
             ModelError: The model failed.
             TimedOut: The deadline passed.
-            UnavailableError: No connection, or it broke.
-            PlatformError: Whatever else the platform answered.
+            UnavailableError: There was no connection, or it broke.
+            PlatformError: The platform gave any other failed answer.
         """
         while True:
             outcome = yield self._prepared(request)
@@ -126,7 +127,7 @@ class Attempts:
         return request
 
     def _pause(self, outcome: Outcome) -> float | None:
-        """Seconds until the next attempt; ``None`` when there must not be one."""
+        """Return the seconds until the next attempt; ``None`` if there must not be one."""
         broken = isinstance(outcome, httpx.NetworkError | httpx.RemoteProtocolError)
         if broken and self.wire.stale and not self.stale_used:
             self.stale_used = True
@@ -218,10 +219,10 @@ class Attempts:
 def model_error(
     fault: ModelFault, redact: Callable[[str], str], facts: Mapping[str, Any], target: str = ""
 ) -> ModelError:
-    """The error for what the model itself answered: 400 and 422 mean that the input is wrong.
+    """Return the error for an answer of the model itself: 400 and 422 mean that the input is wrong.
 
     Args:
-        fault: What it answered.
+        fault: The model's answer.
         redact: Hides secrets.
         facts: Fields of the error.
         target: Name of the target, for the command that shows the log.
@@ -255,6 +256,6 @@ def _caused(error: SdkError, cause: Exception) -> SdkError:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds the server asks to wait; the date form is too coarse to be worth it."""
+    """Return the seconds that the server asks to wait. The date form is ignored, because it is too coarse."""
     text = response.headers.get("retry-after", "")
     return min(float(text), LONGEST_RETRY_AFTER_S) if text.isascii() and text.isdigit() else None

@@ -1,8 +1,8 @@
-"""Asks a gateway, beside a request that waits for its answer, whether it still lives.
+"""Health checks of a gateway while a request waits for its answer.
 
-A model may work for minutes, but a gateway answers its health path in milliseconds while it does. One that does not
-was stopped or paused, and a look at its endpoint starts it again: the request is then answered where it waits, so that
-it need not be sent again.
+A model may work for minutes, but meanwhile its gateway answers the health path in milliseconds. A gateway that does
+not answer was stopped or paused. Reading the status of its endpoint starts it again, and it then answers the waiting
+request, which need not be sent again.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 Verdict = Literal["well", "ailing", "silent", "unknown"]
 
-_ANSWERS_S = 1.0  # for an answer of the health path; one that is late costs no more than a look, and after that
-_AGAIN = 3  # times as long is waited for it
-_LEAST_S = 1.0  # with less time than that, no look is begun
+_ANSWERS_S = 1.0  # for an answer of the health path; if it is late, the endpoint is looked at, and then
+_AGAIN = 3  # times as long is allowed for an answer
+_LEAST_S = 1.0  # with less time than that, the endpoint is not looked at
 _PAUSES = (2.0, 2.0, 2.0, 4.0, 8.0)
 _LONGEST_BODY = 1024
 IN_PART = "ready in part"
-"""What a gateway says of itself when some of its replicas do not answer."""
+"""The text in a gateway's health answer that means that some of its replicas do not answer."""
 
 
 class Standstill(httpx.TransportError):
-    """The gateway takes connections and does not answer, and a look did not help."""
+    """The gateway accepts connections but does not answer, and looking at the endpoint did not help."""
 
 
 class Watch:
-    """Watches one gateway for all requests that wait for it; share it between threads.
+    """Health checks of one gateway for all requests that wait for it; share it between threads.
 
     Args:
-        health: The URL of its health path, plain HTTP.
-        revive: Looks at the endpoint for some seconds, which starts what stands still; returns why it still does not
-            serve, or ``None``.
-        pauses: Seconds from one question of a request to its next; the last one is repeated.
-        answers_s: How long an answer of the health path may take.
+        health: The URL of the gateway's health path, plain HTTP.
+        revive: Looks at the endpoint for at most this many seconds, which restarts a gateway that stands still; returns
+            why the endpoint still does not serve, or ``None``.
+        pauses: Seconds between the checks of one request; the last one is repeated.
+        answers_s: The time that an answer of the health path may take.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class Watch:
         self._trouble: str | None = None
 
     def pauses(self) -> Iterator[float]:
-        """Seconds to wait before each question of one request."""
+        """Yield the seconds to wait before each check of one request."""
         yield from self._pauses
         while True:
             yield self._pauses[-1]
 
     def look(self, left: float) -> None:
-        """Ask once, and have the endpoint looked at if it is not well. Of many requests at once one does it for all.
+        """Check once, and look at the endpoint if it is not well. Of many requests at once, one does it for all.
 
         Raises:
             Standstill: The gateway does not answer.
@@ -98,10 +98,10 @@ class Watch:
 
 
 def ask(url: str, seconds: float) -> Verdict:
-    """Ask a health path.
+    """Request a health path and return what its answer means.
 
-    A connection that is refused or broken is no sign of a standstill: a gateway that ends takes no more of them, and
-    answers what it has.
+    A connection that is refused or broken does not mean a standstill: a gateway that is shutting down accepts no new
+    connections, but answers the requests that it has.
     """
     parts = httpx.URL(url)
     connection = http.client.HTTPConnection(parts.host, parts.port or 80, timeout=seconds)

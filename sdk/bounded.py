@@ -1,7 +1,7 @@
-"""The one way to read what another machine sends: within a number of bytes and a time, both checked while reading.
+"""Bounded reading of answers from other machines: limits on bytes and time, both checked while reading.
 
-The time runs from the moment the request was sent until the body is whole, the head included, so that a server that
-sends a byte now and then does not hold a call for ever. Bytes are counted after decompression. All HTTP clients of
+The time runs from the moment the request was sent until the body is complete, the head included, so a server that
+sends a byte now and then cannot block a call for ever. Bytes are counted after decompression. All HTTP clients of
 mlport are made here; :mod:`sdk.bounded_http` does the same for connections of the standard library and of libraries
 that the clouds provide. The threat and the tests are in docs/security.md.
 """
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 KEY = "mlport.bound"  # in the extensions of a request
-_BEGUN = "mlport.begun"  # likewise, for listeners: when it was sent
+_BEGUN = "mlport.begun"  # likewise, for listeners: when the request was sent
 ENCODINGS = "gzip, deflate"
 _STEP = 1 << 16  # bytes that are decompressed at once
-_SLOWEST = 32 << 10  # bytes per second of a large body: slower is not a transfer but a stall
-_ERROR_BYTES = 1 << 20  # of the body of a refusal
+_SLOWEST = 32 << 10  # bytes per second of a large body: a slower transfer counts as stalled
+_ERROR_BYTES = 1 << 20  # of the body of an error
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What one answer may take.
+    """The limits for reading one answer.
 
     Args:
-        most: Bytes of its body, after decompression.
-        seconds: Until it is whole; ``None`` for the time-out of reading that the request has.
-        large: Whether the time grows with what has arrived, as it must for files.
-        raw: Whether the body is wanted as it was sent, without decompression.
+        most: The most bytes of the body, after decompression.
+        seconds: The time until the body is complete; ``None`` for the request's read time-out.
+        large: Whether the time grows with the bytes that have arrived, as files need.
+        raw: Whether to return the body as it was sent, without decompression.
     """
 
     most: int
@@ -49,51 +49,51 @@ class Bound:
 
     @property
     def extensions(self) -> dict[str, Any]:
-        """What a request carries to be read within this bound."""
+        """The request extensions that apply this bound."""
         return {KEY: self}
 
     def of_status(self, status: int) -> Bound:
-        """The same for a refusal, which has less to say, but perhaps more than a body whose size is known."""
+        """Return the bound for this status; an error may have up to 1 MiB even if the known size is smaller."""
         most = _ERROR_BYTES if self.large else min(self.most, _ERROR_BYTES)
         return self if status < 400 else Bound(most, self.seconds)
 
 
 ANSWER = Bound(64 << 20)
-"""An answer of a control plane: JSON, a page of a list."""
+"""An answer of a control plane: a JSON document, or one page of a list."""
 SMALL = Bound(4 << 20)
-"""A manifest, the configuration of an image, a lease."""
+"""A manifest, the configuration of an image, or a lease."""
 TOKEN = Bound(1 << 20)
 """The answer of a token service."""
 PRICES = Bound(256 << 20, 300.0)
 """A price list; those of whole regions are large."""
 LINES = Bound(256 << 20, 600.0, large=True)
-"""Lines of a log, or the messages of a long operation."""
+"""The lines of a log, or the messages of a long operation."""
 
 
 FILE = Bound(1 << 40, large=True, raw=True)
-"""A file of a job whose size only the answer itself tells."""
+"""A file of a job; its size is known from the answer only."""
 IMAGE = Bound(1 << 36, 600.0, large=True)
-"""An image that an engine packs."""
+"""An image that a Docker Engine exports."""
 
 
 def of_size(size: int, *, raw: bool = False) -> Bound:
-    """A body of a size that is known, and not a byte more."""
+    """Return the bound for a body of exactly this size."""
     return Bound(size, large=True, raw=raw)
 
 
 class Patience(float):
-    """Seconds until an answer must be whole, used as the time-out of each read of it.
+    """Seconds until an answer must be complete, used as the time-out of each read of it.
 
     Args:
-        seconds: From when the request was sent.
-        large: Whether the time grows with what has arrived.
+        seconds: The time allowed, from when the request was sent.
+        large: Whether that time grows with the bytes that have arrived.
         now: The source of monotonic time.
     """
 
     __slots__ = ("_begin", "_got", "_large", "_now")
 
     def __new__(cls, seconds: float, *, large: bool = False, now: Callable[[], float] = time.monotonic) -> Self:
-        """A float cannot be changed later."""
+        """Make the float with its state, because the value of a float is set here and not in ``__init__``."""
         made = super().__new__(cls, seconds)
         made._begin, made._got, made._large, made._now = None, 0, large, now
         return made
@@ -104,19 +104,19 @@ class Patience(float):
     _now: Callable[[], float]
 
     def restart(self) -> None:
-        """More of the request was sent: the time begins again."""
+        """Restart the time, because more of the request was sent."""
         self._begin = None
 
     def took(self, count: int) -> None:
-        """So many bytes have arrived."""
+        """Count bytes that have arrived."""
         self._got += count
 
     @property
     def left(self) -> float:
-        """Seconds for the next read.
+        """The seconds for the next read.
 
         Raises:
-            TimeoutError: There are none.
+            TimeoutError: No time is left.
         """
         if self._begin is None:
             self._begin = self._now()
@@ -128,13 +128,13 @@ class Patience(float):
 
 
 class Body:
-    """Counts and decompresses one body, piece by piece.
+    """Counter and decompressor for one body, fed piece by piece.
 
     Args:
-        headers: Of the answer, by lower-case name.
-        bound: What it may take.
-        what: What it is, for the error.
-        exchange: Told to listeners, with the body, once that is whole.
+        headers: The headers of the answer, by lower-case name.
+        bound: The limits for the body.
+        what: The name of the body, for the error.
+        exchange: The exchange that is published to listeners, with the body, once that is complete.
     """
 
     def __init__(
@@ -149,10 +149,10 @@ class Body:
             raise self._too_large(f"it claims {int(claimed):,}")
 
     def take(self, piece: bytes) -> Iterator[bytes]:
-        """The content of one piece.
+        """Yield the content of one piece.
 
         Raises:
-            UnreadableError: With it the body has too many bytes, or cannot be decompressed.
+            UnreadableError: With this piece the body has too many bytes, or it cannot be decompressed.
         """
         self._begun = self._begun or bool(piece)
         while piece:
@@ -165,7 +165,7 @@ class Body:
                 yield self._counted(part)
 
     def end(self) -> Iterator[bytes]:
-        """What is left when the last piece was taken.
+        """Yield the remaining content after the last piece.
 
         Raises:
             UnreadableError: The compressed body ends too early.
@@ -201,20 +201,20 @@ class Body:
 
 
 def _unpacker(encoding: str, what: str) -> Any:
-    """What decompresses an encoding; those that were not asked for are refused."""
+    """Return a decompressor for an encoding; refuse an encoding that was not asked for."""
     names = [name for part in encoding.lower().split(",") if (name := part.strip()) not in {"", "identity"}]
     if not names:
         return None
     if len(names) == 1 and names[0] in {"gzip", "x-gzip", "deflate"}:
-        return zlib.decompressobj(zlib.MAX_WBITS | 32)  # both of them, told apart by their heads
+        return zlib.decompressobj(zlib.MAX_WBITS | 32)  # handles both, which it recognises by their headers
     raise UnreadableError(f"{what} cannot be read: its encoding {encoding!r} was not asked for")
 
 
 def turns(what: str, most: int = 10_000) -> Iterator[int]:
-    """Counts the pages of a list, which a server can make endless.
+    """Yield the numbers of the pages of a list, up to a limit, because a server can make a list endless.
 
     Raises:
-        UnreadableError: There are more than anything that is meant.
+        UnreadableError: There are more pages than any real list has.
     """
     yield from range(most)
     raise UnreadableError(f"{what} cannot be read: it has more than {most:,} pages")
@@ -224,12 +224,12 @@ def turns(what: str, most: int = 10_000) -> Iterator[int]:
 
 
 def client(bound: Bound = ANSWER, *, now: Callable[[], float] = time.monotonic, **settings: Any) -> httpx.Client:
-    """An HTTP client that reads each answer within a bound, redirects and refusals included.
+    """Return an HTTP client that reads each answer within a bound, including redirects and errors.
 
     Args:
-        bound: That of requests whose extensions name no other.
+        bound: The bound of requests whose extensions do not set another.
         now: The source of monotonic time, for tests.
-        **settings: As of :class:`httpx.Client`.
+        **settings: Passed to :class:`httpx.Client`.
     """
     more = settings.pop("event_hooks", {}).get("response", [])
     headers: dict[str, str] = {"accept-encoding": ENCODINGS, **(settings.pop("headers", None) or {})}
@@ -243,7 +243,7 @@ def client(bound: Bound = ANSWER, *, now: Callable[[], float] = time.monotonic, 
 
 
 def async_client(bound: Bound = ANSWER, **settings: Any) -> httpx.AsyncClient:
-    """The same for an event loop; the time is up to the caller, with :func:`asyncio.timeout`."""
+    """Return an asynchronous client like :func:`client`; the caller limits the time with :func:`asyncio.timeout`."""
     begin: Callable[[httpx.Request], None] = partial(_begin, bound=bound, now=None)
 
     async def abegin(request: httpx.Request) -> None:
@@ -257,7 +257,7 @@ def async_client(bound: Bound = ANSWER, **settings: Any) -> httpx.AsyncClient:
 
 
 def _begin(request: httpx.Request, *, bound: Bound, now: Callable[[], float] | None) -> None:
-    """Puts the bound of a request and its time into what the layers below get of it."""
+    """Put the bound and the time of a request into its extensions, where the lower layers read them."""
     bound = request.extensions.setdefault(KEY, bound)
     timeouts: dict[str, float | None] = dict(request.extensions.get("timeout") or {})
     seconds = timeouts.get("read") if bound.seconds is None else bound.seconds
@@ -271,14 +271,14 @@ def _begin(request: httpx.Request, *, bound: Bound, now: Callable[[], float] | N
 
 
 def _limit(response: httpx.Response) -> None:
-    """Puts the bound around the body, which nobody has read yet."""
+    """Wrap the body, which has not been read yet, in the bound."""
     request = response.request
     begun = request.extensions.get(_BEGUN)
     seconds = None if begun is None else time.monotonic() - begun
     exchange = exchanges.Exchange(request.method, str(request.url), response.status_code, seconds=seconds)
     if request.method == "HEAD":
         exchanges.publish(exchange)
-        return  # it has no body, though its head tells of one
+        return  # a HEAD answer has no body, although its headers describe one
     bound: Bound = request.extensions[KEY].of_status(response.status_code)
     what = f"the answer of {request.url.host} to {request.method} {request.url.path}"
     body = Body(response.headers, bound, what, exchange)
@@ -316,11 +316,11 @@ class _AsyncStream(httpx.AsyncByteStream):
         await self._stream.aclose()
 
 
-# --- the network below them ---------------------------------------------------------------------------------------
+# --- the network layer below the clients ---------------------------------------------------------------------------
 
 
 class _Sending(float):
-    """The time-out of a write, which knows the patience that begins after it."""
+    """The time-out of a write; it holds the :class:`Patience` that starts when the write is done."""
 
     patience: Patience
 
@@ -331,7 +331,7 @@ class _Sending(float):
 
 
 class _Network(httpcore.NetworkBackend):
-    """Connections whose reads end when the patience of their request does."""
+    """A network backend whose connections stop reading when the :class:`Patience` of the request ends."""
 
     def __init__(self, inner: httpcore.NetworkBackend) -> None:
         self._inner = inner

@@ -1,8 +1,8 @@
-"""Reading within bounds for connections of `http.client`, and for the cloud libraries, which are built upon them.
+"""Bounded reading for connections of `http.client` and for the cloud libraries that are built upon it.
 
-Those libraries (botocore, requests) use urllib3, whose time-out of reading is one for each ``recv``: a server that
-sends a byte now and then holds them for ever. Here their sockets get one time for a whole answer, and their bodies a
-number of bytes.
+Those libraries (botocore, requests) use urllib3, whose read time-out applies to each ``recv``: a server that sends a
+byte now and then blocks them for ever. Here their sockets get one time limit for a whole answer, and their bodies a
+limit on bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BLOCK = 1 << 16
 
 
 class _Raw(io.RawIOBase):
-    """The bytes that a socket receives, as long as there is time."""
+    """The bytes that a socket receives, readable as long as time is left."""
 
     def __init__(self, sock: socket.socket, patience: Patience) -> None:
         self._sock, self._patience = sock, patience
@@ -46,7 +46,7 @@ class _Raw(io.RawIOBase):
 
 
 class _Socket:
-    """What an answer of the standard library needs of a socket."""
+    """The part of a socket's interface that ``http.client.HTTPResponse`` needs."""
 
     def __init__(self, sock: socket.socket, patience: Patience) -> None:
         self._raw = _Raw(sock, patience)
@@ -56,7 +56,7 @@ class _Socket:
 
 
 class Answer(http.client.HTTPResponse):
-    """An answer that must be whole, its head included, within the time-out of its socket."""
+    """An answer that must be complete, including its head, within the time-out of its socket."""
 
     large = False
 
@@ -68,16 +68,16 @@ class Answer(http.client.HTTPResponse):
 
 
 class LargeAnswer(Answer):
-    """The same with a time that grows with what has arrived."""
+    """An answer whose time limit grows with the bytes that have arrived."""
 
     large = True
 
 
 def read(answer: http.client.HTTPResponse, bound: Bound, what: str) -> bytes:
-    """The body of an answer of the standard library.
+    """Return the whole body of an answer of the standard library.
 
     Raises:
-        UnreadableError: It has too many bytes.
+        UnreadableError: The body has too many bytes.
     """
     parts: list[bytes] = []
     with closing(answer):
@@ -91,21 +91,21 @@ def read(answer: http.client.HTTPResponse, bound: Bound, what: str) -> bytes:
 
 
 class Stream:
-    """An answer of urllib3 whose body is read within a bound; everything else is that of the answer.
+    """An answer of urllib3 with a bounded body; every other attribute is passed through.
 
     Args:
-        answer: Not yet read.
-        bound: What its body may take.
-        what: What it is, for the error.
+        answer: The answer, not yet read.
+        bound: The limits for its body.
+        what: The name of the body, for the error.
         head: Whether the request was HEAD.
-        exchange: Told to listeners; see :class:`sdk.bounded.Body`.
+        exchange: The exchange that is published to listeners; see :class:`sdk.bounded.Body`.
     """
 
     def __init__(
         self, answer: Any, bound: Bound, what: str, *, head: bool = False, exchange: Exchange | None = None
     ) -> None:
         self._answer = answer
-        given = cast("Mapping[str, str]", {} if head else answer.headers)  # the head of HEAD tells of another body
+        given = cast("Mapping[str, str]", {} if head else answer.headers)  # HEAD has headers of a body not sent
         headers = {name.lower(): text for name, text in given.items()}
         self._body = Body(headers, bound, what, exchange)
 
@@ -113,21 +113,21 @@ class Stream:
         return getattr(self._answer, name)
 
     def stream(self, amt: int = _BLOCK, decode_content: bool | None = None) -> Iterator[bytes]:
-        """The body piece by piece; it is decompressed here rather than in the library, which would do so at once."""
+        """Yield the body piece by piece; decompressed here, as the library would decompress a whole piece at once."""
         del decode_content
         for piece in self._answer.stream(amt, decode_content=False):
             yield from self._body.take(piece)
         yield from self._body.end()
 
     def read(self, amt: int | None = None, **_: Any) -> bytes:
-        """So much of the body, or all of it."""
+        """Return the content of the next ``amt`` bytes of the body, or the whole body."""
         if amt is None:
             return b"".join(self.stream())
         return b"".join(self._body.take(self._answer.read(amt, decode_content=False)))
 
 
 def watch(manager: Any, answer: type[Answer] = Answer) -> None:
-    """Let the connections that a pool manager of urllib3 makes read their answers within their time-outs."""
+    """Make connections of a urllib3 pool manager read each answer within its time-out."""
     kinds: dict[str, Any] = manager.pool_classes_by_scheme
     manager.pool_classes_by_scheme = {scheme: _watching(kind, answer) for scheme, kind in kinds.items()}
 
@@ -138,7 +138,7 @@ def _watching(pool: type[Any], answer: type[Answer]) -> type[Any]:
 
 
 def limit_requests(session: Any, bound: Bound = ANSWER) -> None:
-    """Let a session of the library `requests` read each answer within a bound."""
+    """Make a session of the `requests` library read each answer within a bound."""
 
     def limited(response: Any, **_: Any) -> None:
         own = bound.of_status(response.status_code)

@@ -1,4 +1,4 @@
-"""The values of tables and arrays as JSON can carry them; nothing is imported for that but the standard library."""
+"""Conversion of values of tables and arrays to JSON; imports nothing for it but the standard library."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import msgspec
 
 from sdk.serving import times
 
-_NUMBERS = frozenset("biuf")  # kinds of types whose values JSON has a form for
+_NUMBERS = frozenset("biuf")  # kinds of numpy types whose values have a JSON form
 
 
 def plain(value: Any) -> Any:
-    """One value that JSON has no form for, as the server reads it: text for moments and durations, ``None`` for gaps.
+    """Convert a value without a JSON form to what the server reads: text for times and durations, ``None`` for gaps.
 
     Raises:
-        TypeError: It cannot be sent.
+        TypeError: The value cannot be sent.
 
     Example:
         >>> plain(timedelta(hours=30))
@@ -39,7 +39,7 @@ encode = msgspec.json.Encoder(enc_hook=plain, decimal_format="number").encode
 
 
 def column(values: Any) -> list[Any]:
-    """The cells of a pandas column, missing ones as ``None``."""
+    """Return the cells of a pandas column, with ``None`` for missing ones."""
     cells: list[Any] = values.tolist()
     if getattr(values.dtype, "kind", "O") not in _NUMBERS:
         cells = [plain(cell) if isinstance(cell, timedelta) or hasattr(cell, "isoformat") else cell for cell in cells]
@@ -50,7 +50,7 @@ def column(values: Any) -> list[Any]:
 
 
 def _times(values: Any) -> Any:
-    """Moments or durations of numpy, of which some may be missing."""
+    """Convert numpy times or durations, some of which may be missing."""
     if not values.ndim:
         return _times(values.reshape(1))[0]
     if values.ndim > 1:

@@ -1,4 +1,4 @@
-"""Whom connections trust: the authorities of this machine, loaded once, since that takes longer than most calls."""
+"""Trusted certificate authorities of this machine, loaded once because loading takes longer than most calls."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import httpx
 if TYPE_CHECKING:
     import ssl
 
-_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # what the environment may name instead
+_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # variables that may name other authorities
 
 
 def authorities() -> ssl.SSLContext:
-    """A context for any number of clients and threads, as httpx makes one for each client.
+    """Return the TLS context that all clients and threads share, the same that httpx makes for each client.
 
     Example:
         >>> authorities() is authorities()

@@ -1,8 +1,8 @@
-"""What a verb wants to change, before it is known what calls that takes.
+"""The change that a verb asks for, before the calls for it are planned.
 
-A verb is a short list of stages. The planner walks from what is live to each stage in turn (creating and updating,
-never deleting), and at the end deletes what the last stage does not name. One stage is the *commit*: until what
-holds the traffic is changed in it a failure rolls everything back, from then on the change only goes forward.
+A verb is a short list of stages. The planner goes from the live state to each stage in turn (creating and updating,
+never deleting), and at the end deletes what the last stage does not name. One stage is the *commit*: a failure before
+its traffic change rolls everything back; after that the change only goes forward.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Verb = Literal["deploy", "promote", "rollback", "traffic", "finalize", "delete",
 class Stage:
     """One intermediate state of an endpoint.
 
-    Args:
-        spec: The endpoint as it should be at the end of this stage.
-        probe: The deployment that must answer a smoke test before the next stage begins.
+    spec: The endpoint as it should be at the end of this stage.
+    probe: The deployment that must pass a smoke test before the next stage begins.
+    commit: Whether this stage is the point of no return.
         commit: Whether this stage is the point of no return.
     """
 
@@ -34,10 +34,10 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A verb applied to a name: ``stages`` for endpoints (none: delete everything), ``job`` for training.
+    """A verb applied to a name: ``stages`` for endpoints (empty: delete everything), ``job`` for training.
 
-    ``old`` and ``new`` are deployment ids, for the journal and for people. ``live`` is the endpoint the change was
-    computed from.
+    ``old`` and ``new`` are deployment ids, for the journal and for display. ``live`` is the endpoint state from which
+    the change was computed.
     """
 
     verb: Verb

@@ -1,4 +1,4 @@
-"""Durations as people write them, such as ``30m`` or ``1h30m``, read in one place."""
+"""Parsing and formatting of durations such as ``30m`` or ``1h30m``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _DURATION = re.compile("".join(rf"(?:{_PART}{unit})?" for unit in _UNITS))
 
 
 def parse_duration(value: str | float, *, field: str = "duration") -> float:
-    """Seconds in a duration: a number of seconds, or text with the units d, h, m, s, ms from long to short.
+    """Return the seconds in a duration: a number of seconds, or text with the units d, h, m, s, ms from long to short.
 
     Args:
-        value: What was written.
-        field: The setting or argument it stands in, for the message.
+        value: The duration as the user wrote it.
+        field: The setting or argument that holds it, for the message.
 
     Raises:
-        ConfigError: When it is not a positive, finite duration.
+        ConfigError: It is not a positive, finite duration.
 
     Example:
         >>> parse_duration("1h30m"), parse_duration(2.5)
@@ -44,7 +44,7 @@ def _seconds(value: object) -> float | None:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest exact way to write a duration down to milliseconds; :func:`parse_duration` reads it back.
+    """Return the shortest exact text of a duration, down to milliseconds; :func:`parse_duration` reads it back.
 
     Example:
         >>> format_duration(5400), format_duration(0.25)

@@ -1,4 +1,4 @@
-"""The handle of an endpoint: everything one can do with it, found by name from any process."""
+"""The handle of an endpoint, with all operations on it; it can be made from its name in any process."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 class Endpoint:
     """An endpoint on a target.
 
-    It is a name, not a connection: ``sdk.endpoint(name)`` makes the same one anywhere. It may be pickled for another
-    process (multiprocessing, joblib, Dask): name, target and configuration travel, connections and secrets do not.
+    A handle holds a name, not a connection: ``sdk.endpoint(name)`` makes the same one anywhere. It may be pickled for
+    another process (multiprocessing, joblib, Dask): name, target and configuration are included, but connections and
+    secrets are not.
 
     Args:
-        client: Does the work.
+        client: The client that does the work.
         name: Name of the endpoint.
-        target: Target it is on.
-        status: How it was when it was last looked at.
+        target: The target that the endpoint is on.
+        status: The status as last read.
 
     Example:
         >>> endpoint = sdk.endpoint("churn")
@@ -42,24 +43,24 @@ class Endpoint:
 
     @property
     def status(self) -> EndpointStatus:
-        """How it was when it was last looked at; the first time it looks."""
+        """The status as last read; the first access reads it."""
         return self._status or self.refresh()
 
     def refresh(self) -> EndpointStatus:
-        """How it is now.
+        """Read the current status.
 
         Raises:
-            NotFoundError: It is not there.
+            NotFoundError: The endpoint does not exist.
         """
         self._status = self._client.status(self.name, target=self.target)
         return self._status
 
     def wait(self, *, timeout: str | float | None = None) -> Endpoint:
-        """Waits until what was begun with ``wait=False`` is done; comes back at once when nothing is under way.
+        """Wait until a change started with ``wait=False`` is done; return at once if none is running.
 
         Raises:
             DeployFailed: The change failed and was undone.
-            TimedOut: It takes longer than ``timeout`` (seconds, or text such as ``"10m"``).
+            TimedOut: The change takes longer than ``timeout`` (seconds, or text such as ``"10m"``).
         """
         self._client.resume(self.name, target=self.target, timeout=timeout)
         self.refresh()
@@ -68,43 +69,43 @@ class Endpoint:
     # --- calling ------------------------------------------------------------------------------------------------
 
     def predict(self, inputs: Any, *, deployment: str | None = None, timeout: str | float | None = None) -> Prediction:
-        """Asks the model; see :meth:`sdk.Client.predict`."""
+        """Send inputs to the model and return its answer; see :meth:`sdk.Client.predict`."""
         return self._client.predict(self.name, inputs, deployment=deployment, target=self.target, timeout=timeout)
 
     def apredict(
         self, inputs: Any, *, deployment: str | None = None, timeout: str | float | None = None
     ) -> Coroutine[Any, Any, Prediction]:
-        """Asks the model without blocking the event loop; see :meth:`sdk.Client.predict`."""
+        """Predict without blocking the event loop; see :meth:`sdk.Client.predict`."""
         return self._client.apredict(self.name, inputs, deployment=deployment, target=self.target, timeout=timeout)
 
     def request(self, inputs: Any, *, deployment: str | None = None) -> httpx.Request:
-        """The signed request of a predict, for any other HTTP client; it holds credentials."""
+        """Return the signed request of a predict, for any other HTTP client; it contains credentials."""
         return self._client.request(self.name, inputs, deployment=deployment, target=self.target)
 
     def curl(self, inputs: Any, *, deployment: str | None = None) -> str:
-        """The same request as a shell line; it holds credentials."""
+        """Return the same request as a shell command; it contains credentials."""
         return self._client.curl(self.name, inputs, deployment=deployment, target=self.target)
 
     # --- changing -----------------------------------------------------------------------------------------------
 
     def promote(self, *, timeout: str | float | None = None) -> Endpoint:
-        """Gives the newest deployment all traffic."""
+        """Give the newest deployment all traffic."""
         return self._changed(self._client.promote(self.name, target=self.target, timeout=timeout))
 
     def rollback(self, *, timeout: str | float | None = None) -> Endpoint:
-        """Gives the deployment before the newest all traffic again."""
+        """Give the previous deployment all traffic again."""
         return self._changed(self._client.rollback(self.name, target=self.target, timeout=timeout))
 
     def traffic(self, shares: int | Mapping[str, int], *, timeout: str | float | None = None) -> Endpoint:
-        """Sets the shares: whole percents by deployment id, or those of the newest deployment."""
+        """Set the traffic: whole percents by deployment id, or one number for the newest deployment."""
         return self._changed(self._client.traffic(self.name, shares, target=self.target, timeout=timeout))
 
     def finalize(self, *, timeout: str | float | None = None) -> Endpoint:
-        """Removes the deployments without traffic."""
+        """Remove the deployments without traffic."""
         return self._changed(self._client.finalize(self.name, target=self.target, timeout=timeout))
 
     def delete(self, *, timeout: str | float | None = None) -> None:
-        """Removes the endpoint with all it has; one that is gone is a success."""
+        """Delete the endpoint and everything that belongs to it; succeed if it no longer exists."""
         self._client.delete(self.name, target=self.target, timeout=timeout)
         self._status = None
 
@@ -115,7 +116,7 @@ class Endpoint:
     # --- looking ------------------------------------------------------------------------------------------------
 
     def monitor(self, *, window: str | float = "1h") -> Watch:
-        """What it did in the last while; see :meth:`sdk.Client.monitor`."""
+        """Return metrics, cost and alarms of a recent window; see :meth:`sdk.Client.monitor`."""
         return self._client.monitor(self.name, window=window, target=self.target)
 
     def logs(
@@ -126,7 +127,7 @@ class Endpoint:
         deployment: str | None = None,
         request_id: str | None = None,
     ) -> Iterator[LogLine]:
-        """What its containers wrote; see :meth:`sdk.Client.logs`."""
+        """Return the log lines of its containers; see :meth:`sdk.Client.logs`."""
         return self._client.logs(
             self.name, tail=tail, follow=follow, deployment=deployment, request_id=request_id, target=self.target
         )

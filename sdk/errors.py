@@ -1,42 +1,42 @@
-"""Every error mlport raises.
+"""All errors that mlport raises.
 
 ::
 
     SdkError
       ConfigError (ValueError)          a setting is wrong: names the key, the file and the fix
-        UnknownKeyError                 a key, target or provider nobody knows; says what was meant
+        UnknownKeyError                 an unknown key, target or provider; suggests the nearest known one
         InvalidNameError                an endpoint or job name that some platform would refuse
         MissingExtraError (ImportError) the adapter's packages are not installed; shows the pip line
-        UntrustedConfigError            a project file asks for something only a trusted one may
+        UntrustedConfigError            a project file sets a key that only a trusted one may set
       PackagingError                    a model cannot be packed, locked or unpacked
         LockMismatchError               files or versions differ from what the model was recorded with
       UnsupportedError (NotImplementedError)  the platform or the adapter cannot do it; raised before any call
       PlatformError                     the platform refused or failed
-        AuthError                       who you are, or what you may do
-          SecurityError                 a bucket, registry or container is not shown to be yours
+        AuthError                       the caller is not signed in, or is not allowed to do this
+          SecurityError                 a bucket, registry or container is not verifiably yours
         QuotaError                      a limit of the account, or no capacity
         NotFoundError (LookupError)
-        ConflictError                   somebody else owns it, or is changing it now
-          DriftError                    the live resource is not what we left there
-        ThrottledError                  asked too often; retryable
+        ConflictError                   another owner holds it, or another process is changing it now
+          DriftError                    the live resource differs from what mlport last wrote
+        ThrottledError                  too many calls; retryable
         UnavailableError                5xx, refused or reset connections; retryable
         InvalidRequestError             the platform rejects a field
-        PayloadTooLargeError            a request over the platform's limit
-        UnreadableError (ValueError)    an answer or file of somebody else that has no form we know
-      PlanStale                         the world moved between plan and apply
+        PayloadTooLargeError            a request exceeds the platform's limit
+        UnreadableError (ValueError)    an answer or file of another system has an unknown form
+      PlanStale                         the target's state changed between plan and apply
       DeployFailed                      with the platform's reason and the last log lines
-        RollbackFailed                  and something could not be undone; see ``leftovers``
+        RollbackFailed                  and the change could not be undone completely; see ``leftovers``
       TrainFailed                       with the platform's reason and the last log lines
       ModelError                        the model's own 4xx or 5xx; never retried
         InvalidInputError (ValueError)  the model says the input is wrong, naming the field
-      TimedOut (TimeoutError)           with how long was waited and the last state seen
+      TimedOut (TimeoutError)           a deadline passed; with the time waited and the last state seen
       JournalError                      the local journal cannot be written
         JournalDamaged                  a journal file that cannot be trusted
-      GateFailed                        a condition the caller asked for does not hold
-      Interrupted                       stopped by the user; says what is still alive
+      GateFailed                        a condition that the caller set does not hold
+      Interrupted                       stopped by the user; lists what is still alive
 
-Each carries ``provider, operation, resource, status, request_id, retryable, hint``. The vendor's own
-exception stays as ``__cause__``.
+Each has the attributes ``provider, operation, resource, status, request_id, retryable, hint``. The vendor's own
+exception is kept as ``__cause__``.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ if TYPE_CHECKING:
 
 
 class SdkError(Exception):
-    """Base of all errors of mlport.
+    """Base class of all errors of mlport.
 
     Args:
         message: What happened, in one sentence that names the field or resource.
         provider: Adapter that was in use, such as ``"sagemaker"``.
-        operation: What was being done, such as ``"CreateEndpoint"``.
-        resource: Identifier of the thing it was done to.
-        status: HTTP status, where there was one.
+        operation: The operation that failed, such as ``"CreateEndpoint"``.
+        resource: Identifier of the resource of the operation.
+        status: HTTP status, if there was one.
         request_id: The platform's id of the failed request, for its support.
-        retryable: Whether the same call may succeed later; default is the class's.
-        hint: What to do about it, in one sentence.
+        retryable: Whether the same call may succeed later; the default depends on the class.
+        hint: The suggested next step, in one sentence.
 
     Example:
         >>> str(SdkError("no such region 'mars'", hint="use one of eu-west-1, us-east-1"))
@@ -96,7 +96,7 @@ class SdkError(Exception):
         return f"{self.message}; {self.hint}" if self.hint else self.message
 
     def to_dict(self) -> dict[str, Any]:
-        """The error as plain values, as ``-o json`` prints it."""
+        """Return the error as plain values, as ``-o json`` prints it."""
         fields = ("message", "provider", "operation", "resource", "status", "request_id", "retryable", "hint")
         return {"error": type(self).__name__, **{name: getattr(self, name) for name in fields}}
 
@@ -108,11 +108,11 @@ class ConfigError(SdkError, ValueError):
 
 
 class UnknownKeyError(ConfigError):
-    """A key, target or provider that nobody knows."""
+    """A key, target or provider is unknown."""
 
 
 class InvalidNameError(ConfigError):
-    """A name that at least one platform would refuse."""
+    """A name would be refused by at least one platform."""
 
 
 class MissingExtraError(ConfigError, ImportError):
@@ -120,7 +120,7 @@ class MissingExtraError(ConfigError, ImportError):
 
 
 class UntrustedConfigError(ConfigError):
-    """A project file asks for something that only arguments, the environment or a trusted file may set."""
+    """A project file sets a key that only arguments, the environment or a trusted file may set."""
 
 
 class PackagingError(SdkError):
@@ -128,14 +128,14 @@ class PackagingError(SdkError):
 
 
 class LockMismatchError(PackagingError):
-    """Files, Python or library versions differ from what was recorded with the model."""
+    """Files, Python or library versions differ from those recorded with the model."""
 
 
 class UnsupportedError(SdkError, NotImplementedError):
-    """The platform, or this adapter, cannot do what was asked; raised before any call is made.
+    """The platform or this adapter does not support the request; raised before any call is made.
 
     Args:
-        message: What was asked for.
+        message: The requested feature.
         capability: Name of the missing capability.
         reason: ``"not_implemented"``, ``"upstream"`` (the platform lacks it) or ``"never"``.
         **facts: The fields of :class:`SdkError`.
@@ -160,11 +160,11 @@ class AuthError(PlatformError):
 
 
 class SecurityError(AuthError):
-    """A bucket, registry or container that was to be used belongs to somebody else, or is not shown to be yours."""
+    """A bucket, registry or container belongs to another owner, or is not verifiably yours."""
 
 
 class QuotaError(PlatformError):
-    """A limit of the account is reached, or the platform has no capacity."""
+    """A quota of the account is reached, or the platform has no capacity."""
 
     exit_code = 6
 
@@ -176,12 +176,12 @@ class NotFoundError(PlatformError, LookupError):
 
 
 class ConflictError(PlatformError):
-    """Somebody else owns the resource, or is changing it at this moment.
+    """Another owner holds the resource, or another process is changing it now.
 
     Args:
         message: What happened.
-        holder: Who has it, as far as known.
-        free_at: Unix seconds of the platform at which a holder that is gone loses it, where that is known.
+        holder: The owner that holds the resource, if known.
+        free_at: Unix seconds, by the platform's clock, at which a holder that is gone loses the resource, if known.
         **facts: The fields of :class:`SdkError`.
     """
 
@@ -191,12 +191,12 @@ class ConflictError(PlatformError):
         self.free_at = free_at
 
     def to_dict(self) -> dict[str, Any]:
-        """The error as plain values, with who has it and until when."""
+        """Return the error as plain values, with the holder and the time at which it loses the resource."""
         return {**super().to_dict(), "holder": self.holder, "free_at": self.free_at}
 
 
 class DriftError(ConflictError):
-    """The live resource is neither what was there before nor what we wrote, so it is left alone."""
+    """The live resource is neither the previous one nor what mlport wrote, so it was not changed."""
 
 
 class ThrottledError(PlatformError):
@@ -204,7 +204,7 @@ class ThrottledError(PlatformError):
 
     Args:
         message: What happened.
-        retry_after_s: Seconds the platform asks to wait, if it says.
+        retry_after_s: Seconds that the platform asks to wait, if given.
         **facts: The fields of :class:`SdkError`.
     """
 
@@ -221,9 +221,9 @@ class UnavailableError(PlatformError):
     Args:
         message: What happened.
         sent: Whether the request may have reached the platform; only ``False`` proves that it did not.
-        unready: Whether no replica of an endpoint was there to take the request, so that a look may bring one back.
-        lost: Whether the replica ended while it worked on the request, so that the endpoint's log says how.
-        retry_after_s: Seconds the platform asks to wait, if it says.
+        unready: Whether no replica was available to take the request, so that looking at the endpoint may restart one.
+        lost: Whether the replica ended while it worked on the request; the endpoint's log then shows the reason.
+        retry_after_s: Seconds that the platform asks to wait, if given.
         **facts: The fields of :class:`SdkError`.
     """
 
@@ -251,19 +251,19 @@ class InvalidRequestError(PlatformError, ValueError):
 
 
 class UnreadableError(PlatformError, ValueError):
-    """An answer of a platform, or a file of somebody else, is malformed, too long or nested without end."""
+    """An answer of a platform, or a file of another system, is malformed, too long or nested too deeply."""
 
 
 class PayloadTooLargeError(PlatformError, ValueError):
-    """A request is over the platform's limit."""
+    """A request exceeds the platform's limit."""
 
 
 class PlanStale(SdkError):
-    """The world moved between plan and apply, so nothing was changed."""
+    """The target's state changed between plan and apply, so nothing was changed."""
 
 
 class _Failed(SdkError):
-    """A long task that ended badly: carries the reason and what the container said last."""
+    """A long operation failed; carries the reason and the last lines of the container's log."""
 
     def __init__(
         self,
@@ -286,17 +286,17 @@ class _Failed(SdkError):
         return "\n".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """The error as plain values, with reason, last log lines and leftovers."""
+        """Return the error as plain values, with reason, last log lines and leftovers."""
         left = [item.to_dict() for item in self.leftovers]
         return {**super().to_dict(), "reason": self.reason, "logs": list(self.logs), "leftovers": left}
 
 
 class DeployFailed(_Failed):
-    """A deployment did not become ready; what it made was removed, or is listed in ``leftovers``."""
+    """A deployment did not become ready; its resources were removed, or are listed in ``leftovers``."""
 
 
 class RollbackFailed(DeployFailed):
-    """A deployment failed and not everything could be undone; see ``leftovers``."""
+    """A deployment failed and the change could not be undone completely; see ``leftovers``."""
 
     exit_code = 8
 
@@ -306,12 +306,12 @@ class TrainFailed(_Failed):
 
 
 class ModelError(SdkError):
-    """The model itself answered with an error; never retried.
+    """The model itself returned an error; never retried.
 
     Args:
         message: The model's own message.
-        body: The model's answer, as far as it was readable.
-        **facts: The fields of :class:`SdkError`; ``status`` is the container's own.
+        body: The model's answer, as far as it could be read.
+        **facts: The fields of :class:`SdkError`; ``status`` is that of the container's answer.
     """
 
     def __init__(self, message: str, *, body: str = "", **facts: Any) -> None:
@@ -320,7 +320,7 @@ class ModelError(SdkError):
 
 
 class InvalidInputError(ModelError, ValueError):
-    """The model says that the input is wrong.
+    """The model reports that the input is wrong.
 
     Args:
         message: The model's own message.
@@ -337,8 +337,8 @@ class TimedOut(SdkError, TimeoutError):
     """A deadline passed.
 
     Args:
-        message: What was waited for.
-        waited_s: Seconds that were waited.
+        message: The operation that did not finish.
+        waited_s: Seconds that were spent waiting.
         state: The last state seen.
         **facts: The fields of :class:`SdkError`.
     """
@@ -356,21 +356,21 @@ class JournalError(SdkError):
 
 
 class JournalDamaged(JournalError):
-    """A journal file is damaged beyond a torn last record; nothing is guessed from it."""
+    """A journal file is damaged beyond an incomplete last record; mlport does not guess its content."""
 
 
 class GateFailed(SdkError):
-    """A condition the caller asked for does not hold (alarm, objective, baseline)."""
+    """A condition that the caller set (alarm, objective, baseline) does not hold."""
 
     exit_code = 7
 
 
 class Interrupted(SdkError):
-    """Stopped by the user.
+    """The user stopped the operation.
 
     Args:
-        message: What was stopped.
-        leftovers: What is still alive and what it costs.
+        message: The operation that was stopped.
+        leftovers: The resources that still exist, with their cost.
         **facts: The fields of :class:`SdkError`.
     """
 

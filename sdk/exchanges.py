@@ -1,6 +1,6 @@
-"""Let listeners see the answers of a platform's control plane: the live run records their form.
+"""Passes the answers of a platform's control plane to listeners; the live run records their form.
 
-Without a listener nothing is kept. A listener gets the body of an answer, so it must not store or print it as it is.
+Without a listener nothing is kept. A listener receives the body of an answer, so it must not store or print it as is.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Exchange:
         status: HTTP status of the answer.
         body: The beginning of the answer's body, decompressed; at most :data:`LARGEST` bytes.
         seconds: From the request until the head of the answer; ``None`` where that was not measured.
-        operation: The platform's own name of the operation, where the client library tells it.
-        parsed: The answer as the client library read it, where the body is no JSON.
+        operation: The platform's own name of the operation, if the client library provides it.
+        parsed: The answer as the client library parsed it, if the body is not JSON.
     """
 
     method: str
@@ -64,7 +64,7 @@ def listening(listener: Callable[[Exchange], None]) -> Generator[None]:
 
 
 def has_listener() -> bool:
-    """Whether there is a listener."""
+    """Return whether there is a listener."""
     return bool(_listeners)
 
 

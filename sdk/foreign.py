@@ -1,7 +1,7 @@
-"""JSON that others wrote: registries, clouds, containers, files. It is read within limits and ends in our errors.
+"""Parser for JSON from other systems (registries, clouds, containers, files), with limits and with our errors.
 
-Python's own reader raises ``RecursionError`` on text that is nested without end, which no caller expects; values that
-are merely deep break what walks over them later.
+Python's own parser raises ``RecursionError`` on text that is nested without end, which no caller expects. Values that
+are merely very deep break the code that walks over them later.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ LARGEST = 256 << 20
 
 
 def parse(data: bytes | str, what: str = "an answer", *, most: int = LARGEST) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Args:
         data: The text.
-        what: What it is, for the error.
-        most: Bytes or characters that it may have.
+        what: The name of the text, for the error.
+        most: The most bytes or characters it may have.
 
     Raises:
-        UnreadableError: It is too long, no JSON, or nested deeper than anything that is meant.
+        UnreadableError: It is too long, not JSON, or nested deeper than any real document.
 
     Example:
         >>> parse('{"a": [1]}')
@@ -55,7 +55,7 @@ def parse(data: bytes | str, what: str = "an answer", *, most: int = LARGEST) ->
 
 
 def table(data: bytes | str, what: str = "an answer") -> dict[str, Any]:
-    """The same where only a JSON object will do."""
+    """Parse a JSON text that must be an object."""
     value = parse(data, what)
     if not isinstance(value, dict):
         raise UnreadableError(f"{what} cannot be read: it is no JSON object")
@@ -63,12 +63,12 @@ def table(data: bytes | str, what: str = "an answer") -> dict[str, Any]:
 
 
 def of_response(response: httpx.Response, what: str = "an answer") -> Any:
-    """The same for the body of an answer."""
+    """Parse the body of an HTTP answer."""
     return parse(response.content, what)
 
 
 def is_shallow(value: Any, deepest: int = DEEPEST) -> bool:
-    """Whether tables and lists are nested no deeper than this; looked at without recursion."""
+    """Check whether tables and lists are nested at most this deep; works without recursion."""
     level: list[Any] = [value]
     for _ in range(deepest + 1):
         inner: list[Any] = []
@@ -84,15 +84,15 @@ def is_shallow(value: Any, deepest: int = DEEPEST) -> bool:
 
 
 _SURPRISES = (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, OverflowError)
-_OF_LIBRARIES = {"InvalidURL"}  # of httpx, which is too large to import for its name: an address that is none
+_OF_LIBRARIES = {"InvalidURL"}  # an invalid address, in httpx; the name is compared because importing httpx is slow
 
 
 @contextmanager
 def understood(what: str) -> Generator[None]:
-    """Turn a surprise about the form of somebody else's JSON into one error.
+    """Turn exceptions about an unexpected form of foreign JSON into one error.
 
     Raises:
-        UnreadableError: A field is missing or of another kind.
+        UnreadableError: A field is missing or has another type.
     """
     try:
         yield
@@ -134,10 +134,10 @@ _Adapter = TypeVar("_Adapter")
 
 
 def understanding(adapter: type[_Adapter]) -> type[_Adapter]:
-    """Let the operations of an adapter end in :class:`UnreadableError` where an answer has another form than expected.
+    """Make the operations of an adapter raise :class:`UnreadableError` if an answer has an unexpected form.
 
-    A platform, or what stands for it, may send any JSON: a list for an object, null for a text, no field where one
-    always was. What then surprises the code that reads it says in which operation, and which field.
+    A platform, or a substitute for it, may send any JSON: a list for an object, null for a text, or an object without
+    a field that always was there. The error says in which operation the parsing code failed, and on which field.
     """
     provider = str(getattr(adapter, "provider", adapter.__name__))
     for name in _OPERATIONS:

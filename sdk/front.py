@@ -1,8 +1,8 @@
-"""Answers to a predict that neither the model nor the platform's own interface wrote.
+"""Detection of failed predictions that were answered by something in front of the model.
 
 Load balancers, front ends and proxies answer for a model that cannot be reached, takes too long or gets too large a
-body, with pages of HTML or one line of text. Such an answer says nothing about the model, so it must never be reported
-as its failure. Source of the lines: the local replies of Envoy,
+body. They send pages of HTML or one line of text. Such an answer says nothing about the model, so it must never be
+reported as the model's failure. Source of the lines: the local replies of Envoy,
 https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/response_code_details
 """
 
@@ -28,7 +28,7 @@ _LINE = re.compile(
 _LONGEST_LINE = 400
 _TITLE = re.compile(r"<title[^>]*>\s*(.*?)\s*</title>|<h1[^>]*>\s*(.*?)\s*</h1>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<(script|style).*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
-# What models are served by: a page with this name on it is the model's own.
+# Servers of models: a page that names one of them is the model's own.
 _OF_MODELS = re.compile(r"werkzeug|gunicorn|uvicorn|hypercorn|tornado|waitress|daphne|granian|triton", re.IGNORECASE)
 _GATEWAY = frozenset({502, 503, 504})
 _KINDS: Mapping[int, tuple[type[PlatformError], str]] = {
@@ -41,7 +41,7 @@ _KINDS: Mapping[int, tuple[type[PlatformError], str]] = {
 
 
 def is_of_front(response: httpx.Response) -> bool:
-    """Whether a failed answer was written by something in front of the model.
+    """Check whether a failed answer was written by something in front of the model.
 
     Example:
         >>> import httpx
@@ -61,7 +61,7 @@ def is_of_front(response: httpx.Response) -> bool:
 
 
 def error_of_front(response: httpx.Response, facts: Mapping[str, Any]) -> PlatformError:
-    """The error for such an answer.
+    """Return the error for an answer that something in front of the model wrote.
 
     Args:
         response: The answer.
@@ -89,7 +89,7 @@ def _again(response: httpx.Response) -> float | None:
 
 
 def _said(response: httpx.Response) -> str:
-    """The title of a page, or its text, in one short line."""
+    """Return the title of a page, or its text, in one short line."""
     text = response.text[:10_000]
     title = _TITLE.search(text)
     found = (title[1] or title[2] or "") if title else text

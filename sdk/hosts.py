@@ -1,4 +1,4 @@
-"""Judge a host name: whether it is this machine (plain HTTP, no proxy), and whether it is in a domain."""
+"""Checks on host names: whether one is this machine (plain HTTP, no proxy), and whether it is in a domain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ADDRESS = re.compile(
 
 
 def on_this_machine(host: str | None) -> bool:
-    """Whether a host name or address, IPv6 with or without brackets, leads back to this machine.
+    """Return whether a host name or address, IPv6 with or without brackets, leads back to this machine.
 
     Example:
         >>> [on_this_machine(host) for host in ("localhost", "127.0.0.1", "[::1]", "example.com", None)]

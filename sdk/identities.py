@@ -1,8 +1,8 @@
-"""Whose the buckets, registries and containers of a target are: seen once, remembered, and compared each time.
+"""Identities of a target's buckets, registries and containers: remembered at first use, compared at every later one.
 
-Names of buckets are shared by all customers of a cloud, so one that is easy to guess may exist already under somebody
-else, who then gets the data that is written to it. An adapter finds out whose a thing is before it is first used and
-asks here whether that is what it was; a change of owner is an error until the user has agreed to it.
+Bucket names are shared by all customers of a cloud, so a guessable name may already belong to another customer, who
+would receive the data that is written to it. An adapter determines the identity of a resource before its first use and
+compares it here with the remembered one. A change of owner is an error until the user has accepted it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _FOLDER = "identities"
 
 
 class Identities:
-    """What was seen of the things that a target uses.
+    """The remembered identities of the resources that a target uses.
 
     Args:
-        state_dir: Folder of the state; things that were forgotten are seen for the first time again.
+        state_dir: The state folder; a resource whose record was deleted counts as new.
         provider: Provider, for errors.
     """
 
@@ -38,14 +38,14 @@ class Identities:
         self._checked: set[str] = set()
 
     def once(self, name: str, look: Callable[[], Mapping[str, str]]) -> None:
-        """Look whose a thing is and compare, the first time in this process.
+        """Determine and compare the identity of a resource, the first time in this process.
 
         Args:
-            name: The thing, such as ``s3://BUCKET``.
-            look: Finds out; raises if it is not what it should be.
+            name: The resource, such as ``s3://BUCKET``.
+            look: Returns its identity; raises if the resource is not what it should be.
 
         Raises:
-            SecurityError: It was something else when it was used before.
+            SecurityError: The resource had another identity when it was used before.
         """
         if name in self._checked:
             return
@@ -55,20 +55,20 @@ class Identities:
                 self._checked.add(name)
 
     def check(self, name: str, identity: Mapping[str, str]) -> None:
-        """Compare an identity with the one that is remembered, and remember it.
+        """Compare an identity with the remembered one, and remember it.
 
         Raises:
-            SecurityError: They differ.
+            SecurityError: The identities differ.
         """
         known = self.compare(name, identity)
         if known != dict(identity):
             self._remember(self._file(name), name, identity)
 
     def compare(self, name: str, identity: Mapping[str, str]) -> Mapping[str, str]:
-        """The identity that is remembered; nothing is written.
+        """Compare an identity with the remembered one and return that; write nothing.
 
         Raises:
-            SecurityError: It is another one.
+            SecurityError: The identities differ.
         """
         file = self._file(name)
         known = _read(file, name)
@@ -87,14 +87,14 @@ class Identities:
         return self._folder / f"{hashlib.sha256(f'{self._provider} {name}'.encode()).hexdigest()[:32]}.json"
 
     def _remember(self, file: Path, name: str, identity: Mapping[str, str]) -> None:
-        """On a full disk it is not remembered: what frees space must work there too."""
+        """Write the record; ignore a full disk, because the verbs that free space must work there too."""
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_private(file, json.dumps({"name": name, "identity": dict(identity)}, indent=1).encode())
 
 
 def _read(file: Path, name: str) -> dict[str, str]:
-    """What is remembered; nothing where there is no record, or one that cannot be read."""
+    """Return the remembered identity; empty if there is no record or it cannot be read."""
     try:
         with foreign.understood(str(file)):
             found = foreign.table(file.read_bytes(), str(file))

@@ -1,4 +1,4 @@
-"""Instance types: which ones a platform takes for serving and for training, and what to say about any other."""
+"""Instance types that a platform takes for serving and for training, and the error for any other."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _WORDS: Mapping[Usage, str] = {"inference": "serving", "training": "training"}
 
 @dataclass(frozen=True, slots=True)
 class InstanceTypes:
-    """The types of a platform in its own spelling, by use."""
+    """The instance types of a platform in its own spelling, by use."""
 
     inference: frozenset[str]
     training: frozenset[str]
 
     def of(self, usage: Usage) -> frozenset[str]:
-        """Those of one use."""
+        """Return the types for one use."""
         return self.inference if usage == "inference" else self.training
 
 
 def read_types(file: Path | Traversable) -> InstanceTypes:
-    """Read the table that an adapter ships, which its mini cloud reads too.
+    """Read the table of types that an adapter ships; the adapter's mini cloud reads it too.
 
     A row is a name with ``{}`` for the size, then the sizes for serving and for training.
 
@@ -57,13 +57,13 @@ def _read(file: Any) -> InstanceTypes:
 
 
 def spelled(instance: str, usage: Usage, types: Mapping[Usage, Collection[str]], provider: str) -> str:
-    """An instance type in the platform's own spelling.
+    """Return an instance type in the platform's own spelling.
 
     Args:
-        instance: What the user wrote; what follows a ``+`` names accelerators and is left to the adapter.
-        usage: What it is for.
+        instance: The type as the user wrote it; the part after a ``+`` names accelerators and is left to the adapter.
+        usage: The use, serving or training.
         types: The known types by use.
-        provider: Whose they are.
+        provider: The provider's name, for the error.
 
     Raises:
         ConfigError: The platform does not take it for this use; the hint names the nearest types.
@@ -89,7 +89,7 @@ def spelled(instance: str, usage: Usage, types: Mapping[Usage, Collection[str]],
 
 
 def is_for_other_use(instance: str, usage: Usage, types: Mapping[Usage, Collection[str]]) -> bool:
-    """Whether the platform takes a type, but not for this use."""
+    """Check whether the platform takes a type for the other use but not for this one."""
     machine = instance.partition("+")[0].lower()
     here, there = (any(machine == name.lower() for name in types[use]) for use in (usage, _OTHER[usage]))
     return there and not here

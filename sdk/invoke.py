@@ -1,4 +1,4 @@
-"""The one HTTP path of every prediction, whatever the target: pooling, time-outs, chunks, answers.
+"""The HTTP path of every prediction on every target: connection pools, time-outs, chunks and answers.
 
 The attempts of a single request are in :mod:`sdk.attempts`, the bodies in :mod:`sdk.payload`.
 """
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the data plane knows of an endpoint beyond its :class:`~sdk.adapter.Invoker`.
+    """Facts about an endpoint that the data plane needs beside its :class:`~sdk.adapter.Invoker`.
 
     Args:
         name: Name of the endpoint, for errors.
@@ -46,7 +46,7 @@ class Facts:
         signature_known: Whether the server knows the types of the inputs.
         pinnable: Whether a request can name its deployment.
         models: Deployment id to the hex digest of its model.
-        axes: How many axes each input has, if the models that serve are known here and agree.
+        axes: The number of axes of each input, if the models that serve are known here and agree.
         target: Name of the target, for commands in hints.
     """
 
@@ -61,17 +61,18 @@ class Facts:
 
 
 class Caller:
-    """Calls one endpoint; share it between threads, close it at the end.
+    """A client of one endpoint; share it between threads, close it at the end.
 
     Args:
-        invoker: Where and as whom, from the adapter.
-        facts: What is known of the endpoint.
+        invoker: Address and credentials, from the adapter.
+        facts: Facts about the endpoint.
         clock: The source of time.
         redact: Hides secrets in the messages of errors.
-        bucket: What may be spent on retries.
-        transport: Used instead of the network, in tests.
+        bucket: The budget for retries.
+        transport: Replaces the network in tests.
         random: The source of jitter.
-        revive: Looks at the endpoint for some seconds, which starts what stands still; see :mod:`sdk.beside`.
+        revive: Looks at the endpoint for at most this many seconds, which restarts a gateway that stands still; see
+            :mod:`sdk.beside`.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Caller:
         if invoker.health and revive is not None and transport is None:
             self._watch = Watch(invoker.health, revive)
         self._url = httpx.URL(invoker.url)
-        self._by_proxy: bool | None = None  # asked of the environment with the first call
+        self._by_proxy: bool | None = None  # read from the environment at the first call
         self._lock = threading.Lock()
         self._aclients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
             weakref.WeakKeyDictionary()
@@ -109,7 +110,7 @@ class Caller:
         )
 
     def predict(self, inputs: Any, *, deployment: str | None = None, timeout: float | None = None) -> Prediction:
-        """Sends the input, in as many requests as it takes, and joins the answers."""
+        """Send the input, in as many requests as needed, and join the answers."""
         answers = _Answers(self.invoker, self.facts, deployment, index_of(inputs))
         parts = bodies(inputs, self._rules())
         deadline, begin = self._deadline(timeout), self._clock.monotonic()
@@ -119,7 +120,7 @@ class Caller:
         return answers.joined((self._clock.monotonic() - begin) * 1000)
 
     async def apredict(self, inputs: Any, *, deployment: str | None = None, seconds: float | None = None) -> Prediction:
-        """The same, without blocking the event loop."""
+        """Predict without blocking the event loop."""
         answers = _Answers(self.invoker, self.facts, deployment, index_of(inputs))
         parts = bodies(inputs, self._rules())
         deadline, begin = self._deadline(seconds), self._clock.monotonic()
@@ -129,7 +130,7 @@ class Caller:
         return answers.joined((self._clock.monotonic() - begin) * 1000)
 
     def request(self, inputs: Any, *, deployment: str | None = None) -> httpx.Request:
-        """The signed request of a predict, to be sent by any other client.
+        """Return the signed request of a predict, for any other client to send.
 
         Raises:
             PayloadTooLargeError: The input needs more than one request.
@@ -140,13 +141,13 @@ class Caller:
         return request if self.invoker.auth is None else next(self.invoker.auth.sync_auth_flow(request))
 
     def curl(self, inputs: Any, *, deployment: str | None = None) -> str:
-        """The same request as a command for a shell. It holds the credentials: keep it to yourself.
+        """Return the request as a shell command. It contains the credentials, so keep it private.
 
-        Address and headers go to curl on its standard input, since every user of a machine sees the arguments of all
-        processes.
+        Address and headers are passed to curl on its standard input, because every user of a machine can see the
+        arguments of all processes.
 
         Raises:
-            UnicodeDecodeError: The input only has a binary form.
+            UnicodeDecodeError: The input has only a binary form.
         """
         request = self.request(inputs, deployment=deployment)
         settings = [f"url = {_quoted(str(request.url))}"]
@@ -156,7 +157,7 @@ class Caller:
         return "\n".join([f"{shlex.join(words)} <<'{_END}'", *settings, _END])
 
     def close(self) -> None:
-        """Closes the pooled connections of the blocking calls."""
+        """Close the pooled connections of the blocking calls."""
         with self._lock:
             client, self._client = self._client, None
             wire, self._wire = self._wire, None
@@ -165,7 +166,7 @@ class Caller:
                 one.close()
 
     async def aclose(self) -> None:
-        """Closes all pooled connections of this event loop and of the blocking calls."""
+        """Close all pooled connections of this event loop and of the blocking calls."""
         loop = asyncio.get_running_loop()
         self._aclients.pop(loop, None)
         closer = self._closers.pop(loop, None)
@@ -227,7 +228,7 @@ class Caller:
                 outcome = error
 
     def _send(self, request: httpx.Request) -> httpx.Response:
-        """By :mod:`sdk.wire`, except where a transport of the caller's or a proxy is in between."""
+        """Send with :mod:`sdk.wire`, or with httpx if a custom transport or a proxy is in use."""
         wire = self._own_wire()
         if wire is None:
             return self._pool().send(request, auth=self.invoker.auth)
@@ -260,7 +261,7 @@ class Caller:
                 outcome = error
 
     async def _asend(self, pool: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-        """One request; while it waits the gateway is looked at."""
+        """Send one request, and check the gateway while it waits."""
         if self._watch is None:
             return await pool.send(request, auth=self.invoker.auth)
         end = self._clock.monotonic() + request.extensions["timeout"]["read"]
@@ -308,7 +309,7 @@ class Caller:
 
 
 async def _closed_with_the_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
-    """Closes the client when ``asyncio.run`` ends: the one thing it does for others is to end their generators."""
+    """Close the client when ``asyncio.run`` ends, which closes all open asynchronous generators of its loop."""
     try:
         yield
     finally:
@@ -316,7 +317,7 @@ async def _closed_with_the_loop(client: httpx.AsyncClient) -> AsyncGenerator[Non
 
 
 class _Answers:
-    """The answers of the requests that one predict was cut into."""
+    """The answers to the requests into which one predict was split."""
 
     def __init__(self, invoker: Invoker, facts: Facts, deployment: str | None, index: Any) -> None:
         self.pinned = deployment
@@ -328,7 +329,7 @@ class _Answers:
         self._request_id: str | None = None
 
     def add(self, response: httpx.Response) -> None:
-        """Takes an answer; the requests after the first one go where that one went."""
+        """Add an answer; later requests are pinned to the deployment that gave the first one."""
         read = self._invoker.deployment
         deployment = read(response) if read else None
         self._values.append(self._decoded(response))
@@ -364,7 +365,7 @@ _END = "END-OF-SETTINGS"
 
 
 def _quoted(text: str) -> str:
-    """A text as a value of curl's configuration; see https://curl.se/docs/manpage.html#-K."""
+    """Quote a text as a value of curl's configuration; see https://curl.se/docs/manpage.html#-K."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
@@ -380,11 +381,11 @@ def _cannot_pin(facts: Facts) -> UnsupportedError:
 
 
 def _network(invoker: Invoker) -> dict[str, Any]:
-    """Settings of the HTTP client: a proxy of the environment is for other machines, not for this one."""
+    """Return settings of the HTTP client; proxies of the environment are used for other machines only."""
     url = httpx.URL(invoker.url)
     verify: ssl.SSLContext | bool
     if url.scheme == "http":
-        verify = False  # nothing to verify; loading the certificates of the system takes longer than the call
+        verify = False  # nothing to verify; loading the system's certificates takes longer than the call
     elif isinstance(invoker.verify, str):
         verify = ssl.create_default_context(cafile=invoker.verify)
     else:
@@ -393,7 +394,7 @@ def _network(invoker: Invoker) -> dict[str, Any]:
 
 
 def _by_proxy(url: str) -> bool:
-    """Whether a proxy of the environment is on the way."""
+    """Check whether a proxy of the environment handles this URL."""
     from urllib.request import getproxies, proxy_bypass
 
     parts = httpx.URL(url)

@@ -1,4 +1,4 @@
-"""The handle of a training job, found by name from any process."""
+"""The handle of a training job; it can be made from its name in any process."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _LAST_LINES = 30
 
 
 class Job:
-    """A training job on a target; may be pickled, as an :class:`~sdk.Endpoint`.
+    """A training job on a target; can be pickled like an :class:`~sdk.Endpoint`.
 
     Args:
-        client: Does the work.
+        client: The client that does the work.
         name: Name of the job.
-        target: Target it runs on.
-        status: How it was when it was last looked at.
+        target: The target that the job runs on.
+        status: The status as last read.
 
     Example:
         >>> job = sdk.train("train.py", name="night-1", data={"train": "train.csv"}, params={"C": 1.0}, wait=False)
@@ -47,29 +47,29 @@ class Job:
 
     @property
     def status(self) -> JobStatus:
-        """How it was when it was last looked at; the first time it looks."""
+        """The status as last read; the first access reads it."""
         return self._status or self.refresh()
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The last value of each metric that the job has reported with a line ``{"mlport_metric": {...}}``."""
+        """The last value of each metric that the job has reported in a line ``{"mlport_metric": {...}}``."""
         return dict(pair for line in self.logs() for pair in metrics_of(line.text).items())
 
     def refresh(self) -> JobStatus:
-        """How it is now.
+        """Read the current status.
 
         Raises:
-            NotFoundError: There is no such job.
+            NotFoundError: The job does not exist.
         """
         self._status = self._client.job_status(self.name, target=self.target)
         return self._status
 
     def wait(self, *, timeout: str | float | None = None) -> Job:
-        """Waits until it has ended.
+        """Wait until the job has ended.
 
         Raises:
-            TrainFailed: It failed or was stopped: with the reason and the last lines.
-            TimedOut: It takes longer than ``timeout`` (seconds, or text such as ``"2h"``); it runs on.
+            TrainFailed: The job failed or was stopped; with the reason and the last lines.
+            TimedOut: The job takes longer than ``timeout`` (seconds, or text such as ``"2h"``); it continues to run.
         """
         self._status = self._client.await_job(self.name, target=self.target, timeout=timeout)
         self._raise_for(self._status)
@@ -90,15 +90,15 @@ class Job:
         )
 
     def stop(self) -> None:
-        """Asks it to end; :meth:`refresh` tells when it has."""
+        """Ask the job to end; :meth:`refresh` shows when it has ended."""
         self._client.stop_job(self.name, target=self.target)
 
     def logs(self, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
-        """What it has written so far; with ``follow`` also what it is going to, until it ends."""
+        """Return the job's log lines so far; with ``follow``, continue with new lines until it ends."""
         return self._client.job_logs(self.name, follow=follow, tail=tail, target=self.target)
 
     def output(self, directory: str | Path) -> Path:
-        """Copies what it left in its output folder into a directory, which is made if need be.
+        """Copy the job's output folder into a directory, which is made if it does not exist.
 
         Raises:
             ConfigError: The directory is not empty.
@@ -115,20 +115,20 @@ class Job:
         rowwise: bool | None = None,
         allow_nan: bool = False,
     ) -> Model:
-        """The trained model, with the very lock and code that trained it, ready for :func:`sdk.deploy`.
+        """Return the trained model with the same lock and code as in training, ready for :func:`sdk.deploy`.
 
         Args:
-            name: Name of the model; the job's by default.
-            trust: ``"pickle"`` if the script left a pickle and you trust what it imported.
-            example: A few rows: sets names, types and shapes of the input, and is the smoke test.
+            name: Name of the model; the job's name by default.
+            trust: ``"pickle"`` if the script wrote a pickle and you trust the packages it imported.
+            example: A few rows: they set names, types and shapes of the input, and are used as the smoke test.
             method: Method to call, for estimators.
-            rowwise: Whether each row is answered without a look at the others; known for estimators.
+            rowwise: Whether each row is answered independently of the others; known for estimators.
             allow_nan: Whether missing numbers are accepted.
 
         Raises:
             TrainFailed: The job has not succeeded.
-            PackagingError: It left no model, or more than one.
-            LockMismatchError: What it left was made with another lock or other code.
+            PackagingError: The job left no model, or more than one.
+            LockMismatchError: The model was made with another lock or other code.
         """
         self.wait()
         return self._client.job_result(
@@ -154,7 +154,7 @@ class Job:
 
 
 def metrics_of(line: str) -> Mapping[str, Any]:
-    """The metrics in a log line, if it is one that reports some.
+    """Return the metrics in a log line; empty if the line reports none.
 
     Example:
         >>> metrics_of('{"mlport_metric": {"loss": 0.5}}')

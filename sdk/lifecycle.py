@@ -1,9 +1,9 @@
-"""What each verb makes of an endpoint: pure functions from what is live to a :class:`~sdk.change.Change`.
+"""Pure functions that compute the :class:`~sdk.change.Change` of each verb from the live state of an endpoint.
 
-The traffic rule: a new deployment starts at 0 %, answers a smoke test where the platform can address a dark
-deployment, and then gets its share. The deployment it replaces keeps running at 0 %, so that a rollback is instant,
-until :func:`finalize` or the next :func:`deploy`. The newest deployment is the *candidate*, an older one the
-*fallback*; both are told apart by their generation, so the same rules hold in every process on every machine.
+The traffic rule: a new deployment starts at 0 %, passes a smoke test where the platform can call a deployment with
+0 %, and then gets its share. The deployment it replaces keeps running at 0 %, so that a rollback is instant, until
+:func:`finalize` or the next :func:`deploy`. The newest deployment is the *candidate*, an older one the *fallback*. They
+are distinguished by their generation, so the same rules hold in every process on every machine.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Who changes which endpoint, in which transaction, and what its target is able to do.
+    """The owner, the endpoint, the transaction of a change, and the abilities of its target.
 
-    ``split`` says whether several deployments can share an endpoint, ``dark`` whether one with 0 % can be called,
-    ``aside`` whether one that cannot is to run a second time for its smoke test.
-    ``expires_at`` is in Unix seconds, 0 for never.
+    ``split`` is whether several deployments can share an endpoint. ``dark`` is whether one with 0 % can be called.
+    ``aside`` is whether one that cannot be called is to run a second time for its smoke test. ``expires_at`` is in Unix
+    seconds, 0 for never.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Context:
 
 
 def deployment_id(spec_hash: str, txn: str) -> str:
-    """The id of a new deployment: nine characters that every platform accepts.
+    """Return the id of a new deployment: nine characters that every platform accepts.
 
     Example:
         >>> deployment_id("0" * 32, "t1")
@@ -55,17 +55,17 @@ def deployment_id(spec_hash: str, txn: str) -> str:
 def deploy(
     live: EndpointStatus | None, new: DeploymentSpec, context: Context, *, share: int = 100, adopt: bool = False
 ) -> Change:
-    """Puts a model behind the endpoint, which is made if need be.
+    """Deploy a model to the endpoint, which is created if it does not exist.
 
     Args:
-        live: The endpoint as it is, if it is there.
-        new: What to run; its id and generation are chosen here.
-        context: Who, which endpoint, which target.
-        share: Whole percents of the traffic for it; less than 100 is a canary.
+        live: The current endpoint, if it exists.
+        new: The deployment to run; its id and generation are set here.
+        context: The owner, the endpoint and the target.
+        share: Whole percents of the traffic for the new deployment; less than 100 is a canary.
         adopt: Whether an endpoint of another owner may be taken over.
 
     Raises:
-        ConfigError: ``share`` makes no sense here.
+        ConfigError: ``share`` is not possible for this endpoint.
         ConflictError: A canary is running, or the endpoint is being deleted.
     """
     _check_share(share)
@@ -91,7 +91,7 @@ def deploy(
 
 
 def _fresh(live: EndpointStatus | None, new: DeploymentSpec, context: Context, *, share: int, adopt: bool) -> Change:
-    """A deployment that is not there yet: dark, probed, then its share; what had 0 % before retires."""
+    """Return the change for a new deployment: dark, probed, then its share. Deployments at 0 % are removed."""
     deployments = _deployments(live)
     active = [item for item in deployments if item.traffic]
     new = replace(
@@ -125,14 +125,14 @@ def _rollout(context: Context, dark: EndpointSpec, final: EndpointSpec, new: str
         yield Stage(dark, probe=new if context.dark or dark.aside else None)
         yield Stage(final, commit=True)
     elif serving:
-        yield Stage(final, commit=True)  # the platform swaps one deployment for another in a single step
+        yield Stage(final, commit=True)  # the platform replaces one deployment by another in a single step
     else:
-        yield Stage(final, probe=new)  # nothing serves yet, so a failure rolls all of it back
+        yield Stage(final, probe=new)  # nothing serves yet, so a failure rolls everything back
         yield Stage(final, commit=True)
 
 
 def _again(live: EndpointStatus | None, same: DeploymentStatus, context: Context, *, share: int, adopt: bool) -> Change:
-    """A deployment that still runs: its share changes, nothing is made."""
+    """Return the change for a deployment that still runs: only its share changes."""
     others = [item for item in _deployments(live) if item.id != same.id]
     serving = [item for item in others if item.traffic]
     shares = {**_scaled(serving, 100 - share), same.id: share}
@@ -142,11 +142,11 @@ def _again(live: EndpointStatus | None, same: DeploymentStatus, context: Context
 
 
 def traffic(live: EndpointStatus | None, shares: int | Mapping[str, int], context: Context) -> Change:
-    """Sets the shares: whole percents by deployment id (left out: 0), or those of the newest deployment.
+    """Set the traffic: whole percents by deployment id (0 if left out), or one number for the newest deployment.
 
     Raises:
-        NotFoundError: There is no such endpoint.
-        ConfigError: Shares that are no whole percents with the sum 100, or an unknown deployment.
+        NotFoundError: The endpoint does not exist.
+        ConfigError: The shares are not whole percents that sum to 100, or a deployment is unknown.
         ConflictError: A deployment that is not ready would get traffic.
     """
     endpoint = _existing(live, context)
@@ -175,10 +175,10 @@ def _newest_gets(endpoint: EndpointStatus, share: int) -> dict[str, int]:
 
 
 def promote(live: EndpointStatus | None, context: Context) -> Change:
-    """Gives the newest deployment all traffic; the others keep running at 0 %. Twice is the same as once.
+    """Give the newest deployment all traffic; the others keep running at 0 %. Repeating it changes nothing.
 
     Raises:
-        NotFoundError: There is no such endpoint.
+        NotFoundError: The endpoint does not exist.
         ConflictError: The newest deployment is not ready.
     """
     endpoint = _existing(live, context)
@@ -188,11 +188,11 @@ def promote(live: EndpointStatus | None, context: Context) -> Change:
 
 
 def rollback(live: EndpointStatus | None, context: Context) -> Change:
-    """Gives the deployment before the newest all traffic again. Twice is the same as once.
+    """Give the previous deployment all traffic again. Repeating it changes nothing.
 
     Raises:
-        NotFoundError: There is no such endpoint.
-        ConflictError: No earlier deployment is kept, or it is not ready.
+        NotFoundError: The endpoint does not exist.
+        ConflictError: There is no earlier deployment, or it is not ready.
     """
     endpoint = _existing(live, context)
     older = _deployments(endpoint)[:-1]
@@ -208,11 +208,11 @@ def rollback(live: EndpointStatus | None, context: Context) -> Change:
 
 
 def finalize(live: EndpointStatus | None, context: Context) -> Change:
-    """Removes every deployment that has 0 %: after it, there is nothing to roll back to and nothing idle to pay.
+    """Remove every deployment that has 0 %. Afterwards no rollback is possible, and nothing idle costs money.
 
     Raises:
-        NotFoundError: There is no such endpoint.
-        ConflictError: No deployment has traffic, so nothing would be left.
+        NotFoundError: The endpoint does not exist.
+        ConflictError: No deployment has traffic, so all would be removed.
     """
     endpoint = _existing(live, context)
     active = [item for item in _deployments(endpoint) if item.traffic]
@@ -227,7 +227,7 @@ def finalize(live: EndpointStatus | None, context: Context) -> Change:
 
 
 def delete(live: EndpointStatus | None, context: Context, *, adopt: bool = False) -> Change:
-    """Removes the endpoint with all it has; one that is not there is a success."""
+    """Delete the endpoint and everything that belongs to it; succeed if it does not exist."""
     return Change("delete", context.name, context.txn, live=live, adopt=adopt)
 
 
@@ -235,7 +235,7 @@ def delete(live: EndpointStatus | None, context: Context, *, adopt: bool = False
 
 
 def _deployments(live: EndpointStatus | None) -> list[DeploymentStatus]:
-    """Oldest first."""
+    """Return the deployments, oldest first."""
     return sorted(live.deployments, key=lambda item: (item.generation, item.id)) if live else []
 
 
@@ -252,7 +252,7 @@ def _shares(items: Iterable[DeploymentStatus]) -> str:
 
 
 def _scaled(items: Sequence[DeploymentStatus], total: int) -> dict[str, int]:
-    """Shares in the proportions they have now that sum to ``total``; the first takes what rounding leaves."""
+    """Scale the current shares so that they sum to ``total``; the first one gets the rounding difference."""
     if not items:
         return {}
     weight = sum(item.traffic for item in items)
@@ -303,7 +303,7 @@ def _spec(
 def _shift(
     live: EndpointStatus | None, context: Context, shares: Mapping[str, int], *, probe: str | None = None
 ) -> tuple[Stage, ...]:
-    """The stages that change nothing but shares."""
+    """Return the stages that change only the shares."""
     ordered = _deployments(live)
     labels = _labels(context, live, ordered[-1].generation, ordered[-1].model)
     kept = [_keep(item, context.name) for item in ordered]
@@ -332,7 +332,7 @@ def _unchanged(live: EndpointStatus | None, context: Context, same: str, *, shar
 
 
 def _ttl_stays(live: EndpointStatus | None) -> str:
-    """What becomes of a ttl that is asked for again: an identical deploy makes no call, so it cannot move it."""
+    """Return the note that a requested ttl has no effect: an identical deploy makes no call, so it cannot set it."""
     until = "none"
     if live and live.expires_at:
         until = datetime.fromtimestamp(live.expires_at, UTC).strftime("until %Y-%m-%d %H:%M UTC")

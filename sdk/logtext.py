@@ -1,4 +1,4 @@
-"""Log lines as people read them."""
+"""Formatting of log lines for people."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any, cast
 
 from sdk import foreign
 
-_ELSEWHERE = {"ts", "endpoint", "deployment", "replica"}  # what whoever shows a line says beside it
+_ELSEWHERE = {"ts", "endpoint", "deployment", "replica"}  # fields that are shown beside the line
 
 
 def readable(text: str) -> str:
-    """A structured line of our own server in words; any other line as it is.
+    """Format a structured line of mlport's own server as text; return any other line unchanged.
 
     Example:
         >>> readable('{"ts": 1, "level": "info", "event": "request", "deployment": "d1", "status": 200, "ms": 7.96}')

@@ -1,4 +1,4 @@
-"""Neutral numbers of an endpoint: what was counted and how fast it answered, and how each figure was obtained."""
+"""Platform-neutral metrics of an endpoint: counts and latencies, each with the method that produced it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Latency(Value):
     """Latency quantiles in milliseconds.
 
     ``scope`` says between which two points it was measured (``"client"``, ``"gateway"``, ``"platform"``,
-    ``"container"``), ``method`` how: ``exact`` from every value, ``histogram`` from buckets, ``approximate`` when the
-    platform gives per-period percentiles only. Percentiles of parts are never added up or averaged: a quantile that
-    cannot be had is ``None``.
+    ``"container"``). ``method`` is how it was measured: ``exact`` from every value, ``histogram`` from buckets,
+    ``approximate`` if the platform gives per-period percentiles only. Percentiles of parts are never added up or
+    averaged: a quantile that cannot be computed is ``None``.
     """
 
     scope: str
@@ -33,13 +33,13 @@ class Latency(Value):
 
 @dataclass(frozen=True, slots=True)
 class MetricsReport(Value):
-    """What happened on an endpoint in a window of ``window_s`` seconds that ended at ``end`` (Unix seconds).
+    """Requests and resource use of an endpoint in the ``window_s`` seconds that ended at ``end`` (Unix seconds).
 
-    ``requests`` counts answered requests by status class: ``"2xx"``, ``"4xx"`` for the caller's own mistakes, ``"5xx"``
-    for failures of the endpoint. A platform that reports such a failure by a 4xx of its own (a model that failed or
-    took too long, requests shed under load) has it counted as ``"5xx"``, as far as the platform tells them apart.
-    ``cpu`` is in cores, ``memory_bytes`` the sum over the replicas; both are ``None`` where the platform does not say.
-    ``late_s`` says by how many seconds ``cpu``, ``memory_bytes`` and ``replicas`` may be older than ``end``.
+    ``requests`` counts answered requests by status class: ``"2xx"``, ``"4xx"`` for errors of the caller, ``"5xx"`` for
+    failures of the endpoint. Some platforms report a failure with a 4xx of their own (a model that failed or took too
+    long, requests shed under load); it is counted as ``"5xx"`` if the platform makes the difference visible. ``cpu`` is
+    in cores, ``memory_bytes`` is the sum over the replicas; both are ``None`` if the platform does not report them.
+    ``late_s`` is by how many seconds ``cpu``, ``memory_bytes`` and ``replicas`` may be older than ``end``.
     """
 
     window_s: float
@@ -56,17 +56,17 @@ class MetricsReport(Value):
 
     @property
     def total(self) -> int:
-        """All answered requests."""
+        """The number of answered requests."""
         return sum(self.requests.values())
 
     @property
     def client_errors(self) -> int:
-        """Requests that were refused because of what the caller sent: 4xx."""
+        """The number of requests that were refused because of what the caller sent: 4xx."""
         return self.requests.get("4xx", 0)
 
     @property
     def errors(self) -> int:
-        """Requests that the endpoint failed to answer: neither 2xx nor 4xx."""
+        """The number of requests that the endpoint failed to answer: neither 2xx nor 4xx."""
         return self.total - self.requests.get("2xx", 0) - self.client_errors
 
     @property

@@ -1,11 +1,12 @@
-"""Mini clouds: local servers that speak a cloud's own wire, so that tests and CI need no account.
+"""Mini clouds: local servers that implement a cloud's own protocol, so that tests and CI need no account.
 
-Each has random credentials of its own, which stand in files that only their owner may read, never in arguments, and in
+Each one has its own random credentials. They are in files that only their owner may read, never in arguments, and in
 the variables that ``mlport mock env`` prints.
 
-A distribution offers one by an entry point of the group ``mlport.clouds``: a class that is made with a folder of its
-own and the name of a runner (``process`` or ``docker``: how models and jobs are run behind it). ``mlport mock up``
-starts it in a process of its own, ``mlport mock env`` prints what points clients to it.
+A distribution provides a mini cloud by an entry point of the group ``mlport.clouds``. The entry point names a class
+that is constructed with a folder of its own and the name of a runner (``process`` or ``docker``: how models and jobs
+are run behind it). ``mlport mock up`` starts it in its own process, ``mlport mock env`` prints the variables that
+point clients to it.
 """
 
 from __future__ import annotations
@@ -40,44 +41,44 @@ _told: set[tuple[str, str]] = set()
 
 
 class MiniCloud(Protocol):
-    """What the class behind an entry point does."""
+    """The interface of the class behind an entry point."""
 
     def __init__(self, folder: Path, runner: str) -> None: ...
 
     def start(self) -> Mapping[str, str]:
-        """Begins to answer, and gives the variables that point clients here."""
+        """Start answering, and return the variables that point clients here."""
         ...
 
     def close(self) -> None:
-        """Ends whatever was started: servers, containers, processes."""
+        """Stop everything that was started: servers, containers, processes."""
         ...
 
 
 def tell(provider: str, url: str, variable: str) -> None:
-    """Say on standard error, once a process, that a provider's targets reach a mini cloud and nothing real.
+    """Write to standard error, once per process, that a provider's targets use a mini cloud and not the real platform.
 
     Args:
         provider: Name of the provider.
         url: Where the mini cloud listens.
-        variable: The environment variable that says so.
+        variable: The environment variable that points to it.
     """
     if (provider, url) not in _told:
         _told.add((provider, url))
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # none or a closed one is no reason to stop
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # standard error is missing or closed
             sys.stderr.write(f"mlport: {provider} targets use the mini cloud at {url} ({variable})\n")
 
 
 def names() -> tuple[str, ...]:
-    """The mini clouds that are installed, sorted; none is imported."""
+    """Return the names of the installed mini clouds, sorted; none is imported."""
     return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
 
 
 def load(name: str) -> Any:
-    """The class of a mini cloud.
+    """Return the class of a mini cloud.
 
     Raises:
-        ConfigError: No such mini cloud.
-        MissingExtraError: What it needs is not installed.
+        ConfigError: There is no such mini cloud.
+        MissingExtraError: A package that it needs is not installed.
     """
     _check(name)
     point = next(point for point in entry_points(group=GROUP) if point.name == name)
@@ -86,12 +87,12 @@ def load(name: str) -> Any:
 
 
 def needed(name: str) -> AbstractContextManager[None]:
-    """Within the block a missing module is one that mini clouds need."""
+    """Return a context in which a missing module is reported as one of the extra that mini clouds need."""
     return extra_of(name, subject=f"mini cloud {name!r}", extra="mock")
 
 
 def up(name: str, state: Path, *, runner: str = "process") -> dict[str, str]:
-    """Start a mini cloud in the background, unless it runs; the variables that point clients to it.
+    """Start a mini cloud in the background, unless it runs, and return the variables that point clients to it.
 
     Args:
         name: One of :func:`names`.
@@ -99,8 +100,8 @@ def up(name: str, state: Path, *, runner: str = "process") -> dict[str, str]:
         runner: How models and jobs are run behind it: ``"process"`` or ``"docker"``.
 
     Raises:
-        ConfigError: No such mini cloud.
-        PlatformError: It ended at once; with what it said.
+        ConfigError: There is no such mini cloud.
+        PlatformError: It ended at once; with its output.
     """
     folder = _folder(name, state)
     if not _pid(folder):
@@ -116,16 +117,16 @@ def up(name: str, state: Path, *, runner: str = "process") -> dict[str, str]:
 
 
 def env(name: str, state: Path, *, account: str | None = None) -> dict[str, str]:
-    """The variables that point clients to a running mini cloud, with credentials that it takes.
+    """Return the variables that point clients to a running mini cloud, with credentials that it accepts.
 
     Args:
         name: One of :func:`names`.
         state: The state folder.
-        account: Credentials of this account, in a cloud where each has its own.
+        account: The account whose credentials to return, in a cloud where each has its own.
 
     Raises:
-        ConfigError: It does not run, or its credentials are not those of an account.
-        UnreadableError: What it wrote when it started was damaged or removed.
+        ConfigError: The mini cloud is not running, or has no credentials for this account.
+        UnreadableError: The file that it wrote at its start is damaged or missing.
     """
     folder = _folder(name, state)
     if not _pid(folder):
@@ -143,10 +144,10 @@ def _variables(name: str, path: Path) -> dict[str, str]:
 
 
 def _written(name: str, path: Path) -> bytes:
-    """What a running mini cloud wrote when it started.
+    """Return what a running mini cloud wrote when it started.
 
     Raises:
-        UnreadableError: Somebody has removed it since.
+        UnreadableError: The file was removed since.
     """
     try:
         return path.read_bytes()
@@ -164,7 +165,7 @@ def _restart_helps(name: str) -> Generator[None]:
 
 
 def has_accounts(name: str) -> bool:
-    """Whether a mini cloud has other credentials for each account."""
+    """Return whether a mini cloud has different credentials for each account."""
     return hasattr(load(name), "account_variables")
 
 
@@ -180,15 +181,15 @@ def _of_account(name: str, folder: Path, account: str) -> dict[str, str]:
 
 
 def is_up(name: str, state: Path) -> bool:
-    """Whether a mini cloud runs."""
+    """Return whether a mini cloud is running."""
     return _pid(_folder(name, state)) != 0
 
 
 def down(name: str, state: Path, *, timeout_s: float = START_S) -> bool:
-    """Stop a mini cloud with all that runs behind it; whether it ran.
+    """Stop a mini cloud and everything that runs behind it; return whether it was running.
 
     Raises:
-        TimedOut: It did not end.
+        TimedOut: The mini cloud did not end.
     """
     folder = _folder(name, state)
     pid, deadline = _pid(folder), time.monotonic() + timeout_s
@@ -203,7 +204,7 @@ def down(name: str, state: Path, *, timeout_s: float = START_S) -> bool:
 
 
 def exports(variables: Mapping[str, str]) -> str:
-    """Shell lines that set the variables.
+    """Return shell lines that set the variables.
 
     Example:
         >>> exports({"URL": "http://127.0.0.1:1 x"})
@@ -232,7 +233,7 @@ def _check(name: str) -> None:
 
 
 def _pid(folder: Path) -> int:
-    """The process of the running mini cloud, which holds the lock that its number stands in; 0 for none."""
+    """Return the process id of the running mini cloud, read from the lock file that it holds; 0 if none runs."""
     try:
         with (folder / "lock").open("r+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -244,7 +245,7 @@ def _pid(folder: Path) -> int:
 
 
 def _number(lock: Path) -> int:
-    """The number in a lock that is held; 0 from a process that has not come to write it."""
+    """Return the process id in a lock that is held; 0 if the process has not written it yet."""
     text = lock.read_bytes()[:20]
     if text.isdigit() or not text:
         return int(text or b"0")
@@ -265,7 +266,7 @@ def _await(name: str, folder: Path, process: subprocess.Popen[bytes]) -> None:
 
 def _not_started(name: str, log: Path, code: int | None) -> SdkError:
     said = log.read_text(encoding="utf-8", errors="replace").strip()
-    if code == MissingExtraError.exit_code:  # it has said what is missing and how to install it
+    if code == MissingExtraError.exit_code:  # the output already says what is missing and how to install it
         return MissingExtraError(said, provider=name, operation="mock up")
     last = said.rpartition("\n")[2] or "it said nothing"
     hint = f"{log} has the rest" if "\n" in said else None
@@ -273,7 +274,7 @@ def _not_started(name: str, log: Path, code: int | None) -> SdkError:
 
 
 def _serve(name: str, folder: Path, runner: str) -> None:
-    """The process of a mini cloud: runs until SIGTERM."""
+    """Run a mini cloud in this process until SIGTERM or SIGINT."""
     stop = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     with (folder / "lock").open("a+b") as lock:

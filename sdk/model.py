@@ -1,4 +1,4 @@
-"""Models: any fitted object, function, class, file or image as a frozen value with a digest."""
+"""Models: a fitted object, function, class, file or image as an immutable value with a digest."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _IMAGE = re.compile(r"(?P<repository>[A-Za-z0-9][A-Za-z0-9._:/-]*)@sha256:(?P<di
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that can be deployed anywhere: its name, its digest and where its bundle is.
+    """A model that can be deployed anywhere: its name, its digest and the location of its bundle.
 
     Make one with :func:`sdk.model`, :meth:`from_path`, :meth:`from_mlflow` or :meth:`from_image`. Two models with the
-    same digest are the same files, byte for byte, so deploying one of them again changes nothing.
+    same digest consist of the same files, byte for byte, so deploying one of them again changes nothing.
 
     Args:
-        name: Its name.
+        name: The model's name.
         digest: SHA-256 (64 hex characters) of its manifest, which holds the hash of every file; for a ready-made
             image the digest of the image.
         path: Folder of the bundle; ``None`` for an image.
-        manifest: What is recorded about it; ``None`` for an image.
+        manifest: The recorded facts about the model; ``None`` for an image.
         image: The ready-made image, ``repository@sha256:…``, else ``None``.
     """
 
@@ -50,17 +50,17 @@ class Model:
 
     @property
     def flavour(self) -> str:
-        """What kind of model it is, such as ``"sklearn"``; ``"image"`` for a ready-made image."""
+        """The kind of the model, such as ``"sklearn"``; ``"image"`` for a ready-made image."""
         return self.manifest.flavour if self.manifest else "image"
 
     @property
     def signature(self) -> Signature | None:
-        """What goes in and out; ``None`` for an image."""
+        """The types of inputs and outputs; ``None`` for an image."""
         return self.manifest.signature if self.manifest else None
 
     @property
     def example(self) -> list[Any] | None:
-        """Rows that the model is known to answer, as plain Python values; ``None`` when it was packed without."""
+        """Rows that the model is known to answer, as plain Python values; ``None`` if packed without an example."""
         from .packaging.bundle import example_in
 
         return None if self.path is None else example_in(self.path)
@@ -75,11 +75,11 @@ class Model:
         return Lock.of(self.path, self.manifest)
 
     def save(self, target: str | Path) -> Path:
-        """Copy the bundle to a new folder, or into a new ``.tar.gz`` that is the same bytes every time.
+        """Copy the bundle to a new folder, or into a new ``.tar.gz`` with reproducible bytes.
 
         Raises:
             ConfigError: The target exists, or the model is a ready-made image.
-            PackagingError: It cannot be written.
+            PackagingError: The target cannot be written.
         """
         from .packaging import archive, disk
 
@@ -100,14 +100,14 @@ class Model:
 
     @classmethod
     def load(cls, source: str | Path) -> Model:
-        """A model that was saved before; every file is checked, then it goes into the store. Nothing of it is run.
+        """Load a saved model into the store, after checking every file. None of its code is run.
 
         Args:
-            source: A bundle's folder, or a ``.tar.gz``, ``.tar`` or ``.zip`` of one.
+            source: The folder of a bundle, or a ``.tar.gz``, ``.tar`` or ``.zip`` of it.
 
         Raises:
-            PackagingError: It is no bundle, or the archive is not harmless.
-            LockMismatchError: A file is missing, changed or too many.
+            PackagingError: The source is not a bundle, or the archive is unsafe.
+            LockMismatchError: A file is missing, changed or unexpected.
         """
         from .packaging import archive, bundle, disk
 
@@ -139,24 +139,24 @@ class Model:
         allow_nan: bool = False,
         **packing: Unpack[Packing],
     ) -> Model:
-        """A model from a file in a library's own format; the file is copied and hashed, never loaded here.
+        """Make a model from a file in a library's own format; the file is copied and hashed, never loaded here.
 
         Args:
             path: ``.onnx``, ``.pt``/``.pth`` (TorchScript), ``.ubj``/``.json`` (XGBoost), ``.txt`` (LightGBM),
                 ``.keras`` or ``.skops``; with ``trust="pickle"`` also ``.pkl``, ``.pickle`` and ``.joblib``.
-            name: 3 to 23 lower-case letters, digits and inner hyphens, a letter first; made from the file's name when
+            name: 3 to 23 lower-case letters, digits and inner hyphens, a letter first; derived from the file's name if
                 left out.
-            trust: ``"pickle"`` says that you trust whoever made this pickle: loading one runs code of its author. The
-                file is bound to the model by its hash.
-            example: A few rows; sets names, types and shapes of the input.
+            trust: ``"pickle"`` states that you trust the author of this pickle: loading a pickle runs code of its
+                author. The file is bound to the model by its hash.
+            example: A few rows; they set names, types and shapes of the input.
             method: Method to call, for estimators.
-            rowwise: Whether each row is answered without a look at the others, so that requests may be cut and joined.
-                Known for XGBoost, LightGBM and scikit-learn; ``False`` for other files unless you say otherwise.
+            rowwise: Whether each row is answered independently of the others, so that requests may be split and joined.
+                Known for XGBoost, LightGBM and scikit-learn; ``False`` for other files unless you set it.
             allow_nan: Whether missing numbers are accepted.
             **packing: See :class:`sdk.packaging.packing.Packing`.
 
         Raises:
-            ConfigError: The file does not exist, is of another kind, or is a pickle without ``trust``.
+            ConfigError: The file does not exist, has an unsupported format, or is a pickle without ``trust``.
 
         Example:
             >>> Model.from_path("churn.pkl", name="churn")  # doctest: +SKIP
@@ -180,22 +180,22 @@ class Model:
         allow_nan: bool = False,
         **packing: Unpack[Packing],
     ) -> Model:
-        """A model saved by MLflow, with the signature and requirements that MLflow recorded.
+        """Make a model from one saved by MLflow, with the signature and requirements that MLflow recorded.
 
         Args:
             folder: The folder with the file ``MLmodel``.
-            name: As in :meth:`from_path`; made from the folder's name when left out.
-            trust: ``"pickle"`` if the folder holds pickles and you trust whoever made them.
-            example: A few rows; names, types and shapes of the input are then theirs, not those that MLflow recorded,
-                which knows no categories, time zones or missing whole numbers. Without it, moments have no zone, and
-                columns that MLflow calls optional must be given.
-            rowwise: As in :meth:`from_path`, but ``False`` unless you say otherwise.
+            name: As in :meth:`from_path`; derived from the folder's name if left out.
+            trust: ``"pickle"`` if the folder holds pickles and you trust their author.
+            example: A few rows. They then set names, types and shapes of the input instead of MLflow's signature, which
+                does not support categories, time zones or missing whole numbers. Without an example, times have no
+                zone, and columns that MLflow calls optional are required.
+            rowwise: As in :meth:`from_path`, but ``False`` unless you set it.
             allow_nan: As in :meth:`from_path`.
             **packing: See :class:`sdk.packaging.packing.Packing`.
 
         Raises:
-            ConfigError: It is no MLflow model with a Python function, holds pickles without ``trust``, or has an input
-                of a type that a request cannot carry.
+            ConfigError: The folder is not an MLflow model with a Python function, holds pickles without ``trust``, or
+                has an input of a type that a request cannot carry.
         """
         from .packaging import mlflow, pack
 
@@ -207,11 +207,11 @@ class Model:
 
     @classmethod
     def from_image(cls, image: str, *, name: str | None = None) -> Model:
-        """A ready-made serving image, named by digest so that it is the same one everywhere.
+        """Make a model from a ready-made serving image, named by digest so that it is the same one everywhere.
 
         Args:
             image: ``repository@sha256:<64 hex>``.
-            name: As in :meth:`from_path`; made from the repository when left out.
+            name: As in :meth:`from_path`; derived from the repository if left out.
 
         Raises:
             ConfigError: The image is not named by digest.
@@ -247,35 +247,35 @@ def model(
 ) -> Model:
     """Make a model of a fitted object, a network, a function, or a class with ``predict``.
 
-    The object is written in the safest format that round-trips, its libraries are locked with hashes at the versions
-    installed now, and everything is kept under the hash of its content.
+    The object is written in the safest format that can be read back without loss. Its libraries are locked with hashes
+    at the versions installed now. Everything is stored under the hash of its content.
 
     Args:
         obj: Fitted scikit-learn, XGBoost, LightGBM, Keras or PyTorch object; function of the rows; class or object
             with ``predict(rows)`` and perhaps ``load(folder)``; all of them may be ``async``.
         name: 3 to 23 lower-case letters, digits and inner hyphens, a letter first.
         example: A few rows: array, list, DataFrame, dict of arrays or lists by input name, or a list of dicts, which
-            makes a function or class a model that takes any JSON. The model is asked for them, which gives the
-            signature, and its answer must be one that the server can send; up to 64 KiB of the rows travel with the
+            makes a function or class a model that takes any JSON. The model is called with them, which gives the
+            signature, and its answer must be one that the server can send. Up to 64 KiB of the rows are stored with the
             model for smoke tests.
         method: Method to call; ``"predict"`` by default.
-        rowwise: Whether each row is answered without a look at the others, so that requests may be cut and joined.
-            Known for estimators and seen in the example's answer; ``False`` for functions and classes unless you say
-            otherwise.
-        allow_nan: Whether missing values are accepted. When left out, the model is asked for each column of the
-            example, in a few calls.
-        artifacts: File or folder that the ``load`` of a class gets.
-        engine: ``"onnx"`` serves a scikit-learn estimator by ONNX Runtime, much faster for forests. It is compared with
-            the estimator on the example and a thousand rows like it, and refused if it answers otherwise. Missing
-            numbers are accepted only if you say ``allow_nan=True``; give some in the example then. ``"auto"`` does so
-            where it is possible and takes at most half of the time, and serves the estimator itself elsewhere; a log
-            line says which and why.
-        p95_ms: The latency in milliseconds that 95 % of the requests should stay below. The server joins waiting
-            requests into calls that take at most half of it; 20 ms for a call without it.
+        rowwise: Whether each row is answered independently of the others, so that requests may be split and joined.
+            Known for estimators and seen in the example's answer; ``False`` for functions and classes unless you set
+            it.
+        allow_nan: Whether missing values are accepted. If left out, the model is tested for each column of the example,
+            with a few calls.
+        artifacts: File or folder that is passed to the ``load`` method of a class.
+        engine: ``"onnx"`` serves a scikit-learn estimator with ONNX Runtime, which is much faster for forests. Its
+            answers are compared with the estimator's on the example and a thousand rows like it, and it is refused if
+            they differ. Missing numbers are accepted only with ``allow_nan=True``; then include some in the example.
+            ``"auto"`` uses ONNX Runtime if that is possible and takes at most half of the time, and else the estimator
+            itself; a log line reports the choice and the reason.
+        p95_ms: The latency in milliseconds below which 95 % of the requests should stay. The server joins waiting
+            requests into calls that take at most half of it; at most 20 ms if it is left out.
         **packing: Requirements, own code and package indexes; see :class:`sdk.packaging.packing.Packing`.
 
     Raises:
-        ConfigError: An argument is wrong, or the answer to the example cannot be sent; says which and why.
+        ConfigError: An argument is wrong, or the answer to the example cannot be sent; the message has the reason.
         PackagingError: The object is not fitted, cannot be written, or its libraries cannot be locked.
 
     Example:
@@ -296,7 +296,7 @@ def model(
 
 
 def _named(name: str | None, text: str, source: str) -> str:
-    """The name that was given, else one made from that of the file or folder."""
+    """Return the given name, or one derived from the name of the file or folder."""
     if name is None:
         return name_of(text, source=f"the {source} name", fix='give one: name="…" (--name on the command line)')
     return check_name(name, what="model")

@@ -1,4 +1,4 @@
-"""What an endpoint did in a window of time, at one glance."""
+"""The state and metrics of an endpoint in a window of time, as one value."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _SHOWN, _WIDTH = 5, 160  # log lines, and characters of each, in the text
 class Watch(Value):
     """State, traffic, latency, cost and alarms of an endpoint over the last ``window_s`` seconds.
 
-    ``metrics`` is ``None`` where the target measures nothing. ``usd`` is what the present deployments have cost since
-    each was made, ``None`` when a price is unknown. ``logs`` are the last lines.
+    ``metrics`` is ``None`` if the target measures nothing. ``usd`` is what the current deployments have cost since each
+    was created, ``None`` if a price is unknown. ``logs`` are the last lines.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Watch(Value):
 
     @property
     def ok(self) -> bool:
-        """Whether the endpoint is ready and no alarm holds."""
+        """Whether the endpoint is ready and no alarm is firing."""
         return self.status.state is EndpointState.READY and not self.firing
 
     @property
     def firing(self) -> tuple[Alarm, ...]:
-        """The alarms that hold."""
+        """The alarms that are firing."""
         return tuple(alarm for alarm in self.alarms if alarm.firing)
 
     @property
@@ -65,12 +65,12 @@ class Watch(Value):
 
     @property
     def latency(self) -> tuple[Latency, ...]:
-        """Latency quantiles, each with where and how they were measured."""
+        """Latency quantiles, each with the place and method of measurement."""
         return self.metrics.latency if self.metrics else ()
 
     @property
     def cpu(self) -> float | None:
-        """Cores in use."""
+        """The number of cores in use."""
         return self.metrics.cpu if self.metrics else None
 
     @property
@@ -80,19 +80,19 @@ class Watch(Value):
 
     @property
     def replicas(self) -> int | None:
-        """Running copies."""
+        """The number of running replicas."""
         return self.metrics.replicas if self.metrics else None
 
     @property
     def usd_per_hour(self) -> float | None:
-        """What the endpoint costs now; ``None`` when a price is unknown."""
+        """The current cost of the endpoint in US dollars per hour; ``None`` if a price is unknown."""
         if self.status.usd_per_hour is not None:
             return self.status.usd_per_hour
         prices = [deployment.usd_per_hour for deployment in self.status.deployments]
         return None if None in prices else sum(price for price in prices if price is not None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain Python data, for JSON."""
+        """Return everything as plain Python data, for JSON."""
         return {"ok": self.ok, **Value.to_dict(self)}
 
     def __str__(self) -> str:
@@ -128,7 +128,7 @@ class Watch(Value):
 
 
 def _rate(per_second: float) -> str:
-    """A rate in the unit in which it is no small fraction."""
+    """Format a rate in a unit in which it is at least 1, or per hour."""
     for unit, size in (("s", 1), ("min", 60)):
         if per_second * size >= 1:
             return f"{per_second * size:.3g}/{unit}"
@@ -152,7 +152,7 @@ def _cost(usd: float | None, per_hour: float | None) -> str:
 
 
 def cost_so_far(deployments: tuple[DeploymentStatus, ...], now: float) -> float | None:
-    """US dollars that the present deployments have cost since each was made; ``None`` when a price is unknown.
+    """Return the US dollars that the deployments have cost since each was created; ``None`` if a price is unknown.
 
     Example:
         >>> cost_so_far((), 0.0)

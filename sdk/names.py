@@ -1,4 +1,4 @@
-"""The one rule for names of endpoints and jobs: what every platform accepts, with room for our suffixes."""
+"""The rule for names of endpoints and jobs: names that every platform accepts, with room for mlport's suffixes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _LONGEST = 23
 
 
 def check_name(name: str, *, what: str = "endpoint") -> str:
-    """Gives the name back if every platform accepts it; called before anything else happens.
+    """Return the name if every platform accepts it; called before anything else happens.
 
     Args:
         name: The name to check.
-        what: What it names, for the message.
+        what: The kind of thing that it names, for the message.
 
     Raises:
-        InvalidNameError: With the rule and a name that would do.
+        InvalidNameError: The name is not valid; the error has the rule and suggests a valid name.
 
     Example:
         >>> check_name("churn-2")
@@ -32,15 +32,15 @@ def check_name(name: str, *, what: str = "endpoint") -> str:
 
 
 def name_of(text: str, *, source: str, fix: str) -> str:
-    """The valid name closest to that of a file or an object, for a model that is given none.
+    """Return the valid name closest to that of a file or an object, for a model without a given name.
 
     Args:
         text: The name of the file or object.
-        source: What it is the name of, for the message.
-        fix: How a name is given instead, for the message.
+        source: The origin of the name, for the message.
+        fix: How to give a name instead, for the message.
 
     Raises:
-        InvalidNameError: It has no letter and no digit that a name may have.
+        InvalidNameError: The text has no letter or digit that a name may contain.
 
     Example:
         >>> name_of("Churn_model-2", source="the file", fix="give name=")
@@ -52,7 +52,7 @@ def name_of(text: str, *, source: str, fix: str) -> str:
 
 
 def suggest_name(text: str) -> str:
-    """The valid name closest to some text.
+    """Return the valid name closest to a text.
 
     Example:
         >>> suggest_name("Über_Model v2!")

@@ -1,4 +1,4 @@
-"""Paths as people write them, with ``~`` for a home folder."""
+"""Paths as users write them, with ``~`` for a home folder."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from .errors import ConfigError
 
 
 def expand(path: str | Path, *, field: str = "path") -> Path:
-    """The path with ``~`` and ``~user`` replaced.
+    """Return the path with ``~`` and ``~user`` replaced.
 
     Args:
-        path: What was written.
-        field: The setting or argument it stands in, for the message.
+        path: The path as the user wrote it.
+        field: The setting or argument that holds it, for the message.
 
     Raises:
-        ConfigError: Nobody of that name has a home folder here.
+        ConfigError: The home folder of that user is unknown.
 
     Example:
         >>> expand("data/train.csv").as_posix()

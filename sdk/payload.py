@@ -1,4 +1,4 @@
-"""From what people have in their hands (lists, arrays, tables) to request bodies, without importing their libraries."""
+"""Converts lists, arrays and data frames to request bodies, without importing the libraries they come from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NPY = "application/x-npy"
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One request body: its bytes, what they are, and how many rows are in it."""
+    """One request body: its bytes, their content type, and the number of rows."""
 
     content: bytes
     content_type: str
@@ -30,14 +30,14 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What decides how input is written.
+    """Rules for encoding the input.
 
     Args:
-        limit: Most bytes of one body.
+        limit: The most bytes of one body.
         rowwise: Whether the rows may be sent in several requests.
         missing: Whether the server reads JSON ``null`` as a missing number, because the model's signature is known.
-        wrap: The platform's envelope around JSON, if it has one; it leaves no room for other content types.
-        axes: How many axes each input of the model has, as :mod:`sdk.serving.columns` wants them; ``None`` when the
+        wrap: Puts JSON into the platform's envelope, if it has one; other content types are then impossible.
+        axes: The number of axes of each input of the model, as :mod:`sdk.serving.columns` needs them; ``None`` if the
             model is not known here.
     """
 
@@ -49,7 +49,7 @@ class Rules:
 
 
 def bodies(inputs: Any, rules: Rules) -> list[Body]:
-    """The bodies to send for some input, in the order of its rows.
+    """Return the request bodies for an input, in the order of its rows.
 
     Args:
         inputs: A list of rows, a dict (columns by name, or one record), a numpy array, a torch tensor, or a table of
@@ -57,8 +57,8 @@ def bodies(inputs: Any, rules: Rules) -> list[Body]:
         rules: Limits and envelope.
 
     Raises:
-        InvalidInputError: The input has no rows, or a value without a JSON form; names it.
-        PayloadTooLargeError: It does not fit, and may not or cannot be cut any further.
+        InvalidInputError: The input has no rows, or a value without a JSON form; the error names it.
+        PayloadTooLargeError: The input does not fit, and must not or cannot be split any further.
 
     Example:
         >>> bodies([[1, 2]], Rules(limit=1000))[0].content
@@ -74,7 +74,7 @@ def bodies(inputs: Any, rules: Rules) -> list[Body]:
 
 
 def _cut(rows: Any, encode: Callable[[Any], bytes], rules: Rules) -> Iterator[Body]:
-    """Whole, or in equal parts that fit, each cut again as long as it does not."""
+    """Yield the rows as one body, or in equal parts, each split again until it fits."""
     content = encode(rows)
     kind = JSON if content[:1] != b"\x93" else NPY
     if len(content) <= rules.limit:
@@ -97,13 +97,13 @@ def _cut(rows: Any, encode: Callable[[Any], bytes], rules: Rules) -> Iterator[Bo
 
 
 def to_rows(inputs: Any, axes: Mapping[str, int] | None = None) -> list[Any]:
-    """The rows of whatever was given, as a plain list.
+    """Convert an input to a plain list of rows.
 
-    A dict holds columns if the model's inputs have as many axes as its values. If the model is not known, it does if
-    its values are arrays of a library; else it is one record.
+    A dict holds columns if the model's inputs have as many axes as its values. If the model is not known, a dict
+    holds columns if its values are arrays of a library; otherwise it is one record.
 
     Raises:
-        InvalidInputError: It is nothing that has rows.
+        InvalidInputError: The input has no rows.
     """
     if isinstance(inputs, dict):
         return _from_dict(cast("dict[str, Any]", inputs), axes)
@@ -123,7 +123,7 @@ def to_rows(inputs: Any, axes: Mapping[str, int] | None = None) -> list[Any]:
 
 
 def _is_row(inputs: Any, axes: Mapping[str, int]) -> bool:
-    """Whether a pandas Series is a row of a table, such as ``table.iloc[0]``: its labels are the model's inputs."""
+    """Check whether a pandas Series is one row, such as ``table.iloc[0]``: its labels are the model's inputs."""
     is_series = hasattr(inputs, "to_frame") and hasattr(inputs, "notna")
     return is_series and len(inputs.index) == len(axes) and set(map(str, inputs.index)) == set(axes)
 
@@ -162,19 +162,19 @@ def _from_library(inputs: Any) -> list[Any]:
 
 
 def _refused(message: str, field: str, *, hint: str | None = None) -> InvalidInputError:
-    """The error that the server would answer with, given before anything is sent."""
+    """Return the error that the server would answer with, before anything is sent."""
     return InvalidInputError(message, field=field, hint=hint, status=400, operation="predict")
 
 
 def _from_pandas(table: Any) -> list[Any]:
-    """Records whose missing values are ``None``, in every column type."""
+    """Convert a pandas table to records, with ``None`` for missing values of every column type."""
     names = [str(name) for name in table.columns]
     values = [cells.column(table.iloc[:, place]) for place in range(len(names))]
     return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def index_of(inputs: Any) -> Any:
-    """The index of a pandas table or series; ``None`` of anything else."""
+    """Return the index of a pandas table or series; ``None`` for anything else."""
     return inputs.index if hasattr(inputs, "notna") and hasattr(inputs, "index") else None
 
 
@@ -186,7 +186,7 @@ def _json(rows: Sequence[Any], rules: Rules) -> bytes:
         content = cells.encode({"instances": rows})
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _refused(f"the input has no JSON form: {error}", _culprit(rows)) from error
-    if b"null" in content:  # NaN and Infinity are written as null too, which would change them silently
+    if b"null" in content:  # NaN and Infinity are also encoded as null, which would change them silently
         _check_numbers(rows, "instances", allow_missing=rules.missing)
     return rules.wrap(content) if rules.wrap else content
 
@@ -212,7 +212,7 @@ def _check_numbers(value: Any, where: str, *, allow_missing: bool) -> None:
 
 
 def _culprit(rows: Sequence[Any]) -> str:
-    """The first row that cannot be written."""
+    """Return the position of the first row that cannot be encoded."""
     for place, row in enumerate(rows):
         try:
             cells.encode(row)
@@ -225,7 +225,7 @@ def _culprit(rows: Sequence[Any]) -> str:
 
 
 def _not_finite(inputs: Any) -> Any:
-    """The input, if it is a numpy array of floats with NaN or infinity in it: those only survive as .npy."""
+    """Return the input if it is a numpy array of floats with NaN or infinity: only .npy preserves those."""
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(inputs, numpy.ndarray) or inputs.dtype.kind != "f" or not inputs.ndim:
         return None

@@ -1,4 +1,4 @@
-"""The answer of a model: plain values, and where they came from."""
+"""The answer of a model: plain values, and their origin."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model answered to one ``predict``.
+    """The answer of a model to one ``predict``.
 
     Args:
-        values: Plain Python values, one for each row of the input where the model works row by row.
-        deployment: Which deployment answered; ``None`` when the platform does not say, or several did.
-        request_id: The id under which the server logged the request (the first one, of a request cut into chunks).
+        values: Plain Python values, one per input row if the model works row by row.
+        deployment: The deployment that answered; ``None`` if the platform does not report it, or if several answered.
+        request_id: The id under which the server logged the request (the first id, for a request split into chunks).
         latency_ms: Milliseconds from the first byte sent to the last one received, retries included.
-        model: Hex digest of the model behind the deployment, where it is known.
-        index: The index of the pandas table that was sent, if one was.
+        model: Hex digest of the deployment's model, if known.
+        index: The index of the pandas table that was sent, if any.
 
     Example:
         >>> answer = Prediction(values=[1, 0], deployment="d1", request_id="r1", latency_ms=2.5)
@@ -52,9 +52,9 @@ class Prediction:
 
     @property
     def frame(self) -> Any:
-        """The values as pandas has them, with the index of the table that was sent.
+        """The values as a pandas object, with the index of the table that was sent.
 
-        A DataFrame where each row is an object (its keys are the columns) or a list; else a Series.
+        It is a DataFrame if each row is an object (its keys are the columns) or a list; otherwise a Series.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -70,7 +70,7 @@ class Prediction:
         return (pd.DataFrame if _is_table(listed) else pd.Series)(listed, index=index)
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer as plain data, as ``-o json`` prints it."""
+        """Return the answer as plain data, as ``-o json`` prints it."""
         return {
             "values": self.values,
             "deployment": self.deployment,
@@ -90,7 +90,7 @@ class Prediction:
 
 
 def _is_table(rows: list[Any]) -> bool:
-    """Whether all rows are objects, or lists of single values that are equally long."""
+    """Check whether all rows are objects, or lists of single values with equal lengths."""
     if rows and all(isinstance(row, dict) for row in rows):
         return True
     lists: list[list[Any]] = [row for row in rows if isinstance(row, list)]

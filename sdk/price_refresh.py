@@ -1,8 +1,8 @@
-"""Fresh price tables: fetched on command only, checked against the table they replace, written whole or not at all.
+"""Refresh of price tables: fetched on request only, checked against the old table, and replaced as a whole.
 
-Each provider has a source behind an entry point of the group ``mlport.prices``; it needs neither the provider's
-library nor an account. What a source gives is refused when it is too little, shrinks the table, contradicts itself or
-moves a price by more than anybody would believe: then the old table stays.
+Each provider has a source behind an entry point of the group ``mlport.prices``. A source needs neither the provider's
+library nor an account. Its prices are refused, and the old table stays, if they are too few, shrink the table or
+contradict themselves. A price that moves by an implausible amount is not taken; its old value stays.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ if TYPE_CHECKING:
     from .adapter import Clock
 
 GROUP = "mlport.prices"
-FEWEST = 3  # rows of a region, or of what the old table has of it when that is less
-SHRINK = 0.8  # of the rows that a region had
-JUMP = 0.6  # share by which a price may move
+FEWEST = 3  # minimum of rows per region, or the number of rows in the old table if that is less
+SHRINK = 0.8  # minimum share of a region's old number of rows
+JUMP = 0.6  # largest share by which a price may move
 _TRIES, _PAUSE_S, _TIMEOUT_S = 4, 2.0, 60.0
 _BUSY = {429, 500, 502, 503, 504}
 
 
 class PriceSource(Protocol):
-    """Where a provider publishes its prices.
+    """The place where a provider publishes its prices.
 
     Args:
-        url: The base of all addresses, for tests and mirrors; the provider's own when left out.
-        key: An API key, for those that need one.
+        url: The base of all addresses, for tests and mirrors; the provider's own if left out.
+        key: An API key, if the source needs one.
     """
 
     def __init__(self, url: str | None = None, key: str | None = None) -> None: ...
 
     def fetch(self, get: Get, regions: Sequence[str], known: Sequence[PriceRow]) -> Iterable[PriceRow]:
-        """The prices of these regions; ``known`` tells the instance types and their sizes."""
+        """Return the prices of these regions; ``known`` holds the instance types and their sizes."""
         ...
 
 
 class Get:
-    """Fetches JSON, patiently: who is asked too often is asked again later.
+    """A client that fetches JSON, and repeats a request later if the server is busy.
 
     Args:
         clock: The source of time.
-        transport: Used instead of the network, in tests.
+        transport: Replaces the network in tests.
     """
 
     def __init__(self, clock: Clock, transport: httpx.BaseTransport | None = None) -> None:
@@ -61,16 +61,16 @@ class Get:
         self._client = bounded.client(bounded.PRICES, transport=transport, timeout=_TIMEOUT_S, follow_redirects=True)
 
     def __call__(self, url: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """The JSON object at an address.
+        """Return the JSON object at an address.
 
         Raises:
-            UnavailableError: There is none after several tries.
-            ConfigError: It is refused.
+            UnavailableError: The server does not answer after several tries.
+            ConfigError: The server refuses the request.
         """
         reason = ""
         for turn in range(_TRIES):
             try:
-                answer = self._client.get(url, params=dict(params) if params else None)  # {} would cut the query off
+                answer = self._client.get(url, params=dict(params) if params else None)  # {} would remove the query
             except httpx.TransportError as error:
                 reason = str(error)
             else:
@@ -84,7 +84,7 @@ class Get:
         raise UnavailableError(f"{_plain(url)} does not answer: {reason}", operation="prices refresh")
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._client.close()
 
 
@@ -99,15 +99,15 @@ def _object(answer: httpx.Response) -> dict[str, Any]:
 
 
 def _plain(url: str) -> str:
-    """An address without its query: that may hold the key."""
+    """Remove the query from an address, because it may contain the key."""
     return url.partition("?")[0]
 
 
 def source_of(provider: str) -> type[PriceSource]:
-    """The price source of a provider.
+    """Return the price source of a provider.
 
     Raises:
-        ConfigError: It has none.
+        ConfigError: The provider has no price source.
     """
     points = {point.name: point for point in entry_points(group=GROUP)}
     if provider not in points:
@@ -118,7 +118,7 @@ def source_of(provider: str) -> type[PriceSource]:
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """A new table, and how it differs from the old one.
+    """A new table, and its differences from the old one.
 
     ``refused`` says why a new price was not taken: the old one stays in ``rows``.
     """
@@ -132,16 +132,16 @@ class Refreshed:
 def merge(
     old: Sequence[PriceRow], fresh: Iterable[PriceRow], regions: Sequence[str], *, accept: bool = False
 ) -> Refreshed:
-    """The old table with the fresh prices of some regions, after the guards.
+    """Merge the fresh prices of some regions into the old table, after checking them.
 
     Args:
         old: The table so far.
-        fresh: What the source gave.
-        regions: The regions that were asked for.
-        accept: Takes jumps, too.
+        fresh: The prices from the source.
+        regions: The regions that were requested.
+        accept: Whether to take large price changes, too.
 
     Raises:
-        ConfigError: A price is not above 0, a thing has two prices, or too few rows came: the old table is to stay.
+        ConfigError: A price is not above 0, an item has two prices, or there are too few rows: the old table must stay.
     """
     new = _by_key(fresh)
     before = {_key(row): row for row in old}
@@ -200,7 +200,7 @@ def _jumps(old: PriceRow, new: PriceRow) -> bool:
 
 
 def to_csv(rows: Iterable[PriceRow]) -> bytes:
-    """A table in the form that :func:`sdk.prices.read_prices` reads."""
+    """Return a table in the form that :func:`sdk.prices.read_prices` reads."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, "unit", "currency"])
@@ -222,7 +222,7 @@ def refresh(
     accept: bool = False,
     write: Callable[[bytes], None],
 ) -> Refreshed:
-    """Fetches, checks, and writes the new table; nothing is written when a guard refuses it."""
+    """Fetch and check prices, and write the new table; write nothing if a check fails."""
     with foreign.understood("the price list"):
         fresh = list(source.fetch(get, regions, old))
     found = merge(old, fresh, regions, accept=accept)

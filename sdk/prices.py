@@ -1,7 +1,7 @@
-"""Price tables: what an instance costs, and which is the cheapest that fits.
+"""Price tables: the cost of instances, and the choice of the cheapest one that fits.
 
-A table is a CSV file that an adapter ships, one row per platform, region, usage and instance type; each row says
-where its price comes from, when it was seen and how sure it is. An unknown price is ``None``, never 0.
+A table is a CSV file that an adapter ships, with one row per platform, region, usage and instance type. Each row has
+the source of its price, the date it was seen and its reliability. An unknown price is ``None``, never 0.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NEAREST = 3
 
 @dataclass(frozen=True, slots=True)
 class PriceRow:
-    """What one instance of a type costs in one region.
+    """The price of one instance of a type in one region.
 
     Args:
         platform: The provider's name.
@@ -43,12 +43,12 @@ class PriceRow:
         vcpu: Virtual processors (hyperthreads on x86).
         memory_gib: Memory in GiB (2**30 bytes).
         gpu: Model of the accelerator; empty for none.
-        gpu_count: How many of them.
-        price: Price of one ``unit`` in ``currency``; ``None`` when unknown.
-        source: Where the price comes from.
-        as_of: When it was seen there, ``YYYY-MM[-DD]``.
-        status: How sure it is, such as ``"quoted"`` or ``"unverified-derived"``.
-        unit: What the price is for; ``"hour"`` of one running instance.
+        gpu_count: The number of accelerators.
+        price: Price of one ``unit`` in ``currency``; ``None`` if unknown.
+        source: The source of the price.
+        as_of: The date at which it was seen there, ``YYYY-MM[-DD]``.
+        status: Its reliability, such as ``"quoted"`` or ``"unverified-derived"``.
+        unit: The unit that is priced; ``"hour"`` is one hour of a running instance.
         currency: ISO 4217 code.
     """
 
@@ -69,12 +69,12 @@ class PriceRow:
 
     @property
     def usd_per_hour(self) -> float | None:
-        """The price in US dollars per hour, if it is one."""
+        """The price in US dollars per hour; ``None`` if it has another unit or currency, or is unknown."""
         return self.price if (self.unit, self.currency) == ("hour", "USD") else None
 
     @property
     def size(self) -> tuple[int, float, float]:
-        """GPUs, processors and memory: orders instances from small to large."""
+        """GPUs, processors and memory; sorts instances from small to large."""
         return self.gpu_count, self.vcpu, self.memory_gib
 
     def __str__(self) -> str:
@@ -84,22 +84,22 @@ class PriceRow:
 
 
 def refreshed_table(state_dir: Path, provider: str) -> Path:
-    """Where `mlport prices refresh` keeps the newer table of a provider."""
+    """Return the file in which `mlport prices refresh` stores the newer table of a provider."""
     return state_dir / "prices" / f"{provider}.csv"
 
 
 def read_prices(file: Path | Traversable, refreshed: Path | None = None) -> tuple[PriceRow, ...]:
-    """The rows of a price table, read once for each state of the file.
+    """Return the rows of a price table, read once for each version of the file.
 
     Columns ``unit`` and ``currency`` may be left out for hours and US dollars.
 
     Args:
         file: The CSV file that ships, such as ``importlib.resources.files("sdk_sagemaker") / "prices.csv"``.
-        refreshed: The newer one, see :func:`refreshed_table`, which is read instead if it is there.
+        refreshed: The newer table, see :func:`refreshed_table`, which is read instead if it exists.
 
     Raises:
-        ConfigError: Naming file, line and column: a missing column, a number that is none, a price that is not above
-            0 (leave an unknown one empty), or two rows for the same thing.
+        ConfigError: A column is missing, a number is malformed, a price is not above 0 (an unknown one must be empty),
+            or two rows price the same item; the error names file, line and column.
     """
     try:
         changed = None if refreshed is None else refreshed.stat().st_mtime_ns
@@ -155,14 +155,14 @@ def _number(line: dict[str, str], column: str, where: str) -> float:
 
 
 def find_price(rows: Iterable[PriceRow], instance: str, *, region: str, usage: Usage = "inference") -> PriceRow | None:
-    """The row of an instance type, or ``None`` when its price is unknown."""
+    """Return the row of an instance type; ``None`` if its price is unknown."""
     wanted = (region, usage, instance)
     return next((row for row in rows if (row.region, row.usage, row.instance_type) == wanted), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The instance that was chosen for some resources, and why."""
+    """The instance chosen for some resources, and the reason."""
 
     row: PriceRow
     reason: str
@@ -174,18 +174,18 @@ class Choice:
 
 
 def cheapest(rows: Iterable[PriceRow], resources: Resources, *, region: str, usage: Usage = "inference") -> Choice:
-    """The cheapest instance type that has at least these resources.
+    """Choose the cheapest instance type that has at least these resources.
 
-    Types without a known price are taken only when no other fits, the smallest first.
+    Types without a known price are chosen only if no other type fits, the smallest first.
 
     Args:
         rows: The price table.
-        resources: What one replica or job needs; what is ``None`` does not matter.
+        resources: The needs of one replica or job; a ``None`` field is ignored.
         region: The platform's own name of the region.
-        usage: What the instance is for: the same type may cost something else, or not exist, for another use.
+        usage: The use of the instance: a type may have another price, or not exist, for another use.
 
     Raises:
-        ConfigError: Nothing was asked for, the region is not in the table, or nothing fits; then it names the nearest.
+        ConfigError: No resource is given, the region is not in the table, or nothing fits (then it names the nearest).
     """
     need = _need(resources)
     table = list(rows)
@@ -231,6 +231,6 @@ def _need(resources: Resources) -> str:
 
 
 def _short(row: PriceRow, resources: Resources) -> float:
-    """How far an instance is from what is needed: the sum of the missing shares, 0 when it fits."""
+    """Return how much an instance lacks: the sum of the missing shares, 0 if it fits."""
     pairs = ((row.vcpu, resources.cpu), (row.memory_gib, resources.memory_gib), (row.gpu_count, resources.gpu))
     return sum(1 - min(1.0, have / need) for have, need in pairs if need)

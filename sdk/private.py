@@ -1,4 +1,4 @@
-"""Files and folders that only their owner may read: credentials, and what credentials open."""
+"""Files and folders that only their owner may read, for credentials and what they protect."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def make_folders(path: Path) -> None:
-    """Make a folder and the missing ones above it, each with mode 0700; Python's own ``parents`` leaves those open."""
+    """Create a folder and its missing parents, each with mode 0700; ``Path.mkdir`` leaves the parents open."""
     for folder in reversed([path, *path.parents]):
         if not folder.is_dir():
             folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder that only its owner may enter; one that is there is closed to all others.
+    """Create a folder that only its owner may enter; close an existing one to other users.
 
     Raises:
-        PermissionError: It belongs to another user, or others could put another in its place.
+        PermissionError: It belongs to another user, or other users could replace it.
     """
     make_folders(path)
     trouble = make_private(path)
@@ -33,9 +33,9 @@ def private_folder(path: Path) -> Path:
 
 
 def make_private(folder: Path) -> str:
-    """Close a folder of ours to everybody else; say why it cannot be used if that is not enough.
+    """Close a folder of ours to other users; return why it cannot be used if that is not enough, else an empty text.
 
-    It holds tokens and secrets. Who owns it, or may rename it from a folder above, could put another in its place.
+    The folder holds tokens and secrets. Its owner, and any user who can rename it from a parent, could replace it.
     """
     facts = folder.stat()
     if facts.st_uid != os.geteuid():
@@ -50,7 +50,7 @@ def make_private(folder: Path) -> str:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file with mode 0600, in one step, in place of one that may be there."""
+    """Write a file with mode 0600 in one step, replacing an existing one."""
     with scratch.file(path.parent) as (fresh, stream):
         stream.write(data)
         stream.flush()

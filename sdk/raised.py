@@ -1,4 +1,4 @@
-"""What a user's code raised: type, message and the user's own lines, from an exception or the text of its trace."""
+"""Errors raised by a user's code: type, message and the user's own lines, from an exception or a printed trace."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _FRAME = re.compile(r'^ *File "(?P<file>.+)", line (?P<line>\d+)(?:,? in (?P<function>.+))?$')
 CRASH = "Fatal Python error: "
-"""How a crash of the interpreter begins in a log."""
+"""The beginning of a crash of the interpreter in a log."""
 
 _STACK = ("  File ", "Current thread ", "Stack ")
 _OURS = re.compile(r"[/\\](mlport_serving|sdk[/\\]serving)[/\\]")
@@ -31,11 +31,11 @@ _LONGEST = 500
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """An exception of a user's code.
+    """An exception raised by a user's code.
 
     Args:
         error: Type and message, such as ``"KeyError: 'age'"``.
-        frames: Where it was raised, innermost last: ``"/app/model.py, line 7, in predict"``. Only lines of the
+        frames: The places in the code, innermost last: ``"/app/model.py, line 7, in predict"``. Only lines of the
             user's own files, unless there are none.
     """
 
@@ -48,12 +48,12 @@ class Raised:
 
 
 def from_exception(error: BaseException) -> Raised:
-    """The type, message and lines of an exception that was caught."""
+    """Extract the type, message and lines of a caught exception."""
     return from_trace("".join(traceback.format_exception(error)))
 
 
 def from_trace(text: str) -> Raised:
-    r"""The type, message and lines of an exception, from its printed trace.
+    r"""Extract the type, message and lines of an exception from its printed trace.
 
     Example:
         >>> lines = [_HEADER, '  File "/app/m.py", line 2, in f', "    return 1 / 0", "ZeroDivisionError: no"]
@@ -68,7 +68,7 @@ def from_trace(text: str) -> Raised:
 
 
 def _frames(lines: Iterable[str]) -> tuple[str, ...]:
-    """The frames in these lines but those of mlport itself, in words."""
+    """Return the frames in these lines as text, without those of mlport itself and of Python."""
     found: list[str] = []
     for line in lines:
         match = _FRAME.match(line)
@@ -79,7 +79,7 @@ def _frames(lines: Iterable[str]) -> tuple[str, ...]:
 
 
 def _is_hidden(file: str) -> bool:
-    """Whether a file is of mlport or of Python itself, which never tells a user anything."""
+    """Check whether a file belongs to mlport or to Python itself; such lines do not help a user."""
     return bool(file.startswith(_SDK) or _OURS.search(file) or _PYTHON.search(file))
 
 
@@ -88,7 +88,7 @@ def _own(frames: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def in_lines(lines: Iterable[str]) -> Raised | None:
-    r"""The last exception or crash of the interpreter among these log lines.
+    r"""Return the last exception or crash of the interpreter in these log lines.
 
     Example:
         >>> crash = ["Fatal Python error: Aborted", "", "Stack (most recent call first):", '  File "m.py", line 2 in f']
@@ -105,14 +105,14 @@ def in_lines(lines: Iterable[str]) -> Raised | None:
 
 
 def _crash(lines: list[str]) -> Raised:
-    """A crash as `faulthandler` prints it: the innermost frame first, and lines of others behind the last one."""
+    """Parse a crash as `faulthandler` prints it: innermost frame first, other output after the last one."""
     stack = list(takewhile(lambda line: not line.strip() or line.startswith(_STACK), lines[1:]))
     frames = _frames(reversed(stack))
     return Raised(lines[0].strip(), (_own(frames) or frames)[-_MOST_FRAMES:])
 
 
 def ended(lines: Iterable[str]) -> str | None:
-    """How a replica ended, from the last log line about that.
+    """Return how a replica ended, from the last log line about that.
 
     Example:
         >>> ended(['{"ts": 1, "event": "replica_ended", "replica": "d1-0", "message": "killed by SIGKILL"}'])
@@ -123,12 +123,12 @@ def ended(lines: Iterable[str]) -> str | None:
 
 
 def failed(lines: Iterable[str]) -> bool:
-    """Whether our server wrote down a failure among these log lines, with a trace or without."""
+    """Check whether mlport's server logged a failure in these lines, with or without a trace."""
     return any(_values(line).get("level") == "error" or "trace" in _values(line) for line in lines)
 
 
 def spread(line: str) -> list[str]:
-    r"""A log line as people read it: a trace inside it gets lines of its own.
+    r"""Split a log line for reading: a trace inside it gets its own lines.
 
     Example:
         >>> spread('{"ts": 1, "event": "model_error", "request_id": "r", "trace": "a\\nb\\n"}')
@@ -146,6 +146,6 @@ def _values(line: str) -> dict[str, Any]:
         return {}
     try:
         values: Any = json.loads(line)
-    except (ValueError, RecursionError):  # what a container wrote may be nested without end
+    except (ValueError, RecursionError):  # a container may write JSON that is nested without end
         return {}
     return cast("dict[str, Any]", values) if isinstance(values, dict) else {}

@@ -1,8 +1,9 @@
-"""Hides secrets and terminal tricks in every text that leaves the process: logs, errors, plans, reports, journals.
+"""Hides secrets and control characters in every text that leaves the process: logs, errors, plans, journals.
 
-Two nets, one after the other. *Known values*: whatever was registered (a resolved secret, a token we made) is found
-raw, in base64 at any alignment, URL-escaped, JSON-escaped and HTML-escaped. *Shapes*: what looks like a credential
-is hidden although nobody registered it. The second net is for accidents; register what you know.
+There are two filters, applied one after the other. *Known values*: a registered value (a resolved secret, a token that
+mlport made) is found raw, in base64 at any alignment, URL-escaped, JSON-escaped and HTML-escaped. *Shapes*: text that
+looks like a credential is hidden although it was not registered. The second filter is a safety net; register every
+secret you know.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 MASK = "[redacted]"
-_SHORTEST = 5  # a shorter value would blank out half of every text
+_SHORTEST = 5  # a shorter value would hide half of every text
 _SHORTEST_BASE64 = 8
 
 _WORD = (
@@ -29,8 +30,8 @@ _WORD = (
 _WORDS = "pass secret token key credential connection"
 _SECRET_NAME = re.compile(rf"(?i){_WORD}(?!s|iz|[_-]?id\b)|authorization|cookie|signature\Z")
 
-# What a credential looks like: words of which one must be in the (lower-cased) text, which is quick to see, and the
-# expression; its group 1, if any, stays. No expression repeats what an inner one repeats, so all are linear.
+# The shapes of credentials: words of which one must be in the (lower-cased) text, which is quick to check, and the
+# expression; its group 1, if any, is kept. No expression repeats what an inner one repeats, so all are linear.
 _SHAPES = tuple(
     (tuple(words.split()), re.compile(shape))
     for words, shape in (
@@ -75,18 +76,18 @@ _SHAPES = tuple(
         (
             _WORDS,
             rf"(?i)({_WORD}\s{{0,5}}:\s{{0,5}})(?!\[redacted)(?=\S{{0,200}}[0-9])[^\s,;&}}\"'\\\])]+",
-        ),  # not prose
+        ),  # requires a digit, so that prose is not hidden
     )
 )
 
-# C0 but tab and line feed, DEL, C1, line separators, bidirectional marks, lone surrogates.
+# C0 except tab and line feed, DEL, C1, line separators, bidirectional marks, lone surrogates.
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a setting, header or variable of this name holds a secret.
+    """Check whether a setting, header or variable of this name holds a secret.
 
     Example:
         >>> is_secret_name("client_secret"), is_secret_name("region")
@@ -96,9 +97,9 @@ def is_secret_name(name: str) -> bool:
 
 
 def escape_controls(text: str) -> str:
-    r"""Makes control and direction characters visible, so that a container's log cannot drive a terminal.
+    r"""Make control and direction characters visible, so that a container's log cannot control a terminal.
 
-    Line feeds and tabs stay.
+    Line feeds and tabs are kept.
 
     Example:
         >>> escape_controls("red \x1b[31m")
@@ -108,10 +109,10 @@ def escape_controls(text: str) -> str:
 
 
 class Redactor:
-    """Hides secrets in text and in plain data; safe to share between threads.
+    """A filter that hides secrets in text and in plain data; can be shared between threads.
 
     Args:
-        secrets: Values to hide wherever they turn up; values under five characters are ignored.
+        secrets: Values to hide wherever they occur; values under five characters are ignored.
 
     Example:
         >>> Redactor(["s3cret-value"])("password is s3cret-value")
@@ -125,7 +126,7 @@ class Redactor:
         self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
-        """Registers values that must never be shown."""
+        """Register values that must never be shown."""
         fresh = {needle for secret in secrets for needle in _spellings(secret)}
         with self._lock:
             self._needles |= fresh
@@ -133,7 +134,7 @@ class Redactor:
             self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def __call__(self, text: str) -> str:
-        """The text without its secrets."""
+        """Return the text without its secrets."""
         if self._known is not None:
             text = self._known.sub(MASK, text)
         lower = text.lower()
@@ -143,11 +144,11 @@ class Redactor:
         return text
 
     def safe(self, text: str) -> str:
-        """The text without its secrets and without control characters, ready for a terminal."""
+        """Return the text without its secrets and control characters, ready for a terminal."""
         return escape_controls(self(text))
 
     def data(self, value: Any) -> Any:
-        """A copy of plain data without its secrets: every string, and whatever stands under a secret's name."""
+        """Return a copy of plain data without its secrets: in every string, and every value under a secret's name."""
         if isinstance(value, str):
             return self(value)
         if isinstance(value, bytes):
@@ -175,7 +176,7 @@ def _keep_name(match: re.Match[str]) -> str:
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """The ways in which a value turns up in texts, as a whole and line by line."""
+    """Yield the spellings in which a value may occur in texts, as a whole and line by line."""
     for piece in {secret, secret.strip(), *(line.strip() for line in secret.splitlines())}:
         if len(piece) >= _SHORTEST:
             yield from (piece, html.escape(piece), repr(piece)[1:-1])
@@ -190,7 +191,7 @@ def _spellings(secret: str) -> Iterator[str]:
 
 
 def _base64_cores(secret: bytes) -> Iterator[str]:
-    """The base64 characters that the secret alone decides, for each of the three places it can start at."""
+    """Yield the base64 characters that depend on the secret alone, for each of the three alignments."""
     for offset, skipped in ((0, 0), (1, 2), (2, 3)):
         padded = bytes(offset) + secret
         decided = len(padded) * 8 // 6

@@ -1,7 +1,7 @@
-"""The only place where a provider's name becomes an adapter class.
+"""The registry: the only place that maps provider names to adapter classes.
 
-Adapters are found by the entry points of installed distributions; the built-in ones use the same door. Finding
-never imports them. An import string ``"module:Class"`` works too; who may write one is decided by :mod:`sdk.trust`.
+Adapters are found through the entry points of installed distributions, the built-in ones too. Finding an adapter never
+imports it. An import string ``"module:Class"`` works as well; :mod:`sdk.trust` decides which files may contain one.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _PROVIDER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An adapter that is installed but not imported.
+    """An adapter that is installed but not yet imported.
 
     Args:
         name: The provider's name.
-        value: Where its class is, as ``"module:Class"``.
-        distribution: The distribution that brings it, ``None`` when it was registered by hand.
+        value: The location of its class, as ``"module:Class"``.
+        distribution: The distribution that provides it; ``None`` if it was registered by code.
         version: The version of that distribution.
     """
 
@@ -47,9 +47,10 @@ class Found:
 
 
 def installed() -> Iterator[Found]:
-    """The adapters of all installed distributions.
+    """Yield the adapters of all installed distributions.
 
-    What lies in the current directory does not count as installed: a cloned repository could bring its own.
+    Packages in the current directory do not count as installed, because a cloned repository could contain its own
+    adapter.
     """
     here = Path.cwd()
     seen: set[str] = set()
@@ -66,10 +67,10 @@ def installed() -> Iterator[Found]:
 
 
 class Registry:
-    """Providers by name.
+    """The providers by name.
 
     Args:
-        find: Lists the installed adapters; called once, at the first use.
+        find: Returns the installed adapters; called once, at the first use.
 
     Example:
         >>> adapters.load("local").provider
@@ -82,33 +83,33 @@ class Registry:
         self._registered: dict[str, type[Adapter]] = {}
 
     def known(self) -> Mapping[str, Found]:
-        """Every provider by name, without importing any; a read-only view.
+        """Return all providers by name, without importing any, as a read-only view.
 
         Raises:
-            ConfigError: When two distributions bring the same provider.
+            ConfigError: Two distributions provide the same provider.
         """
         found = {name: self._only(name) for name in self._by_name()}
         found |= {name: Found(name, f"{c.__module__}:{c.__qualname__}") for name, c in self._registered.items()}
         return MappingProxyType(dict(sorted(found.items())))
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Pickle the registry of the process as that of the receiving process, with the adapters added to this one."""
+        """Pickle the process's registry as a reference to the receiver's one, plus the adapters added by code here."""
         return (_received, (self._registered,)) if self is adapters else super().__reduce_ex__(2)
 
     def names(self) -> tuple[str, ...]:
-        """The names of all providers, sorted."""
+        """Return the names of all providers, sorted."""
         return tuple(sorted({*self._by_name(), *self._registered}))
 
     def register(self, name: str, adapter: type[Adapter], *, replace: bool = False) -> None:
-        """Adds an adapter for this process.
+        """Add an adapter for this process.
 
         Args:
             name: The provider's name.
             adapter: Its class.
-            replace: Whether it may take the place of another one.
+            replace: Whether it may replace another adapter of this name.
 
         Raises:
-            ConfigError: When the name is taken or not valid, or the class is no adapter.
+            ConfigError: The name is taken or not valid, or the class is not an adapter.
         """
         if not _PROVIDER.fullmatch(name):
             raise ConfigError(f"provider name {name!r} is not valid", hint="use lower-case letters, digits, - and _")
@@ -117,12 +118,12 @@ class Registry:
         self._registered[name] = _checked(adapter, name)
 
     def load(self, provider: str) -> type[Adapter]:
-        """The adapter class of a provider: a registered or installed name, or ``"module:Class"``.
+        """Return the adapter class of a provider: a registered or installed name, or ``"module:Class"``.
 
         Raises:
-            UnknownKeyError: Nobody knows the name; says what was meant.
-            MissingExtraError: The adapter's packages are missing; shows the pip line.
-            ConfigError: The name is claimed twice, or what it points to is no adapter.
+            UnknownKeyError: The name is unknown; the error suggests the nearest known one.
+            MissingExtraError: The adapter's packages are missing; the error shows the pip line.
+            ConfigError: Two distributions claim the name, or its class is not an adapter.
         """
         if provider in self._registered:
             return self._registered[provider]
@@ -133,7 +134,7 @@ class Registry:
         raise self.unknown(provider)
 
     def unknown(self, provider: str, *, where: str = "") -> UnknownKeyError:
-        """The error for a provider that nobody knows."""
+        """Return the error for an unknown provider."""
         names = self.names()
         hint = did_you_mean(provider, names) if names else "no adapter is installed: run `pip install -e .` first"
         return UnknownKeyError(f"{where}unknown provider {provider!r}", hint=hint)
@@ -156,14 +157,14 @@ class Registry:
 def missing_extra(
     provider: str, module: str | None, distribution: str | None = None, *, subject: str = "", extra: str = ""
 ) -> MissingExtraError:
-    """The error for packages that are not installed, with the line that installs them.
+    """Return the error for packages that are not installed, with the command that installs them.
 
     Args:
         provider: The provider whose adapter needs them.
         module: The module that could not be imported.
-        distribution: The distribution with the extra that brings them; ``mlport`` by default.
-        subject: What needs them, when it is not the adapter itself.
-        extra: The extra, when it is not called as the provider.
+        distribution: The distribution with the extra that provides them; ``mlport`` by default.
+        subject: The part that needs them, if not the adapter itself.
+        extra: The name of the extra, if it differs from the provider's.
 
     Example:
         >>> print(missing_extra("sagemaker", "boto3"))
@@ -177,10 +178,10 @@ def missing_extra(
 
 @contextmanager
 def extra_of(provider: str, *, subject: str = "", extra: str = "") -> Generator[None]:
-    """Within the block a module that cannot be found is one of the extra of a provider: say which.
+    """Report a module that is missing in the block as missing from an extra of the provider.
 
     Raises:
-        MissingExtraError: Instead of ``ModuleNotFoundError``, where the provider's distribution has such an extra.
+        MissingExtraError: Replaces ``ModuleNotFoundError`` if the provider's distribution has such an extra.
     """
     try:
         yield
@@ -209,12 +210,12 @@ def _import(found: Found) -> Any:
         raise missing_extra(found.name, error.name, found.distribution) from error
     except AttributeError as error:
         raise ConfigError(f"provider {found.name!r}: {module} has no {attribute!r}") from error
-    except Exception as error:  # an adapter is foreign code: whatever it raises, say whose it is
+    except Exception as error:  # an adapter is foreign code: whatever it raises, name the provider
         raise ConfigError(f"provider {found.name!r}: importing {module} failed: {error}") from error
 
 
 def _checked(candidate: Any, provider: str) -> type[Adapter]:
-    """The candidate, if it has everything an adapter must have; its surprises about answers become our errors."""
+    """Return the candidate if it is a complete adapter; wrap its operations so that parsing errors become ours."""
     wanted = sorted(name for name in {*vars(Adapter), *Adapter.__annotations__} if not name.startswith("_"))
     missing = [name for name in wanted if not hasattr(candidate, name)]
     if not isinstance(candidate, type) or missing:
@@ -230,7 +231,7 @@ adapters = Registry()
 
 
 def _received(registered: Mapping[str, type[Adapter]]) -> Registry:
-    """Return the registry of this process, with the adapters that the sending one had added, where they are missing."""
+    """Return the registry of this process, after adding the sender's adapters that are missing in it."""
     for name, adapter in registered.items():
         if name not in adapters.names():
             adapters.register(name, adapter)
@@ -238,5 +239,5 @@ def _received(registered: Mapping[str, type[Adapter]]) -> Registry:
 
 
 def register_adapter(name: str, adapter: type[Adapter], *, replace: bool = False) -> None:
-    """Adds an adapter for this process; see :meth:`Registry.register`."""
+    """Add an adapter for this process; see :meth:`Registry.register`."""
     adapters.register(name, adapter, replace=replace)

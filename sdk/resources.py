@@ -1,4 +1,4 @@
-"""Resources: what an adapter plans, what it finds on its platform, and the labels that say whose it is."""
+"""Resources as an adapter plans them and finds them on its platform, and the labels that identify their owner."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Nature(StrEnum):
-    """How a kind of resource may change."""
+    """The way in which a kind of resource may change."""
 
-    IMMUTABLE = "immutable"  # made once under an id with its hash, then only deleted
+    IMMUTABLE = "immutable"  # created once under an id with its hash, then only deleted
     MUTABLE = "mutable"  # updated in place; its spec holds journal-safe values only (see journal_safe)
-    SHARED = "shared"  # used by many, content-addressed; never rolled back, removed by `gc --shared` only
+    SHARED = "shared"  # shared by many users, content-addressed; never rolled back, removed by `gc --shared` only
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +27,23 @@ class Kind:
     """One kind of resource of a platform.
 
     Args:
-        name: The platform's word for it, such as ``"EndpointConfig"``.
-        nature: How it may change.
+        name: The platform's name of the kind, such as ``"EndpointConfig"``.
+        nature: The way in which it may change.
         billed: Whether it costs money, or runs, while it exists.
-        settle_s: Seconds after the last possible send of a create until an unseen one is proven absent.
+        settle_s: Seconds after the last time a create may have been sent until a resource that is not visible is proven
+            absent.
         deletable: The states in which the platform accepts a delete; empty for all.
-        tagged: Whether it carries our labels; otherwise its parent and its deterministic id tell whose it is.
-        purgeable: ``False`` for free records that the platform itself never lets go.
-        root: Whether it lives for its own sake: what holds an endpoint's traffic, and a job. Everything else is
-            needed only as long as a root names it, directly or not, among its ``parents``; `gc` removes the rest.
-        attached: Whether it hangs on what it needs, such as a scaling rule on an endpoint: made after that, wanted by
-            no root, and needed as long as all its parents are.
-        beside: Fields of the spec of a mutable kind whose change makes the platform start the new beside the old and
-            run both until the update is done; a plan's peak counts both.
-        uploads: Whether making it uploads the user's data, whose time a training job's submission does not count; what
-            is shared always does.
+        tagged: Whether it carries our labels; otherwise its parent and its deterministic id identify its owner.
+        purgeable: ``False`` for free records that the platform itself keeps for ever.
+        root: Whether it exists for its own sake: the resource that holds an endpoint's traffic, and a job. Every other
+            resource is needed only while a root names it, directly or not, among its ``parents``; `gc` removes the
+            rest.
+        attached: Whether it is an addition to its parents, such as a scaling rule on an endpoint: created after them,
+            named by no root, and needed as long as all its parents are.
+        beside: Fields of the spec of a mutable kind. A change to one makes the platform start the new version beside
+            the old one and run both until the update is done; a plan's peak cost counts both.
+        uploads: Whether creating it uploads the user's data. The time limit for submitting a training job does not
+            count that time, nor the time for shared resources.
     """
 
     name: str
@@ -69,7 +71,7 @@ class Ref:
 
 
 def spec_hash(spec: Mapping[str, Json]) -> str:
-    """SHA-256 (hex, 64 characters) of a spec in canonical JSON.
+    """Return the SHA-256 (hex, 64 characters) of a spec in canonical JSON.
 
     Example:
         >>> spec_hash({"b": 1, "a": None}) == spec_hash({"a": None, "b": 1})
@@ -81,13 +83,13 @@ def spec_hash(spec: Mapping[str, Json]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The tags on everything mlport makes; each value fits 63 characters of ``[a-z0-9_-]``.
+    """The tags on everything that mlport makes; each value fits in 63 characters of ``[a-z0-9_-]``.
 
     Args:
         endpoint: Name of the endpoint or job it belongs to.
-        owner: Who may change it: the ``owner`` of the configuration.
+        owner: The only owner allowed to change it: the ``owner`` of the configuration.
         txn: The transaction that made it.
-        generation: Which deployment of the endpoint it belongs to, counted from 1.
+        generation: The deployment of the endpoint that it belongs to, counted from 1.
         model: First 32 hex characters of the model digest.
         spec: First 32 hex characters of the hash of the resource's spec.
         expires_at: Unix seconds after which ``gc --expired`` may remove it; 0 for never.
@@ -102,7 +104,7 @@ class Labels:
     expires_at: int = 0
 
     def to_tags(self) -> dict[str, str]:
-        """The labels as flat text, empty ones left out."""
+        """Return the labels as flat text, without the empty ones."""
         values = {
             "mlport": "1",
             "mlport-endpoint": self.endpoint,
@@ -117,7 +119,7 @@ class Labels:
 
     @classmethod
     def from_tags(cls, tags: Mapping[str, str]) -> Labels | None:
-        """The labels in these tags, or ``None`` when the thing is not ours."""
+        """Read the labels from these tags; return ``None`` if mlport did not make the resource."""
         if tags.get("mlport") != "1" or "mlport-endpoint" not in tags:
             return None
         return cls(
@@ -137,11 +139,11 @@ def _whole(text: str | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource as it should be.
+    """A resource in its desired state.
 
-    ``spec`` is everything that decides what it is (never a secret's value); ``None`` means: it exists, keep it.
-    ``parents`` are what it needs: they are created before it, and deleted only after it is proven gone.
-    ``usd_per_hour`` is ``None`` when the price is unknown. ``billed_units`` multiplies it (replicas).
+    ``spec`` holds everything that defines the resource (never a secret's value); ``None`` means that it exists and is
+    kept. ``parents`` are the resources it needs: they are created before it, and deleted only after it is proven gone.
+    ``usd_per_hour`` is the price of the whole resource, replicas included; ``None`` if the price is unknown.
     """
 
     kind: str
@@ -154,7 +156,7 @@ class Resource:
 
     @property
     def ref(self) -> Ref:
-        """Its address."""
+        """The address of the resource."""
         return Ref(self.kind, self.id)
 
     @property
@@ -164,17 +166,17 @@ class Resource:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Its labels, with its own spec hash, as flat text."""
+        """The labels, with the resource's own spec hash, as flat text."""
         return replace(self.labels, spec=self.hash[:32]).to_tags()
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A resource as it is.
+    """The current state of a resource.
 
-    ``state`` is one of ``creating ready updating failed deleting``; ``raw`` the platform's own word. ``spec`` must be
-    filled for mutable kinds, in the same shape as :attr:`Resource.spec`, so that the two can be compared.
-    ``labels`` is ``None`` for what is not ours. ``created_at`` is Unix seconds by the platform's clock.
+    ``state`` is one of ``creating ready updating failed deleting``; ``raw`` is the platform's own word. ``spec`` must
+    be filled for mutable kinds, in the same shape as :attr:`Resource.spec`, so that the two can be compared. ``labels``
+    is ``None`` if mlport did not make the resource. ``created_at`` is Unix seconds by the platform's clock.
     """
 
     kind: str
@@ -192,13 +194,13 @@ class Live:
 
     @property
     def ref(self) -> Ref:
-        """Its address."""
+        """The address of the resource."""
         return Ref(self.kind, self.id)
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """The platform took a call: the name of the long-running operation, if it started one, and the new etag."""
+    """The platform's acceptance of a call: the long-running operation that it started, if any, and the new etag."""
 
     operation: str | None = None
     etag: str | None = None
@@ -207,7 +209,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A long-running operation. ``error`` is set when it failed."""
+    """A long-running operation; ``error`` is set if it failed."""
 
     name: str
     done: bool

@@ -1,4 +1,4 @@
-"""Which rights a target needs, by who works with it: what ``mlport policy`` prints and ``mlport doctor`` tests."""
+"""The rights that each role needs on a target; ``mlport policy`` prints them and ``mlport doctor`` tests them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROLES: tuple[PolicyRole, ...] = get_args(PolicyRole)
 FORMS: tuple[PolicyForm, ...] = get_args(PolicyForm)
 
 FIRST_DEPLOY = "first deploy"
-"""What the first deploy or job makes once for all that follow, such as a bucket."""
+"""What the first deploy or job creates once for all later ones, such as a bucket."""
 _LOOKS = ("predict", "status", "list", "logs", "monitor")
 _CHANGES = ("deploy", "traffic", "finalize", "delete", "gc")
 _CI = frozenset((*_LOOKS, *_CHANGES, "doctor"))
@@ -30,32 +30,32 @@ VERBS: Mapping[PolicyRole, frozenset[str]] = {
     "runtime": frozenset({"runtime"}),
     "ci": _CI,
 }
-"""The verbs that each role works with; ``traffic`` also stands for promote and rollback."""
+"""The verbs that each role uses; ``traffic`` also stands for promote and rollback."""
 
 
 CHECKED: tuple[PolicyRole, ...] = ("caller", "ci", "deployer")
-"""The roles that ``doctor`` asks about, for the identity that runs it."""
+"""The roles that ``doctor`` checks for the identity that runs it."""
 READS_ENDPOINTS = "predict status list logs monitor deploy traffic finalize delete gc"
 TAKES_LEASES = "deploy traffic finalize delete gc train"
 LISTS_OWN = "list delete gc"
-"""Verbs that do so on every platform, for the tables of adapters; ``LISTS_OWN`` list what mlport made."""
+"""Verbs that read endpoints, take leases or list what mlport made, on every platform; used in adapters' tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row(Generic[R]):
-    """What one call needs, in the table of an adapter: the verbs that make it, and rights of the adapter's own type."""
+    """One row of an adapter's table: the verbs that make a call, and its rights in the adapter's own type."""
 
     verbs: frozenset[str]
     rights: tuple[R, ...]
 
 
 def row(verbs: str, *rights: R, also: str = "") -> Row[R]:
-    """One row of a table.
+    """Make one row of a table.
 
     Args:
-        verbs: Separated by spaces.
-        rights: What the call needs.
-        also: A verb whose name has a space, such as :data:`FIRST_DEPLOY`.
+        verbs: The verbs that make the call, separated by spaces.
+        rights: The rights that the call needs.
+        also: A verb whose name contains a space, such as :data:`FIRST_DEPLOY`.
 
     Example:
         >>> sorted(row("list gc", "models.list").verbs)
@@ -65,14 +65,16 @@ def row(verbs: str, *rights: R, also: str = "") -> Row[R]:
 
 
 def rights_check(role: PolicyRole, missing: str, target: str, prints: str, *, granted: str = "granted") -> Check:
-    """The finding of ``doctor`` about one role; what a deployer lacks is a warning, as others may do that part.
+    """Return the finding of ``doctor`` about one role. Missing rights of a deployer are only a warning.
+
+    Other users may do the deployer's part.
 
     Args:
         role: The role.
-        missing: The missing rights in the platform's words; empty when there are none.
+        missing: The missing rights in the platform's words; empty if there are none.
         target: Name of the target.
-        prints: What ``mlport policy`` prints there, for the hint.
-        granted: What to say when nothing is missing.
+        prints: What ``mlport policy`` prints for this platform, for the hint.
+        granted: The text if nothing is missing.
     """
     if not missing:
         return Check(f"rights {role}", True, granted)
@@ -81,13 +83,13 @@ def rights_check(role: PolicyRole, missing: str, target: str, prints: str, *, gr
 
 
 def rights_unknown(error: SdkError, name: str = "rights") -> Check:
-    """The finding where the platform does not say which rights there are."""
+    """Return the finding for a platform that does not report which rights the caller has."""
     return Check(name, True, f"unknown: {error.message}", error.hint)
 
 
 @dataclass(frozen=True, slots=True)
 class CallRights:
-    """One call of a platform's protocol: which verbs make it, and the rights that it needs, in the platform's words."""
+    """One call of a platform's protocol, the verbs that make it, and the rights it needs in the platform's words."""
 
     call: str
     verbs: frozenset[str]
@@ -95,7 +97,7 @@ class CallRights:
 
 
 def neutral(table: Mapping[str, Row[R]], name: Callable[[R], str]) -> list[CallRights]:
-    """The table of an adapter in neutral words; ``name`` gives the platform's word for a right."""
+    """Convert the table of an adapter; ``name`` returns the platform's word for a right."""
     return [
         CallRights(call, one.verbs, tuple(dict.fromkeys(name(right) for right in one.rights)))
         for call, one in table.items()
@@ -108,14 +110,14 @@ class KnowsRights(Protocol):
 
     @classmethod
     def call_rights(cls) -> Sequence[CallRights]:
-        """Every call that the adapter makes, with the verbs that make it and the rights that it needs."""
+        """Return every call of the adapter, with the verbs that make it and the rights that it needs."""
         ...
 
     def policy(self, role: PolicyRole, form: PolicyForm, secrets: Sequence[str]) -> str:
         """Return the smallest policy of a role for this target; no call is made.
 
         Args:
-            role: Who it is for.
+            role: The role that the policy is for.
             form: ``"json"`` in the platform's own form, ``"tf"`` for Terraform, ``"bicep"`` where the platform has it.
             secrets: Names of the platform's secrets that deploys may read (``cloud:NAME``).
 

@@ -1,11 +1,11 @@
-"""Temporary files and folders: one way to make them, and one way to remove those of processes that were killed.
+"""Temporary files and folders: creates them, and removes those that killed processes left behind.
 
-The process that makes one holds a lock on it. The system lets go of the lock when that process ends, however it ends.
-So a temporary whose lock is free is garbage, however young it is, and one whose lock is held is never touched, however
-old it is.
+The process that makes a temporary holds a lock on it. The system releases the lock when that process ends, for any
+reason. So a temporary whose lock is free is garbage, however young, and one whose lock is held is never touched,
+however old.
 
-They lie beside what they become, as only that makes the last step a rename; what becomes nothing lies in ``tmp`` of the
-cache folder. One that has to lie in a folder of the user's is named by a note in ``tmp``.
+A temporary lies beside its final path, because only then the last step is a rename. A temporary without a final path
+lies in ``tmp`` of the cache folder. A temporary in a folder of the user's is recorded by a note in ``tmp``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TMP = "tmp"
 _NOTE = f"{PREFIX}at-"
 _OUTSIDE = ".mlport-"
 _LONGEST_NOTE = 8192
-# Where temporaries are made, below the state folder and the cache folder.
+# Folders with temporaries, below the state folder and the cache folder.
 _PLACES = (
     *("", TMP, "models", "programs", "identities", "passing", "prices", "prepared"),
     *("built", "debs", "envs", "images/blobs", "images/keys", "locks", "runtime"),
@@ -40,11 +40,11 @@ _BELOW = ("", "records")
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """A temporary of a process that ended without removing it.
+    """A temporary that its process did not remove before it ended.
 
     Args:
-        path: Where it is.
-        size: Its bytes on the disk, with everything in it.
+        path: Its path.
+        size: The bytes on disk of it and its content.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class Abandoned:
 
 @contextmanager
 def folder(parent: Path, prefix: str = PREFIX) -> Generator[Path]:
-    """Make a folder with mode 0700 in ``parent``, and remove at the end what is left of it."""
+    """Make a folder with mode 0700 in ``parent``; at the end remove what is left of it."""
     path, lock = _locked(parent, prefix, _make_folder)
     try:
         yield path
@@ -64,7 +64,7 @@ def folder(parent: Path, prefix: str = PREFIX) -> Generator[Path]:
 
 @contextmanager
 def file(parent: Path) -> Generator[tuple[Path, BinaryIO]]:
-    """Make a file with mode 0600 in ``parent``, open for writing, and remove it at the end if it was not renamed."""
+    """Make a file with mode 0600 in ``parent``, open for writing; at the end remove it if it was not renamed."""
     path, handle = _locked(parent, PREFIX, _make_file)
     stream = os.fdopen(handle, "wb")
     try:
@@ -78,7 +78,7 @@ def file(parent: Path) -> Generator[tuple[Path, BinaryIO]]:
 def beside(parent: Path, notes: Path) -> Generator[Path]:
     """Make a folder in a folder of the user's; a note in the folder ``notes`` lets a later process find it.
 
-    On a full disk there is no note: writing to another disk needs none.
+    If the disk of ``notes`` is full, the note stays empty: work on another disk must not depend on it.
     """
     path = parent / f"{_OUTSIDE}{secrets.token_hex(8)}"
     note, lock = _locked(notes, _NOTE, _make_file)
@@ -94,10 +94,10 @@ def beside(parent: Path, notes: Path) -> Generator[Path]:
 
 
 def short_folder() -> Path:
-    """The private folder for what needs a short path: sockets, and links to folders with sockets.
+    """Return the private folder for things that need a short path: sockets, and links to folders with sockets.
 
     Raises:
-        PermissionError: There is something else of this name, or others may enter it.
+        PermissionError: Something else has this path, or other users may enter it.
     """
     folder = short_path()
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -107,8 +107,8 @@ def short_folder() -> Path:
 
 
 def short_path() -> Path:
-    """Where :func:`short_folder` is, without making it."""
-    return Path("/tmp") / f"mlport-{os.getuid()}"  # noqa: S108  always checked; TMPDIR is too long on macOS
+    """Return the path of :func:`short_folder`, without creating it."""
+    return Path("/tmp") / f"mlport-{os.getuid()}"  # noqa: S108  # always checked; TMPDIR is too long on macOS
 
 
 def _is_private(folder: Path) -> bool:
@@ -120,7 +120,7 @@ def _is_private(folder: Path) -> bool:
 
 
 def sweep(roots: Iterable[Path]) -> list[Abandoned]:
-    """Remove what processes that ended have left below these state and cache folders; say what was removed."""
+    """Remove what ended processes left below these state and cache folders; return what was removed."""
     return [found for path in _everywhere(roots) if (found := _judged(path, remove=True)) is not None]
 
 
@@ -130,7 +130,7 @@ def abandoned(roots: Iterable[Path]) -> list[Abandoned]:
 
 
 def sweep_folder(parent: Path, *prefixes: str) -> None:
-    """Remove what processes that ended have left in one folder."""
+    """Remove what ended processes left in one folder."""
     for path in _listed(parent, (PREFIX, *prefixes)):
         _judged(path, remove=True)
 
@@ -146,7 +146,7 @@ def _everywhere(roots: Iterable[Path]) -> Iterator[Path]:
 
 
 def _listed(parent: Path, prefixes: tuple[str, ...]) -> list[Path]:
-    """The entries of a folder with such names, sorted; none where there is no folder."""
+    """Return the entries of a folder with such names, sorted; empty if there is no folder."""
     try:
         with os.scandir(parent) as entries:
             return sorted(parent / entry.name for entry in entries if entry.name.startswith(prefixes))
@@ -155,7 +155,7 @@ def _listed(parent: Path, prefixes: tuple[str, ...]) -> list[Path]:
 
 
 def _judged(path: Path, *, remove: bool) -> Abandoned | None:
-    """The temporary, if no living process holds it; it never fails, as a verb has better things to do."""
+    """Return the temporary if no process holds it; never raise, because the calling verb must not fail for this."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -176,7 +176,7 @@ def _judged(path: Path, *, remove: bool) -> Abandoned | None:
 
 
 def _noted(note: Path, handle: int) -> Path | None:
-    """The folder outside that a note names; only one that was made here and belongs to this user."""
+    """Return the folder that a note names, only if mlport made it and it belongs to this user."""
     if not note.name.startswith(_NOTE):
         return None
     path = Path(os.fsdecode(os.read(handle, _LONGEST_NOTE)))
@@ -188,7 +188,7 @@ def _noted(note: Path, handle: int) -> Path | None:
 
 
 def discard(path: Path) -> None:
-    """Remove a file, link or folder, whatever it is; it is no error if it is not there."""
+    """Remove a file, link or folder; do nothing if it does not exist."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -207,7 +207,7 @@ def _size(path: Path) -> int:
 
 
 def _locked(parent: Path, prefix: str, make: Callable[[Path], int]) -> tuple[Path, int]:
-    """A new entry of ``parent`` and the handle that holds its lock; another one if a sweep was faster than the lock."""
+    """Make a new entry in ``parent`` and lock it; make another one if a sweep was faster. Return path and handle."""
     while True:
         path = parent / f"{prefix}{secrets.token_hex(8)}"
         try:
@@ -216,7 +216,7 @@ def _locked(parent: Path, prefix: str, make: Callable[[Path], int]) -> tuple[Pat
             if parent.is_dir():
                 continue
             raise
-        with suppress(OSError):  # a file system without locks: what cannot be locked here is not swept there either
+        with suppress(OSError):  # on a file system without locks, a sweep cannot lock and so removes nothing either
             fcntl.flock(handle, fcntl.LOCK_EX)
         if _is_at(path, handle):
             return path, handle

@@ -1,4 +1,4 @@
-"""Secrets by name: a deployment records where a value is found, and the value goes to the platform only."""
+"""Secrets by name: a deployment records where to find a value, and only the platform receives the value."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FILE = "file:"
-CLOUD = "cloud:"  # a name in the secret store of the target's platform, found by the adapter
+CLOUD = "cloud:"  # prefix of a name in the secret store of the target's platform, which the adapter reads
 
 
 def secret_names(secrets: Mapping[str, str] | Iterable[str] | None) -> dict[str, str]:
-    """Variable of the model's process to the name its value is found under.
+    """Return a mapping from variables of the model's process to the names of their secrets.
 
     Args:
         secrets: ``{"DB_PASSWORD": "PROD_DB_PASSWORD"}``, or variables that have the same name on both sides, or texts
@@ -30,7 +30,7 @@ def secret_names(secrets: Mapping[str, str] | Iterable[str] | None) -> dict[str,
             ``file:PATH`` for a file that holds the value, or ``cloud:NAME`` for the platform's own secret store.
 
     Raises:
-        ConfigError: A variable that no environment can hold.
+        ConfigError: A variable's name is not possible in an environment.
 
     Example:
         >>> secret_names(["DB_PASSWORD", "API_KEY=file:~/.keys/api"])
@@ -53,10 +53,10 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def check_variable(variable: str, *, field: str) -> None:
-    """Refuses what cannot be the name of an environment variable.
+    """Refuse a text that cannot be the name of an environment variable.
 
     Raises:
-        ConfigError: Naming it; its value is never shown.
+        ConfigError: The name is not valid; the error names the variable and never shows its value.
     """
     if not _VARIABLE.fullmatch(variable):
         raise ConfigError(f"{field}: {variable!r} is not the name of a variable", hint="use letters, digits and _")
@@ -65,10 +65,10 @@ def check_variable(variable: str, *, field: str) -> None:
 
 
 def check_env(env: Mapping[str, str] | None) -> dict[str, str]:
-    """The plain variables of a model's process, checked.
+    """Check and return the plain variables of a model's process.
 
     Raises:
-        ConfigError: A name that no environment can hold, a value that is no text, or one that should be a secret.
+        ConfigError: A variable's name is not possible, a value is not a text, or a variable should be a secret.
     """
     for variable, value in (env or {}).items():
         check_variable(variable, field="env")
@@ -83,11 +83,11 @@ def check_env(env: Mapping[str, str] | None) -> dict[str, str]:
 
 
 class SecretSource:
-    """Finds the values of secrets where the user keeps them, and makes sure that they are never shown.
+    """A source of the values of the user's secrets that registers each value for redaction.
 
     Args:
         environ: The user's environment.
-        redactor: Told every value that is found.
+        redactor: Receives every value that is found.
     """
 
     def __init__(self, environ: Mapping[str, str], redactor: Redactor) -> None:
@@ -95,10 +95,10 @@ class SecretSource:
         self._redactor = redactor
 
     def __call__(self, name: str) -> str:
-        """The value of a secret.
+        """Return the value of a secret.
 
         Raises:
-            ConfigError: It is not there; names the variable or file.
+            ConfigError: The secret is not set; the error names the variable or file.
         """
         if name.startswith(CLOUD):
             raise ConfigError(f"secret {name!r}: this target has no secret store", hint="name a variable or a file")
@@ -110,7 +110,7 @@ class SecretSource:
         return value
 
     def check(self, names: Mapping[str, str]) -> None:
-        """Finds all that are the user's now, so that a missing one stops the verb before anything is made."""
+        """Look up all secrets that the user keeps, so that a missing one stops the verb before anything is created."""
         for name in names.values():
             if not name.startswith(CLOUD):
                 self(name)

@@ -1,4 +1,4 @@
-"""Specs: endpoints and jobs as they should be, in neutral words; and the materials to make them from."""
+"""Specs of endpoints and jobs in their desired state, platform-neutral, and the materials for creating them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentSpec:
-    """A deployment as it should be. ``kept`` holds the live one when it exists already and only stays.
+    """A deployment in its desired state. ``kept`` holds the live deployment if it exists already and does not change.
 
-    ``secrets`` maps a variable's name to the *name* of a secret; values are resolved by :class:`Materials`.
-    ``options`` are the adapter's own settings for it, as plain values.
+    ``secrets`` maps a variable's name to the *name* of a secret; :class:`Materials` resolves the values.
+    ``options`` are the adapter's own settings for the deployment, as plain values.
     """
 
     id: str
@@ -40,7 +40,7 @@ class DeploymentSpec:
 
     @property
     def spec_hash(self) -> str:
-        """First 32 hex of the hash of all that makes it what it is: two with the same one are interchangeable."""
+        """The first 32 hex characters of the hash of its settings; deployments with equal hashes are equivalent."""
         if self.kept is not None:
             return self.kept.spec_hash
         resources = None if self.resources is None else self.resources.to_dict()
@@ -59,9 +59,9 @@ class DeploymentSpec:
 
 @dataclass(frozen=True, slots=True)
 class EndpointSpec:
-    """An endpoint as it should be: its deployments and their traffic in whole percents (sum 100, or all 0).
+    """An endpoint in its desired state: deployments and their traffic in whole percents (sum 100, or all 0).
 
-    ``aside`` names a deployment that for now also runs where a smoke test reaches it; see
+    ``aside`` names a deployment that temporarily also runs where a smoke test can reach it; see
     :class:`~sdk.adapter.ProbesAside`.
     """
 
@@ -75,7 +75,7 @@ class EndpointSpec:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """A training job as it should be. ``data`` maps channel names to a local path or a URI the target can read."""
+    """A training job in its desired state. ``data`` maps channel names to local paths or URIs that the target reads."""
 
     name: str
     labels: Labels
@@ -95,18 +95,18 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True)
 class Materials:
-    """The bytes and secrets that creating a resource may need, kept out of specs, plans and journals."""
+    """The bytes and secrets needed to create a resource, kept out of specs, plans and journals."""
 
     model: Model | None = None
     job: JobSpec | None = None
     secret: Callable[[str], str] | None = None
-    progress: Callable[[str, int, int | None], None] | None = None  # (what, bytes done, bytes in all)
+    progress: Callable[[str, int, int | None], None] | None = None  # (what, bytes done, total bytes)
 
     def resolve(self, secrets: Mapping[str, str]) -> dict[str, str]:
-        """The values of secrets by variable, from their names.
+        """Return the values of secrets by variable, looked up by their names.
 
         Raises:
-            ConfigError: They are needed, and nobody said how to find them.
+            ConfigError: Secrets are needed, but there is no way to find them.
         """
         if secrets and self.secret is None:
             raise ConfigError(

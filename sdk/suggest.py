@@ -1,4 +1,4 @@
-"""Did-you-mean: the known word closest to one that nobody knows."""
+"""Suggestions for unknown words: the closest known word."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHOWN = 20
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """One sentence for the hint of an error: the closest known word, or the list of all.
+    """Return one sentence for an error's hint: the closest known word, or the list of known words.
 
     Example:
         >>> did_you_mean("regoin", ["region", "role"])

@@ -1,4 +1,4 @@
-"""How SIGTERM and SIGHUP reach a verb; a module that loads nothing, so that a signal finds it at any moment."""
+"""The exception for SIGTERM and SIGHUP; this module imports nothing, so that it is available at any moment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _SIGTERM = 15
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: like Ctrl-C, but the process may be killed soon.
+    """SIGTERM or SIGHUP was received: like Ctrl-C, but the process may be killed soon.
 
     Args:
         signal: The number of the signal.

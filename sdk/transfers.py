@@ -1,6 +1,6 @@
-"""Files on their way to and from a platform's storage: several at a time, with progress, and with an end.
+"""Parallel transfers of files to and from a platform's storage, with progress and cancellation.
 
-What is sent or fetched is the adapter's matter. It passes one task for each file, and counts the bytes of each piece.
+The adapter sends or fetches the bytes. It passes one task per file, and counts the bytes of each piece.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-PARALLEL = 8  # files at a time
-_STEPS = 20  # reports of progress from begin to end
+PARALLEL = 8  # files transferred at the same time
+_STEPS = 20  # number of progress reports per transfer
 
 
 class Stopped(Exception):
-    """A task is no longer wanted: another file has failed, or the user has given up; it is never shown."""
+    """The task was cancelled: another file failed, or the user gave up. This exception is never shown."""
 
 
 class Meter:
-    """Adds up what has been transferred and reports it now and then.
+    """A counter of transferred bytes that reports progress at intervals.
 
     Args:
-        tell: Called with what is transferred, the bytes so far and the bytes in all.
-        what: What is transferred.
-        total: Bytes in all; ``None`` if they are not known.
+        tell: Called with the name of the transfer, the bytes so far and the total bytes.
+        what: The name of the transfer.
+        total: The total bytes; ``None`` if unknown.
 
     Example:
         >>> seen = []
@@ -49,10 +49,10 @@ class Meter:
         self._stopped.set()
 
     def add(self, size: int) -> None:
-        """Count the bytes of a piece; a repeated one takes back what it had counted.
+        """Count the bytes of a piece; a negative size takes back a piece that is repeated.
 
         Raises:
-            Stopped: The transfer is to end.
+            Stopped: The transfer was cancelled.
         """
         if self._stopped.is_set():
             raise Stopped
@@ -65,9 +65,9 @@ class Meter:
 
 
 def run(tasks: Iterable[Callable[[], None]], meter: Meter, *, parallel: int = PARALLEL) -> None:
-    """Run tasks, several at a time; the first failure ends the others at their next piece, and is raised.
+    """Run tasks in parallel; the first failure stops the others at their next piece and is raised.
 
-    Tasks are taken one by one, so that a list of millions of files needs no memory.
+    Tasks are taken one by one, so that a list of millions of files does not fill the memory.
     """
     running: set[Future[None]] = set()
     with ThreadPoolExecutor(parallel, thread_name_prefix="transfer") as pool:
@@ -86,7 +86,7 @@ def run(tasks: Iterable[Callable[[], None]], meter: Meter, *, parallel: int = PA
 
 
 def _finished(running: set[Future[None]]) -> set[Future[None]]:
-    """What still runs after one more has ended."""
+    """Wait until a task has ended, raise its failure if any, and return the tasks that still run."""
     done, rest = wait(running, return_when=FIRST_COMPLETED)
     failures = [error for one in done if (error := one.exception()) is not None]
     for error in failures:

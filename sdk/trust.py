@@ -1,9 +1,9 @@
-"""What a project file may set before its owner has looked at it: ``mlport config trust``.
+"""Settings that a project file may contain before the user has trusted it with ``mlport config trust``.
 
-A configuration file in a cloned repository is somebody else's text. It may choose among installed providers and say
-where, on what and how much of it; everything else counts only once the file is trusted. The rule names what is allowed:
-a setting that is new, or of an adapter that nobody here knows, is refused until somebody has thought about it. Trust is
-given to the bytes of a file, so any change asks again.
+A configuration file in a cloned repository was written by someone else. It may choose among installed providers, and
+set location, hardware and size of a target. Every other key counts only once the file is trusted. The rule lists what
+is allowed: a new setting, or one of an unknown adapter, is refused until it is added here. Trust applies to the exact
+bytes of a file, so any change requires a new confirmation.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ TARGET_KEYS = frozenset(
         *("instance", "resources", "replicas", "ttl", "tags"),
     }
 )
-"""What an untrusted project file may set in a target's table."""
+"""The keys that an untrusted project file may set in a target's table."""
 TOP_KEYS = frozenset({"default", "objective", "monitor"})
-"""What it may set beside the targets: which of them is used when none is named, the objective and alarms."""
+"""The top-level keys that it may set: the default target, the objective and the alarms."""
 
 _ADDRESS = re.compile(r"(?i)\s*(?:https?|wss?|grpcs?|tcp|tls|unix|file|ftp|git\+\w+):/")
 
 
 def refusal(path: tuple[str, ...], value: Any) -> str | None:
-    """Why an untrusted file may not set this key to this value; ``None`` if it may.
+    """Return why an untrusted file may not set this key to this value; ``None`` if it may.
 
     Example:
         >>> refusal(("target", "aws", "region"), "eu-west-1")
@@ -64,10 +64,10 @@ def _holds_address(value: Any) -> bool:
 
 
 def named_trust(env: Mapping[str, str]) -> frozenset[str]:
-    """The SHA-256 (hex) of the project files that the environment trusts, as a CI job does.
+    """Return the SHA-256 (hex) of the project files that the environment trusts, as a CI job does.
 
     Raises:
-        ConfigError: The variable holds something else.
+        ConfigError: The variable holds something other than SHA-256 digests.
     """
     digests = env.get(VARIABLE, "").replace(",", " ").split()
     for digest in digests:
@@ -77,31 +77,31 @@ def named_trust(env: Mapping[str, str]) -> frozenset[str]:
 
 
 class TrustStore:
-    """Remembers in the state folder which files were trusted, by absolute path and SHA-256.
+    """A store, in the state folder, of the trusted files by absolute path and SHA-256.
 
     Args:
-        state_dir: The state folder; made with mode 0700 when something is first trusted.
+        state_dir: The state folder; created with mode 0700 when the first file is trusted.
     """
 
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / "trust.json"
 
     def trusts(self, file: Path, content: bytes) -> bool:
-        """Whether exactly this content of this file was trusted."""
+        """Check whether exactly this content of this file is trusted."""
         return self._read().get(str(file.resolve())) == hashlib.sha256(content).hexdigest()
 
     def trust(self, file: Path, content: bytes) -> str:
-        """Trusts this content of this file, and no other, and gives its SHA-256 (hex).
+        """Trust this content of this file, and no other; return its SHA-256 (hex).
 
         Raises:
-            ConfigError: When the state folder cannot be written.
+            ConfigError: The state folder cannot be written.
         """
         digest = hashlib.sha256(content).hexdigest()
         self._write({**self._read(), str(file.resolve()): digest})
         return digest
 
     def forget(self, file: Path) -> None:
-        """Takes the trust back."""
+        """Withdraw the trust in a file."""
         known = self._read()
         if known.pop(str(file.resolve()), None) is not None:
             self._write(known)
@@ -109,14 +109,14 @@ class TrustStore:
     def _read(self) -> dict[str, str]:
         try:
             if self.path.stat().st_uid != os.getuid():
-                return {}  # somebody else's word
+                return {}  # the file of another user
             known = json.loads(self.path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
             raise ConfigError(f"cannot read {self.path}: {error.strerror}") from error
         except (ValueError, RecursionError):
-            return {}  # a damaged file trusts nothing; the next trust replaces it
+            return {}  # a damaged file trusts nothing; the next `trust` replaces it
         return cast("dict[str, str]", known) if isinstance(known, dict) else {}
 
     def _write(self, known: Mapping[str, str]) -> None:

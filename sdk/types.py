@@ -1,4 +1,4 @@
-"""The neutral values that cross every border: frozen, without I/O, knowing no platform."""
+"""Platform-neutral values that all parts exchange: immutable, without I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json
 
 
 class EndpointState(StrEnum):
-    """The state of an endpoint, the same words on every platform."""
+    """The state of an endpoint, with the same words on every platform."""
 
     CREATING = "creating"
     READY = "ready"
@@ -25,7 +25,7 @@ class EndpointState(StrEnum):
 
 
 class JobState(StrEnum):
-    """The state of a training job, the same words on every platform."""
+    """The state of a training job, with the same words on every platform."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -35,21 +35,21 @@ class JobState(StrEnum):
 
     @property
     def finished(self) -> bool:
-        """Whether the job will not change any more."""
+        """Whether the job will no longer change."""
         return self not in {JobState.QUEUED, JobState.RUNNING}
 
 
 class Value:
-    """A frozen value that can be shown as plain data."""
+    """An immutable value that can be converted to plain data."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The value as plain Python data, for JSON."""
+        """Return the value as plain Python data, for JSON."""
         return asdict(self)  # type: ignore[call-overload, no-any-return]  # every subclass is a dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Replicas(Value):
-    """How many copies of a deployment run: ``min`` always, ``max`` under load."""
+    """The number of copies of a deployment: ``min`` always, up to ``max`` under load."""
 
     min: int = 1
     max: int = 1
@@ -57,7 +57,7 @@ class Replicas(Value):
 
 @dataclass(frozen=True, slots=True)
 class Resources(Value):
-    """What one replica or job needs: processor cores, memory in GiB (2**30 bytes), GPUs."""
+    """The needs of one replica or job: processor cores, memory in GiB (2**30 bytes), GPUs."""
 
     cpu: float | None = None
     memory_gib: float | None = None
@@ -66,9 +66,9 @@ class Resources(Value):
 
 @dataclass(frozen=True, slots=True)
 class Leftover(Value):
-    """Something that is still there and should not be.
+    """A resource that still exists but should not.
 
-    ``usd_per_hour`` is ``None`` when the price is unknown and 0 when it is free.
+    ``usd_per_hour`` is ``None`` if the price is unknown and 0 if the resource is free.
     """
 
     kind: str
@@ -95,10 +95,10 @@ class LogLine(Value):
 
 @dataclass(frozen=True, slots=True)
 class DeploymentStatus(Value):
-    """One model behind an endpoint, as it is now.
+    """The current state of one model behind an endpoint.
 
-    ``traffic`` is in whole percents, ``model`` the hex digest of the model (at least its first 32 characters),
-    ``generation`` counts the deployments of the endpoint, ``settings`` is what the adapter needs to keep it as it is.
+    ``traffic`` is in whole percents. ``model`` is the hex digest of the model (at least its first 32 characters).
+    ``generation`` counts the deployments of the endpoint. ``settings`` is what the adapter needs to keep it unchanged.
     """
 
     id: str
@@ -117,9 +117,9 @@ class DeploymentStatus(Value):
 
 @dataclass(frozen=True, slots=True)
 class EndpointStatus(Value):
-    """An endpoint as it is now. ``raw`` keeps the platform's own word for the state; times are Unix seconds.
+    """The current state of an endpoint. ``raw`` is the platform's own word for the state; times are Unix seconds.
 
-    ``tags`` are the user's own, so that a later change can keep them.
+    ``tags`` are the user's own tags, so that a later change can keep them.
     """
 
     name: str
@@ -139,13 +139,13 @@ class EndpointStatus(Value):
 
     @property
     def traffic(self) -> dict[str, int]:
-        """Deployment id to whole percents."""
+        """The traffic in whole percents by deployment id."""
         return {deployment.id: deployment.traffic for deployment in self.deployments}
 
 
 @dataclass(frozen=True, slots=True)
 class JobStatus(Value):
-    """A training job as it is now. Times are Unix seconds; ``usd`` is what it has cost so far."""
+    """The current state of a training job. Times are Unix seconds; ``usd`` is its cost so far."""
 
     name: str
     target: str
@@ -163,7 +163,7 @@ class JobStatus(Value):
 
 @dataclass(frozen=True, slots=True)
 class Check(Value):
-    """One finding of ``doctor``: ``hint`` says how to mend what is not ok."""
+    """One finding of ``doctor``; ``hint`` says how to fix what is not ok."""
 
     name: str
     ok: bool

@@ -1,6 +1,6 @@
-"""Text files that users write: requirements, configuration, rows, rules. One reader for all of them.
+"""Reader for text files that users write: requirements, configuration, rows, rules.
 
-Editors on Windows begin a file with a byte order mark, and ``>`` of PowerShell 5 writes UTF-16.
+Editors on Windows put a byte order mark at the start of a file, and ``>`` of PowerShell 5 writes UTF-16.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def read(path: str | Path, *, what: str = "", most: int = LARGEST) -> str:
 
     Args:
         path: The file.
-        what: The argument or setting that names it, for the message.
-        most: Bytes that it may have.
+        what: The argument or setting that names the file, for the message.
+        most: The most bytes that the file may have.
 
     Raises:
-        ConfigError: It cannot be read, is too large, or is not text; the message names the file and the byte.
+        ConfigError: The file cannot be read, is too large, or is not text; the message names the file and the byte.
     """
     lead = f"{what}: " if what else ""
     try:
@@ -47,10 +47,10 @@ def decode(data: bytes, name: str) -> str:
 
     Args:
         data: The bytes.
-        name: What they are, for the message.
+        name: The name of the file, for the message.
 
     Raises:
-        ConfigError: They are not text in a known encoding.
+        ConfigError: The bytes are not text in a known encoding.
 
     Example:
         >>> decode("é".encode("utf-16"), "rows.csv")

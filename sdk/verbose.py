@@ -1,6 +1,6 @@
-"""Log lines on stderr, when the configuration asks for them: ``log = "info"`` or ``MLPORT_LOG=info``.
+"""Log lines on stderr, if the configuration asks for them: ``log = "info"`` or ``MLPORT_LOG=info``.
 
-A library stays silent by itself; an application may instead attach handlers of its own to the logger ``sdk``.
+A library is silent by default; an application may instead attach its own handlers to the logger ``sdk``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ logging.getLogger("sdk").addHandler(logging.NullHandler())
 
 
 class _Formatter(logging.Formatter):
-    """Formats a record, its traceback included, and hides the secrets in the result."""
+    """A formatter that hides secrets in the whole text of a record, its traceback included."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -38,7 +38,7 @@ _FORMATTER = _Formatter()
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to whatever is standard error at that moment, as tests and notebooks replace it."""
+    """A handler that writes to the current ``sys.stderr``, because tests and notebooks replace it."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -53,20 +53,20 @@ _HANDLER = _Stderr()
 
 
 def note(text: str, logger: logging.Logger) -> None:
-    """Write a line that a person should see: to the log, or to standard error where no log of that level is shown."""
+    """Show a line to the user: in the log, or on standard error if log lines of that level are not shown."""
     if logger.isEnabledFor(logging.INFO):
         logger.warning(text)
         return
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # none or a closed one is no reason to stop
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # standard error is missing or closed
         sys.stderr.write(f"mlport: {escape_controls(text)}\n")
 
 
 def log_to_stderr(level: str, redactor: Redactor) -> None:
-    """Writes log lines from this level on to stderr, without the secrets that the redactor knows.
+    """Write log lines from this level up to stderr, without the secrets that the redactor knows.
 
     Args:
         level: ``"debug"`` (with a line for each HTTP call), ``"info"``, ``"warning"`` or ``"error"``.
-        redactor: Applied to every line, beside those of earlier calls.
+        redactor: Applied to every line, in addition to the redactors of earlier calls.
     """
     _FORMATTER.redactors = [*(known for known in _FORMATTER.redactors if known is not redactor), redactor]
     for name in (OURS, CALLS) if level == "debug" else (OURS,):

@@ -1,4 +1,4 @@
-"""Time: clocks, deadlines, retries and polling. Nothing else in mlport sleeps."""
+"""Clocks, deadlines, retries and polling."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ class SystemClock:
     """The clock of this machine."""
 
     def time(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Seconds that never jump."""
+        """Return seconds that never jump."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Waits."""
+        """Wait for this many seconds."""
         time.sleep(seconds)
 
 
 class StoppableClock:
-    """A clock whose wait another thread can end: the waiting thread gets one ``KeyboardInterrupt``, as by Ctrl-C.
+    """A clock whose wait another thread can end: the waiting thread gets one ``KeyboardInterrupt``, as for Ctrl-C.
 
-    Python delivers signals to the main thread only. Work in another thread waits on this clock; after the interrupt
-    it can use the clock to undo what it has begun.
+    Python delivers signals to the main thread only. Work in another thread waits on this clock; after the interrupt it
+    can continue to use the clock to undo its work.
 
     Args:
         clock: The source of time.
@@ -79,15 +79,15 @@ class StoppableClock:
         self._delivered = False
 
     def time(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return self._clock.time()
 
     def monotonic(self) -> float:
-        """Seconds that never jump."""
+        """Return seconds that never jump."""
         return self._clock.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Waits.
+        """Wait for this many seconds.
 
         Raises:
             KeyboardInterrupt: :meth:`stop` was called; raised once.
@@ -104,7 +104,7 @@ class StoppableClock:
         self._asked.set()
 
     def resume(self) -> None:
-        """Forget an interrupt, which may have met no wait."""
+        """Forget an interrupt that may not have reached a wait."""
         with self._lock:
             self._asked.clear()
             self._delivered = False
@@ -117,12 +117,12 @@ class StoppableClock:
 
 
 class Deadline:
-    """One absolute point in monotonic time until which a whole verb must be done.
+    """A point in monotonic time by which a whole verb must be done.
 
     Args:
         clock: The source of time.
-        seconds: From now.
-        undo_s: How many of them, at the end, are kept for undoing; ``None`` leaves that to who undoes.
+        seconds: The time allowed, from now.
+        undo_s: The part at its end that is reserved for undoing; ``None`` leaves that to the code that undoes.
     """
 
     def __init__(self, clock: Clock, seconds: float, *, undo_s: float | None = None) -> None:
@@ -133,7 +133,7 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds left, never negative."""
+        """The seconds left, never negative."""
         return max(0.0, self._start + self.seconds - self._clock.monotonic())
 
     @property
@@ -142,19 +142,19 @@ class Deadline:
         return self.left <= 0.0
 
     def shorter(self, seconds: float) -> Deadline:
-        """A deadline ``seconds`` before this one, which leaves that much time to clean up."""
+        """Return a deadline ``seconds`` before this one, which leaves that much time to clean up."""
         return Deadline(self._clock, max(0.0, self.left - seconds))
 
     def extend(self, seconds: float) -> None:
-        """Moves the deadline on, by time that does not count."""
+        """Move the deadline later, by time that does not count."""
         self._start += seconds
 
     def limit(self, seconds: float) -> float:
-        """The smaller of ``seconds`` and what is left: the time-out of one call."""
+        """Return the smaller of ``seconds`` and the time left: the time-out of one call."""
         return min(seconds, self.left)
 
     def check(self, what: str, state: str | None = None) -> None:
-        """Raises :class:`~sdk.errors.TimedOut` if no time is left."""
+        """Raise :class:`~sdk.errors.TimedOut` if no time is left."""
         if self.passed:
             waited = f"{what}: not done after {self.seconds:.0f} s"
             raise TimedOut(waited, waited_s=self.seconds, state=state, hint="give it more time with timeout=")
@@ -162,9 +162,9 @@ class Deadline:
 
 @dataclass(slots=True)
 class TokenBucket:
-    """What a target's callers may spend on retries together, so that an outage is not made worse by them.
+    """The retry budget that all callers of a target share, so that retries do not worsen an outage.
 
-    A retry costs ``cost`` (``throttle_cost`` after a throttle); every success pays a little back.
+    A retry costs ``cost`` (``throttle_cost`` after a throttle); every success pays back a little.
     """
 
     capacity: float = 500.0
@@ -174,7 +174,7 @@ class TokenBucket:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def take(self, *, throttled: bool) -> float | None:
-        """Pays for one retry; ``None`` when there is not enough left."""
+        """Pay for one retry and return its price; ``None`` if not enough is left."""
         price = self.throttle_cost if throttled else self.cost
         with self._lock:
             if self.tokens < price:
@@ -183,7 +183,7 @@ class TokenBucket:
             return price
 
     def give(self, tokens: float) -> None:
-        """Pays back after a success."""
+        """Pay back after a success."""
         with self._lock:
             self.tokens = min(self.capacity, self.tokens + tokens)
 
@@ -193,16 +193,16 @@ _buckets_lock = threading.Lock()
 
 
 def bucket_of(target: str) -> TokenBucket:
-    """The bucket that all threads of this process share for one target."""
+    """Return the bucket that all threads of this process share for one target."""
     with _buckets_lock:
         return _buckets.setdefault(target, TokenBucket())
 
 
 class Retry:
-    """Repeats a call that may be repeated: full jitter, at most ``attempts`` tries, paid from a shared bucket.
+    """Retries of a call that may be repeated: full jitter, at most ``attempts`` tries, paid from a shared bucket.
 
-    Only :class:`~sdk.errors.ThrottledError` and :class:`~sdk.errors.UnavailableError` are repeated; the caller decides
-    by ``unsent_only`` whether a request that may have arrived counts too.
+    Only :class:`~sdk.errors.ThrottledError` and :class:`~sdk.errors.UnavailableError` are repeated. With
+    ``unsent_only``, a request that may have arrived is not repeated.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class Retry:
         self._cap_s = cap_s
 
     def run(self, call: Callable[[], T], deadline: Deadline, *, unsent_only: bool = False) -> T:
-        """Calls until it succeeds, or raises the last error."""
+        """Call until it succeeds, or raise the last error."""
         for attempt in range(1, self._attempts):
             try:
                 result = call()
@@ -248,15 +248,15 @@ class Retry:
 
 
 class Poll:
-    """The pauses between looks at something slow: 1, 2, 4, 8, 15 seconds and so on, each ±20 %.
+    """The pauses between polls of a slow operation: 1, 2, 4, 8, 15 seconds and so on, each ±20 %.
 
-    What is quick is looked at often to its end: no pause is more than twenty times the first.
+    A quick operation is polled often until its end: no pause is longer than twenty times the first.
 
     Args:
         clock: The source of time.
-        deadline: No pause goes beyond it.
-        first_s: The first pause; the others grow from it.
-        random: Source of the jitter.
+        deadline: No pause extends beyond it.
+        first_s: The first pause; later ones grow from it.
+        random: The source of jitter.
         longest_s: The longest pause.
     """
 
@@ -276,7 +276,7 @@ class Poll:
         self._random = random or _random.Random()  # noqa: S311  # jitter, not a secret
 
     def pause(self, what: str, *, state: str | None = None, error: Exception | None = None) -> None:
-        """Waits for the next look; raises :class:`~sdk.errors.TimedOut` when the deadline has passed."""
+        """Wait until the next poll; raise :class:`~sdk.errors.TimedOut` if the deadline has passed."""
         self._deadline.check(what, state)
         delay = self._next * self._random.uniform(0.8, 1.2)
         self._next = min(self._next * 2, self._longest_s)

@@ -1,9 +1,9 @@
-"""Predictions over the standard library's HTTP connections, for what httpx does not need to do here.
+"""HTTP connections for predictions, made with the standard library because that is faster than httpx.
 
-httpx is made for everything HTTP can be, which costs several times the work of one small request on a warm connection.
-A prediction needs one request at a time on a pooled connection and a whole answer: `http.client` gives that, and this
-wraps it in httpx's own requests, answers, time-outs, trace events and errors, so that whoever calls it need not know
-which of both it is.
+httpx supports all of HTTP, which costs several times the work of one small request on a warm connection. A prediction
+needs one request at a time on a pooled connection and a complete answer. `http.client` provides that. This module wraps
+it in httpx's requests, answers, time-outs, trace events and errors, so that the caller need not know which of the two
+is used.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from .beside import Watch
 
-_IDLE = 100  # connections that are kept for the next request
+_IDLE = 100  # connections that are kept for later requests
 _LONG_S = 86_400.0
-_ONE_PIECE = 1 << 16  # a request of so many bytes is copied together
+_ONE_PIECE = 1 << 16  # a request up to this many bytes is joined into one piece
 
 
 class Wire:
@@ -39,8 +39,8 @@ class Wire:
 
     Args:
         url: Any URL of the host.
-        verify: How its certificate is checked; not used for plain HTTP.
-        watch: Looks at the host while a request waits for it; for plain HTTP only.
+        verify: The TLS context that checks its certificate; not used for plain HTTP.
+        watch: Checks the host while a request waits for it; for plain HTTP only.
     """
 
     def __init__(self, url: httpx.URL, verify: ssl.SSLContext | None, watch: Watch | None = None) -> None:
@@ -52,10 +52,10 @@ class Wire:
         self._closed = False
 
     def send(self, request: httpx.Request) -> httpx.Response:
-        """One request, to its whole answer.
+        """Send one request and return its complete answer.
 
         Raises:
-            httpx.TransportError: As httpx raises it; see :mod:`sdk.attempts` for what each proves.
+            httpx.TransportError: As httpx raises it; see :mod:`sdk.attempts` for what each class proves.
         """
         tell: Callable[[str, Mapping[str, Any]], None] = request.extensions.get("trace") or _untold
         limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
@@ -73,20 +73,20 @@ class Wire:
             connection.close()
         else:
             self._idle.append(connection)
-            if self._closed:  # while this request was under way
+            if self._closed:  # while this request was running
                 self.close()
         headers = [(name, text) for name, text in answer.getheaders() if name.lower() != "content-encoding"]
         return httpx.Response(answer.status, headers=headers, content=body, request=request)
 
     def close(self) -> None:
-        """Closes the connections that nobody uses, and the others as soon as they are not used any more."""
+        """Close the idle connections now, and the others as soon as they are idle."""
         self._closed = True
         while self._idle:
             with contextlib.suppress(IndexError):
                 self._idle.pop().close()
 
     def _take(self) -> _Plain | _Secure | None:
-        """A connection that is still open; one that has something to say before it was asked is not."""
+        """Return an idle connection that is still usable; ``None`` if there is none."""
         while True:
             try:
                 connection = self._idle.pop()
@@ -113,41 +113,41 @@ class Wire:
 
 
 class _InOnePiece:
-    """Keeps what is to be sent until it is whole: a small request is one packet and one TLS record, not two."""
+    """A mixin that collects the pieces to send: a small request becomes one packet and one TLS record, not two."""
 
     _pieces: tuple[bytes, ...] = ()
 
     def send(self, data: Any) -> None:
-        """Called by the standard library with the head, then with the body."""
+        """Keep a piece; the standard library calls this with the head, then with the body."""
         self._pieces = (*self._pieces, data)
 
     def flush(self, send: Callable[[bytes], None] | None = None) -> None:
-        """Sends all of it, by another way of sending if there is one."""
+        """Send all pieces, with another function if one is given."""
         pieces, self._pieces = self._pieces, ()
         small = sum(map(len, pieces)) <= _ONE_PIECE
         for piece in (b"".join(pieces),) if small else pieces:
-            (send or super().send)(piece)  # type: ignore[misc]  # of the connection that this is mixed into
+            (send or super().send)(piece)  # type: ignore[misc]  # of the connection class with this mixin
 
 
 class _Patience:
-    """Waits for a connection, and has its other side looked at meanwhile."""
+    """A wait for a connection that meanwhile checks its other side."""
 
     def __init__(self, sock: socket.socket, watch: Watch, tell: Callable[[str, Mapping[str, Any]], None]) -> None:
         self._sock, self._watch, self._tell = sock, watch, tell
         self._pauses = watch.pauses()
 
     def send(self, data: bytes, timeout: float | None) -> None:
-        """Sends bytes as fast as they are taken."""
+        """Send bytes as fast as the other side accepts them."""
         view = memoryview(data)
         while view:
             self.wait(select.POLLOUT, timeout)
             view = view[self._sock.send(view) :]
 
     def wait(self, event: int, timeout: float | None) -> float | None:
-        """Waits until the socket can be read or written; what is left of the time.
+        """Wait until the socket can be read or written; return the time left.
 
         Raises:
-            TimeoutError: The time is over.
+            TimeoutError: The time has passed.
             Standstill: The other side does not answer and could not be started again.
         """
         poller = select.poll()
@@ -176,13 +176,13 @@ class _Plain(_InOnePiece, http.client.HTTPConnection):
 
 
 class _Secure(_InOnePiece, http.client.HTTPSConnection):
-    """A connection with it."""
+    """A connection with TLS."""
 
     response_class = Answer
 
 
 def is_broken(connection: http.client.HTTPConnection) -> bool:
-    """Whether the other side has closed an idle connection, or speaks on it without being asked."""
+    """Check whether the other side has closed an idle connection, or has sent something without a request."""
     try:
         return bool(select.select([connection.sock], [], [], 0)[0])
     except (OSError, ValueError, TypeError):
@@ -221,7 +221,7 @@ def _read(
 
 @contextlib.contextmanager
 def _as_httpx(late: type[httpx.TransportError], lost: type[httpx.TransportError]) -> Generator[None]:
-    """The standard library's errors as those of httpx."""
+    """Raise the standard library's errors as those of httpx."""
     try:
         yield
     except TimeoutError as error:
@@ -233,4 +233,4 @@ def _as_httpx(late: type[httpx.TransportError], lost: type[httpx.TransportError]
 
 
 def _untold(_event: str, _info: Mapping[str, Any]) -> None:
-    """Nobody wants to know."""
+    """Ignore a trace event."""

@@ -1,4 +1,4 @@
-"""The command line: ``mlport VERB …``, the same verbs as in Python. It parses and prints; it never decides."""
+"""The command line: ``mlport VERB …``, with the same verbs as in Python. It parses and prints, and decides nothing."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def entry() -> None:
-    """Run as the console script does."""
+    """Run the command line as the console script does."""
     signals.exit_at_once()
-    if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]  # closed by who started this
-        faulthandler.enable(all_threads=False)  # a crash in the user's code, which ends this process, names its lines
+    if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison]  # the parent process may have closed it
+        faulthandler.enable(all_threads=False)  # a crash in the user's code ends this process; this prints its lines
     raise SystemExit(main())

@@ -1,4 +1,4 @@
-"""Builds the click commands from the table of verbs, and turns errors into exit codes."""
+"""The click commands, built from the table of verbs, and the conversion of errors to exit codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .verbs import EXIT_CODES, VERBS, Param, Verb
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Modules of handlers; the others are in `handlers`.
+# The modules of these handlers; all others are in `handlers`.
 _HOMES = {"compare": "comparing", "mock": "mocks", "test": "testing"}
 _COMPLETE = "_MLPORT_COMPLETE"  # shells ask for completions by this variable
 _TYPES: dict[str, Any] = {"int": int, "float": float, "duration": parse.DURATION, "input": parse.INPUT}
@@ -35,9 +35,9 @@ def run(argv: list[str], *, environ: Mapping[str, str]) -> int:
             return _refused(error)
         except KeyboardInterrupt as stop:
             return _stopped(out, stop)
-        except SystemExit as left:  # a user's own code called exit(): not the end that the user asked for
+        except SystemExit as left:  # a user's own code called exit(), which the user did not intend
             return _fail(out, SdkError(f"exit({left.code!r}) was called by the code that was run"), left)
-        except Exception as error:  # noqa: BLE001  # a stack trace is for -v
+        except Exception as error:  # noqa: BLE001  # a stack trace is shown with -v
             return _fail(out, _explained(error), error)
 
 
@@ -74,7 +74,7 @@ def _fail(out: Output, error: SdkError, cause: BaseException) -> int:
 
 
 def _explained(error: Exception) -> SdkError:
-    """Any error as one of ours: of the system in its own words, of anything else with its type."""
+    """Convert any error to an ``SdkError``: one of the system with its own text, any other with its type."""
     if isinstance(error, SdkError):
         return error
     if isinstance(error, OSError) and error.strerror:
@@ -85,7 +85,7 @@ def _explained(error: Exception) -> SdkError:
 
 
 def build() -> click.Group:
-    """The whole command."""
+    """Build the root command with all verbs."""
     codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES)
     root = click.Group(
         "mlport",
@@ -114,7 +114,7 @@ def _version() -> click.Option:
 
 
 def _help() -> click.Option:
-    """``--help``, printed as everything else is: to a pipe that nobody reads, too."""
+    """Return ``--help``, printed through ``Output`` so that a closed pipe is handled there."""
 
     def show(context: click.Context, _param: click.Parameter, value: object) -> None:
         if value:
@@ -128,7 +128,7 @@ def _help() -> click.Option:
 
 
 def _more() -> click.Option:
-    """``-v`` before the verb, which counts like one after it."""
+    """Return the option ``-v`` before the verb, which counts like one after it."""
 
     def count(context: click.Context, _param: click.Parameter, value: int) -> None:
         context.obj.verbose += value
@@ -153,7 +153,7 @@ def _command(verb: Verb, prefix: str = "") -> click.Command:
         handler = getattr(importlib.import_module(f".{home}", __package__), f"do_{name}")  # not for --help
         return handler(out, **{key: value for key, value in values.items() if value not in (None, (), {})})
 
-    common = _output_options()[any(param.option == "output" for param in verb.params) :]  # it has forms of its own
+    common = _output_options()[any(param.option == "output" for param in verb.params) :]  # a verb may have its own -o
     params = [*map(_parameter, verb.params), *common, _help()]
     text = verb.help if not verb.more else f"{verb.help}\n\n{verb.more}"
     return click.Command(

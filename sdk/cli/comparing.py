@@ -1,4 +1,4 @@
-"""``mlport compare``: asks before it spends, shows what happens on each target, keeps and judges the result."""
+"""``mlport compare``: asks before it spends, shows progress per target, saves and judges the result."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def do_compare(
     yes: bool = False,
     **values: Any,
 ) -> int:
-    """``mlport compare``."""
+    """Run ``mlport compare``."""
     if fail_if is not None:
-        _readable(fail_if)  # before anything is measured and paid
+        _readable(fail_if)  # before measuring, which costs money
     if sum(map(bool, (model, endpoint, read))) != 1:
         raise ConfigError("compare needs one of MODEL, --endpoint and --from")
     if read is not None:
@@ -72,7 +72,7 @@ def _load(path: str) -> Comparison:
 
 
 def _kept(path: str, values: Mapping[str, Any]) -> Comparison:
-    """A kept comparison, at another traffic if one is given."""
+    """Load a saved comparison, recomputed for another traffic if one is given."""
     found = _load(path)
     traffic = values.get("traffic_per_month")
     return found if traffic is None else found.at(traffic, values.get("profile", "flat"))
@@ -87,7 +87,7 @@ def _endpoints(client: Client, texts: tuple[str, ...]) -> dict[str, Endpoint]:
 
 
 def _arguments(values: dict[str, Any]) -> dict[str, Any]:
-    """Command line values as the keyword arguments of the Python verb."""
+    """Convert command line values to the keyword arguments of the Python verb."""
     if "instances" in values:
         values["instances"] = {name: text.split(",") for name, text in values["instances"].items()}
     if "workload" in values:
@@ -95,7 +95,7 @@ def _arguments(values: dict[str, Any]) -> dict[str, Any]:
     if "hardware" in values:
         values["hardware"] = {name: _dollars(name, text) for name, text in values["hardware"].items()}
     if isinstance(values.get("payloads"), parse.Table):
-        values["payloads"] = [[row] for row in values["payloads"].rows(None)]  # a request for each line
+        values["payloads"] = [[row] for row in values["payloads"].rows(None)]  # one request per line
     return values
 
 
@@ -115,7 +115,7 @@ def _measured(
     yes: bool,
     dry_run: bool,
 ) -> Comparison | None:
-    """The comparison; ``None`` when it was only asked for, or refused."""
+    """Measure and return the comparison; ``None`` for a dry run, or if the user declined."""
     compare: Callable[..., Any] = client.compare
     with out.working("looking at prices"):
         look: Outlook = compare(subject, dry_run=True, **values)
@@ -161,14 +161,14 @@ def _shown(out: Output, found: Comparison, baseline: str | None) -> None:
 
 
 class Board:
-    """What happens on each target, side by side on the one moving line; a line each where nothing moves."""
+    """Progress on each target, side by side on the one moving line; one line per event without a moving line."""
 
     def __init__(self, out: Output) -> None:
         self._out = out
         self._now: dict[str, str] = {}
 
     def __call__(self, event: Event) -> None:
-        """Takes an event: its stage names the subject, its detail what happens."""
+        """Take an event: its stage names the subject, its detail the current step."""
         self._now[event.stage] = event.detail
         together = "  |  ".join(f"{key}: {text}" for key, text in self._now.items())
         self._out.progress(event, together)

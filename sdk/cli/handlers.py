@@ -1,4 +1,4 @@
-"""One function per verb: call the client, print what it says. The exit code is returned where it is not 0."""
+"""The handlers: one function per verb that calls the client and prints the result. A non-zero exit code is returned."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _client(out: Output, target: str | None = None) -> Client:
 
 
 def _arguments(values: dict[str, Any]) -> dict[str, Any]:
-    """Command line values as the keyword arguments of the Python verb."""
+    """Convert command line values to the keyword arguments of the Python verb."""
     sizes = {key: values.pop(key) for key in ("cpu", "memory_gib", "gpu") if key in values}
     if sizes:
         values["resources"] = sizes
@@ -55,7 +55,7 @@ def _arguments(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def do_init(out: Output, *, force: bool = False) -> None:
-    """``mlport init``."""
+    """Run ``mlport init``."""
     path = Path("mlport.toml")
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
@@ -67,7 +67,7 @@ def do_init(out: Output, *, force: bool = False) -> None:
 
 
 def do_config_show(out: Output) -> None:
-    """``mlport config show``."""
+    """Run ``mlport config show``."""
     rows = _client(out).settings.explain()
     if out.json_wanted:
         out.data([{"key": row.key, "value": row.value, "source": str(row.source)} for row in rows], "")
@@ -80,7 +80,7 @@ def do_config_show(out: Output) -> None:
 
 
 def do_config_trust(out: Output) -> None:
-    """``mlport config trust``."""
+    """Run ``mlport config trust``."""
     from ..config import trust_project_file
 
     trusted = trust_project_file()
@@ -91,7 +91,7 @@ def do_config_trust(out: Output) -> None:
 
 
 def do_doctor(out: Output, *, target: str | None = None) -> int:
-    """``mlport doctor``."""
+    """Run ``mlport doctor``."""
     found = [(name, check) for name, checks in _client(out).doctor(target=target).items() for check in checks]
     if out.json_wanted:
         out.data([{"target": name, **check.to_dict()} for name, check in found], "")
@@ -102,19 +102,19 @@ def do_doctor(out: Output, *, target: str | None = None) -> int:
 
 
 def do_policy(out: Output, *, role: str, target: str | None = None, form: str = "json", secrets: Any = ()) -> None:
-    """``mlport policy``."""
+    """Run ``mlport policy``."""
     out.line(_client(out).policy(role, form=form, secrets=secrets, target=target))
 
 
 def _verdict(check: Check) -> str:
-    """A check that is ok and still has a hint is a warning."""
+    """Return the word for a check; a check that is ok but has a hint is a warning."""
     if not check.ok:
         return "FAILED"
     return "warning" if check.hint else "ok"
 
 
 def do_capabilities(out: Output, *, target: str | None = None) -> None:
-    """``mlport capabilities``."""
+    """Run ``mlport capabilities``."""
     table = _client(out).capabilities(target=target)
     if out.json_wanted:
         out.data({name: {str(key): asdict(item) for key, item in row.items()} for name, row in table.items()}, "")
@@ -128,7 +128,7 @@ def _support(item: Support) -> str:
 
 
 def do_prices_show(out: Output, *, target: str | None = None, instance: str | None = None) -> None:
-    """``mlport prices show``."""
+    """Run ``mlport prices show``."""
     rows = _client(out).prices(target=target, instance=instance)
     if out.json_wanted:
         out.data([asdict(row) for row in rows], "")
@@ -141,7 +141,7 @@ def do_prices_show(out: Output, *, target: str | None = None, instance: str | No
 
 
 def do_prices_refresh(out: Output, *, target: str | None = None, **values: Any) -> None:
-    """``mlport prices refresh``."""
+    """Run ``mlport prices refresh``."""
     with out.working("fetching prices"):
         found = _client(out, target).refresh_prices(**values)
     for text in found.refused:
@@ -169,7 +169,7 @@ def do_build(
     pack_only: bool = False,
     **values: Any,
 ) -> None:
-    """``mlport build``."""
+    """Run ``mlport build``."""
     with out.working("packing the model"):
         folder = models.with_dockerfile(model)
         found = folder or models.resolve(model, _client(out).job, name=name, trust=trust)
@@ -184,7 +184,7 @@ def do_build(
 
 
 def do_plan(out: Output, *, model: str, target: str | None = None, trust: str | None = None, **values: Any) -> None:
-    """``mlport plan``."""
+    """Run ``mlport plan``."""
     arguments = _arguments(values)
     with out.working("planning"):
         client = _client(out, target)
@@ -194,7 +194,7 @@ def do_plan(out: Output, *, model: str, target: str | None = None, trust: str | 
 
 
 def do_deploy(out: Output, *, model: str, target: str | None = None, trust: str | None = None, **values: Any) -> None:
-    """``mlport deploy``."""
+    """Run ``mlport deploy``."""
     arguments, client = _arguments(values), _client(out, target)
     with out.working("packing the model"):
         found = models.resolve(model, client.job, name=arguments.get("name"), trust=trust)
@@ -202,7 +202,7 @@ def do_deploy(out: Output, *, model: str, target: str | None = None, trust: str 
 
 
 def do_train(out: Output, *, script: str, target: str | None = None, wait: bool = True, **values: Any) -> None:
-    """``mlport train``: logs stream to standard error, the job's state is the result."""
+    """Run ``mlport train``: logs stream to standard error, the job's state is the result."""
     arguments = _arguments(values)
     if "params" in arguments:
         arguments["params"] = {key: parse.typed(text) for key, text in arguments["params"].items()}
@@ -223,7 +223,7 @@ def do_train(out: Output, *, script: str, target: str | None = None, wait: bool 
 
 @contextmanager
 def _runs_on(client: Client, job: Job) -> Generator[None]:
-    """What stops the block ends the waiting only: say that the job runs on, what it costs and how to stop it."""
+    """Add to an interrupt in the block that the job continues, what it costs and how to stop it."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -236,13 +236,13 @@ def _runs_on(client: Client, job: Job) -> Generator[None]:
 
 
 def do_stop(out: Output, *, name: str, target: str | None = None) -> None:
-    """``mlport stop``."""
+    """Run ``mlport stop``."""
     _client(out, target).stop_job(name)
     out.data({"stopping": name}, f"asked {name} to end")
 
 
 def _change(out: Output, doing: str, verb: Callable[..., Any], *subject: Any, **values: Any) -> None:
-    """Run a verb that changes an endpoint; show the endpoint as it is then, or the plan of a dry run."""
+    """Run a verb that changes an endpoint; show the endpoint afterwards, or the plan of a dry run."""
     with out.working(doing):
         result = verb(*subject, **values)
     if isinstance(result, Endpoint):
@@ -261,7 +261,7 @@ def _show_plan(out: Output, plan: Plan) -> None:
 def do_predict(
     out: Output, *, name: str, inputs: Any, curl: bool = False, target: str | None = None, **values: Any
 ) -> None:
-    """``mlport predict``."""
+    """Run ``mlport predict``."""
     client = _client(out, target)
     endpoint = client.endpoint(name)
     if isinstance(inputs, parse.Table):
@@ -280,7 +280,7 @@ def do_predict(
 
 
 def do_status(out: Output, *, name: str, target: str | None = None, wait: bool = False) -> None:
-    """``mlport status``."""
+    """Run ``mlport status``."""
     client = _client(out, target)
     try:
         with out.working(f"finishing {name}" if wait else f"looking at {name}"):
@@ -310,7 +310,7 @@ def show_endpoint(out: Output, status: EndpointStatus) -> None:
     for label, value in (("url", status.url), ("reason", status.reason), ("age", _since(status.created_at, now))):
         if value:
             out.line(f"  {label:<7} {value}")
-    own = [None if d.reason == status.reason else d.reason for d in status.deployments]  # said once above
+    own = [None if d.reason == status.reason else d.reason for d in status.deployments]  # shown once above
     rows = [
         (d.id, f"{d.traffic} %", d.state, d.model[:12], d.instance, _count(d.replicas), usd(d.usd_per_hour), reason)
         for d, reason in zip(status.deployments, own, strict=True)
@@ -321,7 +321,7 @@ def show_endpoint(out: Output, status: EndpointStatus) -> None:
 
 
 def _count(replicas: Replicas) -> str:
-    """How many there may be.
+    """Format the range of the number of replicas.
 
     Example:
         >>> from sdk.types import Replicas
@@ -332,7 +332,7 @@ def _count(replicas: Replicas) -> str:
 
 
 def _show_job(out: Output, status: JobStatus, *, pickle: bool = True) -> None:
-    """Show a job and, when it has succeeded, what to do next; ``pickle`` is whether it may have left a pickle file."""
+    """Show a job and, if it has succeeded, the next step; ``pickle`` is whether it may have left a pickle file."""
     if out.json_wanted:
         out.data(status.to_dict(), "")
         return
@@ -349,7 +349,7 @@ def _since(moment: float | None, now: float) -> str | None:
 
 
 def do_list(out: Output, *, target: str | None = None) -> None:
-    """``mlport list``."""
+    """Run ``mlport list``."""
     found = _client(out, target).list()
     if out.json_wanted:
         out.data([status.to_dict() for status in found], "")
@@ -371,7 +371,7 @@ def _until(moment: float | None, now: float) -> str | None:
 
 
 def do_logs(out: Output, *, name: str, target: str | None = None, **values: Any) -> None:
-    """``mlport logs``."""
+    """Run ``mlport logs``."""
     client = _client(out, target)
     try:
         lines = client.logs(name, **values)
@@ -384,7 +384,7 @@ def do_logs(out: Output, *, name: str, target: str | None = None, **values: Any)
 
 
 def _each(out: Output, lines: Iterable[LogLine], show: Callable[[LogLine], None]) -> None:
-    """Show lines as they come, as long as somebody reads."""
+    """Show lines as they arrive, until standard output is closed."""
     for line in lines:
         show(line)
         if out.unread:
@@ -406,7 +406,7 @@ def _job_logs(client: Client, name: str, no_endpoint: NotFoundError, values: dic
 def do_monitor(
     out: Output, *, name: str, target: str | None = None, watch: bool = False, interval: float = 2.0, **values: Any
 ) -> int:
-    """``mlport monitor``."""
+    """Run ``mlport monitor``."""
     client = _client(out, target)
     if watch:
         from .live import watch_endpoint
@@ -422,29 +422,29 @@ def do_monitor(
 
 
 def do_traffic(out: Output, *, name: str, percent: tuple[str, ...], target: str | None = None, **values: Any) -> None:
-    """``mlport traffic``."""
+    """Run ``mlport traffic``."""
     _change(
         out, f"shifting the traffic of {name}", _client(out, target).traffic, name, parse.traffic(percent), **values
     )
 
 
 def do_promote(out: Output, *, name: str, target: str | None = None, **values: Any) -> None:
-    """``mlport promote``."""
+    """Run ``mlport promote``."""
     _change(out, f"promoting {name}", _client(out, target).promote, name, **values)
 
 
 def do_rollback(out: Output, *, name: str, target: str | None = None, **values: Any) -> None:
-    """``mlport rollback``."""
+    """Run ``mlport rollback``."""
     _change(out, f"rolling back {name}", _client(out, target).rollback, name, **values)
 
 
 def do_finalize(out: Output, *, name: str, target: str | None = None, **values: Any) -> None:
-    """``mlport finalize``."""
+    """Run ``mlport finalize``."""
     _change(out, f"finalizing {name}", _client(out, target).finalize, name, **values)
 
 
 def do_delete(out: Output, *, name: str, target: str | None = None, yes: bool = False, **values: Any) -> int:
-    """``mlport delete``."""
+    """Run ``mlport delete``."""
     client = _client(out, target)
     if values.get("dry_run"):
         _change(out, f"planning to delete {name}", client.delete, name, **values)
@@ -463,7 +463,7 @@ def do_delete(out: Output, *, name: str, target: str | None = None, yes: bool = 
 
 
 def _has_parts(client: Client, name: str, values: dict[str, Any]) -> bool:
-    """Whether a delete finds anything; also when that cannot be seen, as the delete itself then says why."""
+    """Check whether a delete would find anything; true if that is unknown, as the delete then reports the reason."""
     delete: Any = client.delete
     with suppress(SdkError):
         return bool(delete(name, **{**values, "dry_run": True}).changes)
@@ -471,13 +471,13 @@ def _has_parts(client: Client, name: str, values: dict[str, Any]) -> bool:
 
 
 def do_unlock(out: Output, *, name: str, txn: str, target: str | None = None) -> None:
-    """``mlport unlock``."""
+    """Run ``mlport unlock``."""
     _client(out, target).unlock(name, txn)
     out.data({"unlocked": name}, f"unlocked {name}")
 
 
 def do_gc(out: Output, *, check: bool = False, target: str | None = None, **values: Any) -> int:
-    """``mlport gc``."""
+    """Run ``mlport gc``."""
     with out.working("looking for what was left behind"):
         report = _client(out, target).gc(**values)
     if out.json_wanted:

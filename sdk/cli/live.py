@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def watch_endpoint(out: Output, look: Callable[[], Watch], interval: float) -> None:
-    """Show what ``look`` sees every ``interval`` seconds until Ctrl-C; without a terminal, one text per look."""
+    """Show the result of ``look`` every ``interval`` seconds until Ctrl-C; without a terminal, one text per look."""
     if not out.console.is_terminal:
         while not out.unread:
             seen = look()

@@ -1,4 +1,4 @@
-"""``mlport mock …``."""
+"""The handlers of ``mlport mock …``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NONE = "no mini cloud is installed: each comes with the adapter of its cloud"
 
 
 def do_mock_list(out: Output) -> None:
-    """``mlport mock list``."""
+    """Run ``mlport mock list``."""
     running = {name: mocks.is_up(name, state_folder()) for name in mocks.names()}
     if out.json_wanted:
         out.data(running, "")
@@ -25,7 +25,7 @@ def do_mock_list(out: Output) -> None:
 
 
 def do_mock_up(out: Output, *, names: tuple[str, ...] = (), runner: str = "process", detach: bool = False) -> None:
-    """``mlport mock up``."""
+    """Run ``mlport mock up``."""
     wanted, state = names or mocks.names(), state_folder()
     if not wanted:
         out.say(_NONE)
@@ -49,7 +49,7 @@ def do_mock_up(out: Output, *, names: tuple[str, ...] = (), runner: str = "proce
 
 
 def do_mock_env(out: Output, *, names: tuple[str, ...] = (), account: str | None = None) -> None:
-    """``mlport mock env``."""
+    """Run ``mlport mock env``."""
     state = state_folder()
     wanted = names or tuple(name for name in mocks.names() if mocks.is_up(name, state))
     if not wanted:
@@ -62,6 +62,6 @@ def do_mock_env(out: Output, *, names: tuple[str, ...] = (), account: str | None
 
 
 def do_mock_down(out: Output, *, names: tuple[str, ...] = ()) -> None:
-    """``mlport mock down``."""
+    """Run ``mlport mock down``."""
     stopped = [name for name in names or mocks.names() if mocks.down(name, state_folder())]
     out.data(stopped, "\n".join(f"stopped {name}" for name in stopped) or "none was running")

@@ -1,4 +1,4 @@
-"""Reads the MODEL and SCRIPT arguments: files, ``module:object``, ``job:NAME``, stored digests, images."""
+"""Resolution of the MODEL and SCRIPT arguments: files, ``module:object``, ``job:NAME``, stored digests, images."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from ..model import Model
 
 _DIGEST = re.compile(r"[0-9a-f]{12,64}")
-_ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")  # what `Model.load` reads; no model file has such a name
+_ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")  # what `Model.load` reads; model files never have such names
 _OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 def resolve(text: str, job: Callable[[str], Job], *, name: str | None = None, trust: str | None = None) -> Model:
-    """The model that an argument names; ``job`` finds training jobs.
+    """Return the model that an argument names; ``job`` finds training jobs.
 
     Raises:
-        ConfigError: It names nothing.
+        ConfigError: The argument does not name a model.
     """
     from ..model import Model, model
 
@@ -48,7 +48,7 @@ def resolve(text: str, job: Callable[[str], Job], *, name: str | None = None, tr
 
 
 def _not_found(text: str) -> ConfigError:
-    """The error for an argument that names nothing, by what it looks like."""
+    """Return the error for an argument that names no model, depending on its form."""
     hint = "give a file, a folder, module:object, job:NAME, a stored digest or image@sha256:…"
     if not text.strip():
         return ConfigError("MODEL is empty", hint=hint)
@@ -64,7 +64,7 @@ def _not_found(text: str) -> ConfigError:
 
 
 def _name_of(text: str) -> str:
-    """The name of a model that is given as ``module:object``."""
+    """Return the name of a model that is given as ``module:object``."""
     from ..names import name_of
 
     return name_of(text.partition(":")[2].rpartition(".")[2], source="the object", fix="give one with --name")
@@ -86,7 +86,7 @@ def _saved(path: Path, given: dict[str, Any]) -> Model:
 
 
 def _stored(digest: str) -> Model:
-    """The model that was packed on this machine under a digest, or the beginning of one."""
+    """Load the model that was packed on this machine under a digest, or the beginning of one."""
     from ..model import Model
     from ..packaging.disk import state_dir
 
@@ -98,7 +98,7 @@ def _stored(digest: str) -> Model:
 
 
 def with_dockerfile(text: str) -> Path | None:
-    """The folder that an argument names, if it holds a Dockerfile and no model."""
+    """Return the folder that an argument names, if it holds a Dockerfile and no model."""
     path = Path(text)
     if not (path / "Dockerfile").is_file() or (path / "mlport.json").is_file() or (path / "MLmodel").is_file():
         return None
@@ -110,12 +110,12 @@ def _trusted(given: dict[str, Any], trust: str | None) -> dict[str, Any]:
 
 
 def script(text: str) -> Any:
-    """The path of a script, or the function that ``module:function`` names."""
+    """Return the path of a script, or the function that ``module:function`` names."""
     return _import(text) if not Path(text).exists() and _OBJECT.fullmatch(text) else text
 
 
 def _import(text: str) -> Any:
-    """An object of the user's own code, looked for in this folder first as ``python`` does."""
+    """Import an object of the user's own code; the current folder is searched first, as with ``python``."""
     module_name, _, attribute = text.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")
@@ -140,7 +140,7 @@ def _import(text: str) -> Any:
 
 
 def _is_inside(error: ImportError | AttributeError, module_name: str) -> bool:
-    """Whether the module was found and its own code has raised the error."""
+    """Check whether the module was found and its own code raised the error."""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing is not None and f"{module_name}.".startswith(f"{missing}."):
         return False
@@ -148,14 +148,14 @@ def _is_inside(error: ImportError | AttributeError, module_name: str) -> bool:
 
 
 def _mending(error: BaseException) -> str:
-    """The next step after an error in the user's module."""
+    """Return the next step after an error in the user's module."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"install what has the module {error.name}, for {sys.executable}, or run mlport in the folder it is in"
     return "-v shows the stack trace"
 
 
 def _is_own(filename: str) -> bool:
-    """Whether code is the user's, and not Python's, a library's or that of mlport."""
+    """Check whether code is the user's own, and not Python's, a library's or mlport's."""
     path = Path(filename)
     if filename.startswith("<") or path.is_relative_to(Path(__file__).parents[1]):
         return False
@@ -163,13 +163,14 @@ def _is_own(filename: str) -> bool:
 
 
 def _raised(error: BaseException) -> str:
-    """What an import raised and in which line, such as ``ZeroDivisionError: division by zero (models.py, line 3)``.
+    """Return what an import raised and in which line.
 
-    The line is the user's own, also where a library has raised the error.
+    For example ``ZeroDivisionError: division by zero (models.py, line 3)``. The line is the user's own, even if a
+    library raised the error.
     """
     frames = traceback.extract_tb(error.__traceback__)
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if isinstance(error, SyntaxError) or not frames:  # which names its file and line itself
+    if isinstance(error, SyntaxError) or not frames:  # a SyntaxError names its file and line itself
         return said
     frame = next((frame for frame in reversed(frames) if _is_own(frame.filename)), frames[-1])
     return f"{said} ({Path(frame.filename).name}, line {frame.lineno})"

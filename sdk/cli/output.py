@@ -1,4 +1,4 @@
-"""What people and programs see: data on standard output, everything else on standard error."""
+"""Output for people and programs: data on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
     from ..executor import Event
 
-PACKING = "sdk.packaging.code"  # the logger of what is packed
-_OUTER = ("click.", "sdk.cli.app")  # modules whose frames in a stack trace are always the same
-_WIDE = 240  # columns when nobody looks: a pipe must not get wrapped lines
+PACKING = "sdk.packaging.code"  # the logger that reports what is packed
+_OUTER = ("click.", "sdk.cli.app")  # modules whose frames are at the top of every stack trace
+_WIDE = 240  # columns without a terminal: lines in a pipe must not be wrapped
 
 
 class _Console(Console):
-    """A console that leaves a pipe that nobody reads to whoever prints."""
+    """A console that raises ``BrokenPipeError`` for a closed pipe, so that the caller handles it."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 class _Said(logging.Handler):
-    """Says log lines on standard error."""
+    """A log handler that prints lines on standard error."""
 
     def __init__(self, out: Output) -> None:
         super().__init__()
@@ -49,13 +49,13 @@ class _Said(logging.Handler):
 
 
 class Output:
-    """Prints results, progress and errors, for a terminal, a log file or a program.
+    """Printer of results, progress and errors, for a terminal, a log file or a program.
 
-    Standard output that is closed does not end a command that changes something: what is printed from then on is
-    dropped, and :attr:`unread` says so. Standard error that cannot be written is no reason to stop either.
+    A closed standard output does not end a command that changes something: later output is dropped, and :attr:`unread`
+    is true. An unwritable standard error does not end it either.
 
     Args:
-        environ: ``NO_COLOR`` and ``CI`` are honoured: no colours, no moving parts.
+        environ: The environment; ``NO_COLOR`` disables colours, ``CI`` disables moving parts.
     """
 
     def __init__(self, *, environ: Mapping[str, str]) -> None:
@@ -74,19 +74,19 @@ class Output:
         self.redactor = Redactor()
 
     def forget_unfinished(self) -> None:
-        """Do not print again what a signal has cut off: the console keeps a text until all of it is written."""
+        """Discard text that a signal cut off: the console would keep it and print it again later."""
         self._err = _Console(stderr=True, no_color=self._plain, highlight=False, soft_wrap=True)
 
     def configure(self, output: str, verbose: int) -> None:
-        """Take the options that every verb has."""
+        """Apply the options that every verb has."""
         self.json_wanted = output == "json"
         self.verbose += verbose
 
     def show_packing(self) -> None:
-        """Say what of the user's code travels with a model and what stays here; with ``-v`` each name."""
+        """Report which of the user's code travels with a model and which does not; with ``-v``, each name."""
         logger = logging.getLogger(PACKING)
         if logger.isEnabledFor(logging.INFO) and not any(isinstance(one, _Said) for one in logger.handlers):
-            return  # the log is shown already
+            return  # the log is already shown
         logger.handlers = [_Said(self)]
         logger.setLevel(logging.DEBUG if self.verbose else logging.INFO)
 
@@ -97,12 +97,12 @@ class Output:
 
     @property
     def console(self) -> Console:
-        """Standard output."""
+        """The console of standard output."""
         return self._out
 
     @contextmanager
     def delivered(self) -> Generator[None]:
-        """Within the block standard output is written; a reader that has gone is no error, a full disk is one."""
+        """Write to standard output in the block; ignore a reader that has gone, but raise for a full disk."""
         try:
             yield
             sys.stdout.flush()
@@ -121,7 +121,7 @@ class Output:
             self.line(text)
 
     def row(self, value: Any) -> None:
-        """Print one JSON value on a line of its own, for results that stream."""
+        """Print one JSON value on its own line, for results that stream."""
         self._json(value)
 
     def _json(self, value: Any, indent: int | None = None) -> None:
@@ -130,12 +130,12 @@ class Output:
             print(json.dumps(value, indent=indent, default=str, ensure_ascii=ascii_only))  # noqa: T201
 
     def line(self, text: str) -> None:
-        """Print one text on standard output, its control characters made harmless."""
+        """Print one text on standard output, with its control characters escaped."""
         with self.delivered():
             self._out.print(Text(escape_controls(text)))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-        """Print rows for people; ``empty`` is said instead when there are none."""
+        """Print rows for people; if there are none, print ``empty`` on standard error instead."""
         cells = [[_cell(value) for value in row] for row in rows]
         if not cells:
             self.say(empty)
@@ -149,12 +149,12 @@ class Output:
             self._out.print(table)
 
     def say(self, text: str, style: str | None = None) -> None:
-        """Say something that is not the result."""
+        """Print a text that is not the result, on standard error."""
         with suppress(OSError):
             self._err.print(Text(escape_controls(text), style=style or ""))
 
     def error(self, error: SdkError) -> None:
-        """Say what went wrong and what to do."""
+        """Print an error and its hint."""
         if self.json_wanted:
             with suppress(OSError):
                 print(json.dumps(error.to_dict(), default=str), file=sys.stderr, flush=True)  # noqa: T201
@@ -168,7 +168,7 @@ class Output:
             self.say(f"  {told}", style="dim")
 
     def trace(self, error: BaseException) -> None:
-        """Show the stack trace of an error, without secrets."""
+        """Print the stack trace of an error, without secrets."""
         begin = error.__traceback__
         while begin is not None and begin.tb_frame.f_globals.get("__name__", "").startswith(_OUTER):
             begin = begin.tb_next
@@ -177,9 +177,9 @@ class Output:
             self.say(f"  {line}", style="dim")
 
     def progress(self, event: Event, together: str | None = None) -> None:
-        """Say which stage a long task is in: one moving line in a terminal, one line each elsewhere.
+        """Show the stage of a long task: on one moving line in a terminal, on one line per stage elsewhere.
 
-        ``together`` stands on the moving line instead, where several tasks share it.
+        ``together`` is shown on the moving line instead, if several tasks share it.
         """
         text = f"{event.stage} {event.detail}".strip()
         if self._status is not None:
@@ -189,7 +189,7 @@ class Output:
 
     @contextmanager
     def working(self, text: str) -> Generator[None]:
-        """Show that something is under way."""
+        """Show in the block that something is in progress."""
         if not self.moving or self.json_wanted:
             yield
             return
@@ -201,7 +201,7 @@ class Output:
                 self._status = None
 
     def confirm(self, question: str) -> bool:
-        """Ask; without a terminal the answer is no."""
+        """Ask the user; without a terminal the answer is no."""
         if not sys.stdin.isatty():
             self.say(f"{question} not asked without a terminal: give --yes")
             return False
@@ -213,9 +213,9 @@ class Output:
 
 
 def _open_streams() -> None:
-    """Make sure that there are three standard streams, and that each takes every character.
+    """Make sure that all three standard streams are open and accept every character.
 
-    A closed one is opened on the null device; otherwise the next file that is opened would take its place.
+    A closed stream is opened on the null device; otherwise the next opened file would get its number.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -230,7 +230,7 @@ def _open_streams() -> None:
 
 
 def _drop(stream: IO[str]) -> None:
-    """Send what is still to be written to the null device, so that nothing complains at the end of the process."""
+    """Redirect unwritten output to the null device, so that Python reports no error at the end of the process."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)
@@ -243,7 +243,7 @@ def _cell(value: object) -> Text:
 
 
 def age(seconds: float | None) -> str | None:
-    """Seconds as people say them: ``42s``, ``5m``, ``3h``, ``2d``.
+    """Format seconds for people: ``42s``, ``5m``, ``3h``, ``2d``.
 
     Example:
         >>> age(7_300)
@@ -258,7 +258,7 @@ def age(seconds: float | None) -> str | None:
 
 
 def usd(value: float | None, unit: str = "/h") -> str:
-    """A price; unknown is said, never shown as 0.
+    """Format a price; an unknown one is shown as such, never as 0.
 
     Example:
         >>> usd(0.115), usd(0.0), usd(None)

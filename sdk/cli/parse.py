@@ -1,4 +1,4 @@
-"""Reads values from the command line: pairs, durations, JSON input."""
+"""Parsers for values from the command line: pairs, durations, JSON input."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 def pairs(_context: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """``KEY=VALUE`` texts as a dictionary; the same key twice is an error."""
+    """Parse ``KEY=VALUE`` texts into a dictionary; a repeated key is an error."""
     found: dict[str, str] = {}
     for text in values:
         key, sign, value = text.partition("=")
@@ -68,7 +68,7 @@ class _Input(AnyParam):
 
 
 def _in_body(value: Any) -> Any:
-    """The rows in the body of a request, so that the same file works here and with curl; other values as they are."""
+    """Return the rows in the body of a request, so that the same file works with curl; other values unchanged."""
     if not isinstance(value, dict):
         return value
     body = cast("dict[str, Any]", value)
@@ -77,7 +77,7 @@ def _in_body(value: Any) -> Any:
 
 
 def _given(value: str) -> Any:
-    """The rows in ``@FILE``, in standard input (``-``), or in the text itself."""
+    """Read the rows in ``@FILE``, in standard input (``-``), or in the text itself."""
     if value.startswith("@"):
         return _rows(value[1:], usertext.read(value[1:]), PurePath(value).suffix.lower())
     if value != "-":
@@ -87,7 +87,7 @@ def _given(value: str) -> Any:
 
 
 def _kind(text: str) -> str:
-    """What a text without a name is, as the suffix of a file; JSON begins with a bracket, as does each JSON line."""
+    """Return the format of a text as a file suffix; JSON begins with a bracket, as does each line of JSON lines."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines or lines[0][0] not in "[{":
         return ".csv" if lines else ".json"
@@ -95,7 +95,7 @@ def _kind(text: str) -> str:
 
 
 def _rows(path: str, text: str, kind: str) -> Any:
-    """The rows of a file: CSV or JSON lines as its name says, else JSON."""
+    """Parse the rows of a file: CSV or JSON lines according to its suffix, else JSON."""
     if kind in {".csv", ".tsv"}:
         return _table(path, text, "\t" if kind == ".tsv" else ",")
     if kind in {".jsonl", ".ndjson", ".jsonlines"}:
@@ -106,16 +106,16 @@ def _rows(path: str, text: str, kind: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The cells of a CSV file, the first line included."""
+    """The cells of a CSV file, including the first line."""
 
     path: str
     cells: list[list[str]]
 
     def rows(self, signature: Signature | None) -> list[Any]:
-        """The rows as the model's server reads them, or guessed where nothing is known of the model.
+        """Return the rows as the model's server reads them, or guess their types if the signature is unknown.
 
         Raises:
-            InvalidInputError: The cells do not fit the model.
+            InvalidInputError: The cells do not match the model's signature.
         """
         if signature is None or not signature.inputs:
             return self._guessed()
@@ -132,7 +132,7 @@ class Table:
             raise InvalidInputError(f"{self.path}: {error.message}", field=error.field) from None
 
     def _guessed(self) -> list[Any]:
-        """Objects by the names of the first line, or lists where that has numbers only."""
+        """Return objects with the names in the first line, or lists if that line holds numbers only."""
         values = [list(map(_cell, row)) for row in self.cells]
         if not values or not any(isinstance(value, str) for value in values[0]):
             return values
@@ -153,7 +153,7 @@ def _table(path: str, text: str, separator: str) -> Table:
 
 
 def _cell(text: str) -> Any:
-    """A cell of CSV: a number where JSON would have one, so that ``007`` stays text; nothing is null."""
+    """Parse a cell of CSV: a number if it is one in JSON, so that ``007`` stays text; ``None`` if empty."""
     return foreign.parse(text) if _NUMBER.fullmatch(text) else text or None
 
 
@@ -162,7 +162,7 @@ INPUT = _Input()
 
 
 def typed(text: str) -> Any:
-    """A parameter's value: JSON where it is JSON (``0.5``, ``true``, ``[1]``), else the text itself."""
+    """Parse a parameter's value: JSON if it is valid JSON (``0.5``, ``true``, ``[1]``), else the text itself."""
     try:
         return foreign.parse(text)
     except ValueError:
@@ -170,7 +170,7 @@ def typed(text: str) -> Any:
 
 
 def replicas(text: str) -> Any:
-    """``3`` or ``1:4``."""
+    """Parse ``3`` or ``1:4``."""
     from ..types import Replicas
 
     low, sign, high = text.partition(":")
@@ -181,7 +181,7 @@ def replicas(text: str) -> Any:
 
 
 def traffic(texts: tuple[str, ...]) -> int | dict[str, int]:
-    """``30``, or ``d1=70 d2=30``."""
+    """Parse ``30``, or ``d1=70 d2=30``."""
     try:
         if len(texts) == 1 and "=" not in texts[0]:
             return int(texts[0])
@@ -193,5 +193,5 @@ def traffic(texts: tuple[str, ...]) -> int | dict[str, int]:
 
 
 def secrets(texts: tuple[str, ...]) -> dict[str, str]:
-    """``VARIABLE`` or ``VARIABLE=NAME`` as variable to name."""
+    """Parse ``VARIABLE`` or ``VARIABLE=NAME`` into a mapping from variables to names."""
     return {variable: name or variable for variable, _, name in (text.partition("=") for text in texts)}

@@ -1,8 +1,8 @@
-"""Signals that end the command: exit code 128 + number, and one line on standard error.
+"""Handling of signals that end the command: exit code 128 + number, and one line on standard error.
 
 Before a verb begins and after it has ended nothing needs to be undone, so the process ends at once. In between the
-signal becomes an exception, so that a change can be undone. This module is imported first and imports next to nothing:
-until it is, Python itself answers Ctrl-C, with a stack trace and the same exit code.
+signal becomes an exception, so that a change can be undone. This module is imported first and imports almost nothing:
+until then, Python itself answers Ctrl-C, with a stack trace and the same exit code.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _AGAIN_S = 0.01
 
 
 def exit_at_once() -> None:
-    """From now on a signal ends the process at once, without a stack trace."""
+    """End the process at once on a signal from now on, without a stack trace."""
     _handle(_exit)
 
 
 @contextmanager
 def raising() -> Generator[None]:
-    """Within the block Ctrl-C raises ``KeyboardInterrupt``, another signal :class:`sdk.terminated.Terminated`."""
+    """Raise ``KeyboardInterrupt`` in the block on Ctrl-C, :class:`sdk.terminated.Terminated` on other signals."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     hook = sys.unraisablehook
     _handle(_raise)
@@ -49,13 +49,13 @@ def raising() -> Generator[None]:
 
 
 def code_of(stop: BaseException | None) -> int:
-    """The exit code for what :func:`raising` has raised."""
+    """Return the exit code for an exception that :func:`raising` has raised."""
     return 128 + int(getattr(stop, "signal", signal.SIGINT))
 
 
 def _handle(handler: Callable[[int, FrameType | None], object]) -> None:
     for number in _SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup, or in the background of a script
+        if signal.getsignal(number) != signal.SIG_IGN:  # ignored under nohup, or in the background of a script
             signal.signal(number, handler)
 
 
@@ -73,7 +73,7 @@ def _raise(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _not_lost(hook: Callable[[Any], object]) -> Callable[[Any], object]:
-    """A hook that sends a signal again whose exception Python was about to ignore, as in a destructor."""
+    """Return a hook that resends a signal whose exception Python was about to ignore, as in a destructor."""
 
     def ignored(event: Any) -> None:
         if not isinstance(event.exc_value, KeyboardInterrupt):

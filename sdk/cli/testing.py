@@ -1,4 +1,4 @@
-"""``mlport test``."""
+"""The handler of ``mlport test``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def do_test(
     junit: str | None = None,
     trust: str | None = None,
 ) -> int:
-    """``mlport test``."""
+    """Run ``mlport test``."""
     client = default_client()
     unknown = [name for name in targets if name not in {*client.targets(), "local", "docker"}]
     if unknown:
@@ -38,7 +38,7 @@ def do_test(
     with extra_of("pytest", subject="mlport test", extra="contract,mock"):
         import pytest
 
-        model_run: Any = import_module("sdk_contract.model_run")  # no import statement: the core does not depend on it
+        model_run: Any = import_module("sdk_contract.model_run")  # no import statement: the core must not depend on it
         runners: Any = import_module("sdk_contract.model_fixtures").RUNNERS
     if runner not in runners:
         raise ConfigError(f"no runner {runner!r}", hint=f"there are: {', '.join(runners)}")
@@ -51,7 +51,7 @@ def do_test(
     options = [f"--mlport-target={name}" for name in targets or client.targets()]
     options += [f"--mlport-runner={runner}", *([f"--junit-xml={junit}"] if junit else [])]
     alone = ["-c", os.devnull, "--rootdir", str(Path.cwd()), "-p", "no:cacheprovider", "--no-header", "-v"]
-    alone += ["--tb=short", "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # this command has imported them already
+    alone += ["--tb=short", "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # this command has already imported them
     code = pytest.main([*alone, *options, str(Path(model_run.__file__))])
     if code == pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt

@@ -1,6 +1,6 @@
-"""The one table of verbs: the command line, its help and its reference page are made from it.
+"""The table of verbs, from which the command line, its help and its reference page are made.
 
-A test holds it against the methods of :class:`sdk.Client`, so that a verb is the same in Python and in a shell.
+A test compares it with the methods of :class:`sdk.Client`, so that a verb is the same in Python and in a shell.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ Type = Literal["text", "int", "float", "flag", "switch", "pairs", "texts", "dura
 class Param:
     """One parameter of a verb.
 
-    ``type`` decides how it is written: ``flag`` is ``--x``, ``switch`` is ``--x/--no-x``, ``pairs`` is repeated
+    ``type`` determines its syntax: ``flag`` is ``--x``, ``switch`` is ``--x/--no-x``, ``pairs`` is repeated
     ``--x KEY=VALUE``, ``texts`` is repeated, ``duration`` takes ``90``, ``30s`` or ``5m``, ``input`` takes JSON,
-    ``@file`` or ``-`` for standard input. ``option`` is the long option when it is not the name (one ``--tag`` per
-    tag). ``cli_only`` ones have no counterpart in Python.
+    ``@file`` or ``-`` for standard input. ``option`` is the long option if it differs from the name (one ``--tag`` per
+    tag). Parameters with ``cli_only`` have no counterpart in Python.
     """
 
     name: str
@@ -34,13 +34,13 @@ class Param:
 
     @property
     def flag(self) -> str:
-        """Its long option."""
+        """The long option."""
         return "--" + (self.option or self.name).replace("_", "-")
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """One verb: ``help`` is its first line, ``more`` says what a user needs to know beyond it."""
+    """One verb: ``help`` is its first line, ``more`` is what a user must know beyond that."""
 
     name: str
     help: str

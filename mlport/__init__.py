@@ -1,4 +1,4 @@
-"""``import mlport`` is ``import sdk``: the same modules under the name of the distribution.
+"""The package ``sdk`` under the name of the distribution: ``import mlport`` is ``import sdk``.
 
 Example:
     >>> import mlport, sdk
@@ -16,18 +16,18 @@ import sys
 
 import sdk
 
-TYPE_CHECKING = False  # as in `sdk`: `typing` takes longer to load than everything here
+TYPE_CHECKING = False  # as in `sdk`: importing `typing` takes longer than everything here
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
-    from sdk import *  # noqa: F403  # what `sdk` names in its `__all__`
+    from sdk import *  # noqa: F403  # the names in `__all__` of `sdk`
 
 _PREFIX = f"{__name__}."
 
 
 class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds ``mlport.X`` and gives the module ``sdk.X`` itself, so that no class exists twice."""
+    """An import hook that returns the module ``sdk.X`` itself for ``mlport.X``, so that no class exists twice."""
 
     def __init__(self) -> None:
         self._specs: dict[str, importlib.machinery.ModuleSpec | None] = {}
@@ -37,7 +37,7 @@ class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     ) -> importlib.machinery.ModuleSpec | None:
         """Return a spec for a submodule that ``sdk`` has."""
         del path, target
-        is_ours = name.startswith(_PREFIX) and name != f"{_PREFIX}__main__"  # `python -m mlport` reads that one's code
+        is_ours = name.startswith(_PREFIX) and name != f"{_PREFIX}__main__"  # `python -m mlport` needs its code
         if not is_ours or importlib.util.find_spec(_home(name)) is None:
             return None
         return importlib.machinery.ModuleSpec(name, self)
@@ -49,7 +49,7 @@ class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give the module its own spec back, which the import system has just replaced."""
+        """Restore the module's own spec, which the import system has just replaced."""
         spec = module.__spec__
         if spec is not None:
             module.__spec__ = self._specs.pop(spec.name)

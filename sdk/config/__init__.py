@@ -1,4 +1,4 @@
-"""The configuration: from arguments, environment and files to one frozen value that knows where each part came from."""
+"""The configuration: arguments, environment and files, merged into one immutable value with the source of each part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``MLPORT_*`` variables as a layer of the configuration; ``__`` goes one table deeper."""
+"""The ``MLPORT_*`` variables as a layer of the configuration; ``__`` separates nested tables."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _NESTED = {"MLPORT_TARGET_": "target", "MLPORT_OBJECTIVE__": "objective", "MLPOR
 
 
 def read_environment(env: Mapping[str, str], targets: Iterable[str]) -> Origin:
-    """The layer of the environment. Empty variables count as not set.
+    """Return the layer of the environment. Empty variables count as not set.
 
     Args:
         env: The environment.
-        targets: Names of the targets of the other layers: ``MLPORT_TARGET_MY_BOX__REGION`` means ``my-box`` if there
-            is one.
+        targets: Names of the targets of the other layers: ``MLPORT_TARGET_MY_BOX__REGION`` refers to ``my-box`` if that
+            is one of them.
 
     Raises:
-        ConfigError: When a variable fits two targets, or is malformed JSON.
+        ConfigError: A variable matches two targets, names no setting, or is malformed JSON.
     """
     data: dict[str, Any] = {}
     names: dict[tuple[str, ...], str] = {}

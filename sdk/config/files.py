@@ -1,4 +1,4 @@
-"""Finding and reading the configuration files."""
+"""Discovery and parsing of the configuration files."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ NAME = "mlport.toml"
 _LARGEST = 1 << 20
 _MOST_SHOWN = 5
 DEEPEST = 16
-"""Levels of tables and lists that a configuration may have; ours has four."""
+"""The most levels of tables and lists in a configuration; mlport's own keys need four."""
 _PART = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
-_WORD = 64  # bits, as TOML has them
+_WORD = 64  # bits of a whole number, as in TOML
 _ENDLESS_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{DEEPEST}}}", re.MULTILINE)
-"""Python's reader takes a time that grows with the square of the number of parts of a key."""
+"""Keys with too many parts: the time that Python's parser takes grows with the square of their number."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """A file that was read: its bytes, to know whether they are trusted, and its tables."""
+    """A configuration file: its bytes, for the check whether they are trusted, and its tables."""
 
     path: Path
     content: bytes
@@ -42,12 +42,12 @@ class ConfigFile:
 
 
 def find_project_file(directory: Path) -> ConfigFile | None:
-    """The nearest project file from this directory upwards.
+    """Find the nearest project file, from this directory upwards.
 
-    The search ends at a repository's root, and at a parent directory of another owner.
+    The search ends at the root of a repository, and at a parent directory of another owner.
 
     Raises:
-        ConfigError: When a directory has both forms, or a file is no TOML.
+        ConfigError: A directory has both forms of the file, or a file is not valid TOML.
     """
     owner = _owner(directory)
     for folder in (directory, *directory.parents):
@@ -65,7 +65,7 @@ def _owner(path: Path) -> int | None:
     try:
         return path.stat().st_uid
     except OSError:
-        return None  # not for our eyes
+        return None  # not readable for this user
 
 
 def _in_folder(folder: Path) -> ConfigFile | None:
@@ -79,10 +79,10 @@ def _in_folder(folder: Path) -> ConfigFile | None:
 
 
 def read_file(path: Path, *, required: bool = False) -> ConfigFile | None:
-    """Reads a file; ``None`` when it is absent, or is a pyproject.toml that does not speak of us.
+    """Read a file; return ``None`` if it does not exist, or is a pyproject.toml without a table for mlport.
 
     Raises:
-        ConfigError: When it cannot be read or is no TOML; with file, line, column and the line.
+        ConfigError: The file cannot be read or is not valid TOML; the error has file, line, column and the line.
     """
     try:
         with path.open("rb") as stream:
@@ -94,7 +94,7 @@ def read_file(path: Path, *, required: bool = False) -> ConfigFile | None:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     if path.name == "pyproject.toml" and b"mlport" not in content.replace(b"\0", b"") and not required:
-        return None  # others' business, even when it is broken
+        return None  # the file of another tool, even if it is malformed
     data = _parse(path, content)
     if path.name == "pyproject.toml":
         tool = data.get("tool")
@@ -124,7 +124,7 @@ def _parse(path: Path, content: bytes) -> dict[str, Any]:
         raise _syntax_error(path, text, str(error)) from error
     except RecursionError as error:
         raise ConfigError(f"{path}: nested too deeply") from error
-    except ValueError as error:  # not of the form, but of a number with thousands of digits
+    except ValueError as error:  # caused not by the syntax, but by a number with thousands of digits
         raise ConfigError(f"{path}: {error}") from error
     if not is_shallow(data, DEEPEST):
         raise ConfigError(f"{path}: nested more than {DEEPEST} levels deep")
@@ -134,7 +134,7 @@ def _parse(path: Path, content: bytes) -> dict[str, Any]:
 
 
 def is_too_large(value: Any) -> bool:
-    """Whether a value is or holds a whole number of more than 64 bits, which may be too long to be printed."""
+    """Check whether a value is or contains a whole number of more than 64 bits, which may be too long to print."""
     if isinstance(value, dict):
         return any(map(is_too_large, cast("dict[str, Any]", value).values()))
     if isinstance(value, list):
@@ -152,7 +152,7 @@ def _syntax_error(path: Path, text: str, message: str) -> ConfigError:
 
 
 def leaves(data: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every key that is not a table, with its path."""
+    """Yield every key that is not a table, with its path."""
     for key, value in data.items():
         if isinstance(value, dict) and value:
             yield from leaves(cast("dict[str, Any]", value), (*path, key))
@@ -161,21 +161,21 @@ def leaves(data: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
 
 
 def refusals(file: ConfigFile) -> list[str]:
-    """What a project file may only do when it is trusted: one line for each such key."""
+    """Return one line for each key of a project file that needs trust."""
     found = [(dotted(path), reason) for path, value in leaves(file.data) if (reason := refusal(path, value))]
     return [f"{key if key.isprintable() else ascii(key)} {reason}" for key, reason in found]
 
 
 def check_trust(file: ConfigFile, store: TrustStore, env: Mapping[str, str]) -> None:
-    """Refuses what an untrusted project file may not set.
+    """Refuse the keys that an untrusted project file must not set.
 
     Args:
         file: The project file.
-        store: What the user trusted.
-        env: The environment, where a CI job names what it trusts.
+        store: The files that the user has trusted.
+        env: The environment, in which a CI job names the files it trusts.
 
     Raises:
-        UntrustedConfigError: Naming the keys and how to trust the file.
+        UntrustedConfigError: The file is not trusted; the error names the keys and how to trust the file.
     """
     refused = refusals(file)
     digest = hashlib.sha256(file.content).hexdigest()
@@ -192,7 +192,7 @@ def check_trust(file: ConfigFile, store: TrustStore, env: Mapping[str, str]) -> 
 
 
 def _meant(refused: list[str]) -> str:
-    """A likely misspelling of a key that is allowed."""
+    """Return a hint for a likely misspelling of a key that is allowed."""
     last = refused[0].partition(" ")[0].rpartition(".")[2]
     near = difflib.get_close_matches(last, TARGET_KEYS, n=1)
     return f"did you mean {near[0]!r}? Otherwise " if near and last not in TARGET_KEYS else ""

@@ -1,4 +1,4 @@
-"""Reads the layers of the configuration and merges them, strongest first."""
+"""Loading of the configuration: reads its layers and merges them; stronger layers take precedence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..registry import Registry
 
-_WHOLE = {"resources"}  # tables that are replaced, never mixed from several places
+_WHOLE = {"resources"}  # tables that are replaced as a whole, never merged
 
 
 def load(
@@ -35,20 +35,20 @@ def load(
     directory: Path | None = None,
     registry: Registry = adapters,
 ) -> Settings:
-    """The configuration as it holds here and now: argument > environment > project file > user file > default.
+    """Load the configuration: argument > environment > project file > user file > default.
 
     Args:
-        arguments: Values in the form of a file's tables; ``target`` may also be a name and then stands for ``default``.
+        arguments: Values in the form of a file's tables; ``target`` may also be a name, which then sets ``default``.
             ``None`` values count as not given.
-        config: The project file to read instead of searching one; also ``MLPORT_CONFIG``.
-        env: The environment; the process's own when not given.
-        directory: Where the search for the project file starts; the current directory when not given.
-        registry: Where providers are looked up.
+        config: The project file to read instead of searching for one; also ``MLPORT_CONFIG``.
+        env: The environment; that of the process by default.
+        directory: The directory where the search for the project file starts; the current one by default.
+        registry: The registry of the providers.
 
     Raises:
-        UnknownKeyError: A key nobody knows; says what was meant.
-        UntrustedConfigError: The project file sets what only a trusted one may.
-        ConfigError: A file is no TOML, or a value is wrong; names file, key and fix.
+        UnknownKeyError: A key is unknown; the error suggests the nearest known one.
+        UntrustedConfigError: The project file sets a key that only a trusted one may set.
+        ConfigError: A file is not valid TOML, or a value is wrong; the error names file, key and fix.
 
     Example:
         >>> load(arguments={"target": "local"}, env={}).target().provider
@@ -59,7 +59,7 @@ def load(
     file = _project_file(config, env, directory)
     given, variables, project, user = origins = _origins(arguments or {}, file, env)
     if file is not None:
-        check_keys(project)  # a misspelt key is just that
+        check_keys(project)  # reported before trust: a misspelt key is only a mistake
         check_trust(file, TrustStore(state_dir([given, variables, user], env, directory).value), env)
     for origin in origins:
         check_keys(origin)
@@ -70,10 +70,10 @@ def load(
 def trust_project_file(
     *, config: str | Path | None = None, env: Mapping[str, str] | None = None, directory: Path | None = None
 ) -> Trusted:
-    """Trusts the project file as it is now; the arguments are those of :func:`load`.
+    """Trust the project file with its current content; the arguments are those of :func:`load`.
 
     Raises:
-        ConfigError: When there is no project file, or the state folder cannot be written.
+        ConfigError: There is no project file, or the state folder cannot be written.
     """
     env = os.environ if env is None else env
     directory = (directory or Path.cwd()).resolve()
@@ -86,14 +86,14 @@ def trust_project_file(
 
 
 def state_folder(*, env: Mapping[str, str] | None = None, directory: Path | None = None) -> Path:
-    """The state folder alone; a project file that says nothing about it need not be trusted or even valid.
+    """Return only the state folder; a project file that does not set it need not be trusted or even valid.
 
     Args:
-        env: The environment; the process's own when not given.
-        directory: Where the search for the project file starts; the current directory when not given.
+        env: The environment; that of the process by default.
+        directory: The directory where the search for the project file starts; the current one by default.
 
     Raises:
-        UntrustedConfigError: The project file names another state folder and is not trusted.
+        UntrustedConfigError: The project file sets another state folder and is not trusted.
     """
     env = os.environ if env is None else env
     directory = (directory or Path.cwd()).resolve()
@@ -106,7 +106,7 @@ def state_folder(*, env: Mapping[str, str] | None = None, directory: Path | None
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """A project file that was trusted: its SHA-256 (hex) and what it may do now, a line for each key."""
+    """A trusted project file: its SHA-256 (hex) and the permissions it now has, one line for each key."""
 
     path: Path
     digest: str
@@ -126,7 +126,7 @@ def _project_file(config: str | Path | None, env: Mapping[str, str], directory: 
 def _origins(
     arguments: Mapping[str, Any], project_file: ConfigFile | None, env: Mapping[str, str]
 ) -> tuple[Origin, Origin, Origin, Origin]:
-    """The layers, strongest first."""
+    """Return the layers, strongest first."""
     given = Origin(Source(Layer.ARGUMENT), *_arguments(arguments))
     user_file = read_file(_home(env, "XDG_CONFIG_HOME", ".config") / "config.toml")
     project, user = _file_origin(project_file, Layer.PROJECT), _file_origin(user_file, Layer.USER)
@@ -169,21 +169,21 @@ def _file_origin(file: ConfigFile | None, layer: Layer) -> Origin:
 
 
 def _home(env: Mapping[str, str], variable: str, below_home: str) -> Path:
-    """Our folder below an XDG base folder; a relative one does not count, as the XDG rules say."""
+    """Return mlport's folder below an XDG base folder; a relative base is ignored, as the XDG specification says."""
     base = Path(env.get(variable, ""))
     home = Path(env.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
     return (base if base.is_absolute() else home / below_home) / "mlport"
 
 
 def _owner(env: Mapping[str, str]) -> str:
-    """The user, without the machine: what a lost machine left behind can be cleaned up from another one."""
+    """Return the user without the machine, so that leftovers of a lost machine can be removed from another one."""
     user = env.get("USER") or env.get("LOGNAME") or f"uid{os.getuid()}"
     slug = re.sub(r"[^a-z0-9]+", "-", user.lower()).strip("-")
     return slug[:63].rstrip("-") or "unknown"
 
 
 def state_dir(origins: Sequence[Origin], env: Mapping[str, str], directory: Path) -> Sourced[Path]:
-    """The state folder, absolute: one in a file is relative to the file, any other to the directory."""
+    """Return the absolute state folder: one set in a file is relative to that file, any other to the directory."""
     found = _pick(origins, next(key for key in KEYS if key.path == ("state_dir",)))
     if found is None:
         return Sourced(_home(env, "XDG_STATE_HOME", ".local/state"), DEFAULT)
@@ -224,7 +224,7 @@ def _target(origins: Sequence[Origin], name: str, registry: Registry) -> TargetS
 
 
 def _clash(path: tuple[str, ...], stronger: tuple[str, ...]) -> bool:
-    """Whether a stronger layer has set this key, a table above it or a key inside it."""
+    """Check whether a stronger layer has set this key, a table above it or a key inside it."""
     shorter = min(len(path), len(stronger))
     return path[:shorter] == stronger[:shorter]
 

@@ -1,4 +1,4 @@
-"""A target's settings read into its adapter's options model, with errors a person can act on."""
+"""Validation of a target's settings with its adapter's options model, with readable errors."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
 
 
 def read_options(target: str, values: Mapping[Path, Sourced[Any]], kind: type[Options]) -> Options:
-    """The options of a target; see :meth:`sdk.config.TargetSettings.options`."""
+    """Return the options of a target; see :meth:`sdk.config.TargetSettings.options`."""
     table = _nested(values)
     try:
         options = kind.model_validate(table)
     except ValidationError as error:
-        raise _readable(target, values, kind, error) from None  # its text would show the values
+        raise _readable(target, values, kind, error) from None  # the text of the original error would show the values
     given = table.get("replicas")
     if isinstance(given, dict) and "max" not in given and options.replicas.max < options.replicas.min:
         replicas = dataclasses.replace(options.replicas, max=options.replicas.min)  # `min = 2` alone means two
@@ -52,7 +52,7 @@ def _nested(values: Mapping[Path, Sourced[Any]]) -> dict[str, Any]:
 
 
 def _place(target: str, values: Mapping[Path, Sourced[Any]], path: Path) -> str:
-    """Where a setting stands, and its name."""
+    """Return the source of a setting and its name."""
     near = [item.source for known, item in values.items() if known == path[: len(known)] or path == known[: len(path)]]
     source = near[0] if near else DEFAULT
     key = dotted(("target", target, *path))
@@ -88,7 +88,7 @@ def _path(detail: ErrorDetails) -> Path:
 
 
 def _known(kind: type[Any], path: Path) -> list[str]:
-    """The keys that the table at this path understands."""
+    """Return the keys that are valid in the table at this path."""
     for key in path:
         if not issubclass(kind, BaseModel) or key not in kind.model_fields:
             return []
@@ -104,7 +104,7 @@ def _known(kind: type[Any], path: Path) -> list[str]:
 
 
 def _check(target: str, values: Mapping[Path, Sourced[Any]], options: TargetOptions) -> None:
-    """What types cannot say about the settings that every target understands."""
+    """Check the settings of every target for errors that types cannot express."""
     if options.ttl is not None:
         parse_duration(options.ttl, field=_place(target, values, ("ttl",)))
     low, high = options.replicas.min, options.replicas.max

@@ -41,7 +41,7 @@ _RULE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A condition that means trouble when it holds for ``for_s`` seconds (0: at once)."""
+    """A condition that means trouble if it is true for ``for_s`` seconds (0: immediately)."""
 
     metric: str
     compare: str
@@ -49,7 +49,7 @@ class Rule:
     for_s: float = 0.0
 
     def holds(self, value: float | None) -> bool:
-        """Whether a measured value is on the wrong side; an unknown one is not.
+        """Check whether a measured value meets the condition; an unknown value does not.
 
         Example:
             >>> parse_rule("p95_ms > 100").holds(120.0)
@@ -63,15 +63,15 @@ class Rule:
 
 
 def parse_rule(text: str, *, field: str = "rule") -> Rule:
-    """Reads a rule.
+    """Parse a rule.
 
     Args:
-        text: ``METRIC > NUMBER``, ``METRIC < NUMBER`` (also ``>=``, ``<=``), then ``for DURATION`` if it must last.
-        field: The setting it stands in, for the message.
+        text: ``METRIC > NUMBER``, ``METRIC < NUMBER`` (also ``>=``, ``<=``), then ``for DURATION`` if it must persist.
+        field: The setting that contains the rule, for the message.
 
     Raises:
-        UnknownKeyError: Nobody measures that metric; says what was meant.
-        ConfigError: The text is no rule.
+        UnknownKeyError: The metric is unknown; the error suggests the nearest known one.
+        ConfigError: The text is not a rule.
 
     Example:
         >>> parse_rule("error_rate > 1% for 5m")

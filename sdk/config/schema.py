@@ -1,4 +1,4 @@
-"""The keys of the configuration that belong to no adapter, and how each is read."""
+"""The keys of the configuration that are independent of adapters, and the parser of each."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _rules(value: Any, field: str) -> tuple[Any, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key: its path, how its value is read, and what it means."""
+    """A key: its path, the parser of its value, and its meaning."""
 
     path: tuple[str, ...]
     read: Callable[[Any, str], Any]
@@ -96,11 +96,11 @@ _TARGET_NAME = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
 
 
 def check_keys(origin: Origin) -> None:
-    """Refuses what nobody knows outside the targets' own settings.
+    """Refuse unknown keys, except in the targets' own settings.
 
     Raises:
-        UnknownKeyError: Naming the key, the place and what was meant.
-        ConfigError: When a table is something else, or a target's name is not valid.
+        UnknownKeyError: A key is unknown; the error names the key, its place and the nearest known one.
+        ConfigError: A value is not a table where one is required, or a target's name is not valid.
     """
     tops = {key.path[0]: key for key in KEYS}
     for name, value in origin.data.items():
@@ -136,6 +136,6 @@ def _unknown(path: tuple[str, ...], known: Iterable[str], source: Source) -> Unk
 
 
 def read_key(key: Key, value: Any, source: Source) -> Any:
-    """The value of a key, checked."""
+    """Parse and check the value of a key."""
     prefix = "" if source.layer is Layer.DEFAULT else f"{source}: "
     return key.read(value, f"{prefix}{dotted(key.path)}")

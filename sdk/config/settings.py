@@ -1,4 +1,4 @@
-"""The configuration as one frozen value."""
+"""The configuration as one immutable value."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TargetSettings:
-    """One target: which provider, and every setting with its source.
+    """One target: its provider, and every setting with its source.
 
     Args:
         name: The target's name.
         values: The settings by path inside the target's table, such as ``("replicas", "max")``.
-        registry: Where providers are looked up.
+        registry: The registry of the providers.
     """
 
     name: str
@@ -39,10 +39,10 @@ class TargetSettings:
 
     @property
     def provider(self) -> str:
-        """The provider's name, or ``"module:Class"``; a target named like an installed one needs no setting.
+        """The provider's name, or ``"module:Class"``; a target named like an installed provider needs no setting.
 
         Raises:
-            ConfigError: When there is none.
+            ConfigError: The target has no provider.
         """
         given = self.values.get(("provider",))
         if given is not None and isinstance(given.value, str):
@@ -54,11 +54,11 @@ class TargetSettings:
         raise ConfigError(f"{wrong}target.{self.name} needs a provider", hint=f'write provider = "…", one of: {known}')
 
     def adapter(self) -> type[Adapter]:
-        """The adapter class of its provider.
+        """Return the adapter class of the provider.
 
         Raises:
-            UnknownKeyError: When the provider is not known; with what was meant.
-            MissingExtraError: When its packages are not installed; with the pip line.
+            UnknownKeyError: The provider is unknown; the error suggests the nearest known one.
+            MissingExtraError: Its packages are not installed; the error has the pip line.
         """
         provider = self.provider
         if ":" not in provider and provider not in self.registry.names():
@@ -67,16 +67,16 @@ class TargetSettings:
         return self.registry.load(provider)
 
     def options(self, kind: type[Options]) -> Options:
-        """The settings as the adapter's own options.
+        """Return the settings as the adapter's own options.
 
         Raises:
-            UnknownKeyError: A key the adapter does not have; with what was meant.
-            ConfigError: A value of the wrong form; with the key, where it stands and what is expected.
+            UnknownKeyError: The adapter does not have a key; the error suggests the nearest known one.
+            ConfigError: A value has the wrong form; the error names the key, its place and the expected form.
         """
         return read_options(self.name, self.values, kind)
 
     def overlay(self, values: Mapping[str, Any]) -> TargetSettings:
-        """The same target with some settings replaced by arguments; ``None`` leaves a setting as it is."""
+        """Return this target with some settings replaced by arguments; ``None`` leaves a setting unchanged."""
         given = {key: value for key, value in values.items() if value is not None}
         merged = {path: item for path, item in self.values.items() if path[0] not in given}
         for key, value in given.items():
@@ -85,10 +85,10 @@ class TargetSettings:
 
 
 def without_rival(target: str, values: Mapping[Path, Sourced[Any]]) -> dict[Path, Sourced[Any]]:
-    """Keeps the stronger of ``instance`` and ``resources``: they answer the same question.
+    """Return the settings with only the stronger of ``instance`` and ``resources``: both select the hardware.
 
     Raises:
-        ConfigError: When both stand in the same place.
+        ConfigError: Both are set in the same layer.
     """
     instance, resources = values.get(("instance",)), values.get(("resources",))
     if instance is None or resources is None:
@@ -103,7 +103,7 @@ def without_rival(target: str, values: Mapping[Path, Sourced[Any]]) -> dict[Path
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One line of ``mlport config show``: a key, its value with secrets masked, and where it came from."""
+    """One line of ``mlport config show``: a key, its value with secrets masked, and its source."""
 
     key: str
     value: str
@@ -112,19 +112,19 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the configuration says; made by :func:`sdk.config.load`.
+    """The whole configuration; made by :func:`sdk.config.load`.
 
     Args:
         default: Name of the target used when none is named.
-        owner: Label value that marks what is ours.
+        owner: The label value that marks resources as ours.
         state_dir: Folder of the journal, caches and local endpoints.
-        log: Least level of log lines.
-        offline: Whether the network may not be used.
+        log: The lowest level of log lines that are shown.
+        offline: Whether the network must not be used.
         p95_ms: Latency objective in milliseconds.
-        alarms: Rules of the monitor.
+        alarms: Alarm rules of the monitor.
         targets: The configured targets by name.
         files: The files that were read, strongest first.
-        registry: Where providers are looked up.
+        registry: The registry of the providers.
     """
 
     default: Sourced[str]
@@ -139,10 +139,10 @@ class Settings:
     registry: Registry = adapters
 
     def target(self, name: str | None = None) -> TargetSettings:
-        """A target by name, or the default one. An installed provider is a target of its own name.
+        """Return a target by name, or the default one. An installed provider is a target of the same name.
 
         Raises:
-            UnknownKeyError: When there is no such target; with what was meant.
+            UnknownKeyError: The target does not exist; the error suggests the nearest known one.
         """
         wanted = self.default.value if name is None else name
         if wanted in self.targets:
@@ -154,12 +154,12 @@ class Settings:
         raise UnknownKeyError(f"{where}unknown target {wanted!r}", hint=did_you_mean(wanted, known))
 
     def explain(self, redactor: Redactor | None = None) -> tuple[Explained, ...]:
-        """Every value and where it came from, secrets masked."""
+        """Return every value and its source, with secrets masked."""
         hide = redactor or Redactor()
         return tuple(Explained(dotted(path), _shown(path, item.value, hide), str(item.source)) for path, item in self)
 
     def __iter__(self) -> Iterator[tuple[Path, Sourced[Any]]]:
-        """Every key of the configuration with its value, the targets' own last."""
+        """Yield every key of the configuration with its value, the targets' own keys last."""
         yield ("default",), self.default
         yield ("owner",), self.owner
         yield ("state_dir",), self.state_dir

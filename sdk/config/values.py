@@ -1,4 +1,4 @@
-"""A value and where it came from."""
+"""A configuration value and its source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Path = tuple[str, ...]
 
 
 class Layer(StrEnum):
-    """The places a value can come from, strongest first."""
+    """The sources of a value, strongest first."""
 
     ARGUMENT = "argument"
     ENVIRONMENT = "environment"
@@ -25,7 +25,7 @@ class Layer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a value stands: the layer, and the file or variable."""
+    """The source of a value: the layer, and the file or variable."""
 
     layer: Layer
     where: str = ""
@@ -44,20 +44,20 @@ class Sourced(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One layer's values as nested tables; ``names`` says where exactly a key was, if not at the layer's own place."""
+    """One layer's values as nested tables; ``names`` has the exact place of a key if it differs from the layer's."""
 
     source: Source
     data: Mapping[str, Any]
     names: Mapping[Path, str]
 
     def source_of(self, path: Path) -> Source:
-        """Where this layer has the key from."""
+        """Return the source from which this layer has the key."""
         name = next((self.names[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.names), None)
         return Source(self.source.layer, name) if name else self.source
 
 
 def dotted(path: Path) -> str:
-    """A key as a person writes it.
+    """Join a path to a key as users write it.
 
     Example:
         >>> dotted(("target", "aws", "region"))

@@ -1,5 +1,5 @@
-"""What adapters share: the endpoint that our own gateway serves, and the small checks every platform needs.
+"""Shared parts of adapters: the endpoint behind mlport's own gateway, and small checks that every platform needs.
 
-An adapter whose endpoints stand behind our gateway (:mod:`sdk.serving.gateway`) plans, reads back, calls and measures
-them with these modules and adds only where its workloads run. Nothing here makes a call.
+An adapter whose endpoints are behind this gateway (:mod:`sdk.serving.gateway`) uses these modules to plan, read back,
+call and measure them. It adds only how and where its workloads run. Nothing here makes a call.
 """

@@ -1,4 +1,4 @@
-"""How an endpoint behind our gateway is called: plain HTTP with the endpoint's own token."""
+"""Calls to an endpoint behind mlport's gateway: plain HTTP with the endpoint's own token."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from .options import GatewayOptions
 
 PIN = "x-mlport-deployment"
-_UNREADY = {"not_ready", "connect_failed"}  # no replica was there to take the request
+_UNREADY = {"not_ready", "connect_failed"}  # no replica was available to take the request
 _LOST = "replica_lost"
 _GATEWAY_CODES = {*_UNREADY, _LOST, "overloaded", "bad_response", "response_timeout"}
 
 
 class TokenAuth(httpx.Auth):
-    """Puts the endpoint's bearer token on each request; never shows it."""
+    """Authentication with the endpoint's bearer token, which is never shown."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -35,12 +35,12 @@ class TokenAuth(httpx.Auth):
 
 
 def limits(options: GatewayOptions) -> Limits:
-    """What one prediction may be."""
+    """Return the limits of one prediction."""
     return Limits(request_bytes=options.max_body, timeout_s=options.deadline_s, answer_bytes=options.max_answer)
 
 
 def invoker(url: str, token: str, options: GatewayOptions, provider: str, *, direct: bool = False) -> Invoker:
-    """How to call the endpoint at ``url``; ``direct`` where nothing stands between this process and the gateway."""
+    """Return the way to call the endpoint at ``url``; ``direct`` means without an intermediary before the gateway."""
     return Invoker(
         url=url,
         limits=limits(options),
@@ -56,7 +56,7 @@ def invoker(url: str, token: str, options: GatewayOptions, provider: str, *, dir
 
 
 def fault(response: httpx.Response) -> ModelFault | None:
-    """What the model said, unless it was the gateway that answered."""
+    """Return the model's error; ``None`` if the gateway itself answered."""
     told = _told(response)
     if PIN not in response.headers or told.get("code") in _GATEWAY_CODES:
         return None
@@ -70,7 +70,7 @@ def fault(response: httpx.Response) -> ModelFault | None:
 
 
 def error(response: httpx.Response, *, provider: str) -> PlatformError:
-    """What the gateway said."""
+    """Return the error for an answer of the gateway itself."""
     told = _told(response)
     facts: dict[str, Any] = {
         "provider": provider,

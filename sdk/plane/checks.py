@@ -1,4 +1,4 @@
-"""What a platform refuses to plan, in the words in which it declares what it cannot do."""
+"""Checks that refuse a deployment or job that the platform does not support."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def check_deployment(spec: DeploymentSpec, able: Mapping[Capability, Support], provider: str) -> None:
-    """Refuse a deployment that needs what the platform lacks.
+    """Refuse a deployment that needs a capability which the platform lacks.
 
-    The client has asked before; this holds for whoever plans without it.
+    The client has checked this before; the check here is for callers that plan without the client.
 
     Args:
-        spec: The deployment as it should be.
-        able: What the platform can do.
-        provider: Its name, for the error.
+        spec: The deployment in its desired state.
+        able: The capabilities of the platform.
+        provider: The platform's name, for the error.
 
     Raises:
-        UnsupportedError: With the platform's own reason.
+        UnsupportedError: The platform lacks a capability; the error has the platform's own reason.
     """
     _refuse(
         able,
@@ -39,10 +39,10 @@ def check_deployment(spec: DeploymentSpec, able: Mapping[Capability, Support], p
 
 
 def check_job(spec: JobSpec, able: Mapping[Capability, Support], provider: str) -> None:
-    """Refuse a job that needs what the platform lacks.
+    """Refuse a job that needs a capability which the platform lacks.
 
     Raises:
-        UnsupportedError: With the platform's own reason.
+        UnsupportedError: The platform lacks a capability; the error has the platform's own reason.
     """
     _refuse(
         able,
@@ -55,7 +55,7 @@ def check_job(spec: JobSpec, able: Mapping[Capability, Support], provider: str) 
 
 
 def check_variables(variables: Mapping[str, str], provider: str) -> None:
-    """Refuse variables with which Linux starts no process, in a container or not; values are never shown.
+    """Refuse variables that prevent Linux from starting a process, in a container or not; values are never shown.
 
     Source: https://man7.org/linux/man-pages/man2/execve.2.html (limits on the size of arguments and environment)
 
@@ -64,7 +64,7 @@ def check_variables(variables: Mapping[str, str], provider: str) -> None:
         provider: The name of the platform, for the error.
 
     Raises:
-        ConfigError: One is too long or holds a null character, or all together are too long.
+        ConfigError: A variable is too long or holds a null character, or all variables together are too long.
     """
     total = 0
     for name, value in variables.items():
@@ -85,7 +85,7 @@ def check_variables(variables: Mapping[str, str], provider: str) -> None:
 
 
 VARIABLE_BYTES = 128 << 10  # name, =, value and the null byte at the end
-VARIABLES_BYTES = (2 << 20) - (64 << 10)  # a quarter of the usual stack; the rest is for the platform's and ours
+VARIABLES_BYTES = (2 << 20) - (64 << 10)  # a quarter of the usual stack, minus space for the platform and mlport
 _POINTER = 8
 _FILE = "put it into a file of the model or the training code"
 
@@ -98,5 +98,5 @@ def _refuse(able: Mapping[Capability, Support], provider: str, needs: Iterable[t
 
 
 def unsupported(provider: str, capability: str, message: str, *, reason: str = "not_implemented") -> UnsupportedError:
-    """The error for what a platform does not do, to be raised where only a call's arguments show the need."""
+    """Return the error for an unsupported feature, for needs that only a call's arguments show."""
     return UnsupportedError(message, capability=capability, reason=reason, provider=provider)

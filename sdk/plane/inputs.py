@@ -1,4 +1,4 @@
-"""The inputs of a job on targets that read files of this machine."""
+"""The inputs of a job on targets that read files of the local machine."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _CHANNEL = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 def check_data(data: Mapping[str, str], provider: str) -> None:
-    """Refuse inputs that are not of this machine, and names that no variable can have; looks at the text only.
+    """Refuse inputs that are not local, and names that no variable can have; only the text is checked.
 
     Raises:
-        ConfigError: A channel's name is none.
-        UnsupportedError: A URI of a cloud.
+        ConfigError: A channel's name is not valid.
+        UnsupportedError: An input is the URI of a cloud.
     """
     for channel, where in data.items():
         if not _CHANNEL.fullmatch(channel):
@@ -38,11 +38,11 @@ def check_data(data: Mapping[str, str], provider: str) -> None:
 
 
 def local_data(data: Mapping[str, str], provider: str) -> dict[str, Path]:
-    """The inputs as absolute paths of this machine, by channel.
+    """Return the inputs as absolute local paths, by channel.
 
     Raises:
         ConfigError: A path does not exist.
-        UnsupportedError: A URI of a cloud.
+        UnsupportedError: An input is the URI of a cloud.
     """
     check_data(data, provider)
     found: dict[str, Path] = {}

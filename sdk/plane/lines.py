@@ -1,4 +1,4 @@
-"""What our model server writes: its own lines are JSON with their time and request id, a model's are plain."""
+"""Log lines of mlport's model server: its own lines are JSON with time and request id, a model's are plain text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def read_line(replica: str, text: str, time: float = 0.0) -> LogLine:
-    """A line of a replica, with the server's own time if it has one, else ``time`` (0 for not known).
+    """Parse a line of a replica, with the server's own time if it has one, else ``time`` (0 if unknown).
 
     Example:
         >>> read_line("d1-0", '{"ts": 5.0, "request_id": "r"}').request_id
@@ -31,12 +31,14 @@ def read_line(replica: str, text: str, time: float = 0.0) -> LogLine:
 
 
 def dated(lines: Sequence[LogLine], last: dict[str, float], now: float) -> list[LogLine]:
-    """What a model prints carries no time: it gets that of the server's line before it, at the start that after it.
+    """Give each line a time: model output has none and gets that of the server's line before it.
+
+    Output before the first server's line gets the time of that line.
 
     Args:
-        lines: Lines of one or more replicas, each replica's in order.
-        last: The last known time of each replica; kept from call to call.
-        now: For a replica of which no time is known.
+        lines: Lines of one or more replicas, in order for each replica.
+        last: The last known time of each replica; kept between calls and updated here.
+        now: The time for a replica without a known time.
     """
     for line in lines:
         if line.time:
@@ -50,13 +52,13 @@ def dated(lines: Sequence[LogLine], last: dict[str, float], now: float) -> list[
 
 
 def select(lines: Iterable[LogLine], tail: int | None, request_id: str | None) -> list[LogLine]:
-    """The lines of one request, if one is asked for, and the last ``tail`` of them."""
+    """Return the lines of one request, if one is given, and only the last ``tail`` of them."""
     found = [line for line in lines if request_id is None or request_id == line.request_id or request_id in line.text]
     return found if tail is None else found[len(found) - min(tail, len(found)) :]
 
 
 def start_failure(line: str) -> str | None:
-    """What the model server says in the one line in which it gives up.
+    """Return the message of the line in which the model server reports that it cannot start; ``None`` for any other.
 
     Example:
         >>> start_failure('{"event": "start_failed", "message": "no model"}')

@@ -1,4 +1,4 @@
-"""What our gateway counted, in neutral numbers: exact counts, and quantiles from its histograms."""
+"""The gateway's counters as platform-neutral metrics: exact counts, and quantiles from its histograms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..metrics import Latency, MetricsReport
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_GROWTH = 1.1  # from one bucket's bound to the next
+_GROWTH = 1.1  # ratio between the bounds of adjacent buckets
 
 
 def report(
@@ -24,16 +24,16 @@ def report(
     restarts: int,
     last_request_at: float | None,
 ) -> MetricsReport:
-    """Counts and latencies of all deployments; counts are exact, in whole minutes.
+    """Return counts and latencies of all deployments; counts are exact, in whole minutes.
 
     Args:
         given: The gateway's answer to ``GET /metrics``.
-        window_s: The window that was asked for, in seconds.
-        cpu: Cores busy, by the platform's account.
+        window_s: The requested window, in seconds.
+        cpu: Cores in use, as measured by the platform.
         memory_bytes: Memory used by all replicas.
-        replicas: How many are ready.
-        restarts: How often they were started again.
-        last_request_at: Unix seconds.
+        replicas: The number of ready replicas.
+        restarts: The number of restarts of replicas.
+        last_request_at: The time of the last request, in Unix seconds.
     """
     deployments: dict[str, Any] = given["deployments"]
     requests: Counter[str] = Counter()
@@ -58,7 +58,7 @@ def report(
 
 
 def latency(buckets: Mapping[float, int], seconds: float) -> Latency:
-    """Quantiles of a histogram whose keys are upper bounds in seconds; buckets are added up, quantiles never are.
+    """Compute quantiles of a histogram whose keys are upper bounds in seconds; buckets are added up, quantiles never.
 
     Example:
         >>> latency({0.0011: 9, 0.011: 1}, 0.02).p50
@@ -77,5 +77,5 @@ def _quantile(buckets: Mapping[float, int], share: int) -> float | None:
     for bound in sorted(buckets):
         rank -= buckets[bound]
         if rank <= 0:
-            return round(1000 * bound / math.sqrt(_GROWTH), 2)  # the bucket's middle on its scale
+            return round(1000 * bound / math.sqrt(_GROWTH), 2)  # the bucket's middle on its logarithmic scale
     raise AssertionError

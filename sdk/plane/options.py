@@ -1,4 +1,4 @@
-"""The settings of every target whose endpoints stand behind our own gateway."""
+"""The settings of every target whose endpoints are behind mlport's own gateway."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..adapter import TargetOptions
 
 
 class GatewayOptions(TargetOptions):
-    """Where an endpoint listens, what a prediction may be, and how long starting, draining and stopping may take."""
+    """The endpoint's port, the limits of a prediction, and the time limits of starting, draining and stopping."""
 
     port: int = Field(default=0, ge=0, le=65_535, description="port of the endpoint on 127.0.0.1; 0 takes a free one")
     usd_per_hour: float | None = Field(default=0.0, ge=0, description="what an hour of one replica or job costs you")

@@ -1,4 +1,4 @@
-"""From a neutral spec to the resources that all targets with our gateway have: gateway, traffic, workloads, jobs."""
+"""Plans for targets with mlport's gateway: gateway, traffic, workload and job resources from a neutral spec."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ GATEWAY, TRAFFIC, JOB = "Gateway", "Traffic", "Job"
 
 
 def gateway(spec: EndpointSpec, options: GatewayOptions) -> Resource:
-    """The one stable address of an endpoint."""
+    """Return the resource for the single stable address of an endpoint."""
     values: dict[str, Json] = {"port": options.port, "expires_at": spec.labels.expires_at}
     return Resource(GATEWAY, spec.name, values, replace(spec.labels, generation=0, model=""))
 
 
 def traffic(spec: EndpointSpec, workloads: Sequence[Ref]) -> Resource:
-    """The weights of all deployments; what holds the endpoint together."""
+    """Return the resource with the weights of all deployments, which ties the endpoint together."""
     weights: dict[str, Json] = {d.id: spec.traffic.get(d.id, 0) for d in spec.deployments}
     summary = ", ".join(f"{name} {weight} %" for name, weight in weights.items())
     labels = replace(spec.labels, generation=0, model="")
@@ -39,15 +39,15 @@ def workload(
     parents: tuple[Ref, ...],
     extra: Mapping[str, Json] | None = None,
 ) -> Resource:
-    """What runs one deployment; one that is kept has no spec.
+    """Return the resource that runs one deployment; without a spec if the deployment is kept.
 
     Args:
-        kind: The platform's word for it.
+        kind: The platform's name of the kind.
         spec: The whole endpoint.
         deployment: One of its deployments.
         options: The target's settings.
-        parents: What it needs.
-        extra: What the platform adds to its spec.
+        parents: The resources that it needs.
+        extra: Fields that the platform adds to its spec.
     """
     labels = replace(spec.labels, generation=deployment.generation, model=deployment.model[:32])
     name = workload_id(spec.name, deployment.id)
@@ -74,7 +74,7 @@ def workload(
 
 
 def workload_id(endpoint: str, deployment: str) -> str:
-    """The id of what runs one deployment.
+    """Return the id of the workload that runs one deployment.
 
     Example:
         >>> split_workload_id(workload_id("churn", "d1-a"))
@@ -84,13 +84,13 @@ def workload_id(endpoint: str, deployment: str) -> str:
 
 
 def split_workload_id(workload: str) -> tuple[str, str]:
-    """Endpoint and deployment of such an id; no deployment when it is the endpoint's own."""
+    """Return the endpoint and deployment of a workload's id; no deployment if the id is the endpoint's own."""
     endpoint, _, deployment = workload.partition(".")
     return endpoint, deployment
 
 
 def job(spec: JobSpec, options: GatewayOptions, program: Ref, extra: Mapping[str, Json]) -> Resource:
-    """A training job; ``extra`` says what it runs."""
+    """Return the resource of a training job; ``extra`` describes the program that it runs."""
     values: dict[str, Json] = {
         "data": dict(spec.data),
         "params": dict(spec.params),

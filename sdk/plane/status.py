@@ -1,4 +1,4 @@
-"""What the live resources of an endpoint behind our gateway amount to, in neutral words."""
+"""The status of an endpoint behind mlport's gateway, derived from its live resources."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 DAMAGE = "damage"
-"""In the details of what had to be rebuilt: which record was damaged."""
+"""The key in a resource's details that names the damaged record, if the resource had to be rebuilt."""
 
 
 def status(
     name: str, live: Sequence[Live], *, workload: str, provider: str, target: str, now: float
 ) -> EndpointStatus | None:
-    """The endpoint, ``None`` when it has no gateway.
+    """Return the status of the endpoint; ``None`` if it has no gateway.
 
     Args:
         name: The endpoint's name.
-        live: Everything of it that was found.
-        workload: The kind of what runs a deployment.
+        live: All resources of the endpoint that were found.
+        workload: The kind of the resources that run deployments.
         provider: The provider's name.
         target: The target's name.
-        now: Unix seconds, for its idle time.
+        now: Unix seconds, to compute the idle time.
     """
     gateway = next((one for one in live if one.ref == Ref(GATEWAY, name)), None)
     if gateway is None:
@@ -66,7 +66,7 @@ def status(
 
 
 def newest_tags(workloads: Sequence[Live]) -> dict[str, str]:
-    """The user's own tags, as the newest deployment has them in its spec, or in its details where it shows none."""
+    """Return the user's own tags from the newest deployment's spec, or from its details if it has no spec."""
     newest = max(workloads, key=lambda one: one.labels.generation if one.labels else 0, default=None)
     return dict(cast("dict[str, str]", (newest.spec or newest.details).get("tags") or {})) if newest else {}
 
@@ -115,7 +115,7 @@ def _state(
 
 
 def _lost(deployments: Sequence[DeploymentStatus], weights: Mapping[str, int]) -> list[str | None]:
-    """Say which deployments have a share of the traffic and nothing that runs them."""
+    """Return a reason for each deployment that has traffic but nothing that runs it."""
     known = {one.id for one in deployments}
     return [
         f"nothing is left of deployment {name}, which has {share} % of the traffic: deploy the endpoint again"

@@ -1,4 +1,4 @@
-"""The table of an endpoint for our gateway: which replicas there are and what share each deployment gets."""
+"""The gateway's table of an endpoint: the replicas, and the share of traffic of each deployment."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def table(
     replicas: Mapping[str, Sequence[Mapping[str, Any]]], weights: Mapping[str, int], options: GatewayOptions
 ) -> dict[str, Any]:
-    """The table without its generation.
+    """Return the table without its generation.
 
     Args:
-        replicas: The entries of each deployment that is to be served: ``id``, ``address`` and, where the gateway is to
-            start them, ``spawn``.
-        weights: Shares in percent, also of deployments that are not among them.
+        replicas: The entries of each deployment to serve: ``id``, ``address`` and, if the gateway has to start them,
+            ``spawn``.
+        weights: Shares in percent; may include deployments without an entry.
         options: The target's settings.
     """
     shares = whole({name: int(weights.get(name, 0)) for name in replicas})
@@ -36,16 +36,16 @@ def table(
 
 
 def content_hash(wanted: Mapping[str, Any]) -> str:
-    """SHA-256 of a table without its generation, to know it again."""
+    """Return the SHA-256 of a table without its generation, to recognise an equal table."""
     return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
 
 
 def due(wanted: Mapping[str, Any], pushed: Mapping[str, Any], status: Mapping[str, Any]) -> int | None:
-    """The generation under which a table has to be handed over; ``None`` if the gateway has it or is at it.
+    """Return the generation under which to send a table; ``None`` if the gateway has it or is applying it.
 
     Args:
         wanted: The table without its generation.
-        pushed: Generation and content of the one that was handed over last.
+        pushed: Generation and content hash of the table that was sent last.
         status: The gateway's answer to ``GET /status``.
     """
     if pushed["content"] == content_hash(wanted) and pushed["generation"] in {status["generation"], status["applying"]}:
@@ -54,7 +54,7 @@ def due(wanted: Mapping[str, Any], pushed: Mapping[str, Any], status: Mapping[st
 
 
 def whole(weights: Mapping[str, int]) -> dict[str, int]:
-    """Weights that sum to 100 again when one of a split is missing, so that the others go on serving.
+    """Scale weights to sum to 100 again if a deployment is missing, so that the others continue to serve.
 
     Example:
         >>> whole({"a": 60, "b": 30})

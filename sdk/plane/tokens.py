@@ -1,15 +1,15 @@
-"""The bearer token of a gateway: how one is made, and how a damaged one is recognised."""
+"""The bearer token of a gateway: generation, and detection of a damaged one."""
 
 from __future__ import annotations
 
 import re
 import secrets
 
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")  # as `new_token` makes it
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")  # the form that `new_token` produces
 
 
 def new_token() -> bytes:
-    """Make the token of a new gateway, or one in place of a damaged token.
+    """Generate the token of a new gateway, or a replacement for a damaged token.
 
     Example:
         >>> len(new_token())
@@ -19,7 +19,7 @@ def new_token() -> bytes:
 
 
 def sound(data: bytes) -> str:
-    """Return the token in the content of its file; empty when it is damaged.
+    """Return the token in the content of its file; an empty text if it is damaged.
 
     Example:
         >>> sound(b"two words"), sound(b"a" * 43) == "a" * 43

@@ -7,10 +7,10 @@ interface: operations return the values below and raise the classes of :mod:`sdk
 
 The calls in the life of a resource::
 
-    read(ref) -> Live | None        what is there now; None only if the platform says that it is not there
-    create(resource, materials)     one call with the id we chose; may start a long-running operation
-    update(resource, before)        one call, refused when the live one is not `before` (where the platform can)
-    delete(live)                    one call; may be refused for now (ConflictError, retryable)
+    read(ref) -> Live | None        the live resource; None only if the platform reports that it does not exist
+    create(resource, materials)     one call with the planned id; may start a long-running operation
+    update(resource, before)        one call; refused if the live resource is not `before` (where the platform can)
+    delete(live)                    one call; the platform may refuse it for now (ConflictError, retryable)
     operation(name)                 the state of a long-running operation
 
 The core must be able to distinguish these outcomes. :class:`~sdk.errors.ConflictError` from ``create`` means that
@@ -292,7 +292,7 @@ class Adapter(Protocol):
         ...
 
     def list(self, *, timeout: float) -> Iterator[Live]:
-        """List everything on the target with our label, of any owner. It is only a hint; confirm it with ``read``."""
+        """List all resources with mlport's label, of any owner. The list is a hint; confirm each one with ``read``."""
         ...
 
     def read(self, ref: Ref, *, timeout: float) -> Live | None:
@@ -449,7 +449,7 @@ def change_times(adapter: Adapter) -> ChangeTimes:
 
 @runtime_checkable
 class KnowsUsers(Protocol):
-    """Adapter whose deletes succeed for resources in use, so mlport first asks which other endpoints use them."""
+    """Adapter whose deletes succeed for resources in use, so mlport asks before which other endpoints use them."""
 
     def users(self, known: Collection[Ref], *, timeout: float) -> Iterator[tuple[Ref, frozenset[Ref]]]:
         """Return each endpoint that is not ``known`` and not made by mlport, with all the resources that it needs."""

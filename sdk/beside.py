@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 Verdict = Literal["well", "ailing", "silent", "unknown"]
 
-_ANSWERS_S = 1.0  # for an answer of the health path; if it is late, the endpoint is looked at, and then
-_AGAIN = 3  # times as long is allowed for an answer
-_LEAST_S = 1.0  # with less time than that, the endpoint is not looked at
+_ANSWERS_S = 1.0  # seconds for an answer of the health path; a late one costs no more than one look at the endpoint
+_AGAIN = 3  # the check after that look waits for so many times that time
+_LEAST_S = 1.0  # with fewer seconds left, the endpoint is not looked at
 _PAUSES = (2.0, 2.0, 2.0, 4.0, 8.0)
 _LONGEST_BODY = 1024
 IN_PART = "ready in part"
@@ -31,7 +31,7 @@ IN_PART = "ready in part"
 
 
 class Standstill(httpx.TransportError):
-    """The gateway accepts connections but does not answer, and looking at the endpoint did not help."""
+    """The gateway accepts connections but does not answer, and reading the endpoint's status did not restart it."""
 
 
 class Watch:
@@ -39,8 +39,8 @@ class Watch:
 
     Args:
         health: The URL of the gateway's health path, plain HTTP.
-        revive: Looks at the endpoint for at most this many seconds, which restarts a gateway that stands still; returns
-            why the endpoint still does not serve, or ``None``.
+        revive: Looks at the endpoint, that is, reads its status within so many seconds, which restarts a stopped or
+            paused gateway. Returns why the endpoint still does not serve, or ``None``.
         pauses: Seconds between the checks of one request; the last one is repeated.
         answers_s: The time that an answer of the health path may take.
     """
@@ -98,7 +98,7 @@ class Watch:
 
 
 def ask(url: str, seconds: float) -> Verdict:
-    """Request a health path and return what its answer means.
+    """Request a health path and classify its answer.
 
     A connection that is refused or broken does not mean a standstill: a gateway that is shutting down accepts no new
     connections, but answers the requests that it has.

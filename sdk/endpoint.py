@@ -113,7 +113,7 @@ class Endpoint:
         self._status = fresh.status
         return self
 
-    # --- looking ------------------------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------------------------
 
     def monitor(self, *, window: str | float = "1h") -> Watch:
         """Return metrics, cost and alarms of a recent window; see :meth:`sdk.Client.monitor`."""

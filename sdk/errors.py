@@ -221,7 +221,7 @@ class UnavailableError(PlatformError):
     Args:
         message: What happened.
         sent: Whether the request may have reached the platform; only ``False`` proves that it did not.
-        unready: Whether no replica was available to take the request, so that looking at the endpoint may restart one.
+        unready: Whether no replica was available to take the request; reading the endpoint's status may restart one.
         lost: Whether the replica ended while it worked on the request; the endpoint's log then shows the reason.
         retry_after_s: Seconds that the platform asks to wait, if given.
         **facts: The fields of :class:`SdkError`.

@@ -71,7 +71,7 @@ class Caller:
         bucket: The budget for retries.
         transport: Replaces the network in tests.
         random: The source of jitter.
-        revive: Looks at the endpoint for at most this many seconds, which restarts a gateway that stands still; see
+        revive: Reads the endpoint's status within so many seconds, which restarts a stopped or paused gateway; see
             :mod:`sdk.beside`.
     """
 

@@ -5,8 +5,8 @@ was reset before the first byte of the answer (once only); or it got a 503 or 42
 answer did not come in time is never sent twice.
 
 If a process ends before it has read everything that arrived on a connection, the system resets that connection;
-otherwise it only closes it. So without an intermediary between client and server, a reset means the same as a refused
-connection.
+otherwise it only closes it. So without an intermediary between client and server, a reset proves the same as a refused
+connection: the request is sent again.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Attempts:
         return wait
 
     def _was_unread(self, outcome: Outcome) -> bool:
-        """Whether an attempt that failed is known to have reached no model."""
+        """Check whether a failed attempt certainly did not reach a model."""
         if isinstance(outcome, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
             return True
         return self.invoker.direct and not self.wire.answered and _is_reset(outcome)
@@ -243,7 +243,7 @@ def _given(response: httpx.Response) -> dict[str, Any]:
 
 
 def _is_reset(outcome: Outcome) -> bool:
-    """Whether the other side reset the connection, by what the HTTP library's error was caused by."""
+    """Check whether the other side reset the connection, from the causes of the HTTP library's error."""
     cause: BaseException | None = outcome if isinstance(outcome, httpx.NetworkError) else None
     while cause is not None and not isinstance(cause, ConnectionResetError | BrokenPipeError):
         cause = cause.__cause__ or cause.__context__

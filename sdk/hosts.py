@@ -12,7 +12,7 @@ _ADDRESS = re.compile(
 
 
 def on_this_machine(host: str | None) -> bool:
-    """Return whether a host name or address, IPv6 with or without brackets, leads back to this machine.
+    """Check whether a host name or address, IPv6 with or without brackets, leads back to this machine.
 
     Example:
         >>> [on_this_machine(host) for host in ("localhost", "127.0.0.1", "[::1]", "example.com", None)]
@@ -25,7 +25,7 @@ def on_this_machine(host: str | None) -> bool:
 
 
 def in_domain(host: str | None, *domains: str) -> bool:
-    """Return whether a host name is one of these domains, or a name below one of them.
+    """Check whether a host name is one of these domains, or a name below one of them.
 
     Example:
         >>> [in_domain(host, "example.com") for host in ("api.example.com", "Example.com", "badexample.com", None)]
@@ -36,9 +36,9 @@ def in_domain(host: str | None, *domains: str) -> bool:
 
 
 def is_at(url: str, *domains: str) -> bool:
-    """Return whether an address is one of HTTPS, at the usual port of a host in one of these domains.
+    """Check whether an address uses HTTPS at the default port of a host in one of these domains.
 
-    For addresses that somebody else names and that get our credentials: what is no plain address is none of them.
+    Use it for addresses that another system provides and that receive our credentials: every unusual form is refused.
 
     Example:
         >>> [is_at(url, "example.com") for url in ("https://api.example.com/x", "https://api.example.com:443")]
@@ -56,7 +56,7 @@ def is_at(url: str, *domains: str) -> bool:
 
 
 def is_here(url: str) -> bool:
-    """Return whether an address is one of this machine, as those of mini clouds are.
+    """Check whether an address is on this machine, as those of mini clouds are.
 
     Example:
         >>> [is_here(url) for url in ("http://127.0.0.1:80/x", "https://[::1]", "http://127.0.0.1@evil", "http://a")]

@@ -22,17 +22,17 @@ LONGEST_RETRY_AFTER_S = 60.0
 THROTTLED_FLOOR_S = 5.0
 _LONGEST_PAUSE_S = 15.0
 _GROWTH = 20.0
-_ACCEPTABLE_S = 5.0  # between two clocks
+_ACCEPTABLE_S = 5.0  # difference between two clocks that counts as none
 
 
 def seconds_ahead(date: str | None, now: float) -> float | None:
-    """Return by how much a platform's clock is ahead of ours, as the ``Date`` of its answer shows.
+    """Return by how many seconds a platform's clock is ahead of ours, from the ``Date`` header of an answer.
 
-    The date has whole seconds only, and the answer was under way for some time, so a small difference is none: by it a
-    name would be taken a second longer than an error has said.
+    The date has whole seconds only, and the answer took some time to arrive, so a small difference counts as 0.
+    Otherwise a name could stay taken a second longer than an error has reported.
 
     Args:
-        date: The header; without it, or where it cannot be read, the answer is ``None``.
+        date: The header; if it is missing or malformed, the result is ``None``.
         now: Unix seconds by our clock.
 
     Example:

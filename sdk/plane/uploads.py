@@ -1,11 +1,11 @@
-"""Local data of jobs in the storage of a platform: kept by content, sent once, and counted by ``gc --shared``.
+"""Local data of jobs in a platform's storage: stored by content, uploaded once, and removed by ``gc --shared``.
 
 ::
 
-    data/ID/...        the files of one input; ID is made of their names and contents
-    data/ID.complete   written last: an input without it is not whole
+    data/ID/...        the files of one input; ID is a hash of their names and contents
+    data/ID.complete   written last: an input without it is incomplete
 
-A job needs its inputs until it is over. After that nothing does, so ``gc --shared`` removes them.
+A job needs its inputs until it has ended. After that nothing needs them, so ``gc --shared`` removes them.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 DATA = "Data"
 UNFINISHED = ".unfinished"
-"""What follows the id of an input in the name of what is left of its upload: never taken for the input itself."""
-STALE_S = 24 * 3600.0  # an upload without any progress for so long is dead: platforms end connections long before
+"""The suffix of an input's id in the name of its unfinished upload, which is never mistaken for the input itself."""
+STALE_S = 24 * 3600.0  # an upload without progress for so long is abandoned: platforms end connections long before
 _FOLDER, _DONE, _KEEP = "data", ".complete", "data/.keep"
 _NAME_BYTES = 900  # of the 1024 that the platforms take; the rest is for the folder and the id of the input
 
 
 class Stored(NamedTuple):
-    """A stored object: its path, its bytes, and when it was written, in unix seconds."""
+    """A stored object: its path, its size in bytes, and the time it was written, in Unix seconds."""
 
     path: str
     size: int
@@ -47,23 +47,23 @@ class Store(Protocol):
 
     @property
     def place(self) -> str:
-        """Its address, without a slash at the end."""
+        """The address of the folder, without a slash at the end."""
         ...
 
     def find(self, path: str) -> tuple[bytes, float] | None:
-        """A small object and when it was written; ``None`` when it is not there."""
+        """Return a small object and the time it was written; ``None`` if it does not exist."""
         ...
 
     def write(self, path: str, body: bytes) -> None:
-        """Store a small object, and make the storage where it is missing."""
+        """Store a small object; create the storage if it does not exist."""
         ...
 
     def objects(self, path: str) -> Iterator[Stored]:
-        """All objects whose path begins so; none where there is no storage."""
+        """Yield all objects whose path begins with ``path``; none if the storage does not exist."""
         ...
 
     def top(self, path: str) -> Iterator[str]:
-        """The names directly in a folder, whose path ends with a slash; those of folders end with a slash too."""
+        """Yield the names directly in a folder; its path ends with a slash, as do the names of subfolders."""
         ...
 
     def upload(self, files: Mapping[str, Path], meter: Meter) -> None:
@@ -71,11 +71,11 @@ class Store(Protocol):
         ...
 
     def clear(self, path: str) -> None:
-        """Delete all objects whose path begins so, and what is left of uploads there."""
+        """Delete all objects whose path begins with ``path``, and unfinished uploads there."""
         ...
 
     def now(self) -> float:
-        """Unix seconds by the platform's clock."""
+        """Return the Unix seconds of the platform's clock."""
         ...
 
 
@@ -83,17 +83,17 @@ class Inputs:
     """The inputs of a target's jobs.
 
     Args:
-        owner: The label value of what is listed.
-        provider: Named in errors.
-        storage: What the platform calls its storage.
+        owner: The owner label of the listed inputs.
+        provider: The provider's name, for errors.
+        storage: The platform's name of its storage.
     """
 
     def __init__(self, owner: str, provider: str, storage: str) -> None:
         self._owner, self._provider, self._storage = owner, provider, storage
-        self._known: dict[str, Path] = {}  # what was planned, by digest
+        self._known: dict[str, Path] = {}  # planned inputs by digest
 
     def plan(self, channel: str, path: Path, labels: Labels) -> Resource:
-        """One input as a resource; reads all of it, to know what it is."""
+        """Return one input as a resource; read all of its content to compute its id."""
         files = list(files_of(path))
         digest = hashlib.sha256()
         for relative, file in files:
@@ -122,7 +122,7 @@ class Inputs:
             )
 
     def read(self, store: Store, name: str) -> Live | None:
-        """An input, if all of it is there; under a name of its own what is left of an upload that was given up."""
+        """Return a complete input, or an abandoned upload for a name with the suffix :data:`UNFINISHED`."""
         if name.endswith(UNFINISHED):
             return self._read_unfinished(store, name.removesuffix(UNFINISHED))
         found = store.find(_mark(name))
@@ -134,7 +134,7 @@ class Inputs:
         return Live(DATA, name, "ready", raw=address(store, name), spec=spec, labels=labels, created_at=written)
 
     def _read_unfinished(self, store: Store, name: str) -> Live | None:
-        """What is left of an upload, once it is certain that nothing is on its way any more."""
+        """Return an unfinished upload, once it is certain that it is no longer in progress."""
         if store.find(_mark(name)) is not None:
             return None
         last = max((one.modified for one in store.objects(_folder(name))), default=None)
@@ -151,11 +151,11 @@ class Inputs:
         )
 
     def make(self, store: Store, resource: Resource, materials: Materials) -> None:
-        """Upload an input, then say that it is whole.
+        """Upload an input, then mark it as complete.
 
         Raises:
-            ConfigError: It was planned by another process.
-            ConflictError: Its files have changed meanwhile.
+            ConfigError: The input was planned by another process.
+            ConflictError: Its files changed during the upload.
         """
         spec: Any = resource.spec or {}
         path = self._known.get(str(spec["digest"]))
@@ -165,7 +165,7 @@ class Inputs:
             )
         files = {f"{_folder(resource.id)}{relative}": file for relative, file in files_of(path)}
         if store.find(_KEEP) is None:
-            store.write(_KEEP, b"")  # makes the storage before a large file is on its way
+            store.write(_KEEP, b"")  # creates the storage before a large file is sent
         missing = _missing(store, resource.id, files)
         total = sum(file.stat().st_size for file in missing.values())
         store.upload(missing, Meter(materials.progress, f"upload {len(missing)} file(s) to {self._storage}", total))
@@ -179,10 +179,10 @@ class Inputs:
         store.write(_mark(resource.id), json.dumps(spec).encode())
 
     def delete(self, store: Store, name: str) -> None:
-        """Delete an input; first what says that it is whole.
+        """Delete an input: first the mark that it is complete, then its files.
 
         Raises:
-            NotFoundError: It is not there.
+            NotFoundError: The input does not exist.
         """
         if self.read(store, name) is None:
             raise NotFoundError(
@@ -193,7 +193,7 @@ class Inputs:
         store.clear(_folder(whole))
 
     def every(self, store: Store) -> Iterator[Live]:
-        """All inputs, also what is left of uploads that never came to their end; one look at each, not at each file."""
+        """Yield all inputs and abandoned uploads; each input is read once, not each of its files."""
         found = list(store.top(f"{_FOLDER}/"))
         whole = {name.removesuffix(_DONE) for name in found if name.endswith(_DONE)}
         begun = {name.rstrip("/") for name in found if name.endswith("/")}
@@ -204,12 +204,12 @@ class Inputs:
 
 
 def address(store: Store, name: str) -> str:
-    """Where the files of an input are, with a slash at the end."""
+    """Return the address of the files of an input, with a slash at the end."""
     return f"{store.place}/{_folder(name)}"
 
 
 def of_addresses(place: str, found: Iterable[str]) -> list[Ref]:
-    """The inputs among the addresses that a job reads; ``place`` is what comes before the folder of all inputs.
+    """Return the inputs among the addresses that a job reads; ``place`` is the address of the store.
 
     Example:
         >>> of_addresses("s3://b/mlport", ["s3://b/mlport/data/0a1b/rows.csv", "s3://b/other/"])
@@ -221,7 +221,7 @@ def of_addresses(place: str, found: Iterable[str]) -> list[Ref]:
 
 
 def files_of(path: Path) -> Iterator[tuple[str, Path]]:
-    """The files of an input with the names that they have in its channel, sorted."""
+    """Yield the files of an input with their names in its channel, sorted."""
     if path.is_file():
         yield path.name, path
         return
@@ -239,6 +239,6 @@ def _mark(name: str) -> str:
 
 
 def _missing(store: Store, name: str, files: Mapping[str, Path]) -> dict[str, Path]:
-    """The files of an input that are not stored: the id names the contents, so the sizes tell which are whole."""
+    """Return the files of an input that are not stored; sizes suffice, because the id identifies the contents."""
     there = {one.path: one.size for one in store.objects(_folder(name))}
     return {path: file for path, file in files.items() if there.get(path) != file.stat().st_size}

@@ -84,5 +84,5 @@ def latency_of(report: MetricsReport, quantile: str) -> float | None:
 
 
 def objective(p95_ms: float | None) -> tuple[Rule, ...]:
-    """Return the latency objective as a rule; an empty tuple if there is no objective."""
+    """Return the latency objective as a rule; an empty tuple without an objective."""
     return () if p95_ms is None else (Rule("p95_ms", ">", p95_ms),)

@@ -96,7 +96,7 @@ class Attempts:
             InvalidInputError: The model refused the input.
             ModelError: The model failed.
             TimedOut: The deadline passed.
-            UnavailableError: There was no connection, or it broke.
+            UnavailableError: The connection could not be made, or it broke.
             PlatformError: The platform gave any other failed answer.
         """
         while True:

@@ -94,7 +94,7 @@ class Identities:
 
 
 def _read(file: Path, name: str) -> dict[str, str]:
-    """Return the remembered identity; empty if there is no record or it cannot be read."""
+    """Return the remembered identity; empty if the record is missing or cannot be read."""
     try:
         with foreign.understood(str(file)):
             found = foreign.table(file.read_bytes(), str(file))

@@ -192,7 +192,7 @@ def rollback(live: EndpointStatus | None, context: Context) -> Change:
 
     Raises:
         NotFoundError: The endpoint does not exist.
-        ConflictError: There is no earlier deployment, or it is not ready.
+        ConflictError: An earlier deployment does not exist, or it is not ready.
     """
     endpoint = _existing(live, context)
     older = _deployments(endpoint)[:-1]

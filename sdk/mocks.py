@@ -77,7 +77,7 @@ def load(name: str) -> Any:
     """Return the class of a mini cloud.
 
     Raises:
-        ConfigError: There is no such mini cloud.
+        ConfigError: The mini cloud does not exist.
         MissingExtraError: A package that it needs is not installed.
     """
     _check(name)
@@ -100,7 +100,7 @@ def up(name: str, state: Path, *, runner: str = "process") -> dict[str, str]:
         runner: How models and jobs are run behind it: ``"process"`` or ``"docker"``.
 
     Raises:
-        ConfigError: There is no such mini cloud.
+        ConfigError: The mini cloud does not exist.
         PlatformError: It ended at once; with its output.
     """
     folder = _folder(name, state)

@@ -146,7 +146,7 @@ def _everywhere(roots: Iterable[Path]) -> Iterator[Path]:
 
 
 def _listed(parent: Path, prefixes: tuple[str, ...]) -> list[Path]:
-    """Return the entries of a folder with such names, sorted; empty if there is no folder."""
+    """Return the entries of a folder with such names, sorted; empty if the folder does not exist."""
     try:
         with os.scandir(parent) as entries:
             return sorted(parent / entry.name for entry in entries if entry.name.startswith(prefixes))

@@ -106,7 +106,7 @@ class Materials:
         """Return the values of secrets by variable, looked up by their names.
 
         Raises:
-            ConfigError: Secrets are needed, but there is no way to find them.
+            ConfigError: Secrets are needed, but no resolver for them was given.
         """
         if secrets and self.secret is None:
             raise ConfigError(

@@ -73,7 +73,7 @@ def trust_project_file(
     """Trust the project file with its current content; the arguments are those of :func:`load`.
 
     Raises:
-        ConfigError: There is no project file, or the state folder cannot be written.
+        ConfigError: A project file does not exist, or the state folder cannot be written.
     """
     env = os.environ if env is None else env
     directory = (directory or Path.cwd()).resolve()

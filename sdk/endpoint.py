@@ -93,7 +93,7 @@ class Endpoint:
         return self._changed(self._client.promote(self.name, target=self.target, timeout=timeout))
 
     def rollback(self, *, timeout: str | float | None = None) -> Endpoint:
-        """Give the previous deployment all traffic again."""
+        """Give all traffic back to an earlier deployment; see :meth:`sdk.Client.rollback`."""
         return self._changed(self._client.rollback(self.name, target=self.target, timeout=timeout))
 
     def traffic(self, shares: int | Mapping[str, int], *, timeout: str | float | None = None) -> Endpoint:

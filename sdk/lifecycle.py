@@ -188,7 +188,7 @@ def promote(live: EndpointStatus | None, context: Context) -> Change:
 
 
 def rollback(live: EndpointStatus | None, context: Context) -> Change:
-    """Give the previous deployment all traffic again. Repeating it changes nothing.
+    """Give all traffic back to the earlier deployment with the most traffic. Repeating it changes nothing.
 
     Raises:
         NotFoundError: The endpoint does not exist.

@@ -25,7 +25,7 @@ class Meter:
     """A counter of transferred bytes that reports progress at intervals.
 
     Args:
-        tell: Called with the name of the transfer, the bytes so far and the total bytes.
+        report: Called with the name of the transfer, the bytes so far and the total bytes.
         what: The name of the transfer.
         total: The total bytes; ``None`` if unknown.
 
@@ -38,8 +38,8 @@ class Meter:
         [('upload', 5, 10), ('upload', 10, 10)]
     """
 
-    def __init__(self, tell: Callable[[str, int, int | None], None] | None, what: str, total: int | None) -> None:
-        self._tell, self._what, self._total = tell, what, total
+    def __init__(self, report: Callable[[str, int, int | None], None] | None, what: str, total: int | None) -> None:
+        self._report, self._what, self._total = report, what, total
         self._done, self._reported = 0, -1
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -59,9 +59,9 @@ class Meter:
         with self._lock:
             self._done += size
             step = _STEPS * self._done // max(1, self._total or self._done)
-            if self._tell is not None and step > self._reported:
+            if self._report is not None and step > self._reported:
                 self._reported = step
-                self._tell(self._what, self._done, self._total)
+                self._report(self._what, self._done, self._total)
 
 
 def run(tasks: Iterable[Callable[[], None]], meter: Meter, *, parallel: int = PARALLEL) -> None:

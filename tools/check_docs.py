@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import itertools
 import re
 import subprocess
 import sys
@@ -23,6 +24,15 @@ MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home/[a-z][\w-]*/|Users/[A-Za-z][\w-]*
 REGISTRY_HOST = re.compile(
     r"\b(?:pypi\.org|pythonhosted\.org|npmjs\.(?:org|com)|(?:deb|security|snapshot)\.debian\.org|crates\.io)\b"
 )
+# Words that readers stumbled over, with what to write instead.
+AVOIDED = {
+    r"told|tells?": "report, pass, say which",
+    r"who(?:m|so)?ever|nobody|somebody|anybody|everybody": "name the user, client, process or owner",
+    r"lets? go(?: of)?": "release",
+    r"goes on": "continue",
+    r"(?<!there )(?:is|are|was|were) no (?!longer|more|less|other)(?:an? )?\w+": "is not a ...",
+}
+AVOIDED_WORD = re.compile("|".join(rf"\b(?:{words})\b" for words in AVOIDED), re.IGNORECASE)
 
 
 def tracked_texts() -> Iterator[tuple[str, str]]:
@@ -53,6 +63,29 @@ def unfinished(name: str, text: str) -> Iterator[str]:
             yield f"{name}:{node.lineno}: raises NotImplementedError: use UnsupportedError or finish it"
 
 
+def prose(text: str) -> Iterator[tuple[int, str]]:
+    """Line numbers and lines of docstrings, without their examples, and comments."""
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        for statement in getattr(node, "body", None) or () if not isinstance(node, ast.Lambda | ast.IfExp) else ():
+            value = getattr(statement, "value", None)
+            if isinstance(statement, ast.Expr) and isinstance(value, ast.Constant) and isinstance(value.value, str):
+                shown = itertools.takewhile(
+                    lambda number: ">>>" not in lines[number - 1], range(statement.lineno, value.end_lineno + 1)
+                )
+                yield from ((number, lines[number - 1]) for number in shown)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def avoided(name: str, text: str) -> Iterator[str]:
+    for number, line in prose(text):
+        for found in AVOIDED_WORD.findall(line):
+            better = next(better for words, better in AVOIDED.items() if re.search(words, found, re.IGNORECASE))
+            yield f"{name}:{number}: {found!r}; better: {better}: {line.strip()[:100]}"
+
+
 def _raised(expression: ast.expr) -> str:
     called = expression.func if isinstance(expression, ast.Call) else expression
     return called.id if isinstance(called, ast.Name) else ""
@@ -63,6 +96,7 @@ def problems() -> Iterator[str]:
         yield from local_names(name, text)
         if name.endswith(".py") and name.startswith(SHIPPED):
             yield from unfinished(name, text)
+            yield from avoided(name, text)
     yield from (f"docs/{name} is out of date: run `make docs`" for name in gen_docs.stale())
 
 

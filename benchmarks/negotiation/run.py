@@ -61,7 +61,7 @@ class Direct:
 
 
 class Silent:
-    """A log that nobody reads."""
+    """A log without a reader."""
 
     def info(self, *_: object, **__: object) -> None: ...
 

@@ -1,4 +1,4 @@
-"""The bodies of all containers and what protects them; no call is made here."""
+"""The create bodies of all containers, with their limits and protections; this module makes no calls."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RESTART = {"RestartPolicy": {"Name": "unless-stopped"}}
 
 
 def container_name(endpoint: str, part: str) -> str:
-    """The name of a container, which is also its address in the endpoint's network; no endpoint has a ``_``.
+    """Return the name of a container, also its address in the endpoint's network; endpoint names contain no ``_``.
 
     Example:
         >>> container_name("churn", "gateway")
@@ -43,12 +43,12 @@ def container_name(endpoint: str, part: str) -> str:
 
 
 def network_name(endpoint: str) -> str:
-    """The name of an endpoint's network."""
+    """Return the name of an endpoint's network."""
     return f"mlport-{endpoint}"
 
 
 def hardened(cpu: float | None, memory: int | None) -> dict[str, Any]:
-    """The limits and protections of every container; memory in bytes, and no swap beside it."""
+    """Return the limits and protections of every container; memory is in bytes, and no swap is added to it."""
     limits: dict[str, Any] = {"NanoCpus": int(cpu * 1e9)} if cpu else {}
     if memory:
         limits |= {"Memory": memory, "MemorySwap": memory}
@@ -65,7 +65,7 @@ def hardened(cpu: float | None, memory: int | None) -> dict[str, Any]:
 
 
 def limits_of(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Limits and protections for what a deployment or job asks for."""
+    """Return limits and protections for the resources that a deployment or job requests."""
     memory = spec["memory_gib"]
     gpus: dict[str, Any] = {}
     if spec.get("gpu"):
@@ -74,7 +74,7 @@ def limits_of(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def environment(*parts: Mapping[str, str]) -> list[str]:
-    """Variables as the engine takes them; later parts win."""
+    """Return variables in the engine's format; later parts override earlier ones."""
     merged: dict[str, str] = {}
     for part in parts:
         merged |= part
@@ -82,12 +82,12 @@ def environment(*parts: Mapping[str, str]) -> list[str]:
 
 
 def threads(cpu: float | None) -> dict[str, str]:
-    """As many threads for numeric libraries as there are processors to run them on."""
+    """Return the variable that limits numeric libraries to as many threads as the container has processors."""
     return {"MLPORT_THREADS": str(max(1, round(cpu)))} if cpu else {}
 
 
 def gateway_body(resource: Resource, image: str, port: int) -> dict[str, Any]:
-    """The container that alone publishes a port, on 127.0.0.1 of the engine's machine."""
+    """Return the body of the gateway's container: it alone publishes a port, on 127.0.0.1 of the engine's machine."""
     command = ["gateway", "--dir", RUN, "--host", "0.0.0.0", "--port", "8080"]  # noqa: S104  in its own network
     for known in ("127.0.0.1:*", "localhost:*"):
         command += ["--allow-host", known]
@@ -96,7 +96,7 @@ def gateway_body(resource: Resource, image: str, port: int) -> dict[str, Any]:
         "Entrypoint": ["python", "-P", "-m", "mlport_serving"],
         "Cmd": command,
         "User": f"{NOBODY}:{NOBODY}",
-        "Env": ["MLPORT_GATEWAY_KEEPER=1"],  # it is replaced when it is killed or stands still
+        "Env": ["MLPORT_GATEWAY_KEEPER=1"],  # a keeper process replaces the gateway when it is killed or hangs
         "Labels": {**resource.tags, KIND: GATEWAY, IMAGE_ID: image},
         "ExposedPorts": {PORT: {}},
         "HostConfig": {
@@ -110,7 +110,7 @@ def gateway_body(resource: Resource, image: str, port: int) -> dict[str, Any]:
 
 
 def replica_body(resource: Resource, given: Mapping[str, str], options: DockerOptions) -> dict[str, Any]:
-    """A replica: no port is published, and it is started again only once it has been ready."""
+    """Return the body of a replica: no port is published, and it is restarted only after it has been ready once."""
     endpoint, deployment = split_workload_id(resource.id)
     spec: dict[str, Any] = dict(resource.spec or {})
     own = {
@@ -118,7 +118,7 @@ def replica_body(resource: Resource, given: Mapping[str, str], options: DockerOp
         "MLPORT_DEPLOYMENT": deployment,
         "MLPORT_ENDPOINT": endpoint,
         "MLPORT_MAX_BODY": str(options.max_body),
-        "MLPORT_DRAIN_S": "0",  # the gateway has let the last request end before a replica is removed
+        "MLPORT_DRAIN_S": "0",  # the gateway waits for the last request to end before a replica is removed
         "MLPORT_DEADLINE_S": f"{options.deadline_s:g}",
     }
     labels = {

@@ -1,6 +1,6 @@
-"""The control protocol of a gateway, spoken through a command inside its container.
+"""A client of a gateway's control protocol, which runs over a command inside the gateway's container.
 
-The command is started once and kept for the calls that follow: each of them then takes a millisecond.
+The command is started once and reused by the calls that follow: each of them then takes a millisecond.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ PIPE = ["python", "-P", "-m", "mlport_serving", "gateway", "pipe"]
 
 
 class Control:
-    """The gateway of one endpoint.
+    """A client of the gateway of one endpoint.
 
     Args:
-        engine: Where it is.
-        container: Its container.
-        socket: Its control socket, inside.
+        engine: The engine that runs the gateway.
+        container: The gateway's container.
+        socket: Path of the control socket inside the container.
     """
 
     def __init__(self, engine: Engine, container: str, socket: str) -> None:
@@ -45,7 +45,7 @@ class Control:
 
     @property
     def is_open(self) -> bool:
-        """Whether the command runs already."""
+        """Whether the command is already running."""
         return self._pipe is not None
 
     def call(
@@ -57,12 +57,12 @@ class Control:
         body: Mapping[str, Any] | None = None,
         timeout: float,
     ) -> dict[str, Any]:
-        """One call and its answer.
+        """Make one call and return its answer.
 
         Raises:
-            ConflictError: Its condition does not hold.
-            UnavailableError: The gateway gave no answer; also when it does not run.
-            PlatformError: It refused.
+            ConflictError: The call's condition does not hold.
+            UnavailableError: The gateway gave no answer, or does not run.
+            PlatformError: The gateway refused the call.
         """
         given = urlencode({name: value for name, value in (query or {}).items() if value is not None})
         data = b"" if body is None else json.dumps(body).encode()
@@ -95,13 +95,13 @@ class Control:
                 pipe.close()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         with self._lock:
             self._drop()
 
 
 def _answer(pipe: Pipe, timeout: float) -> tuple[int, dict[str, Any]]:
-    """Read one HTTP answer; the gateway always says how long it is."""
+    """Read one HTTP answer; the gateway always sends its length."""
     data, patience = b"", Patience(timeout)
     while b"\r\n\r\n" not in data:
         data += _more(pipe, patience)

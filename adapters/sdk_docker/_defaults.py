@@ -1,8 +1,9 @@
-"""The limits of replicas and jobs that were given none: one that runs wild must not take the machine with it.
+"""Default limits of replicas and jobs without limits of their own, so that a runaway one cannot exhaust the machine.
 
-A replica gets 2 GiB, or four times its model on disk when that is more: the file is read, unpacked and copied while it
-loads, and the interpreter with its libraries needs up to 1 GiB beside it. A job gets 4 GiB, or four times its local
-data. Both get one processor, as an engine refuses more than it has. ``resources`` sets other limits.
+A replica gets 2 GiB, or four times the size of its model on disk if that is more: the file is read, unpacked and
+copied during loading, and the interpreter with its libraries needs up to 1 GiB in addition. A job gets 4 GiB, or four
+times the size of its local data. Both get one processor, since an engine refuses more than it has. ``resources`` sets
+other limits.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ _STEP = 4  # steps of a quarter of a GiB
 
 
 def of_replica(given: Resources | None, model: str, state_dir: Path) -> dict[str, Json]:
-    """Processors and memory of one replica."""
+    """Return processors and memory of one replica."""
     folders = (state / "models" / model for state in dict.fromkeys((state_dir, disk.state_path())))
     return _limits(given, _REPLICA_GIB, next((size for folder in folders if (size := size_of(folder))), 0))
 
 
 def of_job(given: Resources | None, data: Mapping[str, str]) -> dict[str, Json]:
-    """Processors and memory of a job."""
+    """Return processors and memory of a job."""
     paths = (Path(where.removeprefix("file://")) for where in data.values() if where.startswith(("/", "file:///")))
     return _limits(given, _JOB_GIB, sum(size_of(path) for path in paths))
 
 
 def in_words(limits: Mapping[str, Json]) -> str:
-    """The limits for people.
+    """Format the limits for display.
 
     Example:
         >>> in_words({"cpu": 1.0, "memory_gib": 2.25})
@@ -49,7 +50,7 @@ def in_words(limits: Mapping[str, Json]) -> str:
 
 
 def default_gib(least: float, size: int) -> float:
-    """Memory for something of so many bytes, in whole quarters of a GiB.
+    """Return the default memory for a model or data of ``size`` bytes, in whole quarters of a GiB.
 
     Example:
         >>> default_gib(2.0, 10 << 20), default_gib(2.0, 1 << 30), default_gib(2.0, (1 << 30) + 1)
@@ -59,7 +60,7 @@ def default_gib(least: float, size: int) -> float:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; 0 when nothing is there."""
+    """Return the bytes of a file, or of all files in a folder; 0 if the path does not exist."""
     files: Iterable[Path] = [path] if path.is_file() else path.rglob("*") if path.is_dir() else []
     total = 0
     for file in files:

@@ -1,4 +1,4 @@
-"""Endpoints as resources of an engine: each operation changes one, then the gateway is brought to agree."""
+"""Endpoints as resources of an engine: each operation changes one resource, then applies the change to the gateway."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
     State = Literal["creating", "ready", "updating", "failed", "deleting"]
 
 _TRIES = 8
-_SERVING_S = 20.0  # how long making a deployment waits for it to serve
-_SLICE_S = 1.0  # and how long for the gateway alone, before the containers are looked at again
-_YOUNG_S = 60.0  # a gateway that was never started may still be in the making
+_SERVING_S = 20.0  # how long creating a deployment waits for it to serve
+_SLICE_S = 1.0  # how long of that to wait for the gateway alone, before the containers are inspected again
+_YOUNG_S = 60.0  # a gateway that was never started may still be in creation until it is this old
 
 
 class Deployments:
-    """Gateways, containers and traffic of all endpoints of one engine."""
+    """The gateways, containers and traffic of all endpoints of one engine."""
 
     def __init__(self, host: Host, options: DockerOptions, owner: str, sleep: Callable[[float], None]) -> None:
         self.host = host
@@ -62,26 +62,26 @@ class Deployments:
     # --- read
 
     def observe(self, name: str, timeout: float) -> list[Live]:
-        """Everything of one endpoint, the pointer first."""
+        """Return all resources of one endpoint, the traffic record first."""
         found = self._own(name, self.gateways.look(name, timeout), timeout)
         images = {parent for live in found for parent in live.parents if parent.kind == IMAGE}
         shared = (_images.read(self.host, ref.id, self.owner, timeout) for ref in sorted(images))
         return found + [live for live in shared if live is not None]
 
     def _own(self, name: str, seen: Seen | None, timeout: float) -> list[Live]:
-        """What belongs to this endpoint alone."""
+        """Return the resources that belong to this endpoint alone."""
         traffic = _traffic(name, seen) if seen else None
         containers = [_container(name, one, seen) for one in seen.replicas] if seen else []
         gateway = self._gateway(name, seen, timeout)
         return [live for live in (traffic, *containers, gateway) if live is not None]
 
     def list_all(self, timeout: float) -> Iterator[Live]:
-        """Everything of every endpoint, without the shared images."""
+        """Yield all resources of every endpoint except the shared images."""
         for name in self.gateways.names(timeout):
             yield from self._own(name, self.gateways.look(name, timeout), timeout)
 
     def read(self, ref: Ref, timeout: float) -> Live | None:
-        """One resource of an endpoint."""
+        """Return one resource of an endpoint."""
         name, deployment = split_workload_id(ref.id)
         if ref.kind == TRAFFIC:
             traffic = _traffic(name, self.gateways.glance(name, timeout))
@@ -143,10 +143,10 @@ class Deployments:
     # --- create
 
     def create(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
-        """Make one resource.
+        """Create one resource.
 
         Raises:
-            ConflictError: It exists.
+            ConflictError: The resource already exists.
         """
         if resource.kind == GATEWAY:
             self._create_gateway(resource, materials, timeout)
@@ -159,7 +159,7 @@ class Deployments:
         return Ack()
 
     def _create_gateway(self, resource: Resource, materials: Materials, timeout: float) -> None:
-        """The network, then the gateway with its files, started last."""
+        """Create the network, then the gateway with its files; start the gateway last."""
         model = materials.model
         if model is None:
             raise ConfigError(f"the model of {resource.id!r} is not at hand", hint="deploy it again")
@@ -200,7 +200,7 @@ class Deployments:
         self.host.start(name, timeout)
 
     def _write(self, resource: Resource, expected: str | None, timeout: float) -> str:
-        """Replace a record if it is still the one that was seen, and wait for it to be in force."""
+        """Replace a record if its etag is still ``expected``, and wait until the gateway applies it."""
         path, value = f"/records/{resource.kind.lower()}", {"labels": resource.tags, "spec": dict(resource.spec or {})}
         control = self.gateways.control(resource.id)
         try:
@@ -243,7 +243,7 @@ class Deployments:
         self._await(endpoint, deployment, timeout)
 
     def _await(self, endpoint: str, deployment: str, timeout: float) -> None:
-        """Wait a little for new replicas to serve: the gateway tells at once, which saves the pauses of polling."""
+        """Wait briefly for new replicas to serve: the gateway reports it at once, which is faster than polling."""
         give_up = time.monotonic() + min(_SERVING_S, timeout)
         while time.monotonic() < give_up:
             seen = self.gateways.look(endpoint, timeout, wait_s=_SLICE_S)
@@ -261,12 +261,12 @@ class Deployments:
     # --- update and delete
 
     def update(self, resource: Resource, before: Live, timeout: float) -> Ack:
-        """Replace the record of the endpoint or its traffic, if it is still the one that was seen before.
+        """Replace the record of the endpoint or its traffic, if it is unchanged since ``before`` was read.
 
         Raises:
-            ConflictError: It was changed meanwhile.
-            NotFoundError: It is gone.
-            InvalidRequestError: The port of a living endpoint cannot change.
+            ConflictError: The record was changed in the meantime.
+            NotFoundError: The record no longer exists.
+            InvalidRequestError: The port of an existing endpoint cannot change.
         """
         record = self._record(resource.ref, timeout)
         had: Any = record["value"]["spec"].get("port")
@@ -281,10 +281,10 @@ class Deployments:
         return Ack(etag=self._write(resource, before.etag or record["etag"], timeout))
 
     def delete(self, live: Live, timeout: float) -> Ack:
-        """Remove one resource; a deployment is marked, and gone when its last request was answered.
+        """Delete one resource; a deployment is marked first, and removed once its last request has been answered.
 
         Raises:
-            NotFoundError: It is gone already.
+            NotFoundError: The resource no longer exists.
             ConflictError: The gateway still has deployments.
         """
         name, deployment = split_workload_id(live.id)
@@ -336,10 +336,10 @@ class Deployments:
             self.host.engine.call("DELETE", f"/networks/{network['Id']}", timeout_s=timeout)
 
     def _record(self, ref: Ref, timeout: float) -> dict[str, Any]:
-        """What the gateway keeps of an endpoint or its traffic.
+        """Return the gateway's record of an endpoint or its traffic.
 
         Raises:
-            NotFoundError: There is none.
+            NotFoundError: No such record exists.
         """
         kept = ref.kind.lower()
         record = self.gateways.glance(ref.id, timeout).records.get(kept)
@@ -364,7 +364,7 @@ def _port_taken(port: int, resource: Resource) -> PlatformError:
 
 
 def url(gateway: Mapping[str, Any]) -> str | None:
-    """Where predictions go, on the engine's own machine; ``None`` while the gateway does not run."""
+    """Return the prediction URL on the engine's own machine; ``None`` while the gateway does not run."""
     if not gateway["State"]["Running"]:
         return None
     bindings: dict[str, Any] = gateway["HostConfig"]["PortBindings"] or {}
@@ -394,7 +394,7 @@ def _traffic(name: str, seen: Seen) -> Live | None:
 
 
 def _damage(seen: Seen, record: str) -> dict[str, str]:
-    """What makes the endpoint degraded although it serves."""
+    """Return the damage that makes the endpoint degraded although it serves; empty if its record is intact."""
     damage: str = (seen.value(record) or {}).get(DAMAGE, "")
     return {DAMAGE: damage} if damage else {}
 
@@ -445,7 +445,7 @@ def _verdict(deployment: str, seen: Seen, many: Sequence[Mapping[str, Any]]) -> 
 def _served(
     known: Mapping[str, Mapping[str, Any]], seen: Seen, many: Sequence[Mapping[str, Any]]
 ) -> tuple[State, str | None]:
-    """State and reason of a deployment in force, by what the gateway knows of its replicas and how they were found."""
+    """Return state and reason of a deployment in force, from the gateway's status and the condition of its replicas."""
     names = [name_of(about) for about in many]
     broken = next((name for name in names if name in seen.troubles), None)
     if broken is not None:

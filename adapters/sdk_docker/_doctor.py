@@ -1,4 +1,4 @@
-"""What endpoints and jobs need of the engine, tried out."""
+"""Checks of what endpoints and jobs need from the engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LIMITS = {"MemoryLimit": "memory", "CpuCfsQuota": "cpu", "PidsLimit": "processe
 
 
 def checks(host: Host, options: DockerOptions) -> Iterator[Check]:
-    """One real call each; nothing further when the engine cannot be reached."""
+    """Run each check with a real call; stop after the first if the engine cannot be reached."""
     try:
         engine = host.engine
         spoken = engine.version
@@ -53,7 +53,7 @@ def _limits(info: Mapping[str, Any]) -> Check:
 
 
 def _space(folder: Path) -> Iterator[Check]:
-    while not folder.exists():  # the engine may live in a place that is not ours to see
+    while not folder.exists():  # the engine's folder may not be visible to this user
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     hint = None if free > _ENOUGH else "free some with `docker system prune`"

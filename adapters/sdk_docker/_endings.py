@@ -1,4 +1,4 @@
-"""How a container ended, in words; of one that was started again since, by the engine's events."""
+"""Descriptions of how containers ended, read from the engine's events for those that were restarted since."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def how(code: int, *, memory_gib: float | None = None, out_of_memory: bool = False) -> str:
-    """Say how a container ended, from its exit code.
+    """Describe how a container ended, from its exit code.
 
     Example:
         >>> how(139)
@@ -36,16 +36,16 @@ def how(code: int, *, memory_gib: float | None = None, out_of_memory: bool = Fal
 
 
 def how_ended(about: Mapping[str, Any]) -> str:
-    """Say how a container that does not run ended."""
+    """Describe how a stopped container ended."""
     state = about["State"]
     gib = about.get("HostConfig", {}).get("Memory", 0) / 2**30
     return how(int(state["ExitCode"]), memory_gib=gib, out_of_memory=bool(state.get("OOMKilled")))
 
 
 def endings(host: Host, endpoint: str, after: float) -> Iterator[LogLine]:
-    """The ends of an endpoint's replicas that the engine remembers, as lines of their log, oldest first.
+    """Yield the recorded terminations of an endpoint's replicas as lines of their log, oldest first.
 
-    The engine forgets how a container ended when it starts it again, and keeps its last few hundred events only.
+    The engine forgets how a container ended when it restarts it, and keeps only its last few hundred events.
     """
     killed: set[str] = set()
     for event in host.events(f"{ENDPOINT}={endpoint}", "oom", "die", after=after):

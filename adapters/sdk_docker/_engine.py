@@ -1,4 +1,4 @@
-"""What this adapter asks of an engine, in a few words: containers by label, files in and out."""
+"""Short forms of the engine calls that this adapter makes: containers by label, files in and out."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _GO_ON = ["python", "-P", "-c", "import os, signal; os.kill(-1, signal.SIGCONT)"
 
 
 class Host:
-    """One engine, connected to at the first call.
+    """One engine, to which the first call connects.
 
     Args:
-        find: Says where it is.
+        find: Returns the engine's address.
     """
 
     def __init__(self, find: Callable[[], Address]) -> None:
@@ -44,15 +44,15 @@ class Host:
         return self._engine
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         if self._engine is not None:
             self._engine.close()
 
     def time(self, here: float) -> float:
-        """Unix seconds by the engine's clock as last seen; ``here`` before the first call.
+        """Return Unix seconds by the engine's clock as last seen; ``here`` before the first call.
 
         Args:
-            here: Unix seconds by our clock.
+            here: Unix seconds by this machine's clock.
         """
         date = self._engine.date if self._engine is not None else None
         if date is None:
@@ -62,14 +62,14 @@ class Host:
         return date + time.monotonic() - self._clock[1]
 
     def containers(self, timeout: float, **labels: str) -> list[dict[str, Any]]:
-        """Our containers with these labels, running or not."""
+        """Return the containers of this SDK with these labels, running or not."""
         wanted = ["mlport=1", *(f"mlport-{name}={value}" for name, value in labels.items())]
         params = {"all": "1", "filters": json.dumps({"label": wanted})}
         found: list[dict[str, Any]] = self.engine.call("GET", "/containers/json", params=params, timeout_s=timeout)
         return found
 
     def inspect(self, name: str, timeout: float) -> dict[str, Any] | None:
-        """A container, ``None`` if there is none."""
+        """Return a container's description, ``None`` if the container does not exist."""
         try:
             about: dict[str, Any] = self.engine.call("GET", f"/containers/{name}/json", timeout_s=timeout)
         except NotFoundError:
@@ -77,33 +77,33 @@ class Host:
         return about
 
     def create(self, name: str, body: Mapping[str, Any], timeout: float) -> None:
-        """Make a container that does not run yet."""
+        """Create a container without starting it."""
         self.engine.call("POST", "/containers/create", params={"name": name}, json=body, timeout_s=timeout)
 
     def start(self, name: str, timeout: float) -> None:
-        """Start a container; one that runs goes on."""
+        """Start a container; one that already runs is left running."""
         self.engine.call("POST", f"/containers/{name}/start", timeout_s=timeout)
 
     def unpause(self, name: str, timeout: float) -> None:
-        """Let a paused container go on."""
+        """Resume a paused container."""
         self.engine.call("POST", f"/containers/{name}/unpause", timeout_s=timeout)
 
     def go_on(self, name: str, timeout: float) -> None:
-        """Let all processes of a container go on that were stopped by a signal."""
+        """Resume all processes of a container that were stopped by a signal."""
         self.engine.call("POST", f"/containers/{name}/kill", params={"signal": "CONT"}, timeout_s=timeout)
         with contextlib.closing(self.pipe(name, _GO_ON, timeout)) as pipe:
             pipe.read(timeout)  # until it has ended
 
     def restart(self, name: str, timeout: float) -> None:
-        """End what runs in a container, and start it again."""
+        """Stop what runs in a container, and start it again."""
         self.engine.call("POST", f"/containers/{name}/restart", params={"t": "1"}, timeout_s=timeout)
 
     def update(self, name: str, body: Mapping[str, Any], timeout: float) -> None:
-        """Change limits or restart policy of a container that runs."""
+        """Change the limits or the restart policy of a running container."""
         self.engine.call("POST", f"/containers/{name}/update", json=body, timeout_s=timeout)
 
     def remove(self, name: str, timeout: float) -> None:
-        """End a container and remove it with its own volumes; it is no error if somebody else is at that or was."""
+        """Stop and remove a container with its own volumes; not an error if another client does or did the same."""
         with contextlib.suppress(NotFoundError):
             try:
                 self.engine.call("DELETE", f"/containers/{name}", params={"v": "1", "force": "1"}, timeout_s=timeout)
@@ -123,10 +123,10 @@ class Host:
         )
 
     def file(self, name: str, path: str) -> bytes:
-        """A small file of a container.
+        """Return the content of a small file in a container.
 
         Raises:
-            NotFoundError: There is no such container or file.
+            NotFoundError: The container or the file does not exist.
         """
         query = {"path": path}
         with self.engine.stream("GET", f"/containers/{name}/archive", params=query, bound=bounded.ANSWER) as pieces:
@@ -136,11 +136,11 @@ class Host:
             return found.read() if found is not None else b""
 
     def pipe(self, name: str, argv: list[str], timeout: float) -> Pipe:
-        """A command inside a running container, as a connection."""
+        """Start a command inside a running container and return a connection to it."""
         return Pipe(self.engine, name, argv, timeout)
 
     def networks(self, timeout: float, *, endpoint: str | None = None) -> list[dict[str, Any]]:
-        """Our networks, of all endpoints or of one."""
+        """Return the networks of this SDK, of all endpoints or of one."""
         wanted = ["mlport=1"] if endpoint is None else ["mlport=1", f"mlport-endpoint={endpoint}"]
         params = {"filters": json.dumps({"label": wanted})}
         found: list[dict[str, Any]] = self.engine.call("GET", "/networks", params=params, timeout_s=timeout)
@@ -155,26 +155,26 @@ class Host:
                 self.engine.call("DELETE", f"/volumes/{one['Name']}", timeout_s=timeout)
 
     def lines(self, container: str, *, after: str = "", tail: int | None = None) -> list[tuple[str, str]]:
-        """What a container wrote: the time of each line as the engine gives it, and its text.
+        """Return what a container wrote: the time of each line in the engine's format, and its text.
 
         Args:
             container: Name or id.
-            after: The time of a line; only what came later is given.
-            tail: How many of the last lines; ``None`` for all.
+            after: The time of a line; only later lines are returned.
+            tail: The number of last lines to return; ``None`` for all.
         """
         since = next_moment(after) if after else None
         stamped = self.engine.logs(container, tail=tail, since=since, stamped=True)
         return [(stamp, text) for stamp, _, text in (line.partition(" ") for line in stamped)]
 
     def events(self, label: str, *kinds: str, after: float) -> list[dict[str, Any]]:
-        """What has happened to containers, as far as the engine remembers it, oldest first.
+        """Return the events of containers that the engine still remembers, oldest first.
 
         Args:
-            label: Of the containers, with its value.
-            kinds: Of the events.
+            label: A label of the containers, with its value.
+            kinds: Kinds of the events.
             after: Unix seconds by the engine's clock.
         """
-        until = max(after, self.time(time.time()))  # one in the future would make the engine wait for it
+        until = max(after, self.time(time.time()))  # with a time in the future the engine would wait until then
         params = {
             "since": f"{after:.9f}",
             "until": f"{until:.9f}",
@@ -185,7 +185,7 @@ class Host:
 
 
 def pack(files: Mapping[str, bytes | None], owner: int) -> list[bytes]:
-    """A tar archive for one user alone; a name without content is a folder."""
+    """Return a tar archive that only ``owner`` can read; a name without content becomes a folder."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, data in files.items():
@@ -198,7 +198,7 @@ def pack(files: Mapping[str, bytes | None], owner: int) -> list[bytes]:
 
 
 def seconds(stamp: str) -> float | None:
-    """Unix seconds of a time of the engine, ``None`` for its zero.
+    """Convert a time of the engine to Unix seconds, ``None`` for its zero time.
 
     Example:
         >>> seconds("1970-01-01T00:00:01.500000000Z")
@@ -210,7 +210,7 @@ def seconds(stamp: str) -> float | None:
 
 
 def next_moment(stamp: str) -> str:
-    """A nanosecond after a time of the engine, as Unix seconds with nine decimals.
+    """Return the time one nanosecond after a time of the engine, as Unix seconds with nine decimals.
 
     Example:
         >>> next_moment("1970-01-01T00:00:01.999999999Z")

@@ -14,7 +14,7 @@ PROVIDER = "docker"
 
 
 def gone(kind: str, name: str) -> NotFoundError:
-    """The error for what the engine does not have."""
+    """Return the error for a resource that the engine does not have."""
     lost = f"if its container was removed by hand, run `mlport delete {name}`, then deploy it again"
     return NotFoundError(
         f"{kind} {name} is not there",
@@ -26,7 +26,7 @@ def gone(kind: str, name: str) -> NotFoundError:
 
 
 def exists(resource: Resource) -> ConflictError:
-    """The error for an id that is taken."""
+    """Return the error for an id that is already taken."""
     return ConflictError(
         f"{resource.ref} exists", provider=PROVIDER, operation=f"Create{resource.kind}", resource=resource.id
     )

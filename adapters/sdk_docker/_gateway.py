@@ -1,9 +1,9 @@
-"""One look at an endpoint on its engine, which first brings the gateway to agree with what is there.
+"""State of an endpoint on its engine: each look applies pending changes to the gateway, then returns the state.
 
-The gateway is the one container that publishes a port. Its volume holds what no label can, as labels never change:
-the token, and the records of the endpoint, its traffic, and the deployments that failed or are to go. Records are
-swapped by the gateway itself (:mod:`sdk.serving.gateway.records`), so of two clients one wins. Every client of the
-engine finds the same endpoint, and a client killed half-way leaves what the next look finishes.
+The gateway is the only container that publishes a port. Its volume holds what labels cannot hold, since labels never
+change: the token, and the records of the endpoint, its traffic, and the deployments that failed or are to be deleted.
+The gateway itself swaps records (:mod:`sdk.serving.gateway.records`), so one of two competing clients wins. Every
+client of the engine finds the same endpoint, and the next look finishes what a killed client left half done.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
     from .options import DockerOptions
 
 READY_S = 5.0
-"""How long a change waits to be in force, which is often long enough."""
+"""Seconds to wait until a change is in force, which is often enough."""
 
 _AT_ONCE_S = 0.01
 _DRAIN_S = 3.0
-_ANSWERS_S = 15.0  # a gateway that runs answers within this time
-_SOON_S = 3.0  # one that does not answer sooner may stand still
+_ANSWERS_S = 15.0  # a running gateway answers within this time
+_SOON_S = 3.0  # a gateway that takes longer than this for an answer may be suspended
 _PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look found: the gateway's container, its records and status, and the containers of deployments.
+    """The result of one look: the gateway's container, its records and status, and the containers of deployments.
 
-    ``container`` is ``None`` when the gateway is gone and something else of the endpoint is left; ``status`` is empty
-    when it does not answer.
+    ``container`` is ``None`` when the gateway is gone but other parts of the endpoint remain; ``status`` is empty when
+    the gateway does not answer.
     """
 
     container: Mapping[str, Any] | None
@@ -56,45 +56,45 @@ class Seen:
     records: Mapping[str, dict[str, Any]] = field(default_factory=dict[str, "dict[str, Any]"])
     status: Mapping[str, Any] = field(default_factory=dict[str, Any])
     revived: Mapping[str, str] = field(default_factory=dict[str, str])
-    """How this look found the containers that it brought back, by their names."""
+    """Why the containers that this look restarted were not running, by their names."""
     troubles: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Why containers could not be brought back, by their names."""
+    """Why containers could not be restarted, by their names."""
 
     def value(self, record: str) -> dict[str, Any] | None:
-        """What is written down under a name."""
+        """Return the value of a record; ``None`` if the record does not exist."""
         found = self.records.get(record)
         return None if found is None else found["value"]
 
     @property
     def weights(self) -> Mapping[str, int]:
-        """The shares that are written down."""
+        """The traffic weights in the traffic record."""
         traffic = self.value("traffic")
         written: dict[str, int] = traffic["spec"]["weights"] if traffic else {}
         return written
 
     def in_force(self, deployment: str) -> Mapping[str, Any] | None:
-        """A deployment as the gateway has it; ``None`` if it has not."""
+        """Return the gateway's view of a deployment; ``None`` if the gateway does not know it."""
         known: dict[str, Any] = self.status.get("deployments", {})
         return known.get(deployment)
 
     def is_ending(self, deployment: str) -> bool:
-        """Whether the gateway still knows replicas of a deployment, serving or finishing their last requests."""
+        """Check whether the gateway still has replicas of a deployment, serving or finishing their last requests."""
         retiring: list[str] = self.status.get("retiring", [])
         return self.in_force(deployment) is not None or any(one.rpartition("-")[0] == deployment for one in retiring)
 
 
 def ending(deployment: str) -> str:
-    """The record that says that a deployment is to go."""
+    """Return the name of the record that marks a deployment for deletion."""
     return f"ending-{deployment}"
 
 
 def failed(deployment: str) -> str:
-    """The record that says why a deployment never became ready."""
+    """Return the name of the record that says why a deployment never became ready."""
     return f"failed-{deployment}"
 
 
 class Gateways:
-    """The gateways of one engine, and the connections into them that are open."""
+    """The gateways of one engine, and the open connections to them."""
 
     def __init__(self, host: Host, options: DockerOptions, sleep: Callable[[float], None]) -> None:
         self.host = host
@@ -104,7 +104,7 @@ class Gateways:
         self.tokens = Tokens(host)
 
     def control(self, name: str) -> Control:
-        """The control protocol of an endpoint's gateway."""
+        """Return the client of the control protocol of an endpoint's gateway."""
         if name not in self._controls:
             socket = f"{RUN}/control.sock"
             self._controls[name] = Control(self.host.engine, container_name(name, "gateway"), socket)
@@ -124,12 +124,12 @@ class Gateways:
     # --- look
 
     def look(self, name: str, timeout: float, *, wait_s: float = _AT_ONCE_S) -> Seen | None:
-        """What is there, brought to agree; ``None`` if there is neither a gateway nor a container of a deployment.
+        """Apply pending changes and return the endpoint's state; ``None`` if it has neither gateway nor replicas.
 
         Args:
             name: The endpoint's name.
             timeout: Seconds for each call.
-            wait_s: How long a change may take to be in force before this answers without it.
+            wait_s: How long to wait for a change to be in force before returning without it.
         """
         seen = self._containers(name, timeout)
         if seen is None or seen.container is None:
@@ -138,7 +138,7 @@ class Gateways:
         if not is_up(seen.container):
             self.forget(name)
             if not seconds(seen.container["State"]["StartedAt"]):
-                return seen  # its maker has not started it yet, or died before that
+                return seen  # its creator has not started it yet, or died before that
             seen = self._revive_gateway(seen, seen.container, timeout)
             if seen.container is None or not is_up(seen.container):
                 return seen
@@ -163,8 +163,8 @@ class Gateways:
     def _answer(self, name: str, seen: Seen, timeout: float) -> Seen:
         """Read records and status; a gateway that was just started takes a moment to listen.
 
-        One that takes calls and does not answer was stopped by a signal, and goes on by another one. If that does not
-        help, its container is started again.
+        A gateway that accepts calls but does not answer was suspended by a signal, and is resumed by another signal. If
+        that does not help, its container is restarted.
         """
         give_up = time.monotonic() + min(_ANSWERS_S, timeout)
         steps = iter((self.host.go_on, self.host.restart))
@@ -175,14 +175,14 @@ class Gateways:
                 about = self.host.inspect(container_name(name, "gateway"), timeout)
                 if about is None or not is_up(about) or time.monotonic() > give_up:
                     raise
-                self.tokens.mend(about, timeout)  # without one it does not start
+                self.tokens.mend(about, timeout)  # without a token it does not start
                 step = next(steps, None) if isinstance(error.__cause__, TimeoutError) else None
                 if step is not None:
                     step(about["Id"], timeout)
             self._sleep(_PAUSE_S)
 
     def glance(self, name: str, timeout: float) -> Seen:
-        """What the gateway itself knows, if there is a connection to it; nothing else is looked at."""
+        """Return records and status from the gateway if there is an open connection to it; make no other calls."""
         seen = Seen(None, {})
         if name not in self._controls or not self._controls[name].is_open:
             return seen
@@ -217,24 +217,24 @@ class Gateways:
         return self._repaired(name, found, broken, timeout) if broken and seen.container else found
 
     def _repaired(self, name: str, seen: Seen, broken: Mapping[str, _sound.Damage], timeout: float) -> Seen:
-        """Write damaged records anew from labels and from what is in force, with a note that makes it degraded."""
+        """Rebuild damaged records from labels and from the state in force, and note that the endpoint is degraded."""
         control, records = self.control(name), dict(seen.records)
         for one, damage in broken.items():
             value = _sound.rebuilt(one, name, damage, seen.container or {}, seen.status)
-            records[one] = {"etag": damage.etag, "created_at": None, "value": value}  # shown even if it is not kept
-            with contextlib.suppress(PlatformError):  # another client was faster, or there is no space
+            records[one] = {"etag": damage.etag, "created_at": None, "value": value}  # shown even if not stored
+            with contextlib.suppress(PlatformError):  # another client was faster, or the disk is full
                 query = {"expected": damage.etag}
                 records[one] = control.call("PUT", f"/records/{one}", query, body=value, timeout=timeout)
         return replace(seen, records=records)
 
     def _settled(self, name: str, seen: Seen, timeout: float, wait_s: float) -> Seen:
-        """Bring back what served, note what failed, hand over the table that the containers make, remove what goes."""
+        """Restore replicas that served, record failures, send the new table, and remove drained deployments."""
         seen = self._mended(name, seen, timeout)
         if self._note_failures(name, seen, timeout):
             seen = self._read(name, seen, timeout)
         control = self.control(name)
         query = {"timeout_s": f"{self.options.start_s:g}", "wait_s": f"{wait_s:g}", "next": 1}
-        with contextlib.suppress(PlatformError):  # overtaken, or failed: the status tells
+        with contextlib.suppress(PlatformError):  # overtaken by another client, or failed: the status shows which
             body = {"generation": 1, **self._table(seen)}
             control.call("PUT", "/table", query, body=body, timeout=timeout + wait_s)
         seen = replace(seen, status=control.call("GET", "/status", timeout=timeout))
@@ -251,7 +251,7 @@ class Gateways:
         return table.table(entries, seen.weights, self.options)
 
     def _note_failures(self, name: str, seen: Seen, timeout: float) -> bool:
-        """Write down why a deployment never became ready, so that it is not tried for ever."""
+        """Record why a deployment never became ready, so that it is not retried forever."""
         noted = False
         for one, many in seen.replicas.items():
             if seen.in_force(one) or {ending(one), failed(one)} & seen.records.keys():
@@ -268,7 +268,7 @@ class Gateways:
         return noted
 
     def _mended(self, name: str, seen: Seen, timeout: float) -> Seen:
-        """Bring back the replicas of deployments in force that ended, were paused or were removed."""
+        """Restore the replicas of deployments in force that ended, were paused or were removed."""
         replicas = dict(seen.replicas)
         revived, troubles = dict(seen.revived), dict(seen.troubles)
         for one, many in seen.replicas.items():
@@ -284,7 +284,7 @@ class Gateways:
     def _up(
         self, about: dict[str, Any], revived: dict[str, str], troubles: dict[str, str], timeout: float
     ) -> dict[str, Any]:
-        """Bring back one replica and note how it was found."""
+        """Restart one replica if it is down, and note why it was down."""
         if is_up(about):
             return about
         name = name_of(about)
@@ -295,7 +295,7 @@ class Gateways:
         return after or about
 
     def _keep_alive(self, seen: Seen, timeout: float) -> None:
-        """From the moment a replica serves the engine starts it again whenever it ends."""
+        """Set a restart policy on every replica in force: from then on the engine restarts it whenever it ends."""
         for one, many in seen.replicas.items():
             if seen.in_force(one) is None or ending(one) in seen.records:
                 continue
@@ -305,7 +305,7 @@ class Gateways:
                         self.host.update(about["Id"], RESTART, timeout)
 
     def _bury(self, name: str, seen: Seen, timeout: float) -> Seen:
-        """Remove the containers of deployments that are to go and have answered their last request."""
+        """Remove the containers of deployments that are marked for deletion and have answered their last request."""
         going = [record.removeprefix("ending-") for record in seen.records if record.startswith("ending-")]
         gone = [one for one in going if not seen.is_ending(one)]
         for one in gone:
@@ -318,18 +318,18 @@ class Gateways:
         return replace(seen, replicas={one: many for one, many in seen.replicas.items() if one not in gone})
 
     def drain(self, name: str, timeout: float) -> None:
-        """Wait a little for removed replicas to answer their last request, which is often long enough."""
+        """Wait briefly for removed replicas to answer their last request, which is often enough."""
         with contextlib.suppress(PlatformError):
             query = {"timeout_s": f"{min(_DRAIN_S, self.options.drain_s):g}"}
             self.control(name).call("POST", "/drain", query, timeout=timeout)
 
     def has_deployment(self, name: str, deployment: str, timeout: float) -> bool:
-        """Whether a deployment has any container; nothing else is looked at."""
+        """Check whether a deployment has any container; make no other calls."""
         items = self.host.containers(timeout, endpoint=name)
         return any(_sound.deployment_of(item["Labels"], item["Names"][0]) == deployment for item in items)
 
     def container(self, name: str, timeout: float) -> Mapping[str, Any] | None:
-        """The gateway's container, started if it does not run; ``None`` if there is none."""
+        """Return the gateway's container, started if it does not run; ``None`` if it does not exist."""
         about = self.host.inspect(container_name(name, "gateway"), timeout)
         if about is None or is_up(about):
             return about
@@ -337,7 +337,7 @@ class Gateways:
         return self.host.inspect(about["Id"], timeout)
 
     def entrance(self, name: str, timeout: float) -> tuple[Mapping[str, Any], str] | None:
-        """The gateway's container and what a client must send to it; ``None`` if there is no gateway."""
+        """Return the gateway's container and the token that clients must send; ``None`` if it does not exist."""
         about = self.container(name, timeout)
         if about is not None and self.tokens.mend(about, timeout):
             self.forget(name)
@@ -348,17 +348,17 @@ class Gateways:
         return about, self.tokens.of(about) if is_up(about) else ""
 
     def bare_network(self, name: str, timeout: float) -> Labels | None:
-        """The labels of a network whose gateway is gone, so that it is found and removed."""
+        """Return the labels of a network whose gateway is gone, so that the network can be listed and removed."""
         found = self.host.networks(timeout, endpoint=name)
         return Labels.from_tags(found[0]["Labels"]) if found else None
 
     def names(self, timeout: float) -> list[str]:
-        """The endpoints of this engine, whole or not."""
+        """Return the names of this engine's endpoints, complete or not."""
         items = self.host.containers(timeout)
         labels = [one["Labels"] for one in items if one["Labels"].get(KIND) in {GATEWAY, CONTAINER}]
         return sorted(_sound.endpoints_of([*labels, *(one["Labels"] for one in self.host.networks(timeout))]))
 
 
 def spec_of(about: Mapping[str, Any], label: str) -> Any:
-    """What a container was made from."""
+    """Return the value of a container's label that holds JSON, such as the spec it was made from."""
     return foreign.parse(about["Config"]["Labels"][label], f"the label {label}")

@@ -1,4 +1,4 @@
-"""Images in the engine, found by a name made of what they hold."""
+"""Images in the engine, named by a hash of their content."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
     from ._engine import Host
 
-REPOSITORY = "localhost/mlport-bundle"  # no registry can answer to it
+REPOSITORY = "localhost/mlport-bundle"  # no registry has this name
 
 
 def name_of(image: str) -> str:
-    """The name an image has in the engine."""
+    """Return the name of an image in the engine."""
     return f"{REPOSITORY}:{image}"
 
 
 def read(host: Host, image: str, owner: str, timeout: float) -> Live | None:
-    """One image as a resource."""
+    """Return one image as a resource."""
     about = _inspect(host, name_of(image), timeout)
     return None if about is None else _live(image, about, owner)
 
 
 def every(host: Host, owner: str, timeout: float) -> Iterator[Live]:
-    """All images that were made for endpoints and jobs."""
+    """Yield all images that were made for endpoints and jobs."""
     for item in host.engine.call("GET", "/images/json", timeout_s=timeout):
         for name in item.get("RepoTags") or ():
             repository, _, image = name.rpartition(":")
@@ -47,11 +47,11 @@ def every(host: Host, owner: str, timeout: float) -> Iterator[Live]:
 
 
 def make(host: Host, resource: Resource, materials: Materials, timeout: float) -> None:
-    """Build the image of a model or program or fetch a ready-made one, and give it its name in the engine.
+    """Build the image of a model or program, or fetch a ready-made one, and tag it in the engine.
 
     Raises:
-        ConfigError: A ready-made image that cannot serve behind our gateway.
-        UnsupportedError: It is for another processor than the engine's.
+        ConfigError: A ready-made image cannot serve behind the gateway.
+        UnsupportedError: The image is for another platform than the engine's.
     """
     spec: Any = resource.spec or {}
     ready: str | None = spec.get("image")
@@ -73,12 +73,12 @@ def make(host: Host, resource: Resource, materials: Materials, timeout: float) -
 
 
 def _present(host: Host, ready: str, timeout: float) -> dict[str, Any] | None:
-    """A ready-made image that the engine has, pulled under that name or built there: its id is a digest as well."""
+    """Return a ready-made image that the engine has: pulled by name, or built there with the digest as its id."""
     return _inspect(host, ready, timeout) or _inspect(host, ready.partition("@")[2], timeout)
 
 
 def _check(host: Host, ready: str, about: dict[str, Any]) -> None:
-    """Refuse a ready-made image that would only fail once it runs."""
+    """Refuse a ready-made image that would fail only when it runs."""
     platform = Platform(str(about.get("Architecture", "")), str(about.get("Os", "linux")))
     if platform != host.engine.platform:
         raise UnsupportedError(
@@ -95,7 +95,7 @@ def _check(host: Host, ready: str, about: dict[str, Any]) -> None:
 
 
 def delete(host: Host, image: str, timeout: float) -> None:
-    """Take the name away; the engine removes what nothing else names or uses."""
+    """Remove the image's name; the engine removes the image when nothing else names or uses it."""
     if read(host, image, "", timeout) is None:
         raise gone(IMAGE, image)
     host.engine.call("DELETE", f"/images/{name_of(image)}", timeout_s=timeout)

@@ -1,8 +1,9 @@
-"""Leases between the clients of one engine: volumes that hold nothing but their labels.
+"""Leases between the clients of one engine, stored as volumes that hold only labels.
 
-An engine has no compare-and-swap, and a volume no condition. So whoever wants to write makes a volume of his own and
-then looks again: if one is there that was not before, he takes his back. Of two at the same time the one whose volume
-came second always sees the first. A volume needs no image, so an engine that is still empty can keep it.
+An engine has no compare-and-swap, and creating a volume takes no condition. So a client that wants to write creates a
+volume of its own and then lists the volumes again: if there is one that was not there before, the client removes its
+own. Of two clients that write at the same time, the one that created its volume second always sees the first. A volume
+needs no image, so an engine without images can store it.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ if TYPE_CHECKING:
 
 _KEY, _BODY, _BEFORE = "mlport-lease", "mlport-lease-body", "mlport-lease-before"
 _PREFIX = "mlport-lease-"
-_LEFT_S = 10.0  # a volume that does not count and is older than this was left by a client that was cut off
+_LEFT_S = 10.0  # a volume without effect that is older than this was left by a client that was cut off
 _DEAD_S = 3600.0
 
 Volume = dict[str, str]
 
 
 def read(host: Host, key: str, timeout: float) -> LeaseRecord | None:
-    """The lease that counts."""
+    """Return the lease that is in effect."""
     counting = _counting(_all(host, key, timeout))
     return LeaseRecord(counting[0][_BODY], counting[0]["Name"]) if counting else None
 
 
 def write(host: Host, key: str, body: str, expected: str | None, timeout: float) -> LeaseRecord:
-    """Replace the lease, if it is the expected one.
+    """Replace the lease if it is the expected one.
 
     Raises:
-        ConflictError: It is not, or somebody else was writing at the same time.
+        ConflictError: It is another one, or another client was writing at the same time.
     """
     before = _all(host, key, timeout)
     counting = _counting(before)
@@ -61,11 +62,11 @@ def write(host: Host, key: str, body: str, expected: str | None, timeout: float)
 
 
 def delete(host: Host, key: str, expected: str, timeout: float) -> None:
-    """Give a lease back.
+    """Release a lease.
 
     Raises:
-        ConflictError: It is not the expected one.
-        NotFoundError: There is none.
+        ConflictError: The lease is not the expected one.
+        NotFoundError: No lease with this key exists.
     """
     found = _all(host, key, timeout)
     if not found:
@@ -78,16 +79,18 @@ def delete(host: Host, key: str, expected: str, timeout: float) -> None:
 
 
 def _sweep(host: Host, now: float, timeout: float) -> None:
-    """Remove what dead clients have left, for whatever endpoint: a lease that is held is written again all the time."""
+    """Remove volumes that dead clients left, of any endpoint: the volume of a held lease is replaced frequently."""
     for one in _all(host, None, timeout):
         if now - (seconds(one["CreatedAt"]) or now) > _DEAD_S:
             _remove(host, one["Name"], timeout)
 
 
 def _counting(found: list[Volume]) -> list[Volume]:
-    """Those that nobody has replaced, the oldest first: it holds. A second one is of a client that will take it back.
+    """Return the volumes that were not replaced, oldest first: the oldest holds the lease.
 
-    A volume that exactly one other says to have replaced does not count any more, even when it is still there.
+    A second volume belongs to a client that will remove it.
+
+    A volume that exactly one other volume claims to have replaced no longer counts, even when it still exists.
     """
     replaced = [one[_BEFORE] for one in found]
     left = [one for one in found if replaced.count(one["Name"]) != 1]

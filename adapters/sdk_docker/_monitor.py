@@ -1,4 +1,4 @@
-"""What an endpoint did and said: the gateway's exact counts, the engine's use of the machine, the containers' logs."""
+"""Metrics and logs of an endpoint: exact counts from the gateway, resource use and logs from the engine."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 _FOLLOW_S = 0.5
 _JUST_AFTER_S = 1e-6
-_AT_ONCE = 8  # an engine takes a second to measure one container, so several are asked for together
+_AT_ONCE = 8  # an engine takes a second to measure one container, so several are measured in parallel
 
 
 def report(host: Host, seen: Seen, given: Mapping[str, Any], window_s: float, timeout: float) -> MetricsReport:
-    """Counts, latencies and use of the machine; counts are exact, in whole minutes."""
+    """Return counts, latencies and resource use; counts are exact, in whole minutes."""
     containers = [about for many in seen.replicas.values() for about in many]
     cpu, memory = _use(host, [str(about["Id"]) for about in containers if about["State"]["Running"]], timeout)
     known: dict[str, Any] = seen.status.get("deployments", {})
@@ -45,7 +45,7 @@ def report(host: Host, seen: Seen, given: Mapping[str, Any], window_s: float, ti
 
 
 def _use(host: Host, ids: list[str], timeout: float) -> tuple[float | None, int | None]:
-    """Cores busy in the last second and bytes of memory of these containers, by the engine's account."""
+    """Return the cores that these containers used in the last second and their bytes of memory."""
 
     def measure(one: str) -> tuple[float, int] | None:
         try:
@@ -60,7 +60,7 @@ def _use(host: Host, ids: list[str], timeout: float) -> tuple[float | None, int 
 
 
 def cores(stats: Mapping[str, Any]) -> float:
-    """Cores busy between the two readings that an engine gives.
+    """Return the cores busy between the two readings that an engine gives.
 
     Example:
         >>> now = {"cpu_usage": {"total_usage": 5}, "system_cpu_usage": 20, "online_cpus": 2}
@@ -75,7 +75,7 @@ def cores(stats: Mapping[str, Any]) -> float:
 
 
 def memory_bytes(stats: Mapping[str, Any]) -> int:
-    """Bytes in use without what the kernel keeps of files only as long as nobody needs the space.
+    """Return the bytes in use without the page cache that the kernel can reclaim.
 
     Example:
         >>> memory_bytes({"memory_stats": {"usage": 10, "stats": {"inactive_file": 4}}})
@@ -98,10 +98,10 @@ def logs(
     request_id: str | None,
     sleep: Callable[[float], None],
 ) -> Iterator[LogLine]:
-    """The lines of the replicas and how each ended, oldest first; with ``follow`` also those to come.
+    """Yield the lines of the replicas and how each ended, oldest first; with ``follow`` also later ones.
 
     Raises:
-        NotFoundError: There is no such deployment.
+        NotFoundError: The deployment does not exist.
     """
     last: dict[str, str] = {}
     first, ended = True, 0.0
@@ -124,7 +124,7 @@ def logs(
 
 
 def _containers(seen: Seen | None, deployment: str | None) -> Iterator[tuple[str, str]]:
-    """The replicas to read, each with its container."""
+    """Yield the replicas to read, each with its container."""
     if seen is None or (deployment is not None and deployment not in seen.replicas):
         raise NotFoundError(f"there is no deployment {deployment!r} to read", provider=PROVIDER, operation="ReadLogs")
     for name, many in seen.replicas.items():

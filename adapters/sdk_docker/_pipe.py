@@ -1,4 +1,4 @@
-"""A command inside a container as a connection: what is written is its input, what is read its output."""
+"""A connection to a command inside a container: writes go to its input, reads come from its output."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 _HEADER = struct.Struct(">BxxxL")
 _BLOCK = 64 * 1024
 _STDERR = 2
-_LARGEST_FRAME = 16 << 20  # an engine cuts what a command writes into pieces of 32 KiB
+_LARGEST_FRAME = 16 << 20  # an engine splits what a command writes into pieces of 32 KiB
 
 
 class Pipe:
-    """One running command.
+    """A connection to one running command.
 
     Args:
-        engine: Where the container is.
-        container: Its name or id.
-        argv: The command; it must end when its input does.
-        timeout: Seconds to start it.
+        engine: The engine that runs the container.
+        container: The container's name or id.
+        argv: The command; it must end when its input ends.
+        timeout: Seconds allowed for starting it.
 
     Raises:
-        NotFoundError: There is no such container.
-        ConflictError: It does not run.
+        NotFoundError: The container does not exist.
+        ConflictError: The container does not run.
     """
 
     def __init__(self, engine: Engine, container: str, argv: list[str], timeout: float) -> None:
@@ -47,10 +47,10 @@ class Pipe:
         self._said = b""
 
     def write(self, data: bytes, timeout: float) -> None:
-        """Give the command input.
+        """Write to the command's input.
 
         Raises:
-            UnavailableError: It has ended.
+            UnavailableError: The connection to the command was lost.
         """
         try:
             self._stream.write(data, timeout=timeout)
@@ -58,11 +58,11 @@ class Pipe:
             raise self._lost(error) from error
 
     def read(self, timeout: float) -> bytes:
-        """The next piece of its output, nothing when it has ended.
+        """Return the next piece of the command's output, empty when the command has ended.
 
         Raises:
-            TimeoutError: Nothing came.
-            UnavailableError: The engine was lost.
+            TimeoutError: No output came in time.
+            UnavailableError: The connection to the engine was lost.
         """
         patience = Patience(timeout)
         while True:
@@ -84,7 +84,7 @@ class Pipe:
             self._raw += more
 
     def _frame(self) -> tuple[int, bytes] | None:
-        """The next of the frames that an engine puts around what a command writes, once all of it is here."""
+        """Return the next of the frames in which an engine wraps a command's output, ``None`` until it is complete."""
         if len(self._raw) < _HEADER.size:
             return None
         kind, size = _HEADER.unpack_from(self._raw)
@@ -102,9 +102,9 @@ class Pipe:
 
     @property
     def said(self) -> str:
-        """What the command wrote to its standard error."""
+        """The end of the command's standard error, at most 2,000 bytes as read so far."""
         return self._said.decode("utf-8", "replace").strip()
 
     def close(self) -> None:
-        """End the input, which ends the command."""
+        """Close the input, which ends the command."""
         self._stack.close()

@@ -1,4 +1,4 @@
-"""From a neutral spec to the resources of the Docker Engine, and back to a neutral status; no call is made here."""
+"""Conversion of neutral specs to Docker Engine resources, and of resources to neutral status; makes no calls."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ KINDS: Mapping[str, Kind] = {
 
 
 def resources(spec: EndpointSpec, options: DockerOptions, state_dir: Path) -> list[Resource]:
-    """Images, gateway, one container group per deployment, traffic: in the order in which they are made."""
+    """Return images, gateway, one container group per deployment, and traffic, in order of creation."""
     gateway = planning.gateway(spec, options)
     images: dict[Ref, Resource] = {}
     containers: list[Resource] = []
     for deployment in spec.deployments:
         image = _image(deployment, spec.labels, options)
-        if deployment.kept is None:  # what runs needs its image's name no more to go on
+        if deployment.kept is None:  # a running deployment no longer needs its image's name
             checks.check_deployment(deployment, capabilities(), PROVIDER)
             images[image.ref] = image
         limits = _defaults.of_replica(deployment.resources, deployment.model, state_dir)
@@ -55,9 +55,9 @@ def resources(spec: EndpointSpec, options: DockerOptions, state_dir: Path) -> li
 
 
 def image_of(digest: str, ready: str | None, options: DockerOptions) -> str:
-    """The id of the image of a model: made from its files, or ready-made.
+    """Return the id of a model's image, built from its files or ready-made.
 
-    It says nothing of the platform: an engine runs one, and planning asks no engine which.
+    The id does not depend on the platform: an engine runs only one, and planning does not ask the engine which.
     """
     return image_id(digest, options.base, ready=ready)
 
@@ -77,7 +77,7 @@ def _gpu(resources: Resources | None) -> dict[str, Json]:
 
 
 def job_resources(spec: JobSpec, options: DockerOptions) -> list[Resource]:
-    """The image with the program, then the job."""
+    """Return the image with the program, then the job."""
     checks.check_job(spec, capabilities(), PROVIDER)
     own = replace(spec.labels, model=spec.digest[:32], expires_at=0)
     source: dict[str, Json] = {"digest": spec.digest, "base": options.base}
@@ -89,5 +89,5 @@ def job_resources(spec: JobSpec, options: DockerOptions) -> list[Resource]:
 
 
 def status(name: str, live: Sequence[Live], target: str, now: float) -> EndpointStatus | None:
-    """What the live resources of one endpoint amount to."""
+    """Return the neutral status of one endpoint, derived from its live resources."""
     return endpoint_status(name, live, workload=CONTAINER, provider=PROVIDER, target=target, now=now)

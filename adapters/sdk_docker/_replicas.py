@@ -1,4 +1,4 @@
-"""The containers of one deployment: do they start, did they fail and why; looking only."""
+"""Read-only checks of the containers of one deployment: whether they start, whether they failed, and why."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from ._engine import Host
 
 _LINES = 50
-_LOOPING = 2  # endings in a row that are no accident any more
+_LOOPING = 2  # more terminations in a row than this are not an accident
 
 
 def are_starting(many: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether all replicas are there and run: only then the gateway is told of a new deployment."""
+    """Check whether all replicas exist and run: only then is a new deployment sent to the gateway."""
     return len(many) == wanted(many) and all(about["State"]["Running"] for about in many)
 
 
 def wanted(many: Sequence[Mapping[str, Any]]) -> int:
-    """How many replicas there are to be."""
+    """Return the number of replicas that the deployment's spec asks for."""
     return int(foreign.parse(many[0]["Config"]["Labels"][SPEC], f"the label {SPEC}")["replicas"])
 
 
 def failure(host: Host, many: Sequence[Mapping[str, Any]], *, late: bool) -> str | None:
-    """Why a deployment that was never in force will not be; ``None`` while it still may.
+    """Return why a deployment that was never in force cannot become ready; ``None`` while it still may.
 
-    A replica is not started again before it was ready once, so the first that has ended tells.
+    A replica is not restarted before it was ready once, so the first one that has ended gives the reason.
     """
     ended = next((about for about in many if about["State"]["Status"] in {"exited", "dead"}), None)
     if ended is not None:
@@ -48,12 +48,12 @@ def failure(host: Host, many: Sequence[Mapping[str, Any]], *, late: bool) -> str
 
 
 def is_looping(about: Mapping[str, Any]) -> bool:
-    """Return whether a replica has ended again and again, and the engine waits before it starts it once more."""
+    """Return whether a replica has ended repeatedly and the engine is waiting before it restarts it."""
     return about["State"]["Status"] == "restarting" and int(about["RestartCount"]) > _LOOPING
 
 
 def waiting(known: Mapping[str, Mapping[str, Any]], many: Sequence[Mapping[str, Any]]) -> str:
-    """Say which replicas of a deployment in force are not ready, by the gateway's account.
+    """Return which replicas of a deployment in force are not ready, as the gateway reports.
 
     Example:
         >>> waiting({"d1-0": {"ready": True}, "d1-1": {"ready": False, "state": "starting"}}, [{"RestartCount": 2}])
@@ -65,7 +65,7 @@ def waiting(known: Mapping[str, Mapping[str, Any]], many: Sequence[Mapping[str, 
 
 
 def why(host: Host, about: Mapping[str, Any]) -> str:
-    """Why a container ended, in the server's own words if it left any."""
+    """Return why a container ended, in the server's own words if it logged any."""
     name, ended = str(about["Name"]).lstrip("/"), how_ended(about)
     if about["State"].get("OOMKilled"):
         return f"{name} {ended}"

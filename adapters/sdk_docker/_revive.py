@@ -1,4 +1,4 @@
-"""Brings back the containers of an endpoint that ended, were paused or were removed while the endpoint served."""
+"""Restores the containers of an endpoint that ended, were paused or were removed while the endpoint served."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ._engine import Host
 
 _KEPT = ("Image", "Entrypoint", "Cmd", "User", "Env", "Labels")
-"""What a replica's container is made from; the engine adds everything else itself."""
+"""The parts of its configuration that a replica's container is created from; the engine adds the others."""
 
 
 def name_of(about: Mapping[str, Any]) -> str:
@@ -31,7 +31,7 @@ def is_up(about: Mapping[str, Any]) -> bool:
 
 
 def how_found(about: Mapping[str, Any]) -> str:
-    """Say why a container does not run.
+    """Describe why a container does not run.
 
     Example:
         >>> how_found({"State": {"Status": "exited", "ExitCode": 137, "OOMKilled": False}})
@@ -47,7 +47,7 @@ def bring_up(host: Host, about: Mapping[str, Any], timeout: float) -> tuple[dict
     """Start or unpause a container.
 
     Returns:
-        The container as it is afterwards (``None`` when it is being removed), and why it could not be started.
+        The container as it is afterwards (``None`` if it is being removed), and why it could not be started.
     """
     try:
         if about["State"]["Paused"]:
@@ -57,7 +57,7 @@ def bring_up(host: Host, about: Mapping[str, Any], timeout: float) -> tuple[dict
     except PlatformError as error:
         if is_removal(error):
             return None, None
-        if error.status is None:  # the engine itself is out of reach
+        if error.status is None:  # the engine cannot be reached
             raise
         after = host.inspect(about["Id"], timeout)
         return after, error.message if after and not is_up(after) else None  # another client may have been faster
@@ -65,7 +65,7 @@ def bring_up(host: Host, about: Mapping[str, Any], timeout: float) -> tuple[dict
 
 
 def is_removal(error: PlatformError) -> bool:
-    """Return whether an error says that the container is gone or going."""
+    """Return whether an error means that the container is gone or is being removed."""
     text = str(error).lower()
     return ("no such container" in text and isinstance(error, NotFoundError)) or (
         "removal" in text and isinstance(error, ConflictError)
@@ -73,14 +73,14 @@ def is_removal(error: PlatformError) -> bool:
 
 
 def missing(endpoint: str, deployment: str, many: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name the replicas of a deployment that have no container any more."""
+    """Return the names of a deployment's replicas that no longer have a container."""
     present = {name_of(about) for about in many}
     names = [container_name(endpoint, f"{deployment}-{number}") for number in range(wanted(many))]
     return [name for name in names if name not in present]
 
 
 def make_again(host: Host, name: str, sibling: Mapping[str, Any], timeout: float) -> dict[str, Any] | None:
-    """Make a replica anew from another one of the same deployment: both differ in nothing but their names."""
+    """Create a replica anew from another one of the same deployment: they differ only in their names."""
     config = sibling["Config"]
     body = {key: config[key] for key in _KEPT} | {"HostConfig": sibling["HostConfig"]}
     with contextlib.suppress(ConflictError):  # another client was faster

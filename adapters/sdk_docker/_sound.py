@@ -1,7 +1,7 @@
-"""What is read from labels and records, checked against one definition; damage is noted and stops nothing.
+"""Validation of labels and records read from an engine; damage is recorded and does not stop an operation.
 
-Labels and records can be written by anybody who may use the engine. A container whose labels cannot be used gets ones
-that can, and says so, so that it is listed, and removed like any other.
+Labels and records can be written by every user of the engine. A container with unusable labels gets replacement labels
+and a note of the damage, so that it is listed and can be removed like any other.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 DAMAGED = "mlport-damaged"
-"""Set here, never in the engine: why the labels of a container are not its own."""
+"""A label that is set only in memory, never in the engine: why the labels of a container were replaced."""
 
 
 class Damage(NamedTuple):
-    """What is known of a record that cannot be used; ``etag`` is that of one which the gateway still keeps."""
+    """A description of an unusable record; ``etag`` is that of a record which the gateway still stores."""
 
     text: str
     etag: str | None = None
@@ -65,7 +65,7 @@ _PRICE: Any = Optional[Annotated[float, Meta(ge=0)]]  # noqa: UP045  # an annota
 
 
 def container(about: dict[str, Any]) -> dict[str, Any]:
-    """The container, with labels that can be used."""
+    """Return the container, with replacement labels if its own cannot be used."""
     labels: dict[str, str] = about["Config"]["Labels"] or {}
     try:
         msgspec.json.decode(labels[SPEC], type=_Workload)
@@ -79,28 +79,28 @@ def container(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def deployment_of(labels: Mapping[str, str], container: str) -> str:
-    """The deployment of a replica's container, by its name if no label says so."""
+    """Return the deployment of a replica's container, from its name if no label names it."""
     return labels.get(DEPLOYMENT) or container.rpartition("_")[2].rpartition("-")[0] or container.lstrip("/")
 
 
 def labels_of(labels: Mapping[str, str], name: str) -> Labels:
-    """Our labels; those that are always there when there are no others."""
+    """Return the labels of this SDK; minimal ones if there are none."""
     return Labels.from_tags(labels) or Labels(name, labels.get("mlport-owner", ""), "")
 
 
 def endpoints_of(labels: Iterable[Mapping[str, str] | None]) -> set[str]:
-    """The names in these labels that an endpoint or job can have."""
+    """Return the names in these labels that are valid names of an endpoint or job."""
     found: set[str] = set()
     for one in labels:
         try:
             found.add(check_name((one or {}).get(ENDPOINT, "")))
         except InvalidNameError:
-            continue  # nothing of ours has such a name
+            continue  # no resource of this SDK has such a name
     return found
 
 
 def records(answer: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Damage]]:
-    """The records that a gateway keeps, and those that are damaged, each with what is known of that."""
+    """Return the sound records of a gateway, and descriptions of the damaged ones."""
     aside: Mapping[str, str] = answer.get("damaged", {})
     what = "its record {}.json was damaged and set aside as {}"
     damaged = {name: Damage(what.format(name, file)) for name, file in aside.items()}
@@ -119,9 +119,9 @@ def records(answer: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[
 def rebuilt(
     record: str, name: str, damage: Damage, gateway: Mapping[str, Any], status: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What a damaged record of an endpoint or its traffic said, as far as labels and the gateway know it.
+    """Return the value of a damaged record of an endpoint or its traffic, rebuilt from labels and the gateway's status.
 
-    Its spec says that it was rebuilt, so that the next deploy writes it anew.
+    Its spec is marked as rebuilt, so that the next deploy replaces it.
     """
     labels = replace(labels_of(gateway["Config"]["Labels"], name), generation=0, model="", spec="")
     spec: dict[str, Any] = {"rebuilt": True}

@@ -1,4 +1,4 @@
-"""The bearer tokens of an engine's gateways: each stands in the volume of its gateway, which reads it at start."""
+"""Bearer tokens of an engine's gateways: each is in its gateway's volume and is read when the gateway starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Tokens:
-    """What clients must send to each gateway.
+    """The tokens that clients must send to each gateway.
 
     Args:
         host: The engine.
@@ -28,10 +28,10 @@ class Tokens:
         self._known: dict[str, str] = {}
 
     def of(self, gateway: Mapping[str, Any]) -> str:
-        """Return the token of a gateway's container; empty when it is damaged.
+        """Return the token of a gateway's container; empty if the token is damaged.
 
         Raises:
-            NotFoundError: There is none, as in a container that is not complete yet, or that is being removed.
+            NotFoundError: The container has no token, as when it is not complete yet or is being removed.
         """
         container = str(gateway["Id"])
         if container not in self._known:
@@ -42,10 +42,10 @@ class Tokens:
         return self._known[container]
 
     def mend(self, gateway: Mapping[str, Any], timeout: float) -> bool:
-        """Replace a damaged token, and let the gateway start again, which has to read the new one.
+        """Replace a damaged token and restart the gateway, so that it reads the new one.
 
         Returns:
-            Whether that was needed and done. A container that cannot be read or written is left as it is.
+            Whether a token was replaced. A container that cannot be read or written is left as it is.
         """
         try:
             if self.of(gateway):

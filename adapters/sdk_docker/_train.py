@@ -34,25 +34,25 @@ if TYPE_CHECKING:
     from .options import DockerOptions
 
 _FOLLOW_S = 0.3
-_OUTPUT = bounded.Bound(2 * archive.Limits().total_bytes, 600.0, large=True)  # with the heads of many small files
+_OUTPUT = bounded.Bound(2 * archive.Limits().total_bytes, 600.0, large=True)  # with the headers of many small files
 _BLOCK = 1 << 20
-_YOUNG_S = 60.0  # a job that was never started may still get its data
-_STOPS = {128 + signal for signal in (2, 9, 15)}  # of a job that was stopped, or that got one of them otherwise
+_YOUNG_S = 60.0  # a job that was never started may still be receiving its data until it is this old
+_STOPS = {128 + signal for signal in (2, 9, 15)}  # exit codes of a stopped job, or after such a signal
 _LAST_LINES = 5
 
 
 class Jobs:
-    """All jobs of one engine."""
+    """The jobs of one engine."""
 
     def __init__(self, host: Host, options: DockerOptions) -> None:
         self.host = host
         self.options = options
 
     def submit(self, resource: Resource, materials: Materials, timeout: float) -> None:
-        """Make the container, put the data into its volume, start it.
+        """Create the container, copy the data into its volume, and start it.
 
         Raises:
-            ConflictError: There is a job of this name.
+            ConflictError: A job with this name exists.
         """
         name = job_name(resource.id)
         spec: dict[str, Any] = dict(resource.spec or {})
@@ -67,7 +67,7 @@ class Jobs:
         self.host.start(name, timeout)
 
     def all(self, timeout: float) -> Iterator[Live]:
-        """All jobs, running or over."""
+        """Yield all jobs, running or finished."""
         for item in self.host.containers(timeout, kind=JOB):
             for name in _sound.endpoints_of([item["Labels"]]):
                 live = self.read(name, timeout)
@@ -75,7 +75,7 @@ class Jobs:
                     yield live
 
     def read(self, name: str, timeout: float) -> Live | None:
-        """The job as a resource: ready from the moment it is accepted, free once it is over."""
+        """Return the job as a resource: ready from the moment it is accepted, at no cost once it has finished."""
         about = self.host.inspect(job_name(name), timeout)
         if about is None:
             return None
@@ -97,7 +97,7 @@ class Jobs:
         )
 
     def status(self, name: str, target: str, now: float, timeout: float) -> JobStatus | None:
-        """The job in neutral words."""
+        """Return the job's neutral status."""
         about = self.host.inspect(job_name(name), timeout)
         if about is None:
             return None
@@ -131,7 +131,7 @@ class Jobs:
             return []
 
     def stop(self, name: str, timeout: float) -> None:
-        """Ask the job to end; nothing happens when it is over."""
+        """Ask the job to end; do nothing if it has finished."""
         about = self._existing(name, timeout)
         if about["State"]["Running"]:
             params = {"t": f"{self.options.stop_s:.0f}"}
@@ -139,10 +139,10 @@ class Jobs:
             self.host.engine.call("POST", path, params=params, timeout_s=timeout + self.options.stop_s)
 
     def delete(self, name: str, timeout: float) -> None:
-        """Remove a job that is over; one that runs is ended first.
+        """Remove a finished job; one that runs is stopped first.
 
         Raises:
-            ConflictError: It still runs; retryable.
+            ConflictError: The job still runs; retryable.
         """
         self.stop(name, timeout)
         about = self._existing(name, timeout)
@@ -151,7 +151,7 @@ class Jobs:
         self.host.remove(job_name(name), timeout)
 
     def output(self, name: str, directory: Path, timeout: float) -> None:
-        """Copy what the job left, without links and devices."""
+        """Copy the job's output, without links and devices."""
         self._existing(name, timeout)
         path = f"/containers/{job_name(name)}/archive"
         with disk.staging_outside(directory.parent) as folder:
@@ -168,7 +168,7 @@ class Jobs:
                 found.rename(directory / found.name)
 
     def logs(self, name: str, *, follow: bool, tail: int | None, sleep: Callable[[float], None]) -> Iterator[LogLine]:
-        """The lines so far; with ``follow`` also those to come until the job is over."""
+        """Yield the lines so far; with ``follow`` also later ones until the job has finished."""
         last, first = "", True
         while True:
             over = not self._existing(name, 30.0)["State"]["Running"]
@@ -188,7 +188,7 @@ class Jobs:
 
 
 def job_name(name: str) -> str:
-    """The name of a job's container.
+    """Return the name of a job's container.
 
     Example:
         >>> job_name("churn")
@@ -200,12 +200,12 @@ def job_name(name: str) -> str:
 def outcome(
     about: Mapping[str, Any], *, young: bool, last: Callable[[], list[str]] = list
 ) -> tuple[JobState, str | None]:
-    """How a job goes, from what the engine says of its container.
+    """Return the state of a job and its reason, from the engine's description of its container.
 
     Args:
         about: The container.
         young: Whether it may still be started.
-        last: Gives its last lines, which say whether a signal came from elsewhere than a stop.
+        last: Returns the job's last lines, which show whether a signal came from elsewhere than a stop.
 
     Example:
         >>> outcome({"State": {"Running": False, "Status": "exited", "ExitCode": 3}}, young=False)
@@ -230,7 +230,7 @@ def outcome(
 
 
 def _packed(channel: str, path: Path) -> Iterator[bytes]:
-    """The data of a channel as a tar archive for the user of the containers, by way of this machine's disk."""
+    """Pack the data of a channel as a tar archive owned by the containers' user, through a temporary file."""
 
     def own(info: tarfile.TarInfo) -> tarfile.TarInfo:
         info.uid = info.gid = NOBODY

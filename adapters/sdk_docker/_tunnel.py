@@ -1,7 +1,7 @@
-"""Predictions for an endpoint of an engine elsewhere: a port of this machine, joined to the gateway by the engine.
+"""Tunnel to an endpoint on a remote engine: a local port, connected to the gateway through the engine.
 
-The gateway publishes its port on 127.0.0.1 of the engine's machine only. Whoever may use the engine can run a command
-in the gateway's container; each connection made here is carried by one.
+The gateway publishes its port only on 127.0.0.1 of the engine's machine. A user of the engine can run a command in the
+gateway's container; each connection to the local port is carried by one such command.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _NOT_READY = render(503, {"error": {"code": "not_ready", "message": "The gateway
 
 
 class Tunnel:
-    """A listening port on 127.0.0.1 that leads into one gateway, as long as this process lives or until it is closed.
+    """A listening port on 127.0.0.1 that leads to one gateway, until it is closed or this process ends.
 
     Args:
-        engine: Where the gateway is.
-        container: Its container.
+        engine: The engine that runs the gateway.
+        container: The gateway's container.
     """
 
     def __init__(self, engine: Engine, container: str) -> None:
@@ -50,12 +50,12 @@ class Tunnel:
             threading.Thread(target=self._carry, args=(client,), daemon=True).start()
 
     def _carry(self, client: socket.socket) -> None:
-        """One connection: what the client sends by this thread, what the gateway answers by another."""
+        """Carry one connection: this thread sends the client's data, another one returns the gateway's answers."""
         with client, contextlib.suppress(PlatformError, OSError):
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # an answer comes in small pieces
             try:
                 pipe = Pipe(self._engine, self._container, [*PIPE, "tcp:127.0.0.1:8080"], _OPEN_S)
-            except PlatformError:  # the gateway does not run, so nothing of the request has arrived
+            except PlatformError:  # the gateway does not run, so no part of the request has arrived
                 client.sendall(_NOT_READY)
                 return
             back = threading.Thread(target=_answer, args=(pipe, client), daemon=True)
@@ -68,7 +68,7 @@ class Tunnel:
                 back.join(_OPEN_S)
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Stop accepting connections."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

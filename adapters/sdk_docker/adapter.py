@@ -1,4 +1,4 @@
-"""The `docker` target as an adapter: each method says which subject module does the work."""
+"""The `docker` target as an adapter: each method calls the module that does the work."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ _CALL_S = 30.0
 class DockerAdapter:
     """Endpoints and jobs as containers of one engine; implements :class:`sdk.adapter.Adapter`.
 
-    The engine alone knows what there is: nothing is kept on this machine but the layers of images.
+    All state is in the engine: this machine stores only the layers of images.
 
     Args:
         options: The target's settings.
-        context: What the core lends: owner, clock.
+        context: The services of the core: owner, clock.
     """
 
     provider: ClassVar[str] = PROVIDER
@@ -73,24 +73,24 @@ class DockerAdapter:
 
     @classmethod
     def capabilities(cls, options: DockerOptions | None = None) -> Mapping[Capability, Support]:  # noqa: ARG003  no setting changes them
-        """What `docker` can do."""
+        """Return what `docker` supports."""
         return capabilities()
 
     def limits(self) -> Limits:
-        """Limits of one prediction."""
+        """Return the limits of one prediction."""
         return calling.limits(self.options)
 
     def check_variables(self, variables: Mapping[str, str], usage: Usage) -> None:
-        """Refuse variables and secrets with which no container starts, before anything is built."""
+        """Refuse variables and secrets that would prevent a container from starting, before anything is built."""
         del usage  # the same for both
         check_variables(variables, PROVIDER)
 
     def prices(self) -> Iterable[PriceRow]:
-        """Nothing is for sale here; `usd_per_hour` of the target says what the machine costs."""
+        """Return no prices: nothing is sold here; `usd_per_hour` of the target says what the machine costs."""
         return ()
 
     def where(self) -> Mapping[str, str]:
-        """The engine that everything is in."""
+        """Return the address of the engine that holds everything."""
         return {"engine": find_address(named=self.options.host).host}
 
     def service_host(self) -> ServiceHost:
@@ -98,25 +98,25 @@ class DockerAdapter:
         return ServiceHost(find_address(named=self.options.host).host, official=True, billed=False)
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
-        """Images, gateway, containers, traffic."""
+        """Return images, gateway, containers and traffic."""
         return _plan.resources(spec, self.options, self.context.state_dir)
 
     def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
-        """What is live, in neutral words."""
+        """Return the neutral status of the live resources."""
         return _plan.status(name, live, self.context.target, self.server_time())
 
     def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
-        """Everything of one endpoint."""
+        """Return all resources of one endpoint."""
         return self._deployments.observe(name, timeout)
 
     def list(self, *, timeout: float) -> Iterator[Live]:
-        """All endpoints, jobs and images, whoever owns them."""
+        """Yield all endpoints, jobs and images of all owners."""
         yield from self._deployments.list_all(timeout)
         yield from self._jobs.all(timeout)
         yield from _images.every(self.host, self.context.owner, timeout)
 
     def read(self, ref: Ref, *, timeout: float) -> Live | None:
-        """One resource."""
+        """Return one resource."""
         if ref.kind == IMAGE:
             return _images.read(self.host, ref.id, self.context.owner, timeout)
         if ref.kind == JOB:
@@ -124,7 +124,7 @@ class DockerAdapter:
         return self._deployments.read(ref, timeout)
 
     def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
-        """Make one resource."""
+        """Create one resource."""
         if resource.kind == IMAGE:
             _images.make(self.host, resource, materials, timeout)
             return Ack()
@@ -134,11 +134,11 @@ class DockerAdapter:
         return self._deployments.create(resource, materials, timeout)
 
     def update(self, resource: Resource, before: Live, *, timeout: float) -> Ack:
-        """Replace the spec of an endpoint or its traffic."""
+        """Replace the record of an endpoint or its traffic."""
         return self._deployments.update(resource, before, timeout)
 
     def delete(self, live: Live, *, timeout: float) -> Ack:
-        """Remove one resource."""
+        """Delete one resource."""
         if live.kind == IMAGE:
             _images.delete(self.host, live.id, timeout)
             return Ack()
@@ -148,17 +148,17 @@ class DockerAdapter:
         return self._deployments.delete(live, timeout)
 
     def operation(self, name: str, *, timeout: float) -> Operation:  # noqa: ARG002  the protocol's signature
-        """No call here starts an operation with a name, so none is known."""
+        """Raise ``NotFoundError``: no call here starts a named operation."""
         raise NotFoundError(
             f"there is no operation {name!r}", provider=PROVIDER, operation="ReadOperation", resource=name
         )
 
     def server_time(self) -> float:
-        """The engine's clock."""
+        """Return the time by the engine's clock."""
         return self.host.time(self.context.clock.time())
 
     def invoker(self, status: EndpointStatus) -> Invoker:
-        """How to call the endpoint."""
+        """Return the client that calls the endpoint."""
         gateways = self._deployments.gateways
         found = gateways.entrance(status.name, _CALL_S)
         if found is None:
@@ -184,11 +184,11 @@ class DockerAdapter:
         return self._tunnels[name]
 
     def doctor(self) -> Iterator[Check]:
-        """What endpoints and jobs need of the engine."""
+        """Check what endpoints and jobs need from the engine."""
         return _doctor.checks(self.host, self.options)
 
     def close(self) -> None:
-        """Let go of the engine; endpoints and jobs live on."""
+        """Close the connections to the engine; endpoints and jobs continue to run."""
         for tunnel in self._tunnels.values():
             tunnel.close()
         self._deployments.gateways.close()
@@ -197,7 +197,7 @@ class DockerAdapter:
     # --- leases
 
     def lease_read(self, key: str, *, timeout: float) -> LeaseRecord | None:
-        """The stored lease."""
+        """Return the stored lease."""
         return _lease.read(self.host, key, timeout)
 
     def lease_write(self, key: str, body: str, expected: str | None, *, timeout: float) -> LeaseRecord:
@@ -205,18 +205,18 @@ class DockerAdapter:
         return _lease.write(self.host, key, body, expected, timeout)
 
     def lease_delete(self, key: str, expected: str, *, timeout: float) -> None:
-        """Give it back."""
+        """Release the stored lease if it is the expected one."""
         _lease.delete(self.host, key, expected, timeout)
 
     # --- training
 
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
-        """The image with its program, and the job."""
+        """Return the image with its program, and the job."""
         inputs.check_data(spec.data, PROVIDER)
         return _plan.job_resources(spec, self.options)
 
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:
-        """The job in neutral words."""
+        """Return the job's neutral status."""
         return self._jobs.status(name, self.context.target, self.server_time(), timeout)
 
     def stop_job(self, name: str, *, timeout: float) -> None:
@@ -224,17 +224,17 @@ class DockerAdapter:
         self._jobs.stop(name, timeout)
 
     def job_logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
-        """What the job printed."""
+        """Return the lines that the job printed."""
         return self._jobs.logs(name, follow=follow, tail=tail, sleep=self.context.clock.sleep)
 
     def job_output(self, name: str, directory: Path, *, timeout: float) -> None:
-        """Copy what the job left."""
+        """Copy the job's output."""
         self._jobs.output(name, directory, timeout)
 
-    # --- looking
+    # --- monitoring
 
     def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
-        """What the endpoint did."""
+        """Return the endpoint's metrics."""
         gateways = self._deployments.gateways
         seen = gateways.look(name, timeout)
         if seen is None or seen.container is None:
@@ -251,7 +251,7 @@ class DockerAdapter:
         follow: bool = False,
         request_id: str | None = None,
     ) -> Iterator[LogLine]:
-        """What the endpoint's replicas printed."""
+        """Return the lines that the endpoint's replicas printed."""
         return _monitor.logs(
             self.host,
             name,

@@ -1,4 +1,4 @@
-"""What a `docker` target can be told, and what it can do."""
+"""The settings of a `docker` target, and its capabilities."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ _UNSUPPORTED = {
 
 
 def capabilities() -> Mapping[Capability, Support]:
-    """Every capability with what `docker` says to it; no option changes it."""
+    """Return the support of `docker` for every capability; no option changes it."""
     return {capability: _UNSUPPORTED.get(capability, YES) for capability in Capability}

@@ -1,4 +1,4 @@
-"""Endpoints as resources: each operation replaces one record, then the gateway is brought to agree."""
+"""Endpoints as resources: each operation replaces one record, then applies the records to the gateway."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Deployments:
-    """Gateways, processes and traffic of all endpoints in one state folder."""
+    """The gateways, processes and traffic of all endpoints in one state folder."""
 
     def __init__(
         self, endpoints: Endpoints, prepared: Prepared, devices: Devices, options: LocalOptions, clock: Clock
@@ -45,13 +45,13 @@ class Deployments:
         self.clock = clock
 
     def gateway(self, name: str) -> Gateway:
-        """The gateway of an endpoint, running or not."""
+        """Return the gateway of an endpoint, running or not."""
         return Gateway(self.endpoints.folder(name), self.options)
 
     # --- read
 
     def observe(self, name: str, timeout: float) -> list[Live]:
-        """Everything of one endpoint, the pointer first."""
+        """Return all resources of one endpoint, the traffic record first."""
         seen = self.gateway(name).look(timeout)
         if seen is None:
             return []
@@ -68,14 +68,14 @@ class Deployments:
         return found + [live for ref in sorted(models) if (live := self.prepared.read(MODEL, ref.id)) is not None]
 
     def list_all(self, timeout: float) -> Iterator[Live]:
-        """Everything of every endpoint, without the shared models."""
+        """Yield all resources of every endpoint except the shared models."""
         with translate("ListEndpoints", str(self.endpoints.root)):
             names = list(self.endpoints.names())
         for name in names:
             yield from (live for live in self.observe(name, timeout) if live.kind != MODEL)
 
     def read(self, ref: Ref, timeout: float) -> Live | None:
-        """One resource of an endpoint."""
+        """Return one resource of an endpoint."""
         name, deployment = split_workload_id(ref.id)
         seen = self.gateway(name).look(timeout)
         if seen is None:
@@ -147,10 +147,10 @@ class Deployments:
     # --- change
 
     def create(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
-        """Make one resource.
+        """Create one resource.
 
         Raises:
-            ConflictError: It exists.
+            ConflictError: The resource already exists.
         """
         now = self.clock.time()
         try:
@@ -191,7 +191,7 @@ class Deployments:
         run: str,
         gpus: Mapping[str, Sequence[str]],
     ) -> list[dict[str, Any]]:
-        """The table entries of a deployment's replicas: what to start, where, with which environment and limits."""
+        """Return the table entries of a deployment's replicas: command, folder, environment and limits of each."""
         spec: dict[str, Any] = dict(resource.spec or {})
         material = self.prepared.existing(MODEL, spec["model"][:32])
         own = {
@@ -201,7 +201,7 @@ class Deployments:
             "MLPORT_DEPLOYMENT": spec["deployment"],
             "MLPORT_ENDPOINT": folder.name,
             "MLPORT_MAX_BODY": str(self.options.max_body),
-            "MLPORT_DRAIN_S": "0",  # the gateway has let the last request end before it asks a replica to
+            "MLPORT_DRAIN_S": "0",  # the gateway waits for the last request to end before it stops a replica
             "MLPORT_DEADLINE_S": f"{self.options.deadline_s:g}",
             MARK: run,
         }
@@ -222,12 +222,12 @@ class Deployments:
         return entries
 
     def update(self, resource: Resource, before: Live, timeout: float) -> Ack:
-        """Replace the record of the endpoint or its traffic, if it is still the one that was seen before.
+        """Replace the record of the endpoint or its traffic, if it is unchanged since ``before`` was read.
 
         Raises:
-            ConflictError: It was changed meanwhile.
-            NotFoundError: It is gone.
-            InvalidRequestError: The port of a living endpoint cannot change.
+            ConflictError: The record was changed in the meantime.
+            NotFoundError: The record no longer exists.
+            InvalidRequestError: The port of an existing endpoint cannot change.
         """
         folder = self._folder(resource.id)
         path = folder.gateway if resource.kind == GATEWAY else folder.traffic
@@ -242,10 +242,10 @@ class Deployments:
         return Ack(etag=fresh.etag)
 
     def delete(self, live: Live, timeout: float) -> Ack:
-        """Remove one resource; its processes end in the background and are gone when ``read`` says so.
+        """Delete one resource; its processes end in the background, and have ended once ``read`` returns ``None``.
 
         Raises:
-            NotFoundError: It is gone already.
+            NotFoundError: The resource no longer exists.
         """
         name, deployment = split_workload_id(live.id)
         with translate(f"Delete{live.kind}", live.id):
@@ -259,7 +259,7 @@ class Deployments:
 
     @staticmethod
     def _delete_record(live: Live, folder: EndpointFolder, deployment: str) -> None:
-        """Traffic goes at once; a deployment is marked, and forgotten when its last process has ended."""
+        """Remove a traffic record at once; mark a deployment, whose record stays until its last process has ended."""
         path = folder.traffic if live.kind == TRAFFIC else folder.deployment(deployment)
         record = folder.read_traffic() if live.kind == TRAFFIC else folder.read_deployment(deployment)
         if record is None:
@@ -291,12 +291,12 @@ class Deployments:
 
 
 def _damage(record: Record) -> dict[str, str]:
-    """What makes the endpoint degraded although it serves."""
+    """Return the damage that makes the endpoint degraded although it serves; empty if its record is intact."""
     return {DAMAGE: record.damage} if record.damage else {}
 
 
 def _verdict(record: Record, running: Running | None, seen: Seen) -> tuple[State, str, str | None]:
-    """State, raw word and reason of a deployment that is written down."""
+    """Return state, raw state and reason of a deployment that has a record."""
     if DELETING in record.extra:
         return "deleting", "draining", None
     if record.damage and not record.extra["replicas"]:

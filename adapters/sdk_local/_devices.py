@@ -1,13 +1,13 @@
-"""The GPUs of this machine, and who has them.
+"""The GPUs of this machine and their reservations.
 
 ::
 
-    /tmp/mlport-UID/gpus/      one folder for all state folders of a user, as a device is one for all of them
-      gpu-ID.lock              held by every process that uses the device; its content says for whom it was taken
+        /tmp/mlport-UID/gpus/      one folder for all state folders of a user, since they share the devices
+          gpu-ID.lock              locked by every process that uses the device; its content names the holder
 
-A device is taken while a process holds its lock, or while the record of a deployment names it: a replica that was
-killed gets the same one when it is started again. So it is free when the deployment and its last process are gone,
-whatever ended them. A state folder that was removed keeps nothing taken.
+A device is reserved while a process holds its lock, or while the record of a deployment names it: a replica that was
+killed gets the same device when it is restarted. A device therefore becomes free when the deployment and its last
+process are gone, however they ended. A removed state folder keeps no reservations.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _ROW = re.compile(r"(\d+), *(\S+)")
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """For whom a device was taken: a name for people, and the record that keeps it taken (none for a job)."""
+    """The holder of a device: a name for display, and the record that reserves the device (empty for a job)."""
 
     name: str
     record: str = ""
@@ -55,7 +55,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One who needs GPUs: ``count`` for each of ``names``, which are replicas of a deployment, or a job."""
+    """A request for GPUs: ``count`` for each of ``names``, which are the replicas of a deployment, or one job."""
 
     names: tuple[str, ...]
     count: int
@@ -63,7 +63,7 @@ class Need:
 
     @property
     def total(self) -> int:
-        """How many devices that makes."""
+        """The number of devices requested in total."""
         return len(self.names) * self.count
 
 
@@ -72,7 +72,7 @@ class Devices:
 
     Args:
         options: The target's settings.
-        state_dir: Where the records of its deployments are.
+        state_dir: The state folder that holds the records of the target's deployments.
     """
 
     def __init__(self, options: LocalOptions, state_dir: Path) -> None:
@@ -81,7 +81,7 @@ class Devices:
         self._found: tuple[str, ...] | None = None
 
     def known(self) -> tuple[str, ...]:
-        """Their ids: those of the setting ``gpus``, else all that nvidia-smi lists."""
+        """Return the ids of the devices: those of the setting ``gpus``, else all that nvidia-smi lists."""
         if self._found is None:
             by_index = _listed()
             if self._chosen is None:
@@ -91,10 +91,10 @@ class Devices:
         return self._found
 
     def check(self, needs: Sequence[Need]) -> None:
-        """Refuse what needs more devices than are free now; takes and writes nothing.
+        """Refuse requests for more devices than are free now; this reserves and writes nothing.
 
         Raises:
-            QuotaError: Says how many are free, and who holds the others.
+            QuotaError: Too few are free; the message lists how many, and the holders of the others.
         """
         needs = [need for need in needs if need.record is None or not need.record.exists()]
         wanted = sum(need.total for need in needs)
@@ -103,10 +103,10 @@ class Devices:
 
     @contextmanager
     def reserved(self, need: Need) -> Generator[dict[str, list[str]]]:
-        """Take devices for each name; the record that keeps them must be written before the block ends.
+        """Reserve devices for each name; the record that reserves them must be written before the block ends.
 
         Raises:
-            QuotaError: Too few are free.
+            QuotaError: Too few devices are free.
         """
         if not need.total:
             yield {name: [] for name in need.names}
@@ -121,7 +121,7 @@ class Devices:
 
     @contextmanager
     def held(self, need: Need) -> Generator[tuple[list[str], list[int]]]:
-        """Take devices for a job: their ids, and the descriptors of their locks for the process that uses them."""
+        """Reserve devices for a job; yield their ids and the descriptors of their locks, for the job's process."""
         with contextlib.ExitStack() as stack:
             with self.reserved(need) as taken:
                 devices = taken[need.names[0]]
@@ -129,7 +129,7 @@ class Devices:
             yield devices, descriptors
 
     def _holders(self) -> dict[str, Holder]:
-        """Who has each device that is not free."""
+        """Return the holder of each device that is not free."""
         records = [*(self._state.resolve() / "endpoints").glob("*/records/d-*.json")]
         found: dict[str, Holder] = {}
         for device in self.known():
@@ -141,7 +141,7 @@ class Devices:
         return found
 
     def _pick(self, wanted: int, holders: Mapping[str, Holder], name: str) -> list[str]:
-        """The first devices that are free."""
+        """Return the first ``wanted`` free devices."""
         free = [device for device in self.known() if device not in holders]
         if len(free) >= wanted:
             return free[:wanted]
@@ -166,30 +166,30 @@ class Devices:
 
 
 def lock_of(device: str) -> Path:
-    """The lock of a device."""
+    """Return the path of a device's lock file."""
     return scratch.short_path() / "gpus" / f"gpu-{re.sub('[^A-Za-z0-9.-]', '_', device)}.lock"
 
 
 def need(endpoint: str, spec: Mapping[str, Any], record: Path) -> Need:
-    """What a deployment needs.
+    """Return the GPUs that a deployment requests.
 
     Args:
-        endpoint: Its endpoint.
-        spec: The spec of its resource.
-        record: Its record.
+        endpoint: Name of the deployment's endpoint.
+        spec: The spec of the deployment's resource.
+        record: Path of the deployment's record.
 
     Raises:
-        ConfigError: The user chooses the devices as well.
+        ConfigError: The user also sets the variable that selects the devices.
     """
     names = tuple(f"{endpoint}.{spec['deployment']}-{number}" for number in range(spec["replicas"]))
     return Need(names, _count(spec), record)
 
 
 def job_need(name: str, spec: Mapping[str, Any]) -> Need:
-    """What a job needs.
+    """Return the GPUs that a job requests.
 
     Raises:
-        ConfigError: The user chooses the devices as well.
+        ConfigError: The user also sets the variable that selects the devices.
     """
     return Need((f"job {name}",), _count(spec))
 
@@ -216,26 +216,26 @@ def _said(holders: Mapping[str, Holder]) -> str:
 
 
 def _alone() -> AbstractContextManager[None]:
-    """Hold the lock of all devices, for the moment in which some are chosen and written down."""
+    """Hold the lock of all devices while some are chosen and noted."""
     return held(disk.subfolder(scratch.short_folder() / "gpus"))
 
 
 def _locked(device: str, stack: contextlib.ExitStack) -> int:
     descriptor = os.open(lock_of(device), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     stack.callback(os.close, descriptor)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)  # it is free, but another client may be testing that
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # it is free, but another client may be testing the lock
     return descriptor
 
 
 def _note(device: str, holder: Holder) -> None:
-    """Write down for whom a device is taken; the file stays the same one, as a lock belongs to it."""
+    """Note the holder of a device; the file is rewritten in place, since the lock belongs to the file."""
     with lock_of(device).open("a+", encoding="utf-8") as file:
         file.truncate(0)
         file.write(json.dumps({"name": holder.name, "record": holder.record}))
 
 
 def _noted(device: str) -> Holder:
-    """For whom a device was taken last; a note that cannot be read says nothing."""
+    """Return the last noted holder of a device; an empty one if the note cannot be read."""
     with contextlib.suppress(ValueError, OSError, UnreadableError):
         values = foreign.table(disk.read_regular(lock_of(device), _LARGEST) or b"{}", "gpu")
         return Holder(str(values.get("name", "")), str(values.get("record", "")))
@@ -243,14 +243,14 @@ def _noted(device: str) -> Holder:
 
 
 def _names(record: str, device: str) -> bool:
-    """Whether the record of a deployment is there and names the lock of this device."""
+    """Check whether the record of a deployment exists and names the lock of this device."""
     with contextlib.suppress(OSError, ValueError):
         return bool(record) and json.dumps(str(lock_of(device))).encode() in Path(record).read_bytes()
     return False
 
 
 def _listed() -> dict[str, str]:
-    """The unique id of each device by its number, from NVIDIA's own program; none without it."""
+    """Return the unique id of each device by its number, as nvidia-smi lists them; empty without nvidia-smi."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return {}

@@ -1,4 +1,4 @@
-"""What endpoints and jobs need on this machine, tried out."""
+"""Checks of what endpoints and jobs need on this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENOUGH = 2 * 2**30
 
 
 def checks(state_dir: Path, options: LocalOptions) -> Iterator[Check]:
-    """Each check tries the very thing that a deployment will do."""
+    """Run the checks; each tries the same operation that a deployment will perform."""
     yield _python()
     yield _writable(state_dir)
     yield _space(state_dir)
@@ -85,7 +85,7 @@ def _runtime() -> Check:
 
 
 def _endpoints(state_dir: Path) -> Check:
-    """One real read of what is there."""
+    """Check the endpoints by listing them."""
     try:
         names = list(Endpoints(state_dir).names())
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the operating system refuses, in the words of :mod:`sdk.errors`."""
+"""Translation of operating system errors to :mod:`sdk.errors`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TOO_MANY = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
 
 @contextmanager
 def translate(operation: str, resource: str) -> Generator[None]:
-    """Raise what the operating system says as an error that names the operation and the way out."""
+    """Translate an ``OSError`` to an error that names the operation and a remedy."""
     try:
         yield
     except OSError as error:
@@ -28,7 +28,7 @@ def translate(operation: str, resource: str) -> Generator[None]:
 
 
 def from_os(error: OSError, operation: str, resource: str) -> PlatformError:
-    """The error for what the operating system said."""
+    """Return the SDK's error for an operating system error."""
     where = f" ({error.filename})" if error.filename else ""
     message = f"{operation} {resource}: {error.strerror or error}{where}"
     kind, hint = _kind(error)

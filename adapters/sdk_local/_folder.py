@@ -1,18 +1,18 @@
-"""Endpoints on disk: a folder of small records that is the truth, whatever process looks at it.
+"""Endpoints on disk: a folder of small records, the only source of truth for every process that reads it.
 
 ::
 
-    STATE/endpoints/NAME/        0700; made complete under another name, then renamed
+        STATE/endpoints/NAME/        0700; completed under another name, then renamed
       records/gateway.json       labels and spec of the endpoint
       records/traffic.json       weights
       records/d-ID.json          one deployment with the whole table entry of its replicas, secrets included (0600)
-      records/ending-ID          there from the moment a deployment is being deleted
-      records/deleting           there from the moment the endpoint is being deleted
+            records/ending-ID          exists from the moment a deployment is being deleted
+            records/deleting           exists from the moment the endpoint is being deleted
       token                      the bearer token (0600)
-      gateway.lock table.json control.sock logs/ …     the gateway's own
+            gateway.lock table.json control.sock logs/ …     files of the gateway
 
-Each change is the replacement of one record, so a crash leaves either the old or the new state. The gateway is then
-brought to agree with the records by whoever looks next, see :mod:`sdk_local._gateway`.
+Each change is the replacement of one record, so a crash leaves either the old or the new state. The next process that
+reads the endpoint applies the records to the gateway, see :mod:`sdk_local._gateway`.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class EndpointFolder:
     """The folder of one endpoint.
 
     Args:
-        path: Where it is.
-        short: A way to it that socket paths can hold.
-        owner: Whose endpoint it is when no record says so any more.
+        path: Path of the folder.
+        short: A path to the folder that is short enough for sockets.
+        owner: The endpoint's owner if no record names one.
     """
 
     path: Path
@@ -77,55 +77,55 @@ class EndpointFolder:
 
     @property
     def name(self) -> str:
-        """Name of the endpoint."""
+        """The name of the endpoint."""
         return self.path.name
 
     @property
     def records(self) -> Path:
-        """Where the records are."""
+        """The folder of the records."""
         return self.path / "records"
 
     @property
     def gateway(self) -> Path:
-        """The endpoint's own record."""
+        """The path of the endpoint's own record."""
         return self.records / "gateway.json"
 
     @property
     def traffic(self) -> Path:
-        """The record of the weights."""
+        """The path of the record of the weights."""
         return self.records / "traffic.json"
 
     @property
     def deleting(self) -> Path:
-        """The mark of an endpoint that is being deleted."""
+        """The path of the file that marks the endpoint for deletion."""
         return self.records / "deleting"
 
     @property
     def pushed(self) -> Path:
-        """Which table the gateway was handed last."""
+        """The path of the note about the last table that was sent to the gateway."""
         return self.records / "pushed"
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """Hold the folder's lock, for the moment in which the records are turned into a table."""
+        """Hold the folder's lock while the records are converted to a table."""
         with held(self.records):
             yield
 
     def deployment(self, deployment: str) -> Path:
-        """The record of a deployment."""
+        """Return the path of a deployment's record."""
         return self.records / f"d-{deployment}.json"
 
     def ending(self, deployment: str) -> Path:
-        """The mark of a deployment that is to go: an empty file, as there may be no space for more."""
+        """Return the path of the file that marks a deployment for deletion: empty, since the disk may be full."""
         return self.records / f"ending-{deployment}"
 
     def forget(self, deployment: str) -> None:
-        """Remove what is written down about a deployment."""
+        """Remove all files about a deployment."""
         remove_record(self.deployment(deployment))
         self.ending(deployment).unlink(missing_ok=True)
 
     def read(self) -> Record | None:
-        """The endpoint's own record, rebuilt if it is damaged; ``None`` if there is no such endpoint."""
+        """Return the endpoint's own record, rebuilt if it is damaged; ``None`` if the endpoint does not exist."""
         record = read_record(self.gateway, GatewayForm, self.name)
         if record is not None or not self.path.is_dir():
             return record
@@ -135,15 +135,15 @@ class EndpointFolder:
         return _rebuild.endpoint(self)
 
     def read_traffic(self) -> Record | None:
-        """The weights, rebuilt if their record is damaged."""
+        """Return the record of the weights, rebuilt if it is damaged."""
         return read_record(self.traffic, TrafficForm, self.name) or _rebuild.traffic(self)
 
     def read_deployment(self, deployment: str) -> Record | None:
-        """One deployment that is written down."""
+        """Return the record of one deployment."""
         return self.deployments().get(deployment)
 
     def deployments(self) -> dict[str, Record]:
-        """All deployments that are written down, by id; damaged ones are rebuilt."""
+        """Return the records of all deployments, by id; damaged ones are rebuilt."""
         names = [path.stem.removeprefix("d-") for path in sorted(self.records.glob("d-*.json"))]
         found = {name: read_record(self.deployment(name), DeploymentForm, self.name) for name in names}
         sound = {name: record for name, record in found.items() if record is not None}
@@ -156,11 +156,11 @@ class EndpointFolder:
         }
 
     def read_pushed(self) -> dict[str, Any]:
-        """Generation and content of the table that the gateway was handed last."""
+        """Return generation and content hash of the last table that was sent to the gateway."""
         return read_values(self.pushed, PushedForm) or {"generation": 0, "content": ""}
 
     def token(self) -> str:
-        """The bearer token; empty when it is damaged."""
+        """Return the bearer token; empty if it is damaged."""
         try:
             data = disk.read_regular(self.path / "token", _LONGEST_TOKEN) or b""
         except ValueError:
@@ -168,15 +168,15 @@ class EndpointFolder:
         return tokens.sound(data.strip())
 
     def new_token(self) -> None:
-        """Replace a damaged token, which the gateway reads when it starts again."""
+        """Replace a damaged token; the gateway reads the new one when it restarts."""
         set_aside(self.path / "token", "it is no token")
         disk.write_file(self.path / "token", tokens.new_token())
 
     def create(self, record: Record) -> None:
-        """Make the folder with its first record and a fresh token, in one step.
+        """Create the folder with its first record and a new token, in one step.
 
         Raises:
-            FileExistsError: There is an endpoint of this name.
+            FileExistsError: An endpoint of this name exists.
         """
         with staging(self.path.parent) as staged:
             (staged / "records").mkdir(mode=0o700)
@@ -185,22 +185,22 @@ class EndpointFolder:
             publish(staged, self.path)
 
     def remove(self) -> None:
-        """Take the folder away in one step, then empty it; nothing may run in it any more."""
+        """Remove the folder in one step, then delete its content; no process may run in it any more."""
         bury(self.path)
 
 
 @contextmanager
 def staging(parent: Path) -> Generator[Path]:
-    """A private folder in ``parent`` to build in."""
+    """Create a private folder in ``parent`` to build in."""
     with scratch.folder(disk.subfolder(parent)) as folder:
         yield folder
 
 
 def named_folders(parent: Path) -> Iterator[str]:
-    """The names of endpoints or jobs in ``parent``; leftovers are swept, and what is no folder is set aside."""
+    """Yield the names of endpoints or jobs in ``parent``; remove leftovers, and set aside what is not a folder."""
     scratch.sweep_folder(parent, _GONE)
     for path in sorted(parent.glob("[a-z]*")):
-        with contextlib.suppress(InvalidNameError):  # nothing of ours has such a name
+        with contextlib.suppress(InvalidNameError):  # no endpoint or job has such a name
             check_name(path.name)
             if path.is_dir() and not path.is_symlink():
                 yield path.name
@@ -209,7 +209,7 @@ def named_folders(parent: Path) -> Iterator[str]:
 
 
 def bury(folder: Path) -> None:
-    """Take a folder away in one step, then empty it."""
+    """Remove a folder in one step, then delete its content."""
     grave = folder.with_name(f"{_GONE}{folder.name}-{secrets.token_hex(4)}")
     with contextlib.suppress(FileNotFoundError):
         folder.rename(grave)
@@ -219,7 +219,7 @@ def bury(folder: Path) -> None:
 
 @contextmanager
 def held(folder: Path) -> Generator[None]:
-    """Hold the lock of a folder, which the processes of all clients wait for."""
+    """Hold the lock of a folder, which the processes of all clients share."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -229,7 +229,7 @@ def held(folder: Path) -> Generator[None]:
 
 
 def publish(staged: Path, target: Path) -> None:
-    """Give a finished folder its name, which must be free, so that it is there whole or not at all.
+    """Rename a finished folder to its final name, which must be free, so that it appears complete or not at all.
 
     Raises:
         FileExistsError: The name is taken.
@@ -246,28 +246,28 @@ def publish(staged: Path, target: Path) -> None:
 
 
 class Endpoints:
-    """All endpoints of one state folder."""
+    """The endpoints of one state folder."""
 
     def __init__(self, state_dir: Path, owner: str = "") -> None:
         self.root = state_dir.resolve() / "endpoints"
         self._owner = owner
 
     def folder(self, name: str) -> EndpointFolder:
-        """The folder of an endpoint, whether or not it is there."""
+        """Return the folder of an endpoint, whether or not it exists."""
         return EndpointFolder(self.root / name, self._short() / name, self._owner)
 
     def names(self) -> Iterator[str]:
-        """Names of the endpoints that are there; what a crash left of dead ones is swept on the way."""
+        """Yield the names of the existing endpoints; remove what a crash left of deleted ones."""
         yield from named_folders(self.root)
 
     def _short(self) -> Path:
-        """The root itself, or a private link to it when sockets below it would have too long a path."""
+        """Return the root, or a private link to it when the paths of sockets below it would be too long."""
         longest = len(os.fsencode(self.root)) + 1 + 23 + 1 + _LONGEST_SOCKET_NAME
         return self.root if longest <= _LONGEST_SOCKET_PATH else _link_to(self.root)
 
 
 def _link_to(root: Path) -> Path:
-    """A link with a short path, in a folder of our own that nobody else can write to."""
+    """Return a link to ``root`` with a short path, in a private folder that no other user can write to."""
     folder = scratch.short_folder()
     link = folder / sha256(os.fsencode(root)).hexdigest()[:12]
     if not link.is_symlink() or link.readlink() != root:
@@ -279,7 +279,7 @@ def _link_to(root: Path) -> Path:
 
 
 def _sweep_links(folder: Path) -> None:
-    """Remove old links of state folders that are gone; the folder of a young one may still be in the making."""
+    """Remove old links to state folders that no longer exist; the folder of a young link may still be in creation."""
     for link in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):  # another process sweeps as well
             if not link.exists() and time.time() - link.lstat().st_mtime > _OLD_LINK_S:

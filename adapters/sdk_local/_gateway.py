@@ -1,8 +1,8 @@
-"""One look at an endpoint's gateway, which first brings it to agree with the records.
+"""The gateway of an endpoint: each look first applies the records to the gateway, then returns its state.
 
-Whoever reads or changes an endpoint looks; a gateway that died is started again, one that has an old table gets the
-new one, and an endpoint marked for deletion is taken down a step further. So a client killed between writing a
-record and telling the gateway leaves nothing that the next look does not finish.
+Every read or change of an endpoint starts with a look. A look restarts a gateway that died, sends the new table to a
+gateway that has an old one, and advances the removal of an endpoint marked for deletion. If a client is killed between
+writing a record and notifying the gateway, the next look finishes the change.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
 State = Literal["creating", "ready", "updating", "failed", "deleting"]
 
 FAILURE = "failure"
-"""A note in the record of a deployment: why it never became ready."""
+"""Key of a deployment's record: why the deployment never became ready."""
 
-_READY_S = 5.0  # a look that changed the table waits this long for it to be in force, which is often long enough
+_READY_S = 5.0  # a look that changed the table waits this long until it is in force; often enough
 _GONE_S = 3.0
 _CALL_S = 10.0
-_SOON_S = 1.0  # a gateway that does not answer sooner may have been stopped by a signal
-_ANSWER_S = 4.0  # its keeper replaces a gateway that was stopped sooner
+_SOON_S = 1.0  # a gateway that takes longer for an answer may have been suspended by a signal
+_ANSWER_S = 4.0  # the keeper replaces a suspended gateway sooner than this
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A deployment as the gateway sees it."""
+    """A deployment as the gateway reports it."""
 
     weight: int
     replicas: Mapping[str, Mapping[str, Any]]
 
     def verdict(self) -> tuple[State, str, str | None]:
-        """State, the gateway's own words, and the reason if it failed."""
+        """Return state, the gateway's own state words, and the reason if the deployment failed."""
         words = sorted({str(replica["state"]) for replica in self.replicas.values()})
         raw = ", ".join(words)
         for name, replica in self.replicas.items():
@@ -62,13 +62,13 @@ class Running:
         return ("ready" if words == ["ready"] else "updating"), raw, None
 
     def details(self) -> dict[str, Json]:
-        """Pids and restarts, for people."""
+        """Return pids and restarts, for display."""
         return {name: {"pid": one["pid"], "restarts": one["restarts"]} for name, one in self.replicas.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look found. ``deployments`` are in force, ``ending`` are replicas on their way out."""
+    """The result of one look; ``deployments`` are in force, ``ending`` are replicas that are shutting down."""
 
     record: Record
     state: State
@@ -81,11 +81,11 @@ class Seen:
 
     @property
     def url(self) -> str | None:
-        """Where predictions go."""
+        """The URL for predictions."""
         return None if self.port is None else f"http://127.0.0.1:{self.port}/invocations"
 
     def is_ending(self, deployment: str) -> bool:
-        """Whether processes of a deployment that is written down no more still run."""
+        """Check whether processes of a deployment that no longer has a record still run."""
         return deployment in self.deployments or any(one.rpartition("-")[0] == deployment for one in self.ending)
 
 
@@ -97,12 +97,12 @@ class Gateway:
         self.options = options
 
     def look(self, timeout: float) -> Seen | None:
-        """What is there, brought to agree with the records; ``None`` if there is no endpoint."""
+        """Apply the records and return the endpoint's state; ``None`` if the endpoint does not exist."""
         with translate("ReadEndpoint", self.folder.name):
             try:
                 record = self.folder.read()
                 return None if record is None else self._look(record, timeout)
-            except FileNotFoundError:  # somebody removed it under our eyes
+            except FileNotFoundError:  # another process removed it during the look
                 return None
 
     def _look(self, record: Record, timeout: float) -> Seen | None:
@@ -118,13 +118,13 @@ class Gateway:
         return seen
 
     def _renew_token(self) -> None:
-        """Replace a damaged token; the gateway has to start again to know the new one."""
+        """Replace a damaged token, and stop the gateway: it has to restart to read the new token."""
         self.folder.new_token()
         with contextlib.suppress(client.GatewayError):
             client.stop(self.folder.short, timeout_s=_GONE_S)
 
     def peek(self, timeout: float = _CALL_S) -> dict[str, Any] | None:
-        """The gateway's own status, ``None`` if it does not run; changes nothing."""
+        """Return the gateway's own status, ``None`` if it does not run; change nothing."""
         if not client.is_running(self.folder.short):
             return None
         with contextlib.suppress(client.GatewayError):
@@ -132,7 +132,7 @@ class Gateway:
         return None
 
     def drain(self) -> None:
-        """Wait a little for removed replicas to end, which is often long enough."""
+        """Wait briefly for removed replicas to end, which is often enough."""
         with contextlib.suppress(client.GatewayError):
             client.drain(self.folder.short, timeout_s=_GONE_S)
 
@@ -152,7 +152,7 @@ class Gateway:
         return client.ensure_gateway(self.folder.short, argv, env=env, timeout_s=timeout)
 
     def _agree(self, status: dict[str, Any], timeout: float) -> dict[str, Any]:
-        """Hand the gateway the table that the records make, unless it has it or is at it."""
+        """Send the gateway the table built from the records, unless it has that table or is applying it."""
         with self.folder.locked():
             self._note_failure(status)
             wanted = self._table()
@@ -162,7 +162,7 @@ class Gateway:
             note = {"generation": generation, "content": table.content_hash(wanted)}
             try:
                 replace_file(self.folder.pushed, json.dumps(note).encode())
-            except OSError as error:  # without the note the table is handed over again, which is no harm
+            except OSError as error:  # without the note the table is sent again, which is harmless
                 if error.errno != errno.ENOSPC or wanted["deployments"].keys() - status["deployments"].keys():
                     raise
         self._push({"generation": generation, **wanted}, timeout)
@@ -174,12 +174,12 @@ class Gateway:
         query, timeout = {"timeout_s": self.options.start_s}, min(timeout, _READY_S)
         try:
             client.call(self.folder.short, "PUT", "/table", query=query, body=wanted, timeout=timeout)
-        except client.GatewayError as error:  # not in force yet, or failed: the status tells
-            if error.code == "not_stored":  # nobody may wait for what does not fit on the disk
+        except client.GatewayError as error:  # not in force yet, or failed: the status shows which
+            if error.code == "not_stored":  # the disk is full, so waiting would not help
                 raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {error}") from error
 
     def _table(self) -> dict[str, Any]:
-        """The table that the records make, without what is being deleted and what never became ready."""
+        """Build the table from the records, without deployments that are being deleted or never became ready."""
         traffic = self.folder.read_traffic()
         weights: Any = traffic.spec["weights"] if traffic else {}
         everything = self.folder.deployments()
@@ -188,7 +188,7 @@ class Gateway:
         return table.table(replicas, weights, self.options)
 
     def _note_failure(self, status: dict[str, Any]) -> None:
-        """Write down why a deployment never became ready, so that it is not tried for ever."""
+        """Record why a deployment never became ready, so that it is not retried forever."""
         failure = status["failure"]
         if failure is None or failure["generation"] != self.folder.read_pushed()["generation"]:
             return
@@ -200,22 +200,22 @@ class Gateway:
         write_record(path, replace(record, extra={**record.extra, FAILURE: noted}))
 
     def _bury(self, seen: Seen) -> None:
-        """Forget the deleted deployments whose last process has ended."""
+        """Remove the records of deleted deployments whose last process has ended."""
         deleted = [name for name, record in self.folder.deployments().items() if DELETING in record.extra]
         if deleted and seen.state == "failed":
             if client.is_running(self.folder.short):
                 return
-            kill_marked(str(seen.record.extra["run"]))  # without a gateway nobody else ends them
+            kill_marked(str(seen.record.extra["run"]))  # without a gateway no other process ends them
         for name in deleted:
             if not seen.is_ending(name):
                 self.folder.forget(name)
 
     def _take_down(self, record: Record) -> Seen | None:
-        """One step on the way to nothing: ask the gateway to stop; once it has, remove the folder."""
+        """Advance the removal of the endpoint: ask the gateway to stop; once it has stopped, remove the folder."""
         try:
             client.stop(self.folder.short, timeout_s=_GONE_S)
         except client.GatewayError as error:
-            if error.code != "unreachable":  # one that does not answer is killed below
+            if error.code != "unreachable":  # a gateway that does not answer is killed below
                 return Seen(record, "deleting", "stopping")
         with self.folder.locked():
             for run in {str(record.extra["run"]), *marks_in(self.folder.path)}:
@@ -225,7 +225,7 @@ class Gateway:
 
 
 def why(failure: Mapping[str, Any], memory_gib: Json) -> str:
-    """Why a replica never became ready: in the server's own words if it left any, else how its process ended.
+    """Return why a replica never became ready: the server's own words if it logged any, else how its process ended.
 
     Example:
         >>> why({"replica": "d1-0", "last_exit": {"reason": "exited with code 7"}, "message": "", "log": []}, None)

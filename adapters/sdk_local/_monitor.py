@@ -1,4 +1,4 @@
-"""What an endpoint did and said: the gateway's exact counts and histograms, and the logs of its replicas."""
+"""Metrics and logs of an endpoint: exact counts and histograms from the gateway, and the logs of its replicas."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FOLLOW_S = 0.5
 
 
 def report(folder: EndpointFolder, seen: Seen, window_s: float) -> MetricsReport:
-    """Counts, latencies and use of the machine; counts are exact, in whole minutes."""
+    """Return counts, latencies and resource use; counts are exact, in whole minutes."""
     given = client.metrics(folder.short, window_s=window_s)
     replicas = [one for deployment in seen.deployments.values() for one in deployment.replicas.values()]
     cpu, memory = _use(int(one["pid"]) for one in replicas if one["pid"])
@@ -43,7 +43,7 @@ def report(folder: EndpointFolder, seen: Seen, window_s: float) -> MetricsReport
 
 
 def _use(pids: Iterable[int]) -> tuple[float | None, int | None]:
-    """Cores busy on average since each replica began, and bytes of memory, with all that the replicas started."""
+    """Return the average cores in use since each replica started, and bytes of memory, child processes included."""
     cores, memory, found = 0.0, 0, False
     for process in _families(pids):
         try:
@@ -77,10 +77,10 @@ def logs(
     request_id: str | None,
     sleep: Callable[[float], None],
 ) -> Iterator[LogLine]:
-    """The lines of the replicas, oldest first; a deployment that never became ready has only its last ones.
+    """Yield the lines of the replicas, oldest first; a deployment that never became ready has only its last lines.
 
     Raises:
-        NotFoundError: There is no such deployment.
+        NotFoundError: The deployment does not exist.
     """
     last: dict[str, float] = {}
     if deployment is not None and deployment in failures:

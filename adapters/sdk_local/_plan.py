@@ -1,4 +1,4 @@
-"""From a neutral spec to the resources of this machine, and back to a neutral status; no call is made here."""
+"""Conversion of neutral specs to resources of this machine, and of resources to neutral status; makes no calls."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ KINDS: Mapping[str, Kind] = {
 
 
 def resources(spec: EndpointSpec, options: LocalOptions) -> list[Resource]:
-    """Models, gateway, one process group per deployment, traffic: in the order in which they are made."""
+    """Return models, gateway, one process group per deployment, and traffic, in order of creation."""
     gateway = planning.gateway(spec, options)
     models: dict[Ref, Resource] = {}
     processes: list[Resource] = []
     for deployment in spec.deployments:
         model = _model(deployment, spec.labels)
-        if deployment.kept is None:  # what runs needs its environment no more to go on
+        if deployment.kept is None:  # a running deployment no longer needs its environment
             checks.check_deployment(deployment, capabilities(), PROVIDER)
             models[model.ref] = model
         parents = (model.ref, gateway.ref)
@@ -60,12 +60,12 @@ def _model(deployment: DeploymentSpec, labels: Labels) -> Resource:
 
 
 def gpus(resources: Resources | None) -> dict[str, Json]:
-    """What GPUs add to the spec of a deployment or job; nothing where none is asked for."""
+    """Return the part of a deployment's or job's spec that requests GPUs; empty if it requests none."""
     return {"gpu": resources.gpu} if resources is not None and resources.gpu else {}
 
 
 def job_resources(spec: JobSpec, options: LocalOptions) -> list[Resource]:
-    """The program with its environment, then the job."""
+    """Return the program with its environment, then the job."""
     checks.check_job(spec, capabilities(), PROVIDER)
     digest = spec.digest[:32]
     own = replace(spec.labels, model=digest, expires_at=0)
@@ -74,5 +74,5 @@ def job_resources(spec: JobSpec, options: LocalOptions) -> list[Resource]:
 
 
 def status(name: str, live: Sequence[Live], target: str, now: float) -> EndpointStatus | None:
-    """What the live resources of one endpoint amount to."""
+    """Return the neutral status of one endpoint, derived from its live resources."""
     return endpoint_status(name, live, workload=PROCESS, provider=PROVIDER, target=target, now=now)

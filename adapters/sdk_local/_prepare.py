@@ -1,7 +1,7 @@
-"""Shared material on this machine: a locked environment for a model or a training program, noted by its digest.
+"""Shared material on this machine: a locked environment for a model or a training program, recorded by its digest.
 
-Making it is the slow part of a deployment (wheels are fetched and unpacked), so it is a resource of its own that
-every later deployment with the same lock finds ready.
+Building it is the slow part of a deployment (wheels are downloaded and unpacked), so it is a resource of its own, which
+later deployments with the same lock reuse.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 
 class Prepared:
-    """What is ready to run, one record per digest; environments themselves are shared by equal locks."""
+    """Material that is ready to run, one record per digest; equal locks share one environment."""
 
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir.resolve()
         self.root = self.state_dir / "prepared"
 
     def make(self, resource: Resource, materials: Materials, now: float) -> None:
-        """Verify the files and make the environment they are locked to.
+        """Verify the files and build the environment that they are locked to.
 
         Raises:
-            LockMismatchError: A file is not what was recorded.
-            PackagingError: The environment cannot be made.
+            LockMismatchError: A file differs from what was recorded.
+            PackagingError: The environment cannot be built.
         """
         folder = self._source(resource, materials)
         if materials.progress:
@@ -48,7 +48,7 @@ class Prepared:
         disk.write_file(disk.subfolder(self.root) / f"{resource.kind}-{resource.id}.json", record.encode())
 
     def read(self, kind: str, digest: str) -> Live | None:
-        """The material as a resource; ``None`` also when part of it is gone, so that it is made again."""
+        """Return the material as a resource; ``None`` also if part of it is missing, so that it is built again."""
         record = self.record(kind, digest)
         if record is None:
             return None
@@ -57,7 +57,7 @@ class Prepared:
         )
 
     def record(self, kind: str, digest: str) -> Record | None:
-        """The note about complete material."""
+        """Return the record of complete material; ``None`` if the record or part of the material is missing."""
         with translate(f"Read{kind}", digest):
             record = self._record(self.root / f"{kind}-{digest}.json")
         if record is None:
@@ -66,10 +66,10 @@ class Prepared:
         return record if all(part.exists() for part in parts) else None
 
     def existing(self, kind: str, digest: str) -> Record:
-        """The note about complete material.
+        """Return the record of complete material.
 
         Raises:
-            NotFoundError: It is not there.
+            NotFoundError: The material is missing or incomplete.
         """
         record = self.record(kind, digest)
         if record is None:
@@ -77,9 +77,9 @@ class Prepared:
         return record
 
     def delete(self, kind: str, digest: str) -> None:
-        """Forget the material, and remove its environment if nothing else uses it; the model itself stays.
+        """Delete the record, and the environment if no other record uses it; the model itself stays.
 
-        An environment outside of the state folder stays as well: other state folders share that cache.
+        An environment outside of the state folder stays as well, since other state folders share that cache.
         """
         path = self.root / f"{kind}-{digest}.json"
         with translate(f"Delete{kind}", digest):
@@ -94,7 +94,7 @@ class Prepared:
                 shutil.rmtree(environment, ignore_errors=True)
 
     def all(self) -> Iterator[Live]:
-        """All complete material."""
+        """Yield all complete material."""
         for path in sorted(self.root.glob("*-*.json")):
             kind, _, digest = path.stem.partition("-")
             live = self.read(kind, digest)
@@ -109,11 +109,11 @@ class Prepared:
 
     @staticmethod
     def _record(path: Path) -> Record | None:
-        """A note; a damaged one is set aside, and the material made again when it is needed."""
+        """Return a record; a damaged one is set aside, and the material built again when it is needed."""
         record = read_record(path, MaterialForm)
         if record is None:
             return None
-        environment = Path(str(record.extra["python"])).parents[1]  # removed with the note, so it has to be ours
+        environment = Path(str(record.extra["python"])).parents[1]  # it is removed with the record, so it must be ours
         if not venv.is_environment(environment):
             set_aside(path, f"{environment} is no environment of mlport")
             return None
@@ -131,7 +131,7 @@ class Prepared:
 
 
 def environment_of(folder: Path) -> Path:
-    """The Python of the environment that the model or program in ``folder`` is locked to, after verifying its files."""
+    """Verify the files in ``folder``, and return the Python of the environment that they are locked to."""
     manifest = bundle.verify(folder)
     lock = Lock.of(folder, manifest)
     wheels = folder / "wheels"

@@ -1,4 +1,4 @@
-"""Which processes are ours: known by a lock they hold or a mark in their environment, never by a remembered pid."""
+"""Identification of this SDK's processes by a lock they hold or a mark in their environment, never by a stored pid."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARK = "MLPORT_RUN"
-"""Variable in the environment of every process of a replica or job, and of whatever those start."""
+"""Variable in the environment of every process of a replica or job, and of their child processes."""
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
-"""Variable that tells CUDA's libraries which devices there are."""
+"""Variable that restricts CUDA's libraries to the listed devices."""
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "HOME", "USER", "LOGNAME", "SSL_CERT_FILE")
 _THREADS = (
@@ -30,7 +30,7 @@ _THREADS = (
 
 
 def is_free(lock: Path) -> bool:
-    """Whether nobody holds this lock file; the system lets go of it when its holder dies, however it dies."""
+    """Check whether a lock file is free; the system releases the lock when its holder dies, however it dies."""
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -46,7 +46,7 @@ def is_free(lock: Path) -> bool:
 
 
 def marked(mark: str) -> Iterator[psutil.Process]:
-    """The processes of this user that carry the mark."""
+    """Yield the processes of this user that carry the mark."""
     own = os.getuid()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -55,7 +55,7 @@ def marked(mark: str) -> Iterator[psutil.Process]:
 
 
 def marks_in(folder: Path) -> set[str]:
-    """The marks of the servers that hold a lock of this folder, whatever is written down about them."""
+    """Return the marks of the servers that hold a lock in this folder, independently of the records."""
     found: set[str] = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -67,24 +67,24 @@ def marks_in(folder: Path) -> set[str]:
 
 
 def kill_marked(mark: str) -> int:
-    """Kill every process that carries the mark, and say how many there were."""
+    """Kill every process that carries the mark, and return how many there were."""
     found = list(marked(mark))
     for process in found:
         with contextlib.suppress(psutil.Error):
-            process.kill()  # looks at the start time first, so that a reused pid is left alone
+            process.kill()  # psutil checks the start time first, so a reused pid is not killed
     psutil.wait_procs(found, timeout=5)
     return len(found)
 
 
 def go_on(mark: str) -> None:
-    """Let the gateways that carry the mark and were stopped by a signal go on: what waits for them is answered."""
+    """Resume suspended gateways that carry the mark, so that they answer the requests that wait for them."""
     for process in _stopped(mark):
         with contextlib.suppress(psutil.Error):
             process.resume()
 
 
 def _stopped(mark: str) -> list[psutil.Process]:
-    """The stopped gateways that carry the mark, keepers first."""
+    """Return the suspended gateways that carry the mark, keepers first."""
     found: list[psutil.Process] = []
     for process in marked(mark):
         with contextlib.suppress(psutil.Error, OSError):
@@ -94,7 +94,7 @@ def _stopped(mark: str) -> list[psutil.Process]:
 
 
 def kill_stopped(mark: str) -> None:
-    """Kill the gateways that carry the mark and were stopped by a signal, keepers first; others go on as they are."""
+    """Kill suspended gateways that carry the mark, keepers first; leave running ones alone."""
     found = _stopped(mark)
     for process in found:
         with contextlib.suppress(psutil.Error):
@@ -105,11 +105,11 @@ def kill_stopped(mark: str) -> None:
 def environment(
     given: Mapping[str, str], own: Mapping[str, str], cpu: float | None, gpus: Sequence[str] = ()
 ) -> dict[str, str]:
-    """The whole environment of a model's process.
+    """Return the whole environment of a model's process.
 
-    A short list of harmless variables is passed on from ours, so that no cloud key or agent socket gets in; then
-    what the deployment or job was given, and last what mlport itself says. It shows the GPUs that were reserved and no
-    others; what has reserved none sees none, unless it was given the variable.
+    It has, in this order: a short list of harmless variables of this process, so that no cloud key or agent socket is
+    passed on; the variables of the deployment or job; mlport's own variables. Only reserved GPUs are visible; a process
+    without reserved GPUs sees none, unless the variable was set for it.
     """
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     threads = {name: str(max(1, round(cpu))) for name in (*_THREADS, "MLPORT_THREADS")} if cpu else {}

@@ -1,7 +1,7 @@
-"""What a damaged record described, from what is really there: other records, the gateway's table, running processes.
+"""Reconstruction of damaged records from other records, the gateway's table and running processes.
 
-A rebuilt record is written down, so that it stays the same while the gateway goes on. It says so in its spec, so that
-the next deploy writes it anew, and in ``Record.damage``, which makes the endpoint count as degraded until then.
+A rebuilt record is written to disk, so that it stays the same while the gateway runs. Its spec is marked as rebuilt, so
+that the next deploy replaces it, and ``Record.damage`` makes the endpoint count as degraded until then.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ REBUILT = "rebuilt"
 
 
 def endpoint(folder: EndpointFolder) -> Record:
-    """The endpoint's own record."""
+    """Rebuild the endpoint's own record."""
     port = read_address(folder.path).get("port", 0)
     spec = {"port": port, "expires_at": labels_of(folder).expires_at, REBUILT: True}
     extra = {"run": _run(folder), DAMAGE: damage_of(folder.gateway)}
@@ -51,9 +51,9 @@ def endpoint(folder: EndpointFolder) -> Record:
 
 
 def traffic(folder: EndpointFolder) -> Record | None:
-    """The weights that are in force; ``None`` when no record of them was damaged.
+    """Rebuild the record of the weights from those in force; return ``None`` if no such record was damaged.
 
-    Those that were set aside before the present record was removed in order count no more, see ``remove_record``.
+    Damaged files no longer count once the record that replaced them was removed on purpose, see ``remove_record``.
     """
     if not asides(folder.traffic):
         return None
@@ -65,7 +65,7 @@ def traffic(folder: EndpointFolder) -> Record | None:
 
 
 def deployment(folder: EndpointFolder, name: str) -> Record:
-    """A deployment as the gateway runs it, without what only its record said."""
+    """Rebuild the record of a deployment as the gateway runs it, without what only the lost record contained."""
     table = _table(folder)
     known = table.deployments.get(name) if table else None
     replicas: list[dict[str, Any]] = msgspec.to_builtins(known.replicas) if known else []
@@ -79,7 +79,7 @@ def deployment(folder: EndpointFolder, name: str) -> Record:
 
 
 def labels_of(folder: EndpointFolder) -> Labels:
-    """The labels that a sound record of this endpoint has; else those of an endpoint of this client."""
+    """Return the labels of a sound record of this endpoint; without one, minimal labels with this client's owner."""
     found = next(_sound(folder), None)
     if found is None:
         return Labels(folder.name, folder.owner, "")
@@ -96,7 +96,7 @@ def _sound(folder: EndpointFolder) -> Iterator[Record]:
 
 
 def _table(folder: EndpointFolder) -> Table | None:
-    """The table in force, from the gateway if it answers, else from its file."""
+    """Return the table in force, from the gateway if it answers, else from its file."""
     if client.is_running(folder.short):
         with contextlib.suppress(client.GatewayError, msgspec.ValidationError):
             found = client.call(folder.short, "GET", "/table", timeout=_CALL_S)["table"]
@@ -107,7 +107,7 @@ def _table(folder: EndpointFolder) -> Table | None:
 
 
 def _run(folder: EndpointFolder) -> str:
-    """The mark of the endpoint's processes; without any trace of it one that stays the same."""
+    """Return the mark of the endpoint's processes; if it is lost, a stable one derived from the folder."""
     for record in _sound(folder):
         for entry in record.extra.get("replicas", ()):
             spawn = msgspec.convert(entry, type=Replica).spawn
@@ -118,6 +118,6 @@ def _run(folder: EndpointFolder) -> str:
 
 
 def _made_at(folder: EndpointFolder) -> float:
-    """When the endpoint was made, as far as its files tell."""
+    """Return when the endpoint was created, estimated from the times of its files."""
     times = [path.lstat().st_mtime for path in (folder.path, folder.path / "token") if path.exists()]
     return min(times, default=0.0)

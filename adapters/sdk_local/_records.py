@@ -1,7 +1,7 @@
-"""Records on disk: one definition of each kind, checked whenever one is read; a damaged one is set aside.
+"""Records on disk: one schema for each kind, checked at every read; a damaged record is set aside.
 
-A record that cannot be used is renamed to ``NAME.damaged-XXXX``, so that it stops nothing and people can look at it.
-What it described is then rebuilt from what is really there, see :mod:`sdk_local._rebuild`.
+A record that cannot be used is renamed to ``NAME.damaged-XXXX``, so that it blocks nothing and can be inspected. It is
+then rebuilt from the actual state, see :mod:`sdk_local._rebuild`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]*$")]
 
 
 class Form(msgspec.Struct):
-    """What every record has; the classes below say what each kind has beside that."""
+    """The fields of every record; the subclasses refine them for each kind."""
 
     labels: dict[str, str]
     spec: dict[str, Any]
@@ -62,7 +62,7 @@ class _Marked(msgspec.Struct):
 
 
 class GatewayForm(Form):
-    """An endpoint."""
+    """The record of an endpoint."""
 
     spec: _GatewaySpec  # type: ignore[assignment]
     extra: _Marked  # type: ignore[assignment]
@@ -73,7 +73,7 @@ class _TrafficSpec(msgspec.Struct):
 
 
 class TrafficForm(Form):
-    """The weights of an endpoint's deployments."""
+    """The record of the weights of an endpoint's deployments."""
 
     spec: _TrafficSpec  # type: ignore[assignment]
 
@@ -103,14 +103,14 @@ class _DeploymentExtra(msgspec.Struct):
 
 
 class DeploymentForm(Form):
-    """One deployment with the table entries of its replicas."""
+    """The record of one deployment, with the table entries of its replicas."""
 
     spec: _DeploymentSpec  # type: ignore[assignment]
     extra: _DeploymentExtra  # type: ignore[assignment]
 
 
 class JobForm(Form):
-    """A training job."""
+    """The record of a training job."""
 
     extra: _Marked  # type: ignore[assignment]
 
@@ -121,13 +121,13 @@ class _Places(msgspec.Struct):
 
 
 class MaterialForm(Form):
-    """Which environment belongs to a model or program."""
+    """The record of the environment that belongs to a model or program."""
 
     extra: _Places  # type: ignore[assignment]
 
 
 class OutcomeForm(msgspec.Struct):
-    """How a job goes, as its runner writes it."""
+    """The state of a job, as its runner writes it."""
 
     state: str
     reason: str | None
@@ -137,7 +137,7 @@ class OutcomeForm(msgspec.Struct):
 
 
 class PushedForm(msgspec.Struct):
-    """Which table the gateway was handed last."""
+    """A note about the last table that was sent to the gateway."""
 
     generation: Annotated[int, Meta(ge=0)]
     content: str
@@ -145,7 +145,7 @@ class PushedForm(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One resource as it is written down."""
+    """One resource as stored on disk."""
 
     labels: Labels
     spec: Mapping[str, Json]
@@ -154,11 +154,11 @@ class Record:
 
     @property
     def damage(self) -> str:
-        """Why it had to be rebuilt; empty for one that is as it was written."""
+        """Why the record had to be rebuilt; empty for an original record."""
         return str(self.extra.get(DAMAGE, ""))
 
     def encode(self) -> bytes:
-        """The record as JSON."""
+        """Return the record as JSON."""
         values = {"labels": self.labels.to_tags(), "spec": self.spec, "created_at": self.created_at}
         return json.dumps({**values, "extra": self.extra}, sort_keys=True).encode()
 
@@ -169,18 +169,18 @@ class Record:
 
 
 def new_record(resource: Resource, created_at: float, extra: Mapping[str, Any] | None = None) -> Record:
-    """The record of a resource; its labels hold the hash of its spec."""
+    """Return the record of a resource; its labels hold the hash of its spec."""
     labels = replace(resource.labels, spec=resource.hash[:32])
-    kept = {key: value for key, value in (extra or {}).items() if key != DAMAGE}  # it is written anew
+    kept = {key: value for key, value in (extra or {}).items() if key != DAMAGE}  # a new record has no damage
     return Record(labels, dict(resource.spec or {}), created_at, kept)
 
 
 def read_record(path: Path, form: type[Form], name: str | None = None) -> Record | None:
-    """The record in this file, ``None`` if there is none or it is damaged; a damaged one is set aside.
+    """Return the record in a file, ``None`` if it is missing or damaged; a damaged one is set aside.
 
     Args:
         path: The file.
-        form: What a record of its kind looks like.
+        form: The schema of its kind of record.
         name: The endpoint or job that it must belong to.
     """
     values = read_values(path, form)
@@ -194,7 +194,7 @@ def read_record(path: Path, form: type[Form], name: str | None = None) -> Record
 
 
 def read_values(path: Path, form: type[msgspec.Struct]) -> dict[str, Any] | None:
-    """The values in this file as they were written, under the same rules as :func:`read_record`."""
+    """Return the values in a file as they were written, under the same rules as :func:`read_record`."""
     try:
         data = disk.read_regular(path, _LARGEST)
         if data is None:
@@ -207,38 +207,38 @@ def read_values(path: Path, form: type[msgspec.Struct]) -> dict[str, Any] | None
 
 
 def set_aside(path: Path, reason: str) -> None:
-    """Rename what is damaged and say so once; it is no error if somebody else was faster."""
+    """Rename a damaged file and log it once; not an error if another process was faster."""
     aside = disk.set_aside(path)
     if aside is not None:
         _log.warning("%s is damaged (%s); it was set aside as %s", path, reason, aside.name)
 
 
 def asides(path: Path) -> list[Path]:
-    """What was set aside of a record."""
+    """Return the files that were set aside for a record."""
     return sorted(path.parent.glob(f"{path.name}{disk.ASIDE}*"))
 
 
 def damaged_names(folder: Path, prefix: str, suffix: str) -> list[str]:
-    """The names between prefix and suffix of records in a folder of which something was set aside."""
+    """Return the names between prefix and suffix of records in a folder that have files set aside."""
     found = {path.name.partition(disk.ASIDE)[0] for path in folder.glob(f"{prefix}*{suffix}{disk.ASIDE}*")}
     return sorted(name.removeprefix(prefix).removesuffix(suffix) for name in found)
 
 
 def damage_of(path: Path) -> str:
-    """Say what became of a record that is not there and should be."""
+    """Describe what happened to a record that is missing although it should exist."""
     found = asides(path)
     return f"its record {path.name} " + (f"was damaged and set aside as {found[-1].name}" if found else "is missing")
 
 
 def keep(path: Path, record: Record) -> Record:
-    """Write down a record that was rebuilt, so that it stays the same; on a full disk it is rebuilt at every look."""
+    """Store a rebuilt record, so that it stays the same; on a full disk it is rebuilt at every look."""
     with contextlib.suppress(OSError):
         create_record(path, record)
     return record
 
 
 def remove_record(path: Path) -> None:
-    """Remove a record with all that was set aside of it."""
+    """Remove a record with all files that were set aside for it."""
     path.unlink(missing_ok=True)
     for aside in asides(path):
         scratch.discard(aside)
@@ -250,18 +250,18 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def create_record(path: Path, record: Record) -> None:
-    """Write a record that must not be there yet.
+    """Write a record that must not exist yet.
 
     Raises:
-        FileExistsError: It is.
+        FileExistsError: The record exists.
     """
     with _written(path.parent, record.encode()) as fresh:
-        os.link(fresh, path)  # unlike a rename, a link never replaces what is there
+        os.link(fresh, path)  # unlike a rename, a link never replaces an existing file
     disk.sync(path.parent)
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a whole file in one step; its folder must be there, and is never made again by a late writer."""
+    """Write a whole file in one step; its folder must exist, and a late writer never creates it again."""
     with _written(path.parent, data) as fresh:
         fresh.replace(path)
     disk.sync(path.parent)

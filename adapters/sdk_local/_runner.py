@@ -1,9 +1,8 @@
-"""Runs one training job and writes down how it went; a program of its own, so that a job outlives the script.
+"""Runs one training job and records its outcome; a separate program, so that the job outlives the script.
 
-Started as ``python -I _runner.py FOLDER`` in a session of its own, with the lock files of the job and of its GPUs
-inherited and held until the end, and with what to run as JSON on standard input (so that secrets are never written to
-disk).
-It ends the job at its time-out, over its memory limit, or when somebody makes the file ``stop``.
+It is started as ``python -I _runner.py FOLDER`` in a session of its own. It inherits the lock files of the job and of
+its GPUs, and holds them until the end. It reads what to run as JSON from standard input, so that secrets are never
+written to disk. It ends the job at its time-out, over its memory limit, or when the file ``stop`` appears.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ LOG_BYTES = 64 * 2**20
 _LINE = 64 * 2**10
 _PAUSE_S = 0.1
 _WATCH_EVERY = 5
-_NO_OUTPUT = 65  # how the training entry says that the program ended well and left nothing
+_NO_OUTPUT = 65  # the training entry's exit code for a program that succeeded without output
 
 
 class Runner:
@@ -70,7 +69,7 @@ class Runner:
         )
 
     def _watch(self, child: subprocess.Popen[bytes]) -> tuple[str, str] | None:
-        """Wait for the end; returns state and reason if it was us who ended it."""
+        """Wait for the end; return state and reason if the job has to be ended early."""
         deadline = time.monotonic() + self.launch["timeout_s"]
         rounds = 0
         while child.poll() is None:
@@ -87,9 +86,9 @@ class Runner:
         return None
 
     def _end(self, child: subprocess.Popen[bytes]) -> None:
-        """End what still runs: first politely, then the whole group."""
+        """End what still runs: with SIGTERM first, then kill the whole process group."""
         if child.poll() is None:
-            os.killpg(child.pid, signal.SIGTERM)  # all of them, as a helper of the script may hold the pipe open
+            os.killpg(child.pid, signal.SIGTERM)  # the whole group: a helper may hold the pipe open
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(self.launch["stop_s"])
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -120,7 +119,7 @@ class Runner:
         fresh.replace(self.folder / "state.json")
 
     def _pump(self, source: IO[bytes]) -> None:
-        """Write down each line with its time; a full disk loses lines, never the job."""
+        """Write each line with its time to the log; a full disk loses lines, never the job."""
         log = self.folder / "log"
         while line := source.readline(_LINE):
             with contextlib.suppress(OSError):
@@ -131,7 +130,7 @@ class Runner:
 
 
 def memory(pid: int) -> int:
-    """Bytes of memory that a process and all below it really use."""
+    """Return the bytes of resident memory of a process and its descendants."""
     total = 0
     with contextlib.suppress(psutil.Error):
         root = psutil.Process(pid)
@@ -142,7 +141,7 @@ def memory(pid: int) -> int:
 
 
 def explain(code: int) -> str:
-    """An exit code in words.
+    """Describe an exit code.
 
     Example:
         >>> explain(-9)
@@ -158,7 +157,7 @@ def explain(code: int) -> str:
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to end the program when its runner is killed; elsewhere the next look at the job does it."""
+    """Ask Linux to end the program when its runner is killed; elsewhere the next look at the job ends it."""
     if sys.platform == "linux":
         import ctypes
 
@@ -174,14 +173,14 @@ def _kill_others(env: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """Take the job from standard input, step into the background and run it."""
+    """Read the job from standard input, continue in the background and run it."""
     folder = Path(sys.argv[1])
     try:
         launch = json.load(sys.stdin)
     except ValueError:
-        return  # whoever started us died while telling us what to run; nothing was started
+        return  # the parent process died while sending the job; nothing was started
     if os.fork():
-        return  # ours is the child: nobody has to wait for it
+        return  # the child continues: the caller does not have to wait for it
     Runner(folder, launch).run()
 
 

@@ -1,16 +1,16 @@
-"""Training jobs: each is a folder, and a runner process of its own that holds the folder's lock to its end.
+"""Training jobs: each has a folder, and a runner process of its own that holds the folder's lock until it ends.
 
 ::
 
-    STATE/jobs/NAME/           0700; made complete under another name, then renamed
+        STATE/jobs/NAME/           0700; completed under another name, then renamed
       job.json                 labels and spec
-      runner.lock              held by the runner, so that free means: it is over
-      state.json               how it goes, replaced by the runner
-      stop                     there when somebody asked for the end
+            runner.lock              held by the runner; free means that the job is over
+            state.json               state of the job, replaced by the runner
+            stop                     exists once the job was asked to stop
       log log.1                what the program wrote, each line with its time
       metrics.json             the last value of each metric
-      work/                    its code, and its working folder
-      output/                  what it leaves
+            work/                    the job's code, and its working folder
+            output/                  the job's output
 """
 
 from __future__ import annotations
@@ -52,29 +52,29 @@ _STAMP = re.compile(r"\d{1,12}\.\d{3}", re.ASCII)
 
 
 class Jobs:
-    """All jobs of one state folder."""
+    """The jobs of one state folder."""
 
     def __init__(self, state_dir: Path, owner: str) -> None:
         self.root = state_dir.resolve() / "jobs"
         self._owner = owner
 
     def names(self) -> Iterator[str]:
-        """Names of the jobs that are there; what a crash left of removed ones is swept on the way."""
+        """Yield the names of the existing jobs; remove what a crash left of deleted ones."""
         yield from named_folders(self.root)
 
     def submit(self, resource: Resource, launch: Callable[[Path], Mapping[str, Any]], now: float) -> None:
-        """Make the folder and start the runner.
+        """Create the folder and start the runner.
 
-        The lock is taken before the folder gets its name and handed to the runner, so nobody ever sees a job that
-        is neither running nor over.
+        The lock is taken before the folder gets its name, and is passed on to the runner, so no process ever sees a job
+        that is neither running nor over.
 
         Args:
-            resource: The job as it should be.
-            launch: Gives what the runner needs to know, from the folder the job will have.
+            resource: The desired job.
+            launch: Returns what the runner needs to know, given the folder that the job will have.
             now: Unix seconds.
 
         Raises:
-            ConflictError: There is a job of this name.
+            ConflictError: A job of this name exists.
         """
         job = self.root / resource.id
         run = secrets.token_hex(16)
@@ -95,7 +95,7 @@ class Jobs:
                 os.close(lock)
 
     def read(self, name: str, usd_per_hour: float | None = 0.0) -> Live | None:
-        """The job as a resource: ready from the moment it is accepted, free once it is over."""
+        """Return the job as a resource: ready from the moment it is accepted, at no cost once it is over."""
         with translate("ReadJob", name):
             record = self._record(name)
         if record is None:
@@ -117,7 +117,7 @@ class Jobs:
         )
 
     def status(self, name: str, target: str, usd_per_hour: float | None, now: float) -> JobStatus | None:
-        """The job in neutral words."""
+        """Return the job's neutral status."""
         with translate("ReadJob", name):
             record = self._record(name)
         if record is None:
@@ -140,9 +140,9 @@ class Jobs:
         )
 
     def _outcome(self, name: str, record: Record) -> dict[str, Any]:
-        """What the runner wrote down last; if it died without one, all its processes are ended."""
+        """Return the last outcome that the runner wrote; if it died without a final one, end the job's processes."""
         folder = self.root / name
-        free = is_free(folder / "runner.lock")  # looked at first: the outcome is written before it is let go
+        free = is_free(folder / "runner.lock")  # checked first: the outcome is written before the lock is released
         outcome: dict[str, Any] = {"state": "queued", "reason": None, "exit_code": None}
         outcome |= {"started_at": None, "ended_at": None}
         with translate("ReadJob", name):
@@ -158,7 +158,7 @@ class Jobs:
         return outcome
 
     def _record(self, name: str) -> Record | None:
-        """The job's record, rebuilt if it is damaged; ``None`` if there is no such job."""
+        """Return the job's record, rebuilt if it is damaged; ``None`` if the job does not exist."""
         folder = self.root / name
         record = read_record(folder / "job.json", JobForm, name)
         if record is not None or not folder.is_dir():
@@ -169,27 +169,27 @@ class Jobs:
 
     @staticmethod
     def _end_left_over(record: Record) -> None:
-        """End what a runner that died has left; without the record its mark is not known."""
+        """End the processes that a dead runner left; without the record their mark is unknown."""
         run = record.extra.get("run")
         if run:
             kill_marked(str(run))
 
     def stop(self, name: str) -> None:
-        """Ask the runner to end the job; nothing happens when it is over.
+        """Ask the runner to end the job; nothing happens if it is over.
 
         Raises:
-            NotFoundError: There is no such job.
+            NotFoundError: The job does not exist.
         """
         self._existing(name, "StopJob")
         with translate("StopJob", name):
             (self.root / name / "stop").touch(mode=0o600)
 
     def delete(self, name: str) -> None:
-        """Remove a job that is over; one that runs is asked to end and refused for now.
+        """Remove a job that is over; one that runs is asked to stop, and the removal is refused for now.
 
         Raises:
-            NotFoundError: There is no such job.
-            ConflictError: It still runs; retryable.
+            NotFoundError: The job does not exist.
+            ConflictError: The job still runs; retryable.
         """
         self._existing(name, "DeleteJob")
         folder = self.root / name
@@ -209,20 +209,20 @@ class Jobs:
             bury(folder)
 
     def output(self, name: str, directory: Path) -> None:
-        """Copy what the job left."""
+        """Copy the job's output."""
         self._existing(name, "ReadOutput")
         with translate("ReadOutput", name):
             shutil.copytree(self.root / name / "output", directory, dirs_exist_ok=True)
 
     def logs(self, name: str, *, follow: bool, tail: int | None, sleep: Callable[[float], None]) -> Iterator[LogLine]:
-        """The lines so far; with ``follow`` also those to come until the job is over."""
+        """Yield the lines so far; with ``follow`` also later ones until the job is over."""
         self._existing(name, "ReadLogs")
         folder = self.root / name
         with (folder / "log").open("rb") as file:
             lines = [*_lines(folder / "log.1"), *_read(file)]
             yield from lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]
             while follow:
-                over = is_free(folder / "runner.lock")  # looked at before the last read, so that no line is missed
+                over = is_free(folder / "runner.lock")  # checked before the last read, so that no line is missed
                 yield from _read(file)
                 if over:
                     return
@@ -235,14 +235,14 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a job is run with.
+    """The inputs and resources of a job's run.
 
     Args:
-        data: Where each channel of data is.
+        data: The path of each data channel.
         given: Variables and secrets of the user.
-        gpus: The devices that were reserved for it.
-        locks: The descriptors of their locks, which the job holds to its end.
-        stop_s: Seconds between asking it to end and killing it.
+        gpus: The devices reserved for the job.
+        locks: The descriptors of the devices' locks, which the job holds until it ends.
+        stop_s: Seconds between asking the job to end and killing it.
     """
 
     data: Mapping[str, Path]
@@ -253,9 +253,9 @@ class Run:
 
 
 def launch_spec(folder: Path, material: Record, resource: Resource, run: Run) -> dict[str, Any]:
-    """What the runner needs to know about a job: the contract of ``mlport_serving train``, filled in.
+    """Return what the runner needs to know about a job, following the contract of ``mlport_serving train``.
 
-    The code is copied into the job's folder, as scripts write beside themselves and the program must stay what it is.
+    The code is copied into the job's folder: scripts may write next to themselves, and the program must not change.
     """
     program = Path(str(material.extra["folder"]))
     manifest = bundle.verify(program)
@@ -285,7 +285,7 @@ def launch_spec(folder: Path, material: Record, resource: Resource, run: Run) ->
 
 
 def _start_runner(folder: Path, lock: int, launch: Mapping[str, Any], run: str) -> None:
-    """Start the runner in a session of its own; it inherits the lock and holds it to the end."""
+    """Start the runner in a session of its own; it inherits the lock and holds it until it ends."""
     env = {**launch["env"], MARK: run}
     command = [sys.executable, "-I", str(Path(_runner.__file__)), str(folder)]
     with (folder / "runner.err").open("wb") as errors:
@@ -298,11 +298,11 @@ def _start_runner(folder: Path, lock: int, launch: Mapping[str, Any], run: str) 
             pass_fds=(lock, *launch["locks"]),
             start_new_session=True,
         )
-    runner.communicate(json.dumps({**launch, "env": env}).encode())  # ends when the runner is in the background
+    runner.communicate(json.dumps({**launch, "env": env}).encode())  # returns when the runner is in the background
 
 
 def _changed(folder: Path) -> float:
-    """When the job was last seen doing something."""
+    """Return when the job last wrote to its log, or when its folder last changed."""
     log = folder / "log"
     return (log if log.exists() else folder).stat().st_mtime
 
@@ -316,7 +316,7 @@ def _lines(path: Path) -> Iterator[LogLine]:
 
 
 def _read(file: IO[bytes]) -> Iterator[LogLine]:
-    """The whole lines from where the file stands."""
+    """Yield the complete lines from the file's current position."""
     while line := file.readline():
         if not line.endswith(b"\n"):
             file.seek(-len(line), os.SEEK_CUR)

@@ -1,4 +1,4 @@
-"""The `local` target as an adapter: each method says which subject module does the work."""
+"""The `local` target as an adapter: each method calls the module that does the work."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ if TYPE_CHECKING:
 class LocalAdapter:
     """Endpoints and jobs as processes of this machine; implements :class:`sdk.adapter.Adapter`.
 
-    It is no sandbox: a model runs with the rights of whoever deploys it. It gets a short list of environment
+    It is not a sandbox: a model runs with the rights of the user who deploys it. It gets a short list of environment
     variables, limits of memory and threads, and a process group of its own.
 
     Args:
         options: The target's settings.
-        context: What the core lends: state folder, clock, redactor.
+        context: The services of the core: state folder, clock, redactor.
     """
 
     provider: ClassVar[str] = PROVIDER
-    poll_s: ClassVar[float] = 0.02  # processes are ready soon: the first pauses of a wait are short
+    poll_s: ClassVar[float] = 0.02  # processes are ready soon, so the first pauses of a wait are short
     Options: ClassVar[type[TargetOptions]] = LocalOptions
     kinds: ClassVar[Mapping[str, Kind]] = _plan.KINDS
 
@@ -73,24 +73,24 @@ class LocalAdapter:
 
     @classmethod
     def capabilities(cls, options: LocalOptions | None = None) -> Mapping[Capability, Support]:  # noqa: ARG003  no setting changes them
-        """What `local` can do."""
+        """Return what `local` supports."""
         return capabilities()
 
     def limits(self) -> Limits:
-        """Limits of one prediction."""
+        """Return the limits of one prediction."""
         return calling.limits(self.options)
 
     def check_variables(self, variables: Mapping[str, str], usage: Usage) -> None:
-        """Refuse variables and secrets with which no process starts, before anything is built."""
+        """Refuse variables and secrets that would prevent a process from starting, before anything is built."""
         del usage  # the same for both
         check_variables(variables, PROVIDER)
 
     def prices(self) -> Iterable[PriceRow]:
-        """Nothing is for sale here; `usd_per_hour` of the target says what the machine costs."""
+        """Return no prices: nothing is sold here; `usd_per_hour` of the target says what the machine costs."""
         return ()
 
     def where(self) -> Mapping[str, str]:
-        """This machine and the folder that everything is in."""
+        """Return this machine's name and the folder that holds everything."""
         return {"host": socket.gethostname(), "state": str(self.context.state_dir.resolve())}
 
     def service_host(self) -> ServiceHost:
@@ -98,7 +98,7 @@ class LocalAdapter:
         return ServiceHost(socket.gethostname(), official=True, billed=False)
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
-        """Models, gateway, processes, traffic."""
+        """Return models, gateway, processes and traffic."""
         found = _plan.resources(spec, self.options)
         self._devices.check(
             [
@@ -110,15 +110,15 @@ class LocalAdapter:
         return found
 
     def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
-        """What is live, in neutral words."""
+        """Return the neutral status of the live resources."""
         return _plan.status(name, live, self.context.target, self.context.clock.time())
 
     def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
-        """Everything of one endpoint."""
+        """Return all resources of one endpoint."""
         return self._deployments.observe(name, timeout)
 
     def list(self, *, timeout: float) -> Iterator[Live]:
-        """All endpoints, jobs and shared material, whoever owns them."""
+        """Yield all endpoints, jobs and shared material of all owners."""
         yield from self._deployments.list_all(timeout)
         for name in self._jobs.names():
             live = self._jobs.read(name, self.options.usd_per_hour)
@@ -127,7 +127,7 @@ class LocalAdapter:
         yield from self._prepared.all()
 
     def read(self, ref: Ref, *, timeout: float) -> Live | None:
-        """One resource."""
+        """Return one resource."""
         if ref.kind in {MODEL, PROGRAM}:
             return self._prepared.read(ref.kind, ref.id)
         if ref.kind == JOB:
@@ -135,7 +135,7 @@ class LocalAdapter:
         return self._deployments.read(ref, timeout)
 
     def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
-        """Make one resource."""
+        """Create one resource."""
         if resource.kind in {MODEL, PROGRAM}:
             self._prepared.make(resource, materials, self.context.clock.time())
             return Ack()
@@ -145,11 +145,11 @@ class LocalAdapter:
         return self._deployments.create(resource, materials, timeout)
 
     def update(self, resource: Resource, before: Live, *, timeout: float) -> Ack:
-        """Replace the spec of an endpoint or its traffic."""
+        """Replace the record of an endpoint or its traffic."""
         return self._deployments.update(resource, before, timeout)
 
     def delete(self, live: Live, *, timeout: float) -> Ack:
-        """Remove one resource."""
+        """Delete one resource."""
         if live.kind in {MODEL, PROGRAM}:
             self._prepared.delete(live.kind, live.id)
             return Ack()
@@ -159,17 +159,17 @@ class LocalAdapter:
         return self._deployments.delete(live, timeout)
 
     def operation(self, name: str, *, timeout: float) -> Operation:  # noqa: ARG002  the protocol's signature
-        """No call here starts an operation with a name, so none is known."""
+        """Raise ``NotFoundError``: no call here starts a named operation."""
         raise NotFoundError(
             f"there is no operation {name!r}", provider=PROVIDER, operation="ReadOperation", resource=name
         )
 
     def server_time(self) -> float:
-        """This machine's clock."""
+        """Return the time by this machine's clock."""
         return self.context.clock.time()
 
     def invoker(self, status: EndpointStatus) -> Invoker:
-        """How to call the endpoint."""
+        """Return the client that calls the endpoint."""
         seen = self._deployments.gateway(status.name).look(_CALL_S)
         if seen is None:
             raise _no_endpoint(status.name)
@@ -184,16 +184,16 @@ class LocalAdapter:
         return calling.invoker(seen.url, token, self.options, PROVIDER, direct=True)
 
     def doctor(self) -> Iterator[Check]:
-        """What endpoints and jobs need on this machine."""
+        """Check what endpoints and jobs need on this machine."""
         return _doctor.checks(self.context.state_dir, self.options)
 
     def close(self) -> None:
-        """Nothing is held open: endpoints and jobs live on."""
+        """Do nothing, as nothing is held open: endpoints and jobs continue to run."""
 
     # --- training
 
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
-        """The program with its environment, and the job."""
+        """Return the program with its environment, and the job."""
         inputs.check_data(spec.data, PROVIDER)
         found = _plan.job_resources(spec, self.options)
         if found[-1].spec and found[-1].spec.get("gpu") and self._jobs.read(spec.name) is None:
@@ -201,7 +201,7 @@ class LocalAdapter:
         return found
 
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:  # noqa: ARG002  the protocol's signature
-        """The job in neutral words."""
+        """Return the job's neutral status."""
         return self._jobs.status(name, self.context.target, self.options.usd_per_hour, self.context.clock.time())
 
     def stop_job(self, name: str, *, timeout: float) -> None:  # noqa: ARG002  the protocol's signature
@@ -209,11 +209,11 @@ class LocalAdapter:
         self._jobs.stop(name)
 
     def job_logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
-        """What the job printed."""
+        """Return the lines that the job printed."""
         return self._jobs.logs(name, follow=follow, tail=tail, sleep=self.context.clock.sleep)
 
     def job_output(self, name: str, directory: Path, *, timeout: float) -> None:  # noqa: ARG002  the protocol's signature
-        """Copy what the job left."""
+        """Copy the job's output."""
         self._jobs.output(name, directory)
 
     def _submit(self, resource: Resource, materials: Materials) -> None:
@@ -230,10 +230,10 @@ class LocalAdapter:
 
             self._jobs.submit(resource, launch, self.context.clock.time())
 
-    # --- looking
+    # --- monitoring
 
     def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
-        """What the endpoint did."""
+        """Return the endpoint's metrics."""
         seen = self._deployments.gateway(name).look(timeout)
         if seen is None:
             raise _no_endpoint(name)
@@ -248,7 +248,7 @@ class LocalAdapter:
         follow: bool = False,
         request_id: str | None = None,
     ) -> Iterator[LogLine]:
-        """What the endpoint's replicas printed."""
+        """Return the lines that the endpoint's replicas printed."""
         folder = self._endpoints.folder(name)
         if folder.read() is None:
             raise _no_endpoint(name)

@@ -1,4 +1,4 @@
-"""What a `local` target can be told, and what it can do."""
+"""The settings of a `local` target, and its capabilities."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LocalOptions(GatewayOptions):
     @field_validator("gpus", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
-        """A text with commas, as in a variable of the environment, and whole numbers, are ids as well."""
+        """Convert comma-separated text, as in an environment variable, and whole numbers to ids."""
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         if isinstance(value, list | tuple):
@@ -63,5 +63,5 @@ _UNSUPPORTED = {
 
 
 def capabilities() -> Mapping[Capability, Support]:
-    """Every capability with what `local` says to it; no option changes it."""
+    """Return the support of `local` for every capability; no option changes it."""
     return {capability: _UNSUPPORTED.get(capability, YES) for capability in Capability}

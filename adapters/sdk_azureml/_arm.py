@@ -1,4 +1,4 @@
-"""The wire to Azure's resource manager: one call in, one answer or one error of mlport out; nothing is retried here."""
+"""Calls to Azure's resource manager: one request, then its answer or one error of mlport; nothing is retried here."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from .options import AzureMLOptions
 
 ML_API = "2024-10-01"  # every call to Microsoft.MachineLearningServices
-_NO_PLACE = re.compile(  # how Azure says so, in 404s that have different codes
+_NO_PLACE = re.compile(  # Azure's texts for this, in 404s with different codes
     r"subscription '[^']*' could not be found|resource group '[^']*' could not be found"
     r"|Microsoft\.MachineLearningServices/workspaces/[^'/]+' under resource group",
     re.IGNORECASE,
 )
-_CALL_S = 120.0  # the longest that one call may take: what takes longer is an operation of its own
+_CALL_S = 120.0  # the longest that one call may take; anything longer is a long-running operation
 
 
 class Arm:
-    """Calls of one target to the resource manager.
+    """The calls of one target to the resource manager.
 
     Args:
         options: The target's settings.
-        context: Clock and transport.
+        context: Provides clock and transport.
     """
 
     def __init__(self, options: AzureMLOptions, context: AdapterContext) -> None:
@@ -54,11 +54,11 @@ class Arm:
         self._skew = 0.0
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self.http.close()
 
     def server_time(self) -> float:
-        """Unix seconds by Azure's clock, as far as its last answer tells."""
+        """Return Unix seconds by Azure's clock, estimated from its last answer."""
         return self._clock.time() + self._skew
 
     # --- one call
@@ -75,10 +75,10 @@ class Arm:
         body: Any = None,
         params: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """Make one call; ``path`` begins at the subscription.
+        """Make one call; ``path`` starts with the subscription.
 
         Raises:
-            PlatformError: It was refused or no answer came; of the class that says what that proves.
+            PlatformError: The call was refused or got no answer; the class says what is known about its effect.
         """
         query = {"api-version": api, **(params or {})}
         return self.send(
@@ -88,10 +88,10 @@ class Arm:
     def send(
         self, method: str, url: str, operation: str, *, timeout: float, resource: str | None = None, **what: Any
     ) -> httpx.Response:
-        """The same for a whole address, of the resource manager or of the run history.
+        """Make one call to a full URL of the resource manager or of the run history.
 
         Raises:
-            SecurityError: It is another one, which must not get our token.
+            SecurityError: The URL has another host, which must not get the token.
         """
         self.place.check(operation, url, MANAGEMENT, HISTORY, OLD_HISTORY)
         headers = {"authorization": f"Bearer {self.tokens.arm}"}
@@ -102,7 +102,7 @@ class Arm:
         self._see(response)
         if response.is_success:
             if response.headers.get("content-type", "").startswith("application/json") and response.content:
-                foreign.of_response(response, f"the answer to {operation}")  # whoever reads it can rely on it
+                foreign.of_response(response, f"the answer to {operation}")  # so callers can rely on it
             return response
         try:
             response.raise_for_status()
@@ -113,10 +113,10 @@ class Arm:
     def find(
         self, path: str, operation: str, *, timeout: float, resource: str | None = None, api: str = ML_API
     ) -> dict[str, Any] | None:
-        """What is at a path, ``None`` when Azure says that nothing is.
+        """Return the resource at a path, ``None`` if Azure says that it does not exist.
 
         Raises:
-            NotFoundError: Even the workspace, its group or its subscription is not there.
+            NotFoundError: The workspace, its group or its subscription does not exist.
         """
         try:
             found: dict[str, Any] = self.call(
@@ -138,11 +138,11 @@ class Arm:
         params: Mapping[str, str] | None = None,
         of: str | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Everything in a list, page by page; ``of`` names what may be gone meanwhile, whose list is empty then.
+        """Yield all items of a list, page by page; if ``of`` names a parent that no longer exists, the list is empty.
 
         Raises:
-            NotFoundError: The workspace, its group or its subscription is not there.
-            PlatformError: The next page is on another host, which gets no token of ours.
+            NotFoundError: The workspace, its group or its subscription does not exist.
+            PlatformError: The next page is on another host, which must not get the token.
         """
         try:
             page: dict[str, Any] = self.call("GET", path, operation, timeout=timeout, api=api, params=params).json()
@@ -170,7 +170,7 @@ class Arm:
         """The workspace, read once.
 
         Raises:
-            NotFoundError: There is none of this name.
+            NotFoundError: No workspace of this name exists.
         """
         found = self.find(self.workspace_path, "read workspace", timeout=30.0)
         if found is None:
@@ -179,21 +179,21 @@ class Arm:
 
     @property
     def location(self) -> str:
-        """The region of the workspace, which everything in it is in."""
+        """The region of the workspace and of everything in it."""
         return str(self.workspace["location"])
 
     # --- long-running operations
 
     def started(self, response: httpx.Response) -> str | None:
-        """The name of the operation that an answer started: its path, without the signature in the query."""
+        """Return the name of the operation that an answer started: its path, without the signature in the query."""
         url = str(response.headers.get("azure-asyncoperation") or "")
         return unquote(urlsplit(url).path).removeprefix("/") if url else None
 
     def operation(self, name: str, *, timeout: float) -> Operation:
-        """The state of a long-running operation.
+        """Return the state of a long-running operation.
 
         Raises:
-            NotFoundError: Azure does not know it any more.
+            NotFoundError: Azure no longer knows the operation.
         """
         if not name.lower().startswith(f"subscriptions/{self._subscription}/".lower()):
             raise gone("operation", name)
@@ -210,11 +210,11 @@ class Arm:
 
 
 def _host(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port of an address; a port that is the usual one need not be named."""
+    """Return scheme, host and port of a URL; a missing port becomes the default one of the scheme."""
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").lower(), parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
 def _misses_place(error: NotFoundError) -> bool:
-    """Whether it is not the thing itself that is missing, but the workspace or what holds that."""
+    """Check whether the workspace or its parents are missing, not the resource itself."""
     return _NO_PLACE.search(error.message) is not None

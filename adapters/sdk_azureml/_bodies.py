@@ -1,4 +1,4 @@
-"""What is sent to Azure and what comes back: pure functions between specs and the bodies of the resource manager."""
+"""Conversion between specs and the request and response bodies of the resource manager; pure functions."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ ROUTES = {
     "readinessRoute": {"port": PORT, "path": "/v2/health/ready"},
     "scoringRoute": {"port": PORT, "path": SCORE},
 }
-_TRAFFIC = "mlport-traffic"  # names the deployments that the traffic knows, those with 0 % too
+_TRAFFIC = "mlport-traffic"  # tag that lists the deployments in the traffic record, those with 0 % too
 
 
 def state_of(raw: Mapping[str, Any]) -> tuple[State, str]:
-    """The neutral state of a resource, and Azure's word for it."""
+    """Return the neutral state of a resource, and Azure's word for it."""
     word = str(table(raw.get("properties")).get("provisioningState") or "Succeeded")
     return _STATES.get(word, "updating"), word
 
 
 def created_at(raw: Mapping[str, Any]) -> float | None:
-    """When it was made, in Unix seconds by Azure's clock."""
+    """Return the creation time, in Unix seconds by Azure's clock."""
     return moment(table(raw.get("systemData")).get("createdAt"))
 
 
 def etag_of(raw: Mapping[str, Any]) -> str:
-    """What changes whenever somebody changes an endpoint; Azure gives none."""
+    """Return a hash that changes with every change of an endpoint, since Azure provides no etag."""
     told = raw["properties"]
     seen = [raw.get("tags"), told.get("traffic"), told.get("mirrorTraffic"), told.get("authMode"), raw.get("identity")]
     return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:32]
@@ -63,7 +63,7 @@ def etag_of(raw: Mapping[str, Any]) -> str:
 
 
 def endpoint_live(name: str, raw: Mapping[str, Any]) -> Live:
-    """The endpoint itself."""
+    """Return the endpoint itself as a resource."""
     state, word = state_of(raw)
     labels = Labels.from_tags(table(raw.get("tags")))
     return Live(
@@ -91,7 +91,7 @@ def _endpoint_spec(raw: Mapping[str, Any], labels: Labels | None) -> dict[str, A
 
 
 def own_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The user's own tags.
+    """Return the user's own tags.
 
     Example:
         >>> own_tags({"mlport": "1", "mlport-owner": "me", "team": "a"})
@@ -101,13 +101,13 @@ def own_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def identity_of(raw: Mapping[str, Any]) -> str:
-    """The identity that an endpoint acts as: the id of the user's in small letters, or ``system``."""
+    """Return the identity of an endpoint: the lower-case id of a user-assigned one, or ``system``."""
     named: dict[str, Any] = table(table(raw.get("identity")).get("userAssignedIdentities"))
     return next(iter(named)).lower() if named else "system"
 
 
 def traffic_live(name: str, raw: Mapping[str, Any]) -> Live | None:
-    """How the traffic is split; ``None`` before anybody has said so."""
+    """Return the traffic as a resource; ``None`` before it has been set for the first time."""
     tags: dict[str, str] = table(raw.get("tags"))
     if _TRAFFIC not in tags:
         return None
@@ -136,7 +136,7 @@ def _traffic_labels(name: str, tags: Mapping[str, str]) -> Labels | None:
 
 
 def endpoint_tags(resource: Resource, old: Mapping[str, str], added: Mapping[str, str]) -> dict[str, str]:
-    """The tags of an endpoint whose own labels change; those of its traffic stay, and the user's are ``added``."""
+    """Return the tags of an endpoint whose own labels change: traffic tags are kept, the user's tags ``added``."""
     kept = {key: value for key, value in old.items() if key.startswith(_TRAFFIC)}
     return {**own_tags(old), **added, **kept, **resource.tags}
 
@@ -144,7 +144,7 @@ def endpoint_tags(resource: Resource, old: Mapping[str, str], added: Mapping[str
 def traffic_tags(
     resource: Resource | None, old: Mapping[str, str], added: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """The tags of an endpoint whose traffic changes, with the user's; without a resource traffic has none."""
+    """Return the tags of an endpoint whose traffic changes, with the user's; without a resource, no traffic tags."""
     kept = {key: value for key, value in old.items() if not key.startswith(_TRAFFIC)} | dict(added or {})
     if resource is None:
         return kept
@@ -156,11 +156,11 @@ def traffic_tags(
 _KEPT = frozenset({"mlport-owner", "mlport-txn", "mlport-spec", "mlport-expires"})
 
 
-_STORES = "enforce_access_to_default_secret_stores"  # set when an endpoint is made: its identity may read connections
+_STORES = "enforce_access_to_default_secret_stores"  # set at creation: the endpoint's identity may read connections
 
 
 def reads_connections(raw: Mapping[str, Any]) -> bool:
-    """Whether the identity of an endpoint was let read the secrets of the workspace's connections, or is the user's.
+    """Check whether an endpoint's identity may read the secrets of the workspace's connections, or is the user's.
 
     Source: https://learn.microsoft.com/azure/machine-learning/concept-secret-injection
     """
@@ -174,9 +174,9 @@ def endpoint_body(
     traffic: Mapping[str, Any],
     before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """An endpoint as it should be, whole: what a PUT leaves out is lost, so what it was before is part of it.
+    """Return the whole body of an endpoint, based on its state ``before``, since a PUT drops what it leaves out.
 
-    That includes what others have set and what a later version of the API knows.
+    The body therefore also keeps what other clients have set and what a later version of the API has added.
     """
     raw = table(before)
     told = {key: value for key, value in table(raw.get("properties")).items() if key not in _READ_ONLY}
@@ -206,7 +206,7 @@ _READ_ONLY = frozenset({"scoringUri", "swaggerUri", "provisioningState"})
 
 
 def _identity(wanted: str, before: Mapping[str, Any]) -> dict[str, Any]:
-    """The identities of an endpoint: all that it has already, since one may have both kinds."""
+    """Return the identities of an endpoint, including all existing ones, since an endpoint may have both kinds."""
     if before and identity_of(before) == wanted:
         old: dict[str, Any] = table(before.get("identity"))
         named: dict[str, Any] = table(old.get("userAssignedIdentities"))
@@ -223,7 +223,7 @@ def _identity(wanted: str, before: Mapping[str, Any]) -> dict[str, Any]:
 def deployment_body(
     location: str, workspace: str, resource: Resource, env: Mapping[str, str], options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A deployment as it should be; ``env`` holds all variables of its container."""
+    """Return the body of a deployment; ``env`` holds all variables of its container."""
     spec: Any = table(resource.spec)
     start_s = float(options["start_s"])
     environment = f"{workspace}/environments/{environment_name(spec['image'])}/versions/{ENVIRONMENT_VERSION}"
@@ -249,10 +249,10 @@ def deployment_body(
 
 
 def _probes(start_s: float) -> dict[str, Any]:
-    """A container has ``start_s`` seconds to start; after that one that hangs is restarted within half a minute.
+    """Return the probes: ``start_s`` seconds for the start, then a restart within half a minute if the container hangs.
 
-    The liveness probe waits for so long as well, in case the start is not waited for: a container that loads a large
-    model would be restarted for ever.
+    The liveness probe waits that long as well, in case Azure does not wait for the startup probe: otherwise a container
+    that loads a large model would be restarted forever.
     """
     return {
         "startupProbe": _probe(5, math.ceil(start_s / 5)),
@@ -272,7 +272,7 @@ def _probe(period: int, failures: int) -> dict[str, Any]:
 
 
 def deployment_tags(resource: Resource) -> dict[str, str]:
-    """The labels of a deployment, what is needed to read it back, and the user's own tags."""
+    """Return a deployment's tags: its labels, the values needed to read it back, and the user's own tags."""
     spec: Any = table(resource.spec)
     own = {
         "mlport-hash": spec["deployment_hash"],
@@ -284,7 +284,7 @@ def deployment_tags(resource: Resource) -> dict[str, str]:
 
 
 def deployment_live(name: str, raw: Mapping[str, Any], usd_per_hour: float | None) -> Live:
-    """A deployment as Azure shows it; ``usd_per_hour`` is for one instance of its type."""
+    """Return a deployment as a resource; ``usd_per_hour`` is for one instance of its type."""
     state, word = state_of(raw)
     tags: dict[str, str] = table(raw.get("tags"))
     count = whole(table(raw.get("sku")).get("capacity"), 1)
@@ -314,13 +314,13 @@ def deployment_live(name: str, raw: Mapping[str, Any], usd_per_hour: float | Non
 
 
 def scales(live: Live) -> bool:
-    """Whether a deployment has an autoscale setting."""
+    """Check whether a deployment has an autoscale setting."""
     replicas: Any = live.details["replicas"]
     return bool(replicas["max"] > replicas["min"])
 
 
 def autoscale_body(location: str, target: str, resource: Resource) -> dict[str, Any]:
-    """Adds an instance while the processors are busy, takes one away when they are idle.
+    """Return the body of a setting that adds an instance while the processors are busy, and removes one when idle.
 
     Source: https://learn.microsoft.com/azure/machine-learning/how-to-autoscale-endpoints
     """
@@ -356,7 +356,7 @@ def _rule(target: str, operator: str, threshold: int, direction: str) -> dict[st
 
 
 def autoscale_live(raw: Mapping[str, Any]) -> Live:
-    """An autoscale setting of ours."""
+    """Return an autoscale setting of this SDK as a resource."""
     known = str(raw["tags"]["mlport-id"])
     return Live(
         AUTOSCALE,
@@ -373,7 +373,7 @@ def autoscale_live(raw: Mapping[str, Any]) -> Live:
 
 
 def environment_body(image: str, digest: str) -> dict[str, Any]:
-    """An environment that is our image as it is, with the routes of its server."""
+    """Return the body of an environment that uses the image unchanged, with the routes of its server."""
     return {
         "properties": {
             "image": image,
@@ -387,7 +387,7 @@ def environment_body(image: str, digest: str) -> dict[str, Any]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in ISO 8601.
+    """Format seconds as an ISO 8601 duration.
 
     Example:
         >>> duration(90)

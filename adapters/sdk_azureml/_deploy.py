@@ -1,4 +1,4 @@
-"""Endpoints as resources of a workspace: each operation is a look and at most one changing call."""
+"""Endpoints as resources of a workspace: each operation is a read and at most one changing call."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Deployments:
     """Endpoints, deployments, autoscale settings and traffic of one workspace.
 
     Args:
-        arm: The wire.
+        arm: The client of the resource manager.
         options: The target's settings.
-        price: What one instance of a type costs per hour.
-        why: Why a deployment failed, by what its container said last.
+        price: Returns the price of one instance of a type per hour.
+        why: Returns why a deployment failed, from the last lines of its container.
 
     Attributes:
-        tags: The user's tags of endpoints that were planned here, by endpoint. They are no part of the endpoint's spec,
-            which is journalled, and a tag may hold any text; an endpoint gets them whenever it is changed.
+        tags: The user's tags of endpoints planned in this process, by endpoint. They are not part of the endpoint's
+            spec, since that is journalled and a tag may hold any text; every change of an endpoint sets them.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Deployments:
     # --- paths
 
     def endpoint_path(self, name: str) -> str:
-        """Where an endpoint is, by its neutral name."""
+        """Return the path of an endpoint, given its neutral name."""
         return f"{self.arm.workspace_path}/onlineEndpoints/{endpoint_name(name, self.options)}"
 
     def deployment_path(self, known: str) -> str:
-        """Where a deployment is, by its neutral id."""
+        """Return the path of a deployment, given its neutral id."""
         name, deployment = split_deployment_id(known)
         return f"{self.endpoint_path(name)}/deployments/{deployment}"
 
@@ -80,7 +80,7 @@ class Deployments:
     # --- read
 
     def observe(self, name: str, timeout: float) -> list[Live]:
-        """Everything of one endpoint, the pointer first."""
+        """Return all resources of one endpoint, the traffic record first."""
         raw = self._endpoint(name, timeout)
         if raw is None:
             return []
@@ -102,7 +102,7 @@ class Deployments:
         return replace(live, reason=self._why(name, raw["name"], timeout))
 
     def list_all(self, timeout: float) -> Iterator[Live]:
-        """Everything of every endpoint of ours, and autoscale settings that outlived theirs."""
+        """Yield all resources of every endpoint of this SDK, and autoscale settings that outlived their endpoint."""
         for raw in self.arm.values(f"{self.arm.workspace_path}/onlineEndpoints", "list endpoints", timeout=timeout):
             name = table(raw.get("tags")).get("mlport-endpoint")
             if name and same(raw["name"], endpoint_name(name, self.options)):
@@ -111,13 +111,13 @@ class Deployments:
         yield from self._settings(timeout)
 
     def _setting(self, known: str, timeout: float) -> Live | None:
-        """The autoscale setting of a deployment, as far as we may see it; to change one needs the right anyway."""
+        """Return the autoscale setting of a deployment; ``None`` also without the right, which changes need anyway."""
         with _unseen():
             return self.read(Ref(AUTOSCALE, known), timeout)
         return None
 
     def _settings(self, timeout: float) -> Iterator[Live]:
-        """The autoscale settings of the group that are ours; none for who may not see them, and they cost nothing."""
+        """Yield the group's autoscale settings of this SDK; none without the right to see them (they cost nothing)."""
         with _unseen():
             yield from self._visible_settings(timeout)
 
@@ -130,7 +130,7 @@ class Deployments:
                 yield _bodies.autoscale_live(raw)
 
     def read(self, ref: Ref, timeout: float) -> Live | None:
-        """One resource of an endpoint."""
+        """Return one resource of an endpoint."""
         if ref.kind == AUTOSCALE:
             raw = self.arm.find(self._autoscale_path(ref.id), "read autoscale", timeout=timeout, api=AUTOSCALE_API)
             return _bodies.autoscale_live(raw) if raw else None
@@ -153,10 +153,10 @@ class Deployments:
     # --- change
 
     def create(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
-        """Make one resource.
+        """Create one resource.
 
         Raises:
-            ConflictError: It exists, or the name is taken in the whole region.
+            ConflictError: The resource exists, or its name is taken in the whole region.
         """
         if resource.kind == TRAFFIC:
             raw = self._existing(ENDPOINT, resource.id, timeout)
@@ -196,10 +196,10 @@ class Deployments:
         return self._put(self.deployment_path(resource.id), "create deployment", body, resource.id, timeout)
 
     def _check_connections(self, name: str, timeout: float) -> None:
-        """Refuse secrets of connections behind an endpoint whose identity may not read them.
+        """Refuse secrets of connections for an endpoint whose identity may not read them.
 
         Raises:
-            ConfigError: It was made without that right, and Azure gives it only then.
+            ConfigError: The endpoint was created without that right, which Azure grants only at creation.
         """
         if not _bodies.reads_connections(self._existing(ENDPOINT, name, timeout)):
             raise ConfigError(
@@ -210,10 +210,10 @@ class Deployments:
             )
 
     def update(self, resource: Resource, before: Live, timeout: float) -> Ack:
-        """Change an endpoint or its traffic, if it is still as it was seen before.
+        """Change an endpoint or its traffic, if it is unchanged since ``before`` was read.
 
         Raises:
-            ConflictError: It was changed meanwhile.
+            ConflictError: The endpoint was changed in the meantime.
         """
         raw = self._existing(resource.kind, resource.id, timeout)
         if resource.kind == TRAFFIC and _bodies.traffic_live(resource.id, raw) is None:
@@ -240,7 +240,7 @@ class Deployments:
         return self._put(self.endpoint_path(resource.id), "update endpoint", body, resource.id, timeout)
 
     def _put_traffic(self, name: str, resource: Resource | None, raw: Mapping[str, Any], timeout: float) -> Ack:
-        """The whole endpoint as it is, with other traffic; without a resource with none."""
+        """Put the whole endpoint unchanged except for its traffic; without a resource, remove the traffic."""
         tags = _bodies.traffic_tags(resource, table(raw.get("tags")), self._tags(name))
         spec: Any = _bodies.endpoint_live(name, raw).spec
         traffic: Any = resource.spec if resource else {}
@@ -248,11 +248,11 @@ class Deployments:
         return self._put(self.endpoint_path(name), "update traffic", body, name, timeout)
 
     def delete(self, live: Live, timeout: float) -> Ack:
-        """Remove one resource.
+        """Delete one resource.
 
         Raises:
-            NotFoundError: It is gone already.
-            ConflictError: The endpoint still has deployments, which would go with it; retryable.
+            NotFoundError: The resource no longer exists.
+            ConflictError: The endpoint still has deployments, which would be deleted with it; retryable.
         """
         if live.kind == TRAFFIC:
             raw = self._existing(TRAFFIC, live.id, timeout)
@@ -277,7 +277,7 @@ class Deployments:
     def _remove(self, path: str, live: Live, timeout: float, *, api: str = ML_API) -> Ack:
         operation = f"delete {live.kind.lower()}"
         response = self.arm.call("DELETE", path, operation, timeout=timeout, resource=live.id, api=api)
-        if response.status_code == 204:  # Azure's way to say that there was nothing
+        if response.status_code == 204:  # Azure's answer if the resource did not exist
             raise gone(live.kind, live.id)
         return self._ack(response)
 
@@ -293,7 +293,7 @@ class Deployments:
 
 @contextlib.contextmanager
 def _unseen() -> Generator[None]:
-    """Goes on where the caller lacks the right to look at what it can do without."""
+    """Ignore a missing right to read optional information."""
     try:
         yield
     except AuthError as error:
@@ -302,13 +302,13 @@ def _unseen() -> Generator[None]:
 
 
 def _front(name: str, raw: Mapping[str, Any]) -> list[Live]:
-    """The traffic, if anybody has set it, and the endpoint: two resources of ours in one of Azure's."""
+    """Return the traffic, if it has been set, and the endpoint: two resources of this SDK in one of Azure's."""
     traffic = _bodies.traffic_live(name, raw)
     return [*([traffic] if traffic else []), _bodies.endpoint_live(name, raw)]
 
 
 def _traffic_of(name: str, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """How the traffic of an endpoint is split now."""
+    """Return the current traffic split of an endpoint."""
     live = _bodies.traffic_live(name, raw)
     told = raw["properties"]
     split = {"weights": table(told.get("traffic")), "mirror": table(told.get("mirrorTraffic"))}
@@ -316,7 +316,7 @@ def _traffic_of(name: str, raw: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def variables(secrets: Mapping[str, str], materials: Materials) -> dict[str, str]:
-    """The values of secrets, by variable; those of a connection of the workspace are filled in by Azure.
+    """Return the values of secrets, by variable; Azure fills in those of the workspace's connections.
 
     Source: https://learn.microsoft.com/azure/machine-learning/how-to-deploy-online-endpoint-with-secret-injection
     """
@@ -326,6 +326,6 @@ def variables(secrets: Mapping[str, str], materials: Materials) -> dict[str, str
 
 
 def _reference(name: str) -> str:
-    """How a variable names a secret of a connection: ``CONNECTION/KEY``, of which the key may be left out."""
+    """Return Azure's reference to a secret of a connection, given ``CONNECTION/KEY`` or ``CONNECTION``."""
     connection, _, key = name.partition("/")
     return f"${{{{azureml://connections/{connection}/credentials/{key or 'key'}}}}}"

@@ -1,4 +1,4 @@
-"""What a target needs, tried out: who we are, the workspace, its registry, its storage, the quota."""
+"""Checks of what a target needs: the caller's identity, the workspace, its registry, its storage, the quota."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from .options import AzureMLOptions
 
 _CALL_S = 20.0
-_SPARE = 1.2  # of the instances of an endpoint, which Azure keeps free for updates
+_SPARE = 1.2  # Azure reserves 20 % more than an endpoint's instances, for updates
 _TYPE = re.compile(r"Standard_(?P<family>[A-Z]+)\d+(?P<more>[a-z]*)(?:_v(?P<version>\d))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What is tried out: the wire, the registry, the storage, and the right of the endpoint's identity to pull."""
+    """The parts to check: resource manager, registry, storage, and the right of the endpoint's identity to pull."""
 
     arm: Arm
     images: Images
@@ -46,7 +46,7 @@ class Parts:
 def checks(
     parts: Parts, options: AzureMLOptions, machine: Callable[[str | None], PriceRow | None], target: str
 ) -> Iterator[Check]:
-    """One real call each; nothing further when the workspace cannot be reached."""
+    """Run each check with a real call; stop early if the workspace cannot be reached."""
     arm, images, storage = parts.arm, parts.images, parts.storage
     identity = _try("identity", lambda: f"signed in for {arm.place.arm}" if arm.tokens.arm else "")
     yield identity
@@ -75,10 +75,10 @@ def _try(name: str, look: Callable[[], str]) -> Check:
 
 
 def _registry(images: Images) -> str:
-    """Ask for a token to push with, and look which rights it has: a registry gives less than was asked for, not no.
+    """Request a token to push with and check its rights: a registry grants fewer rights instead of refusing.
 
     Raises:
-        AuthError: It may not push.
+        AuthError: The caller may not push.
     """
     granted = images.granted(_CALL_S)
     if granted is not None and "push" not in granted:
@@ -90,10 +90,10 @@ def _registry(images: Images) -> str:
 
 
 def _storage(storage: Storage) -> str:
-    """Write a lease and remove it: to read proves nothing about that.
+    """Write a lease and remove it, since reading proves nothing about writing.
 
     Raises:
-        ConflictError: Another doctor is at it.
+        ConflictError: Another doctor holds the lease.
     """
     name = f"doctor-{uuid.uuid4().hex[:8]}"
     record = storage.write(name, "{}", None, _CALL_S)
@@ -108,10 +108,10 @@ def _autoscale(arm: Arm) -> str:
 
 
 def _quota(arm: Arm, options: AzureMLOptions, machine: Callable[[str | None], PriceRow | None]) -> str:
-    """How many cores of the instance's family are free, and how many one deployment takes.
+    """Return how many cores of the instance's family are free, and how many one deployment takes.
 
     Raises:
-        QuotaError: Too few.
+        QuotaError: Too few cores are free.
     """
     row, family = machine(options.instance), family_of(options.instance or "")
     path = f"{arm.workspace_path.partition('/resourceGroups/')[0]}/providers/Microsoft.MachineLearningServices"
@@ -130,7 +130,7 @@ def _quota(arm: Arm, options: AzureMLOptions, machine: Callable[[str | None], Pr
 
 
 def family_of(instance: str) -> str:
-    """The family under which Azure counts the cores of an instance type.
+    """Return the family under which Azure counts the cores of an instance type.
 
     Example:
         >>> family_of("Standard_DS2_v2"), family_of("Standard_D4as_v4")

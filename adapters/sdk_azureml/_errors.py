@@ -1,4 +1,4 @@
-"""The one place where what Azure says becomes an error of mlport."""
+"""Translation of Azure's answers to errors of mlport."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BY_STATUS: dict[int, type[errors.PlatformError]] = {
     413: errors.PayloadTooLargeError,
     429: errors.ThrottledError,
 }
-# Codes say more than the status: a failed operation is read with status 200.
+# Codes are more specific than the status: the result of a failed operation is read with status 200.
 # Source: https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints
 _BY_CODE: dict[str, type[errors.PlatformError]] = {
     "OutOfQuota": errors.QuotaError,
@@ -59,7 +59,7 @@ _BY_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
     # Source: https://github.com/Azure/azure-sdk-for-net/issues/36961 (certain)
     (re.compile(r"because it is in \w+ provisioning state"), "ResourceBusy"),
 )
-_MOST_CAUSES, _DEEPEST = 50, 12  # of what one refusal is read for: it may be nested without end
+_MOST_CAUSES, _DEEPEST = 50, 12  # limits for reading one refusal, which may be nested without end
 _HINTS: dict[str, str] = {
     "OutOfQuota": "ask for more quota of this instance type (20 % more than runs is needed), or name another",
     "OutOfCapacity": "name another instance type or region",
@@ -78,7 +78,7 @@ _RETRYABLE_CONFLICTS = frozenset({"Conflict", "ResourceBusy", "TransientError", 
 
 
 def told(response: httpx.Response) -> dict[str, Any]:
-    """The ``error`` object of an answer; empty when there is none."""
+    """Return the ``error`` object of an answer; empty if it has none."""
     try:
         found = foreign.of_response(response)["error"]
     except (ValueError, KeyError, TypeError):
@@ -87,7 +87,7 @@ def told(response: httpx.Response) -> dict[str, Any]:
 
 
 def from_answer(response: httpx.Response, operation: str, resource: str | None = None) -> errors.PlatformError:
-    """The error that a refusal stands for."""
+    """Return the SDK's error for a refusal."""
     found = told(response)
     facts: dict[str, Any] = {
         "operation": operation,
@@ -98,12 +98,12 @@ def from_answer(response: httpx.Response, operation: str, resource: str | None =
     }
     code, message = understood(found)
     message = message or response.text[:300] or response.reason_phrase
-    code = code or response.headers.get("x-ms-error-code", "")  # the storage has it there, and its body is XML
+    code = code or response.headers.get("x-ms-error-code", "")  # storage has it there, and its body is XML
     return made(code, f"{operation} was refused: {message}", **facts)
 
 
 def understood(error: Mapping[str, Any]) -> tuple[str, str]:
-    """The code that says most and everything that an error says, its details included."""
+    """Return the most specific code of an error, and all its messages, details included."""
     found = list(islice(_causes(error), _MOST_CAUSES))
     texts = list(dict.fromkeys(text for _, text in found if text))
     texts = [text for text in texts if not any(text != other and text in other for other in texts)]
@@ -114,7 +114,7 @@ def understood(error: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _causes(error: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Codes and messages from the outside in; a message may hold the JSON of another service's error."""
+    """Yield codes and messages from the outside in; a message may hold another service's error as JSON."""
     if depth > _DEEPEST:
         return
     if isinstance(error, list):
@@ -140,7 +140,7 @@ def _causes(error: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
 
 
 def _json_in(text: str) -> Any:
-    """The object that a text is in JSON; ``None`` for plain words."""
+    """Return the object that a text holds as JSON; ``None`` for plain text."""
     if not text.lstrip().startswith("{"):
         return None
     try:
@@ -152,7 +152,7 @@ def _json_in(text: str) -> Any:
 def made(
     code: str, message: str, *, status: int | None = None, retry_after_s: float | None = None, **facts: Any
 ) -> errors.PlatformError:
-    """The error for a code of Azure, or for the status of an answer without a known one."""
+    """Return the SDK's error for a code of Azure, or for the status if the code is unknown."""
     kind = _kind(code, status)
     more: dict[str, Any] = {"provider": PROVIDER, "status": status, "hint": _HINTS.get(code), **facts}
     if kind is errors.AuthError and (code == "AuthorizationFailed" or (status == 403 and more["hint"] is None)):
@@ -175,14 +175,14 @@ def _kind(code: str, status: int | None) -> type[errors.PlatformError]:
 
 
 def of_operation(error: Mapping[str, Any], name: str) -> errors.PlatformError:
-    """Why a long-running operation failed, by its code: the answer that tells it has status 200."""
+    """Return why a long-running operation failed, from its code, since the answer that reports it has status 200."""
     code, message = understood(error)
     said = str(error.get("code") or "Unknown")
     return made(code or said, f"{said}: {message or 'no reason was given'}", operation="operation", resource=name)
 
 
 def from_transport(error: httpx.TransportError, operation: str, resource: str | None = None) -> errors.UnavailableError:
-    """The error that a broken connection stands for: only one that was never made proves that nothing was sent."""
+    """Return the error for a failed connection: only one that was never established proves that nothing was sent."""
     sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
     said = str(error) or type(error).__name__
     return errors.UnavailableError(
@@ -191,24 +191,24 @@ def from_transport(error: httpx.TransportError, operation: str, resource: str | 
 
 
 def gone(kind: str, name: str) -> errors.NotFoundError:
-    """The error for what the workspace does not have."""
+    """Return the error for a resource that the workspace does not have."""
     return errors.NotFoundError(
         f"{kind} {name} is not there", provider=PROVIDER, operation=f"read {kind}", resource=name
     )
 
 
 def exists(kind: str, name: str) -> errors.ConflictError:
-    """The error for an id that is taken."""
+    """Return the error for an id that is already taken."""
     return errors.ConflictError(
         f"{kind} {name} exists already", provider=PROVIDER, operation=f"create {kind}", resource=name
     )
 
 
 def unsupported(capability: str, message: str, *, reason: str = "not_implemented") -> errors.UnsupportedError:
-    """The error for what this target does not do."""
+    """Return the error for a feature that this target does not support."""
     return errors.UnsupportedError(message, capability=capability, reason=reason, provider=PROVIDER)
 
 
 def seconds(text: str | None) -> float | None:
-    """The value of a Retry-After header in seconds."""
+    """Return the value of a Retry-After header in seconds; ``None`` if it is not a number."""
     return float(text) if text and text.isascii() and text.replace(".", "", 1).isdigit() else None

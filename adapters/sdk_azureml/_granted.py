@@ -1,4 +1,4 @@
-"""Which rights the caller lacks: Azure lists what a caller may do on a workspace and on its group."""
+"""Checks of the caller's rights: Azure lists what a caller may do on a workspace and on its group."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Granted = list[dict[str, Any]]
 
 
 def checks(arm: Arm, options: AzureMLOptions, target: str) -> Iterator[Check]:
-    """What the caller lacks for each role; what only a deployer needs is a warning."""
+    """Yield a check of the caller's rights for each role; missing rights that only a deployer needs are a warning."""
     places = places_of(options)
     try:
         granted: dict[Scope, Granted] = {scope: _permissions(arm, places[scope]) for scope in _ASKED}
@@ -45,7 +45,7 @@ def _permissions(arm: Arm, scope: str) -> Granted:
 
 
 def _has(granted: Mapping[Scope, Granted], right: Right) -> bool:
-    """Whether a permission holds the right; of a subscription Azure does not say, and quota is asked for apart."""
+    """Check for a right; assume it on a subscription, whose rights Azure does not list (quota has its own check)."""
     if right.scope not in granted:
         return True
     gives, takes = ("dataActions", "notDataActions") if right.data else ("actions", "notActions")
@@ -56,7 +56,7 @@ def _has(granted: Mapping[Scope, Granted], right: Right) -> bool:
 
 
 def _matches(patterns: list[str] | None, action: str) -> bool:
-    """Whether one of the patterns, in which ``*`` stands for any text, fits an action.
+    """Check whether an action matches one of the patterns, in which ``*`` stands for any text.
 
     Example:
         >>> _matches(["Microsoft.Storage/*/read"], "microsoft.storage/accounts/read"), _matches(None, "a/read")

@@ -1,6 +1,6 @@
 """Images in the workspace's registry, and the environments that name them.
 
-A registry of Azure knows its users by a token of their directory, exchanged for one of its own.
+A registry of Azure accepts a token of the user's directory in exchange for one of its own.
 Source: https://github.com/Azure/acr/blob/main/docs/AAD-OAuth.md
 """
 
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
 _REGISTRY_API = "2023-07-01"
 _SCOPE = "https://containerregistry.azure.net/.default"  # registries may refuse tokens for the resource manager
-_REFRESH_TOKEN = "<token>"  # noqa: S105  the user name that stands for: the password is a refresh token
+_REFRESH_TOKEN = "<token>"  # noqa: S105  the user name which says that the password is a refresh token
 
 
 class Images:
     """The images and environments of one workspace.
 
     Args:
-        arm: The wire.
-        owner: In whose name shared things are shown.
+        arm: The client of the resource manager.
+        owner: The owner to show for shared resources.
         clock: Source of time.
-        owners: Whose the registry must be.
+        owners: Checks that the registry belongs to the workspace.
     """
 
     def __init__(self, arm: Arm, owner: str, clock: Clock, owners: Owners) -> None:
@@ -53,7 +53,7 @@ class Images:
         self._owners = owners
         self._owner = owner
         self._clock = clock
-        self._seen: dict[str, Live] = {}  # what was found once: an image under its content's name never changes
+        self._seen: dict[str, Live] = {}  # found so far: an image named after its content never changes
 
     # --- the registry
 
@@ -62,7 +62,7 @@ class Images:
         """Host name of the workspace's registry.
 
         Raises:
-            PlatformError: The workspace has none yet; Azure makes it with the first environment that it builds.
+            PlatformError: The workspace has none yet; Azure creates it with the first environment that it builds.
         """
         known = self.arm.workspace["properties"].get("containerRegistry")
         if not known:
@@ -80,10 +80,10 @@ class Images:
         return host
 
     def _registry_facts(self, known: str) -> dict[str, Any]:
-        """The registry as a resource; who may only push and pull does not see it, and its host follows from its name.
+        """Return the registry as a resource; without the right to see it, derive its host from its name.
 
         Raises:
-            NotFoundError: It is not there.
+            NotFoundError: The registry does not exist.
         """
         try:
             found = self.arm.find(known, "read registry", timeout=30.0, resource=known, api=_REGISTRY_API)
@@ -96,10 +96,10 @@ class Images:
         return found
 
     def login(self, host: str) -> tuple[str, str] | None:
-        """User name and password for the workspace's registry; ``None`` for any other.
+        """Return user name and password for the workspace's registry; ``None`` for any other.
 
         Raises:
-            AuthError: The registry does not take our token.
+            AuthError: The registry does not accept the token.
         """
         if host != self.host:
             return None
@@ -115,15 +115,15 @@ class Images:
             return _REFRESH_TOKEN, str(foreign.of_response(response)["refresh_token"])
 
     def name(self, image: str) -> str:
-        """Where an image is in the registry."""
+        """Return an image's full name in the registry."""
         return f"{self.host}/{REPOSITORY}:{image}"
 
     def published(self, image: str, timeout: float) -> PublishedImage | None:
-        """An image as the registry has it."""
+        """Return an image as the registry has it; ``None`` if it does not exist."""
         return published(self.name(image), login=self.login, clock=self._clock, timeout_s=timeout)
 
     def read(self, image: str, timeout: float) -> Live | None:
-        """One image as a resource."""
+        """Return one image as a resource."""
         if image not in self._seen:
             found = self.published(image, timeout)
             if found is None:
@@ -153,7 +153,7 @@ class Images:
         """Remove an image from the registry.
 
         Raises:
-            NotFoundError: It is not there.
+            NotFoundError: The image does not exist.
         """
         self._seen.pop(image, None)
         found = self.published(image, timeout)
@@ -165,10 +165,10 @@ class Images:
             raise from_answer(response, "delete image", image)
 
     def granted(self, timeout: float) -> frozenset[str] | None:
-        """What a token to pull and push with lets us do; ``None`` if it cannot be read.
+        """Return the rights of a token that was requested for pulling and pushing; ``None`` if it cannot be read.
 
         Raises:
-            AuthError: The registry gives none.
+            AuthError: The registry issues no token.
         """
         try:
             token = self._token(f"repository:{REPOSITORY}:pull,push", timeout)
@@ -185,7 +185,7 @@ class Images:
         return f"{'http' if self.arm.place.mini else 'https'}://{self.host}"
 
     def _token(self, scope: str, timeout: float) -> str:
-        """A token of the registry for just this."""
+        """Return a token of the registry for this scope only."""
         user = self.login(self.host)
         form = {
             "grant_type": "refresh_token",
@@ -200,7 +200,7 @@ class Images:
             return str(foreign.of_response(answer)["access_token"])
 
     def _registry(self, method: str, path: str, scope: str, timeout: float) -> httpx.Response:
-        """One call to the registry itself, with a token for just that."""
+        """Make one call to the registry itself, with a token for this scope only."""
         try:
             headers = {"authorization": f"Bearer {self._token(scope, timeout)}"}
             return self.arm.http.request(method, f"{self._base}{path}", headers=headers, timeout=timeout)
@@ -210,12 +210,12 @@ class Images:
     # --- environments
 
     def environment_path(self, image: str) -> str:
-        """Where the environment of an image is."""
+        """Return the path of an image's environment."""
         name = environment_name(image)
         return f"{self.arm.workspace_path}/environments/{name}/versions/{ENVIRONMENT_VERSION}"
 
     def environment(self, image: str, timeout: float) -> Live | None:
-        """An environment as a resource; one that is archived is none, which is all that Azure does to remove it."""
+        """Return an environment as a resource; ``None`` if it is archived, since Azure cannot delete one."""
         path = self.environment_path(image)
         raw = self.arm.find(path, "read environment", timeout=timeout, resource=image)
         if raw is None or raw["properties"].get("isArchived"):
@@ -234,7 +234,7 @@ class Images:
         )
 
     def environments(self, timeout: float) -> Iterator[Live]:
-        """All environments of ours."""
+        """Yield all environments of this SDK."""
         path, active = f"{self.arm.workspace_path}/environments", {"listViewType": "ActiveOnly"}
         for raw in self.arm.values(path, "list environments", timeout=timeout, params=active):
             image = image_of_environment(raw["name"])
@@ -245,7 +245,7 @@ class Images:
         """Register the environment of an image that is in the registry, by its digest.
 
         Raises:
-            NotFoundError: The image is not there.
+            NotFoundError: The image does not exist.
             ConflictError: The environment exists.
         """
         if self.environment(resource.id, timeout) is not None:
@@ -260,10 +260,10 @@ class Images:
             self._show_container(resource.id, timeout, archived=False)
 
     def archive(self, image: str, timeout: float) -> None:
-        """Hide an environment from every list; Azure deletes none.
+        """Hide an environment from all lists, since Azure cannot delete one.
 
         Raises:
-            NotFoundError: It is not there.
+            NotFoundError: The environment does not exist.
         """
         path = self.environment_path(image)
         raw = self.arm.find(path, "read environment", timeout=timeout, resource=image)
@@ -274,12 +274,12 @@ class Images:
         self._show_container(image, timeout, archived=True)
 
     def _container(self, image: str, timeout: float) -> dict[str, Any]:
-        """What stands for all versions of an environment in lists; empty if there is none."""
+        """Return the container of all versions of an environment, which lists show; empty if it does not exist."""
         path = self.environment_path(image).partition("/versions/")[0]
         return self.arm.find(path, "read environment", timeout=timeout, resource=image) or {}
 
     def _show_container(self, image: str, timeout: float, *, archived: bool) -> None:
-        """Hide an environment from lists, or show it again: archiving its version alone leaves it there.
+        """Hide an environment from lists, or show it again: archiving only its version would leave it there.
 
         Source: https://github.com/Azure/azure-sdk-for-python/issues/36527 (certain)
         """
@@ -290,7 +290,7 @@ class Images:
 
 
 def claims(token: str) -> dict[str, Any]:
-    """What a token says of itself, unproven; empty for one that cannot be read.
+    """Return the unverified claims of a token; empty if it cannot be read.
 
     Example:
         >>> claims("e30.eyJhY2Nlc3MiOltdfQ.x"), claims("opaque")
@@ -304,7 +304,7 @@ def claims(token: str) -> dict[str, Any]:
 
 
 def _attach(workspace: dict[str, Any]) -> str:
-    """The commands that give a workspace its registry; Azure ML wants one whose admin user is enabled."""
+    """Return the commands that attach a registry to a workspace; Azure ML requires one with an enabled admin user."""
     name = str(workspace["name"])
     group = str(workspace["id"]).split("/")[4]
     registry = "".join(filter(str.isalnum, name)).lower()[:40] + "acr"
@@ -316,6 +316,6 @@ def _attach(workspace: dict[str, Any]) -> str:
 
 
 def _digest(image: PublishedImage) -> str:
-    """The digest of the model or program in an image of ours; a ready-made one is its own."""
+    """Return the digest of the model or program in an image of this SDK; for a ready-made image, its own digest."""
     known = image.labels.get("dev.mlport.model.sha256") or image.labels.get("dev.mlport.program.sha256")
     return known or image.digest.removeprefix("sha256:")

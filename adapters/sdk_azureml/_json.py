@@ -1,4 +1,4 @@
-"""What Azure sends is JSON of which every part may be missing or null."""
+"""Access to Azure's JSON, of which every part may be missing or null."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def table(value: Any) -> dict[str, Any]:
-    """An object, empty when there is none.
+    """Return a value if it is an object, else an empty one.
 
     Example:
         >>> table(None), table({"a": 1})
@@ -20,7 +20,7 @@ def table(value: Any) -> dict[str, Any]:
 
 
 def rows(value: Any) -> list[Any]:
-    """A list, empty when there is none.
+    """Return a value if it is a list, else an empty one.
 
     Example:
         >>> rows(None), rows([1])
@@ -30,7 +30,7 @@ def rows(value: Any) -> list[Any]:
 
 
 def moment(value: Any) -> float | None:
-    """A time stamp in Unix seconds; ``None`` when there is none, or one of another form. Without a zone it is UTC.
+    """Convert a time stamp to Unix seconds; ``None`` if it is missing or malformed. Without a zone it is UTC.
 
     Example:
         >>> moment("2026-01-01T00:00:00.1234567Z"), moment("2026-01-01T00:00:00"), moment("soon"), moment(None)
@@ -44,7 +44,7 @@ def moment(value: Any) -> float | None:
 
 
 def whole(value: Any, otherwise: int) -> int:
-    """A whole number, also in a text; something else where it is none.
+    """Convert a value to a whole number, also from text; return ``otherwise`` if it is not a number.
 
     Example:
         >>> whole("3", 1), whole(None, 1), whole("many", 1)

@@ -1,4 +1,4 @@
-"""What an endpoint did and said: Azure Monitor's minutes, and the tails of its containers' logs.
+"""Metrics and logs of an endpoint: Azure Monitor's minutes, and the last log lines of its containers.
 
 Source: https://learn.microsoft.com/azure/machine-learning/monitor-azure-machine-learning-reference
 """
@@ -33,23 +33,23 @@ METRICS_API = "2023-10-01"
 _MINUTE = 60.0
 _GIB = 2**30
 _MOST_LINES = 5000
-_FOLLOW_S, _SELDOM_S = 2.0, 15.0  # between two looks: an hour takes 1,200 calls of this sort from a subscription
+_FOLLOW_S, _SELDOM_S = 2.0, 15.0  # pauses between two reads; Azure allows 1,200 of them per hour and subscription
 _MOST_SERIES = "1000"
 _HEADER, _LINES = "Instance status:", "Container logs:"
 _WARNING = re.compile(r"Type: Warning\b.*?Message: (.+)")
 _QUANTILES = {f"p{share}": f"RequestLatency_P{share}" for share in (50, 90, 95, 99)}
 _BY_STATUS = "deployment eq '*' and statusCode eq '*' and modelStatusCode eq '*'"
-_NO_MISTAKES = {"408", "424", "429"}  # the container took too long, failed without a status, is overloaded
-Point = tuple[float, float]  # Unix seconds at which a minute begins, value
+_NO_MISTAKES = {"408", "424", "429"}  # the container took too long, failed without a status, or is overloaded
+Point = tuple[float, float]  # Unix seconds of the minute's start, value
 
 
 class Monitor:
-    """Reads what Azure measured and what containers wrote.
+    """A reader of Azure's measurements and of the containers' logs.
 
     Args:
-        arm: The wire.
+        arm: The client of the resource manager.
         deployments: The endpoints of the workspace.
-        machine: What an instance type has.
+        machine: Returns the size of an instance type.
     """
 
     def __init__(self, arm: Arm, deployments: Deployments, machine: Callable[[str | None], PriceRow | None]) -> None:
@@ -60,10 +60,10 @@ class Monitor:
     # --- metrics
 
     def report(self, name: str, window_s: float, timeout: float) -> MetricsReport:
-        """Counts, latencies and use of the machines over whole minutes.
+        """Return counts, latencies and resource use over whole minutes.
 
         Raises:
-            NotFoundError: There is no such endpoint.
+            NotFoundError: The endpoint does not exist.
         """
         live = self._deployments.observe(name, timeout)
         if not live:
@@ -88,9 +88,9 @@ class Monitor:
     def _series(
         self, path: str, metrics: str, span: str, timeout: float, where: str | None = None
     ) -> dict[str, list[Series]]:
-        """The minutes of metrics, by metric."""
+        """Return the series of metrics in minutes, by metric."""
         params = {"metricnames": metrics, "timespan": span, "interval": "PT1M", "aggregation": "Average"}
-        split = {"$filter": where, "top": _MOST_SERIES} if where else {}  # ten series without it
+        split = {"$filter": where, "top": _MOST_SERIES} if where else {}  # without it, Azure returns ten series
         found: dict[str, Any] = self.arm.call(
             "GET",
             f"{path}/providers/Microsoft.Insights/metrics",
@@ -102,7 +102,7 @@ class Monitor:
         return {_name(one): list(map(Series.of, rows(one.get("timeseries")))) for one in rows(found.get("value"))}
 
     def _latency(self, path: str, span: str, minutes: Mapping[float, float], timeout: float) -> Latency:
-        """The worst minute of each quantile: a bound, since quantiles of minutes cannot be added up."""
+        """Return the worst minute of each quantile: an upper bound, since quantiles of minutes cannot be added up."""
         names = ",".join(["RequestLatency", *_QUANTILES.values()])
         found = self._series(path, names, span, timeout)
         worst = {
@@ -114,7 +114,7 @@ class Monitor:
         return Latency("platform", "approximate", round(sum(minutes.values())), **worst, mean=mean)
 
     def _use(self, behind: Sequence[Live], span: str, timeout: float) -> tuple[float | None, int | None]:
-        """Cores busy and bytes of memory in the last minute that was measured."""
+        """Return the cores in use and bytes of memory in the last measured minute."""
         cores, memory = 0.0, 0.0
         for live in behind:
             machine = self._machine(cast("str | None", live.details["instance"]))
@@ -131,22 +131,22 @@ class Monitor:
     # --- logs
 
     def tail(self, name: str, deployment: str, lines: int, timeout: float) -> list[str]:
-        """The last lines of a deployment's container; none while it has not been started.
+        """Return the last lines of a deployment's container; empty if it has not been started.
 
         Raises:
-            NotFoundError: There is no such deployment.
+            NotFoundError: The deployment does not exist.
         """
         return container_lines(self._content(name, deployment, lines, timeout))
 
     def _content(self, name: str, deployment: str, lines: int, timeout: float) -> str:
-        """What Azure gives as the log: the states of the instance and its events stand before the container's lines."""
+        """Return Azure's log: states and events of the instance, then the container's lines."""
         path = self._deployments.deployment_path(f"{name}.{deployment}")
         body = {"containerType": "InferenceServer", "tail": min(lines, _MOST_LINES)}
         found = self.arm.call("POST", f"{path}/getLogs", "read logs", timeout=timeout, resource=deployment, body=body)
         return str(found.json().get("content") or "")
 
     def why(self, name: str, deployment: str, timeout: float) -> str | None:
-        """Why a deployment never became ready: in the server's own words, else by the last warning of the platform."""
+        """Return why a deployment never became ready: the server's own words, else the platform's last warning."""
         content = self._content(name, deployment, 50, timeout)
         said = (start_failure(line) for line in reversed(container_lines(content)))
         return next(filter(None, said), None) or last_warning(content)
@@ -161,10 +161,10 @@ class Monitor:
         request_id: str | None,
         sleep: Callable[[float], None],
     ) -> Iterator[LogLine]:
-        """The lines of the containers, oldest first; with ``follow`` also those to come.
+        """Yield the lines of the containers, oldest first; with ``follow`` also later ones.
 
         Raises:
-            NotFoundError: There is no such endpoint or deployment.
+            NotFoundError: The endpoint or deployment does not exist.
         """
         before: dict[str, list[str]] = {}
         last: dict[str, float] = {}
@@ -203,7 +203,7 @@ class Series:
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Series:
-        """From Azure's own form; minutes without a value are left out."""
+        """Create a series from Azure's format; minutes without a value are left out."""
         dimensions = {_name(item).lower(): str(item.get("value")) for item in rows(raw.get("metadatavalues"))}
         minutes = [(moment(item.get("timeStamp")), item.get("average")) for item in rows(raw.get("data"))]
         return cls(dimensions, [(at, float(value)) for at, value in minutes if at is not None and value is not None])
@@ -219,7 +219,7 @@ class Counts:
 
 
 def counted(found: Mapping[str, Sequence[Series]]) -> Counts:
-    """Add up the requests of all minutes, by what the container answered where Azure tells."""
+    """Add up the requests of all minutes, by the container's status where Azure reports it."""
     counts = Counts()
     for series in found.get("RequestsPerMinute", []):
         kind, total = status_class(series.dimensions), round(sum(value for _, value in series.minutes))
@@ -234,9 +234,9 @@ def counted(found: Mapping[str, Sequence[Series]]) -> Counts:
 
 
 def status_class(dimensions: Mapping[str, str]) -> str:
-    """Return the class of a series: the container's own status if there is one, else Azure's; empty if neither is told.
+    """Return the class of a series: that of the container's own status, else of Azure's; empty if neither is known.
 
-    Azure says 408, 424 and 429 for requests that the endpoint failed to answer: the caller made no mistake.
+    Azure reports 408, 424 and 429 for requests that the endpoint failed to answer, so the caller is not at fault.
 
     Example:
         >>> status_class({"statuscode": "424", "modelstatuscode": "400"}), status_class({"statuscode": "429"})
@@ -251,12 +251,12 @@ def status_class(dimensions: Mapping[str, str]) -> str:
 
 
 def points(found: Mapping[str, Sequence[Series]], metric: str) -> list[Point]:
-    """All minutes of a metric, in order of time."""
+    """Return all minutes of a metric, in order of time."""
     return sorted(point for series in found.get(metric, []) for point in series.minutes)
 
 
 def timespan(begin: float, end: float) -> str:
-    """Whole minutes around a span of time.
+    """Return the whole minutes around a span of time, in Azure's format.
 
     Example:
         >>> timespan(61, 119)
@@ -267,7 +267,7 @@ def timespan(begin: float, end: float) -> str:
 
 
 def _name(item: Mapping[str, Any]) -> str:
-    """The name of a metric or a dimension."""
+    """Return the name of a metric or a dimension."""
     return str(table(item.get("name")).get("value") or "")
 
 
@@ -275,7 +275,7 @@ def _name(item: Mapping[str, Any]) -> str:
 
 
 def container_lines(content: str) -> list[str]:
-    r"""The lines that the container wrote, without what Azure puts before them.
+    r"""Return the lines that the container wrote, without what Azure puts before them.
 
     Example:
         >>> container_lines("Instance status:\nSystemSetup: Succeeded\n\nContainer logs:\nready\n")
@@ -288,7 +288,7 @@ def container_lines(content: str) -> list[str]:
 
 
 def last_warning(content: str) -> str | None:
-    r"""The last event of the platform that is a warning; ``None`` if there is none.
+    r"""Return the platform's last warning event; ``None`` if it has none.
 
     Example:
         >>> last_warning("Instance status:\nKind: Pod, Name: Failed, Type: Warning, Time: t, Message: no such image")
@@ -301,7 +301,7 @@ def last_warning(content: str) -> str | None:
 
 
 def overlap(before: Sequence[str], now: Sequence[str]) -> int:
-    """How many lines at the beginning of a tail were at the end of the tail before.
+    """Return how many lines at the start of a tail were at the end of the previous tail.
 
     Example:
         >>> overlap(["a", "b", "c"], ["b", "c", "d"])

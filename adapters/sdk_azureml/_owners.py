@@ -1,7 +1,7 @@
-"""Whose the storage and the registry of a workspace are: its own, and the same as before.
+"""Checks that the storage and the registry belong to the workspace, and are the same as before.
 
-Both are found by way of the workspace, so nobody can guess them first; but who may write to a workspace can point its
-default datastore at an account of somebody else, who would get leases and what jobs leave.
+Both are found through the workspace, so an attacker cannot reserve their names in advance. But a user with write access
+to a workspace can point its default datastore at a foreign account, which would then receive leases and job outputs.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _REGISTRY_ID = re.compile(
 
 
 class Owners:
-    """What belongs to one workspace.
+    """The resources that belong to one workspace.
 
     Args:
-        arm: The wire.
+        arm: The client of the resource manager.
         options: The target's settings.
-        identities: What was seen before.
+        identities: The record of resources seen before.
     """
 
     def __init__(self, arm: Arm, options: AzureMLOptions, identities: Identities) -> None:
@@ -42,7 +42,7 @@ class Owners:
         """Refuse a datastore in an account that is not the workspace's own.
 
         Raises:
-            SecurityError: It is in another one, or was in another one before.
+            SecurityError: The datastore is in another account, or was in another one before.
         """
         account = _last(str(store["accountName"]).rstrip("#"))
         wanted = self.options.storage_account or _last(
@@ -58,19 +58,19 @@ class Owners:
         self._identities.check(name, {"storage account": account, "container": str(store["containerName"])})
 
     def check_registry_id(self, known: str) -> None:
-        """Refuse what a workspace names as its registry and is none, before it is looked up.
+        """Refuse a registry id of the workspace that is malformed, before the registry is read.
 
         Raises:
-            SecurityError: It is not the id of a registry.
+            SecurityError: The id is not that of a registry.
         """
         if not _REGISTRY_ID.fullmatch(known):
             raise self._refused(f"the workspace names {known!r} as its registry, which is none", known, None)
 
     def check_registry(self, wanted: str, found: dict[str, Any], host: str) -> None:
-        """Refuse a registry that is not the one that the workspace names.
+        """Refuse a registry that is not the workspace's.
 
         Raises:
-            SecurityError: It is another one, is no registry of Azure, or was another one before.
+            SecurityError: It is another one, is not a registry of Azure, or was another one before.
         """
         if str(found.get("id", "")).lower() != wanted.lower():
             raise self._refused(f"the registry of the workspace is {wanted}, not {found.get('id')}", wanted, None)
@@ -84,5 +84,5 @@ class Owners:
 
 
 def _last(path: str) -> str:
-    """The last part of a path of Azure's, which is a name."""
+    """Return the last part of an Azure path, which is a name."""
     return path.rstrip("/").rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""From a neutral spec to the resources of a workspace, and back to a neutral status; no call is made here."""
+"""Conversion of neutral specs to resources of a workspace, and of resources to neutral status; makes no calls."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ AUTOSCALE, TRAFFIC, JOB = "Autoscale", "Traffic", "Job"
 
 _TAGS, _TAG_NAME, _TAG_VALUE = 35, 512, 256
 _NO_TAG = re.compile(r"[<>%&\\?/]")
-_SETTLE_S = 10.0  # the resource manager reads its own writes; this is for a request that is still under way
-_READABLE = ("abfss", "azureml", "http", "https", "wasbs")  # what a job can read by itself
+_SETTLE_S = 10.0  # the resource manager reads its own writes; this allows for a request still in progress
+_READABLE = ("abfss", "azureml", "http", "https", "wasbs")  # schemes that a job can read directly
 
 
 def kinds(settle_s: float = _SETTLE_S) -> dict[str, Kind]:
-    """The kinds of resources, in the order in which they are made."""
+    """Return the kinds of resources, in order of creation."""
     idle = frozenset({"ready", "failed"})
     found = (
         Kind(IMAGE, Nature.SHARED),
@@ -55,7 +55,7 @@ def kinds(settle_s: float = _SETTLE_S) -> dict[str, Kind]:
 
 
 def resources(spec: EndpointSpec, options: AzureMLOptions) -> list[Resource]:
-    """Images, environments, endpoint, deployments, their autoscale settings, traffic: in the order they are made."""
+    """Return images, environments, endpoint, deployments, autoscale settings and traffic, in order of creation."""
     check_tags(spec.tags)
     endpoint = Resource(
         ENDPOINT, spec.name, _endpoint_spec(spec, options), _bare(spec.labels), summary=_shown(spec, options)
@@ -63,7 +63,7 @@ def resources(spec: EndpointSpec, options: AzureMLOptions) -> list[Resource]:
     shared: dict[Ref, Resource] = {}
     own: list[Resource] = []
     for deployment in spec.deployments:
-        if deployment.kept is None:  # what runs needs its image no more to go on
+        if deployment.kept is None:  # a running deployment no longer needs its image
             name = deployment.model_name
             pair = _shared(deployment.model, deployment.image, name, spec.labels, options)
             shared |= {resource.ref: resource for resource in pair}
@@ -81,12 +81,12 @@ def _shown(spec: EndpointSpec, options: AzureMLOptions) -> str:
 
 
 def _bare(labels: Labels) -> Labels:
-    """The labels of what belongs to the endpoint and to no deployment of it."""
+    """Return the labels of a resource that belongs to the endpoint and to none of its deployments."""
     return replace(labels, generation=0, model="")
 
 
 def _endpoint_spec(spec: EndpointSpec, options: AzureMLOptions) -> dict[str, Json]:
-    """The endpoint as it is made and changed; what counts only when it is made is no part of it later."""
+    """Return the endpoint's spec; settings that count only at creation are left out later."""
     stored = any(name.startswith(CLOUD) for one in spec.deployments for name in one.secrets.values())
     first = all(one.generation <= 1 for one in spec.deployments)
     return {
@@ -101,7 +101,7 @@ def _endpoint_spec(spec: EndpointSpec, options: AzureMLOptions) -> dict[str, Jso
 def _shared(
     digest: str, ready: str | None, name: str, labels: Labels, options: AzureMLOptions
 ) -> tuple[Resource, Resource]:
-    """The image in the registry and the environment that names it, both content-addressed."""
+    """Return the image in the registry and the environment that names it, both content-addressed."""
     own = replace(_bare(labels), model=digest[:32], expires_at=0)
     known = image_id(digest, options.base, ready=ready)
     image = Resource(
@@ -176,7 +176,7 @@ def _traffic(spec: EndpointSpec, own: Sequence[Resource], options: AzureMLOption
 
 
 def mirrored(spec: EndpointSpec, share: int) -> dict[str, Json]:
-    """Which deployment gets a copy of the traffic: the newest, as long as it gets none itself."""
+    """Return the mirrored share: only the newest deployment gets one, and only while it has no traffic itself."""
     newest = max(spec.deployments, key=lambda one: (one.generation, one.id))
     serving = any(spec.traffic.values())
     return {newest.id: share} if share and serving and not spec.traffic.get(newest.id) else {}
@@ -186,16 +186,16 @@ def mirrored(spec: EndpointSpec, share: int) -> dict[str, Json]:
 
 
 def job_resources(spec: JobSpec, options: AzureMLOptions, inputs: Mapping[str, tuple[Resource, str]]) -> list[Resource]:
-    """The program's image and environment, the data that is uploaded, then the job.
+    """Return the program's image and environment, the data to upload, and the job, in order of creation.
 
     Args:
         spec: The job.
         options: The target's settings.
-        inputs: The channels whose data is on this machine, as resources, each with the name of the file if it is one.
+        inputs: The channels with local data: the resource of each, and the file's name if the data is one file.
     """
     check_data(spec.data)
     for variable, name in spec.secrets.items():
-        if name.startswith(CLOUD):  # a job would get the reference itself as its value
+        if name.startswith(CLOUD):  # in a job, the value would be the reference itself
             message = (
                 f"secrets: {variable} = {name!r}: Azure fills in secrets of connections for endpoints only, not jobs"
             )
@@ -225,7 +225,7 @@ def job_resources(spec: JobSpec, options: AzureMLOptions, inputs: Mapping[str, t
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
-    """Refuse tags that Azure does not take, before an image is built.
+    """Refuse tags that Azure does not accept, before an image is built.
 
     Source: https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources#limitations (certain)
     """
@@ -243,7 +243,7 @@ def check_tags(tags: Mapping[str, str]) -> None:
 
 
 def check_data(data: Mapping[str, str]) -> None:
-    """Refuse inputs that a job cannot read; looks at the text only."""
+    """Refuse inputs that a job cannot read; this checks only the text."""
     for channel, where in data.items():
         if not (channel.isidentifier() and channel.isascii() and channel == channel.lower()):
             raise ConfigError(
@@ -258,11 +258,11 @@ def check_data(data: Mapping[str, str]) -> None:
             )
 
 
-# --- back: what is live, in neutral words -----------------------------------------------------------------------
+# --- conversion of live resources to neutral status --------------------------------------------------------------
 
 
 def status(name: str, live: Sequence[Live], target: str) -> EndpointStatus | None:
-    """What the live resources of one endpoint amount to."""
+    """Return the neutral status of one endpoint, derived from its live resources."""
     endpoint = next((one for one in live if one.ref == Ref(ENDPOINT, name)), None)
     if endpoint is None:
         return None
@@ -292,7 +292,7 @@ def status(name: str, live: Sequence[Live], target: str) -> EndpointStatus | Non
 
 
 def _facts(live: Live) -> Mapping[str, Any]:
-    """What is known of a deployment: as Azure shows it, or as it was planned."""
+    """Return the facts about a deployment: as Azure shows it, or as it was planned."""
     return live.details or table(live.spec)
 
 

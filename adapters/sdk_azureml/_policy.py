@@ -1,6 +1,6 @@
 """Custom roles and assignments of Azure for a target: the actions of a role's calls, each on the smallest scope.
 
-The workspace is named by the target; its registry, its storage and its autoscale settings are expected in its group.
+The target names the workspace; its registry, its storage and its autoscale settings are expected in its group.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _VARIABLE = """variable "principal_id" {
   type        = string
   description = "object id to give the roles to"
 }"""
-_BY_KEY = {  # how callers show who they are, and the action that none of the others need
+_BY_KEY = {  # how callers authenticate, and the action that only this method needs
     "key": "listKeys/action",
     "token": "token/action",
     "aad": "score/action",
@@ -33,7 +33,7 @@ _BY_KEY = {  # how callers show who they are, and the action that none of the ot
 
 
 def policy(options: AzureMLOptions, target: str, role: PolicyRole, form: PolicyForm) -> str:
-    """The role definitions and assignments of a role."""
+    """Return the role definitions and assignments of a role."""
     found = document(options, target, role)
     if form == "json":
         return json.dumps(found, indent=2)
@@ -41,7 +41,7 @@ def policy(options: AzureMLOptions, target: str, role: PolicyRole, form: PolicyF
 
 
 def rights_of(options: AzureMLOptions, role: PolicyRole) -> list[Right]:
-    """What a role needs on this target, each action once."""
+    """Return the rights that a role needs on this target, each action once."""
     rows = (row for row in CALLS.values() if row.verbs & VERBS[role])
     wanted = list(RUNTIME) if role == "runtime" else [right for row in rows for right in row.rights]
     endings = tuple(f"onlineEndpoints/{one}" for auth, one in _BY_KEY.items() if auth != options.auth)
@@ -50,7 +50,7 @@ def rights_of(options: AzureMLOptions, role: PolicyRole) -> list[Right]:
 
 
 def document(options: AzureMLOptions, target: str, role: PolicyRole) -> dict[str, Any]:
-    """One role definition for each scope, in the form of the Azure command line, and its assignment."""
+    """Return one role definition for each scope, in the format of the Azure command line, and its assignment."""
     places = places_of(options)
     roles: list[dict[str, Any]] = []
     for scope, place in places.items():
@@ -74,7 +74,7 @@ def document(options: AzureMLOptions, target: str, role: PolicyRole) -> dict[str
 
 
 def places_of(options: AzureMLOptions) -> Mapping[Scope, str]:
-    """The resource ids of the scopes, the smallest first."""
+    """Return the resource ids of the scopes, the smallest first."""
     return {
         "workspace": workspace_path(options),
         "group": group_path(options),
@@ -83,13 +83,13 @@ def places_of(options: AzureMLOptions) -> Mapping[Scope, str]:
 
 
 def _terraform(found: dict[str, Any]) -> str:
-    """The same as resources of the azurerm provider."""
+    """Format roles and assignments as resources of the azurerm provider."""
     pairs = zip(found["roles"], found["assignments"], strict=True)
     return "\n\n".join([_VARIABLE, *(_terraform_role(role, str(one["scope"])) for role, one in pairs)])
 
 
 def _terraform_role(role: dict[str, Any], scope: str) -> str:
-    """One role definition and its assignment."""
+    """Format one role definition and its assignment."""
     word, name, places = _word(role["Name"]), json.dumps(role["Name"]), role["AssignableScopes"]
     return (
         f'resource "azurerm_role_definition" "{word}" {{\n  name  = {name}\n  scope = {json.dumps(places[0])}\n\n'
@@ -103,9 +103,9 @@ def _terraform_role(role: dict[str, Any], scope: str) -> str:
 
 
 def _bicep(found: dict[str, Any]) -> str:
-    """The role definitions as a template for the subscription, with the assignments as comments.
+    """Format the role definitions as a template for the subscription, with the assignments as comments.
 
-    A template assigns a role within its own scope only, so that one for all three scopes cannot be written.
+    A template assigns a role only within its own scope, so a single template cannot cover all three scopes.
     """
     blocks = ["targetScope = 'subscription'"]
     for role, assignment in zip(found["roles"], found["assignments"], strict=True):
@@ -122,7 +122,7 @@ def _bicep(found: dict[str, Any]) -> str:
 
 
 def _listed(values: list[str]) -> str:
-    """A list in Bicep, one value on each line."""
+    """Format a list in Bicep, one value on each line."""
     lines = "".join(f"          '{value}'\n" for value in values)
     return f"[\n{lines}        ]" if values else "[]"
 

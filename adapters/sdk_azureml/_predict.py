@@ -1,6 +1,6 @@
-"""How an endpoint is called: one POST to its own address, with its key or token kept here.
+"""Predictions: one POST to the endpoint's own address, with its key or token kept in this process.
 
-Azure puts whatever the container answers, if it is not 200, into a 424 of its own; it is taken out again here.
+Azure wraps every container answer other than 200 in a 424 of its own; this module unwraps it.
 Source: https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes
 """
 
@@ -41,14 +41,14 @@ PIN = "azureml-model-deployment"
 _STATUS, _REASON = "ms-azureml-model-error-statuscode", "ms-azureml-model-error-reason"
 _CALL_S = 30.0
 _EARLY_S = 120.0
-_BUSY = frozenset({429, 503})  # the container's own words for: not now
+_BUSY = frozenset({429, 503})  # the container's statuses for being busy
 
 
 class EndpointAuth(httpx.Auth):
-    """Puts the endpoint's key or token on each request; asks for it once, and again when it ends or is refused.
+    """Authentication with the endpoint's key or token: requested once, and again when it expires or is refused.
 
     Args:
-        ask: Gives a key or token and the Unix time at which it ends (``inf`` for never).
+        ask: Returns a key or token and the Unix time at which it expires (``inf`` for never).
         clock: Source of time.
     """
 
@@ -65,7 +65,7 @@ class EndpointAuth(httpx.Auth):
             return known[0]
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Authorise one request; when it is refused and the key has changed, once more."""
+        """Authorise one request; if it is refused and the key has changed, send it once more."""
         secret = self._secret()
         request.headers["authorization"] = f"Bearer {secret}"
         response = yield request
@@ -76,7 +76,7 @@ class EndpointAuth(httpx.Auth):
                 yield request
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """The same without blocking the event loop."""
+        """Authorise one request in the same way, without blocking the event loop."""
         secret = await asyncio.to_thread(self._secret)
         request.headers["authorization"] = f"Bearer {secret}"
         response = yield request
@@ -88,7 +88,7 @@ class EndpointAuth(httpx.Auth):
 
 
 def secret_source(arm: Arm, path: str, auth: str, name: str) -> Callable[[bool], tuple[str, float]]:
-    """Where the key or token of an endpoint comes from: one call to the resource manager, or to the directory."""
+    """Return a function that requests the key or token of an endpoint from the resource manager or the directory."""
 
     def ask(refused: bool) -> tuple[str, float]:
         if auth == "aad":
@@ -105,12 +105,12 @@ def secret_source(arm: Arm, path: str, auth: str, name: str) -> Callable[[bool],
 
 
 def limits(options: AzureMLOptions) -> Limits:
-    """What one prediction may be: the server's own limit of the body, since Azure documents none."""
+    """Return the limits of one prediction: for the body the server's own limit, since Azure documents none."""
     return Limits(request_bytes=options.max_body, timeout_s=options.deadline_s, answer_bytes=options.max_answer)
 
 
 def invoker(url: str, auth: httpx.Auth, options: AzureMLOptions, ca: str | None) -> Invoker:
-    """How to call the endpoint at ``url``."""
+    """Return the client that calls the endpoint at ``url``."""
     return Invoker(
         url=url,
         limits=limits(options),
@@ -124,7 +124,7 @@ def invoker(url: str, auth: httpx.Auth, options: AzureMLOptions, ca: str | None)
 
 
 def fault(response: httpx.Response) -> ModelFault | None:
-    """What the container said, out of the 424 around it; ``None`` when Azure is to blame or the container is busy."""
+    """Return the container's error inside a 424; ``None`` if the error is Azure's or the container is busy."""
     status = response.headers.get(_STATUS, "")
     if response.status_code != 424 or not status.isdigit() or int(status) in _BUSY:
         return None
@@ -148,7 +148,7 @@ _BY_STATUS: dict[int, tuple[type[PlatformError], str | None]] = {
 
 
 def error(response: httpx.Response) -> SdkError:
-    """What Azure itself said."""
+    """Return the SDK's error for an answer of Azure itself."""
     status = response.status_code
     if _STATUS not in response.headers and is_of_front(response):
         return error_of_front(response, {"provider": PROVIDER, "operation": "predict"})

@@ -1,4 +1,4 @@
-"""Where Microsoft publishes the prices of virtual machines; Azure ML charges nothing on top."""
+"""Microsoft's published prices of virtual machines; Azure ML charges nothing on top."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _MOST_PAGES = 500
 
 
 class AzurePrices:
-    """Reads the Retail Prices API, which needs no account."""
+    """A reader of the Retail Prices API, which needs no account."""
 
     def __init__(self, url: str | None = None, key: str | None = None) -> None:
         self._url = url or _URL
-        self._key = key  # it needs none
+        self._key = key  # not needed
 
     def fetch(self, get: Get, regions: Sequence[str], known: Sequence[PriceRow]) -> Iterator[PriceRow]:
-        """The types of ``known`` in some regions: the API tells prices, but not how large a machine is."""
+        """Yield prices in some regions of the types in ``known``, since the API does not return a machine's size."""
         sizes = {row.instance_type: row for row in known}
         for region in regions:
             for item in self._items(get, region):
@@ -47,7 +47,7 @@ class AzurePrices:
 
 
 def ordinary(item: Mapping[str, Any]) -> bool:
-    """Whether it is the price of a Linux machine on demand: not Windows, spot, low priority or a dedicated host."""
+    """Check for the on-demand price of a Linux machine: not Windows, spot, low priority or a dedicated host."""
     product, sku = item["productName"], item["skuName"]
     if product.endswith((" Windows", " Win")) or "Dedicated Host" in product or "Cloud Services" in product:
         return False

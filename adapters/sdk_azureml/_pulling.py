@@ -1,7 +1,8 @@
-"""Whether the user's own identity of an endpoint may pull from the registry: asked before an image is built.
+"""The check, before an image is built, that an endpoint's user-assigned identity may pull from the registry.
 
-Azure gives that right by itself only to an identity that it makes for the endpoint. Without it a deployment fails after
-ten minutes. Source: https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints (certain)
+Azure grants that right automatically only to an identity that it creates for the endpoint. Without the right, a
+deployment fails after ten minutes.
+Source: https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints (certain)
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class Pulling:
     """The right of one identity to pull from the workspace's registry.
 
     Args:
-        arm: The wire.
-        identity: Resource id of the identity; ``None`` for one that Azure makes, which gets the right by itself.
+        arm: The client of the resource manager.
+        identity: Resource id of the identity; ``None`` for one that Azure creates, which gets the right automatically.
     """
 
     def __init__(self, arm: Arm, identity: str | None) -> None:
@@ -31,16 +32,16 @@ class Pulling:
         self._checked = identity is None
 
     def check(self, timeout: float) -> str:
-        """Refuse an identity that has no role on the registry at all; one that has any may have the right by it.
+        """Refuse an identity without any role on the registry; one with a role may have the right through it.
 
         Raises:
-            ConfigError: It is not there, or has no role.
+            ConfigError: The identity does not exist, or has no role.
         """
         if self._checked or self._identity is None:
             return "an identity of the endpoint's own, which Azure lets pull"
         try:
             roles = self._roles(timeout)
-        except AuthError:  # who may not see roles deploys as before, and is told by the deployment
+        except AuthError:  # no right to see roles: the deployment will show it
             return "not known: your identity may not read role assignments of the registry"
         if not roles:
             registry = self.arm.workspace["properties"].get("containerRegistry")
@@ -54,7 +55,7 @@ class Pulling:
         return f"{roles} role(s) of {self._identity} on the registry"
 
     def _roles(self, timeout: float) -> int:
-        """How many roles the identity has on the registry, inherited ones included."""
+        """Return how many roles the identity has on the registry, inherited ones included."""
         registry = self.arm.workspace["properties"].get("containerRegistry")
         try:
             response = self.arm.call("GET", str(self._identity), "read identity", timeout=timeout, api=_IDENTITY_API)

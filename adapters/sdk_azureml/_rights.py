@@ -1,4 +1,4 @@
-"""Which rights each call needs, which verbs make it, and which role of Azure has them: for policies, doctor and hints.
+"""Rights that each call needs, the verbs that make it, and Azure's roles for it: for policies, doctor and hints.
 
 Source of the roles: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
 Source of the actions: https://learn.microsoft.com/azure/role-based-access-control/resource-provider-operations
@@ -20,9 +20,9 @@ Scope = Literal["workspace", "group", "subscription"]
 
 
 class Right(NamedTuple):
-    """An action, or with ``data`` a data action, and the scope that it is given on.
+    """An action, or with ``data`` a data action, and the scope on which it is granted.
 
-    ``only`` names the setting of a target without which it is not needed.
+    ``only`` names the setting of a target without which the action is not needed.
     """
 
     action: str
@@ -119,15 +119,15 @@ CALLS: Mapping[str, Row[Right]] = {
     "blob:PutBlockList": _row("train", _blob("write")),
     "blob:DeleteBlob": _row(f"{TAKES_LEASES} doctor", _blob("delete")),
 }
-"""By call, as the call logs of mini clouds name it: service and operation."""
+"""By call, named as in the call logs of mini clouds: service and operation."""
 
 RUNTIME = (_PULL, _blob("read"), _blob("write"), _blob("delete"))
-"""What a user's own identity of endpoints or jobs does: pulls images, reads and writes data."""
+"""What a user-assigned identity of endpoints or jobs does: pull images, read and write data."""
 
 _ACTION = re.compile(r"perform action '([^']+)'")
 _REGISTRY, _ACCOUNT = "the workspace's registry", "the workspace's storage account"
 _ABAC = "if the registry has repository permissions (ABAC), Container Registry Repository {} instead"
-ROLES = (  # beginning of an action, in small letters; the role that has it, where to give it, and what else to know
+ROLES = (  # start of an action, in lower case; the role that has it, where to assign it, and a remark
     ("microsoft.machinelearningservices/locations/", "Reader", "the subscription", ""),
     ("microsoft.machinelearningservices/", "AzureML Data Scientist", "the workspace", ""),
     ("microsoft.insights/metrics", "Monitoring Reader", "the workspace", ""),
@@ -138,8 +138,8 @@ ROLES = (  # beginning of an action, in small letters; the role that has it, whe
     ("microsoft.containerregistry/", "AcrPush", _REGISTRY, _ABAC.format("Writer")),
     ("microsoft.storage/", "Storage Blob Data Contributor", _ACCOUNT, ""),
 )
-"""The only place that names roles: every hint takes them from here."""
-_CALL_OF = {  # for refusals that name no action: the call that an operation makes
+"""The only place that names roles: all hints take them from here."""
+_CALL_OF = {  # for refusals without an action: the call that an operation makes
     "sign in to the registry": "registry:PutManifest",
     "delete image": "registry:DeleteManifest",
     "read registry": "arm:GetRegistry",
@@ -156,7 +156,7 @@ READ_WORKSPACE = _own("read").action
 
 
 def role_of(action: str) -> str | None:
-    """The role that has an action.
+    """Return the role that has an action.
 
     Example:
         >>> role_of("Microsoft.ContainerRegistry/registries/pull/read")
@@ -166,7 +166,7 @@ def role_of(action: str) -> str | None:
 
 
 def advice(action: str, whose: str = "your identity") -> str:
-    """What to ask an administrator for.
+    """Return what to ask an administrator for.
 
     Example:
         >>> advice("Microsoft.Insights/metrics/read")
@@ -179,12 +179,12 @@ def advice(action: str, whose: str = "your identity") -> str:
 
 
 def call_rights() -> list[CallRights]:
-    """The table in neutral words."""
+    """Return the table in neutral form."""
     return neutral(CALLS, lambda right: right.action)
 
 
 def hint_of(operation: str, message: str) -> str | None:
-    """What to ask an administrator for after a refusal: the right of that very call; ``None`` if it is not known.
+    """Return what to ask an administrator for after a refusal: the right for that call; ``None`` if it is unknown.
 
     Example:
         >>> hint_of("read metrics", "… to perform action 'Microsoft.Insights/metrics/read' over scope …")

@@ -1,6 +1,6 @@
-"""The folder of a target in the workspace's own blobs, as the core keeps the inputs of jobs in it.
+"""The folder of a target in the workspace's blob storage, in which the core keeps the inputs of jobs.
 
-A large file goes as blocks, which are sent again one by one where a request fails, and become the file at the end.
+A large file is sent in blocks, which are retried one by one if a request fails, and combined to the file at the end.
 Source: https://learn.microsoft.com/rest/api/storageservices/put-block-list
 """
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from ._storage import Storage
 
 PLACE = f"azureml://datastores/{DATASTORE}/paths/{FOLDER}"
-_BLOCK = 8 << 20  # up to here in one request
-_PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # before a request is made again
+_BLOCK = 8 << 20  # bytes of a block; a file up to this size is sent in one request
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # pauses before a request is retried
 
 
 class Shelf:
-    """Implements :class:`sdk.plane.uploads.Store`.
+    """A :class:`sdk.plane.uploads.Store` in the workspace's blob storage.
 
     Args:
-        storage: The blobs.
+        storage: The client of the blob storage.
         timeout: Seconds for each request.
     """
 
@@ -44,25 +44,25 @@ class Shelf:
 
     @property
     def place(self) -> str:
-        """Its address for jobs."""
+        """The folder's address for jobs."""
         return PLACE
 
     def find(self, path: str) -> tuple[bytes, float] | None:
-        """A small blob and when it was written."""
+        """Return a small blob and when it was written."""
         found = self._storage.get(f"{FOLDER}/{path}", self._timeout)
         return None if found is None else (found.content, _moment(found.headers.get("last-modified")))
 
     def write(self, path: str, body: bytes) -> None:
-        """Store a small blob; the container is the workspace's."""
+        """Store a small blob; the container already exists, as the workspace's own."""
         self._patiently(functools.partial(self._storage.put, f"{FOLDER}/{path}", body, self._timeout))
 
     def objects(self, path: str) -> Iterator[Stored]:
-        """All blobs below a path."""
+        """Yield all blobs below a path."""
         for node in self._storage.blobs(f"{FOLDER}/{path}", self._timeout):
             yield Stored(_name(node), int(node.findtext("./Properties/Content-Length") or 0), _written(node))
 
     def top(self, path: str) -> Iterator[str]:
-        """The names directly in a folder."""
+        """Yield the names directly in a folder."""
         for node in self._storage.entries(f"{FOLDER}/{path}", self._timeout):
             yield _name(node).removeprefix(path)
 
@@ -85,7 +85,7 @@ class Shelf:
         self._patiently(functools.partial(self._storage.put_blocks, name, blocks, self._timeout))
 
     def _patiently(self, request: Callable[[], object]) -> None:
-        """Make a request again that failed for now: made twice it stores the same."""
+        """Make a request and retry temporary failures: repeating it stores the same."""
         for pause in _PAUSES_S:
             try:
                 request()
@@ -96,21 +96,21 @@ class Shelf:
         request()
 
     def clear(self, path: str) -> None:
-        """Delete what is below a path, several blobs at a time."""
+        """Delete the blobs below a path, several at a time."""
         names = [one.path for one in self.objects(path)]
         transfers.run((functools.partial(self._delete, name) for name in names), Meter(None, "delete", None))
 
     def _delete(self, path: str) -> None:
-        with contextlib.suppress(NotFoundError):  # somebody else was faster
+        with contextlib.suppress(NotFoundError):  # another client was faster
             self._storage.delete(f"{FOLDER}/{path}", "*", self._timeout)
 
     def now(self) -> float:
-        """The clock of Azure."""
+        """Return the time by Azure's clock."""
         return self._storage.arm.server_time()
 
 
 def _name(node: ET.Element) -> str:
-    """The path of a blob, or of a folder, below the target's own."""
+    """Return the path of a blob, or of a folder, below the target's own folder."""
     return (node.findtext("./Name") or "").removeprefix(f"{FOLDER}/")
 
 

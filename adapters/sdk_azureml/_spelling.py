@@ -1,4 +1,4 @@
-"""Names that Azure compares without regard to case, in the spelling that it uses itself."""
+"""Azure's own spelling of names that Azure compares without regard to case."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def machine_types() -> InstanceTypes:
-    """Which sizes of virtual machines endpoints take, and which jobs.
+    """Return the sizes of virtual machines that endpoints support, and those that jobs support.
 
     Source: https://learn.microsoft.com/azure/machine-learning/reference-managed-online-endpoints-vm-sku-list
     """
@@ -31,7 +31,7 @@ def _sizes() -> dict[str, str]:
 
 
 def instance(name: str) -> str:
-    """Return an instance type as Azure spells it; one that the table does not know stays as it is.
+    """Return an instance type in Azure's spelling; one that is not in the table stays as it is.
 
     Example:
         >>> instance("STANDARD_DS3_V2")
@@ -41,7 +41,7 @@ def instance(name: str) -> str:
 
 
 def region(name: str) -> str:
-    """Return the name of a region for one that is given as people write it.
+    """Return the name of a region, given its display name.
 
     Example:
         >>> region("West Europe")
@@ -51,12 +51,12 @@ def region(name: str) -> str:
 
 
 def same(one: str, other: str) -> bool:
-    """Return whether two names mean the same thing to Azure."""
+    """Return whether two names are the same to Azure."""
     return one.lower() == other.lower()
 
 
 def by_known(known: Iterable[str], given: Mapping[str, T]) -> dict[str, T]:
-    """Return a table with its keys spelled as in ``known``; a key that is not there stays as it is.
+    """Return a table with its keys spelled as in ``known``; a key that is not in it stays as it is.
 
     Example:
         >>> by_known(["d1-a"], {"D1-A": 100})

@@ -1,4 +1,4 @@
-"""The workspace's own blobs: leases that other machines see, the inputs of jobs, and what jobs leave."""
+"""The workspace's own blob storage: leases that other machines see, the inputs of jobs, and the outputs of jobs."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 DATASTORE = "workspaceblobstore"
 _LARGEST_LISTING = 64 << 20  # a page has at most 5,000 names
 _VERSION = "2023-11-03"
-_SECRET_S = 3000.0  # a signature is given for an hour
+_SECRET_S = 3000.0  # a signature is valid for an hour
 FOLDER = "mlport"
-_PART = 206  # an answer with the rest of a blob
-_PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # before the rest of a blob is asked for again
+_PART = 206  # the status of an answer with the rest of a blob
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # pauses before the rest of a blob is requested again
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """How to get into a container: its address, a signature for the query or a bearer token, and until when."""
+    """Access to a container: its address, a signature for the query or a bearer token, and the expiry."""
 
     url: str
     query: tuple[tuple[str, str], ...]
@@ -54,9 +54,9 @@ class Storage:
     """The container of the workspace's default datastore.
 
     Args:
-        arm: The wire.
+        arm: The client of the resource manager.
         clock: Source of time.
-        owners: Whose the storage must be.
+        owners: Checks that the storage belongs to the workspace.
     """
 
     def __init__(self, arm: Arm, clock: Clock, owners: Owners) -> None:
@@ -69,33 +69,33 @@ class Storage:
     # --- leases
 
     def read(self, key: str, timeout: float) -> LeaseRecord | None:
-        """A stored lease."""
+        """Return a stored lease."""
         found = self.get(f"{FOLDER}/{key}", timeout, operation="read lease")
         return None if found is None else LeaseRecord(found.text, found.headers["etag"])
 
     def write(self, key: str, body: str, expected: str | None, timeout: float) -> LeaseRecord:
-        """Store a lease if what is there is as expected.
+        """Store a lease if the present one is as expected.
 
         Raises:
-            ConflictError: It is not.
+            ConflictError: The present lease is another one.
         """
         guard = {"if-none-match": "*"} if expected is None else {"if-match": expected}
         response = self.put(f"{FOLDER}/{key}", body.encode(), timeout, operation="write lease", guard=guard)
         return LeaseRecord(body, response.headers["etag"])
 
     def release(self, key: str, expected: str, timeout: float) -> None:
-        """Remove a lease if it is as expected.
+        """Remove a lease if it is the expected one.
 
         Raises:
-            NotFoundError: It is not there.
-            ConflictError: It is another one.
+            NotFoundError: The lease does not exist.
+            ConflictError: The lease is another one.
         """
         self.delete(f"{FOLDER}/{key}", expected, timeout, operation="delete lease")
 
     # --- blobs
 
     def get(self, name: str, timeout: float, *, operation: str = "read blob") -> httpx.Response | None:
-        """A small blob; ``None`` when it is not there."""
+        """Return a small blob; ``None`` if it does not exist."""
         response = self._call("GET", name, operation, timeout, missing=True)
         return None if response.status_code == 404 else response
 
@@ -108,7 +108,7 @@ class Storage:
         operation: str = "upload",
         guard: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """Store a blob in one request; ``guard`` says what must be there now."""
+        """Store a blob in one request; ``guard`` is a condition on the present blob."""
         headers = {"x-ms-blob-type": "BlockBlob", **(guard or {})}
         return self._call("PUT", name, operation, timeout, headers=headers, content=body)
 
@@ -117,26 +117,26 @@ class Storage:
         self._call("PUT", name, "upload", timeout, params={"comp": "block", "blockid": block}, content=data)
 
     def put_blocks(self, name: str, blocks: Iterable[str], timeout: float) -> None:
-        """Make a blob of its blocks."""
+        """Combine blocks to a blob."""
         listed = "".join(f"<Latest>{one}</Latest>" for one in blocks)
         body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>'
         self._call("PUT", name, "upload", timeout, params={"comp": "blocklist"}, content=body.encode())
 
     def delete(self, name: str, expected: str, timeout: float, *, operation: str = "delete blob") -> None:
-        """Remove a blob if its mark is the expected one; ``*`` for any.
+        """Remove a blob if its etag is the expected one; ``*`` for any.
 
         Raises:
-            NotFoundError: It is not there.
-            ConflictError: It is another one.
+            NotFoundError: The blob does not exist.
+            ConflictError: The blob is another one.
         """
         self._call("DELETE", name, operation, timeout, headers={"if-match": expected})
 
     def pause(self, seconds: float) -> None:
-        """Wait before a request is made again."""
+        """Wait before a request is retried."""
         self._clock.sleep(seconds)
 
     def blobs(self, prefix: str, timeout: float) -> Iterator[ET.Element]:
-        """All blobs that begin so, without the empty ones that stand for folders.
+        """Yield all blobs whose names start with ``prefix``, without the empty ones that stand for folders.
 
         Source: https://learn.microsoft.com/azure/storage/blobs/data-lake-storage-known-issues (certain)
         """
@@ -144,7 +144,7 @@ class Storage:
             yield from (node for node in tree.iterfind("./Blobs/Blob") if not _is_folder(node))
 
     def entries(self, folder: str, timeout: float) -> Iterator[ET.Element]:
-        """The blobs directly in a folder, and its folders, whose names end with a slash."""
+        """Yield the blobs directly in a folder, and its folders, whose names end with a slash."""
         for tree in self._pages({"prefix": folder, "delimiter": "/"}, timeout):
             yield from tree.iterfind("./Blobs/*")
 
@@ -160,14 +160,14 @@ class Storage:
             if not marker:
                 return
 
-    # --- what jobs leave
+    # --- outputs of jobs
 
     def download(self, prefix: str, directory: Path, timeout: float) -> int:
-        """Copy all blobs under a prefix into a folder, several at a time; how many there were.
+        """Copy all blobs under a prefix into a folder, several at a time; return how many there were.
 
         Raises:
-            PlatformError: A name leads out of the folder.
-            NotFoundError: There is none.
+            PlatformError: A blob's name leads out of the folder.
+            NotFoundError: No blob has the prefix.
         """
         meter, count = Meter(None, "download", None), 0
 
@@ -190,7 +190,7 @@ class Storage:
         return count
 
     def _fetch(self, name: str, file: Path, timeout: float, meter: Meter) -> None:
-        """Copy one blob; one that breaks off goes on from there, as long as it is the same blob."""
+        """Copy one blob; after an interruption continue from there, as long as it is the same blob."""
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("wb") as target:
             copy, vain = _Copy(target, meter), 0
@@ -250,11 +250,11 @@ class Storage:
                 status=response.status_code,
             )  # fmt: skip
         with self._lock:
-            self._door = None  # perhaps the signature has ended: the next call asks for another one
+            self._door = None  # perhaps the signature has expired: the next call requests another one
         raise from_answer(response, operation, name)
 
     def verify(self, timeout: float) -> None:
-        """Refuse storage of somebody else before files or a job are sent.
+        """Refuse a foreign storage account before files or a job are sent.
 
         Raises:
             SecurityError: The default datastore is not in the workspace's own account.
@@ -285,10 +285,10 @@ class Storage:
             return Door(url, tuple(parse_qsl(str(secret["sasToken"]).lstrip("?"))), bearer=False, until=until)
         if secret.get("key"):
             return Door(url, self._signed(store, str(secret["key"])), bearer=False, until=until)
-        return Door(url, (), bearer=True, until=until)  # of another kind: then with the user's own rights
+        return Door(url, (), bearer=True, until=until)  # of another kind: use the user's own rights
 
     def _signed(self, store: dict[str, Any], key: str) -> tuple[tuple[str, str], ...]:
-        """A signature for the container, made with the account's key."""
+        """Return a signature for the container, made with the account's key."""
         from datetime import UTC, datetime, timedelta
 
         with extra_of(PROVIDER):
@@ -305,14 +305,14 @@ class Storage:
 
 
 class _Copy:
-    """A blob on its way into a file.
+    """The transfer of a blob into a file.
 
     Args:
-        file: Where it goes.
-        meter: Counts its bytes.
+        file: The file to write to.
+        meter: Counts the bytes.
 
     Attributes:
-        etag: What Azure says of the blob whose bytes are there.
+        etag: Azure's etag of the blob whose bytes are in the file.
     """
 
     def __init__(self, file: IO[bytes], meter: Meter) -> None:
@@ -320,7 +320,7 @@ class _Copy:
         self.etag = ""
 
     def take(self, response: httpx.Response) -> None:
-        """Write the body of an answer; that of a refusal is read into memory, for the error."""
+        """Write the body of an answer to the file; read that of a refusal into memory, for the error."""
         with contextlib.closing(response):
             if not response.is_success:
                 response.read()
@@ -335,10 +335,10 @@ class _Copy:
 
 
 def _place(name: str, prefix: str, directory: Path) -> Path:
-    """The file that a blob becomes.
+    """Return the file to which a blob is copied.
 
     Raises:
-        PlatformError: Its name leads out of the folder.
+        PlatformError: The blob's name leads out of the folder.
     """
     parts = name.removeprefix(prefix).split("/")
     if not all(parts) or {".", ".."} & set(parts):
@@ -347,14 +347,14 @@ def _place(name: str, prefix: str, directory: Path) -> Path:
 
 
 def _is_folder(blob: ET.Element) -> bool:
-    """Whether an entry only stands for a folder: a mark that storage with folders, and tools that mount it, leave."""
+    """Check whether an entry is only a folder marker, as hierarchical storage and tools that mount it leave them."""
     marked = (node.text for node in blob.iterfind("./Metadata/*") if node.tag.lower() == "hdi_isfolder")
     kind = blob.findtext("./Properties/ResourceType") or ""
     return "true" in marked or kind == "directory" or (blob.findtext("./Name") or "").endswith("/")
 
 
 def _listing(content: bytes) -> ET.Element:
-    """A page of names; one that declares entities, which can grow without end, is none of Azure's."""
+    """Parse a page of names; one that declares entities, which can grow without end, does not come from Azure."""
     if len(content) > _LARGEST_LISTING or b"<!" in content[:1024]:
         raise PlatformError("the list of blobs is larger than a page or declares entities", provider=PROVIDER)
     try:

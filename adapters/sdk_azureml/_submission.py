@@ -1,7 +1,8 @@
-"""How a job gets to Azure: its own client does it, in a child process of its own.
+"""Submission of a job by Azure's own client, in a child process.
 
-That client keeps the cloud it talks to in a variable of the process, prints to standard output and takes a second to
-load; none of that reaches the user's process. The child dies with it, since it ends when its standard input does.
+That client keeps its cloud in a variable of the process, prints to standard output and takes a second to load; the
+child keeps all that out of the user's process. The child ends with its parent, since it ends when its standard input
+closes.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _ALLOWED = (
 
 
 def order(resource: Resource, env: Mapping[str, str]) -> dict[str, Any]:
-    """What is to run, as the child is told it."""
+    """Return the job to submit, in the format for the child process."""
     spec: Any = table(resource.spec)
     uploaded = {channel: f"{PLACE}/data/{path}" for channel, path in spec["local"].items()}
     inputs = {channel: _input(where) for channel, where in {**spec["data"], **uploaded}.items()}
@@ -70,7 +71,7 @@ def order(resource: Resource, env: Mapping[str, str]) -> dict[str, Any]:
 
 
 def output_prefix(job: str) -> str:
-    """Where a job leaves what it made, in the container of the workspace's own datastore.
+    """Return the path of a job's outputs in the container of the workspace's own datastore.
 
     Example:
         >>> output_prefix("churn-1")
@@ -80,7 +81,7 @@ def output_prefix(job: str) -> str:
 
 
 def command(inputs: Mapping[str, Any]) -> str:
-    """The shell line of a job: Azure replaces the entrypoint of the image and fills in where inputs and outputs are.
+    """Return a job's shell command: Azure replaces the image's entrypoint and fills in the paths of data and output.
 
     Example:
         >>> command({"train": {}})[:86]
@@ -98,10 +99,10 @@ def _input(where: str) -> dict[str, str]:
 
 
 def local_data(data: Mapping[str, str]) -> dict[str, Path]:
-    """The inputs that are on this machine.
+    """Return the inputs that are on this machine.
 
     Raises:
-        ConfigError: One does not exist.
+        ConfigError: An input does not exist.
     """
     found: dict[str, Path] = {}
     for channel, where in data.items():
@@ -116,16 +117,16 @@ def local_data(data: Mapping[str, str]) -> dict[str, Path]:
 
 
 def send(arm: Arm, options: AzureMLOptions, job: Mapping[str, Any], timeout: float) -> None:
-    """Let the child submit a job.
+    """Submit a job through the child process.
 
     Raises:
-        PlatformError: Azure refused, of the class that says what that proves.
-        TimedOut: It did not come back in time.
+        PlatformError: Azure refused; the class says what is known about the effect.
+        TimedOut: The child did not answer in time.
         MissingExtraError: Azure's client is not installed.
     """
     place = arm.place
     scopes = [f"{place.arm}/.default", STORAGE_SCOPE]
-    if str(job["identity"]).lower() == "user" and not place.mini:  # the service acts for the user with this one
+    if str(job["identity"]).lower() == "user" and not place.mini:  # the service acts for the user with this token
         scopes.append(ML_SCOPE)
     told = {
         "subscription": options.subscription,
@@ -161,9 +162,9 @@ def _ask(text: str, env: Mapping[str, str], timeout: float) -> dict[str, Any]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=dict(env),
-        cwd=Path.cwd().anchor,  # the client sends remote, branch and commit of the repository that it runs in
+        cwd=Path.cwd().anchor,  # the client sends remote, branch and commit of the repository in which it runs
         text=True,
-        start_new_session=True,  # Ctrl-C is for us: we end it, or let it finish what is being undone
+        start_new_session=True,  # Ctrl-C reaches only the parent, which ends the child or lets it finish an undo
     )
     late = threading.Event()
 
@@ -185,8 +186,8 @@ def _ask(text: str, env: Mapping[str, str], timeout: float) -> dict[str, Any]:
 
 
 def _talk(process: subprocess.Popen[str], text: str) -> dict[str, Any]:
-    """Give the child its order and read its answer; its input stays open, since it ends with it."""
-    assert process.stdin is not None  # noqa: S101  pipes were asked for
+    """Send the child its request and read its answer; its input stays open, since the child ends when it closes."""
+    assert process.stdin is not None  # noqa: S101  Popen was given pipes
     assert process.stdout is not None  # noqa: S101
     assert process.stderr is not None  # noqa: S101
     with process.stdin as order_in, process.stdout as answers, process.stderr as trouble:

@@ -1,6 +1,6 @@
 """The child process that submits a job with Azure's own client: ``python -m sdk_azureml._submit``.
 
-It reads one line of JSON, answers with one, and ends at once when its standard input does.
+It reads one line of JSON, answers with one line, and ends at once when its standard input closes.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ import threading
 import time
 from typing import Any, NamedTuple, cast
 
-_SLOW = "rfc3987_syntax"  # takes seconds to load where it is installed, for checks that Azure's client does not make
+_SLOW = "rfc3987_syntax"  # slow to load where it is installed; only for checks that Azure's client does not make
 
 
 class AccessToken(NamedTuple):
-    """What ``azure-core`` takes for a token."""
+    """A token in the form that ``azure-core`` expects."""
 
     token: str
     expires_on: int
 
 
 class Given:
-    """The parent's tokens, as a credential."""
+    """A credential that returns the parent's tokens."""
 
     def __init__(self, tokens: dict[str, str]) -> None:
         self._tokens = tokens
 
     def get_token(self, *scopes: str, **_: Any) -> AccessToken:
-        """The parent's token for a scope; the resource manager's for one that it has none for."""
+        """Return the parent's token for a scope; the resource manager's token if the parent sent none for it."""
         token = self._tokens.get(scopes[0]) or next(iter(self._tokens.values()))
         return AccessToken(token, int(time.time()) + 3000)
 
 
 def _library(name: str) -> Any:
-    """A module of Azure's client, which is only partly typed."""
+    """Return a module of Azure's client, which is only partly typed."""
     return importlib.import_module(name)
 
 
 def client(told: dict[str, Any]) -> Any:
-    """Azure's client of the workspace."""
+    """Return Azure's client of the workspace."""
     place = (told["subscription"], told["resource_group"], told["workspace"])
     more: dict[str, Any] = {"enable_telemetry": False, "show_progress": False}
     arm = told["arm"]
@@ -60,7 +60,7 @@ def client(told: dict[str, Any]) -> Any:
 
 
 def job_of(given: dict[str, Any]) -> Any:
-    """The command job."""
+    """Return the command job."""
     ml = _library("azure.ai.ml")
     job = ml.command(
         name=given["name"],
@@ -83,7 +83,7 @@ def job_of(given: dict[str, Any]) -> Any:
 
 
 def identity_of(given: str | None) -> Any:
-    """As whom a job reaches data, in the words of Azure's client; ``None`` for nobody."""
+    """Return the identity with which a job reads data, as a type of Azure's client; ``None`` for no identity."""
     if given is None:
         return None
     entities = _library("azure.ai.ml.entities")
@@ -93,7 +93,7 @@ def identity_of(given: str | None) -> Any:
 
 
 def run(told: dict[str, Any]) -> dict[str, Any]:
-    """Submits, and says what came of it."""
+    """Submit the job, and return the outcome."""
     try:
         from azure.core.exceptions import AzureError, HttpResponseError
     except ImportError as error:
@@ -120,15 +120,15 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """One order, one answer."""
+    """Read one request and write one answer."""
     told = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.modules.setdefault(_SLOW, cast("Any", None))
-    with contextlib.redirect_stdout(sys.stderr):  # the client prints what it likes
+    with contextlib.redirect_stdout(sys.stderr):  # the client may print to standard output
         answer = run(told)
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
-    os._exit(0)  # a thread of ours still reads
+    os._exit(0)  # a thread of this process is still reading
 
 
 if __name__ == "__main__":

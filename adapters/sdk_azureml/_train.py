@@ -1,4 +1,4 @@
-"""Training jobs: command jobs of the workspace, submitted by Azure's own client, watched by plain calls."""
+"""Training jobs: command jobs of the workspace, submitted by Azure's own client, monitored with plain calls."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ _STATES = {
     "Running": JobState.RUNNING,
     "Finalizing": JobState.RUNNING,
     "CancelRequested": JobState.RUNNING,
-}  # every other word means that it waits
+}  # every other word means that the job is queued
 _LOG = re.compile(r"user_logs/std_log\D*0*\.txt")
 _EXIT = re.compile(r"exited with (?:status )?code (\d+)")
 _FOLLOW_S = 1.0
 
 
 class Jobs:
-    """All jobs of one workspace.
+    """The jobs of one workspace.
 
     Args:
-        arm: The wire.
-        storage: Where jobs leave what they made.
+        arm: The client of the resource manager.
+        storage: The storage for the outputs of jobs.
         options: The target's settings.
-        price: What an instance type costs per hour.
+        price: Returns the price of an instance type per hour.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Jobs:
         self._history: str | None = None
 
     def path(self, name: str) -> str:
-        """Where a job is."""
+        """Return the path of a job."""
         return f"{self.arm.workspace_path}/jobs/{name}"
 
     # --- as a resource
@@ -75,7 +75,7 @@ class Jobs:
         """Submit the job.
 
         Raises:
-            ConflictError: A job of that name exists; Azure keeps the records of jobs for ever.
+            ConflictError: A job of that name exists; Azure keeps the records of jobs forever.
         """
         if self._find(resource.id, timeout) is not None:
             raise exists(JOB, resource.id)
@@ -86,12 +86,12 @@ class Jobs:
         return Ack()
 
     def read(self, name: str, timeout: float) -> Live | None:
-        """The job as a resource: ready from the moment it is accepted, free once it is over."""
+        """Return the job as a resource: ready from the moment it is accepted, at no cost once it is over."""
         raw = self._find(name, timeout)
         return self._live(raw) if raw else None
 
     def all(self, timeout: float) -> Iterator[Live]:
-        """All jobs of ours, running or over."""
+        """Yield all jobs of this SDK, running or over."""
         params = {"listViewType": "ActiveOnly", "tag": "mlport"}
         for raw in self.arm.values(f"{self.arm.workspace_path}/jobs", "list jobs", timeout=timeout, params=params):
             if Labels.from_tags(table(table(raw.get("properties")).get("tags"))) is not None:
@@ -117,10 +117,10 @@ class Jobs:
         )
 
     def cancel(self, name: str, timeout: float) -> Ack:
-        """Ask a job to end; nothing happens when it is over.
+        """Ask a job to end; nothing happens if it is over.
 
         Raises:
-            NotFoundError: There is none.
+            NotFoundError: The job does not exist.
         """
         raw = self._find(name, timeout)
         if raw is None:
@@ -132,7 +132,7 @@ class Jobs:
     # --- as a job
 
     def status(self, name: str, target: str, timeout: float) -> JobStatus | None:
-        """The job in neutral words."""
+        """Return the job's neutral status."""
         raw = self._find(name, timeout)
         if raw is None:
             return None
@@ -158,10 +158,10 @@ class Jobs:
         )
 
     def logs(self, name: str, *, follow: bool, tail: int | None, sleep: Callable[[float], None]) -> Iterator[LogLine]:
-        """The lines so far; with ``follow`` also those to come until the job is over.
+        """Yield the lines so far; with ``follow`` also later ones until the job is over.
 
         Raises:
-            NotFoundError: There is no such job.
+            NotFoundError: The job does not exist.
         """
         shown = 0
         while True:
@@ -179,10 +179,10 @@ class Jobs:
             sleep(_FOLLOW_S)
 
     def output(self, name: str, directory: Path, timeout: float) -> None:
-        """Copy what the job left in its output folder.
+        """Copy the contents of the job's output folder.
 
         Raises:
-            NotFoundError: There is no such job.
+            NotFoundError: The job does not exist.
         """
         raw = self._find(name, timeout)
         if raw is None:
@@ -192,14 +192,14 @@ class Jobs:
     # --- run history
 
     def _run(self, name: str, timeout: float) -> dict[str, Any]:
-        """What the run history knows: times, reason, log files; empty while it knows nothing."""
+        """Return the details in the run history: times, reason, log files; empty while it has none."""
         if self._history is None:
             url = self.arm.workspace["properties"]["discoveryUrl"]
             self._history = str(self.arm.send("GET", url, "read discovery", timeout=timeout).json()["api"])
         url = f"{self._history}/history/v1.0{self.path(name).replace('/jobs/', '/runs/')}/details"
         try:
             found: dict[str, Any] = self.arm.send("GET", url, "read run", timeout=timeout, resource=name).json()
-        except NotFoundError:  # a job is in the history a little after it was accepted
+        except NotFoundError:  # a job appears in the history shortly after it was accepted
             return {}
         return found
 
@@ -208,7 +208,7 @@ class Jobs:
         return [line for file in sorted(files) if _LOG.fullmatch(file) for line in self._text(files[file]).splitlines()]
 
     def _text(self, url: str) -> str:
-        """A log file; its address carries its own signature, so it gets no token of ours."""
+        """Return the text of a log file; its URL carries its own signature, so no token is sent."""
         try:
             self.arm.place.check("the job's log", url, self.arm.place.storage, HISTORY, OLD_HISTORY)
             response = self.arm.http.get(url, timeout=30.0)
@@ -222,7 +222,7 @@ class Jobs:
 
 
 def state_of(word: str) -> JobState:
-    """The neutral state for Azure's word.
+    """Return the neutral state for Azure's word.
 
     Example:
         >>> state_of("Preparing").value
@@ -232,12 +232,12 @@ def state_of(word: str) -> JobState:
 
 
 def _word(raw: Mapping[str, Any]) -> str:
-    """Azure's word for the state of a job."""
+    """Return Azure's word for the state of a job."""
     return str(table(raw.get("properties")).get("status") or "Unknown")
 
 
 def _inputs(told: Mapping[str, Any]) -> list[Ref]:
-    """The inputs of ours that a job reads; Azure may show their addresses with the workspace in them."""
+    """Return the uploaded inputs that a job reads; Azure may include the workspace in their addresses."""
     uris = (str(table(one).get("uri") or "") for one in table(told.get("inputs")).values())
     return of_addresses(f"/datastores/{DATASTORE}/paths/{FOLDER}", uris)
 

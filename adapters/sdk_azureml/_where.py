@@ -1,4 +1,4 @@
-"""Which Azure is meant: the public cloud, or a mini cloud on this machine; and how tokens for it are had."""
+"""The Azure to use, the public cloud or a mini cloud on this machine, and its tokens."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ _PUBLIC = "https://management.azure.com"
 _IN_EARNEST = re.compile(r"(?i)authentication failed|certificate|AADSTS|proxy")
 _STORAGE = "core.windows.net"
 MANAGEMENT, HISTORY, SCORING = "management.azure.com", "azureml.ms", "ml.azure.com"
-OLD_HISTORY = "azureml.net"  # workspaces of older regions are found there
+OLD_HISTORY = "azureml.net"  # for workspaces of older regions
 STORAGE_SCOPE = "https://storage.azure.com/.default"
 ML_SCOPE = "https://ml.azure.com/.default"
-_EARLY_S = 300.0  # a token is renewed so long before it ends
+_EARLY_S = 300.0  # a token is renewed this long before it expires
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an Azure is.
+    """The address of an Azure: the public cloud, or a mini cloud.
 
     Args:
-        arm: Address of the resource manager, without a slash at its end.
-        storage: Ending of the names of storage accounts.
-        ca: File of the authority that it is trusted by; ``None`` for the system's.
-        region: What the settings say of the workspace's region; a mini cloud makes the workspace there.
+        arm: Address of the resource manager, without a trailing slash.
+        storage: Domain of storage accounts.
+        ca: File of the certificate authority to trust; ``None`` for the system's.
+        region: The workspace's region in the settings; a mini cloud creates the workspace there.
     """
 
     arm: str
@@ -55,15 +55,15 @@ class Place:
 
     @property
     def mini(self) -> bool:
-        """Whether it is a mini cloud of this machine."""
+        """Whether it is a mini cloud on this machine."""
         return on_this_machine(httpx.URL(self.arm).host)
 
     @property
     def identity_header(self) -> str:
-        """What opens the identity of a mini cloud: in the environment, or beside its authority's file.
+        """The header for a mini cloud's identity endpoint, from the environment or a file next to its authority's.
 
         Raises:
-            AuthError: It is in neither place.
+            AuthError: The header is in neither place.
         """
         if os.environ.get("IDENTITY_ENDPOINT", "").startswith(f"{self.arm}/"):
             return os.environ.get("IDENTITY_HEADER", "")
@@ -80,15 +80,15 @@ class Place:
 
     @property
     def service_host(self) -> ServiceHost:
-        """The host of the resource manager: official at Azure's own address only."""
+        """The host of the resource manager, which is official only at Azure's own address."""
         official = self.arm == _PUBLIC
         return ServiceHost(httpx.URL(self.arm).netloc.decode(), official=official, billed=official)
 
     def check(self, what: str, url: str, *domains: str) -> str:
-        """Return an address that an answer of Azure names, if it is in one of these domains; a mini cloud's is here.
+        """Return an address from Azure if it is in one of these domains; for a mini cloud, if it is on this machine.
 
         Raises:
-            SecurityError: It is elsewhere, so nothing of ours may be sent there.
+            SecurityError: The address is elsewhere, so nothing may be sent there.
         """
         if is_here(url) if self.mini else is_at(url, *domains):
             return url
@@ -101,7 +101,7 @@ class Place:
         )
 
     def client(self, transport: httpx.BaseTransport | None) -> httpx.Client:
-        """A pool of connections to it: a proxy of the environment is not for this machine."""
+        """Return a connection pool for this Azure; for a mini cloud, without the proxy of the environment."""
         import ssl
 
         verify = ssl.create_default_context(cafile=self.ca) if self.ca else authorities()
@@ -110,10 +110,10 @@ class Place:
 
 
 def place_of(options: AzureMLOptions) -> Place:
-    """Which Azure the settings and the environment mean; a mini cloud is told about once.
+    """Return the Azure that the settings and the environment select; the use of a mini cloud is reported once.
 
     Raises:
-        ConfigError: An address that is neither Azure's nor this machine's.
+        ConfigError: The address is neither Azure's nor on this machine.
     """
     url = (options.endpoint or os.environ.get(MOCK_URL) or _PUBLIC).rstrip("/")
     place = Place(url, ca=options.ca or os.environ.get("SSL_CERT_FILE"), region=options.region)
@@ -129,29 +129,29 @@ def place_of(options: AzureMLOptions) -> Place:
 
 
 class Credential(Protocol):
-    """What ``azure-identity`` calls a credential."""
+    """The interface of a credential of ``azure-identity``."""
 
     def get_token(self, *scopes: str, **kwargs: Any) -> Any:
-        """A token with ``token`` and ``expires_on``."""
+        """Return a token with ``token`` and ``expires_on``."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token and the Unix time at which it ends."""
+    """A token and the Unix time at which it expires."""
 
     token: str
     expires_on: int
 
 
 class MiniCredential:
-    """The identity that every machine has in a mini cloud: a managed one, asked for as on a virtual machine."""
+    """The managed identity of every machine in a mini cloud, requested in the same way as on a virtual machine."""
 
     def __init__(self, place: Place, http: httpx.Client) -> None:
         self._place, self._http = place, http
 
     def get_token(self, *scopes: str, **_: Any) -> Token:
-        """A token for the first scope."""
+        """Return a token for the first scope."""
         resource = scopes[0].removesuffix("/.default")
         url, header = f"{self._place.arm}/msi/token", {"X-IDENTITY-HEADER": self._place.identity_header}
         try:
@@ -166,11 +166,11 @@ class MiniCredential:
 
 
 class Tokens:
-    """Tokens by scope, kept until shortly before they end; shared by all threads.
+    """Tokens by scope, cached until shortly before they expire; shared by all threads.
 
     Args:
-        place: Which Azure.
-        http: Its connections.
+        place: The Azure to use.
+        http: The connections to it.
         clock: Source of time.
     """
 
@@ -182,14 +182,14 @@ class Tokens:
 
     @property
     def arm(self) -> str:
-        """One for the resource manager."""
+        """The token for the resource manager."""
         return self.get(f"{self._place.arm}/.default")
 
     def get(self, scope: str, *, fresh: bool = False) -> str:
-        """A token for a scope; ``fresh`` when the last one was refused.
+        """Return a token for a scope; ``fresh`` if the last one was refused.
 
         Raises:
-            AuthError: Nobody is signed in.
+            AuthError: No identity is signed in.
         """
         with self._lock:
             known = self._known.get(scope)
@@ -205,15 +205,15 @@ class Tokens:
 
 
 def _own_credential() -> Credential:
-    """The chain that every tool of Azure uses: environment, workload, managed identity, command line.
+    """Return the credential chain of Azure's tools: environment, workload, managed identity, command line.
 
     Raises:
-        MissingExtraError: Its library is not installed.
+        MissingExtraError: The library ``azure-identity`` is not installed.
     """
     with extra_of(PROVIDER):
         from azure.identity import DefaultAzureCredential
 
-    logging.getLogger("azure.identity").addHandler(logging.NullHandler())  # our error has its reason; no page on stderr
+    logging.getLogger("azure.identity").addHandler(logging.NullHandler())  # our error has the reason; no log on stderr
     return DefaultAzureCredential()
 
 
@@ -229,7 +229,7 @@ def _from_azure(credential: Credential, scope: str) -> Token:
             operation="token",
             hint="sign in with `az login`",
         ) from error
-    except AzureError as error:  # the directory was not reached
+    except AzureError as error:  # the directory could not be reached
         raise UnavailableError(
             f"no token for {scope}: {_reason(error.message)}", sent=False, provider=PROVIDER, operation="token"
         ) from error
@@ -237,7 +237,7 @@ def _from_azure(credential: Credential, scope: str) -> Token:
 
 
 def _reason(message: str) -> str:
-    r"""The first line, and what a credential says that was tried in earnest; the others are not set up here.
+    r"""Return the first line and the messages of credentials that really failed; the others are not set up here.
 
     Example:
         >>> _reason("All failed.\nA: not found on path\nB: Authentication failed: certificate verify failed")

@@ -1,4 +1,4 @@
-"""The `azureml` target as an adapter: each method says which subject module does the work."""
+"""The `azureml` target as an adapter: each method calls the module that does the work."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ if TYPE_CHECKING:
     from sdk.rights import CallRights, PolicyForm, PolicyRole
     from sdk.types import Check, EndpointStatus, JobStatus, LogLine
 
-_QUICK_S = 0.1  # between two looks at a mini cloud
+_QUICK_S = 0.1  # between two polls of a mini cloud
 _POLL_S = 1.0
-_LOOK_S = 30.0  # for one look before something is made
+_LOOK_S = 30.0  # for one check before a resource is created
 
 
 @understanding
@@ -65,13 +65,13 @@ class AzureMLAdapter:
 
     Args:
         options: The target's settings.
-        context: What the core lends: owner, clock, transport.
+        context: The services of the core: owner, clock, transport.
     """
 
     provider: ClassVar[str] = PROVIDER
     Options: ClassVar[type[TargetOptions]] = AzureMLOptions
     kinds: ClassVar[Mapping[str, Kind]] = _plan.kinds()
-    # Deployments that succeed take 5 to 40 minutes (likely); deleting one takes 5 to 20, after what still runs.
+    # A successful deployment takes 5 to 40 minutes (likely); deleting one takes 5 to 20, after any running operation.
     change_times: ClassVar[ChangeTimes] = ChangeTimes(deploy_s=3600.0, undo_s=3600.0)
 
     def __init__(self, options: AzureMLOptions, context: AdapterContext) -> None:
@@ -89,34 +89,34 @@ class AzureMLAdapter:
 
     @classmethod
     def capabilities(cls, options: AzureMLOptions | None = None) -> Mapping[Capability, Support]:
-        """What `azureml` can do."""
+        """Return what `azureml` supports."""
         return capabilities(options)
 
     @property
     def poll_s(self) -> float:
-        """Seconds of the first pause of a wait: a mini cloud is quick."""
+        """Seconds of the first pause of a wait; shorter for a mini cloud."""
         return _QUICK_S if self._arm.place.mini else _POLL_S
 
     def limits(self) -> Limits:
-        """Limits of one prediction."""
+        """Return the limits of one prediction."""
         return _predict.limits(self.options)
 
     def check_variables(self, variables: Mapping[str, str], usage: Usage) -> None:
-        """Refuse variables and secrets with which no container starts, before anything is built."""
+        """Refuse variables and secrets that would prevent a container from starting, before anything is built."""
         del usage  # the same for both
         check_variables(variables, PROVIDER)
 
     def prices(self) -> Iterable[PriceRow]:
-        """What instances cost; Azure ML adds nothing to the price of the machine."""
+        """Return the prices of instances; Azure ML adds nothing to the price of the machine."""
         return read_prices(
             Path(__file__).with_name("prices.csv"), refreshed_table(self.context.state_dir, self.provider)
         )
 
     def price_region(self) -> str:
-        """The region of the workspace, which is read once.
+        """Return the region of the workspace, which is read once.
 
         Raises:
-            ConfigError: The target's settings name another one.
+            ConfigError: The target's settings name another region.
         """
         location, told = _spelling.region(self._arm.location), self.options.region
         if told is not None and _spelling.region(told) != location:
@@ -128,11 +128,11 @@ class AzureMLAdapter:
         return location
 
     def instance_types(self, usage: Usage) -> Collection[str]:
-        """The sizes of virtual machines, by the table that came with the adapter."""
+        """Return the sizes of virtual machines from the adapter's table."""
         return _spelling.machine_types().of(usage)
 
     def default_instance(self, usage: Usage) -> str | None:
-        """None: a size has to be named, since every one is billed."""
+        """Return ``None``: the user has to choose a size, since every one is billed."""
         del usage  # the same for both
         return None
 
@@ -157,29 +157,29 @@ class AzureMLAdapter:
         return self._monitor.why(name, deployment, timeout)
 
     def where(self) -> Mapping[str, str]:
-        """The workspace, and the region if the settings name it: no call is made."""
+        """Return the workspace, and the region if the settings name it; this makes no call."""
         place = {} if not self._arm.place.mini else {"host": self._arm.place.arm.partition("://")[2]}
         return {"workspace": workspace_path(self.options), "region": self.options.region or "", **place}
 
     def service_host(self) -> ServiceHost:
-        """Return the host of the resource manager: Azure's own, or what was named instead of it."""
+        """Return the host of the resource manager: Azure's own, or the address that the settings name instead."""
         return self._arm.place.service_host
 
     # --- planning
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
-        """Images, environments, endpoint, deployments, traffic."""
+        """Return images, environments, endpoint, deployments and traffic."""
         self._deployments.tags[spec.name] = dict(spec.tags)
         return _plan.resources(spec, self.options)
 
     def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
-        """What is live, in neutral words."""
+        """Return the neutral status of the live resources."""
         return _plan.status(name, live, self.context.target)
 
     # --- operations
 
     def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
-        """Everything of one endpoint, with the images and environments that it needs."""
+        """Return all resources of one endpoint, with the images and environments that it needs."""
         found = self._deployments.observe(name, timeout)
         needed = {
             ref.id for live in found if live.kind == DEPLOYMENT for ref in live.parents if ref.kind == ENVIRONMENT
@@ -188,18 +188,18 @@ class AzureMLAdapter:
         return [*found, *(live for live in shared if live is not None)]
 
     def list(self, *, timeout: float) -> Iterator[Live]:
-        """All endpoints, jobs, environments and uploaded inputs, whoever owns them."""
+        """Yield all endpoints, jobs, environments and uploaded inputs of all owners."""
         yield from self._deployments.list_all(timeout)
         yield from self._jobs.all(timeout)
         yield from self._images.environments(timeout)
         try:
             yield from self._inputs.every(self._shelf(timeout))
-        except AuthError as error:  # who may not read blobs can list all the rest
+        except AuthError as error:  # the rest can be listed without the right to read blobs
             if isinstance(error, SecurityError):
                 raise
 
     def read(self, ref: Ref, *, timeout: float) -> Live | None:
-        """One resource."""
+        """Return one resource."""
         if ref.kind == IMAGE:
             return self._images.read(ref.id, timeout)
         if ref.kind == ENVIRONMENT:
@@ -211,7 +211,7 @@ class AzureMLAdapter:
         return self._deployments.read(ref, timeout)
 
     def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
-        """Make one resource."""
+        """Create one resource."""
         if resource.kind == ENDPOINT or (resource.kind == IMAGE and materials.job is None):
             self._pulling.check(min(timeout, _LOOK_S))
         if resource.kind == IMAGE:
@@ -233,7 +233,7 @@ class AzureMLAdapter:
         return self._deployments.update(resource, before, timeout)
 
     def delete(self, live: Live, *, timeout: float) -> Ack:
-        """Remove one resource; a job is ended, and an environment archived, which is all that Azure does."""
+        """Delete one resource; a job is only stopped and an environment only archived, since Azure deletes neither."""
         if live.kind == IMAGE:
             self._images.delete(live.id, timeout)
             return Ack()
@@ -248,20 +248,20 @@ class AzureMLAdapter:
         return self._deployments.delete(live, timeout)
 
     def operation(self, name: str, *, timeout: float) -> Operation:
-        """The state of a long-running operation."""
+        """Return the state of a long-running operation."""
         return self._arm.operation(name, timeout=timeout)
 
     def server_time(self) -> float:
-        """Azure's clock, by its last answer."""
+        """Return the time by Azure's clock, estimated from its last answer."""
         return self._arm.server_time()
 
     # --- data plane
 
     def invoker(self, status: EndpointStatus) -> Invoker:
-        """How to call the endpoint; its key is asked for with the first prediction.
+        """Return the client that calls the endpoint; the first prediction requests its key.
 
         Raises:
-            UnavailableError: It has no address yet.
+            UnavailableError: The endpoint has no address yet.
         """
         if status.url is None:
             raise UnavailableError(f"endpoint {status.name!r} has no address", provider=PROVIDER, sent=False)
@@ -272,28 +272,28 @@ class AzureMLAdapter:
         return _predict.invoker(url, auth, self.options, self._arm.place.ca)
 
     def doctor(self) -> Iterator[Check]:
-        """What endpoints and jobs need, each tried out by a real call."""
+        """Check what endpoints and jobs need, each with a real call."""
         parts = _doctor.Parts(self._arm, self._images, self._storage, self._pulling)
         return _doctor.checks(parts, self.options, self._machine, self.context.target)
 
     @classmethod
     def call_rights(cls) -> Sequence[CallRights]:
-        """Each call with its verbs and its rights."""
+        """Return each call with its verbs and its rights."""
         return _rights.call_rights()
 
     def policy(self, role: PolicyRole, form: PolicyForm, secrets: Sequence[str]) -> str:
-        """The smallest roles of a role for this target; secrets are read by endpoints, through their workspace."""
+        """Return the smallest Azure roles for a role of this target; endpoints read secrets through their workspace."""
         del secrets
         return _policy.policy(self.options, self.context.target, role, form)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._arm.close()
 
     # --- training
 
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
-        """The image with its program, its environment, the data, and the job."""
+        """Return the image with its program, its environment, the data, and the job."""
         _plan.check_data(spec.data)
         inputs = {
             name: (self._inputs.plan(name, path, spec.labels), path.name if path.is_file() else "")
@@ -305,7 +305,7 @@ class AzureMLAdapter:
         return Shelf(self._storage, timeout)
 
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:
-        """The job in neutral words."""
+        """Return the job's neutral status."""
         return self._jobs.status(name, self.context.target, timeout)
 
     def stop_job(self, name: str, *, timeout: float) -> None:
@@ -313,17 +313,17 @@ class AzureMLAdapter:
         self._jobs.cancel(name, timeout)
 
     def job_logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
-        """What the job printed."""
+        """Return the lines that the job printed."""
         return self._jobs.logs(name, follow=follow, tail=tail, sleep=self.context.clock.sleep)
 
     def job_output(self, name: str, directory: Path, *, timeout: float) -> None:
-        """Copy what the job left."""
+        """Copy the job's output."""
         self._jobs.output(name, directory, timeout)
 
-    # --- looking
+    # --- monitoring
 
     def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
-        """What the endpoint did, by Azure Monitor."""
+        """Return the endpoint's metrics from Azure Monitor."""
         return self._monitor.report(name, window_s, timeout)
 
     def logs(
@@ -335,7 +335,7 @@ class AzureMLAdapter:
         follow: bool = False,
         request_id: str | None = None,
     ) -> Iterator[LogLine]:
-        """What the endpoint's containers printed."""
+        """Return the lines that the endpoint's containers printed."""
         sleep = self.context.clock.sleep
         return self._monitor.logs(
             name, deployment=deployment, tail=tail, follow=follow, request_id=request_id, sleep=sleep
@@ -344,13 +344,13 @@ class AzureMLAdapter:
     # --- leases
 
     def lease_read(self, key: str, *, timeout: float) -> LeaseRecord | None:
-        """The stored lease."""
+        """Return the stored lease."""
         return self._storage.read(key, timeout)
 
     def lease_write(self, key: str, body: str, expected: str | None, *, timeout: float) -> LeaseRecord:
-        """Store it by compare-and-swap."""
+        """Store a lease by compare-and-swap."""
         return self._storage.write(key, body, expected, timeout)
 
     def lease_delete(self, key: str, expected: str, *, timeout: float) -> None:
-        """Remove it by compare-and-swap."""
+        """Remove a lease by compare-and-swap."""
         self._storage.release(key, expected, timeout)

@@ -1,4 +1,4 @@
-"""What an `azureml` target can be told, and what it can do."""
+"""The settings of an `azureml` target, and its capabilities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import _spelling
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_DEPLOYMENT: dict[str, JsonValue] = {"deployment": True}  # part of what makes a deployment the same as another one
+_DEPLOYMENT: dict[str, JsonValue] = {"deployment": True}  # part of what makes two deployments the same
 
 
 class AzureMLOptions(TargetOptions):
@@ -88,6 +88,6 @@ class AzureMLOptions(TargetOptions):
 
 
 def capabilities(options: AzureMLOptions | None) -> Mapping[Capability, Support]:
-    """Every capability with what Azure ML says to it."""
+    """Return the support of Azure ML for every capability."""
     del options  # no setting changes them
     return dict.fromkeys(Capability, YES)

@@ -20,7 +20,7 @@ from . import foreign
 from .beside import Standstill
 from .bounded import Bound
 from .errors import InvalidInputError, ModelError, SdkError, TimedOut, UnavailableError, UnreadableError
-from .waiting import LONGEST_RETRY_AFTER_S
+from .waiting import LONGEST_RETRY_AFTER_S, retry_after
 
 if TYPE_CHECKING:
     import random
@@ -134,7 +134,7 @@ class Attempts:
             return 0.0
         wait: float | None = None
         if isinstance(outcome, httpx.Response):
-            wait = _retry_after(outcome) if outcome.status_code in _AGAIN else None
+            wait = _asked_wait(outcome) if outcome.status_code in _AGAIN else None
         elif self._was_unread(outcome):
             wait = self.random.uniform(0, _FIRST_PAUSE_S * 2**self.made)
         if wait is None or self.made >= _ATTEMPTS or self.bucket.take(throttled=False) is None:
@@ -255,7 +255,7 @@ def _caused(error: SdkError, cause: Exception) -> SdkError:
     return error
 
 
-def _retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds that the server asks to wait. The date form is ignored, because it is too coarse."""
-    text = response.headers.get("retry-after", "")
-    return min(float(text), LONGEST_RETRY_AFTER_S) if text.isascii() and text.isdigit() else None
+def _asked_wait(response: httpx.Response) -> float | None:
+    """Return the seconds that the server asks to wait, within the longest wait."""
+    wait = retry_after(response.headers)
+    return None if wait is None else min(wait, LONGEST_RETRY_AFTER_S)

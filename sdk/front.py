@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from .errors import AuthError, NotFoundError, PayloadTooLargeError, PlatformError, ThrottledError, UnavailableError
+from .waiting import retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,20 +73,15 @@ def error_of_front(response: httpx.Response, facts: Mapping[str, Any]) -> Platfo
     what = f"something in front of the model answered {status}" + (f": {said}" if said else "")
     known: dict[str, Any] = {**facts, "status": status}
     if status == 429:
-        return ThrottledError(what, retry_after_s=_again(response), **known)
+        return ThrottledError(what, retry_after_s=retry_after(response.headers), **known)
     if status in _KINDS:
         kind, advice = _KINDS[status]
         return kind(what, hint=advice, **known)
     if status >= 500 or status == 408:
         late = status in {408, 504} or "time" in said.lower()
         hint = "the model took too long, and may still be working on the request" if late else None
-        return UnavailableError(what, sent=True, retry_after_s=_again(response), hint=hint, **known)
+        return UnavailableError(what, sent=True, retry_after_s=retry_after(response.headers), hint=hint, **known)
     return PlatformError(what, **known)
-
-
-def _again(response: httpx.Response) -> float | None:
-    text = response.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdigit() else None
 
 
 def _said(response: httpx.Response) -> str:

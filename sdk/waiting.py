@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from .errors import ThrottledError, TimedOut, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .adapter import Clock
 
@@ -44,6 +44,32 @@ def seconds_ahead(date: str | None, now: float) -> float | None:
     except ValueError:
         return None
     return ahead if abs(ahead) > _ACCEPTABLE_S else 0.0
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks to wait; ``None`` without one that can be read.
+
+    The header holds a number or a date (RFC 9110, section 10.2.3). A date counts from the answer's own ``Date``, as the
+    two clocks may differ.
+
+    Args:
+        headers: The headers of an answer, with lower-case names or without regard to case.
+
+    Example:
+        >>> retry_after({"retry-after": "2"}), retry_after({"retry-after": "soon"})
+        (2.0, None)
+        >>> dates = {"retry-after": "Thu, 01 Jan 1970 00:01:40 GMT", "date": "Thu, 01 Jan 1970 00:01:30 GMT"}
+        >>> retry_after(dates)
+        10.0
+    """
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.replace(".", "", 1).isdigit():
+        return float(text)
+    try:
+        until, now = (parsedate_to_datetime(date).timestamp() for date in (text, headers.get("date", "")))
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, until - now)
 
 
 class SystemClock:

@@ -12,9 +12,9 @@ import httpx
 from sdk import bounded, foreign
 from sdk.adapter import Operation
 from sdk.errors import NotFoundError, PlatformError
-from sdk.waiting import seconds_ahead
+from sdk.waiting import retry_after, seconds_ahead
 
-from ._errors import PROVIDER, from_answer, from_transport, gone, of_operation, seconds
+from ._errors import PROVIDER, from_answer, from_transport, gone, of_operation
 from ._json import rows
 from ._names import group_path, workspace_path
 from ._where import HISTORY, MANAGEMENT, OLD_HISTORY, Tokens, place_of
@@ -200,7 +200,7 @@ class Arm:
         response = self.call("GET", f"/{name}", "read operation", timeout=timeout, resource=name)
         found: dict[str, Any] = response.json()
         state = str(found.get("status"))
-        wait = seconds(response.headers.get("retry-after"))
+        wait = retry_after(response.headers)
         if state == "Succeeded":
             return Operation(name, done=True)
         if state in {"Failed", "Canceled"}:

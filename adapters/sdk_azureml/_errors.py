@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 
 from sdk import errors, foreign
+from sdk.waiting import retry_after
 
 from . import _rights
 
@@ -94,7 +95,7 @@ def from_answer(response: httpx.Response, operation: str, resource: str | None =
         "resource": resource,
         "status": response.status_code,
         "request_id": response.headers.get("x-ms-request-id") or response.headers.get("x-request-id"),
-        "retry_after_s": seconds(response.headers.get("retry-after")),
+        "retry_after_s": retry_after(response.headers),
     }
     code, message = understood(found)
     message = message or response.text[:300] or response.reason_phrase
@@ -207,8 +208,3 @@ def exists(kind: str, name: str) -> errors.ConflictError:
 def unsupported(capability: str, message: str, *, reason: str = "not_implemented") -> errors.UnsupportedError:
     """Return the error for a feature that this target does not support."""
     return errors.UnsupportedError(message, capability=capability, reason=reason, provider=PROVIDER)
-
-
-def seconds(text: str | None) -> float | None:
-    """Return the value of a Retry-After header in seconds; ``None`` if it is not a number."""
-    return float(text) if text and text.isascii() and text.replace(".", "", 1).isdigit() else None

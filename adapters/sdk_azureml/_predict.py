@@ -25,8 +25,9 @@ from sdk.errors import (
     UnavailableError,
 )
 from sdk.front import error_of_front, is_of_front
+from sdk.waiting import retry_after
 
-from ._errors import PROVIDER, seconds
+from ._errors import PROVIDER
 from ._where import ML_SCOPE
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def error(response: httpx.Response) -> SdkError:
         "request_id": response.headers.get("x-request-id"),
     }
     message = str(_told(response).get("message") or response.text[:300] or f"the endpoint answered {status}")
-    again = seconds(response.headers.get("retry-after"))
+    again = retry_after(response.headers)
     if status == 408:
         return TimedOut(message, hint="raise deadline_s of the target", **facts)
     if status == 429:

@@ -10,9 +10,10 @@ import httpx
 from .. import foreign
 from ..adapter import Invoker, Limits, ModelFault
 from ..errors import AuthError, NotFoundError, PayloadTooLargeError, PlatformError, UnavailableError
+from ..waiting import retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator
 
     from .options import GatewayOptions
 
@@ -88,7 +89,7 @@ def error(response: httpx.Response, *, provider: str) -> PlatformError:
     if response.status_code >= 500:
         unready = told.get("code") in _UNREADY
         sent = not unready and told.get("code") != "overloaded"
-        again = _seconds(response.headers)
+        again = retry_after(response.headers)
         lost = told.get("code") == _LOST
         return UnavailableError(message, sent=sent, unready=unready, lost=lost, retry_after_s=again, **facts)
     return PlatformError(message, **facts)
@@ -100,8 +101,3 @@ def _told(response: httpx.Response) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         return {}
     return cast("dict[str, Any]", told) if isinstance(told, dict) else {}
-
-
-def _seconds(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("retry-after", "")
-    return float(value) if value.isascii() and value.isdigit() else None

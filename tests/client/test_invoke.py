@@ -149,9 +149,15 @@ def test_reused_connections_are_forgiven_only_once(server: Any, scripted: Any, m
     assert 3 == len(server.asked)
 
 
-def test_retry_after_is_honoured(server: Any, scripted: Any, make: Callable[..., Caller], clock: Clock) -> None:
-    """A 503 that says when to come again is repeated then."""
-    server.script = [scripted.Reply(503, {}, {"retry-after": "2"})]
+@pytest.mark.parametrize(
+    "headers",
+    [{"retry-after": "2"}, {"retry-after": "Fri, 01 Jan 2100 00:00:02 GMT", "date": "Fri, 01 Jan 2100 00:00:00 GMT"}],
+)
+def test_retry_after_is_honoured(
+    server: Any, scripted: Any, make: Callable[..., Caller], clock: Clock, headers: dict[str, str]
+) -> None:
+    """A 503 that says when to come again is repeated then, whether it gives seconds or a date."""
+    server.script = [scripted.Reply(503, {}, headers)]
     assert [[1]] == make().predict([[1]]).values
     assert [2.0] == clock.slept
 

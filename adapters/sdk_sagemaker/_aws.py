@@ -1,6 +1,6 @@
-"""The way to AWS: session, clients and the account, made when they are first needed; one place for every call.
+"""The AWS session, clients and account of a target, created on first use; all AWS calls are made here.
 
-With ``MLPORT_MOCK_SAGEMAKER_URL`` set everything goes to the mini cloud there, and never with real credentials.
+If ``MLPORT_MOCK_SAGEMAKER_URL`` is set, all calls go to the mini cloud at that URL, never with real credentials.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _SESSION_S = 12 * 3600
 _CONNECT_S = 5
 _ATTEMPTS = (
-    5  # of each request of a transfer; all other calls are repeated by the core, with one policy for all targets
+    5  # attempts per request of a file transfer; the core retries all other calls, with one policy for all targets
 )
-_READ_S = (60, 40, 20, 10, 5, 2, 1)  # a client has one read time-out for ever, so there is one for each of these
+_READ_S = (60, 40, 20, 10, 5, 2, 1)  # a client's read timeout is fixed: there is a client for each of these
 Use = Literal["calls", "files", "data"]
 _ROLE = re.compile(r"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{12}):role/.+")
 
 
 class Aws:
-    """One account and region as this target's settings name them.
+    """One AWS account and region, as named by the target's settings.
 
     Args:
         options: The target's settings.
-        clock: Source of time, until AWS tells its own.
+        clock: Source of time, used until an answer of AWS shows the server's time.
     """
 
     def __init__(self, options: SagemakerOptions, clock: Clock) -> None:
@@ -65,7 +65,7 @@ class Aws:
         self.options = options
         self.mock = os.environ.get(MOCK) or None
         self._clock = clock
-        self._ahead = 0.0  # seconds by which the clock of AWS is ahead of ours
+        self._ahead = 0.0  # seconds by which the AWS clock is ahead of the local clock
         self._clients: dict[tuple[str, int, Use], Any] = {}
         self._session: Any = None
         self._addresses: dict[str, str] = {}
@@ -79,10 +79,10 @@ class Aws:
 
     @property
     def region(self) -> str:
-        """The region.
+        """The AWS region, from the target's settings, the environment or the AWS profile.
 
         Raises:
-            ConfigError: None is set.
+            ConfigError: No region is set.
         """
         found = self.options.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         if not found and self.mock:
@@ -97,10 +97,10 @@ class Aws:
 
     @property
     def role(self) -> str:
-        """The role that SageMaker takes on.
+        """The role that SageMaker assumes.
 
         Raises:
-            ConfigError: None is set.
+            ConfigError: No role is set.
         """
         if self.options.role is None and self.mock:
             return f"arn:aws:iam::{account_of(os.environ.get(_KEYS[0], '')) or '0' * 12}:role/mlport"
@@ -112,7 +112,7 @@ class Aws:
 
     @property
     def account(self) -> str:
-        """The account, which is that of the role."""
+        """The AWS account that the role belongs to."""
         return self._role_part("account")
 
     @property
@@ -131,15 +131,15 @@ class Aws:
         return self.options.bucket_owner or self.account
 
     def arn(self, kind: str, name: str) -> str:
-        """The ARN of something of SageMaker's."""
+        """Return the ARN of a SageMaker resource."""
         return f"arn:{self._role_part('partition')}:sagemaker:{self.region}:{self.account}:{kind}/{name}".lower()
 
     def url(self, endpoint: str) -> str:
-        """Where predictions of an endpoint go: a mini cloud's own address where that is used."""
+        """Return the URL for predictions of an endpoint: on the mini cloud if one is used, otherwise on AWS."""
         return f"{self.mock or self._address('sagemaker-runtime')}/endpoints/{endpoint}/invocations"
 
     def _address(self, service: str) -> str:
-        """The address of a service as the AWS library resolves it: partitions, FIPS, overrides."""
+        """Return the address of a service as the AWS library resolves it: partitions, FIPS, overrides."""
         if service not in self._addresses:
             with translate("CreateClient", service):
                 self._addresses[service] = str(self.client(service).meta.endpoint_url).rstrip("/")
@@ -147,7 +147,7 @@ class Aws:
 
     @property
     def service_host(self) -> ServiceHost:
-        """The host of SageMaker's calls: official below a domain of AWS only, that of predictions included."""
+        """The host of SageMaker's calls; official only if it and the prediction host are in a domain of AWS."""
         if self.mock:  # known without the credentials that a client needs
             return ServiceHost(urlsplit(self.mock).netloc, official=False, billed=False)
         urls = [urlsplit(self._address(service)) for service in ("sagemaker", "sagemaker-runtime")]
@@ -163,10 +163,10 @@ class Aws:
     # --- calls
 
     def call(self, service: str, operation: str, about: str, **params: Any) -> dict[str, Any]:
-        """One call; ``about`` is what an error is said to be about.
+        """Make one AWS call; ``about`` is the subject that an error names.
 
         Raises:
-            SdkError: Whatever AWS or the way to it refuses.
+            SdkError: AWS refused the call, or the connection to it failed.
         """
         with self.translated(service, _camel(operation), about):
             answer: dict[str, Any] = getattr(self.client(service), operation)(**params)
@@ -174,14 +174,14 @@ class Aws:
         return answer
 
     def find(self, service: str, operation: str, about: str, **params: Any) -> dict[str, Any] | None:
-        """The same; ``None`` when AWS says that there is no such thing."""
+        """Make one AWS call; return ``None`` when AWS reports that the resource does not exist."""
         try:
             return self.call(service, operation, about, **params)
         except NotFoundError:
             return None
 
     def pages(self, service: str, operation: str, about: str, **params: Any) -> Iterator[dict[str, Any]]:
-        """All pages of a list."""
+        """Yield all pages of a list call."""
         with self.translated(service, _camel(operation), about):
             pages = self.client(service).get_paginator(operation).paginate(**params)
             for _, page in zip(bounded.turns(f"the list of {_camel(operation)}"), pages, strict=False):
@@ -190,10 +190,12 @@ class Aws:
 
     @contextmanager
     def translated(self, service: str, operation: str, about: str) -> Generator[None]:
-        """Errors of calls as ours; S3 answers a bucket of somebody else and a missing right alike.
+        """Convert errors of AWS calls to mlport errors.
+
+        S3 gives the same answer for a bucket of another account and for a missing permission.
 
         Raises:
-            SecurityError: The bucket is not shown to be that of its expected owner.
+            SecurityError: S3 denied access, so the bucket may not belong to its expected owner.
         """
         try:
             with translate(operation, about):
@@ -205,7 +207,7 @@ class Aws:
 
     @contextmanager
     def within(self, seconds: float) -> Generator[None]:
-        """Calls of this thread inside the ``with`` block wait for an answer no longer than until then."""
+        """Limit how long calls of this thread inside the ``with`` block wait for an answer."""
         before = getattr(self._ends, "at", math.inf)
         self._ends.at = min(before, self._clock.monotonic() + seconds)
         try:
@@ -214,12 +216,14 @@ class Aws:
             self._ends.at = before
 
     def client(self, service: str, use: Use = "calls") -> Any:
-        """The client of a service; botocore's are safe to share between threads, making one is not.
+        """Return the client of a service, created on first use.
+
+        Threads can share a botocore client, but creating one is not thread-safe.
 
         Args:
             service: The library's name of the service.
-            use: What for: single calls, which the core repeats; whole files, of which the library repeats the parts
-                that fail; or looks at buckets of the user's own data, which may belong to any account.
+            use: ``"calls"`` for single calls, which the core retries; ``"files"`` for whole files, whose failed parts
+                the library retries; ``"data"`` to look at buckets of user data, which may belong to any account.
         """
         left = getattr(self._ends, "at", math.inf) - self._clock.monotonic()
         patience = next((seconds for seconds in _READ_S if seconds <= left), _READ_S[-1])
@@ -230,7 +234,7 @@ class Aws:
             return self._clients[key]
 
     def elsewhere(self, service: str, region: str) -> Any:
-        """The client of a service in another region."""
+        """Return the client of a service in another region."""
         with self._lock:
             key: tuple[str, int, Use] = (f"{service} {region}", _READ_S[0], "calls")
             if key not in self._clients:
@@ -253,10 +257,10 @@ class Aws:
 
     @property
     def session(self) -> Any:
-        """The user's own AWS session; at a mini cloud one with the keys of the environment, for the target's account.
+        """The user's own AWS session; for a mini cloud, a session with the mini cloud's keys for the target's account.
 
         Raises:
-            AuthError: The environment has no keys of the mini cloud.
+            AuthError: The environment has no keys for the mini cloud.
         """
         with self._lock:
             if self._session is None:
@@ -267,7 +271,7 @@ class Aws:
 
     @functools.cached_property
     def _core(self) -> Any:
-        """The library's session, which reads the configuration files of AWS."""
+        """The botocore session, which reads the AWS configuration files."""
         core = importlib.import_module("botocore.session").Session(profile=self._profile)
         core.register_component("data_loader", _descriptions())
         if self.mock is None:
@@ -275,7 +279,10 @@ class Aws:
         return core
 
     def _mock_keys(self, url: str) -> tuple[str | None, ...]:
-        """Keys for a mini cloud: those of the environment; with lasting ones a role of another account is taken."""
+        """Return the mini cloud's keys from the environment.
+
+        Long-term keys of another account are used to assume the target's role.
+        """
         given = tuple(os.environ.get(name) or None for name in _KEYS)
         if not all(given[:2]):
             raise AuthError(
@@ -293,7 +300,7 @@ class Aws:
 
     @staticmethod
     def instance_types(shape: str) -> frozenset[str]:
-        """The values of an enumeration of SageMaker, by the library's description of it; no call is made."""
+        """Return the values of a SageMaker enumeration from the library's service description, without a call."""
         model: dict[str, Any] = _descriptions().load_service_model("sagemaker", "service-2")
         return frozenset(model["shapes"][shape]["enum"])
 
@@ -302,10 +309,10 @@ class Aws:
         return None if self.mock else self.options.profile
 
     def credentials(self) -> Credentials:
-        """The keys to sign with, refreshed when they have run out.
+        """Return the keys to sign with, refreshed if they have expired.
 
         Raises:
-            AuthError: There are none.
+            AuthError: No credentials were found.
         """
         with translate("GetCredentials", self.options.profile or "default"):
             found = self.session.get_credentials()
@@ -315,7 +322,7 @@ class Aws:
         return keys.access_key, keys.secret_key, keys.token
 
     def server_time(self) -> float:
-        """Unix seconds by the clock of AWS, as far as it was seen."""
+        """Return Unix seconds by the AWS clock, estimated from the ``Date`` headers of its answers."""
         return self._clock.time() + self._ahead
 
     def _see_date(self, answer: dict[str, Any]) -> None:
@@ -324,7 +331,7 @@ class Aws:
         self._ahead = self._ahead if ahead is None else ahead
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close all connections."""
         with self._lock:
             for client in self._clients.values():
                 client.close()
@@ -332,7 +339,7 @@ class Aws:
 
 
 def account_of(access_key: str) -> str | None:
-    """The account that the id of an access key holds; ``None`` when it holds none.
+    """Return the account encoded in an access key ID, or ``None`` if it encodes none.
 
     Source: https://medium.com/@TalBeerySec/a-short-note-on-aws-key-id-f88cc4317489
 
@@ -350,13 +357,13 @@ def account_of(access_key: str) -> str | None:
 
 @functools.cache
 def _descriptions() -> Any:
-    """The library's descriptions of the services, slow to parse and large: one for all of this process."""
+    """Return the loader of the library's service descriptions; they are large and slow to parse, so it is shared."""
     return importlib.import_module("botocore.loaders").create_loader()
 
 
 @functools.cache
 def domains() -> frozenset[str]:
-    """The domains of AWS in all its partitions, by the library's own data."""
+    """Return the domains of AWS in all partitions, from the library's own data."""
     partitions = _descriptions().load_data("partitions")["partitions"]
     return frozenset(one["outputs"][key] for one in partitions for key in ("dnsSuffix", "dualStackDnsSuffix"))
 

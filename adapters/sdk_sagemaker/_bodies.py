@@ -1,4 +1,4 @@
-"""Request bodies of SageMaker and of what belongs to it, from resources; pure, tested by value."""
+"""Pure functions that build request bodies for SageMaker and related AWS services from resources."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from .options import SagemakerOptions
 
-DARK = "mlport-traffic"  # "0" on an endpoint whose deployments are not meant to get any traffic yet
+DARK = "mlport-traffic"  # tag on an endpoint: "0" while its deployments are not meant to get any traffic yet
 HASH, NAME, IMAGE_TAG, REPLICAS = "mlport-hash", "mlport-model-name", "mlport-image", "mlport-replicas"
 CHANNELS = "/opt/ml/input/data"
-METRICS_FILE = "/opt/ml/output/data/metrics.json"  # beside the model, not among its files
+METRICS_FILE = "/opt/ml/output/data/metrics.json"  # outside the model directory, so not a file of the model
 
 
 def to_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    """Tags in the form of AWS.
+    """Convert tags to the form that AWS uses.
 
     Example:
         >>> to_tags({"mlport": "1"})
@@ -32,7 +32,7 @@ def to_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def from_tags(tags: list[dict[str, str]]) -> dict[str, str]:
-    """Tags in the form of AWS as a mapping; of a repeated key the last.
+    """Convert AWS tags to a mapping; the last value of a repeated key wins.
 
     Example:
         >>> from_tags([{"Key": "team", "Value": "a"}])
@@ -42,7 +42,7 @@ def from_tags(tags: list[dict[str, str]]) -> dict[str, str]:
 
 
 def own_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The user's own among them.
+    """Return only the user's own tags, without those of mlport.
 
     Example:
         >>> own_tags({"mlport": "1", "mlport-owner": "me", "team": "a"})
@@ -57,13 +57,13 @@ def own_tags(tags: Mapping[str, str]) -> dict[str, str]:
 def model_body(
     resource: Resource, image: str, secrets: Mapping[str, str], role: str, options: SagemakerOptions
 ) -> dict[str, Any]:
-    """CreateModel.
+    """Return the body of CreateModel.
 
     Args:
         resource: The model.
-        image: Where its image is, by digest.
+        image: The URI of its image, by digest.
         secrets: Values by variable; SageMaker stores them with the model.
-        role: The role it runs under.
+        role: The role that the model runs under.
         options: The target's settings.
     """
     spec: Any = resource.spec or {}
@@ -97,7 +97,7 @@ def _vpc(options: SagemakerOptions) -> dict[str, Any]:
 
 
 def config_body(resource: Resource) -> dict[str, Any]:
-    """CreateEndpointConfig."""
+    """Return the body of CreateEndpointConfig."""
     spec: Any = resource.spec or {}
     shadow = spec["shadow"]
     body: dict[str, Any] = {
@@ -118,7 +118,7 @@ def config_body(resource: Resource) -> dict[str, Any]:
 
 
 def variant_body(name: str, variant: Mapping[str, Any], weight: float) -> dict[str, Any]:
-    """One variant of a configuration."""
+    """Return one variant of an endpoint configuration."""
     body = {"VariantName": name, "ModelName": variant["model"], "InitialVariantWeight": float(weight)}
     if "memory_mb" in variant:
         limits = {"MemorySizeInMB": variant["memory_mb"], "MaxConcurrency": variant["concurrency"]}
@@ -132,7 +132,7 @@ def variant_body(name: str, variant: Mapping[str, Any], weight: float) -> dict[s
 
 
 def variant_of(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What :func:`variant_body` was made from, without the share."""
+    """Return the settings that :func:`variant_body` was given, without the traffic share."""
     serverless = body.get("ServerlessConfig")
     if serverless:
         limits = {"memory_mb": serverless["MemorySizeInMB"], "concurrency": serverless["MaxConcurrency"]}
@@ -146,13 +146,13 @@ def variant_of(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def endpoint_tags(resource: Resource, tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags of an endpoint, the user's own first."""
+    """Return the tags of an endpoint, the user's own first."""
     weights: Any = (resource.spec or {}).get("weights") or {}
     return {**tags, **resource.tags, DARK: "1" if any(weights.values()) else "0"}
 
 
 def endpoint_body(resource: Resource, tags: Mapping[str, str]) -> dict[str, Any]:
-    """CreateEndpoint."""
+    """Return the body of CreateEndpoint."""
     spec: Any = resource.spec or {}
     return {
         "EndpointName": resource.id,
@@ -162,11 +162,11 @@ def endpoint_body(resource: Resource, tags: Mapping[str, str]) -> dict[str, Any]
 
 
 def switch_body(name: str, wanted: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
-    """UpdateEndpoint to another configuration.
+    """Return the body of UpdateEndpoint that switches to another configuration.
 
-    Running deployments keep the number of instances that autoscaling gave them. They keep their shares too, unless
-    others are wanted: then those of the new configuration count. ``DeploymentConfig`` is left out: SageMaker takes
-    it only when the variants stay the same.
+    Running deployments keep the number of instances that autoscaling gave them. They also keep their traffic shares,
+    unless different ones are wanted: then the shares of the new configuration apply. ``DeploymentConfig`` is left out
+    because SageMaker accepts it only when the variants stay the same.
     """
     old, new = live["weights"], wanted["weights"]
     same = all(old[one] == new[one] for one in set(old) & set(new))
@@ -177,10 +177,10 @@ def switch_body(name: str, wanted: Mapping[str, Any], live: Mapping[str, Any]) -
 
 
 def weights_body(name: str, wanted: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any] | None:
-    """UpdateEndpointWeightsAndCapacities; ``None`` when nothing has to change.
+    """Return the body of UpdateEndpointWeightsAndCapacities, or ``None`` when nothing has to change.
 
-    A single deployment has all traffic whatever its weight is, and where none is meant to have any yet the weights
-    stay as they are: that is written on the endpoint.
+    A single deployment gets all traffic whatever its weight is. Where no deployment is meant to get traffic yet, the
+    weights stay as they are, because a tag on the endpoint records that state.
     """
     weights: Mapping[str, int] = wanted["weights"]
     if len(weights) < 2 or not any(weights.values()) or weights == live["weights"]:
@@ -191,24 +191,24 @@ def weights_body(name: str, wanted: Mapping[str, Any], live: Mapping[str, Any]) 
 
 # --- scaling ------------------------------------------------------------------------------------------------------
 
-RULE_SETTINGS = ("ScaleInCooldown", "ScaleOutCooldown", "DisableScaleIn")  # of a policy, where somebody has set them
+RULE_SETTINGS = ("ScaleInCooldown", "ScaleOutCooldown", "DisableScaleIn")  # of a policy, where a user has set them
 _SCALING = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:variant:DesiredInstanceCount"}
 
 
 def scaling(name: str) -> dict[str, Any]:
-    """The address of a deployment's scaling, part of every call about it."""
+    """Return the parameters that identify a deployment's scaling, part of every scaling call."""
     return {**_SCALING, "ResourceId": name}
 
 
 def target_body(resource: Resource) -> dict[str, Any]:
-    """RegisterScalableTarget."""
+    """Return the body of RegisterScalableTarget."""
     spec: Any = resource.spec or {}
     suspended = {"SuspendedState": spec["suspended"]} if "suspended" in spec else {}
     return {**scaling(resource.id), "MinCapacity": spec["min"], "MaxCapacity": spec["max"], **suspended}
 
 
 def policy_name(name: str) -> str:
-    """The name of a deployment's scaling policy.
+    """Return the name of a deployment's scaling policy.
 
     Example:
         >>> policy_name("endpoint/churn/variant/d1")
@@ -219,7 +219,10 @@ def policy_name(name: str) -> str:
 
 
 def policy_body(resource: Resource) -> dict[str, Any]:
-    """PutScalingPolicy: as many instances as keep the requests of each near the goal; it brings its own alarms."""
+    """Return the body of PutScalingPolicy.
+
+    The policy keeps the requests per instance near the target value; AWS creates its alarms automatically.
+    """
     spec: Any = resource.spec or {}
     return {
         **scaling(resource.id),
@@ -239,14 +242,14 @@ def policy_body(resource: Resource) -> dict[str, Any]:
 def job_body(
     resource: Resource, image: str, secrets: Mapping[str, str], *, role: str, place: str, options: SagemakerOptions
 ) -> dict[str, Any]:
-    """CreateTrainingJob.
+    """Return the body of CreateTrainingJob.
 
     Args:
         resource: The job.
-        image: Where its image is, by digest.
+        image: The URI of its image, by digest.
         secrets: Values by variable; SageMaker stores them with the job.
-        role: The role it runs under.
-        place: ``s3://BUCKET/PREFIX``, under which data lies and results go.
+        role: The role that the job runs under.
+        place: ``s3://BUCKET/PREFIX``, the location of input data and results.
         options: The target's settings.
     """
     spec: Any = resource.spec or {}
@@ -280,18 +283,18 @@ def job_body(
 
 
 def params_of(params: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters as they are sent: each as JSON, so that it reads back as what it was."""
+    """Convert hyperparameters to strings: each as JSON, so that it can be read back with its type."""
     return {name: json.dumps(value) for name, value in params.items()}
 
 
 def objects_of(spec: Mapping[str, Any]) -> dict[str, str]:
-    """The addresses of the inputs that are one object of S3 each, by channel."""
+    """Return the addresses of those inputs that are a single S3 object each, by channel."""
     known = set(spec["local"])
     return {name: where for name, where in spec["data"].items() if name in spec["files"] and name not in known}
 
 
 def manifest_path(job: str, channel: str) -> str:
-    """Where the manifest is that names the one object of a channel, below the target's prefix."""
+    """Return the path, below the target's prefix, of the manifest that names the single object of a channel."""
     return f"jobs/{job}/inputs/{channel}.manifest"
 
 
@@ -308,5 +311,5 @@ def _channels(job: str, spec: Mapping[str, Any], place: str) -> list[dict[str, A
 
 
 def _inputs(spec: Mapping[str, Any]) -> dict[str, str]:
-    """Where inputs are that are one file: in the folder of their channel. All others are found there by themselves."""
+    """Return environment variables for single-file inputs; directory inputs use the channel's default path."""
     return {f"MLPORT_DATA_{name.upper()}": f"{CHANNELS}/{name}/{file}" for name, file in spec["files"].items()}

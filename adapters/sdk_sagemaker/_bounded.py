@@ -1,4 +1,4 @@
-"""Clients of botocore that read every answer of AWS within a number of bytes and a time, as :mod:`sdk.bounded` says."""
+"""Size and time limits for every AWS answer that a botocore client reads, as defined in :mod:`sdk.bounded`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sdk.bounded_http import Answer, LargeAnswer, Stream, watch
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-_BEGUN = "mlport_begun"  # in the context of a request: when it was sent
+_BEGUN = "mlport_begun"  # key in a request's context: the time it was sent
 
 
 def limit(client: Any, *, files: bool) -> None:
-    """Put the bounds around the connections of a client; ``files`` when it also fetches files, which may take long."""
+    """Limit the answers of a client in size and time; ``files`` if it also fetches files, which may take longer."""
     endpoint = cast("Any", vars(client)["_endpoint"])
     session: Any = endpoint.http_session
     inside = cast("dict[str, Any]", vars(session))
     manager = inside["_manager"]
     watch(manager, LargeAnswer if files else Answer)
-    inside["_pool_classes_by_scheme"] = manager.pool_classes_by_scheme  # of managers for proxies
+    inside["_pool_classes_by_scheme"] = manager.pool_classes_by_scheme  # used by proxy managers
     endpoint.http_session = _Session(session)
     client.meta.events.register("before-call", _begin)
     client.meta.events.register("response-received", _tell)
@@ -37,7 +37,7 @@ def _begin(context: dict[str, Any], **_rest: Any) -> None:
 def _tell(
     event_name: str, context: dict[str, Any], response_dict: dict[str, Any] | None, parsed_response: Any, **_rest: Any
 ) -> None:
-    """Tell listeners of an answer; the body of a file is left to the caller who reads it."""
+    """Publish an answer to the exchange listeners; the body of a file is left to the caller that reads it."""
     if response_dict is None or not exchanges.has_listener():
         return
     body: Any = response_dict.get("body")
@@ -57,7 +57,7 @@ def _tell(
 
 @contextmanager
 def _as_botocore(request: Any) -> Generator[None]:
-    """The errors of reading a body as botocore's own, which :mod:`._errors` knows."""
+    """Convert urllib3 errors of reading a body to botocore's own, which :mod:`._errors` handles."""
     from urllib3 import exceptions as urllib3
 
     botocore = importlib.import_module("botocore.exceptions")
@@ -72,13 +72,13 @@ def _as_botocore(request: Any) -> Generator[None]:
 
 
 class _Session:
-    """What botocore sends requests with."""
+    """A wrapper of botocore's HTTP session that limits the answers it reads."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
 
     def send(self, request: Any) -> Any:
-        """Send one request; its answer is read here unless it is a file."""
+        """Send one request; read its answer here unless it is a file."""
         file, request.stream_output = request.stream_output, True
         response = self._inner.send(request)
         bound = (FILE if file else ANSWER).of_status(response.status_code)
@@ -94,5 +94,5 @@ class _Session:
         return response
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close all connections."""
         self._inner.close()

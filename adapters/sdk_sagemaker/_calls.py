@@ -1,4 +1,4 @@
-"""The control plane of endpoints: each operation on a resource as one call, and what comes back as a ``Live``."""
+"""The endpoint control plane: makes each operation on a resource as an AWS call and returns resources as ``Live``."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Control:
     """Models, configurations, endpoints and their scaling.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
         images: The images that models are made of.
-        redactor: Told the secrets that come from AWS.
+        redactor: Receives the secret values that come from AWS.
         prices: The price table.
     """
 
@@ -53,7 +53,7 @@ class Control:
     # --- read
 
     def read(self, ref: Ref) -> Live | None:
-        """One resource."""
+        """Read one resource."""
         readers = {
             MODEL: self._model,
             CONFIG: self._config,
@@ -63,11 +63,11 @@ class Control:
         }
         try:
             return readers[ref.kind](ref.id)
-        except NotFoundError:  # it went between two questions
+        except NotFoundError:  # it was deleted between two calls
             return None
 
     def observe(self, name: str) -> list[Live]:
-        """Everything of one endpoint: the pointer, the configurations it names, their models, and what hangs on it."""
+        """Return one endpoint with its configurations, their models and images, and its scaling."""
         endpoint = self.read(Ref(ENDPOINT, name))
         if endpoint is None:
             return []
@@ -85,12 +85,12 @@ class Control:
         ]
 
     def _all(self, refs: Iterable[Ref]) -> list[Live]:
-        """Those of them that are there, each once."""
+        """Read the resources that exist, each once."""
         return [live for ref in dict.fromkeys(refs) if (live := self.read(ref)) is not None]
 
     def _endpoint(self, name: str) -> Live | None:
         if not _NAME.fullmatch(name):
-            return None  # SageMaker would not look for it, but call the question wrong
+            return None  # SageMaker would reject the call as invalid instead of reporting that nothing was found
         about = self.aws.find("sagemaker", "describe_endpoint", name, EndpointName=name)
         if about is None:
             return None
@@ -109,7 +109,7 @@ class Control:
             labels=Labels.from_tags(tags),
             created_at=about["CreationTime"].timestamp(),
             parents=tuple(Ref(CONFIG, str(one)) for one in dict.fromkeys(configs) if one),
-            usd_per_hour=None,  # the configuration says what runs, see `observe`
+            usd_per_hour=None,  # the price depends on the configuration, see `observe`
             reason=about.get("FailureReason"),
             details={
                 "pending": pending.get("EndpointConfigName"),
@@ -169,7 +169,7 @@ class Control:
         )
 
     def _tags_of(self, kind: str, name: str, stamp: object = None) -> dict[str, str]:
-        """The tags of something; with a ``stamp`` they are asked for once as long as it stays the same."""
+        """Return the tags of a resource; with a ``stamp``, cache them for as long as the stamp stays the same."""
         arn = self.aws.arn(_ARNS[kind], name)
         known = self._tags.get(arn)
         if stamp is not None and known is not None and known[0] == stamp:
@@ -182,7 +182,7 @@ class Control:
         return found
 
     def _scaling(self, endpoint: str, models: Sequence[Live]) -> list[Live]:
-        """The scaling of those deployments that have some."""
+        """Return the scaling resources of those deployments that scale automatically."""
         found: list[Live] = []
         for model in models:
             spec: Any = model.spec or {}
@@ -220,7 +220,7 @@ class Control:
     # --- change
 
     def create(self, resource: Resource, materials: Materials) -> Ack:
-        """Make one resource."""
+        """Create one resource."""
         makers = {
             MODEL: self._create_model,
             CONFIG: self._create_config,
@@ -245,7 +245,7 @@ class Control:
         return _ack(self.aws.call("sagemaker", "create_endpoint", resource.id, **body))
 
     def _user_tags(self, resource: Resource) -> dict[str, str]:
-        """The user's own tags, which are on the configuration: the spec of an endpoint holds plain ids only."""
+        """Return the user's own tags, read from the configuration because an endpoint's spec holds plain IDs only."""
         return _bodies.own_tags(self._tags_of(CONFIG, str((resource.spec or {})["config"])))
 
     def _create_target(self, resource: Resource, _materials: Materials) -> Ack:
@@ -257,9 +257,9 @@ class Control:
         return _ack(self.aws.call("application-autoscaling", "put_scaling_policy", resource.id, **body))
 
     def update(self, resource: Resource, before: Live) -> Ack:
-        """Change an endpoint: first who changes it, then what it is.
+        """Update an endpoint: its tags, then its configuration or weights.
 
-        The tags go first: were they refused after the switch, it would look as if the switch had been refused.
+        The tags go first: if they were refused after the switch, the switch itself would appear to have failed.
         """
         wanted: Any = resource.spec or {}
         live: Any = before.spec or {}
@@ -289,9 +289,9 @@ class Control:
         return _ack(self.aws.call("sagemaker", operation, live.id, **{parameter: live.id}))
 
     def _delete_logs(self, endpoint: str) -> None:
-        """Delete the logs of an endpoint that is gone, before its configuration: containers write until their end.
+        """Delete the logs of a deleted endpoint, before its configuration: containers write logs until they end.
 
-        Whoever dies between the two leaves the configuration to gc, which comes here again.
+        If the process dies in between, the configuration remains, and gc deletes the logs when it deletes that.
         """
         if self.aws.find("sagemaker", "describe_endpoint", endpoint, EndpointName=endpoint) is None:
             group = endpoint_group(endpoint)
@@ -300,10 +300,12 @@ class Control:
     # --- secrets
 
     def secrets(self, names: Mapping[str, str], materials: Materials, usage: Usage = "inference") -> dict[str, str]:
-        """The values of secrets, by variable: ``cloud:NAME`` is one of Secrets Manager, all others are the user's.
+        """Return the values of secrets by variable.
+
+        ``cloud:NAME`` is read from Secrets Manager; all other secrets are the user's own.
 
         Raises:
-            ConfigError: They cannot be had any more, or one of Secrets Manager is too long.
+            ConfigError: The user's secrets are no longer available, or a stored secret is not text, or one is too long.
         """
         found = {variable: self._secret(name, materials) for variable, name in names.items()}
         check_variables(found, usage, field="secrets")
@@ -343,7 +345,7 @@ def _variants(about: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _weights(about: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Json]:
-    """Whole percents by deployment; nothing where none is meant to have any yet."""
+    """Return whole percents by deployment; all are 0 where no deployment is meant to get traffic yet."""
     shares = whole_percents(about.get("ProductionVariants") or ())
     dark = tags.get(_bodies.DARK) == "0"
     return {str(one["VariantName"]): 0 if dark else shares.get(one["VariantName"], 0) for one in _variants(about)}

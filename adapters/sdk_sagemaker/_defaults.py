@@ -1,4 +1,4 @@
-"""The names of the bucket and the repository where the settings give none.
+"""Default names of the bucket and the repository, for settings that name none.
 
 The managed policy AmazonSageMakerFullAccess lets its holders write only to buckets and repositories with ``sagemaker``
 in their names. Earlier versions used other names. An account that has a bucket or repository of an earlier version
@@ -23,10 +23,10 @@ REPOSITORY, OLD_REPOSITORY = "sagemaker-mlport", "mlport"
 
 
 class Defaults:
-    """The default names of one account and region; each is looked up once, by one call.
+    """The default names of one account and region; each is looked up once, with a single call.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
 
     Attributes:
         unseen: Names of earlier versions that this identity may not look at, or that belong to another account.
@@ -41,7 +41,7 @@ class Defaults:
 
     @property
     def bucket(self) -> str:
-        """The bucket: that of an earlier version where there is one."""
+        """The name of the bucket: that of an earlier version if it exists."""
         with self._lock:
             if self._bucket is None:
                 old = self.old_bucket
@@ -50,7 +50,7 @@ class Defaults:
 
     @property
     def repository(self) -> str:
-        """The repository: that of an earlier version where there is one."""
+        """The name of the repository: that of an earlier version if it exists."""
         with self._lock:
             if self._repository is None:
                 found = self._is_there(OLD_REPOSITORY, self._look_at_repository)
@@ -59,21 +59,21 @@ class Defaults:
 
     @property
     def old_bucket(self) -> str:
-        """The bucket of earlier versions."""
+        """The name of the bucket in earlier versions."""
         return f"mlport-{self._aws.account}-{self._aws.region}"
 
     @property
     def new_bucket(self) -> str:
-        """The bucket that is made where there is none."""
+        """The name of the bucket that is created if none exists."""
         return f"sagemaker-mlport-{self._aws.account}-{self._aws.region}"
 
     def make_new_bucket(self) -> None:
-        """Use the new name from now on: no bucket is there, so one is about to be made."""
+        """Use the new name from now on: no bucket exists, so one is about to be created."""
         with self._lock:
             self._bucket = self.new_bucket
 
     def make_new_repository(self) -> None:
-        """Use the new name from now on: no repository is there, so one is about to be made."""
+        """Use the new name from now on: no repository exists, so one is about to be created."""
         with self._lock:
             self._repository = REPOSITORY
 

@@ -1,4 +1,4 @@
-"""What endpoints and jobs need of the account, tried out: one real call each, none that changes anything."""
+"""Account checks for endpoints and jobs: each makes one real AWS call, and none changes anything."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def checks(aws: Aws, target: str) -> Iterator[Check]:
-    """Who we are first: without that nothing else is worth asking."""
+    """Yield all checks, the identity first: without a valid identity, no other check is made."""
     caller: list[str] = []
     who = _check("identity", lambda: _identity(aws, caller))
     yield who
@@ -81,7 +81,7 @@ def _bucket(aws: Aws) -> str:
 
 
 def _about_names(aws: Aws, used: str, old: str) -> str:
-    """What to know of the default name of earlier versions, where it matters."""
+    """Return a note on the default name of earlier versions, or ``""`` where it does not matter."""
     if old in aws.defaults.unseen:
         return (
             f"; {old}, the default of earlier versions, is not used: it belongs to another account, or you may not "
@@ -99,7 +99,7 @@ def _images(aws: Aws) -> str:
 
 
 def _quotas(aws: Aws) -> Iterator[Check]:
-    """How many instances of the target's type may run, if that may be read: endpoints, jobs, and spot jobs if set."""
+    """Yield the quotas of the target's instance type: for endpoints, for jobs, and for spot jobs if they are set."""
     instance, spot = aws.options.instance, aws.options.spot
     if instance is None:
         yield Check("quota", True, "no instance is set, so there is nothing to look up")
@@ -117,7 +117,7 @@ def _quotas(aws: Aws) -> Iterator[Check]:
 
 
 def _judge(name: str, text: str, value: float | None, *, needed: bool) -> Check:
-    """A quota of none is a fault where the target's settings show that instances are wanted."""
+    """Rate a quota; 0 instances fail the check only where the target's settings show that instances are needed."""
     if value is None:
         return Check(name, True, f"{text}: unknown, since Service Quotas does not list it")
     if value >= 1:
@@ -127,7 +127,7 @@ def _judge(name: str, text: str, value: float | None, *, needed: bool) -> Check:
 
 
 def _values(aws: Aws, wanted: frozenset[str]) -> dict[str, float]:
-    """Quotas by their names: the account's own ones, then AWS's defaults for those that have no value of their own.
+    """Return quotas by name: those set for the account, then AWS's defaults for the rest.
 
     Source: https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_ListServiceQuotas.html
     """

@@ -1,7 +1,7 @@
-"""What AWS answers, in the words of :mod:`sdk.errors`: each shape of refusal once, with what helps against it.
+"""Conversion of AWS errors to the classes of :mod:`sdk.errors`, with a hint for each known kind of refusal.
 
-SageMaker's control plane says almost everything with ``ValidationException``: whether a name is taken, missing or busy
-is in the text only.
+SageMaker's control plane reports almost every error as ``ValidationException``: only its text shows whether a name is
+taken, missing or busy.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PROVIDER = "sagemaker"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A refusal as AWS sent it; ``status`` is 0 where there is none."""
+    """A refusal as AWS sent it; ``status`` is 0 if it has no HTTP status."""
 
     code: str
     message: str
@@ -115,7 +115,7 @@ _USUAL_HINTS: dict[type[PlatformError], str] = {
 
 
 def from_answer(answer: Answer, operation: str, resource: str) -> PlatformError:
-    """The error for a refusal.
+    """Convert a refusal to an error.
 
     Example:
         >>> error = from_answer(Answer("ValidationException", 'Could not find model "m".', 400), "DescribeModel", "m")
@@ -140,7 +140,7 @@ def from_answer(answer: Answer, operation: str, resource: str) -> PlatformError:
 
 
 def _kind(answer: Answer) -> tuple[type[PlatformError], bool]:
-    """The class of a refusal, and whether it is one for now only."""
+    """Return the error class of a refusal, and whether the refusal is temporary because the resource is busy."""
     known = _BY_CODE.get(answer.code)
     if known is not None:
         busy = answer.code in {"ConditionalRequestConflict", "ConcurrentUpdateException", "OperationAborted"}
@@ -157,7 +157,7 @@ def _kind(answer: Answer) -> tuple[type[PlatformError], bool]:
 
 
 def _text(answer: Answer) -> str:
-    """What AWS says; of an error page only that it is one."""
+    """Return the message of AWS; for an empty message or an HTML error page, only the status or code."""
     text = answer.message.strip()
     if not text or text.startswith("<"):
         return f"AWS answered {answer.status or answer.code}"
@@ -165,7 +165,7 @@ def _text(answer: Answer) -> str:
 
 
 def _hint(answer: Answer, operation: str) -> str | None:
-    """What helps against a refusal; where AWS does not name the missing action, by the call that was refused."""
+    """Return a hint for a refusal; if AWS does not name the missing action, derive it from the refused call."""
     named = "not authorized to perform" in answer.message
     actions = actions_of(operation) if answer.code in _DENIED and not named else ()
     if actions:
@@ -174,7 +174,7 @@ def _hint(answer: Answer, operation: str) -> str | None:
 
 
 def hint_for(text: str) -> str | None:
-    """What helps against this text, if that is known.
+    """Return a hint for an error text, or ``None`` if none is known.
 
     Example:
         >>> hint_for("User: x is not authorized to perform: sagemaker:CreateModel on resource: y")
@@ -189,16 +189,16 @@ def hint_for(text: str) -> str | None:
 
 @contextmanager
 def translate(operation: str, resource: str) -> Generator[None]:
-    """Raise whatever the AWS library raises as an error of ours.
+    """Convert all exceptions of the AWS library to mlport errors.
 
     Raises:
-        PlatformError: Always, when something goes wrong.
+        PlatformError: A call failed.
     """
     try:
         yield
     except SdkError:
         raise
-    except RecursionError as error:  # of the library's parser
+    except RecursionError as error:  # from the library's parser
         said = f"{operation} {resource}: the answer is nested without end"
         raise UnreadableError(said, provider=PROVIDER, operation=operation, resource=resource) from error
     except Exception as error:
@@ -209,7 +209,7 @@ def translate(operation: str, resource: str) -> Generator[None]:
 
 
 _NO_CREDENTIALS = "log in: `aws configure`, `aws sso login`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-_LOCAL = {  # what the library refuses before it sends anything
+_LOCAL = {  # errors that the library raises before it sends anything
     "NoCredentialsError": _NO_CREDENTIALS,
     "PartialCredentialsError": _NO_CREDENTIALS,
     "CredentialRetrievalError": _NO_CREDENTIALS,
@@ -223,7 +223,7 @@ _UNSENT = {"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionErr
 
 
 def _from_library(error: Exception, operation: str, resource: str) -> PlatformError | None:
-    """The error for an exception of botocore; ``None`` when it is none of its own."""
+    """Convert a botocore exception to an error; return ``None`` for exceptions of other libraries."""
     response: dict[str, Any] | None = getattr(error, "response", None) or getattr(error.__context__, "response", None)
     if response is not None:
         return from_answer(answer_of(response), operation, resource)
@@ -244,7 +244,7 @@ def _from_library(error: Exception, operation: str, resource: str) -> PlatformEr
 
 
 def answer_of(response: dict[str, Any]) -> Answer:
-    """The refusal in what botocore parsed."""
+    """Return the refusal in a response that botocore parsed."""
     error: dict[str, Any] = response.get("Error") or {}
     about: dict[str, Any] = response.get("ResponseMetadata") or {}
     headers: dict[str, str] = about.get("HTTPHeaders") or {}
@@ -259,5 +259,5 @@ def answer_of(response: dict[str, Any]) -> Answer:
 
 
 def gone(kind: str, name: str) -> NotFoundError:
-    """The error for what is not there."""
+    """Return the error for a resource that does not exist."""
     return NotFoundError(f"{kind} {name} is not there", provider=PROVIDER, operation=f"Read{kind}", resource=name)

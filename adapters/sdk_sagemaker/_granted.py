@@ -1,4 +1,4 @@
-"""Which rights of a role the identity lacks: IAM simulates its policies, and nothing is called for it."""
+"""Checks which permissions an identity lacks for a role: IAM simulates its policies; no checked action is called."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _MOST_SHOWN = 12
 
 
 def checks(aws: Aws, target: str, caller: str) -> Iterator[Check]:
-    """What the caller lacks for each role, and what the role of the target lacks.
+    """Yield what the caller lacks for each role, and what the role of the target lacks.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
         target: Name of the target, for hints.
-        caller: ARN of the identity that asks, as STS gives it.
+        caller: ARN of the calling identity, as STS returns it.
     """
     try:
         lacks = _lacking(aws, _principal(aws, caller), rights_of(aws, "deployer"))
@@ -64,7 +64,7 @@ def _check(role: PolicyRole, missing: list[Right], target: str) -> Check:
 
 
 def _lacking(aws: Aws, source: str, rights: Iterable[Right]) -> Collection[Right]:
-    """Those of the rights that the policies of an identity do not give."""
+    """Return those of the rights that the policies of an identity do not grant."""
     lacks: set[Right] = set()
     for resources, actions in grouped(rights).items():
         pages = aws.pages(
@@ -81,10 +81,10 @@ def _lacking(aws: Aws, source: str, rights: Iterable[Right]) -> Collection[Right
 
 
 def _principal(aws: Aws, caller: str) -> str:
-    """The identity whose policies count: a session has those of its role, whose path only IAM knows.
+    """Return the identity whose policies apply: for a session, its role, whose path only IAM knows.
 
     Raises:
-        NotFoundError: The root of an account has no policies.
+        NotFoundError: The caller is the root user of an account, which has no policies.
     """
     if caller.endswith(":root"):
         raise NotFoundError("the root user has no policies; it may do everything", hint="use a role instead")

@@ -1,4 +1,4 @@
-"""Images in one ECR repository, under the id of what they hold as tag."""
+"""Images in an ECR repository, each tagged with the ID of its content."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from ._aws import Aws
 
 _ECR = re.compile(r"\d{12}\.dkr[.-]ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z.]+")
-_RENEW_S = 600.0  # before a token runs out, which it does after twelve hours
+_RENEW_S = 600.0  # renew a token so long before it expires; tokens are valid for twelve hours
 
 
 class Images:
-    """The repository of a target.
+    """The image repository of a target.
 
     Args:
-        aws: The way to AWS.
-        owner: The label value of what is listed.
+        aws: The connection to AWS.
+        owner: The owner label of the listed images.
         clock: Source of time.
     """
 
@@ -48,11 +48,11 @@ class Images:
 
     @property
     def repository(self) -> str:
-        """The repository's name."""
+        """The name of the repository."""
         return self.aws.repository
 
     def read(self, image: str) -> Live | None:
-        """One image as a resource."""
+        """Read one image as a resource."""
         about = self.aws.find(
             "ecr", "describe_images", image, repositoryName=self.repository, imageIds=[{"imageTag": image}]
         )
@@ -60,7 +60,7 @@ class Images:
         return self._live(image, found[0]) if found else None
 
     def every(self) -> Iterator[Live]:
-        """All images of the repository that were made here."""
+        """Yield all images of the repository that mlport made."""
         if not self._exists():
             return
         for page in self.aws.pages("ecr", "describe_images", self.repository, repositoryName=self.repository):
@@ -68,7 +68,7 @@ class Images:
                 yield from (self._live(tag, item) for tag in item.get("imageTags") or () if _is_ours(tag))
 
     def make(self, resource: Resource, materials: Materials, timeout: float) -> None:
-        """Build the image of a model or program, or take a ready-made one, and bring it to the repository."""
+        """Build the image of a model or program, or take a ready-made one, and push it to the repository."""
         if not self._exists():
             self._make_repository()
             self._exists()
@@ -85,10 +85,10 @@ class Images:
         )
 
     def _exists(self) -> bool:
-        """Whether the repository is there.
+        """Check whether the repository exists.
 
         Raises:
-            SecurityError: It is that of another account.
+            SecurityError: The repository belongs to another account.
         """
         found = self.aws.find("ecr", "describe_repositories", self.repository, repositoryNames=[self.repository])
         for one in found["repositories"] if found else ():
@@ -96,7 +96,7 @@ class Images:
         return found is not None
 
     def _make_repository(self) -> None:
-        """Make the repository, without a tag where this identity may make one but not tag it."""
+        """Create the repository; leave out its tag if this identity may create a repository but not tag it."""
         self.aws.defaults.make_new_repository()
         tagged = {"tags": to_tags({"mlport": "1"})}
         with contextlib.suppress(ConflictError):  # another client was faster
@@ -109,10 +109,10 @@ class Images:
         self.aws.call("ecr", "create_repository", self.repository, repositoryName=self.repository, **params)
 
     def uri(self, image: str) -> str:
-        """Where an image is, by digest.
+        """Return the URI of an image, by digest.
 
         Raises:
-            NotFoundError: It is not there any more.
+            NotFoundError: The image no longer exists.
         """
         live = self.read(image)
         if live is None:
@@ -121,10 +121,10 @@ class Images:
         return f"{host}/{self.repository}@{live.raw}"
 
     def delete(self, image: str) -> None:
-        """Take the image out of the repository.
+        """Delete the image from the repository.
 
         Raises:
-            NotFoundError: It is not there.
+            NotFoundError: The image does not exist.
         """
         if self.read(image) is None:
             raise gone(IMAGE, image)
@@ -133,7 +133,7 @@ class Images:
         )
 
     def login(self, host: str) -> Credentials | None:
-        """Who we are at ECR, that of other accounts included; what `docker login` left for any other registry."""
+        """Return the credentials for a registry: ECR's, also for other accounts, otherwise those of `docker login`."""
         own, credentials = self._host_and_login()
         if host == own:
             return credentials
@@ -172,7 +172,7 @@ class Images:
 
 
 def _user_and_password(answer: dict[str, Any]) -> Credentials:
-    """What a token of ECR holds; it is good for all registries of a region that the user may read.
+    """Decode an ECR token; it is valid for all registries of a region that the user may read.
 
     Source: https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html
     """

@@ -1,7 +1,7 @@
-"""Inputs of jobs that lie in S3 already: a folder or one object, never whatever begins alike.
+"""Job inputs that are already in S3: each is one folder or one object.
 
 SageMaker reads all keys that begin with the address of an input, so ``s3://b/train`` would also read
-``train-old/rows.csv``. A folder is therefore passed with a slash at its end, one object by a manifest that names it.
+``train-old/rows.csv``. A folder is therefore passed with a trailing slash, and an object by a manifest that names it.
 Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3DataSource.html
 """
 
@@ -25,7 +25,7 @@ class Source:
 
     Args:
         uri: Its address; that of a folder ends with a slash.
-        file: The name of the object, if it is one.
+        file: The name of the object; ``None`` for a folder.
     """
 
     uri: str
@@ -33,16 +33,16 @@ class Source:
 
 
 def locate(aws: Aws, channel: str, uri: str) -> Source:
-    """What is at an address, as far as the user's own rights show it.
+    """Find out whether an address is a folder or an object, as far as the user's own rights allow.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
         channel: The name of the input.
         uri: Its address, ``s3://BUCKET/KEY``.
 
     Raises:
-        ConfigError: Nothing is there, or both an object and a folder, or the bucket is in another region.
-        AuthError: It cannot be seen, and the address leaves open what it is.
+        ConfigError: Nothing is at the address, or both an object and a folder, or the bucket is in another region.
+        AuthError: The user may not look at the address, and its form leaves open which of the two it is.
     """
     bucket, key = split(channel, uri)
     _check_region(aws, f"data.{channel} = {uri!r}", bucket)
@@ -67,10 +67,10 @@ def locate(aws: Aws, channel: str, uri: str) -> Source:
 
 
 def split(channel: str, uri: str) -> tuple[str, str]:
-    """Bucket and key of an address, whose key is taken as it stands: it may hold ``?`` and ``#``.
+    """Split an address into bucket and key; the key is taken literally, since it may contain ``?`` and ``#``.
 
     Raises:
-        ConfigError: It names no bucket.
+        ConfigError: The address names no bucket.
 
     Example:
         >>> split("train", "s3://b/rows#1.csv")
@@ -83,7 +83,7 @@ def split(channel: str, uri: str) -> tuple[str, str]:
 
 
 def manifest(uri: str) -> bytes:
-    """The manifest that names one object.
+    """Return the manifest that names one object.
 
     Example:
         >>> manifest("s3://b/data/train.csv").decode()
@@ -94,10 +94,10 @@ def manifest(uri: str) -> bytes:
 
 
 def check_bucket(aws: Aws) -> None:
-    """Refuse a bucket of the target's settings that is in another region than the target.
+    """Refuse a target's bucket that is in another region than the target.
 
     Raises:
-        ConfigError: It is.
+        ConfigError: The bucket is in another region.
     """
     about = aws.find("s3", "head_bucket", aws.bucket, Bucket=aws.bucket)
     if about is not None:
@@ -105,7 +105,7 @@ def check_bucket(aws: Aws) -> None:
 
 
 def region_of(about: dict[str, Any]) -> str | None:
-    """The region of a bucket, by the answer of HeadBucket."""
+    """Return the region of a bucket, from the answer of HeadBucket."""
     headers: dict[str, str] = about.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return about.get("BucketRegion") or headers.get("x-amz-bucket-region")
 
@@ -131,7 +131,7 @@ def _compare(found: str | None, wanted: str, what: str) -> None:
 
 
 def _first(aws: Aws, bucket: str, prefix: str) -> str | None:
-    """The first key with a prefix, which is the prefix itself where there is such an object."""
+    """Return the first key with a prefix; it is the prefix itself if an object has that key."""
     with translate("ListObjectsV2", bucket):
         page: dict[str, Any] = aws.client("s3", "data").list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
     return next((str(item["Key"]) for item in page.get("Contents") or ()), None)
@@ -147,7 +147,7 @@ def _refuse_both(channel: str, uri: str, *, both: bool) -> None:
 
 
 def _unseen(aws: Aws, channel: str, uri: str, error: AuthError) -> Source:
-    """An input that the user may not list: a folder by its slash, an object if the user may read it."""
+    """Return an input that the user may not list: a folder if it ends in a slash, an object if the user may read it."""
     bucket, key = split(channel, uri)
     if not key or key.endswith("/"):
         return Source(uri if key else f"s3://{bucket}/")

@@ -1,6 +1,6 @@
-"""What SageMaker refuses for its form alone, refused here before an image is built; pure.
+"""Pure checks that refuse what SageMaker would reject for its form alone, before an image is built.
 
-The numbers are those of the API's own description, which `tests/sagemaker/test_limits.py` compares with the library's.
+The limits come from the API's own description; `tests/sagemaker/test_limits.py` compares them with the library's.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 ENV_VALUE = {
     "inference": 1024,
     "training": 512,
-}  # bytes; a job's are characters, never more than bytes
-ENV_COUNT = 90  # of 100; the rest is ours
-ENV_BYTES = 31 << 10  # of 32 KiB, names and values of a model together; the rest is ours
-TAGS = 38  # of 50; the rest is ours
+}  # bytes; SageMaker counts characters for a job, never more than bytes
+ENV_COUNT = 90  # of 100; mlport uses the rest
+ENV_BYTES = 31 << 10  # of 32 KiB for all names and values of a model; mlport uses the rest
+TAGS = 38  # of 50; mlport uses the rest
 TAG_KEY, TAG_VALUE = 128, 256
 PARAMS, PARAM_NAME, PARAM_VALUE = 100, 256, 2500
 CHANNELS, CHANNEL_NAME = 20, 64
@@ -34,12 +34,12 @@ _LOCAL_DISKS = re.compile(r"ml\.([a-z]+\d+[a-z]*d[a-z]*|i\d\w*|g5|g[67]e?|gr6|p[
 
 
 def check_variables(variables: Mapping[str, str], usage: Usage, *, field: str = "env") -> None:
-    """Refuse variables of a container that are too long, too many, or too much together.
+    """Refuse a container's variables if a name or value is too long, if they are too many, or too large together.
 
-    Values are never shown: they may be secrets.
+    Error messages never show values: they may be secrets.
 
     Raises:
-        ConfigError: Names the variable, or says how much all of them are.
+        ConfigError: Names the variable, or states the number or total size of all variables.
     """
     most, total = ENV_VALUE[usage], 0
     for name, value in variables.items():
@@ -61,7 +61,7 @@ _BIG_VALUE = {"inference": "put it into a file of the model, or let the model fe
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
-    """Refuse tags that AWS would refuse.
+    """Refuse tags that AWS would reject.
 
     Raises:
         ConfigError: Names the tag.
@@ -81,7 +81,7 @@ def check_job(spec: JobSpec, params: Mapping[str, str]) -> None:
 
     Args:
         spec: The job.
-        params: Its parameters as they are sent.
+        params: Its parameters in the form in which they are sent.
 
     Raises:
         ConfigError: Names the setting.
@@ -101,12 +101,12 @@ def check_job(spec: JobSpec, params: Mapping[str, str]) -> None:
 
 
 def check_scaling(instance: Any, replicas: Replicas) -> None:
-    """Refuse autoscaling of burstable types.
+    """Refuse autoscaling for burstable instance types.
 
     Source: https://github.com/aws/aws-cdk/pull/22886, which quotes the developer guide.
 
     Raises:
-        ConfigError: It would be one.
+        ConfigError: The instance type is burstable and the number of replicas is not fixed.
     """
     if replicas.max > replicas.min and str(instance).startswith("ml.t"):
         hint = "use a fixed number of replicas, or another type, such as ml.m5.large"
@@ -114,7 +114,7 @@ def check_scaling(instance: Any, replicas: Replicas) -> None:
 
 
 def has_local_disk(instance: str) -> bool:
-    """Whether an instance type brings its own disk, encrypted by its hardware: no key can be named for that.
+    """Check whether an instance type has its own disk, which its hardware encrypts: no key can be named for that disk.
 
     Source: the description of VolumeKmsKeyId; the types as in ``instance_supports_kms`` of the SageMaker Python SDK.
 

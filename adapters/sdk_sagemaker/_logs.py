@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     from ._aws import Aws
 
 _FOLLOW_S = 1.0
-_PATIENCE = 6  # attempts of one look in a row; CloudWatch counts reads of the whole account
-_FOLLOWING = 60  # the same while somebody follows: most of an hour
-_EVENTS = 10_000  # of one GetLogEvents
-_LONGEST_S = 60.0  # between two attempts
-_LATE_MS = 120_000  # by how much a line of one stream may come after younger lines of others
-_STALE_MS = 3_600_000  # by how much CloudWatch's own note of a stream's last event may be behind
+_PATIENCE = 6  # attempts for one read; CloudWatch limits the reads of the whole account
+_FOLLOWING = 60  # attempts for one read while following: most of an hour
+_EVENTS = 10_000  # per GetLogEvents call
+_LONGEST_S = 60.0  # maximum pause between two attempts
+_LATE_MS = 120_000  # how much later a line of one stream may arrive than newer lines of other streams
+_STALE_MS = 3_600_000  # how far CloudWatch's record of a stream's last event may lag behind
 _Answer = Mapping[str, Any]
 
 
 def endpoint_group(name: str) -> str:
-    """The log group of an endpoint; its streams are called ``VARIANT/INSTANCE``."""
+    """Return the name of an endpoint's log group; its streams are named ``VARIANT/INSTANCE``."""
     return f"/aws/sagemaker/Endpoints/{name}"
 
 
-JOB_GROUP = "/aws/sagemaker/TrainingJobs"  # streams are called ``JOB/algo-1-NUMBER``
+JOB_GROUP = "/aws/sagemaker/TrainingJobs"  # streams are named ``JOB/algo-1-NUMBER``
 
 
 class Reader:
-    """Reads the streams of one group that begin with some text.
+    """A reader of those streams of a log group whose names begin with a prefix.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
         group: The log group.
-        prefix: What the names of the streams begin with; empty for all.
-        since: Unix seconds before which nothing is read.
+        prefix: The prefix of the stream names; empty for all streams.
+        since: Unix seconds; earlier lines are not read.
         sleep: Pauses between attempts.
     """
 
@@ -59,12 +59,12 @@ class Reader:
         self._last = int(since * 1000)
 
     def exists(self) -> bool:
-        """Whether there is anything to read."""
+        """Check whether the log group exists."""
         about = self.aws.call("logs", "describe_log_groups", self.group, logGroupNamePrefix=self.group)
         return any(one["logGroupName"] == self.group for one in about["logGroups"])
 
     def fresh(self, request_id: str | None = None, *, patience: int = _PATIENCE) -> list[LogLine]:
-        """What has come since the last look, oldest first, late lines of slower streams included."""
+        """Return the lines since the last call, oldest first, including late lines of slower streams."""
         start = max(int(self.since * 1000), self._last - _LATE_MS)
         query: dict[str, Any] = {"logGroupName": self.group, "startTime": start}
         if self.prefix:
@@ -82,7 +82,7 @@ class Reader:
         return event["eventId"] not in self._seen and event["logStreamName"].startswith(self.prefix)
 
     def _pages(self, operation: str, query: dict[str, Any], patience: int = _PATIENCE) -> Iterator[_Answer]:
-        """All pages of a list; an empty one is not the last one as long as it names another."""
+        """Yield all pages of a list; an empty page that has a next token is not the last one."""
         token: dict[str, str] = {}
         for _ in bounded.turns(f"the list of {operation}"):
             page = self._patient(operation, {**query, **token}, patience)
@@ -94,7 +94,7 @@ class Reader:
             token = {"nextToken": page["nextToken"]}
 
     def _patient(self, operation: str, query: dict[str, Any], patience: int = _PATIENCE) -> _Answer | None:
-        """One read, repeated with growing pauses where CloudWatch is busy."""
+        """Make one read call; repeat it with growing pauses while CloudWatch is busy."""
         for attempt in range(patience):
             try:
                 return self.aws.find("logs", operation, self.group, **query)
@@ -105,7 +105,10 @@ class Reader:
         return None
 
     def last(self, count: int) -> list[LogLine]:
-        """The last lines, oldest first: the streams with the latest events first, until no other can have one."""
+        """Return the last lines, oldest first.
+
+        The streams with the latest events are read first, until no other stream can have a later line.
+        """
         found: list[LogLine] = []
         for stream in sorted(self._streams(), key=_latest, reverse=True):
             if len(found) >= count and (_latest(stream) + _STALE_MS) / 1000 < found[0].time:
@@ -120,7 +123,7 @@ class Reader:
         return [stream for page in self._pages("describe_log_streams", query) for stream in page["logStreams"]]
 
     def _end(self, stream: str, count: int) -> list[LogLine]:
-        """The last lines of a stream; its end may come in several pages, some of them empty."""
+        """Return the last lines of a stream; its end may be split into several pages, some of them empty."""
         query: dict[str, Any] = {
             "logGroupName": self.group, "logStreamName": stream, "startTime": int(self.since * 1000),
             "startFromHead": False, "limit": min(_EVENTS, max(1, count)),
@@ -139,7 +142,10 @@ class Reader:
 
 
 def _latest(stream: _Answer) -> int:
-    """Milliseconds of the last event of a stream as CloudWatch notes it; what has no note may be new."""
+    """Return the time in milliseconds of a stream's last event as CloudWatch records it.
+
+    A stream without that record may be new, so its creation time is used.
+    """
     return int(stream.get("lastEventTimestamp") or stream.get("creationTime") or 0)
 
 
@@ -151,7 +157,7 @@ def lines(
     request_id: str | None = None,
     over: Callable[[], bool] = lambda: False,
 ) -> Iterator[LogLine]:
-    """The lines so far, or the last ``tail`` of them; with ``follow`` also those to come, until it is ``over``."""
+    """Yield the lines so far, or the last ``tail``; with ``follow`` also new lines, until ``over()`` is true."""
     if tail is not None and request_id is None and not follow:
         yield from reader.last(tail)
         return
@@ -171,11 +177,11 @@ def _is_over(over: Callable[[], bool]) -> bool:
     try:
         return over()
     except (ThrottledError, UnavailableError):
-        return False  # it is asked again
+        return False  # the next turn asks again
 
 
 def _line(stream: str, event: dict[str, Any]) -> LogLine:
-    """A line of a stream; CloudWatch knows when it came, the server itself knows better."""
+    """Parse a line of a stream; a time in the line itself takes precedence over the time of the CloudWatch event."""
     line = read_line(stream, str(event["message"]).rstrip("\n"), event["timestamp"] / 1000)
     variant, _, instance = stream.partition("/")
     return replace(line, deployment=variant, replica=instance)

@@ -1,7 +1,7 @@
-"""What an endpoint did, by CloudWatch: its names and units turned into the neutral ones.
+"""Metrics of an endpoint from CloudWatch, with its names and units converted to the neutral ones.
 
-CloudWatch counts each variant for itself, in whole minutes, one or two of them late. It gives a quantile per variant
-and period; those are never added up, so quantiles of several variants that all answered cannot be had.
+CloudWatch counts per variant and whole minute, with a delay of one or two minutes. It returns a quantile per variant
+and period. Quantiles cannot be added up, so there are none for several variants that all answered.
 Source: https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
 """
 
@@ -29,7 +29,7 @@ _QUANTILES = ("p50", "p90", "p95", "p99")
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One series: what, of whom, summed up how, over which period in seconds."""
+    """A metric query: namespace, metric, deployment, statistic, and period in seconds."""
 
     namespace: str
     metric: str
@@ -40,17 +40,17 @@ class Ask:
 
 @dataclass(slots=True)
 class Series:
-    """Answers by question."""
+    """The values and times that CloudWatch returned, by query."""
 
     values: dict[Ask, list[float]] = field(default_factory=dict[Ask, "list[float]"])
     times: dict[Ask, list[float]] = field(default_factory=dict[Ask, "list[float]"])
 
     def total(self, ask: Ask) -> float:
-        """The sum over the window."""
+        """Return the sum over the window."""
         return sum(self.values.get(ask, ()))
 
     def one(self, ask: Ask) -> float | None:
-        """The only value; ``None`` when there is none, or more than one, which cannot be joined."""
+        """Return the only value, or ``None`` if there is none or more than one: several values cannot be combined."""
         found = self.values.get(ask, ())
         return found[0] if len(found) == 1 else None
 
@@ -58,7 +58,7 @@ class Series:
 def report(
     aws: Aws, status: EndpointStatus, window_s: float, instances: int, prices: Iterable[PriceRow]
 ) -> MetricsReport:
-    """Counts, latencies and use of the machines over the last ``window_s`` seconds."""
+    """Return request counts, latencies and machine use over the last ``window_s`` seconds."""
     end = aws.server_time()
     names = [item.id for item in status.deployments]
     start, until = whole_minutes(end - window_s, end)
@@ -85,9 +85,9 @@ def report(
 
 
 def whole_minutes(start: float, end: float) -> tuple[int, int]:
-    """The minutes that a window touches, the one that is running included.
+    """Return the start and end of the whole minutes that a window touches, the current one included.
 
-    A window cut into two periods would have two values of each quantile, which cannot be joined.
+    A window cut into two periods would have two values of each quantile, which cannot be combined.
 
     Example:
         >>> whole_minutes(90.0, 130.0)
@@ -97,7 +97,7 @@ def whole_minutes(start: float, end: float) -> tuple[int, int]:
 
 
 def questions(deployment: str, period: int) -> list[Ask]:
-    """All that is asked about one deployment."""
+    """Return all metric queries about one deployment."""
     timed = [("ModelLatency", one) for one in ("SampleCount", "Average", *_QUANTILES)]
     used = ("CPUUtilization", "MemoryUtilization")
     return [
@@ -109,7 +109,7 @@ def questions(deployment: str, period: int) -> list[Ask]:
 
 
 def query(number: int, ask: Ask, endpoint: str) -> dict[str, Any]:
-    """A question in CloudWatch's form; EndpointName alone finds nothing, so the variant is always named."""
+    """Return a query in CloudWatch's form; it always names the variant, since EndpointName alone finds nothing."""
     dimensions = [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": ask.deployment}]
     metric = {"Namespace": ask.namespace, "MetricName": ask.metric, "Dimensions": dimensions}
     return {"Id": f"q{number}", "MetricStat": {"Metric": metric, "Period": ask.period, "Stat": ask.statistic}}
@@ -132,7 +132,10 @@ def _moment(seconds: float) -> datetime:
 
 
 def _classes(series: Series, deployment: str) -> dict[str, int]:
-    """Requests by status class: what failed without a status of the model (a time-out, a lost connection) is a 5xx."""
+    """Count requests by status class.
+
+    A request that failed without a status of the model (a timeout, a lost connection) counts as 5xx.
+    """
     total, bad, broken, unanswered = (
         round(series.total(Ask(_CALLS, metric, deployment, "Sum", 60))) for metric in _COUNTED
     )
@@ -141,7 +144,7 @@ def _classes(series: Series, deployment: str) -> dict[str, int]:
 
 
 def latencies(series: Series, deployments: Sequence[str], period: int) -> tuple[Latency, ...]:
-    """What the container took, and what SageMaker took with it; CloudWatch has microseconds."""
+    """Return the latency of the container, and with SageMaker's overhead if known; CloudWatch reports microseconds."""
 
     def asked(deployment: str, statistic: str, metric: str = "ModelLatency") -> float | None:
         return series.one(Ask(_CALLS, metric, deployment, statistic, period))
@@ -164,7 +167,7 @@ def latencies(series: Series, deployments: Sequence[str], period: int) -> tuple[
 
 
 def _mean(means: Mapping[str, float | None], counts: Mapping[str, int]) -> float | None:
-    """The mean over all deployments in milliseconds: means may be joined, weighted by their counts."""
+    """Return the mean over all deployments in milliseconds, weighted by their request counts."""
     known = {one: value for one, value in means.items() if value is not None}
     total = sum(counts[one] for one in known)
     return _ms(sum(value * counts[one] for one, value in known.items()) / total) if total else None
@@ -177,7 +180,7 @@ def _ms(microseconds: float | None) -> float | None:
 def _use(
     series: Series, status: EndpointStatus, period: int, prices: tuple[PriceRow, ...], region: str
 ) -> tuple[float | None, int | None]:
-    """Busy cores and bytes of memory: CloudWatch has percents, of one core and of one instance."""
+    """Return busy cores and bytes of used memory; CloudWatch reports percents, of one core and of one instance."""
     sizes = {(row.region, row.instance_type): row.memory_gib for row in prices}
     cores: float | None = None
     memory: float | None = None
@@ -193,7 +196,7 @@ def _use(
 
 
 def _last(series: Series, deployments: Sequence[str]) -> float | None:
-    """The end of the last minute with a request."""
+    """Return the end of the last minute with a request."""
     found = [
         time + 60
         for name in deployments

@@ -1,7 +1,7 @@
-"""Whose the bucket and the repository of a target are: never used without that being checked by AWS itself.
+"""Ownership checks for the bucket and the repository of a target: AWS confirms the owner before either is used.
 
-Names of buckets are shared by all accounts, so ``sagemaker-mlport-ACCOUNT-REGION`` may exist already under somebody
-else, who would get the data of jobs. Each call to S3 therefore says which account must own the bucket.
+Bucket names are shared by all accounts, so ``sagemaker-mlport-ACCOUNT-REGION`` may already belong to another account,
+which would get the data of jobs. Each call to S3 therefore says which account must own the bucket.
 Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
 """
 
@@ -24,7 +24,7 @@ OWNER, SOURCE_OWNER = "ExpectedBucketOwner", "ExpectedSourceBucketOwner"
 
 
 def expect_owner(client: Any, owner: Callable[[], str]) -> None:
-    """Let every call of an S3 client that takes the condition carry it, those of its transfers and pages included."""
+    """Add the expected owner to every call of an S3 client that accepts it, also calls of transfers and paginators."""
 
     def add(params: dict[str, Any], model: Any, **_: Any) -> dict[str, Any]:
         takes: set[str] = set(model.input_shape.members) if model.input_shape is not None else set()
@@ -37,7 +37,7 @@ def expect_owner(client: Any, owner: Callable[[], str]) -> None:
 
 
 def foreign_bucket(bucket: str, owner: str, error: AuthError) -> SecurityError:
-    """The error for a bucket that S3 does not let us use as that of this account."""
+    """Return the error for a bucket that S3 does not let mlport use as the expected account's own."""
     return SecurityError(
         f"bucket {bucket} is not used: it belongs to another account than {owner}, or this identity may not do "
         f"{error.operation} there (S3 does not say which)",
@@ -55,7 +55,7 @@ def check_repository(about: dict[str, Any], account: str) -> None:
     """Refuse a repository of another account than that of the role.
 
     Raises:
-        SecurityError: It is one.
+        SecurityError: The repository is in another account.
     """
     found = str(about.get("registryId"))
     if found != account:
@@ -69,10 +69,10 @@ def check_repository(about: dict[str, Any], account: str) -> None:
 
 
 def check_registry(host: str, account: str, *domains: str) -> None:
-    """Refuse a registry that is not in a domain of AWS, or that of another account than the role's.
+    """Refuse a registry that is not in a domain of AWS, or belongs to another account than the role.
 
     Raises:
-        SecurityError: It is one.
+        SecurityError: The registry is one of these.
     """
     if not is_at(f"https://{host}", *domains):
         raise SecurityError(

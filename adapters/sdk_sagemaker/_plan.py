@@ -1,4 +1,4 @@
-"""From a neutral spec to the resources of SageMaker; no call is made here.
+"""Conversion of neutral specs to SageMaker resources; no call is made here.
 
 ::
 
@@ -6,9 +6,10 @@
                                                          <- ScalableTarget <- ScalingPolicy
     Image, Data (S3, shared) <- Job
 
-An endpoint points at one immutable configuration, which names the set of its deployments. A new set is a new
-configuration, and SageMaker then starts all of it beside what runs; other shares among the same deployments are weights
-of the endpoint, changed in place. So the configuration carries the shares only with which it is switched to.
+An endpoint points to one immutable configuration, which names all its deployments. Another set of deployments needs a
+new configuration, and SageMaker then starts all of its instances beside the running ones. New traffic shares for the
+same deployments are weights of the endpoint, changed in place. A configuration therefore only holds the shares that
+apply at the switch to it.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ IMAGE, MODEL, CONFIG, ENDPOINT = "Image", "Model", "EndpointConfig", "Endpoint"
 TARGET, POLICY, JOB = "ScalableTarget", "ScalingPolicy", "TrainingJob"
 
 _OWN_DISK = "its own disk is encrypted by its hardware and not with kms_key"
-SETTLE_S = 15.0  # by then a create whose answer was lost has taken effect, or never will
+SETTLE_S = 15.0  # after this time a create whose answer was lost has taken effect, or never will
 
 
 def kinds(settle_s: float = SETTLE_S) -> dict[str, Kind]:
-    """The kinds of resources, in the order in which they are made."""
+    """Return the kinds of resources, in the order in which they are created."""
     idle = frozenset({"ready", "failed"})
     found = (
         Kind(IMAGE, Nature.SHARED),
@@ -60,17 +61,17 @@ def kinds(settle_s: float = SETTLE_S) -> dict[str, Kind]:
 
 
 def model_id(endpoint: str, deployment: str) -> str:
-    """The id of a deployment's model."""
+    """Return the ID of a deployment's model."""
     return f"{endpoint}-{deployment}"
 
 
 def target_id(endpoint: str, deployment: str) -> str:
-    """The id of a deployment's scaling, in the words of Application Auto Scaling."""
+    """Return the ID of a deployment's scaling, in the form of Application Auto Scaling."""
     return f"endpoint/{endpoint}/variant/{deployment}"
 
 
 def resources(spec: EndpointSpec, options: SagemakerOptions) -> list[Resource]:
-    """Images, models, configuration, endpoint, scaling: in the order in which they are made."""
+    """Return images, models, configuration, endpoint and scaling, in the order in which they are created."""
     images: dict[Ref, Resource] = {}
     models: list[Resource] = []
     for deployment in spec.deployments:
@@ -138,19 +139,19 @@ def _check(deployment: DeploymentSpec, spec: EndpointSpec, options: SagemakerOpt
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which deployments answer, and which one only gets copies."""
+    """The deployments that answer requests, and the shadow deployment that only gets copies of them."""
 
     production: frozenset[str]
     shadow: str | None = None
 
     @property
     def all(self) -> frozenset[str]:
-        """All of them."""
+        """The deployments that answer requests, and the shadow if there is one."""
         return self.production if self.shadow is None else self.production | {self.shadow}
 
 
 def wanted_layout(spec: EndpointSpec, traffic: Mapping[str, int], options: SagemakerOptions) -> Layout:
-    """The newest deployment is a shadow as long as it has no traffic, if the target has shadows at all."""
+    """Return the layout; with shadows enabled, the newer of two deployments is a shadow until it has traffic."""
     every = frozenset(item.id for item in spec.deployments)
     if options.shadow and len(spec.deployments) == 2:
         newest = max(spec.deployments, key=lambda item: item.generation)
@@ -160,7 +161,7 @@ def wanted_layout(spec: EndpointSpec, traffic: Mapping[str, int], options: Sagem
 
 
 def live_layout(kept: Sequence[DeploymentStatus]) -> tuple[str, Layout] | None:
-    """The configuration that is in use, and who is in it; ``None`` when nothing is."""
+    """Return the name and the layout of the configuration in use, or ``None`` if none is in use."""
     for item in kept:
         production: Any = item.settings.get("production")
         if production:
@@ -193,7 +194,7 @@ def _config(spec: EndpointSpec, options: SagemakerOptions, models: Sequence[Ref]
 
 
 def _takes_key(spec: EndpointSpec, options: SagemakerOptions) -> bool:
-    """Whether any disk is encrypted with a key of the user's: serverless has none, some instances bring their own."""
+    """Check whether the user's key encrypts any disk: serverless has no disk, some instances encrypt their own."""
     types = [item.instance for item in spec.deployments if item.instance]
     return options.serverless is None and not (types and all(map(has_local_disk, types)))
 
@@ -201,11 +202,12 @@ def _takes_key(spec: EndpointSpec, options: SagemakerOptions) -> bool:
 def initial_weights(
     spec: EndpointSpec, layout: Layout, live: Layout | None, options: SagemakerOptions
 ) -> dict[str, int]:
-    """The shares with which a configuration comes into use.
+    """Return the traffic shares with which a configuration comes into use.
 
-    A set that only grows keeps the shares it has and begins the new one at 0: the same configuration then serves the
-    smoke test and the switch after it, which changes weights in place. Any other set is switched to with the shares
-    that are wanted. Where nothing has traffic yet the oldest gets it: SageMaker has no endpoint without.
+    If deployments are only added, the existing ones keep their shares and the new one starts at 0: the same
+    configuration then serves the smoke test and the switch after it, which changes weights in place. Any other set of
+    deployments starts with the wanted shares. If no deployment has traffic yet, the oldest gets all of it: SageMaker
+    has no endpoint without traffic.
     """
     shares = {item.id: spec.traffic.get(item.id, 0) for item in spec.deployments}
     dark = {item.id: item.kept.traffic if item.kept else 0 for item in spec.deployments}
@@ -218,7 +220,7 @@ def initial_weights(
 
 
 def _variant(deployment: DeploymentSpec, endpoint: str, options: SagemakerOptions) -> Json:
-    """One deployment in a configuration, without its share."""
+    """Return one deployment's variant in a configuration, without its traffic share."""
     if deployment.kept is not None and deployment.kept.settings.get("variant"):
         return deployment.kept.settings["variant"]
     if options.serverless is not None:
@@ -248,7 +250,7 @@ def _endpoint(spec: EndpointSpec, config: Resource) -> Resource:
 
 
 def _scaling(deployment: DeploymentSpec, spec: EndpointSpec, options: SagemakerOptions) -> list[Resource]:
-    """What scales a deployment; where it is gone from a kept one, it is made again."""
+    """Return the scaling resources of a deployment; an existing deployment that lost them gets them again."""
     low, high = deployment.replicas.min, deployment.replicas.max
     if high <= low:
         return []
@@ -274,13 +276,13 @@ def _scaling(deployment: DeploymentSpec, spec: EndpointSpec, options: SagemakerO
 def job_resources(
     spec: JobSpec, options: SagemakerOptions, data: Mapping[str, Resource], files: Mapping[str, str]
 ) -> list[Resource]:
-    """The image with the program, the data that is brought to S3, then the job.
+    """Return the image with the program, the data to upload to S3, and the job, in this order.
 
     Args:
         spec: The job.
         options: The target's settings.
         data: The channels whose data is on this machine, as resources.
-        files: The names of those that are one file: a channel is a folder, and the program asks for the file.
+        files: The file names of inputs that are a single file: a channel is a folder, and the program needs the file.
     """
     if spec.instance is None:
         raise ConfigError(

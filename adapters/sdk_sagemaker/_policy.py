@@ -1,4 +1,4 @@
-"""Policies of IAM for a target: the rights of a role's calls, with the resources of the target."""
+"""IAM policies for a target: the permissions that a role's calls need, on the resources of the target."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RUNS = frozenset({"deployer", "ci"})
 
 
 def policy(aws: Aws, target: str, role: PolicyRole, form: PolicyForm, secrets: Sequence[str]) -> str:
-    """The policy of a role, as JSON or as a Terraform resource.
+    """Return the policy of a role, as JSON or as a Terraform resource.
 
     Raises:
         UnsupportedError: AWS has no policies in this form.
@@ -44,7 +44,7 @@ def policy(aws: Aws, target: str, role: PolicyRole, form: PolicyForm, secrets: S
 
 
 def rights_of(aws: Aws, role: PolicyRole, secrets: Sequence[str] = ()) -> list[Right]:
-    """What a role needs on this target, each action and resource once."""
+    """Return the permissions that a role needs on this target, each action and resource once."""
     rows = (row for row in CALLS.values() if row.verbs & VERBS[role])
     wanted: Iterable[Right] = RUNTIME if role == "runtime" else (right for row in rows for right in row.rights)
     found = [one for one in wanted if not one.only or getattr(aws.options, one.only)]
@@ -56,7 +56,7 @@ def rights_of(aws: Aws, role: PolicyRole, secrets: Sequence[str] = ()) -> list[R
 
 
 def grouped(rights: Iterable[Right]) -> dict[tuple[str, ...], list[str]]:
-    """The actions that are needed on the same resources."""
+    """Group actions by the resources on which they are needed."""
     places: dict[str, list[str]] = {}
     for right in rights:
         places.setdefault(right.action, []).append(right.resource)
@@ -67,7 +67,7 @@ def grouped(rights: Iterable[Right]) -> dict[tuple[str, ...], list[str]]:
 
 
 def document(rights: Sequence[Right]) -> dict[str, Any]:
-    """A policy document: one statement for each set of resources, and one for each action with a condition."""
+    """Return a policy document: one statement for each set of resources, and one for each action with a condition."""
     plain = grouped(one for one in rights if one.action not in _CONDITIONS)
     bound = (grouped([one]) for one in rights if one.action in _CONDITIONS)
     statements = [_statement(*one) for group in (plain, *bound) for one in group.items()]
@@ -96,13 +96,16 @@ def _where(aws: Aws) -> dict[str, str]:
         "old_bucket": "" if options.bucket else f"arn:{partition}:s3:::{aws.defaults.old_bucket}",
         "old_repository": "" if options.repository else f"{home}/{OLD_REPOSITORY}",
         "kms_key": _key(aws, options.kms_key, partition),
-        "secret": "",  # named for each policy
+        "secret": "",  # each policy names its secrets
         "base": _base(aws, options.base or "", partition),
     }
 
 
 def _names(aws: Aws) -> tuple[str, str]:
-    """The bucket and the repository: where AWS cannot be asked for those of earlier versions, those of this one."""
+    """Return the bucket and the repository.
+
+    If AWS cannot be reached to look for those of earlier versions, the names of this version are used.
+    """
     try:
         return aws.bucket, aws.repository
     except UnavailableError:
@@ -110,14 +113,14 @@ def _names(aws: Aws) -> tuple[str, str]:
 
 
 def _key(aws: Aws, key: str | None, partition: str) -> str:
-    """The ARN of the key of a target; empty without one. A right on an alias is one on every key."""
+    """Return the ARN of the target's KMS key; empty without one. Permissions for an alias cover every key."""
     if not key or key.startswith("arn:"):
         return key or ""
     return f"arn:{partition}:kms:{aws.region}:{aws.account}:key/{'*' if key.startswith('alias/') else key}"
 
 
 def _base(aws: Aws, base: str, partition: str) -> str:
-    """The ARN of the repository of the base image, if that is one of ECR."""
+    """Return the ARN of the base image's repository if that is in ECR; otherwise empty."""
     host, _, rest = base.partition("/")
     found = _ECR.match(host)
     if not rest or not (found or aws.mock):

@@ -1,4 +1,4 @@
-"""How an endpoint is called: SageMaker's own wire, signed by us and sent by the core."""
+"""Calls of an endpoint: SageMaker's own protocol, signed here and sent by the core."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SERVERLESS_BYTES = 4 * 2**20
 
 
 def limits(options: SagemakerOptions) -> Limits:
-    """What one prediction may be."""
+    """Return the limits of one prediction."""
     most = min(options.max_body, SERVERLESS_BYTES) if options.serverless else options.max_body
     return Limits(request_bytes=most, timeout_s=options.deadline_s, answer_bytes=options.max_answer)
 
 
 def invoker(name: str, aws: Aws, options: SagemakerOptions) -> Invoker:
-    """How to call an endpoint."""
+    """Return what the core needs to call an endpoint."""
     return Invoker(
         url=aws.url(name),
         limits=limits(options),
@@ -45,7 +45,7 @@ def invoker(name: str, aws: Aws, options: SagemakerOptions) -> Invoker:
 
 
 def fault(response: httpx.Response) -> ModelFault | None:
-    """What the container said, inside SageMaker's ModelError; its status is 0 where the container said nothing."""
+    """Return the container's answer inside SageMaker's ModelError; ``None`` where it sent none (status 0)."""
     told = _object(response.content)
     status = told.get("OriginalStatusCode")
     if code_of(response, told) != "ModelError" or not isinstance(status, int) or not status:
@@ -63,7 +63,7 @@ def fault(response: httpx.Response) -> ModelFault | None:
 
 
 def error(response: httpx.Response) -> PlatformError:
-    """What SageMaker itself said, or something in front of it."""
+    """Convert a failed answer of SageMaker itself, or of a proxy in front of it, to an error."""
     name = str(response.request.url.path).split("/")[2]
     told = _object(response.content)
     if not code_of(response, told) and is_of_front(response):
@@ -83,7 +83,7 @@ def error(response: httpx.Response) -> PlatformError:
 
 
 def _unanswered(response: httpx.Response, told: dict[str, Any], name: str) -> PlatformError:
-    """A container that gave no answer, in time or at all.
+    """Return the error for a container that did not answer, or not in time.
 
     Source: https://github.com/aws/sagemaker-python-sdk/issues/799 (Received server error (0) … timed out).
     """
@@ -109,7 +109,7 @@ _SLOW = (
 
 
 def code_of(response: httpx.Response, told: dict[str, Any]) -> str:
-    """The name of the error: in a header, or in the body with a prefix or a link after it.
+    """Return the name of the error: from a header, or from the body without its prefix or the link after it.
 
     Example:
         >>> import httpx

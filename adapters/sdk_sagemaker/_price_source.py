@@ -1,4 +1,4 @@
-"""Where Amazon publishes the prices of SageMaker: bulk offer files without credentials, or the query API with them."""
+"""Sources of Amazon's SageMaker prices: bulk offer files without credentials, or the query API with credentials."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _PAGE = 100
 
 
 class SagemakerPrices:
-    """Reads the offer files of the regions; the documented shape is in tests/prices."""
+    """A reader of the regions' offer files; tests/prices documents their form."""
 
     def __init__(self, url: str | None = None, key: str | None = None) -> None:
         self._url = (url or _URL).rstrip("/")
-        self._key = key  # the bulk files need none
+        self._key = key  # not needed for the bulk files
 
     def fetch(self, get: Get, regions: Sequence[str], known: Sequence[PriceRow]) -> Iterator[PriceRow]:
-        """All hosting and training instances of some regions."""
-        gpus = {row.instance_type: row.gpu for row in known}  # the offer file counts them, but has no name for them
+        """Yield the prices of all hosting and training instances of some regions."""
+        gpus = {row.instance_type: row.gpu for row in known}  # the offer file has the GPU count but no name
         index = get(self._url + _INDEX)
         for region in regions:
             entry = index["regions"].get(region)
@@ -45,10 +45,10 @@ class SagemakerPrices:
 
 
 def query(client: Any, region: str) -> Iterator[PriceRow]:
-    """The same by the query API, for who may not reach the bulk files.
+    """Yield the same prices from the query API, for users who cannot reach the bulk files.
 
     Args:
-        client: ``boto3.client("pricing", region_name="us-east-1")``; the service lives in three regions only.
+        client: ``boto3.client("pricing", region_name="us-east-1")``; the service exists in three regions only.
         region: The region whose prices are wanted.
     """
     filters = [{"Type": "TERM_MATCH", "Field": "regionCode", "Value": region}]
@@ -65,7 +65,7 @@ def query(client: Any, region: str) -> Iterator[PriceRow]:
 
 
 def rows(items: Iterable[Mapping[str, Any]], region: str, as_of: str, source: str) -> Iterator[PriceRow]:
-    """The rows of some products: instances for hosting and training; what costs nothing or is no instance is left."""
+    """Yield the price rows of hosting and training instances; skip products that cost nothing or are not instances."""
     for item in items:
         facts = item["product"]["attributes"]
         usage = _USAGES.get(facts.get("component", ""))
@@ -93,7 +93,7 @@ def rows(items: Iterable[Mapping[str, Any]], region: str, as_of: str, source: st
 
 
 def _price(name: str, terms: Mapping[str, Any]) -> float:
-    """The one price of an instance-hour: anything but exactly one is not guessed from."""
+    """Return the price of an instance-hour; refuse to guess unless there is exactly one."""
     found = [
         dimension
         for term in terms.values()

@@ -1,4 +1,4 @@
-"""Which rights each call needs, and which verbs make it: the one table of policies, `mlport doctor`, hints and docs.
+"""The permissions that each call needs and the verbs that make it: one table for policies, doctor, hints and docs.
 
 Source: https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 """
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Right(NamedTuple):
-    """An action of IAM on resources.
+    """An IAM action on resources.
 
     Args:
         action: Name of the action.
-        resource: ARN with names of facts of a target in braces; a right on a fact that a target lacks is not needed.
-        only: Setting of a target without which the right is not needed.
+        resource: ARN with facts of a target in braces; if a target lacks a fact, the permission is not needed.
+        only: Setting of a target without which the permission is not needed.
     """
 
     action: str
@@ -39,7 +39,7 @@ _PULLS = tuple(
     Right(f"ecr:{one}", _BASE) for one in ("BatchCheckLayerAvailability", "BatchGetImage", "GetDownloadUrlForLayer")
 )
 _BUCKET = "arn:{partition}:s3:::{bucket}"
-_OLD_BUCKET, _OLD_REPOSITORY = "{old_bucket}", "{old_repository}"  # of earlier versions: asked whether they are there
+_OLD_BUCKET, _OLD_REPOSITORY = "{old_bucket}", "{old_repository}"  # of earlier versions: checked for existence
 _OBJECTS = f"{_BUCKET}/{{prefix}}/*"
 _SCALING = "arn:{partition}:application-autoscaling:{region}:{account}:scalable-target/*"
 _ALARMS = "arn:{partition}:cloudwatch:{region}:{account}:alarm:TargetTracking-endpoint/*"
@@ -51,7 +51,7 @@ _LINKED = (
 )
 _ROLE = "{role}"
 _KEY = (Right("kms:CreateGrant", "{kms_key}"), Right("kms:DescribeKey", "{kms_key}"))
-_OF_SOME = frozenset({"{kms_key}", "{base}", "{old_bucket}", "{old_repository}"})  # facts that some targets lack
+_OF_SOME = frozenset({"{kms_key}", "{base}", "{old_bucket}", "{old_repository}"})  # facts that only some targets have
 _PASS = Right("iam:PassRole", _ROLE)
 VAULT = "arn:{partition}:secretsmanager:{region}:{account}:secret:{name}-??????"
 
@@ -179,7 +179,7 @@ CALLS: Mapping[str, Row[Right]] = {
     "servicequotas:ListAWSDefaultServiceQuotas": row("doctor", Right("servicequotas:ListAWSDefaultServiceQuotas")),
     "servicequotas:ListServiceQuotas": row("doctor", Right("servicequotas:ListServiceQuotas")),
 }
-"""By call, as the call logs of mini clouds name it: service and operation."""
+"""Permissions by call; calls are named as in the logs of mini clouds: service and operation."""
 
 _NETWORK = (
     "CreateNetworkInterface", "CreateNetworkInterfacePermission", "DeleteNetworkInterface",
@@ -209,7 +209,7 @@ RUNTIME: tuple[Right, ...] = (
 
 
 def actions_of(operation: str) -> tuple[str, ...]:
-    """The actions that a call needs, by its operation alone, as errors name it.
+    """Return the actions that a call needs, given its operation as errors name it.
 
     Example:
         >>> actions_of("CreateModel"), actions_of("ListObjectsV2")
@@ -222,5 +222,5 @@ def actions_of(operation: str) -> tuple[str, ...]:
 
 
 def call_rights() -> list[CallRights]:
-    """The table in neutral words."""
+    """Return the table in provider-neutral form."""
     return neutral(CALLS, lambda right: right.action)

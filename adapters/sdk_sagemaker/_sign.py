@@ -1,6 +1,6 @@
 """Signature Version 4 for requests with a body, several times faster than the library's.
 
-The signing key of a day is derived once, and only the headers that AWS asks for are signed. The result is the same as
+The signing key of a day is derived once, and only the headers that AWS requires are signed. The result is the same as
 botocore's for the same headers; a property test compares them.
 Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -28,7 +28,7 @@ _PREFIXES = ("x-amz-", "x-amzn-")
 
 
 class Signer:
-    """Signs for one region and service; keeps the key of the day."""
+    """A signer for one region and service; it caches the signing key of the day."""
 
     def __init__(self, region: str, service: str = SERVICE) -> None:
         self._scope = f"{region}/{service}"
@@ -39,14 +39,14 @@ class Signer:
     def sign(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, credentials: Credentials, now: float
     ) -> dict[str, str]:
-        """The headers to add.
+        """Return the headers to add to a request.
 
         Args:
             method: Such as ``"POST"``.
-            path: Not encoded, without a query.
-            headers: By lower-case name; those to be signed are chosen here. ``host`` must be among them.
-            body: The very bytes that are sent.
-            credentials: Who signs.
+            path: The path, not encoded and without a query.
+            headers: Headers by lower-case name, including ``host``; the ones to sign are chosen here.
+            body: The exact bytes that are sent.
+            credentials: The keys to sign with.
             now: Unix seconds.
         """
         access, secret, token = credentials
@@ -78,9 +78,9 @@ class Signer:
 
 
 class SigV4(httpx.Auth):
-    """Signs each request with the credentials of that moment; never shows them.
+    """An httpx authentication that signs each request with the current credentials; it never shows them.
 
-    The core's request id goes along as the inference id, the only one that SageMaker hands on to the container.
+    The core's request ID is also sent as the inference ID, the only one that SageMaker passes on to the container.
     """
 
     requires_request_body = True

@@ -1,4 +1,4 @@
-"""What is live on SageMaker, in neutral words; no call is made here."""
+"""Conversion of live SageMaker resources to a provider-neutral status; no call is made here."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _REPLICAS = re.compile(r"(\d+)-(\d+)")
 def status(
     name: str, live: Sequence[Live], target: str, prices: Iterable[PriceRow], region: str
 ) -> EndpointStatus | None:
-    """What the live resources of one endpoint amount to."""
+    """Return the status of an endpoint from its live resources, or ``None`` if the endpoint is not among them."""
     endpoint = next((one for one in live if one.ref == Ref(ENDPOINT, name)), None)
     if endpoint is None:
         return None
@@ -72,7 +72,7 @@ def status(
 
 
 def _state(endpoint: Live) -> EndpointState:
-    """An endpoint that went on serving with its old configuration after a failed update is degraded."""
+    """Return the state of an endpoint: degraded if it still serves its old configuration after a failed update."""
     if endpoint.raw == "UpdateRollbackFailed":
         return EndpointState.DEGRADED
     return _NEUTRAL[endpoint.state]
@@ -101,7 +101,7 @@ def _deployments(
 
 
 def _variant_state(endpoint: Live) -> str:
-    """Of what is in the configuration in use: it goes on serving while another one is being brought up."""
+    """Return the state of a variant of the configuration in use, which keeps serving while another one is started."""
     return (
         "ready" if endpoint.state in {"ready", "updating"} or endpoint.raw == "UpdateRollbackFailed" else endpoint.state
     )
@@ -147,21 +147,21 @@ def _deployment(
 
 
 def _price(variant: Mapping[str, Any], prices: tuple[PriceRow, ...], region: str) -> float | None:
-    """What the instances of a variant cost; serverless is paid by use, so nobody can say."""
+    """Return the price of a variant's instances per hour; ``None`` for serverless, which is billed by use."""
     instance = variant.get("instance")
     row = find_price(prices, str(instance), region=region) if instance else None
     return None if row is None or row.usd_per_hour is None else row.usd_per_hour * int(variant.get("count") or 1)
 
 
 def fleet_price(config: Live, prices: tuple[PriceRow, ...], region: str) -> float | None:
-    """What all deployments of a configuration cost an hour while an endpoint runs them; ``None`` when unknown."""
+    """Return the price per hour of all deployments of a configuration; ``None`` if it is not known."""
     spec: Any = config.spec or {}
     costs = [_price(variant, prices, region) for variant in spec["variants"].values()]
     return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
 def replicas_of(text: str) -> dict[str, int] | None:
-    """The replicas that are written on a model.
+    """Parse the replicas that are stored on a model.
 
     Example:
         >>> replicas_of("1-3")
@@ -172,7 +172,7 @@ def replicas_of(text: str) -> dict[str, int] | None:
 
 
 def whole_percents(variants: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """The shares of variants as whole percents that sum to 100, whatever their weights are.
+    """Return the shares of variants as whole percents that sum to 100, whatever their weights are.
 
     Example:
         >>> whole_percents([{"VariantName": "a", "CurrentWeight": 1.0}, {"VariantName": "b", "CurrentWeight": 2.0}])

@@ -1,9 +1,9 @@
-"""The bucket: inputs of jobs, what jobs leave, and leases.
+"""The bucket of a target: inputs of jobs, results of jobs, and leases.
 
 ::
 
     PREFIX/data/...           inputs: see sdk.plane.uploads
-    PREFIX/jobs/NAME/...      what SageMaker writes of a job
+        PREFIX/jobs/NAME/...      results that SageMaker writes for a job
     PREFIX/locks/NAME         leases
 """
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
     from ._aws import Aws
 
-_BATCH = 1000  # keys of one DeleteObjects
+_BATCH = 1000  # keys per DeleteObjects call
 
 
 class Storage:
-    """The bucket of a target; made when it is first written to, if the target names none of its own.
+    """The bucket of a target; created at the first write, unless the target names a bucket.
 
     Args:
-        aws: The way to AWS.
-        identities: Whose buckets were seen before.
+        aws: The connection to AWS.
+        identities: The recorded owners of buckets used before.
     """
 
     def __init__(self, aws: Aws, identities: Identities) -> None:
@@ -46,15 +46,15 @@ class Storage:
 
     @property
     def place(self) -> str:
-        """``s3://BUCKET/PREFIX``."""
+        """The address of the target's folder, ``s3://BUCKET/PREFIX``."""
         return f"s3://{self.aws.bucket}/{self.aws.options.prefix}"
 
     def key(self, path: str) -> str:
-        """A key in the bucket."""
+        """Return the key in the bucket for a path below the prefix."""
         return f"{self.aws.options.prefix}/{path}"
 
     def find(self, path: str) -> tuple[bytes, dict[str, Any]] | None:
-        """A small object, and what S3 says of it; ``None`` when it, or the bucket, is not there."""
+        """Return a small object and S3's metadata of it, or ``None`` if the object or the bucket does not exist."""
         about = self.aws.find("s3", "get_object", path, Bucket=self.aws.bucket, Key=self.key(path))
         if about is None:
             return None
@@ -62,7 +62,7 @@ class Storage:
             return _small(about["Body"], path), about
 
     def put(self, path: str, body: bytes, **params: Any) -> dict[str, Any]:
-        """Write an object, and make the bucket when it is missing."""
+        """Write an object; create the bucket if it is missing."""
         try:
             return self._put(path, body, **params)
         except NotFoundError:
@@ -81,10 +81,10 @@ class Storage:
         return stored
 
     def verify(self) -> None:
-        """Refuse a bucket of somebody else before a job is told to write there.
+        """Refuse a bucket of another account before a job is started that writes to it.
 
         Raises:
-            SecurityError: It is one, or was one of another account before.
+            SecurityError: The bucket belongs to another account, or did so before.
         """
         name, identity = self._identity()
 
@@ -97,32 +97,32 @@ class Storage:
             self._identities.once(name, look)
 
     def _identity(self) -> tuple[str, dict[str, str]]:
-        """The bucket, and the owner that S3 is asked to enforce with every call."""
+        """Return the bucket, and the owner that S3 enforces with every call."""
         return f"s3://{self.aws.bucket}", {"account": self.aws.bucket_owner}
 
     def _exists(self) -> bool:
         return self.aws.find("s3", "head_bucket", self.aws.bucket, Bucket=self.aws.bucket) is not None
 
     def _make(self) -> None:
-        """Make the bucket, without a tag where this identity may make one but not tag it."""
+        """Create the bucket; leave out its tag if this identity may create a bucket but not tag it."""
         self.aws.defaults.make_new_bucket()
         name, region = self.aws.bucket, self.aws.region
         where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         try:
             self.aws.call("s3", "create_bucket", name, Bucket=name, **where)
         except ConflictError:
-            return  # somebody else was faster
+            return  # another client was faster
         tags = {"TagSet": to_tags({"mlport": "1"})}
         with contextlib.suppress(AuthError):
             self.aws.call("s3", "put_bucket_tagging", name, Bucket=name, Tagging=tags)
 
     def objects(self, path: str) -> Iterator[Mapping[str, Any]]:
-        """All objects below a path as S3 lists them; none where there is no bucket."""
+        """Yield all objects below a path as S3 lists them; none if the bucket does not exist."""
         for page in self.pages(Prefix=self.key(path)):
             yield from page.get("Contents") or ()
 
     def pages(self, **query: Any) -> Iterator[Mapping[str, Any]]:
-        """A list of objects, page by page; none where there is no bucket."""
+        """Yield a list of objects, page by page; none if the bucket does not exist."""
         with contextlib.suppress(NotFoundError):
             yield from self.aws.pages("s3", "list_objects_v2", self.aws.bucket, Bucket=self.aws.bucket, **query)
 
@@ -130,7 +130,7 @@ class Storage:
         """Delete everything below a path.
 
         Raises:
-            PlatformError: Some of it was not deleted: S3 answers 200 and names those objects in the body.
+            PlatformError: Some objects were not deleted: S3 answers 200 and names those objects in the body.
         """
         keys = [str(item["Key"]) for item in self.objects(path)]
         for start in range(0, len(keys), _BATCH):
@@ -141,13 +141,13 @@ class Storage:
             _check_deleted(answer.get("Errors") or (), path)
 
     def download(self, key: str, file: Path) -> None:
-        """Fetch one object, by its whole key."""
+        """Download one object, by its whole key."""
         self.transfers.download(key, file)
 
     # --- leases
 
     def lease_read(self, key: str) -> LeaseRecord | None:
-        """The stored lease."""
+        """Read the stored lease."""
         found = self.find(key)
         return None if found is None else LeaseRecord(found[0].decode(), found[1]["ETag"])
 
@@ -155,7 +155,7 @@ class Storage:
         """Write a lease if the stored one is the expected one, by S3's conditional writes.
 
         Raises:
-            ConflictError: It is not.
+            ConflictError: The stored lease is not the expected one.
         """
         condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
         try:
@@ -173,10 +173,10 @@ class Storage:
 
 
 def _small(body: Any, path: str) -> bytes:
-    """The content of a small object.
+    """Read the content of a small object.
 
     Raises:
-        UnreadableError: It is none of ours.
+        UnreadableError: The object is too large to have been written by mlport.
     """
     data: bytes = body.read(bounded.SMALL.most + 1)
     if len(data) > bounded.SMALL.most:

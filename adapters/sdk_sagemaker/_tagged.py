@@ -1,7 +1,7 @@
-"""Everything of SageMaker's that carries our tag, also what was made just now.
+"""Lists all SageMaker resources with mlport's tag, including very recent ones.
 
-The service that finds things by their tags may be hours behind (https://github.com/boto/boto3/issues/3341), and what it
-does not name would look as if nothing used its image and data. What is young is therefore asked of SageMaker itself.
+The tagging service may lag by hours (https://github.com/boto/boto3/issues/3341). The image and data of a resource that
+it does not list yet would seem unused. Recent resources are therefore read from SageMaker itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ._aws import Aws
 
-YOUNG_S = 24 * 3600.0  # by then the tags are known
+YOUNG_S = 24 * 3600.0  # after this time the tagging service knows the tags
 _KINDS = {"endpoint": ENDPOINT, "endpoint-config": CONFIG, "model": MODEL, "training-job": JOB}
 _LISTS = {
     "model": ("list_models", "Models", "ModelName"),
@@ -32,19 +32,19 @@ _LISTS = {
 
 
 def every(aws: Aws) -> Iterator[Live]:
-    """All of them, each once."""
+    """Yield all tagged resources, each once."""
     names = {kind: name for name, kind in _KINDS.items()}
     known: set[tuple[str, str]] = set()
     for live in indexed(aws):
         known.add((names[live.kind], live.id.lower()))
         yield live
     for kind in _LISTS:
-        with contextlib.suppress(AuthError):  # verbs also work for those who may not list everything
+        with contextlib.suppress(AuthError):  # verbs also work for users who may not list everything
             yield from _young(aws, kind, known)
 
 
 def indexed(aws: Aws) -> Iterator[Live]:
-    """Those that the service knows which finds things by their tags."""
+    """Yield the resources that AWS's tagging service knows."""
     query = {
         "TagFilters": [{"Key": "mlport", "Values": ["1"]}],
         "ResourceTypeFilters": [f"sagemaker:{kind}" for kind in _KINDS],

@@ -48,11 +48,11 @@ class Jobs:
     """The training jobs of a target.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
         control: Resolves secrets.
-        images: Where programs are.
-        storage: Where data and results are.
-        inputs: The data of this machine that jobs read.
+        images: The images of programs.
+        storage: The location of data and results.
+        inputs: The local data that jobs read.
         prices: The price table.
     """
 
@@ -71,9 +71,9 @@ class Jobs:
         self.options, self.prices = aws.options, prices
 
     def plan(self, spec: JobSpec) -> Sequence[Resource]:
-        """All resources of a job; reads the local data, to know what it is, and looks at what is in S3."""
+        """Return all resources of a job; read local data to identify it, and look at the inputs in S3."""
         paths = local_data(spec.data)
-        if self.options.bucket is not None:  # the one that is made when it is needed is made in the target's region
+        if self.options.bucket is not None:  # mlport creates its default bucket in the target's region
             check_bucket(self.aws)
         sources = {name: locate(self.aws, name, uri) for name, uri in spec.data.items() if name not in paths}
         local = {name: self.inputs.plan(name, path, spec.labels) for name, path in paths.items()}
@@ -94,16 +94,16 @@ class Jobs:
             self.storage.put(_bodies.manifest_path(resource.id, name), manifest(uri))
         try:
             self.aws.call("sagemaker", "create_training_job", resource.id, **body)
-        except (InvalidRequestError, AuthError, QuotaError):  # certain: there is no job, and nothing else is kept of it
+        except (InvalidRequestError, AuthError, QuotaError):  # certain: the job does not exist; remove its manifests
             self.storage.remove(f"jobs/{resource.id}/")
             raise
 
     def describe(self, name: str) -> dict[str, Any] | None:
-        """What SageMaker says of a job."""
+        """Return SageMaker's description of a job, or ``None`` if it does not exist."""
         return self.aws.find("sagemaker", "describe_training_job", name, TrainingJobName=name)
 
     def read(self, name: str) -> Live | None:
-        """A job as a resource: ready from the moment it is accepted, free once it is over."""
+        """Return a job as a resource: ready as soon as it is accepted, at no cost once it has ended."""
         about = self.describe(name)
         if about is None:
             return None
@@ -125,12 +125,12 @@ class Jobs:
         )
 
     def tags(self, name: str) -> dict[str, str] | None:
-        """The tags of a job; ``None`` when it is gone."""
+        """Return the tags of a job, or ``None`` if it no longer exists."""
         about = self.aws.find("sagemaker", "list_tags", name, ResourceArn=self.aws.arn("training-job", name))
         return None if about is None else _bodies.from_tags(about["Tags"])
 
     def _needs(self, about: Mapping[str, Any], tags: Mapping[str, str]) -> list[Ref]:
-        """The image of a job, which is written on it, and until it is over the inputs of ours that it reads."""
+        """Return the image of a job, from its tags, and until the job has ended also the mlport inputs it reads."""
         image = tags.get(_bodies.IMAGE_TAG)
         over = about["TrainingJobStatus"] in _STATES
         channels: Iterable[Any] = () if over else about.get("InputDataConfig") or ()
@@ -143,7 +143,7 @@ class Jobs:
         return None if row is None else row.usd_per_hour
 
     def status(self, name: str, target: str) -> JobStatus | None:
-        """A job in neutral words."""
+        """Return the status of a job in provider-neutral form."""
         about = self.describe(name)
         if about is None:
             return None
@@ -165,7 +165,7 @@ class Jobs:
         )
 
     def stop(self, name: str) -> None:
-        """Ask a job to end; nothing happens when it is over."""
+        """Ask a job to stop; do nothing if it has ended."""
         about = self.describe(name)
         if about is None:
             raise gone(JOB, name)
@@ -173,10 +173,10 @@ class Jobs:
             self.aws.call("sagemaker", "stop_training_job", name, TrainingJobName=name)
 
     def delete(self, name: str) -> None:
-        """Remove a job that is over with what it left; one that runs is ended first.
+        """Delete a job that has ended, with its files; stop it first if it still runs.
 
         Raises:
-            ConflictError: It still runs; retryable.
+            ConflictError: The job still runs; retryable.
         """
         about = self.describe(name)
         if about is None:
@@ -191,7 +191,7 @@ class Jobs:
         self.aws.call("sagemaker", "delete_training_job", name, TrainingJobName=name)
 
     def output(self, name: str, directory: Path) -> None:
-        """Copy what a job left in its output folder."""
+        """Copy the files that a job left in its output folder."""
         about = self.describe(name)
         if about is None:
             raise gone(JOB, name)
@@ -208,11 +208,11 @@ class Jobs:
 
 
 def local_data(data: Mapping[str, str]) -> dict[str, Path]:
-    """The inputs that are on this machine; what is in S3 stays there.
+    """Return the inputs that are on this machine; inputs in S3 are left out.
 
     Raises:
-        ConfigError: A name that no variable can have, or a path that does not exist.
-        UnsupportedError: A URI of another cloud.
+        ConfigError: An input's name is not a valid variable name, or its path does not exist.
+        UnsupportedError: The URI is one of another cloud.
     """
     found: dict[str, Path] = {}
     for channel, where in data.items():
@@ -233,7 +233,7 @@ def local_data(data: Mapping[str, str]) -> dict[str, Path]:
 
 
 def outcome(about: Mapping[str, Any]) -> tuple[JobState, str | None]:
-    """How a job goes, and why it ended if not well."""
+    """Return the state of a job, and the reason if it failed."""
     raw, second = str(about["TrainingJobStatus"]), str(about.get("SecondaryStatus", ""))
     if second in _LATE:
         return JobState.FAILED, "it took longer than its timeout"
@@ -244,7 +244,7 @@ def outcome(about: Mapping[str, Any]) -> tuple[JobState, str | None]:
 
 
 def exit_code(state: JobState, reason: str | None) -> int | None:
-    """The exit code of the program, which SageMaker tells in the reason only.
+    """Return the exit code of the program, which SageMaker only reports as part of the reason.
 
     Example:
         >>> exit_code(JobState.FAILED, "AlgorithmError: , exit code: 3")

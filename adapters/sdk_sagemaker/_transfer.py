@@ -1,7 +1,7 @@
-"""Files on their way to and from S3: repeated where a request fails, in parts, several at a time, with progress.
+"""Transfers of files to and from S3: failed requests are repeated, large files sent in parts and in parallel.
 
-A file of some size goes in parts. A part that fails is sent again, not the file. What a process that was killed has
-left of an upload in parts is not listed as an object and is billed all the same, so it is removed later.
+A large file is sent in parts. If a part fails, only that part is sent again. If a process is killed, the parts of its
+upload are not listed as an object but are billed all the same, so they are removed later.
 Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/abort-mpu.html
 """
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from ._aws import Aws
 
 _PART = 16 << 20
-_PARALLEL = 8  # requests at a time, whether of one file or of several
+_PARALLEL = 8  # requests at a time, for one file or for several
 
 
 class Transfers:
     """Uploads and downloads of whole files.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
     """
 
     def __init__(self, aws: Aws) -> None:
         self._aws = aws
 
     def upload(self, files: Mapping[str, Path], meter: Meter) -> None:
-        """Bring files into the bucket, each under its whole key; the first failure ends all of them."""
+        """Upload files to the bucket, each under its whole key; the first failure ends the whole upload."""
         with self._manager("PutObject") as manager:
             futures = [
                 manager.upload(str(file), self._aws.bucket, key, subscribers=self._counted(meter))
@@ -48,7 +48,7 @@ class Transfers:
                 future.result()
 
     def download(self, key: str, file: Path) -> None:
-        """Fetch one object, by its whole key."""
+        """Download one object, by its whole key."""
         with self._manager("GetObject") as manager:
             manager.download(self._aws.bucket, key, str(file)).result()
 
@@ -70,9 +70,9 @@ class Transfers:
         return [subscriber(meter.add)]
 
     def drop_parts(self, prefix: str) -> None:
-        """Remove the parts of dead uploads below a prefix; recent ones may still be under way elsewhere.
+        """Remove the parts of dead uploads below a prefix; recent ones may still be in progress elsewhere.
 
-        An identity that may not list uploads removes none: AmazonSageMakerFullAccess does not allow it.
+        An identity that may not list uploads removes none, such as one with only AmazonSageMakerFullAccess.
         """
         with contextlib.suppress(AuthError):
             for key, upload in self._stale(prefix):
@@ -86,7 +86,7 @@ class Transfers:
 
 
 def stale_uploads(uploads: Iterable[Mapping[str, Any]], now: float) -> Iterator[tuple[str, str]]:
-    """Key and id of the uploads in parts that were begun too long ago to be under way.
+    """Yield the key and ID of multipart uploads that started too long ago to be in progress.
 
     Example:
         >>> from datetime import UTC, datetime

@@ -1,6 +1,6 @@
-"""What endpoints need that mlport did not make.
+"""Resources of mlport that are used by endpoints which mlport did not create.
 
-AWS deletes a configuration, a model or an image that an endpoint uses, and then no longer patches the endpoint.
+AWS allows deleting a configuration, model or image that an endpoint uses, and then no longer patches the endpoint.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class Users:
-    """All endpoints of the account and region, whoever made them.
+    """All endpoints of the account and region, whether mlport made them or not.
 
     Args:
-        aws: The way to AWS.
+        aws: The connection to AWS.
         images: The images that models are made of.
-        tagged: Lists what carries the tags of mlport.
+        tagged: Lists the resources that carry the tags of mlport.
     """
 
     def __init__(self, aws: Aws, images: Images, tagged: Callable[[], Iterable[Live]]) -> None:
@@ -38,9 +38,9 @@ class Users:
         self._tagged = tagged
 
     def find(self, known: Collection[Ref]) -> Iterator[tuple[Ref, frozenset[Ref]]]:
-        """Yield each endpoint that is neither known nor tagged by mlport, and what it needs.
+        """Yield each endpoint that is neither known nor tagged by mlport, and its resources.
 
-        That is its configurations, models and images. An account in which mlport made all endpoints costs one call
+        These are its configurations, models and images. If mlport made all endpoints of an account, this costs one call
         for each hundred of them, and one more for their tags if some are not known.
         """
         pages = self._aws.pages("sagemaker", "list_endpoints", "list")
@@ -52,7 +52,10 @@ class Users:
                 yield ref, frozenset(self._needs(ref.id))
 
     def _made_by_mlport(self) -> set[Ref]:
-        """Tags may be late, and may be forbidden to read: an endpoint without them is looked at."""
+        """Return the endpoints that mlport has tagged.
+
+        Tags may be late, or may not be readable: an endpoint without tags is inspected like one of another tool.
+        """
         with contextlib.suppress(AuthError):
             return {live.ref for live in self._tagged()}
         return set()
@@ -89,7 +92,7 @@ class Users:
 
 
 def version_of(image: str) -> str:
-    """The digest or tag at the end of an image's address.
+    """Return the digest or tag at the end of an image's address.
 
     Example:
         >>> version_of("host:5000/mlport@sha256:1a"), version_of("host:5000/mlport:v1"), version_of("host:5000/mlport")

@@ -1,4 +1,4 @@
-"""The `sagemaker` target as an adapter: each method says which subject module does the work."""
+"""The adapter of the `sagemaker` target: each method delegates to a module for its subject."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from sdk.types import Check, EndpointStatus, JobStatus, LogLine
 
 _TYPE_SHAPES = {"inference": "ProductionVariantInstanceType", "training": "TrainingInstanceType"}
-_POLL_S, _MOCK_POLL_S = 2.0, 0.02  # the first pause of a wait; a mini cloud is quick
+_POLL_S, _MOCK_POLL_S = 2.0, 0.02  # the first pause of a wait; a mini cloud is fast
 
 
 P = ParamSpec("P")
@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 
 def _timed(operation: Callable[P, T]) -> Callable[P, T]:
-    """An operation whose calls get the rest of its time-out."""
+    """Limit the time of an operation's calls to the rest of its timeout."""
 
     @functools.wraps(operation)
     def timed(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -74,10 +74,10 @@ class SagemakerAdapter:
 
     Args:
         options: The target's settings.
-        context: What the core lends: owner, clock, redactor.
+        context: Owner, clock, redactor and other values from the core.
 
     Attributes:
-        aws: The way to AWS.
+        aws: The connection to AWS.
     """
 
     provider: ClassVar[str] = PROVIDER
@@ -104,32 +104,32 @@ class SagemakerAdapter:
 
     @classmethod
     def capabilities(cls, options: SagemakerOptions | None = None) -> Mapping[Capability, Support]:
-        """What `sagemaker` can do under these options."""
+        """Return what `sagemaker` can do under these options."""
         return capabilities(options)
 
     def limits(self) -> Limits:
-        """Limits of one prediction."""
+        """Return the limits of one prediction."""
         return _predict.limits(self.options)
 
     def prices(self) -> Iterable[PriceRow]:
-        """The price table that is shipped with the adapter."""
+        """Return the price table: the one shipped with the adapter, or a refreshed one."""
         return self._prices
 
     def instance_types(self, usage: Usage) -> Collection[str]:
-        """The types in the AWS library's own description of SageMaker: a newer library knows newer types."""
+        """Return the types in the AWS library's own description of SageMaker; a newer library knows newer types."""
         return self.aws.instance_types(_TYPE_SHAPES[usage])
 
     def check_variables(self, variables: Mapping[str, str], usage: Usage) -> None:
-        """Refuse variables and secrets that SageMaker would refuse, before an image is built."""
+        """Refuse variables and secrets that SageMaker would reject, before an image is built."""
         _limits.check_variables(variables, usage, field="env and secrets")
 
     def default_instance(self, usage: Usage) -> str | None:
-        """None: an instance has to be named, since every one is billed."""
+        """Return ``None``: an instance must be named, since every instance is billed."""
         del usage  # the same for both
         return None
 
     def where(self) -> Mapping[str, str]:
-        """Account and region, and the mini cloud if it is one."""
+        """Return account and region, and the URL of the mini cloud if one is used."""
         mock = {"mock": self.aws.mock} if self.aws.mock else {}
         return {"account": self.aws.account, "region": self.aws.region, **mock}
 
@@ -138,31 +138,31 @@ class SagemakerAdapter:
         return self.aws.service_host
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
-        """Images, models, configuration, endpoint, scaling."""
+        """Return images, models, configuration, endpoint and scaling."""
         return _plan.resources(spec, self.options)
 
     def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
-        """What is live, in neutral words."""
+        """Return the status of an endpoint from its live resources, in provider-neutral form."""
         return _status.status(name, live, self.context.target, self._prices, self.aws.region)
 
     @_timed
     def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
-        """Everything of one endpoint."""
+        """Return all resources of one endpoint."""
         return self._control.observe(name)
 
     @_timed
     def list(self, *, timeout: float) -> Iterator[Live]:
-        """Everything with our tags, whoever owns it, and the shared images and data."""
+        """Yield all resources with mlport's tags, of all owners, and the shared images and data."""
         return iter([*_tagged.every(self.aws), *self._images.every(), *self._inputs.every(self._shelf)])
 
     @_timed
     def users(self, known: Collection[Ref], *, timeout: float) -> Iterator[tuple[Ref, frozenset[Ref]]]:
-        """Endpoints that others made, and what they need."""
+        """Yield endpoints that others made, and the resources that they use."""
         return iter(list(Users(self.aws, self._images, lambda: _tagged.indexed(self.aws)).find(known)))
 
     @_timed
     def read(self, ref: Ref, *, timeout: float) -> Live | None:
-        """One resource."""
+        """Read one resource."""
         if ref.kind == DATA:
             return self._inputs.read(self._shelf, ref.id)
         readers = {IMAGE: self._images.read, JOB: self._jobs.read}
@@ -171,7 +171,7 @@ class SagemakerAdapter:
 
     @_timed
     def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
-        """Make one resource."""
+        """Create one resource."""
         if resource.kind == IMAGE:
             self._images.make(resource, materials, timeout)
         elif resource.kind == DATA:
@@ -184,12 +184,12 @@ class SagemakerAdapter:
 
     @_timed
     def update(self, resource: Resource, before: Live, *, timeout: float) -> Ack:
-        """Switch an endpoint to another configuration, or to other shares."""
+        """Switch an endpoint to another configuration, or to other traffic shares."""
         return self._control.update(resource, before)
 
     @_timed
     def delete(self, live: Live, *, timeout: float) -> Ack:
-        """Remove one resource."""
+        """Delete one resource."""
         if live.kind == IMAGE:
             self._images.delete(live.id)
         elif live.kind == DATA:
@@ -201,54 +201,54 @@ class SagemakerAdapter:
         return Ack()
 
     def operation(self, name: str, *, timeout: float) -> Operation:
-        """SageMaker names no operations: what is under way shows on the endpoint itself."""
+        """Raise an error: SageMaker has no named operations; changes in progress are visible on the endpoint itself."""
         raise NotFoundError(
             f"there is no operation {name!r}", provider=PROVIDER, operation="ReadOperation", resource=name
         )
 
     def server_time(self) -> float:
-        """The clock of AWS."""
+        """Return Unix seconds by the AWS clock."""
         return self.aws.server_time()
 
     def invoker(self, status: EndpointStatus) -> Invoker:
-        """How to call the endpoint."""
+        """Return what the core needs to call the endpoint."""
         return _predict.invoker(status.name, self.aws, self.options)
 
     def doctor(self) -> Iterator[Check]:
-        """What endpoints and jobs need of the account."""
+        """Yield checks of what endpoints and jobs need in the account."""
         return _doctor.checks(self.aws, self.context.target)
 
     @classmethod
     def call_rights(cls) -> Sequence[CallRights]:
-        """Each call with its verbs and its rights."""
+        """Return each call with its verbs and its permissions."""
         return _rights.call_rights()
 
     def policy(self, role: PolicyRole, form: PolicyForm, secrets: Sequence[str]) -> str:
-        """The smallest policy of a role for this target."""
+        """Return the smallest policy of a role for this target."""
         return _policy.policy(self.aws, self.context.target, role, form, secrets)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close all connections."""
         self.aws.close()
 
     # --- training
 
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
-        """The image with its program, the data, and the job."""
+        """Return the image with the program, the data, and the job."""
         return self._jobs.plan(spec)
 
     @_timed
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:
-        """The job in neutral words."""
+        """Return the status of the job in provider-neutral form."""
         return self._jobs.status(name, self.context.target)
 
     @_timed
     def stop_job(self, name: str, *, timeout: float) -> None:
-        """Ask the job to end."""
+        """Ask the job to stop."""
         self._jobs.stop(name)
 
     def job_logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
-        """What the job printed."""
+        """Yield the lines that the job printed."""
         if self._jobs.describe(name) is None:
             raise gone(JOB, name)
         reader = _logs.Reader(self.aws, _logs.JOB_GROUP, f"{name}/", sleep=self.context.clock.sleep)
@@ -261,14 +261,14 @@ class SagemakerAdapter:
 
     @_timed
     def job_output(self, name: str, directory: Path, *, timeout: float) -> None:
-        """Copy what the job left."""
+        """Copy the files that the job left."""
         self._jobs.output(name, directory)
 
     # --- looking
 
     @_timed
     def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
-        """What the endpoint did."""
+        """Return request counts, latencies and machine use of the endpoint."""
         live = self.observe(name, timeout=timeout)
         status = self.status(name, live)
         if status is None:
@@ -285,7 +285,7 @@ class SagemakerAdapter:
         follow: bool = False,
         request_id: str | None = None,
     ) -> Iterator[LogLine]:
-        """What the endpoint's containers printed, since it was made; of one that is gone, all that is kept."""
+        """Yield the log lines of an endpoint since its creation; for a deleted endpoint, all lines that are kept."""
         live = self._control.read(Ref(ENDPOINT, name))
         since = (live.created_at or 0.0) if live else 0.0
         prefix = f"{deployment}/" if deployment else ""
@@ -299,7 +299,7 @@ class SagemakerAdapter:
 
     @_timed
     def lease_read(self, key: str, *, timeout: float) -> LeaseRecord | None:
-        """The stored lease."""
+        """Read the stored lease."""
         return self._storage.lease_read(key)
 
     @_timed

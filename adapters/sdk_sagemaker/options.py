@@ -1,4 +1,4 @@
-"""What a `sagemaker` target can be told, and what it can do."""
+"""The settings of a `sagemaker` target, and its capabilities."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NetworkId = Annotated[str, Field(pattern=r"^[-0-9a-zA-Z]{1,32}$")]
 
 
 class Serverless(BaseModel):
-    """A deployment without instances: nothing runs, and nothing is paid, while nobody asks."""
+    """A deployment without instances: while there are no requests, nothing runs and nothing is billed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,7 +32,7 @@ class SagemakerOptions(TargetOptions):
 
     region: str | None = Field(
         default=None,
-        pattern=r"^[a-z]{2,5}(-[a-z]+)+-\d{1,2}$",  # it becomes a part of host names
+        pattern=r"^[a-z]{2,5}(-[a-z]+)+-\d{1,2}$",  # it becomes part of host names
         description="AWS region; else AWS_REGION, AWS_DEFAULT_REGION or that of the profile",
     )
     role: str | None = Field(
@@ -110,7 +110,7 @@ class SagemakerOptions(TargetOptions):
     @model_validator(mode="before")
     @classmethod
     def _play(cls, given: Any) -> Any:
-        """At a mini cloud nothing costs anything, so what to run on need not be said."""
+        """Set a default instance on a mini cloud if none is given, since nothing costs anything there."""
         if not os.environ.get(MOCK) or not isinstance(given, dict):
             return given
         table = cast("dict[str, Any]", given)
@@ -143,7 +143,7 @@ _SHADOW = {Capability.DARK_PROBE: _lacks("a shadow deployment answers nobody: le
 
 
 def capabilities(options: SagemakerOptions | None) -> Mapping[Capability, Support]:
-    """Every capability with what `sagemaker` says to it under these options."""
+    """Return the support for every capability under these options."""
     missing: dict[Capability, Support] = {}
     if options is not None and options.serverless is not None:
         missing = _SERVERLESS

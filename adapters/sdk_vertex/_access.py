@@ -1,4 +1,4 @@
-"""Where Google's services are and as whom they are asked: in the cloud, or in a mini cloud on this machine."""
+"""Addresses of Google's services and the credentials for them, in the cloud or in a mini cloud on this machine."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _REGISTRIES = ("pkg.dev", "gcr.io")
 
 
 class Access(httpx.Auth):
-    """The way to all of Google's services.
+    """The access to all of Google's services.
 
-    Also the :class:`httpx.Auth` of predictions: one token for everything, fetched when it is needed.
+    It is also the :class:`httpx.Auth` of predictions: one token for all services, fetched on first use.
 
     Args:
         options: Project and region.
-        now: This machine's clock, Unix seconds.
-        transport: Another way to the network, in tests.
+        now: The clock of this machine, in Unix seconds.
+        transport: Replaces the network, in tests.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class Access(httpx.Auth):
         self._client: httpx.Client | None = None
         self._skew: float | None = None
 
-    # --- where ------------------------------------------------------------------------------------------------------
+    # --- addresses --------------------------------------------------------------------------------------------------
 
     def url(self, service: str) -> str:
-        """The address of a service such as ``storage``; Vertex AI's own is ``aiplatform``."""
+        """Return the address of a service such as ``storage``; Vertex AI's own name is ``aiplatform``."""
         if self.mock:
             return self.mock
         regional = f"{self.options.region}-" if service == "aiplatform" else ""
@@ -68,24 +68,24 @@ class Access(httpx.Auth):
 
     @property
     def service_host(self) -> ServiceHost:
-        """The host of Vertex AI's calls: official below Google's domain only."""
+        """The host of Vertex AI's calls; official only if it is in Google's domain."""
         url = httpx.URL(self.url("aiplatform"))
         official = in_domain(url.host, _DOMAIN)
         return ServiceHost(url.netloc.decode(), official=official, billed=official)
 
     @property
     def registry(self) -> str:
-        """Host of the image registry, which has to be in the region of everything else."""
+        """The host of the image registry, which must be in the region of everything else."""
         return httpx.URL(self.mock).netloc.decode() if self.mock else f"{self.options.region}-docker.pkg.dev"
 
-    # --- as whom ----------------------------------------------------------------------------------------------------
+    # --- credentials ------------------------------------------------------------------------------------------------
 
     @property
     def credentials(self) -> Any:
-        """Google credentials: those of the mini cloud when one is named, else what this machine has by default.
+        """The Google credentials: the mini cloud's if one is used, else the default credentials of this machine.
 
         Raises:
-            AuthError: There are none.
+            AuthError: No credentials were found.
         """
         with self._lock:
             if self._credentials is None:
@@ -109,10 +109,10 @@ class Access(httpx.Auth):
             raise from_auth(error, "credentials") from error
 
     def token(self) -> str:
-        """A token that is valid now.
+        """Return a token that is valid now.
 
         Raises:
-            AuthError: It cannot be had.
+            AuthError: No token could be fetched.
         """
         credentials = self.credentials
         with self._lock:
@@ -126,7 +126,7 @@ class Access(httpx.Auth):
             credentials.refresh(_token_request())
 
     def login(self, host: str) -> tuple[str, str] | None:
-        """User name and password of the image registry; of other registries what ``docker login`` left."""
+        """Return user name and password for the image registry; for other registries those of ``docker login``."""
         if host == self.registry or in_domain(host.removesuffix(":443"), *_REGISTRIES):
             return "oauth2accesstoken", self.token()
         from sdk.packaging.image.logins import docker_login
@@ -134,10 +134,10 @@ class Access(httpx.Auth):
         return docker_login(host)
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Authorises one request; after a 401 once more, with a fresh token.
+        """Authorize one request; after a 401 repeat it once, with a new token.
 
         Raises:
-            SecurityError: It goes to a host that is not Google's, which an answer has named.
+            SecurityError: The host of the request, which came from an answer, is not one of Google's.
         """
         self._check_host(str(request.url))
         token = self.token()
@@ -148,7 +148,7 @@ class Access(httpx.Auth):
             yield request
 
     def _check_host(self, url: str) -> None:
-        """Answers name hosts too: that of a dedicated endpoint, and where an upload goes on."""
+        """Refuse hosts that are not Google's: answers also name hosts, to call an endpoint or to continue an upload."""
         if is_here(url) if self.mock else is_at(url, _DOMAIN, _DEDICATED):
             return
         raise SecurityError(
@@ -160,7 +160,7 @@ class Access(httpx.Auth):
         )
 
     def _sign(self, request: httpx.Request, token: str) -> None:
-        """Put a token on a request, with the project that is billed for the calls of a user."""
+        """Add a token to a request, and the project that is billed for the calls of a user."""
         request.headers["authorization"] = f"Bearer {token}"
         if self.credentials.quota_project_id:
             request.headers["x-goog-user-project"] = str(self.credentials.quota_project_id)
@@ -172,7 +172,7 @@ class Access(httpx.Auth):
                 self._refresh(credentials)
             return bool(credentials.token != old)
 
-    # --- asking -----------------------------------------------------------------------------------------------------
+    # --- requests ---------------------------------------------------------------------------------------------------
 
     def send(
         self,
@@ -185,19 +185,19 @@ class Access(httpx.Auth):
         ok: tuple[int, ...] = (200,),
         **rest: Any,
     ) -> httpx.Response:
-        """One request to one of the services that have no client library here.
+        """Send one request to a service that is called without a client library.
 
         Args:
-            method: In capitals.
-            url: Whole.
-            operation: What it is called in errors.
-            timeout: In seconds.
-            resource: What it is about, for errors.
+            method: The HTTP method, in capitals.
+            url: The full URL.
+            operation: The name of the call in errors.
+            timeout: The timeout in seconds.
+            resource: The resource that errors name.
             ok: Statuses that are answers rather than failures.
-            **rest: As of :meth:`httpx.Client.request`.
+            **rest: Further arguments of :meth:`httpx.Client.request`.
 
         Raises:
-            PlatformError: It was refused, or not answered.
+            PlatformError: The request was refused or not answered.
         """
         try:
             response = self._http().request(method, url, timeout=max(timeout, 0.001), **rest)
@@ -207,7 +207,7 @@ class Access(httpx.Auth):
         if response.status_code not in ok:
             raise from_response(response, operation, resource)
         if response.headers.get("content-type", "").startswith("application/json") and response.content:
-            foreign.of_response(response, f"the answer to {operation} {resource}")  # whoever reads it can rely on it
+            foreign.of_response(response, f"the answer to {operation} {resource}")  # callers can rely on it
         return response
 
     def _http(self) -> httpx.Client:
@@ -218,16 +218,16 @@ class Access(httpx.Auth):
             return self._client
 
     def saw(self, headers: Mapping[str, str]) -> None:
-        """Takes the platform's clock from the head of an answer."""
+        """Read the platform's clock from the headers of an answer."""
         ahead = seconds_ahead(headers.get("date"), self._now())
         self._skew = self._skew if ahead is None else ahead
 
     def server_time(self) -> float:
-        """Unix seconds by the platform's clock, as last seen."""
+        """Return Unix seconds by the platform's clock, as last seen."""
         return self._now() + (self._skew or 0.0)
 
     def close(self) -> None:
-        """Lets go of connections."""
+        """Close all connections."""
         with self._lock:
             if self._client is not None:
                 self._client.close()
@@ -238,10 +238,10 @@ class Access(httpx.Auth):
 
 
 def with_quota_project(credentials: Any, project: str) -> Any:
-    """Credentials of a user, whose calls are billed to the target's project unless the user has named another.
+    """Return credentials whose calls are billed to the target's project, unless the user has named another project.
 
-    Without one Google bills the project of gcloud itself, and most services refuse that. Service accounts belong to a
-    project of their own. Source (certain):
+    Without a project Google bills the project of gcloud itself, and most services refuse that. Service accounts belong
+    to a project of their own and stay as they are. Source (certain):
     https://cloud.google.com/docs/authentication/adc-troubleshooting/user-creds
     """
     from google.auth.external_account_authorized_user import Credentials as Federated
@@ -255,7 +255,7 @@ def with_quota_project(credentials: Any, project: str) -> Any:
 
 
 def _token_request() -> Any:
-    """How Google's library asks for tokens: within a bound, as everything else."""
+    """Return the transport with which Google's library fetches tokens, with limits for its answers."""
     import requests
     from google.auth.transport.requests import Request
 
@@ -265,10 +265,10 @@ def _token_request() -> Any:
 
 
 def mock_url() -> str:
-    """The mini cloud that is to be used instead of Google Cloud; empty for none.
+    """Return the URL of the mini cloud to use instead of Google Cloud; empty for none.
 
     Raises:
-        ConfigError: It is not on this machine.
+        ConfigError: The URL is not on this machine.
     """
     text = os.environ.get(MOCK_URL, "").rstrip("/")
     if text and not on_this_machine(httpx.URL(text).host):
@@ -279,7 +279,7 @@ def mock_url() -> str:
 
 
 def unix(moment: Any) -> float | None:
-    """Unix seconds of a time as Google's libraries give it, or writes it in JSON."""
+    """Convert a time of Google's libraries, or a time in Google's JSON, to Unix seconds."""
     if not moment:
         return None
     if isinstance(moment, str):

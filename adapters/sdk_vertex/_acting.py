@@ -1,4 +1,4 @@
-"""Whether the caller may let models and jobs run as the service account of the target."""
+"""A check whether the caller may run models and jobs as the target's service account."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _ACT_AS = "iam.serviceAccounts.actAs"
 
 
 def check(access: Access) -> Check | None:
-    """A finding; ``None`` where no account is set, since the platform's own one needs no right.
+    """Return the result; ``None`` if no account is set, since the platform's own account needs no permission.
 
-    Google refuses a deploy for lack of this right only after the image is built and the model is uploaded.
+    Google refuses a deploy that lacks this permission only after the image is built and the model is uploaded.
     """
     account = access.options.service_account
     if account is None:

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from ._access import Access
     from .options import VertexOptions
 
-_WHOLE = 8 << 20  # up to here in one request
-_BUSY_S = (1.0, 2.0, 4.0, 8.0)  # pauses before an object is changed again
-_GO_ON = 308  # of an upload in pieces: not all of it is there
-_PIECE = 8 << 20  # a multiple of 256 KiB, as the platform wants it
+_WHOLE = 8 << 20  # files up to this size are sent in one request
+_BUSY_S = (1.0, 2.0, 4.0, 8.0)  # pauses before the next attempt to change an object
+_GO_ON = 308  # status of a resumable upload that is not complete yet
+_PIECE = 8 << 20  # the platform requires a multiple of 256 KiB
 
 
 class Bucket:
-    """The bucket of one target, made when it is first needed unless the user named one.
+    """The bucket of one target; created when it is first needed, unless the user named one.
 
     Args:
-        access: Where it is, and as whom it is asked.
+        access: The access to Google's services.
         options: The target's settings.
-        identities: Whose buckets were seen before.
+        identities: The recorded owners of buckets used before.
         sleep: Waits before a call is repeated.
     """
 
@@ -51,10 +51,10 @@ class Bucket:
     # --- the bucket -------------------------------------------------------------------------------------------------
 
     def make(self, *, timeout: float) -> None:
-        """Makes the bucket, in the target's region and without public access.
+        """Create the bucket, in the target's region and without public access.
 
         Raises:
-            ConfigError: The user named one, which is not there.
+            ConfigError: The bucket that the user named does not exist.
         """
         if self.options.bucket is not None:
             raise ConfigError(
@@ -79,20 +79,20 @@ class Bucket:
         )  # fmt: skip
 
     def exists(self, *, timeout: float) -> bool:
-        """Whether it is there, and ours.
+        """Check whether the bucket exists and belongs to the expected project.
 
         Raises:
-            SecurityError: It is somebody else's.
+            SecurityError: The bucket belongs to another project.
         """
         return self._owner.verified(timeout=timeout)
 
     @property
     def kept_s(self) -> int:
-        """Seconds for which deleted objects are kept and billed, once the bucket was seen."""
+        """Seconds for which deleted objects are kept and billed; known once the bucket was read."""
         return self._owner.kept_s
 
     def _needed(self, *, timeout: float) -> None:
-        """Nothing is sent to a bucket that was not seen to be ours: one that is made meanwhile may be another's."""
+        """Raise an error unless the bucket exists and is ours; one that is created in between may belong to others."""
         if not self.exists(timeout=timeout):
             raise NotFoundError(f"bucket {self.name} is not there", provider=PROVIDER, resource=self.name, status=404)
 
@@ -102,7 +102,7 @@ class Bucket:
         return f"{self.access.url('storage')}{front}/storage/v1/b/{self.name}/o/{quote(name, safe='')}"
 
     def get(self, name: str, *, timeout: float) -> httpx.Response | None:
-        """The content of a small object."""
+        """Return the answer with the content of a small object, or ``None`` if it does not exist."""
         if not self.exists(timeout=timeout):
             return None
         answer = self.access.send(
@@ -112,7 +112,7 @@ class Bucket:
         return answer if answer.status_code == 200 else None
 
     def about(self, name: str, *, timeout: float) -> dict[str, Any] | None:
-        """What is known of an object."""
+        """Return the metadata of an object, or ``None`` if it does not exist."""
         if not self.exists(timeout=timeout):
             return None
         answer = self.access.send("GET", self._url(name), "GetObject", timeout=timeout, resource=name, ok=(200, 404))
@@ -129,19 +129,19 @@ class Bucket:
         generation: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Stores a small object.
+        """Store a small object.
 
         Args:
-            name: Its name.
+            name: The name of the object.
             content: Its bytes.
             kind: Its content type.
-            timeout: In seconds.
-            generation: What must be there now, ``"0"`` for nothing.
-            labels: What is written on it, with the same call.
+            timeout: The timeout in seconds.
+            generation: The generation that must be stored now; ``"0"`` if the object must not exist.
+            labels: Metadata that is stored with the object in the same call.
 
         Raises:
-            ConflictError: Something else is there.
-            NotFoundError: There is no bucket.
+            ConflictError: Another generation is stored.
+            NotFoundError: The bucket does not exist.
         """
         self._needed(timeout=timeout)
         url = f"{self.access.url('storage')}/upload/storage/v1/b/{self.name}/o"
@@ -159,14 +159,16 @@ class Bucket:
         return stored
 
     def _change(self, method: str, url: str, operation: str, **rest: Any) -> httpx.Response:
-        """A call that changes one object, which the platform takes about once a second: refused, it did nothing.
+        """Change one object; repeat a throttled call, which had no effect.
+
+        The platform accepts about one change per second and object.
 
         Source (certain): https://cloud.google.com/storage/quotas#objects
         """
         return self._patiently(method, url, operation, twice=False, **rest)
 
     def _patiently(self, method: str, url: str, operation: str, *, twice: bool = True, **rest: Any) -> httpx.Response:
-        """A call that is repeated when it was refused for now, and, if it may be made twice, when no answer came."""
+        """Make a call; repeat it if it was throttled and, if it may be made ``twice``, also if no answer came."""
         for pause in _BUSY_S:
             try:
                 return self.access.send(method, url, operation, **rest)
@@ -177,11 +179,11 @@ class Bucket:
         return self.access.send(method, url, operation, **rest)
 
     def delete(self, name: str, *, timeout: float, generation: str | None = None) -> None:
-        """Removes an object.
+        """Delete an object.
 
         Raises:
-            NotFoundError: It is not there.
-            ConflictError: Another generation is there.
+            NotFoundError: The object does not exist.
+            ConflictError: Another generation is stored.
         """
         self._needed(timeout=timeout)
         params = {} if generation is None else {"ifGenerationMatch": generation}
@@ -190,13 +192,13 @@ class Bucket:
         )  # fmt: skip
 
     def names(self, prefix: str, *, timeout: float, suffix: str = "") -> Iterator[dict[str, Any]]:
-        """The objects under a prefix, with what is known of them; none without a bucket."""
+        """Yield the metadata of objects under a prefix; none if the bucket does not exist."""
         query = {"prefix": prefix, **({"matchGlob": f"{prefix}**{suffix}"} if suffix else {})}
         for page in self.pages(query, timeout=timeout):
             yield from (one for one in page.get("items") or () if str(one["name"]).endswith(suffix))
 
     def pages(self, query: Mapping[str, str], *, timeout: float) -> Iterator[dict[str, Any]]:
-        """A list of objects, page by page; none without a bucket."""
+        """Yield a list of objects, page by page; none if the bucket does not exist."""
         if not self.exists(timeout=timeout):
             return
         params = dict(query)
@@ -212,12 +214,12 @@ class Bucket:
     # --- files ------------------------------------------------------------------------------------------------------
 
     def upload(self, path: Path, name: str, *, timeout: float, meter: Meter | None = None) -> None:
-        """Stores a file; a large one in pieces."""
+        """Upload a file; a large one in pieces."""
         meter = meter or Meter(None, "upload", None)
         size = path.stat().st_size
         self._needed(timeout=timeout)
         url = f"{self.access.url('storage')}/upload/storage/v1/b/{self.name}/o"
-        if size <= _WHOLE:  # sent twice it is the same object, so it may be
+        if size <= _WHOLE:  # sending it twice stores the same object, so that is safe
             self._patiently(
                 "POST", url, "PutObject", timeout=timeout, resource=name, content=path.read_bytes(),
                 params={"uploadType": "media", "name": name}, headers={"content-type": "application/octet-stream"},
@@ -232,9 +234,9 @@ class Bucket:
             self._send_pieces(file, size, begun.headers["location"], meter, name=name, timeout=timeout)
 
     def _send_pieces(self, file: BinaryIO, size: int, place: str, meter: Meter, *, name: str, timeout: float) -> None:
-        """Send a file piece by piece, each from where the platform says that it has everything before.
+        """Send a file piece by piece; each piece starts where the data that the platform has confirmed ends.
 
-        It may keep less of a piece than was sent. Source (certain):
+        The platform may keep less of a piece than was sent. Source (certain):
         https://cloud.google.com/storage/docs/performing-resumable-uploads#chunked-upload
         """
         start, vain = 0, 0
@@ -257,7 +259,7 @@ class Bucket:
             start = kept
 
     def _piece(self, place: str, name: str, piece: bytes, span: str, timeout: float) -> httpx.Response | None:
-        """Send one piece; where no answer comes, ask how much has arrived; ``None`` if that is not known either."""
+        """Send one piece; if no answer comes, ask how much has arrived; return ``None`` if that is not known either."""
         for content, header in ((piece, span), (b"", f"bytes */{span.rpartition('/')[2]}")):
             try:
                 return self.access.send(
@@ -269,7 +271,7 @@ class Bucket:
         return None
 
     def download(self, name: str, path: Path, *, timeout: float, meter: Meter | None = None) -> None:
-        """Fetches an object into a file, in pieces."""
+        """Download an object into a file, in pieces."""
         meter = meter or Meter(None, "download", None)
         path.parent.mkdir(parents=True, exist_ok=True)
         about = self.about(name, timeout=timeout)
@@ -291,13 +293,13 @@ class Bucket:
 
 
 def _kept(answer: httpx.Response) -> int:
-    """How many bytes of an upload the platform has."""
+    """Return the number of bytes of an upload that the platform has."""
     end = answer.headers.get("range", "").rpartition("-")[2]
     return int(end) + 1 if end.isdigit() else 0
 
 
 def _related(*parts: tuple[str, bytes]) -> tuple[str, bytes]:
-    """Content type and body of a ``multipart/related`` message."""
+    """Return the content type and body of a ``multipart/related`` message."""
     boundary = secrets.token_hex(16)
     pieces = [f"--{boundary}\r\ncontent-type: {kind}\r\n\r\n".encode() + data + b"\r\n" for kind, data in parts]
     return f"multipart/related; boundary={boundary}", b"".join(pieces) + f"--{boundary}--\r\n".encode()

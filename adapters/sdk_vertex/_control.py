@@ -1,4 +1,4 @@
-"""Google's generated clients over REST: made when first used, without global state or retries of their own.
+"""Google's generated clients over REST, created on first use, without global state or retries of their own.
 
 Long-running operations are read as plain JSON. Google's parser refuses an operation whose metadata or response has a
 field or type that this version of the library does not know, so one new field would end every deploy.
@@ -36,7 +36,7 @@ class Control:
     """The control plane of Vertex AI in one project and region.
 
     Args:
-        access: Where it is, and as whom it is asked.
+        access: The access to Google's services.
     """
 
     def __init__(self, access: Access) -> None:
@@ -46,7 +46,7 @@ class Control:
         self._lock = threading.Lock()
 
     def client(self, service: str) -> Any:
-        """The generated client of ``endpoints``, ``models`` or ``jobs``."""
+        """Return the generated client of ``endpoints``, ``models`` or ``jobs``."""
         with self._lock:
             if service not in self._clients:
                 self._clients[service] = self._made(service)
@@ -63,31 +63,31 @@ class Control:
         return made
 
     def call(self, service: str, method: str, request: Mapping[str, Any], *, timeout: float, about: str = "") -> Any:
-        """One call; what the client library gives, or an error of ours.
+        """Make one call and return the result of the client library.
 
         Args:
             service: ``endpoints``, ``models`` or ``jobs``.
-            method: Such as ``deploy_model``.
-            request: Its fields in snake case.
-            timeout: In seconds.
-            about: The resource, for errors.
+            method: The name of the method, such as ``deploy_model``.
+            request: The fields of the request, in snake case.
+            timeout: The timeout in seconds.
+            about: The resource that errors name.
 
         Raises:
-            PlatformError: It was refused, or not answered.
+            PlatformError: The call was refused or not answered.
         """
         operation = "".join(word.capitalize() for word in method.split("_"))
         with border(operation, about):
             return getattr(self.client(service), method)(dict(request), timeout=max(timeout, 0.001), retry=None)
 
     def read(self, service: str, method: str, name: str, *, timeout: float) -> Any | None:
-        """What is under a name, ``None`` if nothing is."""
+        """Return the resource with a name, or ``None`` if there is none."""
         try:
             return self.call(service, method, {"name": name}, timeout=timeout, about=name)
         except NotFoundError:
             return None
 
     def every(self, service: str, method: str, filter_: str, *, timeout: float) -> Iterator[Any]:
-        """All that fit a filter, page by page."""
+        """Yield all resources that match a filter, page by page."""
         request = {"parent": self.parent, "filter": filter_, "page_size": _PAGE}
         pages = self.call(service, method, request, timeout=timeout)
         operation = "".join(word.capitalize() for word in method.split("_"))
@@ -96,10 +96,10 @@ class Control:
                 yield one
 
     def operation(self, name: str, *, timeout: float) -> Operation:
-        """The state of a long-running operation.
+        """Return the state of a long-running operation.
 
         Raises:
-            NotFoundError: The platform does not know it, or not any more.
+            NotFoundError: The platform does not know the operation, or no longer knows it.
         """
         if not _OPERATION.fullmatch(name):
             raise gone("Operation", name)
@@ -109,7 +109,7 @@ class Control:
         return Operation(name, bool(found.get("done")), error)
 
     def unfinished(self, holder: str, *, timeout: float) -> Sequence[str]:
-        """What is going on with a resource: the types of the operations that are not done."""
+        """Return the types of a resource's unfinished operations."""
         params: dict[str, Any] = {"filter": "done=false", "pageSize": _PAGE}
         types: list[str] = []
         for _ in bounded.turns(f"the list of operations of {holder}"):
@@ -129,7 +129,7 @@ class Control:
         return self.access.send("GET", url, operation, timeout=timeout, resource=name, params=params)
 
     def close(self) -> None:
-        """Lets go of connections."""
+        """Close all connections."""
         with self._lock:
             clients, self._clients = list(self._clients.values()), {}
         for client in clients:

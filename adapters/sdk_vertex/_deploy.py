@@ -1,4 +1,4 @@
-"""Models, endpoints, deployed models and traffic: one call of the platform for each operation on one of them."""
+"""Operations on models, endpoints, deployed models and traffic: each makes one call of the platform."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ _DEPLOYING = "DeployModelOperationMetadata"
 
 
 class Deployments:
-    """Everything that serves, in one project and region.
+    """All serving resources in one project and region.
 
     Args:
         control: The control plane.
-        images: Where models run from.
-        plane: Where predictions go.
+        images: The images that models run from.
+        plane: The data plane, which takes predictions.
         options: The target's settings.
-        prices: What machines cost.
-        secrets: Where values of secrets are.
+        prices: The prices of machines.
+        secrets: The source of secret values.
     """
 
     def __init__(
@@ -67,17 +67,17 @@ class Deployments:
         self.secrets = secrets
 
     def name(self, kind: str, name: str) -> str:
-        """The platform's full name of an endpoint or model."""
+        """Return the platform's full name of an endpoint or model."""
         return f"{self.control.parent}/{'endpoints' if kind == ENDPOINT else 'models'}/{name}"
 
-    # --- looking ----------------------------------------------------------------------------------------------------
+    # --- reads ------------------------------------------------------------------------------------------------------
 
     def endpoint(self, name: str, timeout: float) -> Any | None:
-        """An endpoint as the platform has it."""
+        """Return an endpoint in the platform's form, or ``None`` if it does not exist."""
         return self.control.read("endpoints", "get_endpoint", self.name(ENDPOINT, name), timeout=timeout)
 
     def read(self, ref: Ref, timeout: float) -> Live | None:
-        """One resource."""
+        """Read one resource."""
         if ref.kind == MODEL:
             found = self.control.read("models", "get_model", self.name(MODEL, ref.id), timeout=timeout)
             return None if found is None else self.model_live(found)
@@ -89,10 +89,10 @@ class Deployments:
         return self.endpoint_live(found) if ref.kind == ENDPOINT else self.traffic_live(found)
 
     def existing(self, name: str, timeout: float) -> Any:
-        """An endpoint that must be there.
+        """Return an endpoint that must exist.
 
         Raises:
-            NotFoundError: It is not.
+            NotFoundError: The endpoint does not exist.
         """
         found = self.endpoint(name, timeout)
         if found is None:
@@ -100,7 +100,10 @@ class Deployments:
         return found
 
     def read_deployed(self, name: str, timeout: float, *, endpoint: str = "") -> Live | None:
-        """What is deployed under a name, also while it comes up; in another endpoint than its own if one is named."""
+        """Read a deployed model, also while it starts.
+
+        ``endpoint`` is the endpoint to look at, if that is not the deployment's own.
+        """
         own, deployment = split(name) or ("", "")
         endpoint = endpoint or own
         found = self.endpoint(endpoint, timeout) if endpoint else None
@@ -110,7 +113,7 @@ class Deployments:
         if live is not None:
             return live
         if _DEPLOYING not in self.control.unfinished(found.name, timeout=timeout):
-            again = self.endpoint(endpoint, timeout)  # it may have come to its end between the two looks
+            again = self.endpoint(endpoint, timeout)  # the operation may have ended between the two reads
             return None if again is None else self._shown(again, deployment)
         model = self.control.read("models", "get_model", self.name(MODEL, name), timeout=timeout)
         return None if model is None else self._coming(name)
@@ -120,13 +123,13 @@ class Deployments:
         return next((self.deployed_live(found, one) for one in found.deployed_models if one.id == number), None)
 
     def _coming(self, name: str) -> Live:
-        """A deployed model of which the platform shows no more than that somebody waits for one."""
+        """Return a deployed model of which the platform only shows that a deployment is in progress."""
         endpoint, _ = split(name) or ("", "")
         parents = (Ref(MODEL, name), Ref(ENDPOINT, endpoint))
         return Live(DEPLOYED, name, "creating", raw="DEPLOYING", parents=parents, usd_per_hour=None)
 
     def observe(self, name: str, timeout: float) -> Iterator[Live]:
-        """Everything of one endpoint: the endpoint first, then what it names, then what was made for it."""
+        """Yield all resources of one endpoint: the endpoint, what is deployed to it, then its models and images."""
         found = self.endpoint(name, timeout)
         models = {one.id: one for one in self._models_of(name, timeout)}
         images: set[Ref] = set()
@@ -151,7 +154,7 @@ class Deployments:
         yield from self._shared(images, timeout)
 
     def _elsewhere(self, model: Live, name: str, timeout: float) -> Iterator[Live]:
-        """Temporary endpoints that a model is deployed to as well."""
+        """Yield the temporary endpoints that a model is deployed to as well."""
         for other in cast("list[str]", model.details["deployed"]):
             found = self.endpoint(other, timeout) if other != name else None
             if found is not None and SMOKE_LABEL in found.labels:
@@ -172,7 +175,7 @@ class Deployments:
                 yield repository
 
     def list_all(self, timeout: float) -> Iterator[Live]:
-        """All that carries our label, whoever owns it."""
+        """Yield all resources with mlport's label, of all owners."""
         ours = 'labels.mlport="1"'
         for found in self.control.every("endpoints", "list_endpoints", ours, timeout=timeout):
             yield from self._all_of(found)
@@ -190,11 +193,11 @@ class Deployments:
         if traffic is not None:
             yield traffic
 
-    # --- what is seen, as resources ---------------------------------------------------------------------------------
+    # --- conversion to resources ------------------------------------------------------------------------------------
 
     @staticmethod
     def model_live(found: Any) -> Live:
-        """A model; which deployment it was made for stands in its labels."""
+        """Convert a model; its labels name the deployment that it was made for."""
         labels = dict(found.labels)
         name = found.name.rpartition("/")[2]
         spec: dict[str, Json] = {
@@ -218,7 +221,7 @@ class Deployments:
         )
 
     def endpoint_live(self, found: Any) -> Live:
-        """An endpoint without what is deployed to it."""
+        """Convert an endpoint, without the models deployed to it."""
         labels = own_labels(found.labels)
         own = Labels.from_tags(labels)
         return Live(
@@ -242,7 +245,7 @@ class Deployments:
         )
 
     def traffic_live(self, found: Any) -> Live | None:
-        """The shares of an endpoint; ``None`` while it has none."""
+        """Return the traffic shares of an endpoint, or ``None`` while it has none."""
         shares = {deployment_of(number) or number: int(share) for number, share in found.traffic_split.items() if share}
         if not shares:
             return None
@@ -261,7 +264,7 @@ class Deployments:
         )
 
     def deployed_live(self, found: Any, one: Any) -> Live:
-        """A deployed model; the platform shows it only when its containers have come up."""
+        """Convert a deployed model; the platform only shows it once its containers have started."""
         endpoint = found.name.rpartition("/")[2]
         name = join(endpoint, deployment_of(one.id) or one.id)
         resources = one.dedicated_resources
@@ -283,13 +286,13 @@ class Deployments:
             reason=str(one.status.message) or None,
         )
 
-    # --- changing ---------------------------------------------------------------------------------------------------
+    # --- changes ----------------------------------------------------------------------------------------------------
 
     def create(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
-        """Make one resource under the id that we chose.
+        """Create one resource under the ID that mlport chose.
 
         Raises:
-            ConflictError: The id is taken.
+            ConflictError: The ID is taken.
         """
         makers = {
             MODEL: self._upload,
@@ -330,7 +333,7 @@ class Deployments:
         return self.create_endpoint(resource, spec["tags"], timeout)
 
     def create_endpoint(self, resource: Resource, labels: Mapping[str, str], timeout: float) -> Ack:
-        """Make an endpoint with labels besides our own."""
+        """Create an endpoint with further labels besides mlport's own."""
         spec: Any = resource.spec
         endpoint: dict[str, Any] = {"display_name": resource.id, "labels": {**labels, **resource.tags}}
         if spec["dedicated"]:
@@ -349,7 +352,7 @@ class Deployments:
         return self.deploy(resource, endpoint, {}, timeout)
 
     def deploy(self, resource: Resource, endpoint: str, shares: Mapping[str, int], timeout: float) -> Ack:
-        """Deploy a model to an endpoint; in its new shares ``0`` is the one that comes."""
+        """Deploy a model to an endpoint; in its new traffic shares, the key ``0`` stands for the new model."""
         spec: Any = resource.spec
         resources: dict[str, Any] = {
             "machine_spec": spec["machine"],
@@ -373,7 +376,7 @@ class Deployments:
             return self._begun(
                 self.control.call("endpoints", "deploy_model", request, timeout=timeout, about=resource.id)
             )
-        except InvalidRequestError as error:  # a number that is taken is not said to be so in one certain word
+        except InvalidRequestError as error:  # the platform has no error of its own for a number that is taken
             if self.read_deployed(resource.id, timeout, endpoint=endpoint) is not None:
                 raise exists(resource.kind, resource.id) from error
             raise
@@ -407,7 +410,7 @@ class Deployments:
         return Ack(etag=changed.etag)
 
     def update(self, resource: Resource, before: Live, timeout: float) -> Ack:
-        """Change an endpoint or its traffic, unless it is not ``before`` any more."""
+        """Change an endpoint or its traffic, unless it has changed since ``before`` was read."""
         labels: Any = before.details.get("labels") or {}
         if resource.kind == TRAFFIC:
             return self._set_traffic(resource, before.etag or "", labels, timeout)
@@ -429,7 +432,7 @@ class Deployments:
         )
 
     def delete(self, live: Live, timeout: float, *, endpoint: str = "") -> Ack:
-        """Remove one resource; what the platform refuses for now can be tried again."""
+        """Delete one resource; a delete that the platform refuses for the moment can be retried."""
         try:
             if live.kind == DEPLOYED:
                 return self._undeploy(live, timeout, endpoint or (split(live.id) or ("",))[0])
@@ -453,7 +456,7 @@ class Deployments:
             return self._begun(
                 self.control.call("endpoints", "undeploy_model", request, timeout=timeout, about=live.id)
             )
-        except InvalidRequestError as error:  # neither is one that is not there
+        except InvalidRequestError as error:  # nor for a number that does not exist
             if self.read_deployed(live.id, timeout, endpoint=endpoint) is None:
                 raise gone(DEPLOYED, live.id) from error
             raise

@@ -1,4 +1,4 @@
-"""What a target needs, tried out: credentials, interfaces, the region, the bucket, the image repository, quota."""
+"""Checks of a target: credentials, APIs, region, bucket, image repository and quota, each by a real call."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _QUOTA = "aiplatform.googleapis.com/custom_model_serving_cpus"
 
 
 def checks(access: Access, target: str, control: Control, bucket: Bucket, images: Images) -> Iterator[Check]:
-    """One real call each; nothing further without credentials."""
+    """Yield all checks, each made by one real call; without credentials no further check is made."""
     options = access.options
     try:
         access.token()
@@ -49,7 +49,7 @@ def checks(access: Access, target: str, control: Control, bucket: Bucket, images
 
 
 def _tried(name: str, look: Callable[[], Check], *, needed: bool = True) -> Check:
-    """A finding, also when the look itself fails; what nothing depends on is fine even if it cannot be read."""
+    """Return the result of a check, also if its call fails; an optional check passes even if nothing can be read."""
     try:
         return look()
     except SdkError as error:
@@ -58,11 +58,11 @@ def _tried(name: str, look: Callable[[], Check], *, needed: bool = True) -> Chec
 
 
 def _enabled(access: Access, name: str, *, only: str = "") -> Check:
-    """Whether an interface is enabled; one that only some verbs need does not make the target bad."""
+    """Check whether an API is enabled; an API that only some verbs need does not fail the check."""
     service = f"{name}.googleapis.com"
     url = f"{access.url('serviceusage')}/v1/projects/{access.options.project}/services/{service}"
     answer = access.send("GET", url, "GetService", timeout=_CALL_S, resource=service, ok=(200, 403))
-    if answer.status_code == 403:  # the right to look is not the right to use, but a call that nobody is billed for is
+    if answer.status_code == 403:  # not being allowed to look is fine, a missing billing project is not
         if why_refused(answer) not in {"", "IAM_PERMISSION_DENIED", "AUTH_PERMISSION_DENIED"}:
             raise from_response(answer, "GetService", service)
         return Check(f"api {name}", True, "whether it is enabled cannot be read")
@@ -122,7 +122,7 @@ def _quota(access: Access) -> Check:
 
 
 def _limit(told: dict[str, Any], region: str) -> int | None:
-    """What holds in this region; -1 for no limit."""
+    """Return the limit in this region; -1 for no limit, ``None`` if it is not known."""
     found: int | None = None
     for limit in told.get("consumerQuotaLimits") or ():
         for bucket in limit.get("quotaBuckets") or ():

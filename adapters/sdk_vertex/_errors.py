@@ -1,7 +1,7 @@
-"""The one place where what Google says becomes an error of ours.
+"""Conversion of Google's errors to mlport errors, all in one place.
 
-Over REST the client library knows the HTTP status only; the word that tells apart what shares one
-(``FAILED_PRECONDITION`` and ``INVALID_ARGUMENT`` are both 400) stands in the body, and is read from there.
+Over REST the client library only knows the HTTP status. The status name that distinguishes errors with the same code
+(``FAILED_PRECONDITION`` and ``INVALID_ARGUMENT`` are both 400) is in the body, and is read from there.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ _NO_ROOM = re.compile(
     r"|machine type.{0,80}temporarily unavailable",
     re.IGNORECASE,
 )
-# The first use of a project: the accounts that Google works as there are being made, which takes 1 to 5 minutes.
-# Source of the words (certain): https://github.com/GoogleCloudPlatform/generative-ai/issues/1308
+# At the first use of a project, Google creates its service agents there, which takes 1 to 5 minutes.
+# Source of the wording (certain): https://github.com/GoogleCloudPlatform/generative-ai/issues/1308
 _FIRST_USE = re.compile(r"service agents? (are|is) being (provisioned|created)", re.IGNORECASE)
-# Another change of the same thing runs (likely; Google documents no words): it ends, and then the call can be repeated.
+# Another change of the resource is running (likely; the wording is not documented): the call can be repeated later.
 _RACE = re.compile(
     r"\betag\b|being[- ](deployed|undeployed|updated|deleted|created)|(an)?other operations?\b"
     r"|operations? .{0,60}(in progress|running|pending)|concurrent",
@@ -86,27 +86,27 @@ _HINTS = {
 
 
 def gone(kind: str, name: str) -> NotFoundError:
-    """The error for what the platform does not have."""
+    """Return the error for a resource that does not exist."""
     return NotFoundError(f"{kind} {name} is not there", provider=PROVIDER, operation=f"Read{kind}", resource=name)
 
 
 def exists(kind: str, name: str) -> ConflictError:
-    """The error for an id that is taken."""
+    """Return the error for an ID that is taken."""
     return ConflictError(f"{kind} {name} exists", provider=PROVIDER, operation=f"Create{kind}", resource=name)
 
 
 def unsupported(capability: str, message: str, *, reason: str = "not_implemented") -> UnsupportedError:
-    """The error for what this target does not do."""
+    """Return the error for a capability that this target does not have."""
     return UnsupportedError(message, capability=capability, reason=reason, provider=PROVIDER)
 
 
 def refusal(word: str, message: str, *, pause_s: float | None = None, **facts: Any) -> SdkError:
-    """The error for a refusal in the platform's own words.
+    """Return the error for a refusal, chosen by the platform's status name and message.
 
     Args:
         word: A name of google.rpc.Code.
-        message: What it says.
-        pause_s: Seconds that it asks to wait.
+        message: The platform's message.
+        pause_s: Seconds that the platform asks to wait.
         **facts: The fields of :class:`~sdk.errors.SdkError`.
 
     Example:
@@ -132,16 +132,16 @@ def refusal(word: str, message: str, *, pause_s: float | None = None, **facts: A
 
 
 def _for_now(word: str, message: str) -> dict[str, Any] | None:
-    """What is known of a call that is refused now and will be taken later; ``None`` for any other."""
+    """Return details for a call that is refused now but will be accepted later; ``None`` for any other."""
     if _FIRST_USE.search(message):
         return {"hint": "the project is new to Vertex AI; it is ready within some minutes", "retryable": True}
     if word == "ABORTED" or (word == "FAILED_PRECONDITION" and _RACE.search(message)):
-        return {"retryable": True}  # somebody else changed it in between, or is changing it: worth a second look
+        return {"retryable": True}  # another client changed it, or is changing it: try again
     return None
 
 
 def _exhausted(message: str, pause_s: float | None, facts: dict[str, Any]) -> SdkError:
-    """A 429 is one of three things: a limit of the account, too many calls, or a model that is being woken."""
+    """Return the error for a 429: an account's quota, too many calls, or a model that is starting from zero."""
     if _WAKING.search(message):
         facts["hint"] = "the model was scaled to zero and is starting; the request was not kept, send it again"
         return UnavailableError(message, retry_after_s=pause_s or WAKING_S, **facts)
@@ -152,7 +152,7 @@ def _exhausted(message: str, pause_s: float | None, facts: dict[str, Any]) -> Sd
 
 
 def from_response(response: httpx.Response, operation: str, resource: str = "") -> SdkError:
-    """The error for a failed answer of one of Google's REST interfaces."""
+    """Return the error for a failed answer of one of Google's REST APIs."""
     told = _told(response.content)
     return _judged(told, response.status_code, response.headers, operation, resource)
 
@@ -176,7 +176,7 @@ def _judged(
 
 
 def why_refused(response: httpx.Response) -> str:
-    """The ``reason`` that Google gives for a refusal, such as ``SERVICE_DISABLED``; empty where it gives none."""
+    """Return the ``reason`` that Google gives for a refusal, such as ``SERVICE_DISABLED``; empty if there is none."""
     return reason_of(_told(response.content))[0]
 
 
@@ -196,17 +196,17 @@ def _request_id(told: Mapping[str, Any]) -> str | None:
 
 
 def seconds(text: str) -> float | None:
-    """The seconds of a ``Retry-After``; its form with a date is too coarse to be worth it."""
+    """Parse the seconds of a ``Retry-After``; its date form is too coarse to be useful."""
     return float(text) if text.isascii() and text.isdigit() else None
 
 
 def of_operation(code: int, message: str, name: str) -> SdkError:
-    """The error that a long-running operation ended with."""
+    """Return the error with which a long-running operation ended."""
     return refusal(_WORDS.get(code, "UNKNOWN"), message, operation="operation", resource=name)
 
 
 def refused_for_now(error: SdkError) -> SdkError:
-    """A delete that the platform refuses because of the state of things will work later.
+    """Convert a delete's 400 to a retryable error: the platform will accept the delete when the state has changed.
 
     Example:
         >>> refused_for_now(refusal("FAILED_PRECONDITION", "has deployed DeployedModel(s)", status=400)).retryable
@@ -221,17 +221,17 @@ def refused_for_now(error: SdkError) -> SdkError:
 
 
 def _parse_error() -> type[Exception]:
-    """What Google's libraries raise for an answer of another form; they have no types for it."""
+    """Return the error class of Google's libraries for an answer of unexpected form; they have no type stubs."""
     found: type[Exception] = import_module("google.protobuf.json_format").ParseError
     return found
 
 
 @contextlib.contextmanager
 def border(operation: str, resource: str = "") -> Generator[None]:
-    """Lets no exception of Google's libraries through: each becomes one of ours, with itself as the cause.
+    """Convert all exceptions of Google's libraries to mlport errors, with the original as the cause.
 
     Raises:
-        SdkError: What it means.
+        SdkError: The call failed.
     """
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.exceptions import GoogleAuthError
@@ -248,7 +248,7 @@ def border(operation: str, resource: str = "") -> Generator[None]:
         raise from_auth(error, operation) from error
     except RequestException as error:
         raise _from_transport(error, operation, resource) from error
-    except RecursionError as error:  # of the library's parser
+    except RecursionError as error:  # from the library's parser
         said = f"{operation} {resource}: the answer is nested without end"
         raise UnreadableError(said, provider=PROVIDER, operation=operation, resource=resource) from error
 
@@ -262,7 +262,7 @@ def _from_call(error: Any, operation: str, resource: str) -> SdkError:
 
 
 def from_auth(error: Exception, operation: str) -> SdkError:
-    """The error for credentials that are missing, wrong, or cannot be refreshed now."""
+    """Return the error for credentials that are missing, wrong, or cannot be refreshed now."""
     from google.auth.exceptions import TransportError
 
     facts: dict[str, Any] = {"provider": PROVIDER, "operation": operation}
@@ -285,7 +285,7 @@ def _from_transport(error: Any, operation: str, resource: str) -> SdkError:
 
 
 def from_httpx(error: httpx.HTTPError, operation: str, resource: str = "") -> SdkError:
-    """The error for a request that got no answer."""
+    """Return the error for a request that got no answer."""
     import httpx
 
     facts: dict[str, Any] = {"provider": PROVIDER, "operation": operation, "resource": resource or None}
@@ -296,7 +296,7 @@ def from_httpx(error: httpx.HTTPError, operation: str, resource: str = "") -> Sd
 
 
 def _unconnected(url: str, error: Exception, facts: dict[str, Any]) -> SdkError:
-    """Nothing was sent; in the words of the system, without those that libraries put around them."""
+    """Return the error for a failed connection; quote only the system's message, without the libraries' additions."""
     place, why = urlsplit(url), str(error).rpartition(": ")[2] or type(error).__name__
     mini = on_this_machine(place.hostname)
     where = f"the mini cloud at {place.scheme}://{place.netloc}" if mini else place.netloc or "Google Cloud"
@@ -307,5 +307,5 @@ def _unconnected(url: str, error: Exception, facts: dict[str, Any]) -> SdkError:
 
 
 def out_of_time(what: str, waited_s: float) -> TimedOut:
-    """The error for what did not happen in time."""
+    """Return the error for an operation that did not finish in time."""
     return TimedOut(f"{what}: not done after {waited_s:g} s", waited_s=waited_s, provider=PROVIDER, operation=what)

@@ -1,4 +1,4 @@
-"""Which rights the caller lacks: Google says so of the project, of the bucket and of the repository."""
+"""Checks which permissions the caller lacks: Google answers this for the project, the bucket and the repository."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CALL_S = 15.0
 
 
 def checks(access: Access, target: str) -> Iterator[Check]:
-    """What the caller lacks for each role; what only a deployer needs is a warning."""
+    """Yield what the caller lacks for each role; permissions that only a deployer needs are a warning."""
     try:
         lacks, unknown = _lacking(access)
     except SdkError as error:
@@ -44,7 +44,7 @@ def _check(role: PolicyRole, missing: list[Right], unknown: Sequence[Scope], tar
 
 
 def _lacking(access: Access) -> tuple[set[Right], list[Scope]]:
-    """Those of a deployer's rights that the caller does not have, and the scopes that cannot be asked about."""
+    """Return those of a deployer's permissions that the caller lacks, and the scopes that cannot be checked."""
     wanted: dict[Scope, list[Right]] = {}
     for right in rights_of("deployer"):
         if right.scope in {"project", "bucket", "repository"} and right != BILLED:
@@ -61,7 +61,7 @@ def _lacking(access: Access) -> tuple[set[Right], list[Scope]]:
 
 
 def _granted(access: Access, scope: Scope, permissions: list[str]) -> list[str] | None:
-    """Which of the permissions the caller has there; ``None`` where there is nothing yet."""
+    """Return those permissions that the caller has in a scope, or ``None`` if its resource does not exist yet."""
     options = access.options
     if scope == "bucket":
         query = urlencode([("permissions", one) for one in permissions])

@@ -1,4 +1,4 @@
-"""The repository of Artifact Registry, and the images in it: found by a tag made of what they hold."""
+"""The Artifact Registry repository and its images, each found by a tag made from its content."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
     from ._access import Access
 
-PACKAGE = "model"  # one name for all images: they are told apart by their tag
-PREFIX = "artifacts:"  # of the names of this service's operations
+PACKAGE = "model"  # one name for all images; their tags distinguish them
+PREFIX = "artifacts:"  # of the names of Artifact Registry's operations
 _PAGE = 1000
-_TAG = re.compile(r"[0-9a-f]{32}")  # as `image_id` makes it: any other tag in a shared repository is somebody else's
+_TAG = re.compile(r"[0-9a-f]{32}")  # as `image_id` makes it; other tags in a shared repository are foreign
 
 
 class Images:
     """The image repository of one target.
 
     Args:
-        access: Where it is, and as whom it is asked.
+        access: The access to Google's services.
         clock: For the time that an upload may take.
-        owner: Whose images are looked after: those of everybody are the same.
+        owner: The owner label of listed images; all owners share the same images.
     """
 
     def __init__(self, access: Access, clock: Clock, owner: str) -> None:
@@ -43,14 +43,14 @@ class Images:
         self._repository = f"{self._base}/{parent(access.options)}/repositories/{access.options.repository}"
 
     def uri(self, tag: str) -> str:
-        """What the platform calls an image."""
+        """Return the platform's name of an image."""
         options = self.access.options
         return f"{self.access.registry}/{options.project}/{options.repository}/{PACKAGE}:{tag}"
 
     # --- the repository ---------------------------------------------------------------------------------------------
 
     def read_repository(self, name: str, *, timeout: float) -> Live | None:
-        """The repository as a resource."""
+        """Read the repository as a resource."""
         url = f"{self._base}/{parent(self.access.options)}/repositories/{name}"
         answer = self.access.send("GET", url, "GetRepository", timeout=timeout, resource=name, ok=(200, 404))
         if answer.status_code == 404:
@@ -73,10 +73,10 @@ class Images:
             )
 
     def create_repository(self, resource: Resource, *, timeout: float) -> Ack:
-        """Make the repository.
+        """Create the repository.
 
         Raises:
-            ConflictError: It exists.
+            ConflictError: The repository exists already.
         """
         url = f"{self._base}/{parent(self.access.options)}/repositories"
         body = {"format": "DOCKER", "labels": resource.tags, "description": "images of mlport"}
@@ -87,10 +87,10 @@ class Images:
         return Ack(operation=f"{PREFIX}{answer.json()['name']}")
 
     def delete_repository(self, name: str, *, timeout: float) -> Ack:
-        """Remove the repository with all images in it.
+        """Delete the repository with all images in it.
 
         Raises:
-            ConflictError: Somebody else has put images into it.
+            ConflictError: The repository holds images that mlport did not make.
         """
         if any(not _is_ours(one) for one in self._listed(timeout)):
             raise ConflictError(
@@ -102,7 +102,7 @@ class Images:
         return Ack(operation=f"{PREFIX}{answer.json()['name']}")
 
     def operation(self, name: str, *, timeout: float) -> Operation:
-        """How far an operation of this service is."""
+        """Return the state of an operation of Artifact Registry."""
         url = f"{self._base}/{name.removeprefix(PREFIX)}"
         told: dict[str, Any] = self.access.send("GET", url, "GetOperation", timeout=timeout, resource=name).json()
         failed = told.get("error")
@@ -112,7 +112,7 @@ class Images:
     # --- images -----------------------------------------------------------------------------------------------------
 
     def read(self, tag: str, *, timeout: float) -> Live | None:
-        """One image as a resource."""
+        """Read one image as a resource."""
         url = f"{self._repository}/packages/{PACKAGE}/tags/{tag}"
         answer = self.access.send("GET", url, "GetTag", timeout=timeout, resource=tag, ok=(200, 404))
         if answer.status_code == 404:
@@ -120,7 +120,7 @@ class Images:
         return self._live(tag, str(answer.json().get("version", "")).rpartition("/")[2], None)
 
     def every(self, *, timeout: float) -> Iterator[Live]:
-        """All images that were made for endpoints and jobs; none without a repository."""
+        """Yield all images that were made for endpoints and jobs; none if the repository does not exist."""
         for one in self._listed(timeout):
             package, _, digest = str(one["name"]).rpartition("/")[2].partition("@")
             for tag in one.get("tags") or ():
@@ -128,7 +128,7 @@ class Images:
                     yield self._live(tag, digest, unix(one.get("uploadTime")))
 
     def _listed(self, timeout: float) -> Iterator[dict[str, Any]]:
-        """All images of the repository, also those of others."""
+        """Yield all images of the repository, including those of others."""
         params: dict[str, Any] = {"pageSize": _PAGE}
         for _ in bounded.turns("the list of images"):
             url = f"{self._repository}/dockerImages"
@@ -145,8 +145,8 @@ class Images:
         """Build and push the image of a model or program.
 
         Raises:
-            ConflictError: It exists.
-            PackagingError: It cannot be built.
+            ConflictError: The image exists already.
+            PackagingError: The image cannot be built.
         """
         if self.read(resource.id, timeout=timeout) is not None:
             raise exists(IMAGE, resource.id)
@@ -163,7 +163,7 @@ class Images:
         return Ack()
 
     def delete(self, live: Live, *, timeout: float) -> Ack:
-        """Remove an image; of one that somebody else has tagged as well only our tag."""
+        """Delete an image; if it also has tags of others, delete only mlport's tag."""
         found = self.read(live.id, timeout=timeout)
         if found is None:
             raise NotFoundError(f"image {live.id} is gone", provider="vertex", operation="DeleteTag", resource=live.id)
@@ -186,7 +186,7 @@ class Images:
 
 
 def _is_ours(image: dict[str, Any]) -> bool:
-    """Whether an image is one of mlport's, and has no tag of anybody else."""
+    """Check whether an image was made by mlport and has no tags of others."""
     package = str(image["name"]).rpartition("/")[2].partition("@")[0]
     return package == PACKAGE and all(_TAG.fullmatch(tag) for tag in image.get("tags") or ())
 

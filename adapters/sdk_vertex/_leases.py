@@ -1,4 +1,4 @@
-"""Leases: small objects in the bucket, swapped by their generation."""
+"""Leases: small objects in the bucket, changed by compare-and-swap on their generation."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ class Leases:
     """The leases of one target.
 
     Args:
-        bucket: Where they are kept.
+        bucket: The bucket that holds the leases.
     """
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
 
     def read(self, key: str, *, timeout: float) -> LeaseRecord | None:
-        """The stored lease."""
+        """Read the stored lease."""
         answer = self._bucket.get(f"{_FOLDER}/{key}", timeout=timeout)
         if answer is None:
             return None
         return LeaseRecord(answer.text, answer.headers["x-goog-generation"])
 
     def write(self, key: str, body: str, expected: str | None, *, timeout: float) -> LeaseRecord:
-        """Writes if the stored generation is ``expected``; makes the bucket for the very first one.
+        """Write a lease if the stored generation is ``expected``; create the bucket for the first lease.
 
         Raises:
-            ConflictError: Somebody else was faster.
+            ConflictError: Another client was faster.
         """
         try:
             return self._write(key, body, expected, timeout)
@@ -49,7 +49,7 @@ class Leases:
         return LeaseRecord(body, str(about["generation"]))
 
     def delete(self, key: str, expected: str, *, timeout: float) -> None:
-        """Deletes it if the stored generation is ``expected``."""
+        """Delete a lease if the stored generation is ``expected``."""
         self._bucket.delete(f"{_FOLDER}/{key}", generation=expected, timeout=timeout)
 
 

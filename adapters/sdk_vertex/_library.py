@@ -1,10 +1,10 @@
-"""Google's generated clients, without those of the thirty services that nobody here asks.
+"""Google's generated clients, without importing the thirty services that mlport does not use.
 
 ``google.cloud.aiplatform_v1`` imports the clients of all its services when any part of it is imported, which takes
 twice the time and memory of the few that are needed. On Python 3.15 it does so lazily (it names them in
-``__lazy_modules__``, PEP 810); :func:`defer` gives the same to older ones: the package is there at once, and its
-``__init__`` runs when somebody asks for a name that is not one of its parts. So it stays whole for everybody else in
-the process.
+``__lazy_modules__``, PEP 810); :func:`defer` does the same on older versions: the package is importable at once, and
+its ``__init__`` runs when code asks for a name that is not one of its submodules. The package therefore stays complete
+for all other code in the process.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _CLIENTS = {"endpoints": "EndpointServiceClient", "models": "ModelServiceClient"
 
 
 def client_class(service: str) -> Any:
-    """The generated client of ``endpoints``, ``models`` or ``jobs``."""
+    """Return the generated client class of ``endpoints``, ``models`` or ``jobs``."""
     defer(PACKAGE)
     return getattr(import_module(f"{PACKAGE}.services.{_SERVICES[service]}"), _CLIENTS[service])
 
 
 def defer(name: str) -> None:
-    """Makes a package importable part by part; one that somebody has imported already stays as it is.
+    """Make a package importable submodule by submodule; leave it as it is if it was imported already.
 
     Raises:
-        ImportError: It is not installed.
+        ImportError: The package is not installed.
     """
     if name in sys.modules:
         return
@@ -49,18 +49,18 @@ def defer(name: str) -> None:
 
 
 class _Whole:
-    """Runs the ``__init__`` of a package when a name is asked for that is none of its parts."""
+    """A ``__getattr__`` hook that runs a package's ``__init__`` for the first name that is not a submodule."""
 
     def __init__(self, module: ModuleType, run: Callable[[ModuleType], object]) -> None:
         self.module, self.run = module, run
-        self._lock = threading.RLock()  # the thread that runs the `__init__` may ask for more names meanwhile
+        self._lock = threading.RLock()  # the thread that runs the `__init__` may ask for more names in the meantime
         self._state: Literal["new", "running", "done"] = "new"
 
     def get(self, name: str) -> Any:
-        """What the package holds under a name that it does not have yet.
+        """Return the value of a name that the package does not hold yet.
 
-        A part is imported under the locks of the import system alone: ours must never be waited for while one of those
-        is held.
+        A submodule is imported under the locks of the import system alone: no thread may wait for the lock of this
+        class while it holds one of those.
         """
         part = f"{self.module.__name__}.{name}"
         if not name.startswith("__") and find_spec(part) is not None:
@@ -73,7 +73,7 @@ class _Whole:
         return getattr(self.module, name)
 
     def _run(self) -> None:
-        """The ``__init__``, after which nobody asks here any more; if it fails, whoever asks next tries again."""
+        """Run the ``__init__`` and then remove this hook; if it fails, the next request for a name runs it again."""
         self._state = "running"
         try:
             self.run(self.module)

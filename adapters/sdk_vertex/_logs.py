@@ -1,4 +1,4 @@
-"""What containers of endpoints and jobs wrote: entries of Cloud Logging, over REST."""
+"""Log lines of endpoints and jobs: entries of Cloud Logging, read over REST."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _CALL_S = 30.0
 # A project may read its entries 60 times a minute, all readers together. Source (certain):
 # https://cloud.google.com/logging/quotas#api-limits
 _FOLLOW_S, _IDLE_S, _GROWTH = 5.0, 20.0, 1.5
-_BUSY_S = (5.0, 10.0, 20.0, 40.0)  # pauses after a refusal for that quota, and after an answer that did not come
-_OVERLAP_S = 30.0  # entries may arrive out of order by that much
-# What the platform puts around a line of text; a line that is JSON may have become the fields of the entry instead.
+_BUSY_S = (5.0, 10.0, 20.0, 40.0)  # pauses after that quota is exceeded, or after a missing answer
+_OVERLAP_S = 30.0  # entries may arrive out of order by this much
+# Fields that the platform adds to a line of text; a JSON line may become the fields of the entry instead.
 _WRAPPING = frozenset({"message", "levelname", "severity", "attrs", "created", "pathname", "lineno", "thread"})
 
 
@@ -33,8 +33,8 @@ class Logs:
     """The log of one project.
 
     Args:
-        access: Where it is, and as whom it is asked.
-        sleep: Waits between two looks.
+        access: The access to Google's services.
+        sleep: Waits between two reads.
     """
 
     def __init__(self, access: Access, sleep: Callable[[float], None]) -> None:
@@ -43,20 +43,20 @@ class Logs:
     def lines(
         self, filter_: str, *, since: float, tail: int | None, follow: Callable[[], bool] | None
     ) -> Iterator[LogLine]:
-        """The lines that fit, oldest first.
+        """Yield the matching lines, oldest first.
 
         Args:
-            filter_: In the language of Cloud Logging.
-            since: Unix seconds before which nothing is of interest.
-            tail: How many of the newest.
-            follow: Asked after each look whether there may be more; ``None`` for one look only.
+            filter_: The filter, in the language of Cloud Logging.
+            since: Unix seconds; earlier lines are left out.
+            tail: The number of newest lines to begin with; ``None`` for all.
+            follow: Called before each read: whether more lines may come; ``None`` to read only once.
         """
         seen: set[str] = set()
         entries: Iterable[dict[str, Any]]
         entries = self._newest(filter_, since, tail) if tail is not None else self._page(filter_, since)
         last, pause = since, _FOLLOW_S
         while True:
-            going = follow is not None and follow()  # asked first: what was written before the end is not missed
+            going = follow is not None and follow()  # called before the read, so that the last lines are not missed
             before = len(seen)
             for entry in entries:
                 if str(entry.get("insertId")) not in seen:
@@ -88,7 +88,7 @@ class Logs:
         return self._pages(self._question(filter_, since, "timestamp asc", _PAGE))
 
     def _pages(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The entries of all pages, any of which may be empty."""
+        """Yield the entries of all pages, any of which may be empty."""
         for _ in bounded.turns("the list of log lines"):
             told = self._send(body)
             yield from told.get("entries") or ()
@@ -106,7 +106,7 @@ class Logs:
         }
 
     def _send(self, body: dict[str, Any]) -> dict[str, Any]:
-        """One read, again after a pause where the quota of reads is used up or the platform does not answer."""
+        """Make one read; repeat it after a pause if the quota of reads is used up or the platform does not answer."""
         for pause in _BUSY_S:
             try:
                 return self._ask(body)
@@ -121,9 +121,9 @@ class Logs:
 
 
 def endpoint_filter(region: str, endpoint: str, number: str | None, request_id: str | None) -> str:
-    """Lines of an endpoint, of one deployed model if a number is given, of one request if an id is.
+    """Return the filter for lines of an endpoint, optionally of one deployed model or one request.
 
-    A project has one log for all its regions, and each of them may have an endpoint of this id.
+    A project has one log for all its regions, and each region may have an endpoint with this ID.
 
     Example:
         >>> endpoint_filter("europe-west4", "churn", "16", None).rpartition(" AND ")[2]
@@ -143,12 +143,12 @@ def endpoint_filter(region: str, endpoint: str, number: str | None, request_id: 
 
 
 def job_filter(number: str) -> str:
-    """Lines of a job."""
+    """Return the filter for lines of a job."""
     return f'resource.type="ml_job" AND resource.labels.job_id="{number}"'
 
 
 def read(entry: dict[str, Any]) -> LogLine:
-    """An entry as the line that the container wrote.
+    """Convert an entry to the line that the container wrote.
 
     The platform keeps a line in ``jsonPayload.message`` (certain), in ``textPayload``, or, if it is JSON, as the fields
     of ``jsonPayload``.
@@ -174,7 +174,7 @@ def _line(payload: dict[str, Any]) -> str:
 
 
 def _request_id(text: str) -> str | None:
-    """The request that a line of the model server is about."""
+    """Return the ID of the request that a line of the model server is about."""
     if not text.startswith("{"):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Machine types: how one is named in settings and prices, and what the platform wants to hear."""
+"""Machine types: their names in settings and prices, and the machine specs that the platform expects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sdk.types import Json
 
 _NAME = re.compile(r"(?P<machine>[a-z][a-z0-9-]+)(\+(?P<gpu>[A-Z0-9_]+)x(?P<count>[1-9][0-9]?))?")
-# Machines that come with their accelerators, which have to be named nevertheless.
+# Machine types with built-in accelerators, which a request must name all the same.
 _BUILT_IN = (
     (re.compile(r"a2-highgpu-(\d+)g"), "NVIDIA_TESLA_A100"),
     (re.compile(r"a2-ultragpu-(\d+)g"), "NVIDIA_A100_80GB"),
@@ -27,7 +27,7 @@ _ACCELERATORS = frozenset({
     "NVIDIA_TESLA_A100", "NVIDIA_A100_80GB", "NVIDIA_L4", "NVIDIA_H100_80GB", "NVIDIA_H100_MEGA_80GB",
     "NVIDIA_H200_141GB", "NVIDIA_B200",
 })  # fmt: skip
-# How many of each a machine may have. Source (certain): https://cloud.google.com/compute/docs/gpus
+# Allowed numbers of accelerators per machine. Source (certain): https://cloud.google.com/compute/docs/gpus
 _PLAIN = re.compile(r"(e2|n2d?|n4|c2d?|c3d?|c4a?|m[1-4]|t2d)-")  # families that take no accelerators
 _COUNTS = {
     **dict.fromkeys(("NVIDIA_TESLA_T4", "NVIDIA_TESLA_P4", "NVIDIA_TESLA_P100"), (1, 2, 4)),
@@ -37,7 +37,7 @@ _L4 = {"4": 1, "8": 1, "12": 1, "16": 1, "24": 2, "32": 1, "48": 4, "96": 8}
 
 
 def machine_types() -> InstanceTypes:
-    """Which types serving takes, and which training.
+    """Return the machine types that serving accepts, and those that training accepts.
 
     Sources: https://cloud.google.com/vertex-ai/docs/predictions/configure-compute and
     https://cloud.google.com/vertex-ai/docs/training/configure-compute
@@ -46,13 +46,13 @@ def machine_types() -> InstanceTypes:
 
 
 def machine_spec(instance: str) -> dict[str, Json]:
-    """What the platform calls a machine spec.
+    """Convert a machine type to the platform's machine spec.
 
     Args:
-        instance: A machine type, with the accelerators of one that has none of its own as ``+TYPExCOUNT``.
+        instance: A machine type; accelerators that are not built in are added as ``+TYPExCOUNT``.
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: The text is not a machine type, or the accelerators do not fit it.
 
     Example:
         >>> machine_spec("n1-standard-4+NVIDIA_TESLA_T4x1")
@@ -85,7 +85,7 @@ def _check_added(instance: str, machine: str, gpu: str, count: int) -> None:
     """Refuse accelerators that cannot be added to a machine.
 
     Raises:
-        ConfigError: Naming the machine.
+        ConfigError: Names the machine.
     """
     if _PLAIN.match(machine):
         raise ConfigError(

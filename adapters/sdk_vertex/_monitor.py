@@ -1,4 +1,4 @@
-"""What an endpoint did: time series of Cloud Monitoring, over REST, in neutral numbers."""
+"""Metrics of an endpoint: time series of Cloud Monitoring over REST, converted to neutral units."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ._access import Access
 
 _PREFIX = "aiplatform.googleapis.com/prediction/online/"
-# Gauges are sampled every minute and shown up to six minutes later, so the last ten are looked at. Source (certain):
-# https://cloud.google.com/monitoring/api/metrics_gcp_a_b#gcp-aiplatform
+# Gauges are sampled every minute and visible up to six minutes later, so the last ten minutes are read.
+# Source (certain): https://cloud.google.com/monitoring/api/metrics_gcp_a_b#gcp-aiplatform
 GAUGES_LATE_S = 360.0
 _LOOKED_AT_S, _SAMPLE_S = 600.0, 60
 _SHORTEST_S = 60
@@ -30,19 +30,19 @@ class Metrics:
     """The time series of one project.
 
     Args:
-        access: Where they are, and as whom they are asked for.
+        access: The access to Google's services.
     """
 
     def __init__(self, access: Access) -> None:
         self.access = access
 
     def report(self, endpoint: str, *, window_s: float, timeout: float) -> MetricsReport:
-        """Counts and latencies of the last ``window_s`` seconds, and how busy the machines are.
+        """Return request counts and latencies of the last ``window_s`` seconds, and the use of the machines.
 
         Args:
-            endpoint: The platform's id of it.
-            window_s: Seconds; the platform's periods are whole minutes.
-            timeout: Of each call, in seconds.
+            endpoint: The platform's ID of the endpoint.
+            window_s: The window in seconds; the platform's periods are whole minutes.
+            timeout: The timeout of each call in seconds.
         """
         end = self.access.server_time()
         ask = _Question(self, endpoint, end, timeout)
@@ -70,7 +70,7 @@ class Metrics:
         )
 
     def series(self, params: list[tuple[str, str]], *, timeout: float) -> Iterable[dict[str, Any]]:
-        """The answer to one question, all pages of it."""
+        """Yield the time series of one query, from all pages of the answer."""
         url = f"{self.access.url('monitoring')}/v3/projects/{self.access.options.project}/timeSeries"
         page = ""
         for _ in bounded.turns("the list of time series"):
@@ -84,7 +84,7 @@ class Metrics:
 
 
 class _Question:
-    """Questions about one endpoint up to one moment."""
+    """Metric queries about one endpoint, up to one moment."""
 
     def __init__(self, metrics: Metrics, endpoint: str, end: float, timeout: float) -> None:
         self._metrics, self._endpoint, self._end, self._timeout = metrics, endpoint, end, timeout
@@ -100,7 +100,7 @@ class _Question:
         period_s: int = 0,
     ) -> Iterable[dict[str, Any]]:
         window = max(_SHORTEST_S, math.ceil(window_s / 60) * 60)
-        region = self._metrics.access.options.region  # a project's series are those of all its regions
+        region = self._metrics.access.options.region  # a project's series include all its regions
         filter_ = (
             f'metric.type="{_PREFIX}{metric}" AND resource.labels.location="{region}" '
             f'AND resource.labels.endpoint_id="{self._endpoint}"{more}'
@@ -117,12 +117,12 @@ class _Question:
         return self._metrics.series(params, timeout=self._timeout)
 
     def counts(self, metric: str, window_s: float, *fields: str) -> Iterable[tuple[dict[str, str], list[float]]]:
-        """Sums of a counter by some labels."""
+        """Yield the values of a counter, summed by some labels."""
         for one in self._ask(metric, window_s, "ALIGN_DELTA", fields=fields):
             yield one["metric"].get("labels") or {}, [_number(point["value"]) for point in one["points"]]
 
     def latest(self, metric: str, *fields: str) -> list[tuple[dict[str, str], float]]:
-        """The newest value of a gauge by some labels."""
+        """Return the newest value of a gauge by some labels."""
         return [
             (one["metric"].get("labels") or {}, _number(one["points"][0]["value"]))
             for one in self._ask(metric, _LOOKED_AT_S, "ALIGN_MEAN", fields=fields, period_s=_SAMPLE_S)
@@ -130,7 +130,7 @@ class _Question:
         ]
 
     def distributions(self, kind: str, window_s: float) -> list[dict[str, Any]]:
-        """Distributions of one type of latency; without the type every request would be counted three times."""
+        """Return distributions of one type of latency; without the type every request would be counted three times."""
         more = f' AND metric.labels.latency_type="{kind}"'
         return [
             point["value"]["distributionValue"]
@@ -140,7 +140,7 @@ class _Question:
 
 
 def latency(scope: str, distributions: Iterable[Mapping[str, Any]]) -> Latency:
-    """Quantiles of distributions whose buckets are alike: counts are added up, quantiles never are.
+    """Return quantiles of distributions with equal buckets: counts are added up, quantiles never are.
 
     Example:
         >>> bounds = {"exponentialBuckets": {"numFiniteBuckets": 4, "growthFactor": 2.0, "scale": 1.0}}
@@ -163,7 +163,7 @@ def latency(scope: str, distributions: Iterable[Mapping[str, Any]]) -> Latency:
 
 
 def _bounds(options: Mapping[str, Any]) -> list[float]:
-    """The bounds between buckets, lowest first: those below the first and above the last have no end."""
+    """Return the bounds between buckets, lowest first; the first and the last bucket are open-ended."""
     if "explicitBuckets" in options:
         return [float(bound) for bound in options["explicitBuckets"].get("bounds") or ()]
     if "linearBuckets" in options:
@@ -178,7 +178,7 @@ def _bounds(options: Mapping[str, Any]) -> list[float]:
 
 
 def _middle(bounds: list[float], place: int) -> float:
-    """The middle of a bucket on a logarithmic scale, its one bound where it has no other."""
+    """Return the middle of a bucket on a logarithmic scale; for a bucket with a single bound, that bound."""
     if not bounds:
         return 0.0
     if place == 0:

@@ -1,4 +1,4 @@
-"""Names: the platform's for what mlport calls otherwise, and labels that two resources share."""
+"""Conversion between mlport's names and the platform's, and labels that two resources share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _DEPLOYMENT = re.compile(r"d[0-9a-f]{8}")
 _KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _VALUE = re.compile(r"[a-z0-9_-]{0,63}")
-MOST_TAGS = 32  # of the 64 labels that a resource may have (certain); the others are ours
+MOST_TAGS = 32  # of the 64 labels that a resource may have (certain); mlport uses the others
 _OURS = "mlport"
 _TRAFFIC = "mlport-traffic"
 _KEPT = "mlport-traffic-kept-"  # followed by a deployment that stays without traffic
@@ -23,12 +23,12 @@ HASH = "mlport-deployment"  # on a Model: the hash of the deployment that it bel
 
 
 def parent(options: VertexOptions) -> str:
-    """The location that everything is in."""
+    """Return the location that contains all resources of a target."""
     return f"projects/{options.project}/locations/{options.region}"
 
 
 def number_of(deployment: str) -> str:
-    """The id of a deployment as the platform wants it: up to ten digits, and none that it keeps for itself.
+    """Return a deployment's ID in the platform's form: up to ten digits, and none that the platform reserves.
 
     Example:
         >>> number_of("d0000000f"), deployment_of("16")
@@ -38,18 +38,18 @@ def number_of(deployment: str) -> str:
 
 
 def deployment_of(number: str) -> str | None:
-    """The deployment behind a number, ``None`` when we did not choose it."""
+    """Return the deployment of a number, or ``None`` if mlport did not choose the number."""
     value = int(number) - 1 if number.isascii() and number.isdigit() else -1
     return f"d{value:08x}" if 0 <= value < 16**8 and number == str(value + 1) else None
 
 
 def join(endpoint: str, deployment: str) -> str:
-    """The id of what belongs to one deployment."""
+    """Return the ID of the resources of one deployment."""
     return f"{endpoint}-{deployment}"
 
 
 def split(name: str) -> tuple[str, str] | None:
-    """Endpoint and deployment of such an id, ``None`` when it is none.
+    """Return endpoint and deployment of such an ID, or ``None`` if the text has another form.
 
     Example:
         >>> split("my-churn-d0000000f"), split("churn")
@@ -60,10 +60,10 @@ def split(name: str) -> tuple[str, str] | None:
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
-    """Refuses tags that cannot be labels of the platform.
+    """Refuse tags that cannot be labels of the platform.
 
     Raises:
-        ConfigError: Naming the tag.
+        ConfigError: Names the tag.
     """
     if len(tags) > MOST_TAGS:
         raise ConfigError(
@@ -79,9 +79,10 @@ def check_tags(tags: Mapping[str, str]) -> None:
 
 
 def traffic_labels(tags: Mapping[str, str], weights: Mapping[str, int]) -> dict[str, str]:
-    """The labels of an endpoint's traffic, which is no resource of its own there: beside those of the endpoint.
+    """Return the labels for an endpoint's traffic, which are stored beside those of the endpoint itself.
 
-    The platform does not promise to remember a share of 0, so who stays for a rollback stands in labels too.
+    The platform has no resource for traffic. It does not promise to remember a share of 0, so deployments that are kept
+    for a rollback are stored in labels too.
 
     Example:
         >>> traffic_labels({"mlport": "1", "mlport-txn": "t1"}, {"d00000001": 100, "d00000002": 0})
@@ -92,20 +93,20 @@ def traffic_labels(tags: Mapping[str, str], weights: Mapping[str, int]) -> dict[
 
 
 def kept_by(labels: Mapping[str, str]) -> list[str]:
-    """The deployments that stay without traffic."""
+    """Return the deployments that are kept without traffic."""
     return [key.removeprefix(_KEPT) for key in labels if key.startswith(_KEPT)]
 
 
 def own_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """Of the labels on an endpoint those that are about itself."""
+    """Return those labels of an endpoint that are about the endpoint itself."""
     return {key: value for key, value in labels.items() if not key.startswith(_TRAFFIC)}
 
 
 def labels_of_traffic(labels: Mapping[str, str]) -> dict[str, str]:
-    """Of the labels on an endpoint those that are about its traffic, as if it were a resource of its own."""
+    """Return those labels of an endpoint that are about its traffic, named as if it were a resource of its own."""
     return {key.replace(_TRAFFIC, _OURS, 1): value for key, value in labels.items() if key.startswith(_TRAFFIC)}
 
 
 def user_tags(labels: Mapping[str, str]) -> dict[str, str]:
-    """Of some labels those that the user gave."""
+    """Return those labels that the user gave."""
     return {key: value for key, value in labels.items() if not key.startswith(_OURS)}

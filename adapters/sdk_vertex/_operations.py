@@ -1,4 +1,4 @@
-"""Answers of newer versions of the platform, as far as this version of Google's library cannot read them."""
+"""Handling of answers of a newer platform that this version of Google's library cannot read."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _KNOWN = ("name", "done", "error")
 
 
 def tolerate(session: Any) -> None:
-    """Let the library above a session of `requests` read the operations of newer versions of the platform."""
+    """Make Google's library on a `requests` session accept the operations of newer versions of the platform."""
     session.hooks["response"].append(_forget_details)
 
 
 def _forget_details(response: requests.Response, *_: Any, **__: Any) -> requests.Response:
-    """Leave of a long-running operation what is needed of it: its name, whether it is done, and its error.
+    """Reduce a long-running operation to its name, whether it is done, and its error.
 
-    It is a hook of the HTTP session below Google's library, which cannot parse metadata of a type that it does not
+    This is a hook of the HTTP session below Google's library, which cannot parse metadata of a type that it does not
     know, not even where it ignores unknown fields. Every other answer stays as it is.
     """
     try:
@@ -44,7 +44,7 @@ def _forget_details(response: requests.Response, *_: Any, **__: Any) -> requests
 
 
 def word_of(value: Any) -> str:
-    """The name of an enum value; its number where this version of Google's library knows no name for it.
+    """Return the name of an enum value, or its number if this version of Google's library has no name for it.
 
     Example:
         >>> word_of(99)

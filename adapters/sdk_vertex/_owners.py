@@ -1,8 +1,8 @@
-"""Whose the bucket of a target is: asked before it is first used, as names of buckets are shared by all projects.
+"""Ownership check of a target's bucket before its first use, since all projects share the names of buckets.
 
-``PROJECT-mlport-REGION`` is easy to guess, so it may exist already in a project of somebody else, who would get the
-data of jobs (CVE-2026-2473 is this in Google's own library). The buckets of the target's own project are listed to find
-out; that needs no other interface than that of Cloud Storage.
+``PROJECT-mlport-REGION`` is easy to guess, so the bucket may already exist in the project of an attacker, who would
+get the data of jobs (CVE-2026-2473 is this flaw in Google's own library). The check lists the buckets of the target's
+own project, which needs no other API than that of Cloud Storage.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _HINT = (
 
 
 class BucketOwner:
-    """Finds out whose the bucket of a target is.
+    """A check that the bucket of a target belongs to the expected project.
 
     Args:
-        access: Where it is, and as whom it is asked.
+        access: The access to Google's services.
         options: The target's settings.
-        identities: Whose buckets were seen before.
+        identities: The recorded owners of buckets used before.
 
     Attributes:
-        kept_s: Seconds for which the bucket keeps deleted objects, as far as it was seen.
+        kept_s: Seconds for which the bucket keeps deleted objects; 0 until the bucket was read.
     """
 
     def __init__(self, access: Access, options: VertexOptions, identities: Identities) -> None:
@@ -44,14 +44,14 @@ class BucketOwner:
         self.kept_s = 0
 
     def forget(self) -> None:
-        """Look again: a bucket was made, or somebody else was faster."""
+        """Forget the result of the check: a bucket was created, here or by another client."""
         self._verified = False
 
     def verified(self, *, timeout: float) -> bool:
-        """Whether the bucket is there and is the one that is meant; ``False`` when there is none.
+        """Check whether the bucket exists and belongs to the expected project; return ``False`` if it does not exist.
 
         Raises:
-            SecurityError: It is that of somebody else, or is not shown to be ours.
+            SecurityError: The bucket belongs to another project, or its owner cannot be confirmed.
         """
         if not self._verified:
             about = self._ours(timeout) if self.options.bucket_owner is None else self._named(timeout)
@@ -64,7 +64,7 @@ class BucketOwner:
         return True
 
     def _ours(self, timeout: float) -> dict[str, Any] | None:
-        """The bucket among those of the target's own project."""
+        """Return the bucket if it is one of the target's own project, or ``None`` if it does not exist."""
         url, project = f"{self.access.url('storage')}/storage/v1/b", self.options.project
         params = {"project": project, "prefix": self.name}
         try:
@@ -78,7 +78,7 @@ class BucketOwner:
         return found
 
     def _named(self, timeout: float) -> dict[str, Any] | None:
-        """The bucket, which must be in the project that the settings name."""
+        """Return the bucket; refuse it if it is not in the project that the settings name."""
         about, wanted = self._get(timeout), self.options.bucket_owner
         if about is not None and str(about.get("projectNumber")) != wanted:
             raise self._refused(f"it is in project {about.get('projectNumber')}, not in {wanted}")
@@ -94,7 +94,10 @@ class BucketOwner:
         return about if answer.status_code == 200 else None
 
     def _check(self, about: dict[str, Any]) -> None:
-        """What must hold of a bucket that mlport makes, and what may not change of any."""
+        """Check the rules for the buckets that mlport makes.
+
+        For every bucket, also check that its project and location are unchanged.
+        """
         place = str(about.get("location", "")).lower()
         if self.options.bucket is None:
             if place != self.options.region:

@@ -1,4 +1,4 @@
-"""From a neutral spec to the resources of Vertex AI, and back to a neutral status; no call is made here."""
+"""Conversion of neutral specs to Vertex AI resources, and of live resources to a neutral status; makes no calls."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from .options import VertexOptions
 
 REPOSITORY, IMAGE, MODEL, ENDPOINT = "Repository", "Image", "Model", "Endpoint"
-SMOKE_ENDPOINT, SMOKE = "SmokeEndpoint", "SmokeModel"  # where a deployment is tried before its first share
+SMOKE_ENDPOINT, SMOKE = "SmokeEndpoint", "SmokeModel"  # temporary, to test a deployment before it gets traffic
 DEPLOYED, TRAFFIC, FILES, JOB = "DeployedModel", "Traffic", "JobFiles", "CustomJob"
-DEPLOY_S = 3600.0  # that a deploy may take: the platform is told the same, so that it ends no later than we give up
+DEPLOY_S = 3600.0  # limit of a deploy; also passed to the platform, so that it ends no later than mlport gives up
 SHARED_OWNER = "shared"
 
 # Source (certain): https://cloud.google.com/artifact-analysis/pricing
 _SCAN = ", $0.26 where images are scanned"
-_MOST_VARIABLES = 100  # of a container of a job (certain, ContainerSpec of its API)
-_SEEN_S = 60.0  # what the platform acknowledged is visible by then
+_MOST_VARIABLES = 100  # per container of a job (certain, ContainerSpec of its API)
+_SEEN_S = 60.0  # after this time an acknowledged change is visible
 
 
 def kinds(settle_s: float = _SEEN_S) -> dict[str, Kind]:
-    """What endpoints and jobs consist of; ``settle_s`` is how long the platform may hide what it has acknowledged."""
+    """Return the kinds of resources; ``settle_s`` is how long the platform may hide a change it has acknowledged."""
     every = (
         Kind(REPOSITORY, Nature.SHARED, settle_s=settle_s),
         Kind(IMAGE, Nature.SHARED),
@@ -57,7 +57,7 @@ def kinds(settle_s: float = _SEEN_S) -> dict[str, Kind]:
 
 
 def resources(spec: EndpointSpec, options: VertexOptions, prices: Prices) -> list[Resource]:
-    """Repository, images, models, endpoint, deployed models, traffic: in the order in which they are made."""
+    """Return repository, images, models, endpoint, deployed models and traffic, in the order of their creation."""
     check_tags(spec.tags)
     _check_deadline(options)
     repository = _repository(spec.labels, options)
@@ -68,7 +68,7 @@ def resources(spec: EndpointSpec, options: VertexOptions, prices: Prices) -> lis
     for one in spec.deployments:
         check_secrets(one.secrets)
         image = _image(one, spec.labels, options, repository.ref)
-        if one.kept is None:  # what runs has its own copy, and needs the registry no more
+        if one.kept is None:  # a running deployment has its own copy and no longer needs the registry
             images[image.ref] = image
         models.append(_model(one, spec, options, image.ref))
         deployed.append(_deployed(one, spec, options, prices, (models[-1].ref, endpoint.ref)))
@@ -77,7 +77,7 @@ def resources(spec: EndpointSpec, options: VertexOptions, prices: Prices) -> lis
 
 
 def _aside(spec: EndpointSpec, options: VertexOptions, prices: Prices) -> list[Resource]:
-    """One replica of the deployment that is to be tried, behind an endpoint of its own."""
+    """Return a temporary endpoint with one replica of the deployment that is to be smoke-tested."""
     found: list[Resource] = []
     for one in spec.deployments:
         if one.id == spec.aside:
@@ -181,13 +181,13 @@ def _traffic(spec: EndpointSpec, parents: Sequence[Ref]) -> Resource:
 def job_resources(
     spec: JobSpec, options: VertexOptions, prices: Prices, inputs: Mapping[str, tuple[Resource, str]]
 ) -> list[Resource]:
-    """Repository, the image of the program, the data that is uploaded, the job's files, the job.
+    """Return the repository, the program's image, the data to upload, the job's files and the job.
 
     Args:
         spec: The job.
         options: The target's settings.
-        prices: What machines cost.
-        inputs: The channels whose data is on this machine, as resources, each with the name of the file if it is one.
+        prices: The prices of machines.
+        inputs: The local inputs as resources, each with the name of its file if it is a single file.
     """
     check_secrets(spec.secrets)
     _check_variables(spec)
@@ -228,7 +228,7 @@ def job_resources(
 
 
 def _check_variables(spec: JobSpec) -> None:
-    """Refuse more variables than a job may have, of which one for each input and two more are ours."""
+    """Refuse more variables than a job may have; mlport adds one for each input and two more."""
     count = len(spec.env) + len(spec.secrets) + len(spec.data) + 2
     if count > _MOST_VARIABLES:
         raise ConfigError(
@@ -237,11 +237,11 @@ def _check_variables(spec: JobSpec) -> None:
         )
 
 
-# --- back: what is live, in neutral words -----------------------------------------------------------------------
+# --- status of live resources -----------------------------------------------------------------------------------
 
 
 def status(name: str, live: Sequence[Live], target: str) -> EndpointStatus | None:
-    """What the live resources of one endpoint amount to."""
+    """Return the status of an endpoint from its live resources, or ``None`` if the endpoint is not among them."""
     found = {one.ref: one for one in live}
     endpoint, traffic = found.get(Ref(ENDPOINT, name)), found.get(Ref(TRAFFIC, name))
     if endpoint is None:

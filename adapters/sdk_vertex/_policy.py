@@ -1,7 +1,8 @@
-"""Custom roles and bindings of Google Cloud for a target: the permissions of a role's calls, each as near as it can be.
+"""Custom roles and bindings of Google Cloud for a target: the permissions of a role's calls, each in a narrow scope.
 
-What is there before the first deploy gets a binding of its own. A bucket that mlport makes is named in a condition of a
-binding of the project; a repository that does not exist yet has none, so a deployer's rights on it are the project's.
+Resources that exist before the first deploy get a binding of their own. A bucket that mlport makes is named in a
+condition of a project binding. A repository that does not exist yet cannot have a binding, so a deployer's permissions
+on it are granted on the project.
 Source: https://cloud.google.com/iam/docs/conditions-resource-attributes
 """
 
@@ -31,7 +32,7 @@ _VARIABLE = """variable "member" {
   description = "such as serviceAccount:ci@PROJECT.iam.gserviceaccount.com"
 }"""
 _PREFIX = "mlport/"  # of all objects in the bucket
-_BOUND = {  # kind of a binding in Terraform, by the beginning of the resource
+_BOUND = {  # type and field of a binding in Terraform, by the start of the resource
     "//storage.googleapis.com/projects/_/buckets/": ("google_storage_bucket_iam_member", "bucket"),
     "//iam.googleapis.com/": ("google_service_account_iam_member", "service_account_id"),
     "//secretmanager.googleapis.com/": ("google_secret_manager_secret_iam_member", "secret_id"),
@@ -41,10 +42,10 @@ _BOUND = {  # kind of a binding in Terraform, by the beginning of the resource
 
 
 def policy(options: VertexOptions, target: str, role: PolicyRole, form: PolicyForm, secrets: Sequence[str]) -> str:
-    """The roles and bindings of a role, as JSON or as Terraform resources.
+    """Return the custom roles and bindings of a role, as JSON or as Terraform resources.
 
     Raises:
-        ConfigError: Containers run as Google's own agent, which has its rights already.
+        ConfigError: Containers run as Google's own agent, which already has its permissions.
         UnsupportedError: Google has no policies in this form.
     """
     if form == "bicep":
@@ -63,7 +64,7 @@ def policy(options: VertexOptions, target: str, role: PolicyRole, form: PolicyFo
 
 
 def rights_of(role: PolicyRole) -> list[Right]:
-    """What a role needs, each permission and scope once."""
+    """Return the permissions that a role needs, each permission and scope once."""
     if role == "runtime":
         return list(RUNTIME)
     rows = (row for row in CALLS.values() if row.verbs & VERBS[role])
@@ -71,7 +72,7 @@ def rights_of(role: PolicyRole) -> list[Right]:
 
 
 def document(options: VertexOptions, target: str, role: PolicyRole, secrets: Sequence[str] = ()) -> dict[str, Any]:
-    """One custom role for each scope, and its bindings."""
+    """Return one custom role for each scope, and its bindings."""
     roles: list[dict[str, Any]] = []
     bindings: list[dict[str, Any]] = []
     scopes: dict[Scope, list[str]] = {}
@@ -97,7 +98,7 @@ def document(options: VertexOptions, target: str, role: PolicyRole, secrets: Seq
 
 
 def _places(options: VertexOptions, role: PolicyRole, scope: Scope, secrets: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Where a role of a scope is bound."""
+    """Yield the resources on which a role is bound for a scope."""
     project = {"resource": f"//cloudresourcemanager.googleapis.com/projects/{options.project}"}
     home = f"projects/{options.project}"
     if scope == "bucket":
@@ -117,14 +118,14 @@ def _places(options: VertexOptions, role: PolicyRole, scope: Scope, secrets: Seq
 
 
 def _within(bucket: str) -> dict[str, str]:
-    """The condition that lets a role reach one bucket, and our objects in it."""
+    """Return the condition that limits a role to one bucket and mlport's objects in it."""
     ours = f"{bucket}/objects/{_PREFIX}"
     expression = f'resource.name == "{bucket}" || resource.name.startsWith("{ours}")'
     return {"title": "bucket of mlport", "expression": expression}
 
 
 def _terraform(options: VertexOptions, found: dict[str, Any]) -> str:
-    """The same as resources of the Google provider."""
+    """Convert roles and bindings to Terraform resources of the Google provider."""
     blocks = [_VARIABLE]
     for role in found["roles"]:
         word = role["name"].rpartition("/")[2]
@@ -140,7 +141,7 @@ def _terraform(options: VertexOptions, found: dict[str, Any]) -> str:
 
 
 def _bound(options: VertexOptions, number: int, binding: dict[str, Any]) -> str:
-    """One binding as a resource."""
+    """Convert one binding to a Terraform resource."""
     resource, word = str(binding["resource"]), str(binding["role"]).rpartition("/")[2]
     start = next(one for one in _BOUND if resource.startswith(one))
     kind, field = _BOUND[start]

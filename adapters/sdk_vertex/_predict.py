@@ -1,4 +1,4 @@
-"""How an endpoint is called: over HTTP with a bearer token, by ``:rawPredict`` so that the body arrives as it is."""
+"""Calls of an endpoint: HTTP with a bearer token, by ``:rawPredict`` so that the body arrives unchanged."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from ._access import Access
     from .options import VertexOptions
 
-SHARED_BYTES, DEDICATED_BYTES = 1_500_000, 10_000_000  # of the body, each way
+SHARED_BYTES, DEDICATED_BYTES = 1_500_000, 10_000_000  # of the body, in each direction
 SHARED_S, DEDICATED_S = 60.0, 600.0
 _WHO = "x-vertex-ai-deployed-model-id"
 _IN_BODY = re.compile(rb'"deployedModelId"\s*:\s*"(\d+)"')
-_TAIL = 1000  # bytes at either end of an answer in which the platform's own fields stand
+_TAIL = 1000  # bytes at each end of an answer that are searched for the platform's own fields
 
 
 class DataPlane:
-    """The predictions of one target.
+    """The data plane of one target: predictions.
 
     Args:
-        access: Where they go, and as whom.
+        access: The access to Google's services.
         options: The target's settings.
     """
 
@@ -39,7 +39,7 @@ class DataPlane:
         self.access, self.options = access, options
 
     def limits(self) -> Limits:
-        """What one prediction may be.
+        """Return the limits of one prediction.
 
         Source: https://cloud.google.com/vertex-ai/docs/predictions/choose-endpoint-type
         """
@@ -47,14 +47,14 @@ class DataPlane:
         return Limits(most, self.options.deadline_s or seconds, self.options.max_answer)
 
     def url(self, endpoint: str, dns: str = "") -> str:
-        """Where predictions of an endpoint are POSTed to; a dedicated one has a host of its own."""
+        """Return the URL for predictions of an endpoint; a dedicated endpoint has a host of its own."""
         verb = "rawPredict" if self.options.predict == "raw" else "predict"
         host = dns.removeprefix("https://").rstrip("/")
         base = self.access.url("aiplatform") if self.access.mock or not host else f"https://{host}"
         return f"{base}/v1/{endpoint}:{verb}"
 
     def invoker(self, url: str, dns: str) -> Invoker:
-        """How to call the endpoint behind a URL."""
+        """Return what the core needs to call the endpoint at a URL."""
         host = dns.removeprefix("https://").rstrip("/")
         return Invoker(
             url=url,
@@ -68,7 +68,7 @@ class DataPlane:
 
 
 def deployment(response: httpx.Response) -> str | None:
-    """Which deployment answered."""
+    """Return the deployment that answered, or ``None`` if the answer does not name it."""
     number = response.headers.get(_WHO)
     if number is None:
         found = _IN_BODY.search(response.content[-_TAIL:]) or _IN_BODY.search(response.content[:_TAIL])
@@ -77,10 +77,10 @@ def deployment(response: httpx.Response) -> str | None:
 
 
 def fault(response: httpx.Response) -> ModelFault | None:
-    """What the model said, with its own status: as it is (``:rawPredict``), or as text in the platform's error.
+    """Return the model's own failed answer: as it is (``:rawPredict``), or from the text of the platform's error.
 
-    ``None`` when the platform is to blame, or what stands between it and the model. A container's own answer carries
-    the number of its deployed model.
+    ``None`` if the failure is one of the platform, or of a proxy between it and the model. A container's own answer
+    carries the number of its deployed model.
     """
     if _WHO not in response.headers and is_of_front(response):
         return None
@@ -94,7 +94,7 @@ def fault(response: httpx.Response) -> ModelFault | None:
 
 
 def error(response: httpx.Response) -> SdkError:
-    """What the platform said, or something in front of the model."""
+    """Convert a failed answer of the platform, or of a proxy in front of the model, to an error."""
     if is_of_front(response):
         return error_of_front(response, {"provider": PROVIDER, "operation": "predict"})
     return from_response(response, "predict")

@@ -1,4 +1,4 @@
-"""Where Google publishes the prices of Vertex AI: meters of cores, memory and GPUs, found by their descriptions."""
+"""Source of Google's Vertex AI prices: billing meters of cores, memory and GPUs, found by their descriptions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _URL = "https://cloudbilling.googleapis.com"
 _SERVICE = "Vertex AI"
-_PRODUCT = r"(?:Vertex AI|Gemini Enterprise Agent Platform)"  # renamed in 2026; both are in use
+_PRODUCT = r"(?:Vertex AI|Gemini Enterprise Agent Platform)"  # renamed in 2026; both names are in use
 _USES = {"inference": r"Online/Batch Prediction", "training": r"(?:Custom )?Training(?:/Pipelines)?"}
 _GPUS = {
     "T4": r"Nvidia Tesla T4 GPU",
@@ -30,14 +30,14 @@ _PAGE = "5000"
 
 
 class VertexPrices:
-    """Reads the Cloud Billing Catalog; it needs an API key and nothing else."""
+    """A reader of the Cloud Billing Catalog; it needs only an API key."""
 
     def __init__(self, url: str | None = None, key: str | None = None) -> None:
         self._url = (url or _URL).rstrip("/")
         self._key = key
 
     def fetch(self, get: Get, regions: Sequence[str], known: Sequence[PriceRow]) -> Iterator[PriceRow]:
-        """The machine types of ``known`` in some regions, each as the sum of its meters."""
+        """Yield the prices of the machine types of ``known`` in some regions, each as the sum of its meters."""
         if not self._key:
             raise ConfigError("the Cloud Billing Catalog needs an API key", hint="set MLPORT_PRICES_VERTEX_KEY")
         meters = [sku for sku in self._skus(get) if sku["category"]["usageType"] == "OnDemand"]
@@ -59,7 +59,7 @@ class VertexPrices:
                 return
 
     def _service(self, get: Get) -> str:
-        """The resource name of the service, which is not documented anywhere else."""
+        """Return the resource name of the service, which is only documented in the list of services."""
         token = ""
         for _ in bounded.turns("the list of services"):
             page = get(f"{self._url}/v1/services", {"key": self._key or "", "pageSize": _PAGE, "pageToken": token})
@@ -73,7 +73,7 @@ class VertexPrices:
 
 
 def _machine(skus: Sequence[Mapping[str, Any]], size: PriceRow, region: str) -> PriceRow:
-    """One machine type: cores, memory and GPUs, each by its own meter."""
+    """Return the price of one machine type: cores, memory and GPUs, each by its own meter."""
     family = size.instance_type.partition("-")[0]
     if family not in _FAMILIES:
         raise ConfigError(f"the meters of the family {family!r} are not known", hint="the old table stays")
@@ -107,7 +107,7 @@ def _gpu(size: PriceRow) -> str:
 
 
 def _meter(skus: Sequence[Mapping[str, Any]], pattern: str, region: str) -> tuple[float, str]:
-    """The price of the one meter whose description matches, and since when; none or two are not guessed from."""
+    """Return price and date of the only meter whose description matches; refuse to guess from none or several."""
     found = [sku for sku in skus if re.search(pattern, sku["description"])]
     if len(found) != 1:
         what = f"{len(found)} meters match {pattern!r} in {region}"

@@ -1,4 +1,4 @@
-"""What a machine costs in one region, from the table that came with the adapter or the one fetched since."""
+"""Prices of machines in one region, from the table shipped with the adapter or a refreshed one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ._errors import PROVIDER
 
 
 class Prices:
-    """The price table, asked for one region.
+    """The price table for one region.
 
     Args:
-        region: Such as ``europe-west4``.
-        state_dir: Where ``mlport prices refresh`` leaves a newer table.
+        region: The region, such as ``europe-west4``.
+        state_dir: The folder in which ``mlport prices refresh`` stores a newer table.
     """
 
     def __init__(self, region: str, state_dir: Path) -> None:
@@ -22,6 +22,6 @@ class Prices:
         self.rows = read_prices(Path(__file__).with_name("prices.csv"), refreshed_table(state_dir, PROVIDER))
 
     def of(self, instance: str, count: int = 1, *, spot: bool, training: bool = False) -> float | None:
-        """Dollars per hour, ``None`` when unknown; what spare capacity costs changes by the day, so it is unknown."""
+        """Return US dollars per hour, or ``None`` if unknown; spot prices change by the day, so they are unknown."""
         row = find_price(self.rows, instance, region=self.region, usage="training" if training else "inference")
         return None if row is None or row.usd_per_hour is None or spot else row.usd_per_hour * count

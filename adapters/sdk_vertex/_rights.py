@@ -1,4 +1,4 @@
-"""What each call needs: its permission, and what to do about a refusal, in one place for hints and ``mlport doctor``.
+"""The permissions that each call needs, and hints for refused calls, in one place for errors and ``mlport doctor``.
 
 Source: https://cloud.google.com/iam/docs/permissions-reference
 """
@@ -18,7 +18,7 @@ Scope = Literal["project", "bucket", "repository", "account", "secret"]
 
 
 class Right(NamedTuple):
-    """A permission, and what it is given on: the project, or the target's bucket, repository, account or secret."""
+    """A permission and its scope: the project, or the target's bucket, repository, service account or secret."""
 
     permission: str
     scope: Scope = "project"
@@ -102,10 +102,10 @@ CALLS: Mapping[str, Row[Right]] = {
     "artifactregistry:TestIamPermissions": _row("doctor"),
     "iam:TestIamPermissions": _row("doctor"),
 }
-"""By call, as the call logs of mini clouds name it: service and operation."""
+"""Permissions by call; calls are named as in the logs of mini clouds: service and operation."""
 
 BILLED = Right("serviceusage.services.use")
-"""For every call of a user, which is billed to the target's project."""
+"""Needed for every call of a user, since it is billed to the target's project."""
 RUNTIME = (
     _object("get"),
     _object("list"),
@@ -113,15 +113,15 @@ RUNTIME = (
     _object("delete"),
     Right("logging.logEntries.create"),
 )
-"""What models and jobs do as the service account of a target; images are pulled by Google's own agent."""
+"""The permissions of models and jobs that run as the target's service account; Google's own agent pulls images."""
 
-_OPERATIONS = {  # of errors, where those have other names than the calls
+_OPERATIONS = {  # operation names of errors, where they differ from the names of the calls
     "predict": "Predict",
     "PutObject": "InsertObject",
     "CreateBucket": "InsertBucket",
     "GetQuota": "GetConsumerQuotaMetric",
 }
-# The smallest predefined role that holds a permission; the first beginning that fits counts.
+# The smallest predefined role that holds a permission; the first matching prefix applies.
 _ROLES = (
     ("aiplatform.", "roles/aiplatform.user"),
     ("artifactregistry.repositories.uploadArtifacts", "roles/artifactregistry.writer"),
@@ -143,7 +143,7 @@ _ROLES = (
 
 
 def permission_of(operation: str) -> str | None:
-    """The permission that a call needs first, by its operation as errors name it.
+    """Return the first permission that a call needs, given its operation as errors name it.
 
     Example:
         >>> permission_of("PutObject"), permission_of("DeployModel")
@@ -155,12 +155,12 @@ def permission_of(operation: str) -> str | None:
 
 
 def call_rights() -> list[CallRights]:
-    """The table in neutral words."""
+    """Return the table in provider-neutral form."""
     return neutral(CALLS, lambda right: right.permission)
 
 
 def role_of(permission: str) -> str | None:
-    """The smallest predefined role that holds a permission.
+    """Return the smallest predefined role that holds a permission, or ``None`` if none is known.
 
     Example:
         >>> role_of("storage.objects.create"), role_of("storage.buckets.create")
@@ -170,7 +170,7 @@ def role_of(permission: str) -> str | None:
 
 
 def needs(permission: str) -> str:
-    """What an account lacks, with the role that would give it.
+    """Return the text of a hint: the permission that the account needs, and the role that grants it.
 
     Example:
         >>> needs("logging.logEntries.list")
@@ -181,10 +181,10 @@ def needs(permission: str) -> str:
 
 
 def hint_of(operation: str, told: Mapping[str, Any]) -> str:
-    """What to do about a call that was refused with 403.
+    """Return a hint for a call that was refused with 403.
 
     Args:
-        operation: As errors name it.
+        operation: The operation as errors name it.
         told: The ``error`` of the answer.
     """
     reason, about = reason_of(told)
@@ -205,7 +205,7 @@ def hint_of(operation: str, told: Mapping[str, Any]) -> str:
 
 
 def reason_of(told: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
-    """Reason and metadata of the ``google.rpc.ErrorInfo`` of an answer; empty where it has none."""
+    """Return reason and metadata of the ``google.rpc.ErrorInfo`` of an answer; empty if it has none."""
     for detail in _details(told):
         if "reason" in detail:
             about: Any = detail.get("metadata")

@@ -1,6 +1,6 @@
-"""Values of secrets: ``cloud:NAME`` is one of Secret Manager, read with the user's own credentials.
+"""Values of secrets: ``cloud:NAME`` is read from Secret Manager, with the user's own credentials.
 
-Vertex AI knows no references to secrets, so the value goes into the environment of the model or job.
+Vertex AI has no references to secrets, so the value is stored in the environment of the model or job.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,255}(/[A-Za-z0-9_-]{1,63})?")
 
 
 def check_secrets(names: Mapping[str, str]) -> None:
-    """Refuses what cannot be the name of a secret there; looks at the text only.
+    """Refuse names that Secret Manager cannot have; only the text is checked.
 
     Raises:
-        ConfigError: Naming it.
+        ConfigError: Names the secret.
     """
     for name in names.values():
         if name.startswith(CLOUD) and not _NAME.fullmatch(name.removeprefix(CLOUD)):
@@ -46,24 +46,24 @@ class Secrets:
     """The secrets of one project.
 
     Args:
-        access: Where Secret Manager is, and as whom it is asked.
-        redactor: What keeps the values from being shown.
+        access: The access to Google's services.
+        redactor: Keeps the values from being shown.
     """
 
     def __init__(self, access: Access, redactor: Redactor) -> None:
         self._access, self._redactor = access, redactor
 
     def values(self, names: Mapping[str, str], materials: Materials, *, timeout: float) -> dict[str, str]:
-        """The values by variable.
+        """Return the values of secrets by variable.
 
         Raises:
-            ConfigError: One cannot be had, or holds no text.
-            NotFoundError: Secret Manager has none of this name.
+            ConfigError: A secret is not available, or is not text.
+            NotFoundError: Secret Manager has no secret of this name.
         """
         stored = {variable: name.removeprefix(CLOUD) for variable, name in names.items() if name.startswith(CLOUD)}
         own = {variable: name for variable, name in names.items() if variable not in stored}
         found = {**materials.resolve(own), **{one: self._stored(name, timeout) for one, name in stored.items()}}
-        check_variables(found, PROVIDER)  # those of Secret Manager were not known before
+        check_variables(found, PROVIDER)  # the values from Secret Manager were not known before
         return found
 
     def _stored(self, name: str, timeout: float) -> str:

@@ -1,4 +1,4 @@
-"""The folder of a target in its bucket, as the core keeps the inputs of jobs in it."""
+"""The folder of a target in its bucket, used by the core to store the inputs of jobs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ FOLDER = "mlport"
 
 
 class Shelf:
-    """Implements :class:`sdk.plane.uploads.Store`.
+    """An implementation of :class:`sdk.plane.uploads.Store` in Cloud Storage.
 
     Args:
-        bucket: The bucket.
+        bucket: The target's bucket.
         timeout: Seconds for each request.
     """
 
@@ -35,11 +35,11 @@ class Shelf:
 
     @property
     def place(self) -> str:
-        """``gs://BUCKET/mlport``."""
+        """The address of the folder, ``gs://BUCKET/mlport``."""
         return place_of(self._bucket)
 
     def find(self, path: str) -> tuple[bytes, float] | None:
-        """A small object and when it was written."""
+        """Return a small object and the time when it was written, or ``None`` if it does not exist."""
         name = f"{FOLDER}/{path}"
         about = self._bucket.about(name, timeout=self._timeout)
         if about is None:
@@ -48,7 +48,7 @@ class Shelf:
         return None if found is None else (found.content, unix(about.get("updated")) or 0.0)
 
     def write(self, path: str, body: bytes) -> None:
-        """Store a small object; makes the bucket."""
+        """Store a small object; create the bucket if needed."""
         put = functools.partial(
             self._bucket.put, f"{FOLDER}/{path}", body, "application/octet-stream", timeout=self._timeout
         )
@@ -59,37 +59,37 @@ class Shelf:
             put()
 
     def objects(self, path: str) -> Iterator[Stored]:
-        """All objects below a path."""
+        """Yield all objects below a path."""
         for about in self._bucket.names(f"{FOLDER}/{path}", timeout=self._timeout):
             name = str(about["name"]).removeprefix(f"{FOLDER}/")
             yield Stored(name, int(about["size"]), unix(about.get("updated")) or 0.0)
 
     def top(self, path: str) -> Iterator[str]:
-        """The names directly in a folder."""
+        """Yield the names directly in a folder."""
         begin = f"{FOLDER}/{path}"
         for page in self._bucket.pages({"prefix": begin, "delimiter": "/"}, timeout=self._timeout):
             yield from (str(one["name"]).removeprefix(begin) for one in page.get("items") or ())
             yield from (str(one).removeprefix(begin) for one in page.get("prefixes") or ())
 
     def upload(self, files: Mapping[str, Path], meter: Meter) -> None:
-        """Store files, several at a time."""
+        """Upload files, several at a time."""
         upload = functools.partial(self._bucket.upload, timeout=self._timeout, meter=meter)
         transfers.run((functools.partial(upload, file, f"{FOLDER}/{path}") for path, file in files.items()), meter)
 
     def clear(self, path: str) -> None:
-        """Delete what is below a path, several objects at a time."""
+        """Delete everything below a path, several objects at a time."""
         names = [one.path for one in self.objects(path)]
         transfers.run((functools.partial(self._delete, name) for name in names), Meter(None, "delete", None))
 
     def _delete(self, path: str) -> None:
-        with contextlib.suppress(NotFoundError):  # somebody else was faster
+        with contextlib.suppress(NotFoundError):  # another client was faster
             self._bucket.delete(f"{FOLDER}/{path}", timeout=self._timeout)
 
     def now(self) -> float:
-        """The clock of Google Cloud."""
+        """Return Unix seconds by Google Cloud's clock."""
         return self._bucket.access.server_time()
 
 
 def place_of(bucket: Bucket) -> str:
-    """The address of the folder, without a slash at the end."""
+    """Return the address of the folder, without a trailing slash."""
     return f"gs://{bucket.name}/{FOLDER}"

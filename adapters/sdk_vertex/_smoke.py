@@ -1,6 +1,6 @@
-"""Where a new deployment is tried before its first share, which the platform cannot address: a temporary endpoint.
+"""Temporary endpoints to test new deployments, which the platform cannot address before they get traffic.
 
-Its id is that of the deployment's model, ``ENDPOINT-DEPLOYMENT``; a label tells it from the endpoints of users.
+The endpoint's ID is that of the deployment's model, ``ENDPOINT-DEPLOYMENT``; a label marks it as temporary.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class SmokeTests:
     """The temporary endpoints of one project and region.
 
     Args:
-        deployments: All others.
+        deployments: The permanent endpoints and their deployments.
     """
 
     def __init__(self, deployments: Deployments) -> None:
         self._deployments = deployments
 
     def read(self, ref: Ref, timeout: float) -> Live | None:
-        """A temporary endpoint, or what is deployed to it."""
+        """Read a temporary endpoint, or the model deployed to it."""
         if ref.kind == SMOKE:
             live = self._deployments.read_deployed(ref.id, timeout, endpoint=ref.id)
             return None if live is None else _aside(live, ref.id)
@@ -43,25 +43,25 @@ class SmokeTests:
         return None if found is None or SMOKE_LABEL not in found.labels else _endpoint_live(found)
 
     def create(self, resource: Resource, timeout: float) -> Ack:
-        """Make it, or deploy to it; all requests there go to the one that is tried."""
+        """Create a temporary endpoint, or deploy to it; the tested deployment gets all requests of that endpoint."""
         if resource.kind == SMOKE_ENDPOINT:
             return self._deployments.create_endpoint(resource, {SMOKE_LABEL: "1"}, timeout)
         return self._deployments.deploy(resource, resource.id, {"0": 100}, timeout)
 
     def delete(self, live: Live, timeout: float) -> Ack:
-        """Remove one of the two."""
+        """Delete a temporary endpoint, or undeploy its model."""
         kind = ENDPOINT if live.kind == SMOKE_ENDPOINT else DEPLOYED
         return self._deployments.delete(replace(live, kind=kind), timeout, endpoint=live.id)
 
     def invoker(self, name: str, timeout: float) -> Invoker:
-        """How to call what is deployed to it."""
+        """Return what the core needs to call the deployment on a temporary endpoint."""
         found = self._deployments.existing(name, timeout)
         plane, dns = self._deployments.plane, str(found.dedicated_endpoint_dns)
         return plane.invoker(plane.url(found.name, dns), dns)
 
 
 def smoke_lives(deployments: Deployments, found: Any) -> Iterator[Live]:
-    """A temporary endpoint as it was read, with what is deployed to it."""
+    """Yield a temporary endpoint that was read, and the models deployed to it."""
     live = _endpoint_live(found)
     yield live
     for one in found.deployed_models:
@@ -81,6 +81,6 @@ def _endpoint_live(found: Any) -> Live:
 
 
 def _aside(live: Live, name: str) -> Live:
-    """What is deployed to a temporary endpoint, seen as what it is."""
+    """Convert a deployed model on a temporary endpoint to the kind of resource that it is there."""
     parents = tuple(Ref(SMOKE_ENDPOINT, name) if ref.kind == ENDPOINT else ref for ref in live.parents)
     return replace(live, kind=SMOKE, id=name, parents=parents)

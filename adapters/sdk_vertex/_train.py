@@ -1,4 +1,4 @@
-"""Training jobs: a CustomJob with our image, its data and its output in the target's bucket."""
+"""Training jobs: each is a CustomJob with mlport's image, its data and its output in the target's bucket."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .options import VertexOptions
 
 _FOLDER = "mlport/jobs"
-_MARK = "mlport.json"  # in the folder of a job: whose it is, as labels of the object
+_MARK = "mlport.json"  # object in the folder of a job: its metadata holds the job's labels
 _IMAGE_LABEL, _INSTANCE_LABEL, _SPOT_LABEL = "mlport-image", "mlport-instance", "mlport-spot"
 _CHANNEL = re.compile(r"[a-z_][a-z0-9_]*")
 _EXIT = re.compile(r"non-zero status of (\d+)")
@@ -60,11 +60,11 @@ class Jobs:
 
     Args:
         control: The control plane.
-        images: Where programs run from.
-        bucket: Where data and output are.
+        images: The images of programs.
+        bucket: The bucket for data and output.
         options: The target's settings.
-        prices: What machines cost.
-        secrets: Where values of secrets are.
+        prices: The prices of machines.
+        secrets: The source of secret values.
     """
 
     def __init__(
@@ -80,19 +80,19 @@ class Jobs:
         self.control, self.images, self.bucket, self.options, self.prices = control, images, bucket, options, prices
         self.secrets = secrets
 
-    # --- looking ----------------------------------------------------------------------------------------------------
+    # --- reads ------------------------------------------------------------------------------------------------------
 
     def find(self, name: str, timeout: float) -> Any | None:
-        """The job of this name, the newest if there are more: the platform chooses ids itself, so labels tell."""
+        """Return the newest job with a name; labels hold the name, since the platform chooses IDs itself."""
         filter_ = f'labels.mlport-endpoint="{name}"'
         found = list(self.control.every("jobs", "list_custom_jobs", filter_, timeout=timeout))
         return max(found, key=lambda one: unix(one.create_time) or 0.0, default=None)
 
     def existing(self, name: str, timeout: float) -> Any:
-        """The same, which must be there.
+        """Return the newest job with a name; the job must exist.
 
         Raises:
-            NotFoundError: It is not.
+            NotFoundError: There is no job with this name.
         """
         found = self.find(name, timeout)
         if found is None:
@@ -100,7 +100,7 @@ class Jobs:
         return found
 
     def read(self, ref: Ref, timeout: float) -> Live | None:
-        """A job, or its files."""
+        """Read a job, or its files, as a resource."""
         if ref.kind == FILES:
             about = self.bucket.about(f"{_FOLDER}/{ref.id}/{_MARK}", timeout=timeout)
             return None if about is None else _files_live(about)
@@ -108,12 +108,12 @@ class Jobs:
         return None if found is None else self._live(found)
 
     def observe(self, name: str, timeout: float) -> list[Live]:
-        """Everything of a job."""
+        """Return all resources of a job."""
         found = [self.read(Ref(kind, name), timeout) for kind in (JOB, FILES)]
         return [one for one in found if one is not None]
 
     def list_all(self, timeout: float) -> Iterator[Live]:
-        """All jobs and their files."""
+        """Yield all jobs and their files."""
         for found in self.control.every("jobs", "list_custom_jobs", 'labels.mlport="1"', timeout=timeout):
             yield self._live(found)
         for about in self.bucket.names(f"{_FOLDER}/", suffix=f"/{_MARK}", timeout=timeout):
@@ -142,7 +142,7 @@ class Jobs:
         )
 
     def _inputs(self, found: Any) -> list[Ref]:
-        """The inputs of ours that a job reads, by its variables."""
+        """Return the mlport inputs that a job reads, found by its variables."""
         env = (one for pool in found.job_spec.worker_pool_specs for one in pool.container_spec.env)
         return of_addresses(_mounted(place_of(self.bucket)), (str(one.value) for one in env))
 
@@ -152,7 +152,7 @@ class Jobs:
         return self.prices.of(_read_instance(instance), spot=spot, training=True)
 
     def status(self, name: str, target: str, now: float, timeout: float) -> JobStatus | None:
-        """The job in neutral words."""
+        """Return the status of the job in provider-neutral form."""
         found = self.find(name, timeout)
         if found is None:
             return None
@@ -176,13 +176,13 @@ class Jobs:
             usd=None if price is None else hours * price,
         )
 
-    # --- changing ---------------------------------------------------------------------------------------------------
+    # --- changes ----------------------------------------------------------------------------------------------------
 
     def create(self, resource: Resource, materials: Materials, timeout: float) -> Ack:
-        """Make the folder of a job, or submit it.
+        """Create the folder of a job, or submit the job.
 
         Raises:
-            ConflictError: There is one of this name.
+            ConflictError: A job with this name exists already.
         """
         if resource.kind == FILES:
             return self._begin(resource, timeout)
@@ -199,7 +199,7 @@ class Jobs:
         return Ack()
 
     def _mark(self, resource: Resource, timeout: float) -> None:
-        """Make the object that says whose the files are."""
+        """Create the object whose metadata holds the labels of the files."""
         self.bucket.put(
             f"{_FOLDER}/{resource.id}/{_MARK}", b"{}", "application/json", generation="0", timeout=timeout,
             labels={**resource.tags, "state": "ready"},
@@ -226,7 +226,7 @@ class Jobs:
             },
         }
         scheduling: dict[str, Any] = {"timeout": {"seconds": max(1, round(spec["timeout_s"]))}}
-        # Spare capacity that is taken away ends a job for good unless the platform may start it again.
+        # A spot job that loses its capacity ends for good, unless the platform may start it again.
         scheduling |= {"strategy": "SPOT"} if spec["spot"] else {"disable_retries": True}
         job_spec: dict[str, Any] = {
             "worker_pool_specs": [pool],
@@ -243,7 +243,7 @@ class Jobs:
         return Ack()
 
     def _own(self, spec: Any, folder: str) -> dict[str, str]:
-        """What the training server has to know: the bucket is mounted under ``/gcs`` on every machine of a job."""
+        """Return variables for the training server: the bucket is mounted under ``/gcs`` on every machine of a job."""
         place = place_of(self.bucket)
         where = {**spec["data"], **{name: f"{place}/data/{path}" for name, path in spec["local"].items()}}
         return {
@@ -253,16 +253,16 @@ class Jobs:
         }
 
     def stop(self, name: str, timeout: float) -> None:
-        """Ask the job to end; one that is over stays as it is."""
+        """Ask the job to stop; do nothing if it has ended."""
         found = self.existing(name, timeout)
         if not state_of(found).finished and word_of(found.state) != "JOB_STATE_CANCELLING":
             self.control.call("jobs", "cancel_custom_job", {"name": found.name}, timeout=timeout, about=name)
 
     def delete(self, live: Live, timeout: float) -> Ack:
-        """Remove a job that is over, or its files; one that runs is asked to end first.
+        """Delete a job that has ended, or its files; stop a running job first.
 
         Raises:
-            ConflictError: It still runs; retryable.
+            ConflictError: The job still runs; retryable.
         """
         if live.kind == FILES:
             return self._clear(live.id, timeout)
@@ -285,13 +285,13 @@ class Jobs:
             raise gone(FILES, name)
         for about in list(self.bucket.names(f"{_FOLDER}/{name}/", timeout=timeout)):
             if about["name"] != mark:
-                with contextlib.suppress(NotFoundError):  # somebody else was faster
+                with contextlib.suppress(NotFoundError):  # another client was faster
                     self.bucket.delete(about["name"], timeout=timeout)
-        self.bucket.delete(mark, timeout=timeout)  # last, so that what is left after a crash can still be found
+        self.bucket.delete(mark, timeout=timeout)  # last, so that files that remain after a crash can still be found
         return Ack()
 
     def output(self, name: str, directory: Path, timeout: float) -> None:
-        """Copy what the job left."""
+        """Copy the files that the job left."""
         self.existing(name, timeout)
         meter = Meter(None, "download", None)
         download = functools.partial(self.bucket.download, timeout=timeout, meter=meter)
@@ -299,7 +299,7 @@ class Jobs:
         transfers.run((functools.partial(download, object_, file) for object_, file in left), meter)
 
     def _left(self, name: str, directory: Path, timeout: float) -> Iterator[tuple[str, Path]]:
-        """The objects that a job left, each with the file that it becomes."""
+        """Yield the objects that a job left, each with the local path to store it at."""
         prefix = f"{_FOLDER}/{name}/model/"
         for about in self.bucket.names(prefix, timeout=timeout):
             rest = str(about["name"]).removeprefix(prefix)
@@ -311,7 +311,7 @@ class Jobs:
 
 
 def state_of(found: Any) -> JobState:
-    """How a job goes, in neutral words."""
+    """Return the state of a job in provider-neutral form."""
     return _STATES.get(word_of(found.state), JobState.QUEUED)
 
 
@@ -337,7 +337,7 @@ def _files_live(about: Mapping[str, Any]) -> Live:
 
 
 def check_data(data: Mapping[str, str]) -> None:
-    """Refuse inputs that the platform cannot read, and names that no variable can have; looks at the text only."""
+    """Refuse inputs that the platform cannot read, and names that no variable can have; only the text is checked."""
     for channel, where in data.items():
         if not _CHANNEL.fullmatch(channel):
             raise ConfigError(
@@ -351,10 +351,10 @@ def check_data(data: Mapping[str, str]) -> None:
 
 
 def local_data(data: Mapping[str, str]) -> dict[str, Path]:
-    """The inputs that are files of this machine.
+    """Return the inputs that are files on this machine.
 
     Raises:
-        ConfigError: One does not exist.
+        ConfigError: An input does not exist.
     """
     found: dict[str, Path] = {}
     for channel, where in data.items():
@@ -368,7 +368,7 @@ def local_data(data: Mapping[str, str]) -> dict[str, Path]:
 
 
 def _mounted(address: str) -> str:
-    """Where an object is on the machine of a job.
+    """Return the path of an object on the machine of a job.
 
     Example:
         >>> _mounted("gs://data/rows.csv")
@@ -378,7 +378,7 @@ def _mounted(address: str) -> str:
 
 
 def _write_instance(instance: str) -> str:
-    """An instance type as the value of a label.
+    """Convert an instance type to the value of a label.
 
     Example:
         >>> _read_instance(_write_instance("n1-standard-4+NVIDIA_TESLA_T4x1"))

@@ -1,4 +1,4 @@
-"""The `vertex` target as an adapter: each method says which subject module does the work."""
+"""The adapter of the `vertex` target: each method delegates to a module for its subject."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class VertexAdapter:
 
     Args:
         options: The target's settings.
-        context: What the core lends: owner, clock.
+        context: Owner, clock and other values from the core.
     """
 
     provider: ClassVar[str] = PROVIDER
@@ -103,11 +103,11 @@ class VertexAdapter:
 
     @classmethod
     def capabilities(cls, options: VertexOptions | None = None) -> Mapping[Capability, Support]:  # noqa: ARG003  no setting changes them
-        """What Vertex AI can do."""
+        """Return what Vertex AI can do."""
         return capabilities()
 
     def limits(self) -> Limits:
-        """Limits of one prediction."""
+        """Return the limits of one prediction."""
         return self._plane.limits()
 
     def check_variables(self, variables: Mapping[str, str], usage: Usage) -> None:
@@ -116,41 +116,41 @@ class VertexAdapter:
         check_variables(variables, PROVIDER)
 
     def prices(self) -> Iterable[PriceRow]:
-        """The price table."""
+        """Return the price table."""
         return self._prices.rows
 
     def instance_types(self, usage: Usage) -> Collection[str]:
-        """The machine types that the platform takes, by the table that came with the adapter."""
+        """Return the machine types that the platform accepts, from the table shipped with the adapter."""
         return machine_types().of(usage)
 
     def default_instance(self, usage: Usage) -> str | None:
-        """What is used when none is named."""
+        """Return the instance type that is used when none is named."""
         return DEFAULT_INSTANCES[usage]
 
     def where(self) -> Mapping[str, str]:
-        """Project and region; a mini cloud is another place."""
+        """Return project and region, and the address of the mini cloud if one is used."""
         place = {"project": self.options.project, "region": self.options.region}
         return {**place, "mock": self._access.mock.partition("//")[2]} if self._access.mock else place
 
     def service_host(self) -> ServiceHost:
-        """Return the host of Vertex AI's own API, or what was named instead of it."""
+        """Return the host of Vertex AI's own API, or of the mini cloud that replaces it."""
         return self._access.service_host
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
-        """Repository, images, models, endpoint, deployed models, traffic."""
+        """Return repository, images, models, endpoint, deployed models and traffic."""
         return _plan.resources(spec, self.options, self._prices)
 
     def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
-        """What is live, in neutral words."""
+        """Return the status of an endpoint from its live resources, in provider-neutral form."""
         return _plan.status(name, live, self.context.target)
 
     def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
-        """Everything of one endpoint, or of one job."""
+        """Return all resources of one endpoint, or of one job."""
         found = list(self._deployments.observe(name, timeout))
         return found or self._jobs.observe(name, timeout)
 
     def list(self, *, timeout: float) -> Iterator[Live]:
-        """All endpoints, models, jobs and images, whoever owns them."""
+        """Yield all endpoints, models, jobs and images, of all owners."""
         yield from self._deployments.list_all(timeout)
         yield from self._jobs.list_all(timeout)
         yield from self._inputs.every(self._shelf(timeout))
@@ -160,7 +160,7 @@ class VertexAdapter:
             yield from self._images.every(timeout=timeout)
 
     def read(self, ref: Ref, *, timeout: float) -> Live | None:
-        """One resource."""
+        """Read one resource."""
         if ref.kind == REPOSITORY:
             return self._images.read_repository(ref.id, timeout=timeout)
         if ref.kind == IMAGE:
@@ -172,7 +172,7 @@ class VertexAdapter:
         return (self._smoke if ref.kind in SMOKES else self._deployments).read(ref, timeout)
 
     def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
-        """Make one resource."""
+        """Create one resource."""
         if resource.kind == REPOSITORY:
             return self._images.create_repository(resource, timeout=timeout)
         if resource.kind == IMAGE:
@@ -191,7 +191,7 @@ class VertexAdapter:
         return self._deployments.update(resource, before, timeout)
 
     def delete(self, live: Live, *, timeout: float) -> Ack:
-        """Remove one resource."""
+        """Delete one resource."""
         if live.kind == REPOSITORY:
             return self._images.delete_repository(live.id, timeout=timeout)
         if live.kind == IMAGE:
@@ -207,17 +207,17 @@ class VertexAdapter:
         return Shelf(self._bucket, timeout)
 
     def operation(self, name: str, *, timeout: float) -> Operation:
-        """How far a long-running operation is."""
+        """Return the state of a long-running operation."""
         if name.startswith(PREFIX):
             return self._images.operation(name, timeout=timeout)
         return self._control.operation(name, timeout=timeout)
 
     def server_time(self) -> float:
-        """Google's clock, as last seen."""
+        """Return Unix seconds by Google's clock, as last seen."""
         return self._access.server_time()
 
     def invoker(self, status: EndpointStatus) -> Invoker:
-        """How to call the endpoint; the host of a dedicated one is asked for once."""
+        """Return what the core needs to call the endpoint; the host of a dedicated endpoint is read once."""
         dns = ""
         if status.raw == "dedicated":
             dns = str(self._deployments.existing(status.name, _CALL_S).dedicated_endpoint_dns)
@@ -226,35 +226,35 @@ class VertexAdapter:
 
     @property
     def probes_aside(self) -> bool:
-        """Whether a new deployment is tried on a temporary endpoint."""
+        """Whether a new deployment is tested on a temporary endpoint."""
         return self.options.smoke_endpoint
 
     def aside(self, name: str, deployment: str) -> Invoker:
-        """How to call what is tried there."""
+        """Return what the core needs to call a deployment on its temporary endpoint."""
         return self._smoke.invoker(join(name, deployment), _CALL_S)
 
     def doctor(self) -> Iterator[Check]:
-        """What endpoints and jobs need of the project."""
+        """Yield checks of what endpoints and jobs need in the project."""
         return _doctor.checks(self._access, self.context.target, self._control, self._bucket, self._images)
 
     @classmethod
     def call_rights(cls) -> Sequence[CallRights]:
-        """Each call with its verbs and its rights."""
+        """Return each call with its verbs and its permissions."""
         return _rights.call_rights()
 
     def policy(self, role: PolicyRole, form: PolicyForm, secrets: Sequence[str]) -> str:
-        """The smallest roles and bindings of a role for this target."""
+        """Return the smallest custom roles and bindings of a role for this target."""
         return _policy.policy(self.options, self.context.target, role, form, secrets)
 
     def close(self) -> None:
-        """Let go of connections; endpoints and jobs live on."""
+        """Close all connections; endpoints and jobs keep running."""
         self._control.close()
         self._access.close()
 
     # --- training ---------------------------------------------------------------------------------------------------
 
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
-        """The repository, the image with the program, the data, the files, and the job."""
+        """Return the repository, the image with the program, the data, the files, and the job."""
         _train.check_data(spec.data)
         inputs = {
             name: (self._inputs.plan(name, path, spec.labels), path.name if path.is_file() else "")
@@ -263,15 +263,15 @@ class VertexAdapter:
         return _plan.job_resources(spec, self.options, self._prices, inputs)
 
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:
-        """The job in neutral words."""
+        """Return the status of the job in provider-neutral form."""
         return self._jobs.status(name, self.context.target, self._access.server_time(), timeout)
 
     def stop_job(self, name: str, *, timeout: float) -> None:
-        """Ask the job to end."""
+        """Ask the job to stop."""
         self._jobs.stop(name, timeout)
 
     def job_logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
-        """What the job printed."""
+        """Yield the lines that the job printed."""
         found = self._jobs.existing(name, _CALL_S)
         since = found.create_time.timestamp() - 1
         going = self._going(name) if follow else None
@@ -282,13 +282,13 @@ class VertexAdapter:
         return lambda: not _train.state_of(self._jobs.existing(name, _CALL_S)).finished
 
     def job_output(self, name: str, directory: Path, *, timeout: float) -> None:
-        """Copy what the job left."""
+        """Copy the files that the job left."""
         self._jobs.output(name, directory, timeout)
 
-    # --- looking ----------------------------------------------------------------------------------------------------
+    # --- metrics and logs -------------------------------------------------------------------------------------------
 
     def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:
-        """What the endpoint did."""
+        """Return request counts, latencies and machine use of the endpoint."""
         self._deployments.existing(name, timeout)
         return self._metrics.report(name, window_s=window_s, timeout=timeout)
 
@@ -301,7 +301,7 @@ class VertexAdapter:
         follow: bool = False,
         request_id: str | None = None,
     ) -> Iterator[LogLine]:
-        """What the endpoint's replicas printed."""
+        """Yield the lines that the endpoint's replicas printed."""
         found = self._deployments.existing(name, _CALL_S)
         number = None if deployment is None else _number(deployment)
         filter_ = _logs.endpoint_filter(self.options.region, name, number, request_id)
@@ -311,15 +311,15 @@ class VertexAdapter:
     # --- leases -----------------------------------------------------------------------------------------------------
 
     def lease_read(self, key: str, *, timeout: float) -> LeaseRecord | None:
-        """The stored lease."""
+        """Read the stored lease."""
         return self._leases.read(key, timeout=timeout)
 
     def lease_write(self, key: str, body: str, expected: str | None, *, timeout: float) -> LeaseRecord:
-        """Write it if nobody else has."""
+        """Write the lease unless another client has changed it."""
         return self._leases.write(key, body, expected, timeout=timeout)
 
     def lease_delete(self, key: str, expected: str, *, timeout: float) -> None:
-        """Delete it if nobody else has changed it."""
+        """Delete the lease unless another client has changed it."""
         self._leases.delete(key, expected, timeout=timeout)
 
 

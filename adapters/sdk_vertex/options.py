@@ -1,4 +1,4 @@
-"""What a `vertex` target can be told, and what it can do."""
+"""The settings of a `vertex` target, and its capabilities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sdk.prices import Usage
 
 DEPLOYMENT: dict[str, Any] = {"deployment": True}
-# The smallest type that serving takes everywhere, and the cheapest that training takes: it takes none with 2 vCPU.
+# The smallest type that serving accepts everywhere, and the cheapest for training, which accepts none with 2 vCPU.
 DEFAULT_INSTANCES: Mapping[Usage, str] = {"inference": "n1-standard-2", "training": "e2-standard-4"}
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
@@ -83,7 +83,7 @@ class VertexOptions(TargetOptions):
 
     @property
     def staging(self) -> str:
-        """The bucket in use."""
+        """The name of the bucket in use."""
         return self.bucket or f"{self.project}-mlport-{self.region}"
 
 
@@ -101,5 +101,5 @@ _UNSUPPORTED = {
 
 
 def capabilities() -> Mapping[Capability, Support]:
-    """Every capability with what Vertex AI says to it; no option changes it."""
+    """Return the support for every capability; no option changes it."""
     return {capability: _UNSUPPORTED.get(capability, YES) for capability in Capability}

@@ -75,7 +75,7 @@ class Aws:
         if self.mock is not None:
             mocks.tell("sagemaker", self.mock, MOCK)
 
-    # --- where
+    # --- settings and addresses
 
     @property
     def region(self) -> str:

@@ -205,7 +205,7 @@ RUNTIME: tuple[Right, ...] = (
     Right("kms:DescribeKey", "{kms_key}"),
     Right("kms:GenerateDataKey", "{kms_key}"),
 )
-"""What SageMaker does with the role of a target. Source: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html"""
+"""The permissions that SageMaker needs with a target's role. Source: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html"""
 
 
 def actions_of(operation: str) -> tuple[str, ...]:

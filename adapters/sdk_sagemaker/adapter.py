@@ -83,7 +83,7 @@ class SagemakerAdapter:
     provider: ClassVar[str] = PROVIDER
     Options: ClassVar[type[TargetOptions]] = SagemakerOptions
     kinds: ClassVar[Mapping[str, Kind]] = _plan.kinds()
-    # An update takes up to an hour (likely), and an endpoint is neither changed nor deleted meanwhile (certain).
+    # An update takes up to an hour (likely); the endpoint cannot be changed or deleted in the meantime (certain).
     change_times: ClassVar[ChangeTimes] = ChangeTimes(deploy_s=3600.0, undo_s=3600.0)
 
     def __init__(self, options: SagemakerOptions, context: AdapterContext) -> None:
@@ -264,7 +264,7 @@ class SagemakerAdapter:
         """Copy the files that the job left."""
         self._jobs.output(name, directory)
 
-    # --- looking
+    # --- metrics and logs
 
     @_timed
     def metrics(self, name: str, *, window_s: float, timeout: float) -> MetricsReport:

@@ -24,6 +24,7 @@ from sdk.errors import (
     UnavailableError,
     UnreadableError,
 )
+from sdk.waiting import retry_after
 
 from ._rights import actions_of
 
@@ -248,13 +249,12 @@ def answer_of(response: dict[str, Any]) -> Answer:
     error: dict[str, Any] = response.get("Error") or {}
     about: dict[str, Any] = response.get("ResponseMetadata") or {}
     headers: dict[str, str] = about.get("HTTPHeaders") or {}
-    after = headers.get("retry-after", "")
     return Answer(
         code=str(error.get("Code", "")),
         message=str(error.get("Message") or ""),
         status=int(about.get("HTTPStatusCode") or 0),
         request_id=about.get("RequestId") or headers.get("x-amzn-requestid"),
-        retry_after_s=float(after) if after.isascii() and after.isdigit() else None,
+        retry_after_s=retry_after(headers),
     )
 
 

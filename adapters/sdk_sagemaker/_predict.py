@@ -8,6 +8,7 @@ from sdk import foreign
 from sdk.adapter import Invoker, Limits, ModelFault
 from sdk.errors import UnavailableError
 from sdk.front import error_of_front, is_of_front
+from sdk.waiting import retry_after
 
 from ._errors import PROVIDER, Answer, from_answer
 from ._sign import SigV4
@@ -71,13 +72,12 @@ def error(response: httpx.Response) -> PlatformError:
         return error_of_front(response, facts)
     if code_of(response, told) == "ModelError":
         return _unanswered(response, told, name)
-    after = response.headers.get("retry-after", "")
     answer = Answer(
         code=code_of(response, told),
         message=str(told.get("Message") or told.get("message") or response.text[:500]),
         status=response.status_code,
         request_id=response.headers.get("x-amzn-requestid"),
-        retry_after_s=float(after) if after.isascii() and after.isdigit() else None,
+        retry_after_s=retry_after(response.headers),
     )
     return from_answer(answer, "InvokeEndpoint", name)
 

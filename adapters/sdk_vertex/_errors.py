@@ -29,6 +29,7 @@ from sdk.errors import (
     UnsupportedError,
 )
 from sdk.hosts import on_this_machine
+from sdk.waiting import retry_after
 
 from ._rights import hint_of, reason_of
 
@@ -169,7 +170,7 @@ def _judged(
     return refusal(
         word,
         str(told.get("message") or f"Google answered {status} to {operation}"),
-        pause_s=seconds(headers.get("retry-after", "")),
+        pause_s=retry_after(headers),
         request_id=_request_id(told) or headers.get("x-goog-request-id"),
         **facts,
     )
@@ -193,11 +194,6 @@ def _request_id(told: Mapping[str, Any]) -> str | None:
         if isinstance(detail, dict) and "requestId" in detail:
             return str(cast("dict[str, Any]", detail)["requestId"])
     return None
-
-
-def seconds(text: str) -> float | None:
-    """Parse the seconds of a ``Retry-After``; its date form is too coarse to be useful."""
-    return float(text) if text.isascii() and text.isdigit() else None
 
 
 def of_operation(code: int, message: str, name: str) -> SdkError:

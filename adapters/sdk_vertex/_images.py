@@ -166,7 +166,7 @@ class Images:
         """Delete an image; if it also has tags of others, delete only mlport's tag."""
         found = self.read(live.id, timeout=timeout)
         if found is None:
-            raise NotFoundError(f"image {live.id} is gone", provider="vertex", operation="DeleteTag", resource=live.id)
+            raise NotFoundError(f"image {live.id} is gone", provider=PROVIDER, operation="DeleteTag", resource=live.id)
         image = f"{self._repository}/dockerImages/{PACKAGE}@{found.raw}"
         about = self.access.send("GET", image, "GetDockerImage", timeout=timeout, resource=live.id).json()
         package = f"{self._repository}/packages/{PACKAGE}"

@@ -20,7 +20,6 @@ from sdk.config.rules import METRICS
 from sdk.config.schema import KEYS
 from sdk.registry import adapters
 from sdk.rights import CallRights, KnowsRights
-from tests.fidelity import page as fidelity
 from tests.frameworks import page as frameworks
 
 if TYPE_CHECKING:
@@ -174,6 +173,13 @@ def rights_of(calls: Sequence[CallRights]) -> list[tuple[str, ...]]:
     ]
 
 
+def fidelity() -> str:
+    """Return the page of the mini clouds' operations and members; Google's types take ten seconds to import."""
+    from tests.fidelity import page as members
+
+    return members.page()
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "frameworks.md": frameworks.page,
     "reference/capabilities.md": capabilities,
@@ -181,9 +187,11 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "reference/compare.schema.json": compare_schema,
     "reference/config.md": config,
     "reference/errors.md": errors,
-    "reference/fidelity.md": fidelity.page,
+    "reference/fidelity.md": fidelity,
     "reference/rights.md": rights,
 }
+TESTED = frozenset({"reference/fidelity.md"})
+"""Pages that take long to generate; `tests/fidelity` compares them."""
 
 
 def page(name: str) -> str:
@@ -192,12 +200,13 @@ def page(name: str) -> str:
 
 
 def stale() -> list[str]:
-    """Return the pages whose text differs from what the code generates now."""
-    return [
-        name
-        for name in GENERATORS
-        if not (PAGES / name).is_file() or (PAGES / name).read_text(encoding="utf-8") != page(name)
-    ]
+    """Return the pages whose text differs from what the code generates now, but for those that a test compares."""
+    return [name for name in GENERATORS if name not in TESTED and not is_current(name)]
+
+
+def is_current(name: str) -> bool:
+    """Return whether the text of a page is what the code generates now."""
+    return (PAGES / name).is_file() and (PAGES / name).read_text(encoding="utf-8") == page(name)
 
 
 def main(arguments: list[str]) -> int:

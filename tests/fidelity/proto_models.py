@@ -6,8 +6,6 @@ import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from google.cloud import aiplatform_v1
-
 from tests.fidelity.models import Member
 
 if TYPE_CHECKING:
@@ -34,6 +32,8 @@ _NUMBERS = {
 
 def message_of(operation: str) -> Any:
     """The descriptor of an operation's request."""
+    from google.cloud import aiplatform_v1  # takes ten seconds, which the collection of tests should not spend
+
     kind = getattr(aiplatform_v1, f"{operation}Request")
     return kind.pb(kind()).DESCRIPTOR
 

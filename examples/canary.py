@@ -1,6 +1,6 @@
-"""A canary that is judged by what it does: a new model gets a tenth of the traffic, and stays only if it is well.
+"""A canary that is judged by its behaviour: a new model gets a tenth of the traffic, and stays only if it works.
 
-Runs on this machine alone; set ``MLPORT_TARGET`` to run the same file somewhere else.
+Runs on this machine; set ``MLPORT_TARGET`` to run the same file somewhere else.
 """
 
 from typing import Any
@@ -15,19 +15,19 @@ REQUESTS = 200
 
 
 def good(rows: Any) -> Any:
-    """A model that works."""
+    """Return the sum of each row: a model that works."""
     return rows.sum(axis=1)
 
 
 def bad(rows: Any) -> Any:
-    """A model that fails for some rows, which no smoke test finds."""
+    """Return the sum of each row, but fail for some rows, which a smoke test does not detect."""
     if rows[0, 0] > 0.5:
         raise ValueError("this row is too big for me")
     return rows.sum(axis=1)
 
 
 def main() -> None:
-    """Deploy, try a bad model as a canary, see its errors, roll it back."""
+    """Deploy a model, try a bad one as a canary, count its errors and roll it back."""
     example = np.zeros((2, 3))
     endpoint = sdk.deploy(sdk.model(good, name=NAME, example=example))
     endpoint = sdk.deploy(sdk.model(bad, name=NAME, example=example), traffic=10)

@@ -1,9 +1,9 @@
-"""The same model on several targets, side by side: what each costs and how fast it answers, measured.
+"""A comparison of the same model on several targets: what each costs and how fast it answers, measured.
 
     python examples/compare.py local docker
 
-compares these targets of your ``mlport.toml``; without any, the default one is looked at alone. Whatever is deployed
-for it is deleted at the end, and what it may cost is bounded before anything starts.
+compares these targets of your ``mlport.toml``; without arguments only the default target is measured. All endpoints
+deployed for the comparison are deleted at the end, and the maximum cost is limited before anything starts.
 """
 
 import sys
@@ -17,7 +17,7 @@ WORKLOAD = {"preset": "quick", "scenarios": ["single"], "rate": 40.0, "requests"
 
 
 def main(targets: list[str]) -> None:
-    """Train a model, compare the targets, show the table, write the page."""
+    """Train a model, compare the targets, print the table and write the page."""
     rows, labels, model = train()
     found = sdk.compare(
         model,
@@ -38,7 +38,7 @@ def main(targets: list[str]) -> None:
 
 
 def train() -> tuple[Any, list[int], sdk.Model]:
-    """A classifier for a real data set that comes with scikit-learn."""
+    """Train a classifier for a real data set that comes with scikit-learn, and return rows, labels and the model."""
     from sklearn.datasets import load_wine
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -1,7 +1,7 @@
-"""The shortest whole story: train a model on real data, deploy it, call it, watch it, delete it.
+"""The shortest complete example: train a model on real data, deploy it, call it, watch it, delete it.
 
-Runs on this machine alone, without root, Docker or an account: ``make demo``. Set ``MLPORT_TARGET`` to run the same
-file somewhere else.
+Runs on this machine, without root, Docker or an account: ``make demo``. Set ``MLPORT_TARGET`` to run the same file
+somewhere else.
 """
 
 import time
@@ -17,7 +17,7 @@ REQUESTS = 100
 
 
 def main() -> None:
-    """Train, deploy, predict, monitor, delete; every step says what it found."""
+    """Train, deploy, predict, monitor and delete; every step prints its result."""
     rows, labels = load_breast_cancer(return_X_y=True)
     train_x, test_x, train_y, test_y = train_test_split(rows, labels, random_state=0)
 

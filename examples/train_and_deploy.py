@@ -1,6 +1,6 @@
-"""Train in a job, deploy what it leaves, and replace it by a better one: the same lock and code from start to end.
+"""Train a model in a job, deploy it, and replace it by a better one: the same lock and code from start to end.
 
-Runs on this machine alone; set ``MLPORT_TARGET`` to run the same file somewhere else.
+Runs on this machine; set ``MLPORT_TARGET`` to run the same file somewhere else.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def train(data: dict[str, str], params: dict[str, float]) -> object:
 
 
 def main() -> None:
-    """Two jobs, one endpoint: the second model starts as a canary and is promoted."""
+    """Run two jobs for one endpoint: the second model starts as a canary and is promoted."""
     rows, labels = load()
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "wine.csv")
@@ -49,14 +49,14 @@ def main() -> None:
 
 
 def improve(table: Path, rows: np.ndarray, *, strength: float, share: int) -> sdk.Endpoint:
-    """Train one model and give it its share of the traffic."""
+    """Train one model in a job and deploy it with its share of the traffic."""
     job = sdk.train(train, data={"train": str(table)}, params={"C": strength})
     print(f"job       {job.name}: {job.metrics}")
     return sdk.deploy(job.result(name=NAME, example=rows[:3]), name=NAME, traffic=share)
 
 
 def load() -> tuple[np.ndarray, np.ndarray]:
-    """A real data set that comes with scikit-learn."""
+    """Return the rows and labels of a real data set that comes with scikit-learn."""
     from sklearn.datasets import load_wine
 
     rows, labels = load_wine(return_X_y=True)

@@ -1,4 +1,4 @@
-"""The model of the example: trained on a few rows, so that it is made in no time."""
+"""The model of the example: trained on a few rows, so that training takes almost no time."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ LEFT = np.array([1, 1, 1, 0, 0, 0])
 
 
 def train() -> Any:
-    """Give the fitted pipeline: scaling is part of the model, so it is the same when predicting."""
+    """Return the fitted pipeline: scaling is part of the model, so it is the same when predicting."""
     return make_pipeline(StandardScaler(), LogisticRegression()).fit(MONTHS_AND_CALLS, LEFT)

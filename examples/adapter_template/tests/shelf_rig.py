@@ -1,4 +1,4 @@
-"""The rig: how the contract reaches a shelf, and how it sees what is left on it."""
+"""The rig: how the contract suites reach a shelf, and how they see what is left on it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ class ShelfRig(Rig):
     """A shelf in this process; clients reach it over HTTP, so they can be killed."""
 
     adapter, price, protected = ShelfAdapter, 0.5, False
-    official = False  # a shelf of its own on this machine
+    official = False  # a local shelf on this machine, not the company's
 
     def __init__(self, folder: Path, *, live: bool = False, shelf: Shelf | None = None) -> None:
         super().__init__(folder, live=live)

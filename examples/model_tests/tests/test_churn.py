@@ -8,7 +8,7 @@ from sdk_contract import Case, Refused
 
 
 class TestChurn(sdk_contract.ModelContract):
-    """It answers alike everywhere, refuses what it cannot know, and is updated without a lost request."""
+    """The churn model answers alike everywhere, refuses invalid rows, and is updated without losing a request."""
 
     model = churn.train()
     about = {"name": "churn", "example": churn.MONTHS_AND_CALLS}  # noqa: RUF012

@@ -1,4 +1,4 @@
-"""The one place where what Shelf says becomes an error of mlport."""
+"""The translation of Shelf's answers into mlport's errors, all in one place."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CLASSES: dict[int, type[errors.PlatformError]] = {
 
 
 def from_answer(answer: httpx.Response, operation: str, ref: Ref | None = None) -> errors.PlatformError:
-    """The error that a refusal by the platform stands for."""
+    """Return the error for a refusal by the platform."""
     facts: dict[str, Any] = {
         "provider": PROVIDER,
         "operation": operation,
@@ -38,18 +38,18 @@ def from_answer(answer: httpx.Response, operation: str, ref: Ref | None = None) 
     if answer.status_code >= 500:
         return errors.UnavailableError(message, **facts)
     if operation == "delete" and answer.status_code == 409:
-        return errors.ConflictError(message, retryable=True, **facts)  # in use; later it may go
+        return errors.ConflictError(message, retryable=True, **facts)  # in use now; may be deletable later
     return _CLASSES.get(answer.status_code, errors.PlatformError)(message, **facts)
 
 
 def from_transport(error: httpx.TransportError, operation: str) -> errors.UnavailableError:
-    """The error that a broken connection stands for: only a refused one proves that nothing was sent."""
+    """Return the error for a broken connection: only a refused connection proves that nothing was sent."""
     sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
     return errors.UnavailableError(f"{operation}: {error}", sent=sent, provider=PROVIDER, operation=operation)
 
 
 def model_fault(answer: httpx.Response) -> ModelFault | None:
-    """What the model itself said: Shelf marks the answers that it only passes on."""
+    """Return the model's own error; ``None`` if the platform answered. Shelf marks answers that it only passes on."""
     if answer.headers.get("x-shelf-origin") != "model":
         return None
     try:

@@ -1,4 +1,4 @@
-"""From neutral specs to Shelf's items and back: pure functions."""
+"""Pure functions that convert neutral specs to Shelf's items and back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def resources(spec: EndpointSpec, usd_per_hour: float | None) -> list[Resource]:
-    """Models, then deployments, and last the endpoint, which holds the traffic."""
+    """Return the models, then the deployments, and last the endpoint, which holds the traffic."""
     models = {d.model[:32]: _model(spec, d) for d in spec.deployments}
     deployments = [_deployment(spec, d, usd_per_hour) for d in spec.deployments]
     traffic = {d.id: spec.traffic.get(d.id, 0) for d in spec.deployments}
@@ -27,7 +27,7 @@ def resources(spec: EndpointSpec, usd_per_hour: float | None) -> list[Resource]:
 
 def _model(spec: EndpointSpec, deployment: DeploymentSpec) -> Resource:
     wanted = None if deployment.kept else {"model": deployment.model}
-    labels = replace(spec.labels, expires_at=0)  # shared things outlive the endpoint they were first made for
+    labels = replace(spec.labels, expires_at=0)  # shared resources outlive the endpoint they were first made for
     return Resource("Model", deployment.model[:32], wanted, labels, summary=deployment.model_name)
 
 
@@ -41,14 +41,14 @@ def _deployment(spec: EndpointSpec, deployment: DeploymentSpec, usd_per_hour: fl
         "secrets": dict(deployment.secrets),
     }
     parents = (Ref("Model", deployment.model[:32]),)
-    kept = deployment.kept is not None  # it is there already, and only stays
+    kept = deployment.kept is not None  # it exists already and only stays
     return Resource(
         "Deployment", f"{spec.name}-{deployment.id}", None if kept else wanted, spec.labels, parents, usd_per_hour
     )
 
 
 def live(item: Mapping[str, Any], usd_per_hour: float | None) -> Live:
-    """An item as the platform shows it."""
+    """Return an item as the platform shows it, as a ``Live`` resource."""
     return Live(
         kind=item["kind"],
         id=item["id"],
@@ -71,7 +71,7 @@ def _needs(item: Mapping[str, Any]) -> tuple[Ref, ...]:
 
 
 def status(name: str, found: Sequence[Live], target: str, url: str) -> EndpointStatus | None:
-    """What these items amount to."""
+    """Return the status of the endpoint that these items make up; ``None`` without an endpoint among them."""
     endpoint = next((item for item in found if item.ref == Ref("Endpoint", name)), None)
     if endpoint is None:
         return None

@@ -1,4 +1,4 @@
-"""The adapter: one call of the platform per operation, nothing else."""
+"""The adapter class: each operation is one call of the platform."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _SUPPORTED = {
 
 
 class ShelfAdapter:
-    """mlport's view of a Shelf."""
+    """The adapter for the Shelf platform."""
 
     provider: ClassVar[str] = "shelf"
     Options: ClassVar[type[TargetOptions]] = ShelfOptions
@@ -59,7 +59,7 @@ class ShelfAdapter:
         "Endpoint": Kind("Endpoint", Nature.MUTABLE, root=True),
     }
 
-    poll_s: ClassVar[float] = 0.1  # a shelf is quick, so the core need not wait a whole second between two looks
+    poll_s: ClassVar[float] = 0.1  # a shelf is quick, so the core need not wait a whole second between two reads
 
     def __init__(self, options: ShelfOptions, context: AdapterContext) -> None:
         self._options = options
@@ -69,56 +69,56 @@ class ShelfAdapter:
 
     @classmethod
     def capabilities(cls, options: Any | None = None) -> Mapping[Capability, Support]:  # noqa: ARG003  no setting matters
-        """What Shelf can do; it has no jobs, replicas, metrics or logs."""
+        """Return what Shelf supports; it does not offer jobs, replicas, metrics or logs."""
         no = Support(ok=False, reason="upstream", text="Shelf does not offer it")
         return {capability: YES if capability in _SUPPORTED else no for capability in Capability}
 
     def limits(self) -> Limits:
-        """The limits of one predict."""
+        """Return the limits of one prediction."""
         return _LIMITS
 
     def prices(self) -> Iterable[PriceRow]:
-        """No table: Shelf has one price, in the options."""
+        """Return an empty table: Shelf has only one price, which is in the options."""
         return ()
 
     def where(self) -> Mapping[str, str]:
-        """The platform's address is what makes this target this one."""
+        """Return the platform's address, which identifies this target."""
         return {"host": httpx.URL(self._options.url).netloc.decode()}
 
     def service_host(self) -> ServiceHost:
-        """Return the host; a Shelf at any other address than the company's is a substitute, and costs nothing."""
+        """Return the host; a Shelf at any address other than the company's is a substitute and is not billed."""
         address = httpx.URL(self._options.url)
         official = address.host == _OFFICIAL
         return ServiceHost(address.netloc.decode(), official=official, billed=official)
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
-        """Models, deployments, endpoint."""
+        """Return the resources of an endpoint: models, deployments, endpoint."""
         return _plan.resources(spec, self._options.usd_per_hour)
 
     def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
-        """What these items amount to."""
+        """Return the status of the endpoint that these resources make up."""
         return _plan.status(name, live, self._context.target, self._url(name))
 
     def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
-        """Everything of this endpoint, and the models it uses."""
+        """Return all resources of this endpoint, and the models it uses."""
         own = self._items(timeout, endpoint=name)
         used = {str((item.spec or {})["model"])[:32] for item in own if item.kind == "Deployment"}
         shared = [i for i in self._items(timeout) if i.kind == "Model" and i.id in used and i not in own]
         return [*own, *shared]
 
     def list(self, *, timeout: float) -> Iterator[Live]:
-        """Everything with our label."""
+        """Return all resources that carry mlport's label."""
         return (item for item in self._items(timeout) if item.labels is not None)
 
     def read(self, ref: Ref, *, timeout: float) -> Live | None:
-        """One item, or ``None`` when the platform says that there is none."""
+        """Return one item, or ``None`` if the platform says that it does not exist."""
         try:
             return self._live(self._call("GET", ref, timeout=timeout).json())
         except NotFoundError:
             return None
 
     def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
-        """Put an item on the shelf; a model comes with its files."""
+        """Create an item; a model is uploaded with its files."""
         body: dict[str, Any] = {"spec": resource.spec, "tags": resource.tags}
         if resource.kind == "Model" and materials.model is not None:
             body["upload"] = str(materials.model.path)
@@ -128,20 +128,20 @@ class ShelfAdapter:
         return self._ack(self._call("PUT", resource.ref, body, timeout=timeout))
 
     def update(self, resource: Resource, before: Live, *, timeout: float) -> Ack:
-        """Replace an item, if nobody else did meanwhile."""
+        """Replace an item, unless it has changed since ``before`` was read."""
         body = {"spec": resource.spec, "tags": resource.tags}
         return self._ack(self._call("PATCH", resource.ref, body, timeout=timeout, etag=before.etag))
 
     def delete(self, live: Live, *, timeout: float) -> Ack:
-        """Take an item from the shelf."""
+        """Delete an item."""
         return self._ack(self._call("DELETE", live.ref, timeout=timeout))
 
     def operation(self, name: str, *, timeout: float) -> Operation:  # noqa: ARG002  the protocol's signature
-        """Shelf has no long-running operations; a deployment's state tells when it is ready."""
+        """Raise ``NotFoundError``: Shelf lacks long-running operations, a deployment's state shows when it is ready."""
         raise NotFoundError(f"Shelf has no operation {name!r}", provider=self.provider, operation="operation")
 
     def server_time(self) -> float:
-        """The platform's clock, from the last answer."""
+        """Return the platform's time, taken from its last answer."""
         return self._context.clock.time() if self._server_time is None else self._server_time
 
     def invoker(self, status: EndpointStatus) -> Invoker:
@@ -156,7 +156,7 @@ class ShelfAdapter:
         )
 
     def doctor(self) -> Iterator[Check]:
-        """One real read."""
+        """Check with one real read whether the platform can be reached."""
         try:
             self._items(5.0)
         except Exception as error:  # noqa: BLE001 - whatever is wrong is the finding

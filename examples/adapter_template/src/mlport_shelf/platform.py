@@ -1,4 +1,4 @@
-"""Shelf: a whole model platform in one file, so that the adapter beside it has something real to talk to.
+"""Shelf: a complete model platform in one file, so that the adapter beside it has a real platform to call.
 
 It keeps *items* (kind, id, spec, tags) behind a small REST interface and runs the mlport server for each deployment::
 
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 Reply = tuple[int, bytes, dict[str, str]]
-_PASSED = ("content-type", "x-request-id")  # headers that go through, both ways
+_PASSED = ("content-type", "x-request-id")  # headers that are passed on, in both directions
 
 
 class Shelf:
-    """The platform; ``url`` is its address while it runs as a context manager.
+    """The platform; ``url`` is its address while its context manager is active.
 
     Args:
         serve: Starts the server of a deployment from its name, the folder of its model, a folder for its own files
@@ -51,7 +51,7 @@ class Shelf:
     def __init__(self, serve: Callable[[str, Path, Path, Mapping[str, str]], Server] | None = None) -> None:
         self._serve = serve or ModelServer
         self.items: dict[tuple[str, str], Item] = {}
-        self.failing: list[int] = []  # statuses that the next calls are answered with, whatever they ask
+        self.failing: list[int] = []  # HTTP statuses with which the next calls are answered, whatever they request
         self._lock = threading.RLock()
         self._servers: dict[str, Server] = {}
         self._turn = 0
@@ -72,7 +72,7 @@ class Shelf:
         shutil.rmtree(self._dir, ignore_errors=True)
 
     def inventory(self) -> list[str]:
-        """What is on the shelf, and which servers run."""
+        """Return the items on the shelf and the running server processes."""
         with self._lock:
             items = [f"{kind} {name}" for kind, name in self.items]
             return items + [f"process of {name}" for name, server in self._servers.items() if server.running]
@@ -80,7 +80,7 @@ class Shelf:
     # --- the interface
 
     def put(self, kind: str, name: str, body: Item) -> Reply:
-        """Create an item; a deployment also gets its server."""
+        """Create an item, and start the server of a deployment."""
         with self._lock:
             if (kind, name) in self.items:
                 return _json(409, {"error": f"{kind} {name} exists"})
@@ -99,19 +99,19 @@ class Shelf:
             return _json(201, self._shown(item), etag=1)
 
     def get(self, kind: str, name: str) -> Reply:
-        """One item."""
+        """Return one item."""
         with self._lock:
             item = self.items.get((kind, name))
             return _json(200, self._shown(item), etag=item["etag"]) if item else _json(404, {"error": "no such item"})
 
     def find(self, endpoint: str | None) -> Reply:
-        """The items of an endpoint, or all."""
+        """Return the items of an endpoint, or all items without a name."""
         with self._lock:
             chosen = [i for i in self.items.values() if endpoint in {None, i["tags"].get("mlport-endpoint")}]
             return _json(200, [self._shown(item) for item in chosen])
 
     def patch(self, kind: str, name: str, body: Item, if_match: str | None) -> Reply:
-        """Replace the spec and the tags of an item, if it is still the one the caller saw."""
+        """Replace the spec and the tags of an item, if its etag is still the one the caller saw."""
         with self._lock:
             item = self.items.get((kind, name))
             if item is None:
@@ -122,7 +122,7 @@ class Shelf:
             return _json(200, self._shown(item), etag=item["etag"])
 
     def delete(self, kind: str, name: str) -> Reply:
-        """Remove an item that nothing uses."""
+        """Delete an item that no other item uses."""
         with self._lock:
             item = self.items.get((kind, name))
             if item is None:
@@ -138,7 +138,7 @@ class Shelf:
             return 204, b"", {}
 
     def predict(self, endpoint: str, wanted: str | None, body: bytes, given: dict[str, str]) -> Reply:
-        """Hand a request to one deployment of the endpoint."""
+        """Pass a request to one deployment of the endpoint and return its answer."""
         with self._lock:
             item = self.items.get(("Endpoint", endpoint))
             traffic: dict[str, int] = item["spec"]["traffic"] if item else {}
@@ -150,7 +150,7 @@ class Shelf:
         return status, content, {**headers, "x-shelf-deployment": str(chosen)}
 
     def _next(self, traffic: dict[str, int]) -> str | None:
-        self._turn = (self._turn + 37) % 100  # 37 and 100 share no factor: every percent comes up once in a hundred
+        self._turn = (self._turn + 37) % 100  # 37 and 100 have no common factor: each percent occurs once in 100 turns
         place = self._turn
         for name, share in sorted(traffic.items()):
             if place < share:
@@ -170,7 +170,7 @@ class Shelf:
 
 
 class Server(Protocol):
-    """What runs a model."""
+    """The interface of what runs a model."""
 
     @property
     def state(self) -> str: ...
@@ -183,7 +183,7 @@ class Server(Protocol):
 
 
 class ModelServer:
-    """The mlport server as a process, behind a unix socket."""
+    """The mlport model server as a process, reached through a unix socket."""
 
     def __init__(self, name: str, model: Path, folder: Path, env: Mapping[str, str]) -> None:
         self._socket = folder / f"{secrets.token_hex(4)}.sock"  # the path of a socket must be short
@@ -203,7 +203,7 @@ class ModelServer:
     def state(self) -> str:
         if not self.running:
             return "failed"
-        with socket.socket(socket.AF_UNIX) as probe:  # a refused connection is closed at once, by us
+        with socket.socket(socket.AF_UNIX) as probe:  # closes a refused connection at once
             try:
                 probe.connect(str(self._socket))
             except OSError:
@@ -237,14 +237,14 @@ def _json(status: int, body: object, **headers: object) -> Reply:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """HTTP on the outside, :class:`Shelf` on the inside."""
+    """The HTTP interface of a :class:`Shelf`."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else the body waits until the other side has acknowledged the head
+    disable_nagle_algorithm = True  # otherwise the body waits until the other side has acknowledged the head
     shelf: ClassVar[Shelf]
 
     def answer(self) -> None:
-        """Any request."""
+        """Answer a request of any method."""
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         failing = self.shelf.failing
         status, content, headers = _json(failing.pop(0), {"error": "told to fail"}) if failing else self.route(body)
@@ -256,7 +256,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def route(self, body: bytes) -> Reply:
-        """What the platform says to it."""
+        """Return the platform's answer to the request with this body."""
         url = urlsplit(self.path)
         match url.path.strip("/").split("/"):
             case ["endpoints", name] if self.command == "POST":
@@ -270,7 +270,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return _json(400, {"error": "no such route"})
 
     def item(self, kind: str, name: str, body: bytes) -> Reply:
-        """What the platform says about one item."""
+        """Carry out a request for one item and return the answer."""
         if self.command == "PUT":
             return self.shelf.put(kind, name, json.loads(body))
         if self.command == "PATCH":
@@ -280,4 +280,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_PATCH = do_DELETE = do_POST = answer  # noqa: N815  names of the standard library
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  signature of the standard library
-        """Say nothing."""
+        """Suppress the log line of a request."""

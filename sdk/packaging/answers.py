@@ -1,4 +1,4 @@
-"""The answer of a model to its example: which outputs it has, and whether the server can send it."""
+"""Examine a model's answer to its example: which outputs it has, and whether the server can send it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _HINTS = {
 
 
 def output_names(answer: Any, rows: int, again: Callable[[int], Any], *, lists: bool) -> tuple[str, ...]:
-    """The names of the outputs in a sequence of several; none when it is one of rows, or no sequence.
+    """Return the names of the outputs in a sequence of several outputs, or an empty tuple for rows or another value.
 
     Args:
         answer: What the model returned for its example.
         rows: Rows of the example.
-        again: Gives the answer to so many of its first rows.
-        lists: Whether the model is one of a library, whose lists hold outputs.
+        again: Returns the model's answer to the given number of the example's first rows.
+        lists: Whether the model belongs to a library, where a list holds outputs rather than rows.
     """
     parts = _parts()
     if not parts.is_sequence(answer) or len(answer) < 2:
@@ -48,16 +48,16 @@ def output_names(answer: Any, rows: int, again: Callable[[int], Any], *, lists: 
         looks_so = all(_length(one) == rows for one in answer) and (
             isinstance(answer, tuple) or all(map(parts.is_array, answer))
         )
-    if looks_so and size == rows:  # a list of as many arrays may be one of rows as well
+    if looks_so and size == rows:  # a list with as many arrays as rows is ambiguous
         return names if len(again(1)) == size else ()
     return names if looks_so else ()
 
 
 def _check_wrapped(answer: Any, rows: int, again: Callable[[int], Any], *, lists: bool) -> None:
-    """Refuse a list that holds nothing but the array of all rows' values: it would be the value of the first row.
+    """Refuse a list with only one array for all rows: the server would take it as the value of the first row.
 
     Raises:
-        ConfigError: It is one; says what to return.
+        ConfigError: The answer is such a list; the hint says what to return instead.
     """
     if lists or not isinstance(answer, list) or len(answer) != 1 or rows < 2:  # pyright: ignore[reportUnknownArgumentType]
         return
@@ -71,7 +71,7 @@ def _check_wrapped(answer: Any, rows: int, again: Callable[[int], Any], *, lists
 
 
 def named(answer: Any, names: Sequence[str], rows: int, method: str, *, lists: bool) -> dict[str, Any]:
-    """The outputs in an answer by name, taken apart as the server does it."""
+    """Return the outputs in an answer by name, separated as the server does it."""
     parts = _parts()
     declared = names or ((method,) if parts.is_sequence(answer) else ())
     found: dict[str, Any] = parts.outputs_in(answer, declared, method, rows, lists=lists)
@@ -79,9 +79,9 @@ def named(answer: Any, names: Sequence[str], rows: int, method: str, *, lists: b
 
 
 def outputs(found: Mapping[str, Any], rows: int, *, vary: bool = False) -> tuple[Tensor, ...]:
-    """The signature of the outputs of an answer; empty when one is no array but another JSON value.
+    """Return the signature of an answer's outputs; empty if one of them is a JSON value but not an array.
 
-    ``vary`` says that axes of the inputs beside that of the rows vary, and so those of the outputs may.
+    ``vary`` says that axes of the inputs other than the row axis vary, so those of the outputs may vary too.
     """
     try:
         shown = tuple(_output(name, examples.as_array(value), rows) for name, value in found.items())
@@ -102,19 +102,19 @@ def _output(name: str, array: Any, rows: int) -> Tensor:
 
 
 def each_row(found: Mapping[str, Any], rows: int) -> bool:
-    """Whether every output has one value per row."""
+    """Check whether every output has one value per row."""
     return all(_length(value) == rows for value in found.values())
 
 
 def told(found: Mapping[str, Any]) -> str:
-    """How many values an answer has, in words."""
+    """Describe in words how many values each output of an answer has."""
     lengths = {name: _length(value) for name, value in found.items()}
     words = [f"{'one value' if size < 0 else f'{size} values'} in {name!r}" for name, size in lengths.items()]
     return ", ".join(words[:5])
 
 
 def starts_with(whole: Mapping[str, Any], first: Mapping[str, Any]) -> bool:
-    """Whether the answer to all rows begins with the answer to the first row alone."""
+    """Check whether the answer to all rows begins with the answer to the first row alone."""
     for name, value in whole.items():
         a = examples.as_array(value)
         b = examples.as_array(first[name]) if name in first else None
@@ -124,7 +124,7 @@ def starts_with(whole: Mapping[str, Any], first: Mapping[str, Any]) -> bool:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two answers of a model agree to the last few bits."""
+    """Check whether two answers of a model agree except for the last few bits."""
     one, two = (_parts().outputs_in(answer, (), "output", -1, lists=True) for answer in (left, right))
     if one.keys() != two.keys():
         return False
@@ -141,7 +141,7 @@ def check(example: Any, answer: Any, signature: Signature, method: str, *, lists
     """Read the example and write the answer as the server will.
 
     Raises:
-        ConfigError: It refuses one of them; says why.
+        ConfigError: The server would refuse the example or the answer; the message says why.
     """
     failures: Any = import_module("sdk.serving.failures")
     written = _plainly if find_spec("numpy") is None else partial(_round_trip, example, signature, method, lists=lists)
@@ -158,17 +158,17 @@ def check(example: Any, answer: Any, signature: Signature, method: str, *, lists
 
 
 def _unordered(answer: Any) -> str | None:
-    """Why a set cannot be the values of rows; in the value of one row it becomes a list."""
+    """Return why a set cannot hold the values of rows; inside the value of one row, a set becomes a list."""
     return "the model returned a set, which has no order" if type(answer) in {set, frozenset} else None
 
 
 def _plainly(answer: Any) -> None:
-    """Write the answer where numpy is not installed: it holds nothing but Python's own values then."""
+    """Write the answer where numpy is not installed, so that it holds only Python's own values."""
     import_module("sdk.serving.jsontext").encode_json(answer)
 
 
 def _round_trip(example: Any, signature: Signature, method: str, answer: Any, *, lists: bool) -> None:
-    """Read the example's JSON and write the answer's."""
+    """Decode the example's JSON and encode the answer as JSON, as the server will."""
     serving: Any = import_module("sdk.serving.signature")
     codecs: Any = import_module("sdk.serving.codecs")
     written: Any = import_module("sdk.serving.outputs")
@@ -180,7 +180,7 @@ def _round_trip(example: Any, signature: Signature, method: str, answer: Any, *,
 
 
 def _parts() -> Any:
-    """How the server takes answers apart; looked up late, as training jobs bring this module without it."""
+    """Import the server's module that separates answers: late, as training jobs ship this module without it."""
     return import_module("sdk.serving.parts")
 
 

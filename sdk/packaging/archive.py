@@ -1,8 +1,8 @@
-"""Read archives that nobody vouches for, and write ones that are the same bytes every time.
+"""Read untrusted archives safely, and write archives that are byte for byte reproducible.
 
-The standard library's ``extractall`` follows links that an archive made itself, even with its "data" filter on some
-Python 3.11 releases. Here an archive can only make regular files and folders, each opened by name inside its parent's
-descriptor, in a new folder that takes its final name when everything is in it.
+The standard library's ``extractall`` follows links that the archive itself created, even with its "data" filter on
+some Python 3.11 releases. Here an archive can only create regular files and folders. Each is opened by name relative to
+its parent's descriptor, in a new folder that gets its final name once it is complete.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ _DAMAGE = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an archive may grow to.
+    """The sizes that an archive may unpack to.
 
     Args:
         file_bytes: Bytes of one file.
         total_bytes: Bytes of all files.
         entries: Number of files and folders.
-        ratio: Bytes unpacked per byte of the archive, counted from the first MiB on.
+        ratio: Unpacked bytes per byte of the archive; an archive may always unpack to at least 1 MiB.
     """
 
     file_bytes: int = 2 * 2**30
@@ -70,7 +70,7 @@ class _Entry:
 
 
 class _Gauge:
-    """Counts what comes out, whatever the headers said."""
+    """A counter of unpacked bytes and entries that enforces the limits, regardless of what the headers claim."""
 
     def __init__(self, limits: Limits, packed: int) -> None:
         self._limits = limits
@@ -80,20 +80,20 @@ class _Gauge:
         self._entries = 0
 
     def entry(self) -> None:
-        """One more file or folder."""
+        """Count one more file or folder."""
         self._entries += 1
         if self._entries > self._limits.entries:
             raise _refused(f"it has more than {self._limits.entries:,} entries")
 
     def written(self, count: int, of_file: int) -> None:
-        """More bytes of a file, which has ``of_file`` by now."""
+        """Count more bytes of a file, which has ``of_file`` bytes so far."""
         if of_file > self._limits.file_bytes:
             raise _refused(f"a file in it is larger than {self._limits.file_bytes:,} bytes")
         self._written += count
         self._check(self._written)
 
     def streamed(self, count: int) -> None:
-        """More bytes out of the decompressor, headers and padding included."""
+        """Count more bytes from the decompressor, including headers and padding."""
         self._streamed += count
         self._check(self._streamed)
 
@@ -105,16 +105,16 @@ class _Gauge:
 
 
 def extract(archive: Path, target: Path, limits: Limits | None = None) -> Path:
-    """Unpack a ``.tar``, ``.tar.gz`` or ``.zip`` into the new folder ``target``; all of it or nothing.
+    """Unpack a ``.tar``, ``.tar.gz`` or ``.zip`` into the new folder ``target``, completely or not at all.
 
     Args:
-        archive: The archive; what it is is seen from its first bytes.
+        archive: The archive; its first bytes determine its format.
         target: A folder that does not exist yet; its parent does.
-        limits: Sizes, count and ratio.
+        limits: Limits for sizes, number of entries and ratio.
 
     Raises:
-        PackagingError: Links, devices, paths that lead out, names that some file system takes for one another, limits,
-            damage, or no space. Nothing is left behind.
+        PackagingError: The archive has links, devices, paths that lead out of it or names that some file systems
+            treat as equal, exceeds a limit or is damaged; or no space is left. Nothing is left behind.
     """
     bounds = limits or Limits()
     if target.exists() or target.is_symlink():
@@ -135,7 +135,7 @@ def extract(archive: Path, target: Path, limits: Limits | None = None) -> Path:
 
 
 def _reraise_disk(error: BaseException) -> None:
-    """An error of the file system is not the archive's fault."""
+    """Re-raise an error of the file system, which is not the archive's fault."""
     if isinstance(error, OSError) and error.errno is not None:
         raise error
 
@@ -153,7 +153,7 @@ def _unpack(file: IO[bytes], inside: Path, gauge: _Gauge) -> None:
 
 
 class _Counted:
-    """A decompressor whose output counts even where it is only skipped: headers can be bombs as well."""
+    """A decompressor that counts its output even where it is skipped: headers can be bombs too."""
 
     def __init__(self, stream: IO[bytes], gauge: _Gauge) -> None:
         self._stream = stream
@@ -169,11 +169,11 @@ class _Counted:
 
 
 class _Strict(tarfile.TarInfo):
-    """A header that must be sound; the standard library takes a damaged one for the end of the archive."""
+    """A header that must be valid; the standard library treats a damaged one as the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
-        """The next header."""
+        """Return the next header."""
         try:
             return super().fromtarfile(tarfile)
         except _EndMarker:
@@ -223,7 +223,7 @@ def _write_all(entries: Iterator[_Entry], inside: Path, gauge: _Gauge) -> None:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """The path as names, all of which stay inside."""
+    """Split a path into names; refuse one that leads out of the archive, is too long or deep, or is not printable."""
     if not name or name.startswith(("/", "\\")) or "\\" in name or "\0" in name or name[1:2] == ":":
         raise _refused(f"{name!r} is no relative path")
     parts = tuple(part for part in name.split("/") if part not in {"", "."})
@@ -243,7 +243,7 @@ def _new_names(
     *,
     folder: bool,
 ) -> int:
-    """How many names an entry adds; refuses two that are one file where case or Unicode form is ignored."""
+    """Return how many names an entry adds; refuse names that are equal where case or Unicode form is ignored."""
     if not parts:
         raise _refused("a file in it has no name")
     before = len(seen)
@@ -269,11 +269,11 @@ def _write(root: int, parts: tuple[str, ...], entry: _Entry, gauge: _Gauge) -> N
 
 
 def _enter(root: int, parts: tuple[str, ...]) -> int:
-    """A descriptor of the folder, made step by step; a link on the way is an error of the system call."""
+    """Return a descriptor of the folder, created step by step; a link on the way makes the system call fail."""
     current = os.dup(root)
     for part in parts:
         try:
-            with suppress(FileExistsError):  # the open below refuses whatever is not a folder
+            with suppress(FileExistsError):  # the open below refuses anything that is not a folder
                 os.mkdir(part, 0o755, dir_fd=current)
             deeper = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
         except NotADirectoryError as error:
@@ -301,7 +301,7 @@ def _write_file(folder: int, name: str, entry: _Entry, gauge: _Gauge) -> None:
 
 
 def write(folder: Path, target: Path) -> Path:
-    """Pack the regular files of a folder as ``.tar.gz``: sorted, without dates, owners or modes of this machine."""
+    """Pack the regular files of a folder as ``.tar.gz``: sorted, without this machine's dates, owners or modes."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     with (
         disk.writing(target),

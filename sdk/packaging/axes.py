@@ -1,4 +1,4 @@
-"""The inputs that a model file states itself: names, types and axes. Read from the bytes; no library loads the file."""
+"""Read the inputs that a model file declares (names, types and axes) from its bytes, without loading the file."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _INITIALIZER_NAME, _TENSOR_TYPE, _SHAPE, _DIMENSION, _SIZE = 8, 1, 2, 1, 1
 
 
 STATED = frozenset({"onnx", "keras"})
-"""The flavours whose files and objects state axes and types; estimators know a width, and no type."""
+"""The flavours whose files and objects declare axes and types; estimators know a width but no type."""
 
 
 def inputs_of(example: Any, stated: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The inputs of a prepared example, with the axes that the file states, if it states any.
+    """Return the inputs of a prepared example, with the axes that the file declares, if any.
 
     Raises:
-        ConfigError: The example does not agree with the file.
+        ConfigError: The example disagrees with the file.
     """
     inputs = examples.inputs(example)
     if not inputs or not stated or examples.is_frame(example):
@@ -42,7 +42,7 @@ def inputs_of(example: Any, stated: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def widened(inputs: Sequence[Tensor], stated: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The inputs of an example that a live model has answered, with the model's own axes where it states them alike."""
+    """Return the inputs of an example that a live model has answered, with the model's own axes where they agree."""
     try:
         return merged(inputs, stated) if stated else tuple(inputs)
     except ConfigError:
@@ -50,10 +50,10 @@ def widened(inputs: Sequence[Tensor], stated: Sequence[Tensor]) -> tuple[Tensor,
 
 
 def merged(inputs: Sequence[Tensor], stated: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The inputs of an example with the axes and types that the file states; the example only has to agree with them.
+    """Combine the inputs of an example with the axes and types of the file, which the example must agree with.
 
     Raises:
-        ConfigError: It has other names, or a length that the file fixes otherwise.
+        ConfigError: The example has other names, or another length than the file fixes.
     """
     names = {one.name: one for one in stated}
     if len(inputs) == len(stated) == 1:
@@ -70,10 +70,10 @@ def merged(inputs: Sequence[Tensor], stated: Sequence[Tensor]) -> tuple[Tensor, 
 
 
 def check_rowwise(wish: bool | None, inputs: Sequence[Tensor]) -> bool | None:
-    """What the user says of the rows, which an input with one value for the whole request makes depend on each other.
+    """Return the user's ``rowwise=``, or False if an input has one value for the whole request.
 
     Raises:
-        ConfigError: The user says that they do not.
+        ConfigError: The user says ``rowwise=True``, but such an input exists.
     """
     single = next(iter(sorted(whole_inputs(inputs))), None)
     if single is None:
@@ -86,10 +86,10 @@ def check_rowwise(wish: bool | None, inputs: Sequence[Tensor]) -> bool | None:
 
 
 def _check_rows(stated: Sequence[Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse an example of more or fewer rows than the file fixes.
+    """Refuse an example with more or fewer rows than the file fixes.
 
     Raises:
-        ConfigError: It has another number of rows.
+        ConfigError: The example has another number of rows.
     """
     for one in stated:
         shape = shapes.get(one.name) if len(shapes) > 1 or len(stated) > 1 else next(iter(shapes.values()), None)
@@ -101,12 +101,12 @@ def _check_rows(stated: Sequence[Tensor], shapes: Mapping[str, tuple[int, ...]])
 
 
 def _type(given: Tensor, stated: Tensor) -> str:
-    """The type of an input: as the file states it, but floats of any width stay those of the example.
+    """Return the type of an input: that of the file, except that floats keep the width they have in the example.
 
-    Whole numbers in an example say nothing about a file that takes fractions, and nothing about the width of its own.
+    Whole numbers in an example say nothing about a file that takes fractions, nor about the width of its integers.
 
     Raises:
-        ConfigError: One is text and the other is not.
+        ConfigError: One of the two is text and the other is not.
     """
     is_text = stated.dtype in {"str", "string"}
     if is_text != (given.dtype == "string"):
@@ -135,7 +135,7 @@ def _agreed(given: Tensor, stated: Tensor) -> tuple[int, ...]:
 
 
 def onnx_inputs(path: Path) -> tuple[Tensor, ...]:
-    """The inputs of an ONNX graph; none where one of them is no tensor of a known type, or has an unknown rank."""
+    """Return the inputs of an ONNX graph; none if one is not a tensor, or has an unknown type or rank."""
     data = memoryview(path.read_bytes())
     graph = next((part for number, part in _fields(data) if number == _GRAPH), None)
     if not isinstance(graph, memoryview):
@@ -158,7 +158,7 @@ def _onnx_input(value: memoryview) -> Tensor | None:
 
 
 def _size(dimension: memoryview) -> int:
-    """A fixed length, or -1 for one that is named or left out."""
+    """Return the length of a fixed dimension, or -1 for a named or missing one."""
     size = next((part for number, part in _fields(dimension) if number == _SIZE), -1)
     return size if isinstance(size, int) and size > 0 else -1
 
@@ -173,7 +173,7 @@ def _text(message: memoryview, wanted: int) -> str:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of a protobuf message: whole numbers, and everything else as bytes."""
+    """Iterate over the fields of a protobuf message: whole numbers as they are, everything else as bytes."""
     place = 0
     while place < len(data):
         key, place = _varint(data, place)
@@ -207,7 +207,7 @@ def _varint(data: memoryview, place: int) -> tuple[int, int]:
 
 
 def keras_inputs(config: Any) -> tuple[Tensor, ...]:
-    """The inputs of a Keras network; none where its configuration does not state them."""
+    """Return the inputs of a Keras network; none if its configuration does not declare them."""
     found: list[Tensor] = []
     for layer in _items(_entry(_entry(config, "config"), "layers")):
         if _entry(layer, "class_name") != "InputLayer":

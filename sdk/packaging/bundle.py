@@ -1,4 +1,4 @@
-"""Seal a folder into a bundle, check one, and keep bundles under their digest."""
+"""Seal a folder into a bundle, verify bundles, and store them under their digest."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _REMAKE = "pack the model again with sdk.model(), or fetch the bundle again"
 
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:
-    """Record every file of ``folder`` and write ``mlport.json``; the files become read-only.
+    """Record every file of ``folder`` and write ``mlport.json``; all files become read-only.
 
     Raises:
-        ConfigError: A value of the manifest is one that nobody would accept.
+        ConfigError: The manifest has a value that a reader would refuse.
     """
     records: dict[str, FileRecord] = {}
     with disk.writing(folder):
@@ -47,8 +47,9 @@ def verify(folder: Path) -> Manifest:
     """Read the manifest of a bundle and compare every file with it.
 
     Raises:
-        PackagingError: The folder is no bundle.
-        LockMismatchError: A file is missing, changed, too many, or not a regular file; or the lock is more than data.
+        PackagingError: The folder is not a bundle.
+        LockMismatchError: A file is missing, changed, not in the manifest, or not a regular file; or the lock has
+            more than exact versions with hashes.
     """
     manifest = read(folder)
     present = dict(_walk(folder))
@@ -67,11 +68,11 @@ def verify(folder: Path) -> Manifest:
 
 
 def read(folder: Path) -> Manifest:
-    """The manifest of the bundle in ``folder``, without a look at its files.
+    """Read the manifest of the bundle in ``folder``, without checking its files.
 
     Raises:
-        PackagingError: There is none.
-        LockMismatchError: It cannot be read, or a value in it is one that no packing gives; names the field.
+        PackagingError: The folder has no manifest.
+        LockMismatchError: It cannot be read, or a value in it is invalid; the message names the field.
     """
     try:
         return _decoded(disk.read_small(folder / MANIFEST, fields.MOST_BYTES))
@@ -82,10 +83,10 @@ def read(folder: Path) -> Manifest:
 
 
 def example_in(folder: Path) -> list[Any] | None:
-    """The rows that travel with the model in ``folder``; ``None`` if it was packed without.
+    """Return the example rows packed with the model in ``folder``; ``None`` if it was packed without any.
 
     Raises:
-        UnreadableError: They are no rows.
+        UnreadableError: The file does not hold rows.
     """
     path = folder / EXAMPLE
     if not path.is_file():
@@ -103,7 +104,7 @@ def _decoded(data: bytes) -> Manifest:
 
 
 def store(staged: Path, manifest: Manifest, models: Path) -> Path:
-    """Move a sealed folder to its place ``models/<digest>``; a sound one that is already there stays.
+    """Move a sealed folder to its place ``models/<digest>``; an intact bundle already in that place stays.
 
     Two writers of the same bundle both succeed; a damaged bundle in that place is replaced.
     """

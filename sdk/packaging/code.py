@@ -1,6 +1,6 @@
-"""The user's own modules and packages (``code=``): what of a folder travels with the model, and what stays here.
+"""Select which of the user's own modules and packages (``code=``) are packed with the model.
 
-Keys, hidden files, caches, virtual environments, what Git ignores and large data stay here; a summary says so.
+Keys, hidden files, caches, virtual environments, Git-ignored files and large data are left out; a log line sums it up.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ _MODULE = re.compile(r"(?P<name>[^.]+)(\.[^.]+)*\.(py|so|pyd)")
 
 @dataclass(slots=True)
 class Code:
-    """What travels: names below ``code/`` with their files; and what does not, with the reason."""
+    """The files to pack, by their names below ``code/``, and the paths left out, with the reason."""
 
     files: dict[str, Path] = field(default_factory=dict[str, Path])
     left_out: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def modules(self) -> frozenset[str]:
-        """The top-level names that can be imported of it."""
+        """The top-level names that can be imported from it."""
         return frozenset(name.partition("/")[0].partition(".")[0] for name in self.files)
 
     def add(self, name: str, file: Path) -> None:
@@ -75,15 +75,15 @@ class Code:
 
 
 def copy_code(code: str | Path | Sequence[str | Path], folder: Path, *, by_name: bool = False) -> None:
-    """Copy the user's modules and packages, and log what travels and what stays here.
+    """Copy the user's modules and packages, and log what is packed and what is left out.
 
     Args:
-        code: The paths. The content of a folder that Python looks into, such as ``.``, is packed without the folder.
-        folder: Where to.
+        code: The paths. A folder on Python's path, such as ``.``, is packed as its content, without the folder.
+        folder: The destination.
         by_name: Whether every folder is imported by its name.
 
     Raises:
-        ConfigError: A path does not exist, cannot be imported or is a key, two have the same name, or all is too large.
+        ConfigError: A path is missing, not importable or a key; two have the same name; or the total is too large.
     """
     found = collect(code, by_name=by_name)
     for name, file in found.files.items():
@@ -97,10 +97,10 @@ def copy_code(code: str | Path | Sequence[str | Path], folder: Path, *, by_name:
 
 
 def copy_artifacts(path: Path, target: Path) -> None:
-    """Copy the file or folder of ``artifacts=``: all of it but caches and keys, as a model knows its own files.
+    """Copy the file or folder of ``artifacts=``, except caches and keys: a model knows its own files.
 
     Raises:
-        ConfigError: There is nothing, it is a key, or nothing of it is left.
+        ConfigError: The path is missing or is a key.
     """
     if path.is_file():
         if is_key(path):
@@ -136,7 +136,7 @@ def _carries_key(field: str, path: Path) -> ConfigError:
 
 
 def collect(code: str | Path | Sequence[str | Path], *, by_name: bool = False) -> Code:
-    """Look at the paths of ``code=`` and decide what travels; see :func:`copy_code`."""
+    """Decide which files of the paths of ``code=`` are packed; see :func:`copy_code`."""
     found = Code()
     paths = list(_paths(code))
     folders = {path: "" if not by_name and _is_root(path) else f"{path.name}/" for path in paths if path.is_dir()}
@@ -152,7 +152,7 @@ def collect(code: str | Path | Sequence[str | Path], *, by_name: bool = False) -
 
 
 def _paths(code: object) -> Iterator[Path]:
-    """The absolute paths; a link keeps its own name, which is the one that is imported."""
+    """Iterate over the absolute paths; a link keeps its own name, because that name is imported."""
     items: Iterable[Any] = [code] if isinstance(code, str | Path) else code  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     for item in items:
         if not isinstance(item, str | Path):
@@ -164,7 +164,7 @@ def _paths(code: object) -> Iterator[Path]:
 
 
 def _is_root(folder: Path) -> bool:
-    """Whether modules in the folder are imported by their own names: Python looks into it, and it is not a package."""
+    """Check whether Python imports the folder's modules by name: the current folder, or a non-package on sys.path."""
     if folder.resolve() == Path.cwd():
         return True
     return not (folder / "__init__.py").exists() and any(
@@ -176,7 +176,7 @@ def _check_name(path: Path) -> None:
     """Refuse a folder or module that cannot be imported under its name."""
     match = _MODULE.fullmatch(path.name)
     if match is None and not path.is_dir():
-        return  # a file of data
+        return  # a data file
     name = match["name"] if match and not path.is_dir() else path.name
     if not name.isidentifier():
         why = f"Python cannot import a module called {name!r}"
@@ -193,7 +193,7 @@ def _check_name(path: Path) -> None:
 
 
 def _add_file(found: Code, path: Path, folders: Mapping[Path, str]) -> None:
-    """Add a file that was named itself: at its place in a named folder that left it out, else at the top."""
+    """Add a file named in ``code=``: at its place in a named folder that left it out, else at the top."""
     if is_key(path):
         raise _carries_key("code", path)
     for folder, lead in folders.items():
@@ -217,7 +217,7 @@ def _add_folder(found: Code, folder: Path, lead: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """One folder of ``code=`` while it is looked through."""
+    """A traversal of one folder of ``code=``."""
 
     root: Path
     lead: str
@@ -225,7 +225,7 @@ class _Walk:
     own: set[Path]
 
     def enter(self, folder: Path, inside: PurePosixPath, above: Ignore, trail: tuple[Path, ...]) -> None:
-        """Take what travels of a folder; ``trail`` has the real folders above it, for links that lead back."""
+        """Collect a folder's files to pack; ``trail`` has the real folders above it, to detect links that lead back."""
         ignore = above.within(folder)
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -242,7 +242,7 @@ class _Walk:
                 self.found.add(f"{self.lead}{name}", path)
 
     def _reason(self, path: Path, ignore: Ignore, trail: tuple[Path, ...]) -> str | None:
-        """Why a path stays here, or ``None``."""
+        """Return why a path is left out, or ``None`` if it is packed."""
         why = _by_name(path) or self._by_link(path, trail) or self._by_kind(path)
         if why or path.is_dir():
             return why or (IGNORED if ignore.ignores(path, is_folder=True) else None)
@@ -282,7 +282,7 @@ def _by_content(path: Path) -> str | None:
 
 
 def is_key(path: Path) -> bool:
-    """Whether a file holds a private key, or has the name of one or of credentials; certificates are public."""
+    """Check whether a file holds a private key or has the name of a key or credentials; certificates are public."""
     if path.suffix in _IMPORTED:
         return False
     try:
@@ -307,7 +307,7 @@ def _check_total(sizes: dict[str, int]) -> None:
 
 
 def _report(found: Code) -> None:
-    """Log a summary, and each name at level debug; say on standard error what may be missed."""
+    """Log a summary, and each name at level debug; note on standard error what the user may miss."""
     size = sum(file.stat().st_size for file in found.files.values())
     files = "1 file" if len(found.files) == 1 else f"{len(found.files)} files"
     said = f"code: packed {files} ({_size(size)})"

@@ -1,4 +1,4 @@
-"""The columns of an example table: their types as the manifest records them, and as the server makes them again."""
+"""Describe the columns of an example table: their types in the manifest, and as the server reconstructs them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sdk.packaging.manifest import Signature
 
 _WIDEST = 8  # bytes of a number
-_NULLABLE = re.compile(r"U?Int\d+|Float\d+|boolean")  # columns of pandas that tell missing values from NaN
+_NULLABLE = re.compile(r"U?Int\d+|Float\d+|boolean")  # pandas columns that distinguish missing values from NaN
 _TIMES = re.compile(r"(?P<kind>datetime64|timedelta64)\[(?P<unit>\w+)(?:, (?P<zone>.+))?\]")
 _ARROW_TIMES = re.compile(r"(?P<kind>timestamp|duration)\[(?P<unit>\w+)(?:, tz=(?P<zone>.+))?\]")
 _ARROW = {
@@ -42,7 +42,7 @@ _FIXES = {
     "time": "make it text: df[{0!r}].astype(str)",
 }
 _USE = "use numbers, booleans, text, categories, dates, moments or durations"
-# What the cells of a column of objects may be: type, its name in the manifest, the marker of missing ones unless seen.
+# The allowed cell types of an object column: type, its name in the manifest, marker of missing values if none is seen.
 _OBJECTS = ((str, "string", "nan"), (bool, "bool", "None"), (int, "int64", "None"), (float, "float64", "None"),
             (Decimal, "decimal", "None"), (date, "date", "None"))  # fmt: skip
 _OBJECT_FIXES: dict[type, str] = {
@@ -52,10 +52,10 @@ _OBJECT_FIXES: dict[type, str] = {
 
 
 def names(table: Any) -> list[str] | list[int]:
-    """The names of the columns of a table: all text, or all whole numbers, as a table made of an array has them.
+    """Return the column names of a table: all text, or all whole numbers as in a table made of an array.
 
     Raises:
-        ConfigError: They are anything else, of several levels, or one is there twice.
+        ConfigError: The names have another type or several levels, or one occurs twice.
     """
     found: list[Any] = list(table.columns)
     if getattr(table.columns, "nlevels", 1) > 1:
@@ -76,13 +76,14 @@ def names(table: Any) -> list[str] | list[int]:
 
 
 def as_fitted(table: Any, levels: Sequence[Sequence[Any]]) -> Any:
-    """A table whose categories have all levels that the model was fitted with, in the model's order.
+    """Return a table whose categories have all levels that the model was fitted with, in the model's order.
 
-    A few rows written by hand have fewer levels than the training table had; other levels than the model's stay.
+    A few rows written by hand have fewer levels than the training table. A column with a level that the model does not
+    know is left as it is.
 
     Args:
-        table: The example, perhaps no table.
-        levels: Those of the model's columns of categories, in the order of the columns.
+        table: The example, which may be something other than a table.
+        levels: The levels of the model's category columns, in column order.
     """
     kinds = table.dtypes.items() if hasattr(table, "columns") else ()
     names = [name for name, kind in kinds if str(kind) == "category"]
@@ -104,10 +105,10 @@ def _replaced(table: Any, changed: dict[Any, Any]) -> Any:
 
 
 def describe(name: str, values: Any) -> Tensor:
-    """What the manifest says about a column.
+    """Return the manifest entry of a column.
 
     Raises:
-        ConfigError: A request cannot carry it; names the column, its type and what to do.
+        ConfigError: A request cannot carry the column; the message names the column and its type, the hint a fix.
     """
     kind = str(values.dtype)
     if kind in {"category", "object"}:
@@ -128,7 +129,7 @@ def describe(name: str, values: Any) -> Tensor:
 
 
 def prepared(name: str, values: Any) -> Any:
-    """A column as the server makes it from a request."""
+    """Return a column as the server reconstructs it from a request."""
     tensor = describe(name, values)
     if tensor.column_type is None and not tensor.dtype.startswith(("datetime", "timedelta")):
         return values.to_numpy(dtype=tensor.dtype)
@@ -136,7 +137,7 @@ def prepared(name: str, values: Any) -> Any:
 
 
 def made(tensor: Tensor, listed: list[Any]) -> Any:
-    """A column as the server makes it from these cells of a request; ``None`` is a missing one."""
+    """Return a column as the server reconstructs it from these cells of a request; ``None`` is a missing cell."""
     serving: Any = import_module("sdk.serving.signature")
     convert: Any = import_module("sdk.serving.convert")
     known = msgspec.convert(msgspec.to_builtins(tensor), serving.Tensor)
@@ -148,7 +149,7 @@ def made(tensor: Tensor, listed: list[Any]) -> Any:
 
 
 def libraries(signature: Signature) -> frozenset[str]:
-    """The modules beside the model's own that make these columns."""
+    """Return the modules needed to reconstruct these columns, apart from the model's own."""
     kinds = {one.column_type or "" for one in signature.inputs}
     kinds |= {one.levels.type for one in signature.inputs if one.levels}
     arrow = {"pyarrow"} if any(kind.endswith("[pyarrow]") for kind in kinds) else set[str]()
@@ -157,7 +158,7 @@ def libraries(signature: Signature) -> frozenset[str]:
 
 
 def absent(names: Sequence[str] | None) -> list[str]:
-    """What a model that was fitted on a table needs and this machine lacks, as where the table was one of polars."""
+    """Return what a model fitted on a table needs and this machine lacks, for example if it was a polars table."""
     return ["pandas"] if names is not None and find_spec("pandas") is None else []
 
 
@@ -182,7 +183,7 @@ def _category(name: str, values: Any) -> Tensor:
 
 
 def _objects(name: str, values: Any) -> Tensor:
-    """A column of objects of one kind."""
+    """Describe a column of objects, which must all be of one kind."""
     found, gaps = list(values.tolist()), values.isna().to_numpy().tolist()
     known = [one for one, gap in zip(found, gaps, strict=True) if not gap]
     if not known:
@@ -207,7 +208,7 @@ def _objects(name: str, values: Any) -> Tensor:
 
 
 def _kind(value: Any) -> type[Any]:
-    """The type of a cell, where those of numpy and subclasses of text and numbers count as Python's own."""
+    """Return the type of a cell; numpy types and subclasses of text and numbers count as Python's own."""
     if isinstance(value, str):
         return str
     plain: Any = value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
@@ -226,7 +227,7 @@ def _marker(gap: Any) -> str:
 
 
 def _one_marker(name: str, found: set[str]) -> str | None:
-    """How missing values are written among these objects; ``None`` when none is missing."""
+    """Return how missing values are written among these objects; ``None`` if none is missing."""
     if len(found) > 1:
         listed = " and ".join(sorted(found)).replace("nan", "NaN")
         raise ConfigError(
@@ -258,10 +259,10 @@ def _arrow(name: str, kind: str, shown: str) -> str:
 
 
 def check_numbers(values: Any, field: str) -> None:
-    """Refuse numbers that a request cannot carry, in a column or an array.
+    """Refuse numbers in a column or an array that a request cannot carry.
 
     Raises:
-        ConfigError: They are wider than those of JSON, or infinite.
+        ConfigError: The numbers are wider than JSON numbers, or infinite.
     """
     if values.dtype.kind != "f":
         return
@@ -272,7 +273,7 @@ def check_numbers(values: Any, field: str) -> None:
 
 
 def any_number(values: Any, test: str) -> bool:
-    """Whether a test such as ``isnan`` holds for one of these floats."""
+    """Check whether a test such as ``isnan`` holds for any of these floats."""
     if isinstance(values, PlainArray):
         return any(map(getattr(math, test), values.flat))
     import numpy as np

@@ -1,4 +1,4 @@
-"""Folders that are there completely or not at all, whatever happens while they are written."""
+"""Write files and folders atomically, so that a crash leaves them complete or absent."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 _NOT_PLAIN = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV}
 _BLOCK = 1 << 20
 ASIDE = ".damaged-"
-"""What the name of a damaged file gets, before random digits."""
+"""The suffix of a damaged file's new name, before random digits."""
 
 
 def state_dir() -> Path:
-    """The folder for what mlport keeps between runs; made on first use, readable by its owner only.
+    """Return the folder of data that mlport keeps between runs, created on first use and readable only by its owner.
 
     ``MLPORT_STATE_DIR``, else ``$XDG_STATE_HOME/mlport``, else ``~/.local/state/mlport``.
     """
@@ -36,17 +36,17 @@ def state_dir() -> Path:
 
 
 def state_path() -> Path:
-    """Where :func:`state_dir` is, without making it: a plan writes nothing."""
+    """Return the path of :func:`state_dir` without creating it: a plan writes nothing."""
     chosen = os.environ.get("MLPORT_STATE_DIR")
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(chosen) if chosen else Path(base) / "mlport"
 
 
 def cache_dir() -> Path:
-    """The folder for what can be made again: environments, image layers, packages, resolved locks.
+    """Return the folder of data that can be recreated: environments, image layers, packages, resolved locks.
 
-    ``MLPORT_CACHE_DIR``, else the state folder. Several state folders can share one, and a CI job can keep it: each
-    entry is named by what it is made of.
+    ``MLPORT_CACHE_DIR``, else the state folder. Several state folders can share one cache, and a CI job can keep it:
+    each entry is named after the inputs that it is made of.
     """
     return subfolder(_cache_path())
 
@@ -57,7 +57,7 @@ def _cache_path() -> Path:
 
 
 def subfolder(path: Path) -> Path:
-    """``path``, made with mode 0700 if it is not there."""
+    """Return ``path`` resolved, after creating it with mode 0700 if it is missing."""
     try:
         make_folders(path)
     except OSError as error:
@@ -67,7 +67,7 @@ def subfolder(path: Path) -> Path:
 
 @contextmanager
 def writing(path: Path) -> Generator[None]:
-    """Turn what the file system refuses into one error that says what to do.
+    """Turn refusals of the file system into one error with advice.
 
     Raises:
         PackagingError: The disk is full or ``path`` cannot be written.
@@ -97,40 +97,40 @@ def _not_writable(path: Path, error: OSError) -> PackagingError:
 
 
 def _variable(path: Path) -> str:
-    """The variable that moves ``path`` elsewhere."""
+    """Return the environment variable that moves ``path`` elsewhere."""
     cache = os.environ.get("MLPORT_CACHE_DIR")
     return "MLPORT_CACHE_DIR" if cache and path.is_relative_to(Path(cache).resolve()) else "MLPORT_STATE_DIR"
 
 
 @contextmanager
 def staging(parent: Path) -> Generator[Path]:
-    """A private folder inside ``parent`` to build in; whatever is left in it at the end is removed."""
+    """Create a private folder inside ``parent`` to build in; anything left in it at the end is removed."""
     with writing(parent), scratch.folder(subfolder(parent)) as folder:
         yield folder
 
 
 @contextmanager
 def staging_outside(parent: Path) -> Generator[Path]:
-    """The same inside a folder of the user's, where :func:`sdk.scratch.sweep` does not look by itself."""
+    """Create a private folder inside a user's folder, where :func:`sdk.scratch.sweep` does not search on its own."""
     with writing(parent), scratch.beside(parent, subfolder(cache_dir() / scratch.TMP)) as folder:
         yield folder
 
 
 @contextmanager
 def working_folder() -> Generator[Path]:
-    """A private folder for files that a command reads or writes, and that become nothing."""
+    """Create a private folder for temporary files that a command reads or writes."""
     with staging(cache_dir() / scratch.TMP) as folder:
         yield folder
 
 
 def roots(*state_dirs: Path) -> list[Path]:
-    """The folders below which temporaries lie: these state folders and the ones of the environment; none is made."""
+    """Return the folders that hold temporaries: these state folders and those of the environment; none is created."""
     return list(dict.fromkeys(path.absolute() for path in (*state_dirs, state_path(), _cache_path())))
 
 
 @contextmanager
 def locked(path: Path) -> Generator[None]:
-    """Hold the file lock ``path``; the system lets go of it when the process dies."""
+    """Hold the file lock ``path``; the system releases it when the process dies."""
     with writing(path):
         subfolder(path.parent)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -142,7 +142,7 @@ def locked(path: Path) -> Generator[None]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a whole file that survives a crash: temporary name, fsync, rename, fsync of the folder."""
+    """Write a whole file so that it survives a crash: temporary name, fsync, rename, fsync of the folder."""
     with writing(path):
         with scratch.file(subfolder(path.parent)) as (fresh, stream):
             stream.write(data)
@@ -153,10 +153,10 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def read_small(path: Path, most: int) -> bytes:
-    """The content of a file that somebody else may have written.
+    """Read a small file that another program may have written.
 
     Raises:
-        ValueError: It has more than ``most`` bytes.
+        ValueError: The file has more than ``most`` bytes.
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
@@ -167,11 +167,11 @@ def read_small(path: Path, most: int) -> bytes:
 
 
 def read_regular(path: Path, most: int) -> bytes | None:
-    """The content of a file that ought to be there and plain; ``None`` when nothing has this name.
+    """Read a file that should be a regular file; return ``None`` if it does not exist.
 
     Raises:
-        ValueError: It is no plain file that this user can read, or it has more than ``most`` bytes.
-        OSError: It cannot be read for now.
+        ValueError: It is not a regular file that this user can read, or it has more than ``most`` bytes.
+        OSError: It cannot be read at the moment.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
@@ -194,7 +194,7 @@ def read_regular(path: Path, most: int) -> bytes | None:
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename what is damaged and return its new place; ``None`` if another process was faster."""
+    """Rename a damaged file and return its new path; ``None`` if another process was faster."""
     aside = path.with_name(f"{path.name}{ASIDE}{secrets.token_hex(4)}")
     try:
         path.rename(aside)
@@ -204,7 +204,7 @@ def set_aside(path: Path) -> Path | None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Bring every file and folder below ``folder`` to the disk, so that a rename of it is safe."""
+    """Flush every file and folder below ``folder`` to the disk, so that renaming it is safe."""
     for root, _, files in os.walk(folder):
         for name in files:
             sync(Path(root) / name)
@@ -212,13 +212,13 @@ def sync_tree(folder: Path) -> None:
 
 
 def close_tree(folder: Path) -> None:
-    """Close a folder and all below it to other users, whatever the umask."""
+    """Make a folder and all folders below it inaccessible to other users, whatever the umask."""
     for root, _, _ in os.walk(folder):
         Path(root).chmod(0o700)
 
 
 def sync(path: Path) -> None:
-    """Bring one file or folder to the disk."""
+    """Flush one file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -227,7 +227,7 @@ def sync(path: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file, as hex."""
+    """Return the SHA-256 of a file, as hex."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

@@ -1,4 +1,4 @@
-"""An example input: what it says about shape and type, what the model gets from it, and its JSON."""
+"""Convert an example input: its shapes and types, the form that the model gets, and its JSON."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _KINDS = {"b", "i", "u", "f"}
 
 
 def is_frame(value: Any) -> bool:
-    """Whether a value is a pandas DataFrame, found out without importing pandas."""
+    """Check whether a value is a pandas DataFrame, without importing pandas."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(value, pandas.DataFrame)
 
 
 def is_named(value: Any) -> TypeGuard[Mapping[str, Any]]:
-    """Whether a value is a dict of inputs or outputs by name."""
+    """Check whether a value is a dict of inputs or outputs by name."""
     return isinstance(value, Mapping)
 
 
 def pandas_table(example: Any) -> Any:
-    """A table of polars or Arrow as one of pandas, which is what the server makes of rows; anything else as it is.
+    """Convert a polars or Arrow table to pandas, which is what the server makes of rows; return anything else as it is.
 
     Raises:
-        ConfigError: It cannot be made one with what is installed.
+        ConfigError: The installed libraries cannot convert it.
     """
     if is_frame(example) or not hasattr(example, "to_pandas") or not hasattr(example, "columns"):
         return example
@@ -55,14 +55,14 @@ def check_no_table(example: Any, library: str) -> None:
     """Refuse a table for a library whose models take arrays.
 
     Raises:
-        ConfigError: It is one.
+        ConfigError: The example is a table.
     """
     if is_frame(example):
         raise ConfigError(f"example is a DataFrame, and {library} takes arrays", hint="give example=table.to_numpy()")
 
 
 class Named(dict[str, Any]):
-    """Arrays by the name of an input; those in ``whole`` have one value for the whole request instead of rows."""
+    """Arrays by input name; those named in ``whole`` have one value for the whole request instead of rows."""
 
     def __init__(self, arrays: Mapping[str, Any], whole: frozenset[str] = frozenset()) -> None:
         super().__init__(arrays)
@@ -70,12 +70,12 @@ class Named(dict[str, Any]):
 
 
 def whole_in(example: Any) -> frozenset[str]:
-    """The inputs of a prepared example that have one value for the whole request."""
+    """Return the inputs of a prepared example that have one value for the whole request."""
     return example.whole if isinstance(example, Named) else frozenset()
 
 
 def is_records(example: Any) -> TypeGuard[Sequence[dict[str, Any]]]:
-    """Whether an example is a list of dicts, one for each row.
+    """Check whether an example is a list of dicts, one for each row.
 
     Raises:
         ConfigError: Some rows are dicts and others are not.
@@ -91,16 +91,16 @@ def is_records(example: Any) -> TypeGuard[Sequence[dict[str, Any]]]:
 def arranged(
     example: Any, *, python: bool, columns: Sequence[str] | None = None, whole: frozenset[str] = frozenset()
 ) -> Any:
-    """Columns in a dict, or records, in the form that a model wants.
+    """Convert a dict of columns, or records, to the form that the model takes.
 
     Args:
-        example: What the user gave.
-        python: Whether the model is a function or class of the user's, which gets records as they are.
-        columns: The columns of the table it was fitted on, if it was.
-        whole: The inputs that have one value for the whole request, as far as the model states them.
+        example: The example as the user gave it.
+        python: Whether the model is the user's function or class, which gets records as they are.
+        columns: The columns of the table that the model was fitted on, if any.
+        whole: The inputs that have one value for the whole request, as far as the model declares them.
 
     Raises:
-        ConfigError: A dict of single values may be one record or several inputs, or records do not fit together.
+        ConfigError: A dict of single values may be one record or several inputs; or the records do not match.
     """
     example = pandas_table(example)
     records = is_records(example)
@@ -116,15 +116,15 @@ def arranged(
 
 
 def _has_axes(value: Any) -> bool:
-    """Whether a value is a list or an array of at least one axis."""
+    """Check whether a value is a list or an array of at least one axis."""
     return isinstance(value, list | tuple) or len(getattr(value, "shape", ())) > 0
 
 
 def _by_column(records: Sequence[dict[str, Any]], whole: frozenset[str]) -> dict[str, Any]:
-    """The values of records by name, for a model whose inputs have names; of an input in ``whole`` the one value.
+    """Return the values of records by name, for a model with named inputs; an input in ``whole`` has a single value.
 
     Raises:
-        ConfigError: They have different names, or different values for such an input.
+        ConfigError: The records have different names, or different values for an input in ``whole``.
     """
     for number, row in enumerate(records):
         if row.keys() != records[0].keys():
@@ -143,7 +143,7 @@ def _by_column(records: Sequence[dict[str, Any]], whole: frozenset[str]) -> dict
 
 
 def _records(example: Sequence[Any]) -> Records:
-    """Records as the server reads them from the request in which they are sent."""
+    """Return records as the server reads them from the request that carries them."""
     payload: Any = import_module("sdk.payload")
     try:
         (body,) = payload.bodies(list(example), payload.Rules(limit=sys.maxsize))
@@ -153,14 +153,14 @@ def _records(example: Sequence[Any]) -> Records:
 
 
 def prepare(example: Any, whole: frozenset[str] = frozenset()) -> Any:
-    """The example as the model will get it from the server: a DataFrame, an array, arrays by name, or records.
+    """Return the example as the server passes it to the model: a DataFrame, an array, arrays by name, or records.
 
     Args:
-        example: What the user gave.
-        whole: The inputs that have one value for the whole request, beside those that have no axis.
+        example: The example as the user gave it.
+        whole: The inputs that have one value for the whole request, in addition to those without an axis.
 
     Raises:
-        ConfigError: It is none of these, ragged, empty, or of a type that a request cannot carry.
+        ConfigError: The example is none of these, is ragged or empty, or has a type that a request cannot carry.
     """
     if is_frame(example):
         _check_rows(len(example))
@@ -176,7 +176,7 @@ def prepare(example: Any, whole: frozenset[str] = frozenset()) -> Any:
 
 
 def _named(example: Mapping[str, Any], whole: frozenset[str]) -> Named:
-    """Arrays by name, of which all but those in ``whole`` and those without axes have the same number of rows."""
+    """Return arrays by name; all except those in ``whole`` and those without axes must have the same number of rows."""
     arrays = {_text(key): _array(value, f"example[{key!r}]") for key, value in example.items()}
     whole = whole.intersection(arrays).union(name for name, array in arrays.items() if not array.ndim)
     counts = {name: len(array) for name, array in arrays.items() if name not in whole}
@@ -190,14 +190,14 @@ def _named(example: Mapping[str, Any], whole: frozenset[str]) -> Named:
 
 
 def _tensor(name: str, values: Any, shape: tuple[int, ...], field: str, unknown: str) -> Tensor:
-    """What the manifest says about an array.
+    """Return the manifest entry of an array.
 
     Args:
         name: Its name.
         values: The example.
-        shape: Of the tensor.
-        field: What to call it in an error.
-        unknown: How a missing text is written where the example has none.
+        shape: The shape of the tensor.
+        field: The name of the array in an error.
+        unknown: How a missing text is written if the example has none.
     """
     dtype = dtype_name(values, field)
     columns_of.check_numbers(values, field)
@@ -205,10 +205,10 @@ def _tensor(name: str, values: Any, shape: tuple[int, ...], field: str, unknown:
 
 
 def _marker(values: Any, field: str) -> str | None:
-    """How missing texts are written among these values; ``None`` when none is missing.
+    """Return how missing texts are written among these values; ``None`` if none is missing.
 
     Raises:
-        ConfigError: In several ways, of which a request has only one.
+        ConfigError: They are written in several ways, while a request has only one.
     """
     found = {"None" if one is None else "nan" for one in _cells(values) if not isinstance(one, str)}
     if len(found) > 1:
@@ -219,7 +219,7 @@ def _marker(values: Any, field: str) -> str | None:
 
 
 def has_missing(example: Any) -> bool:
-    """Whether a prepared example has missing values; what is in records is up to the model."""
+    """Check whether a prepared example has missing values; values in records are up to the model."""
     if isinstance(example, Records):
         return False
     if is_frame(example):
@@ -239,7 +239,7 @@ def _text(key: Any) -> str:
 
 
 def _as_array(value: Any) -> Any:
-    """Numpy's array; without numpy, of plain lists, which is all that there can be then."""
+    """Return numpy's array; without numpy, a plain one of lists, the only possible values then."""
     if find_spec("numpy") is None:
         return PlainArray(value)
     import numpy as np
@@ -255,9 +255,9 @@ def _array(value: Any, field: str) -> Any:
         raise ConfigError(f"{field} is {type(value).__name__}", hint=_ROWS_HINT)
     if hasattr(value, "__next__"):
         raise ConfigError(f"{field} is {type(value).__name__}, which gives its rows once", hint="give list(…) of it")
-    if hasattr(value, "detach"):  # a torch tensor
+    if hasattr(value, "detach"):  # a PyTorch tensor
         value = of_tensor(value)
-    if hasattr(value, "toarray"):  # a sparse matrix, which requests carry as rows too
+    if hasattr(value, "toarray"):  # a sparse matrix, which requests also carry as rows
         value = value.toarray()
     if hasattr(value, "mask") and hasattr(value, "filled"):  # a masked array
         value = _unmasked(value, field)
@@ -277,7 +277,7 @@ def _array(value: Any, field: str) -> Any:
 
 
 def _unmasked(value: Any, field: str) -> Any:
-    """A masked array as a plain one, in which NaN stands for what is masked, as in a request."""
+    """Return a masked array as a plain one, in which NaN replaces the masked values, as in a request."""
     import numpy as np
 
     if not np.ma.is_masked(value):
@@ -291,7 +291,7 @@ def _unmasked(value: Any, field: str) -> Any:
 
 
 def _texts(value: Any, field: str) -> Any:
-    """Text as Python's own; numbers among it would have become text themselves."""
+    """Return text as Python strings; numpy would have converted numbers among it to text."""
     import numpy as np
 
     array = np.asarray(value, dtype=object)
@@ -309,10 +309,10 @@ def _check_rows(rows: int) -> None:
 
 
 def dtype_name(values: Any, field: str) -> str:
-    """The name of the type of an array or a column, as the manifest writes it.
+    """Return the name of the type of an array or a column, as in the manifest.
 
     Raises:
-        ConfigError: A request cannot carry it.
+        ConfigError: A request cannot carry the type.
     """
     kind = getattr(values.dtype, "kind", "O")
     if kind in _KINDS:
@@ -330,7 +330,7 @@ def dtype_name(values: Any, field: str) -> str:
 
 
 def _cells(values: Any) -> list[Any]:
-    """All values of an array or a column, one after the other."""
+    """Return all values of an array or a column in one flat list."""
     if isinstance(values, PlainArray):
         return list(values.flat)
     import numpy as np
@@ -344,9 +344,9 @@ def _is_gap(value: Any) -> bool:
 
 
 def inputs(example: Any, *, unknown: str = "nan") -> tuple[Tensor, ...]:
-    """The inputs that a prepared example shows; the first axis of each that has rows varies.
+    """Return the inputs that a prepared example shows; the first axis of an input with rows varies.
 
-    ``unknown`` says how a missing text is written in arrays of which the example shows none.
+    ``unknown`` is how a missing text is written in arrays of which the example shows none.
     """
     if isinstance(example, Records):
         return ()
@@ -365,12 +365,12 @@ def inputs(example: Any, *, unknown: str = "nan") -> tuple[Tensor, ...]:
 
 
 def arrays(example: Any) -> Mapping[str, Any]:
-    """The arrays of a prepared example by name; one that stands alone is ``input``."""
+    """Return the arrays of a prepared example by name; a single unnamed array is called ``input``."""
     return example if is_named(example) else {"input": example}
 
 
 def argument(example: Any) -> Any:
-    """What the model is called with: an example with one named array is that array."""
+    """Return the argument that the model is called with: a single named array is passed without its name."""
     if is_named(example):
         plain: dict[str, Any] = {name: _unwrapped(value) for name, value in example.items()}
         return next(iter(plain.values())) if len(plain) == 1 else plain
@@ -382,28 +382,28 @@ def _unwrapped(value: Any) -> Any:
 
 
 def integer_columns(example: Any) -> bool | msgspec.UnsetType:
-    """True when the columns of a table have whole numbers for names; otherwise the signature says nothing of it."""
+    """Return True if a table's columns have whole numbers as names; otherwise unset, and absent from the signature."""
     return (is_frame(example) and not any(isinstance(name, str) for name in example.columns)) or msgspec.UNSET
 
 
 def are_records(example: Any) -> bool | msgspec.UnsetType:
-    """True when the model gets each row as an object of JSON; otherwise the signature says nothing of it."""
+    """Return True if the model gets each row as a JSON object; otherwise unset, and absent from the signature."""
     return isinstance(example, Records) or msgspec.UNSET
 
 
 def columns(example: Any) -> tuple[str, ...] | None:
-    """The column names when the example is a table."""
+    """Return the column names if the example is a table."""
     return tuple(map(str, example.columns)) if is_frame(example) else None
 
 
 def of_tensor(value: Any) -> Any:
-    """A tensor of PyTorch as an array; numpy lacks one of its types."""
+    """Convert a PyTorch tensor to an array; bfloat16, which numpy lacks, becomes float32."""
     value = value.detach().cpu()
     return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
 
 
 def as_array(value: Any) -> Any:
-    """Any array-like as an array; a tensor is brought to the CPU first."""
+    """Convert any array-like to an array; a tensor is first moved to the CPU."""
     if hasattr(value, "detach"):
         value = of_tensor(value)
     if hasattr(value, "toarray"):  # a sparse matrix
@@ -415,19 +415,19 @@ def as_array(value: Any) -> Any:
 
 
 def row_count(example: Any) -> int:
-    """The number of rows of a prepared example; one where no input has rows."""
+    """Return the number of rows of a prepared example, or 1 if no input has rows."""
     if is_named(example):
         return next((len(value) for name, value in example.items() if name not in whole_in(example)), 1)
     return len(example) if row_axis(example) else 1
 
 
 def row_axis(example: Any) -> bool:
-    """Whether a prepared example that stands alone has rows."""
+    """Check whether a prepared example that is not a dict has rows."""
     return bool(getattr(example, "ndim", 1))
 
 
 def first_rows(example: Any, rows: int) -> Any:
-    """The first rows of a prepared example."""
+    """Return the first rows of a prepared example."""
     if is_frame(example):
         return example.iloc[:rows]
     if is_named(example):
@@ -437,7 +437,7 @@ def first_rows(example: Any, rows: int) -> Any:
 
 
 def instances(example: Any) -> list[Any]:
-    """The rows as plain Python values, as a request carries them: numbers, lists, or dicts by column name."""
+    """Return the rows as plain Python values, as in a request: numbers, lists, or dicts by column name."""
     if is_frame(example):
         named: dict[str, Sequence[Any]] = {str(name): cells.column(example[name]) for name in example.columns}
     elif is_named(example):
@@ -453,7 +453,7 @@ def instances(example: Any) -> list[Any]:
 
 
 def encode(example: Any) -> bytes:
-    """The example as the JSON body of a request; only as many rows as fit 64 KiB.
+    """Return the example as the JSON body of a request, with only as many rows as fit into 64 KiB.
 
     Missing numbers become ``null``.
     """

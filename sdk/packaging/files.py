@@ -1,4 +1,4 @@
-"""Models that are files already, in a library's own format. Nothing here loads one."""
+"""Pack models that are already files in a library's own format, without loading them unless the author is trusted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PICKLES = {".pkl": "pickle", ".pickle": "pickle", ".joblib": "joblib"}
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the user says about a file."""
+    """The user's statements about a model file."""
 
     trust: Literal["pickle"] | None
     example: Any
@@ -52,7 +52,7 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a file is: flavour, format, the modules that read it and the server's options."""
+    """The kind of a model file: flavour, format, the modules that read it and the server's options."""
 
     flavour: str
     format: str
@@ -102,7 +102,7 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
 
 
 def _asked(path: Path, method: str, prepared: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The inputs of a TorchScript file whose author is trusted, with the axes that take any length."""
+    """Return the inputs of a TorchScript file with a trusted author, with variable axes where it takes any length."""
     with running(f"path: {path.name} cannot be loaded", operation="pack"):
         module: Any = import_module("torch").jit.load(str(path), map_location="cpu").eval()
 
@@ -113,10 +113,10 @@ def _asked(path: Path, method: str, prepared: Any, inputs: tuple[Tensor, ...]) -
 
 
 def recognise(path: Path, trust: str | None) -> Found:
-    """What a model file is, by its suffix and first bytes.
+    """Recognise the kind of a model file by its suffix and first bytes.
 
     Raises:
-        ConfigError: Nobody knows the suffix, the content is something else, or it is a pickle without ``trust``.
+        ConfigError: The suffix is unknown, the content does not match it, or it is a pickle without ``trust``.
     """
     if trust not in {None, "pickle"}:
         raise ConfigError(f"trust: {trust!r} is unknown", hint='the only value is trust="pickle"')
@@ -139,16 +139,16 @@ def recognise(path: Path, trust: str | None) -> Found:
 
 
 def is_rowwise(found: Found, about: About, inputs: Sequence[Tensor]) -> bool:
-    """Whether rows are answered independently: as the user says, else as trees and other estimators do.
+    """Check whether rows are answered independently: as the user says, else true for trees and other estimators.
 
-    Requests with a value for the whole request can be neither cut nor joined.
+    Requests with one value for the whole request can be neither split nor joined.
     """
     wish = axes.check_rowwise(about.rowwise, inputs)
     return found.flavour in _ROWWISE if wish is None else wish
 
 
 def _signature(about: About, prepared: Any, found: Found) -> Signature:
-    """What the example shows, with the axes that the file states; without an example what the file states."""
+    """Return the signature: the example's with the axes that the file declares; without an example, the file's."""
     inputs = found.inputs if prepared is None else axes.inputs_of(prepared, found.inputs)
     rowwise = is_rowwise(found, about, inputs)
     if prepared is None:
@@ -166,7 +166,7 @@ def _signature(about: About, prepared: Any, found: Found) -> Signature:
 
 
 def _needs(found: Found, path: Path, packing: Packing) -> list[str]:
-    """Requirements for libraries that are not installed here; without any the file could not be served."""
+    """Return requirements for libraries that are not installed here, without which the file could not be served."""
     if packing.get("requirements") or installed(found.modules):
         have = {module for module in found.modules if installed([module])}
         return [_PACKAGES[module] for module in sorted(found.modules - have) if module in _PACKAGES]
@@ -190,7 +190,7 @@ def _pickle(path: Path, kind: str, trust: str | None) -> Found:
 
 
 def named_modules(path: Path) -> set[str]:
-    """The modules that a pickle names, read without running it; fewer where raw arrays interrupt the opcodes."""
+    """Return the modules that a pickle names, without running it; incomplete if raw arrays interrupt the opcodes."""
     modules: set[str] = set()
     texts: list[str] = []
     try:
@@ -260,7 +260,7 @@ def _keras(path: Path) -> Found:
 
 
 def _keras_backend() -> str:
-    """What runs the network: as the environment says, else the first that is installed, else Keras' own default."""
+    """Return the Keras backend: from the environment, else the first one installed, else Keras' default."""
     installed_ones = [name for name in ("tensorflow", "jax", "torch") if find_spec(name)]
     return os.environ.get("KERAS_BACKEND") or next(iter(installed_ones), "tensorflow")
 

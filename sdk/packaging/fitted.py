@@ -1,7 +1,7 @@
-"""The columns that a model was fitted on, as its file names them. Read from the bytes; no library loads the file.
+"""Read the columns that a model was fitted on from the bytes of its file, without loading it in a library.
 
-Only names are in these files: the types of the columns are known with an example alone. So a model that was fitted on
-columns of categories needs one, as the categories of a request could not be made otherwise.
+These files hold only column names: the column types are known only from an example. So a model that was fitted on
+columns of categories needs an example: without it, the categories of a request could not be reconstructed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Names = tuple[str, ...]
-_ATTRIBUTE = b"feature_names_in_"  # of estimators that follow scikit-learn's conventions
-_NEAR = 2048  # bytes between the attribute and its value in a file of joblib
+_ATTRIBUTE = b"feature_names_in_"  # an attribute of estimators that follow scikit-learn's conventions
+_NEAR = 2048  # bytes between the attribute and its value in a joblib file
 _UBJ_NAMES = b"feature_names[#L"
 _UBJ_CATEGORIES = re.compile(rb"feature_segments\[\$l#L(?!\0{8})")  # a count that is not zero
 _JSON_NAMES = re.compile(rb'"feature_names":\s*(?=\[)')
@@ -37,7 +37,7 @@ _ENDS = {"TUPLE", "BUILD", "STOP"}
 
 
 class Fitted(NamedTuple):
-    """The columns that a model was fitted on, if it was fitted on a table, and whether some of them are categories."""
+    """The columns of the table that a model was fitted on, if any, and whether some of them are categories."""
 
     names: Names | None = None
     categories: bool = False
@@ -50,7 +50,7 @@ def check_no_categories(*, categories: bool) -> None:
     """Refuse to pack a model that was fitted on categories without an example.
 
     Raises:
-        ConfigError: It was.
+        ConfigError: The model was fitted on categories.
     """
     if categories:
         raise ConfigError(
@@ -63,11 +63,11 @@ def check_example(names: Sequence[str] | None, given: Sequence[str] | None) -> N
     """Refuse an example table that lacks columns which the file names.
 
     Raises:
-        ConfigError: It lacks some.
+        ConfigError: The example lacks columns.
     """
     if names is None or given is None:
         return
-    rewritten = {name.replace(" ", "_") for name in given}  # LightGBM keeps names with spaces like this
+    rewritten = {name.replace(" ", "_") for name in given}  # LightGBM replaces spaces in names like this
     if missing := sorted(set(names) - rewritten.union(given)):
         raise ConfigError(
             f"example lacks the columns {', '.join(missing)}", hint="give rows of the table it was fitted on"
@@ -75,10 +75,10 @@ def check_example(names: Sequence[str] | None, given: Sequence[str] | None) -> N
 
 
 def in_xgboost_json(data: bytes) -> Fitted:
-    """The columns in XGBoost's JSON."""
+    """Read the columns from XGBoost's JSON."""
     found = _JSON_NAMES.search(data)
     end = data.find(b"]", found.end()) + 1 if found else 0
-    while found and end:  # a name may hold a bracket itself
+    while found and end:  # a name may itself hold a bracket
         try:
             names = _all_text(json.loads(data[found.end() : end]))
         except ValueError:
@@ -89,14 +89,14 @@ def in_xgboost_json(data: bytes) -> Fitted:
 
 
 def in_xgboost_ubj(data: bytes | mmap.mmap) -> Fitted:
-    """The columns in XGBoost's binary JSON."""
+    """Read the columns from XGBoost's binary JSON."""
     place = data.find(_UBJ_NAMES)
     names = tuple(_ubj_texts(data, place + len(_UBJ_NAMES))) if place >= 0 else ()
     return Fitted(names, _UBJ_CATEGORIES.search(data) is not None) if names else UNKNOWN
 
 
 def _ubj_texts(data: bytes | mmap.mmap, place: int) -> Iterator[str]:
-    """The texts of an array, of which the number stands first; a length has eight bytes."""
+    """Iterate over the texts of an array, which starts with their number; each length takes eight bytes."""
 
     def size(at: int) -> int:
         if len(data) < at + 8:
@@ -113,14 +113,14 @@ def _ubj_texts(data: bytes | mmap.mmap, place: int) -> Iterator[str]:
 
 
 def in_lightgbm(data: bytes | mmap.mmap) -> Fitted:
-    """The columns in LightGBM's text, where spaces in names have become underscores; none of an array."""
+    """Read the columns from LightGBM's text, where spaces in names became underscores; none if fitted on an array."""
     found = _TREE_NAMES.search(data)
     names = () if found is None else tuple(found[1].decode().split(" "))
     return Fitted(of_table(names), _TREE_CATEGORIES.search(data) is not None)
 
 
 def in_skops(schema: Any) -> Fitted:
-    """The columns in the description of a skops file: of its object, or of the first step of a pipeline."""
+    """Read the columns from the schema of a skops file: of its object, or of the first step of a pipeline."""
     for _ in range(50):
         about = _at(schema, "content", "content")
         if names := _at(about, _ATTRIBUTE.decode(), "content"):
@@ -137,15 +137,15 @@ def _at(node: Any, *keys: str) -> Any:
 
 
 def _all_text(values: Any) -> Names | None:
-    """Names of columns; none where it is no list of texts."""
+    """Return the column names; ``None`` if the value is not a list of texts."""
     listed: list[Any] = values if isinstance(values, list) else []  # pyright: ignore[reportUnknownVariableType] - JSON
     return tuple(listed) if listed and all(isinstance(one, str) for one in listed) else None
 
 
 def in_pickle(path: Path) -> Fitted:
-    """The columns that the model in a pickle was fitted on, read without running it.
+    """Read the columns that the model in a pickle was fitted on, without running the pickle.
 
-    Boosters of XGBoost and LightGBM are in their own formats within it; estimators have an attribute.
+    XGBoost and LightGBM boosters are stored in their own formats inside it; estimators have an attribute.
     """
     if not path.stat().st_size:
         return UNKNOWN
@@ -155,7 +155,7 @@ def in_pickle(path: Path) -> Fitted:
 
 
 def _package(steps: Iterable[tuple[str, Any]]) -> str:
-    """The package of the first class that a pickle names, which is that of the whole object."""
+    """Return the package of the first class that a pickle names, which is that of the whole object."""
     texts = [""]
     for name, value in steps:
         if name in _TEXTS:
@@ -166,7 +166,7 @@ def _package(steps: Iterable[tuple[str, Any]]) -> str:
 
 
 def _pickled(data: mmap.mmap) -> Names | None:
-    """The first columns that are named; joblib writes them as a pickle of its own, among bytes that are no opcodes."""
+    """Return the first column names found; joblib writes them as a nested pickle, among bytes that are not opcodes."""
     attribute = data.find(_ATTRIBUTE)
     if attribute < 0:
         return None
@@ -179,7 +179,7 @@ def _pickled(data: mmap.mmap) -> Names | None:
 
 
 def _steps(data: mmap.mmap, start: int) -> Generator[tuple[str, Any]]:
-    """The opcodes of a pickle and their arguments, where texts that were named before are texts again."""
+    """Iterate over the opcodes of a pickle and their arguments, with references to earlier texts resolved."""
     data.seek(start)
     memo: dict[int, Any] = {}
     last: Any = None
@@ -198,7 +198,7 @@ def _steps(data: mmap.mmap, start: int) -> Generator[tuple[str, Any]]:
 
 
 def _listed(steps: Iterable[tuple[str, Any]], *, found: bool) -> Names | None:
-    """The texts in the first list of a pickle, or in the first after the attribute; none where others stand there."""
+    """Return the texts of a pickle's first list, or of the first after the attribute; ``None`` for other values."""
     names: list[str] | None = None
     for name, value in steps:
         if names is None:

@@ -1,4 +1,4 @@
-"""The rules of ``.gitignore`` files: which paths Git would not take into a repository."""
+"""Read the rules of ``.gitignore`` files: which paths Git would leave out of a repository."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _POSIX = {"alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "upper": "A-Z
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line: what it matches below the folder of its file, and whether it takes a path back in."""
+    """One line: what it matches below the folder of its file, and whether it re-includes a path."""
 
     pattern: re.Pattern[str]
     back: bool
@@ -31,13 +31,13 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """The rules that count for one folder: those of its own file and of the files above, nearest last."""
+    """The rules that apply to one folder: those of its own file and of the files above, nearest last."""
 
     levels: tuple[tuple[Path, tuple[Rule, ...]], ...] = ()
 
     @classmethod
     def above(cls, folder: Path) -> Ignore:
-        """The rules of the repository that count for a folder; none if the repository ignores the folder itself."""
+        """Return the repository's rules that apply to a folder; none if the repository ignores the folder itself."""
         root = next((path for path in (folder, *folder.parents) if (path / ".git").exists()), None)
         if root is None or root == folder:
             return cls()
@@ -50,12 +50,12 @@ class Ignore:
         return rules
 
     def within(self, folder: Path) -> Ignore:
-        """The rules inside a folder, which may have a file of its own."""
+        """Return the rules inside a folder, which may have its own file."""
         file = folder / NAME
         return Ignore((*self.levels, (folder, parse(usertext.read(file, most=_LARGEST))))) if file.is_file() else self
 
     def ignores(self, path: Path, *, is_folder: bool) -> bool:
-        """Whether a path directly in the folder is left out; the last rule that matches decides."""
+        """Check whether a path directly in the folder is ignored; the last rule that matches decides."""
         for folder, rules in reversed(self.levels):
             inside, name = _octets(path.relative_to(folder).as_posix()), _octets(path.name)
             for rule in reversed(rules):
@@ -67,12 +67,12 @@ class Ignore:
 
 
 def parse(text: str) -> tuple[Rule, ...]:
-    """The rules of the text of a file."""
+    """Parse the text of a ``.gitignore`` file."""
     return tuple(rule for line in re.split(r"\r?\n", _octets(text)) if (rule := _rule(line)) is not None)
 
 
 def _octets(text: str) -> str:
-    """One character for each byte of the text, as Git's ``?`` and ``[…]`` match one byte."""
+    """Return one character for each byte of the text, because Git's ``?`` and ``[…]`` match one byte."""
     return os.fsencode(text).decode("latin-1")
 
 
@@ -91,7 +91,7 @@ def _rule(line: str) -> Rule | None:
 
 @cache
 def _translated(glob: str) -> str | None:
-    """A pattern as a regular expression; ``None`` for one that matches nothing."""
+    """Translate a pattern to a regular expression; return ``None`` if it matches nothing."""
     parts = glob.split("/")
     found: list[str] = []
     for number, part in enumerate(parts):
@@ -107,7 +107,7 @@ def _translated(glob: str) -> str | None:
 
 
 def _part(part: str) -> str | None:
-    """The part of a pattern between two slashes."""
+    """Translate the part of a pattern between two slashes; return ``None`` if it matches nothing."""
     found: list[str] = []
     place = 0
     while place < len(part):

@@ -1,7 +1,8 @@
-"""Inside a training job: what a function returned is written as a model, as :func:`sdk.model` would have done.
+"""Write the return value of a training function as a model, inside the training job.
 
-The job runs where only the locked requirements are installed, so the few modules this needs travel with the program
-(:func:`shipped`). The client then makes the bundle from what is written here, without loading any of it.
+The model is written as :func:`sdk.model` would have done. Only the locked requirements are installed where the job
+runs, so the few modules needed here are packed with the program (:func:`shipped`). The client then makes the bundle
+from the written files, without loading any of them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _MODULES = ("answers", "columns", "examples", "handover", "libraries", "manifest
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the job knows about the model it wrote; the fields are those of a manifest."""
+    """The job's facts about the model it wrote; the fields are those of a manifest."""
 
     flavour: str
     format: str
@@ -41,10 +42,10 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 def hand_over(obj: Any, folder: Path) -> bool:
-    """Write the object and its facts into a new folder; ``False`` if it is nothing that can be a model.
+    """Write the object and its facts into a new folder; return ``False`` if it cannot be a model.
 
     Raises:
-        PackagingError: It is a model, but not fitted, or cannot be written.
+        PackagingError: The object is a model, but not fitted, or cannot be written.
     """
     try:
         flavour = flavour_of(obj)
@@ -69,7 +70,7 @@ def hand_over(obj: Any, folder: Path) -> bool:
 
 
 def read_facts(folder: Path) -> Facts | None:
-    """What a job wrote about its model, ``None`` if it wrote none."""
+    """Read a job's facts about its model; return ``None`` if it wrote none."""
     try:
         return msgspec.json.decode((folder / FACTS).read_bytes(), type=Facts)
     except FileNotFoundError:
@@ -77,7 +78,7 @@ def read_facts(folder: Path) -> Facts | None:
 
 
 def shipped() -> Iterator[tuple[str, bytes]]:
-    """The modules that a job needs for this, as paths below its library folder and contents."""
+    """Iterate over the modules that a job needs for the handover, as paths below its library folder and contents."""
     root = Path(__file__).parents[1]
     yield "sdk/__init__.py", b""
     for part in (*_SHIPPED, *(f"packaging/{one}.py" for one in _MODULES), *(f"serving/{one}.py" for one in _SERVING)):

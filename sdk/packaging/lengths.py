@@ -1,9 +1,9 @@
-"""Which axes of a network take other lengths than the example's, found out by asking it.
+"""Find out, by calling a network, which of its axes accept other lengths than the example's.
 
-Neither a module of PyTorch nor a TorchScript file states its axes. So the network gets the first row of the example
-with one more value in one axis at a time. What it answers is free, what it refuses is fixed. Rounding may hide that a
-length is fixed, as in pooling, so a free axis must take about twice or half of the length as well. Axes of one length
-that are refused alone are asked together: tokens and their mask grow alike.
+Neither a PyTorch module nor a TorchScript file declares its axes. So the network is called with the first row of the
+example, with one more value in one axis at a time. An axis is free if the network answers, and fixed if it fails.
+Rounding, as in pooling, may hide that a length is fixed, so a free axis must also accept about twice or half of the
+length. Axes of equal length that fail separately are tried together: tokens and their mask grow alike.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sdk.packaging.manifest import Tensor
 
 ASKED = frozenset({"pytorch", "torchscript"})
-"""The flavours whose models state no axes and may be asked: to call a network does nothing but compute."""
+"""The flavours whose models declare no axes and may be called: calling a network has no side effects."""
 
 Axis = tuple[str, int]  # the name of an input or output, and the place of the axis
 Shapes = dict[str, tuple[int, ...]]
@@ -34,12 +34,12 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(slots=True)
 class Network:
-    """A network and how to ask it.
+    """A network and the way to call it.
 
     Args:
-        outputs: Gives the outputs by name for what the network is called with.
+        outputs: Returns the outputs by name for an argument of the network.
         example: The prepared example.
-        clock: Tells seconds; a slow network is not asked much longer than ``SECONDS``.
+        clock: Returns seconds; calls to a slow network stop soon after ``SECONDS``.
     """
 
     outputs: Callable[[Any], Mapping[str, Any]]
@@ -50,7 +50,7 @@ class Network:
     _end: float = 0.0
 
     def free(self) -> frozenset[Axis]:
-        """The axes of the inputs that take other lengths; then ``varied`` has those of the outputs that follow."""
+        """Return the input axes that accept other lengths; ``varied`` then has the output axes that vary with them."""
         row = examples.first_rows(self.example, 1)
         whole = examples.whole_in(row)
         given = {name: array for name, array in examples.arrays(row).items() if name not in whole}
@@ -69,7 +69,7 @@ class Network:
         return frozenset(free)
 
     def _takes(self, row: Any, normal: Shapes, together: Sequence[Axis], length: int) -> bool:
-        """Whether these axes take one more, and about twice or half of their length."""
+        """Check whether these axes accept one more, and about twice or half of their length."""
         found = [self._shapes(row, dict.fromkeys(together, length + 1))]
         if not _alike(found[0], normal):
             return False
@@ -80,7 +80,7 @@ class Network:
         return False
 
     def _shapes(self, row: Any, wanted: Mapping[Axis, int]) -> Shapes | None:
-        """The shapes of the answer; ``None`` if there is none, or no more is asked."""
+        """Return the shapes of the answer; ``None`` if the network fails or the limit of calls or time is reached."""
         if self._calls >= MOST_CALLS or self.clock() > self._end:
             return None
         self._calls += 1
@@ -94,7 +94,7 @@ class Network:
 
 
 def opened(tensors: Iterable[Tensor], free: Iterable[Axis]) -> tuple[Tensor, ...]:
-    """Tensors whose free axes may have any length."""
+    """Return the tensors with their free axes set to any length."""
     known = frozenset(free)
 
     def shape(one: Tensor) -> tuple[int, ...]:
@@ -104,7 +104,7 @@ def opened(tensors: Iterable[Tensor], free: Iterable[Axis]) -> tuple[Tensor, ...
 
 
 def _stretched(row: Any, wanted: Mapping[Axis, int]) -> Any:
-    """A copy of a row with other lengths; its last values are repeated, as those are known to be valid."""
+    """Copy a row with other lengths; its last values are repeated, as those are known to be valid."""
     import numpy as np
 
     changed = dict(examples.arrays(row))
@@ -115,7 +115,7 @@ def _stretched(row: Any, wanted: Mapping[Axis, int]) -> Any:
 
 
 def _alike(found: Shapes | None, normal: Shapes) -> bool:
-    """Whether an answer has the outputs, axes and rows of the normal one."""
+    """Check whether an answer has the same outputs, axes and rows as the normal one."""
     return found is not None and {name: (len(shape), shape[:1]) for name, shape in found.items()} == {
         name: (len(shape), shape[:1]) for name, shape in normal.items()
     }

@@ -1,4 +1,4 @@
-"""Which installed distributions an object needs: from module names to ``name==version``."""
+"""Map the modules that an object needs to installed distributions: from module names to ``name==version``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EXTRA = re.compile(r"\bextra\s*==")
 
 
 def normal(name: str) -> str:
-    """A distribution name as indexes compare it.
+    """Return a distribution name in the form that indexes compare.
 
     Example:
         >>> normal("Scikit_Learn")
@@ -28,7 +28,7 @@ def normal(name: str) -> str:
 
 
 def installed(modules: Iterable[str]) -> dict[str, str]:
-    """The distributions that hold these modules, as normal name to exact version; ours and the user's own left out."""
+    """Return the exact versions of the distributions with these modules, by normal name; skip ours and local ones."""
     found: dict[str, str] = {}
     for module in sorted(set(modules)):
         for name in _owners(module):
@@ -37,21 +37,21 @@ def installed(modules: Iterable[str]) -> dict[str, str]:
 
 
 def is_local(module: str) -> bool:
-    """Whether a module is the user's own: neither of the standard library nor of an installed distribution."""
+    """Check whether a module is the user's own: neither in the standard library nor in an installed distribution."""
     top = module.partition(".")[0]
     return top not in sys.stdlib_module_names and top not in sys.builtin_module_names and not _packages().get(top)
 
 
 def local_modules() -> list[ModuleType]:
-    """The loaded modules that are the user's own, ``__main__`` left out."""
+    """Return the loaded modules that are the user's own, except ``__main__``."""
     loaded = [(name, module) for name, module in sys.modules.items() if getattr(module, "__file__", None)]
     return [module for name, module in loaded if name not in {"__main__", "__mp_main__"} and is_local(name)]
 
 
 def closure(names: Iterable[str]) -> dict[str, str]:
-    """The installed versions of these distributions and of everything they may need in turn.
+    """Return the installed versions of these distributions and of all their possible dependencies.
 
-    Markers are not evaluated: too many names only pin what would not have been installed.
+    Markers are not evaluated: superfluous names only pin distributions that would not have been installed.
     """
     found: dict[str, str] = {}
     waiting = [normal(name) for name in names]
@@ -96,6 +96,6 @@ def _editable(name: str) -> bool:
 
 @cache
 def _files(name: str) -> frozenset[str]:
-    """Where everything of a distribution is; read once, as ``google`` and its like have thousands of modules."""
+    """Return the paths of all files of a distribution; cached, as ``google`` and its like have thousands of modules."""
     distribution = importlib.metadata.distribution(name)
     return frozenset(str(distribution.locate_file(file)) for file in distribution.files or ())

@@ -1,4 +1,4 @@
-"""Hash-locked requirements: one list for training, serving and every target."""
+"""Lock requirements with hashes: one list for training, serving and every target."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sdk.serving.pins import Pin
 
 RUNTIME = ("httptools>=0.6.4,<1", "msgspec>=0.19,<1", "numpy>=1.26", "uvicorn>=0.34,<1", "uvloop>=0.21,<1")
-"""What the model server itself needs in every environment."""
+"""The requirements of the model server itself, in every environment."""
 
 _COMMENT = re.compile(r"^ *#.*\n", re.MULTILINE)
 _NO_WHEEL = re.compile(
@@ -41,7 +41,7 @@ class Lock:
     Args:
         text: The lock; :mod:`sdk.serving.pins` has its grammar.
         python: Python minor version, such as ``"3.11"``.
-        sources: Where the packages come from.
+        sources: The origin of the packages.
     """
 
     text: str
@@ -50,10 +50,10 @@ class Lock:
 
     @classmethod
     def of(cls, folder: Path, manifest: Manifest) -> Lock:
-        """The lock of the bundle in ``folder``, whose every line was understood.
+        """Return the lock of the bundle in ``folder``, after parsing every line.
 
         Raises:
-            LockMismatchError: It is missing, not the one that the manifest names, or more than versions with hashes.
+            LockMismatchError: It is missing, not the one that the manifest names, or has more than versions and hashes.
         """
         try:
             data = disk.read_small(folder / LOCK, grammar.MOST_BYTES)
@@ -70,10 +70,10 @@ class Lock:
 
     @property
     def pins(self) -> tuple[Pin, ...]:
-        """What it locks.
+        """The locked versions.
 
         Raises:
-            PackagingError: A line is anything but an exact version with hashes.
+            PackagingError: A line is not an exact version with hashes.
         """
         try:
             return grammar.parse(self.text)
@@ -82,7 +82,7 @@ class Lock:
 
     @property
     def installable(self) -> str:
-        """The text for an installer, written from the parsed pins: nothing else of a stranger's file reaches it."""
+        """The text for an installer, rendered from the parsed pins: no other text of an untrusted file reaches it."""
         return grammar.render(self.pins)
 
     @property
@@ -91,12 +91,12 @@ class Lock:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def has(self, name: str, version: str) -> bool:
-        """Whether a distribution is locked at this version, on whichever platform."""
+        """Check whether a distribution is locked at this version, on any platform."""
         return any((normal(pin.name), pin.version) == (name, version) for pin in self.pins)
 
     @property
     def versions(self) -> dict[str, str]:
-        """Normal name to exact version; where platforms differ, the first line counts."""
+        """The exact version for each normal name; where platforms differ, the first line counts."""
         found: dict[str, str] = {}
         for pin in self.pins:
             found.setdefault(normal(pin.name), pin.version)
@@ -122,24 +122,24 @@ def compile_lock(
     find_links: Sequence[Path] = (),
     build: Collection[str] = (),
 ) -> Lock:
-    """Resolve requirements to exact versions with hashes, once: the answer is kept and used again, also offline.
+    """Resolve requirements to exact versions with hashes; the result is cached and used again, also offline.
 
-    Only wheels are considered, so that no code of a package runs; what ``build`` names is the exception.
+    Only wheels are considered, so that no code of a package runs; the packages in ``build`` are the exception.
 
     Args:
         requirements: Requirement lines; see :func:`sdk.packaging.requirements.read_requirements`.
         python: Python minor version, such as ``"3.11"``.
-        pins: Exact versions for whatever of these is needed, by name.
-        constraints: Constraints of the user on the versions of whatever of these is needed.
-        preferred: Versions to take if nothing speaks against them, by name; what the model server needs is preferred
-            as it is installed here.
-        sources: Where packages come from.
-        wheels: A folder of local wheels, which win over an index.
-        find_links: More folders of wheels, which may hold what no index has.
+        pins: Exact versions by name, for those of these packages that are needed.
+        constraints: The user's constraints on the versions of packages, for those that are needed.
+        preferred: Versions by name to use unless something else conflicts with them; packages needed by the model
+            server are preferred in the version installed here.
+        sources: The origin of the packages.
+        wheels: A folder of local wheels, which take precedence over an index.
+        find_links: More folders of wheels, which may hold packages that are on no index.
         build: Normal names of packages that are taken as source, whose build scripts may run.
 
     Raises:
-        PackagingError: No network and no kept answer, versions that contradict each other, or a package without wheel.
+        PackagingError: No network and no cached result, conflicting versions, or a package without a wheel.
     """
     lines = sorted({*requirements, *RUNTIME})
     soft = closure(map(requirement_name, RUNTIME)) | dict(preferred or {})
@@ -162,7 +162,7 @@ def _exact(versions: Mapping[str, str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """Requirements, constraints, and versions to prefer where nothing speaks against them."""
+    """Requirements, constraints, and versions to prefer unless something conflicts with them."""
 
     lines: Sequence[str]
     constraints: Sequence[str]
@@ -180,7 +180,7 @@ class _Question:
 
 
 def _kept(path: Path) -> str | None:
-    """The kept lock in today's form, or ``None`` when there is none or its bytes went bad."""
+    """Return the cached lock in the current format, or ``None`` if it is missing or damaged."""
     try:
         record = json.loads(path.read_bytes())
         text, wanted = str(record["text"]), str(record["sha256"])
@@ -196,7 +196,7 @@ def _resolve(question: _Question, links: Sequence[Path]) -> str:
         wanted, exact, answer = (folder / name for name in ("requirements.in", "constraints.txt", "answer.txt"))
         wanted.write_text("".join(f"{line}\n" for line in question.lines))
         exact.write_text("".join(f"{line}\n" for line in question.constraints))
-        answer.write_text("".join(f"{line}\n" for line in question.preferred))  # uv prefers what it finds in there
+        answer.write_text("".join(f"{line}\n" for line in question.preferred))  # uv prefers the versions in there
         command: list[str | Path] = ["pip", "compile", wanted, "--constraint", exact, "--output-file", answer]
         command += ["--python-version", question.python, "--generate-hashes"]
         command += ["--no-header", "--no-annotate", "--no-sources", "--quiet", "--only-binary", ":all:"]
@@ -212,7 +212,7 @@ def _resolve(question: _Question, links: Sequence[Path]) -> str:
 
 
 def _explained(error: PackagingError) -> PackagingError:
-    """The error, with what to do about a package that is offered as source only."""
+    """Return the error with advice for a package that is offered as source only."""
     missing = _NO_WHEEL.search(error.message)
     if missing is None:
         return error
@@ -227,13 +227,13 @@ def _explained(error: PackagingError) -> PackagingError:
 
 
 def _local_hashes(wheels: Path | None) -> dict[str, str]:
-    """Normal name to SHA-256 of each local wheel."""
+    """Return the SHA-256 of each local wheel by normal name."""
     files = sorted(wheels.glob("*.whl")) if wheels else []
     return {normal(file.name.split("-")[0]): disk.sha256_file(file) for file in files}
 
 
 def _normalised(text: str, local: Mapping[str, str]) -> str:
-    """What uv wrote in the form that is stored: without comments, and with our own file alone for a local package."""
+    """Convert uv's output to the stored form: without comments, and with only our own file for a local package."""
     try:
         pins = grammar.parse(_COMMENT.sub("", text))
     except ValueError as error:
@@ -244,7 +244,7 @@ def _normalised(text: str, local: Mapping[str, str]) -> str:
 
 
 def only(pins: Iterable[Pin], local: Mapping[str, str]) -> Iterable[Pin]:
-    """The pins, with nothing but our own file for a local package, whatever an index has of that name and version."""
+    """Iterate over the pins, with only our own file for a local package, even if an index has the same version."""
     for pin in pins:
         sha256 = local.get(normal(pin.name))
         yield msgspec.structs.replace(pin, hashes=(sha256,)) if sha256 else pin

@@ -1,4 +1,4 @@
-"""``mlport.json``: what a bundle is, in canonical JSON whose hash names the model."""
+"""The manifest ``mlport.json`` that describes a bundle, in canonical JSON whose hash identifies the model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXAMPLE = "example.json"
 
 
 class Levels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a column of categories knows.
+    """The levels of a column of categories.
 
     Args:
         values: The levels of the training table, in its order; moments and dates as ISO 8601 text.
@@ -35,12 +35,12 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         dtype: A numpy dtype name such as ``"float64"`` or ``"datetime64[us]"``, or ``"string"``, ``"date"`` or
             ``"decimal"``.
         shape: One number per axis, -1 where it varies; the first axis is the batch.
-        column_type: The pandas type of a table's column where it is not the numpy type itself, such as ``"str"`` or
+        column_type: The pandas type of a table's column if it is not the numpy type itself, such as ``"str"`` or
             ``"Int64"``; ``None`` in models packed by earlier versions.
-        missing: What stands for a missing value where the type alone does not say so: ``"nan"``, ``"None"``, ``"NaT"``
-            or ``"NA"``.
-        levels: The levels of a column of categories; ``dtype`` is their type then.
-        required: Whether the model takes no missing value here, although it takes some elsewhere.
+        missing: The marker of a missing value if the type does not determine it: ``"nan"``, ``"None"``, ``"NaT"`` or
+            ``"NA"``.
+        levels: The levels of a column of categories, whose type is ``dtype``.
+        required: Whether the model accepts no missing value here, although it accepts some elsewhere.
     """
 
     name: str
@@ -53,16 +53,16 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a model takes and gives.
+    """The inputs and outputs of a model.
 
     Args:
-        inputs: The inputs; empty when nothing is known, so that nothing is checked.
-        outputs: The outputs; empty when nothing is known.
-        columns: Column names in order when the model wants a table, else ``None``.
-        rowwise: Whether the answer of a row does not depend on the other rows, so that requests may be cut and joined.
-        allow_nan: Whether the model accepts missing values, but where an input says ``required``.
-        integer_columns: Whether the model knows its columns by whole numbers; ``columns`` has them as text.
-        records: Whether each row is an object of JSON that the model gets as it is.
+        inputs: The inputs; empty if unknown, in which case nothing is checked.
+        outputs: The outputs; empty if unknown.
+        columns: Column names in order if the model takes a table, else ``None``.
+        rowwise: Whether the answer for a row is independent of other rows, so that requests may be split and joined.
+        allow_nan: Whether the model accepts missing values, except in inputs that are ``required``.
+        integer_columns: Whether the model names its columns by whole numbers; ``columns`` has them as text.
+        records: Whether each row is a JSON object that the model gets as it is.
     """
 
     inputs: tuple[Tensor, ...] = ()
@@ -82,12 +82,12 @@ class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the locked packages come from when it is not the default; never with credentials.
+    """The origin of the locked packages if it is not the default; never with credentials.
 
     Args:
         index: URL of the package index that replaces the default one.
-        extra_indexes: URLs that are asked first.
-        torch_backend: Which PyTorch builds: ``"cpu"``, ``"cu126"``, …
+        extra_indexes: URLs that are searched first.
+        torch_backend: The kind of PyTorch builds: ``"cpu"``, ``"cu126"``, …
     """
 
     index: str | None = None
@@ -96,9 +96,9 @@ class Sources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The record of a bundle; docs/bundle.md says what each field means.
+    """The description of a bundle; docs/bundle.md documents each field.
 
-    A new field must be ``msgspec.UNSET`` where it is not written, or the digests of all old bundles change.
+    The default of a new field must be ``msgspec.UNSET``, which is not written: else the digests of old bundles change.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     schema: int = SCHEMA
 
     def encode(self) -> bytes:
-        """Canonical JSON: sorted keys, no spaces."""
+        """Return the manifest as canonical JSON: sorted keys, no spaces."""
         return msgspec.json.encode(self, order="sorted")
 
     @property
@@ -127,10 +127,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def decode_manifest(data: bytes) -> Manifest:
-    """The manifest in these bytes.
+    """Decode a manifest.
 
     Raises:
-        ValueError: They are no manifest of this schema, or not in canonical form.
+        ValueError: The bytes are not a manifest of this schema, or not in canonical form.
     """
     manifest = msgspec.json.decode(data, type=Manifest)
     if manifest.schema != SCHEMA:

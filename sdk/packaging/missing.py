@@ -1,8 +1,9 @@
-"""Which missing values a model takes, found out by asking it.
+"""Find out, by calling a model, which missing values it accepts.
 
-What an estimator says of itself is not enough: pipelines and meta-estimators speak for one of their parts, and unknown
-libraries say nothing. So copies of an example row are given to the model, each with a missing value in another column.
-It takes those that it answers; an answer that is missing itself does not count, unless the library says otherwise.
+What an estimator declares is not enough: pipelines and meta-estimators speak for one of their parts, and unknown
+libraries declare nothing. So the model is called with copies of an example row, each with a missing value in another
+column. It accepts those that it answers. An answer that itself has missing values does not count, unless the library
+declares that the model accepts missing values.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A model and how to ask it.
+    """A model and the way to call it.
 
     Args:
-        predict: Gives the model's answer to what it is called with.
+        predict: Returns the model's answer to an argument.
         example: The prepared example.
-        answer: The model's answer to that.
-        lenient: Whether an answer may be missing too, since the library says that the model takes missing values.
-        calls: The most calls; functions and classes, whose calls may do something, get fewer than estimators.
-        clock: Tells seconds; a slow model is not asked much longer than ``SECONDS``.
+        answer: The model's answer to the example.
+        lenient: Whether an answer may have missing values too, as the library declares that the model accepts them.
+        calls: The most calls; functions and classes, whose calls may have side effects, get fewer than estimators.
+        clock: Returns seconds; calls to a slow model stop soon after ``SECONDS``.
     """
 
     predict: Callable[[Any], Any]
@@ -51,13 +52,13 @@ class Asked:
     clock: Callable[[], float] = time.monotonic
 
     def takes(self, inputs: Sequence[Tensor]) -> frozenset[str]:
-        """The names of the inputs in which the model takes missing values.
+        """Return the names of the inputs in which the model accepts missing values.
 
-        It is asked for all of them at once, which mostly is the only call; if that fails, for those of each type, and
-        then for halves of those that failed.
+        The model is first called with all of them missing, which is usually the only call. If that fails, it is called
+        for those of each type, and then for halves of those that failed.
         """
         shown = _shown_missing(self.example)
-        known = shown | examples.whole_in(self.example)  # those are not asked for: no row has a value of its own
+        known = shown | examples.whole_in(self.example)  # whole inputs are not tried: no row has its own value
         wanted = [one for one in inputs if one.name not in known and may_be_missing(one)]
         if not wanted or not _can_be_asked(self.example):
             return shown
@@ -87,7 +88,7 @@ class Asked:
 
 
 def _shown_missing(example: Any) -> frozenset[str]:
-    """The inputs in which the example itself has missing values, which the model has answered."""
+    """Return the inputs in which the example itself has missing values, which the model has answered."""
     if examples.is_frame(example):
         return frozenset(str(name) for name in example.columns if example[name].isna().any())
     named = examples.arrays(example)
@@ -95,7 +96,7 @@ def _shown_missing(example: Any) -> frozenset[str]:
 
 
 def may_be_missing(tensor: Tensor) -> bool:
-    """Whether the type of an input has missing values at all; whole numbers and booleans of numpy have none."""
+    """Check whether the type of an input can have missing values; numpy's whole numbers and booleans cannot."""
     return tensor.column_type is not None or not tensor.dtype.startswith(("int", "uint", "bool"))
 
 
@@ -107,7 +108,7 @@ def _can_be_asked(example: Any) -> bool:
 
 
 def _parts(group: list[Tensor]) -> list[list[Tensor]]:
-    """What to ask for next when the model does not answer a group: its types, else its halves."""
+    """Split a group that the model does not answer: by type, else into halves."""
     kinds: dict[str, list[Tensor]] = {}
     for one in group:
         kinds.setdefault("category" if one.levels else one.dtype.partition("[")[0].rstrip("0123456789"), []).append(one)
@@ -118,7 +119,7 @@ def _parts(group: list[Tensor]) -> list[list[Tensor]]:
 
 
 def _with_gaps(example: Any, group: Sequence[Tensor]) -> Any:
-    """Copies of one row of the example, in which each input of the group is missing once."""
+    """Copy one row of the example several times, so that each input of the group is missing once."""
     if examples.is_frame(example):
         return _table_with_gaps(example, {one.name: place for place, one in enumerate(group)}, len(group))
     import numpy as np
@@ -157,7 +158,7 @@ def _table_with_gaps(table: Any, places: Mapping[str, int], wanted: int) -> Any:
 
 
 def _has_gap(value: Any) -> bool:
-    """Whether something is missing in an answer of any kind."""
+    """Check whether an answer of any kind has a missing value."""
     if examples.is_named(value):
         return any(map(_has_gap, value.values()))
     if isinstance(value, list | tuple):

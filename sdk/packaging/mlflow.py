@@ -1,4 +1,4 @@
-"""Models that MLflow saved: its signature and requirements become ours; the folder travels as it is."""
+"""Pack models saved by MLflow: convert their signature and requirements, and copy the folder unchanged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TYPES = {
     "object": "string",
     "datetime": "datetime64[ns]",
 }
-# Types whose values are JSON of any form: the columns are known, their types are left to the model.
+# Types whose values are JSON of any form: only the names of such columns are known, their types are up to the model.
 _NESTED = frozenset({"array", "object", "map", "any", "sparkml_vector"})
 _NAMES = {"inputs": "input", "outputs": "predict"}
 _LARGEST = 4 << 20
@@ -47,7 +47,7 @@ _MINOR = re.compile(r"3\.\d+")
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What the user says about the folder."""
+    """The user's statements about the model folder."""
 
     trust: Literal["pickle"] | None
     rowwise: bool
@@ -80,7 +80,7 @@ def pack_mlflow(source: Path, name: str, about: About, packing: Packing) -> tupl
 
 
 def _signature(described: Mapping[str, Any], about: About, prepared: Any) -> Signature:
-    """MLflow's signature; an example, which says more of types than MLflow can, takes the place of its inputs."""
+    """Return MLflow's signature; an example, which is more precise about types than MLflow, replaces its inputs."""
     inputs, names = _inputs(described, has_example=prepared is not None)
     if prepared is not None:
         given = examples.columns(prepared)
@@ -118,9 +118,9 @@ def _described(source: Path) -> Mapping[str, Any]:
 
 
 def _check_yaml(yaml: Any, text: str) -> None:
-    """Refuse what makes a small file a large value: merge keys, repeated references, long numbers, depth without end.
+    """Refuse YAML that makes a small file a large value: merge keys, repeated references, long numbers, deep nesting.
 
-    A tag would choose how a value is read, merge keys included.
+    Tags are refused too: a tag would choose how a value is read, including merge keys.
     """
     depth = aliases = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -132,7 +132,7 @@ def _check_yaml(yaml: Any, text: str) -> None:
 
 
 def _is_long_number(scalar: Any) -> bool:
-    """Whether a text without quotes would become a number that takes long to read, or cannot be printed again."""
+    """Check whether an unquoted text would become a number that takes long to read, or cannot be printed again."""
     value: str = scalar.value
     return scalar.style is None and len(value) > _LONGEST_NUMBER and value.lstrip("+-.")[:1].isdigit()
 
@@ -165,7 +165,7 @@ def _python(flavour: Mapping[str, Any]) -> str | None:
 
 
 def _requirements(source: Path, packing: Packing) -> Wishes:
-    """What MLflow wrote down, without what the user gave for the same packages; MLflow itself for certain."""
+    """Return MLflow's recorded requirements, except for packages that the user requires; always include MLflow."""
     path = source / "requirements.txt"
     recorded = read_requirements(path, foreign=True) if path.is_file() else Wishes()
     given = requirement_names(read_requirements(packing.get("requirements") or ()).lines)
@@ -176,7 +176,7 @@ def _requirements(source: Path, packing: Packing) -> Wishes:
 
 
 def _specs(described: Mapping[str, Any], side: str) -> Sequence[Mapping[str, Any]]:
-    """What MLflow says of one side of the model; nothing, if it was saved without a signature."""
+    """Return MLflow's specification of one side of the model; empty if it was saved without a signature."""
     signature: Any = described.get("signature")
     text = cast("dict[str, Any]", signature).get(side) if isinstance(signature, dict) else None
     specs: Sequence[Mapping[str, Any]] = foreign.parse(text, f"MLmodel: the signature's {side}") if text else ()
@@ -184,10 +184,10 @@ def _specs(described: Mapping[str, Any], side: str) -> Sequence[Mapping[str, Any
 
 
 def _inputs(described: Mapping[str, Any], *, has_example: bool) -> tuple[tuple[Tensor, ...], tuple[str, ...] | None]:
-    """The inputs of MLflow's signature, and the column names when it is a table.
+    """Return the inputs of MLflow's signature, and the column names if it is a table.
 
     Raises:
-        ConfigError: A request cannot carry one of them; names it.
+        ConfigError: A request cannot carry one of them; the message names it.
     """
     specs = _specs(described, "inputs")
     is_table = bool(specs) and all(spec.get("type") != "tensor" and spec.get("name") for spec in specs)
@@ -205,7 +205,7 @@ def _inputs(described: Mapping[str, Any], *, has_example: bool) -> tuple[tuple[T
 
 
 def _outputs(described: Mapping[str, Any]) -> tuple[Tensor, ...]:
-    """The outputs of MLflow's signature; empty when a type is not known."""
+    """Return the outputs of MLflow's signature; empty if a type is unknown."""
     specs = _specs(described, "outputs")
     if any(_dtype(spec) is None for spec in specs):
         return ()

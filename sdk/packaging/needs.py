@@ -1,7 +1,7 @@
-"""Which modules a written object needs when it is read: those it names, those its code imports, and sub-modules.
+"""Record which modules reading a written object needs: modules it names, modules its code imports, and submodules.
 
-A function may use `scipy.special` although only `scipy` is among its globals: somebody else imported the sub-module.
-Each sub-module that is loaded now, and whose name the written code says, is imported when the object is read.
+A function may use `scipy.special` although only `scipy` is among its globals: other code imported the submodule.
+Each submodule that is loaded now, and whose name occurs in the written code, is imported when the object is read.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Function(NamedTuple):
 
 @dataclass(slots=True)
 class Needs:
-    """What was seen while an object was written.
+    """The needs recorded while an object is written.
 
     Args:
         modules: Names of modules that reading it imports.
-        names: What its code says: globals, attributes, and texts that may be either.
-        whole: The user's modules that are written with everything in them.
+        names: The names in its code: globals, attributes, and texts that may be either.
+        whole: The user's modules that are written with all of their content.
         functions: The functions that are written with their code.
     """
 
@@ -47,19 +47,19 @@ class Needs:
     functions: list[Function] = field(default_factory=list[Function])
 
     def see(self, obj: object, *, whole: bool = False) -> None:
-        """Note what reading this one object needs; a ``whole`` function, class or module brings its own code."""
+        """Record what reading this object needs; a ``whole`` function, class or module brings its own code."""
         if isinstance(obj, types.ModuleType):
             (self.whole if whole else self.modules).add(obj.__name__)
         elif isinstance(obj, types.CodeType):
             self._see_code(obj)
         elif isinstance(obj, type | types.FunctionType | types.BuiltinFunctionType):
             self._see_named(obj, whole=whole)
-        elif "<locals>" not in type(obj).__qualname__:  # the class of anything else comes by here itself
+        elif "<locals>" not in type(obj).__qualname__:  # a local class is seen itself when it is written
             self.modules.add(type(obj).__module__)
 
     def _see_named(self, obj: type | types.FunctionType | types.BuiltinFunctionType, *, whole: bool) -> None:
         self.modules.add(type(obj).__module__)
-        owner: str | None = obj.__module__  # None for some written in C
+        owner: str | None = obj.__module__  # None for some functions written in C
         if owner and not whole:
             self.modules.add(owner)
         if isinstance(obj, types.FunctionType) and whole:
@@ -74,7 +74,7 @@ class Needs:
             self.modules |= {name for name in texts_in(code) if name in sys.modules}
 
     def submodules(self) -> list[str]:
-        """The loaded sub-modules that the code may use through their package, and that nothing imports so far."""
+        """Return the loaded submodules that the code may use through their package, and that nothing imports so far."""
         wanted = [
             name
             for name in list(sys.modules)
@@ -83,7 +83,7 @@ class Needs:
         return sorted(wanted)
 
     def _says(self, name: str) -> bool:
-        """Whether the code says all parts of a module's name beyond one that it has."""
+        """Check whether the code names all parts of a module's name below a module that it imports."""
         parts = name.split(".")
         for place in range(len(parts) - 1, 0, -1):
             if parts[place] not in self.names:
@@ -93,7 +93,7 @@ class Needs:
         return False
 
     def _used(self) -> list[Function]:
-        """The functions that may be called: of a module that is written whole, those that some code names."""
+        """Return the functions that may be called: in a module that is written whole, only those named in code."""
         return [
             one
             for one in self.functions
@@ -101,7 +101,7 @@ class Needs:
         ]
 
     def own(self, shipped: Collection[str]) -> dict[str, str]:
-        """The user's modules that a function imports when it is called, and that do not travel; with that function."""
+        """Return the user's modules that a function imports when called and that are not packed, with that function."""
         found: dict[str, str] = {}
         for one in self._used():
             for top in sorted({name.partition(".")[0] for name in one.imports} - set(shipped)):
@@ -110,12 +110,12 @@ class Needs:
         return found
 
     def says_file(self) -> str | None:
-        """A function that uses ``__file__``, where its module does not travel as a file."""
+        """Return the name of a function that uses ``__file__`` although its module is not packed as a file."""
         return next((one.name for one in self._used() if one.says_file), None)
 
 
 def _is_itself(name: str) -> bool:
-    """Whether a module has its own name: `os.path` is another one's."""
+    """Check whether a module is listed under its own name: `os.path` is an alias of another module."""
     return getattr(sys.modules.get(name), "__name__", None) == name
 
 
@@ -123,7 +123,7 @@ OURS = __name__.partition(".")[0]  # this library, which the server does not hav
 
 
 def is_own(top: str) -> bool:
-    """Whether a top-level module is one of the user's on this machine; an optional one may not be there."""
+    """Check whether a top-level module is one of the user's on this machine; an optional module may be missing."""
     if top in {"", "__main__"} or not is_local(top):
         return False
     try:
@@ -133,7 +133,7 @@ def is_own(top: str) -> bool:
 
 
 def imports(code: types.CodeType) -> frozenset[str]:
-    """The modules that a function imports when it is called."""
+    """Return the modules that a function imports when it is called."""
     found = {step.argval for step in dis.get_instructions(code) if step.opname == "IMPORT_NAME" and step.argval}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -142,7 +142,7 @@ def imports(code: types.CodeType) -> frozenset[str]:
 
 
 def names_in(code: types.CodeType) -> set[str]:
-    """The names that code says, nested code included; texts that are names count, as ``getattr`` takes them."""
+    """Return the names in code, including nested code; texts that are names count, because ``getattr`` takes them."""
     found = {*code.co_names, *(text for text in texts_in(code) if text.isidentifier())}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -151,5 +151,5 @@ def names_in(code: types.CodeType) -> set[str]:
 
 
 def texts_in(code: types.CodeType) -> set[str]:
-    """The texts that stand in code itself."""
+    """Return the texts in the code object itself, without nested code."""
     return {constant for constant in code.co_consts if isinstance(constant, str)}

@@ -1,4 +1,4 @@
-"""Pack a live object: ask it for its example, write it, and see that what was written answers the same."""
+"""Pack a live object: run it on its example, write it, and describe its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-# What networks make of missing numbers means nothing, and an engine was not compared with the estimator on them.
+# Networks give meaningless answers for missing numbers, and an engine is not compared with the estimator on them.
 _NOT_ASKED = frozenset({"keras", "pytorch", "onnx"})
 _ARTIFACTS = "model/artifacts"
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the user says about the object; see :func:`sdk.model.model`."""
+    """The user's options for the object; see :func:`sdk.model.model`."""
 
     example: Any = None
     method: str | None = None
@@ -96,7 +96,7 @@ def _pack(obj: Any, name: str, flavour: Flavour, wishes: Wishes, packing: Packin
 
 
 def _pack_faster(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[Manifest, Path]:
-    """Pack for ONNX Runtime where it answers alike in half the time, else the object itself; a log line says which."""
+    """Pack for ONNX Runtime if it agrees and takes half the time, else pack the object itself; log the choice."""
     kind = type(obj).__name__
     try:
         packed = _pack(obj, name, Onnx(only_if_faster=True), wishes, packing)
@@ -124,7 +124,7 @@ def _method(obj: Any, flavour: Flavour, method: str) -> str:
 
 
 def _prepared(example: Any, flavour: Flavour, traits: Traits) -> Any:
-    """The example as the server will give it to the model."""
+    """Return the example as the server will pass it to the model."""
     example = examples.pandas_table(example)
     if traits.records and examples.is_frame(example):
         example = example.to_dict("records")
@@ -134,7 +134,7 @@ def _prepared(example: Any, flavour: Flavour, traits: Traits) -> Any:
 
 
 def _check_columns(traits: Traits, prepared: Any) -> None:
-    """What was fitted on a table is asked with a table of the same columns."""
+    """Check that a model fitted on a table gets an example table with the same columns."""
     if prepared is None:
         fitted.check_no_categories(categories=traits.categories)
         return
@@ -148,7 +148,7 @@ def _check_columns(traits: Traits, prepared: Any) -> None:
 
 
 def _copy_artifacts(artifacts: str | Path | None, folder: Path) -> dict[str, Any]:
-    """Copy the files that a class loads; the option says where they are."""
+    """Copy the files that a class loads; return the option with their path, if there are any."""
     if artifacts is None:
         return {}
     path = expand(artifacts, field="artifacts")
@@ -158,7 +158,7 @@ def _copy_artifacts(artifacts: str | Path | None, folder: Path) -> dict[str, Any
 
 
 def _loaded(obj: Any, files: Path) -> Any:
-    """The object as the server will use it: a class is called, and ``load`` gets the folder of the files."""
+    """Return the object as the server will use it: instantiated if a class, and loaded from the folder of its files."""
     name = obj.__name__ if isinstance(obj, type) else type(obj).__name__
     with running(f"{name}() fails", operation="load"):
         live = obj() if isinstance(obj, type) else copy.copy(obj)
@@ -178,7 +178,7 @@ def _ask(flavour: Flavour, live: Any, trial: Trial, data: Any) -> Trial:
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """The answer to the example, taken apart, and how to ask for more."""
+    """The answer to the example, and the means to ask for more."""
 
     flavour: Flavour
     live: Any
@@ -192,36 +192,36 @@ class _Answered:
 
     @property
     def lists(self) -> bool:
-        """Whether lists of the model hold outputs."""
+        """Whether a list that the model returns holds outputs."""
         return self.flavour.name not in PYTHON
 
     def again(self, rows: int) -> Any:
-        """The answer to so many of the first rows of the example."""
+        """Return the answer to the given number of the example's first rows."""
         with running(f"the model fails on {rows} row of its example alone", operation="predict"):
             data = examples.argument(examples.first_rows(self.prepared, rows))
             return self.flavour.predict(self.live, self.trial.method, data)
 
     def ask(self, data: Any) -> Any:
-        """The answer to other data."""
+        """Return the answer to other data."""
         return self.flavour.predict(self.live, self.trial.method, data)
 
     def names(self) -> tuple[str, ...]:
-        """The names of several outputs in a sequence."""
+        """Return the names of the outputs if the answer is a sequence of several."""
         return answers.output_names(self.trial.answer, self.rows, self.again, lists=self.lists)
 
     def parts(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """The outputs by name."""
+        """Return the outputs by name."""
         return answers.named(self.trial.answer, names, self.rows, self.trial.method, lists=self.lists)
 
     def outputs_of_row(self, names: tuple[str, ...], data: Any) -> dict[str, Any]:
-        """The outputs by name in the answer to one row."""
+        """Return the outputs by name in the answer to one row."""
         return answers.named(self.ask(data), names, 1, self.trial.method, lists=self.lists)
 
     def rowwise(self, found: dict[str, Any], names: tuple[str, ...], traits: Traits, wish: bool | None) -> bool:
-        """Whether rows are answered independently: as the user or the flavour says, else as the example shows.
+        """Check whether rows are answered independently: as the user or the flavour says, else as the example shows.
 
         Raises:
-            ConfigError: The user says so, and the model does not give one value per row.
+            ConfigError: The user says so, but the model does not return one value per row.
         """
         if not answers.each_row(found, self.rows):
             if wish:
@@ -267,10 +267,10 @@ def _signature(flavour: Flavour, live: Any, traits: Traits, trial: Trial, prepar
 
 
 def _inputs(answered: _Answered, traits: Traits, prepared: Any, wish: bool | None) -> tuple[tuple[Tensor, ...], bool]:
-    """The inputs, and whether missing values are taken: as the user says, else as the model shows.
+    """Return the inputs, and whether missing values are accepted: as the user says, else as the model shows.
 
     Raises:
-        ConfigError: The user says that the model takes none, but the example has some.
+        ConfigError: The user says that the model accepts none, but the example has some.
     """
     flavour = answered.flavour
     unknown = "None" if flavour.name in {"function", "class"} else "nan"

@@ -1,4 +1,4 @@
-"""From a live object or files to a sealed bundle in the store."""
+"""Build a sealed bundle in the store from a live object or files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything a manifest says that is not found on the disk."""
+    """The values of a manifest that are not determined by the files on disk."""
 
     name: str
     flavour: str
@@ -45,7 +45,7 @@ class Parts:
 
 
 def python_minor() -> str:
-    """The running Python's minor version, such as ``"3.11"``."""
+    """Return the running Python's minor version, such as ``"3.11"``."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -61,11 +61,11 @@ def publish(
     """Build a bundle in a temporary folder and move it into the store.
 
     Args:
-        write: Writes the model into the folder it is given and says what it wrote.
-        packing: The user's wishes.
+        write: Writes the model into the given folder and returns what it wrote.
+        packing: The user's options.
         example: JSON body of an example request.
-        needs: Requirement lines beside what the modules show.
-        constraints: Constraints on versions beside those of the user.
+        needs: Requirement lines in addition to those that the modules imply.
+        constraints: Constraints on versions in addition to the user's.
         python: Python minor version; the running one when left out.
     """
     models = disk.state_dir() / "models"
@@ -110,10 +110,10 @@ def _manifest(parts: Parts, lock: Lock, libraries: dict[str, str]) -> Manifest:
 
 
 def sources_of(packing: Packing) -> Sources:
-    """Where packages come from, checked.
+    """Return the checked origin of packages.
 
     Raises:
-        ConfigError: An index is no URL, or holds credentials.
+        ConfigError: An index is not a URL, or holds credentials.
     """
     index = packing.get("index_url")
     extra = tuple(uvrun.check_index("extra_index_urls", url) for url in packing.get("extra_index_urls", ()))
@@ -122,7 +122,7 @@ def sources_of(packing: Packing) -> Sources:
 
 
 def links_of(packing: Packing) -> list[Path]:
-    """The folders of wheels, which must exist."""
+    """Return the folders of wheels, which must exist."""
     folders = [expand(item).resolve() for item in packing.get("find_links", ())]
     for folder in folders:
         if not folder.is_dir():
@@ -131,10 +131,10 @@ def links_of(packing: Packing) -> list[Path]:
 
 
 def builds_of(packing: Packing) -> frozenset[str]:
-    """The normal names of the packages that may be built from source.
+    """Return the normal names of the packages that may be built from source.
 
     Raises:
-        ConfigError: One is no name, such as ``":all:"``.
+        ConfigError: An item is not a package name, such as ``":all:"``.
     """
     names = packing.get("build_from_source", ())
     for name in [names] if isinstance(names, str) else names:
@@ -155,7 +155,7 @@ def lock_for(
     python: str,
     constraints: Iterable[str] = (),
 ) -> tuple[Lock, dict[str, str]]:
-    """The lock for these modules and wishes, and the exact versions of the libraries the model needs directly."""
+    """Return the lock for these modules and options, and the exact versions of the model's direct libraries."""
     wishes = read_requirements(packing.get("requirements") or ())
     given = [line for line in wishes.lines if not is_path(line)]
     local = {wheels.collect([line], wheel_folder, sources)[0] for line in wishes.lines if is_path(line)}
@@ -166,14 +166,14 @@ def lock_for(
     own = requirement_names(local) | requirement_names(given) | stated
     needed = installed(modules)
     found = {name: version for name, version in needed.items() if name not in own}
-    # Where the markers of the user's lines do not hold, the version installed here counts.
+    # Where the markers of the user's lines do not apply, the version installed here is locked.
     marked = {name: [line for line in given if requirement_name(line) == name] for name in needed}
     besides = {name: marker for name, lines in marked.items() if (marker := otherwise(lines))}
     here = python == python_minor()  # another Python may need other versions than those installed here
     exact = (f"{name}=={version}" if here and name not in limited else name for name, version in found.items())
     rest = {f"{name}=={needed[name]} ; {marker}" for name, marker in besides.items() if here}
     lines = {*exact, *local, *needs, *given, *rest}
-    free = {line for line in given if requirement_name(line) == normal(line)}  # no version: the one installed now
+    free = {line for line in given if requirement_name(line) == normal(line)}  # no version: pin the one installed now
     pins = {name: version for name, version in closure({*found, *free}).items() if name not in own or name in free}
     lock = compile_lock(
         lines,
@@ -194,7 +194,7 @@ def lock_for(
 
 
 def with_backend(sources: Sources, found: Mapping[str, str], packing: Packing) -> Sources:
-    """A PyTorch of a special build (``+cpu``) is on no default index; ask where such builds are kept."""
+    """Return sources with the PyTorch backend of a special build (``+cpu``), which the default index does not have."""
     local = found.get("torch", "").partition("+")[2]
     elsewhere = packing.get("find_links") or sources.index or sources.extra_indexes or uvrun.has_links()
     if not local or sources.torch_backend or elsewhere:
@@ -203,10 +203,10 @@ def with_backend(sources: Sources, found: Mapping[str, str], packing: Packing) -
 
 
 def unpacked(keys: Mapping[str, Any]) -> Packing:
-    """The packing wishes, with unknown keys refused.
+    """Return the packing options, after refusing unknown keys.
 
     Raises:
-        ConfigError: An argument nobody knows.
+        ConfigError: An argument is unknown.
     """
     for key in keys:
         if key not in Packing.__annotations__:

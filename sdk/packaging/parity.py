@@ -1,8 +1,8 @@
-"""The gate in front of another engine: it must answer as the live object does, or the numbers say how it differs.
+"""Compare another engine with the live object: it must give the same answers, or the error reports the differences.
 
-Compared are the rows of the example and many more drawn from their columns. Numbers may differ by what single precision
-costs. A label may differ only on a row whose two best classes have the same probability within that tolerance: votes of
-a forest tie exactly, and the engines break ties differently.
+The comparison covers the rows of the example and many more drawn from its columns. Numbers may differ by what single
+precision costs. A label may differ only on a row whose two best classes have the same probability within that
+tolerance: votes of a forest tie exactly, and the engines break ties differently.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _DRAWN = 1000
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How two answers to the same rows compare.
+    """The result of comparing two answers to the same rows.
 
     Args:
-        rows: How many were compared.
-        wrong: How many differ by more than is allowed.
-        ties: How many labels differ, but on rows where two classes are equally probable.
+        rows: The number of rows compared.
+        wrong: The number of rows that differ by more than is allowed.
+        ties: The number of rows whose labels differ, but whose two best classes are equally probable.
         largest: The largest difference of a number.
-        first: The first wrong row's answers: the object's, the engine's.
+        first: The answers for the first wrong row: the object's, the engine's.
     """
 
     rows: int
@@ -40,18 +40,18 @@ class Verdict:
 
 
 def rows_like(data: Any, *, rows: int = _DRAWN) -> Any:
-    """More rows like those of an example: each column's values are drawn from its own, numbers also from between them.
+    """Draw more rows like an example's: values come from the same column, and numbers also from its range.
 
     Args:
-        data: An array of rows, or a table; where it misses numbers, the rows do too.
-        rows: How many.
+        data: An array of rows, or a table; if it has missing numbers, so do the drawn rows.
+        rows: The number of rows to draw.
     """
     import numpy as np
 
     random = np.random.default_rng(0)
     if examples.is_frame(data):
         drawn = type(data)({name: _drawn(data[name].to_numpy(), rows, random) for name in data.columns})
-        return drawn.astype(data.dtypes.to_dict())  # categories are drawn as what they stand for
+        return drawn.astype(data.dtypes.to_dict())  # categories are drawn as the values that they represent
     flat = data.reshape(len(data), -1)
     columns = [_drawn(flat[:, number], rows, random) for number in range(flat.shape[1])]
     return np.stack(columns, axis=1).reshape(rows, *data.shape[1:]).astype(data.dtype)
@@ -79,12 +79,12 @@ def check(
 
     Args:
         obj: The live estimator.
-        method: What is asked of it.
-        batches: Rows as it takes them.
-        engine: Gives the engine's answer to a batch.
+        method: The method of the object to compare.
+        batches: Rows in the form that the object takes.
+        engine: Returns the engine's answer to a batch.
 
     Raises:
-        PackagingError: They differ; says on how many rows, by how much, and what was allowed.
+        PackagingError: The answers differ; the message has the number of rows, the largest difference and the limits.
     """
     for data in batches:
         expected, found = examples.as_array(getattr(obj, method)(data)), engine(data)
@@ -101,7 +101,7 @@ def check(
 
 
 def _certain(obj: Any, data: Any) -> Any:
-    """For each row whether one class is clearly the most probable."""
+    """Check for each row whether one class is clearly the most probable."""
     import numpy as np
 
     best = np.sort(obj.predict_proba(data), axis=1)
@@ -109,12 +109,12 @@ def _certain(obj: Any, data: Any) -> Any:
 
 
 def compare(expected: Any, found: Any, certain: Any = None) -> Verdict:
-    """Two answers to the same rows, row by row.
+    """Compare two answers to the same rows, row by row.
 
     Args:
-        expected: The object's, an array.
-        found: The engine's; one axis of length 1 more or less does not matter.
-        certain: For each row whether its label must be the same; all rows when left out.
+        expected: The object's answer, an array.
+        found: The engine's answer; an additional or missing axis of length 1 does not matter.
+        certain: For each row, whether its label must be the same; all rows if omitted.
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""Write live objects with cloudpickle, the user's own modules by value, and note every module they need.
+"""Write live objects with cloudpickle, the user's own modules by value, and record every module they need.
 
 Nothing is ever read back here: unpickling happens in the model server only.
 """
@@ -28,16 +28,16 @@ _T = TypeVar("_T")
 
 _REFUSALS = (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError, NotImplementedError)
 _REGISTRY = threading.RLock()
-_NO_FILE = "<dynamic-code>"  # what cloudpickle writes instead of a file
+_NO_FILE = "<dynamic-code>"  # cloudpickle writes this instead of a file name
 _RANDOM_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def dump(obj: Any, *, shipped: Collection[str] = ()) -> tuple[bytes, Needs]:
-    """The object as bytes, and what reading them needs.
+    """Return the object as bytes, and what reading them needs.
 
     Args:
         obj: Any live object.
-        shipped: Top-level modules that travel as files, so that they are referred to by name.
+        shipped: Top-level modules that are packed as files, so that they are referred to by name.
 
     Raises:
         PackagingError: Something in the object cannot be written, such as a lock, a socket or a generator.
@@ -53,7 +53,7 @@ def dump(obj: Any, *, shipped: Collection[str] = ()) -> tuple[bytes, Needs]:
 
 
 def written(write: Callable[[Any], _T]) -> tuple[_T, Needs]:
-    """Write with a pickler class that notes what reading needs; once more if that is to import further sub-modules."""
+    """Write with a pickler that records what reading needs; write again if reading must import further submodules."""
     needs = Needs()
     result = write(recorder(needs))
     if further := needs.submodules():
@@ -63,12 +63,12 @@ def written(write: Callable[[Any], _T]) -> tuple[_T, Needs]:
 
 
 def recorder(needs: Needs, further: Sequence[str] = ()) -> Any:
-    """A pickler class that notes what it writes in ``needs``; reading then imports ``further`` modules as well."""
+    """Return a pickler class that records what it writes in ``needs``; reading also imports the ``further`` modules."""
     cloudpickle: Any = import_module("cloudpickle")
     waiting = [sys.modules[name] for name in further]
 
     class Recorder(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-        """Sees every object that is not a plain value before it is written."""
+        """A pickler that sees every object except plain values before writing it."""
 
         def __init__(self, *args: Any, **keywords: Any) -> None:
             super().__init__(*args, **keywords)  # pyright: ignore[reportUnknownMemberType]
@@ -100,7 +100,7 @@ def recorder(needs: Needs, further: Sequence[str] = ()) -> Any:
 
 
 def _importing(parts: tuple[Any, ...], waiting: list[types.ModuleType]) -> tuple[Any, ...]:
-    """What makes a function, with further modules that are imported before: cloudpickle has a place for them."""
+    """Add modules to a function's pickled state, where cloudpickle lists submodules, to import them first."""
     state, slots = parts[2]
     slots["_cloudpickle_submodules"] = [*slots["_cloudpickle_submodules"], *waiting]
     waiting.clear()
@@ -108,21 +108,21 @@ def _importing(parts: tuple[Any, ...], waiting: list[types.ModuleType]) -> tuple
 
 
 def with_file(code: types.CodeType, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Keep the name of the file that code came from, so that traces on the server name it.
+    """Keep the name of the file that code came from, so that tracebacks on the server show it.
 
-    cloudpickle drops it. The folder is left out, so that a model has the same digest wherever it is packed, and so are
-    the names of notebook cells, which change from run to run.
+    cloudpickle drops it. The folder is left out, so that a model has the same digest wherever it is packed. Names of
+    notebook cells are left out too, because they change from run to run.
     """
     name = re.split(r"[/\\]", code.co_filename)[-1]
     if name.startswith("<") or "ipykernel" in code.co_filename:
         return reduced
-    # A fresh string each time, as cloudpickle makes them: whether two are one object must not change the bytes.
+    # Make a new string each time, as cloudpickle does: whether two strings are one object must not change the bytes.
     return (reduced[0], tuple("".join(name) if part == _NO_FILE else part for part in reduced[1]), *reduced[2:])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ordered:
-    """Stands for a set while it is written: sets of text have another order in every process."""
+    """A set that is being written: sets of text have a different order in every process."""
 
     values: set[Any] | frozenset[Any]
 
@@ -140,13 +140,13 @@ def _is_dict(part: Any) -> TypeGuard[dict[Any, Any]]:
 
 
 def _in_order(part: Any, known: dict[int, _Ordered]) -> Any:
-    """The sets directly in what makes a function or class, replaced; one set stays one set."""
+    """Replace the sets directly in the state of a function or class by ordered ones; a shared set stays shared."""
     if type(part) in {set, frozenset}:
         return known.setdefault(id(part), _Ordered(part))
     if _is_tuple(part):
         return tuple(_in_order(item, known) for item in part)
     if _is_dict(part):
-        fresh = part.get("__globals__")  # made by cloudpickle for this function alone
+        fresh = part.get("__globals__")  # created by cloudpickle for this function alone
         found = {name: _in_order(value, known) for name, value in part.items() if type(value) in {set, frozenset}}
         if isinstance(fresh, dict):
             found["__globals__"] = _in_order(fresh, known)
@@ -155,9 +155,9 @@ def _in_order(part: Any, known: dict[int, _Ordered]) -> Any:
 
 
 def stable(obj: type | TypeVar, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Give a class written by value an id made of its name and place.
+    """Give a class written by value an id made of its name and line number.
 
-    cloudpickle takes a random one, so that the same script would give another model digest at every run.
+    cloudpickle takes a random id, so the same script would give another model digest at every run.
     """
     code = (
         getattr(next(filter(callable, vars(obj).values()), None), "__code__", None) if isinstance(obj, type) else None
@@ -170,7 +170,7 @@ def stable(obj: type | TypeVar, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
 
 @contextmanager
 def by_value(shipped: Collection[str]) -> Generator[None]:
-    """Let cloudpickle write out in full what comes from the user's own modules, as the server does not have them.
+    """Make cloudpickle write the user's own modules by value inside the block, as the server does not have them.
 
     cloudpickle keeps one list per process, so one thread packs at a time.
     """
@@ -193,7 +193,7 @@ def by_value(shipped: Collection[str]) -> Generator[None]:
 
 @contextmanager
 def refusals(obj: Any) -> Generator[None]:
-    """Say what cannot be written, and what to do instead."""
+    """Turn pickling errors into one that says what cannot be written and what to do instead."""
     try:
         yield
     except _REFUSALS as error:

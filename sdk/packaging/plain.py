@@ -1,4 +1,4 @@
-"""Examples of plain Python values: arrays for an installation without numpy, and records for models that take JSON."""
+"""Hold examples of plain Python values: arrays where numpy is not installed, and records for models that take JSON."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Kind:
 
 
 class PlainArray:
-    """Nested lists of one type and shape; iterating gives the rows as they are.
+    """Nested lists of one type and shape; iteration yields the rows as they are.
 
     Example:
         >>> array = PlainArray([[1, 2.5], [3, 4]])
@@ -46,16 +46,16 @@ class PlainArray:
 
     @property
     def ndim(self) -> int:
-        """Number of axes."""
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def flat(self) -> Iterator[Any]:
-        """All values, one after the other."""
+        """All values in order, without the nesting."""
         return iter(_flat(self._value))
 
     def tolist(self) -> Any:
-        """The nested lists."""
+        """Return the nested lists."""
         return self._value
 
     def __len__(self) -> int:
@@ -65,7 +65,7 @@ class PlainArray:
         return PlainArray(self._value[rows])
 
     def close_to(self, other: PlainArray, *, rtol: float, atol: float) -> bool:
-        """Whether all values agree, numbers up to a tolerance; missing numbers are the same."""
+        """Check whether all values agree, numbers up to a tolerance; two missing numbers count as equal."""
         pairs = zip(_flat(self._value), _flat(other.tolist()), strict=True)
         if self.dtype.kind != "f":
             return all(a == b for a, b in pairs)
@@ -75,13 +75,13 @@ class PlainArray:
 
 
 class Records:
-    """Rows that are JSON objects of any form, as a request brings them; the model gets them as they are."""
+    """Rows that are JSON objects of any form, as in a request; the model gets them unchanged."""
 
     def __init__(self, rows: list[Any]) -> None:
         self._rows = rows
 
     def tolist(self) -> list[Any]:
-        """The rows."""
+        """Return the rows."""
         return self._rows
 
     def __len__(self) -> int:

@@ -1,6 +1,6 @@
-"""Requirement lines of users: lists and files, with ``-r`` and ``-c``, read as pip reads them.
+"""Read the user's requirement lines, in lists and files with ``-r`` and ``-c``, as pip reads them.
 
-What cannot be locked with hashes is refused with the file, the line and what to do instead.
+Lines that cannot be locked with hashes are refused with the file, the line and advice.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What requirement lists and files ask for: requirements, and constraints on versions that are needed anyway."""
+    """The content of requirement lists and files: requirements, and constraints on packages needed anyway."""
 
     lines: list[str] = field(default_factory=list[str])
     constraints: list[str] = field(default_factory=list[str])
@@ -61,7 +61,7 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One logical line and where it stands."""
+    """One logical line and its position."""
 
     text: str
     folder: Path
@@ -78,8 +78,8 @@ def read_requirements(requirements: Sequence[str | Path] | str | Path, *, foreig
 
     Args:
         requirements: The list or file.
-        foreign: Whether somebody else wrote the file: then it may not name files outside its folder, nor what is
-            to be built on this machine.
+        foreign: Whether the file has another author than the user: then it may not name files outside its folder,
+            nor anything to be built on this machine.
 
     Raises:
         ConfigError: A file does not exist or is not text, or a line cannot be locked.
@@ -119,7 +119,7 @@ def _lines(path: Path, trail: tuple[Path, ...]) -> Iterator[_Line]:
 
 
 def _logical(text: str) -> Iterator[tuple[int, str]]:
-    """The lines and their numbers: continued lines are joined, comments and empty lines left out."""
+    """Iterate over logical lines and their numbers: continued lines are joined, comments and empty lines skipped."""
     begun: list[str] = []
     first = 1
     for number, line in enumerate([*text.splitlines(), ""], start=1):
@@ -135,7 +135,7 @@ def _logical(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _read(line: _Line, wishes: Wishes, *, limit: Path | None, constraint: bool = False) -> None:
-    """Add what a line asks for to the wishes; ``limit`` is the folder that further files must lie in."""
+    """Add a line's requirement or constraint to the wishes; ``limit`` is the folder that included files must be in."""
     if variable := _VARIABLE.search(line.text):
         raise line.error(f"{variable[0]} is not replaced here", "write the value itself, or build the list in Python")
     option = _OPTION.fullmatch(line.text)
@@ -153,7 +153,7 @@ def _read(line: _Line, wishes: Wishes, *, limit: Path | None, constraint: bool =
 
 
 def _included(line: _Line, name: str, limit: Path | None) -> Path:
-    """The file that a ``-r`` or ``-c`` line names, counted from the folder of the file it stands in."""
+    """Return the file that a ``-r`` or ``-c`` line names, relative to the folder of the file that contains the line."""
     name = name[1:-1] if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" else name
     if not name or "://" in name:
         raise line.error(f"{line.text!r} does not name a file of this machine", "download it and give its path")
@@ -199,7 +199,7 @@ def _constraint(line: _Line) -> str:
 
 
 def is_path(line: str) -> bool:
-    """Whether a requirement names a folder or wheel of this machine.
+    """Check whether a requirement names a folder or wheel of this machine.
 
     Example:
         >>> [is_path(line) for line in ("./lib", "libs/tool", "tool-1.0-py3-none-any.whl", "numpy", "a ; x < '/'")]
@@ -211,12 +211,12 @@ def is_path(line: str) -> bool:
 
 
 def is_name(text: object) -> bool:
-    """Whether something is the name of a distribution and nothing more."""
+    """Check whether a value is exactly the name of a distribution."""
     return isinstance(text, str) and _NAME.fullmatch(text) is not None
 
 
 def requirement_name(line: str) -> str:
-    """The normal distribution name of a requirement.
+    """Return the normal distribution name of a requirement.
 
     Example:
         >>> requirement_name("Torch[opt]==2.1+cpu")
@@ -227,7 +227,7 @@ def requirement_name(line: str) -> str:
 
 
 def otherwise(lines: Iterable[str]) -> str | None:
-    """The marker of the environments in which none of these requirements counts; ``None`` if there is no telling.
+    """Return the marker of environments where none of these requirements applies; ``None`` if it cannot be determined.
 
     Example:
         >>> otherwise(["numpy==1.26 ; python_version < '3.9' or sys_platform == 'win32'"])
@@ -246,11 +246,11 @@ def otherwise(lines: Iterable[str]) -> str | None:
 
 
 def _negated(comparison: str) -> str | None:
-    """The opposite of one comparison of a marker; ``None`` for what is none, such as a part of brackets."""
+    """Return the opposite of one marker comparison; ``None`` if it is not one, such as a part in brackets."""
     match = _COMPARISON.fullmatch(comparison)
     return f"{match[1]} {_OPPOSITE[match[2]]} {match[3]}" if match else None
 
 
 def requirement_names(lines: Iterable[str]) -> set[str]:
-    """The normal distribution names of requirements."""
+    """Return the normal distribution names of requirements."""
     return {requirement_name(line) for line in lines}

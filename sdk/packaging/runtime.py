@@ -1,4 +1,4 @@
-"""The files of the model server that are copied into every environment and image, and the digest that names them."""
+"""List the model server's files, which are copied into every environment and image, and compute their digest."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ SOURCE = Path(__file__).parents[1] / "serving"
 
 
 def files() -> list[Path]:
-    """All files of the model server, in a fixed order."""
+    """Return all files of the model server, in a fixed order."""
     return sorted(path for path in SOURCE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
 @cache
 def digest() -> str:
-    """SHA-256 (hex) of the names and contents of the model server's files: another mlport is another server.
+    """Return the SHA-256 (hex) of names and contents of the model server's files; another server has another digest.
 
     Example:
         >>> len(digest())

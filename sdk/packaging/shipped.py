@@ -1,4 +1,4 @@
-"""What the modules in `code=` import in turn: those of the user's that do not travel with them."""
+"""Find the user's modules that modules in `code=` import but that are not packed with them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def left_behind(modules: Collection[str], shipped: Collection[str]) -> dict[str, str]:
-    """The user's modules that modules in ``code=`` import when they are imported; each with the module that does.
+    """Return the user's modules that modules in ``code=`` import but that are not packed, each with its importer.
 
     Args:
-        modules: What the model needs, by full name.
-        shipped: Top-level modules that travel as files.
+        modules: Full names of the modules that the model needs.
+        shipped: Top-level modules that are packed as files.
     """
     found: dict[str, str] = {}
     seen: set[str] = set()
@@ -41,7 +41,7 @@ def left_behind(modules: Collection[str], shipped: Collection[str]) -> dict[str,
 
 
 def _imports_of(name: str) -> Iterator[str]:
-    """The modules that a loaded module imports; those in a ``try``, an ``if`` or a function are optional."""
+    """Iterate over a loaded module's imports, without those in a ``try``, ``if`` or function, which are optional."""
     file: str | None = getattr(sys.modules.get(name), "__file__", None)
     if file is None or not file.endswith(".py"):
         return

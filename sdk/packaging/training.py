@@ -1,7 +1,7 @@
-"""Training programs: a script or function with its code and lock, sealed like a model, and the model it leaves.
+"""Seal training programs (a script or function with its code and lock), and pack the models that they leave.
 
-A program is a bundle whose flavour is ``train``: the same manifest, the same lock, the same store rules. What a job
-leaves becomes a model with *that* lock and *that* code, so that data goes through the very pipeline that trained it.
+A program is a bundle whose flavour is ``train``: the same manifest, the same lock, the same store rules. The output of
+a job becomes a model with *that* lock and *that* code, so that data passes through the same pipeline as in training.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TRAINED_BY = "trained_by"
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A sealed training program: its digest, its folder, and what is recorded about it."""
+    """A sealed training program: its digest, folder and manifest."""
 
     digest: str
     path: Path
@@ -48,7 +48,7 @@ class Program:
 
     @property
     def code_sha256(self) -> str:
-        """One hash of the paths and contents of all its code."""
+        """The hash of the paths and contents of all its code."""
         return code_hash(self.manifest)
 
 
@@ -56,13 +56,13 @@ def job_bundle(entry: str | Path | Callable[..., Any], packing: Packing | None =
     """Seal a script or a function with everything it needs to run elsewhere.
 
     Args:
-        entry: Path of a ``.py`` file, or a function. Modules beside the script that it imports go along; those of a
-            function are written into it by value.
+        entry: Path of a ``.py`` file, or a function. Modules beside a script that it imports are packed too; those of
+            a function are written into it by value.
         packing: Requirements, further code and package indexes; see :class:`sdk.packaging.packing.Packing`. Libraries
             that the code imports are locked at the versions installed now, without being named.
 
     Raises:
-        ConfigError: There is no such script, or ``entry`` is neither.
+        ConfigError: The script does not exist, or ``entry`` is neither a path nor a function.
         PackagingError: The function cannot be written, or the libraries cannot be locked.
 
     Example:
@@ -96,11 +96,11 @@ def job_bundle(entry: str | Path | Callable[..., Any], packing: Packing | None =
 
 
 def load(digest: str) -> Program:
-    """The program in this machine's store, by its digest or the first 32 characters of it.
+    """Return a program from this machine's store, by its digest or at least the first 32 characters of it.
 
     Raises:
-        PackagingError: It is not there.
-        LockMismatchError: A file of it was changed.
+        PackagingError: The program is not in the store.
+        LockMismatchError: A file of the program was changed.
     """
     found = sorted((disk.state_dir() / "programs").glob(f"{digest}*"))
     if len(found) != 1 or len(digest) < 32:
@@ -110,7 +110,7 @@ def load(digest: str) -> Program:
 
 
 def _write(entry: str | Path | Callable[..., Any], folder: Path, packing: Packing) -> tuple[str, str, set[str]]:
-    """Put the entry into the folder; gives its name there, its kind and the modules it imports."""
+    """Write the entry into the folder; return its name there, its kind and the modules it imports."""
     if isinstance(entry, str | Path):
         return _write_script(expand(entry, field="script"), folder)
     if not callable(entry):
@@ -143,7 +143,7 @@ def _write_script(script: Path, folder: Path) -> tuple[str, str, set[str]]:
 
 
 def imported(script: Path) -> tuple[set[str], set[Path]]:
-    """The modules that a script imports, read without running it, and those of them that lie beside it."""
+    """Return the modules that a script imports, without running it, and the imported files and folders beside it."""
     names: set[str] = set()
     beside: set[Path] = set()
     waiting = [script]
@@ -182,7 +182,7 @@ def _name(entry: str | Path | Callable[..., Any]) -> str:
     return Path(entry).stem if isinstance(entry, str | Path) else str(getattr(entry, "__name__", type(entry).__name__))
 
 
-# --- what a job leaves ------------------------------------------------------------------------------------------
+# --- the output of a job ------------------------------------------------------------------------------------------
 
 
 def result(
@@ -196,22 +196,22 @@ def result(
     rowwise: bool | None = None,
     allow_nan: bool = False,
 ) -> tuple[Manifest, Path]:
-    """Make a model of what a job left, with the lock and the code of the program that made it. Nothing is loaded.
+    """Make a model from a job's output, with the lock and the code of the program that made it, without loading it.
 
     Args:
-        program: What the job ran.
-        output: What it left: one model file, or the bundle of a saved model, at any depth.
+        program: The program that the job ran.
+        output: The job's output folder: one model file, or the bundle of a saved model, at any depth.
         name: Name of the model.
-        trust: ``"pickle"`` if a script left a pickle; what a function returned needs no such word, as it was written
-            by mlport itself inside the job.
+        trust: ``"pickle"`` if a script left a pickle; the return value of a function needs no trust, as mlport itself
+            wrote it inside the job.
         example: A few rows; sets names, types and shapes of the input.
         method: Method to call, for estimators.
-        rowwise: Whether each row is answered without a look at the others; known for estimators.
+        rowwise: Whether each row is answered independently of the others; known for estimators.
         allow_nan: Whether missing numbers are accepted.
 
     Raises:
-        PackagingError: There is no model in it, or more than one.
-        LockMismatchError: It is a saved model with another lock or other code than the program.
+        PackagingError: The output has no model, or more than one.
+        LockMismatchError: The output is a saved model with another lock or other code than the program.
     """
     path = _model_file(program, output)
     if path.name == MANIFEST:
@@ -290,7 +290,7 @@ def check_pipeline(program: Program, model: Manifest) -> None:
 
 
 def code_hash(manifest: Manifest) -> str:
-    """One hash of the paths and contents of all code in a bundle."""
+    """Return one hash of the paths and contents of all code in a bundle."""
     code = {name: record.sha256 for name, record in manifest.files.items() if name.startswith(f"{CODE}/")}
     return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()
 
@@ -319,7 +319,7 @@ def _model_file(program: Program, output: Path) -> Path:
 
 
 def _facts(folder: Path) -> handover.Facts | None:
-    """What a job wrote about its model; a job may have written anything."""
+    """Read a job's facts about its model, which are untrusted: a job may have written anything."""
     with foreign.understood(f"{handover.FACTS} of the job"):
         facts = handover.read_facts(folder)
     if facts is not None and (not is_relative(facts.file) or "/" in facts.file):

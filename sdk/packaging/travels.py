@@ -1,6 +1,6 @@
-"""What a model uses of this machine that does not travel with it: files beside its modules, and modules of the user.
+"""Detect what a model uses on this machine that is not packed: files beside its modules, and the user's modules.
 
-Files are seen while the model is loaded and asked for its example. Libraries that open files in C are not seen.
+Files are detected while the model is loaded and run on its example. Files that libraries open in C are not detected.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FILE_HINT = (
     "pack the module and its folder with code="
 )
 _CODE = {".py", ".pyc", ".pyi", ".so", ".pyd", ".dll"}
-_BESIDE = ("__file__", "__path__", "resources", "get_data", "__spec__")  # how a module finds what is beside it
+_BESIDE = ("__file__", "__path__", "resources", "get_data", "__spec__")  # ways to find files beside a module
 _MOST_SOURCE = 4 << 20
 _watching: list[dict[str, bool]] = []
 _installed: list[bool] = []
@@ -35,8 +35,8 @@ _installed: list[bool] = []
 
 @contextlib.contextmanager
 def files_read() -> Generator[dict[str, bool]]:
-    """The files that are opened for reading within the block: absolute path, and whether it was given as relative."""
-    if not _installed:  # a hook stays for the life of the process, and does nothing outside such a block
+    """Record the files opened for reading within the block: absolute path, and whether the given path was relative."""
+    if not _installed:  # an audit hook cannot be removed; outside such a block it does nothing
         _installed.append(True)
         sys.addaudithook(_hook)
     found: dict[str, bool] = {}
@@ -58,17 +58,17 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def check(needs: Needs, shipped: Collection[str], read: dict[str, bool], *, asked: bool) -> None:
-    """Refuse what the server will not have.
+    """Refuse a model that uses files or modules the server will not have.
 
     Args:
-        needs: What was seen while the model was written.
-        shipped: Top-level modules that travel as files.
-        read: What :func:`files_read` saw.
-        asked: Whether the model was asked for an example, so that what it reads was seen.
+        needs: The needs recorded while the model was written.
+        shipped: Top-level modules that are packed as files.
+        read: The files recorded by :func:`files_read`.
+        asked: Whether the model was run on an example, so that the files it reads were recorded.
 
     Raises:
-        ConfigError: A function imports a module of the user's that does not travel.
-        PackagingError: It reads a file that does not.
+        ConfigError: Code imports a user's module that is not packed.
+        PackagingError: The model reads a file that is not packed.
     """
     for module, function in needs.own(shipped).items():
         otherwise = ", or import it at the top of the file"
@@ -109,12 +109,12 @@ def _package_or_file(file: str) -> Path:
 
 
 def _folders(needs: Needs) -> set[str]:
-    """The folders of the modules that are written with their code and say how to find what is beside them."""
+    """Return the folders of modules that are written with their code and may look for files beside them."""
     found: set[str] = set()
     for name in {*needs.whole, *(one.module for one in needs.functions)}:
         file = getattr(sys.modules.get(name), "__file__", None)
         if isinstance(file, str) and file.endswith(".py") and _looks_beside(Path(file)):
-            found.add(os.path.realpath(os.path.dirname(file)))  # noqa: PTH120  as the hook writes them
+            found.add(os.path.realpath(os.path.dirname(file)))  # noqa: PTH120  for files opened by the real path
             found.add(os.path.dirname(os.path.abspath(file)))  # noqa: PTH100, PTH120
     return found
 
@@ -128,9 +128,9 @@ def _looks_beside(file: Path) -> bool:
 
 
 def _is_data(path: Path, *, relative: bool) -> bool:
-    """Whether a file is the user's data: no code, no settings in a file with a dot, nothing of Python or of ours.
+    """Check whether a file is the user's data: neither code, nor a dotfile, nor in a folder of Python or mlport.
 
-    A source file that was opened in the current folder is data, unless Python had it as a module.
+    A source file that was opened by a relative path is data, unless Python loaded it as a module.
     """
     is_code = path.suffix in _CODE and not (relative and path.suffix == ".py" and not _is_loaded(path))
     if is_code or path.name.startswith(".") or not path.is_file():
@@ -140,6 +140,6 @@ def _is_data(path: Path, *, relative: bool) -> bool:
 
 
 def _is_loaded(path: Path) -> bool:
-    """Whether a source file is that of a module that was imported, or of the program itself."""
+    """Check whether a source file belongs to an imported module, or to the program itself."""
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    return any(isinstance(file, str) and os.path.abspath(file) == str(path) for file in files)  # noqa: PTH100  as the hook has it
+    return any(isinstance(file, str) and os.path.abspath(file) == str(path) for file in files)  # noqa: PTH100  as in the hook

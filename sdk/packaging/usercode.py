@@ -1,7 +1,7 @@
-"""Runs a user's code in this process: whatever it raises becomes an error with the type, the message and its own lines.
+"""Run a user's code in this process, and turn its exceptions into errors with the type, the message and its own lines.
 
-``SystemExit`` would end the program without a word and with the exit code of a success, and a ``KeyboardInterrupt``
-that the code raises itself would look like Ctrl-C.
+``SystemExit`` would end the program without a message and with the exit code of a success. A ``KeyboardInterrupt``
+that the code itself raises would look like Ctrl-C.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def running(
     """Run a user's code inside the block.
 
     Args:
-        what: What fails then, such as ``"the model fails on its own example"``.
-        operation: The word for it in the error.
-        hint: What to do.
-        others: Errors that somebody else turns into words.
+        what: The failure that the error reports, such as ``"the model fails on its own example"``.
+        operation: The operation of the error.
+        hint: Advice in the error.
+        others: Exceptions that pass through, because the caller handles them.
 
     Raises:
-        PackagingError: The code raised something, or asked the program to end.
+        PackagingError: The code raised an exception, or tried to end the program.
 
     Example:
         >>> with running("the model fails", operation="predict"):
@@ -47,7 +47,7 @@ def running(
     with _ctrl_c() as pressed, exits_raised():
         try:
             yield
-        except (GeneratorExit, asyncio.CancelledError):  # the caller's own
+        except (GeneratorExit, asyncio.CancelledError):  # the caller's own exceptions
             raise
         except BaseException as error:
             if isinstance(error, (SdkError, Terminated, *others)) or (isinstance(error, KeyboardInterrupt) and pressed):
@@ -59,7 +59,7 @@ def running(
 
 @contextlib.contextmanager
 def exits_raised() -> Generator[None]:
-    """Within the block ``os._exit`` raises: it would end the program without a word, and with 0 as if all were well."""
+    """Make ``os._exit`` raise within the block: it would end the program silently, with status 0 as if it succeeded."""
     restore = refuse_exits()
     try:
         yield
@@ -69,7 +69,7 @@ def exits_raised() -> Generator[None]:
 
 @contextlib.contextmanager
 def _ctrl_c() -> Generator[list[int]]:
-    """A list that gets an entry when Ctrl-C is pressed; without it a KeyboardInterrupt is the code's own."""
+    """Yield a list that gets an entry when Ctrl-C is pressed; if empty, a KeyboardInterrupt is the code's own."""
     pressed: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield pressed  # Python raises a KeyboardInterrupt in the main thread only

@@ -1,6 +1,6 @@
-"""The user's own ``uv.toml``, without what would make ``uv`` build packages for mlport.
+"""Read the user's own ``uv.toml`` without settings that would make ``uv`` build packages for mlport.
 
-``no-binary`` in it is stronger than ``--only-binary :all:``, and then a stranger's lock could name a source archive.
+``no-binary`` in it overrides ``--only-binary :all:``, so an untrusted lock could name a source archive.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _BUILDS = (
 
 @contextmanager
 def harmless(env: Mapping[str, str]) -> Generator[list[str]]:
-    """Options that make ``uv`` read the user's settings without those about builds; none where it has none of those.
+    """Yield options that make ``uv`` ignore the user's settings about builds; empty if there are none of those.
 
     Args:
         env: The environment that ``uv`` gets.
 
     Raises:
-        PackagingError: A configuration file of uv's cannot be read.
+        PackagingError: One of uv's configuration files cannot be read.
     """
     found = [_read(path) for path in _files(env)]
     if not any(_builds(table) for table in found):
         yield []
         return
     merged: dict[str, Any] = {}
-    for table in reversed(found):  # the user's own file is first, and is stronger than the machine's
+    for table in reversed(found):  # the user's own file is first, and overrides the machine's
         _merge(merged, _without_builds(table))
     with disk.working_folder() as folder:
         path = folder / "uv.toml"

@@ -1,4 +1,4 @@
-"""The one place that runs ``uv``, and turns what it says into our errors."""
+"""Run ``uv`` (only this module does), and turn its messages into our errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _HINTS = {
     "No solution found": "relax or correct requirements=",
     "no virtual environment|No interpreter found": "install that Python, for instance with: uv python install",
 }
-"""What may be done about a failure, by what its message holds; the first one counts."""
+"""Advice on failures, by patterns in the message; the first match counts."""
 _PIP_SETTINGS = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
     "PIP_EXTRA_INDEX_URL": "UV_INDEX",
@@ -72,7 +72,7 @@ _UV_NAMES = {
 
 @cache
 def uv_binary() -> str:
-    """Path of the ``uv`` program that came with mlport."""
+    """Return the path of the ``uv`` program that is installed with mlport."""
     import uv
 
     return uv.find_uv_bin()
@@ -80,16 +80,16 @@ def uv_binary() -> str:
 
 @cache
 def uv_version() -> str:
-    """The version of :func:`uv_binary`, such as ``"0.13.9"``."""
+    """Return the version of :func:`uv_binary`, such as ``"0.13.9"``."""
     return run(["--version"], what="ask uv for its version").split()[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one run of ``uv`` may take: an index can answer slowly, or without end, and ``uv`` reads on.
+    """The limits for one run of ``uv``: an index can answer slowly, or without end, and ``uv`` keeps reading.
 
     Args:
-        seconds: Until it has ended.
+        seconds: Seconds until it must have ended.
         memory: Bytes of its address space.
         file: Bytes of the largest file that it writes.
     """
@@ -107,22 +107,22 @@ def run(
     building: bool = False,
     limits: Limits = Limits(),
 ) -> str:
-    """What ``uv`` prints on standard output.
+    """Run ``uv`` and return its standard output.
 
     Args:
         arguments: The command line after ``uv``; never with credentials, as every user of the machine can see it.
-        what: What is being done, for the error.
-        env: The environment; :func:`allowed_environment` when left out.
-        building: Whether compilers run below it, which may take what they need; only the time is limited then.
-        limits: What it may take.
+        what: The task, for the error.
+        env: The environment; :func:`allowed_environment` if omitted.
+        building: Whether ``uv`` runs compilers, whose memory and files are not limited; only the time is limited then.
+        limits: The limits of the run.
 
     Raises:
-        PackagingError: ``uv`` failed; says whether it was the network, a conflict of versions or something else.
+        PackagingError: ``uv`` failed; the error distinguishes the network, a conflict of versions and other causes.
     """
     environment = dict(allowed_environment() if env is None else env) | {"NO_COLOR": "1", "UV_NO_PROGRESS": "1"}
     with uvconfig.harmless(environment) as configured:
         command = [uv_binary(), *configured, *map(str, arguments)]
-        # From the root folder, so that a uv.toml in a cloned project cannot name an index.
+        # Run in the root folder, so that a uv.toml in a cloned project cannot name an index.
         status, out, said = _ended(command, environment, limits, building=building)
     if status is None:
         hint = "the package index answers too slowly: name another one in index_url=, or try again"
@@ -137,7 +137,7 @@ def run(
 def _ended(
     command: list[str], env: Mapping[str, str], limits: Limits, *, building: bool
 ) -> tuple[int | None, str, str]:
-    """The exit status of ``uv`` and what it printed; no status if its time was over."""
+    """Return the exit status of ``uv`` and its output; the status is ``None`` if the time limit was reached."""
     with subprocess.Popen(  # noqa: S603  no shell
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, cwd="/"
     ) as process:
@@ -155,7 +155,7 @@ def _ended(
 
 
 def _limit(process: int, limits: Limits) -> None:
-    """Limit a process that has just begun; where the system cannot, its time alone is limited."""
+    """Limit a process that has just started; where the system cannot do that, only its time is limited."""
     if sys.platform == "linux":
         with suppress(ProcessLookupError, PermissionError):
             for kind, most in ((resource.RLIMIT_AS, limits.memory), (resource.RLIMIT_FSIZE, limits.file)):
@@ -163,22 +163,22 @@ def _limit(process: int, limits: Limits) -> None:
 
 
 def allowed_environment() -> dict[str, str]:
-    """Our environment without what only we need: the keys of clouds and registries above all.
+    """Return our environment without variables that only we need, above all the keys of clouds and registries.
 
-    A list of what is passed on, not of what is withheld, so that the key of a service that nobody thought of stays
-    here. ``uv`` and interpreters that work on a stranger's bundle get this.
+    This is an allow list, so that keys of services unknown to mlport are not passed on either. ``uv``, and interpreters
+    that process an untrusted bundle, get this environment.
     """
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return passed | {name: value for name, value in os.environ.items() if _PASSED_ON_TOO.fullmatch(name)}
 
 
 def environment(sources: Sources, find_links: Sequence[Path] = (), *, building: bool = False) -> dict[str, str]:
-    """The environment for ``uv``: what it needs of ours, and where packages come from.
+    """Return the environment for ``uv``: the variables of ours that it needs, and the origin of packages.
 
-    pip's variables count where uv's own are not set, so that a machine set up for pip needs no second set-up.
+    pip's variables apply where uv's own are not set, so that a machine set up for pip needs no second set-up.
 
     Args:
-        sources: Package indexes that the user or the model names.
+        sources: Package indexes named by the user or the model.
         find_links: Folders of wheels.
         building: Whether build scripts of packages run, which see the environment: credentials of package indexes
             are left out of it. ``uv`` itself still finds those in ``~/.netrc``.
@@ -206,23 +206,23 @@ def _without_credentials(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def has_links() -> bool:
-    """Whether the environment names folders of wheels or more indexes."""
+    """Check whether the environment names folders of wheels or more indexes."""
     names = (*_PIP_SETTINGS, *(name for names in _UV_NAMES.values() for name in names))
     return any(os.environ.get(name) for name in names)
 
 
 def offline() -> bool:
-    """Whether the user forbids the network: ``offline`` of the configuration, or ``MLPORT_OFFLINE``."""
+    """Check whether the user forbids the network: ``offline`` of the configuration, or ``MLPORT_OFFLINE``."""
     from sdk.config import load
 
     return load().offline.value
 
 
 def check_index(field: str, url: str) -> str:
-    """The URL of a package index, if it may be stored.
+    """Return the URL of a package index, if it may be stored.
 
     Raises:
-        ConfigError: It is no http(s) URL, or holds credentials, which would end up in files that are passed on.
+        ConfigError: It is not an http(s) URL, or has credentials, which would end up in files that are shared.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:

@@ -1,4 +1,4 @@
-"""Locked virtual environments and the runtime folder, each made once and kept under the hash of what it holds."""
+"""Create locked virtual environments and the runtime folder, once each, stored under the hash of their content."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _RUNTIME = "mlport_serving"
 
 
 def environment(lock: Lock, *, wheels: Path | None = None, find_links: Sequence[Path] = ()) -> Path:
-    """The Python of an environment with exactly what ``lock`` says; made if needed, else only looked over.
+    """Return the Python of an environment with exactly the packages of ``lock``; create it if it is missing or damaged.
 
-    Two processes that want the same one make it once. A half-made or damaged one is made again.
+    Two processes that need the same environment create it once. A partial or damaged one is created again.
 
     Args:
         lock: The locked requirements.
@@ -42,7 +42,7 @@ def environment(lock: Lock, *, wheels: Path | None = None, find_links: Sequence[
         Path of ``bin/python`` inside the environment.
 
     Raises:
-        PackagingError: No network, no such Python, no wheel or one with another hash, or no space.
+        PackagingError: No network, no such Python, no wheel, a wheel with another hash, or no space.
     """
     base = interpreter(lock.python)
     key = hashlib.sha256("\n".join([lock.sha256, *_facts(base)]).encode()).hexdigest()[:40]
@@ -55,10 +55,10 @@ def environment(lock: Lock, *, wheels: Path | None = None, find_links: Sequence[
 
 
 def interpreter(python: str) -> Path:
-    """An interpreter of this minor version: the running one, else what ``uv`` finds.
+    """Return an interpreter of this minor version: the running one, else one that ``uv`` finds.
 
     Raises:
-        PackagingError: There is none on this machine.
+        PackagingError: This machine has no such interpreter.
     """
     if python == f"{sys.version_info.major}.{sys.version_info.minor}":
         return Path(sys.executable)
@@ -67,12 +67,12 @@ def interpreter(python: str) -> Path:
 
 
 def is_environment(folder: Path) -> bool:
-    """Whether a folder is an environment that was made here, whole or not, and may be removed as such."""
+    """Check whether a folder is an environment that was created here, complete or not, and may be removed as such."""
     return bool(_KEY.fullmatch(folder.name)) and folder.parent.name == "envs" and ".." not in folder.parts
 
 
 def is_sound(folder: Path) -> bool:
-    """Whether the environment is finished and every file is there with its recorded size."""
+    """Check whether the environment is complete and every file exists with its recorded size."""
     try:
         json.loads((folder / _MARKER).read_bytes())
         return (folder / "bin" / "python").exists() and all(_size(path) == size for path, size in _recorded(folder))
@@ -129,7 +129,7 @@ def _size(path: Path) -> int:
 
 
 def _facts(base: Path) -> list[str]:
-    """What an environment depends on beside its lock: the exact interpreter and the kind of machine."""
+    """Return what an environment depends on besides its lock: the exact interpreter and the kind of machine."""
     if base == Path(sys.executable):
         version = platform.python_version()
     else:
@@ -140,7 +140,7 @@ def _facts(base: Path) -> list[str]:
 
 
 def runtime() -> Path:
-    """The folder to put on ``PYTHONPATH`` so that ``python -m mlport_serving`` runs the model server.
+    """Return the folder to put on ``PYTHONPATH`` so that ``python -m mlport_serving`` runs the model server.
 
     It is a compiled copy of :mod:`sdk.serving` under the hash of its files: a running server keeps its own
     code when mlport is upgraded.
@@ -149,7 +149,7 @@ def runtime() -> Path:
 
 
 def publish_runtime(source: Path, files: Sequence[Path]) -> Path:
-    """Copy these files of ``source`` as the runtime package, unless a sound copy is there."""
+    """Copy these files of ``source`` as the runtime package, unless an intact copy exists, and return its folder."""
     names = [path.relative_to(source).as_posix() for path in files]
     contents = [disk.sha256_file(path) for path in files]
     parts = [sys.implementation.cache_tag or "", *(f"{sha} {name}" for name, sha in zip(names, contents, strict=True))]

@@ -1,4 +1,4 @@
-"""Local packages (a folder or a wheel given as requirement) as wheels that travel inside the bundle."""
+"""Turn local packages (a folder or a wheel given as requirement) into wheels that are packed in the bundle."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ _ZIP_EPOCH = "315532800"  # 1980-01-01, the first date a zip file can hold: the 
 
 
 def collect(requirements: Sequence[str], folder: Path, sources: Sources | None = None) -> list[str]:
-    """Put every local package into ``folder`` and require it by name and version instead.
+    """Put a wheel of every local package into ``folder`` and require it by name and version instead.
 
     Args:
         requirements: Requirement lines; paths name a wheel or a folder with ``pyproject.toml``.
-        folder: Where the wheels go; made only when there is one.
-        sources: Where the packages needed to build come from.
+        folder: The folder for the wheels; created only if there are any.
+        sources: The origin of the packages needed to build.
 
     Raises:
-        ConfigError: A path does not exist or is no package.
+        ConfigError: A path does not exist or is not a package.
         PackagingError: A package cannot be built.
     """
     return [_collect(line, folder, sources or Sources()) if is_path(line) else line for line in requirements]
 
 
 def keep_locked(lock: Lock, links: Sequence[Path], folder: Path) -> None:
-    """Copy into ``folder`` the wheels of ``links`` that a lock names, so that they can be installed elsewhere."""
+    """Copy the wheels of ``links`` that a lock names into ``folder``, so that they can be installed elsewhere."""
     hashes = {value for pin in lock.pins for value in pin.hashes}
     for wheel in sorted(path for link in links for path in link.glob("*.whl")):
         if disk.sha256_file(wheel) in hashes:
@@ -54,17 +54,17 @@ def keep_locked(lock: Lock, links: Sequence[Path], folder: Path) -> None:
 
 
 def build_locked(lock: Lock, names: Collection[str], folder: Path) -> Lock:
-    """Build a wheel of each of these locked packages from its source, and lock that wheel alone.
+    """Build a wheel of each of these locked packages from its source, and lock only that wheel.
 
     The build scripts of the packages run on this machine, in an environment without credentials.
 
     Args:
-        lock: Where these packages have the hash of their source archive.
+        lock: The lock, which has the hash of the source archive for these packages.
         names: Normal names of packages.
-        folder: Where the wheels go.
+        folder: The folder for the wheels.
 
     Raises:
-        ConfigError: A name is not among what is locked, or is locked at two versions.
+        ConfigError: A name is not in the lock, or is locked at two versions.
         PackagingError: A package cannot be built.
     """
     if not names:
@@ -83,7 +83,7 @@ def build_locked(lock: Lock, names: Collection[str], folder: Path) -> Lock:
 
 
 def _from_source(pin: Pin, lock: Lock) -> Path:
-    """The wheel of a source archive; built once on this machine, so that the same model has the same digest."""
+    """Return the wheel of a source archive; built once on this machine, so that the same model has the same digest."""
     base = venv.interpreter(lock.python)
     key = hashlib.sha256("\n".join([str(pin), lock.python, sys.platform, platform.machine()]).encode()).hexdigest()
     built = disk.subfolder(disk.cache_dir() / "built")
@@ -101,7 +101,7 @@ def _from_source(pin: Pin, lock: Lock) -> Path:
 
 
 def _install_source(pin: Pin, base: Path, sources: Sources, work: Path) -> None:
-    """Have uv fetch the source, compare its hash, build it with its declared build requirements, and keep the wheel."""
+    """Let uv fetch the source, verify its hash, build it with its declared build requirements, and keep the wheel."""
     (work / "source.lock").write_text(render([pin]))
     command: list[str | Path] = ["pip", "install", "--quiet", "--python", base, "--target", work / "site"]
     command += ["--no-deps", "--require-hashes", "--no-binary", pin.name, "--requirement", work / "source.lock"]

@@ -1,4 +1,4 @@
-"""How each kind of live object becomes files: one small module per library, found without importing the library."""
+"""Convert each kind of live object to files: one small module per library, chosen without importing the library."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sdk.packaging.flavours.xgboost import XGBoost
 if TYPE_CHECKING:
     from sdk.packaging.flavours.base import Flavour
 
-# The first that matches wins: XGBoost's wrappers are scikit-learn estimators too, Keras models may be PyTorch modules.
+# The first match wins: XGBoost's wrappers are scikit-learn estimators too, Keras models may be PyTorch modules.
 FLAVOURS: tuple[Flavour, ...] = (
     XGBoost(),
     LightGBM(),
@@ -29,10 +29,10 @@ FLAVOURS: tuple[Flavour, ...] = (
 
 
 def flavour_of(obj: Any) -> Flavour:
-    """The flavour that packs this object.
+    """Return the flavour that packs this object.
 
     Raises:
-        ConfigError: No flavour knows what to do with it.
+        ConfigError: No flavour matches the object.
     """
     for flavour in FLAVOURS:
         if flavour.matches(obj):

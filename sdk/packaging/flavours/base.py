@@ -1,4 +1,4 @@
-"""What a flavour is, and what all of them share."""
+"""The interface of flavours, and code shared by all flavours."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What an object tells about itself, before any example.
+    """The properties that an object declares, before any example.
 
     Args:
-        method: The method to call when the user names none.
-        rowwise: Whether rows are answered independently; ``None`` to find out from the example.
-        allow_nan: Whether missing numbers are fine.
-        inputs: The inputs, when the object knows them.
-        columns: The columns it was fitted on, when it was fitted on a table.
-        takes_arrays: Whether it takes arrays as well then, so that an example may be one.
-        categories: Whether some of the columns are categories, which only an example shows.
-        levels: The levels of each column of categories in that table, in its order, when the object keeps them.
-        records: Whether each row is a dict, which it gets as it is.
+        method: The method to call if the user names none.
+        rowwise: Whether rows are answered independently; ``None`` if the example decides.
+        allow_nan: Whether missing numbers are accepted.
+        inputs: The inputs, if the object knows them.
+        columns: The columns of the table that it was fitted on, if any.
+        takes_arrays: Whether it then accepts arrays too, so that an example may be one.
+        categories: Whether some of the columns are categories, whose levels only an example shows.
+        levels: The levels of each column of categories in that table, in its order, if the object keeps them.
+        records: Whether each row is a dict, which the object gets as it is.
     """
 
     method: str = "predict"
@@ -45,9 +45,9 @@ class Traits:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a flavour wrote: format and name of its file, modules needed to read it, options for the server.
+    """The output of a flavour: format and name of its file, modules needed to read it, options for the server.
 
-    ``needs`` says more of what was written with its code.
+    ``needs`` has details of the parts that were written with their code.
     """
 
     format: str
@@ -59,7 +59,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The example and the live object's answer to it: what a copy read back must answer too."""
+    """The example and the live object's answer to it, which a copy read back must reproduce."""
 
     method: str
     data: Any = None
@@ -67,55 +67,55 @@ class Trial:
     shipped: Collection[str] = ()
 
     def passes(self, flavour: Flavour, copy: Any) -> bool:
-        """Whether a copy answers like the object; true when there is no example to ask."""
+        """Check whether a copy answers like the object; always true without an example."""
         return self.data is None or answers.same(self.answer, flavour.predict(copy, self.method, self.data))
 
 
 class Flavour(Protocol):
-    """How one kind of object is recognised, asked and written."""
+    """The way to recognise, call and write one kind of object."""
 
     @property
     def name(self) -> str:
-        """Its word in the manifest."""
+        """The name of the flavour in the manifest."""
         ...
 
     def matches(self, obj: Any) -> bool:
-        """Whether it packs this object; must not import the library."""
+        """Check whether the flavour packs this object; must not import the library."""
         ...
 
     def traits(self, obj: Any, /) -> Traits:
-        """What the object tells about itself.
+        """Return the properties that the object declares.
 
         Raises:
-            PackagingError: It is not ready to predict, for instance not fitted.
+            PackagingError: The object is not ready to predict, for instance not fitted.
         """
         ...
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
-        """The live object's answer to a prepared example."""
+        """Return the live object's answer to a prepared example."""
         ...
 
     def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
         """Write the object into ``folder``.
 
         Raises:
-            PackagingError: It cannot be written so that it can be read again.
+            PackagingError: The object cannot be written so that it can be read again.
         """
         ...
 
 
-_MADE_UP = re.compile(r"Column_\d+")  # LightGBM's own names for the columns of an array
+_MADE_UP = re.compile(r"Column_\d+")  # LightGBM's generated names for the columns of an array
 
 
 def of_table(names: Iterable[str]) -> tuple[str, ...] | None:
-    """The names of columns, but for those that LightGBM and CatBoost make up for the columns of an array."""
+    """Return the column names; ``None`` if LightGBM or CatBoost generated them for the columns of an array."""
     listed = tuple(names)
     counted = all(name == str(place) for place, name in enumerate(listed))
     return None if counted or all(map(_MADE_UP.fullmatch, listed)) else listed
 
 
 def descends(obj: Any, package: str, *names: str) -> bool:
-    """Whether the class of an object descends from a class of a library, found out without importing it."""
+    """Check whether an object's class descends from a class of a library, without importing the library."""
     return any(
         cls.__name__ in names and (cls.__module__ == package or cls.__module__.startswith(f"{package}."))
         for cls in type(obj).__mro__
@@ -123,5 +123,5 @@ def descends(obj: Any, package: str, *names: str) -> bool:
 
 
 def call(obj: Any, method: str, data: Any) -> Any:
-    """Call a method by name; an object without it is called itself."""
+    """Call a method of an object by name."""
     return getattr(obj, method)(data)

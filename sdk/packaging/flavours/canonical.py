@@ -1,4 +1,4 @@
-"""Make files of libraries depend on their content only, so that the same model always has the same digest."""
+"""Make library files depend only on their content, so that the same model always has the same digest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date a zip file can hold
 
 
 class Skops(NamedTuple):
-    """A skops file, the modules that it names, the types of scikit-learn that it makes, and its description."""
+    """A skops file, the modules that it names, the scikit-learn types that it creates, and its schema."""
 
     data: bytes
     modules: set[str]
@@ -26,7 +26,7 @@ class Skops(NamedTuple):
 
 
 def canonical_skops(data: bytes) -> Skops:
-    """A skops file with running numbers in the place of memory addresses, and what it names."""
+    """Return a skops file with running numbers instead of memory addresses, and the modules and types that it names."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         schema = json.loads(read_member(archive, "schema.json"))
         _check_size(archive, len(data))
@@ -51,10 +51,10 @@ def canonical_skops(data: bytes) -> Skops:
 
 
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """A description inside an archive that somebody else may have written.
+    """Read a description inside an archive from an untrusted source.
 
     Raises:
-        ValueError: It is larger than any description.
+        ValueError: The member is larger than any description.
     """
     if archive.getinfo(name).file_size > _LARGEST:
         raise ValueError(f"{name} in it has more than {_LARGEST:,} bytes")
@@ -62,13 +62,13 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _check_size(archive: zipfile.ZipFile, packed: int) -> None:
-    """Python reads no more of a member than its entry says, so the entries can be relied on."""
+    """Refuse an archive that unpacks to too much; Python reads at most as much of a member as its entry says."""
     if sum(entry.file_size for entry in archive.infolist()) > max(_RATIO * packed, 64 << 20):
         raise ValueError(f"it unpacks to more than {_RATIO} times its size")
 
 
 def canonical_keras(path: Path) -> None:
-    """Take the date out of a ``.keras`` file, in place."""
+    """Remove the date from a ``.keras`` file, in place."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     metadata = json.loads(members["metadata.json"])
@@ -78,7 +78,7 @@ def canonical_keras(path: Path) -> None:
 
 
 def zip_bytes(members: dict[str, bytes]) -> bytes:
-    """A zip file of these members, in order of name, not compressed, with a fixed date."""
+    """Return an uncompressed zip file of these members, sorted by name, with a fixed date."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(members):
@@ -87,7 +87,7 @@ def zip_bytes(members: dict[str, bytes]) -> bytes:
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:
-    """Every JSON object, parents first, in the order of the file."""
+    """Iterate over all JSON objects, parents first, in the order of the file."""
     waiting = [value]
     while waiting:
         item = waiting.pop()

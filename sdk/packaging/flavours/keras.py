@@ -1,4 +1,4 @@
-"""Keras models, in Keras' own archive read in its safe mode."""
+"""Pack Keras models in Keras' own archive, which is read in its safe mode."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class Keras:
-    """``keras.Model`` on any backend; the backend goes into ``options.backend``."""
+    """``keras.Model`` on any backend; the backend is stored in ``options.backend``."""
 
     name = "keras"
 
     def matches(self, obj: Any) -> bool:
-        """Any Keras 3 model."""
+        """Match any Keras 3 model."""
         return descends(obj, "keras", "Model")
 
     def traits(self, obj: Any, /) -> Traits:
-        """The inputs of a built model."""
+        """Return the inputs of a built model."""
         if not obj.built:
             raise PackagingError(
                 f"Keras model {obj.name!r} is not built", operation="pack", hint="call it on data, or fit it, first"
@@ -34,14 +34,14 @@ class Keras:
         return Traits(inputs=tuple(_tensor(one) for one in getattr(obj, "inputs", None) or ()))
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
-        """The answer, without a progress bar."""
+        """Return the answer, without a progress bar."""
         if method != "predict":
             return call(obj, method, data)
         parts: Any = import_module("sdk.serving.parts")
         return parts.by_name(obj.predict(data, verbose=0), getattr(obj, "output_names", None))
 
     def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
-        """Write ``model.keras``."""
+        """Write ``model.keras``, and check that a copy read back answers alike."""
         keras: Any = import_module("keras")
 
         path = folder / "model.keras"

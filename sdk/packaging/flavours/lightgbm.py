@@ -1,4 +1,4 @@
-"""LightGBM boosters in LightGBM's own text; its scikit-learn wrappers are packed as estimators."""
+"""Pack LightGBM boosters in LightGBM's own text format; its scikit-learn wrappers are packed as estimators."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class LightGBM:
-    """``Booster``."""
+    """A LightGBM ``Booster``."""
 
     name = "lightgbm"
 
     def matches(self, obj: Any) -> bool:
-        """A bare booster."""
+        """Match a bare booster."""
         return descends(obj, "lightgbm", "Booster")
 
     def traits(self, obj: Any, /) -> Traits:
-        """Columns and width as trained."""
+        """Return the columns and width as trained."""
         levels, names = levels_of(obj), of_table(obj.feature_name())
         return Traits(
             rowwise=True,
@@ -37,11 +37,11 @@ class LightGBM:
         )
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
-        """The answer of the booster."""
+        """Return the booster's answer."""
         return call(obj, method, data)
 
     def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
-        """Write ``model.txt``."""
+        """Write ``model.txt``, and check that a copy read back answers alike."""
         path = folder / "model.txt"
         obj.save_model(str(path))
         if not trial.passes(self, type(obj)(model_file=str(path))):
@@ -54,5 +54,5 @@ class LightGBM:
 
 
 def levels_of(booster: Any) -> tuple[tuple[Any, ...], ...]:
-    """The levels of the categories that a booster was fitted with; none if it is no booster."""
+    """Return the levels of the categories that a booster was fitted with; none if the object is not a booster."""
     return tuple(map(tuple, getattr(booster, "pandas_categorical", None) or ()))

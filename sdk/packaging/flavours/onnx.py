@@ -1,7 +1,7 @@
-"""Scikit-learn estimators served by ONNX Runtime, for who asks for it: quicker by far for forests, if it answers alike.
+"""Pack scikit-learn estimators for ONNX Runtime on request: far faster for forests, if the answers agree.
 
-The estimator is converted by skl2onnx; the result must pass :mod:`sdk.packaging.parity` or nothing is packed. It takes
-and gives exactly what the estimator does: the same columns, one output of the same name, type and shape.
+The estimator is converted by skl2onnx. The result must pass :mod:`sdk.packaging.parity` or nothing is packed. It has
+exactly the inputs and outputs of the estimator: the same columns, one output of the same name, type and shape.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ _CLASSIFIER = {"predict": "label", "predict_proba": "probabilities"}
 
 
 class Onnx:
-    """An estimator that becomes an ONNX graph."""
+    """An estimator that is converted to an ONNX graph."""
 
     name = "onnx"
 
     def __init__(self, *, only_if_faster: bool = False) -> None:
-        """Take an estimator always, or only if ONNX Runtime needs at most half of its time for a row."""
+        """Accept an estimator always, or only if ONNX Runtime needs at most half of its time for a row."""
         self._only_if_faster = only_if_faster
 
     def matches(self, obj: Any) -> bool:
-        """What scikit-learn's flavour matches."""
+        """Match the same objects as scikit-learn's flavour."""
         return Sklearn().matches(obj)
 
     def traits(self, obj: Any, /) -> Traits:
-        """Those of the estimator, but for missing numbers: a tree that saw none treats them in its own way.
+        """Return the estimator's traits, but without missing numbers: a tree fitted on none treats them in its own way.
 
         Raises:
-            ConfigError: It is no estimator.
+            ConfigError: The object is not an estimator.
             MissingExtraError: The converter is not installed.
         """
         if not self.matches(obj):
@@ -55,15 +55,15 @@ class Onnx:
         return replace(Sklearn().traits(obj), allow_nan=False)
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
-        """The answer of the estimator itself."""
+        """Return the answer of the estimator itself."""
         return Sklearn().predict(obj, method, data)
 
     def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
-        """Convert, compare, write.
+        """Convert the estimator, compare the result with it, and write it.
 
         Raises:
-            ConfigError: There is no example, or the method has no ONNX form.
-            PackagingError: It cannot be converted, or answers otherwise than the estimator; with the numbers.
+            ConfigError: The example is missing, or the method has no ONNX form.
+            PackagingError: The conversion fails, or its answers differ from the estimator's; the message says how much.
         """
         if trial.data is None:
             raise ConfigError("example is missing", hint="engine='onnx' is compared with the estimator on its rows")
@@ -89,7 +89,7 @@ def _check_faster(estimator: Callable[[Any], Any], engine: Callable[[Any], Any],
 
 
 def _seconds(call: Callable[[Any], Any], row: Any) -> float:
-    """The fastest of some calls: what else the machine does only makes them longer."""
+    """Return the time of the fastest of several calls: other load on the machine only makes calls longer."""
     found: list[float] = []
     for _ in range(_TRIED):
         began = time.perf_counter()
@@ -99,9 +99,9 @@ def _seconds(call: Callable[[Any], Any], row: Any) -> float:
 
 
 def _converted(obj: Any, trial: Trial) -> tuple[bytes, str]:
-    """The graph, and the name of the output that answers for the method.
+    """Return the graph, and the name of the output that corresponds to the method.
 
-    Numbers keep the example's precision where ONNX Runtime can compute in it, else they are single ones.
+    Numbers keep the example's precision if ONNX Runtime can compute in it, else they use single precision.
     """
     output = _output(obj, trial.method)
     told: Exception | None = None
@@ -109,7 +109,7 @@ def _converted(obj: Any, trial: Trial) -> tuple[bytes, str]:
         try:
             graph = _convert(obj, _initial_types(trial.data, single=single), output)
             _answers(_session(graph), trial.data)
-        except Exception as error:  # noqa: BLE001  converter and runtime raise almost anything about what they lack
+        except Exception as error:  # noqa: BLE001  converter and runtime raise almost anything about features they lack
             told = told or error
         else:
             return graph, output
@@ -133,7 +133,7 @@ def _convert(obj: Any, types: list[tuple[str, Any]], output: str) -> bytes:
     to_onnx: Any = import_module("skl2onnx").convert_sklearn
     options = None if output == "variable" else {"zipmap": False}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the converter reads attributes that are about to go
+        warnings.simplefilter("ignore")  # the converter reads deprecated attributes
         made = to_onnx(obj, name="model", initial_types=types, options=options)
     graph: bytes = made.SerializeToString()
     return graph
@@ -155,7 +155,7 @@ def _initial_types(data: Any, *, single: bool) -> list[tuple[str, Any]]:
 
 
 def _inputs(data: Any) -> Mapping[str, Any]:
-    """The inputs by name: the columns of a table, or the one array."""
+    """Return the inputs by name: the columns of a table, or the single array."""
     if examples.is_frame(data):
         return {str(name): data[name].to_numpy() for name in data.columns}
     if isinstance(data, dict):
@@ -172,7 +172,7 @@ def _session(graph: bytes) -> Any:
 
 
 def _answers(session: Any, data: Any) -> dict[str, Any]:
-    """The outputs of the graph by name, asked as the server asks it."""
+    """Return the outputs of the graph by name, run as on the server."""
     serving: Any = import_module("sdk.serving.flavours")
     names = [one.name for one in session.get_outputs()]
     return dict(zip(names, session.run(names, serving.onnx_feeds(session, data)), strict=True))

@@ -1,4 +1,4 @@
-"""The user's own Python: functions, and classes with ``predict`` and perhaps ``load``."""
+"""Pack the user's own Python: functions, and classes with ``predict`` and optionally ``load``."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 
 class PythonFunction:
-    """Any callable, with what it closes over."""
+    """Any callable, including the values that it closes over."""
 
     name = "function"
 
     def matches(self, obj: Any) -> bool:
-        """Functions, partial applications, callable objects; not classes."""
+        """Match functions, partial applications and callable objects, but not classes."""
         return callable(obj) and not isinstance(obj, type)
 
     def traits(self, obj: Any, /) -> Traits:
-        """A function says nothing about its inputs; its rows may depend on each other."""
+        """Return traits without inputs, which a function does not declare; its rows may depend on each other."""
         _check_callable(obj)
         _check_streaming(obj, obj)
         return Traits(rowwise=False)
 
     def predict(self, obj: Any, _method: str, data: Any, /) -> Any:
-        """The function's answer."""
+        """Return the function's answer."""
         return settled(obj(_scalars(data)))
 
     def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
@@ -41,16 +41,16 @@ class PythonFunction:
 
 
 class PythonClass:
-    """A class with ``predict``, or an object of one; ``load(folder)`` is called first on the server if it is there."""
+    """A class with ``predict``, or an instance of one; the server first calls ``load(folder)`` if it exists."""
 
     name = "class"
 
     def matches(self, obj: Any) -> bool:
-        """Anything with a ``predict`` method."""
+        """Match anything with a ``predict`` method."""
         return callable(getattr(obj, "predict", None))
 
     def traits(self, obj: Any, /) -> Traits:
-        """A class says nothing about its inputs; its rows may depend on each other."""
+        """Return traits without inputs, which a class does not declare; its rows may depend on each other."""
         if isinstance(obj, type):
             try:
                 inspect.signature(obj).bind()
@@ -62,7 +62,7 @@ class PythonClass:
         return Traits(rowwise=False, columns=of_table(fitted or ()), takes_arrays=True)
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
-        """The object's answer."""
+        """Return the object's answer."""
         return settled(call(obj, method, _scalars(data)))
 
     def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
@@ -77,17 +77,17 @@ def _save(obj: Any, folder: Path, trial: Trial, /) -> Saved:
 
 
 def settled(answer: Any) -> Any:
-    """What an ``async def`` gives, awaited as the server does it; every other value as it is."""
+    """Return the result of an ``async def``, awaited as the server does it; return any other value as it is."""
     return import_module("sdk.serving.awaited").settled(answer)
 
 
 def _scalars(data: Any) -> Any:
-    """Arrays without axes as the server gives them to functions and classes."""
+    """Return arrays without axes in the form that the server passes to functions and classes."""
     return import_module("sdk.serving.parts").as_scalars(data)
 
 
 def _check_streaming(function: Any, shown: Any) -> None:
-    """Refuse what answers bit by bit."""
+    """Refuse a function that yields its answer piece by piece."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         name = getattr(shown, "__name__", type(shown).__name__)
         raise ConfigError(
@@ -96,7 +96,7 @@ def _check_streaming(function: Any, shown: Any) -> None:
 
 
 def _check_callable(function: Any) -> None:
-    """Refuse what the server could not call with one argument."""
+    """Refuse a function that the server could not call with one argument."""
     name = getattr(function, "__name__", type(function).__name__)
     try:
         inspect.signature(function).bind(None)

@@ -1,4 +1,4 @@
-"""PyTorch modules, live or as TorchScript."""
+"""Pack PyTorch modules, live or as TorchScript."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 class PyTorch:
-    """``torch.nn.Module``: weights as PyTorch stores them, the code of the user's own classes with cloudpickle."""
+    """``torch.nn.Module``: weights as PyTorch stores them, and the code of the user's own classes with cloudpickle."""
 
     name = "pytorch"
 
     def matches(self, obj: Any) -> bool:
-        """Any module."""
+        """Match any module."""
         return descends(obj, "torch.nn", "Module")
 
     def traits(self, _obj: Any, /) -> Traits:
-        """A module says nothing about its inputs."""
+        """Return empty traits: a module declares nothing about its inputs."""
         return Traits()
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
-        """The answer in evaluation mode, without gradients, on the device of the weights."""
+        """Return the answer in evaluation mode, without gradients, on the device of the weights."""
         return evaluate(obj, method, data)
 
     def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
@@ -50,20 +50,20 @@ class PyTorch:
 
 
 class TorchScript:
-    """Compiled modules, which bring their own code."""
+    """Compiled modules, which include their own code."""
 
     name = "torchscript"
 
     def matches(self, obj: Any) -> bool:
-        """Any scripted or traced module."""
+        """Match any scripted or traced module."""
         return descends(obj, "torch.jit", "ScriptModule")
 
     def traits(self, _obj: Any, /) -> Traits:
-        """A module says nothing about its inputs."""
+        """Return empty traits: a module declares nothing about its inputs."""
         return Traits()
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
-        """The answer in evaluation mode, without gradients."""
+        """Return the answer in evaluation mode, without gradients."""
         return evaluate(obj, method, data)
 
     def save(self, obj: Any, folder: Path, _trial: Trial, /) -> Saved:
@@ -75,7 +75,7 @@ class TorchScript:
 
 @contextmanager
 def _evaluating(module: Any) -> Generator[None]:
-    """Evaluation mode for a while: what is saved is what will serve; the user's module is left as it was."""
+    """Set evaluation mode inside the block, as on the server, and restore the user's module afterwards."""
     training = [one for one in module.modules() if one.training]
     module.eval()
     try:
@@ -86,10 +86,10 @@ def _evaluating(module: Any) -> Generator[None]:
 
 
 def evaluate(module: Any, method: str, data: Any) -> Any:
-    """Call a module with arrays, as the server will, and give arrays back.
+    """Call a module with arrays, as the server will, and return arrays.
 
     Raises:
-        ConfigError: It is asked with a table.
+        ConfigError: The data is a table.
     """
     torch: Any = import_module("torch")
     examples.check_no_table(data, "PyTorch")
@@ -115,7 +115,7 @@ def evaluate(module: Any, method: str, data: Any) -> Any:
 
 
 def _explained(error: RuntimeError, weight: Any, data: Any) -> Exception:
-    """The error that says what to give, if whole numbers met weights of another type; else the error itself."""
+    """Return an error with advice if whole numbers met weights of another type; else return the error itself."""
     arrays = data.values() if examples.is_named(data) else [data]
     if weight is None or not weight.is_floating_point() or all(array.dtype.kind not in "iu" for array in arrays):
         return error

@@ -1,4 +1,4 @@
-"""Fitted scikit-learn estimators and whatever else follows its interface (pipelines, LightGBM's wrappers, …)."""
+"""Pack fitted scikit-learn estimators and other objects with their interface (pipelines, LightGBM's wrappers, …)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class Sklearn:
-    """skops where that round-trips with types of installed libraries only, else cloudpickle."""
+    """Estimators, written by skops if that round-trips with types of installed libraries only, else by cloudpickle."""
 
     name = "sklearn"
 
     def matches(self, obj: Any) -> bool:
-        """Anything that descends from scikit-learn's ``BaseEstimator``."""
+        """Match anything that descends from scikit-learn's ``BaseEstimator``."""
         return descends(obj, "sklearn", "BaseEstimator")
 
     def traits(self, obj: Any, /) -> Traits:
-        """Columns and width as fitted."""
+        """Return the columns and width as fitted."""
         not_fitted = import_module("sklearn.exceptions").NotFittedError
         try:
             import_module("sklearn.utils.validation").check_is_fitted(obj)
@@ -51,7 +51,7 @@ class Sklearn:
         )
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
-        """The answer of the estimator's method."""
+        """Return the answer of the estimator's method."""
         return call(obj, method, data)
 
     def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
@@ -73,7 +73,7 @@ class Sklearn:
                 return None
             if not trial.passes(self, io.loads(data, trusted=trusted)):
                 return None
-        except Exception:  # noqa: BLE001  whatever skops cannot do, cloudpickle is asked to
+        except Exception:  # noqa: BLE001  cloudpickle writes what skops cannot
             return None
         (folder / "model.skops").write_bytes(data)
         return Saved(
@@ -82,7 +82,7 @@ class Sklearn:
 
 
 def _takes_dicts(obj: Any) -> bool:
-    """Whether an estimator, or the first one of a pipeline, makes features of a dict for each row."""
+    """Check whether an estimator, or the first step of a pipeline, makes features from a dict for each row."""
     while steps := getattr(obj, "steps", None):
         obj = steps[0][1]
     hashes = descends(obj, "sklearn.feature_extraction", "FeatureHasher") and obj.input_type == "dict"

@@ -1,4 +1,4 @@
-"""XGBoost boosters and scikit-learn wrappers, in XGBoost's own binary JSON."""
+"""Pack XGBoost boosters and scikit-learn wrappers in XGBoost's own binary JSON."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class XGBoost:
-    """``Booster`` and ``XGB*`` estimators; the class name goes into ``options.class``."""
+    """``Booster`` and ``XGB*`` estimators; the class name is stored in ``options.class``."""
 
     name = "xgboost"
 
     def matches(self, obj: Any) -> bool:
-        """A class of XGBoost itself; a user's subclass is an estimator like any other."""
+        """Match XGBoost's own classes; a user's subclass is packed as an estimator."""
         return type(obj).__module__.partition(".")[0] == "xgboost" and descends(obj, "xgboost", "Booster", "XGBModel")
 
     def traits(self, obj: Any, /) -> Traits:
-        """Columns and width as trained."""
+        """Return the columns and width as trained."""
         booster = self._booster(obj)
         names = booster.feature_names
         width = (Tensor("input", "float32", (-1, int(booster.num_features()))),)
@@ -40,7 +40,7 @@ class XGBoost:
         )
 
     def predict(self, obj: Any, method: str, data: Any, /) -> Any:
-        """The answer; a bare booster wants its own matrix."""
+        """Return the answer; a bare booster takes XGBoost's own matrix."""
         if not self._is_booster(obj):
             return call(obj, method, data)
         xgboost: Any = import_module("xgboost")
@@ -48,7 +48,7 @@ class XGBoost:
         return call(obj, method, xgboost.DMatrix(data, enable_categorical=True))
 
     def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
-        """Write ``model.ubj``."""
+        """Write ``model.ubj``, and check that a copy read back answers alike."""
         path = folder / "model.ubj"
         obj.save_model(path)
         copy = type(obj)()
@@ -76,7 +76,7 @@ class XGBoost:
 
 
 def _levels(booster: Any) -> tuple[tuple[Any, ...], ...]:
-    """The levels of the categories that a booster was fitted with, where XGBoost and Arrow can tell them."""
+    """Return the levels of a booster's categories if XGBoost and Arrow can export them."""
     if not hasattr(booster, "get_categories") or not find_spec("pyarrow"):
         return ()
     found: Any = booster.get_categories(export_to_arrow=True)
@@ -85,5 +85,5 @@ def _levels(booster: Any) -> tuple[tuple[Any, ...], ...]:
 
 
 def _whole(levels: list[Any]) -> tuple[Any, ...]:
-    """Levels as they were; none for text beyond ASCII, which XGBoost 3.2 cuts in the wrong places."""
+    """Return the levels unchanged; none if a text is not ASCII, which XGBoost 3.2 cuts in the wrong places."""
     return () if any(isinstance(level, str) and not level.isascii() for level in levels) else tuple(levels)

@@ -1,6 +1,6 @@
-"""Container images built without a daemon: the same inputs give the same image, layer by layer.
+"""Build container images without a daemon: the same inputs give the same image, layer by layer.
 
-Everything is loaded when it is first used, so that an adapter can plan with :func:`image_id` at no cost.
+Submodules are loaded at first use, so that an adapter can plan with :func:`image_id` at no cost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Images as files: the form of ``docker save`` and the OCI layout, for machines without a registry in common."""
+"""Write and read images as files (``docker save`` format or OCI layout), for machines that share no registry."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _BLOCK = 1 << 20
 _GZIP = b"\x1f\x8b"
 
 
-# --- out ----------------------------------------------------------------------------------------------------------
+# --- writing ------------------------------------------------------------------------------------------------------
 
 
 def write(image: Image, store: Store, path: Path, name: str) -> Path:
-    """Write an image as one file, whole or not at all: ``docker load`` and skopeo read it.
+    """Write an image as one file, completely or not at all; ``docker load`` and skopeo can read it.
 
     Args:
-        image: Of format ``"docker"`` it becomes what ``docker save`` writes, of ``"oci"`` an OCI layout.
-        store: Holds its blobs.
+        image: The image; format ``"docker"`` is written as ``docker save`` does, format ``"oci"`` as an OCI layout.
+        store: The store with its blobs.
         path: The new file.
         name: ``REPOSITORY:TAG`` that the image gets where it is loaded.
 
@@ -57,7 +57,7 @@ def write(image: Image, store: Store, path: Path, name: str) -> Path:
 
 
 def damaged(digest: str, operation: str) -> PackagingError:
-    """The error about a blob whose bytes went bad on this disk; the next build makes it again."""
+    """Return the error for a blob that was damaged on this disk; the next build creates it again."""
     return PackagingError(
         f"layer {digest} was damaged on this disk",
         operation=operation,
@@ -67,7 +67,7 @@ def damaged(digest: str, operation: str) -> PackagingError:
 
 
 def stream(image: Image, store: Store, name: str, *, skip: int = 0) -> Iterator[bytes]:
-    """The image in the form of ``docker save``, without the blobs of the lowest ``skip`` layers."""
+    """Iterate over the image in ``docker save`` format, without the blobs of the lowest ``skip`` layers."""
     names = [f"{layer.digest.removeprefix('sha256:')}.tar.gz" for layer in image.layers]
     config = f"{image.id.removeprefix('sha256:')}.json"
     index = json.dumps([{"Config": config, "RepoTags": [name], "Layers": names}]).encode()
@@ -79,7 +79,7 @@ def stream(image: Image, store: Store, name: str, *, skip: int = 0) -> Iterator[
 
 
 def _layout(image: Image, store: Store, name: str) -> Iterator[bytes]:
-    """The image as an OCI layout: https://github.com/opencontainers/image-spec/blob/main/image-layout.md."""
+    """Iterate over the image as OCI layout: https://github.com/opencontainers/image-spec/blob/main/image-layout.md."""
     described = {"mediaType": image.media_type, "digest": image.digest, "size": len(image.manifest)}
     described |= {"annotations": {"org.opencontainers.image.ref.name": name}}
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX_TYPE, "manifests": [described]}
@@ -115,22 +115,22 @@ def _header(name: str, size: int) -> Iterator[bytes]:
     yield info.tobuf(tarfile.PAX_FORMAT)
 
 
-# --- in -----------------------------------------------------------------------------------------------------------
+# --- reading ------------------------------------------------------------------------------------------------------
 
 
 def load(path: Path, store: Store) -> Image:
-    """The image in a file of either form, with its blobs in the store.
+    """Read the image in a file of either format, and put its blobs into the store.
 
     Raises:
-        ConfigError: The file holds no image, or more than one.
-        PackagingError: It is damaged.
+        ConfigError: The file has no image, or more than one.
+        PackagingError: The file is damaged.
     """
     with path.open("rb") as file:
         return read(file, store, what=str(path))
 
 
 def read(file: IO[bytes], store: Store, *, what: str) -> Image:
-    """The same from an open file; ``what`` names it in errors."""
+    """Read an image from an open file of either format; ``what`` names the file in errors."""
     try:
         with tarfile.open(fileobj=file, mode="r:*") as archive:
             config, names = _contents(archive, what)
@@ -151,7 +151,7 @@ def read(file: IO[bytes], store: Store, *, what: str) -> Image:
 
 
 def _contents(archive: tarfile.TarFile, what: str) -> tuple[bytes, list[str]]:
-    """The configuration, and the names of the layers' files."""
+    """Read the configuration, and the file names of the layers."""
     if "manifest.json" in archive.getnames():
         records: list[dict[str, Any]] = foreign.parse(_read(archive, "manifest.json"), "manifest.json")
         if len(records) != 1:
@@ -166,7 +166,7 @@ def _contents(archive: tarfile.TarFile, what: str) -> tuple[bytes, list[str]]:
 
 def _file(archive: tarfile.TarFile, name: str) -> IO[bytes]:
     member = archive.getmember(name)
-    if member.issym() or member.islnk():  # once: links may lead to each other
+    if member.issym() or member.islnk():  # only once: links may lead to each other
         member = archive.getmember(
             str(PurePosixPath(name).parent / member.linkname) if member.issym() else member.linkname
         )
@@ -177,7 +177,7 @@ def _file(archive: tarfile.TarFile, name: str) -> IO[bytes]:
 
 
 def _read(archive: tarfile.TarFile, name: str) -> bytes:
-    """A manifest or configuration, which is small."""
+    """Read a manifest or configuration, which is small."""
     data = _file(archive, name).read(bounded.SMALL.most + 1)
     if len(data) > bounded.SMALL.most:
         raise ValueError(f"{name} has more than {bounded.SMALL.most:,} bytes")
@@ -196,7 +196,7 @@ def _keep(archive: tarfile.TarFile, name: str, store: Store) -> Layer:
 
 
 def _plain(file: IO[bytes]) -> Iterator[bytes]:
-    """Blocks of a layer; newer engines and layouts hold them compressed."""
+    """Iterate over the uncompressed blocks of a layer; newer engines and layouts store layers compressed."""
     block = file.read(_BLOCK)
     unpack = zlib.decompressobj(31) if block[:2] == _GZIP else None
     left = bounded.IMAGE.most

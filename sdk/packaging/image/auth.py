@@ -1,4 +1,4 @@
-"""How a registry is told who we are: nothing, Basic, or a bearer token fetched per scope."""
+"""Authenticate at a registry: not at all, with Basic, or with a bearer token fetched per scope."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _PARAMETER = re.compile(r'([a-zA-Z]+)="([^"]*)"')
 
 
 class RegistryAuth(httpx.Auth):
-    """Answers a registry's challenge: Basic at once, Bearer by fetching a token for the scopes of the call.
+    """Authentication by a registry's challenge: Basic directly, Bearer by fetching a token for the scopes of the call.
 
     Args:
-        credentials: Gives user name and password, or ``None``, when they are needed; an adapter brings its cloud's own.
-        scopes: The scopes to ask for, such as ``repository:churn:pull,push``; all of them are in each token, because a
+        credentials: Returns user name and password, or ``None``, when needed; an adapter passes its cloud's own.
+        scopes: The scopes to request, such as ``repository:churn:pull,push``; each token has all of them, because a
             registry refuses a mount whose token lacks the source.
-        http: Fetches tokens; never sees the blobs.
-        plain_host: A host that may be told our credentials without TLS. For a registry on this machine that is true
-            of a token service on this machine as well.
+        http: The client that fetches tokens; it never transfers blobs.
+        plain_host: A host that may get our credentials without TLS. For a registry on this machine, the same applies to
+            a token service on this machine.
     """
 
     requires_response_body = True
@@ -52,10 +52,10 @@ class RegistryAuth(httpx.Auth):
         self._registry: _Origin | None = None
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Send with what worked last; on 401 answer the challenge once.
+        """Send the last successful credentials; on 401, answer the challenge once.
 
-        Only the registry itself is told who we are, which the first request goes to: not a host that it sends us on to,
-        and not one that it names for an upload.
+        Only the registry itself gets credentials, which is the host of the first request: not a host of a redirect, nor
+        a host that the registry names for an upload.
         """
         origin = _origin(request.url)
         self._registry = self._registry or origin

@@ -1,4 +1,4 @@
-"""Where an image begins: an image of a registry or of an earlier build, or a root made of Debian packages."""
+"""Provide the base of an image: an image from a registry or an earlier build, or a root of Debian packages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TAG_FOR_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What an image is built on: layers whose blobs are in the store, configuration, image id, name and digest."""
+    """The base of an image: layers whose blobs are in the store, configuration, image id, name and digest."""
 
     layers: tuple[Layer, ...]
     config: ImageConfig
@@ -40,15 +40,15 @@ class Base:
 
     @classmethod
     def of(cls, image: Image, name: str, digest: str | None = None) -> Base:
-        """An image as base."""
+        """Return an image as a base."""
         return cls(image.layers, ImageConfig.read(image.config), image.id, name, digest or image.digest)
 
 
 def defaults(python: str) -> tuple[str, ...]:
-    """The public image that follows the user's Python minor version, and where else it is.
+    """Return the public images for a Python minor version: the same image in two registries.
 
-    Docker Hub limits how often an address pulls without a login, which a shared one soon exceeds. Amazon's public
-    registry has the same official images and limits of its own.
+    Docker Hub limits how often an address pulls without a login, and a shared address soon exceeds that. Amazon's
+    public registry has the same official images and its own limits.
     Sources: https://docs.docker.com/docker-hub/usage/ https://gallery.ecr.aws/docker/library/python
     """
     name = f"library/python:{python}-slim-bookworm"
@@ -56,10 +56,10 @@ def defaults(python: str) -> tuple[str, ...]:
 
 
 def from_debian(store: Store, folder: Path, platform: Platform, python: str) -> Base:
-    """A base with Python, bash and coreutils from Debian packages of this machine's own mirror.
+    """Build a base with Python, bash and coreutils from Debian packages of this machine's own mirror.
 
     Raises:
-        ConfigError: Another Python or platform is wanted than the packages are for.
+        ConfigError: The packages are for another Python or platform.
     """
     if python != debian.PYTHON or platform.architecture not in debian.ARCHITECTURES.values():
         raise ConfigError(
@@ -93,20 +93,20 @@ def pull(
     layers: bool = True,
     progress: Progress | None = None,
 ) -> tuple[Image, str]:
-    """An image of a registry and the digest it has there; an index is resolved by platform.
+    """Return an image of a registry and its digest there; an index is resolved by platform.
 
-    The registry is not asked when everything is here already; a tag is looked up once a day at most.
+    The registry is not contacted if everything is in the store already; a tag is resolved at most once a day.
 
     Args:
-        reference: Where it is.
-        platform: Which image of an index.
-        store: Gets the blobs.
-        open_registry: Makes the client when something has to be fetched.
+        reference: The address of the image.
+        platform: The platform to choose from an index.
+        store: Receives the blobs.
+        open_registry: Opens a client when something must be fetched.
         layers: Whether the layers are fetched too.
-        progress: Told how many bytes of how many have come.
+        progress: Called with the bytes received and the total.
 
     Raises:
-        PackagingError: No image for the platform, or layers in a form engines and clouds do not all read.
+        PackagingError: No image for the platform, or layers in a format that not all engines and clouds read.
     """
     with foreign.understood(f"the manifest of {reference}"), _Source(reference, store, open_registry) as source:
         digest = reference.digest or source.resolve()
@@ -141,7 +141,7 @@ def _layers(document: dict[str, Any], config: bytes, reference: Reference) -> tu
 
 
 def _size(described: dict[str, Any]) -> int:
-    """The bytes that a manifest claims for a blob; whoever fetches it takes so many and not one more."""
+    """Return the size that a manifest claims for a blob; a fetch never takes more than that."""
     size = described["size"]
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise ValueError(f"size is {str(size)[:40]}")
@@ -149,7 +149,7 @@ def _size(described: dict[str, Any]) -> int:
 
 
 class _Source:
-    """A repository through the store: asked only for what is not there."""
+    """A repository accessed through the store: the registry is contacted only for missing blobs."""
 
     def __init__(self, reference: Reference, store: Store, open_registry: Callable[[], Registry]) -> None:
         self._reference, self._store, self._open = reference, store, open_registry
@@ -163,7 +163,7 @@ class _Source:
             self._registry.close()
 
     def resolve(self) -> str:
-        """The digest that the tag stands for; yesterday's when the registry cannot be asked."""
+        """Return the digest of the tag; the last known one if the registry is unavailable."""
         key = f"tag {self._reference}"
         known = self._store.recall(key, max_age_s=_TAG_FOR_S)
         if known is None:
@@ -194,7 +194,7 @@ class _Source:
         return data
 
     def fetch(self, blobs: Mapping[str, int], progress: Progress | None = None) -> None:
-        """Those that are not here; what is was checked when it came, and registries and engines check it again."""
+        """Fetch missing blobs; present ones were checked on arrival, and registries and engines check them again."""
         missing = {digest: size for digest, size in blobs.items() if self._store.size(digest) != size}
         if missing:
             self._remote().pull_blobs(missing, self._store, progress=progress)
@@ -206,15 +206,15 @@ class _Source:
 
 
 def is_index(document: dict[str, Any]) -> bool:
-    """Whether a manifest lists images of several platforms."""
+    """Check whether a manifest lists images of several platforms."""
     return document.get("mediaType") in {LIST_TYPE, OCI_INDEX_TYPE} or "manifests" in document
 
 
 def for_platform(index: dict[str, Any], platform: Platform, reference: Reference) -> str:
-    """The digest of the image for this platform.
+    """Return the digest of the image for this platform.
 
     Raises:
-        PackagingError: There is none.
+        PackagingError: The index has no such image.
     """
     offered = [
         (Platform(p["architecture"], p["os"]), item) for item in index["manifests"] if (p := item.get("platform"))

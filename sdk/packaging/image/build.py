@@ -1,4 +1,4 @@
-"""The whole way from a model to an image in a registry, as adapters and the command line call it."""
+"""Build, push and pull images: the functions that adapters and the command line call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def open_store() -> Store:
-    """The user's own store of layers, kept between builds."""
+    """Open the user's own store of layers, kept between builds."""
     return Store(disk.cache_dir() / "images")
 
 
@@ -43,19 +43,19 @@ def build_image(
     registries: Registries | None = None,
     progress: Progress | None = None,
 ) -> Image:
-    """The image that serves a model, or trains by a program; the same inputs give the same image everywhere.
+    """Build the image that serves a model or runs a training program; the same inputs give the same image everywhere.
 
     Args:
-        content: A model or a training program. A ready-made image is fetched and stays what it is.
+        content: A model or a training program. A ready-made image is fetched and stays unchanged.
         base: ``HOST/REPOSITORY:TAG`` or ``HOST/REPOSITORY@sha256:…``, an image built before, or
-            ``"debian-packages"``. Left out it is the public Python image of the model's Python version; without a
+            ``"debian-packages"``. If omitted, the public Python image of the model's Python version; without a
             network, Debian packages.
-        platform: ``linux/amd64`` or ``linux/arm64``, whatever this machine is.
+        platform: ``linux/amd64`` or ``linux/arm64``, independent of this machine.
         format: ``"docker"`` (schema 2, which every cloud takes) or ``"oci"``.
         labels: More labels; they are part of the image's identity.
-        store: Keeps the layers; the user's own when left out.
-        registries: How registries are reached.
-        progress: Told what is being done.
+        store: The store for the layers; the user's own if omitted.
+        registries: The settings for reaching registries.
+        progress: Called with each step.
 
     Raises:
         ConfigError: The base or platform cannot be used with this model.
@@ -89,19 +89,19 @@ def push_image(
     registries: Registries | None = None,
     progress: Progress | None = None,
 ) -> str:
-    """Push an image; where it is then, by digest.
+    """Push an image, and return its address by digest.
 
     Args:
-        image: From :func:`build_image`, with the same store.
-        reference: ``HOST/REPOSITORY`` and, if people are to find it by name, ``:TAG``.
-        mount_from: Other repositories of that registry that may have the layers already.
+        image: An image of :func:`build_image`, with the same store.
+        reference: ``HOST/REPOSITORY`` and, to give it a name for people, ``:TAG``.
+        mount_from: Other repositories of that registry that may already have the layers.
         store: As in :func:`build_image`.
-        registries: How registries are reached.
-        progress: Told how many bytes of how many the registry has.
+        registries: The settings for reaching registries.
+        progress: Called with the bytes that the registry has and the total.
 
     Raises:
         PackagingError: A layer was damaged on this disk.
-        PlatformError: The registry refused or could not be reached; nothing was published then.
+        PlatformError: The registry refused or could not be reached; then nothing was published.
     """
     place = Reference.parse(reference)
     with (registries or Registries()).open(place, write=True, mount_from=mount_from) as registry:
@@ -116,10 +116,10 @@ def pull_image(
     registries: Registries | None = None,
     progress: Progress | None = None,
 ) -> Image:
-    """An image of a registry, in the store and in Docker's own format; what is here already is not fetched.
+    """Return an image of a registry in Docker's own format, with its blobs in the store; fetch only missing ones.
 
     Raises:
-        PackagingError: There is none for this platform, or its layers have a form that not everybody reads.
+        PackagingError: No image for this platform, or layers in a format that not all engines and clouds read.
         PlatformError: The registry refused or could not be reached.
     """
     ground = _Ground(store or open_store(), registries or Registries(), progress)
@@ -135,7 +135,7 @@ def _platform(text: str) -> Platform:
 
 @dataclass(frozen=True, slots=True)
 class _Ground:
-    """Where bases come from."""
+    """The source of bases."""
 
     store: Store
     registries: Registries
@@ -158,7 +158,7 @@ class _Ground:
         return bases.from_debian(self.store, disk.cache_dir() / "debs", platform, python)
 
     def _first(self, names: Sequence[str], platform: Platform) -> Base:
-        """The image from the first of its registries that does not limit how often it is pulled."""
+        """Return the image from the first of its registries that does not throttle the pull."""
         *others, last = names
         for name in others:
             with contextlib.suppress(ThrottledError):
@@ -177,9 +177,9 @@ class _Ground:
 
 
 def _replaceable(platform: Platform, python: str) -> bool:
-    """Whether Debian packages can stand in for the public image."""
+    """Check whether Debian packages can replace the public image."""
     return python == debian.PYTHON and platform.architecture == "amd64" and shutil.which("apt-get") is not None
 
 
 def _quiet(_what: str, _done: int, _total: int | None) -> None:
-    """Progress that nobody wants."""
+    """Ignore progress."""

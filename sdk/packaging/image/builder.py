@@ -1,8 +1,8 @@
-"""Builds an image: base, locked dependencies, runtime, code, model, each a layer of its own.
+"""Build an image: base, locked dependencies, runtime, code and model, each a separate layer.
 
-Only what changed is packed again: a new model rewrites one layer. The same inputs give the same image id on every
-machine; nothing depends on the clock, the user or the order of files. On a base that has the dependencies or the
-runtime already, those layers are not repeated: a specialised model costs one layer.
+Only changed parts are packed again: a new model rewrites one layer. The same inputs give the same image id on every
+machine; nothing depends on the clock, the user or the order of files. If a base already has the dependencies or the
+runtime, those layers are not repeated: a specialised model costs one layer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TRAIN = ("MLPORT_TRAIN_SCRIPT", "MLPORT_TRAIN_FUNCTION", "MLPORT_CODE_DIR")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What an image is made for: the bundle of a model or of a training program."""
+    """The content of an image: the bundle of a model or of a training program."""
 
     name: str
     digest: str
@@ -49,7 +49,7 @@ class Content:
 
     @classmethod
     def of(cls, value: Model | Program) -> Content:
-        """The bundle of a model or program.
+        """Return the bundle of a model or program.
 
         Raises:
             ConfigError: The model is a ready-made image.
@@ -60,12 +60,12 @@ class Content:
 
     @property
     def kind(self) -> str:
-        """``program`` or ``model``; also the folder it has in the image."""
+        """The kind of bundle, ``program`` or ``model``; also its folder in the image."""
         return "program" if self.manifest.flavour == "train" else "model"
 
     @property
     def lock(self) -> Lock:
-        """Its hash-locked requirements."""
+        """The hash-locked requirements of the bundle."""
         return Lock.of(self.path, self.manifest)
 
 
@@ -78,7 +78,7 @@ def build(
     labels: Mapping[str, str] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Image:
-    """The image of a bundle on this base; every blob of it is in the store afterwards.
+    """Build the image of a bundle on this base; afterwards every blob of it is in the store.
 
     Raises:
         ConfigError: The bundle was made for another Python than the base has.
@@ -111,7 +111,7 @@ def build(
 
 
 def _check_python(content: Content, base: Base) -> None:
-    """Compare with what the base says about itself; a base that says nothing is found out when it starts."""
+    """Compare with the Python that the base declares; without a declaration, a mismatch shows only at start-up."""
     said = base.config.labels.get(f"{LABEL}python") or base.config.env.get("PYTHON_VERSION")
     if said and ".".join(said.split(".")[:2]) != content.manifest.python:
         raise ConfigError(
@@ -143,7 +143,7 @@ def _config(base: Base, content: Content, stamps: Mapping[str, str], own: Mappin
         "PYTHONPATH": f"/{ROOT}/runtime:/{ROOT}/site",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "HOME": "/tmp",  # noqa: S108  the one writable folder of a read-only container
+        "HOME": "/tmp",  # noqa: S108  the only writable folder of a read-only container
         "MLPORT_RUN_AS": str(NOBODY),
     }
     serves = f"{LABEL}model.sha256" in labels
@@ -176,10 +176,10 @@ def _runtime(python: str, store: Store, *, fresh: bool) -> Layer:
 
 
 def _bundle(content: Content, store: Store, *, fresh: bool) -> Iterator[Layer]:
-    """The user's code if there is any, then the rest: what changes most comes last.
+    """Iterate over a bundle's layers: the user's code and wheels, if any, then the rest, which changes more often.
 
-    Over an earlier bundle it is one layer, which hides that one. Nothing is compiled here: the server refuses a bundle
-    with a file that its manifest does not know.
+    On top of an earlier bundle it is one layer, which hides the earlier one. Nothing is compiled here: the server
+    refuses a bundle with a file that is not in its manifest.
     """
     place = f"{ROOT}/{content.kind}"
     files = list(tree(content.path, place))

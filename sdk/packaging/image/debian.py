@@ -1,8 +1,8 @@
-"""A base image from Debian packages, for machines that reach a package mirror but no registry.
+"""Build a base image from Debian packages, for machines that reach a package mirror but no registry.
 
-Packages are fetched by ``apt-get download`` (apt checks them against its signed index), unpacked by our own reader
-without root or maintainer scripts, and what the scripts would have made is made here: the merged ``/usr``, users,
-``python`` links and the certificate bundle.
+Packages are fetched by ``apt-get download`` (apt checks them against its signed index) and unpacked by our own reader
+without root or maintainer scripts. The results of the scripts are created here: the merged ``/usr``, users, ``python``
+links and the certificate bundle.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PACKAGES = (
 )  # fmt: skip
 PYTHON = "3.11"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-"""Debian's words for machines that the base is made for."""
+"""The Debian name of each machine type that the base supports."""
 NOBODY = 65532
 
 _MERGED = ("bin", "sbin", "lib", "lib64")
@@ -45,14 +45,14 @@ _CERTIFICATES = "usr/share/ca-certificates/mozilla/"
 
 
 def fetch(folder: Path, packages: Sequence[str] = PACKAGES, architecture: str | None = None) -> list[Path]:
-    """The ``.deb`` files of these packages in ``folder``, sorted; fetched all at once or not at all, and kept.
+    """Return the ``.deb`` files of these packages in ``folder``, sorted; fetched all at once or not at all, and kept.
 
-    apt verifies them. Remove the folder to get newer ones.
+    apt verifies them. Remove the folder to fetch newer ones.
 
     Args:
-        folder: Where they are kept.
+        folder: The folder where they are kept.
         packages: Their names.
-        architecture: In Debian's words, such as ``"arm64"``; that of this machine when left out.
+        architecture: Debian's name, such as ``"arm64"``; that of this machine if omitted.
 
     Raises:
         PackagingError: No apt, no mirror, or an unknown package.
@@ -62,7 +62,7 @@ def fetch(folder: Path, packages: Sequence[str] = PACKAGES, architecture: str | 
         return kept
     with disk.staging(folder.parent) as work, disk.writing(folder):
         fresh = disk.subfolder(work / "debs")
-        fresh.chmod(0o755)  # apt fetches as another user when we are root
+        fresh.chmod(0o755)  # apt fetches as another user when run as root
         options: list[str] = []
         if architecture not in {None, ARCHITECTURES.get(platform.machine())}:
             options = _foreign(work / "apt", str(architecture))
@@ -74,7 +74,7 @@ def fetch(folder: Path, packages: Sequence[str] = PACKAGES, architecture: str | 
 
 
 def _foreign(folder: Path, architecture: str) -> list[str]:
-    """Options with which apt knows another architecture's packages, in an index of its own: nothing here changes."""
+    """Return options that make apt use another architecture in a separate index, so that nothing here changes."""
     for name in ("lists/partial", "cache"):
         (folder / name).mkdir(parents=True)
     given = {
@@ -105,7 +105,7 @@ def _apt(folder: Path, *arguments: str) -> None:
 
 
 def entries(debs: Sequence[Path]) -> list[Entry]:
-    """The files of a root made of these packages."""
+    """Return the files of a root that consists of these packages."""
     found: dict[str, Entry] = {}
     for deb in debs:
         for entry in _unpack(deb):
@@ -157,7 +157,7 @@ def _merged(path: str) -> str:
 
 
 def _data(deb: Path) -> bytes:
-    """The uncompressed ``data.tar`` inside a ``.deb`` (an ar archive)."""
+    """Return the uncompressed ``data.tar`` inside a ``.deb`` (an ar archive)."""
     raw = deb.read_bytes()
     if not raw.startswith(b"!<arch>\n"):
         raise PackagingError(f"{deb.name} is no Debian package", operation="base", resource=deb.name)

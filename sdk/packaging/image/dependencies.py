@@ -1,4 +1,4 @@
-"""The layer of the locked packages, and their bill of materials."""
+"""Build the layer of the locked packages, and their bill of materials."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ _MISSING = re.compile(r"([A-Za-z0-9._-]+)==\S+ has no (?:usable )?wheels")
 
 
 def layer(lock: Lock, wheels: Path, platform: Platform, store: Store, *, fresh: bool) -> tuple[Layer, bytes]:
-    """The layer with the locked packages for this platform, and their bill of materials, which it holds too.
+    """Return the layer with the locked packages for this platform, and their bill of materials, which it contains too.
 
     Args:
         lock: The packages with their hashes.
-        wheels: Folder with the model's own wheels, if it exists.
-        platform: What the image runs on.
-        store: Keeps the layer.
-        fresh: Whether packages of the layers below are to be hidden.
+        wheels: The folder with the model's own wheels, if it exists.
+        platform: The platform of the image.
+        store: The store for the layer.
+        fresh: Whether to hide the packages of the layers below.
 
     Raises:
-        PackagingError: A package has no wheel for the platform, or one with binaries for another.
+        PackagingError: A package has no wheel for the platform, or one with binaries for another platform.
     """
     local = sorted(wheels.glob("*.whl")) if wheels.is_dir() else []
     hashes = [disk.sha256_file(path) for path in local]
@@ -67,10 +67,10 @@ def layer(lock: Lock, wheels: Path, platform: Platform, store: Store, *, fresh: 
 
 
 def installed_in(site: Path) -> dict[str, str]:
-    """The distributions in a folder: normal name to exact version, as their own metadata say.
+    """Return the distributions in a folder: exact version by normal name, from their own metadata.
 
     Raises:
-        PackagingError: A distribution is there twice or does not say what it is, as a wheel can bring along others.
+        PackagingError: A distribution occurs twice or has no name or version, as a wheel may include other packages.
     """
     found: dict[str, str] = {}
     for path in sorted(one for kind in ("dist-info", "egg-info") for one in site.glob(f"*.{kind}")):
@@ -130,7 +130,7 @@ def _explained(error: PackagingError, platform: Platform) -> PackagingError:
 
 
 def _guarded(entries: Iterable[Entry], platform: Platform) -> Iterator[Entry]:
-    """Refuses binaries of another processor, as a wheel with a wrong name may hold them."""
+    """Refuse binaries of another processor, which a wheel with a wrong name may contain."""
     for entry in entries:
         if isinstance(entry.content, Path) and (entry.path.endswith(".so") or ".so." in entry.path):
             with entry.content.open("rb") as file:
@@ -148,7 +148,7 @@ def _guarded(entries: Iterable[Entry], platform: Platform) -> Iterator[Entry]:
 
 
 def without_litter(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Leaves out what differs from machine to machine and is not needed: scripts and the installer's notes."""
+    """Drop files that differ between machines and are not needed: scripts and the installer's notes."""
     for entry in entries:
         note = ".dist-info/" in entry.path and entry.path.endswith(_NOTES)
         if not note and not entry.path.startswith(f"{SITE}/bin") and not entry.path.endswith("/.lock"):
@@ -156,7 +156,7 @@ def without_litter(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def _sorted_record(entry: Entry) -> Entry:
-    """The list of a package's files in one order, without those left out."""
+    """Return the list of a package's files in sorted order, without those left out."""
     content = entry.content.read_bytes() if isinstance(entry.content, Path) else entry.content or b""
     try:
         rows = list(csv.reader(io.StringIO(content.decode(), newline="")))

@@ -1,4 +1,4 @@
-"""Dockerfiles of users, built by the engine's own builder."""
+"""Build users' Dockerfiles with the engine's own builder."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _BLOCK = 1 << 20
 def build_dockerfile(
     engine: Engine, folder: str | Path, *, dockerfile: str = "Dockerfile", arguments: dict[str, str] | None = None
 ) -> str:
-    """Build a Dockerfile by the engine's own builder; gives the id of the image.
+    """Build a Dockerfile with the engine's own builder; return the id of the image.
 
     Args:
-        engine: Builds it.
-        folder: The context; what ``.dockerignore`` names in it is left out.
+        engine: The engine that builds it.
+        folder: The context, without the files that its ``.dockerignore`` names.
         dockerfile: Path inside the folder.
         arguments: Build arguments.
 
     Raises:
-        ConfigError: There is no such Dockerfile.
-        PackagingError: A step failed; with its last lines.
+        ConfigError: The Dockerfile does not exist.
+        PackagingError: A step failed; the message has its last lines.
     """
     root = Path(folder).expanduser().resolve()
     if not (root / dockerfile).is_file():
@@ -75,7 +75,7 @@ def _rules(path: Path) -> list[tuple[str, bool]]:
 
 
 def _ignored(path: str, rules: Sequence[tuple[str, bool]]) -> bool:
-    """Docker's rules: patterns from the root, the last that fits decides, ``!`` takes back."""
+    """Apply Docker's rules: patterns start at the root, the last match decides, ``!`` re-includes."""
     above = [path, *(str(parent) for parent in PurePosixPath(path).parents if str(parent) != ".")]
     ignored = False
     for pattern, back in rules:

@@ -1,6 +1,6 @@
-"""A small client of the Docker Engine's HTTP API: one connection pool, one way to fail.
+"""A small client of the Docker Engine's HTTP API, with one connection pool and uniform errors.
 
-The oldest version that both sides know is spoken, so that every engine from 1.41 to the newest answers alike.
+It uses the oldest version that both sides know, so that every engine from 1.41 to the newest answers alike.
 Source: https://docs.docker.com/reference/api/engine/
 """
 
@@ -42,10 +42,10 @@ _PROVIDER = "docker"
 
 
 class Engine:
-    """One Docker Engine.
+    """A client of one Docker Engine.
 
     Args:
-        address: Where it is; what Docker's own command line would use when left out.
+        address: The address of the engine; the one that Docker's own command line would use if omitted.
 
     Example:
         >>> with Engine() as engine:  # doctest: +SKIP
@@ -57,9 +57,9 @@ class Engine:
         self._forward = Forward(self.address.host) if self.address.host.startswith("ssh:") else None
         way = self.address if self._forward is None else Address(f"unix://{self._forward.socket}")
         self.watch: Callable[[str, str], None] = lambda _when, _what: None
-        """Told ``before`` and ``after`` each call that may change something; for tests that stop a client there."""
+        """Called with ``before`` or ``after`` around each call that may change something; tests stop a client there."""
         self.date: float | None = None
-        """Unix seconds of the engine's clock at its last answer."""
+        """The engine's clock at its last answer, in Unix seconds."""
         self._http = bounded.client(
             base_url=way.url,
             transport=way.transport(),
@@ -74,7 +74,7 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._http.close()
         if self._forward is not None:
             self._forward.close()
@@ -85,7 +85,7 @@ class Engine:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """What the engine says about itself, such as ``Version`` and ``Arch``."""
+        """The engine's description of itself, such as ``Version`` and ``Arch``."""
         try:
             self.address.probe()
         except OSError as error:
@@ -96,13 +96,13 @@ class Engine:
 
     @property
     def platform(self) -> Platform:
-        """What its containers run on."""
+        """The platform of its containers."""
         arch = str(self.about.get("Arch", ""))
         return Platform(_ARCHITECTURES.get(arch, arch), str(self.about.get("Os", "linux")))
 
     @cached_property
     def version(self) -> str:
-        """The API version that is spoken, such as ``"1.41"``.
+        """The API version in use, such as ``"1.41"``.
 
         Raises:
             UnsupportedError: The engine is too old.
@@ -130,11 +130,11 @@ class Engine:
         headers: dict[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> Any:
-        """One call and the JSON of its answer, ``None`` when there is none.
+        """Send one request and return the JSON of the answer, ``None`` if it has none.
 
         Args:
             method: HTTP method.
-            path: After the version, such as ``/containers/json``.
+            path: The path after the version, such as ``/containers/json``.
             json: Body as plain values.
             params: Query.
             content: Body as bytes.
@@ -142,8 +142,8 @@ class Engine:
             timeout_s: Longest wait for the answer, in seconds.
 
         Raises:
-            PlatformError: The engine refused; the class says how.
-            UnavailableError: It is not running, or was lost.
+            PlatformError: The engine refused; the class depends on the status.
+            UnavailableError: The engine is not running, or the connection was lost.
         """
         rest: dict[str, Any] = {"json": json} if json is not None else {"content": content} if content else {}
         if timeout_s is not None:
@@ -157,7 +157,7 @@ class Engine:
 
     @contextmanager
     def watched(self, method: str, path: str) -> Generator[None]:
-        """Tell who watches of a call that may change something, before it and after it succeeded."""
+        """Report a call that may change something to the watcher, before it and after it succeeded."""
         changes = method != "GET"
         if changes:
             self.watch("before", f"{method} {path}")
@@ -176,7 +176,7 @@ class Engine:
         headers: dict[str, str] | None = None,
         bound: bounded.Bound = bounded.LINES,
     ) -> Generator[Iterator[bytes]]:
-        """One call whose answer comes in pieces; ``bound`` limits how much and how long that is."""
+        """Send one request whose answer comes in pieces; ``bound`` limits its size and duration."""
         timeout = httpx.Timeout(None, connect=10)
         with ExitStack() as stack:
             stack.enter_context(self.watched(method, path))
@@ -199,13 +199,13 @@ class Engine:
             yield self._pieces(method, path, self._answered(method, path, response))
 
     def upgrade(self, path: str, body: dict[str, Any]) -> tuple[ExitStack, Any]:
-        """One call that becomes a connection in both directions, such as that of a command inside a container.
+        """Send one request that becomes a two-way connection, such as that of a command inside a container.
 
         Returns:
-            What ends it, and the raw connection: ``read(max_bytes, timeout)`` and ``write(data, timeout)``.
+            The exit stack that closes it, and the connection: ``read(max_bytes, timeout)``, ``write(data, timeout)``.
 
         Raises:
-            PlatformError: The engine refused; the class says how.
+            PlatformError: The engine refused; the class depends on the status.
         """
         data = json_module.dumps(body).encode()
         headers = {"content-type": "application/json", "connection": "Upgrade", "upgrade": "tcp"}
@@ -223,12 +223,12 @@ class Engine:
     def logs(
         self, container: str, *, tail: int | None = 50, since: str | None = None, stamped: bool = False
     ) -> list[str]:
-        """The last lines that a container wrote, standard output and errors as they came.
+        """Return the last lines that a container wrote to standard output and standard error, in order.
 
         Args:
             container: Name or id.
-            tail: How many; ``None`` for all.
-            since: Unix seconds, with up to nine decimals; that very moment belongs to them.
+            tail: The number of lines; ``None`` for all.
+            since: Unix seconds, with up to nine decimals; lines at that exact time are included.
             stamped: Whether each line begins with its time and a space.
         """
         params = {"stdout": "1", "stderr": "1", "tail": "all" if tail is None else str(tail)}
@@ -284,7 +284,7 @@ class Engine:
 
 
 def message_of(response: httpx.Response) -> str:
-    """What the engine says is wrong."""
+    """Return the engine's error message."""
     try:
         return str(foreign.of_response(response)["message"])
     except (ValueError, KeyError, TypeError):
@@ -292,12 +292,12 @@ def message_of(response: httpx.Response) -> str:
 
 
 def is_full(said: str) -> bool:
-    """Whether this message means that the engine's disk is full."""
+    """Check whether this message means that the engine's disk is full."""
     return "no space left on device" in said
 
 
 def kind_of(status: int, said: str) -> type[PlatformError]:
-    """The class of error for an answer of the engine."""
+    """Return the class of error for an answer of the engine."""
     if is_full(said):
         return QuotaError
     kinds: dict[int, type[PlatformError]] = {
@@ -316,7 +316,7 @@ def _numbers(version: str) -> tuple[int, int]:
 
 
 def _frames(data: bytes) -> Iterator[bytes]:
-    """The contents of the engine's 8-byte frames; all of it when the container had a terminal."""
+    """Iterate over the contents of the engine's frames (8-byte headers); a container with a terminal has none."""
     if not data[:1] or data[0] > 2 or data[1:4] != b"\0\0\0":
         yield data
         return

@@ -1,4 +1,4 @@
-"""Which Docker Engine is meant, in the order of Docker's own command line: ``DOCKER_HOST``, context, default socket.
+"""Find the Docker Engine in the order of Docker's own command line: ``DOCKER_HOST``, context, default socket.
 
 Source: https://docs.docker.com/engine/manage-resources/contexts/
 """
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an engine listens.
+    """The address of an engine.
 
     Args:
         host: ``unix:///path``, ``tcp://host:port`` or ``ssh://user@host``.
-        certificates: Folder with ``ca.pem``, ``cert.pem`` and ``key.pem``; TLS is spoken when there is one.
+        certificates: Folder with ``ca.pem``, ``cert.pem`` and ``key.pem``; if given, TLS is used.
     """
 
     host: str
@@ -38,23 +38,23 @@ class Address:
 
     @property
     def is_here(self) -> bool:
-        """Whether the engine is on this machine, as far as its address tells; what it publishes is reached then."""
+        """Whether the engine is on this machine, judging by its address; if so, its published ports can be reached."""
         parts = urlsplit(self.host)
         return parts.scheme == "unix" or (parts.scheme != "ssh" and on_this_machine(parts.hostname))
 
     @property
     def url(self) -> str:
-        """Base address for HTTP."""
+        """The base address for HTTP."""
         parts = urlsplit(self.host)
         if parts.scheme == "unix":
             return "http://docker"
         return f"{'https' if self.certificates else 'http'}://{parts.netloc}"
 
     def probe(self) -> None:
-        """Connect to the socket once, as only that tells a missing engine from a missing right.
+        """Connect to the socket once, because only that distinguishes a missing engine from a missing permission.
 
         Raises:
-            OSError: It is not there, nobody listens, or it is not ours to use.
+            OSError: The socket does not exist, no process listens, or access is denied.
         """
         parts = urlsplit(self.host)
         if parts.scheme == "unix":
@@ -63,10 +63,10 @@ class Address:
                 probe.connect(parts.path)
 
     def transport(self) -> httpx.HTTPTransport:
-        """A way to it.
+        """Return an HTTP transport to the engine.
 
         Raises:
-            ConfigError: It is an address of another kind.
+            ConfigError: The address has an unsupported scheme.
         """
         parts = urlsplit(self.host)
         if parts.scheme == "unix":
@@ -80,14 +80,14 @@ class Address:
 
 
 def find_address(env: Mapping[str, str] = os.environ, *, named: str | None = None) -> Address:
-    """The engine that Docker's command line would use.
+    """Return the engine that Docker's command line would use.
 
     Args:
         env: The environment.
-        named: An address, or the name of a context, that counts more than the environment.
+        named: An address, or the name of a context, that takes precedence over the environment.
 
     Raises:
-        ConfigError: The context that is named does not exist.
+        ConfigError: The named context does not exist.
     """
     if named is not None and "://" not in named:
         return _context(named, _config_folder(env) / "contexts")

@@ -1,4 +1,4 @@
-"""Images into an engine and out of it: thin loads and exports."""
+"""Transfer images into an engine and out of it: loads of missing layers only, and exports."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from .manifests import Image
     from .store import Store
 
-MESSAGES = bounded.Bound(64 << 20, 6 * 3600.0)  # what an engine says while it builds or loads an image
-_MANY = 100  # images that are looked at for layers in common
+MESSAGES = bounded.Bound(64 << 20, 6 * 3600.0)  # the messages of an engine while it builds or loads an image
+_MANY = 100  # the number of images searched for shared layers
 _ALIKE = (f"{LABEL}lock.sha256", f"{LABEL}runtime")
 
 
 def load(engine: Engine, image: Image, store: Store) -> str:
-    """Bring an image into an engine; gives the id that the engine knows it by.
+    """Load an image into an engine; return the id that the engine knows it by.
 
-    Only layers above those that the engine has already are sent. An engine that does not take that gets all of them.
+    Only layers above those that the engine already has are sent. An engine that does not accept that gets all layers.
 
     Raises:
         UnsupportedError: The image is for another processor than the engine.
@@ -53,7 +53,7 @@ def load(engine: Engine, image: Image, store: Store) -> str:
 
 
 def find(engine: Engine, image: Image) -> str | None:
-    """The id that the engine knows this very image by, if it has it."""
+    """Return the id that the engine knows this exact image by, or ``None`` if it does not have it."""
     for name in (image.id, tag(image)):
         try:
             about = engine.call("GET", f"/images/{name}/json")
@@ -65,12 +65,12 @@ def find(engine: Engine, image: Image) -> str | None:
 
 
 def tag(image: Image) -> str:
-    """The name an image gets in an engine; one that no registry can answer to."""
+    """Return the name of an image in an engine; no registry can have this name."""
     return f"localhost/mlport/{suggest_name(image.title or 'image')}:{image.id.removeprefix('sha256:')[:32]}"
 
 
 def _common(engine: Engine, image: Image) -> int:
-    """How many of the lowest layers the engine has, seen in one of its images."""
+    """Return how many of the lowest layers the engine has in one of its images."""
     wanted = [layer.diff_id for layer in image.layers]
     best = 0
     for name in _candidates(engine, image):
@@ -88,7 +88,7 @@ def _common(engine: Engine, image: Image) -> int:
 
 
 def _candidates(engine: Engine, image: Image) -> Iterator[str]:
-    """Images that may share layers: first those with the same dependencies and server, of which one look is enough."""
+    """Iterate over images that may share layers; those with the same dependencies and server come first."""
     alike = [f"{name}={image.labels[name]}" for name in _ALIKE if name in image.labels]
     filters = {"filters": json.dumps({"label": alike})} if len(alike) == len(_ALIKE) else {}
     seen: set[str] = set()
@@ -123,18 +123,18 @@ def _send(engine: Engine, image: Image, store: Store, skip: int) -> str | None:
 
 
 def check_messages(data: bytes, operation: str) -> list[dict[str, Any]]:
-    """The messages of a long answer; the engine says 200 first and then what went wrong.
+    """Return the messages of a long answer; the engine first sends status 200 and then any error as a message.
 
     Raises:
-        QuotaError: Its disk is full.
-        PackagingError: It could not do it, with its last lines.
+        QuotaError: The engine's disk is full.
+        PackagingError: The operation failed; the message has its last lines.
     """
     messages: list[dict[str, Any]] = [
         foreign.table(line) for line in data.splitlines() if line.strip().startswith(b"{")
     ]
     for message in messages:
         detail: dict[str, Any] = message.get("errorDetail") or {}
-        said = detail.get("message") or message.get("error")  # newer engines leave the plain one out
+        said = detail.get("message") or message.get("error")  # newer engines omit the plain field
         if said:
             raise _failed(operation, str(said), messages)
     return messages
@@ -149,7 +149,7 @@ def _failed(operation: str, said: str, messages: Sequence[dict[str, Any]]) -> Pl
 
 
 def export(engine: Engine, name: str, store: Store) -> Image:
-    """An image of an engine, with its blobs in the store, so that it can be pushed or built upon.
+    """Export an image from an engine, with its blobs in the store, so that it can be pushed or built upon.
 
     Raises:
         NotFoundError: The engine has no such image.

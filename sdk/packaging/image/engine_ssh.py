@@ -1,7 +1,7 @@
-"""An engine behind ssh: its socket, forwarded to one of this machine by the user's own ssh.
+"""Forward the socket of a remote engine to a local socket with the user's own ssh.
 
-Keys, agents, jump hosts and known hosts are those of the ssh configuration; nothing is asked, so what needs a password
-fails at once and says so.
+Keys, agents, jump hosts and known hosts are those of the ssh configuration. ssh never prompts, so a connection that
+needs a password fails at once with an error.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Forward:
         program: The ssh to run.
 
     Raises:
-        ConfigError: The address is none, or there is no ssh.
-        UnavailableError: ssh could not get there; with what it says.
+        ConfigError: The address is invalid, or ssh is not installed.
+        UnavailableError: ssh could not connect; the message has its output.
     """
 
     def __init__(self, host: str, program: str = "ssh") -> None:
@@ -42,7 +42,7 @@ class Forward:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for us: what we undo then still needs the connection
+                start_new_session=True,  # not for ssh: undoing after Ctrl-C still needs the connection
             )
         except FileNotFoundError:
             self._folder.close()
@@ -64,7 +64,7 @@ class Forward:
             )
 
     def _end(self) -> str:
-        """End it; what it said to its standard error."""
+        """Stop ssh and return its standard error."""
         self._process.terminate()
         try:
             _, said = self._process.communicate(timeout=5)
@@ -75,15 +75,15 @@ class Forward:
         return said.decode("utf-8", "replace").strip()
 
     def close(self) -> None:
-        """End it."""
+        """Stop ssh."""
         self._end()
 
 
 def parse(host: str) -> tuple[str, list[str]]:
-    """The socket there, and where that is as arguments of ssh, of which none can be taken for an option.
+    """Return the remote socket, and ssh's arguments for the host, none of which can be mistaken for an option.
 
     Raises:
-        ConfigError: The address is none.
+        ConfigError: The address is invalid.
 
     Example:
         >>> parse("ssh://me@box:22")

@@ -1,8 +1,8 @@
-"""Deterministic layers: a tree of files becomes the same tar bytes wherever and whenever it is packed.
+"""Pack deterministic layers: a tree of files becomes the same tar bytes wherever and whenever it is packed.
 
-Entries are sorted, owned by 0:0, dated 0 and have mode 0644 or 0755, so that only names and contents decide the
-``diff_id`` (SHA-256 of the tar, hex with ``sha256:``). The compressed blob is a cache of it: its digest also depends
-on the compressor and is recorded next to it.
+Entries are sorted, owned by 0:0, dated 0 and have mode 0644 or 0755, so that only names and contents determine the
+``diff_id`` (SHA-256 of the tar, hex with ``sha256:``). The compressed blob is a cache of the tar: its digest also
+depends on the compressor and is recorded next to it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Entry:
     mode: int | None = None
 
     def info(self) -> tarfile.TarInfo:
-        """Its tar header."""
+        """Return the tar header of the entry."""
         header = tarfile.TarInfo(self.path)
         header.mtime = 0
         if self.target is not None:
@@ -62,7 +62,7 @@ class Layer:
 
 
 def tree(folder: Path, prefix: str, *, skip: frozenset[str] = frozenset({"__pycache__"})) -> Iterator[Entry]:
-    """The entries of a folder on disk, placed under ``prefix`` in the image; names in ``skip`` are left out."""
+    """Iterate over the entries of a folder on disk, placed under ``prefix`` in the image, without names in ``skip``."""
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in skip)
         inside = PurePosixPath(prefix) / PurePosixPath(*Path(root).relative_to(folder).parts)
@@ -76,7 +76,7 @@ def tree(folder: Path, prefix: str, *, skip: frozenset[str] = frozenset({"__pyca
 
 
 def with_parents(entries: Iterable[Entry], *, known: frozenset[str] = frozenset()) -> list[Entry]:
-    """All entries sorted by path, each folder above them once, unless a layer below has it already (``known``)."""
+    """Return the entries sorted by path, and each parent folder once, unless a layer below has it (``known``)."""
     found = {entry.path: entry for entry in entries}
     for path in list(found):
         for parent in PurePosixPath(path).parents:
@@ -99,7 +99,7 @@ def write_tar(entries: Iterable[Entry], out: BinaryIO) -> None:
 
 
 class Compressor(io.RawIOBase):
-    """A gzip stream without name or time, that knows the digests of what went in and of what came out."""
+    """A gzip stream without name or time that computes the digests of its input and its output."""
 
     def __init__(self, out: BinaryIO, level: int) -> None:
         super().__init__()
@@ -110,11 +110,11 @@ class Compressor(io.RawIOBase):
         self._emit(_GZIP_HEADER)
 
     def writable(self) -> bool:
-        """Always."""
+        """Return true: the stream can only be written."""
         return True
 
     def write(self, data: bytes) -> int:  # type: ignore[override]  # tarfile writes bytes only
-        """Compress some more."""
+        """Compress more data."""
         self._plain.update(data)
         self._crc = zlib.crc32(data, self._crc)
         self._length += len(data)
@@ -122,7 +122,7 @@ class Compressor(io.RawIOBase):
         return len(data)
 
     def finish(self) -> Layer:
-        """End the stream; what it was."""
+        """End the stream, and return the layer that it wrote."""
         self._emit(self._deflate.flush())
         self._emit(struct.pack("<LL", self._crc, self._length & 0xFFFFFFFF))
         return Layer(f"sha256:{self._plain.hexdigest()}", f"sha256:{self._packed.hexdigest()}", self.size)
@@ -147,7 +147,7 @@ def pack(entries: Iterable[Entry], out: BinaryIO, *, level: int = 1) -> Layer:
 
 
 def content_key(entries: Iterable[Entry]) -> str:
-    """SHA-256 (hex) of names, modes and contents: the cache key of a layer."""
+    """Return the SHA-256 (hex) of names, modes and contents: the cache key of a layer."""
     digest = hashlib.sha256()
     for entry in entries:
         header = entry.info()
@@ -167,5 +167,5 @@ def _content_hash(content: bytes | Path | None) -> bytes:
 
 
 def opaque(folder: str) -> Entry:
-    """The mark that hides what the layers below have in a folder."""
+    """Return the marker that hides the content of the layers below in a folder."""
     return Entry(f"{folder}/.wh..wh..opq", b"")

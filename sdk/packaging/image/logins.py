@@ -1,4 +1,4 @@
-"""Who this user is at a registry, from where Docker keeps it: ``config.json`` and its credential helpers.
+"""Read the user's credentials for a registry where Docker stores them: ``config.json`` and its credential helpers.
 
 Source: https://docs.docker.com/reference/cli/docker/login/#credential-stores
 """
@@ -27,10 +27,10 @@ _HUB = "https://index.docker.io/v1/"
 
 
 def docker_login(host: str) -> Credentials | None:
-    """What ``docker login`` left for a registry; ``None`` when there is nothing.
+    """Return the credentials that ``docker login`` stored for a registry; ``None`` if it stored none.
 
     Raises:
-        AuthError: The credential helper that is set up fails.
+        AuthError: The configured credential helper fails.
     """
     config = _config()
     name = _HUB if host == "docker.io" else host

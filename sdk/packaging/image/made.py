@@ -1,4 +1,4 @@
-"""The whole order behind ``mlport build``: what to build on, what to build, and where to bring it."""
+"""Carry out an order of ``mlport build``: prepare the base, build the image, then write, load or push it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BuiltImage:
-    """An image, and where it was brought.
+    """An image, and the places it was delivered to.
 
     Args:
-        name: Of the model, or of the folder with the Dockerfile.
-        image: The image itself; another one can be built on it.
+        name: The name of the model, or of the folder with the Dockerfile.
+        image: The image itself; another image can be built on it.
         reference: ``HOST/REPOSITORY@sha256:…`` if it was pushed.
-        archive: The file if one was written.
+        archive: The file if it was written to one.
         loaded: The id in the Docker Engine if it was loaded.
     """
 
@@ -49,21 +49,21 @@ class BuiltImage:
 
     @property
     def id(self) -> str:
-        """``sha256:…``: the same inputs give the same one on every machine; the engine's image id."""
+        """The engine's image id, ``sha256:…``: the same inputs give the same id on every machine."""
         return self.image.id
 
     @property
     def digest(self) -> str:
-        """``sha256:…`` under which registries and clouds have it."""
+        """The digest, ``sha256:…``, by which registries and clouds identify the image."""
         return self.image.digest
 
     @property
     def size(self) -> int:
-        """Bytes of its compressed layers."""
+        """The size of its compressed layers, in bytes."""
         return sum(layer.size for layer in self.image.layers)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "name": self.name,
             "id": self.id,
@@ -95,7 +95,7 @@ def _megabytes(size: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is wanted; see :meth:`sdk.Client.build`."""
+    """The parameters of a build; see :meth:`sdk.Client.build`."""
 
     content: Model | Program | str | Path
     base: str | Path | BuiltImage | Image | None = None
@@ -107,7 +107,7 @@ class Order:
     labels: Mapping[str, str] | None = None
 
     def check(self) -> None:
-        """Everything that can be known before any work.
+        """Check all parameters that can be checked before any work.
 
         Raises:
             ConfigError: The reference, format or archive cannot be used.
@@ -121,11 +121,11 @@ class Order:
 
 
 def make(order: Order, registries: Registries, progress: Progress, store: Store | None = None) -> BuiltImage:
-    """Build, then write, load and push: what others see comes last.
+    """Build the image, then write, load and push it: the step that others can see is last.
 
     Raises:
-        ConfigError: A part of the order cannot be used.
-        PackagingError: It cannot be built.
+        ConfigError: A part of the order is invalid.
+        PackagingError: The image cannot be built.
         PlatformError: The engine or a registry refused; then nothing was published.
     """
     order.check()
@@ -176,7 +176,7 @@ def _image(order: Order, engine: Engine, store: Store, registries: Registries, p
 def _base(
     base: str | Path | BuiltImage | Image | None, engine: Engine, store: Store, progress: Progress
 ) -> str | Image | None:
-    """A base as the builder takes it: files and folders of this machine become images first."""
+    """Convert a base for the builder: local Dockerfiles and image archives become images first."""
     if isinstance(base, BuiltImage):
         return base.image
     if base is None or isinstance(base, Image):
@@ -192,7 +192,7 @@ def _base(
 
 
 def _from_dockerfile(path: Path, engine: Engine, store: Store, progress: Progress) -> Image:
-    """The image that the engine makes of a Dockerfile; named by its file, or by its folder."""
+    """Return the image that the engine builds from a Dockerfile, given as its file or its folder."""
     progress(f"Dockerfile in {path}", 0, None)
     folder, name = (path, "Dockerfile") if path.is_dir() else (path.parent, path.name)
     return export(engine, build_dockerfile(engine, folder, dockerfile=name), store)

@@ -26,18 +26,18 @@ Format = Literal["docker", "oci"]
 
 
 def canonical(value: object) -> bytes:
-    """JSON with sorted keys and no spaces."""
+    """Encode a value as JSON with sorted keys and no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def digest_of(data: bytes) -> str:
-    """``sha256:…`` of some bytes."""
+    """Return the digest ``sha256:…`` of some bytes."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What an image runs on."""
+    """The operating system and processor architecture that an image runs on."""
 
     architecture: str = "amd64"
     os: str = "linux"
@@ -47,10 +47,10 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """From ``linux/amd64``.
+        """Parse a text such as ``linux/amd64``.
 
         Raises:
-            ValueError: It is another form.
+            ValueError: The text has another form.
         """
         system, sign, architecture = text.partition("/")
         if not sign or not system or not architecture or "/" in architecture:
@@ -60,7 +60,7 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """How a container of the image starts; what the platforms may override is said in docs/images.md."""
+    """The start configuration of an image's containers; docs/images.md documents what platforms may override."""
 
     platform: Platform = field(default_factory=Platform)
     env: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -73,7 +73,7 @@ class ImageConfig:
     stop_signal: str = "SIGTERM"
 
     def document(self, layers: Sequence[Layer]) -> bytes:
-        """The configuration blob; its digest is the image's identity, whatever compressed the layers."""
+        """Return the configuration blob; its digest is the image's identity, independent of the layers' compressor."""
         config: dict[str, Any] = {
             "Env": [f"{key}={value}" for key, value in sorted(self.env.items())],
             "Entrypoint": list(self.entrypoint) or None,
@@ -95,7 +95,7 @@ class ImageConfig:
 
     @classmethod
     def read(cls, document: bytes) -> ImageConfig:
-        """The part of a base image's configuration that its children inherit."""
+        """Read the part of a base image's configuration that its children inherit."""
         value: dict[str, Any] = foreign.parse(document, "the configuration of the image")
         config: dict[str, Any] = value.get("config") or {}
         return cls(
@@ -112,10 +112,10 @@ class ImageConfig:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image: its configuration document and layers. The blobs themselves live in a store.
+    """An image: its configuration document and layers. The blobs themselves are in a store.
 
     ``id`` (the config digest) is the identity; ``digest`` (of the manifest) also depends on the compressor.
-    ``original`` is the manifest under which a registry has it, kept byte for byte so that its digest stays.
+    ``original`` is the image's manifest in a registry, kept byte for byte so that its digest does not change.
     """
 
     config: bytes
@@ -125,7 +125,7 @@ class Image:
 
     @property
     def id(self) -> str:
-        """Digest of the configuration, the engine's image id."""
+        """The digest of the configuration, which is the engine's image id."""
         return digest_of(self.config)
 
     @property
@@ -150,30 +150,30 @@ class Image:
 
     @property
     def media_type(self) -> str:
-        """Media type of the manifest."""
+        """The media type of the manifest."""
         return OCI_MANIFEST_TYPE if self.format == "oci" else MANIFEST_TYPE
 
     @property
     def digest(self) -> str:
-        """Digest of the manifest, by which registries and clouds pin it."""
+        """The digest of the manifest, by which registries and clouds pin the image."""
         return digest_of(self.manifest)
 
     @property
     def platform(self) -> Platform:
-        """What it runs on."""
+        """The platform that the image runs on."""
         return ImageConfig.read(self.config).platform
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """What is written on it."""
+        """The labels of the image."""
         return ImageConfig.read(self.config).labels
 
     @property
     def title(self) -> str:
-        """Name of what it was made for; empty when nobody said."""
+        """The name of the model or program that the image was made for; empty if unknown."""
         return self.labels.get("org.opencontainers.image.title", "")
 
     def extends(self, parent: Image) -> bool:
-        """Whether this image is built on top of another: its layers begin with all of the parent's."""
+        """Check whether this image is built on top of another: its layers begin with all of the parent's."""
         below = [layer.diff_id for layer in parent.layers]
         return [layer.diff_id for layer in self.layers[: len(below)]] == below

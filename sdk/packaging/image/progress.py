@@ -1,4 +1,4 @@
-"""How far a transfer of several blobs is, told in steps that a log file can bear."""
+"""Report the progress of a transfer of several blobs, in steps coarse enough for a log file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _STEPS = 20  # a line for each 5 %
 
 
 class Transfer:
-    """Adds up what has moved of each blob; all blobs may move at once.
+    """The total progress of several blobs, which may move concurrently.
 
     Args:
         what: The stage, such as ``"push"``.
         sizes: Bytes of each blob by digest.
-        tell: Told the stage, and how many bytes of how many have moved.
+        tell: Called with the stage, the bytes moved so far and the total.
 
     Example:
         >>> transfer = Transfer("push", {"a": 50, "b": 50}, print)
@@ -38,7 +38,7 @@ class Transfer:
         self._lock = threading.Lock()
 
     def at(self, digest: str, moved: int) -> None:
-        """So many bytes of this blob have moved; one that begins again moves back."""
+        """Record how many bytes of this blob have moved; a blob that starts again moves back."""
         with self._lock:
             self._moved[digest] = moved
             done = sum(self._moved.values())

@@ -1,7 +1,7 @@
-"""Images as the shared resource of an adapter: which one is wanted, is it in the registry, bring it there.
+"""Manage images as a shared resource of an adapter: compute the wanted image, look it up in the registry, publish it.
 
 An adapter plans with :func:`image_id`, reads with :func:`published` and creates with :func:`publish`. This module and
-:func:`image_id` load nothing heavy: planning must stay quick.
+:func:`image_id` load nothing heavy, because planning must stay fast.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _PLATFORM = "linux/amd64"
 
 @dataclass(frozen=True, slots=True)
 class PublishedImage:
-    """An image that a registry has.
+    """An image in a registry.
 
     Args:
-        reference: Where it is, by digest.
+        reference: The address of the image, by digest.
         digest: ``sha256:…`` of its manifest.
         size: Bytes of its compressed layers and configuration.
-        labels: What is written on it.
-        created: When it says that it was made, in Unix seconds; ``None`` for reproducible images, which do not say.
+        labels: The labels of the image.
+        created: Its declared creation time, in Unix seconds; ``None`` for reproducible images, which declare none.
     """
 
     reference: str
@@ -55,16 +55,16 @@ class PublishedImage:
 
 
 def image_id(digest: str, base: str | None = None, platform: str = _PLATFORM, *, ready: str | None = None) -> str:
-    """The id of the image made of a model or program: 32 hex characters, also its tag in the registry.
+    """Return the id of the image of a model or program: 32 hex characters, also its tag in the registry.
 
-    It depends on the model server of this mlport as well: after an upgrade of mlport, a new deployment of the same
-    model gets a new image, so that it does not run the old server. A deployment that runs keeps the image it has.
+    The id also depends on the model server of this mlport version: after an upgrade of mlport, a new deployment of the
+    same model gets a new image, so that it does not run the old server. A running deployment keeps its image.
 
     Args:
-        digest: Of the model, program or ready-made image, 64 hex characters.
-        base: As in the settings; ``None`` for the default.
-        platform: What it runs on.
-        ready: Where a ready-made image is; it is taken as it is, so nothing but its digest counts.
+        digest: The digest of the model, program or ready-made image, 64 hex characters.
+        base: The base as in the settings; ``None`` for the default.
+        platform: The platform of the image.
+        ready: The address of a ready-made image, which is used unchanged, so that only its digest counts.
 
     Example:
         >>> image_id("ab" * 32, ready="example.com/model@sha256:" + "ab" * 32)
@@ -77,11 +77,11 @@ def image_id(digest: str, base: str | None = None, platform: str = _PLATFORM, *,
 
 
 def content_of(materials: Materials) -> Model | Program:
-    """What an image is to be made of: the model of a deployment or the program of a job.
+    """Return the content for an image: the model of a deployment or the program of a job.
 
     Raises:
-        ConfigError: There is neither.
-        LockMismatchError: The program's files are not those that were sealed.
+        ConfigError: The materials have neither.
+        LockMismatchError: The program's files differ from those that were sealed.
     """
     from sdk.packaging import bundle
     from sdk.packaging.training import Program
@@ -104,20 +104,20 @@ def publish(
     progress: Progress | None = None,
     **reach: Unpack[Reach],
 ) -> str:
-    """Bring the image of a model or program to a registry; where it is then, ``HOST/REPOSITORY@sha256:…``.
+    """Publish the image of a model or program in a registry; return its address, ``HOST/REPOSITORY@sha256:…``.
 
     A ready-made image is copied from registry to registry and keeps its digest, unless it is OCI, which not every
-    cloud takes, or an index: then it becomes one image in Docker's own form. Blobs that the registry has, in this
-    repository or, for a copy, in that of the source, are not sent.
+    cloud takes, or an index: then it becomes one image in Docker's own format. Blobs that the registry already has, in
+    this repository or, for a copy, in the source's repository, are not sent.
 
     Args:
         content: A model, ready-made image or training program; see :func:`content_of`.
         reference: ``HOST/REPOSITORY:TAG``.
         base: As in :func:`~sdk.packaging.image.build_image`.
         platform: ``linux/amd64`` or ``linux/arm64``.
-        login: Gives user name and password for a host; what ``docker login`` left when left out.
-        labels: More labels of an image that is built.
-        progress: Told what is being done, and of each blob how many bytes of how many have been sent.
+        login: Returns user name and password for a host; if omitted, the credentials of ``docker login``.
+        labels: More labels for an image that is built.
+        progress: Called with each step, and for transfers with the bytes sent and the total.
         **reach: ``clock``, ``timeout_s``, ``transport``, ``insecure`` and ``ca``: see
             :class:`~sdk.packaging.image.registries.Reach`.
 
@@ -148,17 +148,17 @@ def published(
     login: Login | None = None,
     **reach: Unpack[Reach],
 ) -> PublishedImage | None:
-    """What a registry has under a tag or digest, ``None`` when it has nothing there; no layer is fetched.
+    """Return the image under a tag or digest of a registry, ``None`` if there is none; no layer is fetched.
 
     Args:
         reference: ``HOST/REPOSITORY:TAG`` or ``HOST/REPOSITORY@sha256:…``.
-        platform: Which image of an index.
+        platform: The platform to choose from an index.
         login: As in :func:`publish`.
         **reach: As in :func:`publish`.
 
     Raises:
         PlatformError: The registry refused or could not be reached.
-        PackagingError: What is there is not for this platform.
+        PackagingError: The image there is not for this platform.
     """
     from .manifests import Platform
     from .references import Reference
@@ -215,5 +215,5 @@ def _ways(login: Login | None, reach: Reach) -> Registries:
 
 
 def _seconds(created: str | None) -> float | None:
-    """Unix seconds; the year 1970 and before says nothing."""
+    """Return Unix seconds; ``None`` for 1970 and before, which mean that the time is unknown."""
     return (max(0.0, datetime.fromisoformat(created).timestamp()) or None) if created else None

@@ -1,8 +1,8 @@
-"""Compiled files in the layers: a read-only root can never cache them, and importing without them takes twice as long.
+"""Add compiled Python files to layers: a read-only root cannot cache them, and imports without them take twice as long.
 
-They are *unchecked-hash* files (PEP 552), so they hold no time stamp. Marshal format 2 is used because the newer ones
-write down which objects happen to be shared in the compiling process, so that the same source gives other bytes there
-after another import. The compiling is done by fresh interpreters of the image's own Python version, one per core.
+They are *unchecked-hash* files (PEP 552), so they hold no time stamp. Marshal format 2 is used because newer formats
+record which objects happen to be shared in the compiling process, so that the same source would give other bytes
+after another import. Fresh interpreters of the image's own Python version compile them, one per core.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _LENGTH = struct.Struct("<L")
-_FEW = 16  # sources that are not worth a second process
+_FEW = 16  # with fewer sources, a second process costs more than it saves
 _MOST = 4
 _WORKER = """
 import marshal, struct, sys, warnings
@@ -48,17 +48,17 @@ while True:
 
 
 def tag(python: str) -> str:
-    """What compiled files for this Python version are; empty when no such interpreter is here to make them.
+    """Return the cache tag of compiled files for this Python version; empty if this machine has no such interpreter.
 
-    Part of a layer's key: with and without compiled files are two layers.
+    It is part of a layer's key: with and without compiled files, the layers differ.
     """
     return f"cpython-{python.replace('.', '')}" if _interpreter(python) else ""
 
 
 def compiled(entries: Iterable[Entry], *, python: str) -> list[Entry]:
-    """The entries and, for each ``.py`` that compiles, its compiled file.
+    """Return the entries and, for each ``.py`` that compiles, its compiled file.
 
-    Nothing is added when no interpreter of version ``python`` (such as ``"3.11"``) is on this machine.
+    Nothing is added if this machine has no interpreter of version ``python`` (such as ``"3.11"``).
     """
     found = list(entries)
     interpreter = _interpreter(python)

@@ -1,4 +1,4 @@
-"""Names of images: ``HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]``, read in one place."""
+"""Parse the addresses of images: ``HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]``."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read an address.
+        """Parse an address.
 
         Raises:
-            ConfigError: It is none, or names no registry.
+            ConfigError: The text is not an address, or names no registry.
 
         Example:
             >>> Reference.parse("localhost:5000/churn:v1").repository
@@ -45,11 +45,11 @@ class Reference:
 
     @property
     def name(self) -> str:
-        """The digest if there is one, else the tag, else ``latest``."""
+        """The digest if the address has one, else the tag, else ``latest``."""
         return self.digest or self.tag or "latest"
 
     def api(self, *, plain: bool) -> str:
-        """Base address of the repository in the registry's HTTP API, without TLS if ``plain``."""
+        """Return the base address of the repository in the registry's HTTP API, without TLS if ``plain``."""
         host = "registry-1.docker.io" if self.host == "docker.io" else self.host
         return f"{'http' if plain else 'https'}://{host}/v2/{self.repository}"
 
@@ -59,7 +59,7 @@ class Reference:
         return on_this_machine(self.host.rsplit(":", 1)[0])
 
     def at(self, digest: str) -> str:
-        """The address of this digest in the same repository."""
+        """Return the address of this digest in the same repository."""
         return f"{self.host}/{self.repository}@{digest}"
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""How registries are reached: as whom, by which way, and until when everything has to be done."""
+"""Open registries with shared settings: credentials, network access and a common deadline."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _TIMEOUT_S = 1800.0
 
 
 class Reach(TypedDict, total=False):
-    """How registries are reached.
+    """The settings for reaching registries.
 
     Args:
         clock: Source of time.
-        timeout_s: For everything together, from now, in seconds; 1800 when left out.
-        transport: Another way to the network.
-        insecure: Whether plain HTTP is spoken. Left out: to this machine only, and not there with a ``ca``.
-        ca: File in PEM form with a certificate authority that is trusted beside the system's.
+        timeout_s: Limit for all calls together, from now, in seconds; 1800 if omitted.
+        transport: Another transport for the network.
+        insecure: Whether to use plain HTTP. If omitted: only to this machine, and not there with a ``ca``.
+        ca: PEM file with a certificate authority that is trusted in addition to the system's.
     """
 
     clock: Clock
@@ -43,11 +43,11 @@ class Reach(TypedDict, total=False):
 
 
 class Registries:
-    """Opens registries, all in the same way and until the same deadline.
+    """A factory of registry clients that share settings and a deadline.
 
     Args:
-        login: Gives user name and password for a host, or ``None``. What ``docker login`` left when left out; an
-            adapter brings its cloud's own.
+        login: Returns user name and password for a host, or ``None``. If omitted, the credentials of ``docker login``;
+            an adapter passes its cloud's own.
         **reach: See :class:`Reach`.
     """
 
@@ -57,7 +57,7 @@ class Registries:
         self._deadline = Deadline(self._clock, reach.get("timeout_s", _TIMEOUT_S))
 
     def open(self, reference: Reference, *, write: bool = False, mount_from: tuple[str, ...] = ()) -> Registry:
-        """A repository of a registry, to push to if ``write``; the repositories of ``mount_from`` may lend blobs."""
+        """Open a repository, for pushing if ``write``; blobs may be mounted from the repositories in ``mount_from``."""
         return Registry(
             reference,
             retry=Retry(self._clock, bucket_of(f"registry {reference.host}")),

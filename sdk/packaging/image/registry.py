@@ -1,7 +1,8 @@
-"""Push and pull over the registry HTTP API v2, without an engine.
+"""Push and pull images over the registry HTTP API v2, without an engine.
 
-Blobs first, in parallel, each skipped when the registry has it or can mount it from another repository; the manifest
-last, so that a push that dies half-way publishes nothing. A lost connection or a 5xx starts that blob again.
+Blobs are pushed first, in parallel; each is skipped if the registry has it or can mount it from another repository.
+The manifest is last, so that an interrupted push publishes nothing. After a lost connection or a 5xx, the transfer
+of that blob starts again.
 """
 
 from __future__ import annotations
@@ -54,18 +55,18 @@ _FIRST_BYTE = {**_AS_IT_IS, "range": "bytes=0-0"}
 
 
 class Registry:
-    """One repository of one registry.
+    """A client of one repository of a registry.
 
     Args:
-        reference: Where it is.
-        retry: How often a call that can be repeated is repeated.
-        deadline: Until when everything has to be done.
-        credentials: Gives user name and password, or ``None``, when the registry wants them.
+        reference: The address of the repository.
+        retry: The retry policy for calls that can be repeated.
+        deadline: The deadline for all calls together.
+        credentials: Returns user name and password, or ``None``, when the registry asks for them.
         write: Whether the right to push is needed.
-        mount_from: Other repositories of the same registry that may hold the blobs already.
-        insecure: Whether plain HTTP is spoken; left out, on loopback only, and not there with a ``ca``.
-        ca: File with a certificate authority that is trusted too.
-        transport: Another way to the network.
+        mount_from: Other repositories of the same registry that may already have the blobs.
+        insecure: Whether to use plain HTTP; if omitted, only on loopback, and not there with a ``ca``.
+        ca: File with an additional trusted certificate authority.
+        transport: Another transport for the network.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Registry:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._http.close()
         self._tokens.close()
 
@@ -114,17 +115,17 @@ class Registry:
         fetch: Callable[[str, int], object] | None = None,
         progress: Progress | None = None,
     ) -> str:
-        """Push an image; the digest the registry stored it under.
+        """Push an image; return the digest that the registry stored it under.
 
         Args:
-            image: What to push.
-            store: Holds its blobs.
-            fetch: Brings a blob of this digest and size into the store when the registry needs it; left out, all are
-                there.
-            progress: Told how many bytes of how many the registry has.
+            image: The image to push.
+            store: The store with its blobs.
+            fetch: Fetches a blob of this digest and size into the store when the registry needs it. If omitted, the
+                store has all blobs.
+            progress: Called with the bytes that the registry has and the total.
 
         Raises:
-            PlatformError: The registry refused, or stored something else.
+            PlatformError: The registry refused, or stored other content.
         """
         store.put(image.config)
         blobs = {layer.digest: layer.size for layer in image.layers} | {image.id: len(image.config)}
@@ -139,13 +140,13 @@ class Registry:
             try:
                 self._retry.run(lambda: self._upload(digest, find, transfer), self._deadline)
             except (InvalidRequestError, UnavailableError, FileNotFoundError) as error:
-                if fetch is not None or store.verified(digest):  # what is fetched is verified then
+                if fetch is not None or store.verified(digest):  # fetch has verified what it fetched
                     raise
                 raise damaged(digest, "push") from error
             transfer.at(digest, blobs[digest])
 
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            # leaving the pool waits for the others, so that nothing is sent after an error was raised
+            # leaving the pool waits for the other uploads, so that nothing is sent after an error was raised
             for done in [pool.submit(push, digest) for digest in blobs]:
                 done.result()
         self._put_manifest(image)
@@ -165,13 +166,13 @@ class Registry:
         self._send("PUT", str(url), ok=(201,), headers=headers, content=stream)
 
     def _has_blob(self, digest: str) -> bool:
-        """Whether the registry has a blob; it may send us on to the store behind it.
+        """Check whether the registry has a blob; it may redirect to the storage behind it.
 
-        Such a place is often signed for GET alone, and refuses HEAD:
+        Such a redirect is often signed only for GET, so that HEAD is refused:
         https://github.com/containerd/stargz-snapshotter/pull/167
 
-        A registry whose process died in an upload can be left with an empty record of the blob and answer 500 to HEAD
-        from then on; another upload mends it. If the registry has another trouble, the upload meets it as well.
+        A registry whose process died during an upload can be left with an empty record of the blob, and from then on
+        answer 500 to HEAD; another upload repairs it. If the cause is another one, the upload will fail too.
         """
         url, operation = f"{self._base}/blobs/{digest}", "HEAD"
         self._deadline.check(f"{operation} {url}")
@@ -190,7 +191,7 @@ class Registry:
         return response.status_code == 200
 
     def _begin(self, digest: str) -> str | None:
-        """Where to upload to; ``None`` when the blob could be mounted from another repository."""
+        """Return the address for the upload; ``None`` if the blob was mounted from another repository."""
         for source in self._mount_from:
             query = {"mount": digest, "from": source}
             response = self._send("POST", f"{self._base}/blobs/uploads/", ok=(201, 202, 401), params=query)
@@ -201,7 +202,7 @@ class Registry:
         return self._place(self._send("POST", f"{self._base}/blobs/uploads/", ok=(202,)))
 
     def _place(self, response: httpx.Response) -> str:
-        """Where the answer to the beginning of an upload says that it goes on."""
+        """Return the address for the upload that the registry's answer names."""
         try:
             return str(httpx.URL(urljoin(str(response.url), response.headers["location"])))
         except (KeyError, ValueError, httpx.InvalidURL) as error:
@@ -220,7 +221,7 @@ class Registry:
         except (InvalidRequestError, ConflictError):
             if not self._has(self._reference.name if self._reference.tag else image.digest, image.digest):
                 raise
-            return  # registries whose tags never change refuse what they have already
+            return  # registries with immutable tags refuse an image that they already have
         if stored != image.digest:
             raise PlatformError(
                 f"the registry stored {stored}, not {image.digest}",
@@ -237,10 +238,10 @@ class Registry:
     # --- pull ---------------------------------------------------------------------------------------------------
 
     def manifest(self, wanted: str) -> bytes:
-        """The manifest or index under a tag or digest; under a digest its bytes are checked.
+        """Return the manifest or index under a tag or digest; under a digest, its bytes are verified.
 
         Raises:
-            NotFoundError: There is none.
+            NotFoundError: The registry has no such manifest.
         """
         data = self._retry.run(lambda: self._small("manifests", wanted, _ACCEPT), self._deadline)
         found = digest_of(data)
@@ -249,7 +250,7 @@ class Registry:
         return data
 
     def config(self, digest: str) -> bytes:
-        """A small blob such as an image's configuration; its bytes are checked."""
+        """Return a small blob such as an image's configuration; its bytes are verified."""
         data = self._retry.run(lambda: self._small("blobs", digest, "*/*"), self._deadline)
         if digest_of(data) != digest:
             raise PlatformError(f"the registry sent {digest_of(data)} for {digest}", operation="GetBlob")
@@ -258,16 +259,16 @@ class Registry:
     def pull_blob(
         self, digest: str, size: int, store: Store, *, moved: Callable[[str, int], None] = lambda _, __: None
     ) -> Path:
-        """A blob in the store, fetched unless it is there, and kept only when its bytes are right.
+        """Return the path of a blob in the store, fetched if it is missing, and kept only if its bytes are correct.
 
-        ``moved`` is told its digest and how many bytes of it have come.
+        ``moved`` is called with its digest and the number of bytes received.
         """
         if not store.verified(digest):
             self._retry.run(lambda: self._fetch_whole(digest, size, store, moved), self._deadline)
         return store.path(digest)
 
     def pull_blobs(self, blobs: Mapping[str, int], store: Store, *, progress: Progress | None = None) -> None:
-        """Several blobs of these sizes in the store, fetched at once."""
+        """Fetch several blobs of these sizes into the store, in parallel."""
         transfer = Transfer("pull", blobs, progress)
         with ThreadPoolExecutor(_PARALLEL) as pool:
             for done in [pool.submit(self.pull_blob, *blob, store, moved=transfer.at) for blob in blobs.items()]:
@@ -300,7 +301,7 @@ class Registry:
 
     @contextmanager
     def _stream(self, url: str, size: int) -> Generator[httpx.Response]:
-        """A streamed answer; a redirect to another host goes without our authorisation."""
+        """Stream an answer; a redirect to another host is followed without our credentials."""
         within = bounded.of_size(size, raw=True).extensions
         with ExitStack() as stack:
             try:
@@ -318,7 +319,7 @@ class Registry:
         response = self._send(
             "GET", f"{self._base}/{kind}/{name}", ok=(200,), headers={"accept": accept}, follow_redirects=True
         )
-        foreign.table(response.content, f"{kind} {name} of {self._reference.host}")  # whoever reads it can rely on it
+        foreign.table(response.content, f"{kind} {name} of {self._reference.host}")  # callers may rely on a JSON object
         return response.content
 
     # --- calls --------------------------------------------------------------------------------------------------
@@ -340,7 +341,7 @@ class Registry:
             f"{'cannot reach' if unsent else 'lost the connection to'} registry {host}: {said}",
             operation=operation,
             resource=str(self._reference),
-            sent=not unsent or operation == "PUT",  # an earlier try of it may have arrived
+            sent=not unsent or operation == "PUT",  # an earlier attempt may have arrived
             hint="name the registry's authority with ca=" if "CERTIFICATE_VERIFY_FAILED" in said else None,
         )
 
@@ -372,7 +373,7 @@ _HINTS = {
 
 
 def _trusting(ca: str | Path) -> ssl.SSLContext:
-    """The system's authorities and this one."""
+    """Return a TLS context that trusts the system's authorities and this one."""
     context = ssl.create_default_context()
     try:
         context.load_verify_locations(ca)
@@ -390,7 +391,7 @@ def _reason(response: httpx.Response) -> str:
 
 
 class _File(httpx.SyncByteStream):
-    """A file as a request body that can be sent again, as a 401 may ask for."""
+    """A file as a request body that can be sent again, as needed after a 401."""
 
     def __init__(self, path: Path, digest: str, transfer: Transfer) -> None:
         self._path, self._digest, self._transfer = path, digest, transfer

@@ -1,4 +1,4 @@
-"""Bills of materials, CycloneDX 1.6, written from what was locked: what the lock says is what is inside.
+"""Write bills of materials (CycloneDX 1.6) from the lock, which determines the content of an image.
 
 Source: https://cyclonedx.org/docs/1.6/json/
 """
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def of_packages(lock: Lock, installed: Mapping[str, str]) -> bytes:
-    """The locked packages that are installed, each with the hashes that the lock allows.
+    """Return the bill of the installed locked packages, each with the hashes that the lock allows.
 
     Args:
-        lock: Holds the packages of every platform; of one name it may have several versions, told apart by markers.
-        installed: Normal names and exact versions of those that this platform got.
+        lock: The packages of every platform; it may have several versions of one name, distinguished by markers.
+        installed: Normal names and exact versions of the packages installed for this platform.
 
     Raises:
-        PackagingError: Something is installed that the lock does not have.
+        PackagingError: An installed package is not in the lock.
     """
     found: list[dict[str, Any]] = []
     missing = dict(installed)
@@ -37,7 +37,7 @@ def of_packages(lock: Lock, installed: Mapping[str, str]) -> bytes:
     for pin in lock.pins:
         name = normal(pin.name)
         exact = _plain(missing.get(name, "")) == _plain(pin.version)
-        if name in missing and (exact or names[name] == 1):  # some packages spell their version in a way of their own
+        if name in missing and (exact or names[name] == 1):  # some packages spell their version differently
             del missing[name]
             purl = f"pkg:pypi/{normal(pin.name)}@{quote(pin.version, safe='')}"
             found.append(_component(pin.name, pin.version, purl, sorted(pin.hashes)))
@@ -48,16 +48,16 @@ def of_packages(lock: Lock, installed: Mapping[str, str]) -> bytes:
 
 
 def _plain(version: str) -> str:
-    """A version without differences of spelling: case, separators, zeros in front."""
+    """Return a version without differences of spelling: case, separators, leading zeros."""
     return re.sub(r"\b0+(?=\d)", "", re.sub(r"[-_]", ".", version.lower()))
 
 
 def of_debs(debs: Iterable[tuple[str, str]]) -> bytes:
-    """Debian packages, given as file name (``NAME_VERSION_ARCHITECTURE.deb``) and SHA-256."""
+    """Return the bill of Debian packages, given as file name (``NAME_VERSION_ARCHITECTURE.deb``) and SHA-256."""
     found: list[dict[str, Any]] = []
     for file, sha256 in debs:
         name, version, architecture = file.removesuffix(".deb").split("_")
-        version = unquote(version)  # apt writes the sign after an epoch as %3a
+        version = unquote(version)  # apt writes the colon after an epoch as %3a
         purl = f"pkg:deb/debian/{quote(name, safe='')}@{quote(version, safe='')}?arch={architecture}"
         found.append(_component(name, version, purl, [sha256]))
     return _document(found)

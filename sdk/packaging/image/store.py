@@ -1,4 +1,4 @@
-"""Blobs by digest, and layers and small records by the key of what they were made from, kept between builds."""
+"""Store blobs by digest, and layers and small records by the key of their inputs, and keep them between builds."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
     from pathlib import Path
 
-BUILDER = "3"  # part of every key: raise it when the same inputs give other bytes
+BUILDER = "3"  # part of every key: increase it when the same inputs give other bytes
 _STALE_S = 86_400.0
 
 
 class Store:
-    """A content-addressed folder; two processes may use it at once, and a lost blob is made again.
+    """A content-addressed folder; several processes may use it at once, and a lost blob is created again.
 
     Args:
-        folder: Where it lives.
+        folder: The location of the store.
         level: Compression level of new layers; 1 is fast and enough for a local engine.
 
     Example:
@@ -45,17 +45,17 @@ class Store:
         scratch.sweep_folder(self._blobs)
 
     def path(self, digest: str) -> Path:
-        """Where the blob of this digest is, or would be."""
+        """Return the path of the blob with this digest, whether or not it exists."""
         return self._blobs / digest.replace(":", "-")
 
     # --- layers -------------------------------------------------------------------------------------------------
 
     def layer(self, key: str, entries: Callable[[], Iterable[Entry]], *, created_by: str) -> Layer:
-        """The layer of this key, packed from its sorted entries unless it is there already."""
+        """Return the layer of this key; pack it from its sorted entries if it is missing."""
         return self.find(key) or self.pack(key, entries(), created_by=created_by)
 
     def find(self, key: str) -> Layer | None:
-        """The layer of this key, if its blob is still there."""
+        """Return the layer of this key, if its blob still exists."""
         data = self.recall(f"{self._level}/{key}")
         if data is None:
             return None
@@ -66,7 +66,7 @@ class Store:
         return layer if self.size(layer.digest) == layer.size else None
 
     def pack(self, key: str, entries: Iterable[Entry], *, created_by: str) -> Layer:
-        """Pack a layer and keep it under its key."""
+        """Pack a layer and store it under its key."""
         with self.incoming() as (file, commit):
             packed = pack(entries, file, level=self._level)
             layer = Layer(packed.diff_id, packed.digest, packed.size, created_by=created_by)
@@ -77,14 +77,14 @@ class Store:
     # --- blobs --------------------------------------------------------------------------------------------------
 
     def put(self, data: bytes) -> str:
-        """Keep a small blob; its digest."""
+        """Store a small blob and return its digest."""
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         if self.read(digest) is None:
             disk.write_file(self.path(digest), data)
         return digest
 
     def read(self, digest: str) -> bytes | None:
-        """A small blob, or ``None`` when it is not there or its bytes are wrong."""
+        """Return a small blob, or ``None`` if it is missing or damaged."""
         try:
             data = self.path(digest).read_bytes()
         except OSError:
@@ -92,7 +92,7 @@ class Store:
         return data if f"sha256:{hashlib.sha256(data).hexdigest()}" == digest else None
 
     def verified(self, digest: str) -> bool:
-        """Whether the blob is there and its bytes are right; wrong ones are removed."""
+        """Check whether the blob exists and its bytes are correct; a damaged blob is removed."""
         path = self.path(digest)
         if not path.is_file():
             return False
@@ -103,7 +103,7 @@ class Store:
 
     @contextmanager
     def incoming(self) -> Generator[tuple[BinaryIO, Callable[[str], None]]]:
-        """A file to write a blob to, and the call that names it; without that call nothing stays."""
+        """Open a file for a blob, and yield it with the function that commits it; uncommitted data is removed."""
         with disk.writing(self._blobs), scratch.file(self._blobs) as (fresh, file):
 
             def commit(digest: str) -> None:
@@ -114,7 +114,7 @@ class Store:
             yield file, commit
 
     def size(self, digest: str) -> int:
-        """Bytes of a blob, -1 when it is not there."""
+        """Return the size of a blob in bytes, or -1 if it is missing."""
         try:
             return self.path(digest).stat().st_size
         except OSError:
@@ -123,7 +123,7 @@ class Store:
     # --- records ------------------------------------------------------------------------------------------------
 
     def recall(self, key: str, *, max_age_s: float | None = None) -> bytes | None:
-        """What was remembered under this key, unless that was too long ago."""
+        """Return the record under this key, unless it is older than ``max_age_s``."""
         path = self._record(key)
         try:
             if max_age_s is not None and time.time() - path.stat().st_mtime > max_age_s:
@@ -133,7 +133,7 @@ class Store:
             return None
 
     def remember(self, key: str, data: bytes) -> None:
-        """Keep a small record, which may be forgotten at any time."""
+        """Store a small record, which may be lost at any time."""
         disk.write_file(self._record(key), data)
 
     def _record(self, key: str) -> Path:

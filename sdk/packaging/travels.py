@@ -67,7 +67,7 @@ def check(needs: Needs, shipped: Collection[str], read: dict[str, bool], *, aske
         asked: Whether the model was run on an example, so that the files it reads were recorded.
 
     Raises:
-        ConfigError: Code imports a user's module that is not packed.
+        ConfigError: Code imports a user's module that is not packed, or uses ``__file__`` and was not run.
         PackagingError: The model reads a file that is not packed.
     """
     for module, function in needs.own(shipped).items():

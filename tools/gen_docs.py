@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
+import re
 import sys
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -173,6 +175,33 @@ def rights_of(calls: Sequence[CallRights]) -> list[tuple[str, ...]]:
     ]
 
 
+def modules() -> str:
+    """Return the page with one sentence for each module and package: the first of its docstring."""
+    parts = [
+        "# Modules and packages\n\n",
+        "What is where; [architecture](../architecture.md) says how it fits together.\n",
+    ]
+    for folder in ("sdk", "sdk/client", "sdk/executor", "sdk/packaging", "sdk/serving", "sdk/compare"):
+        rows = [(f"`{path.relative_to(ROOT)}`", sentence_of(path)) for path in sorted(named_in(ROOT / folder))]
+        parts += [f"\n## {folder}\n\n", table(("module or package", "what it holds"), rows)]
+    return "".join(parts)
+
+
+def named_in(folder: Path) -> Iterator[Path]:
+    """Yield the packages and the modules of a folder, without the `__init__` of the folder itself."""
+    for path in folder.iterdir():
+        if (path / "__init__.py").is_file() or (path.suffix == ".py" and path.stem != "__init__"):
+            yield path
+
+
+def sentence_of(path: Path) -> str:
+    """Return the first paragraph of a module's docstring in one line, with Markdown instead of roles."""
+    source = path / "__init__.py" if path.is_dir() else path
+    text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
+    words = " ".join(text.partition("\n\n")[0].split())
+    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", words).replace("``", "`").replace("|", "\\|")
+
+
 def fidelity() -> str:
     """Return the page of the mini clouds' operations and members; Google's types take ten seconds to import."""
     from tests.fidelity import page as members
@@ -188,6 +217,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "reference/config.md": config,
     "reference/errors.md": errors,
     "reference/fidelity.md": fidelity,
+    "reference/modules.md": modules,
     "reference/rights.md": rights,
 }
 TESTED = frozenset({"reference/fidelity.md"})

@@ -199,7 +199,7 @@ def sentence_of(path: Path) -> str:
     source = path / "__init__.py" if path.is_dir() else path
     text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
     words = " ".join(text.partition("\n\n")[0].split())
-    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", words).replace("``", "`").replace("|", "\\|")
+    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", words).replace("``", "`")
 
 
 def fidelity() -> str:

@@ -180,16 +180,16 @@ def needs(permission: str) -> str:
     return f"the account needs {permission}" + (f", which {role} has" if role else "")
 
 
-def hint_of(operation: str, told: Mapping[str, Any]) -> str:
+def hint_of(operation: str, refusal: Mapping[str, Any]) -> str:
     """Return a hint for a call that was refused with 403.
 
     Args:
         operation: The operation as errors name it.
-        told: The ``error`` of the answer.
+        refusal: The ``error`` of the answer.
     """
-    reason, about = reason_of(told)
+    reason, about = reason_of(refusal)
     service, consumer = about.get("service", ""), about.get("consumer", "").rpartition("/")[2]
-    message = str(told.get("message") or "")
+    message = str(refusal.get("message") or "")
     if "requires a quota project" in message:
         return "name the project that pays for calls: `gcloud auth application-default set-quota-project PROJECT`"
     if reason == "USER_PROJECT_DENIED":
@@ -204,9 +204,9 @@ def hint_of(operation: str, told: Mapping[str, Any]) -> str:
     return f"{needs(permission) if permission else 'the account lacks a right'}; `mlport doctor` shows what is missing"
 
 
-def reason_of(told: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
+def reason_of(refusal: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
     """Return reason and metadata of the ``google.rpc.ErrorInfo`` of an answer; empty if it has none."""
-    for detail in _details(told):
+    for detail in _details(refusal):
         if "reason" in detail:
             about: Any = detail.get("metadata")
             known = cast("dict[str, Any]", about) if isinstance(about, dict) else {}
@@ -214,6 +214,6 @@ def reason_of(told: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
     return "", {}
 
 
-def _details(told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    details: list[Any] = told.get("details") or []
+def _details(refusal: Mapping[str, Any]) -> list[dict[str, Any]]:
+    details: list[Any] = refusal.get("details") or []
     return [one for one in details if isinstance(one, dict)]

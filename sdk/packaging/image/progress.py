@@ -19,7 +19,7 @@ class Transfer:
     Args:
         what: The stage, such as ``"push"``.
         sizes: Bytes of each blob by digest.
-        tell: Called with the stage, the bytes moved so far and the total.
+        report: Called with the stage, the bytes moved so far and the total.
 
     Example:
         >>> transfer = Transfer("push", {"a": 50, "b": 50}, print)
@@ -30,8 +30,8 @@ class Transfer:
         push 100 100
     """
 
-    def __init__(self, what: str, sizes: Mapping[str, int], tell: Progress | None) -> None:
-        self._what, self._tell = what, tell
+    def __init__(self, what: str, sizes: Mapping[str, int], report: Progress | None) -> None:
+        self._what, self._report = what, report
         self._total = sum(sizes.values())
         self._moved: dict[str, int] = {}
         self._step = 0
@@ -43,6 +43,6 @@ class Transfer:
             self._moved[digest] = moved
             done = sum(self._moved.values())
             step = _STEPS * done // self._total if self._total else _STEPS
-            if self._tell is not None and step > self._step:
+            if self._report is not None and step > self._step:
                 self._step = step
-                self._tell(self._what, done, self._total)
+                self._report(self._what, done, self._total)

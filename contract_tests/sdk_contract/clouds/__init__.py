@@ -1,4 +1,4 @@
-"""Mini clouds: local servers that speak each cloud's own wire and run the real image behind endpoints and jobs.
+"""Mini clouds: local servers that speak each cloud's own protocol and run the real image behind endpoints and jobs.
 
 >>> with mini_cloud("sagemaker") as cloud:  # doctest: +SKIP
 ...     boto3.client("sagemaker", endpoint_url=cloud.url).list_endpoints()
@@ -29,19 +29,19 @@ def mini_cloud(
     seed: int = 0,
     **settings: Any,
 ) -> Generator[Cloud]:
-    """A mini cloud in this process, for as long as the ``with`` block lasts.
+    """Run a mini cloud in this process, for as long as the ``with`` block lasts.
 
     Args:
-        name: Such as ``"sagemaker"``; distributions offer them as entry points of the group ``mlport.clouds``.
-        runner: How models and jobs run behind it: ``"process"``, ``"docker"``, or ``"fork"`` in tests.
-        folder: For what it keeps on disk; a temporary one when left out.
-        pace: Seconds it takes for one second of the real cloud; 0: as fast as it is asked.
-        seed: Of everything that is left to chance.
+        name: Such as ``"sagemaker"``; distributions register theirs as entry points of the group ``mlport.clouds``.
+        runner: How models and jobs run: ``"process"``, ``"docker"``, or ``"fork"`` in tests.
+        folder: Where it stores its files; a temporary folder when left out.
+        pace: Seconds that it takes for one second of the real cloud; 0: no delays.
+        seed: Seed of everything that is random.
         settings: More arguments of that cloud's class.
 
     Raises:
         ConfigError: No such mini cloud is installed.
-        MissingExtraError: What it needs is not installed.
+        MissingExtraError: A package that it needs is not installed.
     """
     made = mocks.load(name)
     with ExitStack() as stack:

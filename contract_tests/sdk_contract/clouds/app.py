@@ -1,8 +1,8 @@
-"""The middle of every mini cloud: a request is understood, hit by planned trouble or handled, and written down.
+"""The request handling that all mini clouds share: find the operation, apply planned faults, handle, and log the call.
 
-A cloud consists of *services*. Each looks at a request and says which operation it is, if it is one of its own; the
-first that does handles it. Handlers are plain functions from a request to a response and run in threads; those on a
-fast path may be coroutines instead.
+A cloud consists of *services*. Each looks at a request and returns the operation, if the request is one of its own;
+the first service that returns one handles it. Handlers are plain functions from a request to a response and run in
+threads; those on a fast path may be coroutines instead.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ _LIMIT = 8 << 30
 
 @dataclass
 class Request:
-    """A request, whole; large bodies are in a file.
+    """A request that has been read completely; large bodies are in a file.
 
     Attributes:
-        method: In capitals.
-        path: Decoded.
+        method: HTTP method, in capitals.
+        path: The decoded path.
         target: The path as it was sent, still encoded, without the query.
-        query: First value of each parameter; ``query_string`` has it as it was sent.
-        headers: By lower-case name; of a repeated one the last.
-        content: The body, at its beginning.
-        params: What the path of a route named.
-        fault: Trouble of a kind that the handler has to see to: ``stuck``, ``late`` or ``fail``.
+        query: First value of each parameter; ``query_string`` is the query as it was sent.
+        headers: By lower-case name; the last value of a repeated header.
+        content: The body, positioned at its beginning.
+        params: Parameters that the route read from the path.
+        fault: A fault that the handler has to apply: ``stuck``, ``late`` or ``fail``.
         base_url: Scheme, host and port by which the client reached the server.
     """
 
@@ -67,42 +67,42 @@ class Request:
 
     @property
     def query(self) -> Mapping[str, str]:
-        """The parameters of the query."""
+        """The query parameters."""
         if self._query is None:
             self._query = dict(parse_qsl(self.query_string, keep_blank_values=True))
         return self._query
 
     @property
     def body(self) -> bytes:
-        """The body as one piece."""
+        """The whole body."""
         if self.content is None:
             return b""
         self.content.seek(0)
         return self.content.read()
 
     def json(self) -> Any:
-        """The body as JSON; an empty one is an empty object.
+        """Parse the body as JSON; an empty body is an empty object.
 
         Raises:
-            ValueError: It is no JSON, or nested without end.
+            ValueError: It is not JSON, or is nested too deeply.
         """
         return parse(self.body or b"{}", "the body")
 
     def rewrite(self, body: Any, query: Mapping[str, str]) -> None:
-        """Put another JSON body, if there is one, and another query in the place of what was sent."""
+        """Replace the query, and the body by another JSON body if there is one."""
         self._query = query
         if self.content is not None and self.body:
             self.content.close()
             self.content = io.BytesIO(json.dumps(body).encode())
 
     def hit_by(self, kind: str) -> bool:
-        """Whether this is the trouble planned for it."""
+        """Return whether a fault of this kind is planned for this request."""
         return self.fault is not None and self.fault.kind == kind
 
 
 @dataclass
 class Response:
-    """A reply. The body may be an iterator, also an asynchronous one, which is then sent as it comes."""
+    """A reply. The body may be a synchronous or asynchronous iterator, whose blocks are sent as they come."""
 
     status: int = 200
     body: Body = b""
@@ -110,14 +110,14 @@ class Response:
 
     @classmethod
     def of_json(cls, value: Any, status: int = 200, **headers: str) -> Response:
-        """A JSON reply; underscores in the names of headers become hyphens."""
+        """Return a JSON reply; underscores in the names of headers become hyphens."""
         named = {name.replace("_", "-"): text for name, text in headers.items()}
         return cls(status, json.dumps(value).encode(), {"content-type": "application/json", **named})
 
 
 @dataclass(frozen=True)
 class Match:
-    """What a request was understood as."""
+    """The operation that a request was matched with."""
 
     service: str
     operation: str
@@ -131,27 +131,27 @@ class Service(Protocol):
     """One of the services of a cloud."""
 
     def find(self, request: Request) -> Match | None:
-        """What the request means, or ``None`` when it is none of this service's."""
+        """Return the operation that a request means, or ``None`` when it is not one of this service."""
         ...
 
     def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
-        """The reply to a ``throttle``, ``unavailable`` or ``denied``, in the shape of the cloud."""
+        """Return the reply to a ``throttle``, ``unavailable`` or ``denied`` fault, in the cloud's format."""
         ...
 
 
 class Dropped(Exception):
-    """Raised by a handler that wants the connection cut instead of a reply."""
+    """Raised by a handler to cut the connection instead of replying."""
 
 
 class App:
     """An ASGI application made of services.
 
     Args:
-        services: Asked in this order.
-        calls: Where requests are written down.
-        faults: The planned trouble.
-        missing: The reply to what no service knows.
-        broken: The reply when a handler raised; it should carry the exception's text, for whoever debugs a mini cloud.
+        services: The services, asked in this order.
+        calls: The log of requests.
+        faults: The planned faults.
+        missing: Makes the reply to a request that no service knows.
+        broken: Makes the reply when a handler raised; it should carry the exception's text, to help debug a mini cloud.
     """
 
     def __init__(
@@ -166,25 +166,25 @@ class App:
         self.services = services
         self.calls = calls if calls is not None else CallLog()
         self.faults = faults or Faults()
-        self.errors: list[str] = []  # tracebacks of handlers that broke, which is a bug of the mini cloud
+        self.errors: list[str] = []  # tracebacks of handlers that raised, which is a bug of the mini cloud
         self._missing = missing or _not_here
         self._broken = broken or _broken
-        self.guard: Callable[[Request, Match], Response | None] | None = None  # refuses calls without a right
-        self.watch: Callable[[str, Match], bool] | None = None  # told "before" and "after"; True cuts the connection
-        self.at_end: list[Callable[[], Awaitable[None]]] = []  # what handlers opened in the server's event loop
+        self.guard: Callable[[Request, Match], Response | None] | None = None  # refuses calls that lack a right
+        self.watch: Callable[[str, Match], bool] | None = None  # gets "before" and "after"; True cuts the connection
+        self.at_end: list[Callable[[], Awaitable[None]]] = []  # close what handlers opened in the server's event loop
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mini-cloud")
 
     def close(self) -> None:
-        """Lets go of the threads."""
+        """Release the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def finish(self) -> None:
-        """Called by the server in its event loop, after the last request."""
+        """Run the clean-up functions of ``at_end``; the server calls this in its event loop, after the last request."""
         for end in self.at_end:
             await end()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """One request of an ASGI server."""
+        """Handle one request of an ASGI server."""
         if scope["type"] != "http":
             raise ValueError(f"{scope['type']} connections are not offered")
         at = time.time()
@@ -262,12 +262,12 @@ class App:
 class Routes:
     """A service of REST paths, such as ``/v1/projects/{project}/models/{model}:copy``.
 
-    A name in braces stands for one segment (without ``/`` and ``:``); ``{name:path}`` for all that follows.
+    A name in braces stands for one segment (without ``/`` and ``:``); ``{name:path}`` for the rest of the path.
 
     Args:
-        service: The name under which calls are written down.
-        trouble: Renders refusals.
-        prefix: Stands before each path.
+        service: The name under which calls are logged.
+        trouble: Formats refusals.
+        prefix: Prepended to each path.
         ignore_case: Whether the fixed parts of paths are compared without case.
 
     Example:
@@ -294,7 +294,7 @@ class Routes:
     def add(
         self, method: str, path: str, operation: str, *, changing: bool | None = None
     ) -> Callable[[Handler], Handler]:
-        """Registers the handler of a path; ``changing`` follows the method when it is left out."""
+        """Register the handler of a path; ``changing`` depends on the HTTP method when it is left out."""
         pattern = re.compile(_pattern(self._prefix + path), self._flags)
         changes = method not in {"GET", "HEAD", "OPTIONS"} if changing is None else changing
 
@@ -305,7 +305,7 @@ class Routes:
         return register
 
     def find(self, request: Request) -> Match | None:
-        """The first route that fits."""
+        """Return the first route that matches."""
         for method, pattern, operation, changing, handler in self._routes:
             found = pattern.fullmatch(request.path) if method == request.method else None
             if found:
@@ -315,7 +315,7 @@ class Routes:
         return None
 
     def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
-        """Refuses in the shape of the cloud."""
+        """Return a refusal in the cloud's format."""
         return self._trouble(request, match, fault)
 
 

@@ -1,4 +1,4 @@
-"""A base for images that only process runners run: they have a Python of their own, so it holds next to nothing."""
+"""A base image for images that only process runners run: these use the host's Python, so it is nearly empty."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def push_base(reference: str, login: Callable[[str], Credentials | None]) -> str:
-    """Put the base into a registry; its address by digest, for the setting ``base``.
+    """Push the base image to a registry and return its address by digest, for the setting ``base``.
 
     Args:
-        reference: ``HOST/REPOSITORY:TAG``; the repository exists.
-        login: Gives user name and password for a host.
+        reference: ``HOST/REPOSITORY:TAG``; the repository must exist.
+        login: Returns user name and password for a host.
     """
     store = open_store()
     python = ".".join(str(part) for part in sys.version_info[:3])

@@ -1,4 +1,4 @@
-"""What was asked of a mini cloud: every request that reached it, in order, also those that it dropped."""
+"""The log of a mini cloud's calls: every request that reached it, in order, including those that it dropped."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Call:
     Attributes:
         service: Such as ``"sagemaker"`` or ``"s3"``.
         operation: The cloud's own word, such as ``"CreateEndpoint"``.
-        resource: What it was about, as far as the request names it; else empty.
+        resource: The resource that it was about, as far as the request names it; else empty.
         method: HTTP method.
         path: Path without the query.
         status: HTTP status of the reply; 0 when the connection was dropped instead.
         at: Unix time of its arrival, in seconds.
-        changing: Whether it may change the cloud: a create, update or delete, but no read and no prediction.
+        changing: Whether it may change the cloud: a create, update or delete may, a read or a prediction may not.
     """
 
     service: str
@@ -38,7 +38,7 @@ class Call:
 
 
 class CallLog(Sequence[Call]):
-    """All calls so far, oldest first; reads like a list and may be written from any thread.
+    """All calls so far, oldest first; reads like a list, and any thread may add to it.
 
     Example:
         >>> log = CallLog()
@@ -53,18 +53,18 @@ class CallLog(Sequence[Call]):
         self._calls = list(calls)
 
     def add(self, call: Call) -> None:
-        """Writes down one more."""
+        """Add a call to the log."""
         with self._lock:
             self._calls.append(call)
 
     def clear(self) -> None:
-        """Forgets all of them."""
+        """Remove all calls from the log."""
         with self._lock:
             self._calls.clear()
 
     @property
     def changing(self) -> CallLog:
-        """Those that may change the cloud."""
+        """The calls that may change the cloud."""
         return CallLog(call for call in self.copy() if call.changing)
 
     @property
@@ -73,17 +73,17 @@ class CallLog(Sequence[Call]):
         return [call.operation for call in self.copy()]
 
     def of(self, *operations: str) -> CallLog:
-        """The calls of some operations."""
+        """Return the calls of some operations."""
         return CallLog(call for call in self.copy() if call.operation in operations)
 
     def copy(self) -> list[Call]:
-        """The calls so far, as a list that does not grow any more."""
+        """Return the calls so far, as a list that no longer grows."""
         with self._lock:
             return list(self._calls)
 
     @contextmanager
     def since(self) -> Generator[CallLog]:
-        """The calls that arrive inside the ``with`` block; complete at its end."""
+        """Collect the calls that arrive inside the ``with`` block; complete when the block ends."""
         start, inside = len(self), CallLog()
         try:
             yield inside

@@ -1,4 +1,4 @@
-"""What all mini clouds have in common: a server, a log of calls, planned trouble, a pace, and a runner."""
+"""The base of all mini clouds: a server, a log of calls, planned faults, a pace, and a runner."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Cloud(ABC):
     """A mini cloud; the class behind an entry point of the group ``mlport.clouds``.
 
     Args:
-        folder: For all that it keeps on disk.
-        runner: How models and jobs run behind it: ``"process"``, ``"docker"``, or ``"fork"`` in tests.
-        pace: Seconds it takes for one second of the real cloud; 0: as fast as it is asked.
-        seed: Of everything that is left to chance.
+        folder: Where it stores its files.
+        runner: How models and jobs run: ``"process"``, ``"docker"``, or ``"fork"`` in tests.
+        pace: Seconds that it takes for one second of the real cloud; 0: no delays.
+        seed: Seed of everything that is random.
 
     Attributes:
-        calls: Every request that came.
-        faults: What shall go wrong.
-        secret: Random; every credential of this cloud is derived from it or made by it, and it takes no other.
+        calls: The log of all requests.
+        faults: The planned faults.
+        secret: Random; every credential of this cloud is derived from it or issued by the cloud; no other is accepted.
     """
 
     name: ClassVar[str]
@@ -53,18 +53,18 @@ class Cloud(ABC):
 
     @property
     def url(self) -> str:
-        """Where it answers, such as ``http://127.0.0.1:40123``."""
+        """The address of its server, such as ``http://127.0.0.1:40123``."""
         if self._server is None:
             raise RuntimeError(f"mini cloud {self.name!r} was not started")
         return self._server.url
 
     @property
     def env(self) -> dict[str, str]:
-        """The variables that point clients here."""
+        """The environment variables that point clients to this cloud."""
         return dict(self._env)
 
     def start(self) -> Mapping[str, str]:
-        """Begins to answer; the variables that point clients here."""
+        """Start the server and return the environment variables that point clients to it."""
         private_folder(self.folder)
         write_private(self.folder / SECRET, self.secret)
         self._server = self.open().start()
@@ -73,21 +73,21 @@ class Cloud(ABC):
 
     @abstractmethod
     def open(self) -> Server:
-        """Makes the server, and everything behind it."""
+        """Create the server, and everything behind it."""
 
     @abstractmethod
     def variables(self) -> Mapping[str, str]:
-        """The variables that point clients here; the server has its address by now."""
+        """Return the environment variables that point clients to this cloud; the server has its address by now."""
 
     @abstractmethod
     def inventory(self) -> list[str]:
-        """Everything that is there now, by the cloud's own account: one line each, sorted."""
+        """List all resources that exist now, according to the cloud itself: one line each, sorted."""
 
-    def release(self) -> None:  # noqa: B027  # a cloud without containers has nothing to end
-        """Ends what runs behind it: containers, processes."""
+    def release(self) -> None:  # noqa: B027  # a cloud without containers has nothing to stop
+        """Stop what runs behind the cloud: containers, processes."""
 
     def close(self) -> None:
-        """Ends everything that was started."""
+        """Stop everything that was started."""
         if self._server is not None:
             self._server.close()
         self.release()

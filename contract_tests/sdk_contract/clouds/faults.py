@@ -1,4 +1,4 @@
-"""Trouble on demand: what a mini cloud does wrong, at which operation, how often."""
+"""Planned faults: what a mini cloud does wrong, at which operation, and how often."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
 Kind = Literal[
-    "throttle",  # refused with the cloud's "slow down"; nothing was done
+    "throttle",  # refused with the cloud's throttling error; nothing was done
     "unavailable",  # refused with a 5xx; nothing was done
     "denied",  # refused for lack of permission; nothing was done
     "drop_before",  # the connection is cut before anything was done
-    "drop_after",  # it was done, then the connection is cut instead of a reply
-    "slow",  # it was done, and the reply comes `seconds` later
-    "stuck",  # accepted, but what was begun is not done for `seconds` (0: never)
-    "late",  # accepted, but reads and lists do not see it for `seconds` (0: for the next read)
+    "drop_after",  # the request was carried out, then the connection is cut instead of a reply
+    "slow",  # the request was carried out, and the reply comes `seconds` later
+    "stuck",  # accepted, but what was started does not finish for `seconds` (0: never)
+    "late",  # accepted, but reads and lists do not show it for `seconds` (0: for the next read)
     "fail",  # accepted, but the operation or resource ends as failed
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-#: After these the same request again can succeed, and nothing else is different.
+#: After one of these kinds the same request can succeed when repeated, and there is no other effect.
 TRANSIENT: tuple[Kind, ...] = ("throttle", "unavailable", "drop_before", "drop_after", "slow")
-#: These are left to the handler, which finds them in ``Request.fault``: they concern what it makes, not the reply.
+#: The handler applies these kinds, and finds them in ``Request.fault``: they concern what it creates, not the reply.
 HANDLED: tuple[Kind, ...] = ("stuck", "late", "fail")
 
 
 @dataclass
 class Fault:
-    """One planned piece of trouble.
+    """One planned fault.
 
     Attributes:
-        operation: The cloud's word, or a pattern such as ``"Create*"`` or ``"s3:*"``.
+        operation: The cloud's name of the operation, or a pattern such as ``"Create*"`` or ``"s3:*"``.
         kind: What goes wrong.
         times: How many matching calls are hit.
-        after: How many matching calls go well first.
+        after: How many matching calls succeed first.
         seconds: For ``slow``, ``stuck`` and ``late``.
-        status: Another HTTP status than the usual one of the kind.
-        struck: How many calls were hit so far.
+        status: An HTTP status other than the usual one of the kind.
+        struck: How many calls have been hit so far.
     """
 
     operation: str
@@ -49,11 +49,11 @@ class Fault:
     struck: int = 0
 
     def matches(self, service: str, operation: str) -> bool:
-        """Whether it is meant for calls of this operation."""
+        """Return whether the fault is meant for calls of this operation."""
         return fnmatchcase(operation, self.operation) or fnmatchcase(f"{service}:{operation}", self.operation)
 
     def strikes(self) -> bool:
-        """Counts a matching call, and says whether it is hit."""
+        """Count a matching call, and return whether it is hit."""
         if self.struck >= self.times:
             return False
         if self.after:
@@ -64,7 +64,7 @@ class Fault:
 
 
 class Faults:
-    """The planned trouble of one cloud; may be changed at any time from any thread.
+    """The planned faults of one cloud; any thread may change them at any time.
 
     Example:
         >>> faults = Faults()
@@ -90,7 +90,7 @@ class Faults:
         seconds: float = 0.0,
         status: int | None = None,
     ) -> Fault:
-        """Plans one more; see :class:`Fault` for what the arguments mean.
+        """Plan one more fault; see :class:`Fault` for the meaning of the arguments.
 
         Raises:
             ValueError: There is no such kind.
@@ -103,24 +103,24 @@ class Faults:
         return fault
 
     def script(self, seed: int, rate: float, *, kinds: tuple[Kind, ...] = TRANSIENT) -> None:
-        """From now on hits each call with this probability, by dice that the seed makes repeatable."""
+        """From now on, hit each call with this probability, with random numbers that the seed makes repeatable."""
         with self._lock:
             self._dice, self._rate, self._kinds = random.Random(seed), rate, kinds
 
     def clear(self) -> None:
-        """From now on everything goes well."""
+        """Remove all planned faults."""
         with self._lock:
             self._planned.clear()
             self._dice = None
 
     @property
     def pending(self) -> list[Fault]:
-        """Planned, but not spent: a test whose fault never struck has shown nothing."""
+        """Faults that are planned but not used up. A test whose fault never struck has shown nothing."""
         with self._lock:
             return [fault for fault in self._planned if fault.struck < fault.times]
 
     def strike(self, service: str, operation: str) -> Fault | None:
-        """The trouble for this call, which is used up by asking."""
+        """Return the fault for this call, if any, and count it as used."""
         with self._lock:
             for fault in self._planned:
                 if fault.matches(service, operation) and fault.strikes():

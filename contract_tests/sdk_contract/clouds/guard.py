@@ -1,4 +1,4 @@
-"""Rights of callers: a mini cloud that enforces a policy refuses each call whose right the policy does not give."""
+"""Rights of callers: a mini cloud that enforces a policy refuses each call whose right the policy does not grant."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Need:
     """One right that a call needs.
 
     Attributes:
-        action: Action or permission, in the cloud's own words.
-        resource: What it is needed on.
-        context: Further facts that conditions of a policy may ask for, as pairs.
+        action: Action or permission, as the cloud names it.
+        resource: The resource on which it is needed.
+        context: Further facts that conditions of a policy may use, as pairs.
     """
 
     action: str
@@ -33,14 +33,14 @@ class Need:
 
 
 class Guard(ABC, Generic[P]):
-    """Which calls a cloud lets through: all of them, unless a policy is enforced.
+    """The check of callers' rights: allows every call, unless a policy is enforced.
 
     Attributes:
         policy: The policy that is enforced, if any.
-        needs: Each right that was asked for under a policy, with the call that needed it.
-        denied: Those that the policy did not give.
+        needs: Each right that was checked under a policy, with the call that needed it.
+        denied: The rights that the policy did not grant, with the call that needed them.
         runtime: The policy of the identity that containers run as, if it is enforced.
-        acted: Each right that the cloud needed of that identity, with what it did.
+        acted: Each right of that identity that the cloud needed, with what it was needed for.
     """
 
     def __init__(self) -> None:
@@ -52,11 +52,11 @@ class Guard(ABC, Generic[P]):
 
     @contextmanager
     def enforced(self, policy: P | None, *, runtime: P | None = None) -> Generator[None]:
-        """Inside the block every call needs its rights by this policy.
+        """Enforce a policy on every call inside the ``with`` block.
 
         Args:
-            policy: That of who calls; ``None`` for all rights.
-            runtime: That of the identity which containers run as; ``None`` for all rights.
+            policy: The policy of the caller; ``None`` for all rights.
+            runtime: The policy of the identity that containers run as; ``None`` for all rights.
         """
         self.needs, self.denied, self.acted = {}, {}, {}
         self.policy, self.runtime = policy, runtime
@@ -66,7 +66,7 @@ class Guard(ABC, Generic[P]):
             self.policy = self.runtime = None
 
     def lacking(self, what: str, needs: Iterable[Need]) -> Need | None:
-        """The first right that the containers' identity lacks for what the cloud does with it."""
+        """Return the first right that the containers' identity lacks for something the cloud does with it."""
         runtime = self.runtime
         if runtime is None:
             return None
@@ -77,7 +77,7 @@ class Guard(ABC, Generic[P]):
         return None
 
     def __call__(self, request: Request, match: Match) -> Response | None:
-        """The refusal of a call without its rights."""
+        """Return the refusal of a call that lacks a right, or ``None``."""
         policy = self.policy
         if policy is None:
             return None
@@ -91,33 +91,33 @@ class Guard(ABC, Generic[P]):
 
     @abstractmethod
     def needs_of(self, request: Request, match: Match) -> Sequence[Need]:
-        """The rights that a call needs; none for a call without credentials, which is refused for that."""
+        """Return the rights that a call needs; none for a call without credentials, which is refused anyway."""
 
     @abstractmethod
     def allows(self, policy: P, need: Need) -> bool:
-        """Whether a policy gives a right."""
+        """Return whether a policy grants a right."""
 
     @abstractmethod
     def refusal(self, request: Request, match: Match, need: Need) -> Response:
-        """The answer of the real cloud to a call without this right."""
+        """Return the answer of the real cloud to a call without this right."""
 
 
 class Lacking(Protocol):
-    """Says which right the identity of containers lacks for what the cloud does with it, if any."""
+    """A function that returns which right the containers' identity lacks for what the cloud does with it, if any."""
 
     def __call__(self, what: str, needs: Iterable[Need], /) -> Need | None:
-        """The first right that it lacks."""
+        """Return the first right that it lacks."""
         ...
 
 
 def nothing_lacking(what: str, needs: Iterable[Need], /) -> Need | None:
-    """The answer of a cloud that enforces no policy on containers."""
+    """Return ``None``: a cloud that enforces no policy on containers finds no right lacking."""
     del what, needs
     return None
 
 
 def fits(pattern: str, text: str) -> bool:
-    """Whether a text fits a pattern in which ``*`` stands for any text and ``?`` for one character.
+    """Return whether a text fits a pattern in which ``*`` stands for any text and ``?`` for one character.
 
     Example:
         >>> fits("arn:aws:s3:::data/*", "arn:aws:s3:::data/a/b"), fits("s3:Get?", "s3:Get")

@@ -1,4 +1,4 @@
-"""Which headers end at a gateway and which go through it.
+"""Which headers a gateway drops and which it forwards.
 
 Source: https://www.rfc-editor.org/rfc/rfc9110#name-message-forwarding
 """
@@ -29,7 +29,7 @@ _REWRITTEN = frozenset(["content-length", "date", "server"])  # each server writ
 
 
 def end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that a gateway passes on; those that ``Connection`` names end here too.
+    """Return the headers that a gateway forwards; it also drops those that ``Connection`` names.
 
     Example:
         >>> end_to_end({"connection": "close, x-mine", "x-mine": "1", "content-encoding": "gzip"})
@@ -41,9 +41,9 @@ def end_to_end(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def whole(answer: httpx.Response, raw: bytes) -> httpx.Response:
-    """Return the answer of a container with its body as it came, encoded or not, in ``extensions["raw"]``."""
+    """Return the answer of a container with its body as received, encoded or not, in ``extensions["raw"]``."""
     try:
         return httpx.Response(answer.status_code, headers=answer.headers, content=raw, extensions={"raw": raw})
-    except httpx.DecodingError:  # it is not in the encoding that it claims, which is for its client to find out
+    except httpx.DecodingError:  # the body does not have the encoding it claims; the client will notice
         plain = {name: text for name, text in answer.headers.items() if name != "content-encoding"}
         return httpx.Response(answer.status_code, headers=plain, content=raw, extensions={"raw": raw})

@@ -1,4 +1,4 @@
-"""Images that a registry holds, as runners need them: configuration, layers, and a folder with our own layers."""
+"""Images in a registry, as runners need them: configuration, layers, and a folder with the unpacked mlport layers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 
 
 def image_of(store: Store, digest: str) -> Image | None:
-    """The image of a manifest whose blobs are in a store; ``None`` when some are missing."""
+    """Return the image of a manifest whose blobs are in a store; ``None`` when some are missing."""
     data = store.read(digest)
     document: dict[str, Any] = json.loads(data) if data else {}
     config = store.read(document["config"]["digest"]) if "config" in document else None
@@ -43,17 +43,17 @@ def image_of(store: Store, digest: str) -> Image | None:
 
 
 def own_layers(image: Image) -> tuple[Layer, ...]:
-    """The layers that hold code and dependencies: those mlport made, or all of an image that it did not make."""
+    """Return the layers with code and dependencies: those mlport made, or all layers of an image it did not make."""
     if _RUNTIME_LABEL not in image.labels:
         return image.layers
     return tuple(layer for layer in image.layers if layer.created_by in _OURS)
 
 
 def unpack(image: Image, store: Store, cache: Path) -> Path:
-    """A folder with the own layers of an image, one over the other; made once per image.
+    """Return a folder with the own layers of an image, unpacked one over the other; made once per image.
 
-    What two images of ours have in common below is unpacked once and linked: nobody writes there. An image that mlport
-    did not make may do so, and has its files for itself.
+    Lower layers that two mlport images share are unpacked once and hard-linked: nothing writes there. An image that
+    mlport did not make may write to its files, so it gets its own copies.
     """
     layers = own_layers(image)
     if _RUNTIME_LABEL in image.labels and len(layers) > 1:
@@ -62,7 +62,7 @@ def unpack(image: Image, store: Store, cache: Path) -> Path:
 
 
 def _stack(layers: tuple[Layer, ...], store: Store, cache: Path) -> Path:
-    """A folder with these layers, which others are put over."""
+    """Return a folder with these layers, over which others are unpacked."""
     below = _stack(layers[:-1], store, cache) if len(layers) > 1 else None
     return _made(cache / _name(layers), lambda root: _over(below, layers[-1:], store, root))
 
@@ -72,7 +72,7 @@ def _name(layers: tuple[Layer, ...]) -> str:
 
 
 def _made(target: Path, fill: Callable[[Path], None]) -> Path:
-    """A folder that is filled once and is whole when it is there."""
+    """Return a folder that is filled once; it appears only when it is complete."""
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -81,14 +81,14 @@ def _made(target: Path, fill: Callable[[Path], None]) -> Path:
         fill(root)
         try:
             root.rename(target)
-        except OSError:  # another thread was quicker
+        except OSError:  # another thread was faster
             if not target.is_dir():
                 raise
     return target
 
 
 def _over(below: Path | None, layers: tuple[Layer, ...], store: Store, root: Path) -> None:
-    """Layers over a folder that stays as it is."""
+    """Unpack layers over a folder that is left unchanged."""
     if below is None:
         root.mkdir()
     else:
@@ -106,7 +106,7 @@ def _apply(blob: Path, root: Path) -> None:
 
 
 def _place(root: Path, name: str) -> Path | None:
-    """Where an entry goes; ``None`` for what would lead out, also by a link that an entry before it made."""
+    """Return where an entry goes; ``None`` if that is outside the root, also by a link that an earlier entry made."""
     parts = [part for part in PurePosixPath(name).parts if part not in {"/", "."}]
     if not parts or ".." in parts:
         return None

@@ -1,8 +1,8 @@
-"""Which members of a cloud's requests a mini cloud plays. Every other member is refused by name.
+"""Which members of a cloud's requests a mini cloud supports. It refuses every other member by name.
 
-A table has the path of each played member: ``A.B`` for a member of a structure, ``A[]`` for the items of a list,
-``A{}`` for the values of a map, ``A.*`` for free content. Structures on the way need no entry of their own. What has no
-entry is refused, so a member that a cloud adds later is never accepted in silence.
+A table has the path of each supported member: ``A.B`` for a member of a structure, ``A[]`` for the items of a list,
+``A{}`` for the values of a map, ``A.*`` for free content. The structures on the way need no entry of their own. A
+member without an entry is refused, so a member that a cloud adds later is never accepted silently.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class Played:
-    """How one member is played.
+    """How one member is supported.
 
     Attributes:
         why: What it does, or where it is shown.
         acts: Whether it changes what the mini cloud does; else it is only stored and shown as the cloud shows it.
-        values: The values that are played; all that the cloud's own model allows when empty.
-        output: Whether the cloud fills it in itself and ignores what a request says, which is done here too.
+        values: The supported values; all values that the cloud's own model allows when empty.
+        output: Whether the cloud fills it in and ignores what a request contains, as is done here too.
     """
 
     why: str
@@ -40,33 +40,33 @@ Table: TypeAlias = "Mapping[str, Played]"
 
 
 def acts(why: str, *values: object) -> Played:
-    """A member that changes what the mini cloud does.
+    """Declare a member that changes what the mini cloud does.
 
     Args:
         why: What it does.
-        values: The only values that are played; all when left out.
+        values: The only supported values; all when left out.
     """
     return Played(why, acts=True, values=values)
 
 
 def shown(why: str, *values: object) -> Played:
-    """A member that is stored and shown, and has no other effect.
+    """Declare a member that is stored and shown, and has no other effect.
 
     Args:
         why: Where it is shown, and what it has no effect on.
-        values: The only values that are played; all when left out.
+        values: The only supported values; all when left out.
     """
     return Played(why, acts=False, values=values)
 
 
 def output(*paths: str) -> dict[str, Played]:
-    """Members that the cloud fills in itself, with all within them; what a request says of them is ignored."""
+    """Declare members that the cloud fills in, including everything within them; what a request contains is ignored."""
     how = Played("filled in by the cloud, which ignores what is sent", acts=False, output=True)
     return {whole: how for path in paths for whole in (path, f"{path}.*")}
 
 
 def under(prefix: str, table: Table) -> dict[str, Played]:
-    """The entries of a table one level deeper.
+    """Return the entries of a table one level deeper.
 
     Example:
         >>> list(under("Tags[]", {"Key": acts("listed")}))
@@ -87,7 +87,7 @@ class Members:
     """The members of one operation.
 
     Args:
-        table: What is played.
+        table: The supported members.
 
     Example:
         >>> members = Members({"A.B": acts("…", 1), "C{}": shown("…")})
@@ -109,18 +109,18 @@ class Members:
                 node.steps["*"] = node
 
     def find(self, path: str) -> Played | None:
-        """How a member is played; ``None`` for one that is refused."""
+        """Return how a member is supported; ``None`` for a refused member."""
         node: _Node | None = self._root
         for step in steps(path):
             node = node.steps.get(step, node.steps.get("*")) if node else None
         return None if node is None else node.played or _first(node)
 
     def refused(self, body: Mapping[str, Any]) -> Iterator[str]:
-        """Every member of a request that is not played, each by its path, and every value that is not."""
+        """Yield the path of every member of a request that is not supported, and every unsupported value."""
         yield from _refused(self._root, body, "")
 
     def plain(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """A request with the names of the table, and without what the cloud fills in.
+        """Return a request with the names of the table, without the members that the cloud fills in.
 
         Example:
             >>> members = Members({"endpointId": acts("…"), "labels{}": acts("…"), **output("createTime")})
@@ -132,7 +132,7 @@ class Members:
 
 
 def steps(path: str) -> list[str]:
-    """The parts of a path.
+    """Split a path into its parts.
 
     Example:
         >>> steps("A.B[].C{}")
@@ -142,7 +142,7 @@ def steps(path: str) -> list[str]:
 
 
 def refusal(operation: str, named: list[str]) -> str:
-    """The text of a refusal.
+    """Return the text of a refusal.
 
     Example:
         >>> refusal("CreateModel", ["Containers", "VpcConfig.Subnets"])
@@ -153,7 +153,7 @@ def refusal(operation: str, named: list[str]) -> str:
 
 
 def _first(node: _Node) -> Played | None:
-    """Any entry below a structure, which is played as far as its members are."""
+    """Return any entry below a structure; a structure is supported as far as its members are."""
     pending = [node]
     while pending:
         one = pending.pop()
@@ -164,7 +164,7 @@ def _first(node: _Node) -> Played | None:
 
 
 def _refused(node: _Node | None, value: Any, where: str) -> Iterator[str]:
-    """The places below a node that have no entry; with ``None`` as node every place has none."""
+    """Yield the places below a node that have no entry; with ``None`` as node no place has one."""
     if value is None:
         return
     if isinstance(value, dict):
@@ -190,21 +190,21 @@ def _member(node: _Node | None, name: str, item: Any, where: str) -> Iterator[st
 
 
 def _step(node: _Node | None, name: str) -> _Node | None:
-    """The node of a member, of a value of a map, or of free content."""
+    """Return the node of a member, of a value of a map, or of free content."""
     if node is None:
         return None
     return node.steps.get(name) or node.steps.get("{}") or node.steps.get("*")
 
 
 def _below(node: _Node | None, step: str) -> _Node | None:
-    """The node of a list's items; a list of plain values needs no entry of its own."""
+    """Return the node of a list's items; a list of plain values needs no entry of its own."""
     if node is None:
         return None
     return node.steps.get(step) or node.steps.get("*") or (node if node.played else None)
 
 
 def _plain(node: _Node | None, value: Any) -> Any:
-    """A value with the names of a node's members, which a request may write with underscores."""
+    """Return a value with the names of a node's members, which a request may write with underscores."""
     if isinstance(value, dict):
         renamed = {_named(node, name): item for name, item in cast("dict[str, Any]", value).items()}
         below = {name: _step(node, name) for name in renamed}
@@ -220,6 +220,6 @@ def _is_output(node: _Node | None) -> bool:
 
 
 def _named(node: _Node | None, name: str) -> str:
-    """The name that a table has for a member."""
+    """Return the name that a table uses for a member."""
     camel = _UNDERSCORE.sub(lambda found: found[1].upper(), name)
     return camel if node is not None and name not in node.steps and camel in node.steps else name

@@ -1,7 +1,8 @@
 """A container registry as a part of a mini cloud: the Docker Registry HTTP API v2, with blobs on disk.
 
-Source: https://distribution.github.io/distribution/spec/api/. Blobs are kept once, but a repository only shows those
-that were pushed to it or mounted into it. Who may do what, and which manifests are taken, is the cloud's business.
+Source: https://distribution.github.io/distribution/spec/api/. Each blob is stored once, but a repository only shows
+those that were pushed to it or mounted into it. The cloud decides which caller may do what, and which manifests are
+accepted.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ ERRORS = {
 
 
 def refusal(code: str, message: str = "", *, status: int | None = None, **headers: str) -> Response:
-    """An error in the registry's own shape; underscores in the names of headers become hyphens."""
+    """Return an error in the registry's format; underscores in the names of headers become hyphens."""
     usual, text = ERRORS[code]
     body = {"errors": [{"code": code, "message": message or text, "detail": None}]}
     named = {"docker-distribution-api-version": "registry/2.0", **headers}
@@ -63,7 +64,7 @@ def refusal(code: str, message: str = "", *, status: int | None = None, **header
 
 @dataclass
 class Repository:
-    """What one repository shows: which blobs, which manifests with their media types, which tags."""
+    """The contents of one repository: its blobs, its manifests with their media types, and its tags."""
 
     blobs: set[str] = field(default_factory=set[str])
     manifests: dict[str, str] = field(default_factory=dict[str, str])
@@ -71,32 +72,32 @@ class Repository:
 
 
 def anybody(request: Request, repository: str, action: str) -> Response | None:
-    """Everybody may do everything."""
+    """Allow every caller every action."""
     return None
 
 
 def everything(repository: str, media_type: str) -> Response | None:
-    """All media types are taken."""
+    """Accept every media type."""
     return None
 
 
 def nobody(repository: str, digest: str, tag: str | None, media_type: str) -> None:
-    """Wants to hear of nothing."""
+    """Ignore the notification that a manifest was stored."""
 
 
 class Registry:
     """The registry; one of the services of an :class:`~sdk_contract.clouds.app.App`.
 
     Args:
-        folder: For blobs.
+        folder: Where blobs are stored.
         authorize: Called with the request, the repository (empty for the version check) and ``pull``, ``push`` or
-            ``delete``; gives a refusal (with ``WWW-Authenticate``, when the client is to try again), or ``None``.
-        accepts: Called with the repository and the media type of a manifest; gives a refusal, or ``None``.
+            ``delete``; returns a refusal (with ``WWW-Authenticate``, when the client is to try again), or ``None``.
+        accepts: Called with the repository and the media type of a manifest; returns a refusal, or ``None``.
         stored: Called after a manifest was stored, with repository, digest, tag (or ``None``) and media type.
-        hosts: Only requests whose ``Host`` this accepts are its own; all when left out.
+        hosts: Returns whether a ``Host`` header belongs to this registry; when left out, all do.
 
     Attributes:
-        behind: Where blobs come from: the registry itself, a store behind it that it redirects to, or such a store with
+        behind: Where blobs come from: the registry itself, a blob store to which it redirects, or such a store with
             addresses that are signed for GET alone.
     """
 
@@ -153,7 +154,7 @@ class Registry:
     # --- as a service -------------------------------------------------------------------------------------------
 
     def find(self, request: Request) -> Match | None:
-        """What the request means."""
+        """Return the operation that the request means."""
         if not request.path.startswith("/v2") or (self._hosts and not self._hosts(request.headers.get("host", ""))):
             return None
         for method, pattern, operation, handler in self._routes:
@@ -165,7 +166,7 @@ class Registry:
         return None
 
     def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
-        """Refuses in the registry's own shape."""
+        """Return a refusal in the registry's format."""
         code = {"throttle": "TOOMANYREQUESTS", "unavailable": "UNAVAILABLE", "denied": "DENIED"}[fault.kind]
         return refusal(code, status=fault.status)
 
@@ -180,7 +181,7 @@ class Registry:
     # --- for the cloud ------------------------------------------------------------------------------------------
 
     def image(self, repository: str, reference: str) -> Image | None:
-        """The image under a tag or digest, its blobs in :attr:`store`; ``None`` when there is none, or an index."""
+        """Return the image under a tag or digest, its blobs in :attr:`store`; ``None`` if missing or an index."""
         with self._lock:
             digest = self._digest(repository, reference)
             if digest is None or self._repositories[repository].manifests[digest] in _INDEXES:
@@ -188,18 +189,18 @@ class Registry:
         return image_of(self.store, digest)
 
     def media_type(self, repository: str, reference: str) -> str | None:
-        """Media type of the manifest under a tag or digest."""
+        """Return the media type of the manifest under a tag or digest."""
         with self._lock:
             digest = self._digest(repository, reference)
             return None if digest is None else self._repositories[repository].manifests[digest]
 
     def digest(self, repository: str, reference: str) -> str | None:
-        """The digest under a tag or digest."""
+        """Return the digest of the manifest under a tag or digest."""
         with self._lock:
             return self._digest(repository, reference)
 
     def repositories(self) -> dict[str, dict[str, list[str]]]:
-        """Of each repository the digests of its manifests with their tags, sorted."""
+        """Return for each repository the digests of its manifests with their tags, sorted."""
         with self._lock:
             return {
                 name: {
@@ -210,7 +211,7 @@ class Registry:
             }
 
     def remove(self, repository: str, reference: str | None = None) -> bool:
-        """Removes a tag, a manifest by digest with all its tags, or a whole repository; whether it was there."""
+        """Remove a tag, a manifest by digest with all its tags, or a whole repository; return whether it existed."""
         with self._lock:
             if reference is None:
                 return self._repositories.pop(repository, None) is not None
@@ -289,7 +290,7 @@ class Registry:
         return self._accepted(request, name, upload)
 
     def _mounted(self, request: Request, name: str, digest: str, source: str) -> bool:
-        """Mounting needs the right to read the source; without it the client is asked to upload."""
+        """Mount a blob and return whether that worked; without the right to read its source the client uploads it."""
         with self._lock:
             lender = self._repositories.get(source)
             if lender is None or digest not in lender.blobs or self._authorize(request, source, "pull"):
@@ -358,7 +359,7 @@ class Registry:
         return Response(201, b"", headers)
 
     def _missing(self, name: str, document: dict[str, Any]) -> list[str]:
-        """What a manifest names and its repository lacks."""
+        """Return the digests that a manifest names and its repository lacks."""
         with self._lock:
             found = self._repositories.get(name, Repository())
             blobs, inner = _named(document)
@@ -400,7 +401,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _document(data: bytes) -> dict[str, Any] | None:
-    """A manifest; ``None`` if it is not one, or does not say by digest what it consists of."""
+    """Parse a manifest; ``None`` if it is not one, or does not name its parts by digest."""
     try:
         found: Any = parse(data, "the manifest")
     except UnreadableError:
@@ -416,6 +417,6 @@ def _document(data: bytes) -> dict[str, Any] | None:
 
 
 def _named(document: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
-    """The digests of the blobs and of the manifests that a manifest names."""
+    """Return the digests of the blobs and of the manifests that a manifest names."""
     blobs = [item["digest"] for item in (*document.get("layers", ()), document.get("config")) if item]
     return blobs, [item["digest"] for item in document.get("manifests", ())]

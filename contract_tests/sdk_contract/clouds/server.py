@@ -23,15 +23,15 @@ _START_S = 10.0
 
 
 class Connection(HttpToolsProtocol):
-    """A connection that its application can cut: it finds it in ``scope["state"]["connection"]``."""
+    """A connection that the application can cut; it is in ``scope["state"]["connection"]``."""
 
     def __init__(self, config: Config, server_state: ServerState) -> None:
         super().__init__(config, server_state, {"connection": self})
 
     def cut(self) -> None:
-        """Ends the TCP connection at once, without a byte of a reply.
+        """End the TCP connection at once, without a byte of a reply.
 
-        The socket is shut down rather than only closed: a test that forked holds a second descriptor of it, and would
+        The socket is shut down rather than only closed: a test that forked holds a second descriptor of it, which would
         keep the client waiting.
         """
         known = self.transport.get_extra_info("socket")
@@ -40,7 +40,7 @@ class Connection(HttpToolsProtocol):
             with contextlib.closing(double):
                 double.shutdown(socket.SHUT_RDWR)
         if self.cycle:
-            self.cycle.disconnected = True  # uvicorn would complain that the application gave no answer
+            self.cycle.disconnected = True  # uvicorn would complain that the application sent no reply
         self.transport.abort()
 
 
@@ -49,7 +49,7 @@ class Server:
 
     Args:
         app: The application.
-        tls: For ``https``.
+        tls: The certificate for ``https``; plain HTTP when left out.
         port: 0 for any free one.
 
     Example:
@@ -69,14 +69,14 @@ class Server:
         self._state = ServerState()
 
     def start(self) -> Self:
-        """Begins to answer."""
+        """Start the server thread, and return when it answers."""
         self._thread.start()
         if not self._ready.wait(_START_S):
             raise RuntimeError(f"the server on port {self.port} did not start")
         return self
 
     def close(self) -> None:
-        """Takes no new requests, gives running ones a moment, and ends."""
+        """Accept no new requests, give running ones a moment to finish, and stop."""
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(_GRACE_S + _START_S)

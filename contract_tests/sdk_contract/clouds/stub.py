@@ -15,13 +15,13 @@ _PROGRAM = Path(__file__).with_name("stub_program.py")
 
 
 def stub_image(store: Store, *, name: str = "stub", base: Image | None = None, format: Format = "docker") -> Image:  # noqa: A002  # the word every image tool uses
-    """An image that runs :mod:`~sdk_contract.clouds.stub_program`; its blobs are in the store afterwards.
+    """Return an image that runs :mod:`~sdk_contract.clouds.stub_program`, after putting its blobs into the store.
 
     Args:
-        store: For its blobs.
-        name: What its server calls itself; part of the image's identity.
+        store: Where its blobs are put.
+        name: The name that its server prints; part of the image's identity.
         base: Layers below, with a Python, for a real engine; the process runner needs none.
-        format: Form of its manifest.
+        format: Format of its manifest.
     """
     entries = with_parents([Entry("opt/stub/program.py", _PROGRAM.read_bytes())])
     layer = store.layer(f"stub {_PROGRAM.read_text()}", lambda: entries, created_by="stub")

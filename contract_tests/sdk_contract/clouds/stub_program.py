@@ -1,8 +1,9 @@
-"""The program inside the stub image: a model server and a training job of the standard library alone.
+"""The program inside the stub image: a model server and a training job that use only the standard library.
 
-Serving, it answers each POST with what it saw, as JSON; a body ``{"do": …}`` makes it fail, sleep, speak, stream or
-encode.
-Training, it reads SageMaker's layout or what ``STUB_IN``/``STUB_OUT`` name, and writes a model that tells what it saw.
+When serving, it answers each POST with what it received, as JSON; a body ``{"do": …}`` makes it fail, sleep, print,
+stream or encode.
+When training, it reads SageMaker's layout or the folders that ``STUB_IN``/``STUB_OUT`` name, and writes a model that
+records what it read.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ ML = pathlib.Path(os.environ.get("MLPORT_ROOT", "/")) / "opt" / "ml"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as a model container does."""
+    """A request handler that answers as a model container does."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body in one packet
 
     def do_GET(self) -> None:
-        """Health."""
+        """Answer a health check."""
         self.reply(200, b"")
 
     def do_POST(self) -> None:
-        """A prediction."""
+        """Answer a prediction."""
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
         try:
             wish: dict[str, Any] = {"do": None} | json.loads(body)
@@ -61,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, json.dumps(seen).encode())
 
     def reply(self, status: int, body: bytes) -> None:
-        """Sends all at once."""
+        """Send a complete reply."""
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
@@ -72,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def encoded(self, body: bytes) -> None:
-        """Sends a body in gzip, with headers of its own: one for the client, one for the next hop only."""
+        """Send a body in gzip, with custom headers: one for the client, one for the next hop only."""
         self.send_response(200)
         self.send_header("content-type", "text/plain")
         self.send_header("content-encoding", "gzip")
@@ -84,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def stream(self, parts: list[str]) -> None:
-        """Sends piece by piece."""
+        """Send a reply piece by piece."""
         self.send_response(200)
         self.send_header("content-type", "text/plain")
         self.send_header("transfer-encoding", "chunked")
@@ -97,11 +98,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing about requests."""
+        """Log nothing about requests."""
 
 
 def serve() -> None:
-    """Listens until SIGTERM."""
+    """Listen until SIGTERM."""
     if os.environ.get("STUB_BROKEN"):
         print("stub: told to be broken", flush=True)
         sys.exit(4)
@@ -114,7 +115,7 @@ def serve() -> None:
 
 
 def train() -> None:
-    """Reads, says what it does, writes."""
+    """Read the inputs, print messages, and write a model."""
     config = ML / "input" / "config" / "hyperparameters.json"
     parameters: dict[str, str] = json.loads(config.read_text()) if config.is_file() else {}
     data = pathlib.Path(os.environ.get("STUB_IN") or ML / "input" / "data")
@@ -133,7 +134,7 @@ def train() -> None:
 
 
 def stop(*_: object) -> None:
-    """SIGTERM: process 1 of a container has to see to it itself."""
+    """Exit on SIGTERM, which process 1 of a container has to handle itself."""
     print("stub: stops", flush=True)
     os._exit(0)
 

@@ -1,4 +1,4 @@
-"""How fast a mini cloud is: the states of its resources are functions of time, so nothing has to wait in a thread."""
+"""How fast a mini cloud is: the states of its resources are functions of time, so no thread has to wait."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A state that something passes through.
+    """A state that a resource passes through.
 
     Attributes:
-        state: The cloud's own word.
+        state: The cloud's name of the state.
         seconds: How long it lasts on the real cloud; ``inf`` for ever.
-        until: What must be true as well before it ends, such as "the container answers".
+        until: A further condition that must hold before it ends, such as "the container answers".
     """
 
     state: str
@@ -27,12 +27,12 @@ class Step:
 
 
 class Pace:
-    """How many of its own seconds a mini cloud takes for one second of the real one.
+    """How many seconds a mini cloud takes for one second of the real cloud.
 
     Args:
         factor: 1.0 is as slow as the real cloud. With 0.0 a state ends as soon as one read has shown it, so that
-            clients go through every intermediate state and still wait for nothing.
-        clock: Monotonic seconds.
+            clients go through every intermediate state without waiting.
+        clock: Returns monotonic seconds.
 
     Example:
         >>> line = Pace().line(Step("Creating", 240.0), final="InService")
@@ -45,18 +45,18 @@ class Pace:
         self.clock = clock
 
     def line(self, *steps: Step, final: str) -> Line:
-        """Something that begins now with the first step and ends as ``final``."""
+        """Return a line of states that begins now with the first step and ends as ``final``."""
         return Line(self, steps, final)
 
     def due(self, since: float, seconds: float) -> bool:
-        """Whether this many real seconds have passed since a reading of the clock."""
+        """Return whether this many real seconds have passed since a reading of the clock."""
         return self.clock() - since >= seconds * self.factor
 
 
 class Line:
-    """The way of one resource through its states; made by :meth:`Pace.line`.
+    """The states of one resource over time; made by :meth:`Pace.line`.
 
-    ``show`` is for replies to clients, ``now`` for the cloud's own decisions: at pace 0 only what was shown has passed.
+    ``show`` is for replies to clients, ``now`` for the cloud's own decisions: at pace 0 only a shown state can end.
     """
 
     def __init__(self, pace: Pace, steps: Sequence[Step], final: str) -> None:
@@ -67,14 +67,14 @@ class Line:
         self._passed: list[tuple[str, float]] = []
 
     def show(self) -> str:
-        """The state, for a reply."""
+        """Return the state, and count it as shown to a client."""
         with self._lock:
             state = self.now()
             self._shown = True
             return state
 
     def now(self) -> str:
-        """The state, without showing it to anybody."""
+        """Return the state, without counting it as shown."""
         with self._lock:
             while self._steps and self._over(self._steps[0]):
                 self._next()
@@ -88,12 +88,12 @@ class Line:
 
     @property
     def passed(self) -> list[tuple[str, float]]:
-        """The states that are over, each with the clock's reading at its end."""
+        """The states that have ended, each with the clock's reading at its end."""
         with self._lock:
             return list(self._passed)
 
     def turn(self, *steps: Step, final: str) -> None:
-        """Leaves the way: from now on these steps, then another final state."""
+        """Replace the remaining steps: from now on follow these, then another final state."""
         with self._lock:
             self.now()
             if self._steps:

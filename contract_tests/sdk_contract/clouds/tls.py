@@ -1,4 +1,4 @@
-"""TLS for mini clouds whose clients insist on it: an own authority and a server certificate, made when needed."""
+"""TLS for mini clouds whose clients require it: a certificate authority and a server certificate, made on demand."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from sdk.private import write_private
 
 
 class Tls:
-    """An authority of its own and a certificate for loopback, kept in a folder.
+    """A certificate authority and a certificate for loopback, kept in a folder.
 
     Args:
-        folder: For ``ca.pem``, which clients are told to trust, and the server's own key.
-        hosts: Names and addresses that the server is reached by.
+        folder: For ``ca.pem``, which clients have to trust, and the server's key.
+        hosts: Names and addresses by which the server is reached.
 
     Attributes:
         ca_file: The authority's certificate.
-        context: For the server.
+        context: The server's TLS context.
 
     Example:
         >>> Server(app, tls=Tls(folder)).url  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""What passed through a mini cloud: requests per deployment for its metrics, and what its containers wrote."""
+"""What passed through a mini cloud: requests per deployment for its metrics, and the output of its containers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Sample:
 
 
 class Traffic:
-    """Requests by deployment.
+    """The latest requests of each deployment.
 
     Example:
         >>> traffic = Traffic()
@@ -42,28 +42,28 @@ class Traffic:
         self._samples: dict[Hashable, deque[Sample]] = defaultdict(lambda: deque(maxlen=_KEPT))
 
     def add(self, deployment: Hashable, sample: Sample) -> None:
-        """One more request."""
+        """Add one request."""
         with self._lock:
             self._samples[deployment].append(sample)
 
     def between(self, deployment: Hashable, start: float, end: float) -> list[Sample]:
-        """Those that ended in ``[start, end)``."""
+        """Return the requests that ended in ``[start, end)``."""
         with self._lock:
             return [sample for sample in self._samples.get(deployment, ()) if start <= sample.at < end]
 
     def deployments(self) -> list[Hashable]:
-        """Which had any."""
+        """Return the deployments that have had requests."""
         with self._lock:
             return list(self._samples)
 
     def forget(self, deployment: Hashable) -> None:
-        """Drops all of one."""
+        """Remove all requests of one deployment."""
         with self._lock:
             self._samples.pop(deployment, None)
 
 
 def statistic(values: Sequence[float], wanted: Statistic) -> float:
-    """One number about some values, of which there is at least one."""
+    """Compute one statistic of some values, of which there is at least one."""
     if wanted == "count":
         return float(len(values))
     if wanted == "sum":
@@ -74,7 +74,7 @@ def statistic(values: Sequence[float], wanted: Statistic) -> float:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """By linear interpolation between the two nearest values.
+    """Compute a percentile by linear interpolation between the two nearest values.
 
     Example:
         >>> percentile([1.0, 2.0, 3.0, 4.0, 5.0], 90)
@@ -88,11 +88,11 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 class Collector:
-    """Brings what containers write to where a cloud keeps logs, each line once, in the background.
+    """Copies the output of containers to where a cloud keeps logs, each line once, in the background.
 
     Args:
         deliver: Called with a key and new lines, each with its Unix time.
-        every_s: Pause between two looks.
+        every_s: Pause between two collections.
     """
 
     def __init__(self, deliver: Callable[[str, list[tuple[float, str]]], None], *, every_s: float = 0.2) -> None:
@@ -104,7 +104,7 @@ class Collector:
         self._thread: threading.Thread | None = None
 
     def watch(self, key: str, running: Running) -> None:
-        """Takes a container's output from now on."""
+        """Collect a container's output from now on."""
         with self._lock:
             self._sources[key] = (running, 0)
             if self._thread is None:
@@ -112,7 +112,7 @@ class Collector:
                 self._thread.start()
 
     def collect(self, keys: Iterable[str] | None = None) -> None:
-        """Brings everything that was written so far; used before a log is read, so that nobody has to wait."""
+        """Deliver everything that was written so far; used before a log is read, so that the reader need not wait."""
         with self._lock:
             for key in list(self._sources if keys is None else keys):
                 found = self._sources.get(key)
@@ -129,7 +129,7 @@ class Collector:
                     self._sources[key] = (running, len(lines))
 
     def close(self) -> None:
-        """Ends; what was not brought by now is lost."""
+        """Stop collecting; output that was not delivered by now is lost."""
         self._closed = True
         self._wake.set()
         if self._thread is not None:

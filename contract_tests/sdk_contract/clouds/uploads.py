@@ -1,4 +1,4 @@
-"""Blobs on their way into a registry: begun, appended to, then named by their digest or thrown away."""
+"""Unfinished uploads of blobs to a registry: started, appended to, then stored under their digest or discarded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Uploads:
     """Unfinished uploads, each a file.
 
     Args:
-        folder: Where they are.
+        folder: Where the files are.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,7 +31,7 @@ class Uploads:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def begin(self) -> str:
-        """The name of a new one."""
+        """Start an upload and return its name."""
         name = str(uuid.uuid4())
         (self._folder / name).touch()
         with self._lock:
@@ -39,16 +39,16 @@ class Uploads:
         return name
 
     def known(self, name: str) -> bool:
-        """Whether it was begun and is not finished."""
+        """Return whether an upload was started and is not finished."""
         with self._lock:
             return name in self._known
 
     def size(self, name: str) -> int:
-        """Bytes so far."""
+        """Return the number of bytes so far."""
         return (self._folder / name).stat().st_size
 
     def append(self, name: str, content: BinaryIO | None, content_range: str | None) -> bool:
-        """Adds a chunk; refuses one that says to begin elsewhere than at the end."""
+        """Append a chunk; return false for one whose range does not start at the end."""
         span = _RANGE.fullmatch(content_range) if content_range else None
         if span and int(span[1]) != self.size(name):
             return False
@@ -58,17 +58,17 @@ class Uploads:
         return True
 
     def digest(self, name: str) -> str:
-        """``sha256:…`` of all of it."""
+        """Return the ``sha256:…`` digest of the whole upload."""
         return f"sha256:{disk.sha256_file(self._folder / name)}"
 
     def move(self, name: str, target: Path) -> None:
-        """Ends it as this file."""
+        """Finish an upload by moving it to this file."""
         with self._lock:
             self._known.discard(name)
         (self._folder / name).replace(target)
 
     def drop(self, name: str) -> None:
-        """Throws it away."""
+        """Discard an upload."""
         with self._lock:
             self._known.discard(name)
         (self._folder / name).unlink(missing_ok=True)

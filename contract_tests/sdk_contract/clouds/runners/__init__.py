@@ -1,7 +1,7 @@
-"""How mini clouds run images behind endpoints and jobs: as processes of this machine, or as containers of an engine.
+"""The runners of mini clouds: they run the images of endpoints and jobs as processes or as containers of an engine.
 
-All runners mean the same by a :class:`Launch`: the image's own entrypoint with the platform's command, environment
-and folders. What the process runner cannot give is said there.
+All runners interpret a :class:`Launch` in the same way: the image's own entrypoint with the platform's command,
+environment and folders. The module of the process runner lists what that runner cannot provide.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ NAMES = ("process", "docker", "fork")
 
 
 def make_runner(name: str, folder: Path) -> Runner:
-    """The runner of this name.
+    """Return the runner of this name.
 
     Args:
         name: ``process``, ``docker``, or ``fork`` in tests.
-        folder: For unpacked images and everything else that it keeps.
+        folder: For unpacked images and all other files that it stores.
 
     Raises:
         ConfigError: There is no such runner.

@@ -1,4 +1,4 @@
-"""What is run, what runs, and who runs it: the same for processes and containers."""
+"""Launches, running images and runners: what processes and containers have in common."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 
 class StartFailed(Exception):
-    """The image cannot be run at all: it is not there, or for something else. The text is for the user."""
+    """The image cannot be run at all: it is missing, or made for another platform. The text is for the user."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What is to be run.
+    """What to run, and how.
 
     Attributes:
-        name: For people, logs and the engine; two may share it.
-        registry: Where the image is.
+        name: For people, logs and the engine; two launches may share it.
+        registry: The registry that holds the image.
         reference: ``REPOSITORY@sha256:…`` or ``REPOSITORY:TAG``, without a host.
-        command: Instead of the image's own arguments; ``None`` keeps them.
-        entrypoint: Instead of the image's own program; ``None`` keeps it.
-        env: Over the image's own variables.
+        command: Replaces the image's own arguments; ``None`` keeps them.
+        entrypoint: Replaces the image's own program; ``None`` keeps it.
+        env: Added to the image's own variables, or replacing them.
         mounts: Container path to a folder of this machine, writable.
-        port: Where the image listens, when it does.
+        port: Port on which the image listens, if it does.
         user: User id to run as; the image's own, usually root, when left out.
         shell: ``command`` is one line for ``bash -c``; the image's entrypoint is not used.
-        memory_gib: Limit, where the runner can set one.
-        cpu: Cores, where the runner can set a limit.
+        memory_gib: Limit, if the runner can set one.
+        cpu: Number of cores, if the runner can set a limit.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Launch:
 
     @property
     def place(self) -> tuple[str, str]:
-        """Repository and tag or digest."""
+        """Repository, and tag or digest."""
         for sign in ("@", ":"):
             repository, found, name = self.reference.rpartition(sign)
             if found and (sign == "@" or "/" not in name):
@@ -64,7 +64,7 @@ class Running(ABC):
     """A process or container that was started.
 
     Attributes:
-        name: As in its launch.
+        name: The name of its launch.
         address: Where it answers, such as ``http://127.0.0.1:40123``; empty when it does not listen.
     """
 
@@ -73,23 +73,23 @@ class Running(ABC):
 
     @abstractmethod
     def logs(self) -> list[tuple[float, str]]:
-        """What it wrote so far: Unix time and line."""
+        """Return its output so far: Unix time and text of each line."""
 
     @property
     @abstractmethod
     def exit_code(self) -> int | None:
-        """``None`` while it runs; 128 + N when signal N ended it."""
+        """The exit code; ``None`` while it runs, 128 + N when signal N ended it."""
 
     @abstractmethod
     def stop(self, grace_s: float = 30.0) -> None:
-        """SIGTERM, then SIGKILL after ``grace_s`` seconds; comes back when nothing of it is left."""
+        """Send SIGTERM, then SIGKILL after ``grace_s`` seconds; return when none of its processes is left."""
 
     @abstractmethod
     def usage(self) -> tuple[float, int]:
-        """CPU seconds since its start and bytes of memory now, its children included."""
+        """Return the CPU seconds since its start and the bytes of memory now, its children included."""
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Waits for its end; its exit code, ``None`` when the time was up first."""
+        """Wait until it ends and return its exit code; ``None`` when the time was up first."""
         end = None if timeout is None else time.monotonic() + timeout
         while (code := self.exit_code) is None:
             if end is not None and time.monotonic() >= end:
@@ -99,13 +99,13 @@ class Running(ABC):
 
 
 class Runner(ABC):
-    """Starts what mini clouds run, and ends it with them."""
+    """The base of runners: starts what mini clouds run, and ends it when the runner is closed."""
 
     name: str
 
     @abstractmethod
     def start(self, launch: Launch) -> Running:
-        """Runs an image; comes back when it was started, before it answers.
+        """Run an image; return when it was started, before it answers.
 
         Raises:
             StartFailed: It cannot be run.
@@ -113,8 +113,8 @@ class Runner(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Ends all that was started and still runs."""
+        """End everything that was started and still runs."""
 
     @abstractmethod
     def alive(self) -> list[str]:
-        """The names of all that runs."""
+        """Return the names of everything that runs."""

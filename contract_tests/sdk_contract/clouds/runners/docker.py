@@ -1,7 +1,7 @@
-"""Runs images as containers of a Docker Engine: what the clouds do, limits included.
+"""The docker runner: runs images as containers of a Docker Engine, as the clouds do, with their limits.
 
-Images go from the mini cloud's registry into the engine without its network. Containers carry the label
-``dev.mlport.mock`` with a value of this runner's own, and are removed when they are stopped or the runner is closed.
+Images are copied from the mini cloud's registry into the engine without using its network. Containers carry the label
+``dev.mlport.mock`` with a value unique to this runner, and are removed when they are stopped or the runner is closed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PORT_S = 10.0
 
 
 class _Stops:
-    """Counts the containers that are being stopped, since a cloud stops them in threads of its own."""
+    """A count of the containers that are being stopped, since a cloud stops them in threads of its own."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -40,7 +40,7 @@ class _Stops:
         self._closed = False
 
     def begin(self) -> bool:
-        """Count one more; false once the runner is closed and has removed all containers itself."""
+        """Count one more; return false once the runner is closed and has removed all containers itself."""
         with self._changed:
             self._count += not self._closed
             return not self._closed
@@ -52,7 +52,7 @@ class _Stops:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let none begin any more, and wait for those under way."""
+        """Prevent further stops from starting, and wait for those in progress."""
         with self._changed:
             self._closed = True
             self._changed.wait_for(lambda: self._count == 0)
@@ -63,7 +63,7 @@ class DockerRunner(Runner):
 
     Args:
         folder: Not used; containers keep nothing on this machine.
-        engine: The one that Docker's own command line would use when left out.
+        engine: The engine to use; the one that Docker's own command line would use when left out.
     """
 
     name = "docker"
@@ -74,7 +74,7 @@ class DockerRunner(Runner):
         self._stops = _Stops()
 
     def start(self, launch: Launch) -> Running:
-        """Runs an image; see :meth:`Runner.start`."""
+        """Run an image; see :meth:`Runner.start`."""
         image = launch.registry.image(*launch.place)
         if image is None:
             raise StartFailed(f"the registry has no image {launch.reference}")
@@ -95,7 +95,7 @@ class DockerRunner(Runner):
         return running
 
     def close(self) -> None:
-        """Removes all containers of this runner."""
+        """Remove all containers of this runner."""
         for item in self._mine(stopped=True):
             with suppress(PlatformError):
                 self._engine.call("DELETE", f"/containers/{item['Id']}", params={"force": "1", "v": "1"})
@@ -103,7 +103,7 @@ class DockerRunner(Runner):
         self._engine.close()
 
     def alive(self) -> list[str]:
-        """The names of all that runs."""
+        """Return the names of everything that runs."""
         return sorted(item["Labels"]["dev.mlport.mock.name"] for item in self._mine())
 
     def _mine(self, *, stopped: bool = False) -> list[dict[str, Any]]:
@@ -137,7 +137,7 @@ class DockerRunner(Runner):
 
 
 class DockerRunning(Running):
-    """A container."""
+    """A running container."""
 
     def __init__(self, engine: Engine, name: str, container: str, stops: _Stops) -> None:
         self.name = name
@@ -146,7 +146,7 @@ class DockerRunning(Running):
         self._ended: tuple[int, list[tuple[float, str]]] | None = None
 
     def find_address(self, port: int) -> None:
-        """Learns on which port of this machine it was published."""
+        """Find the port of this machine on which the container's port was published."""
         end = time.monotonic() + _PORT_S
         while time.monotonic() < end:
             about = self._engine.call("GET", f"/containers/{self._container}/json")
@@ -159,7 +159,7 @@ class DockerRunning(Running):
             time.sleep(0.02)
 
     def logs(self) -> list[tuple[float, str]]:
-        """What it wrote so far."""
+        """Return its output so far."""
         if self._ended is not None:
             return self._ended[1]
         params = {"stdout": "1", "stderr": "1", "timestamps": "1"}
@@ -172,7 +172,7 @@ class DockerRunning(Running):
 
     @property
     def exit_code(self) -> int | None:
-        """``None`` while it runs."""
+        """The exit code; ``None`` while it runs."""
         if self._ended is not None:
             return self._ended[0]
         try:
@@ -182,7 +182,7 @@ class DockerRunning(Running):
         return None if state["Running"] or state["Status"] == "created" else int(state["ExitCode"])
 
     def stop(self, grace_s: float = 30.0) -> None:
-        """SIGTERM, then SIGKILL; the container is removed, its output stays readable here."""
+        """Send SIGTERM, then SIGKILL, and remove the container; its output remains readable here."""
         if self._ended is None and self._stops.begin():
             try:
                 self._stop(grace_s)
@@ -190,18 +190,18 @@ class DockerRunning(Running):
                 self._stops.end()
 
     def _stop(self, grace_s: float) -> None:
-        with suppress(NotFoundError, ConflictError):  # somebody else is removing it, or has
+        with suppress(NotFoundError, ConflictError):  # it is being removed elsewhere, or already has been
             if grace_s > 0:
                 seconds = str(max(1, round(grace_s)))
                 self._engine.call(
                     "POST", f"/containers/{self._container}/stop", params={"t": seconds}, timeout_s=grace_s + 30
                 )
             code = self.exit_code
-            self._ended = (137 if code is None else code, self.logs())  # before it goes, for who reads meanwhile
+            self._ended = (137 if code is None else code, self.logs())  # before removal: threads may still read it
             self._engine.call("DELETE", f"/containers/{self._container}", params={"force": "1", "v": "1"})
 
     def usage(self) -> tuple[float, int]:
-        """CPU seconds and bytes of memory; the engine takes about a second to tell."""
+        """Return CPU seconds and bytes of memory; the engine takes about a second to answer."""
         try:
             params = {"stream": "false", "one-shot": "true"}
             about = self._engine.call("GET", f"/containers/{self._container}/stats", params=params)
@@ -212,7 +212,7 @@ class DockerRunning(Running):
 
 
 def _unframed(data: bytes) -> bytes:
-    """The contents of the engine's 8-byte frames."""
+    """Return the contents of the engine's 8-byte frames."""
     parts: list[bytes] = []
     position = 0
     while position + _FRAME.size <= len(data):
@@ -223,7 +223,7 @@ def _unframed(data: bytes) -> bytes:
 
 
 def _stamped(line: str) -> tuple[float, str]:
-    """Time and text of a line; the engine gives nanoseconds."""
+    """Split a line into time and text; the engine gives nanoseconds."""
     stamp, _, text = line.partition(" ")
     whole, _, rest = stamp.rstrip("Z").partition(".")
     return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{rest or 0}"), text

@@ -1,7 +1,7 @@
-"""The process runner, but forked from a warm interpreter: a container starts in milliseconds. For tests.
+"""A process runner for tests that forks from a warm interpreter, so a container starts in milliseconds.
 
-What is loaded from the dependencies before the fork is the same for all images with the same dependencies; everything
-else is as in the process runner.
+The modules loaded from the dependencies before the fork are the same for all images with the same dependencies;
+everything else is as in the process runner.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _WARM = ("opt/mlport/runtime", "opt/mlport/site")
 
 
 class ForkRunner(ProcessRunner):
-    """See the module.
+    """The fork runner; see the module.
 
     Args:
-        folder: As of :class:`~sdk_contract.clouds.runners.process.ProcessRunner`. Unpacked images are in the cache, as
-            another run unpacks the same ones.
+        folder: As for :class:`~sdk_contract.clouds.runners.process.ProcessRunner`. Unpacked images are in the cache,
+            because other runs unpack the same ones.
     """
 
     name = "fork"
@@ -46,21 +46,21 @@ class ForkRunner(ProcessRunner):
         super().__init__(folder, share=disk.cache_dir() / "unpacked")
 
     def _begin(self, folder: Path, root: Path) -> Process:
-        """Forks the first process."""
+        """Fork the first process."""
         if self._closed:
             raise StartFailed(CLOSED)
         return _ZYGOTES.fork(folder / "spec.json", [root / part for part in _WARM])
 
 
 class Zygotes:
-    """The warm interpreters of this process, one for each set of dependencies; they end with it."""
+    """The warm interpreters of this process, one for each set of dependencies; they end with this process."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[int, ...], Zygote] = {}
         self._lock = threading.Lock()
 
     def fork(self, spec: Path, warm: Sequence[Path]) -> Forked:
-        """Fork a container from an interpreter that has the modules in these folders."""
+        """Fork a container from an interpreter that has loaded the modules in these folders."""
         key = tuple(_fingerprint(path) for path in warm)
         with self._lock:
             if key not in self._made:
@@ -82,7 +82,7 @@ _ZYGOTES = Zygotes()
 
 @functools.cache  # an unpacked image does not change
 def _fingerprint(path: Path) -> int:
-    """The same for two unpacked layers with the same files."""
+    """Return a value that is equal for two unpacked layers with the same files."""
     return hash(tuple(sorted((item.name, item.stat().st_size) for item in path.rglob("*") if item.is_file())))
 
 
@@ -101,7 +101,7 @@ class Zygote:
             )
 
     def fork(self, spec: Path) -> Forked:
-        """A container by this spec."""
+        """Fork a container according to this spec."""
         alive, alive_end = os.pipe()
         output, output_end = os.pipe()
         status, status_end = os.pipe()
@@ -116,7 +116,7 @@ class Zygote:
         return Forked(int(pid), os.fdopen(alive_end, "wb"), os.fdopen(output, "rb"), status)
 
     def close(self) -> None:
-        """Ends it; containers end by themselves, as their pipes do."""
+        """End the interpreter; its containers end on their own, because their pipes close."""
         self._channel.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
@@ -125,7 +125,7 @@ class Zygote:
 
 
 class Forked:
-    """As much of :class:`subprocess.Popen` as is needed for a process that is not our child."""
+    """The parts of :class:`subprocess.Popen` that are needed for a process that is not our child."""
 
     def __init__(self, pid: int, stdin: BinaryIO, stdout: BinaryIO, status: int) -> None:
         self.pid, self.stdin, self.stdout = pid, stdin, stdout
@@ -134,7 +134,7 @@ class Forked:
         self._lock = threading.Lock()
 
     def poll(self) -> int | None:
-        """Its exit code, if it has ended; also while somebody else waits for that."""
+        """Return its exit code if it has ended, else ``None``; never block while another thread waits for it."""
         if not self._lock.acquire(blocking=False):
             return None
         try:
@@ -145,14 +145,14 @@ class Forked:
             self._lock.release()
 
     def wait(self, timeout: float | None = None) -> int:
-        """Waits for its end."""
+        """Wait until it ends and return its exit code."""
         with self._lock:
             return self._ended(timeout)
 
     def _ended(self, timeout: float | None) -> int:
         if self._status is None:
             return self._code or 0
-        poll = select.poll()  # not select(), which knows the first 1024 descriptors only
+        poll = select.poll()  # not select(), which only handles the first 1024 descriptors
         poll.register(self._status, select.POLLIN)
         if not poll.poll(None if timeout is None else timeout * 1000):
             raise subprocess.TimeoutExpired("fork", timeout or 0)
@@ -162,10 +162,10 @@ class Forked:
         return self._code
 
     def send_signal(self, number: int) -> None:
-        """As the system call does."""
+        """Send a signal to the process."""
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)

@@ -1,15 +1,15 @@
-"""The first process of what a mini cloud runs: gives it its own view of the files, starts it, and ends with it.
+"""The first process of what a mini cloud runs: prepares its view of the files, starts it, and ends with it.
 
 Run as a script by any Python, without anything installed: ``python inside.py SPEC.json``. Its standard input is a pipe
-that the mini cloud holds: when that says something or ends, by whatever death, everything here is killed. The container
-is process 1 of a process namespace, so that nothing of it can survive.
+that the mini cloud holds: when a byte arrives or the pipe closes, for example because the mini cloud died, everything
+here is killed. The container is process 1 of a process namespace, so that none of its processes can survive.
 
 How the view is made (``isolation`` of the spec):
 
 * ``root``: mount and process namespaces, made by root;
-* ``user``: the same inside a user namespace, for systems that allow that to everybody;
-* ``prefix``: no namespace; the container sees its folders under ``MLPORT_ROOT``, and paths in its arguments and
-  environment were rewritten by whoever made the spec.
+* ``user``: the same inside a user namespace, for systems that allow that to all users;
+* ``prefix``: no namespace; the container sees its folders under ``MLPORT_ROOT``, and the author of the spec has
+  rewritten the paths in its arguments and environment.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 _NEWNS, _NEWUSER, _NEWPID = 0x00020000, 0x10000000, 0x20000000
 _RDONLY, _NOSUID, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 8, 32, 4096, 16384, 1 << 18
 _PDEATHSIG = 1
-_OWN = ("/proc",)  # made new instead of shown from the host
+_OWN = ("/proc",)  # mounted anew instead of bound from the host
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(path: str, run: Callable[[dict[str, Any]], None] | None = None) -> int:
-    """Runs what the spec describes; the exit code of it. ``run`` takes the place of ``exec``."""
+    """Run what the spec describes and return its exit code. ``run`` replaces ``exec``."""
     with open(path, encoding="utf-8") as file:
         spec: dict[str, Any] = json.load(file)
     isolation = spec["isolation"]
@@ -50,7 +50,7 @@ def main(path: str, run: Callable[[dict[str, Any]], None] | None = None) -> int:
 
 
 def _child(spec: dict[str, Any], run: Callable[[dict[str, Any]], None] | None) -> None:
-    """Becomes the container."""
+    """Turn this process into the container."""
     try:
         _libc.prctl(_PDEATHSIG, signal.SIGKILL)
         null = os.open(os.devnull, os.O_RDONLY)
@@ -65,15 +65,15 @@ def _child(spec: dict[str, Any], run: Callable[[dict[str, Any]], None] | None) -
         if run is not None:
             run(spec)
             os._exit(0)
-        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # running the image is what this is for
-    except BaseException as error:  # noqa: BLE001  # nobody else can tell
+        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # running the image is the purpose
+    except BaseException as error:  # noqa: BLE001  # no other process can report it
         sys.stderr.write(f"cannot start {' '.join(spec['argv'])}: {error}\n")
         sys.stderr.flush()
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 
 def _watch(child: int) -> int:
-    """Passes SIGTERM on and waits for the end of the container or of the mini cloud."""
+    """Forward SIGTERM, and wait until the container or the mini cloud ends."""
 
     def forward(number: int, _: object) -> None:
         _kill(child, number)
@@ -96,7 +96,7 @@ def _kill(pid: int, number: int) -> None:
 
 
 def _end_group() -> None:
-    """Without a process namespace the group is all that holds the children together."""
+    """End the process group: without a process namespace, only the group connects the children."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGTERM)
@@ -115,7 +115,7 @@ def _unshare(flags: int, *, user: bool) -> None:
 
 
 def _enter(root: str, binds: dict[str, str]) -> None:
-    """Composes the host's files and the binds under ``root`` and goes there for good."""
+    """Compose the host's files and the binds under ``root``, and make that the root folder."""
     _mount("none", "/", None, _REC | _PRIVATE)
     _mount("tmpfs", root, "tmpfs", _NOSUID, "mode=755")
     _compose(root, "/", {path.strip("/"): source for path, source in binds.items()})
@@ -126,7 +126,7 @@ def _enter(root: str, binds: dict[str, str]) -> None:
 
 
 def _compose(new: str, host: str, binds: dict[str, str]) -> None:
-    """Everything of a host folder, with the binds in it or over it."""
+    """Bind everything of a host folder, with the given binds in it or over it."""
     inner: dict[str, dict[str, str]] = {}
     for path, source in binds.items():
         first, _, rest = path.partition("/")
@@ -151,7 +151,7 @@ def _compose(new: str, host: str, binds: dict[str, str]) -> None:
 
 
 def _inside(folder: str, binds: dict[str, str]) -> None:
-    """Binds inside a bound folder, where it has a place for them."""
+    """Mount binds inside a bound folder, creating their folders if needed."""
     for path, source in binds.items():
         place = os.path.join(folder, path)
         if not os.path.isdir(place):
@@ -168,7 +168,7 @@ def _bind(source: str, place: str) -> None:
         _mount(source, place, None, _BIND | _REC)
     except OSError:
         if os.path.isdir(source):
-            raise  # a socket or device of the host that cannot be shown is no loss
+            raise  # a socket or device of the host that cannot be shown is not needed
 
 
 def _mount(source: str, place: str, kind: str | None, flags: int, data: str = "") -> None:

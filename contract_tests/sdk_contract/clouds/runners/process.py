@@ -1,13 +1,13 @@
-"""Runs images as processes of this machine, with this Python: CI needs no engine.
+"""The process runner: runs images as processes of this machine, with this Python, so that CI needs no engine.
 
 Only the layers that hold code and dependencies are unpacked, once per image; the interpreter and the system below
-them are this machine's own. Where root or user namespaces are to be had, each container has its own view of the files
-(``/opt/mlport``, ``/opt/ml``, …) and of processes; elsewhere it finds them under the folder named by ``MLPORT_ROOT``
-and paths in its arguments and environment are rewritten.
+them are this machine's own. Where root rights or user namespaces are available, each container has its own view of the
+files (``/opt/mlport``, ``/opt/ml``, …) and of processes; elsewhere it finds them under the folder named by
+``MLPORT_ROOT``, and paths in its arguments and environment are rewritten.
 
-What it cannot give: another Python than this one, limits of memory and CPU, and a port of its own. The variables by
-which platforms tell the port (``AIP_HTTP_PORT``, ``SAGEMAKER_BIND_TO_PORT``, ``PORT``) and ``MLPORT_BIND`` name a free
-one instead; an image that insists on its own needs the docker runner.
+It cannot provide a Python other than this one, limits of memory and CPU, or the image's own port. The variables by
+which platforms set the port (``AIP_HTTP_PORT``, ``SAGEMAKER_BIND_TO_PORT``, ``PORT``) and ``MLPORT_BIND`` name a free
+port instead; an image that insists on its own port needs the docker runner.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ Isolation = Literal["root", "user", "prefix"]
 CLOSED = "the runner was closed meanwhile"
 INSIDE = Path(__file__).with_name("inside.py")
 _PORTS = ("AIP_HTTP_PORT", "SAGEMAKER_BIND_TO_PORT", "PORT")
-#: The top of what an image may bring that is the machine's own business here.
+#: Top-level folders of an image that are ignored, because this machine's own are used.
 _SYSTEM = frozenset({"bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "run", "sbin", "sys", "usr", "var"})
-#: Of these only the folders inside belong to the image; the rest stays the machine's.
+#: Of these top-level folders only the folders inside belong to the image; the rest stays this machine's.
 _SHARED = frozenset({"home", "media", "mnt", "opt", "root", "srv", "tmp"})
 _KILL_S = 10.0
 _LINES = 10_000
 
 
 class Process(Protocol):
-    """What a runner needs of :class:`subprocess.Popen`."""
+    """The parts of :class:`subprocess.Popen` that a runner needs."""
 
     pid: int
 
@@ -73,7 +73,7 @@ class ProcessRunner(Runner):
 
     Args:
         folder: For unpacked images, and for one folder per process while it runs.
-        isolation: How a container gets its view of the files; what this machine allows when left out.
+        isolation: How a container gets its view of the files; the strongest way that this machine allows when left out.
         share: A folder of unpacked images that outlives this runner.
     """
 
@@ -90,7 +90,7 @@ class ProcessRunner(Runner):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def start(self, launch: Launch) -> Running:
-        """Runs an image; see :meth:`Runner.start`."""
+        """Run an image; see :meth:`Runner.start`."""
         image = image_of(launch)
         config = ImageConfig.read(image.config)
         _check_python(config.labels.get("dev.mlport.python"), image.title)
@@ -112,20 +112,20 @@ class ProcessRunner(Runner):
         raise StartFailed(CLOSED)
 
     def close(self) -> None:
-        """Ends all that was started and still runs."""
+        """End everything that was started and still runs."""
         with self._lock:
-            self._closed = True  # a deployment may be on its way in another thread
+            self._closed = True  # another thread may be starting a deployment
             running, self._running = self._running, []
         for item in running:
             item.stop(0.0)
 
     def alive(self) -> list[str]:
-        """The names of all that runs."""
+        """Return the names of everything that runs."""
         with self._lock:
             return sorted(item.name for item in self._running if item.exit_code is None)
 
     def _begin(self, folder: Path, root: Path) -> Process:
-        """Starts the first process, in a group of its own; its input is the pipe that tells it that we are alive."""
+        """Start the first process in its own process group; its input is a pipe that closes when this process dies."""
         return subprocess.Popen(  # our own script
             [base_python(), "-I", "-S", str(INSIDE), str(folder / "spec.json")],
             stdin=subprocess.PIPE,
@@ -141,7 +141,7 @@ class ProcessRunner(Runner):
         env = {**config.env, **launch.env}
         env["PATH"] = os.pathsep.join([str(self._python_folder()), env.get("PATH", ""), os.defpath])
         if not (self.isolation == "root" and launch.user is None and everybody_reads(Path(sys.base_prefix))):
-            env["MLPORT_RUN_AS"] = "0"  # whoever it would become could not read this Python
+            env["MLPORT_RUN_AS"] = "0"  # the user it would become could not read this Python
         if port is not None:
             env |= {name: str(port) for name in _PORTS if name in env or name == "SAGEMAKER_BIND_TO_PORT"}
             env["MLPORT_BIND"] = f"tcp:127.0.0.1:{port}"
@@ -163,7 +163,7 @@ class ProcessRunner(Runner):
         }
 
     def _prefix(self, folder: Path, binds: Mapping[str, str]) -> Path:
-        """A folder in which each path of the container is a link to its folder."""
+        """Return a folder in which each path of the container is a link to its folder."""
         prefix = folder / "prefix"
         for path, source in binds.items():
             place = prefix / path.strip("/")
@@ -172,7 +172,7 @@ class ProcessRunner(Runner):
         return prefix
 
     def _python_folder(self) -> Path:
-        """``python`` and ``python3``, whatever the machine calls the interpreter."""
+        """Return a folder with ``python`` and ``python3``, however the machine names its interpreter."""
         folder = self._folder / "bin"
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
@@ -196,14 +196,14 @@ class ProcessRunning(Running):
         self._reader.start()
 
     def logs(self) -> list[tuple[float, str]]:
-        """What it wrote so far."""
+        """Return its output so far."""
         if self.exit_code is not None:
             self._reader.join(_KILL_S)
         return list(self._lines)
 
     @property
     def exit_code(self) -> int | None:
-        """``None`` while it runs."""
+        """The exit code; ``None`` while it runs."""
         code = self._process.poll()
         if code is None:
             return None
@@ -211,7 +211,7 @@ class ProcessRunning(Running):
         return 128 - code if code < 0 else code
 
     def stop(self, grace_s: float = 30.0) -> None:
-        """SIGTERM to the container, then SIGKILL."""
+        """Send SIGTERM to the container, then SIGKILL."""
         if grace_s > 0 and self._process.poll() is None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
@@ -228,7 +228,7 @@ class ProcessRunning(Running):
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def usage(self) -> tuple[float, int]:
-        """CPU seconds and bytes of memory."""
+        """Return CPU seconds and bytes of memory."""
         with suppress(psutil.Error):
             family = psutil.Process(self._process.pid).children(recursive=True)
             cpu = sum(sum(process.cpu_times()[:4]) for process in family)
@@ -237,7 +237,7 @@ class ProcessRunning(Running):
         return self._last_usage
 
     def _release(self) -> None:
-        """Says that it is over, and lets go of the pipe: a process forked since may hold a copy of it open."""
+        """Signal the end through the pipe, then close it: a process forked since may hold a copy of it open."""
         pipe = self._process.stdin
         if pipe is not None and not pipe.closed:
             with suppress(OSError, ValueError):  # it may have ended; another thread may have been faster
@@ -261,7 +261,7 @@ class ProcessRunning(Running):
 
 
 def image_of(launch: Launch) -> Image:
-    """The image that is to be run.
+    """Return the image to run.
 
     Raises:
         StartFailed: The registry does not have it.
@@ -273,7 +273,7 @@ def image_of(launch: Launch) -> Image:
 
 
 def arguments(launch: Launch, config: ImageConfig) -> list[str]:
-    """The command line: as Docker puts entrypoint and command together.
+    """Return the command line, combining entrypoint and command as Docker does.
 
     Raises:
         StartFailed: There is nothing to run.
@@ -290,7 +290,7 @@ def arguments(launch: Launch, config: ImageConfig) -> list[str]:
 
 
 def image_binds(root: Path) -> dict[str, str]:
-    """Which folders of an unpacked image take the place of the machine's own."""
+    """Return which folders of an unpacked image replace the machine's own."""
     binds: dict[str, str] = {}
     for top in sorted(root.iterdir()):
         if top.name in _SHARED and top.is_dir() and not top.is_symlink():
@@ -303,7 +303,7 @@ def image_binds(root: Path) -> dict[str, str]:
 def rewritten(
     argv: Sequence[str], env: Mapping[str, str], paths: Sequence[str], prefix: str
 ) -> tuple[list[str], dict[str, str]]:
-    """Arguments and variables with the container's paths put under a prefix.
+    """Return arguments and variables with the container's paths put under a prefix.
 
     Example:
         >>> rewritten(["a", "/opt/ml/x", "/opt/mlx"], {"P": "/opt/ml:/usr"}, ["/opt/ml"], "/r")
@@ -321,25 +321,25 @@ def rewritten(
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a port on which no process listens now."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
         return port
 
 
 def base_python() -> str:
-    """This interpreter without its virtual environment, so that an image has to bring what it needs."""
+    """Return this interpreter without its virtual environment, so that an image has to bring what it needs."""
     return os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 
 
 def everybody_reads(path: Path) -> bool:
-    """Whether another user may go to this folder and read it."""
+    """Return whether other users may enter this folder and read it."""
     return all(folder.stat().st_mode & 0o5 == 0o5 for folder in [path, *path.parents])
 
 
 @functools.cache
 def find_isolation() -> Isolation:
-    """The strongest isolation that this machine allows, found by trying."""
+    """Return the strongest isolation that this machine allows, found by trying."""
     ways: tuple[Isolation, ...] = ("root",) if os.geteuid() == 0 else ("user",)
     for way in ways if sys.platform == "linux" else ():
         if _works(way):

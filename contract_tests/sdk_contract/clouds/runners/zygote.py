@@ -1,7 +1,7 @@
-"""A warm interpreter that forks containers: what the fork runner starts once per set of dependencies.
+"""A warm interpreter that forks containers; the fork runner starts one per set of dependencies.
 
 Run as a script with the image's own ``PYTHONPATH``; standard input is a socket. Each message is the path of a spec with
-three descriptors: the container's input (see :mod:`inside`), its output, and where its exit code goes.
+three descriptors: the container's input (see :mod:`inside`), its output, and the pipe for its exit code.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ WARM = ("mlport_serving.serve", "mlport_serving.train", "mlport_serving.flavours
 
 
 def main() -> None:
-    """Serves until the socket ends."""
-    del sys.path[0]  # the folder of this script, whose names must hide nothing from images
+    """Fork containers until the socket closes."""
+    del sys.path[0]  # the folder of this script, whose modules must not hide an image's modules
     if find_spec("mlport_serving"):
         for name in WARM:
             __import__(name)
@@ -60,11 +60,11 @@ def _container(spec: str, alive: int, output: int, status: int) -> None:
 
 
 def run(spec: dict[str, Any]) -> None:
-    """Does what ``python [-P] (-m MODULE | FILE) …`` would do; everything else is started the ordinary way."""
+    """Do what ``python [-P] (-m MODULE | FILE) …`` would do; any other command is executed in the usual way."""
     program, *rest = spec["argv"]
     words = [word for word in rest if word != "-P"] if rest[:1] == ["-P"] else rest
     if not program.rpartition("/")[2].startswith("python") or not words or words[0] == "-c":
-        os.execvpe(program, spec["argv"], spec["env"])  # running the image is what this is for
+        os.execvpe(program, spec["argv"], spec["env"])  # running the image is the purpose
     os.environ.clear()
     os.environ.update(spec["env"])
     sys.path[:0] = [path for path in spec["env"].get("PYTHONPATH", "").split(os.pathsep) if path]

@@ -1,4 +1,4 @@
-"""A mini cloud that speaks Vertex AI: unmodified google-cloud-aiplatform works against it, over REST."""
+"""A mini cloud that speaks the REST API of Vertex AI: unmodified google-cloud-aiplatform works with it, over REST."""
 
 from .cloud import VertexCloud
 

@@ -1,4 +1,4 @@
-"""Service accounts: which permissions a caller has on one.
+"""Service accounts: which permissions a caller has on one of them.
 
 Source: https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/testIamPermissions
 """

@@ -1,4 +1,4 @@
-"""The front of every service of this cloud: who asks, what the body says, and how a no is written."""
+"""The front of every service of this cloud: it checks credentials, reads the body, and formats refusals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Answer = dict[str, Any] | Response
 Handler = Callable[[Request], Answer]
 _EXPECTED = "Expected OAuth 2 access token, login cookie or other valid authentication credential."
-# What is said to a request without credentials, and to one with wrong ones.
+# The messages for a request without credentials, and for one with wrong credentials.
 _NOT_ADMITTED = {
     "aiplatform": (
         f"Request is missing required authentication credential. {_EXPECTED}",
@@ -50,16 +50,16 @@ class Resources(Protocol):
 
     @property
     def common(self) -> Common:
-        """Who may ask."""
+        """The state that all projects and regions share, with the credentials that are accepted."""
         ...
 
     @property
     def lock(self) -> threading.RLock:
-        """Held while a handler runs."""
+        """The lock held while a handler runs."""
         ...
 
     def advance(self) -> None:
-        """Bring everything to where it is by now."""
+        """Bring all states up to date."""
         ...
 
 
@@ -67,9 +67,9 @@ class Api(Routes):
     """The routes of one service, whose handlers answer with plain values.
 
     Args:
-        world: What its handlers work on.
-        service: The name under which calls are written down.
-        guarded: Whether credentials are looked at here at all, rather than by the handlers.
+        world: The resources that its handlers work on.
+        service: The name under which calls are logged.
+        guarded: Whether credentials are checked here, rather than by the handlers.
     """
 
     def __init__(self, world: Resources, service: str, *, guarded: bool = True) -> None:
@@ -79,7 +79,7 @@ class Api(Routes):
     def on(
         self, method: str, path: str, operation: str, *, changing: bool | None = None, locked: bool = True
     ) -> Callable[[Handler], Handler]:
-        """Registers a handler that is called with the lock held and everything up to date, unless it is slow."""
+        """Register a handler that is called with the lock held and all states up to date, unless it is a slow one."""
 
         def register(handler: Handler) -> Handler:
             @functools.wraps(handler)
@@ -107,10 +107,10 @@ class Api(Routes):
             return answered(handler(request))
 
     def authorize(self, request: Request, operation: str) -> None:
-        """Let in a request with a token of this cloud and the right to the operation.
+        """Admit a request with a token of this cloud and the right to the operation.
 
         Raises:
-            Refusal: It has none, or another.
+            Refusal: It has no token or a wrong one, or lacks the right.
         """
         if self._guarded:
             admit(self.world.common, request, self.service)
@@ -121,7 +121,7 @@ def admit(common: Common, request: Request, service: str = "aiplatform") -> None
     """Refuse a request without the credentials of this mini cloud.
 
     Raises:
-        Refusal: It has none, or others.
+        Refusal: It has no credentials, or wrong ones.
     """
     given = request.headers.get("authorization", "")
     scheme, _, token = given.partition(" ")
@@ -137,10 +137,10 @@ def admit(common: Common, request: Request, service: str = "aiplatform") -> None
 
 
 def body_of(request: Request) -> dict[str, Any]:
-    """The body as an object.
+    """Return the body as an object.
 
     Raises:
-        Refusal: It is none.
+        Refusal: It is not an object.
     """
     try:
         body = request.json()
@@ -152,10 +152,10 @@ def body_of(request: Request) -> dict[str, Any]:
 
 
 def read_members(request: Request, operation: str) -> None:
-    """Refuse by name what is not played, and leave the rest to the handler in camel case.
+    """Refuse unsupported members by name, and rewrite the others in camel case for the handler.
 
     Raises:
-        Refusal: Some members, or their values, are not played.
+        Refusal: Some members, or their values, are not supported.
     """
     members = MEMBERS.get(operation)
     if members is None:
@@ -173,18 +173,18 @@ def read_members(request: Request, operation: str) -> None:
 
 
 def answered(answer: Answer) -> Response:
-    """A plain value as a reply."""
+    """Convert a plain value to a reply."""
     return answer if isinstance(answer, Response) else Response.of_json(answer)
 
 
 def refused(refusal: Refusal) -> Response:
-    """A no as a reply."""
+    """Convert a refusal to a reply."""
     headers = {"content-type": "application/json; charset=UTF-8", **refusal.headers}
     return Response(refusal.status, json.dumps(refusal.body()).encode(), headers)
 
 
 def trouble(fault: Fault) -> Response:
-    """Planned trouble as a reply."""
+    """Convert a planned fault to a reply."""
     word, message, reason = _TROUBLE[fault.kind]
     headers = {"retry-after": str(int(fault.seconds))} if fault.seconds else {}
     return refused(Refusal(word, message, status=fault.status or CODES[word][1], reason=reason, headers=headers))

@@ -1,4 +1,4 @@
-"""Artifact Registry: repositories and tags over REST, images over the registry's own protocol with exchanged tokens.
+"""Artifact Registry: repositories and tags over REST, images over the registry protocol with exchanged tokens.
 
 Sources: https://cloud.google.com/artifact-registry/docs/reference/rest and
 https://cloud.google.com/artifact-registry/docs/docker/authentication#token
@@ -33,15 +33,15 @@ _FIELDS = {"name", "format", "description", "labels", "mode", "dockerConfig", "c
 
 
 class Images:
-    """The images of all projects, whose regions share one host here; and who may push and pull them.
+    """The images of all projects, whose regions share one host here, and the check of who may push and pull them.
 
     Args:
-        common: Who may ask.
-        folder: For blobs.
+        common: The state that all projects and regions share.
+        folder: Where blobs are stored.
 
     Attributes:
-        known: Whether a project has a repository, in any region.
-        pushed: When each image came.
+        known: Returns whether a project has a repository, in any region.
+        pushed: When each image was pushed.
     """
 
     def __init__(self, common: Common, folder: Path) -> None:
@@ -54,10 +54,10 @@ class Images:
         self.tokens.on("GET", "/v2/token", "ExchangeToken", changing=False)(self.exchange)
 
     def advance(self) -> None:
-        """Nothing here takes time."""
+        """Do nothing: nothing here takes time."""
 
     def exchange(self, request: Request) -> Json:
-        """Gives a registry token for an access token."""
+        """Exchange an access token for a registry token."""
         user, _, given = _basic(request).partition(":")
         if user != USER or not self.common.identity.admits(given):
             raise Refusal("UNAUTHENTICATED", "The access token is not valid for this registry.")
@@ -82,10 +82,10 @@ class Images:
         self.pushed[f"{repository}@{digest}"] = stamp()
 
     def resolve(self, uri: str) -> str:
-        """``REPOSITORY@sha256:…`` of the image under a reference: what is used from then on.
+        """Return the image under a reference as ``REPOSITORY@sha256:…``, which is used from then on.
 
         Raises:
-            Refusal: It is not there.
+            Refusal: The image does not exist.
         """
         path = uri.partition("/")[2]
         repository, at, digest = path.partition("@")
@@ -97,7 +97,7 @@ class Images:
 
 
 def _basic(request: Request) -> str:
-    """Name and password of a request."""
+    """Return the name and password of a request."""
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     try:
         return base64.b64decode(given, validate=True).decode() if scheme.lower() == "basic" else ""
@@ -109,8 +109,8 @@ class Artifacts:
     """The image repositories of one region of one project.
 
     Args:
-        world: What else there is.
-        images: What is in them.
+        world: The other resources of the region.
+        images: The images of all repositories.
     """
 
     def __init__(self, world: World, images: Images) -> None:
@@ -139,7 +139,7 @@ class Artifacts:
     # --- repositories -------------------------------------------------------------------------------------------------
 
     def create(self, request: Request) -> Json:
-        """Makes a repository."""
+        """Create a repository."""
         body, name = body_of(request), request.query.get("repositoryId", "")
         check_fields(body, _FIELDS, "repository")
         check_labels(part(body, "labels"))
@@ -161,28 +161,28 @@ class Artifacts:
         return f"projects/{self.world.project}/locations/{self.world.region}/repositories"
 
     def get(self, request: Request) -> Json:
-        """One repository."""
+        """Return one repository."""
         return self.world.get("repositories", request.params["repository"])
 
     def every(self, request: Request) -> Json:
-        """All repositories."""
+        """List all repositories."""
         return listing(self.table.values(), request.query, "repositories")
 
     def patch(self, request: Request) -> Json:
-        """Changes labels and words."""
+        """Change the labels and the description."""
         found = self.get(request)
         found.update(body_of(request))
         self.world.touch(found)
         return found
 
     def delete(self, request: Request) -> Json:
-        """Removes a repository with everything in it."""
+        """Delete a repository with everything in it."""
         name = request.params["repository"]
         self.get(request)
 
         def finish() -> Json:
             self.table.pop(name, None)
-            if self.store.known(self.world.project, name):  # one of this name in another region has the same images
+            if self.store.known(self.world.project, name):  # one of this name elsewhere has the same images
                 return {}
             for path in self.registry.repositories():
                 if path.startswith(f"{self.world.project}/{name}/"):
@@ -195,11 +195,11 @@ class Artifacts:
     # --- images -------------------------------------------------------------------------------------------------------
 
     def images(self, request: Request) -> Json:
-        """The images of a repository, each with its tags."""
+        """List the images of a repository, each with its tags."""
         return listing(self._images(request), request.query, "dockerImages")
 
     def image(self, request: Request) -> Json:
-        """One image, by package and digest."""
+        """Return one image, by package and digest."""
         end = f"/dockerImages/{request.params['image']}"
         found = next((one for one in self._images(request) if one["name"].endswith(end)), None)
         if found is None:
@@ -227,7 +227,7 @@ class Artifacts:
         return f"{self.world.project}/{request.params['repository']}/{request.params['package']}"
 
     def tag(self, request: Request) -> Json:
-        """Which version a tag is on."""
+        """Return the version that a tag points to."""
         params, digest = request.params, self.registry.digest(self._path(request), request.params["tag"])
         if digest is None:
             raise Refusal("NOT_FOUND", f"Tag {params['tag']} is not found.")
@@ -235,13 +235,13 @@ class Artifacts:
         return {"name": f"{package}/tags/{params['tag']}", "version": f"{package}/versions/{digest}"}
 
     def delete_tag(self, request: Request) -> Json:
-        """Takes a tag away."""
+        """Delete a tag."""
         self.tag(request)
         self.registry.remove(self._path(request), request.params["tag"])
         return {}
 
     def delete_version(self, request: Request) -> Json:
-        """Removes an image with its tags."""
+        """Delete an image with its tags."""
         path, digest = self._path(request), request.params["version"]
         if self.registry.digest(path, digest) is None:
             raise Refusal("NOT_FOUND", f"Version {digest} is not found.")

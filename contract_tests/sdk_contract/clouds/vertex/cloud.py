@@ -1,4 +1,4 @@
-"""The mini cloud that speaks Vertex AI's wire, with the services of Google Cloud that go with it."""
+"""The mini cloud that speaks Vertex AI's protocol, with the services of Google Cloud that belong to it."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ PROJECT, REGION = "mini-project", "europe-west4"
 class VertexCloud(Cloud):
     """Vertex AI, Artifact Registry, Cloud Storage, Monitoring, Logging, Secret Manager, Service Usage on one port.
 
-    Any project and any region is there: each is made when a request first names it.
+    Every project and region exists: each is created when a request first names it.
 
     Args:
-        folder: For all that it keeps on disk.
-        runner: How models and jobs run behind it.
-        pace: Seconds it takes for one second of the real cloud; 0: as fast as it is asked.
-        seed: Of everything that is left to chance.
-        project: Id of the project that is there from the beginning.
+        folder: Where it stores its files.
+        runner: How models and jobs run.
+        pace: Seconds that it takes for one second of the real cloud; 0: no delays.
+        seed: Seed of everything that is random.
+        project: Id of the project that exists from the start.
         region: Its region.
-        cpu_quota: Processors that all replicas of a region may have together.
+        cpu_quota: Processors that all replicas of a region may use together.
     """
 
     name = "vertex"
@@ -74,12 +74,12 @@ class VertexCloud(Cloud):
 
     @cached_property
     def runner(self) -> Runner:
-        """What starts models and jobs."""
+        """The runner that starts models and jobs."""
         return make_runner(self.runner_name, self.folder / "runner")
 
     @cached_property
     def storage(self) -> Storage:
-        """Buckets."""
+        """The buckets of Cloud Storage."""
         return Storage(self.common, self.folder / "buckets", self._project, self._region)
 
     @cached_property
@@ -91,7 +91,7 @@ class VertexCloud(Cloud):
 
     @cached_property
     def secrets(self) -> Secrets:
-        """Secret Manager."""
+        """The Secret Manager service."""
         return Secrets(self.spots)
 
     @cached_property
@@ -101,43 +101,43 @@ class VertexCloud(Cloud):
 
     @cached_property
     def logs(self) -> Logs:
-        """Cloud Logging."""
+        """The Cloud Logging service."""
         return Logs(self.spots)
 
     @cached_property
     def usage(self) -> Usage:
-        """What is enabled, and quota."""
+        """The Service Usage service: enabled APIs, and quota."""
         return Usage(self.spots, self.cpu_quota)
 
     @cached_property
     def rights(self) -> Permissions:
-        """Which permissions callers have."""
+        """The permissions of callers."""
         return Permissions(self.spots, self.storage, self._region)
 
-    # --- the project and region that are there from the beginning
+    # --- the project and region that exist from the start
 
     @property
     def world(self) -> World:
-        """Its resources."""
+        """The resources of the first project and region."""
         return self.spots.first.world
 
     @property
     def artifacts(self) -> Artifacts:
-        """Its image repositories."""
+        """The image repositories of the first project and region."""
         return self.spots.first.artifacts
 
     @property
     def fleet(self) -> Fleet:
-        """What runs behind its endpoints."""
+        """The containers behind the endpoints of the first project and region."""
         return self.spots.first.fleet
 
     @property
     def predictions(self) -> Predictions:
-        """Its data plane."""
+        """The data plane of the first project and region."""
         return self.spots.first.predictions
 
     def open(self) -> Server:
-        """The server with all services behind it."""
+        """Create the server with all services behind it."""
         spots, images = self.spots, self.artifacts.store
         services: list[Any] = [
             spots, self.storage.api, images.tokens, self.identity.routes, self.logs.api, Monitoring(spots).api,
@@ -151,7 +151,7 @@ class VertexCloud(Cloud):
 
     @contextmanager
     def unplugged(self) -> Generator[None]:
-        """No connection can be made inside the block; everything is as before after it."""
+        """Make every connection fail inside the ``with`` block; all state is unchanged after it."""
         if self._server is None:
             raise RuntimeError("the mini cloud was not started")
         port = self._server.port
@@ -162,7 +162,7 @@ class VertexCloud(Cloud):
             self._server = Server(self.app, port=port).start()
 
     def variables(self) -> Mapping[str, str]:
-        """What points clients here: Google's own find the service account, and the address of its storage."""
+        """Return the variables that point clients here, Google's own included: service account and storage address."""
         path = self.folder / "service-account.json"
         self.identity.write(path, self.url)
         return {
@@ -173,7 +173,7 @@ class VertexCloud(Cloud):
         }
 
     def inventory(self) -> list[str]:
-        """Everything that is there now: resources, images, objects, and what runs."""
+        """List all resources that exist now, images, objects, and what runs."""
         with self.common.lock:
             self.spots.advance()
             lines = [line for spot in self.spots.all() for line in _listed(spot)]
@@ -194,7 +194,7 @@ class VertexCloud(Cloud):
             yield from (f"{bucket}/{name}" for name in self.storage.names(bucket))
 
     def release(self) -> None:
-        """Ends all models and jobs."""
+        """Stop all models and jobs."""
         for spot in self.spots.all():
             spot.close()
         self.runner.close()
@@ -202,7 +202,7 @@ class VertexCloud(Cloud):
 
 
 def _listed(spot: Spot) -> Iterator[str]:
-    """What there is in one region of one project."""
+    """Yield a line for each resource of one region of one project."""
     endpoints, jobs = spot.world.tables["endpoints"], spot.world.tables["customJobs"]
     for name, body in endpoints.items():
         yield f"endpoint {name}"

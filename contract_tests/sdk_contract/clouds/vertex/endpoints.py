@@ -1,4 +1,4 @@
-"""Endpoints and what is deployed to them: traffic, refusals, and operations that take their time."""
+"""Endpoints and the models deployed to them: traffic, refusals, and operations that take time."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _REPLICAS = {"minReplicaCount", "maxReplicaCount", "autoscalingMetricSpecs"}
 
 
 class Endpoints:
-    """The endpoints of one cloud.
+    """The endpoints of one region of one project.
 
     Args:
-        world: What else there is.
-        models: What can be deployed.
-        fleet: What runs it.
-        dns: The host name of a dedicated endpoint, by its id.
-        cpu_quota: Processors that all replicas may have together.
+        world: The other resources of the region.
+        models: The models that can be deployed.
+        fleet: Runs the containers.
+        dns: Returns the host name of a dedicated endpoint, by its id.
+        cpu_quota: Processors that all replicas may use together.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Endpoints:
     ) -> None:
         self.world, self.models, self.fleet, self._dns, self.cpu_quota = world, models, fleet, dns, cpu_quota
         self.table = world.tables["endpoints"]
-        self._coming: dict[tuple[str, str], int] = {}  # processors of what is being deployed
+        self._coming: dict[tuple[str, str], int] = {}  # processors of the models that are being deployed
         self.api = self._routes()
 
     def _routes(self) -> Api:
@@ -66,7 +66,7 @@ class Endpoints:
     # --- the endpoint itself --------------------------------------------------------------------------------------
 
     def create(self, request: Request) -> Json:
-        """Makes an endpoint under the id that the caller chose, or under a number."""
+        """Create an endpoint under the id that the caller chose, or under a number."""
         body, name = body_of(request), request.query.get("endpointId", "")
         if not text(body, "displayName"):
             raise Refusal("INVALID_ARGUMENT", "Required field endpoint.display_name is not set.")
@@ -103,10 +103,10 @@ class Endpoints:
         return made
 
     def find(self, name: str) -> Json:
-        """An endpoint that is there.
+        """Return an existing endpoint.
 
         Raises:
-            Refusal: It is not, or not yet.
+            Refusal: It does not exist, or not yet.
         """
         found = self.world.get("endpoints", name)
         if not found["_ready"] or found["_veil"].hides():
@@ -114,21 +114,21 @@ class Endpoints:
         return found
 
     def get(self, request: Request) -> Json:
-        """One endpoint."""
+        """Return one endpoint."""
         return shown(self.find(request.params["endpoint"]))
 
     def every(self, request: Request) -> Json:
-        """All endpoints."""
+        """List all endpoints."""
         return listing([shown(one) for one in self.table.values() if one["_ready"]], request.query, "endpoints")
 
     def patch(self, request: Request) -> Json:
-        """Changes an endpoint at once."""
+        """Change an endpoint immediately."""
         found, body = self.find(request.params["endpoint"]), body_of(request)
         self._apply(found, body, masked(request.query.get("updateMask", "")))
         return shown(found)
 
     def update(self, request: Request) -> Json:
-        """The same by an operation."""
+        """Change an endpoint through an operation."""
         found, body = self.find(request.params["endpoint"]), part(body_of(request), "endpoint")
         self._apply(found, body, [name for name in body if name in _MUTABLE])
         line = self.world.line(request, MUTATE_S)
@@ -162,7 +162,7 @@ class Endpoints:
                 raise Refusal("INVALID_ARGUMENT", f"Traffic percentage {share} is not between 0 and 100.")
 
     def delete(self, request: Request) -> Json:
-        """Removes an empty endpoint."""
+        """Delete an empty endpoint."""
         name = request.params["endpoint"]
         found = self.find(name)
         if found["deployedModels"] or self.world.running(f"endpoints/{name}", "DeployModel", "UndeployModel"):
@@ -183,7 +183,7 @@ class Endpoints:
     # --- deployed models ------------------------------------------------------------------------------------------
 
     def deploy(self, request: Request) -> Json:
-        """Starts a model's containers; the model is part of the endpoint once they answer."""
+        """Start a model's containers; the model becomes part of the endpoint once they answer."""
         name, body = request.params["endpoint"], body_of(request)
         found = self.find(name)
         deployed: Json = dict(part(body, "deployedModel"))
@@ -255,7 +255,7 @@ class Endpoints:
         self.world.touch(found)
 
     def undeploy(self, request: Request) -> Json:
-        """Takes a model out; it must have no traffic any more."""
+        """Remove a deployed model, which must no longer have traffic."""
         name, body = request.params["endpoint"], body_of(request)
         found, number = self.find(name), str(body.get("deployedModelId", ""))
         if number not in ids(found):
@@ -290,7 +290,7 @@ class Endpoints:
         return {}
 
     def mutate(self, request: Request) -> Json:
-        """Changes how many replicas a deployed model has, and by what they grow."""
+        """Change the number of replicas of a deployed model, and the metrics by which they scale."""
         name, body = request.params["endpoint"], body_of(request)
         found, wanted = self.find(name), part(body, "deployedModel")
         deployed = next((one for one in found["deployedModels"] if one["id"] == wanted.get("id")), None)
@@ -305,7 +305,7 @@ class Endpoints:
 
 
 def _replicas(given: Json, mask: str) -> Json:
-    """What a mask changes of the replicas of a deployed model; without one whatever was given."""
+    """Return the replica fields that an update changes: those in the mask, or all given fields without a mask."""
     names = [name.removeprefix("dedicatedResources.") for name in masked(mask)]
     if unknown := [name for name in names if name not in {*_REPLICAS, "dedicatedResources"}]:
         raise Refusal("INVALID_ARGUMENT", f"Field {unknown[0]} cannot be updated.")
@@ -314,5 +314,5 @@ def _replicas(given: Json, mask: str) -> Json:
 
 
 def ids(endpoint: Json) -> set[str]:
-    """The ids of what is deployed."""
+    """Return the ids of the deployed models."""
     return {one["id"] for one in endpoint["deployedModels"]}

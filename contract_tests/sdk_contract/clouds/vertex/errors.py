@@ -1,4 +1,4 @@
-"""What this cloud says no with: ``google.rpc.Status`` in JSON, under the HTTP status that goes with its code.
+"""The errors of this cloud: ``google.rpc.Status`` in JSON, under the HTTP status that belongs to its code.
 
 Source: https://cloud.google.com/apis/design/errors#error_model
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 DOMAIN = "aiplatform.googleapis.com"
 
-# the word of google.rpc.Code -> (its number, the HTTP status it travels under)
+# name of the google.rpc.Code -> (its number, its HTTP status)
 CODES: dict[str, tuple[int, int]] = {
     "CANCELLED": (1, 499),
     "INVALID_ARGUMENT": (3, 400),
@@ -43,12 +43,12 @@ class Refusal(Exception):
     """A call that the cloud refuses, or the end of an operation that failed.
 
     Args:
-        word: One of :data:`CODES`.
-        message: What it says.
-        status: HTTP status, where it is not the one that goes with the word.
-        reason: The ``reason`` of a ``google.rpc.ErrorInfo``, for those that carry one.
-        metadata: The ``metadata`` of it, such as the permission that is missing.
-        domain: Whose reason it is.
+        word: The name of the code, one of :data:`CODES`.
+        message: Text of the error.
+        status: HTTP status, if it is not the usual one of the code.
+        reason: The ``reason`` of a ``google.rpc.ErrorInfo``, for errors that carry one.
+        metadata: The ``metadata`` of the ``ErrorInfo``, such as the missing permission.
+        domain: The ``domain`` of the ``ErrorInfo``.
         headers: Further headers of the answer.
     """
 
@@ -71,7 +71,7 @@ class Refusal(Exception):
         self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:
-        """The answer to a call.
+        """Return the answer to a call.
 
         Example:
             >>> Refusal("NOT_FOUND", "no such endpoint").body()["error"]["status"]
@@ -86,10 +86,10 @@ class Refusal(Exception):
         return {"error": {**error, **({"details": details} if details else {})}}
 
     def result(self) -> dict[str, Any]:
-        """The error of an operation, whose code is that of google.rpc.Code."""
+        """Return the error of an operation, whose code is the number of the google.rpc.Code."""
         return {"code": CODES[self.word][0], "message": self.message, "details": []}
 
 
 def word_of(status: int) -> str:
-    """The word that goes with an HTTP status."""
+    """Return the code that belongs to an HTTP status."""
     return _WORDS.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")

@@ -1,4 +1,4 @@
-"""The filters of lists, logs and metrics: comparisons joined by AND, OR and NOT, as AIP-160 has them.
+"""The filters of lists, logs and metrics: comparisons joined by AND, OR and NOT, as AIP-160 defines them.
 
 Source: https://google.aip.dev/160
 """
@@ -23,10 +23,10 @@ _SNAKE = re.compile(r"_([a-z])")
 
 
 def parse(text: str) -> Test:
-    """Whether something fits the filter; an empty one lets everything through.
+    """Parse a filter into a test of whether an item matches; an empty filter matches everything.
 
     Raises:
-        Refusal: The filter cannot be read.
+        Refusal: The filter cannot be parsed.
 
     Example:
         >>> fits = parse('labels.team="a" AND display_name=churn')
@@ -127,9 +127,9 @@ def _ordered(text: str) -> Any:
 
 
 def lookup(item: Any, path: str) -> Any:
-    """The value under a dotted path.
+    """Return the value under a dotted path.
 
-    Names of fields may be written in either case; keys of maps may hold dashes, and anything if they are quoted.
+    Names of fields may be written in camel or snake case; keys of maps may hold dashes, and anything if quoted.
 
     Example:
         >>> lookup({"displayName": "x"}, "display_name")

@@ -1,6 +1,6 @@
-"""Who this mini cloud is asked by: one service account, made anew for each cloud, with a key that only it knows.
+"""The identity of this mini cloud's callers: one service account, created for each cloud, with a secret key.
 
-Google's clients read the key from the file behind ``GOOGLE_APPLICATION_CREDENTIALS``. With it they sign tokens by
+Google's clients read the key from the file named by ``GOOGLE_APPLICATION_CREDENTIALS``. With it they sign tokens
 themselves, or exchange a signed assertion for an access token. Sources: https://google.aip.dev/auth/4111 and
 https://developers.google.com/identity/protocols/oauth2/service-account#httprest
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LIFE_S = 3600
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _BITS = 2048
-_GOOGLES = "https://oauth2.googleapis.com/token"  # for which Google's library signs, wherever it sends it
+_GOOGLES = "https://oauth2.googleapis.com/token"  # Google's library always signs for this audience
 _DOMAIN = ".googleapis.com/"
 
 
@@ -41,10 +41,10 @@ class Identity:
         project: Project that it belongs to.
 
     Attributes:
-        token: An access token that is good as long as the cloud is there.
-        email: Its name.
-        personal: Whether the token is that of a user who logged in with gcloud, rather than of the service account.
-        missing: Permissions that who asks does not have.
+        token: An access token that is valid for the life of the cloud.
+        email: Its e-mail address, which is its name.
+        personal: Whether the token belongs to a user who logged in with gcloud, rather than to the service account.
+        missing: Permissions that the caller does not have.
     """
 
     def __init__(self, project: str) -> None:
@@ -59,10 +59,10 @@ class Identity:
         self.routes.add("POST", "/token", "ExchangeAssertion", changing=False)(self._exchange)
 
     def write(self, path: Path, url: str) -> None:
-        """Write the file that Google's clients find themselves by; nobody else may read it.
+        """Write the key file that Google's clients look for; no other user may read it.
 
         Args:
-            path: Where.
+            path: The file to write.
             url: Address of the cloud.
         """
         rsa = import_module("cryptography.hazmat.primitives.asymmetric.rsa")
@@ -83,7 +83,7 @@ class Identity:
         write_private(path, json.dumps(told).encode())
 
     def admits(self, token: str) -> bool:
-        """Whether a bearer token is one of this cloud and has not ended."""
+        """Return whether a bearer token is one of this cloud and has not expired."""
         if hmac.compare_digest(self.token.encode(), token.encode()):
             return True
         with self._lock:
@@ -94,7 +94,7 @@ class Identity:
         return aimed and claims.get("sub") == self.email
 
     def _claims(self, token: str) -> dict[str, Any]:
-        """What a token says that the service account has signed and that has not ended; else nothing."""
+        """Return the claims of an unexpired token that the service account has signed; else an empty dict."""
         head, _, rest = token.partition(".")
         body, _, signature = rest.partition(".")
         try:
@@ -120,7 +120,7 @@ class Identity:
         self._key.public_key().verify(signature, data, padding.PKCS1v15(), hashes.SHA256())
 
     def _exchange(self, request: Request) -> Response:
-        """An access token for an assertion that the service account has signed for this address."""
+        """Return an access token for an assertion that the service account has signed for this address."""
         form = {name: values[0] for name, values in parse_qs(request.body.decode("latin-1")).items()}
         if form.get("grant_type") != _GRANT:
             return _refused("unsupported_grant_type", "Invalid grant_type: " + form.get("grant_type", ""))

@@ -36,13 +36,13 @@ PENDING_S, CANCEL_S, DELETE_S, GRACE_S = 90.0, 30.0, 5.0, 10.0
 MOST_VARIABLES = 100
 OVER = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"}
 _MOUNT = "/gcs/"
-_OVER = "over"  # of the line of a job; its outcome says how
+_OVER = "over"  # final state of a job's line; its outcome says how it ended
 _PARENT = "/v1/projects/{project}/locations/{location}/customJobs"
 
 
 @dataclass
 class Task:
-    """What runs for one job."""
+    """The state and the container of one job."""
 
     line: Line
     launch: Launch
@@ -56,7 +56,7 @@ class Task:
     lines: list[tuple[float, str]] = field(default_factory=list[Any])
 
     def outcome(self) -> str:
-        """The state in which it ended."""
+        """Return the state in which it ended."""
         if self.cancelled:
             return "JOB_STATE_CANCELLED"
         good = self.running is not None and self.running.exit_code == 0
@@ -64,14 +64,14 @@ class Task:
 
 
 class Jobs:
-    """The custom jobs of one cloud.
+    """The custom jobs of one region of one project.
 
     Args:
-        world: What else there is.
-        runner: What starts containers.
-        registry: Where it gets their images from.
+        world: The other resources of the region.
+        runner: Starts containers.
+        registry: The registry that holds their images.
         storage: The buckets that they see.
-        image: Where exactly the image under a reference is.
+        image: Resolves a reference to the exact image.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Jobs:
         return api
 
     def create(self, request: Request) -> Json:
-        """Starts a job under a number that the platform chooses."""
+        """Start a job under a number that the platform chooses."""
         body = body_of(request)
         spec: Json = part(body, "jobSpec")
         check_labels(part(body, "labels"))
@@ -135,7 +135,7 @@ class Jobs:
             env={**given, **env},
             mounts={f"/gcs/{name}": self._storage.folder / name for name in self._storage.buckets},
         )  # fmt: skip
-        for folder in ("model", "checkpoints", "logs"):  # a mounted bucket shows a folder only if something is in it
+        for folder in ("model", "checkpoints", "logs"):  # a mounted bucket shows a folder only if it is not empty
             if base.startswith("gs://"):
                 (self._storage.folder / base.removeprefix("gs://") / folder).mkdir(parents=True, exist_ok=True)
         forever = request.hit_by("stuck")
@@ -161,10 +161,10 @@ class Jobs:
             "CLUSTER_SPEC": json.dumps(cluster),
         }
 
-    # --- what happens by itself -------------------------------------------------------------------------------------
+    # --- what happens without a request -----------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Starts what is due and takes note of what has ended."""
+        """Start the jobs that are due, and record the ones that have ended."""
         for number, task in self.tasks.items():
             job = self.table.get(number)
             if job is None or job["state"] in OVER:
@@ -186,15 +186,15 @@ class Jobs:
         try:
             self._act(job)
             task.running = self._runner.start(task.launch)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is why the job failed
+        except Exception as error:  # noqa: BLE001  # any error is the reason why the job failed
             task.lines.append((time.time(), f"{type(error).__name__}: {error}"))
             task.failing = task.stillborn = True
 
     def _act(self, job: Json) -> None:
-        """What the platform does as the service account of a job: mount what it reads, and where it writes.
+        """Act as the service account of a job, as the platform does: mount its inputs and its output folder.
 
         Raises:
-            StartFailed: The account may not.
+            StartFailed: The account lacks a permission.
         """
         spec: Json = job["jobSpec"]
         container = part(spec["workerPoolSpecs"][0], "containerSpec")
@@ -247,18 +247,18 @@ class Jobs:
         return number, found
 
     def get(self, request: Request) -> Json:
-        """One job."""
+        """Return one job."""
         return shown(self._find(request)[1])
 
     def every(self, request: Request) -> Json:
-        """All jobs."""
+        """List all jobs."""
         found = [job for job in self.table.values() if not job["_veil"].hides()]
         for job in found:
             self.tasks[job["name"].rpartition("/")[2]].line.show()
         return listing([shown(job) for job in found], request.query, "customJobs")
 
     def cancel(self, request: Request) -> Json:
-        """Asks a job to end; one that is over stays as it is."""
+        """Ask a running job to end; refuse one that is over."""
         number, job = self._find(request)
         task = self.tasks[number]
         if job["state"] in OVER:
@@ -273,7 +273,7 @@ class Jobs:
         return {}
 
     def delete(self, request: Request) -> Json:
-        """Removes a job that is over."""
+        """Delete a job that is over."""
         number, job = self._find(request)
         if job["state"] not in OVER:
             raise Refusal("FAILED_PRECONDITION", f"The job {job['name']} is in state {job['state']}; cancel it first.")
@@ -288,12 +288,12 @@ class Jobs:
     # --- for the rest of the cloud ----------------------------------------------------------------------------------
 
     def logs(self) -> Iterable[tuple[str, list[tuple[float, str]]]]:
-        """What each job wrote, by its number."""
+        """Yield the output of each job, with its number."""
         for number, task in self.tasks.items():
             yield number, [*task.lines, *(task.running.logs() if task.running else [])]
 
     def close(self) -> None:
-        """Ends everything."""
+        """Stop all running jobs."""
         for task in self.tasks.values():
             if task.running is not None and task.running.exit_code is None:
                 task.running.stop(0.0)

@@ -1,4 +1,4 @@
-"""Cloud Logging: what containers of endpoints and jobs wrote, as entries that can be filtered.
+"""Cloud Logging: the output of the containers of endpoints and jobs, as entries that can be filtered.
 
 Source: https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list
 """
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class Logs:
-    """The logs of all projects; each has one for all its regions.
+    """The logs of all projects; each project has one log for all its regions.
 
     Attributes:
-        empty_pages: How many pages without entries come before the first that has some, as in a long search.
+        empty_pages: How many pages without entries come before the first one with entries, as in a long search.
         fields: Whether lines that are JSON become the fields of their entry, instead of its message.
     """
 
@@ -38,7 +38,7 @@ class Logs:
         self.api.on("POST", "/v2/entries:list", "ListLogEntries", changing=False)(self.every)
 
     def every(self, request: Request) -> Json:
-        """The entries that fit, in pages."""
+        """Return a page of the entries that match the filter."""
         body = body_of(request)
         fits = parse(text(body, "filter"))
         spots = [spot for name in self._projects(body) for spot in self._spots.of(name)]
@@ -54,7 +54,7 @@ class Logs:
         return page
 
     def _projects(self, body: Json) -> list[str]:
-        """The projects whose logs are asked for."""
+        """Return the projects whose logs are requested."""
         names = [name.removeprefix("projects/") for name in words(body, "resourceNames")]
         if not names:
             raise Refusal("INVALID_ARGUMENT", "At least one resource name must be specified in resource_names.")
@@ -62,7 +62,7 @@ class Logs:
 
 
 def _entries(spot: Spot, *, fields: bool) -> Iterable[Json]:
-    """What was written in one region of one project."""
+    """Yield the entries of one region of one project."""
     world = spot.world
     if world.common.lacking("writing logs", needed_for_logs(world.project)) is not None:
         return
@@ -96,7 +96,7 @@ def _of(
 
 
 def _payload(line: str, *, fields: bool) -> Json:
-    """A line as its payload: the message of an object, or the object that it is."""
+    """Return a line as a payload: as the message of an object, or as the object that it contains."""
     try:
         told: Any = json.loads(line) if fields else None
     except ValueError:

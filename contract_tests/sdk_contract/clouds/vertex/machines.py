@@ -1,6 +1,6 @@
-"""Which machine types this mini cloud takes: the table of the adapter, which says so for serving and for training.
+"""Which machine types this mini cloud accepts for serving and for training, according to the adapter's table.
 
-Which accelerators go with which machine: https://cloud.google.com/vertex-ai/docs/predictions/configure-compute and
+Which accelerators fit which machine: https://cloud.google.com/vertex-ai/docs/predictions/configure-compute and
 https://cloud.google.com/compute/docs/gpus
 """
 
@@ -27,7 +27,7 @@ _ADDED = {
     "NVIDIA_TESLA_T4": _SOME, "NVIDIA_TESLA_P4": _SOME, "NVIDIA_TESLA_P100": _SOME, "NVIDIA_TESLA_V100": _MORE,
     "NVIDIA_TESLA_K80": _MORE, "TPU_V2": _MORE, "TPU_V3": _MORE,
 }  # fmt: skip
-"""Accelerators that are added to a machine of the family n1, and how many of each."""
+"""Accelerators that can be added to a machine of the family n1, and the allowed numbers of each."""
 _OWN = (
     (re.compile(r"a2-(?:high|mega)gpu-(\d+)g"), "NVIDIA_TESLA_A100"),
     (re.compile(r"a2-ultragpu-(\d+)g"), "NVIDIA_A100_80GB"),
@@ -37,12 +37,12 @@ _OWN = (
     (re.compile(r"a4-highgpu-(\d+)g"), "NVIDIA_B200"),
     (re.compile(r"g2-standard-\d+()"), "NVIDIA_L4"),
 )
-"""Machines that come with accelerators, whose number is a part of the type."""
+"""Machines that include accelerators, whose number is a part of the machine type."""
 _L4 = {"24": 2, "48": 4, "96": 8}  # of a g2-standard-N; all others have one
 
 
 def check_machine(machine: Mapping[str, Json], usage: Usage, field: str) -> None:
-    """Refuse a machine type that the platform does not take for this use, and accelerators that it does not have.
+    """Refuse a machine type that the platform does not offer for this use, or accelerators that do not fit it.
 
     Raises:
         Refusal: With the message of the platform.
@@ -65,7 +65,7 @@ def check_machine(machine: Mapping[str, Json], usage: Usage, field: str) -> None
 
 
 def _counts(machine: str, kind: str) -> frozenset[int]:
-    """How many accelerators of a kind a machine may have."""
+    """Return the allowed numbers of accelerators of a kind for a machine."""
     if machine.startswith("n1-"):
         return _ADDED.get(kind, frozenset())
     for pattern, own in _OWN:

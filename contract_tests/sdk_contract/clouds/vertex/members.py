@@ -1,4 +1,4 @@
-"""Which members of Vertex AI's requests this mini cloud plays, and how; every other member is refused by name."""
+"""Which members of Vertex AI's requests this mini cloud supports, and how; it refuses all others by name."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ BODIES = {
     "UpdateModel": "model",
     "CreateCustomJob": "customJob",
 }
-"""The member that the body of a request is; that of all others is the whole request."""
+"""The member that the body of a request represents; for all other operations the body is the whole request."""
 
 MEMBERS: dict[str, Members] = {
     operation: Members(table)
@@ -181,4 +181,4 @@ MEMBERS: dict[str, Members] = {
         },
     }.items()
 }  # fmt: skip
-"""The operations of Vertex AI whose requests have members; raw requests reach the container as they are."""
+"""The operations of Vertex AI whose requests have members; raw requests reach the container unchanged."""

@@ -32,18 +32,18 @@ class Entry:
     count: int = 0
 
     def find(self, wanted: str) -> Json | None:
-        """A version by its number or one of its aliases."""
+        """Return a version by its number or one of its aliases."""
         if wanted in self.versions:
             return self.versions[wanted]
         return next((one for one in self.versions.values() if wanted in one["versionAliases"]), None)
 
 
 class Models:
-    """The models of one cloud.
+    """The models of one region of one project.
 
     Args:
-        world: What else there is.
-        image: Where exactly the image under a reference is, which is what a model keeps; raises when it is not there.
+        world: The other resources of the region.
+        image: Resolves a reference to the exact image, which a model stores; raises when the image does not exist.
     """
 
     def __init__(self, world: World, image: Callable[[str], str]) -> None:
@@ -63,13 +63,13 @@ class Models:
         api.on("POST", f"{_PARENT}/{{model}}:mergeVersionAliases", "MergeVersionAliases")(self.merge_aliases)
         return api
 
-    # --- what others ask
+    # --- used by other parts of the cloud
 
     def version(self, name: str) -> Json:
-        """A version by ``projects/…/models/ID`` or ``…/ID@VERSION``.
+        """Return a version by ``projects/…/models/ID`` or ``…/ID@VERSION``.
 
         Raises:
-            Refusal: It is not there.
+            Refusal: It does not exist.
         """
         self.world.check_local(name, "Model")
         model, _, wanted = name.rpartition("/")[2].partition("@")
@@ -82,13 +82,13 @@ class Models:
         return found
 
     def newest(self) -> list[Json]:
-        """The default version of every model."""
+        """Return the default version of every model."""
         return [found for entry in self.entries.values() if (found := entry.find("default")) is not None]
 
     # --- handlers
 
     def upload(self, request: Request) -> Json:
-        """Makes a model, or a version of one."""
+        """Create a model, or a version of one."""
         body = body_of(request)
         model: Json = part(body, "model")
         self._check(model)
@@ -167,25 +167,25 @@ class Models:
         return made
 
     def get(self, request: Request) -> Json:
-        """A model, in its default version or the one after the ``@``."""
+        """Return a model, in its default version or the version after the ``@``."""
         found = self.version(request.params["model"])
         if not found["_ready"] or found["_veil"].hides():
             raise Refusal("NOT_FOUND", f"The Model {found['name']} cannot be found.")
         return shown(found)
 
     def every(self, request: Request) -> Json:
-        """All models."""
+        """List all models."""
         ready = [shown(one) for one in self.newest() if one["_ready"]]
         return listing(ready, request.query, "models")
 
     def versions(self, request: Request) -> Json:
-        """All versions of a model."""
+        """List all versions of a model."""
         entry = self.entries.get(self.version(request.params["model"])["name"].rpartition("/")[2], Entry())
         ready = [shown(one) for one in entry.versions.values() if one["_ready"]]
         return listing(ready, {**request.query, "orderBy": "versionId"}, "models")
 
     def patch(self, request: Request) -> Json:
-        """Changes words and labels."""
+        """Change the names, descriptions and labels of a model."""
         found, body = self.version(request.params["model"]), body_of(request)
         for name in masked(request.query.get("updateMask", "")):
             if name not in {"displayName", "description", "versionDescription", "labels"}:
@@ -196,7 +196,7 @@ class Models:
         return shown(found)
 
     def merge_aliases(self, request: Request) -> Json:
-        """Adds and, with a leading dash, takes away aliases of a version."""
+        """Add aliases to a version, or remove those with a leading dash."""
         found = self.version(request.params["model"])
         entry = self.entries[found["name"].rpartition("/")[2]]
         for alias in words(body_of(request), "versionAliases"):
@@ -207,7 +207,7 @@ class Models:
         return shown(found)
 
     def delete(self, request: Request) -> Json:
-        """Removes a model with all its versions, unless one is deployed."""
+        """Delete a model with all its versions, unless one is deployed."""
         name = self.version(request.params["model"])["name"].rpartition("/")[2]
         entry = self.entries[name]
         for one in entry.versions.values():
@@ -223,7 +223,7 @@ class Models:
         return self.world.begin("DeleteModel", f"models/{name}", line, finish, kind="google.protobuf.Empty")
 
     def delete_version(self, request: Request) -> Json:
-        """Removes a version that is neither the default one nor deployed."""
+        """Delete a version that is neither the default one nor deployed."""
         found = self.version(request.params["model"])
         self._refuse_if_used(found)
         if "default" in found["versionAliases"]:
@@ -252,12 +252,12 @@ class Models:
 
 
 def shown(resource: Json) -> Json:
-    """A resource without what the cloud keeps for itself."""
+    """Return a resource without the fields that only the cloud uses."""
     return {name: value for name, value in resource.items() if not name.startswith("_")}
 
 
 def _check_start(container: Json) -> None:
-    """Refuse words, routes and ports with which no container can be started."""
+    """Refuse commands, routes and ports with which no container can be started."""
     for name in ("args", "command"):
         words(container, name)
     for name in ("healthRoute", "predictRoute"):

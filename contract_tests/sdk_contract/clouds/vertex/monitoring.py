@@ -1,4 +1,4 @@
-"""Cloud Monitoring: time series made of the requests that were really served, aggregated as they are asked for.
+"""Cloud Monitoring: time series of the requests that were really served, aggregated as requested.
 
 Source: https://cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.timeSeries/list
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .world import World
 
 PREFIX = "aiplatform.googleapis.com/prediction/online/"
-SAMPLED_S = (1.0, 5.0, 20.0, 60.0)  # how long ago gauges were read: a slow client asks for a time before the last one
+SAMPLED_S = (1.0, 5.0, 20.0, 60.0)  # ages of gauge samples: a slow client asks for a time before the last one
 GROWTH, SCALE, BUCKETS = 1.1, 0.1, 160  # bounds of latency buckets: SCALE * GROWTH**i milliseconds
 
 
@@ -47,7 +47,7 @@ class Series:
     distribution: bool = False
 
     def described(self) -> Json:
-        """What filters look at."""
+        """Return the fields that filters examine."""
         number, region = self.world.number, self.world.region
         resource = {"resource_container": number, "location": region, "endpoint_id": self.endpoint}
         return {
@@ -57,7 +57,7 @@ class Series:
 
 
 class Monitoring:
-    """The metrics of all projects; those of one are asked for together, whatever their region."""
+    """The metrics of all projects; a request gets those of all regions of a project."""
 
     def __init__(self, spots: Spots) -> None:
         self._spots = spots
@@ -65,7 +65,7 @@ class Monitoring:
         self.api.on("GET", "/v3/projects/{project}/timeSeries", "ListTimeSeries")(self.every)
 
     def every(self, request: Request) -> Json:
-        """The series that fit the filter, aligned and reduced."""
+        """Return the series that match the filter, aligned and reduced."""
         query: dict[str, list[str]] = defaultdict(list)
         for name, value in parse_qsl(request.query_string):
             query[name].append(value)
@@ -123,7 +123,7 @@ class Monitoring:
 
 
 def _series(spot: Spot) -> Iterable[Series]:
-    """What there is to measure in one region of one project."""
+    """Yield the series of one region of one project."""
     groups: dict[tuple[str, str], list[Served]] = defaultdict(list)
     for one in list(spot.predictions.served):
         groups[one.endpoint, one.number].append(one)
@@ -190,7 +190,7 @@ def _seconds(texts: list[str], default: float) -> float:
 
 
 def _aligned(one: Series, start: float, end: float, period: float, aligner: str) -> dict[tuple[float, float], Any]:
-    """The points by periods that end at ``end``; distributions as lists of values until they are shown."""
+    """Group the points into periods that end at ``end``; distributions stay lists of values until they are shown."""
     slots: dict[tuple[float, float], list[float]] = defaultdict(list)
     for at, value in one.points:
         if start <= at <= end:
@@ -223,7 +223,7 @@ def _value(value: Any) -> Json:
 
 
 def distribution(values: list[float]) -> Json:
-    """Values as counts in exponential buckets, the first of which is everything below the scale.
+    """Return values as counts in exponential buckets; the first bucket holds everything below the scale.
 
     Example:
         >>> distribution([0.05, 0.1])["bucketCounts"]

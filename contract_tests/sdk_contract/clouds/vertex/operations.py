@@ -17,10 +17,10 @@ _PLACE = "/projects/{project}/locations/{location}"
 
 
 class Operations:
-    """The operations of one cloud.
+    """The operations of one region of one project.
 
     Attributes:
-        most: How many one page of their list looks at; pages may hold fewer, or none.
+        most: How many operations one page of their list examines; pages may hold fewer, or none.
     """
 
     most = 50
@@ -49,13 +49,13 @@ class Operations:
         raise Refusal("NOT_FOUND", f"Operation {number} is not found.")
 
     def get(self, request: Request) -> Json:
-        """One operation."""
+        """Return one operation."""
         operation = self._find(request)
         operation.line.show()
         return operation.shown()
 
     def every(self, request: Request) -> Json:
-        """Those of one resource, or all of them."""
+        """List the operations of one resource, or all operations."""
         params = request.params
         holder = f"{params['table']}/{params['holder']}/" if "holder" in params else ""
         start = f"{self.world.parent}/{holder}"
@@ -68,12 +68,12 @@ class Operations:
         return {"operations": page, **({"nextPageToken": str(end)} if end < len(found) else {})}
 
     def cancel(self, request: Request) -> Json:
-        """The platform promises nothing, and neither does this cloud."""
+        """Do nothing: the platform does not promise to cancel, and neither does this cloud."""
         self._find(request)
         return {}
 
     def forget(self, request: Request) -> Json:
-        """Removes the record of an operation that is over."""
+        """Delete the record of an operation that is over."""
         operation = self._find(request)
         if not operation.done:
             raise Refusal("FAILED_PRECONDITION", f"Operation {operation.name} is not done.")

@@ -1,4 +1,4 @@
-"""Custom roles and bindings that are enforced, and the calls that say which permissions a caller has."""
+"""Enforcement of custom roles and bindings, and the calls that return which permissions a caller has."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ _OF_IMAGES = {
 
 
 def needed_for_objects(address: str, *verbs: str) -> list[Need]:
-    """What a service account needs to do with objects: verbs such as ``get``, on what is under ``gs://…``."""
+    """Return what a service account needs for some verbs, such as ``get``, on objects under ``gs://…``."""
     bucket, _, name = address.removeprefix("gs://").partition("/")
     place = f"//storage.googleapis.com/projects/_/buckets/{bucket}"
     return [Need(f"storage.objects.{verb}", f"{place}/objects/{name}" if name else place) for verb in verbs]
 
 
 def needed_for_logs(project: str) -> list[Need]:
-    """What a service account needs so that the lines of its containers are kept."""
+    """Return what a service account needs so that the output of its containers is stored."""
     return [Need("logging.logEntries.create", f"//cloudresourcemanager.googleapis.com/projects/{project}")]
 
 
 class Permissions(Guard[Policy]):
-    """What a caller may do by the policy that is enforced.
+    """The rights of callers according to the enforced policy.
 
     Args:
         spots: All projects and regions.
-        storage: Knows the buckets.
-        region: Of the repositories, whose images are pushed to one host here.
+        storage: The buckets.
+        region: The region of the repositories, whose images are all pushed to one host here.
     """
 
     def __init__(self, spots: Spots, storage: Storage, region: str) -> None:
@@ -71,10 +71,10 @@ class Permissions(Guard[Policy]):
         self.buckets = Api(spots, "storage")
         self.buckets.on("GET", "/storage/v1/b/{bucket}/iam/testPermissions", "TestBucketPermissions")(self._of_bucket)
 
-    # --- what calls need
+    # --- which permissions calls need
 
     def needs_of(self, request: Request, match: Match) -> Sequence[Need]:
-        """By the permissions reference of Google Cloud."""
+        """Return the permissions that a call needs, according to the permissions reference of Google Cloud."""
         if match.operation in _FREE or match.service == "oauth2":
             return ()
         found = [*self._permissions(request, match)]
@@ -103,7 +103,7 @@ class Permissions(Guard[Policy]):
 
     @staticmethod
     def _account(request: Request, match: Match) -> str:
-        """The service account that something is to run as."""
+        """Return the service account that a model or job is to run as."""
         if match.operation not in {"DeployModel", "CreateCustomJob"}:
             return ""
         body = body_of(request)
@@ -112,7 +112,7 @@ class Permissions(Guard[Policy]):
         return str(model.get("serviceAccount") or job.get("serviceAccount") or "")
 
     def _place(self, request: Request, match: Match) -> str:
-        """The full name of the resource that a call is about, as far as a binding may name it."""
+        """Return the full name of the resource that a call is about, as far as a binding may name it."""
         params = match.params
         if match.service == "storage" and match.operation not in _OF_BUCKETS:
             bucket = f"//storage.googleapis.com/projects/_/buckets/{params.get('bucket', '')}"
@@ -135,22 +135,22 @@ class Permissions(Guard[Policy]):
     def _project(name: str) -> str:
         return f"//cloudresourcemanager.googleapis.com/projects/{name}"
 
-    # --- what a policy gives
+    # --- what a policy grants
 
     def allows(self, policy: Policy, need: Need) -> bool:
-        """Whether a role with the permission is bound on the resource, or on the project above it."""
+        """Return whether a role with the permission is bound on the resource, or on the project above it."""
         roles = {role["name"]: role["includedPermissions"] for role in policy["roles"]}
         return any(need.action in roles[one["role"]] and _covers(one, need) for one in policy["bindings"])
 
     def refusal(self, request: Request, match: Match, need: Need) -> Response:
-        """As Google says it, with the permission and the resource in the details."""
+        """Return Google's answer, with the permission and the resource in the details."""
         text = f"Permission '{need.action}' denied on resource '{need.resource}' (or it may not exist)."
         if match.service == "registry":
             return registry_refusal("DENIED", text, status=403)
         about = {"permission": need.action, "resource": need.resource}
         return refused(Refusal("PERMISSION_DENIED", text, reason="IAM_PERMISSION_DENIED", metadata=about))
 
-    # --- the calls that say so
+    # --- the calls that return permissions
 
     def _granted(self, permissions: Sequence[str], resource: str) -> Json:
         missing = self._spots.common.identity.missing
@@ -182,7 +182,7 @@ class Permissions(Guard[Policy]):
 
 
 def _covers(binding: Policy, need: Need) -> bool:
-    """Whether a binding is on the resource or above it, and its condition holds."""
+    """Return whether a binding is on the resource or above it, and its condition holds."""
     resource = str(binding["resource"])
     above = resource.startswith("//cloudresourcemanager.googleapis.com/")
     if not (above or need.resource == resource or need.resource.startswith(f"{resource}/")):

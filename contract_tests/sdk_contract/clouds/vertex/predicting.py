@@ -1,4 +1,4 @@
-"""Predictions: through the platform's envelope (``:predict``) or as they come (``:rawPredict``), with its limits."""
+"""Predictions: in the platform's envelope (``:predict``) or unchanged (``:rawPredict``), with the platform's limits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MINE = {"host", "authorization"}
 
 @dataclass(frozen=True)
 class Served:
-    """One request that was answered: Unix time, who, how it went, and milliseconds in the platform and the model."""
+    """One answered request: Unix time, deployed model, status, milliseconds in model and in total, bytes in and out."""
 
     at: float
     endpoint: str
@@ -49,11 +49,11 @@ class Served:
 
 @dataclass
 class Predictions:
-    """The data plane of one cloud.
+    """The data plane of one region of one project.
 
     Attributes:
-        served: What was answered, oldest first.
-        asleep: Endpoints that are scaled to zero, and how many requests it takes until they are awake.
+        served: The answered requests, oldest first.
+        asleep: Endpoints that are scaled to zero, and how many requests it takes until they are ready.
     """
 
     world: World
@@ -68,7 +68,7 @@ class Predictions:
         self.api = self._routes()
 
     def close(self) -> None:
-        """Lets go of the containers."""
+        """Close the connections to the containers."""
         self._http.close()
 
     def _routes(self) -> Api:
@@ -84,7 +84,7 @@ class Predictions:
         return api
 
     def predict(self, request: Request) -> Json:
-        """``instances`` in, ``predictions`` out, with who answered beside them."""
+        """Return ``predictions`` for ``instances``, and which deployed model and version answered."""
         endpoint = self._endpoint(request)
         body = body_of(request)
         if not isinstance(body.get("instances"), list):
@@ -105,14 +105,14 @@ class Predictions:
         }  # fmt: skip
 
     def raw(self, request: Request) -> Response:
-        """The body and headers go through as they are, and so does the answer."""
+        """Forward body and headers unchanged, and return the answer unchanged."""
         endpoint = self._endpoint(request)
         headers = _forwarded(request)
         made, answer = self._ask(endpoint, request.body, headers)
         return self._through(made, endpoint, answer)
 
     def invoke(self, request: Request) -> Response:
-        """Any route of the container, on dedicated endpoints only."""
+        """Call any route of the container, on dedicated endpoints only."""
         endpoint = self._endpoint(request)
         if not endpoint.get("dedicatedEndpointEnabled"):
             raise Refusal("FAILED_PRECONDITION", "invoke is supported on dedicated endpoints only.")
@@ -177,7 +177,7 @@ class Predictions:
     def _note(
         self, endpoint: Json, made: Deployment, status: int, times: tuple[float, float], sizes: tuple[int, int]
     ) -> None:
-        """Remembers a request: when it came and was passed on, bytes in and out."""
+        """Record a request: when it arrived and when it was forwarded, bytes in and out."""
         now, (begin, sent) = time.monotonic(), times
         name = endpoint["name"].rpartition("/")[2]
         model_ms, total_ms = (now - sent) * 1000, (now - begin) * 1000
@@ -185,18 +185,18 @@ class Predictions:
 
 
 def _forwarded(request: Request) -> dict[str, str]:
-    """The headers that reach the container; what the client takes for an encoding is as it says, and no other."""
+    """Return the headers to forward; the container may only use an encoding that the client accepts."""
     given = {name: text for name, text in end_to_end(request.headers).items() if name not in _MINE}
     return {"accept-encoding": "identity", **given}
 
 
 def bytes_of(endpoint: Json) -> int:
-    """How large a request may be, and its answer."""
+    """Return how large a request, or its answer, may be."""
     return DEDICATED_BYTES if endpoint.get("dedicatedEndpointEnabled") else SHARED_BYTES
 
 
 def seconds_of(endpoint: Json) -> float:
-    """How long a request may take; who has a dedicated endpoint chooses."""
+    """Return how long a request may take; a dedicated endpoint can set this."""
     if not endpoint.get("dedicatedEndpointEnabled"):
         return SHARED_S
     return duration(part(endpoint, "clientConnectionConfig"), "inferenceTimeout", DEDICATED_S)

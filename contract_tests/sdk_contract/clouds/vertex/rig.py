@@ -1,4 +1,4 @@
-"""The rig of the `vertex` target: its own mini cloud, and a clock with which nobody waits long for nothing."""
+"""The rig of the `vertex` target: its own mini cloud, and a fast clock that shortens waiting."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 _TROUBLE: Mapping[str, Kind] = {"throttled": "throttle", "unavailable": "unavailable", "denied": "denied"}
 _SHORTEST_S = 0.1
-_SLOW = 0.01  # of the real platform's seconds: an upload takes 0.2, a deploy 4.2, an undeploy 0.6
-_KEPT = ("repository", "image", "bucket", "object")  # shared on purpose, or free
+_SLOW = 0.01  # times the real platform's seconds: an upload takes 0.2, a deploy 4.2, an undeploy 0.6
+_KEPT = ("repository", "image", "bucket", "object")  # shared on purpose, or free of charge
 
 
 class HastyClock:
     """The clock of this machine, whose monotonic seconds pass ``factor`` times as fast.
 
-    Platforms are given a minute to show what they have acknowledged; a mini cloud needs no such patience.
+    A platform gets up to a minute to show what it has acknowledged; a mini cloud needs no such time.
     """
 
     def __init__(self, factor: float) -> None:
@@ -37,24 +37,24 @@ class HastyClock:
         self._start = time.monotonic()
 
     def time(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Seconds that never jump."""
+        """Return seconds that never jump."""
         return self._start + (time.monotonic() - self._start) * self._factor
 
     def sleep(self, seconds: float) -> None:
-        """Waits, but never so short that polling takes the processor from what it waits for."""
+        """Sleep, but not so briefly that polling takes the processor from the work being waited for."""
         time.sleep(max(seconds / self._factor, min(seconds, _SHORTEST_S)))
 
 
 class VertexMiniRig(Rig):
-    """Vertex AI on its mini cloud; the adapter is given by a subclass.
+    """Vertex AI on its mini cloud; a subclass provides the adapter.
 
     Attributes:
-        runner: How models run; forked ones start quickest.
-        haste: How much faster than real ones the seconds of waiting are.
+        runner: How models run; forked ones start fastest.
+        haste: How much faster than real seconds the seconds of waiting pass.
     """
 
     price = 0.120272
@@ -67,38 +67,38 @@ class VertexMiniRig(Rig):
     cloud: VertexCloud
 
     def start(self) -> None:
-        """A mini cloud, and the variables that point to it."""
+        """Start a mini cloud, and set the variables that point to it."""
         self._clock = HastyClock(self.haste)
         self.cloud = VertexCloud(self.folder / "cloud", self.runner)
         self.cloud.identity.personal = True  # as after `gcloud auth application-default login`, the stricter case
         os.environ.update(self.cloud.start())
 
     def stop(self) -> None:
-        """Everything ends."""
+        """Stop the mini cloud and unset its variables."""
         for name in self.cloud.env:
             os.environ.pop(name, None)
         self.cloud.close()
 
     @property
     def clock(self) -> Clock:
-        """A hasty one."""
+        """The fast clock."""
         return self._clock
 
     def settings(self) -> Mapping[str, str]:
-        """The one project and region that there are."""
+        """Return the project and region that exist from the start."""
         return {"project": PROJECT, "region": REGION, "instance": "n1-standard-2"}
 
     def unpriced(self) -> Mapping[str, str]:
-        """A machine that is in no price table."""
+        """Return settings with a machine that is not in any price table."""
         return {**self.settings(), "instance": "n1-highmem-32"}
 
     def left(self) -> list[str]:
-        """By the cloud's own account."""
+        """List what is left, according to the cloud itself."""
         return [line for line in self.cloud.inventory() if not line.startswith(_KEPT)]
 
     @contextmanager
     def provoke(self, failure: str) -> Generator[None]:
-        """Planned trouble of the cloud, or no cloud at all."""
+        """Plan faults of the cloud, or make the cloud unreachable."""
         if failure == "refused":
             with self.cloud.unplugged():
                 yield
@@ -112,7 +112,7 @@ class VertexMiniRig(Rig):
 
     @contextmanager
     def slowly(self) -> Generator[None]:
-        """A hundredth of the real platform's time, instead of none."""
+        """Use a hundredth of the real platform's time, instead of none."""
         self.cloud.pace.factor = _SLOW
         try:
             yield
@@ -120,7 +120,7 @@ class VertexMiniRig(Rig):
             self.cloud.pace.factor = 0.0
 
     def plant_foreign(self) -> Callable[[], bool]:
-        """An endpoint that somebody made by hand."""
+        """Create an endpoint as if by hand, and return a check that it is untouched."""
         place = f"{self.cloud.url}/v1/{self.cloud.world.parent}/endpoints"
         headers = {"authorization": f"Bearer {self.cloud.world.token}", "x-goog-user-project": PROJECT}
         body = {"displayName": "by-hand", "labels": {"team": "other"}}

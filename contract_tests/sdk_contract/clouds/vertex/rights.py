@@ -1,4 +1,4 @@
-"""Which permission each call needs, and what is said to those who lack it.
+"""Which permission each call needs, and the refusal of a caller who lacks it.
 
 Source: https://cloud.google.com/iam/docs/permissions-reference
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..app import Request
     from .world import Common
 
-_CLIENT = "764086051850"  # the project of gcloud itself, which is asked where no quota project is named
+_CLIENT = "764086051850"  # the project of gcloud itself, which is used when no quota project is named
 PERMISSIONS = {
     "CreateEndpoint": "aiplatform.endpoints.create", "GetEndpoint": "aiplatform.endpoints.get",
     "ListEndpoints": "aiplatform.endpoints.list", "UpdateEndpoint": "aiplatform.endpoints.update",
@@ -41,10 +41,10 @@ PERMISSIONS = {
 
 
 def check_rights(common: Common, request: Request, service: str, operation: str) -> None:
-    """Refuse a call whose caller lacks the right, or that of a user without a project to be billed for it.
+    """Refuse a call whose caller lacks the right, or that of a user without a quota project.
 
     Raises:
-        Refusal: In the words of the platform.
+        Refusal: With the message of the platform.
     """
     service = "aiplatform" if service == "prediction" else service
     host = f"{service}.googleapis.com"

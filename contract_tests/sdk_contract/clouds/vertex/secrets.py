@@ -1,4 +1,4 @@
-"""Secret Manager: secrets, their versions, and the values of these.
+"""Secret Manager: secrets, their versions, and the values of the versions.
 
 Source: https://cloud.google.com/secret-manager/docs/reference/rest
 """
@@ -38,7 +38,7 @@ class Secrets:
         self.api.on("DELETE", one, "DeleteSecret")(self.delete)
 
     def create(self, request: Request) -> Json:
-        """Makes a secret without a version."""
+        """Create a secret without a version."""
         name, body = request.query.get("secretId", ""), body_of(request)
         check_fields(body, {"replication", "labels", "annotations", "ttl", "expireTime", "versionAliases"}, "secret")
         if not _ID.fullmatch(name) or not body.get("replication"):
@@ -50,13 +50,13 @@ class Secrets:
         return {"name": full, "replication": body["replication"], "createTime": stamp()}
 
     def add(self, request: Request) -> Json:
-        """Gives it a value."""
+        """Add a version with a value."""
         found = self._find(request)
         found.append(str(part(body_of(request), "payload").get("data", "")))
         return {"name": f"{self._name(request)}/versions/{len(found)}", "createTime": stamp(), "state": "ENABLED"}
 
     def access(self, request: Request) -> Json:
-        """The value of a version, or of the newest."""
+        """Return the value of a version, or of the newest one."""
         version, found, full = request.params["version"], self._find(request), self._name(request)
         number = len(found) if version == "latest" else int(version) if version.isdigit() else 0
         if not 1 <= number <= len(found):
@@ -64,13 +64,13 @@ class Secrets:
         return {"name": f"{full}/versions/{number}", "payload": {"data": found[number - 1]}}
 
     def delete(self, request: Request) -> Json:
-        """Removes it with all its versions."""
+        """Delete a secret with all its versions."""
         self._find(request)
         del self._of(request)[request.params["secret"]]
         return {}
 
     def put(self, name: str, value: str) -> None:
-        """A secret of the first project with a value, as if somebody had made it in the console."""
+        """Store a secret with a value in the first project, as if a user had made it in the console."""
         known = self._versions[self._spots.first.world.project]
         known.setdefault(name, []).append(base64.b64encode(value.encode()).decode())
 

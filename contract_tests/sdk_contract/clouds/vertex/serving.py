@@ -1,4 +1,4 @@
-"""What runs behind deployed models: the real image, started with the environment that the platform gives it.
+"""The containers behind deployed models: the real image, started with the environment that the platform provides.
 
 Source: https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .world import World
 
 PORT = 8080
-# The numbers by which Google's REST clients name them.
+# The numbers by which Google's REST clients name the accelerators.
 ACCELERATORS = {
     1: "NVIDIA_TESLA_K80", 2: "NVIDIA_TESLA_P100", 3: "NVIDIA_TESLA_V100", 4: "NVIDIA_TESLA_P4", 5: "NVIDIA_TESLA_T4",
     8: "NVIDIA_TESLA_A100", 9: "NVIDIA_A100_80GB", 11: "NVIDIA_L4", 13: "NVIDIA_H100_80GB",
@@ -49,10 +49,10 @@ class Deployment:
     """The containers of one deployed model.
 
     Attributes:
-        settled: Whether it is known how its start went.
-        failure: Why it did not come up.
+        settled: Whether the result of its start is known.
+        failure: Why its start failed.
         start_s: How long its start may take.
-        weight: Where it stands in the round of requests.
+        weight: Its current weight in the weighted round robin of requests.
     """
 
     endpoint: str
@@ -71,36 +71,36 @@ class Deployment:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def address(self) -> str:
-        """The replica whose turn it is."""
+        """Return the address of the replica whose turn it is."""
         self.turn += 1
         return self.replicas[self.turn % len(self.replicas)].address
 
 
 class Fleet:
-    """All containers behind the endpoints of one cloud.
+    """All containers behind the endpoints of one region of one project.
 
     Args:
-        world: What else there is.
-        runner: What starts them.
-        registry: Where it gets their images from.
+        world: The other resources of the region.
+        runner: Starts the containers.
+        registry: The registry that holds their images.
     """
 
     def __init__(self, world: World, runner: Runner, registry: Any) -> None:
         self.world, self._runner, self._registry = world, runner, registry
         self.running: dict[tuple[str, str], Deployment] = {}
-        self.past: list[Deployment] = []  # their logs can still be read
+        self.past: list[Deployment] = []  # stopped deployments, whose logs can still be read
         self._lock = threading.Lock()
 
     @staticmethod
     def cpus(deployed: Json) -> int:
-        """Processors that all its replicas have at most, as quota counts them."""
+        """Return how many processors all its replicas have at most, as quota counts them."""
         resources = part(deployed, "dedicatedResources")
         size = _CPUS.search(str(part(resources, "machineSpec").get("machineType", "")))
         most = max(integer(resources, "maxReplicaCount"), integer(resources, "minReplicaCount", 1))
         return most * (int(size[1]) if size else 1)
 
     def launch(self, endpoint: Json, deployed: Json, model: Json) -> Deployment:
-        """Starts the containers of a deployed model; whether they come up is seen later."""
+        """Start the containers of a deployed model; a thread finds out later whether they become ready."""
         name = endpoint["name"].rpartition("/")[2]
         container: Json = model["containerSpec"]
         env = self._environment(name, deployed, container)
@@ -151,14 +151,14 @@ class Fleet:
             for number in range(count):
                 made.replicas.append(self._runner.start(replace(made.launch, name=f"{made.launch.name}-{number}")))
             made.failure = self._wait(made)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is why the deployment failed
+        except Exception as error:  # noqa: BLE001  # any error is the reason why the deployment failed
             made.failure = f"{type(error).__name__}: {error}"
         made.settled = True
         if made.stopped.is_set():
             self._end(made)
 
     def _wait(self, made: Deployment) -> str:
-        """Asks for health until everybody is well; why it is given up otherwise."""
+        """Poll the health route until all replicas are healthy; return why that failed, or an empty text."""
         end = self.world.pace.clock() + made.start_s
         with httpx.Client(timeout=10.0, trust_env=False) as http:
             for replica in made.replicas:
@@ -170,7 +170,7 @@ class Fleet:
         return ""
 
     def stop(self, endpoint: str, number: str) -> None:
-        """Ends the containers of a deployed model."""
+        """Stop the containers of a deployed model."""
         made = self.running.pop((endpoint, number), None)
         if made is not None:
             made.stopped.set()
@@ -183,16 +183,16 @@ class Fleet:
             replica.stop(10.0)
 
     def close(self) -> None:
-        """Ends everything."""
+        """Stop all containers."""
         for endpoint, number in list(self.running):
             self.running[endpoint, number].stopped.set()
             self._end(self.running.pop((endpoint, number)))
 
     def choose(self, endpoint: Json) -> Deployment:
-        """The deployed model that answers the next request, in turn by the shares of the traffic.
+        """Choose the deployed model that answers the next request, in turn by the shares of the traffic.
 
         Raises:
-            Refusal: Nothing has traffic.
+            Refusal: No deployed model has traffic.
         """
         shares = {number: int(share) for number, share in endpoint["trafficSplit"].items() if int(share)}
         name = endpoint["name"].rpartition("/")[2]
@@ -207,13 +207,13 @@ class Fleet:
             return best
 
     def everyone(self) -> Iterator[Deployment]:
-        """All deployments, also those that are gone."""
+        """Yield all deployments, including those that were stopped."""
         yield from self.past
         yield from list(self.running.values())
 
 
 def healthy(http: httpx.Client, url: str) -> bool:
-    """Whether a container says that it is well: 200, and nothing else."""
+    """Return whether a container reports that it is healthy, which means status 200 and no other."""
     try:
         return http.get(url).status_code == 200
     except httpx.TransportError:
@@ -221,7 +221,7 @@ def healthy(http: httpx.Client, url: str) -> bool:
 
 
 def expand(text: str, env: dict[str, str]) -> str:
-    """Puts variables into a word of a command, ``$(NAME)``; ``$$`` is a dollar.
+    """Replace variables in a word of a command, ``$(NAME)``; ``$$`` is a dollar sign.
 
     Example:
         >>> expand("$(A)-$$(A)-$(B)", {"A": "1"})

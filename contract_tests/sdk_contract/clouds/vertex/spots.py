@@ -1,4 +1,4 @@
-"""All regions of all projects of the mini cloud: each is made when a request first names it."""
+"""All regions of all projects of the mini cloud: each is created when a request first names it."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class Shared:
 
     Attributes:
         common: Lock, pace, credentials, numbers.
-        runner: What starts models and jobs.
+        runner: Starts models and jobs.
         images: The image registry.
         storage: The buckets.
-        cpu_quota: Processors that all replicas of one region may have together.
+        cpu_quota: Processors that all replicas of one region may use together.
     """
 
     common: Common
@@ -58,10 +58,10 @@ class Spot:
     """One project in one region, with everything that is regional.
 
     Args:
-        shared: What it has in common with the others.
+        shared: What all regions of all projects have in common.
         project: Id of the project.
         region: Its region.
-        key: Keeps its containers apart from those of others; empty for the first one.
+        key: Distinguishes its containers from those of other regions; empty for the first one.
     """
 
     def __init__(self, shared: Shared, project: str, region: str, key: str) -> None:
@@ -82,7 +82,7 @@ class Spot:
         return f"{endpoint}.{self.world.region}-{self.world.number}.prediction.vertexai.goog"
 
     def find(self, request: Request) -> Match | None:
-        """What a request to this place means."""
+        """Return the operation that a request to this region means."""
         found = (service.find(request) for service in self.services)
         return next((match for match in found if match is not None), None)
 
@@ -94,11 +94,11 @@ class Spot:
 
 
 class Spots:
-    """Every project and region; one of the services of the cloud, and what its global services ask.
+    """Every project and region; one of the services of the cloud, and used by its global services.
 
     Args:
-        shared: What they have in common.
-        project: Id of the project that is there from the beginning.
+        shared: What all regions of all projects have in common.
+        project: Id of the project that exists from the start.
         region: Its region.
     """
 
@@ -111,22 +111,22 @@ class Spots:
         self._all = {(project, region): self.first}
         shared.images.known = self.has_repository
 
-    # --- which there are
+    # --- projects and regions
 
     def all(self) -> list[Spot]:
-        """Every region of every project that was used."""
+        """Return every region of every project that was used."""
         with self._making:
             return list(self._all.values())
 
     def of(self, project: str) -> list[Spot]:
-        """The regions of a project that were used."""
+        """Return the regions of a project that were used."""
         return [spot for spot in self.all() if spot.world.project == project]
 
     def project(self, text: str) -> str:
-        """The id of a project by its id or number.
+        """Return the id of a project, given its id or number.
 
         Raises:
-            Refusal: There cannot be such a project.
+            Refusal: No project can have this id.
         """
         known = {spot.world.number: spot.world.project for spot in self.all()}
         if text in known:
@@ -136,14 +136,14 @@ class Spots:
         return text
 
     def number(self, project: str) -> str:
-        """The number of a project."""
+        """Return the number of a project."""
         return number_of(self.project(project))
 
     def at(self, project: str, region: str) -> Spot:
-        """A project in a region, made if it is not there.
+        """Return a project in a region, creating it if it does not exist.
 
         Raises:
-            Refusal: There cannot be such a project or region.
+            Refusal: No project or region can have this name.
         """
         project = self.project(project)
         if not _REGION.fullmatch(region):
@@ -155,29 +155,29 @@ class Spots:
             return self._all[project, region]
 
     def has_repository(self, project: str, name: str) -> bool:
-        """Whether a project has an image repository of this name in any region."""
+        """Return whether a project has an image repository of this name in any region."""
         return any(name in spot.artifacts.table for spot in self.of(project))
 
     def repositories(self) -> Iterator[str]:
-        """The names of all image repositories."""
+        """Return the names of all image repositories."""
         return (name for spot in self.all() for name in spot.artifacts.table)
 
     def advance(self) -> None:
-        """Bring everything to where it is by now; called with the lock held."""
+        """Bring all states up to date; called with the lock held."""
         for spot in self.all():
             spot.world.advance()
 
     # --- as a service
 
     def find(self, request: Request) -> Match | None:
-        """What a request means, by the project and region in its path."""
+        """Return the operation that a request means, by the project and region in its path."""
         match = self.first.find(request) if _PLACE.fullmatch(request.path) else None
         return match and replace(match, handler=self._handle)
 
     def _handle(self, request: Request) -> Response | Any:
         named = _PLACE.fullmatch(request.path)
         try:
-            admit(self.common, request)  # a caller without credentials makes nothing
+            admit(self.common, request)  # a caller without credentials creates nothing
             match = self.at(named[1], named[2]).find(request) if named else None
         except Refusal as refusal:
             return refused(refusal)
@@ -186,7 +186,7 @@ class Spots:
         return match.handler(request)
 
     def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
-        """Planned trouble in Google's shape."""
+        """Return the reply to a planned fault in Google's format."""
         return self.first.services[0].trouble(request, match, fault)
 
 

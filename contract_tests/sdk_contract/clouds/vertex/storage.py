@@ -1,4 +1,4 @@
-"""Cloud Storage over its JSON API, on a folder: what jobs write under ``/gcs`` are objects, as on the platform.
+"""Cloud Storage over its JSON API, on a folder: files that jobs write under ``/gcs`` are objects, as on the platform.
 
 Generations are enforced (``ifGenerationMatch``), so that compare-and-swap works. Source:
 https://cloud.google.com/storage/docs/json_api/v1/objects
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .values import Json
     from .world import Common
 
-_LONGEST_PART = 255  # bytes that a file system takes as one name
+_LONGEST_PART = 255  # bytes that a file system accepts as one name
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 _BOUNDARY = re.compile(r"boundary=['\"]?([^'\";]+)")
 _KIND = re.compile(rb"(?i)content-type: *([^\r\n;]+)")
@@ -38,27 +38,27 @@ _BLOCK = 1 << 20
 
 @dataclass
 class Meta:
-    """What is known of an object beside its bytes."""
+    """The metadata of an object."""
 
     generation: int
     content_type: str
     custom: dict[str, str]
-    seen: tuple[int, int]  # modification time and size of the file that this is about
+    seen: tuple[int, int]  # modification time and size of the file that this describes
     metageneration: int = 1
 
 
 class Storage:
-    """The buckets of all projects, whose names are taken once in the world.
+    """The buckets of all projects; a bucket name is unique across all projects.
 
     Args:
-        common: Who may ask.
+        common: The state that all projects and regions share.
         folder: Where the objects are: one folder for each bucket.
-        project: The project of requests that name none, and of what the cloud makes itself.
-        region: Where a bucket is that is made without a location.
+        project: The project of requests that name none, and of buckets that the cloud itself makes.
+        region: The location of a bucket that is created without a location.
 
     Attributes:
-        kept: Objects that were deleted from buckets which keep them for some days, and bill for it.
-        most: How many bytes of one piece of an upload are kept; all when it is ``None``.
+        kept: Objects that were deleted from buckets which retain them for some days, and bill for it.
+        most: How many bytes of one chunk of an upload are stored; all when it is ``None``.
     """
 
     def __init__(self, common: Common, folder: Path, project: str, region: str) -> None:
@@ -94,12 +94,12 @@ class Storage:
         return api
 
     def advance(self) -> None:
-        """Nothing here takes time."""
+        """Do nothing: nothing here takes time."""
 
     # --- buckets --------------------------------------------------------------------------------------------------
 
     def create_bucket(self, request: Request) -> Json:
-        """Makes a bucket."""
+        """Create a bucket."""
         body = body_of(request)
         name = str(body.get("name", ""))
         if not _BUCKET.fullmatch(name):
@@ -114,12 +114,12 @@ class Storage:
         return self.make_bucket(name, body, number)
 
     def _number(self, request: Request) -> str:
-        """The number of the project that a request is about."""
+        """Return the number of the project that a request is about."""
         text = request.query.get("project") or self._project
         return text if text.isdigit() else number_of(text)
 
     def make_bucket(self, name: str, body: Json | None = None, number: str = "") -> Json:
-        """Makes a bucket from within."""
+        """Create a bucket without a request."""
         (self.folder / name).mkdir(mode=0o700, exist_ok=True)
         now, number = stamp(), number or number_of(self._project)
         self.buckets[name] = {
@@ -131,12 +131,12 @@ class Storage:
         return self.buckets[name]
 
     def make_foreign(self, name: str, project: str = "999988887777", *, hidden: bool = False) -> None:
-        """Makes a bucket in somebody else's project, who lets everybody read and write objects.
+        """Create a bucket in another owner's project, where every caller may read and write objects.
 
         Args:
             name: Its name.
             project: Number of the project.
-            hidden: Whether only its owner may see what it is.
+            hidden: Whether only its owner may see the bucket's metadata.
         """
         self.make_bucket(name)["projectNumber"] = project
         if hidden:
@@ -148,7 +148,7 @@ class Storage:
         return self.buckets[name]
 
     def list_buckets(self, request: Request) -> Json:
-        """The buckets of a project."""
+        """List the buckets of a project."""
         prefix, number = request.query.get("prefix", ""), self._number(request)
         return {
             "kind": "storage#buckets",
@@ -158,20 +158,20 @@ class Storage:
         }
 
     def get_bucket(self, request: Request) -> Json:
-        """One bucket."""
+        """Return one bucket."""
         if request.params["bucket"] in self._hidden:
             text = "mini@mini-project.iam does not have storage.buckets.get access to the Google Cloud Storage bucket."
             raise Refusal("PERMISSION_DENIED", text)
         return self._bucket(request.params["bucket"])
 
     def patch_bucket(self, request: Request) -> Json:
-        """Changes the labels of a bucket, or whatever else is said about it."""
+        """Change the labels of a bucket, or any of its other fields."""
         found = self._bucket(request.params["bucket"])
         found.update(body_of(request))
         return found
 
     def delete_bucket(self, request: Request) -> Response:
-        """Removes an empty bucket."""
+        """Delete an empty bucket."""
         name = request.params["bucket"]
         self._bucket(name)
         if next(self.names(name), None) is not None:
@@ -183,7 +183,7 @@ class Storage:
     # --- objects --------------------------------------------------------------------------------------------------
 
     def insert(self, request: Request) -> Json | Response:
-        """Stores an object that comes whole, with its description, or in pieces."""
+        """Store an object that is sent whole, with its metadata, or in chunks."""
         bucket, query = request.params["bucket"], request.query
         self._bucket(bucket)
         kind = query.get("uploadType", "media")
@@ -201,7 +201,7 @@ class Storage:
 
     @staticmethod
     def _parts(request: Request) -> tuple[Json, bytes]:
-        """The description and the bytes of a ``multipart/related`` body."""
+        """Return the metadata and the bytes of a ``multipart/related`` body."""
         said = _BOUNDARY.search(request.headers["content-type"])
         if said is None:
             raise Refusal("INVALID_ARGUMENT", "The multipart body has no boundary.")
@@ -223,7 +223,7 @@ class Storage:
         return Response(200, b"", {"location": target, "x-guploader-uploadid": number})
 
     def resume(self, request: Request) -> Json | Response:
-        """Takes the next piece of an object."""
+        """Store the next chunk of an object."""
         found = self._uploads.get(request.query.get("upload_id", ""))
         if found is None:
             raise Refusal("NOT_FOUND", "No such upload.")
@@ -248,7 +248,7 @@ class Storage:
         return self._stored(bucket, name, about)
 
     def get(self, request: Request) -> Json | Response:
-        """An object, or what is known of it."""
+        """Return an object, or its metadata."""
         bucket, name = self._named(request)
         shown = self.about(bucket, name)
         self._check_match(request, bucket, name)
@@ -265,7 +265,7 @@ class Storage:
         return Response(status, _read(path, start, end), headers)
 
     def patch(self, request: Request) -> Json:
-        """Changes the description of an object."""
+        """Change the metadata of an object."""
         bucket, name = self._named(request)
         self.about(bucket, name)
         self._check_rate(bucket, name)
@@ -276,7 +276,7 @@ class Storage:
         return self.about(bucket, name)
 
     def delete(self, request: Request) -> Response:
-        """Removes an object."""
+        """Delete an object."""
         bucket, name = self._named(request)
         self.about(bucket, name)
         self._check_match(request, bucket, name)
@@ -293,7 +293,7 @@ class Storage:
         return Response(204)
 
     def every(self, request: Request) -> Json:
-        """The objects of a bucket, by prefix and down to a delimiter."""
+        """List the objects of a bucket, by prefix and down to a delimiter."""
         bucket, query = request.params["bucket"], request.query
         self._bucket(bucket)
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
@@ -316,7 +316,7 @@ class Storage:
             page["nextPageToken"] = str(start + size)
         return page
 
-    # --- pieces ---------------------------------------------------------------------------------------------------
+    # --- helpers --------------------------------------------------------------------------------------------------
 
     def _named(self, request: Request) -> tuple[str, str]:
         bucket = request.params["bucket"]
@@ -331,7 +331,7 @@ class Storage:
         return self.folder.joinpath(bucket, *parts)
 
     def names(self, bucket: str) -> Iterator[str]:
-        """The objects of a bucket."""
+        """Yield the names of the objects of a bucket."""
         root = self.folder / bucket
         yield from sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
@@ -366,10 +366,10 @@ class Storage:
         return self.about(bucket, name)
 
     def about(self, bucket: str, name: str) -> Json:
-        """What is known of an object; one that a job wrote or changed counts as new.
+        """Return the metadata of an object; one that a job wrote or changed counts as new.
 
         Raises:
-            Refusal: It is not there.
+            Refusal: It does not exist.
         """
         path = self._path(bucket, name)
         if not path.is_file():

@@ -1,4 +1,4 @@
-"""Service Usage: which interfaces are enabled and how much of what may be used; as `mlport doctor` asks for it.
+"""Service Usage: which APIs are enabled, and quota; as `mlport doctor` requests it.
 
 Source: https://cloud.google.com/service-usage/docs/reference/rest
 """
@@ -29,10 +29,10 @@ SERVICES = ("aiplatform", "artifactregistry", "storage", "monitoring", "logging"
 
 
 class Usage:
-    """What projects may use.
+    """The enabled APIs and quotas of projects.
 
     Attributes:
-        disabled: Interfaces that are not enabled.
+        disabled: APIs that are not enabled.
     """
 
     def __init__(self, spots: Spots, cpu_quota: int) -> None:
@@ -44,14 +44,14 @@ class Usage:
         self.api.on("GET", f"/v1beta1{one}/consumerQuotaMetrics/{{metric:path}}", "GetConsumerQuotaMetric")(self.quota)
 
     def service(self, request: Request) -> Json:
-        """Whether an interface is enabled."""
+        """Return whether an API is enabled."""
         name = request.params["service"].removesuffix(".googleapis.com")
         state = "ENABLED" if name in SERVICES and name not in self.disabled else "DISABLED"
         number = self._spots.number(request.params["project"])
         return {"name": f"projects/{number}/services/{request.params['service']}", "state": state}
 
     def quota(self, request: Request) -> Json:
-        """The limits of one metric."""
+        """Return the limits of one metric."""
         metric = unquote(request.params["metric"])
         if metric != "aiplatform.googleapis.com/custom_model_serving_cpus":
             raise Refusal("NOT_FOUND", f"Quota metric {metric} is not found.")

@@ -1,4 +1,4 @@
-"""What stands in the body or the query of a request, by its type: another one is refused as Google's parser does."""
+"""Readers of typed values in the body or query of a request; they refuse other types as Google's parser does."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Json = dict[str, Any]
 
 
 def part(value: Json, name: str) -> Json:
-    """An object inside an object, empty when it is left out.
+    """Return an object inside an object, empty when it is left out.
 
     Raises:
-        Refusal: There is something else.
+        Refusal: The value has another type.
     """
     found: Any = value.get(name)
     if found is not None and not isinstance(found, dict):
@@ -26,10 +26,10 @@ def part(value: Json, name: str) -> Json:
 
 
 def many(value: Json, name: str) -> list[Any]:
-    """A list inside an object, empty when it is left out.
+    """Return a list inside an object, empty when it is left out.
 
     Raises:
-        Refusal: There is something else.
+        Refusal: The value has another type.
     """
     found: Any = value.get(name)
     if found is None:
@@ -40,38 +40,38 @@ def many(value: Json, name: str) -> list[Any]:
 
 
 def parts(value: Json, name: str) -> list[Json]:
-    """A list of objects.
+    """Return a list of objects.
 
     Raises:
-        Refusal: There is something else.
+        Refusal: The value has another type.
     """
     return _all(many(value, name), dict, "message", name)
 
 
 def words(value: Json, name: str) -> list[str]:
-    """A list of texts.
+    """Return a list of strings.
 
     Raises:
-        Refusal: There is something else.
+        Refusal: The value has another type.
     """
     return _all(many(value, name), str, "TYPE_STRING", name)
 
 
 def texts(value: Json, name: str) -> dict[str, str]:
-    """Texts by name.
+    """Return strings by name.
 
     Raises:
-        Refusal: There is something else.
+        Refusal: The value has another type.
     """
     found = part(value, name)
     return {key: text(found, key) for key in found}
 
 
 def text(value: Mapping[str, Any], name: str) -> str:
-    """A text, empty when it is left out.
+    """Return a string, empty when it is left out.
 
     Raises:
-        Refusal: There is something else.
+        Refusal: The value has another type.
     """
     found: Any = value.get(name)
     if found is not None and not isinstance(found, str):
@@ -80,10 +80,10 @@ def text(value: Mapping[str, Any], name: str) -> str:
 
 
 def integer(value: Mapping[str, Any], name: str, default: int = 0) -> int:
-    """A whole number, which JSON may hold as a text.
+    """Return a whole number, which JSON may hold as a string.
 
     Raises:
-        Refusal: There is something else.
+        Refusal: The value has another type.
     """
     found: Any = value.get(name)
     if found is None or found == "":
@@ -96,10 +96,10 @@ def integer(value: Mapping[str, Any], name: str, default: int = 0) -> int:
 
 
 def duration(value: Json, name: str, default: float = 0.0) -> float:
-    """Seconds, as ``"3.5s"``.
+    """Return seconds, written as ``"3.5s"``.
 
     Raises:
-        Refusal: There is something else.
+        Refusal: The value has another type.
     """
     found = text(value, name)
     if not found:

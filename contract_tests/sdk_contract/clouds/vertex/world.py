@@ -1,4 +1,4 @@
-"""What is in one region of one project: resources by name, and long-running operations."""
+"""The state of one region of one project: resources by name, and long-running operations."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Operation:
     Args:
         name: Its full name.
         verb: What it does, such as ``DeployModel``.
-        line: How far it is.
-        finish: Makes the answer once the line is at its end; raises :class:`Refusal` when it fails.
+        line: Its states over time.
+        finish: Makes the answer once the line is at its end; raises :class:`Refusal` when the operation fails.
         kind: The type of the answer, such as ``Endpoint``.
-        subject: The part of the resource that it is about.
+        subject: The part of the resource that the operation is about.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Operation:
     newer: bool = False
 
     def shown(self) -> Json:
-        """As clients see it; a newer platform adds fields, and one of a type that clients do not know."""
+        """Return it as clients see it; a newer platform adds fields, and one of a type that clients do not know."""
         generic = {"createTime": self.created, "updateTime": self.updated or self.created}
         more: Json = {"deploymentStage": "STARTING", "progress": {"@type": f"{_PROTO}Progress"}} if self.newer else {}
         metadata = {"@type": self.metadata_type, "genericMetadata": generic, **more}
@@ -79,14 +79,14 @@ class Common:
     """What all projects and regions share.
 
     Attributes:
-        pace: How fast things happen.
-        identity: Who may ask.
+        pace: How fast time passes.
+        identity: The credentials that are accepted.
         lock: Held by each request that reads or changes resources.
         numbers: The ids that the platform chooses, each only once.
         newer: Whether answers hold fields and types that no released client library knows.
-        planned: What the next calls of an operation are answered instead of being carried out: a refusal in the words
-            of the platform, or a page of what stands before it.
-        lacking: Knows what the service accounts of models and jobs may not do.
+        planned: Answers to the next calls of an operation instead of carrying them out: a refusal of the platform, or a
+            page of a proxy in front of it.
+        lacking: Finds the rights that the service accounts of models and jobs lack.
     """
 
     pace: Pace
@@ -102,10 +102,10 @@ class World:
     """The resources of one project in one region.
 
     Args:
-        project: Its id; the number is made from it.
-        region: Which of its regions.
-        common: What it shares with all others.
-        key: Keeps its containers apart from those of others; empty for the first one.
+        project: Its id; its number is derived from it.
+        region: The region of the project.
+        common: What it shares with all other regions and projects.
+        key: Distinguishes its containers from those of other regions; empty for the first one.
     """
 
     def __init__(self, project: str, region: str, common: Common, *, key: str = "") -> None:
@@ -114,7 +114,7 @@ class World:
         self.number = number_of(project)
         self.tables: dict[str, dict[str, Json]] = {"endpoints": {}, "customJobs": {}, "repositories": {}}
         self.operations: dict[str, Operation] = {}
-        self.ticks: list[Callable[[], None]] = []  # what is looked after whenever somebody asks
+        self.ticks: list[Callable[[], None]] = []  # called before each request, to bring states up to date
         self._versions = itertools.count(1)
 
     @property
@@ -131,40 +131,40 @@ class World:
         """Refuse the name of a resource of another project or region.
 
         Args:
-            name: Such as ``projects/P/locations/R/models/M``, or an id alone.
+            name: Such as ``projects/P/locations/R/models/M``, or only an id.
             what: Such as ``Model``.
 
         Raises:
-            Refusal: It is of another place.
+            Refusal: It is in another project or region.
         """
         found = _NAMED.match(name)
         if found and (found[1] not in {self.project, self.number} or found[2] != self.region):
             raise Refusal("NOT_FOUND", f"The {what} {name} cannot be found in {self.parent}.")
 
     def next_number(self) -> str:
-        """An id that the platform chooses."""
+        """Return an id that the platform chooses."""
         return str(next(self.common.numbers))
 
     def etag(self) -> str:
-        """A new version of something."""
+        """Return a new etag."""
         return f"AMEw9y{next(self._versions):010d}"
 
     def add(self, table: str, key: str, value: Json) -> Json:
-        """A new resource, with the times and the etag that all of them have."""
+        """Add a resource, with the times and the etag that every resource has."""
         now = stamp()
         made = {**value, "createTime": now, "updateTime": now, "etag": self.etag()}
         self.tables[table][key] = made
         return made
 
     def touch(self, value: Json) -> None:
-        """A resource has changed."""
+        """Update the time and the etag of a resource after a change."""
         value["updateTime"], value["etag"] = stamp(), self.etag()
 
     def get(self, table: str, key: str) -> Json:
-        """A resource.
+        """Return a resource.
 
         Raises:
-            Refusal: It is not there.
+            Refusal: It does not exist.
         """
         found = self.tables[table].get(key)
         if found is None:
@@ -174,12 +174,12 @@ class World:
     # --- operations -----------------------------------------------------------------------------------------------
 
     def line(self, request: Request, seconds: float, until: Callable[[], bool] = lambda: True) -> Line:
-        """The way of what a request begins: as long as on the platform, or longer when it is planned to be stuck.
+        """Return the line of what a request starts: as long as on the platform, or longer if planned to be stuck.
 
         Args:
-            request: What was asked.
-            seconds: What it takes on the platform.
-            until: What must be true as well.
+            request: The request.
+            seconds: How long it takes on the platform.
+            until: A further condition for its end.
         """
         fault, clock = request.fault, self.pace.clock
         if request.hit_by("stuck") and fault is not None:
@@ -190,7 +190,7 @@ class World:
     def begin(
         self, verb: str, holder: str, line: Line, finish: Callable[[], Json], *, kind: str, subject: str = ""
     ) -> Json:
-        """Starts an operation on a resource; what its caller is answered.
+        """Start an operation on a resource, and return the answer for its caller.
 
         Args:
             verb: Such as ``DeployModel``.
@@ -198,7 +198,7 @@ class World:
             line: How long it takes.
             finish: Makes the answer at its end; a :class:`Refusal` makes it a failure.
             kind: The type of the answer.
-            subject: The part of the resource that it is about.
+            subject: The part of the resource that the operation is about.
         """
         name = f"{self.parent}/{holder}/operations/{self.next_number()}"
         self.operations[name] = Operation(
@@ -208,7 +208,7 @@ class World:
         return self.operations[name].shown()
 
     def advance(self) -> None:
-        """Brings everything to where it is by now; called with the lock held, whenever somebody asks."""
+        """Bring all states up to date; called with the lock held, before each request."""
         for tick in self.ticks:
             tick()
         for operation in list(self.operations.values()):
@@ -225,7 +225,7 @@ class World:
             operation.outcome = {"response": {"@type": answer_type(operation.kind), **answer}}
 
     def running(self, holder: str, *verbs: str, subject: str = "") -> bool:
-        """Whether an operation on this resource is not over."""
+        """Return whether an operation on this resource is not over."""
         start = f"{self.parent}/{holder}/operations/"
         return any(
             not one.done and name.startswith(start) and one.verb in verbs and subject in {"", one.subject}
@@ -234,7 +234,7 @@ class World:
 
 
 def number_of(project: str) -> str:
-    """The number of a project, made from its id.
+    """Return the number of a project, derived from its id.
 
     Example:
         >>> number_of("mini-project") == number_of("mini-project"), len(number_of("mini-project"))
@@ -244,7 +244,7 @@ def number_of(project: str) -> str:
 
 
 class Veil:
-    """Hides what was just made, when that is planned: for some seconds, or from the next read only."""
+    """Hides a new resource, if a ``late`` fault is planned: for some seconds, or from the next read only."""
 
     def __init__(self, request: Request, clock: Callable[[], float]) -> None:
         late = request.fault if request.hit_by("late") else None
@@ -253,7 +253,7 @@ class Veil:
         self._reads = 1 if late and not late.seconds else 0
 
     def hides(self) -> bool:
-        """Whether this read sees nothing."""
+        """Return whether this read must not see the resource."""
         if self._reads:
             self._reads -= 1
             return True
@@ -270,12 +270,12 @@ _SINGULAR = {
 
 
 def answer_type(kind: str) -> str:
-    """The full name of the type of an answer."""
+    """Return the full name of the type of an answer."""
     return f"type.googleapis.com/{kind}" if "." in kind else f"{_PROTO}{kind}"
 
 
 def stamp(at: float | None = None) -> str:
-    """A time as the platform writes it.
+    """Format a time as the platform does.
 
     Example:
         >>> stamp(0.5)
@@ -286,7 +286,7 @@ def stamp(at: float | None = None) -> str:
 
 
 def listing(items: Iterable[Json], query: Mapping[str, str], key: str) -> Json:
-    """One page of a list: filtered, in order, with the token of the next one."""
+    """Return one page of a list: filtered, in order, with the token of the next page."""
     fits = parse(query.get("filter", ""))
     found = [item for item in items if fits(item | {"id": item["name"].rpartition("/")[2]})]
     by, _, direction = query.get("orderBy", "createTime desc").replace("_t", "T").partition(" ")
@@ -299,7 +299,7 @@ def listing(items: Iterable[Json], query: Mapping[str, str], key: str) -> Json:
 
 
 def check_labels(labels: Json) -> None:
-    """Refuses labels that the platform would not take."""
+    """Refuse labels that the platform would not accept."""
     if len(labels) > _MOST_LABELS:
         raise Refusal("INVALID_ARGUMENT", f"{len(labels)} labels are more than {_MOST_LABELS}.")
     for name in labels:
@@ -309,7 +309,7 @@ def check_labels(labels: Json) -> None:
 
 
 def check_fields(body: Mapping[str, Any], known: Iterable[str], what: str) -> None:
-    """Refuses fields that the platform does not know, as its parser does."""
+    """Refuse fields that the platform does not know, as its parser does."""
     for name in body:
         if name not in known:
             raise Refusal(
@@ -319,7 +319,7 @@ def check_fields(body: Mapping[str, Any], known: Iterable[str], what: str) -> No
 
 
 def masked(mask: str) -> list[str]:
-    """The fields that an update mask names, in camel case.
+    """Return the fields that an update mask names, in camel case.
 
     Example:
         >>> masked("traffic_split,labels")

@@ -1,4 +1,4 @@
-"""The SageMaker mini cloud: our own SageMaker, its runtime and ECR's data plane over moto, behind one port."""
+"""The SageMaker mini cloud: our own SageMaker, its runtime and ECR's data plane, the rest by moto, behind one port."""
 
 from .cloud import SagemakerCloud
 

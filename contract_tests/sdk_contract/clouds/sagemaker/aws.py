@@ -1,6 +1,6 @@
-"""Everything but SageMaker, by moto: S3, ECR, IAM, STS, Logs, CloudWatch, tagging, application autoscaling, secrets.
+"""All services but SageMaker, by moto: S3, ECR, IAM, STS, Logs, CloudWatch, tagging, autoscaling, secrets.
 
-Moto keeps its state per process; all of it belongs to the mini cloud, which forgets it at the end.
+Moto keeps its state per process; all of it belongs to the mini cloud, which clears it when it is closed.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ _owner = threading.Lock()
 
 
 class Moto:
-    """Moto's part of the cloud.
+    """The services that moto emulates, and their state.
 
     Attributes:
-        lock: Held by whoever changes moto's state.
+        lock: Held by the thread that changes moto's state.
 
     Raises:
-        ConfigError: Another mini cloud of this process has it.
+        ConfigError: Another mini cloud of this process uses moto.
     """
 
     def __init__(self) -> None:
@@ -65,31 +65,31 @@ class Moto:
         self.reset()
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Clear moto's state, and allow another mini cloud to use it."""
         self.reset()
         _owner.release()
 
     def reset(self) -> None:
-        """Begins anew."""
+        """Clear moto's state."""
         for name in _BACKENDS:
             _all(name).reset()
 
     def backend(self, service: str, spot: Spot) -> Any:
-        """Moto's state of a service."""
+        """Return moto's state of a service in one account and region."""
         return _all(service)[spot.account][partition_of(spot.region) if service in _GLOBAL else spot.region]
 
     def backends(self, service: str) -> dict[Spot, Any]:
-        """Moto's state of a service in all accounts and regions that were used."""
+        """Return moto's state of a service in all accounts and regions that were used."""
         accounts = list(_all(service).items())
         return {Spot(account, region): one for account, found in accounts for region, one in list(found.items())}
 
     def call(self, request: Request, service: str, spot: Spot) -> Response:
-        """What moto answers."""
+        """Return moto's reply to a request."""
         region = spot.region
         host = _HOSTS.get(service, "{service}.{region}.amazonaws.com").format(service=service, region=region)
         query = f"?{request.query_string}" if request.query_string else ""
         headers = import_module("botocore.compat").HTTPHeaders()
-        own = {"host": host, _ACCOUNT_HEADER: spot.account}  # in place of what a client may have sent
+        own = {"host": host, _ACCOUNT_HEADER: spot.account}  # these replace what a client may have sent
         for name, value in {**request.headers, **own}.items():
             headers[name] = value
         url = f"https://{host}{request.target}{query}"
@@ -112,15 +112,15 @@ class Moto:
             return self._stubber.process_request(made)
         except NotImplementedError:
             message = f"This mini cloud does not play {service}:{operation}."
-        except Exception as error:  # noqa: BLE001  # moto takes values for granted that its users never leave out
+        except Exception as error:  # noqa: BLE001  # moto assumes values that its users never omit
             message = f"This mini cloud does not play {service}:{operation} with these values ({type(error).__name__}: "
             message = f"{message}{error})."
         raise AwsError("NotImplemented" if service == "s3" else "UnknownOperationException", message)
 
-    # --- what our own layer needs of it ---------------------------------------------------------------------------
+    # --- what our own services need of moto ---------------------------------------------------------------------
 
     def find_key(self, access_key: str) -> Credential | None:
-        """What belongs to a key that STS or IAM gave out, in any account."""
+        """Return the credential of a key that STS or IAM issued, in any account."""
         with self.lock:
             for spot, sts in self.backends("sts").items():
                 role = sts.get_assumed_role_from_access_key(access_key)
@@ -134,22 +134,22 @@ class Moto:
         return None
 
     def account_of_bucket(self, bucket: str) -> str | None:
-        """The account that has a bucket; ``None`` when there is no such bucket."""
+        """Return the account that owns a bucket; ``None`` when the bucket does not exist."""
         with self.lock:
             found = (spot.account for spot, one in self.backends("s3").items() if bucket in one.buckets)
             return next(found, None)
 
     def region_of_bucket(self, bucket: str) -> str | None:
-        """The region of a bucket; ``None`` when there is no such bucket."""
+        """Return the region of a bucket; ``None`` when the bucket does not exist."""
         with self.lock:
             found = (one.buckets[bucket] for one in self.backends("s3").values() if bucket in one.buckets)
             return next((str(one.region_name) for one in found), None)
 
     def _holder(self, bucket: str) -> Any:
-        """Moto's state of S3 in the account that has a bucket: names of buckets are one for all accounts.
+        """Return moto's state of S3 in the account that owns a bucket: bucket names are shared by all accounts.
 
         Raises:
-            KeyError: There is no such bucket.
+            KeyError: The bucket does not exist.
         """
         for one in self.backends("s3").values():
             if bucket in one.buckets:
@@ -157,10 +157,10 @@ class Moto:
         raise KeyError(bucket)
 
     def objects(self, bucket: str, prefix: str) -> Iterator[tuple[str, bytes]]:
-        """Keys and contents of what is in a bucket under a prefix.
+        """Yield the keys and contents of the objects in a bucket under a prefix.
 
         Raises:
-            KeyError: There is no such bucket.
+            KeyError: The bucket does not exist.
         """
         with self.lock:
             s3 = self._holder(bucket)
@@ -169,26 +169,26 @@ class Moto:
             yield key, s3.get_object(bucket, key).value
 
     def put_object(self, bucket: str, key: str, data: bytes) -> None:
-        """Stores an object.
+        """Store an object.
 
         Raises:
-            KeyError: There is no such bucket.
+            KeyError: The bucket does not exist.
         """
         with self.lock:
             self._holder(bucket).put_object(bucket, key, data)
 
     def age_object(self, bucket: str, key: str, seconds: float) -> None:
-        """Makes an object older than it is.
+        """Move the modification time of an object back.
 
         Raises:
-            KeyError: There is no such bucket.
+            KeyError: The bucket does not exist.
         """
         with self.lock:
             found = self._holder(bucket).get_object(bucket, key)
             found.last_modified -= timedelta(seconds=seconds)
 
     def log(self, spot: Spot, group: str, stream: str, lines: list[tuple[float, str]]) -> None:
-        """Writes lines into a log stream, made when needed."""
+        """Write lines into a log stream, creating it when needed."""
         logs = self.backend("logs", spot)
         with self.lock:
             if group not in logs.groups:
@@ -210,12 +210,12 @@ _MODELS = {"tagging": "resourcegroupstaggingapi", "autoscaling": "application-au
 
 
 def _all(service: str) -> Any:
-    """Moto's state of a service, by account and region."""
+    """Return moto's state of a service, by account and region."""
     return import_module("moto.backends").get_backend(service)
 
 
 def operation_of(request: Request, service: str) -> str:
-    """The name of an operation of a service that moto plays."""
+    """Return the name of an operation of a service that moto emulates."""
     target = request.headers.get("x-amz-target", "")
     if target:
         return target.rpartition(".")[2]
@@ -242,19 +242,19 @@ def _s3_operation(request: Request) -> str:
 
 
 def changes(operation: str) -> bool:
-    """Whether an operation can change anything."""
+    """Return whether an operation can change anything."""
     return operation.startswith(_CHANGES) or not operation.startswith(_READS)
 
 
 class Passed:
-    """The services that moto plays.
+    """The services whose requests are passed to moto.
 
     Args:
-        moto: Plays them.
+        moto: Answers the requests.
         signature: Reads and checks the signature of a request.
-        before: Called with service, operation, account and region, and request before moto is; may raise an AwsError.
-        after: Called with service, operation, account and region, and moto's reply, which it may replace.
-        locked: Objects of S3 that are not deleted.
+        before: Called with service, operation, spot and request, before moto is called; may raise an AwsError.
+        after: Called with service, operation, spot, request and moto's reply; returns the reply to send.
+        locked: The S3 objects that cannot be deleted.
     """
 
     def __init__(
@@ -270,7 +270,7 @@ class Passed:
         self._before, self._after = before, after
 
     def find(self, request: Request) -> Match | None:
-        """Everything that is signed and was not another service's."""
+        """Match every signed request that no other service has claimed."""
         try:
             signature = self._signature(request)
         except AwsError as error:
@@ -294,15 +294,15 @@ class Passed:
         return Match(service, operation, handle, resource, changes(operation))
 
     def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
-        """In AWS's shape."""
+        """Return the reply to a planned fault in AWS's format."""
         return trouble(request, match, fault)
 
 
 def _check_values(request: Request, service: str, operation: str) -> None:
-    """Refuse what the model of a service with a JSON protocol does not allow; moto looks at few values.
+    """Refuse what the model of a service with a JSON protocol does not allow; moto checks few values.
 
     Raises:
-        AwsError: There is no such operation, or a member has another form.
+        AwsError: The operation does not exist, or a member has another form.
     """
     if "x-amz-target" not in request.headers:
         return
@@ -313,13 +313,13 @@ def _check_values(request: Request, service: str, operation: str) -> None:
 
 
 def _refused(request: Request, error: AwsError) -> Match:
-    """The reply to a bad signature, in the shape of the service that was meant."""
+    """Return a match whose reply refuses a bad signature, in the format of the intended service."""
     found = _SCOPE.search(request.headers.get("authorization", "") or request.query.get("X-Amz-Credential", ""))
     service = found[1] if found else "s3"
     return Match(service, operation_of(request, service), lambda _: render(error, service))
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key of an ``s3://`` address."""
+    """Return bucket and key of an ``s3://`` address."""
     parts = urlsplit(uri)
     return parts.netloc, parts.path.lstrip("/")

@@ -40,14 +40,14 @@ _TAG_KINDS = {"endpoint", "endpoint-config", "model", "training-job"}
 
 
 class SagemakerCloud(Cloud):
-    """See the module. Every account is there, in every region; its key is derived from the secret of this cloud.
+    """The SageMaker mini cloud. Every account exists, in every region; its key is derived from this cloud's secret.
 
     Args:
-        folder: As of every :class:`~sdk_contract.clouds.cloud.Cloud`, like ``runner``, ``pace`` and ``seed``.
-        quotas: Instances per type; 20 of what is not named, 0 with a GPU.
-        oci: Whether ECR takes OCI manifests, which SageMaker then refuses.
+        folder: As for every :class:`~sdk_contract.clouds.cloud.Cloud`, like ``runner``, ``pace`` and ``seed``.
+        quotas: Instances per type; for types not named, 20, or 0 with a GPU.
+        oci: Whether ECR accepts OCI manifests, which SageMaker then refuses.
         payload: Largest body of an invocation in bytes.
-        startup_s: How long a container may take to get ready, in real seconds.
+        startup_s: How long a container may take to become ready, in real seconds.
     """
 
     name: ClassVar[str] = "sagemaker"
@@ -69,7 +69,7 @@ class SagemakerCloud(Cloud):
         self.owners = Owners()
         self.locked = Locked()
         self.rights = Rights(self._spot_of)
-        self.tagging_late_s = 0.0  # by how much the tagging service is behind
+        self.tagging_late_s = 0.0  # the delay of the tagging service
         self._world: World | None = None
         self._moto: Moto | None = None
 
@@ -79,7 +79,7 @@ class SagemakerCloud(Cloud):
         return Keys(self.secret)
 
     def open(self) -> Server:
-        """Makes the server, and everything behind it."""
+        """Create the server, and everything behind it."""
         self._moto = Moto()
         self.ecr = Ecr(self._moto, self.keys, self.folder / "registry", oci=self._oci)
         self._world = World(
@@ -113,11 +113,11 @@ class SagemakerCloud(Cloud):
         return server
 
     def make_runner(self) -> Runner:
-        """The runner behind endpoints and jobs."""
+        """Create the runner behind endpoints and jobs."""
         return make_runner(self.runner_name, self.folder / "runner")
 
     def variables(self) -> Mapping[str, str]:
-        """What points AWS clients here, with the key of the first account."""
+        """Return the variables that point AWS clients here, with the key of the first account."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             **self.account_variables(self.secret, ACCOUNT),
@@ -129,20 +129,20 @@ class SagemakerCloud(Cloud):
 
     @staticmethod
     def account_variables(secret: bytes, account: str) -> dict[str, str]:
-        """The variables that name the key of an account.
+        """Return the variables with the key of an account.
 
         Args:
-            secret: That of the mini cloud.
+            secret: The secret of the mini cloud.
             account: Its number.
 
         Raises:
-            ValueError: Accounts have twelve digits.
+            ValueError: The account number does not have twelve digits.
         """
         identity, key = Keys(secret).of(account)
         return {"AWS_ACCESS_KEY_ID": identity, "AWS_SECRET_ACCESS_KEY": key}
 
     def inventory(self) -> list[str]:
-        """Everything that is there now: records, images, objects, scaling, alarms, log groups, and what runs."""
+        """List everything that exists now: records, images, objects, scaling, alarms, log groups, and processes."""
         world = self._need()
         with world.lock:
             found = [f"{record.kind} {record.name}" for record in self.control.records() if record.kind in _STILL]
@@ -172,7 +172,7 @@ class SagemakerCloud(Cloud):
             yield from (f"log-group {name}" for name in logs.groups)
 
     def release(self) -> None:
-        """Ends all containers and forgets everything."""
+        """Stop all containers and clear the state."""
         if self._world is not None:
             self._world.close()
             self.app.close()
@@ -180,7 +180,7 @@ class SagemakerCloud(Cloud):
             self._moto.close()
             self._moto = None
 
-    # --- between our layer and moto ---------------------------------------------------------------------------------
+    # --- between our own services and moto --------------------------------------------------------------------------
 
     def _need(self) -> World:
         if self._world is None:
@@ -192,7 +192,7 @@ class SagemakerCloud(Cloud):
         return None if signature is None else verify(request, signature, self._find_key)
 
     def _spot_of(self, request: Request, match: Match) -> Spot | None:
-        """Where a request with good credentials is made."""
+        """Return the account and region in which a request with valid credentials is made."""
         if match.service == "registry":
             return self.ecr.spot(request)
         with suppress(AwsError):
@@ -219,7 +219,7 @@ class SagemakerCloud(Cloud):
     def _after(self, service: str, operation: str, spot: Spot, request: Request, answer: Response) -> Response:
         if service == "application-autoscaling":
             self.scaling.after(spot)
-        if operation == "GetCallerIdentity" and isinstance(answer.body, bytes):  # moto names users as STS never does
+        if operation == "GetCallerIdentity" and isinstance(answer.body, bytes):  # moto's name of users is not STS's
             answer.body = answer.body.replace(
                 f":sts::{spot.account}:user/".encode(), f":iam::{spot.account}:user/".encode()
             )
@@ -230,13 +230,13 @@ class SagemakerCloud(Cloud):
         return self.ecr.after(operation, answer)
 
     def _join_tagging(self, spot: Spot) -> None:
-        """Lets ``GetResources`` find what our own layer made."""
+        """Let ``GetResources`` find the resources of our own services."""
         tagged = import_module("moto.core.resource_tagging").TaggedResource
         models = import_module("moto.resourcegroupstaggingapi.models")
         backend = self._need().moto.backend("resourcegroupstaggingapi", spot)
         if "_get_resources_generator" in vars(backend):
             return
-        theirs = backend._get_resources_generator  # noqa: SLF001  # moto has no other way in
+        theirs = backend._get_resources_generator  # noqa: SLF001  # moto has no public hook
 
         def ours(
             tag_filters: list[dict[str, Any]] | None = None,

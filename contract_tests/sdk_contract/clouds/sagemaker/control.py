@@ -1,4 +1,4 @@
-"""The control plane of SageMaker: a target header becomes a call of one of the parts."""
+"""The control plane of SageMaker: dispatches each request by its target header to one of the parts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NAMES = (
 
 
 class Control:
-    """SageMaker itself.
+    """The control plane of SageMaker.
 
     Args:
         world: Shared state.
@@ -72,26 +72,26 @@ class Control:
 
     @property
     def played(self) -> list[str]:
-        """The operations that are answered and not refused by name."""
+        """The operations that are answered rather than refused by name."""
         return sorted({*self._changes, *self._others})
 
     # --- as a service -------------------------------------------------------------------------------------------
 
     def find(self, request: Request) -> Match | None:
-        """Whether it is SageMaker's."""
+        """Match a request for SageMaker's control plane."""
         target = request.headers.get("x-amz-target", "")
         if not target.startswith(_TARGET):
             return None
         operation = target.removeprefix(_TARGET)
         name = ""
-        with contextlib.suppress(AwsError):  # the handler says so again
+        with contextlib.suppress(AwsError):  # the handler reports the same error
             body = object_of(request)
             name = next((str(body[key]) for key in _NAMES if body.get(key)), "")
         changing = not operation.startswith(("Describe", "List", "Search"))
         return Match("sagemaker", operation, self._handle, name, changing, {"operation": operation})
 
     def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
-        """In the shape of JSON 1.1."""
+        """Return the reply to a planned fault in the format of JSON 1.1."""
         return trouble(request, match, fault)
 
     def _handle(self, request: Request) -> Response:
@@ -117,7 +117,7 @@ class Control:
     # --- tags -----------------------------------------------------------------------------------------------------
 
     def records(self, spot: Spot | None = None) -> Iterator[Record]:
-        """Everything that is there."""
+        """Yield all records, or those of one account and region."""
         yield from self.models.shelf.all(spot)
         yield from self.configs.shelf.all(spot)
         yield from self.endpoints.shelf.all(spot)

@@ -1,4 +1,4 @@
-"""ECR: moto knows repositories and image records, our registry has the images; each change is told to the other."""
+"""ECR: moto has repositories and image records, our registry has the images; each follows the other's changes."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _OCI = "application/vnd.oci."
 
 
 class Ecr:
-    """The registries of all accounts and regions, on one host: the password of a request says which is meant.
+    """The registries of all accounts and regions, on one host: the password of a request determines which one is meant.
 
-    One of the services of the cloud. Inside, the path of a repository begins with its account and region, unless these
-    are the first ones.
+    One of the services of the cloud. Internally, the path of a repository begins with its account and region, unless
+    these are the first ones.
 
     Args:
-        moto: Knows the repositories.
+        moto: Has the repositories.
         keys: Make the passwords.
-        folder: For blobs.
-        oci: Whether OCI manifests may be pushed. The real ECR takes them, and SageMaker then refuses the image; here
+        folder: Where blobs are stored.
+        oci: Whether OCI manifests may be pushed. The real ECR accepts them, and SageMaker then refuses the image; here
             the push is refused already, unless this is set.
     """
 
@@ -53,14 +53,14 @@ class Ecr:
         oci: bool = False,
     ) -> None:
         self._moto, self._keys, self.oci = moto, keys, oci
-        self._issued: dict[str, tuple[Spot, float]] = {}  # place and end of what authorizes
+        self._issued: dict[str, tuple[Spot, float]] = {}  # account, region and expiry of each issued authorization
         self.host = ""
         self.registry = Registry(folder, authorize=self._authorize, accepts=self._accepts, stored=self._stored)
 
     # --- as a service
 
     def find(self, request: Request) -> Match | None:
-        """What a request to a registry means."""
+        """Return the operation that a request to a registry means."""
         match = self.registry.find(request)
         if match is None:
             return None
@@ -77,18 +77,18 @@ class Ecr:
         return replace(match, handler=handle)
 
     def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
-        """Planned trouble in the registry's shape."""
+        """Return the reply to a planned fault in the registry's format."""
         return self.registry.trouble(request, match, fault)
 
     def spot(self, request: Request) -> Spot | None:
-        """Of which account and region the password of a request is; ``None`` when it is none of ours."""
+        """Return the account and region of a request's password; ``None`` if this cloud did not issue it."""
         spot, until = self._issued.get(request.headers.get("authorization", ""), (HOME, 0.0))
         return spot if until > time.time() else None
 
     # --- for the cloud
 
     def token(self, spot: Spot) -> Response:
-        """``GetAuthorizationToken``: good for twelve hours, and for the registry of one account and region."""
+        """Answer ``GetAuthorizationToken``: a token for twelve hours and the registry of one account and region."""
         token = base64.b64encode(f"AWS:{self._keys.password(spot)}".encode()).decode()
         until = time.time() + _VALID_S
         self._issued[f"Basic {token}"] = spot, until
@@ -96,7 +96,7 @@ class Ecr:
         return Response.of_json({"authorizationData": [data]}, x_amzn_requestid=request_id())
 
     def place(self, uri: str, spot: Spot) -> tuple[str, str] | None:
-        """Repository and tag or digest of an address as it is meant in an account and region; ``None`` elsewhere."""
+        """Return repository and tag or digest of an address used in an account and region; ``None`` for other hosts."""
         host, _, rest = uri.partition("/")
         own = _OWN_HOST.fullmatch(host)
         if host != self.host and not own:
@@ -106,7 +106,7 @@ class Ecr:
         return path_of(Spot(own[1], own[2]) if own else spot, name), (digest if sign else tag or "latest")
 
     def after(self, operation: str, answer: Response) -> Response:
-        """Lets the registry follow what moto did, and puts our address where moto says that of AWS."""
+        """Apply moto's changes to the registry, and replace AWS's address in moto's reply by ours."""
         if operation in {"BatchDeleteImage", "DeleteRepository", "PutImage"}:
             self._follow()
         if isinstance(answer.body, bytes):
@@ -127,7 +127,7 @@ class Ecr:
                     self.registry.remove(name, digest)
 
     def _authorize(self, request: Request, repository: str, action: str) -> Response | None:
-        del action  # the guard knows what the caller may do
+        del action  # the guard checks what the caller may do
         caller = self.spot(request)
         if caller is None:
             challenge = f'Basic realm="http://{self.host}/",service="ecr.amazonaws.com"'
@@ -146,7 +146,7 @@ class Ecr:
         return None
 
     def _stored(self, repository: str, digest: str, tag: str | None, media_type: str) -> None:
-        """Tells moto of an image, unless it knows it under this tag."""
+        """Record an image in moto, unless moto has it under this tag."""
         manifest = json.loads(self.registry.store.read(digest) or b"{}")
         spot, name = place_of(repository)
         backend = self._moto.backend("ecr", spot)
@@ -160,7 +160,7 @@ class Ecr:
                 image.get_image_size_in_bytes = _sizes(image, manifest, digest)
 
     def _repositories(self) -> dict[str, Any]:
-        """The repositories of all accounts and regions, by their paths here."""
+        """Return the repositories of all accounts and regions, by their paths here."""
         return {
             path_of(spot, name): one
             for spot, backend in self._moto.backends("ecr").items()
@@ -169,7 +169,7 @@ class Ecr:
 
 
 def path_of(spot: Spot, repository: str) -> str:
-    """The path of a repository among those of all registries.
+    """Return the path of a repository among those of all registries.
 
     Example:
         >>> path_of(Spot("123456789012", "us-east-1"), "mlport"), path_of(Spot("999988887777", "eu-west-1"), "mlport")
@@ -179,13 +179,13 @@ def path_of(spot: Spot, repository: str) -> str:
 
 
 def place_of(path: str) -> tuple[Spot, str]:
-    """The account, region and name of the repository under a path."""
+    """Return the account, region and name of the repository under a path."""
     found = _ELSEWHERE.fullmatch(path)
     return (Spot(found[1], found[2]), found[3]) if found else (HOME, path)
 
 
 def _sizes(image: Any, manifest: dict[str, Any], digest: str) -> Callable[[], int | None]:
-    """What an image of this manifest weighs: moto counts its configuration only."""
+    """Return a function for the size of an image of this manifest, because moto counts only its configuration."""
     if image.get_image_digest() != digest:
         usual: Callable[[], int | None] = image.get_image_size_in_bytes
         return usual

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .models import Configs, Models
     from .world import World
 
-# Seconds on the real platform, from public reports: minutes to create, and to replace a fleet.
+# Seconds on the real platform, from public reports: minutes to create an endpoint, and to replace a fleet.
 CREATE_S, UPDATE_S, REWEIGHT_S, ROLLBACK_S, DELETE_S = 180.0, 240.0, 30.0, 60.0, 15.0
 _BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 
@@ -33,12 +33,12 @@ class Endpoint(Record):
 
     Attributes:
         config: Name of its configuration.
-        fleet: What serves.
-        line: Its way through the states.
-        pending: What it is being updated to: name of the configuration and fleet.
+        fleet: The containers that serve.
+        line: Its states over time.
+        pending: Its update in progress: name of the new configuration, new fleet, and start time.
         weights: Weights and counts that are being set, by variant.
         failure: Why the last change failed.
-        deployment: How it was updated last.
+        deployment: The deployment configuration of its last update.
     """
 
     config: str = ""
@@ -51,7 +51,7 @@ class Endpoint(Record):
 
 
 class Endpoints:
-    """``CreateEndpoint`` and its kin."""
+    """The operations on endpoints, such as ``CreateEndpoint``."""
 
     def __init__(self, world: World, models: Models, configs: Configs) -> None:
         self.world, self._models, self._configs = world, models, configs
@@ -61,7 +61,7 @@ class Endpoints:
     # --- operations -----------------------------------------------------------------------------------------------
 
     def create(self, spot: Spot, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
-        """``CreateEndpoint``."""
+        """Carry out ``CreateEndpoint``."""
         name, config = body["EndpointName"], body["EndpointConfigName"]
         if taken := self.shelf.peek(spot, name):
             raise invalid(f'Cannot create already existing endpoint "{taken.arn}".')
@@ -75,7 +75,7 @@ class Endpoints:
         return {"EndpointArn": record.arn}
 
     def update(self, spot: Spot, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
-        """``UpdateEndpoint``: a new fleet beside the old one, which serves until the new one is ready."""
+        """Carry out ``UpdateEndpoint``: start a new fleet; the old one serves until the new one is ready."""
         record = self.shelf.get(spot, body["EndpointName"])
         self._check_idle(record, "update")
         config = body["EndpointConfigName"]
@@ -92,7 +92,7 @@ class Endpoints:
         return {"EndpointArn": record.arn}
 
     def reweight(self, spot: Spot, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
-        """``UpdateEndpointWeightsAndCapacities``."""
+        """Carry out ``UpdateEndpointWeightsAndCapacities``."""
         record = self.shelf.get(spot, body["EndpointName"])
         self._check_idle(record, "update")
         self._configs.shelf.get(spot, record.config)
@@ -111,7 +111,7 @@ class Endpoints:
         return {"EndpointArn": record.arn}
 
     def delete(self, spot: Spot, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
-        """``DeleteEndpoint``: refused while it is being created or changed."""
+        """Carry out ``DeleteEndpoint``, which is refused while the endpoint is being created or changed."""
         record = self.shelf.get(spot, body["EndpointName"])
         self._check_idle(record, "delete")
         fleet = record.fleet
@@ -123,7 +123,7 @@ class Endpoints:
         return {}
 
     def describe(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
-        """``DescribeEndpoint``: this is what moves things on at pace 0."""
+        """Carry out ``DescribeEndpoint``; at pace 0 this call advances the states."""
         record = self.shelf.get(spot, body["EndpointName"])
         status = self._status(record, record.line.show())
         pending, runs = record.pending, status not in {"Creating", "Failed"}
@@ -148,7 +148,7 @@ class Endpoints:
         })  # fmt: skip
 
     def list(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
-        """``ListEndpoints``."""
+        """Carry out ``ListEndpoints``."""
 
         def show(record: Endpoint) -> dict[str, Any]:
             return {
@@ -162,13 +162,13 @@ class Endpoints:
         return page(body, list(self.shelf.all(spot)), show, "Endpoints", "EndpointName")
 
     def status(self, record: Endpoint) -> str:
-        """Its state, without showing it."""
+        """Return the state, without counting it as shown."""
         return self._status(record, record.line.now())
 
-    # --- what happens in between ------------------------------------------------------------------------------------
+    # --- what happens between requests ----------------------------------------------------------------------------
 
     def _settle(self, record: Endpoint) -> None:
-        """Does what is due now: takes over the new fleet, goes back to the old one, sets weights, forgets it."""
+        """Do what is due now: switch to the new fleet, roll back to the old one, set weights, or drop the record."""
         self.leaving = [fleet for fleet in self.leaving if not fleet.gone]
         if not record.line.done:
             return
@@ -227,7 +227,7 @@ class Endpoints:
 
 
 def _summary(variant: Variant, world: World, spot: Spot) -> dict[str, Any]:
-    """A variant as ``DescribeEndpoint`` shows it."""
+    """Return a variant as ``DescribeEndpoint`` shows it."""
     repository, digest = world.image_digest(str(variant.container["Image"]), spot)
     image = str(variant.container["Image"])
     shown: dict[str, Any] = {
@@ -259,7 +259,7 @@ def _check_update(old: Fleet, new: Fleet, body: Mapping[str, Any]) -> None:
 
 
 def _replaced(old: Fleet, new: Fleet) -> Iterator[str]:
-    """The variants of the old fleet that are not in the new one, or are of another type there."""
+    """Yield the variants of the old fleet that the new one lacks, or has with another instance type."""
     for variant in old.variants:
         other = new.variant(variant.name)
         if other is None or other.body.get("InstanceType") != variant.body.get("InstanceType"):
@@ -272,7 +272,7 @@ def _excluded(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _retain(old: Fleet, new: Fleet, excluded: set[str]) -> None:
-    """Weights and counts stay what they were, except those that shall not."""
+    """Keep weights and counts, except the excluded properties."""
     for variant in new.variants:
         before = old.variant(variant.name)
         if before is not None and "DesiredWeight" not in excluded:
@@ -286,7 +286,7 @@ def _until(fleet: Fleet, fault: Fault | None) -> Callable[[], bool]:
 
 
 def _stuck(fault: Fault | None, ready: Callable[[], bool] = lambda: True) -> Callable[[], bool]:
-    """When a state may end: never or late, when it is planned so."""
+    """Return when a state may end: never or late, if a ``stuck`` fault is planned."""
     if fault is None or fault.kind != "stuck":
         return ready
     end = time.monotonic() + fault.seconds if fault.seconds else float("inf")

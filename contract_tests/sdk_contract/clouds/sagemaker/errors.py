@@ -1,4 +1,4 @@
-"""How AWS says no: JSON 1.1, REST-JSON, the query protocol and S3's XML."""
+"""AWS's errors in their formats: JSON 1.1, REST-JSON, the query protocol and S3's XML."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class AwsError(Exception):
     """A refusal.
 
     Args:
-        code: AWS's name for it.
-        message: What it says.
+        code: AWS's name of the error.
+        message: Text of the error.
         status: HTTP status.
         more: Further members of the reply.
     """
@@ -39,17 +39,17 @@ class AwsError(Exception):
 
 
 def invalid(message: str) -> AwsError:
-    """The most common refusal of SageMaker."""
+    """Return the most common refusal of SageMaker."""
     return AwsError("ValidationException", message)
 
 
 def request_id() -> str:
-    """A new id."""
+    """Return a new request id."""
     return str(uuid.uuid4())
 
 
 def render(error: AwsError, service: str) -> Response:
-    """The reply in the protocol of a service."""
+    """Return the reply in the protocol of a service."""
     identity = request_id()
     headers = {"x-amzn-requestid": identity}
     if service == "s3":
@@ -70,7 +70,7 @@ def render(error: AwsError, service: str) -> Response:
 
 
 def trouble(request: Request, match: Match, fault: Fault) -> Response:
-    """The reply to planned trouble."""
+    """Return the reply to a planned fault."""
     code, message, status = _TROUBLE[fault.kind]
     if match.service == "s3":
         code, status = {
@@ -87,7 +87,7 @@ def trouble(request: Request, match: Match, fault: Fault) -> Response:
 
 
 def answered(service: str, answer: Callable[[Request], Any], request: Request) -> Response:
-    """What an operation answers in JSON 1.1, or the error that it raises in the service's shape."""
+    """Return the answer of an operation in JSON 1.1, or the error that it raises in the service's format."""
     try:
         found = answer(request)
     except AwsError as error:

@@ -1,6 +1,6 @@
-"""What serves behind an endpoint: for each variant of a configuration the real image, started and watched.
+"""The containers behind an endpoint: for each variant of a configuration the real image, started and watched.
 
-One container stands for all instances of a variant; the count is what the configuration says.
+One container stands for all instances of a variant; the reported count is that of the configuration.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _GRACE_S = 30.0  # between SIGTERM and SIGKILL on the real platform
 
 @dataclass
 class Variant:
-    """One variant as it runs.
+    """A running variant.
 
     Attributes:
         body: Its part of the configuration.
         model: The request that made its model.
-        weight: Its share; what the configuration says until it is changed.
-        count: Instances; likewise. 0 when it is serverless.
+        weight: Its share; as in the configuration until it is changed.
+        count: Instances; as in the configuration until changed. 0 when it is serverless.
         in_flight: Requests in its container now.
     """
 
@@ -55,12 +55,12 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name of the variant."""
         return str(self.body["VariantName"])
 
     @property
     def serverless(self) -> Mapping[str, Any] | None:
-        """Its serverless settings, if it has some."""
+        """The serverless settings, if it has any."""
         return self.body.get("ServerlessConfig")
 
     @property
@@ -74,11 +74,11 @@ class Fleet:
     """All variants of one configuration, for one endpoint.
 
     Args:
-        world: Runner, images, logs.
-        spot: Where it is.
+        world: The state that all parts share: runner, images, logs.
+        spot: Its account and region.
         endpoint: The endpoint's name.
-        variants: What serves.
-        shadows: What gets copies.
+        variants: The variants that serve.
+        shadows: The variants that get copies of requests.
     """
 
     def __init__(
@@ -93,20 +93,20 @@ class Fleet:
 
     @property
     def settled(self) -> bool:
-        """Whether it is known how its start ended."""
+        """Whether the result of its start is known."""
         return self._ready.is_set()
 
     @property
     def gone(self) -> bool:
-        """Whether nothing of it runs any more."""
+        """Whether all its containers have ended."""
         return self._stopped.is_set()
 
     def variant(self, name: str) -> Variant | None:
-        """One of the variants that serve."""
+        """Return one of the variants that serve."""
         return next((one for one in self.variants if one.name == name), None)
 
     def instances(self) -> dict[str, int]:
-        """How many of which type it has."""
+        """Return the number of instances of each type."""
         found: dict[str, int] = {}
         for one in (*self.variants, *self.shadows):
             if one.body.get("InstanceType"):
@@ -114,11 +114,11 @@ class Fleet:
         return found
 
     def start(self, *, broken: str | None = None) -> None:
-        """Begins to start everything; ``broken`` is a reason for which it fails."""
+        """Start all containers in the background; ``broken`` is a reason for which the start fails."""
         self._world.threads.submit(self._start, broken)
 
     def stop(self) -> None:
-        """Begins to end everything: requests under way first, then SIGTERM, then SIGKILL."""
+        """Stop all containers in the background: wait for requests in progress, then send SIGTERM, then SIGKILL."""
         if not self._closing:
             self._closing = True
             self._world.threads.submit(self._stop)
@@ -133,7 +133,7 @@ class Fleet:
             self.error = broken
         except StartFailed as error:
             self.error = str(error)
-        except Exception as error:  # noqa: BLE001  # a thread has nobody who would hear it
+        except Exception as error:  # noqa: BLE001  # no caller sees a thread's exception
             self.error = f"the mini cloud broke: {error!r}"
         finally:
             self._ready.set()
@@ -156,7 +156,7 @@ class Fleet:
         self._world.watch(self._spot, group, stream, variant.running)
 
     def _model_data(self, variant: Variant) -> dict[str, Path]:
-        """The model's archive, unpacked, as the folder that containers find it in."""
+        """Unpack the model's archive, and return it as the folder in which containers find it."""
         uri = variant.container.get("ModelDataUrl")
         if not uri:
             return {}
@@ -174,9 +174,9 @@ class Fleet:
         return {"/opt/ml/model": folder}
 
     def _await(self, variant: Variant) -> None:
-        """Waits for a good answer to ``/ping``."""
+        """Wait for a good answer to ``/ping``."""
         running = variant.running
-        assert running is not None  # it was launched
+        assert running is not None  # the container was launched before
         end = time.monotonic() + self._world.startup_s
         with httpx.Client(base_url=running.address, timeout=_PING_S, verify=False, trust_env=False) as client:
             while not self._closing and running.exit_code is None and time.monotonic() < end:

@@ -65,7 +65,7 @@ class Job(Record):
 
 
 class Jobs:
-    """``CreateTrainingJob`` and its kin."""
+    """The operations on training jobs, such as ``CreateTrainingJob``."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -74,7 +74,7 @@ class Jobs:
     # --- operations -----------------------------------------------------------------------------------------------
 
     def create(self, spot: Spot, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
-        """``CreateTrainingJob``."""
+        """Carry out ``CreateTrainingJob``."""
         algorithm: Mapping[str, Any] = body.get("AlgorithmSpecification") or {}
         image = algorithm.get("TrainingImage")
         if not image:
@@ -103,7 +103,7 @@ class Jobs:
         return {"TrainingJobArn": job.arn}
 
     def stop(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
-        """``StopTrainingJob``."""
+        """Carry out ``StopTrainingJob``."""
         job = self.shelf.get(spot, body["TrainingJobName"])
         if self._status(job, job.line.now()) != "InProgress":
             raise invalid("The request was rejected because the training job is in status "
@@ -113,7 +113,7 @@ class Jobs:
         return {}
 
     def delete(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
-        """``DeleteTrainingJob``: only of one that is over."""
+        """Carry out ``DeleteTrainingJob``, which is allowed only after the job has ended."""
         job = self.shelf.get(spot, body["TrainingJobName"])
         status = self._status(job, job.line.now())
         if status in {"InProgress", "Stopping"}:
@@ -122,7 +122,7 @@ class Jobs:
         return {}
 
     def describe(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
-        """``DescribeTrainingJob``."""
+        """Carry out ``DescribeTrainingJob``."""
         job = self.shelf.get(spot, body["TrainingJobName"])
         state = job.line.show()
         status = self._status(job, state)
@@ -150,7 +150,7 @@ class Jobs:
         })  # fmt: skip
 
     def list(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
-        """``ListTrainingJobs``."""
+        """Carry out ``ListTrainingJobs``."""
 
         def show(job: Job) -> dict[str, Any]:
             return without_nothing({
@@ -165,7 +165,7 @@ class Jobs:
         return page(body, list(self.shelf.all(spot)), show, "TrainingJobSummaries", "TrainingJobName")
 
     def status(self, job: Job) -> str:
-        """Its state, without showing it."""
+        """Return the state, without counting it as shown."""
         return self._status(job, job.line.now())
 
     # --- its states -----------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ class Jobs:
             self._train(job, folder)
         except (StartFailed, AwsError) as error:
             job.outcome, job.failure = "Failed", str(error)
-        except Exception as error:  # noqa: BLE001  # a thread has nobody who would hear it
+        except Exception as error:  # noqa: BLE001  # no caller sees a thread's exception
             job.outcome, job.failure = "Failed", f"the mini cloud broke: {error!r}"
         finally:
             job.ended = job.modified = time.time()
@@ -229,7 +229,7 @@ class Jobs:
             job.outcome, job.failure = "Failed", _reason(folder, code)
 
     def _await(self, job: Job, running: Running) -> tuple[int | None, bool]:
-        """Exit code, and whether the longest time was over."""
+        """Wait for the end; return the exit code, and whether the job exceeded its maximum runtime."""
         end = time.monotonic() + float(job.body["StoppingCondition"].get("MaxRuntimeInSeconds") or 86400)
         grace = _STOP_S if self.world.pace.factor >= 1 else _QUICK_STOP_S
         while (code := running.exit_code) is None:
@@ -243,13 +243,13 @@ class Jobs:
 
 
 def _past(job: Job, phase: str) -> Callable[[], bool]:
-    """Whether the work is past a phase."""
+    """Return a function that checks whether the work is past a phase."""
     order = [*(name for name, _ in _STEPS), "Over"]
     return lambda: order.index(job.phase) > order.index(phase)
 
 
 def _trouble(job: Job, fault: Fault | None) -> None:
-    """What is planned for a job: to be stuck before it begins, or to fail by the platform's own fault."""
+    """Apply a planned fault: be stuck before the job begins, or fail with an error of the platform."""
     if fault is not None and fault.kind == "stuck":
         job.stopping.wait(fault.seconds or None)
     if fault is not None and fault.kind == "fail":
@@ -257,7 +257,7 @@ def _trouble(job: Job, fault: Fault | None) -> None:
 
 
 def _transitions(job: Job, state: str, final: str | None) -> list[dict[str, Any]]:
-    """The states that were passed, each with its time; monotonic ends are told as times of day."""
+    """Return the states that were passed, each with its time; monotonic times are converted to Unix times."""
     offset = time.time() - time.monotonic()
     found: list[dict[str, Any]] = []
     begin = job.created
@@ -287,7 +287,7 @@ def _launch(job: Job, folder: Path, world: World) -> Launch:
 
 
 def _prepare(job: Job, folder: Path, world: World) -> None:
-    """Makes ``/opt/ml`` as the platform does."""
+    """Create the contents of ``/opt/ml`` as the platform does."""
     for name in ("input/config", "input/data", "model", "output/data", "checkpoints"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     channels: dict[str, Any] = {}
@@ -324,7 +324,7 @@ def _prepare(job: Job, folder: Path, world: World) -> None:
 
 
 def _upload(job: Job, folder: Path, world: World) -> str | None:
-    """Brings ``/opt/ml/model`` and what is in ``/opt/ml/output/data`` to S3; where the model is then."""
+    """Upload ``/opt/ml/model`` and the content of ``/opt/ml/output/data`` to S3; return the address of the model."""
     base = f"{job.body['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}/output"
     artifact = f"{base}/model.tar.gz"
     for source, uri in ((folder / "model", artifact), (folder / "output" / "data", f"{base}/output.tar.gz")):
@@ -344,7 +344,7 @@ def _upload(job: Job, folder: Path, world: World) -> str | None:
 
 
 def _checkpoints(job: Job) -> tuple[str, str] | None:
-    """Bucket and prefix of the checkpoints of a job, if it asks for them."""
+    """Return bucket and prefix of the checkpoints of a job, if it has any."""
     config: Mapping[str, Any] = job.body.get("CheckpointConfig") or {}
     if not config.get("S3Uri"):
         return None
@@ -353,12 +353,12 @@ def _checkpoints(job: Job) -> tuple[str, str] | None:
 
 
 def _restore(job: Job, folder: Path, world: World) -> None:
-    """Copies earlier checkpoints to where the container looks for them.
+    """Copy earlier checkpoints to where the container looks for them.
 
     Source: https://docs.aws.amazon.com/sagemaker/latest/dg/model-checkpoints.html
     """
     if place := _checkpoints(job):
-        with suppress(KeyError):  # a bucket that is not there fails the upload
+        with suppress(KeyError):  # a missing bucket fails the upload later
             for key, data in world.moto.objects(*place):
                 target = folder / key.removeprefix(place[1])
                 if target.resolve().is_relative_to(folder.resolve()) and not key.endswith("/"):
@@ -367,7 +367,7 @@ def _restore(job: Job, folder: Path, world: World) -> None:
 
 
 def _save(job: Job, folder: Path, world: World) -> None:
-    """Copies the checkpoints of a job to S3, however it ended."""
+    """Copy the checkpoints of a job to S3, however it ended."""
     if place := _checkpoints(job):
         for path in sorted(one for one in folder.rglob("*") if one.is_file()):
             try:
@@ -383,7 +383,7 @@ def _reason(folder: Path, code: int | None) -> str:
 
 
 def _metrics(job: Job, lines: list[str]) -> list[dict[str, Any]]:
-    """The last value of each metric that the job's own patterns find in its output."""
+    """Return the last value of each metric that the job's own patterns find in its output."""
     found: dict[str, float] = {}
     for definition in job.body["AlgorithmSpecification"].get("MetricDefinitions") or ():
         pattern = re.compile(definition["Regex"])

@@ -1,6 +1,6 @@
 """Access keys of one mini cloud: every account has a pair that is derived from the cloud's own secret.
 
-As at AWS the id of a key holds its account, so that the key alone says in which account a request is made.
+As at AWS, the id of a key encodes its account, so the key alone determines the account of a request.
 Source: https://medium.com/@TalBeerySec/a-short-note-on-aws-key-id-f88cc4317489
 """
 
@@ -27,12 +27,12 @@ class Spot(NamedTuple):
 
 
 class Credential(NamedTuple):
-    """What signs the requests of one key.
+    """The credential behind the id of an access key.
 
     Args:
-        account: Account in which they are made.
+        account: Account in which its requests are made.
         secret: The secret key.
-        token: The session token that goes with a temporary key.
+        token: The session token that belongs to a temporary key.
         expires: Unix seconds after which a temporary key is refused.
     """
 
@@ -46,7 +46,7 @@ class Keys:
     """The keys of all accounts.
 
     Args:
-        secret: What they are derived from.
+        secret: The secret from which the keys are derived.
 
     Example:
         >>> keys = Keys(b"of this cloud")
@@ -61,10 +61,10 @@ class Keys:
         self._secret = secret
 
     def of(self, account: str) -> tuple[str, str]:
-        """Id and secret of the key of an account.
+        """Return id and secret of the key of an account.
 
         Raises:
-            ValueError: Accounts have twelve digits.
+            ValueError: The account number does not have twelve digits.
         """
         if not _ACCOUNT.fullmatch(account):
             raise ValueError(f"account {account!r} does not have twelve digits")
@@ -74,7 +74,7 @@ class Keys:
         return identity, base64.b64encode(self._mac(f"secret {identity}")).decode()[:40]
 
     def find(self, identity: str) -> Credential | None:
-        """What belongs to the id of a key; ``None`` for one that is not of this cloud."""
+        """Return the credential of the id of a key; ``None`` for a key of another cloud."""
         account = account_of(identity)
         if account is None:
             return None
@@ -82,7 +82,7 @@ class Keys:
         return Credential(account, secret) if hmac.compare_digest(known, identity) else None
 
     def password(self, spot: Spot) -> str:
-        """The password of the container registry of an account in a region."""
+        """Return the password of the container registry of an account in a region."""
         return self._mac(f"registry {spot.account} {spot.region}").hex()
 
     def _mac(self, text: str) -> bytes:
@@ -90,7 +90,7 @@ class Keys:
 
 
 def partition_of(region: str) -> str:
-    """The part of AWS that a region is in, as ARNs name it.
+    """Return the partition of AWS that a region is in, as ARNs name it.
 
     Example:
         >>> partition_of("eu-west-1"), partition_of("cn-north-1")
@@ -100,7 +100,7 @@ def partition_of(region: str) -> str:
 
 
 def account_of(identity: str) -> str | None:
-    """The account of which the id of an access key is; ``None`` when it has not the form of one.
+    """Return the account that the id of an access key encodes; ``None`` for text that is not such an id.
 
     Example:
         >>> account_of("AKIAIOSFODNN7EXAMPLE") is None
@@ -113,7 +113,7 @@ def account_of(identity: str) -> str | None:
 
 
 def expired(service: str) -> AwsError:
-    """The refusal of a temporary key whose time is over."""
+    """Return the refusal of a temporary key that has expired."""
     code = "ExpiredToken" if service in {"s3", "sts", "iam"} else "ExpiredTokenException"
     return AwsError(
         code,

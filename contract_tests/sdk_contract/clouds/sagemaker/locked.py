@@ -1,4 +1,4 @@
-"""Objects that S3 does not delete: DeleteObjects then answers 200 all the same, and names them in its body.
+"""Objects that S3 does not delete: DeleteObjects then still answers 200, and names them in its body.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html (Errors)
 """
@@ -19,7 +19,7 @@ _KEY = re.compile(rb"<Key>(.*?)</Key>", re.DOTALL)
 
 
 class Locked:
-    """Which objects those are.
+    """The objects that cannot be deleted.
 
     Attributes:
         codes: The error of each key, such as ``AccessDenied`` of an object under a legal hold.
@@ -29,7 +29,7 @@ class Locked:
         self.codes: dict[str, str] = {}
 
     def without(self, operation: str, request: Request) -> tuple[Request, list[str]]:
-        """The request without those objects, and their keys."""
+        """Return the request without the locked objects, and the keys of these."""
         if operation != "DeleteObjects" or not self.codes:
             return request, []
         held: list[str] = []
@@ -47,7 +47,7 @@ class Locked:
         return replace(request, content=io.BytesIO(body), headers=headers), held
 
     def named(self, answer: Response, held: list[str]) -> Response:
-        """The answer with what was not deleted."""
+        """Return the answer with errors for the objects that were not deleted."""
         if not held:
             return answer
         errors = "".join(

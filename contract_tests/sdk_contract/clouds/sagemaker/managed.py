@@ -1,7 +1,7 @@
 """The managed policy AmazonSageMakerFullAccess, as far as it covers what mlport does, for the guard to enforce.
 
-Objects and images are writable only where the name of the bucket or repository has ``sagemaker`` in it. Some calls are
-not allowed at all: tags of buckets and repositories, lists of uploads in parts, filtered logs, quotas.
+Objects and images are writable only where the name of the bucket or repository contains ``sagemaker``. Some calls
+are not allowed at all: tags of buckets and repositories, lists of uploads in parts, filtered logs, quotas.
 Source: https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AmazonSageMakerFullAccess.html (version 26)
 """
 

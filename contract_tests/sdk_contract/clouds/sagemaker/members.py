@@ -1,4 +1,4 @@
-"""Which members of SageMaker's requests this mini cloud plays, and how; every other member is refused by name."""
+"""Which members of SageMaker's requests this mini cloud supports, and how; it refuses all others by name."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ CONTROL: dict[str, Members] = {
         "DeleteTags": {"ResourceArn": _ARN, "TagKeys": acts("the tags that go")},
     }.items()
 }  # fmt: skip
-"""The operations of SageMaker."""
+"""The members of the operations of SageMaker."""
 
 _INVOKED: Table = {
     "EndpointName": _NAMED,
@@ -199,7 +199,7 @@ _INVOKED: Table = {
 RUNTIME: dict[str, Members] = {
     operation: Members(_INVOKED) for operation in ("InvokeEndpoint", "InvokeEndpointWithResponseStream")
 }
-"""The operations of its runtime."""
+"""The members of the operations of its runtime."""
 
 _QUOTAS: Table = {
     "ServiceCode": acts("the service; there is none but sagemaker"),
@@ -209,4 +209,4 @@ _QUOTAS: Table = {
 QUOTAS: dict[str, Members] = {
     operation: Members(_QUOTAS) for operation in ("ListServiceQuotas", "ListAWSDefaultServiceQuotas")
 }
-"""The operations of Service Quotas."""
+"""The members of the operations of Service Quotas."""

@@ -1,6 +1,6 @@
-"""CloudWatch's view of endpoints, from the traffic that really passed and the containers that really run.
+"""CloudWatch's view of endpoints, computed from the traffic that really passed and the containers that really run.
 
-Moto answers for all other metrics and speaks the protocols; for SageMaker's own namespaces its backend is asked here.
+Moto answers for all other metrics and speaks the protocols; its backend is extended for SageMaker's namespaces.
 Source: https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
 """
 
@@ -45,8 +45,8 @@ class Metrics:
     """SageMaker's metrics.
 
     Args:
-        world: The traffic.
-        endpoints: What runs.
+        world: Has the traffic.
+        endpoints: Has the containers.
     """
 
     def __init__(self, world: World, endpoints: Endpoints) -> None:
@@ -56,7 +56,7 @@ class Metrics:
         self._joined: set[Spot] = set()
 
     def join(self, spot: Spot) -> None:
-        """Puts itself in front of moto's backend of a spot, and measures the containers."""
+        """Wrap moto's backend of an account and region, and measure its containers."""
         self._measure(spot)
         if spot in self._joined:
             return
@@ -82,7 +82,7 @@ class Metrics:
     def _series(
         self, spot: Spot, query: Mapping[str, Any], *, start_time: datetime, end_time: datetime, scan_by: str
     ) -> dict[str, Any]:
-        """One result of ``GetMetricData``."""
+        """Return one result of ``GetMetricData``."""
         stat, metric = query["MetricStat"], query["MetricStat"]["Metric"]
         points = [
             (at, _value(values, stat["Stat"]))
@@ -101,7 +101,7 @@ class Metrics:
         }
 
     def _statistics(self, spot: Spot, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The datapoints of ``GetMetricStatistics``."""
+        """Return the datapoints of ``GetMetricStatistics``."""
         name, dimensions = asked["metric_name"], asked["dimensions"]
         metric = {"Namespace": asked["namespace"], "MetricName": name, "Dimensions": dimensions}
         unit = asked.get("unit") or _UNITS.get(name, "None")
@@ -113,7 +113,7 @@ class Metrics:
     def _buckets(
         self, spot: Spot, metric: Mapping[str, Any], period: int, start: datetime, end: datetime
     ) -> list[tuple[datetime, list[float]]]:
-        """The values of each period that has any; EndpointName alone names nothing, as on the real platform."""
+        """Return the values of each non-empty period; EndpointName alone matches nothing, as on the real platform."""
         dimensions = {one["Name"]: one["Value"] for one in metric.get("Dimensions") or ()}
         if set(dimensions) != {"EndpointName", "VariantName"}:
             return []
@@ -145,7 +145,7 @@ class Metrics:
         return record.fleet.variant(key[2]) if record else None
 
     def _measure(self, spot: Spot) -> None:
-        """One sample of each container: percent of one core, percent of this machine's memory."""
+        """Take one sample of each container: percent of one core, percent of this machine's memory."""
         now, total = time.time(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         for record in list(self._endpoints.shelf.all(spot)):
             for variant in record.fleet.variants:
@@ -167,7 +167,7 @@ def _is_ours(query: Mapping[str, Any]) -> bool:
 
 
 def _measure(name: str, sample: Sample, instances: int) -> float:
-    """What one request adds to a metric."""
+    """Return what one request adds to a metric."""
     if name == "ModelLatency":
         return sample.model_s * 1e6
     if name == "OverheadLatency":
@@ -176,7 +176,7 @@ def _measure(name: str, sample: Sample, instances: int) -> float:
         return 1.0 / instances
     if name == "Invocation4XXErrors":
         return float(400 <= sample.status < 500)
-    if name == "InvocationModelErrors":  # also what has no status: time-outs, lost connections
+    if name == "InvocationModelErrors":  # includes requests without a status: time-outs, lost connections
         return float(not 200 <= sample.status < 300)
     return 1.0 if name == "Invocations" else float(sample.status >= 500)
 

@@ -1,4 +1,4 @@
-"""Models and endpoint configurations: immutable, checked when they are made."""
+"""Models and endpoint configurations: immutable, checked when they are created."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _OWN_DISKS = re.compile(r"ml\.([a-z]+\d+[a-z]*d[a-z]*|g5|g6e?|p4de|p5\w*|trn\w+)
 
 
 class Models:
-    """``CreateModel`` and its kin."""
+    """The operations on models, such as ``CreateModel``."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.shelf: Shelf[Record] = Shelf("model")
 
     def create(self, spot: Spot, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
-        """``CreateModel``: the image and the data have to be there."""
+        """Carry out ``CreateModel``; the image and the data must exist."""
         containers = _containers(body)
         if len(containers) != 1:
             raise invalid("Exactly one of PrimaryContainer and Containers with one element is needed here.")
@@ -50,7 +50,7 @@ class Models:
         return {"ModelArn": record.arn}
 
     def describe(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
-        """``DescribeModel``."""
+        """Carry out ``DescribeModel``."""
         record = self.shelf.get(spot, body["ModelName"])
         shown = {name: value for name, value in record.body.items() if name != "Tags"}
         return without_nothing({
@@ -61,7 +61,7 @@ class Models:
         })  # fmt: skip
 
     def list(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
-        """``ListModels``."""
+        """Carry out ``ListModels``."""
 
         def show(record: Record) -> dict[str, Any]:
             return {"ModelName": record.name, "ModelArn": record.arn, "CreationTime": record.created}
@@ -69,13 +69,13 @@ class Models:
         return page(body, list(self.shelf.all(spot)), show, "Models", "ModelName")
 
     def delete(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
-        """``DeleteModel``: also when a configuration names it, as on the real platform."""
+        """Carry out ``DeleteModel``, even if a configuration names the model, as on the real platform."""
         self.shelf.drop(self.shelf.get(spot, body["ModelName"]))
         return {}
 
 
 def _check_environment(environment: Mapping[str, str]) -> None:
-    """Refuses variables that are too long or too much: bytes, where the library's description has characters.
+    """Refuse too long or too many variables: AWS counts bytes, botocore's model counts characters.
 
     Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ContainerDefinition.html (Environment)
     """
@@ -92,14 +92,14 @@ def _containers(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 class Configs:
-    """``CreateEndpointConfig`` and its kin."""
+    """The operations on endpoint configurations, such as ``CreateEndpointConfig``."""
 
     def __init__(self, models: Models) -> None:
         self._models = models
         self.shelf: Shelf[Record] = Shelf("endpoint-config")
 
     def create(self, spot: Spot, body: Mapping[str, Any], fault: Fault | None) -> dict[str, Any]:
-        """``CreateEndpointConfig``: its models have to be there, its variants have to fit together."""
+        """Carry out ``CreateEndpointConfig``; its models must exist, and its variants must be compatible."""
         variants = [*body["ProductionVariants"], *(body.get("ShadowProductionVariants") or ())]
         names = [variant["VariantName"] for variant in variants]
         if len(set(names)) != len(names):
@@ -114,14 +114,14 @@ class Configs:
         return {"EndpointConfigArn": record.arn}
 
     def describe(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
-        """``DescribeEndpointConfig``."""
+        """Carry out ``DescribeEndpointConfig``."""
         record = self.shelf.get(spot, body["EndpointConfigName"])
         shown = {name: value for name, value in record.body.items() if name != "Tags"}
         shown["ProductionVariants"] = [_filled(one) for one in record.body["ProductionVariants"]]
         return without_nothing({**shown, "EndpointConfigArn": record.arn, "CreationTime": record.created})
 
     def list(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
-        """``ListEndpointConfigs``."""
+        """Carry out ``ListEndpointConfigs``."""
 
         def show(record: Record) -> dict[str, Any]:
             return {
@@ -133,7 +133,7 @@ class Configs:
         return page(body, list(self.shelf.all(spot)), show, "EndpointConfigs", "EndpointConfigName")
 
     def delete(self, spot: Spot, body: Mapping[str, Any]) -> dict[str, Any]:
-        """``DeleteEndpointConfig``: also of a live endpoint, which then can be updated no more as it is."""
+        """Carry out ``DeleteEndpointConfig``, even of a live endpoint, which then can no longer be updated as it is."""
         self.shelf.drop(self.shelf.get(spot, body["EndpointConfigName"]))
         return {}
 
@@ -143,7 +143,7 @@ def _filled(variant: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_model(variant: Mapping[str, Any], model: Record) -> None:
-    """Serverless has no network of its own.
+    """Refuse network settings of a model for a serverless variant.
 
     Source: https://docs.aws.amazon.com/sagemaker/latest/dg/serverless-endpoints.html (feature exclusions)
     """
@@ -153,7 +153,7 @@ def _check_model(variant: Mapping[str, Any], model: Record) -> None:
 
 
 def check_disk(instance: str, key: object, name: str) -> None:
-    """No key for the disks of instances that bring their own, which are encrypted anyway.
+    """Refuse a key for the disks of instances with local storage, which is encrypted anyway.
 
     Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConfig.html (KmsKeyId)
     """

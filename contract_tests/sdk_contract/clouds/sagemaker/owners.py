@@ -1,4 +1,4 @@
-"""Whose buckets are: S3's condition on the owner of a bucket, and buckets of other accounts.
+"""Owners of buckets: S3's condition on the owner of a bucket, and buckets of other accounts.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
 """
@@ -18,11 +18,11 @@ _CONDITIONS = ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owne
 
 
 class Owners:
-    """The accounts of buckets.
+    """The accounts of buckets, and the check of the condition on them.
 
     Attributes:
-        foreign: Bucket to its account, for those of others; everybody may read and write them, as a squatter allows.
-        unconditional: Operations on buckets that came without the condition.
+        foreign: The account of each bucket of another owner; all callers may read and write it, as a squatter allows.
+        unconditional: Operations on buckets that were sent without the condition.
     """
 
     def __init__(self) -> None:
@@ -30,15 +30,15 @@ class Owners:
         self.unconditional: list[str] = []
 
     def before(self, operation: str, request: Request, account_of: Callable[[str], str | None]) -> None:
-        """Refuses a request that expects another owner, and a name that is taken.
+        """Refuse a request that expects another owner, or the creation of a bucket whose name is taken.
 
         Args:
-            operation: What is asked for.
+            operation: Name of the operation.
             request: The request.
-            account_of: The account that has a bucket here; ``None`` for a bucket that is not there.
+            account_of: Returns the account that owns a bucket here; ``None`` if the bucket does not exist.
 
         Raises:
-            AwsError: As S3 answers.
+            AwsError: With the answer of S3.
         """
         bucket = request.path.strip("/").partition("/")[0]
         expected = request.headers.get(_CONDITIONS[0])

@@ -1,6 +1,6 @@
 """Service Quotas for SageMaker: the limits that this account really has, and the defaults of AWS.
 
-``ListServiceQuotas`` leaves out quotas that have no value of the account's own, ``ListAWSDefaultServiceQuotas`` has
+``ListServiceQuotas`` omits quotas without a value of the account's own, ``ListAWSDefaultServiceQuotas`` contains
 them.
 Source: https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_ListServiceQuotas.html
 """
@@ -32,10 +32,10 @@ _SHAPES = {
 
 
 class Quotas:
-    """The service.
+    """The Service Quotas service.
 
     Args:
-        world: Knows the limits.
+        world: Has the limits.
         signature: Reads and checks the signature of a request.
 
     Attributes:
@@ -49,14 +49,14 @@ class Quotas:
         self.unknown: set[str] = set()
 
     def find(self, request: Request) -> Match | None:
-        """Whether it is for this service."""
+        """Match a request for this service."""
         target = request.headers.get("x-amz-target", "")
         if not target.startswith(_TARGET):
             return None
         return Match("servicequotas", target.removeprefix(_TARGET), self._handle)
 
     def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
-        """In the shape of JSON 1.1."""
+        """Return the reply to a planned fault in the format of JSON 1.1."""
         return trouble(request, match, fault)
 
     def _handle(self, request: Request) -> Response:

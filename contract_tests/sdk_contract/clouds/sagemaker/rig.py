@@ -1,4 +1,4 @@
-"""How the contract suites reach a mini SageMaker; for an adapter of it to extend."""
+"""The rig by which the contract suites reach a mini SageMaker; for an adapter to extend."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..faults import Kind
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/mlport"
-#: Shared things that are kept on purpose, and records that cost nothing.
+#: Shared resources that are kept on purpose, and records that cost nothing.
 KEPT = ("bucket ", "image ", "log-group ", "object ", "repository ", "training-job ")
 _TRUST = {
     "Statement": [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}]
@@ -30,10 +30,10 @@ _FAULTS: Mapping[str, Kind] = {"throttled": "throttle", "unavailable": "unavaila
 
 
 class SagemakerRig(Rig):
-    """A mini cloud in this process, whose containers are forked from a warm one.
+    """A mini cloud in this process, whose containers are forked from a warm interpreter.
 
     Attributes:
-        runner: How models and jobs run behind it.
+        runner: How models and jobs run.
         cloud: The mini cloud.
     """
 
@@ -49,7 +49,7 @@ class SagemakerRig(Rig):
         for name, value in self.cloud.start().items():
             self.patch.setenv(name, value)
         boto3 = import_module("boto3")
-        boto3.setup_default_session()  # not with the keys of a mini cloud that was here before
+        boto3.setup_default_session()  # discards the keys of an earlier mini cloud
         boto3.client("iam").create_role(RoleName="mlport", AssumeRolePolicyDocument=json.dumps(_TRUST))
         ecr = boto3.client("ecr")
         ecr.create_repository(repositoryName="base")
@@ -59,7 +59,7 @@ class SagemakerRig(Rig):
         self.base = push_base(f"{self.cloud.ecr.host}/base:1", lambda _: (user, password))
 
     def forget_shared(self) -> None:
-        """No repository and no bucket: the next deploy makes them, and brings its image."""
+        """Delete all repositories and buckets, so that the next deploy creates them and pushes its image."""
         boto3, config = import_module("boto3"), import_module("botocore.config").Config
         ecr = boto3.client("ecr")
         s3 = boto3.resource("s3", config=config(s3={"addressing_style": "path"}))
@@ -87,7 +87,7 @@ class SagemakerRig(Rig):
         return [item for item in self.cloud.inventory() if not item.startswith(KEPT)]
 
     def plant_foreign(self) -> Callable[[], bool]:
-        """A model that somebody made by hand."""
+        """Create a model as if by hand, and return a check that it is untouched."""
         client, tags = import_module("boto3").client("sagemaker"), [{"Key": "team", "Value": "other"}]
         made = client.create_model(
             ModelName="by-hand", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": self.base}, Tags=tags

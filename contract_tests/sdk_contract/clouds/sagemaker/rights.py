@@ -1,4 +1,4 @@
-"""Which actions of IAM each call needs, and the refusal of a call without one.
+"""Which IAM actions each call needs, and the refusal of a caller who lacks one.
 
 Source: https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 """
@@ -61,10 +61,10 @@ _PREFIXES = {"sagemaker-runtime": "sagemaker", "tagging": "tag"}
 
 
 class Rights(Guard[Policy]):
-    """The policies of the identity that asks.
+    """The policies of the calling identity.
 
     Args:
-        spot_of: The account and region in which a request is made; ``None`` for one without good credentials.
+        spot_of: Returns the account and region in which a request is made; ``None`` for one without valid credentials.
     """
 
     def __init__(self, spot_of: Callable[[Request, Match], Spot | None]) -> None:
@@ -72,7 +72,7 @@ class Rights(Guard[Policy]):
         self._spot_of = spot_of
 
     def needs_of(self, request: Request, match: Match) -> Sequence[Need]:
-        """By the service authorization reference."""
+        """Return the actions that a call needs, according to the service authorization reference."""
         spot = self._spot_of(request, match)
         if spot is None or (match.service, match.operation) in _WITHOUT:
             return ()
@@ -91,12 +91,12 @@ class Rights(Guard[Policy]):
         return list(services.get(match.service, place.other)())
 
     def allows(self, policy: Policy, need: Need) -> bool:
-        """Whether a statement allows it and none denies it."""
+        """Return whether a statement allows the action and none denies it."""
         effects = [one["Effect"] for one in policy["Statement"] if _applies(one, need)]
         return "Allow" in effects and "Deny" not in effects
 
     def refusal(self, request: Request, match: Match, need: Need) -> Response:
-        """As the service says it."""
+        """Return the service's refusal."""
         spot = self._spot_of(request, match)
         account = spot.account if spot else ""
         text = (
@@ -127,14 +127,14 @@ def _listed(value: Any) -> list[str]:
 
 
 def needed_for_image(spot: Spot, repository: str) -> list[Need]:
-    """What a role needs so that its containers get their image."""
+    """Return what a role needs so that its containers can pull their image."""
     arn = f"arn:{partition_of(spot.region)}:ecr:{spot.region}:{spot.account}:repository/{repository}"
     images = ("BatchCheckLayerAvailability", "BatchGetImage", "GetDownloadUrlForLayer")
     return [Need("ecr:GetAuthorizationToken", "*"), *(Need(f"ecr:{one}", arn) for one in images)]
 
 
 def needed_for_objects(spot: Spot, uri: str, action: str) -> list[Need]:
-    """What a role needs to read (``GetObject``) or write (``PutObject``) what is under an address in S3."""
+    """Return what a role needs to read (``GetObject``) or write (``PutObject``) objects under an address in S3."""
     bucket, _, key = uri.partition("://")[2].partition("/")
     arn = f"arn:{partition_of(spot.region)}:s3:::{bucket}"
     listed = [Need("s3:ListBucket", arn)] if action == "GetObject" else []
@@ -142,7 +142,7 @@ def needed_for_objects(spot: Spot, uri: str, action: str) -> list[Need]:
 
 
 def needed_for_logs(spot: Spot, group: str, stream: str) -> list[Need]:
-    """What a role needs so that the lines of its containers are kept."""
+    """Return what a role needs so that the output of its containers is stored."""
     arn = f"arn:{partition_of(spot.region)}:logs:{spot.region}:{spot.account}:log-group:{group}:log-stream:{stream}"
     actions = ("CreateLogGroup", "CreateLogStream", "DescribeLogStreams", "PutLogEvents")
     return [Need(f"logs:{one}", arn) for one in actions]
@@ -168,11 +168,11 @@ class _Place:
         return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
     def other(self) -> Iterator[Need]:
-        """What knows no resources."""
+        """Yield the action of a service without resources."""
         yield Need(self.action, "*")
 
     def sagemaker(self) -> Iterator[Need]:
-        """Resources by their names in the request; tags and roles need rights of their own."""
+        """Yield the actions on resources named in the request; tags and roles need actions of their own."""
         body = self._body()
         named = [self._arn("sagemaker", f"{kind}/{body[key]}") for key, kind in _KINDS if body.get(key)]
         arns = [str(body["ResourceArn"])] if "ResourceArn" in body else named
@@ -189,17 +189,17 @@ class _Place:
             yield Need("kms:DescribeKey", str(body["KmsKeyId"]))
 
     def invocation(self) -> Iterator[Need]:
-        """A prediction."""
+        """Yield the action of a prediction."""
         yield Need("sagemaker:InvokeEndpoint", self._arn("sagemaker", f"endpoint/{self.match.params['name']}"))
 
     def registry(self) -> Iterator[Need]:
-        """Requests of registries stand for calls of ECR."""
+        """Yield the ECR actions that a request to the registry stands for."""
         name = self.match.params.get("name") or ""
         for action in _REGISTRY.get(self.match.operation, ()):
             yield Need(f"ecr:{action}", self._arn("ecr", f"repository/{name}"))
 
     def ecr(self) -> Iterator[Need]:
-        """Calls of ECR itself."""
+        """Yield the actions of a call of ECR itself."""
         body = self._body()
         names = [body["repositoryName"]] if body.get("repositoryName") else body.get("repositoryNames") or []
         for arn in [self._arn("ecr", f"repository/{name}") for name in names] or ["*"]:
@@ -208,7 +208,7 @@ class _Place:
                 yield Need("ecr:TagResource", arn)
 
     def s3(self) -> Iterator[Need]:
-        """Actions have other names than operations."""
+        """Yield the actions of an S3 request, whose names differ from those of the operations."""
         bucket, _, key = self.request.path.strip("/").partition("/")
         operation, arn = self.match.operation, f"arn:{partition_of(self.spot.region)}:s3:::{bucket}"
         if operation in _BUCKET_ACTIONS:
@@ -221,13 +221,13 @@ class _Place:
             yield Need(f"s3:{_OBJECT_ACTIONS.get(operation, operation)}", f"{arn}/{key}" if key else arn)
 
     def logs(self) -> Iterator[Need]:
-        """Groups of lines."""
+        """Yield the action of a request to CloudWatch Logs."""
         body = self._body()
         name = body.get("logGroupName", "")
         yield Need(self.action, self._arn("logs", f"log-group:{name}:log-stream:{body.get('logStreamName', '')}"))
 
     def scaling(self) -> Iterator[Need]:
-        """Scaling makes alarms with the rights of the caller, and a role of its own once per account."""
+        """Yield the actions of a scaling call, which makes alarms as the caller, and its role once per account."""
         body, operation = self._body(), self.match.operation
         name = str(body.get("ResourceId", ""))
         reads = operation.startswith("Describe")
@@ -239,13 +239,13 @@ class _Place:
             yield Need("iam:CreateServiceLinkedRole", self._arn("iam", _LINKED_ROLE))
 
     def iam(self) -> Iterator[Need]:
-        """Roles and policies."""
+        """Yield the action of a call on roles and policies."""
         form = _form(self.request)
         name = form.get("PolicySourceArn") or self._arn("iam", f"role/{form.get('RoleName', '')}")
         yield Need(self.action, name)
 
     def secrets(self) -> Iterator[Need]:
-        """Secrets have a random end in their ARNs."""
+        """Yield the action of a call on a secret, whose ARN has a random suffix."""
         yield Need(self.action, self._arn("secretsmanager", f"secret:{self._body().get('SecretId', '')}-a1B2c3"))
 
 
@@ -254,25 +254,25 @@ def _form(request: Request) -> dict[str, str]:
 
 
 class Simulation:
-    """``SimulatePrincipalPolicy``: what an identity may do by its policies; moto has no such call.
+    """``SimulatePrincipalPolicy``, which returns what an identity may do; moto does not support this call.
 
     Args:
-        rights: The policy that holds for everybody.
-        admits: Whether the signature of a request is good.
+        rights: The policy that applies to all callers.
+        admits: Checks the signature of a request.
     """
 
     def __init__(self, rights: Rights, admits: Callable[[Request], object]) -> None:
         self._rights, self._admits = rights, admits
 
     def find(self, request: Request) -> Match | None:
-        """Whether it is this call."""
+        """Match a request of this call."""
         about = request.headers.get("authorization", "") + request.headers.get("content-type", "")
         if "/iam/aws4_request" not in about or _form(request).get("Action") != "SimulatePrincipalPolicy":
             return None
         return Match("iam", "SimulatePrincipalPolicy", self._handle)
 
     def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
-        """As of other calls of IAM."""
+        """Return the reply to a planned fault, as for other calls of IAM."""
         return trouble(request, match, fault)
 
     def _handle(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The data plane: a request goes to a variant by weight or by name, and comes back in SageMaker's envelope."""
+"""The data plane: forwards a request to a variant by weight or by name, and answers in SageMaker's envelope."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ANSWER_S = 60.0
 _PREFIX = "x-amzn-sagemaker-"
 _KEPT = ("content-type", "accept")
 _RETURNED = ("custom-attributes", "new-session-id", "closed-session-id")
-"""The headers of a container that ``InvokeEndpoint`` gives back, beside its type; all others end at SageMaker.
+"""The container headers that ``InvokeEndpoint`` returns besides the content type; SageMaker drops all others.
 
 Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
 """
@@ -48,7 +48,7 @@ _MOST_SAID = 1024
 
 @dataclass
 class Trip:
-    """One request on its way: to which variant of what, and when it came and went on (seconds)."""
+    """One request in progress: its endpoint and variant, and when it arrived and was forwarded (seconds)."""
 
     record: Endpoint
     variant: Variant
@@ -56,7 +56,7 @@ class Trip:
     sent: float = field(default_factory=time.perf_counter)
 
     def sample(self, status: int) -> Sample:
-        """What it was, at its end."""
+        """Return its record for the metrics, when it ends."""
         return Sample(time.time(), status, time.perf_counter() - self.sent, self.sent - self.arrived)
 
 
@@ -64,8 +64,8 @@ class Runtime:
     """``InvokeEndpoint`` and its streaming form.
 
     Args:
-        world: Time, chance, traffic.
-        endpoints: Where requests may go.
+        world: The state that all parts share: clock, random numbers, traffic.
+        endpoints: The endpoints that can be called.
         signature: Reads and checks the signature of a request.
         limit: Largest body in bytes.
     """
@@ -79,11 +79,11 @@ class Runtime:
         limit: int = LIMIT,
     ) -> None:
         self._world, self._endpoints, self._signature, self._limit = world, endpoints, signature, limit
-        self._made: httpx.AsyncClient | None = None  # in the server's event loop
+        self._made: httpx.AsyncClient | None = None  # created in the server's event loop
         self._copies: set[asyncio.Task[None]] = set()
 
     def find(self, request: Request) -> Match | None:
-        """Whether it is an invocation."""
+        """Match an invocation."""
         parts = request.path.split("/")
         if len(parts) != 4 or parts[1] != "endpoints" or parts[3] not in _OPERATIONS or request.method != "POST":
             return None
@@ -91,11 +91,11 @@ class Runtime:
         return Match("sagemaker-runtime", _OPERATIONS[parts[3]], self._invoke, params["name"], False, params)
 
     def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
-        """In the shape of REST-JSON."""
+        """Return the reply to a planned fault in the format of REST-JSON."""
         return trouble(request, match, fault)
 
     async def close(self) -> None:
-        """Ends the connections to containers."""
+        """Close the connections to containers."""
         if self._made is not None:
             await self._made.aclose()
 
@@ -166,7 +166,7 @@ class Runtime:
 
     @property
     def _client(self) -> httpx.AsyncClient:
-        """One for all containers: they come and go."""
+        """One client for all containers, which come and go."""
         if self._made is None:
             time_out, limits = httpx.Timeout(_ANSWER_S, connect=5), httpx.Limits(max_connections=None)
             self._made = httpx.AsyncClient(timeout=time_out, limits=limits, verify=False, trust_env=False)
@@ -177,7 +177,7 @@ class Runtime:
         return self._client.build_request("POST", f"{address}/invocations", content=body, headers=_forwarded(request))
 
     async def _send(self, variant: Variant, request: Request, body: bytes) -> httpx.Response:
-        """The whole answer, its body as it came: nothing is decoded on the way."""
+        """Return the complete answer, its body as received: nothing is decoded."""
         answer = await self._client.send(self._asked(variant, request, body), stream=True)
         try:
             return whole(answer, b"".join([block async for block in answer.aiter_raw()]))
@@ -185,7 +185,7 @@ class Runtime:
             await answer.aclose()
 
     def _mirror(self, record: Endpoint, request: Request, body: bytes) -> None:
-        """Sends shadows their share of copies, whose answers nobody sees."""
+        """Send shadow variants their share of copies; their answers are discarded."""
         total = sum(one.weight for one in record.fleet.variants) or 1.0
         for shadow in record.fleet.shadows:
             if self._world.random.random() < shadow.weight / total:
@@ -217,7 +217,7 @@ class Runtime:
             raise _failed(trip, answer.status_code, text)
         headers = _headers(trip.variant, answer, f"{_PREFIX}content-type")
         headers["content-type"] = "application/vnd.amazon.eventstream"
-        trip.variant.in_flight += 1  # until the last part
+        trip.variant.in_flight += 1  # until the last part is sent
 
         async def parts() -> AsyncIterator[bytes]:
             try:
@@ -243,17 +243,17 @@ class Runtime:
 
 @functools.cache
 def _members_of(operation: str) -> dict[str, str]:
-    """The members of an operation that are headers, by header."""
+    """Return the members of an operation that are headers, by header."""
     shape = service_model("sagemaker-runtime").operation_model(operation).input_shape
     said = {name: member.serialization for name, member in shape.members.items()}
     return {about["name"].lower(): name for name, about in said.items() if about.get("location") == "header"}
 
 
 def _check_headers(operation: str, headers: Mapping[str, str]) -> None:
-    """Refuse what AWS's own model does not allow, and what no endpoint here has.
+    """Refuse headers that AWS's own model does not allow, or that this mini cloud does not support.
 
     Raises:
-        AwsError: There is such a header.
+        AwsError: The request has such a header.
     """
     known = _members_of(operation)
     given = {known[name]: value for name, value in headers.items() if name in known}
@@ -291,9 +291,9 @@ def _failed(trip: Trip, status: int, text: str) -> AwsError:
 
 
 def _forwarded(request: Request) -> dict[str, str]:
-    """The headers that reach the container: the type, what is wanted back, and SageMaker's own."""
+    """Return the headers to forward: the content type, the accepted type, and SageMaker's own."""
     headers = {name: value for name, value in request.headers.items() if name in _KEPT or name.startswith(_PREFIX)}
-    for name in _KEPT:  # the streaming form names them otherwise
+    for name in _KEPT:  # the streaming form uses other names for them
         other = headers.pop(f"{_PREFIX}{name}", None)
         if other is not None:
             headers[name] = other
@@ -301,7 +301,7 @@ def _forwarded(request: Request) -> dict[str, str]:
 
 
 def event(payload: bytes) -> bytes:
-    """One ``PayloadPart`` in the binary form of AWS's event streams.
+    """Encode one ``PayloadPart`` in the binary format of AWS's event streams.
 
     Source: https://smithy.io/2.0/aws/amazon-eventstream.html
     """

@@ -1,4 +1,4 @@
-"""What Application Auto Scaling does beyond moto: it knows endpoints, and keeps the alarms of its policies.
+"""The parts of Application Auto Scaling that moto lacks: checks of endpoints, and the alarms of policies.
 
 Sources: https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-target-tracking.html,
 https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html and endpoint-delete-with-scaling.html;
@@ -27,15 +27,15 @@ class Scaling:
     """Application Auto Scaling for endpoints.
 
     Args:
-        moto: Knows targets and policies.
-        endpoints: What can be scaled.
+        moto: Has the targets and policies.
+        endpoints: The endpoints whose variants can be scaled.
     """
 
     def __init__(self, moto: Moto, endpoints: Endpoints) -> None:
         self._moto, self._endpoints = moto, endpoints
 
     def before(self, operation: str, spot: Spot, body: Mapping[str, Any]) -> None:
-        """Refuses what there is no variant for, burstable types, and limits that are none.
+        """Refuse a missing variant, a burstable instance type, and invalid limits.
 
         Raises:
             AwsError: It is refused.
@@ -59,7 +59,7 @@ class Scaling:
             raise invalid(f"No scalable target registered for namespace: sagemaker, resource ID: {name}.")
 
     def after(self, spot: Spot) -> None:
-        """Policies go with their targets, and alarms come and go with their policies."""
+        """Delete policies without a target, and create and delete the alarms of policies."""
         tidy(self._moto, spot)
 
     def _targets(self, spot: Spot) -> set[str]:
@@ -67,16 +67,16 @@ class Scaling:
 
 
 def registered(moto: Moto, spot: Spot) -> set[str]:
-    """The resource ids of all variants that are scalable targets."""
+    """Return the resource ids of all variants that are scalable targets."""
     found = moto.backend("applicationautoscaling", spot).targets
     return {name for dimension, targets in found.items() if dimension.startswith("sagemaker:") for name in targets}
 
 
 def refuse_scaled(moto: Moto, spot: Spot, endpoint: str, variants: Iterable[str]) -> None:
-    """Refuses an update that removes these variants, or changes their type, as long as they are scalable targets.
+    """Refuse an update that removes these variants, or changes their type, as long as they are scalable targets.
 
     Raises:
-        AwsError: Some are. The wording is quoted from memory of users' reports; no account was asked.
+        AwsError: Some are. The wording is quoted from memory of users' reports; it was not checked with an account.
     """
     targets = registered(moto, spot)
     scaled = sorted(name for name in variants if f"endpoint/{endpoint}/variant/{name}" in targets)
@@ -88,7 +88,7 @@ def refuse_scaled(moto: Moto, spot: Spot, endpoint: str, variants: Iterable[str]
 
 
 def forget_endpoint(moto: Moto, spot: Spot, endpoint: str) -> None:
-    """Deregisters all variants of an endpoint that is being deleted, as AWS does."""
+    """Deregister all variants of an endpoint that is being deleted, as AWS does."""
     for dimension, targets in moto.backend("applicationautoscaling", spot).targets.items():
         if dimension.startswith("sagemaker:"):
             for name in [one for one in targets if one.startswith(f"endpoint/{endpoint}/variant/")]:
@@ -97,7 +97,7 @@ def forget_endpoint(moto: Moto, spot: Spot, endpoint: str) -> None:
 
 
 def tidy(moto: Moto, spot: Spot) -> None:
-    """Policies go with their targets, and alarms come and go with their policies."""
+    """Delete policies without a target, and create and delete the alarms of policies."""
     with moto.lock:
         backend, watch = moto.backend("applicationautoscaling", spot), moto.backend("cloudwatch", spot)
         targets = registered(moto, spot)
@@ -116,7 +116,7 @@ _PREFIX = "TargetTracking-endpoint/"
 
 
 def _alarms(policy: Any) -> Iterator[dict[str, Any]]:
-    """The two alarms of a policy: too much for some minutes, and too little for longer."""
+    """Yield the two alarms of a policy: above the target for some minutes, and below it for longer."""
     _, endpoint, _, variant = policy.resource_id.split("/")
     goal = float(policy.target_tracking_scaling_policy_configuration["TargetValue"])
     for side, (comparison, periods, share) in _PERIODS.items():

@@ -1,4 +1,4 @@
-"""Checks requests against botocore's model of the API, in the words in which AWS refuses them."""
+"""Checks of requests against botocore's model of the API, with AWS's own error messages."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "float": (int, float),
     "double": (int, float),
 }
-"""What a member may be in JSON."""
+"""The Python types that each type of member may have in JSON."""
 
 
 @functools.cache
 def service_model(service: str) -> Any:
-    """Botocore's model of a service."""
+    """Return botocore's model of a service."""
     return import_module("botocore.session").get_session().get_service_model(service)
 
 
@@ -45,7 +45,7 @@ def object_of(request: Request) -> dict[str, Any]:
     """Return the JSON object that a request of the JSON protocol sends.
 
     Raises:
-        AwsError: It sends something else.
+        AwsError: The body is not a JSON object.
     """
     try:
         body = request.json()
@@ -70,17 +70,17 @@ def check(service: str, operation: str, values: Mapping[str, Any]) -> None:
 
 
 def check_played(operation: str, members: Members, values: Mapping[str, Any]) -> None:
-    """Refuse what this mini cloud does not play, by name.
+    """Refuse unsupported members by name.
 
     Raises:
-        AwsError: Some members, or their values, are not played.
+        AwsError: Some members, or their values, are not supported.
     """
     if named := list(members.refused(values)):
         raise invalid(refusal(operation, named))
 
 
 def knows(service: str, operation: str) -> bool:
-    """Whether a service has such an operation at all."""
+    """Return whether a service has this operation."""
     return operation in service_model(service).operation_names
 
 
@@ -104,7 +104,7 @@ def _problems(shape: Any, value: Any, where: str) -> Iterator[str]:
 
 
 def _check_type(shape: Any, value: Any, where: str) -> None:
-    """Refuse another JSON type than that of the member; AWS does so before it looks at any value."""
+    """Refuse a JSON type other than the member's; AWS checks this before any value."""
     kinds = _KINDS.get(shape.type_name, (object,))
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         given = type(value).__name__
@@ -160,13 +160,13 @@ _CLASSES = {
     "ASCII": r"\x00-\x7f", "P": r"!-/:-@\[-`{-~\u00a1-\u00bf\u2010-\u2027\u3000-\u303f",
     "S": r"$+<=>^`|~\u00a2-\u00a9\u20a0-\u2bff",
 }  # fmt: skip
-"""Java's names of classes of characters, as they are written within brackets here; wider than Java's where unclear."""
+"""Java's names of character classes, as they are written within brackets here; wider than Java's where unclear."""
 _CLASS = re.compile(r"\\p\{(\w+)\}")
 
 
 @functools.cache
 def pattern_of(text: str) -> re.Pattern[str]:
-    """The model has Java's patterns, which are Python's but for the names of classes and for surrogates."""
+    """Compile a pattern of the model: Java's, which differ from Python's in class names and surrogates."""
     whole = _CLASS.sub(r"[\\p{\1}]", text) if text.startswith(r"\p") else text
     whole = whole.replace(r"\S[\p{Print}]*\z", r"\S[\p{Print}]*\Z").replace(r"[\w-_]", r"[\w_-]")
     whole = whole.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")

@@ -1,4 +1,4 @@
-"""Checks AWS signatures, version 4, as AWS does: header and query form, with the secret of the key that was used.
+"""Checks of AWS signatures, version 4, as AWS does them: header and query form, with the secret of the key used.
 
 Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
 """
@@ -29,7 +29,7 @@ _AUTHORIZATION = re.compile(r"AWS4-HMAC-SHA256 Credential=([^,]+), ?SignedHeader
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a request says about who made it."""
+    """The signature of a request, and the identity that it claims."""
 
     access_key: str
     date: str
@@ -43,20 +43,20 @@ class Signature:
 
     @property
     def spot(self) -> Spot:
-        """In which account, that of the key, and region the request is made."""
+        """The account, which is that of the key, and the region in which the request is made."""
         return Spot(self.account, self.region)
 
     @property
     def scope(self) -> str:
-        """The part of the credential that the key is derived for."""
+        """The part of the credential that the signing key is derived for."""
         return f"{self.date}/{self.region}/{self.service}/aws4_request"
 
 
 def read(request: Request) -> Signature | None:
-    """The signature of a request; ``None`` when it has none.
+    """Return the signature of a request; ``None`` when it has none.
 
     Raises:
-        AwsError: It has no proper form.
+        AwsError: It is malformed.
     """
     if request.query.get("X-Amz-Algorithm") == _ALGORITHM:
         query = request.query
@@ -79,10 +79,10 @@ def _signature(credential: str, signed: str, value: str, stamp: str, *, presigne
 
 
 def verify(request: Request, signature: Signature, find: Callable[[str], Credential | None]) -> Signature:
-    """Refuses a request whose signature is not that of the secret; the signature with the account of its key.
+    """Refuse a request with a wrong signature, or return the signature with the account of its key.
 
     Raises:
-        AwsError: The key is unknown or expired, its session token is another, or the signature is.
+        AwsError: The key is unknown or expired, or the session token or the signature is wrong.
     """
     found = find(signature.access_key)
     token = request.headers.get("x-amz-security-token") or request.query.get("X-Amz-Security-Token")
@@ -107,7 +107,7 @@ def verify(request: Request, signature: Signature, find: Callable[[str], Credent
 
 
 def _check_age(request: Request, signature: Signature) -> None:
-    """Refuses an address that was signed for some time only, after that time."""
+    """Refuse a presigned address that has expired."""
     if not signature.presigned:
         return
     made = datetime.strptime(signature.stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
@@ -116,7 +116,7 @@ def _check_age(request: Request, signature: Signature) -> None:
 
 
 def _unknown(service: str, *, known: bool) -> AwsError:
-    """The refusal of a key that is not known, or whose session token is another."""
+    """Return the refusal of a key that is unknown, or has a wrong session token."""
     message = "The security token included in the request is invalid."
     if service == "s3" and known:
         return AwsError("InvalidToken", "The provided token is malformed or otherwise invalid.", 400)
@@ -141,7 +141,7 @@ def _canonical(request: Request, signature: Signature) -> str:
 
 
 def _path(target: str, service: str) -> str:
-    """S3 signs the path as it is sent, everybody else encodes it once more."""
+    """Return the path as it is signed: S3 signs it as it was sent, other services encode it once more."""
     if service == "s3":
         return quote(unquote(target), safe="/~") or "/"
     return quote(target or "/", safe="/~")

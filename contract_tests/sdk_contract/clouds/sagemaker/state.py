@@ -1,4 +1,4 @@
-"""What exists: records of every kind by region, and what they have in common."""
+"""Records of all kinds of resources by account and region, and what they have in common."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _WORDS = {"endpoint-config": "endpoint configuration", "training-job": "training
 
 @dataclass
 class Record:
-    """One thing that was created.
+    """One created resource.
 
     Attributes:
         kind: As in its ARN, such as ``endpoint-config``.
         name: Its name.
-        spot: In which account and region it is.
+        spot: Its account and region.
         body: The request that made it.
         tags: Its tags.
         created, modified: Unix seconds.
@@ -47,17 +47,17 @@ class Record:
 
     @property
     def arn(self) -> str:
-        """Its ARN, which is in small letters as SageMaker's are."""
+        """The ARN, which is in lower case as SageMaker's are."""
         return arn_of(self.spot, self.kind, self.name)
 
     def hide(self, fault: Fault | None) -> None:
-        """Makes it visible late, when that is the planned trouble."""
+        """Hide the record from reads for a while, if a ``late`` fault is planned."""
         if fault is not None and fault.kind == "late":
             self.hidden_until = time.monotonic() + fault.seconds
             self.hidden_reads = 0 if fault.seconds else 1
 
     def visible(self) -> bool:
-        """Whether this read sees it."""
+        """Return whether this read sees the record."""
         if self.hidden_reads:
             self.hidden_reads -= 1
             return False
@@ -65,7 +65,7 @@ class Record:
 
 
 def arn_of(spot: Spot, kind: str, name: str) -> str:
-    """The ARN of something of SageMaker's."""
+    """Return the ARN of a SageMaker resource."""
     return f"arn:{partition_of(spot.region)}:sagemaker:{spot.region}:{spot.account}:{kind}/{name}".lower()
 
 
@@ -77,7 +77,7 @@ class Shelf(Generic[R]):
 
     Args:
         kind: As in the ARN.
-        refresh: Called with a record before it is looked at; may remove it.
+        refresh: Called with a record before it is read; may remove it.
     """
 
     def __init__(self, kind: str, refresh: Callable[[R], None] | None = None) -> None:
@@ -86,7 +86,7 @@ class Shelf(Generic[R]):
         self._refresh = refresh
 
     def add(self, record: R) -> None:
-        """Takes a record.
+        """Add a record.
 
         Raises:
             AwsError: The name is taken.
@@ -100,17 +100,17 @@ class Shelf(Generic[R]):
         self._records[record.spot, record.name] = record
 
     def peek(self, spot: Spot, name: str) -> R | None:
-        """A record, whether it may be seen or not."""
+        """Return a record, even a hidden one."""
         found = self._records.get((spot, name))
         if found is not None and self._refresh is not None:
             self._refresh(found)
         return self._records.get((spot, name))
 
     def get(self, spot: Spot, name: str) -> R:
-        """A record for a reader or another operation.
+        """Return a record for a reader or another operation.
 
         Raises:
-            AwsError: There is none, or it is not visible yet.
+            AwsError: The record does not exist, or is not visible yet.
         """
         found = self.peek(spot, name)
         if found is None or not found.visible():
@@ -120,11 +120,11 @@ class Shelf(Generic[R]):
         return found
 
     def drop(self, record: R) -> None:
-        """Lets a record go."""
+        """Remove a record."""
         self._records.pop((record.spot, record.name), None)
 
     def all(self, spot: Spot | None = None) -> Iterator[R]:
-        """All records, or those of one account and region, that a list may show."""
+        """Yield all records, or those of one account and region, without hidden ones."""
         for key in sorted(self._records):
             found = self.peek(*key) if spot in {None, key[0]} else None
             if found is not None and time.monotonic() >= found.hidden_until and not found.hidden_reads:
@@ -139,7 +139,7 @@ def start_of(request: Mapping[str, Any]) -> int:
     """Return where a page begins.
 
     Raises:
-        AwsError: The token is none that a page before gave.
+        AwsError: The token was not issued by an earlier page.
     """
     token = str(request.get("NextToken") or "0")
     if not (token.isascii() and token.isdigit() and len(token) <= _LONGEST_TOKEN):
@@ -148,12 +148,12 @@ def start_of(request: Mapping[str, Any]) -> int:
 
 
 def piece(request: Mapping[str, Any], items: list[dict[str, Any]], key: str) -> dict[str, Any]:
-    """One page of a list.
+    """Return one page of a list.
 
     Args:
         request: With ``MaxResults`` and ``NextToken``.
-        items: All of the list, in order.
-        key: Where the list is in the reply.
+        items: The whole list, in order.
+        key: Name of the list in the reply.
     """
     start = start_of(request)
     end = start + int(request.get("MaxResults") or _PAGE)
@@ -163,15 +163,15 @@ def piece(request: Mapping[str, Any], items: list[dict[str, Any]], key: str) -> 
 def page(
     request: Mapping[str, Any], records: list[R], show: Callable[[R], dict[str, Any]], key: str, name: str
 ) -> dict[str, Any]:
-    """One page of a list, filtered and sorted as all of SageMaker's lists are.
+    """Return one page of a list, filtered and sorted as all of SageMaker's lists are.
 
     Args:
         request: With ``NameContains``, ``StatusEquals``, ``CreationTimeAfter``/``Before``,
             ``LastModifiedTimeAfter``/``Before``, ``SortBy``, ``SortOrder``, ``MaxResults`` and ``NextToken``.
-        records: All of them.
-        show: Their summaries.
-        key: Where the list is in the reply.
-        name: The member of a summary with the name.
+        records: All records of the list.
+        show: Makes the summary of a record.
+        key: Name of the list in the reply.
+        name: The member of a summary that holds the name.
     """
     chosen = [record for record in records if _wanted(request, record)]
     chosen.sort(key=lambda one: one.created)
@@ -187,7 +187,7 @@ def page(
 
 
 def _status(summary: Mapping[str, Any]) -> str:
-    """The state in a summary of an endpoint or a training job; empty for what has none."""
+    """Return the state in a summary of an endpoint or a training job; empty for other kinds."""
     return str(summary.get("EndpointStatus") or summary.get("TrainingJobStatus") or "")
 
 
@@ -203,5 +203,5 @@ def _between(at: float, after: float | None, before: float | None) -> bool:
 
 
 def tags_of(request: Mapping[str, Any]) -> dict[str, str]:
-    """The tags of a request."""
+    """Return the tags of a request."""
     return {item["Key"]: item.get("Value", "") for item in request.get("Tags") or ()}

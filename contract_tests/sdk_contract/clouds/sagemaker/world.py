@@ -1,4 +1,4 @@
-"""What all parts of the SageMaker mini cloud share: records, the runner, moto, logs, traffic, quotas."""
+"""The state that all parts of the SageMaker mini cloud share: runner, moto, logs, traffic, quotas."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _NO_GPU = ("ml.p", "ml.g", "ml.inf", "ml.trn")
 
 @dataclass
 class World:
-    """Shared state.
+    """The state that all parts share.
 
     Attributes:
         folder: For model data, jobs and images.
         moto: The other services.
-        ecr: Where images are.
-        runner: Runs them.
-        pace: How fast time goes.
-        random: For everything that is left to chance.
-        quotas: Instances per type, for hosting and for training each; 20 of what is not listed, 0 with a GPU.
+        ecr: Has the images.
+        runner: Runs the images.
+        pace: How fast time passes.
+        random: The source of everything that is random.
+        quotas: Instances per type, for hosting and for training each; for types not listed, 20, or 0 with a GPU.
         startup_s: How long a container may take until its first good ping, in real seconds.
-        lacking: Knows what the role of containers may not do.
+        lacking: Finds the rights that the role of containers lacks.
     """
 
     folder: Path
@@ -68,14 +68,14 @@ class World:
         self.logs = Collector(self._deliver)
 
     def watch(self, spot: Spot, group: str, stream: str, running: Running) -> None:
-        """Brings what a container writes into CloudWatch Logs."""
+        """Copy a container's output to CloudWatch Logs."""
         self.logs.watch(f"{spot.account}|{spot.region}|{group}|{stream}", running)
 
     def act(self, what: str, needs: Iterable[Need]) -> None:
-        """Do something as the role of a container.
+        """Check that the role of a container may do something.
 
         Raises:
-            StartFailed: The role may not.
+            StartFailed: The role lacks a right.
         """
         lacking = self.lacking(what, needs)
         if lacking is not None:
@@ -85,10 +85,10 @@ class World:
             )
 
     def image(self, uri: str, spot: Spot) -> tuple[str, str]:
-        """Repository and reference of an image that SageMaker can run.
+        """Return repository and reference of an image that SageMaker can run.
 
         Raises:
-            AwsError: It is not in ECR, or is no image in Docker's own format.
+            AwsError: It is not in ECR, or is not an image in Docker's own format.
         """
         place = self.ecr.place(uri, spot)
         if place is None:
@@ -101,16 +101,16 @@ class World:
         return place
 
     def image_digest(self, uri: str, spot: Spot) -> tuple[str, str]:
-        """Repository and digest of an image, which may have been deleted since."""
+        """Return repository and digest of an image, which may have been deleted since."""
         place = self.ecr.place(uri, spot) or ("", "")
         self.act("pulling the image", needed_for_image(*place_of(place[0])))
         return place[0], self.ecr.registry.digest(*place) or place[1]
 
     def data(self, uri: str, what: str) -> list[tuple[str, bytes]]:
-        """What is in S3 under an address: keys relative to it, and contents.
+        """Return the objects in S3 under an address: keys relative to it, and contents.
 
         Raises:
-            AwsError: There is nothing.
+            AwsError: There are none.
         """
         from .aws import split_uri
 
@@ -124,10 +124,10 @@ class World:
         return [(key.removeprefix(prefix).lstrip("/") or key.rpartition("/")[2], value) for key, value in found]
 
     def source(self, source: Mapping[str, Any], what: str, spot: Spot) -> list[tuple[str, bytes]]:
-        """What an input of a job holds: a manifest names its objects, anything else is a prefix.
+        """Return the content of an input of a job: a manifest names its objects, any other address is a prefix.
 
         Raises:
-            AwsError: There is nothing.
+            AwsError: The input is empty.
         """
         uri = str(source["S3Uri"])
         self.act("Data download", needed_for_objects(spot, uri, "GetObject"))
@@ -141,12 +141,12 @@ class World:
         return [(name, self.data(address, what)[0][1]) for name, address in addresses.items()]
 
     def check_source(self, source: Mapping[str, Any], spot: Spot, role: str) -> None:
-        """Refuses an input that is empty or in another region, as CreateTrainingJob does.
+        """Refuse an input that is empty or in another region, as CreateTrainingJob does.
 
         Source of the wording: https://github.com/aws/amazon-sagemaker-examples/issues/2267 (and 2269, 2489).
 
         Raises:
-            AwsError: It is.
+            AwsError: The input is refused.
         """
         from .aws import split_uri
 
@@ -161,20 +161,20 @@ class World:
             )
 
     def quota(self, instance: str) -> int:
-        """How many instances of a type the account may have, of each kind of use."""
+        """Return how many instances of a type the account may have, for each kind of use."""
         return self.quotas.get(instance, 0 if instance.startswith(_NO_GPU) else _UNLISTED)
 
     def check_quota(self, kind: str, instance: str, used: int, wanted: int) -> None:
-        """Refuses more instances than the account may have.
+        """Refuse more instances than the account may have.
 
         Args:
             kind: ``endpoint`` or ``training job``.
             instance: Instance type.
-            used: How many run.
-            wanted: How many more are asked for.
+            used: How many are running.
+            wanted: How many more are requested.
 
         Raises:
-            AwsError: It is too many.
+            AwsError: The total exceeds the quota.
         """
         limit = self.quota(instance)
         if used + wanted > limit:
@@ -186,7 +186,7 @@ class World:
             )
 
     def close(self) -> None:
-        """Ends all that runs."""
+        """Stop everything that runs."""
         self.threads.shutdown(wait=False, cancel_futures=True)
         self.logs.close()
         self.runner.close()
@@ -199,5 +199,5 @@ class World:
 
 
 def without_nothing(reply: dict[str, Any]) -> dict[str, Any]:
-    """A reply without members that have no value, as AWS sends it."""
+    """Return a reply without members that have no value, as AWS sends it."""
     return {name: value for name, value in reply.items() if value is not None and value not in ({}, [], "")}

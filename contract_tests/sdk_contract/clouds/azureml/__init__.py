@@ -1,4 +1,4 @@
-"""A mini Azure ML: what official clients know of resource manager, workspace, storage, registry and scoring."""
+"""A mini Azure ML, as official clients see it: resource manager, workspace, storage, registry and scoring."""
 
 from .cloud import AzureMLCloud
 

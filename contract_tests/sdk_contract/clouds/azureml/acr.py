@@ -1,4 +1,4 @@
-"""The container registry: the registry's interface behind Azure's exchange of a directory's token for its own.
+"""The container registry: the registry API, with Azure's exchange of a directory token for a registry token.
 
 Source: https://github.com/Azure/acr/blob/main/docs/AAD-OAuth.md
 """
@@ -30,8 +30,8 @@ class ContainerRegistry:
     """The registry of the workspace.
 
     Args:
-        folder: For blobs.
-        valid: Whether a token of the directory was issued by this cloud.
+        folder: Where blobs are stored.
+        valid: Checks whether a token of the directory was issued by this cloud.
     """
 
     def __init__(self, folder: Path, valid: Callable[[str], bool]) -> None:
@@ -49,7 +49,7 @@ class ContainerRegistry:
     def _exchange(self, request: Request) -> Response:
         form = _form(request)
         known = self._valid(form.get("access_token", "")) and _audience(form["access_token"]) == AUDIENCE
-        if form.get("grant_type") != "access_token" or not known:  # "authentication as ARM" is off, as policies want it
+        if form.get("grant_type") != "access_token" or not known:  # "authentication as ARM" is off, as policies require
             return failure(401, "UNAUTHORIZED", "authentication required, visit https://aka.ms/acr/authorization")
         if form.get("service") != request.headers.get("host"):
             return failure(400, "BAD_REQUEST", "service is not this registry")
@@ -74,7 +74,7 @@ class ContainerRegistry:
         return answer({"access_token": token})
 
     def _granted(self, scope: str) -> str:
-        """As much of what is asked for as the caller may: a registry leaves out the rest and says nothing."""
+        """Return the requested actions that the caller may do: a registry silently omits the others."""
         kind, _, actions = scope.rpartition(":")
         return f"{kind}:{','.join(one for one in actions.split(',') if one in self.actions or kind == '')}"
 
@@ -91,7 +91,7 @@ class ContainerRegistry:
 
 
 def _audience(token: str) -> str:
-    """What a token of the directory is for."""
+    """Return the audience of a token of the directory."""
     part = token.split(".")[1]
     return str(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))["aud"])
 

@@ -1,4 +1,4 @@
-"""Replies in Azure's shapes, and the guard in front of every call to its resource manager."""
+"""Replies in Azure's format, and the check in front of every call to its resource manager."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ _VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELE
 
 
 def table(value: Any) -> dict[str, Any]:
-    """An object that a client sent, empty when it sent none."""
+    """Return an object that a client sent, empty when it sent none."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def answer(value: Any, status: int = 200, **headers: str) -> Response:
-    """A JSON reply with the id by which Azure's support knows the request."""
+    """Return a JSON reply with the id by which Azure's support finds the request."""
     return Response.of_json(value, status, x_ms_request_id=str(uuid.uuid4()), **headers)
 
 
 def failure(status: int, code: str, message: str, **headers: str) -> Response:
-    """A refusal."""
+    """Return a refusal."""
     return answer({"error": {"code": code, "message": message, "details": []}}, status, **headers)
 
 
 def refused_inside(field: str, message: str) -> Response:
-    """The refusal of an inner service, as users report it: the cause is JSON in a message in the details (likely)."""
+    """Return the refusal of an inner service, as users report it: the cause is JSON in the details (likely)."""
     errors = {"errors": {field: [message]}, "title": "One or more validation errors occurred.", "status": 400}
     inner = {"error": {"code": "Validation", "message": json.dumps(errors)}}
     details = [{"code": "InferencingClientCallFailed", "message": json.dumps(inner)}]
@@ -54,24 +54,24 @@ def refused_inside(field: str, message: str) -> Response:
 
 
 def not_found(what: str) -> Response:
-    """The refusal for what is not there."""
+    """Return the refusal for a resource that does not exist."""
     return failure(404, "ResourceNotFound", f"The Resource '{what}' was not found.")
 
 
 def unauthorized() -> Response:
-    """The refusal of a caller without a token of this cloud."""
+    """Return the refusal of a caller without a token of this cloud."""
     return failure(
         401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing or wrong."
     )
 
 
 def empty(status: int) -> Response:
-    """A reply without a body."""
+    """Return a reply without a body."""
     return Response(status, b"", {"x-ms-request-id": str(uuid.uuid4())})
 
 
 def trouble(request: Request, match: Match, fault: Fault) -> Response:
-    """Planned trouble in Azure's shape."""
+    """Return the reply to a planned fault in Azure's format."""
     status, code, message = _TROUBLE[fault.kind]
     if fault.kind == "denied":
         message = DENIED.format(action=action_of(request.method, request.path), path=request.path)
@@ -80,7 +80,7 @@ def trouble(request: Request, match: Match, fault: Fault) -> Response:
 
 
 def action_of(method: str, path: str) -> str:
-    """The right that a call needs.
+    """Return the right that a call needs.
 
     Example:
         >>> action_of("PUT", "/subscriptions/s/resourceGroups/g/providers/Microsoft.X/workspaces/w/jobs/j")
@@ -92,12 +92,12 @@ def action_of(method: str, path: str) -> str:
 
 
 def stamp(seconds: float) -> str:
-    """A point in time as Azure writes it."""
+    """Format a time as Azure does."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def system_data(created: float, modified: float | None = None) -> dict[str, str]:
-    """Who made something, and when."""
+    """Return by whom and when a resource was created and changed."""
     return {
         "createdAt": stamp(created),
         "createdBy": "mini",
@@ -107,13 +107,13 @@ def system_data(created: float, modified: float | None = None) -> dict[str, str]
 
 
 class ArmRoutes(Routes):
-    """Routes that want a token of this cloud and, unless they say so, a version of the interface.
+    """Routes that require a token of this cloud and, unless set otherwise, an API version.
 
     Args:
-        service: The name under which calls are written down.
-        valid: Whether a token was issued by this cloud.
-        prefix: Stands before each path.
-        versioned: Whether ``api-version`` must be given.
+        service: The name under which calls are logged.
+        valid: Checks whether a token was issued by this cloud.
+        prefix: Prepended to each path.
+        versioned: Whether ``api-version`` is required.
     """
 
     def __init__(self, service: str, valid: Callable[[str], bool], *, prefix: str = "", versioned: bool = True) -> None:
@@ -123,7 +123,7 @@ class ArmRoutes(Routes):
     def add(
         self, method: str, path: str, operation: str, *, changing: bool | None = None
     ) -> Callable[[Handler], Handler]:
-        """Registers the handler of a path behind the guard."""
+        """Register the handler of a path behind the check."""
         register = super().add(method, path, operation, changing=changing)
 
         def guarded(handler: Handler) -> Handler:

@@ -29,12 +29,12 @@ _UPLOADS = "code-uploads"
 
 
 class Assets:
-    """The registered things of a workspace.
+    """The registered assets of a workspace.
 
     Args:
         world: The workspace.
-        blobs: Its storage.
-        valid: Whether a token is one of this cloud.
+        blobs: The storage.
+        valid: Checks whether a token is one of this cloud.
     """
 
     def __init__(self, world: World, blobs: Blobs, valid: Callable[[str], bool]) -> None:
@@ -56,7 +56,7 @@ class Assets:
         add("PUT", f"{path}/{{name}}/versions/{{version}}", f"Put{word}")(lambda request: self._put(kind, request))
 
     def of(self, kind: str, name: str, version: str) -> Asset | None:
-        """One version."""
+        """Return one version."""
         with self.world.lock:
             return self._of(kind).get(f"{name}/{version}")
 
@@ -64,12 +64,12 @@ class Assets:
         return self.world.assets.setdefault(kind, Names())
 
     def all(self, kind: str) -> list[Asset]:
-        """All versions of a kind, oldest first."""
+        """Return all versions of a kind, oldest first."""
         with self.world.lock:
             return sorted(self._of(kind).values(), key=lambda one: one.created)
 
     def at(self, path: str) -> Asset | None:
-        """The version that a resource id names."""
+        """Return the version that a resource id names."""
         own = self.world.place.path
         rest = path[len("azureml:") :] if path.lower().startswith("azureml:") else path
         rest = rest[len(own) :] if same(rest[: len(own)], own) else rest
@@ -91,7 +91,7 @@ class Assets:
         return answer(self._shown_container(kind, found[-1])) if found else not_found(request.params["name"])
 
     def _put_container(self, kind: str, request: Request) -> Response:
-        """Hide everything of a name from lists, or show it again: archiving one version does not do that."""
+        """Hide all versions of a name from lists, or show them again; archiving one version does not hide the name."""
         name, told = request.params["name"].lower(), table(request.json().get("properties"))
         found = [one for one in self.all(kind) if same(one.name, name)]
         if not found:
@@ -146,7 +146,7 @@ class Assets:
         return answer(self.world.shown(kind, asset), 200 if known else 201)
 
     def _upload(self, request: Request) -> Response:
-        """Where code may be put: a container of its own."""
+        """Return where code may be uploaded: to a new container."""
         container = f"{_UPLOADS}-{uuid.uuid4().hex[:12]}"
         url = f"{self.world.url}/{ACCOUNT}/{container}"
         sas = f"{url}?{self.blobs.signature(container)}"

@@ -1,4 +1,4 @@
-"""The blob storage of the workspace: containers of real files, opened by signatures that this cloud gave.
+"""The blob storage of the workspace: containers of real files, accessible with signatures that this cloud issued.
 
 Source: https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api
 """
@@ -38,7 +38,7 @@ _TROUBLE = {
 
 
 def refused(status: int, code: str) -> Response:
-    """A refusal in the storage's own shape."""
+    """Return a refusal in the storage's format."""
     body = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
     return Response(status, body.encode(), {"content-type": "application/xml", "x-ms-error-code": code})
 
@@ -47,7 +47,7 @@ class Blobs:
     """Containers as folders; one of the services of the cloud.
 
     Args:
-        folder: For the containers.
+        folder: Where the containers are.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,7 +62,7 @@ class Blobs:
     # --- for the cloud
 
     def signature(self, container: str) -> str:
-        """A shared access signature for a container, as a query."""
+        """Return a shared access signature for a container, as a query."""
         sig = secrets.token_urlsafe(24)
         with self._lock:
             self._signatures[sig] = (container, time.time() + _LIFE_S)
@@ -71,10 +71,10 @@ class Blobs:
         )
 
     def path(self, container: str, name: str = "") -> Path:
-        """Where a blob is on disk.
+        """Return the path of a blob on disk.
 
         Raises:
-            ValueError: A name that leads elsewhere.
+            ValueError: The name leads out of the container.
         """
         parts = [part for part in name.split("/") if part]
         if {".", ".."} & set(parts):
@@ -82,7 +82,7 @@ class Blobs:
         return self.folder.joinpath(container, *parts)
 
     def names(self, container: str) -> list[str]:
-        """All blobs of a container, sorted."""
+        """Return the names of all blobs of a container, sorted."""
         root = self.folder / container
         found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
         return sorted(found | self._folders.get(container, set()))
@@ -90,7 +90,7 @@ class Blobs:
     # --- as a service
 
     def find(self, request: Request) -> Match | None:
-        """What the request means: the query says more than the method."""
+        """Return the operation that the request means, which depends on the query more than on the method."""
         head, _, rest = request.path.removeprefix("/").partition("/")
         if head != ACCOUNT:
             return None
@@ -122,7 +122,7 @@ class Blobs:
         return known.get((method, comp), ("Unknown", lambda _: refused(400, "UnsupportedHttpVerb")))
 
     def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
-        """Planned trouble in the storage's shape."""
+        """Return the reply to a planned fault in the storage's format."""
         status, code = _TROUBLE[fault.kind]
         return refused(fault.status or status, code)
 
@@ -157,7 +157,7 @@ class Blobs:
         }
 
     def _etag(self, path: Path) -> str:
-        """Given at each write; what a job wrote gets one from its size and time."""
+        """Return the etag: set at each write; for a file that a job wrote, derived from its size and time."""
         found = path.stat()
         return (
             self._etags.get(path)
@@ -201,7 +201,7 @@ class Blobs:
         return Response(200, body.encode(), {"content-type": "application/xml"})
 
     def mark_folder(self, container: str, name: str) -> None:
-        """Put the empty blob that stands for a folder, as tools that mount storage do."""
+        """Mark a blob as the empty one that stands for a folder, as tools that mount storage write it."""
         with self._lock:
             self._folders.setdefault(container, set()).add(name)
 
@@ -221,7 +221,7 @@ class Blobs:
     # --- writing
 
     def _changed_since(self, request: Request, path: Path) -> Response | None:
-        """The refusal when what is there is not what the client knows."""
+        """Return the refusal when a blob is not in the state that the client expects."""
         here = path.is_file()
         if request.headers.get("if-none-match") == "*" and here:
             return refused(409, "BlobAlreadyExists")
@@ -276,6 +276,6 @@ class Blobs:
 
 
 def _down_to(delimiter: str, name: str, prefix: str) -> str:
-    """A name, or the folder that it is in below a prefix."""
+    """Return a name, or the folder that contains it below a prefix."""
     head, found, _ = name.removeprefix(prefix).partition(delimiter) if delimiter else (name, "", "")
     return f"{prefix}{head}{found}" if delimiter else name

@@ -1,4 +1,4 @@
-"""The cloud as a whole: one server over TLS for everything but the registry, which engines reach without."""
+"""The cloud as a whole: one TLS server for everything but the registries, which engines reach without TLS."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ _CORES = 100
 
 
 class AzureMLCloud(Cloud):
-    """A mini Azure with a Machine Learning workspace; any other is made, in its subscription and group, at first use.
+    """A mini Azure with a Machine Learning workspace; any other workspace, in its group, is created at first use.
 
     Args:
-        folder: For all that it keeps on disk.
-        runner: How models and jobs run behind it.
-        pace: Seconds it takes for one second of the real cloud.
-        seed: Of everything that is left to chance.
-        region: Where the workspace is.
-        workspace: Its name.
-        registry: Whether it has a container registry yet.
+        folder: Where it stores its files.
+        runner: How models and jobs run.
+        pace: Seconds that it takes for one second of the real cloud.
+        seed: Seed of everything that is random.
+        region: Region of the workspace.
+        workspace: Name of the workspace.
+        registry: Whether the workspace has a container registry from the start.
         cores: Quota of each family of machines.
-        taken: Names of endpoints that other customers of the region have.
+        taken: Names of endpoints that belong to other customers of the region.
     """
 
     name: ClassVar[str] = "azureml"
@@ -79,7 +79,7 @@ class AzureMLCloud(Cloud):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """A target's settings, as they stand in ``mlport.toml``."""
+        """The settings of a target, as in ``mlport.toml``."""
         place = self._place
         return {
             "subscription": place.subscription,
@@ -91,7 +91,7 @@ class AzureMLCloud(Cloud):
         }
 
     def open(self) -> Server:
-        """Makes everything, and the server that is in front of it."""
+        """Create all parts of the cloud, and the server in front of them."""
         valid = self.identity.valid
         self.tls = Tls(self.folder)
         write_private(self.folder / "identity-header", self.identity.header.encode())
@@ -119,41 +119,41 @@ class AzureMLCloud(Cloud):
         self._shared.url = self.world.url = server.url
         return server
 
-    # --- the workspace that is there from the beginning
+    # --- the workspace that exists from the start
 
     @property
     def world(self) -> World:
-        """What all its parts share."""
+        """The state that all parts of the first workspace share."""
         return self.sites.first.world
 
     @property
     def acr(self) -> ContainerRegistry:
-        """Its registry."""
+        """The registry of the first workspace."""
         return self.sites.first.acr
 
     @property
     def assets(self) -> Assets:
-        """Its models, environments, code and data."""
+        """The models, environments, code and data of the first workspace."""
         return self.sites.first.assets
 
     @property
     def endpoints(self) -> Endpoints:
-        """Its endpoints."""
+        """The endpoints of the first workspace."""
         return self.sites.first.endpoints
 
     @property
     def monitor(self) -> Monitor:
-        """Its metrics, and the autoscale settings of its group."""
+        """The metrics of the first workspace, and the autoscale settings of its group."""
         return self.sites.first.monitor
 
     @property
     def jobs(self) -> Jobs:
-        """Its jobs."""
+        """The jobs of the first workspace."""
         return self.sites.first.jobs
 
     @property
     def errors(self) -> list[str]:
-        """Tracebacks of handlers that broke, which is a bug of this cloud."""
+        """Tracebacks of handlers that raised, which is a bug of this cloud."""
         return [*self.app.errors, *(error for site in self.sites.all() for error in site.acr_app.errors)]
 
     @property
@@ -162,11 +162,11 @@ class AzureMLCloud(Cloud):
         return self.sites.first.registry_host
 
     def attach_registry(self) -> None:
-        """Gives the first workspace the registry that it did not have."""
+        """Give the first workspace the registry that it did not have."""
         self.sites.first.has_registry = True
 
     def variables(self) -> Mapping[str, str]:
-        """What points clients here; the credential is that of a machine with a managed identity."""
+        """Return the variables that point clients here; the credential is that of a machine with a managed identity."""
         place, ca = self._place, str(self._bundle())
         return {
             "ARM_CLOUD_METADATA_URL": f"{self.url}/metadata/endpoints",
@@ -181,7 +181,7 @@ class AzureMLCloud(Cloud):
         }
 
     def _bundle(self) -> Path:
-        """The public authorities and our own in one file, since the variables that name it are for everything."""
+        """Write the public authorities and our own to one file, since the variables that name it are global."""
         import certifi
 
         path = self.folder / "bundle.pem"
@@ -189,13 +189,13 @@ class AzureMLCloud(Cloud):
         return path
 
     def inventory(self) -> list[str]:
-        """Everything there is, by this cloud's own account."""
+        """List everything that exists, according to this cloud itself."""
         running = [f"process {name}" for name in (self.runner.alive() if self.runner else [])]
         settings = [f"autoscale {name}" for group in self._shared.autoscale.values() for name in group]
         return sorted([*running, *settings, *(line for site in self.sites.all() for line in _listed(site))])
 
     def release(self) -> None:
-        """Ends the registries, and what runs."""
+        """Stop the registries, and everything that runs."""
         for site in self.sites.all():
             site.close()
         self.app.close()
@@ -208,7 +208,7 @@ def _missing(request: Request) -> Response:
 
 
 def _listed(site: Site) -> list[str]:
-    """What there is in one workspace."""
+    """List everything that exists in one workspace."""
     with site.world.lock:
         site.endpoints.sweep()
         endpoints = list(site.endpoints.all.values())

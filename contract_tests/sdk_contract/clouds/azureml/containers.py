@@ -1,4 +1,4 @@
-"""The containers behind a deployment, one for each instance, asked whether they are ready as Azure's probes do."""
+"""The containers behind a deployment, one for each instance, with readiness probes as in Azure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Fleet:
         image: ``REPOSITORY@sha256:…`` in the registry.
         env: Variables of the containers.
         routes: The inference configuration of the environment.
-        deadline: When, in monotonic seconds, Azure gives up waiting for them.
+        deadline: When, in monotonic seconds, Azure stops waiting for them.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Fleet:
     running: list[Running] = field(default_factory=list["Running"])
     error: dict[str, Any] | None = None
     open: int = 0
-    """Requests that wait for an answer."""
+    """The number of requests that wait for an answer."""
     _next: int = 0
     _ready: bool = False
     _wanted: int = 0
@@ -52,16 +52,16 @@ class Fleet:
 
     @property
     def stopped(self) -> bool:
-        """Whether it was told to end."""
+        """Whether it was asked to stop."""
         return self._wanted == 0
 
     @property
     def port(self) -> int:
-        """Where the containers listen."""
+        """The port on which the containers listen."""
         return int(self.routes["scoringRoute"]["port"])
 
     def start(self, runner: Runner, registry: Registry, count: int) -> None:
-        """Begins to bring the number of instances to ``count``."""
+        """Start changing the number of instances to ``count``, in the background."""
         self._wanted, self._ready = count, False
         self._work = threading.Thread(target=self._bring, args=(runner, registry, count), name=self.name, daemon=True)
         self._work.start()
@@ -80,7 +80,7 @@ class Fleet:
             self.running.append(one)
 
     def settled(self) -> bool:
-        """Whether all are ready, or it is certain that they will not be; asks their readiness route."""
+        """Return whether all instances are ready, or certain to fail; this calls their readiness route."""
         if self.error or self._ready or (self._work is not None and self.stopped):
             return True
         if self._work is not None and self._work.is_alive():
@@ -107,7 +107,7 @@ class Fleet:
             return False
 
     def pick(self) -> tuple[str, int] | None:
-        """Host and port of the next instance that runs, in turns."""
+        """Return host and port of the next running instance, in turns."""
         with self._lock:
             alive = [one for one in self.running if one.exit_code is None]
             if not alive:
@@ -117,16 +117,16 @@ class Fleet:
             return str(parts.hostname), int(parts.port or 80)
 
     def lines(self) -> list[str]:
-        """What they wrote, in order of time."""
+        """Return the output of all instances, in order of time."""
         return [text for _, text in sorted(line for one in self.running for line in one.logs())]
 
     def usage(self) -> tuple[float, int]:
-        """CPU seconds and bytes of memory of all together."""
+        """Return CPU seconds and bytes of memory of all instances together."""
         found = [one.usage() for one in self.running if one.exit_code is None]
         return sum(cpu for cpu, _ in found), sum(memory for _, memory in found)
 
     def stop(self, grace_s: float) -> None:
-        """Begins to end all of them, at once after so many seconds."""
+        """Start stopping all instances, in the background, each killed after so many seconds."""
         before, self._wanted = self._work, 0
         self._work = threading.Thread(target=self._end, args=(before, grace_s), name=self.name, daemon=True)
         self._work.start()
@@ -138,7 +138,7 @@ class Fleet:
             one.stop(grace_s)
 
     def ended(self) -> bool:
-        """Whether nothing of them is left."""
+        """Return whether no instance is left."""
         return self._work is None or not self._work.is_alive()
 
 

@@ -35,14 +35,14 @@ _MADE_OF = ("environmentId", "instanceType", "environmentVariables", "model")
 
 
 class Deployments:
-    """The deployments of all endpoints.
+    """The deployments of all endpoints of a workspace.
 
     Args:
-        endpoints: What they are behind.
-        assets: Where environments and models are looked up.
+        endpoints: The endpoints of the workspace.
+        assets: The assets with environments and models.
         runner: Runs containers.
-        registry: Where their images are.
-        valid: Whether a token is one of this cloud.
+        registry: The registry that holds their images.
+        valid: Checks whether a token is one of this cloud.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Deployments:
         return None if endpoint is None or found is None or found.late.hides() else (endpoint, found)
 
     def shown(self, endpoint: Endpoint, one: Deployment) -> dict[str, Any]:
-        """A deployment as the resource manager shows it."""
+        """Return a deployment as the resource manager shows it."""
         told = copy.deepcopy(one.body)
         told["properties"] |= {"provisioningState": one.line.show(), "endpointComputeType": "Managed"}
         told["properties"].setdefault("scaleSettings", {"scaleType": "Default"})
@@ -137,7 +137,7 @@ class Deployments:
         return self._unusable(told) or self._over_quota(str(told["instanceType"]), count, known)
 
     def _unusable(self, told: dict[str, Any]) -> Response | None:
-        """The refusal of a machine or an environment that cannot be had."""
+        """Return the refusal of a machine or an environment that is not available."""
         if size_of(told.get("instanceType")) is None:
             wanted = told.get("instanceType")
             return failure(
@@ -178,7 +178,7 @@ class Deployments:
         if known is not None:
             made.created = known.created
             made.before = known.serving
-            if known.serving is not known.fleet:  # an update that failed, and what it did not replace
+            if known.serving is not known.fleet:  # an update that failed, and the fleet that it did not replace
                 known.fleet.stop(self.world.grace_s)
             made.roll(self.world.grace_s)
         endpoint.deployments[name] = made
@@ -187,7 +187,7 @@ class Deployments:
         return accepted(self.world, Begun("od", line, 200 if known else 201, shown, fleet), request)
 
     def _line(self, state: str, fleet: Fleet) -> Line:
-        """A deployment whose containers will not be ready ends as failed."""
+        """Return the line of a deployment, which ends as failed if its containers do not become ready."""
 
         def settled() -> bool:
             if fleet.settled() and fleet.error:
@@ -229,7 +229,7 @@ class Deployments:
         return fleet
 
     def _injected(self, endpoint: Endpoint, env: dict[str, str]) -> tuple[dict[str, str], str]:
-        """The variables with secrets of the workspace's connections in place, and why that cannot be done."""
+        """Replace variables by secrets of the workspace's connections; also return why that failed."""
         found = {key: match for key, text in env.items() if (match := _CONNECTION.fullmatch(text))}
         if found and not endpoint.reads_connections:
             return env, "The endpoint identity does not have permission to read secrets of the workspace connections."
@@ -239,7 +239,7 @@ class Deployments:
         return {**env, **{key: value for key, value in values.items() if value is not None}}, problem
 
     def _model(self, told: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-        """The registered model of a deployment as Azure mounts it, and the variable that names the place."""
+        """Return the mount of a deployment's registered model, and the variable that names its path."""
         asset = self.assets.at(str(told.get("model") or ""))
         if asset is None:
             return {}, {}
@@ -264,7 +264,7 @@ class Deployments:
                 return empty(204)
             if endpoint.traffic.get(found.name) or endpoint.mirrored.get(found.name):
                 return failure(409, "Conflict", f"Deployment '{found.name}' has traffic; set it to 0 first.")
-            if found.line.now() in BUSY - {"Creating"}:  # what is being made may be deleted (likely, from reports)
+            if found.line.now() in BUSY - {"Creating"}:  # one being created may be deleted (likely, from reports)
                 return failure(
                     409, "Conflict", f"The deployment is {found.line.now()}; another operation is in progress."
                 )
@@ -286,7 +286,7 @@ class Deployments:
 
 
 def _states(wanted: list[str], *, settled: bool, error: dict[str, Any] | None) -> list[str]:
-    """What Azure puts before the lines of a container, or instead of them; it changes while the instance starts.
+    """Return what Azure writes before a container's lines, or instead of them; it changes during the start.
 
     Source: https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#get-container-logs
     """
@@ -301,7 +301,7 @@ def _states(wanted: list[str], *, settled: bool, error: dict[str, Any] | None) -
 
 
 def refused_tags(tags: dict[str, str]) -> bool:
-    """Whether the resource manager takes these tags of a resource not."""
+    """Return whether the resource manager refuses these tags of a resource."""
     wrong = any(set(name) & set("<>%&\\?/") or len(name) > 512 or len(str(value)) > 256 for name, value in tags.items())
     return wrong or len(tags) > 50
 

@@ -8,10 +8,10 @@ _PARTS = re.compile(r"P(?:(\d+(?:\.\d+)?)D)?(?:T(?:(\d+(?:\.\d+)?)H)?(?:(\d+(?:\
 
 
 def seconds_of(text: str) -> float:
-    """Seconds of a duration.
+    """Return the seconds of a duration.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a duration.
 
     Example:
         >>> seconds_of("PT1M30S"), seconds_of("P1D")

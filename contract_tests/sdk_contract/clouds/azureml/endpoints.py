@@ -28,7 +28,7 @@ class Endpoints:
 
     Args:
         world: The workspace.
-        valid: Whether a token is one of this cloud.
+        valid: Checks whether a token is one of this cloud.
         elsewhere: Finds an endpoint of this name in any workspace.
     """
 
@@ -51,7 +51,7 @@ class Endpoints:
     # --- for the cloud
 
     def used(self) -> dict[str, int]:
-        """Cores in use, by family of machines; a failed deployment keeps its own."""
+        """Return the cores in use, by family of machines; a failed deployment keeps its cores."""
         found: dict[str, int] = {}
         with self.world.lock:
             for endpoint in self.all.values():
@@ -61,7 +61,7 @@ class Endpoints:
         return found
 
     def sweep(self) -> None:
-        """Forgets what was deleted and has had its time."""
+        """Remove the records of deleted resources whose deletion has finished."""
         with self.world.lock:
             for endpoint in list(self.all.values()):
                 for one in list(endpoint.deployments.values()):
@@ -71,7 +71,7 @@ class Endpoints:
                     del self.all[endpoint.name]
 
     def found(self, request: Request) -> Endpoint | None:
-        """The endpoint that a request names, as far as it can be seen already."""
+        """Return the endpoint that a request names, unless it is still hidden."""
         self.sweep()
         found = self.all.get(request.params["endpoint"])
         return None if found is None or found.late.hides() else found
@@ -79,7 +79,7 @@ class Endpoints:
     # --- endpoints
 
     def shown(self, endpoint: Endpoint) -> dict[str, Any]:
-        """An endpoint as the resource manager shows it."""
+        """Return an endpoint as the resource manager shows it."""
         path = f"{self.world.place.path}/onlineEndpoints/{endpoint.name}"
         told = endpoint.body["properties"]
         return {
@@ -215,7 +215,7 @@ class Endpoints:
 
 
 def identities(body: dict[str, Any]) -> frozenset[str]:
-    """The identities that an endpoint acts as; without any it gets one of its own."""
+    """Return the user-assigned identities of an endpoint; without any it gets a system-assigned one."""
     return frozenset(str(name).lower() for name in table(table(body.get("identity")).get("userAssignedIdentities")))
 
 

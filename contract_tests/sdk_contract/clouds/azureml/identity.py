@@ -1,4 +1,4 @@
-"""Tokens: the managed identity of an App Service, whose secret header opens it, and who issued them."""
+"""Tokens: issued by the managed identity of an App Service, which requires a secret header."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ TENANT = "00000000-0000-0000-0000-00000000aaaa"
 
 
 class Identity:
-    """Issues tokens and knows its own again.
+    """Issues tokens and recognizes them.
 
     Attributes:
-        header: What a caller shows in ``X-IDENTITY-HEADER``; clients find it in the variable ``IDENTITY_HEADER``.
+        header: The expected value of ``X-IDENTITY-HEADER``; clients find it in the variable ``IDENTITY_HEADER``.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Identity:
         self.routes.add("GET", "/msi/token", "GetToken")(self._token)
 
     def issue(self, audience: str) -> str:
-        """A new token, in the form of a JWT, since clients look into it."""
+        """Issue a new token, in the format of a JWT, since clients read it."""
         until = int(time.time()) + LIFE_S
         claims: dict[str, object] = {
             "aud": audience,
@@ -51,12 +51,12 @@ class Identity:
         return token
 
     def valid(self, token: str) -> bool:
-        """Whether a token is one of ours and has not ended."""
+        """Return whether a token was issued here and has not expired."""
         with self._lock:
             return self._issued.get(token, 0.0) > time.time()
 
     def revoke(self) -> None:
-        """From now on no token that was issued before is valid."""
+        """Make all tokens issued so far invalid."""
         with self._lock:
             self._issued.clear()
 

@@ -53,7 +53,7 @@ class Job:
 
     @property
     def told(self) -> dict[str, Any]:
-        """The properties that were asked for."""
+        """The properties in the request that created it."""
         found: dict[str, Any] = self.body["properties"]
         return found
 
@@ -63,10 +63,10 @@ class Jobs:
 
     Args:
         world: The workspace.
-        assets: Where environments and code are looked up, with their blobs.
+        assets: The assets with environments and code, and their blobs.
         runner: Runs containers.
-        registry: Where their images are.
-        valid: Whether a token is one of this cloud.
+        registry: The registry that holds their images.
+        valid: Checks whether a token is one of this cloud.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Jobs:
     # --- resources
 
     def shown(self, job: Job) -> dict[str, Any]:
-        """A job as the resource manager shows it."""
+        """Return a job as the resource manager shows it."""
         path = f"{self.world.place.path}/jobs/{job.name}"
         outputs = {
             name: {"uri": self._uri(job, name), **value} for name, value in table(job.told.get("outputs")).items()
@@ -111,7 +111,7 @@ class Jobs:
         return f"azureml:/{self.world.place.path}/datastores/workspaceblobstore/paths/azureml/{job.name}/{name}/"
 
     def state(self, job: Job) -> str:
-        """Azure's word for how it goes."""
+        """Return the state of a job, as Azure names it."""
         state = job.line.show()
         if state in _OVER and job.ended is None:
             job.ended = time.time()
@@ -228,10 +228,10 @@ class Jobs:
         )
 
     def _act(self, job: Job) -> None:
-        """What the platform does as the managed identity of a job.
+        """Act as the managed identity of a job, as the platform does.
 
         Raises:
-            StartFailed: The identity may not.
+            StartFailed: The identity lacks a right.
         """
         if table(job.told.get("identity")).get("identityType") != "Managed":
             return
@@ -248,7 +248,7 @@ class Jobs:
             )
 
     def _places(self, job: Job) -> tuple[dict[tuple[str, str], str], dict[str, Path]]:
-        """Where inputs and outputs are in the container, and what is mounted there."""
+        """Return the container paths of inputs and outputs, and what is mounted there."""
         places: dict[tuple[str, str], str] = {}
         mounts: dict[str, Path] = {}
         for name, value in table(job.told.get("inputs")).items():
@@ -268,10 +268,10 @@ class Jobs:
         return places, mounts
 
     def _source(self, uri: str) -> Path:
-        """The blob or folder behind an address.
+        """Return the blob or folder at an address.
 
         Raises:
-            StartFailed: There is none.
+            StartFailed: It does not exist.
         """
         asset = self.assets.at(uri)
         uri = str(asset.properties["dataUri"]) if asset else uri
@@ -325,7 +325,7 @@ class Jobs:
             return answer({"runMetadata": self._run(job)}) if job else not_found("run")
 
     def _log(self, request: Request) -> Response:
-        """The log of a job; the address itself is the permission."""
+        """Return the log of a job; the key in the address is the only credential."""
         with self.world.lock:
             job = self.all.get(request.params["job"])
         if job is None or not secrets.compare_digest(job.key, request.params["key"]):

@@ -1,4 +1,4 @@
-"""Azure Monitor: what the gateway counted in each minute and what containers used, and the autoscale settings.
+"""Azure Monitor: requests per minute, the resource usage of containers, and the autoscale settings.
 
 Source: https://learn.microsoft.com/azure/machine-learning/monitor-azure-machine-learning-reference
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .online import Deployment, Endpoint
 
 _MINUTE = 60
-_SERIES = 10  # of a metric that is split, unless the caller wants more
+_SERIES = 10  # of a metric that is split, unless the caller requests more
 _GIB = 2**30
 _LATENCIES = {"RequestLatency_P50": 50, "RequestLatency_P90": 90, "RequestLatency_P95": 95, "RequestLatency_P99": 99}
 _UNITS = {
@@ -37,7 +37,7 @@ _UNITS = {
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What requests are counted by."""
+    """The properties by which requests are counted."""
 
     deployment: str
     status: int
@@ -46,7 +46,7 @@ class Key:
 
 @dataclass
 class Minute:
-    """What happened on one endpoint within one minute."""
+    """The requests of one endpoint within one minute."""
 
     counts: dict[Key, int] = field(default_factory=lambda: defaultdict[Key, int](int))
     latencies: dict[str, list[float]] = field(default_factory=lambda: defaultdict[str, list[float]](list))
@@ -60,14 +60,14 @@ class Counters:
         self._minutes: dict[str, dict[int, Minute]] = defaultdict(lambda: defaultdict(Minute))
 
     def add(self, endpoint: str, deployment: str, status: int, model_status: int | None, took_ms: float) -> None:
-        """Counts one request."""
+        """Count one request."""
         with self._lock:
             minute = self._minutes[endpoint][int(time.time()) // _MINUTE * _MINUTE]
             minute.counts[Key(deployment, status, model_status)] += 1
             minute.latencies[deployment].append(took_ms)
 
     def of(self, endpoint: str, begin: float, end: float) -> dict[int, Minute]:
-        """The minutes within a span of time."""
+        """Return the minutes within a span of time."""
         with self._lock:
             return {at: minute for at, minute in sorted(self._minutes[endpoint].items()) if begin <= at < end}
 
@@ -76,9 +76,9 @@ class Monitor:
     """The metrics of endpoints and deployments, and autoscale settings.
 
     Args:
-        endpoints: What is measured.
-        counters: What was counted.
-        valid: Whether a token is one of this cloud.
+        endpoints: The endpoints of the workspace.
+        counters: The requests of all endpoints.
+        valid: Checks whether a token is one of this cloud.
         settings: The autoscale settings of the resource group.
         find: Finds an endpoint of any workspace.
     """
@@ -144,7 +144,7 @@ class Monitor:
         return answer({"value": [_metric(name, [({}, {now: known[name]})]) for name in wanted], "interval": "PT1M"})
 
     def _used(self, endpoint: str, found: Deployment) -> tuple[float, float]:
-        """Percents of the machine's cores since the last look, and of its memory."""
+        """Return the used percentage of the machine's cores since the last call, and of its memory."""
         cores, memory_gib = SIZES[size_of(found.body["properties"]["instanceType"]) or ""]
         spent, memory = found.serving.usage()
         now, key = time.monotonic(), (endpoint, found.name)
@@ -185,7 +185,7 @@ def _span(request: Request) -> tuple[float, float]:
 
 
 def _metric(name: str, rows: Iterable[tuple[Mapping[str, str], Mapping[int, float]]]) -> dict[str, Any]:
-    """A metric with its time series, as Azure Monitor shows it."""
+    """Return a metric with its time series, as Azure Monitor shows it."""
     series = [
         {
             "metadatavalues": [
@@ -220,7 +220,7 @@ def _requests(minutes: Mapping[int, Minute], *, split: bool) -> list[tuple[dict[
 
 
 def _latency(minutes: Mapping[int, Minute], percent: int | None) -> dict[int, float]:
-    """The mean or a percentile of all requests of each minute, in milliseconds."""
+    """Return the mean or a percentile of all requests of each minute, in milliseconds."""
     found: dict[int, float] = {}
     for at, minute in minutes.items():
         every = sorted(took for one in minute.latencies.values() for took in one)

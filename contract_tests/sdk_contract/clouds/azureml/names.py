@@ -53,6 +53,6 @@ class Names(MutableMapping[str, T]):
     __hash__ = None  # type: ignore[assignment]  # a table changes
 
     def spelled(self, name: str) -> str:
-        """Return a name as it was given first; one that is not here stays as it is."""
+        """Return a name as it was first given; an unknown name is returned unchanged."""
         known = self._items.get(name.lower())
         return known[0] if known else name

@@ -1,4 +1,4 @@
-"""An endpoint and its deployments as values, and the replies that begin long-running operations on them."""
+"""Data classes of an endpoint and its deployments, and the replies that start long-running operations on them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Deployment:
     modified: float = field(default_factory=time.time)
     late: Late = field(default_factory=Late)
     before: Fleet | None = None
-    """What ran before an update; it serves until the new containers are ready."""
+    """The containers before an update; they serve until the new containers are ready."""
 
     @property
     def serving(self) -> Fleet:
@@ -42,7 +42,7 @@ class Deployment:
         return self.before or self.fleet
 
     def roll(self, grace_s: float) -> None:
-        """Let the new containers answer from the moment they are ready, and end the old ones after their last answer.
+        """Switch to the new containers when they are ready, and stop the old ones after their last answer.
 
         An update that fails leaves the old ones serving.
         """
@@ -61,12 +61,12 @@ class Deployment:
         threading.Thread(target=watch, name=f"roll-{self.name}", daemon=True).start()
 
     def stop(self, grace_s: float) -> None:
-        """Begin to end all its containers."""
+        """Start stopping all its containers."""
         for one in self.fleets:
             one.stop(grace_s)
 
     def ended(self) -> bool:
-        """Whether nothing of them is left."""
+        """Return whether no container of it is left."""
         return all(one.ended() for one in self.fleets)
 
     @property
@@ -76,7 +76,7 @@ class Deployment:
 
     @property
     def capacity(self) -> int:
-        """How many instances it has."""
+        """The number of instances."""
         return int(self.body["sku"]["capacity"])
 
 
@@ -94,23 +94,23 @@ class Endpoint:
     modified: float = field(default_factory=time.time)
     late: Late = field(default_factory=Late)
     suffix: str = ""
-    """The region, unless it is the first one's."""
+    """The region, unless it is the region of the first workspace."""
     reads_connections: bool = False
-    """Whether its identity was given the secrets of the workspace when it was made."""
+    """Whether its identity was granted the secrets of the workspace when it was created."""
 
     @property
     def key(self) -> str:
-        """Its name and region, by which it is called."""
+        """The name and region by which it is called."""
         return f"{self.name}{self.suffix}"
 
     @property
     def traffic(self) -> dict[str, int]:
-        """The shares in force, by the names of the deployments as these were made."""
+        """The current shares, by the names of the deployments as created."""
         return self._spelled("traffic")
 
     @property
     def mirrored(self) -> dict[str, int]:
-        """Which deployment gets a copy of how much of the traffic."""
+        """Which share of the traffic is copied to which deployment."""
         return self._spelled("mirrorTraffic")
 
     def _spelled(self, field_name: str) -> dict[str, int]:
@@ -120,9 +120,9 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """An operation that a request began: on which resource, and what is said at once.
+    """An operation that a request started: on which resource, and the immediate answer.
 
-    ``kind`` is how Azure abbreviates the resource; ``fleet`` knows why a deployment failed.
+    ``kind`` is Azure's abbreviation of the resource type; ``fleet`` knows why a deployment failed.
     """
 
     kind: str
@@ -132,7 +132,7 @@ class Begun:
     fleet: Fleet | None = None
 
     def error(self) -> dict[str, Any] | None:
-        """Why it failed, if it did."""
+        """Return why it failed, or ``None``."""
         if self.fleet is not None and self.fleet.error:
             return self.fleet.error
         failed = self.line.final == "Failed"
@@ -140,7 +140,7 @@ class Begun:
 
 
 def accepted(world: World, begun: Begun, request: Request) -> Response:
-    """The reply to a request that began an operation."""
+    """Return the reply to a request that started an operation."""
     operation = world.begun(begun.kind, begun.line, begun.error)
     _stick(operation, request)
     headers = world.headers(operation)
@@ -148,14 +148,14 @@ def accepted(world: World, begun: Begun, request: Request) -> Response:
 
 
 def accept(headers: dict[str, str]) -> Response:
-    """A reply without a body to what was only accepted."""
+    """Return a reply without a body to a request that was only accepted."""
     reply = empty(202)
     reply.headers |= {name.replace("_", "-"): text for name, text in headers.items()}
     return reply
 
 
 def hide(late: Late, request: Request) -> None:
-    """Keeps something that was just made from being seen, if that is planned."""
+    """Hide a new resource from reads for a while, if a ``late`` fault is planned."""
     if request.hit_by("late") and request.fault:
         late.visible_at = time.monotonic() + request.fault.seconds
         late.hidden_reads = 0 if request.fault.seconds else 1

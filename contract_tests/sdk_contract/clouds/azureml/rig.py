@@ -1,4 +1,4 @@
-"""How the contract suites reach a mini Azure ML; for an adapter of it to extend."""
+"""The rig by which the contract suites reach a mini Azure ML; for an adapter to extend."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _COUNTS = ("autoscale", "deployment", "endpoint", "process")
 
 
 class AzureMLRig(Rig):
-    """A mini Azure of its own; its containers are forked from a warm process.
+    """A mini Azure in this process, whose containers are forked from a warm process.
 
     Attributes:
-        runner: How models and jobs run behind it.
+        runner: How models and jobs run.
     """
 
     price: ClassVar[float | None] = 0.136
@@ -61,7 +61,7 @@ class AzureMLRig(Rig):
         return [item for item in self.cloud.inventory() if item.startswith(_COUNTS)]
 
     def forget_shared(self) -> None:
-        """No image and no environment: the next deploy brings them."""
+        """Delete all images and environments, so that the next deploy pushes its image again."""
         for repository in self.cloud.acr.registry.repositories():
             self.cloud.acr.registry.remove(repository)
         with self.cloud.world.lock:
@@ -79,7 +79,7 @@ class AzureMLRig(Rig):
             self.cloud.faults.clear()
 
     def plant_foreign(self) -> Callable[[], bool]:
-        """An endpoint that somebody made by hand."""
+        """Create an endpoint as if by hand, and return a check that it is untouched."""
         path = f"{self.cloud.url}{self.cloud.world.place.path}/onlineEndpoints/foreign"
         body = {"location": "westeurope", "properties": {"authMode": "Key"}}
         headers = {"authorization": f"Bearer {self.cloud.identity.issue('arm')}"}

@@ -1,4 +1,4 @@
-"""Custom roles that are enforced, and the call that lists what a caller may do.
+"""Enforcement of custom roles, and the call that lists what a caller may do.
 
 Source: https://learn.microsoft.com/azure/role-based-access-control/resource-provider-operations
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Policy = dict[str, Any]
 
-# Services of the mini cloud that are no part of the resource manager, or hand out what is asked for by a signature.
+# Services that are not part of the resource manager, or that authorize by a signature.
 _FREE = {"identity", "acr", "logs", "blob", "open"}
 _UNCHECKED = {"GetOperation", "GetDiscovery", "GetMetadata"}
 _REGISTRY = {
@@ -34,23 +34,23 @@ _API = "Microsoft.MachineLearningServices/workspaces"
 
 
 def needed_for_image(registry: str) -> list[Need]:
-    """What an identity needs so that its containers get their image."""
+    """Return what an identity needs so that its containers can pull their image."""
     return [Need("Microsoft.ContainerRegistry/registries/pull/read", registry)]
 
 
 def needed_for_blobs(group: str, *verbs: str) -> list[Need]:
-    """What an identity needs to do with blobs of a storage account in a group: verbs such as ``read``."""
+    """Return what an identity needs for some verbs, such as ``read``, on blobs of a storage account in a group."""
     account = f"{group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}"
     return [Need(f"Microsoft.Storage/storageAccounts/blobServices/containers/blobs/{verb}", account) for verb in verbs]
 
 
 class Rights(Guard[Policy]):
-    """What a caller may do by the roles that are enforced.
+    """The rights of callers according to the enforced roles.
 
     Args:
-        workspace: Resource id of the workspace that is there from the beginning.
-        registry: Gives the resource id of its registry.
-        valid: Whether a token is one of this cloud.
+        workspace: Resource id of the workspace that exists from the start.
+        registry: Returns the resource id of its registry.
+        valid: Checks whether a token is one of this cloud.
     """
 
     def __init__(self, workspace: str, registry: Callable[[], str], valid: Callable[[str], bool]) -> None:
@@ -60,7 +60,7 @@ class Rights(Guard[Policy]):
         self.routes.add("GET", _SCOPE, "ListPermissions")(self._permissions)
 
     def needs_of(self, request: Request, match: Match) -> Sequence[Need]:
-        """By the operations of the resource providers."""
+        """Return the actions that a call needs, according to the operations of the resource providers."""
         return list(self._needs(request, match))
 
     def _needs(self, request: Request, match: Match) -> Iterator[Need]:
@@ -83,32 +83,32 @@ class Rights(Guard[Policy]):
 
     @staticmethod
     def _of_identities(request: Request, match: Match) -> Iterator[Need]:
-        """An identity of the user's own has to be assigned."""
+        """Yield the right to assign each user-assigned identity of an endpoint."""
         if match.operation != "PutEndpoint":
             return
         for name in table(table(table(request.json()).get("identity")).get("userAssignedIdentities")):
             yield Need("Microsoft.ManagedIdentity/userAssignedIdentities/assign/action", name)
 
     def allows(self, policy: Policy, need: Need) -> bool:
-        """Whether a role with the action is given on the resource or above it."""
+        """Return whether a role with the action is assigned on the resource or above it."""
         return any(_gives(role, need.action) for role in self._roles(policy, need.resource))
 
     @staticmethod
     def _roles(policy: Policy, resource: str) -> list[dict[str, Any]]:
-        """The roles that are given on a resource or above it."""
+        """Return the roles that are assigned on a resource or above it."""
         roles = {role["Name"]: role for role in policy["roles"]}
         path = f"{resource.lower()}/"
         return [roles[one["role"]] for one in policy["assignments"] if path.startswith(f"{one['scope'].lower()}/")]
 
     def refusal(self, request: Request, match: Match, need: Need) -> Response:
-        """As Azure says it."""
+        """Return Azure's refusal."""
         if match.service == "registry":
             text = f"requested access to the resource is denied: {need.action}"
             return registry_refusal("DENIED", text, status=403)
         return failure(403, "AuthorizationFailed", DENIED.format(action=need.action, path=need.resource))
 
     def _permissions(self, request: Request) -> Response:
-        """What the caller may do on a resource: everything, unless a policy is enforced."""
+        """Return what the caller may do on a resource: everything, unless a policy is enforced."""
         policy = self.policy
         if policy is None:
             return answer({"value": [{"actions": ["*"], "notActions": [], "dataActions": ["*"], "notDataActions": []}]})

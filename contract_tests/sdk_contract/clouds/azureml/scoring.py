@@ -1,4 +1,4 @@
-"""The front of every endpoint: who may call, which deployment answers, and what becomes of what its container says.
+"""The front of every endpoint: authentication, choice of the deployment, and conversion of the container's answer.
 
 Source: https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes
 """
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 PIN = "azureml-model-deployment"
 _DROPPED = frozenset({"authorization", "host", PIN})
-_TIMEOUT_S = 5.0  # what Azure gives a request when nobody says otherwise
+_TIMEOUT_S = 5.0  # Azure's time-out of a request unless the deployment sets one
 _CONCURRENCY = 1
 _QUEUE = 2  # as many more requests as may run at once
 
 
 class Scoring:
-    """One of the services of the cloud.
+    """The scoring service, one of the services of the cloud.
 
     Args:
-        endpoint: Finds what there is to call, by its name and region; an empty one means the first.
-        counters: Where requests are counted.
-        valid: Whether a token is one of this cloud.
-        seed: Of which requests are mirrored.
+        endpoint: Finds an endpoint by its name and region; an empty region means the first one.
+        counters: Counts the requests.
+        valid: Checks whether a token is one of this cloud.
+        seed: Seed of the choice of mirrored requests.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Scoring:
         self._mirrors: set[asyncio.Task[Any]] = set()
 
     def find(self, request: Request) -> Match | None:
-        """What the request means."""
+        """Return the operation that the request means."""
         head, _, rest = request.path.removeprefix("/").partition("/")
         if head != "score":
             return None
@@ -67,7 +67,7 @@ class Scoring:
         return Match("scoring", "Score", self._score, name, False, {"endpoint": name, "path": f"/{path}"})
 
     def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
-        """Planned trouble in Azure's shape."""
+        """Return the reply to a planned fault in Azure's format."""
         return trouble(request, match, fault)
 
     # --- one request
@@ -109,7 +109,7 @@ class Scoring:
         return endpoint.deployments.get(name) if name else None
 
     async def _passed_on(self, call: _Call, endpoint: Endpoint, deployment: Deployment) -> tuple[Response, int | None]:
-        """The reply, and what the container itself answered."""
+        """Return the reply, and the status of the container's own answer."""
         settings: Mapping[str, Any] = table(deployment.body["properties"].get("requestSettings"))
         most = int(settings.get("maxConcurrentRequestsPerInstance") or _CONCURRENCY) * deployment.capacity
         key = endpoint.key, deployment.name
@@ -144,7 +144,7 @@ class Scoring:
         return Response(424, body, {**kept, **reason}), status
 
     def _mirror(self, call: _Call, endpoint: Endpoint) -> None:
-        """A copy of some requests for the shadow deployment, whose answers nobody sees."""
+        """Send a copy of some requests to the shadow deployment; its answers are discarded."""
         for name, share in endpoint.mirrored.items():
             deployment = endpoint.deployments.get(name)
             if deployment is None or self._random.randrange(100) >= share:
@@ -162,7 +162,7 @@ class Scoring:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A request as it goes to a container; outlives the one it came from."""
+    """A request to forward to a container; outlives the request it was made from."""
 
     method: str
     path: str

@@ -39,20 +39,20 @@ class Shared:
     """What all workspaces of one mini cloud have in common.
 
     Attributes:
-        folder: For what is kept on disk.
-        pace: How fast things happen.
+        folder: Where files are stored.
+        pace: How fast time passes.
         runner: Runs containers.
         blobs: The storage.
         counters: The requests of all endpoints.
-        valid: Whether a token is one of this cloud.
+        valid: Checks whether a token is one of this cloud.
         cores: Quota of each family of machines.
-        taken: Names of endpoints that other customers of the region have.
-        calls: Where requests are written down.
-        faults: The planned trouble.
-        watch: Told of each call of a registry, as the cloud's own application is of all others.
-        guard: Refuses calls of a registry without a right, as the cloud's own application does for all others.
-        lacking: Knows what the identities of containers may not do.
-        first_region: Region whose endpoints are called by their names alone.
+        taken: Names of endpoints that belong to other customers of the region.
+        calls: The log of requests.
+        faults: The planned faults.
+        watch: Called before and after each registry call, as the cloud's own application does for all other calls.
+        guard: Refuses registry calls that lack a right, as the cloud's own application does for all other calls.
+        lacking: Finds the rights that the identities of containers lack.
+        first_region: The region whose endpoints are called by their names alone.
         url: Address of the cloud.
         autoscale: Autoscale settings, by the path of their resource group.
     """
@@ -75,13 +75,13 @@ class Shared:
     autoscale: Names[Names[dict[str, Any]]] = field(default_factory=Names["Names[dict[str, Any]]"])
 
     def admits(self, request: Request) -> bool:
-        """Whether a request has a token of this cloud."""
+        """Return whether a request has a token of this cloud."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and self.valid(token)
 
 
 class Region(Protocol):
-    """What is one for all workspaces."""
+    """Functions that span all workspaces."""
 
     def endpoint(self, name: str, region: str = "") -> Endpoint | None:
         """Find an endpoint, whose name no two workspaces of a region may have."""
@@ -97,10 +97,10 @@ class Site:
 
     Args:
         shared: What all workspaces have in common.
-        place: Which workspace it is.
-        key: Keeps its files and containers of blobs apart from those of others; empty for the first one.
-        region: What is known of all workspaces.
-        has_registry: Whether it has a container registry yet.
+        place: The workspace's place: subscription, group, name and region.
+        key: Distinguishes its files and blob containers from those of other workspaces; empty for the first one.
+        region: Functions that span all workspaces.
+        has_registry: Whether it has a container registry from the start.
     """
 
     def __init__(self, shared: Shared, place: Place, key: str, region: Region, *, has_registry: bool) -> None:
@@ -152,11 +152,11 @@ class Site:
         return self.registry_host if self.has_registry else None
 
     def find(self, request: Request) -> Match | None:
-        """What a request to this workspace means."""
+        """Return the operation that a request to this workspace means."""
         found = (service.find(request) for service in self.services)
         return next((match for match in found if match is not None), None)
 
     def close(self) -> None:
-        """End its registry."""
+        """Stop the registry."""
         self.acr_server.close()
         self.acr_app.close()

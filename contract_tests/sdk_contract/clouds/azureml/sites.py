@@ -1,4 +1,4 @@
-"""All workspaces of the mini cloud: each is made when somebody first names it, in whatever subscription and group."""
+"""All workspaces of the mini cloud: each is created when a request first names it, in any subscription and group."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Sites:
     """The workspaces; one of the services of the cloud.
 
     Args:
-        shared: What they have in common.
-        first: The one that is there from the beginning.
-        has_registry: Whether the first one has a container registry yet.
+        shared: What all workspaces have in common.
+        first: The workspace that exists from the start.
+        has_registry: Whether the first one has a container registry from the start.
     """
 
     def __init__(self, shared: Shared, first: Place, *, has_registry: bool) -> None:
@@ -58,12 +58,12 @@ class Sites:
         self._makes.add("PUT", one, "PutWorkspace")(self._put)
 
     def all(self) -> list[Site]:
-        """Every workspace that there is."""
+        """Return every workspace."""
         with self._lock:
             return list(self._all.values())
 
     def at(self, subscription: str, group: str, workspace: str, region: str = "") -> Site:
-        """A workspace, made if it is not there: in a region, or in that of the first one."""
+        """Return a workspace, creating it if needed: in a region, or in that of the first one."""
         place = Place(subscription, group, workspace, region or self._region)
         with self._lock:
             if place.path not in self._all:
@@ -72,18 +72,18 @@ class Sites:
             return self._all[place.path]
 
     def endpoint(self, name: str, region: str = "") -> Endpoint | None:
-        """An endpoint of any workspace of a region, in all of which its name is one."""
+        """Return an endpoint of any workspace of a region, in which its name is unique."""
         sites = (site for site in self.all() if site.world.place.region == (region or self._region))
         return next((found for site in sites if (found := site.endpoints.all.get(name)) is not None), None)
 
     # --- as a service
 
     def find(self, request: Request) -> Match | None:
-        """What a request means, by the workspace that it names or that knows what it names."""
+        """Match a request in the workspace that it names, or that has the resource it names."""
         makes, named = self._makes.find(request), _WORKSPACE.fullmatch(request.path)
         if makes:
             return makes
-        if named and not self._shared.admits(request):  # a caller without a token makes nothing
+        if named and not self._shared.admits(request):  # a caller without a token creates nothing
             return Match("arm", "Unauthorized", lambda _: unauthorized())
         if named:
             return self.at(named[1], named[2], named[3], self._wanted(request)).find(request)
@@ -94,7 +94,7 @@ class Sites:
         return next((match for _, match in found if match is not None), None)
 
     def _likely(self, path: str) -> list[Site]:
-        """The workspaces that a path may be about that names none: the one of its operation or log first."""
+        """Sort the workspaces for a path that names none: the one that has its operation or log comes first."""
         log, operation = _LOG.fullmatch(path), _OPERATION.fullmatch(path)
 
         def knows(site: Site) -> bool:
@@ -105,12 +105,12 @@ class Sites:
         return sorted(self.all(), key=lambda site: not knows(site))
 
     def _wanted(self, request: Request) -> str:
-        """The region that a target of mlport names; clients of Azure make a workspace in one with PUT."""
+        """Return the region that a target of mlport names; clients of Azure create a workspace in a region with PUT."""
         wanted = request.headers.get(REGION_HEADER, "")
         return wanted if _REGION.fullmatch(wanted) else ""
 
     def _put(self, request: Request) -> Response:
-        """Make a workspace in a region, as `az ml workspace create` does."""
+        """Create a workspace in a region, as `az ml workspace create` does."""
         params, region = request.params, str(table(request.json()).get("location", "")).lower().replace(" ", "")
         if not _REGION.fullmatch(region):
             return failure(400, "LocationRequired", "The location property is required for this definition.")
@@ -125,18 +125,18 @@ class Sites:
         return answer(made.workspace.shown())
 
     def trouble(self, request: Request, match: Match, fault: Fault) -> Response:
-        """Planned trouble in Azure's shape."""
+        """Return the reply to a planned fault in Azure's format."""
         return trouble(request, match, fault)
 
     # --- quota, which the workspaces of a subscription share
 
     def of_subscription(self, subscription: str, region: str) -> Iterator[Site]:
-        """The workspaces of a subscription in a region."""
+        """Return the workspaces of a subscription in a region."""
         places = ((site, site.world.place) for site in self.all())
         return (site for site, place in places if same(place.subscription, subscription) and place.region == region)
 
     def used(self, subscription: str, region: str) -> dict[str, int]:
-        """Cores in use, by family of machines."""
+        """Return the cores in use, by family of machines."""
         found: dict[str, int] = {}
         for site in self.of_subscription(subscription, region):
             for family, cores in site.endpoints.used().items():
@@ -163,6 +163,6 @@ class Sites:
 
 
 def _identity(request: Request) -> Response:
-    """A managed identity of the user; every name has one."""
+    """Return a user-assigned managed identity; every name has one."""
     told = {"principalId": principal_of(request.path), "clientId": principal_of(f"{request.path}/client")}
     return answer({"id": request.path, "name": request.params["identity"], "properties": told})

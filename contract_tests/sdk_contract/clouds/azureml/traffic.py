@@ -1,4 +1,4 @@
-"""How an endpoint's requests are shared out: the rules of a traffic map, and who is next."""
+"""How an endpoint's requests are distributed: the rules of a traffic map, and the choice of the next deployment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_MIRRORED = 50
 
 
 def check_traffic(traffic: Mapping[str, int], mirror: Mapping[str, int], known: Iterable[str]) -> Response | None:
-    """The refusal of a traffic map that Azure would not take."""
+    """Return the refusal of a traffic map that Azure would not accept, or ``None``."""
     there = {name.lower() for name in known}
     unknown = sorted(name for name in {*traffic, *mirror} if name.lower() not in there)
     if unknown:
@@ -35,7 +35,7 @@ def check_traffic(traffic: Mapping[str, int], mirror: Mapping[str, int], known: 
 
 
 class Turns:
-    """Smooth weighted turns: of any 100 requests in a row each deployment gets its share exactly.
+    """Smooth weighted round robin: of any 100 requests in a row each deployment gets exactly its share.
 
     Example:
         >>> turns = Turns()
@@ -48,7 +48,7 @@ class Turns:
         self._current: dict[str, int] = {}
 
     def next(self, weights: Mapping[str, int]) -> str | None:
-        """Who is next; ``None`` when nobody has a share."""
+        """Return the next deployment; ``None`` when none has a share."""
         shares = {name: share for name, share in weights.items() if share}
         if not shares:
             return None

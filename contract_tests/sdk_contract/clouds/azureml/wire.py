@@ -10,26 +10,26 @@ if TYPE_CHECKING:
 
 Place = tuple[str, int]
 Reply = tuple[int, dict[str, str], bytes]
-_IDLE = 64  # kept connections to one container
+_IDLE = 64  # idle connections to one container
 _LIMIT = 1 << 20
 
 
 class Unreachable(Exception):
-    """The container cannot be reached, or broke off before it answered."""
+    """The container cannot be reached, or closed the connection before it answered."""
 
 
 class Pool:
-    """Kept connections, by container."""
+    """A pool of idle connections, by container."""
 
     def __init__(self) -> None:
         self._idle: dict[Place, list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]] = {}
         self._closer: AsyncGenerator[None] | None = None
 
     async def send(self, where: Place, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """One request; once more on a new connection when a kept one turns out to be closed.
+        """Send one request; send it again on a new connection when an idle one turns out to be closed.
 
         Raises:
-            Unreachable: No answer.
+            Unreachable: The container did not answer.
         """
         head = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
         sent = (
@@ -55,7 +55,7 @@ class Pool:
             raise Unreachable(str(error)) from error
 
     async def _closed_with_the_loop(self) -> AsyncGenerator[None]:
-        """Closes what is kept when the event loop ends: all that it still does then is to end generators."""
+        """Close idle connections when the event loop ends, which by then only closes generators."""
         try:
             yield
         finally:

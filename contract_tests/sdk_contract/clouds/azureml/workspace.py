@@ -22,13 +22,13 @@ STORES = ("workspaceblobstore", "workspaceartifactstore")
 
 
 class Workspace:
-    """What a client asks before anything else.
+    """What a client reads first: the workspace, its datastores and its registry.
 
     Args:
         world: The workspace.
-        blobs: Its storage.
-        valid: Whether a token is one of this cloud.
-        registry: Host of its container registry; ``None`` while there is none.
+        blobs: The storage.
+        valid: Checks whether a token is one of this cloud.
+        registry: Returns the host of its container registry; ``None`` if it has no registry.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Workspace:
     ) -> None:
         self.world, self.blobs, self._registry = world, blobs, registry
         self._created = time.time()
-        self.account = ACCOUNT  # of the datastores; who may write to a workspace can point them elsewhere
+        self.account = ACCOUNT  # account of the datastores; users with write access to the workspace can change it
         self.routes = ArmRoutes("arm", valid)
         path, place = world.place.path, world.place
         add = self.routes.add
@@ -57,7 +57,7 @@ class Workspace:
         return answer(self.shown())
 
     def shown(self) -> dict[str, Any]:
-        """The workspace as the resource manager shows it."""
+        """Return the workspace as the resource manager shows it."""
         place, url = self.world.place, self.world.url
         registry = self.world.registry_path if self._registry() else None
         return {
@@ -91,7 +91,7 @@ class Workspace:
         )
 
     def _roles(self, request: Request) -> Response:
-        """The roles of a principal on the registry: pulling, unless that was taken away."""
+        """Return the roles of a principal on the registry: pulling, unless that was removed."""
         principal = request.query.get("$filter", "").partition("'")[2].partition("'")[0]
         role = {"properties": {"principalId": principal, "roleDefinitionId": _ACR_PULL}}
         return answer({"value": [] if principal in self.world.no_pull else [role]})
@@ -106,7 +106,7 @@ class Workspace:
             "systemData": system_data(self._created),
             "properties": {
                 "datastoreType": "AzureBlob",
-                "accountName": f"{host}/{self.account}#",  # clients build `https://{accountName}.blob.{suffix}` of it
+                "accountName": f"{host}/{self.account}#",  # clients build `https://{accountName}.blob.{suffix}`
                 "containerName": self.world.container,
                 "endpoint": "core.windows.net",
                 "protocol": "https",

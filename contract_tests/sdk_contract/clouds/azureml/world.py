@@ -1,4 +1,4 @@
-"""What there is in one workspace, and the rules of the region around it."""
+"""The state of one workspace, and the rules of the region around it."""
 
 from __future__ import annotations
 
@@ -76,31 +76,31 @@ def size_of(name: object) -> str | None:
 
 
 def family_of(size: str) -> str:
-    """The family whose cores are counted together."""
+    """Return the family whose cores are counted together."""
     found = _FAMILY.fullmatch(size_of(size) or size)
     return f"standard{found[1]}{found[2].upper()}v{found[3]}Family" if found else "standardFamily"
 
 
 def reserved(name: str) -> bool:
-    """Whether Azure keeps a name for itself."""
+    """Return whether Azure reserves a name."""
     low = name.lower()
     return low in _RESERVED or low.startswith(_RESERVED_BEGINNINGS) or any(part in low for part in _RESERVED_PARTS)
 
 
 def principal_of(identity: str) -> str:
-    """Under which id roles are given to a managed identity."""
+    """Return the id under which roles are assigned to a managed identity."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, identity.lower()))
 
 
 @dataclass
 class Place:
-    """Which workspace this is.
+    """The place of a workspace: subscription, group, name and region.
 
     Args:
         subscription: Id of the subscription.
         resource_group: Its group.
         workspace: Its name.
-        region: Where it is.
+        region: Its region.
     """
 
     subscription: str
@@ -110,17 +110,17 @@ class Place:
 
     @property
     def group(self) -> str:
-        """Resource id of the group."""
+        """The resource id of the group."""
         return f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
 
     @property
     def path(self) -> str:
-        """Resource id of the workspace."""
+        """The resource id of the workspace."""
         return f"{self.group}/providers/Microsoft.MachineLearningServices/workspaces/{self.workspace}"
 
     @property
     def operations(self) -> str:
-        """Where the states of operations are."""
+        """The path of the states of operations."""
         return (
             f"/subscriptions/{self.subscription}/providers/Microsoft.MachineLearningServices"
             f"/locations/{self.region}/mfeOperationsStatus"
@@ -150,13 +150,13 @@ class Asset:
 
 @dataclass
 class Late:
-    """Since when reads may see something."""
+    """When reads may first see a new resource."""
 
     visible_at: float = 0.0
     hidden_reads: int = 0
 
     def hides(self) -> bool:
-        """Whether a read does not see it yet; counts the read."""
+        """Return whether a read does not see the resource yet; counts the read."""
         if self.hidden_reads > 0:
             self.hidden_reads -= 1
             return True
@@ -164,15 +164,15 @@ class Late:
 
 
 class World:
-    """Everything in the workspace; guarded by one lock.
+    """The state of the workspace; guarded by one lock.
 
     Args:
-        place: Which workspace it is.
-        folder: For what is kept on disk.
-        pace: How fast things happen.
+        place: The workspace's place: subscription, group, name and region.
+        folder: Where files are stored.
+        pace: How fast time passes.
         cores: Quota of each family of machines.
-        taken: Names of endpoints that other customers of the region have.
-        key: Keeps its storage and registry apart from those of other workspaces.
+        taken: Names of endpoints that belong to other customers of the region.
+        key: Distinguishes its storage and registry from those of other workspaces.
     """
 
     def __init__(
@@ -187,24 +187,24 @@ class World:
         self.operations: dict[str, Operation] = {}
         self.assets: dict[str, Names[Asset]] = {}
         self.no_pull: set[str] = set()  # principals without a role on the registry
-        self.archived: dict[str, set[str]] = {}  # names of assets that lists leave out, by kind
-        self.connections: dict[str, dict[str, str]] = {}  # of the workspace: the secrets of each, by key
-        self.lacking: Lacking = nothing_lacking  # of identities that containers run as
-        self.url, self.suffix = "", ""  # the suffix keeps names of endpoints apart from those of another region
+        self.archived: dict[str, set[str]] = {}  # names of assets that lists omit, by kind
+        self.connections: dict[str, dict[str, str]] = {}  # connections of the workspace: the secrets of each, by key
+        self.lacking: Lacking = nothing_lacking  # finds rights that identities of containers lack
+        self.url, self.suffix = "", ""  # the suffix distinguishes endpoint names from those of other regions
 
     @property
     def grace_s(self) -> float:
-        """What a container gets between SIGTERM and SIGKILL: no request is on its way to it any more."""
+        """The time between SIGTERM and SIGKILL, when no request to the container is in progress."""
         return max(_GRACE_S, 30.0 * self.pace.factor)
 
     def begun(self, kind: str, line: Line, error: Callable[[], dict[str, Any] | None] = lambda: None) -> Operation:
-        """Writes down a new operation."""
+        """Record a new operation."""
         operation = Operation(f"{kind}:{uuid.uuid4()}:{uuid.uuid4()}", line, error)
         self.operations[operation.id] = operation
         return operation
 
     def headers(self, operation: Operation) -> dict[str, str]:
-        """What tells a client how to follow an operation; the wait is what the cloud's pace makes of 30 seconds."""
+        """Return the headers by which a client follows an operation; the wait is 30 seconds times the pace."""
         wait = max(20, round(30_000 * self.pace.factor))
         return {
             "azure_asyncoperation": f"{self.url}{self.place.operations}/{operation.id}?api-version=2024-10-01",
@@ -213,7 +213,7 @@ class World:
         }
 
     def shown(self, kind: str, asset: Asset) -> dict[str, Any]:
-        """An asset as the resource manager shows it."""
+        """Return an asset as the resource manager shows it."""
         return {
             "id": f"{self.place.path}/{kind}/{asset.name}/versions/{asset.version}",
             "name": asset.version,

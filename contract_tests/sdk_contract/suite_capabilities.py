@@ -1,4 +1,4 @@
-"""What an adapter says about itself, and its planning, which makes no call."""
+"""What an adapter declares about itself, and its planning, which makes no call."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TAG = re.compile(r"[a-z0-9_-]{0,63}")
 
 
 def deployment(rig: Rig, n: int = 1, **changed: Any) -> DeploymentSpec:
-    """Deployment number ``n`` as the core would ask for it."""
+    """Return deployment number ``n`` as the core would request it."""
     settings = dict(rig.settings())
     made = DeploymentSpec(
         id=f"d{n:08x}",
@@ -50,7 +50,7 @@ def deployment(rig: Rig, n: int = 1, **changed: Any) -> DeploymentSpec:
 def endpoint(
     *deployments: DeploymentSpec, name: str = "contract", owner: str = "contract", **changed: Any
 ) -> EndpointSpec:
-    """An endpoint with these deployments, all traffic on the last one."""
+    """Return an endpoint with these deployments, all traffic on the last one."""
     newest = deployments[-1]
     labels = Labels(name, owner, "t123456789", newest.generation, newest.model[:32], expires_at=1_900_000_000)
     traffic = {item.id: 100 if item is newest else 0 for item in deployments}
@@ -58,7 +58,7 @@ def endpoint(
 
 
 def alive(resources: Sequence[Resource]) -> list[Live]:
-    """The resources as a platform would show them once they are ready."""
+    """Return the resources as a platform would show them once they are ready."""
     return [
         Live(
             r.kind, r.id, "ready", spec=r.spec, labels=replace(r.labels, spec=r.hash[:32]), etag="1", created_at=1e9,
@@ -69,10 +69,10 @@ def alive(resources: Sequence[Resource]) -> list[Live]:
 
 
 class CapabilitiesSuite:
-    """Declarations agree with what is there; planning is pure."""
+    """Declarations match the implementation; planning is pure."""
 
     def test_every_capability_is_declared(self, rig: Rig) -> None:
-        """Each member of Capability is supported, or says in words why not."""
+        """Each member of Capability is supported, or declared with a reason why not."""
         for options in (None, rig.options()):
             declared = rig.adapter.capabilities(options)
             assert set(Capability) == set(declared)
@@ -81,7 +81,7 @@ class CapabilitiesSuite:
                 assert support.ok or support.text, f"{capability} is unsupported without a word of explanation"
 
     def test_declared_is_implemented(self, rig: Rig) -> None:
-        """What is declared has its methods, and methods that are there are declared."""
+        """What is declared has its methods, and existing methods are declared."""
         adapter = rig.make()
         for capability, role in ROLES.items():
             assert rig.can(capability) == isinstance(adapter, role), f"{capability} and {role.__name__} disagree"
@@ -99,7 +99,7 @@ class CapabilitiesSuite:
                 assert shape(wanted) == shape(getattr(rig.adapter, name)), f"{role.__name__}.{name}"
 
     def test_class_attributes(self, rig: Rig) -> None:
-        """Provider, options and kinds are there; each kind is filed under its own name."""
+        """Provider, options and kinds exist; each kind is registered under its own name."""
         assert re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", rig.adapter.provider)
         assert issubclass(rig.adapter.Options, protocol.TargetOptions)
         assert rig.adapter.kinds
@@ -132,7 +132,7 @@ class CapabilitiesSuite:
         adapter.close()
 
     def test_the_service_host_is_known_without_a_call(self, rig: Rig) -> None:
-        """A substitute for the platform says that it is one, and nothing is billed there."""
+        """A substitute for the platform declares that it is one, and nothing is billed there."""
         adapter = rig.make()
         with effects() as seen:
             host = adapter.service_host()
@@ -155,7 +155,7 @@ class CapabilitiesSuite:
         adapter.close()
 
     def test_planning_is_deterministic(self, rig: Rig) -> None:
-        """Two adapters, asked twice, plan the same ids, specs and parents."""
+        """Two adapters, called twice, plan the same ids, specs and parents."""
         first, second = rig.make(), rig.make()
         spec = endpoint(deployment(rig))
         assert list(first.resources(spec)) == list(first.resources(spec))
@@ -164,7 +164,7 @@ class CapabilitiesSuite:
         second.close()
 
     def test_resources_are_of_declared_kinds_and_in_order(self, rig: Rig) -> None:
-        """Each resource has a declared kind and its own address; what it needs comes before it."""
+        """Each resource has a declared kind and a unique address; the resources it needs come before it."""
         resources = self.plan(rig, endpoint(deployment(rig)))
         assert resources
         refs = [resource.ref for resource in resources]
@@ -176,7 +176,7 @@ class CapabilitiesSuite:
             seen.add(resource.ref)
 
     def test_everything_is_needed_by_a_root(self, rig: Rig) -> None:
-        """From the kinds that live for their own sake the parents lead to every resource, so gc can tell waste."""
+        """From the root kinds the parents lead to every resource, so gc can recognize unused ones."""
         resources = self.plan(rig, endpoint(deployment(rig)))
         parents = {resource.ref: resource.parents for resource in resources}
         reached = {resource.ref for resource in resources if rig.adapter.kinds[resource.kind].root}
@@ -203,7 +203,7 @@ class CapabilitiesSuite:
         assert not self.immutable(rig, first) & self.immutable(rig, second)
 
     def test_every_setting_of_a_deployment_reaches_a_spec(self, rig: Rig) -> None:
-        """Another model, variable or secret name makes another spec: nothing that was asked for is dropped."""
+        """A different model, variable or secret name makes a different spec: nothing that was requested is dropped."""
         plain = self.hashes(rig, deployment(rig))
         changes: dict[Capability, dict[str, Any]] = {
             Capability.DEPLOY: {"model": f"{9:064x}"},
@@ -217,7 +217,7 @@ class CapabilitiesSuite:
                 assert plain != self.hashes(rig, deployment(rig, **changed)), f"{sorted(changed)} changes nothing"
 
     def test_traffic_reaches_a_mutable_spec(self, rig: Rig) -> None:
-        """Another split changes what holds the traffic; what cannot change in place gets a new id."""
+        """A different split changes the resource with the traffic; one that cannot change in place gets a new id."""
         rig.need(Capability.TRAFFIC)
         both = (deployment(rig, 1), deployment(rig, 2))
         one = endpoint(*both)
@@ -229,7 +229,7 @@ class CapabilitiesSuite:
         assert before[-1].ref in {resource.ref for resource in changed}, "what holds the traffic must come last"
 
     def test_labels_are_on_everything(self, rig: Rig) -> None:
-        """Each resource carries endpoint, owner, transaction and expiry, in what every platform accepts as a tag."""
+        """Each resource carries endpoint, owner, transaction and expiry, in text that any platform accepts as a tag."""
         spec = endpoint(deployment(rig), name=LONGEST)
         for resource in self.plan(rig, spec):
             labels = resource.labels
@@ -241,7 +241,7 @@ class CapabilitiesSuite:
                 assert _TAG.fullmatch(value), f"{resource.ref}: {key}={value}"
 
     def test_what_is_kept_is_not_made_again(self, rig: Rig) -> None:
-        """A kept deployment gives the ids of before, with no spec for what cannot change."""
+        """A kept deployment has the same ids as before, and no spec for resources that cannot change."""
         new = deployment(rig)
         before = self.plan(rig, endpoint(new))
         spec = replace(new, kept=self.status(rig, endpoint(new))[0], model=new.model[:32])
@@ -272,7 +272,7 @@ class CapabilitiesSuite:
         adapter.close()
 
     def test_no_secret_in_a_plan(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The value of a secret is in no resource, only its name."""
+        """A resource contains only the name of a secret, never its value."""
         rig.need(Capability.SECRETS)
         monkeypatch.setenv("CONTRACT_SECRET", CANARY)
         planned = self.plan(rig, endpoint(deployment(rig, secrets={"CONTRACT_SECRET": "CONTRACT_SECRET"})))
@@ -311,11 +311,11 @@ class CapabilitiesSuite:
 
 
 def issubclass_of(adapter: type, role: type) -> bool:
-    """Whether a class has all methods of a protocol."""
+    """Return whether a class has all methods of a protocol."""
     return all(hasattr(adapter, name) for name, _ in inspect.getmembers(role, inspect.isfunction) if name[0] != "_")
 
 
 def shape(function: Any) -> list[tuple[str, Any, bool]]:
-    """Names, kinds and optionality of the parameters, without ``self`` or ``cls``."""
+    """Return names, kinds and optionality of the parameters, without ``self`` or ``cls``."""
     parameters = inspect.signature(function).parameters.values()
     return [(p.name, p.kind, p.default is p.empty) for p in parameters if p.name not in {"self", "cls"}]

@@ -31,7 +31,7 @@ _LOG = logging.getLogger(__name__)  # shown by pytest's log_cli: the matrices ar
 
 
 def run(rig: Rig, verb: Verb, at: int | None) -> list[str]:
-    """Runs a verb in a client that dies at point ``at``; gives the points that were passed."""
+    """Run a verb in a client that dies at point ``at``; return the points that were passed."""
     if rig.crash == "raise":
         kill = Kill(at, die_by_exception)
         with contextlib.suppress(Killed):
@@ -47,7 +47,7 @@ def run(rig: Rig, verb: Verb, at: int | None) -> list[str]:
         text = pipe.read()
     _, status = os.waitpid(child, 0)
     points = text.splitlines()
-    if not os.WIFSIGNALED(status):  # it may end before that point, since what is shared is made only once
+    if not os.WIFSIGNALED(status):  # it may end before that point, since shared resources are created only once
         assert os.WEXITSTATUS(status) == 0, text
         assert at is None or len(points) <= at, f"it should have died at point {at}"
     return points
@@ -58,7 +58,7 @@ def _in_child(rig: Rig, verb: Verb, kill: Kill, into: int) -> NoReturn:
         verb(rig.mortal(kill))
         os.write(into, "\n".join(kill.points).encode())
         os._exit(0)
-    except BaseException:  # noqa: BLE001 - whatever it is, the parent has to see it
+    except BaseException:  # noqa: BLE001 - the parent has to see every failure
         os.write(into, traceback.format_exc().encode())
         os._exit(1)
 
@@ -88,7 +88,7 @@ class CrashSuite:
         self.deploying(rig, None)
 
     def test_killed_while_updating(self, rig: Rig) -> None:
-        """An update that dies is no outage, and ends as the old or the new model, with nothing beside it."""
+        """An update that dies is not an outage, and ends as the old or the new model, without any leftover."""
         self.updating(rig, rig.crash_points)
 
     @pytest.mark.full
@@ -115,7 +115,7 @@ class CrashSuite:
         self.training(rig, tmp_path, None)
 
     def test_the_machine_is_gone_as_well(self, rig: Rig) -> None:
-        """Without any journal the labels are enough: another machine's gc finds what nobody needs."""
+        """Without any journal the labels are enough: another machine's gc finds what is unused."""
         name, before = rig.name("lost"), rig.left()
         points = run(rig, lambda client: client.deploy(rig.model(1), name=name), None)
         rig.client().delete(name)
@@ -130,7 +130,7 @@ class CrashSuite:
     # --- scenarios
 
     def deploying(self, rig: Rig, count: int | None) -> None:
-        """Killed while there was nothing before."""
+        """Kill the client while it creates an endpoint."""
         name, before = rig.name("crash"), rig.left()
 
         def deploy(client: Client) -> object:
@@ -144,7 +144,7 @@ class CrashSuite:
             run(rig, deploy, at)
             self.clean(rig)
             try:
-                self.answers(rig, name, {1.0})  # it went far enough to be finished
+                self.answers(rig, name, {1.0})  # the deploy went far enough to be finished
             except NotFoundError:
                 assert before == rig.left(), f"killed {points[at]}"
             rig.patiently(lambda: deploy(rig.client()))
@@ -153,7 +153,7 @@ class CrashSuite:
             assert before == rig.left(), f"killed {points[at]}, then deployed and deleted"
 
     def updating(self, rig: Rig, count: int | None) -> None:
-        """Killed while a model served."""
+        """Kill the client while it updates an endpoint."""
         name, before = rig.name("crash"), rig.left()
 
         def update(client: Client) -> object:
@@ -178,7 +178,7 @@ class CrashSuite:
             assert before == rig.left(), f"killed {points[at]}"
 
     def deleting(self, rig: Rig, count: int | None) -> None:
-        """Killed while everything was to go."""
+        """Kill the client while it deletes an endpoint."""
         name, before = rig.name("crash"), rig.left()
 
         def delete(client: Client) -> object:
@@ -191,13 +191,13 @@ class CrashSuite:
             rig.patiently(lambda: rig.client().deploy(rig.model(1), name=name))
             run(rig, delete, at)
             self.clean(rig)
-            if rig.left() != before:  # it died before the delete was recorded, so nothing happened
+            if rig.left() != before:  # the client died before the delete was recorded, so nothing happened
                 self.answers(rig, name, {1.0})
                 rig.patiently(lambda: rig.client().delete(name))
             assert before == rig.left(), f"killed {points[at]}"
 
     def training(self, rig: Rig, folder: Path, count: int | None) -> None:
-        """Killed while a job was submitted."""
+        """Kill the client while it submits a job."""
         rig.need(Capability.TRAIN)
         before = [item for item in rig.left() if "process" in item]
         (folder / "rows.csv").write_text("1,2\n")
@@ -219,27 +219,27 @@ class CrashSuite:
                 rig.clock.sleep(0.1)
 
     def eventually_swept(self, rig: Rig, client: Client, name: str, before: list[str]) -> list[str]:
-        """The same, once lists have caught up."""
+        """Repeat ``swept`` until lists have caught up."""
         return rig.eventually(lambda: self.swept(rig, client, name), lambda left: left == before)
 
     @staticmethod
     def swept(rig: Rig, client: Client, name: str) -> list[str]:
-        """What is left after a gc that waits for nobody, and a delete in case the endpoint was complete."""
+        """Run a gc without a minimum age, delete the endpoint in case it was complete, and return what is left."""
         client.session().executor.gc(apply=True, min_age_s=0)
         rig.patiently(lambda: client.delete(name))
         return rig.left()
 
     @staticmethod
     def clean(rig: Rig) -> None:
-        """What the next one does on this machine: gc, after which gc finds nothing more."""
+        """Run gc as the next client on this machine would, after which gc finds nothing more."""
         client = rig.client()
         client.gc(apply=True)
-        report = rig.eventually(client.gc, lambda found: not found.young)  # lists may know a part before the whole
+        report = rig.eventually(client.gc, lambda found: not found.young)  # lists may be incomplete at first
         assert ([], []) == (report.orphans, report.young)
 
     @staticmethod
     def answers(rig: Rig, name: str, expected: set[float]) -> None:
-        """The endpoint answers with one of these models."""
+        """Check that the endpoint answers with one of these models."""
         client = rig.client()
         seen = {float(client.predict(name, [[ANSWER, 0.0]]).values[0]) for _ in range(3)}
         assert seen <= expected

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from .rig import Rig
 
-CANARY = "73501926481"  # a secret that the sample model can give back as a number
+CANARY = "73501926481"  # a secret that the sample model can return as a number
 
 
 class DeploySuite:
     """The life of an endpoint, by the verbs that users call."""
 
     def test_life_of_an_endpoint(self, rig: Rig) -> None:
-        """Deployed, it is ready, listed, found by another client, answers; deleted, nothing of it is left."""
+        """A deployed endpoint is ready, listed, found by another client, and answers; a delete leaves nothing of it."""
         before, name, client = rig.left(), rig.name(), rig.client()
         endpoint = client.deploy(rig.model(1), name=name)
         status = client.status(name)
@@ -75,7 +75,7 @@ class DeploySuite:
         assert {str(step.ref) for step in plan.steps} == {call.subject for call in calls.changes}
 
     def test_update_keeps_the_old_one_until_finalize(self, rig: Rig) -> None:
-        """After an update the old deployment stays at 0 % to roll back to; finalize removes it."""
+        """After an update the old deployment stays at 0 % for a rollback; finalize removes it."""
         name, client = rig.name(), rig.client()
         client.deploy(rig.model(1), name=name)
         client.deploy(rig.model(2), name=name)
@@ -89,7 +89,7 @@ class DeploySuite:
         client.delete(name)
 
     def test_generations_count_up(self, rig: Rig) -> None:
-        """Each deployment of an endpoint has the next generation and an id of its own."""
+        """Each deployment of an endpoint has the next generation and a unique id."""
         name, client = rig.name(), rig.client()
         seen: list[DeploymentStatus] = []
         for n in (1, 2):
@@ -100,7 +100,7 @@ class DeploySuite:
         client.delete(name)
 
     def test_everything_is_labelled(self, rig: Rig) -> None:
-        """All that a deploy made carries endpoint, owner and transaction, so gc finds it without any journal."""
+        """Everything that a deploy created has endpoint, owner and transaction, so gc finds it without a journal."""
         name, client = rig.name(), rig.client()
         client.deploy(rig.model(1), name=name)
         adapter = rig.make()
@@ -119,7 +119,7 @@ class DeploySuite:
         client.delete(name)
 
     def test_somebody_elses_endpoint_is_left_alone(self, rig: Rig) -> None:
-        """Another owner may neither deploy over it nor delete it, unless told to adopt it."""
+        """Another owner may neither deploy over an endpoint nor delete it, unless with the option to adopt it."""
         name, client, stranger = rig.name(), rig.client(), rig.client(owner=rig.stranger, machine="stranger")
         client.deploy(rig.model(1), name=name)
         first = client.status(name)
@@ -138,7 +138,7 @@ class DeploySuite:
             client.status(name)
 
     def test_foreign_things_are_left_alone(self, rig: Rig) -> None:
-        """What does not carry our labels survives deploy, delete and gc untouched."""
+        """A resource without our labels survives deploy, delete and gc untouched."""
         untouched = rig.plant_foreign()
         if untouched is None:
             pytest.skip("this rig cannot plant anything foreign")
@@ -156,7 +156,7 @@ class DeploySuite:
         assert [] == calls.made
 
     def test_delete_twice_is_delete_once(self, rig: Rig) -> None:
-        """Deleting what is not there makes no changing call."""
+        """Deleting a missing endpoint makes no changing call."""
         name, client = rig.name(), rig.client()
         client.deploy(rig.model(1), name=name)
         client.delete(name)
@@ -164,7 +164,7 @@ class DeploySuite:
             try:
                 client.delete(name)
             except NotFoundError as error:
-                assert name in str(error)  # noqa: PT017 - either way of saying it is fine
+                assert name in str(error)  # noqa: PT017 - an error and no error are both fine
         assert [] == calls.changes
 
     def test_expired_ones_are_removed_by_anybody(self, rig: Rig) -> None:
@@ -197,7 +197,7 @@ class DeploySuite:
     def test_secrets_reach_the_model_and_nothing_else(
         self, rig: Rig, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        """The model gets a secret's value; plan, status, listing, journal and output hold its name only."""
+        """The model gets a secret's value; plan, status, listing, journal and output contain only its name."""
         rig.need(Capability.SECRETS)
         monkeypatch.setenv(SECRET_NAME, CANARY)
         name, client = rig.name(), rig.client()
@@ -214,7 +214,7 @@ class DeploySuite:
         assert [] == [str(path) for path in self.holders(rig)]
 
     def test_replicas(self, rig: Rig) -> None:
-        """As many replicas as asked for are there, and shown."""
+        """As many replicas as requested exist, and are shown."""
         rig.need(Capability.REPLICAS)
         name, client = rig.name(), rig.client()
         client.deploy(rig.model(1), name=name, replicas=2)
@@ -222,14 +222,14 @@ class DeploySuite:
         client.delete(name)
 
     def test_without_waiting(self, rig: Rig) -> None:
-        """``wait=False`` comes back with a handle that can be waited for."""
+        """``wait=False`` returns a handle that can be waited for."""
         name, client = rig.name(), rig.client()
         client.deploy(rig.model(1), name=name, wait=False).wait()
         assert EndpointState.READY == client.status(name).state
         client.delete(name)
 
     def test_unknown_endpoints(self, rig: Rig) -> None:
-        """Verbs about an endpoint that is not there say so, and change nothing."""
+        """Verbs about a missing endpoint raise an error, and change nothing."""
         client = rig.client()
         with rig.calls.since() as calls:
             for verb in (client.status, client.promote, client.rollback, client.finalize):
@@ -240,7 +240,7 @@ class DeploySuite:
         assert [] == calls.changes
 
     def test_what_is_not_supported_is_refused_before_any_call(self, rig: Rig) -> None:
-        """Asking for what a target declares not to have is an UnsupportedError with its reason, without any call."""
+        """Requesting what a target declares as unsupported is an UnsupportedError with its reason, without any call."""
         wishes: dict[Capability, dict[str, Any]] = {
             Capability.AUTOSCALE: {"replicas": Replicas(1, 3)},
             Capability.REPLICAS: {"replicas": 2},
@@ -258,21 +258,21 @@ class DeploySuite:
 
     @staticmethod
     def ask(rig: Rig, asked: Any, client: Client) -> None:
-        """A deploy with a wish."""
+        """Deploy with one unsupported option."""
         client.deploy(rig.model(1), name="contract-no", **asked)
 
     @staticmethod
     def names(client: Client) -> list[str]:
-        """The endpoints in the list."""
+        """Return the names of the endpoints in the list."""
         return [item.name for item in client.list()]
 
     @staticmethod
     def tagged(rig: Rig, kind: str) -> bool:
-        """Whether things of this kind carry labels of their own endpoint."""
+        """Return whether resources of this kind carry the labels of their endpoint."""
         return rig.adapter.kinds[kind].tagged and rig.adapter.kinds[kind].nature is not Nature.SHARED
 
     @staticmethod
     def holders(rig: Rig) -> list[Path]:
-        """The files of the client in which the secret can be read."""
+        """Return the client's files that contain the secret."""
         files = (path for path in rig.state_dir("here").rglob("*") if path.is_file())
         return [path for path in files if CANARY.encode() in path.read_bytes()]

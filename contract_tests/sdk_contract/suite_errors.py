@@ -26,7 +26,7 @@ CLASSES: dict[str, type[PlatformError]] = {
 
 
 class ErrorsSuite:
-    """Vendor errors stay behind the border; a failed deployment says why and cleans up."""
+    """Vendor errors do not leave the adapter; a failed deployment reports the reason and cleans up."""
 
     def test_a_model_that_cannot_be_loaded(self, rig: Rig) -> None:
         """DeployFailed carries the reason and the container's last lines, and nothing is left."""
@@ -45,7 +45,7 @@ class ErrorsSuite:
         assert [] == rig.orphans(client)
 
     def test_a_model_that_fails_its_smoke_test(self, rig: Rig) -> None:
-        """DeployFailed names what the model raised and where; an endpoint that served before goes on."""
+        """DeployFailed names what the model raised and where; an endpoint that served before continues to serve."""
         name, client = rig.name("failing"), rig.client()
         endpoint = client.deploy(rig.model(1), name=name) if rig.can(Capability.DARK_PROBE) else None
         left = rig.left()
@@ -67,7 +67,7 @@ class ErrorsSuite:
             endpoint.delete()
 
     def test_a_failed_update_changes_nothing(self, rig: Rig) -> None:
-        """When the new model cannot be loaded the old one goes on as if nothing had happened."""
+        """When the new model cannot be loaded, the old one continues as if nothing had happened."""
         name, client = rig.name("broken"), rig.client()
         endpoint = client.deploy(rig.model(1), name=name)
         before, left = client.status(name), rig.left()
@@ -82,7 +82,7 @@ class ErrorsSuite:
 
     @pytest.mark.parametrize("failure", list(CLASSES))
     def test_what_the_platform_says(self, rig: Rig, failure: str) -> None:
-        """Each kind of refusal has its class, tells whether to try again, and keeps the vendor's exception."""
+        """Each kind of refusal has its class, shows whether a retry makes sense, and keeps the vendor's exception."""
         adapter = rig.make()
         try:
             with rig.provoke(failure), pytest.raises(PlatformError) as raised:
@@ -103,7 +103,7 @@ class ErrorsSuite:
 
     @pytest.mark.parametrize("failure", ["throttled", "unavailable", "denied"])
     def test_no_vendor_exception_crosses(self, rig: Rig, failure: str) -> None:
-        """Whatever operation fails, what comes out is an SdkError."""
+        """Whichever operation fails, the caller gets an SdkError."""
         adapter = rig.make()
         kind = next(iter(adapter.kinds))
         calls: dict[str, Callable[[], object]] = {
@@ -120,7 +120,7 @@ class ErrorsSuite:
             adapter.close()
 
     def test_a_throttled_deploy_goes_on(self, rig: Rig) -> None:
-        """A platform that asks for patience gets it: the deploy takes longer and succeeds."""
+        """A deploy on a platform that throttles it takes longer and succeeds."""
         name, client = rig.name("busy"), rig.client()
         with rig.provoke("throttled once"):
             client.deploy(rig.model(1), name=name)

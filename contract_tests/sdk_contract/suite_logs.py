@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def wait_for(rig: Rig, text: str, lines: Callable[[], Iterable[LogLine]]) -> LogLine:
-    """The first line with this text; platforms may take their time to show it."""
+    """Return the first line with this text; platforms may take time to show it."""
     give_up = rig.clock.monotonic() + rig.patience
     while True:
         seen = list(lines())
@@ -39,7 +39,7 @@ class LogsSuite:
     @pytest.fixture(scope="class")
     @classmethod
     def endpoint(cls, rig: Rig) -> Iterator[Endpoint]:
-        """Model 1, shared by the tests of this class."""
+        """Provide an endpoint with model 1, shared by the tests of this class."""
         rig.need(Capability.LOGS)
         made = rig.client().deploy(rig.model(1), name=rig.name("logs"))
         yield made
@@ -64,7 +64,7 @@ class LogsSuite:
         assert {failed} == {line.request_id for line in endpoint.logs(request_id=failed)}
 
     def test_the_last_lines(self, rig: Rig, endpoint: Endpoint) -> None:
-        """``tail`` gives the newest lines, oldest of them first."""
+        """``tail`` returns the newest lines, oldest of them first."""
         for number in (31, 32, 33):
             endpoint.predict([[SAY, float(number)]])
         wait_for(rig, "contract: told to say 33", endpoint.logs)
@@ -73,12 +73,12 @@ class LogsSuite:
         assert ["31", "32", "33"] == [line.text.split("say ")[1][:2] for line in said]
 
     def test_health_checks_are_not_logged(self, rig: Rig, endpoint: Endpoint) -> None:
-        """The platform's own questions do not fill the log."""
+        """The platform's health checks do not fill the log."""
         endpoint.predict([[ANSWER, 1.0]])
         assert [] == [line.text for line in endpoint.logs() if "/ping" in line.text]
 
     def test_one_deployment(self, rig: Rig) -> None:
-        """``deployment`` selects the lines of that one."""
+        """``deployment`` selects the lines of one deployment."""
         rig.need(Capability.LOGS, Capability.TRAFFIC, Capability.PIN)
         name, client = rig.name("logs"), rig.client()
         client.deploy(rig.model(1), name=name)
@@ -93,7 +93,7 @@ class LogsSuite:
         client.delete(name)
 
     def test_no_logs_of_nothing(self, rig: Rig) -> None:
-        """Asking for the logs of what is not there is a NotFoundError, or UnsupportedError without the capability."""
+        """The logs of a missing endpoint are a NotFoundError, or UnsupportedError without the capability."""
         if not rig.can(Capability.LOGS):
             rig.refuses(Capability.LOGS, lambda client: list(client.logs("contract-nobody")))
             return

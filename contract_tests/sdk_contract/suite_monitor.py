@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def measure(rig: Rig, name: str, *, at_least: int, window_s: float = 600.0) -> MetricsReport:
-    """The adapter's report, once the platform shows as many requests as were made."""
+    """Return the adapter's report, once the platform shows as many requests as were made."""
     adapter = rig.make()
     assert isinstance(adapter, Monitors)
     give_up = rig.clock.monotonic() + rig.patience
@@ -33,10 +33,10 @@ def measure(rig: Rig, name: str, *, at_least: int, window_s: float = 600.0) -> M
 
 
 class MonitorSuite:
-    """metrics() counts every request once, and no quantile is made up."""
+    """metrics() counts every request once, and no quantile is invented."""
 
     def test_every_request_is_counted_once(self, rig: Rig) -> None:
-        """Answers are counted by status class, in all and for each deployment."""
+        """Answers are counted by status class, in total and for each deployment."""
         rig.need(Capability.METRICS)
         name, client = rig.name("monitor"), rig.client()
         endpoint = client.deploy(rig.model(1), name=name)
@@ -59,7 +59,7 @@ class MonitorSuite:
         client.delete(name)
 
     def test_quantiles_are_measured(self, rig: Rig) -> None:
-        """Quantiles rise, say how they were had, and lie between the fastest and the slowest answer there was."""
+        """Quantiles rise, name their method, and lie between the fastest and the slowest measured answer."""
         rig.need(Capability.METRICS, Capability.TRAFFIC)
         name, client = rig.name("monitor"), rig.client()
         client.deploy(rig.model(1), name=name)
@@ -72,14 +72,14 @@ class MonitorSuite:
             assert latency.scope in {"client", "gateway", "platform", "container"}
             found = [q for q in (latency.p50, latency.p90, latency.p95, latency.p99) if q is not None]
             assert sorted(found) == found, str(latency)
-            slack = 2.0 if latency.method == "histogram" else 1.0  # a bucket may be twice as wide as what is in it
+            slack = 2.0 if latency.method == "histogram" else 1.0  # a bucket may be twice as wide as the values in it
             assert all(q >= 30 / slack for q in found), str(latency)
-            ours = [q for q in (latency.p50, latency.p90) if q is not None]  # beyond it are calls of the deploys
+            ours = [q for q in (latency.p50, latency.p90) if q is not None]  # above it are calls of the deploys
             assert [] == [q for q in ours if q > slowest * slack], f"{latency}, slowest {slowest}"
         client.delete(name)
 
     def test_utilisation(self, rig: Rig) -> None:
-        """Processor and memory are plausible where the platform tells them, and None elsewhere, never 0."""
+        """Processor and memory are plausible where the platform reports them, and None elsewhere, never 0."""
         rig.need(Capability.METRICS)
         name, client = rig.name("monitor"), rig.client()
         client.deploy(rig.model(1), name=name).predict([[ANSWER, 1.0]])
@@ -91,7 +91,7 @@ class MonitorSuite:
         client.delete(name)
 
     def test_the_watch(self, rig: Rig) -> None:
-        """monitor() puts state, counts and price together."""
+        """monitor() combines state, counts and price."""
         rig.need(Capability.METRICS)
         name, client = rig.name("monitor"), rig.client()
         client.deploy(rig.model(1), name=name).predict([[ANSWER, 1.0]])
@@ -102,6 +102,6 @@ class MonitorSuite:
         client.delete(name)
 
     def test_nothing_to_watch(self, rig: Rig) -> None:
-        """Watching what is not there is a NotFoundError."""
+        """Monitoring a missing endpoint is a NotFoundError."""
         with pytest.raises(NotFoundError):
             rig.client().monitor("contract-nobody", window="10m")

@@ -26,7 +26,7 @@ TIMEOUT = 60.0
 
 @dataclass
 class Walk:
-    """An endpoint that was made by hand, and what was seen on the way."""
+    """An endpoint that was created by hand, and the states observed meanwhile."""
 
     adapter: Adapter
     spec: EndpointSpec
@@ -36,14 +36,14 @@ class Walk:
     states: dict[Ref, list[Live | None]] = field(default_factory=dict[Ref, "list[Live | None]"])
 
     def ready(self, ref: Ref) -> Live:
-        """How the resource looked when it was ready."""
+        """Return the resource as it looked when it was ready."""
         last = self.states[ref][-1]
         assert last is not None
         return last
 
 
 def until_ready(rig: Rig, adapter: Adapter, ref: Ref) -> list[Live | None]:
-    """All answers of ``read`` until the resource is ready."""
+    """Return all answers of ``read`` until the resource is ready."""
     seen: list[Live | None] = []
     give_up = rig.clock.monotonic() + rig.patience
     while rig.clock.monotonic() < give_up:
@@ -57,7 +57,7 @@ def until_ready(rig: Rig, adapter: Adapter, ref: Ref) -> list[Live | None]:
 
 
 def until_gone(rig: Rig, adapter: Adapter, live: Live) -> None:
-    """Delete a resource, again while the platform is not ready for that, until it cannot be read any more."""
+    """Delete a resource, trying again while the platform is not ready for that, until it can no longer be read."""
     give_up = rig.clock.monotonic() + rig.patience
     asked = False
     while rig.clock.monotonic() < give_up:
@@ -76,7 +76,7 @@ def until_gone(rig: Rig, adapter: Adapter, live: Live) -> None:
 
 
 def ask(rig: Rig, adapter: Adapter, name: str) -> httpx.Response:
-    """One prediction, without the patience of the core."""
+    """Send one prediction, without the retries of the core."""
     status = adapter.status(name, adapter.observe(name, timeout=TIMEOUT))
     assert status is not None
     invoker = adapter.invoker(status)
@@ -88,19 +88,19 @@ def ask(rig: Rig, adapter: Adapter, name: str) -> httpx.Response:
 
 
 class OperationsSuite:
-    """read, create, update, delete, list and observe mean what the core takes them to mean."""
+    """read, create, update, delete, list and observe behave as the core expects."""
 
     @pytest.fixture(scope="class")
     @classmethod
     def walk(cls, rig: Rig) -> Iterator[Walk]:
-        """One endpoint, made resource by resource."""
+        """Create one endpoint, resource by resource."""
         model = rig.model(1)
         adapter = rig.make()
         made = deployment(rig, 1, model=model.digest, image=rig.image(model))
         walk = Walk(adapter, endpoint(made, name=rig.name(), owner=rig.owner), [], Materials(model=model))
         walk.resources = list(adapter.resources(walk.spec))
         for resource in walk.resources:
-            if adapter.read(resource.ref, timeout=TIMEOUT) is None:  # a shared one may be there already
+            if adapter.read(resource.ref, timeout=TIMEOUT) is None:  # a shared resource may exist already
                 adapter.create(resource, walk.materials, timeout=rig.patience)
             walk.states[resource.ref] = until_ready(rig, adapter, resource.ref)
         walk.first = ask(rig, adapter, walk.spec.name)
@@ -111,7 +111,7 @@ class OperationsSuite:
 
     @staticmethod
     def own(rig: Rig, walk: Walk) -> list[Resource]:
-        """The resources that belong to this endpoint alone."""
+        """Return the resources that belong to this endpoint alone."""
         return [r for r in walk.resources if rig.adapter.kinds[r.kind].nature is not Nature.SHARED]
 
     def test_what_is_being_made_is_seen(self, rig: Rig, walk: Walk) -> None:
@@ -123,12 +123,12 @@ class OperationsSuite:
             assert None not in states[first:], f"{ref} was there and then was not"
 
     def test_ready_means_that_it_answers(self, walk: Walk) -> None:
-        """As soon as every resource says that it is ready, the very first request is answered."""
+        """As soon as every resource is reported as ready, the very first request is answered."""
         assert walk.first is not None
         assert 200 == walk.first.status_code, walk.first.text
 
     def test_it_reads_back_as_it_was_asked_for(self, rig: Rig, walk: Walk) -> None:
-        """Labels come back whole with the hash of the spec; mutable kinds give the spec itself."""
+        """Labels are read back whole with the hash of the spec; mutable kinds return the spec itself."""
         for resource in self.own(rig, walk):
             kind = rig.adapter.kinds[resource.kind]
             live = walk.ready(resource.ref)
@@ -140,7 +140,7 @@ class OperationsSuite:
                 assert resource.spec == live.spec, str(resource.ref)
 
     def test_its_age_is_told_by_the_platform(self, rig: Rig, walk: Walk) -> None:
-        """created_at and server_time() come from one clock: what was just made is young."""
+        """created_at and server_time() come from one clock: a new resource is young."""
         for resource in self.own(rig, walk):
             created = walk.ready(resource.ref).created_at
             assert created is not None or not rig.adapter.kinds[resource.kind].tagged, str(resource.ref)
@@ -148,7 +148,7 @@ class OperationsSuite:
                 assert -5 < walk.adapter.server_time() - created < 3600, str(resource.ref)
 
     def test_observe_finds_all_of_it(self, rig: Rig, walk: Walk) -> None:
-        """observe() gives every resource of the endpoint, and status() makes a ready endpoint of it."""
+        """observe() returns every resource of the endpoint, and status() makes a ready endpoint of them."""
         found = walk.adapter.observe(walk.spec.name, timeout=TIMEOUT)
         assert {resource.ref for resource in walk.resources} == {live.ref for live in found}
         status = walk.adapter.status(walk.spec.name, found)
@@ -158,7 +158,7 @@ class OperationsSuite:
         assert rig.owner == status.owner
 
     def test_observe_finds_nothing_elsewhere(self, rig: Rig, walk: Walk) -> None:
-        """Another name is another endpoint, even one that begins the same."""
+        """Another name is another endpoint, even one that begins with the same text."""
         assert [] == list(walk.adapter.observe(f"{walk.spec.name}0", timeout=TIMEOUT))
         assert [] == [
             live.ref
@@ -167,7 +167,7 @@ class OperationsSuite:
         ]
 
     def test_everybody_sees_it_in_the_list(self, rig: Rig, walk: Walk) -> None:
-        """list() shows what carries our labels to every owner, with the owner's name on it."""
+        """list() shows resources with our labels to every owner, with the owner's name on them."""
         stranger = rig.make(rig.stranger)
         tagged = {item.ref for item in self.own(rig, walk) if rig.adapter.kinds[item.kind].tagged}
         listed = rig.eventually(
@@ -191,13 +191,13 @@ class OperationsSuite:
             assert walk.ready(resource.ref).labels == after.labels
 
     def test_nothing_is_read_as_nothing(self, walk: Walk) -> None:
-        """read() gives None for an id that does not exist, of every kind."""
+        """read() returns None for an id that does not exist, of every kind."""
         for resource in walk.resources:
             absent = Ref(resource.kind, self.absent(resource.id))
             assert walk.adapter.read(absent, timeout=TIMEOUT) is None, str(absent)
 
     def test_what_is_gone_cannot_be_deleted_or_changed(self, rig: Rig, walk: Walk) -> None:
-        """delete() and update() of an absent id raise NotFoundError, so the core knows that it is gone."""
+        """delete() and update() of an absent id raise NotFoundError, so the core knows that the resource is deleted."""
         for resource in self.own(rig, walk):
             absent = replace(walk.ready(resource.ref), id=self.absent(resource.id))
             with pytest.raises(NotFoundError):
@@ -212,7 +212,7 @@ class OperationsSuite:
             walk.adapter.operation("operations/contract-never-was", timeout=TIMEOUT)
 
     def test_a_stale_update_is_refused(self, rig: Rig, walk: Walk) -> None:
-        """Where the platform gives etags, an update from an old reading is a ConflictError."""
+        """Where the platform returns etags, an update from an old reading is a ConflictError."""
         resource = walk.resources[-1]
         if rig.adapter.kinds[resource.kind].nature is not Nature.MUTABLE:
             pytest.skip(f"{resource.kind} is not mutable")
@@ -232,7 +232,7 @@ class OperationsSuite:
         walk.states[resource.ref].append(live)
 
     def test_doctor_is_content(self, rig: Rig) -> None:
-        """doctor() finds nothing wrong with a target that works, and says what it looked at."""
+        """doctor() finds nothing wrong with a target that works, and reports what it checked."""
         adapter = rig.make()
         checks = list(adapter.doctor())
         adapter.close()
@@ -256,7 +256,7 @@ class OperationsSuite:
         assert rig.left() != before, "the rig does not see what was made"
         for resource in reversed(own):
             live = adapter.read(resource.ref, timeout=TIMEOUT)
-            if live is not None:  # a container takes what is in it along
+            if live is not None:  # deleting a container deletes its contents too
                 until_gone(rig, adapter, live)
                 with pytest.raises(NotFoundError):
                     adapter.delete(live, timeout=TIMEOUT)
@@ -266,5 +266,5 @@ class OperationsSuite:
 
     @staticmethod
     def absent(taken: str) -> str:
-        """An id like this one that nothing has."""
+        """Return an id like this one that does not exist."""
         return taken[:-1] + ("0" if taken[-1] != "0" else "1")

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class PredictSuite:
-    """One data plane, seen through every platform's envelope."""
+    """One data plane, through every platform's envelope."""
 
     @pytest.fixture(scope="class")
     @classmethod
     def endpoint(cls, rig: Rig) -> Iterator[Endpoint]:
-        """Model 1, shared by the tests of this class."""
+        """Provide an endpoint with model 1, shared by the tests of this class."""
         made = rig.client().deploy(rig.model(1), name=rig.name("predict"))
         yield made
         made.delete()
@@ -44,7 +44,7 @@ class PredictSuite:
         assert [2.5, 3.5] == list(endpoint.predict(numpy.array(rows)).values) == list(endpoint.predict(rows).values)
 
     def test_it_says_who_answered(self, rig: Rig, endpoint: Endpoint) -> None:
-        """An answer names its request, and its deployment where the platform tells."""
+        """An answer names its request, and its deployment where the platform reports it."""
         answer = endpoint.predict([[ANSWER, 1.0]])
         (deployment,) = rig.client().status(endpoint.name).deployments
         assert answer.request_id
@@ -85,7 +85,7 @@ class PredictSuite:
             endpoint.predict([])
 
     def test_an_unknown_deployment_is_an_error(self, rig: Rig, endpoint: Endpoint) -> None:
-        """Asking for a deployment that is not there is never answered by another one."""
+        """A request for a missing deployment is never answered by another one."""
         if not rig.can(Capability.PIN):
             with pytest.raises(UnsupportedError):
                 endpoint.predict([[ANSWER, 1.0]], deployment="d00000000")
@@ -122,7 +122,7 @@ class PredictSuite:
             assert client.send(request).status_code in {401, 403}
 
     def test_no_credential_shows(self, endpoint: Endpoint) -> None:
-        """The handle of an endpoint and its invoker can be printed without giving anything away."""
+        """The handle of an endpoint and its invoker can be printed without revealing a credential."""
         request = endpoint.request([[ANSWER, 4.0]])
         secret = request.headers.get("authorization", "").removeprefix("Bearer ")
         if not secret:

@@ -1,4 +1,4 @@
-"""Money: a price is right, or it is said to be unknown; it is never quietly 0."""
+"""Money: a price is right, or reported as unknown; it is never silently 0."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class PricesSuite:
-    """Tables, plans and statuses agree about what things cost."""
+    """Tables, plans and statuses agree about costs."""
 
     def test_the_table(self, rig: Rig) -> None:
-        """Each row is about this platform, has one price per hour or none, a source and a date, and is there once."""
+        """Each row is about this platform, has one price per hour or none, a source and a date, and is unique."""
         adapter = rig.make()
         rows = list(adapter.prices())
         adapter.close()
@@ -32,7 +32,7 @@ class PricesSuite:
         assert sorted(set(keys)) == sorted(keys)
 
     def test_unknown_is_not_free(self, rig: Rig) -> None:
-        """Without a known price what is billed costs None; what is not billed costs 0."""
+        """Without a known price a billed resource costs None; one that is not billed costs 0."""
         adapter = rig.adapter(rig.adapter.Options.model_validate(dict(rig.unpriced())), rig.context())
         planned = list(adapter.resources(endpoint(deployment(rig, instance=rig.unpriced().get("instance")))))
         adapter.close()
@@ -40,7 +40,7 @@ class PricesSuite:
         assert {0.0} == {item.usd_per_hour for item in planned if item not in self.billed(rig, planned)}
 
     def test_plan_and_status_agree(self, rig: Rig) -> None:
-        """What the plan said a deployment would cost is what its status shows; a delete ends at nothing."""
+        """A deployment costs in its status what the plan announced; a delete ends at 0."""
         name, client = rig.name("prices"), rig.client()
         plan = client.plan(rig.model(1), name=name)
         assert 0 == plan.usd_per_hour.before
@@ -71,5 +71,5 @@ class PricesSuite:
 
     @staticmethod
     def billed(rig: Rig, planned: list[Resource]) -> list[Resource]:
-        """The resources of kinds that cost money while they exist."""
+        """Return the resources of kinds that cost money while they exist."""
         return [item for item in planned if rig.adapter.kinds[item.kind].billed]

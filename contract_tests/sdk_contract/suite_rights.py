@@ -1,4 +1,4 @@
-"""Rights: a life passes under the policy that the adapter gives, and each of its statements is needed."""
+"""Rights: a life succeeds under the adapter's policy, and each statement of the policy is needed."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Lived:
     acted: Mapping[Need, str]
 
     def needs_of(self, verbs: Collection[str]) -> set[Need]:
-        """The rights that the calls of some verbs needed."""
+        """Return the rights that the calls of some verbs needed."""
         return {need for verb, need in self.life.needed if verb in verbs}
 
 
 def policy_of(rig: Rig, role: Any) -> Any:
-    """The policy of a role as the mini cloud reads it."""
+    """Return the policy of a role as the mini cloud reads it."""
     adapter = rig.make()
     assert isinstance(adapter, KnowsRights)
     text = adapter.policy(role, "json", ())
@@ -52,18 +52,18 @@ def policy_of(rig: Rig, role: Any) -> Any:
 
 
 def guard_of(rig: Any) -> Guard[Any]:
-    """What enforces policies on the rig's cloud."""
+    """Return the guard that enforces policies on the rig's cloud."""
     return rig.cloud.rights  # type: ignore[no-any-return]  # rigs of mini clouds have one
 
 
 def calls_of(rig: Any) -> list[str]:
-    """All calls so far, as the table of the adapter names them."""
+    """Return all calls so far, as the table of the adapter names them."""
     return [f"{call.service}:{call.operation}" for call in rig.cloud.calls.copy()]
 
 
 @pytest.fixture(scope="module")
 def lived(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Lived:
-    """One life for all tests of a file, since it takes half a minute."""
+    """Provide one life for all tests of a file, since it takes half a minute."""
     guard, policy, runtime = guard_of(rig), policy_of(rig, "deployer"), policy_of(rig, "runtime")
     rig.forget_shared()
     with guard.enforced(policy, runtime=runtime):
@@ -72,12 +72,12 @@ def lived(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Lived:
 
 
 class RightsSuite(ABC):
-    """The table of an adapter is complete, and its policies are the smallest ones.
+    """The table of an adapter is complete, and its policies are the smallest possible.
 
     Attributes:
-        rare: Calls of the table that a life need not make, with the reason.
+        rare: Calls in the table that a life need not make, with the reason.
         untested: Rights of the policy that only rare calls need.
-        sampled: Rights without which a life is really lived in each run of the tests.
+        sampled: Rights without which a life is really carried out in each run of the tests.
         untested_of_containers: Rights of the containers' policy that the mini cloud does not use, with the reason.
         sampled_of_containers: A right without which a job fails.
     """
@@ -90,10 +90,10 @@ class RightsSuite(ABC):
 
     @abstractmethod
     def without(self, policy: Any) -> Iterator[tuple[str, Any]]:
-        """Each right of a policy by its name, with the policy without it."""
+        """Yield each right of a policy by its name, with the policy without it."""
 
     def test_life_under_the_policy(self, lived: Lived) -> None:
-        """No verb fails, and no call is refused, also not one that a verb could do without."""
+        """No verb fails, and no call is refused, not even one that a verb could do without."""
         assert ({}, {}) == (lived.life.failed, lived.denied)
 
     def test_table_names_each_call_of_each_verb(self, rig: Rig, lived: Lived) -> None:
@@ -106,7 +106,7 @@ class RightsSuite(ABC):
         assert set() == {row.call for row in rows} - {call for _, call in lived.life.made} - set(self.rare)
 
     def test_each_right_is_needed(self, lived: Lived, rig: Rig) -> None:
-        """A policy without any one of its rights refuses a call of the life."""
+        """A policy that lacks any one of its rights refuses a call of the life."""
         guard, spare = guard_of(rig), set[str]()
         for name, rest in self.without(lived.policy):
             if all(guard.allows(rest, need) for _, need in lived.life.needed):
@@ -114,7 +114,7 @@ class RightsSuite(ABC):
         assert set() == spare - self.untested
 
     def test_life_fails_without_a_right(self, lived: Lived, rig: Rig, tmp_path: Path) -> None:
-        """Lived again without one right, a verb fails and the missing right is the one that is refused."""
+        """Without one right a verb fails, and the missing right is the one that is refused."""
         policies = dict(self.without(lived.policy))
         for name in self.sampled:
             self._fails(rig, tmp_path, name, policies[name])

@@ -1,4 +1,4 @@
-"""Canaries, promotion, rollback: who gets which share, and that nobody notices."""
+"""Canaries, promotion, rollback: which deployment gets which share, without an outage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def answers(endpoint: Endpoint, count: int) -> Counter[float]:
-    """What ``count`` equal requests were answered, and how often."""
+    """Return what ``count`` equal requests were answered, and how often."""
     return Counter(float(endpoint.predict([[ANSWER, 0.0]]).values[0]) for _ in range(count))
 
 
@@ -39,7 +39,7 @@ class TrafficSuite:
         client.delete(name)
 
     def test_promote_then_rollback(self, rig: Rig) -> None:
-        """Promote gives the new deployment everything, rollback the old one again; twice is the same as once."""
+        """Promote gives the new deployment all traffic, rollback the old one again; twice is the same as once."""
         name, client = self.begin(rig)
         endpoint = client.deploy(rig.model(2), name=name, traffic=10)
         for verb, winner in ((client.promote, 2.0), (client.promote, 2.0), (client.rollback, 1.0)):
@@ -52,7 +52,7 @@ class TrafficSuite:
         client.delete(name)
 
     def test_a_rollback_starts_nothing(self, rig: Rig) -> None:
-        """Going back to the kept deployment is one change of traffic: nothing that costs is made or removed."""
+        """Rolling back to the kept deployment is one change of traffic: nothing billed is created or removed."""
         name, client = self.begin(rig)
         client.deploy(rig.model(2), name=name)
         with rig.calls.since() as calls:
@@ -88,7 +88,7 @@ class TrafficSuite:
         client.delete(name)
 
     def test_a_dark_deployment_can_be_asked(self, rig: Rig) -> None:
-        """A request that names a deployment with 0 % is answered by that one and by no other."""
+        """A request that names a deployment with 0 % is answered by that deployment and by no other."""
         rig.need(Capability.PIN, Capability.DARK_PROBE)
         name, client = self.begin(rig)
         endpoint = client.deploy(rig.model(2), name=name)
@@ -134,7 +134,7 @@ class TrafficSuite:
 
     @staticmethod
     def begin(rig: Rig) -> tuple[str, Client]:
-        """An endpoint with model 1."""
+        """Deploy an endpoint with model 1."""
         rig.need(Capability.TRAFFIC)
         name, client = rig.name(), rig.client()
         client.deploy(rig.model(1), name=name)
@@ -142,7 +142,7 @@ class TrafficSuite:
 
     @staticmethod
     def shares(rig: Rig, client: Client, name: str) -> dict[float, int]:
-        """Traffic by number of model."""
+        """Return the traffic by number of model."""
         numbers = {rig.model(n).digest[:32]: float(n) for n in (1, 2, 3)}
         return {numbers[item.model[:32]]: item.traffic for item in client.status(name).deployments}
 
@@ -151,7 +151,7 @@ class NoTrafficSuite:
     """For targets that have one deployment only."""
 
     def test_a_canary_is_refused(self, rig: Rig) -> None:
-        """A share of less than everything is an UnsupportedError before any call."""
+        """A share of less than 100 % is an UnsupportedError before any call."""
         if rig.can(Capability.TRAFFIC):
             pytest.skip(f"{rig.adapter.provider} supports traffic")
         rig.refuses(Capability.TRAFFIC, lambda client: client.deploy(rig.model(1), name="contract-no", traffic=10))

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class TrainSuite:
-    """train() runs a script to its end and brings back what it left."""
+    """train() runs a script to its end and returns its output."""
 
     def test_a_job(self, rig: Rig, tmp_path: Path) -> None:
-        """Data and parameters reach the script; its lines, metrics and output come back; then nothing runs on."""
+        """Data and parameters reach the script; its lines, metrics and output come back; then nothing still runs."""
         rig.need(Capability.TRAIN)
         before, client, name = rig.left(), rig.client(), rig.name("job")
         (tmp_path / "rows.csv").write_text("1,2\n3,4\n5,6\n")
@@ -48,7 +48,7 @@ class TrainSuite:
         assert rig.adapter.provider == failed.value.provider
 
     def test_a_job_can_be_stopped(self, rig: Rig, tmp_path: Path) -> None:
-        """stop() ends a running job: it is stopped, and nothing of it runs any more."""
+        """stop() ends a running job: it is stopped, and no process of it runs any longer."""
         rig.need(Capability.TRAIN, Capability.STOP_JOB)
         before, client = rig.left(), rig.client()
         job = client.train(write_script(tmp_path, LONG_SCRIPT), name=rig.name("job"), wait=False)
@@ -64,7 +64,7 @@ class TrainSuite:
         assert [] == rig.eventually(lambda: self.processes(rig, before), lambda left: not left)
 
     def test_a_job_has_a_time_limit(self, rig: Rig, tmp_path: Path) -> None:
-        """A job that takes longer than it may is ended and fails with that reason."""
+        """A job that exceeds its time limit is ended and fails with that reason."""
         rig.need(Capability.TRAIN)
         if rig.live:
             pytest.skip("platforms round time limits up to minutes")
@@ -75,7 +75,7 @@ class TrainSuite:
         assert [] == rig.eventually(lambda: self.processes(rig, before), lambda left: not left)
 
     def test_nobodys_job(self, rig: Rig, tmp_path: Path) -> None:
-        """A job that is not there is a NotFoundError; without the capability, training is refused before any call."""
+        """A missing job is a NotFoundError; without the capability, training is refused before any call."""
         if not rig.can(Capability.TRAIN):
             script = write_script(tmp_path, GOOD_SCRIPT)
             rig.refuses(Capability.TRAIN, lambda client: client.train(script, name="contract-no"))
@@ -85,5 +85,5 @@ class TrainSuite:
 
     @staticmethod
     def processes(rig: Rig, before: list[str]) -> list[str]:
-        """What runs that did not run before; whoever told how a job went may need a moment to end itself."""
+        """Return what runs that did not run before; a process that reported a job's end may need a moment to exit."""
         return [item for item in rig.left() if "process" in item and item not in before]

@@ -1,4 +1,4 @@
-"""Trouble on the wire of a mini cloud: at each request that can change it the client dies, or the cloud does wrong."""
+"""Faults on the wire of a mini cloud: at each changing request the client dies, or the cloud misbehaves."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _VERBS = ("deploy", "update", "delete")
 class Trap:
     """Kills a client before or after one of its requests; without a number it only counts them.
 
-    Before: the request is never carried out. After: it is, and nobody hears the answer.
+    Before: the request is never carried out. After: it is, but no client gets the answer.
 
     Args:
         at: The number of the request.
         when: ``before`` or ``after``.
-        polls: The requests that count; those that can change something when there are none.
+        polls: The requests that count; when empty, those that can change something.
     """
 
     def __init__(self, at: int | None, when: str, polls: frozenset[str] = frozenset()) -> None:
@@ -42,7 +42,7 @@ class Trap:
         self.requests: list[str] = []
 
     def __call__(self, moment: str, match: Match) -> bool:
-        """Told of every request."""
+        """Handle a request, before and after the cloud does; return whether to cut its connection."""
         if not (match.operation in self.polls if self.polls else match.changing):
             return False
         if moment == "before":
@@ -57,7 +57,7 @@ class Trap:
 def dying(
     rig: Any, verb: Callable[[Any], object], at: int | None, when: str, polls: frozenset[str] = frozenset()
 ) -> list[str]:
-    """Runs a verb in a process of its own that dies at a request; gives the requests that counted (:class:`Trap`)."""
+    """Run a verb in a separate process that dies at a request; return the requests that counted (:class:`Trap`)."""
     trap = Trap(at, when, polls)
     go, told = os.pipe()
     child = os.fork()
@@ -78,13 +78,13 @@ def _client(rig: Any, verb: Callable[[Any], object], go: int) -> NoReturn:
         os.read(go, 1)
         verb(rig.doomed())
         os._exit(0)
-    except BaseException:  # noqa: BLE001  # whatever it is, it has to be seen
+    except BaseException:  # noqa: BLE001  # every failure has to be shown
         os.write(2, traceback.format_exc().encode())
         os._exit(1)
 
 
 def some_of_each(polls: list[str]) -> list[int]:
-    """The first two and the last look at each operation; the ones between show the same.
+    """Return the first two and the last poll of each operation; the ones between show the same.
 
     Example:
         >>> some_of_each(["a", "a", "a", "a", "b", "c", "c"])
@@ -111,30 +111,30 @@ class WireSuite:
         self.killing(rig, (verb,), None)
 
     def test_killed_between_polls(self, rig: Rig) -> None:
-        """A client that dies while it waits for the platform: what the platform does goes on, and is taken up."""
+        """When a client dies while it waits for the platform, the platform's work continues and is taken over."""
         self.waiting(rig, "update", _SAMPLED)
 
     @pytest.mark.full
     @pytest.mark.parametrize("verb", _VERBS)
     def test_killed_between_any_polls(self, rig: Rig, verb: str) -> None:
-        """The same between the looks at every operation of a deploy, an update and a delete."""
+        """The same between the polls of every operation of a deploy, an update and a delete."""
         self.waiting(rig, verb, None)
 
     def test_trouble_at_requests(self, rig: Rig) -> None:
-        """A deploy ends well, or with an error of ours and everything rolled back or listed."""
+        """A deploy succeeds, or ends with an error of ours and everything rolled back or listed."""
         self.troubling(rig, ("deploy",), ("drop_after",), _SAMPLED)
 
     @pytest.mark.full
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("verb", _VERBS)
     def test_every_trouble_at_every_request(self, rig: Rig, verb: str, kind: Kind) -> None:
-        """The same for every kind of trouble at every request of a deploy, an update and a delete."""
+        """The same for every kind of fault at every request of a deploy, an update and a delete."""
         self.troubling(rig, (verb,), (kind,), None)
 
     # --- the client dies
 
     def killing(self, rig: Any, verbs: tuple[str, ...], count: int | None) -> None:
-        """Each verb, killed at some or all of its requests."""
+        """Kill each verb at some or all of its requests."""
         before = rig.left()
         for verb in verbs:
             name = rig.name(verb)
@@ -149,7 +149,7 @@ class WireSuite:
                 rig.retire()
                 when, number, request = points[at].split(" ")
                 what = f"{verb}: killed {when} {request}"
-                name = rig.name(verb)  # a dead client's lease holds the name it was at
+                name = rig.name(verb)  # a dead client's lease still holds the earlier name
                 begin, do, answers = self.scenes(rig, name, verb)
                 rig.forget_shared()
                 begin()
@@ -158,7 +158,7 @@ class WireSuite:
                 self.sound(rig, name, answers, before, what)
 
     def waiting(self, rig: Any, verb: str, count: int | None) -> None:
-        """A verb, killed between its looks at operations that take their time, also for whoever comes next."""
+        """Kill a verb between its polls of slow operations, which the next client sees as well."""
         if not rig.polls:
             pytest.skip("its client asks for resources only, not for operations")
         before, name = rig.left(), rig.name(verb)
@@ -178,10 +178,10 @@ class WireSuite:
                 CrashSuite.clean(rig)
             self.sound(rig, name, answers, before, f"{verb}: killed before poll {chosen[place]}")
 
-    # --- the cloud does wrong
+    # --- the cloud misbehaves
 
     def troubling(self, rig: Any, verbs: tuple[str, ...], kinds: tuple[Kind, ...], count: int | None) -> None:
-        """Each verb, with each kind of trouble at some or all of its requests."""
+        """Run each verb with each kind of fault at some or all of its requests."""
         before = rig.left()
         for verb in verbs:
             name = rig.name(verb)
@@ -206,10 +206,10 @@ class WireSuite:
 
     @staticmethod
     def ends(rig: Any, do: Callable[[Any], object], before: list[str], what: str, *, begun: bool) -> None:
-        """It ends well, or with an error of ours that lists what it could not take back."""
+        """Check that the verb succeeds, or raises an error of ours that lists what it could not undo."""
         error: SdkError | None = None
         try:
-            do(rig.doomed())  # a lease that could not be given back is soon over
+            do(rig.doomed())  # a lease that could not be released expires soon
         except SdkError as raised:
             error = raised
         listed = getattr(error, "leftovers", ())
@@ -219,7 +219,7 @@ class WireSuite:
 
     @staticmethod
     def scenes(rig: Any, name: str, verb: str) -> tuple[Callable[[], object], Callable[[Any], object], set[float]]:
-        """What is there before, what is done, and which models may answer afterwards."""
+        """Return what to do before, the verb itself, and which models may answer afterwards."""
         if verb == "deploy":
             return (lambda: None), (lambda client: client.deploy(rig.model(1), name=name)), {1.0}
 
@@ -232,7 +232,7 @@ class WireSuite:
 
     @staticmethod
     def sound(rig: Any, name: str, answers: set[float], before: list[str], what: str) -> None:
-        """What is left serves or is gone; deleting it leaves nothing."""
+        """Check that the endpoint serves or is deleted, and that deleting it leaves nothing."""
         try:
             CrashSuite.answers(rig, name, answers)
         except NotFoundError:

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _TRIES = 5
 _PAUSE_S = 15.0
 _READ_S = 120.0
-_GONE_S = 900.0  # how long what was deleted may still be seen
+_GONE_S = 900.0  # how long deleted resources may still be listed
 
 
 class Ending:
-    """Delete what a life made.
+    """Deletes what a life created.
 
     Args:
         life: The life.
@@ -42,9 +42,9 @@ class Ending:
         self._pause_s = _PAUSE_S * min(1.0, float(getattr(self._session.adapter, "poll_s", 1.0)))
 
     def clean(self, report: Report) -> None:
-        """Delete everything, and say in the report whether it is proved to be gone."""
+        """Delete everything, and record in the report whether that is proved."""
         meter, clock = self._life.meter, self._life.clock
-        meter.spent = True  # the budget stops nothing of what follows
+        meter.spent = True  # the budget does not stop the following steps
         begin, usd = clock.monotonic(), meter.usd
         for name, remove in zip(self._names, (self._delete_endpoint, self._delete_job), strict=True):
             self._insist(name, remove)
@@ -63,12 +63,12 @@ class Ending:
             self._say(f"LEFT: {left}; run `mlport gc --apply --target {self._session.target}`, then look again")
 
     def shared(self) -> Counter[str]:
-        """Kinds of the shared things on the target, with their numbers; they stay on purpose."""
+        """Return the kinds of the shared resources on the target, with their numbers; they stay on purpose."""
         kinds = self._session.adapter.kinds
         return Counter(live.kind for live in self._listed() if kinds[live.kind].nature is Nature.SHARED)
 
     def _insist(self, name: str, remove: Callable[[], None]) -> None:
-        """Try several times, as platforms refuse to delete what they are busy with."""
+        """Try several times, because platforms refuse to delete resources that are busy."""
         for turn in range(_TRIES):
             try:
                 remove()
@@ -95,7 +95,7 @@ class Ending:
             self._client.delete(job)
 
     def _left(self) -> list[str]:
-        """Kinds of what is still there; looks for a while, since lists are late and deletes take their time."""
+        """Return the kinds that still exist; wait for a while, since lists are late and deletes take time."""
         clock = self._life.clock
         end = clock.monotonic() + _GONE_S
         while (left := self._seen()) and clock.monotonic() < end:
@@ -122,14 +122,14 @@ class Ending:
         return self._session.call(lambda left: list(adapter.list(timeout=left)), self._session.deadline(_READ_S))
 
     def _counts(self, live: Live) -> bool:
-        """Whether something must not stay: what is shared may, and so may a free record of the platform."""
+        """Return whether a resource must be deleted: shared resources and free records of the platform may stay."""
         kind = self._session.adapter.kinds[live.kind]
         return kind.nature is not Nature.SHARED and kind.purgeable
 
 
 @contextlib.contextmanager
 def shielded(say: Callable[[str], None]) -> Generator[None]:
-    """Go on with deleting whatever signal comes."""
+    """Keep deleting whatever signal arrives."""
 
     def refuse(_number: int, _frame: object) -> None:
         say("deleting first: nothing may stay behind; what SIGKILL leaves is found by `mlport gc`")

@@ -1,4 +1,4 @@
-"""What tells whose account a live run used: values that must be in no report."""
+"""The values that identify the account of a live run, and must not appear in a report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHORTEST = 4
 
 
 def identifying(life: Life, environ: Mapping[str, str] = os.environ) -> set[str]:
-    """Settings, account, names, hosts, and what the environment has for credentials."""
+    """Return settings, account, names, hosts, and the values of credential variables in the environment."""
     session = life.session
     settings: dict[str, Any] = session.options.model_dump(exclude_defaults=True)
     tables = (*_telling(settings), *_telling(session.adapter.where()))

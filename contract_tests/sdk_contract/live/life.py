@@ -1,4 +1,4 @@
-"""The life that a live run leads on a target, step by step, by the verbs that users call."""
+"""The steps that a live run carries out on a target, with the verbs that users call."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     Do = Callable[["Life"], dict[str, Any]]
 
-TTL = "12h"  # after which `gc --expired` removes what is left, wherever it runs
+TTL = "12h"  # after this time `gc --expired` deletes what is left, wherever it runs
 SHOWN_S = 900.0  # how long lists, logs and metrics may take to show something
 _SAID = 73501
 _BETWEEN_S = 1.0
 
 
 class Differs(Exception):
-    """Something answered, but not what it should; the text names no resource."""
+    """Raised when an answer differs from the expected one; the text does not name a resource."""
 
 
 @dataclass
@@ -41,14 +41,14 @@ class Life:
 
     Args:
         client: The client of the user's target.
-        clock: The source of time, which the budget ends.
-        meter: Told what each change costs while it is made, and after it.
+        clock: The source of time, which stops the run when the budget is used up.
+        meter: Gets the cost of each change, during it and after it.
         samples: The models.
         endpoint: Name of the endpoint.
         job: Name of the job.
         folder: For the files of the job.
-        made: Kinds of what the plans created.
-        instance: Instance type of the endpoint, once it is there.
+        made: Kinds of the resources that the plans created.
+        instance: Instance type of the endpoint, once it exists.
     """
 
     client: Client
@@ -63,27 +63,27 @@ class Life:
 
     @property
     def session(self) -> Session:
-        """The target."""
+        """The session of the target."""
         return self.client.session()
 
     def can(self, *capabilities: Capability) -> bool:
-        """Whether the target declares to be able to do all of it."""
+        """Return whether the target declares all these capabilities."""
         return all(self.session.can(one) for one in capabilities)
 
     def deploying(self, n: int) -> dict[str, Any]:
-        """The arguments with which model ``n`` is deployed."""
+        """Return the arguments with which model ``n`` is deployed."""
         about: dict[str, Any] = {"ttl": TTL} if self.can(Capability.TTL) else {}
         return {"model": self.samples.model(n), "name": self.endpoint, **about}
 
     def training(self) -> dict[str, Any]:
-        """The arguments of the job."""
+        """Return the arguments of the job."""
         rows = self.folder / "rows.csv"
         rows.write_text("1,2\n3,4\n5,6\n", "utf-8")
         script = write_script(self.folder, GOOD_SCRIPT)
         return {"script": script, "name": self.job, "data": {"train": rows}, "params": {"C": 0.5}, "timeout": "30m"}
 
     def paid(self, what: str, verb: Callable[..., Any], **how: Any) -> Any:
-        """Carry out a change: its plan says what it costs at most meanwhile, and afterwards."""
+        """Carry out a change, with its hourly cost from the plan: the maximum during it, and the cost after it."""
         plan: Plan = verb(**how, dry_run=True)
         cost, before = plan.usd_per_hour, self.meter.hourly
         self.meter.set(what, before if cost.peak is None else cost.peak)
@@ -93,23 +93,23 @@ class Life:
         return done
 
     def answers(self, value: float = 2.0, action: float = ANSWER) -> float:
-        """The answer of the endpoint to one row."""
+        """Return the answer of the endpoint to one row."""
         return float(self.client.predict(self.endpoint, [[action, value]]).values[0])
 
     def expect(self, wanted: float) -> None:
-        """Make sure which model answers.
+        """Check that the expected model answers.
 
         Raises:
-            Differs: Another one does.
+            Differs: Another model answers.
         """
         if (found := self.answers()) != wanted:
             raise Differs(f"the endpoint answered {found:g}, not {wanted:g}")
 
     def until(self, what: str, look: Callable[[], bool]) -> float:
-        """Look until it is so; the seconds that took.
+        """Wait until a check succeeds, and return the seconds that took.
 
         Raises:
-            Differs: It never was.
+            Differs: It did not succeed in time.
         """
         begin, pause = self.clock.monotonic(), float(getattr(self.session.adapter, "poll_s", 1.0))
         while not look():
@@ -125,10 +125,10 @@ class Stage:
     """A step of the life.
 
     Args:
-        name: What it is called in the report.
-        do: Does it, and gives the facts for the report.
-        needs: What the target must be able to do; it is skipped otherwise.
-        vital: Whether what follows makes no sense without it.
+        name: Its name in the report.
+        do: Carries it out, and returns the facts for the report.
+        needs: Capabilities that the target must have; otherwise the step is skipped.
+        vital: Whether the following steps make no sense without it.
     """
 
     name: str
@@ -146,7 +146,7 @@ def deploy(life: Life) -> dict[str, Any]:
 
 
 def predict(life: Life) -> dict[str, Any]:
-    """Ask the first model, also for a line in the log, and find the endpoint in the list."""
+    """Call the first model, once with a line for the log, and find the endpoint in the list."""
     latencies: list[float] = []
     for _ in range(10):
         begin = life.clock.monotonic()
@@ -158,7 +158,7 @@ def predict(life: Life) -> dict[str, Any]:
 
 
 def change(life: Life) -> dict[str, Any]:
-    """Deploy the second model while requests go on."""
+    """Deploy the second model while requests continue."""
     with asked_all_along(life) as asked:
         life.paid(life.endpoint, life.client.deploy, **life.deploying(2))
     life.expect(4.0)
@@ -168,14 +168,14 @@ def change(life: Life) -> dict[str, Any]:
 
 
 def roll_back(life: Life) -> dict[str, Any]:
-    """Go back to the first model."""
+    """Roll back to the first model."""
     life.paid(life.endpoint, life.client.rollback, name=life.endpoint)
     life.expect(3.0)
     return {}
 
 
 def finalize(life: Life) -> dict[str, Any]:
-    """Remove what has no traffic."""
+    """Remove the deployments without traffic."""
     life.paid(life.endpoint, life.client.finalize, name=life.endpoint)
     return {"deployments": len(life.client.status(life.endpoint).deployments)}
 
@@ -191,7 +191,7 @@ def logs(life: Life) -> dict[str, Any]:
 
 
 def metrics(life: Life) -> dict[str, Any]:
-    """See the requests counted."""
+    """Check that the requests are counted."""
 
     def look() -> bool:
         return life.client.monitor(life.endpoint).requests.get("2xx", 0) > 0
@@ -210,7 +210,7 @@ def delete(life: Life) -> dict[str, Any]:
 
 
 def train(life: Life) -> dict[str, Any]:
-    """Run a job, and read its lines and what it left."""
+    """Run a job, and read its log lines and its output."""
     job = life.paid(life.job, life.client.train, **life.training())
     life.meter.set(life.job, 0.0)
 
@@ -225,7 +225,7 @@ def train(life: Life) -> dict[str, Any]:
 
 
 def gc(life: Life) -> dict[str, Any]:
-    """Let `gc` look, which removes nothing here."""
+    """Run `gc` without deleting anything."""
     report = life.client.gc()
     return {"orphans": len(report.orphans), "young": len(report.young), "kept_records": len(report.kept_records)}
 

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sdk.adapter import Clock
 
-DELETE_S = 600.0  # of what runs, kept in the budget for deleting it
+DELETE_S = 600.0  # cost of this long is reserved in the budget for deleting
 _SHORTEST_S = 0.01
 
 
 class BudgetSpent(KeyboardInterrupt):
-    """The budget is used up but for what deleting costs; like Ctrl-C, so that a change in progress is undone."""
+    """The budget is used up but for the cost of deleting; like Ctrl-C, so that a change in progress is undone."""
 
 
 class Meter:
-    """Add up what runs: hourly prices times elapsed time.
+    """Adds up the cost of everything that runs: hourly prices times elapsed time.
 
     Args:
         clock: The source of time.
-        budget_usd: What may be spent.
+        budget_usd: Dollars that may be spent.
 
     Example:
         >>> from sdk_contract.fake_cloud import VirtualClock
@@ -42,22 +42,22 @@ class Meter:
 
     @property
     def hourly(self) -> float:
-        """Dollars per hour of all that runs now."""
+        """Dollars per hour of everything that runs now."""
         return sum(self._rates.values())
 
     @property
     def usd(self) -> float:
-        """Dollars until now."""
+        """Dollars spent until now."""
         return self._usd + self.hourly * (self._clock.monotonic() - self._since) / 3600
 
     @property
     def left_s(self) -> float:
-        """Seconds until the budget is used up, if what runs now runs on."""
+        """Seconds until the budget is used up at the current cost."""
         left = self.budget_usd - self.usd - self.hourly * DELETE_S / 3600
         return left / self.hourly * 3600 if self.hourly else float("inf")
 
     def set(self, what: str, usd_per_hour: float) -> None:
-        """From now on this costs so much."""
+        """Set the hourly cost of something from now on."""
         self._usd, self._since = self.usd, self._clock.monotonic()
         self._rates[what] = usd_per_hour
 
@@ -65,7 +65,7 @@ class Meter:
         """Stop when the budget is used up.
 
         Raises:
-            BudgetSpent: The first time it is; what cleans up afterwards is not stopped.
+            BudgetSpent: The first time it is; the clean-up after it is not stopped.
         """
         if not self.spent and self.left_s <= 0:
             self.spent = True
@@ -73,22 +73,22 @@ class Meter:
 
 
 class MeteredClock:
-    """A clock whose waits end when the budget is used up, in the thread that made it.
+    """A clock whose waits end when the budget is used up, in the thread that created it.
 
     Args:
         clock: The source of time.
-        meter: Checked before, while and after somebody waits.
+        meter: Checked before, during and after each wait.
     """
 
     def __init__(self, clock: Clock, meter: Meter) -> None:
         self._clock, self._meter, self._thread = clock, meter, threading.get_ident()
 
     def time(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return self._clock.time()
 
     def monotonic(self) -> float:
-        """Seconds that never jump."""
+        """Return seconds that never jump."""
         return self._clock.monotonic()
 
     def sleep(self, seconds: float) -> None:
@@ -104,6 +104,6 @@ class MeteredClock:
             self.check()
 
     def check(self, *_event: object) -> None:
-        """Stop when the budget is used up; threads that do not own the clock go on."""
+        """Stop when the budget is used up; threads that do not own the clock continue."""
         if threading.get_ident() == self._thread:
             self._meter.check()

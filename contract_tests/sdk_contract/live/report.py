@@ -1,4 +1,4 @@
-"""The fidelity report of a live run: what a user can send without telling who they are."""
+"""The fidelity report of a live run: a user can send it without revealing an identity."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST = 400  # differences in the Markdown
 
 @dataclass
 class Step:
-    """One step of the life and how it went; ``error`` has the class and the numbers of an error, no text of it."""
+    """One step of the life and its outcome; ``error`` has the class and the numbers of an error, but not its text."""
 
     name: str
     outcome: Outcome = "ok"
@@ -34,7 +34,7 @@ class Step:
     error: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def to_dict(self) -> dict[str, Any]:
-        """The step as plain values."""
+        """Return the step as plain values."""
         return {
             "name": self.name,
             "outcome": self.outcome,
@@ -52,15 +52,15 @@ class Report:
     Args:
         provider: The provider's name.
         instance: Instance type of the endpoint.
-        billed: Whether the platform charges for what runs on the host that was asked.
-        budget_usd: What the run was allowed to cost.
+        billed: Whether the platform charges for what runs on the host that was called.
+        budget_usd: Dollars that the run was allowed to cost.
         outcome: How it ended.
-        usd: What it cost by the price list.
+        usd: Its cost by the price list.
         steps: The steps in order.
         made: Kinds of resources that the plans created, with their numbers.
-        left: Kinds of what is still there and should not be; empty once that is proved.
-        proved: Whether somebody looked at what is left, and with success.
-        kept: Kinds of shared things that stay on purpose, with their numbers.
+        left: Kinds of the resources that still exist and should not; empty once that is proved.
+        proved: Whether the check of what is left was carried out successfully.
+        kept: Kinds of shared resources that stay on purpose, with their numbers.
         answers: The form of the platform's answers by operation.
     """
 
@@ -79,7 +79,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every step went well and nothing is left."""
+        """Whether every step succeeded and nothing is left."""
         return self.outcome == "ok" and self.proved and not self.left
 
     @property
@@ -89,7 +89,7 @@ class Report:
         return f"{self.outcome}; ${self.usd:.4f} of ${self.budget_usd:.2f}; made {_counts(self.made)}; {left}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values."""
+        """Return the report as plain values."""
         mini = recorded(self.provider)
         return {
             "schema": SCHEMA,
@@ -113,8 +113,8 @@ class Report:
         """Write ``live-report.json`` and ``live-report.md`` into a folder, without these values.
 
         Args:
-            folder: Made if need be.
-            identifying: Names, ids and addresses of the account, wherever they turn up.
+            folder: Created if needed.
+            identifying: Names, ids and addresses of the account, which are replaced wherever they occur.
         """
         safe = anonymous(self.to_dict(), identifying)
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ class Report:
 
 
 def told(error: BaseException) -> dict[str, Any]:
-    """What a report says of an error: its class, operation and status; never its text, which names resources."""
+    """Return class, operation and status of an error for a report; never its text, which names resources."""
     facts: dict[str, Any] = {"class": type(error).__name__}
     if isinstance(error, SdkError):
         facts |= {"operation": error.operation, "status": error.status, "retryable": error.retryable}
@@ -133,12 +133,12 @@ def told(error: BaseException) -> dict[str, Any]:
 
 
 def anonymous(value: Any, identifying: Iterable[str]) -> Any:
-    """A copy of plain data in which no string holds one of these values, or looks like a credential."""
+    """Return a copy of plain data in which no string holds one of these values, or looks like a credential."""
     return _hidden(value, Redactor(identifying))
 
 
 def _hidden(value: Any, redactor: Redactor) -> Any:
-    """The copy; keys are our own but for the names of operations."""
+    """Return the copy; keys are our own except for the names of operations."""
     if isinstance(value, str):
         return redactor(value)
     if isinstance(value, dict):
@@ -150,7 +150,7 @@ def _hidden(value: Any, redactor: Redactor) -> Any:
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The report for people."""
+    """Return the report as Markdown."""
     paid = "estimated by the price list" if report["billed"] else "by the price list; not charged on this host"
     cost = f"${report['estimated_usd']:.4f} of ${report['budget_usd']:.2f}"
     lines = [

@@ -1,4 +1,4 @@
-"""Run the life on a target: refuse what cannot be paid, stop when the budget is used up, leave nothing behind."""
+"""The live run: refuse what the budget cannot pay, stop when it is used up, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     MakeClient: TypeAlias = "Callable[[Clock, Callable[[Event], None]], Client]"
 
-LEAST_S = 900.0  # in which an endpoint can be made, changed once and deleted on the quickest of the clouds
+LEAST_S = 900.0  # enough to create, change and delete an endpoint on the fastest cloud
 
 
 class _Unproved(Exception):
@@ -44,8 +44,8 @@ class LiveRun:
     """One live run.
 
     Args:
-        make_client: Makes the client of the target from the clock it has to use and whom to tell of progress.
-        budget_usd: What the run may cost.
+        make_client: Makes the client of the target from its clock and a listener for progress.
+        budget_usd: Dollars that the run may cost.
         folder: For files of the run.
         clock: The source of time.
         say: Shows a line to the user.
@@ -79,10 +79,10 @@ class LiveRun:
     # --- before -------------------------------------------------------------------------------------------------
 
     def check(self) -> Report:
-        """Refuse what must not start; nothing is made.
+        """Refuse a run that must not start; nothing is created.
 
         Raises:
-            ConfigError: `doctor` finds something missing, a price is unknown, or the budget is too small.
+            ConfigError: `doctor` reports a problem, a price is unknown, or the budget is too small.
         """
         session = self.client.session()
         checks = self.client.doctor(target=session.target)[session.target]
@@ -109,7 +109,7 @@ class LiveRun:
         return Report(session.provider, None, session.adapter.service_host().billed, budget)
 
     def _job_price(self) -> float | None:
-        """What an hour of the job costs at most; 0 where nothing is trained."""
+        """Return the maximum price of an hour of the job; 0 where nothing is trained."""
         trains = next((stage for stage in self._stages if stage.name == "train"), None)
         if trains is None or not self.life.can(*trains.needs):
             return 0.0
@@ -119,14 +119,14 @@ class LiveRun:
     # --- the whole ----------------------------------------------------------------------------------------------
 
     def run(self) -> Report:
-        """Do all of it; call it in the main thread, where signals arrive.
+        """Carry out the whole run; call it in the main thread, where signals arrive.
 
         Raises:
-            ConfigError: It must not start; nothing was made.
+            ConfigError: It must not start; nothing was created.
         """
         report = self.check()
         session, life = self.client.session(), self.life
-        passing = [Passing(session.target, life.endpoint)]  # a job that a SIGKILL leaves ends by its own time limit
+        passing = [Passing(session.target, life.endpoint)]  # a job that a SIGKILL leaves ends at its own time limit
         records = Records(self.client.settings.state_dir.value)
         ending = Ending(life, self._say)
         shared = ending.shared()
@@ -145,7 +145,7 @@ class LiveRun:
         return report
 
     def _lead(self, report: Report) -> None:
-        """Run the steps; after one that all others need has failed, no more."""
+        """Run the steps; stop after a vital one has failed."""
         for stage in self._stages:
             step = Step(stage.name)
             report.steps.append(step)
@@ -154,7 +154,7 @@ class LiveRun:
                 continue
             try:
                 self._timed(step, stage)
-            except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  # a library's surprise belongs in the report
+            except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001  # library errors belong in the report
                 step.outcome = report.outcome = self._outcome(error)
                 step.error = told(error)
                 self._say(f"{stage.name}: {step.outcome}: {error or type(error).__name__}")
@@ -178,7 +178,7 @@ class LiveRun:
         return "stopped" if isinstance(stop, KeyboardInterrupt | Interrupted) else "failed"
 
     def _progress(self, event: Event) -> None:
-        if event.stage != self._stage:  # an upload tells of each percent
+        if event.stage != self._stage:  # an upload reports each percent
             self._stage = event.stage
             self._say(f"  {event}")
         self.clock.check()

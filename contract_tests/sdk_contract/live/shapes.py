@@ -1,7 +1,7 @@
 """The form of a platform's answers without their content: operations, fields with types, states and error codes.
 
-Nothing is taken over that could be a value of the user: of an address only known words, of a body only names of fields
-and words under fields that hold states or codes. Maps whose keys a user chooses are shown as ``*``.
+Nothing is recorded that could be a value of the user: of an address only known words, of a body only names of fields
+and words in fields that hold states or codes. Keys of maps that a user chooses are shown as ``*``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _MOST = 4_000  # fields of one operation
 
 @dataclass
 class Answers:
-    """What was seen of one operation."""
+    """The recorded answers of one operation."""
 
     count: int = 0
     statuses: set[int] = field(default_factory=set[int])
@@ -56,7 +56,7 @@ class Answers:
     seconds: list[float] = field(default_factory=list[float])
 
     def to_dict(self) -> dict[str, Any]:
-        """The answers as plain values."""
+        """Return the answers as plain values."""
         ordered = sorted(self.seconds)
         middle, longest = (round(ordered[at], 3) for at in (len(ordered) // 2, -1)) if ordered else (0.0, 0.0)
         return {
@@ -69,14 +69,14 @@ class Answers:
 
 
 class Shapes:
-    """Collect the answers of a run; may be told from any thread."""
+    """Collects the answers of a run; thread-safe."""
 
     def __init__(self) -> None:
         self.seen: dict[str, Answers] = {}
         self._lock = threading.Lock()
 
     def add(self, exchange: Exchange) -> None:
-        """Take the form of one answer."""
+        """Record the form of one answer."""
         value = _value(exchange)
         fields = set(_fields(value)) if value is not None else {f"<{tag.decode()}>" for tag in _tags(exchange.body)}
         words = set(_words(value)) if value is not None else set[str]()
@@ -91,13 +91,13 @@ class Shapes:
                 seen.seconds.append(exchange.seconds)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of them by operation."""
+        """Return all recorded answers by operation."""
         with self._lock:
             return {name: self.seen[name].to_dict() for name in sorted(self.seen)}
 
 
 def operation_of(exchange: Exchange) -> str:
-    """The name of an operation: the library's own, else the method and the known words of the path.
+    """Return the name of an operation: the library's own, else the method and the known words of the path.
 
     Example:
         >>> from sdk.exchanges import Exchange
@@ -117,7 +117,7 @@ def operation_of(exchange: Exchange) -> str:
 
 
 def _value(exchange: Exchange) -> Any:
-    """The JSON of an answer, else what the client library read; ``None`` for neither."""
+    """Return the JSON of an answer, else what the client library parsed; ``None`` for neither."""
     if exchange.body.lstrip()[:1] in {b"{", b"["}:
         try:
             return parse(exchange.body)
@@ -145,7 +145,7 @@ def _words(value: Any) -> Iterator[str]:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that holds no others, with the names on the way to it."""
+    """Yield every value that is not a container, with its path."""
     if isinstance(value, dict):
         for key, inner in cast("Any", value).items():
             yield from _leaves(inner, f"{path}.{_name(path, key)}".lstrip("."))
@@ -157,7 +157,7 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _name(path: str, key: Any) -> str:
-    """The name of a field; ``*`` in a map whose keys a user chooses, and for what no API would call a field."""
+    """Return the name of a field; ``*`` for keys that a user chooses, and for text that is unlike any field name."""
     last = path.rpartition(".")[2]
     free = last in _FREE_MAPS or _FREE.search(last) is not None or path.endswith("properties.properties")
     return "*" if free or not isinstance(key, str) or not _PLAIN.fullmatch(key) else key
@@ -171,25 +171,25 @@ def _type(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Difference:
-    """One way in which an answer differs from what the mini cloud answers."""
+    """One way in which an answer differs from that of the mini cloud."""
 
     operation: str
     kind: str
     what: str
 
     def to_dict(self) -> dict[str, str]:
-        """The difference as plain values."""
+        """Return the difference as plain values."""
         return {"operation": self.operation, "kind": self.kind, "what": self.what}
 
 
 def recorded(provider: str) -> Mapping[str, Any] | None:
-    """What the mini cloud of a provider answers in the same run; ``None`` where nothing was recorded."""
+    """Return the recorded answers of a provider's mini cloud in the same run; ``None`` without a recording."""
     file = files(__package__ or "") / "shapes" / f"{provider}.json"
     return cast("Mapping[str, Any]", json.loads(file.read_text("utf-8"))) if file.is_file() else None
 
 
 def differences(seen: Mapping[str, Any], mini: Mapping[str, Any]) -> list[Difference]:
-    """What a platform answered that the mini cloud does not, and what it never did though the mini cloud does.
+    """Return what only the platform answered, and what only the mini cloud does.
 
     Example:
         >>> mini = {"Get": {"statuses": [200], "fields": ["id:string"], "words": []}}

@@ -1,4 +1,4 @@
-"""The contract every adapter has to fulfil, mini clouds, and contract tests for models of your own."""
+"""The contract that every adapter has to fulfil, mini clouds, and contract tests for users' own models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use, as the suites need none of what mini clouds are made of."""
+    """Import a public name on first use, because the suites do not need the dependencies of mini clouds."""
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

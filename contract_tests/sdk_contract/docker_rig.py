@@ -1,4 +1,4 @@
-"""The Docker Engine of this machine as a target, shared by several rigs that each own what they make."""
+"""The Docker Engine of this machine as a target, shared by several rigs that each own what they create."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def require_engine() -> Engine:
-    """The Docker Engine here; without one the test is skipped, or fails when ``MLPORT_REQUIRE_DOCKER`` is set."""
+    """Return the local Docker Engine; without one skip the test, or fail it when ``MLPORT_REQUIRE_DOCKER`` is set."""
     engine: Engine | None = None
     try:
         engine = Engine()
@@ -42,11 +42,11 @@ def require_engine() -> Engine:
 
 
 class EngineRig(Rig):
-    """A target whose endpoints are containers of the engine here; a subclass names the adapter.
+    """A target whose endpoints are containers of the local engine; a subclass names the adapter.
 
-    Each rig on the engine has a number of its own, held by a file lock, and with it owners and names of its own, so
-    that rigs of several processes work side by side. A number that a killed run held is taken by a later rig, which
-    first removes what that run left.
+    Each rig on the engine has a number of its own, held by a file lock, and derives its owners and names from it, so
+    that rigs of several processes work side by side. A later rig reuses the number of a killed run, and first removes
+    what that run left.
     """
 
     price = 0.0
@@ -60,7 +60,7 @@ class EngineRig(Rig):
         self.sweep()
 
     def stop(self) -> None:
-        """Let a later rig have the number."""
+        """Release the number for a later rig."""
         os.close(self._lock)
         self.engine.close()
 
@@ -69,15 +69,15 @@ class EngineRig(Rig):
         return super().name(f"{word[:9]}-{self._number}")
 
     def settings(self) -> Mapping[str, Any]:
-        """A small base that needs no registry."""
+        """Return a small base that needs no registry."""
         return {"base": "debian-packages"}
 
     def unpriced(self) -> Mapping[str, Any]:
-        """Settings with which nobody knows a price."""
+        """Return settings for which no price is known."""
         return {**self.settings(), "usd_per_hour": None}
 
     def left(self) -> list[str]:
-        """Containers, networks and volumes that carry our label, as the engine lists them."""
+        """List the containers, networks and volumes that carry our label, according to the engine."""
         filters = {"filters": json.dumps({"label": ["mlport=1"]})}
         containers = self.engine.call("GET", "/containers/json", params={"all": "1", **filters})
         networks = self.engine.call("GET", "/networks", params=filters)
@@ -91,7 +91,7 @@ class EngineRig(Rig):
         )
 
     def sweep(self) -> None:
-        """Deletes what is left of the suites, and nothing else: others may use this engine."""
+        """Delete what is left of the suites, and nothing else: others may use this engine."""
         client = self.client()
         for left in client.list():
             if left.owner in {self.owner, self.stranger}:
@@ -112,13 +112,13 @@ class EngineRig(Rig):
                     self.engine.call("DELETE", f"/volumes/{one['Name']}")
 
     def _is_ours(self, labels: Mapping[str, str] | None) -> bool:
-        """Whether this rig made it; a lease says in its body who holds it."""
+        """Return whether this rig made a resource; a lease names its holder in its body."""
         given = labels or {}
         body = json.loads(given.get("mlport-lease-body", "{}"))
         return bool({given.get("mlport-owner"), body.get("owner")} & {self.owner, self.stranger})
 
     def mortal(self, kill: Kill) -> Client:
-        """A client that can also die before and after every single call of the engine that may change something."""
+        """Return a client that can also die before and after every call of the engine that may change something."""
         client = super().mortal(kill)
         adapter: Any = client.session().adapter
         engine: Engine = adapter.host.engine
@@ -131,7 +131,7 @@ class EngineRig(Rig):
 
     @contextmanager
     def provoke(self, failure: str) -> Generator[None]:
-        """Nobody listens where the engine is looked for."""
+        """Point ``DOCKER_HOST`` to a socket on which nothing listens."""
         if failure != "refused":
             pytest.skip(f"an engine does not answer {failure!r}")
         with pytest.MonkeyPatch.context() as patch:
@@ -139,7 +139,7 @@ class EngineRig(Rig):
             yield
 
     def plant_foreign(self) -> Callable[[], bool] | None:
-        """A network of somebody else."""
+        """Create a network that is not ours, and return a check that it is untouched."""
         name = f"foreign-{os.getpid()}"
         made = self.engine.call("POST", "/networks/create", json={"Name": name})
 
@@ -152,22 +152,22 @@ class EngineRig(Rig):
 
 
 class ContainedRig(Rig):
-    """For rigs of a mini cloud: models and jobs run behind it as containers of the engine here."""
+    """Base of rigs of a mini cloud whose models and jobs run as containers of the local engine."""
 
     runner: ClassVar[str] = "docker"
 
     def start(self) -> None:
-        """Without an engine there is nothing to run them."""
+        """Skip without an engine, which has to run the containers."""
         require_engine().close()
         super().start()
 
     def settings(self) -> Mapping[str, Any]:
-        """A small base that needs no registry."""
+        """Return the settings with a small base that needs no registry."""
         return {**super().settings(), "base": "debian-packages"}
 
 
 def _free_number() -> tuple[int, int]:
-    """Return the lowest number that no living rig holds, and the descriptor of the lock that holds it."""
+    """Return the lowest number that no living rig holds, and the descriptor of its lock."""
     for number in itertools.count():
         path = Path(tempfile.gettempdir(), f"mlport-engine-{os.getuid()}-{number}.lock")
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -181,6 +181,6 @@ def _free_number() -> tuple[int, int]:
 
 
 def _container(one: Mapping[str, Any]) -> str:
-    """A container that does not run costs nothing, but is there."""
+    """Describe a container; a stopped one costs nothing, but is still listed."""
     word = "process" if one["State"] in {"running", "restarting", "paused"} else "container"
     return f"{word} {one['Names'][0].lstrip('/')}"

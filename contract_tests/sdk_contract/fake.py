@@ -52,13 +52,13 @@ _BUSY_REFUSES = frozenset({"ready", "failed"})
 
 
 class FakeOptions(TargetOptions):
-    """Which cloud in this process."""
+    """The options of a fake target: the name of a cloud in this process."""
 
     cloud: str = "default"
 
 
 def no_hook(point: str) -> None:
-    """Nothing happens between two effects."""
+    """Do nothing between two effects."""
 
 
 class FakeAdapter:
@@ -68,7 +68,7 @@ class FakeAdapter:
     Options: ClassVar[type[TargetOptions]] = FakeOptions
     kinds: ClassVar[Mapping[str, Kind]] = {}
     slow: ClassVar[frozenset[str]] = frozenset({"Endpoint", "Deployment", "Job"})
-    guarded: ClassVar[frozenset[str]] = frozenset({"Deployment", "Gateway"})  # not deleted while something needs them
+    guarded: ClassVar[frozenset[str]] = frozenset({"Deployment", "Gateway"})  # not deleted while they are in use
 
     def __init__(self, options: Any, context: AdapterContext) -> None:
         self.options = options
@@ -81,99 +81,99 @@ class FakeAdapter:
 
     @classmethod
     def capabilities(cls, options: Any | None = None) -> Mapping[Capability, Support]:
-        """Most."""
+        """Declare all capabilities but GPU, autoscaling, metrics and logs."""
         none = {Capability.GPU, Capability.AUTOSCALE, Capability.METRICS, Capability.LOGS}
         lacks = Support(ok=False, reason="never", text="it is only a fake")
         return {capability: lacks if capability in none else YES for capability in Capability}
 
     def limits(self) -> Limits:
-        """Small ones."""
+        """Return small limits."""
         return Limits(request_bytes=1_000_000, timeout_s=60.0)
 
     def prices(self) -> Iterable[PriceRow]:
-        """None."""
+        """Return no prices."""
         return ()
 
     def where(self) -> Mapping[str, str]:
-        """The cloud and its shape."""
+        """Return the cloud and its shape."""
         return {"cloud": self.options.cloud, "shape": type(self).__name__}
 
     def service_host(self) -> ServiceHost:
-        """Return the name of the simulated cloud, which is nobody's real one."""
+        """Return the name of the simulated cloud, which is not a real service."""
         return ServiceHost(self.options.cloud, official=False, billed=False)
 
     def doctor(self) -> Iterator[Check]:
-        """Lists."""
+        """Check that resources can be listed."""
         yield Check("list", ok=True, detail=f"{len(list(self.list(timeout=10)))} resources")
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
     def server_time(self) -> float:
-        """The cloud's clock, as of the last call."""
+        """Return the cloud's clock, as of the last call."""
         return self.last_time
 
     def invoker(self, status: EndpointStatus) -> Invoker:
-        """Answers come from :meth:`~sdk_contract.fake_plane.Plane`."""
+        """Return an invoker, whose calls :class:`~sdk_contract.fake_plane.Plane` answers."""
         return invoker(status)
 
     # operations
 
     def read(self, ref: Ref, *, timeout: float) -> Live | None:
-        """One resource."""
+        """Read one resource."""
         with self._call(f"read {ref.kind}"):
             return self._shown(self.cloud.read(ref))
 
     def list(self, *, timeout: float) -> Iterator[Live]:
-        """Everything of ours, and what hangs on it."""
+        """List all resources of ours, and the untagged ones that depend on them."""
         with self._call("list"):
             found = self.cloud.list()
         return iter([self._live(live) for live in found if live.labels is not None or not self.kinds[live.kind].tagged])
 
     def create(self, resource: Resource, materials: Materials, *, timeout: float) -> Ack:
-        """One create."""
+        """Create one resource."""
         with self._call(f"create {resource.kind}"):
             kind = self.kinds[resource.kind]
             return self.cloud.create(resource, tagged=kind.tagged, slow=resource.kind in self.slow)
 
     def update(self, resource: Resource, before: Live, *, timeout: float) -> Ack:
-        """One update."""
+        """Update one resource."""
         with self._call(f"update {resource.kind}"):
             return self.cloud.update(resource, before, slow=resource.kind in self.slow)
 
     def delete(self, live: Live, *, timeout: float) -> Ack:
-        """One delete."""
+        """Delete one resource."""
         with self._call(f"delete {live.kind}"):
             if not self.kinds[live.kind].purgeable:
                 return self.cloud.stop(live.ref)
             return self.cloud.delete(live.ref, refuse_if_used=live.kind in self.guarded)
 
     def operation(self, name: str, *, timeout: float) -> Operation:
-        """One look at an operation."""
+        """Read the state of one operation."""
         with self._call("operation"):
             return self.cloud.operation(name)
 
     # leases
 
     def lease_read(self, key: str, *, timeout: float) -> LeaseRecord | None:
-        """What is stored."""
+        """Return the stored lease."""
         with self._call("lease read"):
             return self.cloud.leases.get(key)
 
     def lease_write(self, key: str, body: str, expected: str | None, *, timeout: float) -> LeaseRecord:
-        """Compare and swap."""
+        """Write a lease by compare-and-swap."""
         with self._call("lease write"):
             return self.cloud.lease_write(key, body, expected)
 
     def lease_delete(self, key: str, expected: str, *, timeout: float) -> None:
-        """Compare and delete."""
+        """Delete a lease by compare-and-delete."""
         with self._call("lease delete"):
             self.cloud.lease_delete(key, expected)
 
     # jobs
 
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
-        """The image, the staged code and the job."""
+        """Return the image, the staged code and the job."""
         image = Resource(
             "Image", f"image-{spec.digest[:16]}", {"digest": spec.digest}, replace(spec.labels, generation=0)
         )
@@ -183,7 +183,7 @@ class FakeAdapter:
         return [image, stage, job]
 
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:
-        """How it goes."""
+        """Return the state of a job."""
         live = self.read(Ref("Job", name), timeout=timeout)
         if live is None:
             return None
@@ -191,38 +191,38 @@ class FakeAdapter:
         return JobStatus(name, self.context.target, self.provider, states.get(live.state, JobState.STOPPED), live.raw)
 
     def stop_job(self, name: str, *, timeout: float) -> None:
-        """Ends it where it is."""
+        """Stop a job where it is."""
         with self._call("stop Job"):
             self.cloud.stop(Ref("Job", name))
 
     def job_logs(self, name: str, *, follow: bool = False, tail: int | None = None) -> Iterator[LogLine]:
-        """It says nothing."""
+        """Return no lines: the fake has no logs."""
         return iter(())
 
     def job_output(self, name: str, directory: Path, *, timeout: float) -> None:
-        """It makes nothing."""
+        """Do nothing: the fake produces no output."""
 
     # shapes
 
     @abstractmethod
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
-        """All resources of an endpoint."""
+        """Return all resources of an endpoint."""
 
     @abstractmethod
     def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
-        """All that there is of an endpoint."""
+        """Return all existing resources of an endpoint."""
 
     @staticmethod
     @abstractmethod
     def serving(cloud: FakeCloud, name: str) -> dict[str, int] | None:
-        """Which deployments answer with which weight; ``None`` when the endpoint does not answer."""
+        """Return which deployments answer with which weight; ``None`` when the endpoint does not answer."""
 
     @abstractmethod
     def deployments(self, live: Mapping[Ref, Live]) -> Sequence[DeploymentStatus]:
-        """The deployments among these resources."""
+        """Return the deployments among these resources."""
 
     def status(self, name: str, live: Sequence[Live]) -> EndpointStatus | None:
-        """What these resources amount to."""
+        """Return the status of the endpoint that consists of these resources."""
         by_ref = {item.ref: item for item in live}
         root = next((item for item in live if item.kind in {"Endpoint", "Traffic"}), None)
         if root is None:
@@ -242,7 +242,7 @@ class FakeAdapter:
             usd_per_hour=total(item.usd_per_hour for item in live),
         )
 
-    # pieces
+    # helpers
 
     def _call(self, what: str) -> _Hooked:
         return _Hooked(self, what)
@@ -276,14 +276,14 @@ class _Hooked:
 
 
 def deployment_resource_spec(deployment: DeploymentSpec) -> dict[str, Json]:
-    """What decides what a deployment is."""
+    """Return the part of a deployment that determines its resource."""
     return {"model": deployment.model[:32], "hash": deployment.spec_hash, "generation": deployment.generation}
 
 
 def as_status(
     id_: str, spec: Mapping[str, Any], traffic: int, live: Live | None, usd: float | None
 ) -> DeploymentStatus:
-    """A deployment as the core sees it."""
+    """Return a deployment as the core sees it."""
     return DeploymentStatus(
         id=id_,
         traffic=traffic,
@@ -298,7 +298,7 @@ def as_status(
 
 
 class ConfigFake(FakeAdapter):
-    """Endpoint -> Config -> Models."""
+    """The shape Endpoint -> Config -> Models."""
 
     kinds: ClassVar[Mapping[str, Kind]] = {
         "Image": Kind("Image", Nature.SHARED, settle_s=SETTLE_S),
@@ -312,7 +312,7 @@ class ConfigFake(FakeAdapter):
     }
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
-        """Images and models first, the endpoint last."""
+        """Return images and models first, the endpoint last."""
         found: list[Resource] = []
         rows: dict[str, Json] = {}
         models: list[Ref] = []
@@ -342,7 +342,7 @@ class ConfigFake(FakeAdapter):
         return [*found, config, Resource("Endpoint", spec.name, pointer, spec.labels, (config.ref,), cost)]
 
     def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
-        """The pointer, then what it names."""
+        """Read the endpoint, then the resources that it refers to."""
         found: dict[Ref, Live] = {}
         todo = [Ref("Endpoint", name)]
         while todo:
@@ -355,7 +355,7 @@ class ConfigFake(FakeAdapter):
 
     @staticmethod
     def serving(cloud: FakeCloud, name: str) -> dict[str, int] | None:
-        """An endpoint serves as long as its configuration and models exist."""
+        """Return the weights; an endpoint serves as long as its configuration and models exist."""
         endpoint = cloud.items.get(Ref("Endpoint", name))
         if endpoint is None or endpoint.gone_at is not None or endpoint.fails or cloud.now() < endpoint.ready_at:
             return None
@@ -365,7 +365,7 @@ class ConfigFake(FakeAdapter):
         return {id_: row["weight"] for id_, row in config.spec["variants"].items() if row["weight"]}
 
     def deployments(self, live: Mapping[Ref, Live]) -> Sequence[DeploymentStatus]:
-        """The variants of the configuration in use."""
+        """Return the variants of the configuration in use."""
         config = next((item for ref, item in live.items() if ref.kind == "Config"), None)
         endpoint = next((item for ref, item in live.items() if ref.kind == "Endpoint"), None)
         if config is None or config.spec is None or endpoint is None:
@@ -375,7 +375,7 @@ class ConfigFake(FakeAdapter):
 
 
 class TrafficFake(FakeAdapter):
-    """Gateway -> Deployments (which carry no labels) -> Traffic."""
+    """The shape Gateway -> Deployments (which carry no labels) -> Traffic."""
 
     kinds: ClassVar[Mapping[str, Kind]] = {
         "Image": Kind("Image", Nature.SHARED, settle_s=SETTLE_S),
@@ -389,7 +389,7 @@ class TrafficFake(FakeAdapter):
     }
 
     def resources(self, spec: EndpointSpec) -> Sequence[Resource]:
-        """The gateway, what hangs on it, and the table."""
+        """Return the gateway, its deployments, and the traffic table."""
         gateway = Resource("Gateway", spec.name, {"version": 1}, spec.labels)
         found: list[Resource] = []
         for deployment in spec.deployments:
@@ -408,7 +408,7 @@ class TrafficFake(FakeAdapter):
         return [gateway, *found, Resource("Traffic", spec.name, table, spec.labels, (gateway.ref, *users))]
 
     def observe(self, name: str, *, timeout: float) -> Sequence[Live]:
-        """The table, the gateway, and all that hangs on it."""
+        """Read the traffic table, the gateway, and everything that depends on it."""
         refs = [Ref("Traffic", name), Ref("Gateway", name)]
         hanging = [
             ref
@@ -424,7 +424,7 @@ class TrafficFake(FakeAdapter):
 
     @staticmethod
     def serving(cloud: FakeCloud, name: str) -> dict[str, int] | None:
-        """Every deployment with traffic must be ready."""
+        """Return the weights; every deployment with traffic must be ready."""
         table = cloud.items.get(Ref("Traffic", name))
         if table is None or table.gone_at is not None or Ref("Gateway", name) not in cloud.items:
             return None
@@ -435,7 +435,7 @@ class TrafficFake(FakeAdapter):
         return weights or None
 
     def deployments(self, live: Mapping[Ref, Live]) -> Sequence[DeploymentStatus]:
-        """Everything that hangs on the gateway."""
+        """Return all deployments of the gateway."""
         table = next((item for ref, item in live.items() if ref.kind == "Traffic"), None)
         weights: Any = (table.spec or {}).get("weights", {}) if table else {}
         return [
@@ -448,7 +448,7 @@ class TrafficFake(FakeAdapter):
 
 
 def is_used(cloud: FakeCloud, ref: Ref) -> bool:
-    """Whether something in the cloud refers to it: such a thing may not be deleted."""
+    """Return whether something in the cloud refers to a resource, which then may not be deleted."""
     if ref.kind == "Deployment":
         name, id_ = ref.id.split("/")
         table = cloud.items.get(Ref("Traffic", name))
@@ -457,7 +457,7 @@ def is_used(cloud: FakeCloud, ref: Ref) -> bool:
 
 
 def watch(adapter: type[FakeAdapter]) -> Callable[[FakeCloud], None]:
-    """Notices when an endpoint that served does not serve any more, unless it is being deleted on purpose."""
+    """Return a check that records when an endpoint stops serving, unless it is being deleted on purpose."""
 
     def look(cloud: FakeCloud) -> None:
         for name in list(cloud.must_serve):
@@ -474,7 +474,7 @@ def watch(adapter: type[FakeAdapter]) -> Callable[[FakeCloud], None]:
 def make_fake(
     shape: type[FakeAdapter], cloud: str, context: AdapterContext, options: Mapping[str, Any] | None = None
 ) -> FakeAdapter:
-    """An adapter of this shape for the cloud of this name."""
+    """Create an adapter of this shape for the cloud of this name."""
     return shape(FakeOptions(cloud=cloud, **(options or {})), context)
 
 

@@ -1,8 +1,8 @@
 """A cloud in memory that is as hostile as real ones, in virtual time.
 
-It answers late, from the past, or not at all; it refuses deletes while it is busy, loses replies, lets requests land
-long after the client gave up, forgets operations, keeps names for a while after a delete, and takes updates back. It
-also records every call and watches that an endpoint which once served never stops.
+It answers late, with old state, or not at all. It refuses deletes while it is busy, loses replies, and carries out
+requests long after the client gave up. It forgets operations, keeps names for a while after a delete, and reverts
+updates. It also records every call and checks that an endpoint which once served never stops.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ Trouble = Literal[
     "throttled",  # 429
     "unavailable",  # 503, and nothing was done
     "refused",  # a 409 for now
-    "quota",  # a definite no
-    "fails",  # accepted, and then it never becomes ready
-    "reverts",  # an update that the platform takes back
-    "stale",  # a read that answers from the past
-    "forgets",  # the long-running operation is not known any more
+    "quota",  # a definite refusal
+    "fails",  # accepted, but it never becomes ready
+    "reverts",  # an update that the platform reverts
+    "stale",  # a read that returns old state
+    "forgets",  # the long-running operation is no longer known
 ]
 
 
 class VirtualClock:
-    """Time that passes only when somebody waits; the wall clock can be set."""
+    """Time that passes only during a wait; the wall clock can be set."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -48,15 +48,15 @@ class VirtualClock:
         self.slept = 0
 
     def time(self) -> float:
-        """What the wall clock of this machine says, right or wrong."""
+        """Return the wall clock time of this machine, right or wrong."""
         return EPOCH + self._now + self.wrong_by
 
     def monotonic(self) -> float:
-        """True time."""
+        """Return the true time."""
         return self._now
 
     def sleep(self, seconds: float) -> None:
-        """Lets time pass."""
+        """Advance the time."""
         self.slept += 1
         self._now += max(seconds, 0.0)
 
@@ -68,13 +68,13 @@ class Temper:
     create_s: float = 0.0  # until a slow kind is ready
     update_s: float = 0.0
     delete_s: float = 0.0
-    visible_s: float = 0.0  # until a read sees what was created
-    listed_s: float = 0.0  # until a list does, and until it stops to show what is gone
+    visible_s: float = 0.0  # until a read shows what was created
+    listed_s: float = 0.0  # until a list shows it, and until a list no longer shows what is deleted
     stale_s: float = 0.0  # how old a stale read is
-    late_s: float = 25.0  # how late a late request lands
+    late_s: float = 25.0  # after which time a late request is carried out
     tombstone_s: float = 0.0  # how long a name stays taken after a delete
     etags: bool = True  # whether an update is refused when the live one has changed
-    yields: bool = False  # whether what is still being created may be deleted
+    yields: bool = False  # whether a resource may be deleted while it is being created
 
 
 CALM = Temper()
@@ -83,7 +83,7 @@ HOSTILE = Temper(create_s=7, update_s=6, delete_s=3, visible_s=2, listed_s=20, s
 
 @dataclass
 class Fault:
-    """One planned piece of trouble: what, on which operation and kind, how often, after how many good ones."""
+    """One planned fault: which, on which operation and kind, how often, after how many calls that succeed."""
 
     trouble: Trouble
     op: str = "create"
@@ -93,7 +93,7 @@ class Fault:
     delay_s: float | None = None
 
     def strikes(self, op: str, kind: str) -> bool:
-        """Whether this call is hit."""
+        """Return whether this call is hit, and count it."""
         if self.op != op or self.kind not in {None, kind} or self.times <= 0:
             return False
         if self.skip:
@@ -122,7 +122,7 @@ class Item:
 
 
 class FakeCloud:
-    """The inventory and the rules; any number of adapters can share one.
+    """The inventory and the rules; any number of adapters can share one cloud.
 
     Args:
         clock: Its time; each machine may have a wall clock of its own.
@@ -150,11 +150,11 @@ class FakeCloud:
     # --- time ---------------------------------------------------------------------------------------------------
 
     def now(self) -> float:
-        """The cloud's own clock, which nobody can set."""
+        """Return the cloud's own clock, which cannot be set."""
         return EPOCH + self.clock.monotonic()
 
     def settle(self) -> None:
-        """Everything that is due by now happens, in order."""
+        """Do everything that is due by now, in order."""
         while True:
             due = sorted(self._due(), key=lambda pair: pair[0])
             if not due or due[0][0] > self.now():
@@ -175,7 +175,7 @@ class FakeCloud:
     def _popping(self, at: float, do: Callable[[], object]) -> Callable[[], object]:
         def run() -> None:
             self._later.remove((at, do))
-            with contextlib.suppress(ConflictError, NotFoundError, InvalidRequestError):  # nobody is there to hear it
+            with contextlib.suppress(ConflictError, NotFoundError, InvalidRequestError):  # no caller gets the error
                 do()
 
         return run
@@ -190,10 +190,10 @@ class FakeCloud:
         item.update = None
         item.etag += 1
 
-    # --- trouble ------------------------------------------------------------------------------------------------
+    # --- faults -------------------------------------------------------------------------------------------------
 
     def strike(self, op: str, kind: str) -> Fault | None:
-        """The trouble planned for this call."""
+        """Return the fault planned for this call."""
         return next((fault for fault in self.faults if fault.strikes(op, kind)), None)
 
     def _change(self, op: str, ref: Ref, do: Callable[[Fault | None], Ack]) -> Ack:
@@ -235,7 +235,7 @@ class FakeCloud:
     # --- operations ---------------------------------------------------------------------------------------------
 
     def create(self, resource: Resource, *, tagged: bool, slow: bool) -> Ack:
-        """Makes a resource, or begins to."""
+        """Create a resource, or start to."""
 
         def do(fault: Fault | None) -> Ack:
             gone = self._gone.get(resource.ref)
@@ -267,7 +267,7 @@ class FakeCloud:
         return self._change("create", resource.ref, do)
 
     def update(self, resource: Resource, before: Live, *, slow: bool) -> Ack:
-        """Changes a resource in place, or begins to."""
+        """Change a resource in place, or start to."""
 
         def do(fault: Fault | None) -> Ack:
             item = self._existing(resource.ref)
@@ -297,7 +297,7 @@ class FakeCloud:
             raise InvalidRequestError(f"{resource.ref}: {reason}", status=400)
 
     def stop(self, ref: Ref) -> Ack:
-        """Ends a job where it is; its record stays for ever."""
+        """Stop a job where it is; its record is kept forever."""
 
         def do(fault: Fault | None) -> Ack:
             item = self._existing(ref)
@@ -307,7 +307,7 @@ class FakeCloud:
         return self._change("delete", ref, do)
 
     def delete(self, ref: Ref, *, refuse_if_used: bool) -> Ack:
-        """Deletes a resource, or begins to."""
+        """Delete a resource, or start to."""
 
         def do(fault: Fault | None) -> Ack:
             item = self._existing(ref)
@@ -324,13 +324,13 @@ class FakeCloud:
         return self._change("delete", ref, do)
 
     def read(self, ref: Ref) -> Live | None:
-        """What is there, or what was."""
+        """Return a resource in its current or an earlier state."""
         self.settle()
         trouble = self._look("read", ref.kind)
         return self._at(ref, self.now() - self.temper.stale_s) if trouble == "stale" else self._at(ref, self.now())
 
     def list(self) -> list[Live]:
-        """Everything, as the list remembers it."""
+        """List all resources, with the delay of the list."""
         self.settle()
         trouble = self._look("list", "")
         seen = [item for item in self.items.values() if item.created + self.temper.listed_s <= self.now()]
@@ -339,7 +339,7 @@ class FakeCloud:
         return shown[: len(shown) // 2] if trouble == "stale" else [*shown, *late]
 
     def operation(self, name: str) -> Operation:
-        """How a long-running operation goes."""
+        """Return the state of a long-running operation."""
         self.settle()
         fault = self.strike("operation", "")
         if name not in self._operations or (fault is not None and fault.trouble == "forgets"):
@@ -351,7 +351,7 @@ class FakeCloud:
         return Operation(name, done=True, error=RuntimeError(error) if error else None)
 
     def show(self, item: Item) -> Live:
-        """A resource as the cloud tells it."""
+        """Return a resource as the cloud reports it."""
         state: Any = "ready"
         if item.gone_at is not None:
             state = "deleting"
@@ -388,7 +388,7 @@ class FakeCloud:
         return live
 
     def _closure(self, refs: tuple[Ref, ...]) -> tuple[Ref, ...]:
-        """These and what they need."""
+        """Return these resources and all that they depend on."""
         more = (self._closure(self.items[ref].parents) for ref in refs if ref in self.items)
         return (*refs, *itertools.chain.from_iterable(more))
 
@@ -408,7 +408,7 @@ class FakeCloud:
     # --- leases -------------------------------------------------------------------------------------------------
 
     def lease_write(self, key: str, body: str, expected: str | None) -> LeaseRecord:
-        """Writes if nobody was faster."""
+        """Write a lease, if no other client changed it first."""
         held = self.leases.get(key)
         if (held.etag if held else None) != expected:
             raise ConflictError(f"{key} has changed", status=412)
@@ -416,7 +416,7 @@ class FakeCloud:
         return self.leases[key]
 
     def lease_delete(self, key: str, expected: str) -> None:
-        """Deletes if nobody was faster."""
+        """Delete a lease, if no other client changed it first."""
         held = self.leases.get(key)
         if held is None or held.etag != expected:
             raise ConflictError(f"{key} has changed", status=412)
@@ -425,18 +425,18 @@ class FakeCloud:
     # --- out of band --------------------------------------------------------------------------------------------
 
     def plant(self, live: Live, tags: Mapping[str, str] | None = None) -> None:
-        """Puts something there that no adapter made."""
+        """Create a resource that no adapter made."""
         now, spec = self.now(), dict(live.spec or {})
         self.items[live.ref] = Item(
             live.ref, spec, dict(tags or {}), live.parents, live.usd_per_hour, created=now, slow=False, ready_at=now
         )
 
     def remove(self, ref: Ref) -> None:
-        """Somebody deletes it in the console."""
+        """Delete a resource as if in the console."""
         self._vanish(self.items[ref])
 
     def edit(self, ref: Ref, spec: Mapping[str, Any]) -> None:
-        """Somebody changes it in the console."""
+        """Change a resource as if in the console."""
         item = self.items[ref]
         item.spec, item.etag = dict(spec), item.etag + 1
 
@@ -445,11 +445,11 @@ _clouds: dict[str, FakeCloud] = {}
 
 
 def cloud_named(name: str) -> FakeCloud:
-    """The cloud of this name in this process; made on first use, calm and with a virtual clock."""
+    """Return the cloud of this name in this process; created on first use, calm and with a virtual clock."""
     return _clouds.setdefault(name, FakeCloud())
 
 
 def give_name(name: str, cloud: FakeCloud) -> str:
-    """Lets adapters find a cloud by name, as their options do."""
+    """Register a cloud under a name, by which the options of adapters refer to it."""
     _clouds[name] = cloud
     return name

@@ -22,7 +22,7 @@ Predict = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 def invoker(status: EndpointStatus) -> Invoker:
-    """How to call a fake endpoint; needs :class:`Plane` as the transport."""
+    """Return the invoker of a fake endpoint; needs :class:`Plane` as the transport."""
     return Invoker(
         url=status.url or "",
         limits=Limits(request_bytes=1_000_000, timeout_s=60.0),
@@ -42,7 +42,7 @@ def _fault(answer: httpx.Response) -> ModelFault | None:
 class Plane(httpx.BaseTransport):
     """Answers predictions of all fake clouds of one shape; ``models`` maps 32 hex of a digest to its function.
 
-    Shares are exact: request ``n`` of an endpoint goes where the ``n``-th of a hundred tickets says.
+    Shares are exact: a fixed order of a hundred tickets assigns request ``n`` of an endpoint to a deployment.
     """
 
     def __init__(self, shape: type[Any], models: dict[str, Predict] | None = None) -> None:
@@ -51,7 +51,7 @@ class Plane(httpx.BaseTransport):
         self._count: dict[str, int] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """One prediction."""
+        """Answer one prediction."""
         _, cloud_name, name, _ = request.url.path.split("/")
         cloud = cloud_named(cloud_name)
         with cloud.lock:
@@ -65,7 +65,7 @@ class Plane(httpx.BaseTransport):
         try:
             predict: Predict = self.models.get(model, _sum)
             answers = predict(rows)
-        except Exception as error:  # noqa: BLE001  # whatever a model does is the model's own error
+        except Exception as error:  # noqa: BLE001  # every exception of a model is a model error
             headers = {"x-model-error": "1", PIN: str(chosen)}
             return httpx.Response(500, json={"error": str(error)}, headers=headers, request=request)
         return httpx.Response(200, json={"predictions": list(answers)}, headers={PIN: str(chosen)}, request=request)

@@ -26,22 +26,22 @@ TROUBLES: dict[str, Trouble] = {"throttled": "throttled", "unavailable": "unavai
 
 
 class Honest(FakeAdapter):
-    """Declares what its data plane really does."""
+    """A fake that declares what its data plane really does."""
 
     @classmethod
     def capabilities(cls, options: Any | None = None) -> Mapping[Capability, Support]:
-        """Without what never reaches a model."""
+        """Declare the capabilities, without those that never reach a model."""
         lacks = Support(ok=False, reason="never", text="it is only a fake")
         missing = {Capability.ENV, Capability.SECRETS, Capability.REPLICAS}
         return {name: lacks if name in missing else found for name, found in super().capabilities(options).items()}
 
 
 class Config(Honest, ConfigFake):
-    """An endpoint is a pointer at an immutable configuration."""
+    """A fake whose endpoint is a pointer to an immutable configuration."""
 
 
 class Traffic(Honest, TrafficFake):
-    """A traffic table names deployments inside a container."""
+    """A fake in which a traffic table names deployments inside a container."""
 
 
 class FakeRig(Rig):
@@ -101,12 +101,12 @@ class FakeRig(Rig):
 
 
 class ConfigRig(FakeRig):
-    """The first shape."""
+    """The rig of the first shape."""
 
     adapter = Config
 
 
 class TrafficRig(FakeRig):
-    """The second shape."""
+    """The rig of the second shape."""
 
     adapter = Traffic

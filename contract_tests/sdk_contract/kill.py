@@ -18,16 +18,16 @@ _DISK = frozenset({"create", "write", "truncate", "sync", "sync_folder", "rename
 
 
 class Killed(BaseException):
-    """What stops a client that lives in the same process as its platform."""
+    """Raised to stop a client in the same process as its platform."""
 
 
 @dataclass
 class Kill:
-    """Counts the points at which a client can die, and dies at one of them.
+    """Counts the points at which a client can die, and kills it at one of them.
 
     Args:
         at: The number of the point; ``None`` only counts.
-        die: Ends the client.
+        die: Kills the client.
     """
 
     at: int | None
@@ -36,14 +36,14 @@ class Kill:
     dead: bool = False
 
     def reach(self, point: str) -> None:
-        """A point between two effects on the world."""
+        """Pass a point between two effects, and die if it is the chosen one."""
         self.points.append(point)
         if self.dead or self.at == len(self.points) - 1:
             self.dead = True
             self.die()
 
     def around_call(self, when: str, call: Call) -> None:
-        """The hook of a spy."""
+        """Pass a point before or after a changing call, as the hook of a spy."""
         if call.changes or self.dead:
             self.reach(f"{when} {call.operation} {call.subject.split(' ')[0]}")
 
@@ -70,10 +70,10 @@ class MortalDisk(RealDisk):
 
 
 def die_by_signal() -> None:
-    """The end that no handler sees."""
+    """Kill this process with SIGKILL, which no handler can catch."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def die_by_exception() -> NoReturn:
-    """For platforms inside this process: the client may not even tidy up, since every later effect dies as well."""
+    """Raise for a platform in this process: the client cannot even clean up, since every later effect raises too."""
     raise Killed

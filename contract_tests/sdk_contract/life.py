@@ -1,4 +1,4 @@
-"""One endpoint and two jobs from the first deploy to the last ``gc``, verb by verb: what rights are tested with."""
+"""One endpoint and two jobs from the first deploy to the last ``gc``, verb by verb, for tests of rights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Step = tuple[str, "Callable[[], object]"]
 
 @dataclass
 class Life:
-    """What a life showed.
+    """What was observed during a life.
 
     Attributes:
         made: Each call with the verb that made it.
@@ -45,14 +45,14 @@ class Life:
 def live(
     rig: Rig, folder: Path, log: Callable[[], list[str]], guard: Guard[Any], *, until_failure: bool = False
 ) -> Life:
-    """Live through all verbs.
+    """Run through all verbs.
 
     Args:
         rig: The target.
         folder: For scripts and data.
-        log: Gives the calls so far, each as service and operation.
-        guard: Knows which rights the calls needed.
-        until_failure: Whether the first verb that fails is the last.
+        log: Returns the calls so far, each as service and operation.
+        guard: Records which rights the calls needed.
+        until_failure: Whether to stop at the first verb that fails.
     """
     seen = Life()
     for verb, do in steps(rig, folder):
@@ -71,7 +71,7 @@ def live(
 
 
 def steps(rig: Rig, folder: Path) -> Iterator[Step]:
-    """All verbs in an order in which each has something to do."""
+    """Yield all verbs in an order in which each has something to do."""
     client, name = rig.client(), rig.name("life")
     endpoint = _endpoint(rig, client, name)
     yield from endpoint[:-1]
@@ -127,7 +127,7 @@ def _jobs(rig: Rig, client: Client, folder: Path) -> Iterator[Step]:
 
 
 def _remove_shared(rig: Rig) -> None:
-    """Remove what nothing uses: ``gc --shared`` does so after a day, and asks for the same calls."""
+    """Delete unused shared resources: ``gc --shared`` does so after a day, with the same calls."""
     rig.client().gc(apply=True, shared=True)
     adapter = rig.make()
     for live_one in adapter.list(timeout=60.0):

@@ -36,11 +36,11 @@ _BODY = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Input that the model must answer, and what it must answer.
+    """Input that the model must answer, and the expected answer.
 
     Args:
-        rows: What :meth:`sdk.Client.predict` takes.
-        expected: The answer, one value for each row; ``None`` where only the model itself can say it.
+        rows: Input as for :meth:`sdk.Client.predict`.
+        expected: The answer, one value for each row; ``None`` to compare only with the model itself.
     """
 
     rows: Any
@@ -52,8 +52,8 @@ class Refused:
     """Input that must be refused.
 
     Args:
-        rows: What :meth:`sdk.Client.predict` takes.
-        field: A part of the name of the field that the error must name, such as a column.
+        rows: Input as for :meth:`sdk.Client.predict`.
+        field: A part of the field name that the error must contain, such as a column.
     """
 
     rows: Any
@@ -75,16 +75,16 @@ class Deployed:
 
     @property
     def where(self) -> str:
-        """The beginning of what a failure says."""
+        """The beginning of a failure message."""
         return f"target {self.target.name}"
 
     @property
     def endpoint(self) -> Endpoint:
-        """The endpoint; deployed if it is not there."""
+        """The endpoint, deployed if it does not exist."""
         return self.client.deploy(self.model, name=self.name)
 
     def delete(self) -> None:
-        """Remove the endpoint, if it is there."""
+        """Delete the endpoint, if it exists."""
         from sdk.errors import NotFoundError
 
         with suppress(NotFoundError):
@@ -92,15 +92,15 @@ class Deployed:
 
 
 class ModelContract:
-    """Tests of one model on every target: subclass it, name the class ``Test…``, and set what follows.
+    """Tests of one model on every target: subclass it, name the class ``Test…``, and set the attributes.
 
     Attributes:
-        model: What :meth:`sdk.Client.deploy` takes, or a path, ``module:object`` or archive as ``mlport deploy`` takes.
+        model: A model as for :meth:`sdk.Client.deploy`, or a path, ``module:object`` or archive for ``mlport deploy``.
             Write a function as ``staticmethod(function)``.
         about: More arguments of :func:`sdk.model`, such as ``{"example": [[1.0, 2.0]], "trust": "pickle"}``.
-        cases: Inputs, each as it is or as a `Case`; the model's example by default.
-        refused: Inputs that must be refused, as `Refused`; by default some are made from the model's signature.
-        objective_ms: 95 % of 50 calls must be answered within so many milliseconds, as the client sees them.
+        cases: Inputs, plain or as a `Case`; the model's example by default.
+        refused: Inputs that must be refused, as `Refused`; by default some are derived from the model's signature.
+        objective_ms: 95 % of 50 calls must be answered within this many milliseconds, as the client measures them.
         relative: How far numbers may be from the model's own, as libraries differ in their last bits.
     """
 
@@ -115,7 +115,7 @@ class ModelContract:
         """Every case is answered as the model answers it in this process, and as expected."""
         model, endpoint, wrong = mlport_deployed.model, mlport_deployed.endpoint, list[str]()
         for number, case in enumerate(self._cases(model)):
-            own = in_process(model, case.rows) if model.path is not None else None  # what it raises has its trace here
+            own = in_process(model, case.rows) if model.path is not None else None  # raises the model's own exception
             answer = endpoint.predict(case.rows).values
             where = f"{mlport_deployed.where}, case {number}"
             if model.path is not None:
@@ -161,7 +161,7 @@ class ModelContract:
         if self.objective_ms is None:
             pytest.skip("no `objective_ms`")
         endpoint, rows = mlport_deployed.endpoint, self._cases(mlport_deployed.model)[0].rows
-        endpoint.predict(rows)  # the first one opens the connection
+        endpoint.predict(rows)  # the first call opens the connection
         times = sorted(endpoint.predict(rows).latency_ms for _ in range(_CALLS))
         found = times[math.ceil(0.95 * _CALLS) - 1]
         assert found <= self.objective_ms, f"{mlport_deployed.where}: p95 is {found:.1f} ms"
@@ -186,7 +186,7 @@ def packed(contract: type[ModelContract]) -> Model:
     """Pack the model that a contract names.
 
     Raises:
-        ConfigError: It names nothing.
+        ConfigError: It names no model.
     """
     from pathlib import Path
 
@@ -208,9 +208,9 @@ def packed(contract: type[ModelContract]) -> Model:
 
 
 def in_process(model: Model, rows: Any) -> Any:
-    """Answer rows with the bundle of a model in this process, by the code of the server, as plain values.
+    """Answer rows with the bundle of a model in this process, by the server's code, as plain values.
 
-    Its libraries must be installed here.
+    The model's libraries must be installed here.
     """
     from sdk.payload import Rules, bodies
     from sdk.serving import codecs
@@ -228,7 +228,7 @@ def in_process(model: Model, rows: Any) -> Any:
 
 
 def differences(answer: Any, wanted: Any, where: str, relative: float) -> list[str]:
-    """Say where an answer differs from the wanted one, by row and name."""
+    """Return where an answer differs from the wanted one, by row and name."""
     plain = wanted.tolist() if hasattr(wanted, "tolist") else wanted
     return [f"{where}{path}: answered {got!r} for {want!r}" for path, got, want in _apart(answer, plain, "", relative)]
 
@@ -241,7 +241,7 @@ def _apart(got: Any, want: Any, path: str, relative: float) -> list[tuple[str, A
 
 
 def _pairs(got: Any, want: Any, path: str) -> list[tuple[Any, Any, str]] | None:
-    """Give what two values of one form hold, with where it is; `None` if they hold nothing or differ in form."""
+    """Return the items of two containers in pairs, with their paths; `None` for plain values or different forms."""
     if isinstance(got, dict) and isinstance(want, dict):
         one, two = cast("dict[str, Any]", got), cast("dict[str, Any]", want)
         return [(one[key], two[key], f"{path}, {key!r}") for key in one] if one.keys() == two.keys() else None
@@ -261,7 +261,7 @@ def _same(got: Any, want: Any, relative: float) -> bool:
 
 
 def bad_rows(model: Model) -> list[Refused]:
-    """Make input that the signature of a model forbids."""
+    """Make inputs that the signature of a model forbids."""
     example, signature = model.example, model.signature
     if not example or signature is None or not signature.inputs:
         return []
@@ -277,13 +277,13 @@ def bad_rows(model: Model) -> list[Refused]:
 
 
 def serving(endpoint: Endpoint) -> str:
-    """Give the id of the deployment that gets all traffic."""
+    """Return the id of the deployment with the most traffic."""
     shares = {one.id: one.traffic for one in endpoint.refresh().deployments}
     return max(shares, key=lambda name: shares[name])
 
 
 class Calls:
-    """Calls without pause from some threads, for the length of a ``with`` block."""
+    """Continuous calls from some threads, for the length of a ``with`` block."""
 
     def __init__(self, call: Callable[[], object]) -> None:
         self.made = 0

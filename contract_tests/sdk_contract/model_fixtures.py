@@ -6,8 +6,8 @@
         assert endpoint.predict([[1.0, 2.0]]).values == [3.0]
         mlport_target.client.delete("churn")
 
-`mlport_target` runs a test once for each target of ``mlport.toml``, those of a cloud on its mini cloud. No real account
-is ever reached.
+`mlport_target` runs a test once for each target of ``mlport.toml``, those of a cloud on its mini cloud. A real account
+is never reached.
 """
 
 from __future__ import annotations
@@ -34,14 +34,13 @@ RUNNERS = ("process", "docker")
 
 
 class MiniClouds:
-    """The mini clouds of one test process: each is started when it is first asked for, and ended with the run.
+    """The mini clouds of one test process: each is started when it is first requested, and closed with the run.
 
-    A started one is what this process reaches from then on, by mlport and by the cloud's own clients: its variables
-    stand in the environment, and what stood there before comes back at the end. Under pytest-xdist each worker has its
-    own.
+    From then on mlport and the cloud's own clients in this process reach it: its variables are set in the environment,
+    and the earlier values are restored at the end. Under pytest-xdist each worker has its own mini clouds.
 
     Args:
-        runner: How models and jobs run behind them: ``"process"`` or ``"docker"``.
+        runner: How models and jobs run: ``"process"`` or ``"docker"``.
 
     Example:
         >>> def test_upload(mini_clouds):  # doctest: +SKIP
@@ -57,17 +56,17 @@ class MiniClouds:
 
     @staticmethod
     def names() -> tuple[str, ...]:
-        """The mini clouds that are installed."""
+        """Return the names of the installed mini clouds."""
         from sdk import mocks
 
         return mocks.names()
 
     def __getitem__(self, name: str) -> Cloud:
-        """The mini cloud of this name, running.
+        """Return the mini cloud of this name, running.
 
         Raises:
             ConfigError: No such mini cloud is installed.
-            MissingExtraError: What it needs is not installed.
+            MissingExtraError: A package that it needs is not installed.
         """
         from .clouds import mini_cloud
 
@@ -79,7 +78,7 @@ class MiniClouds:
         return self._running[name]
 
     def close(self) -> None:
-        """End all of them, with whatever runs behind them, and put the environment back."""
+        """Close all mini clouds, with everything that runs behind them, and restore the environment."""
         self._running.clear()
         self._stack.close()
 
@@ -93,14 +92,14 @@ def _set(variable: str, value: str | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class MlportTarget:
-    """One target of the configuration, ready to be used.
+    """One target of the configuration, ready for use.
 
     Args:
         name: Its name in ``mlport.toml``.
         provider: Such as ``"sagemaker"``.
-        client: A client whose target it is. Its state folder belongs to the run, so that nothing of it is mixed up
-            with endpoints that you have made.
-        cloud: The mini cloud that stands for the real one; ``None`` for ``local`` and ``docker``.
+        client: A client with this target. Its state folder belongs to the run, so that it is not mixed up with
+            endpoints that you have created.
+        cloud: The mini cloud in place of the real one; ``None`` for ``local`` and ``docker``.
     """
 
     name: str
@@ -110,7 +109,7 @@ class MlportTarget:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options that say where and how models run."""
+    """Add the options that choose where and how models run."""
     group = parser.getgroup("mlport models")
     group.addoption(
         "--mlport-runner",
@@ -130,7 +129,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what takes `mlport_target` once for each target; a name that is not configured ends the collection."""
+    """Run tests with `mlport_target` once for each target; a target that is not configured ends the collection."""
     if "mlport_target" not in metafunc.fixturenames:
         return
     known = list(_settings(metafunc.config).targets) or ["local"]
@@ -146,7 +145,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _names(marker: pytest.Mark) -> list[str]:
-    """Give the targets of a marker: `mlport("aws")` or `mlport(targets=["local", "aws"])`."""
+    """Return the targets of a marker: `mlport("aws")` or `mlport(targets=["local", "aws"])`."""
     given: Any = marker.kwargs.get("targets", marker.args)
     return [given] if isinstance(given, str) else [str(name) for name in given]
 
@@ -174,7 +173,7 @@ def pytest_runtest_teardown() -> Generator[None]:
 
 @contextlib.contextmanager
 def _stop_ends_the_run() -> Generator[None]:
-    """Raise what pytest ends the run for: `Interrupted` would be one failed test, and the run would go on."""
+    """Raise the exception that ends a run of pytest: `Interrupted` would fail one test, and the run would continue."""
     from sdk.errors import Interrupted
 
     try:
@@ -185,7 +184,7 @@ def _stop_ends_the_run() -> Generator[None]:
 
 @pytest.fixture(scope="session")
 def mini_clouds(request: pytest.FixtureRequest) -> Generator[MiniClouds]:
-    """The mini clouds of the run, see `MiniClouds`."""
+    """Provide the mini clouds of the run, see `MiniClouds`."""
     clouds = MiniClouds(str(request.config.getoption("--mlport-runner")))
     try:
         yield clouds
@@ -202,7 +201,7 @@ def _mlport_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mlport_target(
     request: pytest.FixtureRequest, mini_clouds: MiniClouds, _mlport_state: Path
 ) -> Generator[MlportTarget]:
-    """A target of ``mlport.toml`` after the other, see `MlportTarget`."""
+    """Provide one target of ``mlport.toml`` after the other, see `MlportTarget`."""
     from sdk.client import Client
 
     settings = _settings(request.config, state=_mlport_state)
@@ -214,7 +213,7 @@ def mlport_target(
 
 @pytest.fixture(scope="class")
 def mlport_model(request: pytest.FixtureRequest) -> Model:
-    """The model of a `ModelContract`, packed."""
+    """Provide the packed model of a `ModelContract`."""
     from .model_contract import packed
 
     return packed(cast("type[ModelContract]", request.cls))  # pyright: ignore[reportUnknownMemberType]
@@ -222,7 +221,7 @@ def mlport_model(request: pytest.FixtureRequest) -> Model:
 
 @pytest.fixture(scope="class")
 def mlport_deployed(mlport_model: Model, mlport_target: MlportTarget) -> Generator[Deployed]:
-    """The model of a `ModelContract` on a target; nothing of it is left afterwards."""
+    """Provide the model of a `ModelContract` on a target, and delete its endpoint afterwards."""
     from .model_contract import Deployed
 
     about = Deployed(mlport_model, mlport_target, f"contract-{mlport_model.name}"[:30].rstrip("-"))
@@ -241,6 +240,6 @@ def _settings(config: pytest.Config, state: Path | None = None) -> Settings:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say how models run, where that was chosen."""
+    """Report how models run, if that was chosen."""
     runner: Any = config.getoption("--mlport-runner")
     return None if runner == "process" else f"mlport: models run behind mini clouds by the {runner} runner"

@@ -6,4 +6,4 @@ from .model_contract import ModelContract
 
 
 class TestModel(ModelContract):
-    """Its attributes are set by the command before pytest collects it."""
+    """The contract; the command sets its attributes before pytest collects it."""

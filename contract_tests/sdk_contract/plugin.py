@@ -1,6 +1,6 @@
 """The pytest plugin of the contract: readable assertions, the ``full`` marker, and runs on a real account.
 
-``--live -t NAME --budget-usd N`` runs what is marked ``live`` and nothing else; without ``--live`` that is skipped.
+``--live -t NAME --budget-usd N`` runs only tests marked ``live``; without ``--live`` these are skipped.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ pytest_plugins = ["sdk_contract.model_fixtures"]
 _SUBJECTS = ["capabilities", "crash", "deploy", "errors", "logs", "monitor", "predict", "prices", "traffic", "train"]
 _HOW = "pytest contract_tests --live -t TARGET --budget-usd 5"
 
-# Without this a failed assertion of a suite would say no more than "AssertionError". The package itself is imported
-# already, so its modules are named one by one.
+# Without this a failed assertion of a suite would only show "AssertionError". The package itself has already been
+# imported, so its modules are named one by one.
 pytest.register_assert_rewrite(
     "sdk_contract.rig", "sdk_contract.model_contract", *(f"sdk_contract.suite_{subject}" for subject in _SUBJECTS)
 )
@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers, and refuse a live run that does not say where and for how much.
+    """Register the markers, and refuse a live run without a target or a budget.
 
     Raises:
         pytest.UsageError: An option is missing or wrong.
@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def refusal(live: bool, target: str | None, budget_usd: float | None, *, workers: object = None) -> str | None:
-    """Why pytest must not begin with these options; ``None`` if it may.
+    """Return why pytest must not start with these options; ``None`` if it may.
 
     Example:
         >>> refusal(True, "aws", None)
@@ -67,7 +67,7 @@ def refusal(live: bool, target: str | None, budget_usd: float | None, *, workers
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without ``--live`` skip what is marked so; with it run nothing else."""
+    """Skip tests marked ``live`` without ``--live``; with it, run nothing else."""
     live = [item for item in items if item.get_closest_marker("live")]
     if not config.getoption("--live"):
         for item in live:

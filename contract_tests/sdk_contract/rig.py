@@ -1,4 +1,4 @@
-"""A rig: how the suites reach one target, and how they see what is left on it.
+"""A rig: how the suites reach one target, and how they find what is left on it.
 
 A test file of an adapter is a rig, the fixture made from it, and one class per suite::
 
@@ -48,14 +48,14 @@ T = TypeVar("T")
 
 
 class ShortLease(Lease):
-    """Nobody waits for a dead client for long."""
+    """A short lease, so that clients do not wait long for a dead one."""
 
     ttl_s = 6.0
     renew_s = 2.0
 
 
 class ShortLived(Executor):
-    """What a client that is to die works with."""
+    """The executor of a client that is to die."""
 
     lease_class = ShortLease
 
@@ -64,24 +64,24 @@ class Rig(ABC):
     """What the suites need to know about one target; override what differs.
 
     Args:
-        folder: For everything this rig keeps on disk.
-        live: Whether the real platform is meant (``--live``).
+        folder: Where this rig stores its files.
+        live: Whether the real platform is used (``--live``).
 
     Attributes:
         adapter: The class under test.
-        crash: How a crash is made: ``"process"`` kills a forked client with SIGKILL, for platforms that live outside
-            this process; ``"raise"`` stops the client with an exception that nothing may catch.
+        crash: How a crash is simulated: ``"process"`` kills a forked client with SIGKILL, for platforms outside this
+            process; ``"raise"`` stops the client with an exception that no code may catch.
         price: Dollars per hour of one deployment with these settings; ``None`` to leave it open.
-        peak: How many deployments run at the most while a second one is added: 3 where all of them start anew.
-        official: Whether the platform itself is meant, not a substitute for it such as a mini cloud.
+        peak: Maximum number of deployments while a second one is added: 3 where all of them start anew.
+        official: Whether this is the platform itself, not a substitute such as a mini cloud.
         protected: Whether a predict needs credentials.
-        crash_points: At how many points a client is killed when not every one is asked for.
+        crash_points: At how many points a client is killed unless every point is requested.
         patience: Seconds that any single step may take.
-        executor: What a client that is to die works with; :class:`ShortLived` saves its successors waiting.
-        split_tolerance: How far the share of 100 requests may be from the one asked for: 0 for an exact round-robin.
-        polls: By which requests a client of a mini cloud asks how far an operation is; none where it asks for the
-            resource itself.
-        owner: Who owns what the client under test makes.
+        executor: The executor of a client that is to die; with :class:`ShortLived` its successors wait less.
+        split_tolerance: How far the share of 100 requests may be from the requested one: 0 for an exact round-robin.
+        polls: The requests by which a client of a mini cloud polls an operation; none where it polls the resource
+            itself.
+        owner: Owner of what the client under test creates.
         stranger: Another owner on the same platform.
     """
 
@@ -109,94 +109,94 @@ class Rig(ABC):
 
     # --- override these
 
-    def start(self) -> None:  # noqa: B027  # most platforms are there anyway
-        """Bring the platform up, when it is not there anyway."""
+    def start(self) -> None:  # noqa: B027  # most platforms need no start
+        """Start the platform, if it is not always running."""
 
     def stop(self) -> None:  # noqa: B027  # see start
-        """Take it down again."""
+        """Stop the platform."""
 
     def settings(self) -> Mapping[str, Any]:
-        """The target's settings, as they stand in ``mlport.toml``."""
+        """Return the target's settings, as in ``mlport.toml``."""
         return {}
 
     def unpriced(self) -> Mapping[str, Any]:
-        """Settings with which the price of a deployment is not known."""
+        """Return settings with which the price of a deployment is not known."""
         return self.settings()
 
     def transport(self) -> httpx.BaseTransport | None:
-        """What carries predictions instead of the network."""
+        """Return the transport that carries predictions instead of the network."""
         return None
 
     def verify(self) -> ssl.SSLContext | bool:
-        """Whom an HTTP client trusts that is not the one under test."""
+        """Return the certificate authorities that an HTTP client other than the client under test trusts."""
         return True
 
     def upload(self, path: Path) -> str:
-        """Puts training data where the target can read it, and says where that is."""
+        """Put training data where the target can read it, and return its location."""
         return str(path)
 
     @abstractmethod
     def left(self) -> list[str]:
-        """Everything of ours on the target, by the platform's own account: processes, ports, files, records.
+        """List everything of ours on the target, according to the platform: processes, ports, files, records.
 
         Shared things that are kept on purpose (``gc --shared``) and free records that cannot be deleted do not count.
         """
 
     def forget_shared(self) -> None:  # noqa: B027  # most targets have nothing shared
-        """Remove shared things that are kept on purpose, as if nobody had used the target before."""
+        """Delete shared resources that are kept on purpose, as if the target had never been used."""
 
     @contextmanager
     def provoke(self, failure: str) -> Generator[None]:
         """Make the platform answer every call with ``throttled``, ``unavailable``, ``denied`` or ``refused``.
 
         ``refused`` means that no connection can be made, ``throttled once`` that only the next call is throttled.
-        What a rig cannot do, it skips.
+        A rig skips what it cannot do.
         """
         pytest.skip(f"this rig cannot make the platform answer {failure!r}")
         yield
 
     @contextmanager
     def slowly(self) -> Generator[None]:
-        """Operations of a mini cloud last for several looks inside the block."""
+        """Make operations of a mini cloud last for several polls inside the block."""
         yield
 
     def plant_foreign(self) -> Callable[[], bool] | None:
-        """Put something without our labels on the target; what is returned tells whether it is untouched."""
+        """Put something without our labels on the target, and return a check that it is untouched."""
         return None
 
     # --- use these
 
     @property
     def clock(self) -> Clock:
-        """The clock that the client under test lives by."""
+        """The clock of the client under test."""
         return SystemClock()
 
     def http(self, **settings: Any) -> httpx.Client:
-        """A plain HTTP client, as somebody has who knows nothing of mlport."""
+        """Return a plain HTTP client, as a user without mlport would have."""
         return httpx.Client(transport=self.transport(), verify=self.verify(), trust_env=False, **settings)
 
     def options(self) -> Any:
-        """The target's settings as the adapter gets them."""
+        """Return the target's settings as the adapter gets them."""
         return self.adapter.Options.model_validate(dict(self.settings()))
 
     def make(self, owner: str | None = None) -> Adapter:
-        """An adapter of its own, without a spy."""
+        """Create a new adapter, without a spy."""
         return self.adapter(self.options(), self.context(owner))
 
     def state_dir(self, machine: str) -> Path:
-        """The state folder of a client on this machine; targets that live in theirs have one machine only."""
+        """Return the state folder of a client on this machine; targets that store state there have one machine only."""
         return self.folder / machine
 
     def client(self, *, owner: str | None = None, machine: str = "here") -> Client:
-        """A client as another process would make it; its calls are recorded."""
+        """Create a client as another process would; its calls are recorded."""
         return self._client(self.calls, owner or self.owner, machine)
 
     def mortal(self, kill: Kill) -> Client:
-        """A client that dies when it is told to."""
+        """Create a client that dies at the point that ``kill`` chooses."""
         return self._short_lived(Calls(hook=kill.around_call), MortalDisk(kill))
 
     def doomed(self) -> Client:
-        """A client that somebody is going to kill."""
+        """Create a client for a process that will be killed."""
         return self._short_lived(Calls(), RealDisk())
 
     def _short_lived(self, calls: Calls, disk: RealDisk) -> Client:
@@ -213,7 +213,7 @@ class Rig(ABC):
         return client
 
     def _client(self, calls: Calls, owner: str, machine: str) -> Client:
-        registry = Registry(find=lambda: ())  # of its own: other tests of this process do not know the adapter
+        registry = Registry(find=lambda: ())  # its own registry: other tests of this process do not know the adapter
         registry.register("watched", watched(self.adapter, calls))
         config: dict[str, Any] = {
             "default": "contract",
@@ -233,38 +233,38 @@ class Rig(ABC):
             client.close()
 
     def model(self, n: int = 1) -> Model:
-        """Model number ``n`` of :class:`~sdk_contract.samples.Samples`."""
+        """Return model number ``n`` of :class:`~sdk_contract.samples.Samples`."""
         return self.samples.model(n)
 
     def broken(self) -> Model:
-        """A model that cannot be loaded."""
+        """Return a model that cannot be loaded."""
         return self.samples.broken()
 
     def failing(self) -> Model:
-        """A model that loads, and raises as soon as it is asked."""
+        """Return a model that loads, and raises when it is called."""
         return self.samples.failing()
 
     def orphans(self, client: Client) -> list[str]:
-        """What gc would remove."""
+        """List what gc would delete."""
         return [f"{item.kind} {item.id}" for item in client.gc().orphans]
 
     def image(self, model: Model) -> str | None:
-        """The reference of the image that runs this model, on platforms that run images."""
+        """Return the reference of the image that runs this model, on platforms that run images."""
         return None
 
     def can(self, capability: Capability) -> bool:
-        """Whether the target declares to be able to do it."""
+        """Return whether the target declares a capability."""
         return self.adapter.capabilities(self.options())[capability].ok
 
     def need(self, *capabilities: Capability) -> None:
-        """Skips a test on targets that declare to lack something; that they refuse it properly is tested elsewhere."""
+        """Skip a test on targets without these capabilities; other tests check that they refuse them properly."""
         for capability in capabilities:
             support = self.adapter.capabilities(self.options())[capability]
             if not support.ok:
                 pytest.skip(f"{self.adapter.provider} has no {capability}: {support.reason}, {support.text}")
 
     def refuses(self, capability: Capability, verb: Callable[[Client], object]) -> None:
-        """Shows that a verb is refused for lack of a capability, in the adapter's words and before any call."""
+        """Check that a verb is refused for lack of a capability, with the adapter's text and before any call."""
         support = self.adapter.capabilities(self.options())[capability]
         with self.calls.since() as calls, pytest.raises(UnsupportedError) as refused:
             verb(self.client())
@@ -274,14 +274,14 @@ class Rig(ABC):
         assert self.adapter.provider == refused.value.provider
 
     def eventually(self, look: Callable[[], T], wanted: Callable[[T], bool]) -> T:
-        """Looks until it is as wanted, for lists and logs that show things late."""
+        """Repeat a check until it returns the wanted result, for lists and logs that are late."""
         give_up = self.clock.monotonic() + self.patience
         while not wanted(seen := look()) and self.clock.monotonic() < give_up:
             self.clock.sleep(0.2)
         return seen
 
     def patiently(self, verb: Callable[[], T]) -> T:
-        """Does something after a crash: the lease of a dead client holds others off until it runs out."""
+        """Call a verb after a crash: the lease of a dead client blocks other clients until it expires."""
         give_up = self.clock.monotonic() + self.patience
         while True:
             try:
@@ -292,12 +292,12 @@ class Rig(ABC):
                 self.clock.sleep(1.0)
 
     def name(self, word: str = "contract") -> str:
-        """An endpoint or job name that nobody uses yet."""
+        """Return an endpoint or job name that is not in use yet."""
         suffix = f"{int(time.time()) % 100000}" if self.live else ""
         return f"{word[:12]}-{next(self._numbers)}{suffix}"
 
     def context(self, owner: str | None = None) -> AdapterContext:
-        """What the core would lend an adapter."""
+        """Return a context such as the core passes to an adapter."""
         folder = self.state_dir("here")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return AdapterContext("contract", owner or self.owner, folder, self.clock, Redactor())
@@ -307,7 +307,7 @@ class Rig(ABC):
         return self
 
     def sweep(self) -> None:
-        """Deletes what failed tests left, whoever owns it: on a real platform it would cost."""
+        """Delete what failed tests left, whatever its owner: on a real platform it would cost money."""
         with suppress(SdkError):
             for left in self.client().list():
                 self.client(owner=left.owner).delete(left.name)
@@ -325,7 +325,7 @@ def shared_state(factory: pytest.TempPathFactory) -> Path:
 
 
 def rig_fixture(*rigs: type[Rig]) -> Any:
-    """The pytest fixture ``rig``: one target for a whole test file; with several rigs everything runs on each."""
+    """Return the pytest fixture ``rig``: one target for a whole test file; tests run on each of several rigs."""
 
     @pytest.fixture(scope="module", name="rig", params=rigs, ids=lambda rig: rig.__name__)
     def fixture(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Rig]:

@@ -1,4 +1,4 @@
-"""The models and scripts that the suites deploy and run: small, and telling by their answers who they are."""
+"""The models and scripts that the suites deploy and run: small, and identifiable by their answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sdk.model import Model
 
 ANSWER, FAIL, SLEEP, SAY, ENV, SECRET = 0.0, 1.0, 2.0, 3.0, 4.0, 5.0
-"""The first value of a row tells the model what to do with the second one."""
+"""The first value of a row determines what the model does with the second one."""
 
 ENV_NAME, SECRET_NAME = "CONTRACT_VALUE", "CONTRACT_SECRET"
 FAILURE = "contract: told to fail"
@@ -19,21 +19,21 @@ BROKEN = "contract: this model cannot be loaded"
 
 
 class Samples:
-    """Models by number: model ``n`` adds ``n`` to what it is given."""
+    """Models by number: model ``n`` adds ``n`` to its input."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[str, int], Model] = {}
 
     def model(self, n: int = 1) -> Model:
-        """A model that answers row ``[ANSWER, x]`` with ``x + n``, and does other things when told to."""
+        """Return a model that answers row ``[ANSWER, x]`` with ``x + n``, and does other things for other actions."""
         return self._once("contract", n, lambda: behaving(n))
 
     def broken(self) -> Model:
-        """A model that fails when the server loads it."""
+        """Return a model that fails when the server loads it."""
         return self._once("broken", 0, breaking)
 
     def failing(self) -> Model:
-        """A model that answers where it is packed and raises where it is served."""
+        """Return a model that answers where it is packed and raises where it is served."""
         return self._once("failing", 0, failing_when_served)
 
     def _once(self, name: str, n: int, make: Callable[[], Callable[..., Any]]) -> Model:
@@ -45,7 +45,7 @@ class Samples:
 
 
 def behaving(n: int) -> Callable[[Sequence[Sequence[float]]], list[float]]:
-    """The function inside model ``n``; nested, so that it is stored by value and needs no import where it runs."""
+    """Return the function of model ``n``; nested, so that it is stored by value and needs no import where it runs."""
     failure = FAILURE
 
     def predict(rows: Sequence[Sequence[float]]) -> list[float]:
@@ -68,7 +68,7 @@ def behaving(n: int) -> Callable[[Sequence[Sequence[float]]], list[float]]:
 
 
 def breaking() -> Callable[[Sequence[Sequence[float]]], list[float]]:
-    """A function that can be stored but not loaded again."""
+    """Return a function that can be stored but not loaded again."""
 
     def explode() -> None:
         raise RuntimeError("contract: this model cannot be loaded")
@@ -86,7 +86,7 @@ def breaking() -> Callable[[Sequence[Sequence[float]]], list[float]]:
 
 
 def failing_when_served() -> Callable[[Sequence[Sequence[float]]], list[float]]:
-    """A function that answers once, which is when it is packed; its copy on the server remembers that."""
+    """Return a function that answers once, when it is packed; its copy on the server remembers that."""
     asked: list[int] = []
     failure = FAILURE
 
@@ -103,7 +103,7 @@ def failing_when_served() -> Callable[[Sequence[Sequence[float]]], list[float]]:
 
 
 def failing(rows: Sequence[Sequence[float]]) -> list[float]:
-    """What a model does that answers nobody."""
+    """Raise, as a model that always fails."""
     raise RuntimeError(FAILURE)
 
 
@@ -137,7 +137,7 @@ time.sleep(600)
 
 
 def write_script(folder: Path, text: str, name: str = "train.py") -> Path:
-    """A training script on disk."""
+    """Write a training script to disk and return its path."""
     path = folder / name
     path.write_text(text)
     return path

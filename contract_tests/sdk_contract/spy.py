@@ -20,7 +20,7 @@ CHANGES = ("create", "update", "delete", "stop_job")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One operation of an adapter and what it was about (``Ref`` as text, or a name)."""
+    """One operation of an adapter and its subject (``Ref`` as text, or a name)."""
 
     operation: str
     subject: str = ""
@@ -40,11 +40,11 @@ class Calls:
 
     @property
     def changes(self) -> list[Call]:
-        """Those that changed the platform."""
+        """The calls that changed the platform."""
         return [call for call in self.made if call.changes]
 
     def around(self, call: Call, do: Callable[[], Any]) -> Any:
-        """Records one call and lets the hook run on both sides of it."""
+        """Record one call, and run the hook before and after it."""
         self.made.append(call)
         if self.hook is not None:
             self.hook("before", call)
@@ -55,7 +55,7 @@ class Calls:
 
     @contextmanager
     def since(self) -> Generator[Calls]:
-        """The calls made inside the ``with`` block only.
+        """Collect only the calls made inside the ``with`` block.
 
         Example:
             >>> calls = Calls()
@@ -73,7 +73,7 @@ class Calls:
 
 
 def watched(adapter: type[Adapter], calls: Calls) -> type[Adapter]:
-    """A subclass of the adapter whose operations are recorded; everything else stays as it is."""
+    """Return a subclass of the adapter whose operations are recorded; everything else is unchanged."""
     names = [name for name in (*READS, *LEASES, *CHANGES) if hasattr(adapter, name)]
     return type(adapter.__name__, (adapter,), {name: _watch(name, getattr(adapter, name), calls) for name in names})
 
@@ -112,7 +112,7 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
 
 @contextmanager
 def effects() -> Generator[list[str]]:
-    """The connections, processes and file changes that this thread causes inside the ``with`` block.
+    """Collect the connections, processes and file changes that this thread causes inside the ``with`` block.
 
     Example:
         >>> with effects() as seen:
@@ -121,7 +121,7 @@ def effects() -> Generator[list[str]]:
         >>> seen
         []
     """
-    global _installed  # noqa: PLW0603 - the interpreter offers no way to take an audit hook back, so one is enough
+    global _installed  # noqa: PLW0603 - the interpreter cannot remove an audit hook, so only one is added
     if not _installed:
         sys.addaudithook(_audit)
         _installed = True

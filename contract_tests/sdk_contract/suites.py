@@ -45,7 +45,7 @@ class SampleSuite:
 
 
 def tests(*marks: Callable[[type], type]) -> dict[str, type]:
-    """A test class for each suite, with these marks, for the ``globals()`` of a test file."""
+    """Return a test class for each suite, with these marks, for the ``globals()`` of a test file."""
     made: dict[str, type] = {}
     for suite in ALL:
         name = f"Test{suite.__name__.removesuffix('Suite')}"

@@ -49,8 +49,8 @@ class Shared:
         taken: Names of endpoints that belong to other customers of the region.
         calls: The log of requests.
         faults: The planned faults.
-        watch: Called before and after each registry call, as the cloud's own application does for all other calls.
-        guard: Refuses registry calls that lack a right, as the cloud's own application does for all other calls.
+        watch: Called before and after each registry call, like ``watch`` of the cloud's application for other calls.
+        guard: Refuses registry calls that lack a right, like ``guard`` of the cloud's application for other calls.
         lacking: Finds the rights that the identities of containers lack.
         first_region: The region whose endpoints are called by their names alone.
         url: Address of the cloud.

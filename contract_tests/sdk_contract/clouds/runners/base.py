@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class StartFailed(Exception):
-    """The image cannot be run at all: it is missing, or made for another platform. The text is for the user."""
+    """The image cannot be run at all: it is missing, or does not fit the runner. The text is for the user."""
 
 
 @dataclass(frozen=True)

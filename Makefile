@@ -1,8 +1,8 @@
 # Needs Python 3.11+ and make; everything else goes into .venv on first use.
 
 PYTHON  ?= python3
-# Several workers for each core, since tests mostly wait for processes.
-WORKERS ?= 6
+# Two workers for each core, since tests often wait for processes; each worker costs 40 s of CPU time to collect the tests.
+WORKERS ?= 4
 TIMES   ?= 20
 TORCH   ?=
 UPGRADE ?= --upgrade

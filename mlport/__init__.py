@@ -14,8 +14,6 @@ import importlib.machinery
 import importlib.util
 import sys
 
-import sdk
-
 TYPE_CHECKING = False  # as in `sdk`: importing `typing` takes longer than everything here
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,15 +28,19 @@ class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """An import hook that returns the module ``sdk.X`` itself for ``mlport.X``, so that no class exists twice."""
 
     def __init__(self) -> None:
+        self.checks = False  # whether `sdk` is imported, so that looking for its modules waits for no other thread
         self._specs: dict[str, importlib.machinery.ModuleSpec | None] = {}
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return a spec for a submodule that ``sdk`` has."""
+        """Return a spec for a submodule that ``sdk`` has.
+
+        Python holds a lock here that every import needs. So it must not wait until ``sdk`` is imported elsewhere.
+        """
         del path, target
         is_ours = name.startswith(_PREFIX) and name != f"{_PREFIX}__main__"  # `python -m mlport` needs its code
-        if not is_ours or importlib.util.find_spec(_home(name)) is None:
+        if not is_ours or (self.checks and importlib.util.find_spec(_home(name)) is None):
             return None
         return importlib.machinery.ModuleSpec(name, self)
 
@@ -59,5 +61,11 @@ def _home(name: str) -> str:
     return f"sdk.{name.removeprefix(_PREFIX)}"
 
 
-sys.meta_path.insert(0, _Alias())
+# The hook comes first: another thread may import a submodule while this one imports `sdk`.
+_alias = _Alias()
+sys.meta_path.insert(0, _alias)
+
+import sdk  # noqa: E402
+
 sys.modules[__name__] = sdk
+_alias.checks = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random as _random
 import threading
 import time
@@ -41,7 +42,7 @@ def seconds_ahead(date: str | None, now: float) -> float | None:
     """
     try:
         ahead = parsedate_to_datetime(date or "").timestamp() - now
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return ahead if abs(ahead) > _ACCEPTABLE_S else 0.0
 
@@ -64,12 +65,24 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.replace(".", "", 1).isdigit():
-        return float(text)
+        seconds = float(text)
+        return seconds if math.isfinite(seconds) else None
     try:
         until, now = (parsedate_to_datetime(date).timestamp() for date in (text, headers.get("date", "")))
     except (ValueError, OverflowError):
         return None
     return max(0.0, until - now)
+
+
+def pause_after(error: ThrottledError | UnavailableError, least: float) -> float:
+    """Return the seconds to wait after an error: at least ``least``, or what the platform asks, within the longest.
+
+    Example:
+        >>> from sdk.errors import ThrottledError
+        >>> [pause_after(ThrottledError("busy", retry_after_s=asked), 2.0) for asked in (None, 7.0, 1e9)]
+        [2.0, 7.0, 60.0]
+    """
+    return max(least, min(error.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S))
 
 
 class SystemClock:
@@ -266,7 +279,7 @@ class Retry:
         throttled = isinstance(error, ThrottledError)
         base = 1.0 if throttled else self._base_s
         delay = self._random.random() * min(base * 2**attempt, self._cap_s)
-        delay = max(delay, min(error.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S))
+        delay = pause_after(error, delay)
         if delay >= deadline.left or self._bucket.take(throttled=throttled) is None:
             return False
         self._clock.sleep(delay)

@@ -33,6 +33,36 @@ def test_each_module_exists_once() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", f"import sys\n{SCRIPT}"], check=True)
 
 
+BESIDE = """
+import importlib.abc, threading, time
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "sdk" and not begun.is_set():
+            begun.set()
+            time.sleep(0.3)  # the other thread looks for its submodule meanwhile
+
+def beside():
+    begun.wait()
+    from mlport.errors import SdkError
+    found.append(SdkError)
+
+begun, found = threading.Event(), []
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=beside)
+thread.start()
+import mlport
+thread.join()
+import sdk.errors
+assert found == [sdk.errors.SdkError], found
+"""
+
+
+def test_a_thread_may_import_a_submodule_meanwhile() -> None:
+    """While one thread imports ``mlport``, another finds its submodules."""
+    subprocess.run([sys.executable, "-W", "error", "-c", f"import sys\n{BESIDE}"], check=True, timeout=60)
+
+
 def test_the_command_runs_under_the_name() -> None:
     """``python -m mlport`` is ``mlport``."""
     done = subprocess.run([sys.executable, "-m", "mlport", "--version"], capture_output=True, text=True, check=True)

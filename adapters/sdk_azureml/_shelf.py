@@ -16,6 +16,7 @@ from sdk import transfers
 from sdk.errors import NotFoundError, ThrottledError, UnavailableError
 from sdk.plane.uploads import Stored
 from sdk.transfers import Meter
+from sdk.waiting import pause_after
 
 from ._storage import DATASTORE, FOLDER
 
@@ -90,7 +91,7 @@ class Shelf:
             try:
                 request()
             except (UnavailableError, ThrottledError) as error:
-                self._storage.pause(max(pause, error.retry_after_s or 0.0))
+                self._storage.pause(pause_after(error, pause))
             else:
                 return
         request()

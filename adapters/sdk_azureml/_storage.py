@@ -17,6 +17,7 @@ from sdk.adapter import LeaseRecord
 from sdk.errors import ConflictError, NotFoundError, PlatformError, ThrottledError, UnavailableError
 from sdk.registry import extra_of
 from sdk.transfers import Meter
+from sdk.waiting import pause_after
 
 from ._errors import PROVIDER, from_answer, from_transport
 from ._json import table
@@ -203,7 +204,7 @@ class Storage:
                     vain = vain + 1 if target.tell() == start else 1
                     if vain > len(_PAUSES_S):
                         raise
-                    self._clock.sleep(max(_PAUSES_S[vain - 1], error.retry_after_s or 0.0))
+                    self._clock.sleep(pause_after(error, _PAUSES_S[vain - 1]))
                 else:
                     return
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sdk import bounded
 from sdk.errors import ThrottledError, UnavailableError
 from sdk.plane.lines import read_line, select
+from sdk.waiting import pause_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,7 +102,7 @@ class Reader:
             except (ThrottledError, UnavailableError) as error:
                 if attempt + 1 >= patience:
                     raise
-                self.sleep(max(error.retry_after_s or 0.0, min(_LONGEST_S, _FOLLOW_S * 2**attempt)))
+                self.sleep(pause_after(error, min(_LONGEST_S, _FOLLOW_S * 2**attempt)))
         return None
 
     def last(self, count: int) -> list[LogLine]:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from sdk import bounded
 from sdk.errors import ConfigError, NotFoundError, PlatformError, ThrottledError, UnavailableError
 from sdk.transfers import Meter
+from sdk.waiting import pause_after
 
 from ._errors import PROVIDER
 from ._owners import BucketOwner
@@ -175,7 +176,7 @@ class Bucket:
             except (ThrottledError, UnavailableError) as error:
                 if isinstance(error, UnavailableError) and not twice:
                     raise
-                self._sleep(max(pause, error.retry_after_s or 0.0))
+                self._sleep(pause_after(error, pause))
         return self.access.send(method, url, operation, **rest)
 
     def delete(self, name: str, *, timeout: float, generation: str | None = None) -> None:
@@ -267,7 +268,7 @@ class Bucket:
                     headers={"content-range": header}, ok=(200, 201, _GO_ON),
                 )  # fmt: skip
             except (UnavailableError, ThrottledError) as error:
-                self._sleep(max(_BUSY_S[0], error.retry_after_s or 0.0))
+                self._sleep(pause_after(error, _BUSY_S[0]))
         return None
 
     def download(self, name: str, path: Path, *, timeout: float, meter: Meter | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sdk import bounded, foreign
 from sdk.errors import ThrottledError, UnavailableError, UnreadableError
 from sdk.types import LogLine
+from sdk.waiting import pause_after
 
 from ._access import unix
 from ._names import deployment_of
@@ -111,7 +112,7 @@ class Logs:
             try:
                 return self._ask(body)
             except (ThrottledError, UnavailableError) as error:
-                self._sleep(max(pause, error.retry_after_s or 0.0))
+                self._sleep(pause_after(error, pause))
         return self._ask(body)
 
     def _ask(self, body: dict[str, Any]) -> dict[str, Any]:

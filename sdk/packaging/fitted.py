@@ -26,7 +26,7 @@ _ATTRIBUTE = b"feature_names_in_"  # an attribute of estimators that follow scik
 _NEAR = 2048  # bytes between the attribute and its value in a joblib file
 _UBJ_NAMES = b"feature_names[#L"
 _UBJ_CATEGORIES = re.compile(rb"feature_segments\[\$l#L(?!\0{8})")  # a count that is not zero
-_JSON_NAMES = re.compile(rb'"feature_names":\s*(?=\[)')
+_JSON_NAMES = re.compile(rb'"feature_names":\s*+(\[\s*+(?:"(?:[^"\\]++|\\.)*+"\s*+,?+\s*+)*+\])')
 _JSON_CATEGORIES = re.compile(rb'"feature_segments":\s*\[\s*[0-9]')
 _TREE_NAMES = re.compile(rb"^feature_names=(.*)$", re.MULTILINE)
 _TREE_CATEGORIES = re.compile(rb"^pandas_categorical:\s*\[\s*\[", re.MULTILINE)
@@ -77,15 +77,11 @@ def check_example(names: Sequence[str] | None, given: Sequence[str] | None) -> N
 def in_xgboost_json(data: bytes) -> Fitted:
     """Read the columns from XGBoost's JSON."""
     found = _JSON_NAMES.search(data)
-    end = data.find(b"]", found.end()) + 1 if found else 0
-    while found and end:  # a name may itself hold a bracket
-        try:
-            names = _all_text(json.loads(data[found.end() : end]))
-        except ValueError:
-            end = data.find(b"]", end) + 1
-        else:
-            return Fitted(names, names is not None and _JSON_CATEGORIES.search(data) is not None)
-    return UNKNOWN
+    try:
+        names = _all_text(json.loads(found[1])) if found else None
+    except ValueError:
+        return UNKNOWN
+    return Fitted(names, names is not None and _JSON_CATEGORIES.search(data) is not None)
 
 
 def in_xgboost_ubj(data: bytes | mmap.mmap) -> Fitted:
@@ -137,9 +133,15 @@ def _at(node: Any, *keys: str) -> Any:
 
 
 def _all_text(values: Any) -> Names | None:
-    """Return the column names; ``None`` if the value is not a list of texts."""
+    """Return the column names; ``None`` if the value is not a list of texts that UTF-8 can hold."""
     listed: list[Any] = values if isinstance(values, list) else []  # pyright: ignore[reportUnknownVariableType] - JSON
-    return tuple(listed) if listed and all(isinstance(one, str) for one in listed) else None
+    if not listed or not all(isinstance(one, str) for one in listed):
+        return None
+    try:
+        "".join(listed).encode()
+    except UnicodeEncodeError:
+        return None
+    return tuple(listed)
 
 
 def in_pickle(path: Path) -> Fitted:
@@ -151,7 +153,10 @@ def in_pickle(path: Path) -> Fitted:
         return UNKNOWN
     with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
         reader = {"xgboost": in_xgboost_ubj, "lightgbm": in_lightgbm}.get(_package(_steps(data, 0)))
-        return Fitted(_pickled(data)) if reader is None else reader(data)
+        try:
+            return Fitted(_pickled(data)) if reader is None else reader(data)
+        except ValueError:  # what looks like a booster's format may be something else
+            return UNKNOWN
 
 
 def _package(steps: Iterable[tuple[str, Any]]) -> str:
@@ -206,7 +211,7 @@ def _listed(steps: Iterable[tuple[str, Any]], *, found: bool) -> Names | None:
             if found and name in {"EMPTY_LIST", "LIST"}:
                 names = []
         elif name in _ENDS:
-            return tuple(names) or None
+            return _all_text(names)
         elif name in _TEXTS:
             names.append(value)
         elif name not in {"MARK", "APPEND", "APPENDS", "FRAME"}:

@@ -9,7 +9,18 @@ import pytest
 
 from sdk.errors import AuthError, ThrottledError, TimedOut, UnavailableError
 from sdk.terminated import Terminated
-from sdk.waiting import Deadline, Poll, Retry, StoppableClock, SystemClock, TokenBucket, bucket_of
+from sdk.waiting import (
+    Deadline,
+    Poll,
+    Retry,
+    StoppableClock,
+    SystemClock,
+    TokenBucket,
+    bucket_of,
+    pause_after,
+    retry_after,
+    seconds_ahead,
+)
 from sdk_contract.fake_cloud import VirtualClock
 
 
@@ -63,6 +74,13 @@ def test_the_platform_says_how_long() -> None:
     assert 17 == clock.monotonic()
     retry(clock).run(Service(ThrottledError("429", retry_after_s=4000)), Deadline(clock, 600))
     assert 17 + 60 == clock.monotonic()
+
+
+def test_an_odd_header_asks_for_nothing_or_for_the_longest() -> None:
+    """No server makes a client wait forever, nor fails it with an odd date."""
+    assert retry_after({"retry-after": "9" * 400}) is None
+    assert 60.0 == pause_after(ThrottledError("429", retry_after_s=retry_after({"retry-after": "9" * 20})), 1.0)
+    assert seconds_ahead(f"1 Jan 2030 {'9' * 30}:00:00", 1.0) is None
 
 
 def test_no_retry_beyond_the_deadline() -> None:

@@ -21,7 +21,7 @@ from sdk.errors import ConfigError
 from sdk.model import Model
 from sdk.model import model as make_model
 from sdk.packaging import files, fitted
-from sdk.packaging.fitted import Fitted
+from sdk.packaging.fitted import UNKNOWN, Fitted
 from sdk.packaging.flavours import flavour_of
 from sdk.packaging.lock import Lock
 from sdk.serving import bundle
@@ -244,3 +244,22 @@ def test_cut_off_names_are_an_error(cut: int, tmp_path: Path) -> None:
     path.write_bytes(data[: data.index(b"feature_names") + cut])
     with pytest.raises(ConfigError, match=r"model\.ubj is damaged"):
         Model.from_path(path, name="cut")
+
+
+# --- hostile files
+
+
+@pytest.mark.parametrize(
+    "names", ['["' + "]" * 200_000, "[" * 100_000 + "]" * 9, r'["\ud800"]', '["a" ' + " " * 100_000, '["a", 1]', "[]"]
+)
+def test_odd_names_in_json_are_ignored(names: str) -> None:
+    """Whatever stands where names should is read once, and names that no file could hold are ignored."""
+    assert UNKNOWN == fitted.in_xgboost_json(f'{{"feature_names":{names}'.encode())
+
+
+@pytest.mark.parametrize("tail", [b"feature_names[#L", b"feature_names[#L" + b"\x7f" * 40])
+def test_odd_names_in_a_pickled_booster_are_ignored(tail: bytes, tmp_path: Path) -> None:
+    """A pickle of a booster in which no names can be read has none."""
+    path = tmp_path / "odd.pkl"
+    path.write_bytes(b"\x80\x02cxgboost.core\nBooster\nC" + bytes([len(tail)]) + tail + b".")
+    assert UNKNOWN == fitted.in_pickle(path)

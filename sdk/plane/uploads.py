@@ -34,6 +34,9 @@ _FOLDER, _DONE, _KEEP = "data", ".complete", "data/.keep"
 _NAME_BYTES = 900  # of the 1024 that the platforms take; the rest is for the folder and the id of the input
 
 
+_Stamps = dict[str, tuple[int, int] | None]
+
+
 class Stored(NamedTuple):
     """A stored object: its path, its size in bytes, and the time it was written, in Unix seconds."""
 
@@ -90,18 +93,19 @@ class Inputs:
 
     def __init__(self, owner: str, provider: str, storage: str) -> None:
         self._owner, self._provider, self._storage = owner, provider, storage
-        self._known: dict[str, Path] = {}  # planned inputs by digest
+        self._known: dict[str, tuple[Path, _Stamps]] = {}  # planned inputs by digest
 
     def plan(self, channel: str, path: Path, labels: Labels) -> Resource:
         """Return one input as a resource; read all of its content to compute its id."""
         files = list(files_of(path))
+        stamps = _stamps(files)
         digest = hashlib.sha256()
         for relative, file in files:
             self._check_name(channel, relative)
             with file.open("rb") as stream:
                 digest.update(f"{relative}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
         content = digest.hexdigest()
-        self._known[content] = path
+        self._known[content] = (path, stamps)
         spec: dict[str, Json] = {"digest": content, "files": len(files)}
         own = Labels("shared", labels.owner, labels.txn)
         summary = f"{channel}: {len(files)} file(s) to {self._storage}"
@@ -155,20 +159,34 @@ class Inputs:
 
         Raises:
             ConfigError: The input was planned by another process.
-            ConflictError: Its files changed during the upload.
+            ConflictError: Its files changed after they were planned.
         """
         spec: Any = resource.spec or {}
-        path = self._known.get(str(spec["digest"]))
-        if path is None:
+        known = self._known.get(str(spec["digest"]))
+        if known is None:
             raise ConfigError(
                 f"the data {resource.id} is not at hand", hint="run the same verb again", provider=self._provider
             )
-        files = {f"{_folder(resource.id)}{relative}": file for relative, file in files_of(path)}
+        path, stamps = known
+        found = list(files_of(path))
+        if _stamps(found) != stamps:
+            raise self._changed(resource.id, "before")
+        files = {f"{_folder(resource.id)}{relative}": file for relative, file in found}
         if store.find(_KEEP) is None:
             store.write(_KEEP, b"")  # creates the storage before a large file is sent
         missing = _missing(store, resource.id, files)
         total = sum(file.stat().st_size for file in missing.values())
-        store.upload(missing, Meter(materials.progress, f"upload {len(missing)} file(s) to {self._storage}", total))
+        meter = Meter(materials.progress, f"upload {len(missing)} file(s) to {self._storage}", total)
+        try:
+            store.upload(missing, meter)
+        except FileNotFoundError as error:
+            if _stamps(files_of(path)) == stamps:
+                raise
+            self._clear(store, resource.id)
+            raise self._changed(resource.id, "during") from error
+        if _stamps(files_of(path)) != stamps:
+            self._clear(store, resource.id)
+            raise self._changed(resource.id, "during")
         if left := _missing(store, resource.id, files):
             raise ConflictError(
                 f"the data {resource.id} was changed during its upload: {next(iter(left))} is missing or of another "
@@ -177,6 +195,18 @@ class Inputs:
                 provider=self._provider,
             )
         store.write(_mark(resource.id), json.dumps(spec).encode())
+
+    def _clear(self, store: Store, name: str) -> None:
+        """Delete an unfinished upload whose stored files may be of other content of the same size."""
+        if store.find(_mark(name)) is None:
+            store.clear(_folder(name))
+
+    def _changed(self, name: str, when: str) -> ConflictError:
+        return ConflictError(
+            f"the data {name} was changed {when} its upload",
+            hint="run the same verb again when its files no longer change",
+            provider=self._provider,
+        )
 
     def delete(self, store: Store, name: str) -> None:
         """Delete an input: first the mark that it is complete, then its files.
@@ -228,6 +258,19 @@ def files_of(path: Path) -> Iterator[tuple[str, Path]]:
     for file in sorted(path.rglob("*")):
         if file.is_file():
             yield file.relative_to(path).as_posix(), file
+
+
+def _stamps(files: Iterable[tuple[str, Path]]) -> _Stamps:
+    """Return what changes with a file's content, by name; ``None`` for a file that is gone."""
+    stamps: _Stamps = {}
+    for name, file in files:
+        try:
+            found = file.stat()
+        except FileNotFoundError:
+            stamps[name] = None
+        else:
+            stamps[name] = (found.st_size, found.st_mtime_ns)
+    return stamps
 
 
 def _folder(name: str) -> str:

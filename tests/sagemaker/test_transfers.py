@@ -102,16 +102,27 @@ def test_what_is_there_is_not_sent_again(place: Any, adapter: Any, folder: Path)
     assert adapter.read(Ref("Data", resource.id), timeout=30.0).state == "ready"
 
 
-def test_a_file_that_changes_during_its_upload_is_an_error(adapter: Any, folder: Path) -> None:
-    """The id names the contents that were planned, so others never get it."""
+@pytest.mark.parametrize("longer", ["", "another length\n"])
+def test_a_file_that_changes_during_its_upload_is_an_error(adapter: Any, folder: Path, longer: str) -> None:
+    """The id names the contents that were planned, so others never get it, even if the size is the same."""
     resource = adapter._inputs.plan("train", folder, OWN)
 
     def change(_what: str, _done: int, _total: int | None) -> None:
-        (folder / "a.csv").write_text("another length\n")
+        (folder / "a.csv").write_text("9" * (folder / "a.csv").stat().st_size + longer)
 
-    with pytest.raises(ConflictError, match=r"a\.csv is missing or of another size"):
+    with pytest.raises(ConflictError, match="was changed during its upload"):
         adapter._inputs.make(adapter._shelf, resource, Materials(progress=change))
     assert adapter.read(Ref("Data", resource.id), timeout=30.0) is None
+    assert [] == list(adapter._shelf.objects(f"data/{resource.id}/")), "no other content stays under its id"
+
+
+def test_a_file_that_changes_after_the_plan_is_not_sent(place: Any, adapter: Any, folder: Path) -> None:
+    """Neither another content of the same size nor a file fewer is stored under the id of what was planned."""
+    resource = adapter._inputs.plan("train", folder, OWN)
+    (folder / "a.csv").write_text("9" * (folder / "a.csv").stat().st_size)
+    with place.cloud.calls.since() as calls, pytest.raises(ConflictError, match="was changed before its upload"):
+        adapter._inputs.make(adapter._shelf, resource, Materials())
+    assert [] == puts(calls)
 
 
 def test_gc_counts_and_removes_what_a_broken_upload_left(place: Any, adapter: Any, s3: Any, folder: Path) -> None:

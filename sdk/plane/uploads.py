@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .. import foreign
 from ..adapter import Labels, Live, Ref, Resource, spec_hash
-from ..errors import ConfigError, ConflictError, NotFoundError
+from ..errors import ConfigError, ConflictError, NotFoundError, PlatformError
 from ..transfers import Meter
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Inputs:
         meter = Meter(materials.progress, f"upload {len(missing)} file(s) to {self._storage}", total)
         try:
             store.upload(missing, meter)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, PlatformError) as error:  # such as a checksum that does not match what was sent
             if _stamps(files_of(path)) == stamps:
                 raise
             self._clear(store, resource.id)

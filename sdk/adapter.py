@@ -1,4 +1,4 @@
-"""The adapter interface: an adapter plans resources and translates operations into calls of its platform.
+"""The adapter interface: what an adapter must implement (`Adapter`), and what it may (`Trains`, `Monitors`, …).
 
 An adapter turns neutral specs into an ordered list of :class:`Resource` (pure functions), and turns each single
 operation on a resource into one call of its platform. It never loops, waits, retries, rolls back or decides: the

@@ -1,4 +1,4 @@
-"""HTTP connections for predictions, made with the standard library because that is faster than httpx.
+"""HTTP connections that write the requests of predictions; the standard library is faster here than httpx.
 
 httpx supports all of HTTP, which costs several times the work of one small request on a warm connection. A prediction
 needs one request at a time on a pooled connection and a complete answer. `http.client` provides that. This module wraps

@@ -177,14 +177,18 @@ def rights_of(calls: Sequence[CallRights]) -> list[tuple[str, ...]]:
 
 def modules() -> str:
     """Return the page with one sentence for each module and package: the first of its docstring."""
-    parts = [
-        "# Modules and packages\n\n",
-        "What is where; [architecture](../architecture.md) says how it fits together.\n",
-    ]
-    for folder in ("sdk", "sdk/client", "sdk/executor", "sdk/packaging", "sdk/serving", "sdk/compare"):
-        rows = [(f"`{path.relative_to(ROOT)}`", sentence_of(path)) for path in sorted(named_in(ROOT / folder))]
-        parts += [f"\n## {folder}\n\n", table(("module or package", "what it holds"), rows)]
+    parts = ["# Modules and packages\n\n", "Their places in the whole: [architecture](../architecture.md).\n"]
+    for folder in packages():
+        rows = [(f"`{path.name}`", sentence_of(path)) for path in sorted(named_in(folder))]
+        parts += [f"\n## {folder.relative_to(ROOT)}\n\n{sentence_of(folder)}\n\n"]
+        parts += [table(("module or package", "what it holds"), rows)] if rows else []
     return "".join(parts)
+
+
+def packages() -> list[Path]:
+    """Return all packages that ship."""
+    roots = (ROOT / "sdk", ROOT / "mlport", ROOT / "adapters", ROOT / "contract_tests")
+    return sorted(path.parent for root in roots for path in root.rglob("__init__.py"))
 
 
 def named_in(folder: Path) -> Iterator[Path]:

@@ -272,7 +272,7 @@ def test_stop_leaves_nothing_running(endpoint: Endpoint) -> None:
     endpoint.put(d1=endpoint.deployment("d1", 100, 2))
     pids = [replica["pid"] for replica in endpoint.status()["deployments"]["d1"]["replicas"].values()]
     answers: list[int] = []
-    caller = threading.Thread(target=lambda: answers.append(endpoint.post("/sleep?s=0.5").status_code))
+    caller = threading.Thread(target=lambda: answers.append(endpoint.post("/sleep?s=2").status_code))
     caller.start()
     until(lambda: endpoint.status()["deployments"]["d1"]["inflight"])
     assert client.stop(endpoint.folder)

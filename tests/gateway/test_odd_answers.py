@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdk.serving.gateway.client import GatewayError, call
+from sdk.serving.gateway.client import GatewayError, call, get_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +54,17 @@ def test_an_answer_of_another_form(tmp_path: Path, status: int, body: bytes) -> 
     with answering(tmp_path, status, body), pytest.raises(GatewayError, match="gave no answer") as refused:
         call(tmp_path, "GET", "/status")
     assert (0, "unreachable") == (refused.value.status, refused.value.code)
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"table": 7}', b'{"table": []}'])
+def test_a_table_of_another_form(tmp_path: Path, body: bytes) -> None:
+    with answering(tmp_path, 200, body), pytest.raises(GatewayError, match="gave no answer"):
+        get_table(tmp_path)
+
+
+def test_no_table_yet(tmp_path: Path) -> None:
+    with answering(tmp_path, 200, b'{"table": null}'):
+        assert get_table(tmp_path) is None
 
 
 def test_an_answer_that_is_too_long(tmp_path: Path) -> None:

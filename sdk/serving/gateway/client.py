@@ -138,8 +138,11 @@ def metrics(folder: Path, *, window_s: float = 3600.0) -> dict[str, Any]:
 
 def get_table(folder: Path) -> dict[str, Any] | None:
     """Return the table in force, or None before the first."""
-    table: dict[str, Any] | None = call(folder, "GET", "/table")["table"]
-    return table
+    answer = call(folder, "GET", "/table")
+    try:
+        return None if answer["table"] is None else _table(answer["table"])
+    except (KeyError, ValueError) as error:
+        raise GatewayError(f"The gateway in {folder} gave no answer: {error!r}.") from error
 
 
 def put_table(

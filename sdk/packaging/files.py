@@ -235,17 +235,19 @@ def _torchscript(path: Path) -> Found:
 
 def _ubj(path: Path) -> Found:
     _head(path, lambda head: head[:1] == b"{" and b"learner" in head, "an XGBoost model")
-    return Found("xgboost", "ubj", _BOOSTER, {"class": "Booster"}, fitted=fitted.in_xgboost_ubj(path.read_bytes()))
+    return Found("xgboost", "ubj", _BOOSTER, {"class": "Booster"}, fitted=fitted.in_file(path, fitted.in_xgboost_ubj))
 
 
 def _json(path: Path) -> Found:
     _head(path, lambda head: head[:1] == b"{" and b"learner" in head, "an XGBoost model")
-    return Found("xgboost", "json", _BOOSTER, {"class": "Booster"}, fitted=fitted.in_xgboost_json(path.read_bytes()))
+    return Found("xgboost", "json", _BOOSTER, {"class": "Booster"}, fitted=fitted.in_file(path, fitted.in_xgboost_json))
 
 
 def _lightgbm(path: Path) -> Found:
     _head(path, lambda head: head.startswith(b"tree\n"), "a LightGBM model")
-    return Found("lightgbm", "txt", frozenset({"lightgbm", "scipy"}), {}, fitted=fitted.in_lightgbm(path.read_bytes()))
+    return Found(
+        "lightgbm", "txt", frozenset({"lightgbm", "scipy"}), {}, fitted=fitted.in_file(path, fitted.in_lightgbm)
+    )
 
 
 def _keras(path: Path) -> Found:

@@ -11,14 +11,14 @@ import mmap
 import pickletools
 import re
 import struct
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from sdk.errors import ConfigError
 from sdk.packaging.flavours.base import of_table
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 Names = tuple[str, ...]
@@ -74,7 +74,7 @@ def check_example(names: Sequence[str] | None, given: Sequence[str] | None) -> N
         )
 
 
-def in_xgboost_json(data: bytes) -> Fitted:
+def in_xgboost_json(data: bytes | mmap.mmap) -> Fitted:
     """Read the columns from XGBoost's JSON."""
     found = _JSON_NAMES.search(data)
     try:
@@ -144,6 +144,18 @@ def _all_text(values: Any) -> Names | None:
     return tuple(listed)
 
 
+def in_file(path: Path, read: Callable[[mmap.mmap], Fitted]) -> Fitted:
+    """Read the columns from a file of a booster, whose bytes are mapped and not all loaded into memory."""
+    with _mapped(path) as data:
+        return read(data)
+
+
+@contextmanager
+def _mapped(path: Path) -> Generator[mmap.mmap]:
+    with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
+        yield data
+
+
 def in_pickle(path: Path) -> Fitted:
     """Read the columns that the model in a pickle was fitted on, without running the pickle.
 
@@ -151,7 +163,7 @@ def in_pickle(path: Path) -> Fitted:
     """
     if not path.stat().st_size:
         return UNKNOWN
-    with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
+    with _mapped(path) as data:
         reader = {"xgboost": in_xgboost_ubj, "lightgbm": in_lightgbm}.get(_package(_steps(data, 0)))
         try:
             return Fitted(_pickled(data)) if reader is None else reader(data)

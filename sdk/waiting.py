@@ -321,5 +321,6 @@ class Poll:
         self._next = min(self._next * 2, self._longest_s)
         if isinstance(error, ThrottledError):
             delay = max(delay, THROTTLED_FLOOR_S)
-        delay = max(delay, min(getattr(error, "retry_after_s", None) or 0.0, LONGEST_RETRY_AFTER_S))
+        if isinstance(error, ThrottledError | UnavailableError):
+            delay = pause_after(error, delay)
         self._clock.sleep(min(delay, self._deadline.left))

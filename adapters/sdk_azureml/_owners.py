@@ -64,7 +64,9 @@ class Owners:
             SecurityError: The id is not that of a registry.
         """
         if not _REGISTRY_ID.fullmatch(known):
-            raise self._refused(f"the workspace names {known!r} as its registry, which is none", known, None)
+            raise self._refused(
+                f"the workspace names {known!r} as its registry, which is not the id of a registry", known, None
+            )
 
     def check_registry(self, wanted: str, found: dict[str, Any], host: str) -> None:
         """Refuse a registry that is not the workspace's.

@@ -14,9 +14,10 @@ import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from sdk.errors import ConfigError, TimedOut, UnavailableError
+from sdk.errors import TimedOut, UnavailableError
+from sdk.plane.inputs import path_of
 from sdk.registry import missing_extra
 
 from ._errors import PROVIDER, made
@@ -104,16 +105,10 @@ def local_data(data: Mapping[str, str]) -> dict[str, Path]:
     Raises:
         ConfigError: An input does not exist.
     """
-    found: dict[str, Path] = {}
-    for channel, where in data.items():
-        scheme = urlsplit(where).scheme if "://" in where else ""
-        if scheme not in {"", "file"}:
-            continue
-        path = Path(unquote(urlsplit(where).path) if scheme else where).expanduser().absolute()
-        if not path.exists():
-            raise ConfigError(f"data.{channel} = {where!r} does not exist", hint="give an existing file or folder")
-        found[channel] = path
-    return found
+    local = {
+        channel: where for channel, where in data.items() if "://" not in where or urlsplit(where).scheme == "file"
+    }
+    return {channel: path_of(channel, where) for channel, where in local.items()}
 
 
 def send(arm: Arm, options: AzureMLOptions, job: Mapping[str, Any], timeout: float) -> None:

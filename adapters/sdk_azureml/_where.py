@@ -93,7 +93,7 @@ class Place:
         if is_here(url) if self.mini else is_at(url, *domains):
             return url
         raise SecurityError(
-            f"{what} is said to be at {url!r}, which is not one of Azure's addresses; nothing was sent there",
+            f"{what} is reported to be at {url!r}, which is not one of Azure's addresses; nothing was sent there",
             provider=PROVIDER,
             operation="verify",
             resource=what,

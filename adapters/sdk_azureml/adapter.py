@@ -295,10 +295,7 @@ class AzureMLAdapter:
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
         """Return the image with its program, its environment, the data, and the job."""
         _plan.check_data(spec.data)
-        inputs = {
-            name: (self._inputs.plan(name, path, spec.labels), path.name if path.is_file() else "")
-            for name, path in local_data(spec.data).items()
-        }
+        inputs = self._inputs.plan_all(local_data(spec.data), spec.labels)
         return _plan.job_resources(spec, self.options, inputs)
 
     def _shelf(self, timeout: float) -> Shelf:

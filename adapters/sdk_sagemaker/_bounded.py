@@ -27,14 +27,14 @@ def limit(client: Any, *, files: bool) -> None:
     inside["_pool_classes_by_scheme"] = manager.pool_classes_by_scheme  # used by proxy managers
     endpoint.http_session = _Session(session)
     client.meta.events.register("before-call", _begin)
-    client.meta.events.register("response-received", _tell)
+    client.meta.events.register("response-received", _publish)
 
 
 def _begin(context: dict[str, Any], **_rest: Any) -> None:
     context[_BEGUN] = time.monotonic()
 
 
-def _tell(
+def _publish(
     event_name: str, context: dict[str, Any], response_dict: dict[str, Any] | None, parsed_response: Any, **_rest: Any
 ) -> None:
     """Publish an answer to the exchange listeners; the body of a file is left to the caller that reads it."""

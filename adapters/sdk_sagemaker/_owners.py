@@ -76,7 +76,7 @@ def check_registry(host: str, account: str, *domains: str) -> None:
     """
     if not is_at(f"https://{host}", *domains):
         raise SecurityError(
-            f"the registry is said to be at {host}, which is not in a domain of AWS; nothing was sent there",
+            f"the registry is reported to be at {host}, which is not in a domain of AWS; nothing was sent there",
             provider=PROVIDER,
             operation="GetAuthorizationToken",
             resource=host,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from sdk.adapter import Capability, Labels, Live, Ref
 from sdk.errors import AuthError, ConfigError, ConflictError, InvalidRequestError, QuotaError
 from sdk.packaging import archive, disk
 from sdk.plane.checks import unsupported
+from sdk.plane.inputs import path_of
 from sdk.plane.uploads import of_addresses
 from sdk.prices import find_price
 from sdk.types import JobState, JobStatus
@@ -23,6 +23,7 @@ from ._plan import IMAGE, JOB, job_resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from sdk.adapter import JobSpec, Materials, Resource
     from sdk.plane.uploads import Inputs
@@ -225,10 +226,7 @@ def local_data(data: Mapping[str, str]) -> dict[str, Path]:
         if scheme != "file":
             text = f"data.{channel} = {where!r}: SageMaker reads s3://, and paths of this machine are uploaded"
             raise unsupported(PROVIDER, Capability.TRAIN, text, reason="upstream")
-        path = Path(unquote(urlsplit(where).path) if "://" in where else where).expanduser().absolute()
-        if not path.exists():
-            raise ConfigError(f"data.{channel} = {where!r} does not exist", hint="give an existing file or folder")
-        found[channel] = path
+        found[channel] = path_of(channel, where)
     return found
 
 

@@ -8,11 +8,12 @@ import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from sdk import transfers
 from sdk.adapter import Ack, Labels, Live, Ref
 from sdk.errors import ConfigError, ConflictError, NotFoundError, SdkError
+from sdk.plane.inputs import path_of
 from sdk.plane.uploads import of_addresses
 from sdk.transfers import Meter
 from sdk.types import JobState, JobStatus
@@ -356,15 +357,7 @@ def local_data(data: Mapping[str, str]) -> dict[str, Path]:
     Raises:
         ConfigError: An input does not exist.
     """
-    found: dict[str, Path] = {}
-    for channel, where in data.items():
-        if where.startswith("gs://"):
-            continue
-        path = Path(unquote(urlsplit(where).path) if where.startswith("file://") else where).expanduser().absolute()
-        if not path.exists():
-            raise ConfigError(f"data.{channel} = {where!r} does not exist", hint="give an existing file or folder")
-        found[channel] = path
-    return found
+    return {channel: path_of(channel, where) for channel, where in data.items() if not where.startswith("gs://")}
 
 
 def _mounted(address: str) -> str:

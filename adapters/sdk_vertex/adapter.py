@@ -256,10 +256,7 @@ class VertexAdapter:
     def job_resources(self, spec: JobSpec) -> Sequence[Resource]:
         """Return the repository, the image with the program, the data, the files, and the job."""
         _train.check_data(spec.data)
-        inputs = {
-            name: (self._inputs.plan(name, path, spec.labels), path.name if path.is_file() else "")
-            for name, path in _train.local_data(spec.data).items()
-        }
+        inputs = self._inputs.plan_all(_train.local_data(spec.data), spec.labels)
         return _plan.job_resources(spec, self.options, self._prices, inputs)
 
     def job_status(self, name: str, *, timeout: float) -> JobStatus | None:

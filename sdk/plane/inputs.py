@@ -1,4 +1,4 @@
-"""The inputs of a job on targets that read files of the local machine."""
+"""The inputs of a job that are on the local machine."""
 
 from __future__ import annotations
 
@@ -45,10 +45,16 @@ def local_data(data: Mapping[str, str], provider: str) -> dict[str, Path]:
         UnsupportedError: An input is the URI of a cloud.
     """
     check_data(data, provider)
-    found: dict[str, Path] = {}
-    for channel, where in data.items():
-        path = Path(unquote(urlsplit(where).path) if where.startswith("file://") else where).expanduser().absolute()
-        if not path.exists():
-            raise ConfigError(f"data.{channel} = {where!r} does not exist", hint="give an existing file or folder")
-        found[channel] = path
-    return found
+    return {channel: path_of(channel, where) for channel, where in data.items()}
+
+
+def path_of(channel: str, where: str) -> Path:
+    """Return the absolute path of an input that is a path or a ``file://`` URI.
+
+    Raises:
+        ConfigError: It does not exist.
+    """
+    path = Path(unquote(urlsplit(where).path) if "://" in where else where).expanduser().absolute()
+    if not path.exists():
+        raise ConfigError(f"data.{channel} = {where!r} does not exist", hint="give an existing file or folder")
+    return path

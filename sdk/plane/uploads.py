@@ -111,6 +111,13 @@ class Inputs:
         summary = f"{channel}: {len(files)} file(s) to {self._storage}"
         return Resource(DATA, content[:32], spec, own, summary=summary)
 
+    def plan_all(self, paths: Mapping[str, Path], labels: Labels) -> dict[str, tuple[Resource, str]]:
+        """Return the data of each channel as :meth:`plan` does, with the name of its file, empty for a folder."""
+        return {
+            channel: (self.plan(channel, path, labels), path.name if path.is_file() else "")
+            for channel, path in paths.items()
+        }
+
     def _check_name(self, channel: str, name: str) -> None:
         try:
             size = len(name.encode())

@@ -101,12 +101,16 @@ def call(
         answer = _table(_parsed(response.read(_LARGEST + 1)))
         refusal = _refusal(answer, response.status) if response.status >= 400 else None
     except (OSError, http.client.HTTPException, ValueError, KeyError, RecursionError) as error:
-        raise GatewayError(f"The gateway in {folder} gave no answer: {error!r}.") from error
+        raise _unanswered(folder, error) from error
     finally:
         connection.close()
     if refusal is not None:
         raise refusal
     return answer
+
+
+def _unanswered(folder: Path, error: Exception) -> GatewayError:
+    return GatewayError(f"The gateway in {folder} gave no answer: {error!r}.")
 
 
 def _parsed(data: bytes) -> Any:
@@ -142,7 +146,7 @@ def get_table(folder: Path) -> dict[str, Any] | None:
     try:
         return None if answer["table"] is None else _table(answer["table"])
     except (KeyError, ValueError) as error:
-        raise GatewayError(f"The gateway in {folder} gave no answer: {error!r}.") from error
+        raise _unanswered(folder, error) from error
 
 
 def put_table(

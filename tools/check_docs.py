@@ -67,7 +67,8 @@ def prose(text: str) -> Iterator[tuple[int, str]]:
     """Line numbers and lines of docstrings, without their examples, and comments."""
     lines = text.splitlines()
     for node in ast.walk(ast.parse(text)):
-        for statement in getattr(node, "body", None) or () if not isinstance(node, ast.Lambda | ast.IfExp) else ():
+        body = getattr(node, "body", None)
+        for statement in body if isinstance(body, list) else ():
             value = getattr(statement, "value", None)
             if isinstance(statement, ast.Expr) and isinstance(value, ast.Constant) and isinstance(value.value, str):
                 shown = itertools.takewhile(

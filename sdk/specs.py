@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .errors import ConfigError
 from .resources import Labels, spec_hash
@@ -12,8 +12,6 @@ from .types import DeploymentStatus, Json, Replicas, Resources
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
-
-    from .model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +91,30 @@ class JobSpec:
     usd_per_hour: float | None = None
 
 
+class PackedModel(Protocol):
+    """A packed model as an adapter sees it; :class:`sdk.Model` is one."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the model in 64 hex characters."""
+        ...
+
+    @property
+    def path(self) -> Path | None:
+        """The folder of its bundle; ``None`` for a ready-made image."""
+        ...
+
+    @property
+    def image(self) -> str | None:
+        """The ready-made image, else ``None``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Materials:
     """The bytes and secrets needed to create a resource, kept out of specs, plans and journals."""
 
-    model: Model | None = None
+    model: PackedModel | None = None
     job: JobSpec | None = None
     secret: Callable[[str], str] | None = None
     progress: Callable[[str, int, int | None], None] | None = None  # (what, bytes done, total bytes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config.values import dotted
 from ..redact import is_secret_name
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..config import Settings
-    from .base import ClientBase
 
 _MOST = 8  # clients kept for further handles
-_clients: dict[bytes, ClientBase] = {}
+_clients: dict[bytes, Any] = {}
 _lock = threading.Lock()
 
-Reduced = tuple["Callable[..., ClientBase]", tuple[Any, ...]]
+AnyClient = TypeVar("AnyClient")
+Reduced = tuple["Callable[..., Any]", tuple[Any, ...]]
 
 
-def reduced(kind: type[ClientBase], settings: Settings, target: str | None) -> Reduced:
+def reduced(kind: Callable[..., AnyClient], settings: Settings, target: str | None) -> Reduced:
     """Return the function and arguments that a client is pickled as.
 
     Raises:
@@ -42,7 +42,7 @@ def reduced(kind: type[ClientBase], settings: Settings, target: str | None) -> R
     return received, (kind, settings, target)
 
 
-def received(kind: type[ClientBase], settings: Settings, target: str | None) -> ClientBase:
+def received(kind: Callable[..., AnyClient], settings: Settings, target: str | None) -> AnyClient:
     """Return the client of this configuration in this process; the first handle that arrives creates it."""
     key = pickle.dumps((kind, settings, target))
     with _lock:

@@ -140,12 +140,13 @@ def made(tensor: Tensor, listed: list[Any]) -> Any:
     """Return a column as the server reconstructs it from these cells of a request; ``None`` is a missing cell."""
     serving: Any = import_module("sdk.serving.signature")
     convert: Any = import_module("sdk.serving.convert")
+    tables: Any = import_module("sdk.serving.tables")
     known = msgspec.convert(msgspec.to_builtins(tensor), serving.Tensor)
     try:
         read = known.read(convert.as_array(listed, tensor.name, tensor.dtype), tensor.name, [tensor.name])
     except failures.RequestError as error:
         raise ConfigError(f"{_field(tensor.name)}: {error}", hint="leave the row out") from error
-    return serving.tables.column(known, read)
+    return tables.column(known, read)
 
 
 def libraries(signature: Signature) -> frozenset[str]:

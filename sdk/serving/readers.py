@@ -19,7 +19,7 @@ from .convert import DATATYPES, Array, as_array, cell, missing, to_dtype, to_nul
 from .failures import RequestError, bad_input
 
 if TYPE_CHECKING:
-    from .signature import Tensor
+    from .tensors import TensorType
 
 Reader: TypeAlias = Callable[[Array, str, list[str] | None], Array]
 
@@ -32,7 +32,7 @@ _SHOWN = 5
 _INT64 = 2**63
 
 
-def reader(tensor: Tensor) -> Reader:
+def reader(tensor: TensorType) -> Reader:
     """Return the reader of this tensor's values."""
     if tensor.levels is not None:
         return _categories(tensor)
@@ -59,7 +59,7 @@ def _plain(dtype: str, convert: Callable[[Array, str, str, list[str] | None], Ar
 # Moments and durations.
 
 
-def _parser(tensor: Tensor, kind: str) -> Callable[[str], int]:
+def _parser(tensor: TensorType, kind: str) -> Callable[[str], int]:
     """Return a function that parses one text as nanoseconds; its `ValueError` describes the fault."""
     if kind == "timedelta64":
         return _nanoseconds
@@ -173,7 +173,7 @@ def _check_digits(number: Decimal, digits: int, scale: int, column_type: str) ->
 # Categories.
 
 
-def _categories(tensor: Tensor) -> Reader:
+def _categories(tensor: TensorType) -> Reader:
     """Return the reader of categories, which returns positions in the list of levels; -1 for a missing value."""
     levels = tensor.levels
     if levels is None:

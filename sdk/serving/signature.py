@@ -18,60 +18,24 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from . import tables
 from .columns import axes, rows_in, whole_inputs
-from .convert import TEXT, Array, as_array, check_finite, is_list
+from .convert import Array, as_array, check_finite, is_list
 from .failures import bad_input
 from .readers import Reader, reader
+from .tensors import TensorType
 
 Tensors = dict[str, NDArray[Any]]
 FREE = "instances"
 _SHOWN = 100  # levels
 
 
-class Levels(msgspec.Struct, frozen=True):
-    """The levels of a column of categories, in their order; `type` is the pandas type of their index."""
-
-    values: list[bool | int | float | str]
-    type: str
-    ordered: bool = False
-
-
-class Tensor(msgspec.Struct, frozen=True, dict=True):
-    """Name, value type and shape of a tensor; -1 stands for any length, and the first axis counts rows.
-
-    `column_type` is the pandas type of a table's column if it differs, such as `str` or `Int64`. `missing` is the
-    marker of a missing value among objects: `nan`, `None`, `NaT` or `NA`. A column of categories has `levels`, and
-    `dtype` is their type. `required` means that the model does not accept missing values there.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    column_type: str | None = None
-    missing: str | None = None
-    levels: Levels | None = None
-    required: bool = False
-
-    @property
-    def nullable(self) -> bool:
-        """Whether this is a column of whole numbers or booleans in which values may be missing."""
-        return self.column_type is not None and self.dtype not in TEXT and not self.dtype.startswith("float")
+class Tensor(TensorType, frozen=True, dict=True):
+    """A tensor of a signature, with the reader of its values."""
 
     @cached_property
     def read(self) -> Reader:
         """The reader that converts decoded values to those of this tensor."""
         return reader(self)
-
-    @property
-    def level(self) -> Tensor:
-        """The tensor that describes the levels themselves."""
-        return Tensor(self.name, self.dtype, (-1,), self.levels.type if self.levels else self.column_type)
-
-    @cached_property
-    def categories(self) -> Any:
-        """The pandas type of a column of categories."""
-        return tables.categories(self)
 
 
 class Signature(msgspec.Struct, frozen=True, dict=True):

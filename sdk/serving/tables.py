@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from . import arrow
 from .arrow import ARROW
 from .convert import TEXT, as_array, missing
+from .readers import reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .convert import Array
-    from .signature import Tensor
+    from .tensors import TensorType
 
 
 def pandas() -> Any:
@@ -27,7 +28,7 @@ def pandas() -> Any:
     return importlib.import_module("pandas")
 
 
-def table(tensors: Mapping[str, Array], inputs: Sequence[Tensor], *, integer_columns: bool = False) -> Any:
+def table(tensors: Mapping[str, Array], inputs: Sequence[TensorType], *, integer_columns: bool = False) -> Any:
     """Build a DataFrame of checked columns in the order of the signature.
 
     Args:
@@ -41,7 +42,7 @@ def table(tensors: Mapping[str, Array], inputs: Sequence[Tensor], *, integer_col
     return frame
 
 
-def column(tensor: Tensor, values: Array) -> Any:
+def column(tensor: TensorType, values: Array) -> Any:
     """Convert a column to the type that it has in the training table.
 
     Args:
@@ -53,7 +54,7 @@ def column(tensor: Tensor, values: Array) -> Any:
         return values
     pd = pandas()
     if tensor.levels is not None:
-        return pd.Series(pd.Categorical.from_codes(values, dtype=tensor.categories))
+        return pd.Series(pd.Categorical.from_codes(values, dtype=categories(tensor)))
     if kind is None:
         kind = default_text()
     if kind == "object":
@@ -65,12 +66,20 @@ def column(tensor: Tensor, values: Array) -> Any:
     return pd.Series(pd.array(values.tolist() if values.dtype.kind == "O" else values, dtype=kind))
 
 
-def categories(tensor: Tensor) -> Any:
+def categories(tensor: TensorType) -> Any:
+    """Return the pandas type of a column of categories; the tensor keeps it, since its levels can be many."""
+    known = vars(tensor)
+    if "categories" not in known:
+        known["categories"] = _categories(tensor)
+    return known["categories"]
+
+
+def _categories(tensor: TensorType) -> Any:
     """Return the pandas type of a column of categories, with the levels of the training table in their order."""
     pd, levels, level = pandas(), tensor.levels, tensor.level
     if levels is None:
         raise TypeError(f"{tensor.name} has no levels")
-    values = level.read(as_array(levels.values, tensor.name, tensor.dtype), tensor.name, None)
+    values = reader(level)(as_array(levels.values, tensor.name, tensor.dtype), tensor.name, None)
     listed = pd.Series(values) if levels.type == tensor.dtype else column(level, values)
     return pd.CategoricalDtype(pd.Index(listed, dtype=listed.dtype), ordered=levels.ordered)
 
@@ -80,7 +89,7 @@ def default_text() -> str:
     return "str" if int(pandas().__version__.partition(".")[0]) >= 3 else "object"
 
 
-def marked(tensor: Tensor, values: Array) -> Array:
+def marked(tensor: TensorType, values: Array) -> Array:
     """Replace missing values among objects by the marker that they had in training."""
     if values.dtype.kind != "O" and tensor.column_type != "object":
         return values

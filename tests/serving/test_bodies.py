@@ -16,7 +16,8 @@ from sdk.serving import codecs, media, npy
 from sdk.serving.failures import RequestError
 from sdk.serving.outputs import Outputs
 from sdk.serving.settings import Limits
-from sdk.serving.signature import Levels, Signature, Tensor
+from sdk.serving.signature import Signature, Tensor
+from sdk.serving.tensors import Levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable

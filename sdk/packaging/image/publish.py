@@ -83,12 +83,13 @@ def content_of(materials: Materials) -> Model | Program:
         ConfigError: The materials have neither.
         LockMismatchError: The program's files differ from those that were sealed.
     """
+    from sdk.model import Model
     from sdk.packaging import bundle
     from sdk.packaging.training import Program
 
     if materials.job is not None:
         return Program(materials.job.digest, materials.job.bundle, bundle.verify(materials.job.bundle))
-    if materials.model is None:
+    if not isinstance(materials.model, Model):
         raise ConfigError("the model is not at hand", hint="deploy it again")
     return materials.model
 

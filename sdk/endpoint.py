@@ -3,17 +3,49 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
 
     import httpx
 
-    from .client import Client
     from .monitor import Watch
     from .prediction import Prediction
     from .types import EndpointStatus, LogLine
+
+
+class _EndpointVerbs(Protocol):
+    """The verbs that the handle of an endpoint calls; :class:`sdk.Client` has them and documents them."""
+
+    def status(self, name: str, *, target: str | None = None) -> EndpointStatus: ...
+    def resume(self, name: str, *, target: str | None = None, timeout: str | float | None = None) -> Endpoint: ...
+    def predict(
+        self, name: str, inputs: Any, *, deployment: str | None, target: str | None, timeout: str | float | None
+    ) -> Prediction: ...
+    def apredict(
+        self, name: str, inputs: Any, *, deployment: str | None, target: str | None, timeout: str | float | None
+    ) -> Coroutine[Any, Any, Prediction]: ...
+    def request(self, name: str, inputs: Any, *, deployment: str | None, target: str | None) -> httpx.Request: ...
+    def curl(self, name: str, inputs: Any, *, deployment: str | None, target: str | None) -> str: ...
+    def promote(self, name: str, *, target: str | None, timeout: str | float | None) -> Endpoint: ...
+    def rollback(self, name: str, *, target: str | None, timeout: str | float | None) -> Endpoint: ...
+    def traffic(
+        self, name: str, shares: int | Mapping[str, int], *, target: str | None, timeout: str | float | None
+    ) -> Endpoint: ...
+    def finalize(self, name: str, *, target: str | None, timeout: str | float | None) -> Endpoint: ...
+    def delete(self, name: str, *, target: str | None, timeout: str | float | None) -> None: ...
+    def monitor(self, name: str, *, window: str | float, target: str | None) -> Watch: ...
+    def logs(
+        self,
+        name: str,
+        *,
+        tail: int | None,
+        follow: bool,
+        deployment: str | None,
+        request_id: str | None,
+        target: str | None,
+    ) -> Iterator[LogLine]: ...
 
 
 class Endpoint:
@@ -35,7 +67,7 @@ class Endpoint:
         [3.0]
     """
 
-    def __init__(self, client: Client, name: str, target: str, *, status: EndpointStatus | None = None) -> None:
+    def __init__(self, client: _EndpointVerbs, name: str, target: str, *, status: EndpointStatus | None = None) -> None:
         self._client = client
         self._status = status
         self.name = name
@@ -132,7 +164,7 @@ class Endpoint:
             self.name, tail=tail, follow=follow, deployment=deployment, request_id=request_id, target=self.target
         )
 
-    def __reduce__(self) -> tuple[type[Endpoint], tuple[Client, str, str]]:
+    def __reduce__(self) -> tuple[type[Endpoint], tuple[_EndpointVerbs, str, str]]:
         return type(self), (self._client, self.name, self.target)
 
     def __repr__(self) -> str:

@@ -41,12 +41,33 @@ exception is kept as ``__cause__``.
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .types import Leftover
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A resource that still exists but should not.
+
+    ``usd_per_hour`` is ``None`` if the price is unknown and 0 if the resource is free.
+    """
+
+    kind: str
+    id: str
+    reason: str
+    usd_per_hour: float | None
+    command: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the resource as plain Python data, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        price = "price unknown" if self.usd_per_hour is None else f"${self.usd_per_hour:.4g}/h"
+        return f"{self.kind} {self.id} ({price}): {self.reason}; remove it with: {self.command}"
 
 
 class SdkError(Exception):

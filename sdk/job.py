@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from . import foreign
 from .errors import TrainFailed
@@ -13,12 +13,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from .client import Client
     from .model import Model
     from .types import JobStatus, LogLine
 
 METRIC = "mlport_metric"
 _LAST_LINES = 30
+
+
+class _JobVerbs(Protocol):
+    """The verbs that the handle of a job calls; :class:`sdk.Client` has them and documents them."""
+
+    def job_status(self, name: str, *, target: str | None) -> JobStatus: ...
+    def await_job(self, name: str, *, target: str | None, timeout: str | float | None) -> JobStatus: ...
+    def stop_job(self, name: str, *, target: str | None) -> None: ...
+    def job_logs(self, name: str, *, follow: bool, tail: int | None, target: str | None) -> Iterator[LogLine]: ...
+    def job_output(self, name: str, directory: str | Path, *, target: str | None) -> Path: ...
+    def job_result(self, name: str, *, target: str | None, as_name: str | None, **about: Any) -> Model: ...
 
 
 class Job:
@@ -39,7 +49,7 @@ class Job:
         [9.0]
     """
 
-    def __init__(self, client: Client, name: str, target: str, *, status: JobStatus | None = None) -> None:
+    def __init__(self, client: _JobVerbs, name: str, target: str, *, status: JobStatus | None = None) -> None:
         self._client = client
         self._status = status
         self.name = name
@@ -142,7 +152,7 @@ class Job:
             allow_nan=allow_nan,
         )
 
-    def __reduce__(self) -> tuple[type[Job], tuple[Client, str, str]]:
+    def __reduce__(self) -> tuple[type[Job], tuple[_JobVerbs, str, str]]:
         return type(self), (self._client, self.name, self.target)
 
     def __repr__(self) -> str:

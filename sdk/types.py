@@ -65,24 +65,6 @@ class Resources(Value):
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover(Value):
-    """A resource that still exists but should not.
-
-    ``usd_per_hour`` is ``None`` if the price is unknown and 0 if the resource is free.
-    """
-
-    kind: str
-    id: str
-    reason: str
-    usd_per_hour: float | None
-    command: str
-
-    def __str__(self) -> str:
-        price = "price unknown" if self.usd_per_hour is None else f"${self.usd_per_hour:.4g}/h"
-        return f"{self.kind} {self.id} ({price}): {self.reason}; remove it with: {self.command}"
-
-
-@dataclass(frozen=True, slots=True)
 class LogLine(Value):
     """One line that a container wrote. ``time`` is Unix seconds by the platform's clock."""
 

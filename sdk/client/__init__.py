@@ -5,15 +5,14 @@ from __future__ import annotations
 import functools
 
 from .build import BuildVerbs
-from .change import ChangeVerbs
 from .compare import CompareVerbs
-from .look import LookVerbs
+from .gc import GcVerbs
 from .rights import RightsVerbs
 from .telling import to_stderr
 from .train import TrainVerbs
 
 
-class Client(ChangeVerbs, TrainVerbs, LookVerbs, BuildVerbs, CompareVerbs, RightsVerbs):
+class Client(GcVerbs, TrainVerbs, BuildVerbs, CompareVerbs, RightsVerbs):
     """A client that trains, deploys, calls and monitors models on the targets of one configuration.
 
     The module-level verbs (``sdk.deploy`` and so on) are the methods of :func:`default_client`. All verbs except

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from .. import lifecycle
 from ..adapter import Capability, DeploymentSpec, Materials
@@ -16,9 +16,9 @@ from ..names import check_name
 from ..packaging.packing import Packing
 from ..suggest import did_you_mean
 from ..types import EndpointStatus
-from .base import ClientBase
 from .calling import Probe
 from .changing import Task, border, change_deadline, last_words
+from .look import ReadVerbs
 from .order import Wishes, check_secrets, settle
 from .session import READ_S
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ..change import Change
     from ..executor import Plan
     from ..types import Replicas, Resources
-    from . import Client
     from .order import Order
     from .session import Session
 
@@ -76,8 +75,17 @@ class DeployHow(How, About, total=False):
     adopt: bool
 
 
-class ChangeVerbs(ClientBase):
-    """The verbs deploy, plan, temporary, traffic, promote, rollback, finalize, delete and resume."""
+class ChangeVerbs(ReadVerbs):
+    """The verbs deploy, plan, temporary, traffic, promote, rollback, finalize, delete, resume and endpoint."""
+
+    def endpoint(self, name: str, *, target: str | None = None) -> Endpoint:
+        """Return the handle of an endpoint, without checking whether the endpoint exists.
+
+        Example:
+            >>> sdk.endpoint("churn").predict([[1.0, 2.0]]).values
+            [3.0]
+        """
+        return Endpoint(self, check_name(name), self.session(target).target)
 
     @overload
     def deploy(self, model: Any, *, dry_run: Literal[True], **how: Unpack[DeployHow]) -> Plan: ...
@@ -326,7 +334,7 @@ class ChangeVerbs(ClientBase):
                     with last_words(session, name, None):
                         session.executor.resume(found.txn, materials=materials, probe=probe, deadline=deadline)
         self._callers.forget(session, name)
-        return Endpoint(cast("Client", self), name, session.target)
+        return Endpoint(self, name, session.target)
 
     def _move(
         self,
@@ -349,7 +357,7 @@ class ChangeVerbs(ClientBase):
         applied = task.run(wait=wait)
         self._callers.forget(task.session, task.name)
         status = applied.status if isinstance(applied.status, EndpointStatus) else None
-        return Endpoint(cast("Client", self), task.name, task.session.target, status=status)
+        return Endpoint(self, task.name, task.session.target, status=status)
 
 
 def _packed(model: Any, name: str | None, about: Mapping[str, Any]) -> Model:

@@ -1,25 +1,21 @@
-"""The verbs that call models, read the state of a target and clean up."""
+"""The verbs that call models and read the state of a target."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from .. import scratch
-from ..adapter import change_times
 from ..alarms import evaluate, objective
 from ..durations import parse_duration
-from ..endpoint import Endpoint
-from ..errors import NotFoundError, SdkError
+from ..errors import SdkError
 from ..monitor import Watch, cost_so_far
 from ..names import check_name
-from ..types import Check, Leftover
-from .base import ClientBase, deadline_of, seconds_of
+from ..types import Check
+from .base import ClientBase, seconds_of
 from .calling import say_how
 from .changing import border, told
 from .order import region_of
-from .passing import Records
 from .session import READ_S
 
 if TYPE_CHECKING:
@@ -29,7 +25,6 @@ if TYPE_CHECKING:
     import httpx
 
     from ..adapter import Capability, Support
-    from ..executor import GcReport
     from ..invoke import Caller
     from ..metrics import MetricsReport
     from ..prediction import Prediction
@@ -37,7 +32,6 @@ if TYPE_CHECKING:
     from ..prices import PriceRow
     from ..types import EndpointStatus, LogLine
     from ..waiting import Deadline
-    from . import Client
     from .session import Session
 
     T = TypeVar("T")
@@ -45,17 +39,8 @@ if TYPE_CHECKING:
 _TAIL = 10  # log lines that a watch shows
 
 
-class LookVerbs(ClientBase):
-    """The verbs predict, status, list, logs, monitor, gc, unlock, doctor, capabilities, prices and their variants."""
-
-    def endpoint(self, name: str, *, target: str | None = None) -> Endpoint:
-        """Return the handle of an endpoint, without checking whether the endpoint exists.
-
-        Example:
-            >>> sdk.endpoint("churn").predict([[1.0, 2.0]]).values
-            [3.0]
-        """
-        return Endpoint(cast("Client", self), check_name(name), self.session(target).target)
+class ReadVerbs(ClientBase):
+    """The verbs predict, status, list, logs, monitor, doctor, capabilities, prices and their variants."""
 
     # --- calling ------------------------------------------------------------------------------------------------
 
@@ -250,78 +235,6 @@ class LookVerbs(ClientBase):
 
     # --- the target itself --------------------------------------------------------------------------------------
 
-    def gc(
-        self,
-        *,
-        apply: bool = False,
-        expired: bool = False,
-        shared: bool = False,
-        target: str | None = None,
-        timeout: str | float | None = None,
-    ) -> GcReport:
-        """Find leftover resources, from their labels alone if necessary; with ``apply``, remove them.
-
-        Args:
-            apply: Remove them, after finishing or undoing the changes of processes that died.
-            expired: Include endpoints of all owners that are past their ttl.
-            shared: Include unused shared resources.
-            target: The target in the configuration.
-            timeout: Seconds, or text such as ``"10m"``.
-
-        Example:
-            >>> sdk.gc().orphans
-            []
-        """
-        session = self.session(target, sweeps=False)
-        with border(session):
-            deadline = deadline_of(session, timeout, change_times(session.adapter).longest_s)
-            report = session.executor.gc(apply=apply, expired=expired, shared=shared, deadline=deadline)
-            _temporaries(session, report, apply=apply)
-            return self._abandoned(session, report, deadline, apply=apply)
-
-    def _abandoned(self, session: Session, report: GcReport, deadline: Deadline, *, apply: bool) -> GcReport:
-        """Add the endpoints of comparisons that were killed on this machine; with ``apply``, delete them."""
-        records = Records(self.settings.state_dir.value)
-        for run, name in records.abandoned(session.target):
-            status = session.find(name, deadline)
-            if status is None:
-                if apply:
-                    records.gone(run, session.target, name)
-                continue
-            command = f"mlport gc --apply --target {session.target}"
-            left = Leftover("endpoint", name, "the run that made it is no more", status.usd_per_hour, command)
-            if not apply:
-                report.orphans.append(left)
-                continue
-            cast("Client", self).delete(name, target=session.target, timeout=deadline.left)
-            records.gone(run, session.target, name)
-            report.removed.append(left)
-        return report
-
-    def unlock(self, name: str, txn: str, *, target: str | None = None) -> None:
-        """Release the lock of an endpoint on the target, left by a machine that does not return.
-
-        A lock that is not renewed expires after a few minutes; use this only if you cannot wait. The changes that the
-        machine had started are finished or undone by its own ``gc``, or removed by any ``gc`` when they are old enough.
-
-        Args:
-            name: The endpoint.
-            txn: The transaction that holds the lock, as named by the :class:`~sdk.errors.ConflictError`.
-            target: The target in the configuration.
-
-        Raises:
-            NotFoundError: The transaction does not hold the lock.
-        """
-        session = self.session(target)
-        with border(session):
-            if not session.executor.unlock(check_name(name), txn):
-                raise NotFoundError(
-                    f"{name!r} is not locked by transaction {txn!r}",
-                    operation="unlock",
-                    resource=name,
-                    hint="nothing needs to be unlocked; if a change is refused, its error names who holds the lock",
-                )
-
     def doctor(self, *, target: str | None = None) -> dict[str, tuple[Check, ...]]:
         """Make one real read call per target, and report what is missing and how to fix it.
 
@@ -410,15 +323,3 @@ def _python() -> Check:
     fixed = _FIXED.get(minor, 0)
     hint = None if micro >= fixed else f"upgrade to {major}.{minor}.{fixed} or later: archives may escape their folder"
     return Check("python", ok=True, detail=f"{major}.{minor}.{micro}", hint=hint)
-
-
-def _temporaries(session: Session, report: GcReport, *, apply: bool) -> None:
-    """Add the unfinished files of killed processes on this machine to the report; with ``apply``, remove them."""
-    from ..packaging import disk
-
-    found = scratch.sweep if apply else scratch.abandoned
-    command = f"mlport gc --apply --target {session.target}"
-    into = report.removed if apply else report.orphans
-    for item in found(disk.roots(session.state_dir)):
-        reason = f"the process that wrote it was killed ({item.size:,} bytes)"
-        into.append(Leftover("temporary", str(item.path), reason, 0.0, command))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from ..adapter import Capability, JobSpec, Labels, Materials
 from ..change import Change
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from ..executor import Plan
     from ..packaging.packing import Packing
     from ..types import Json, LogLine, Resources
-    from . import Client
     from .order import Order
     from .session import Session
 
@@ -138,12 +137,12 @@ class TrainVerbs(ClientBase):
             materials = Materials(job=job, secret=self._secrets, progress=session.uploading)
             applied = session.executor.apply(plan, materials, deadline=change_deadline(session, None))
         status = applied.status if isinstance(applied.status, JobStatus) else None
-        handle = Job(cast("Client", self), name, session.target, status=status)
+        handle = Job(self, name, session.target, status=status)
         return _awaited(handle) if wait else handle
 
     def job(self, name: str, *, target: str | None = None) -> Job:
         """Return the handle of a training job, without checking whether the job exists."""
-        return Job(cast("Client", self), check_name(name, what="job"), self.session(target).target)
+        return Job(self, check_name(name, what="job"), self.session(target).target)
 
     def job_status(self, name: str, *, target: str | None = None) -> JobStatus:
         """Return the current status of a job.

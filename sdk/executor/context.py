@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ..adapter import Adapter, Clock, Kind, Ref
-    from ..types import Leftover
+    from ..errors import Leftover
     from ..waiting import Deadline
     from .calls import Remote
     from .lease import Lease

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
     from ..adapter import Adapter, Clock, Live, Ref
     from ..change import Change, Verb
-    from ..types import EndpointStatus, JobStatus, Leftover
+    from ..errors import Leftover
+    from ..types import EndpointStatus, JobStatus
     from .calls import Call
     from .disk import Disk
     from .journal import Journal

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ..adapter import Adapter, Labels, Live, Ref
-    from ..types import Leftover
+    from ..errors import Leftover
     from ..waiting import Deadline
     from .calls import Remote
     from .recover import Recovered

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..adapter import Kind, Live
-    from ..types import Leftover
+    from ..errors import Leftover
     from ..waiting import Deadline
     from .journal import Record
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
     from ..adapter import Live, Ref
-    from ..types import Leftover
+    from ..errors import Leftover
     from .calls import Reply
     from .context import Context
     from .journal import Journal

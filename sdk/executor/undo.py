@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
-from ..errors import AuthError, ConflictError, DriftError, QuotaError, SdkError, TimedOut
-from ..types import Leftover
+from ..errors import AuthError, ConflictError, DriftError, Leftover, QuotaError, SdkError, TimedOut
 from .plan import closure, live_hash
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sdk import errors
-from sdk.types import Leftover
+from sdk.errors import Leftover
 
 LEFT = Leftover("Endpoint", "churn", "it would not go", 0.5, "mlport delete churn")
 # class: (exit code, retryable, also a)

@@ -1,0 +1,107 @@
+"""The verbs that remove what was left behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import scratch
+from ..adapter import change_times
+from ..errors import Leftover, NotFoundError
+from ..names import check_name
+from .base import deadline_of
+from .change import ChangeVerbs
+from .changing import border
+from .passing import Records
+
+if TYPE_CHECKING:
+    from ..executor import GcReport
+    from ..waiting import Deadline
+    from .session import Session
+
+
+class GcVerbs(ChangeVerbs):
+    """The verbs gc and unlock."""
+
+    def gc(
+        self,
+        *,
+        apply: bool = False,
+        expired: bool = False,
+        shared: bool = False,
+        target: str | None = None,
+        timeout: str | float | None = None,
+    ) -> GcReport:
+        """Find leftover resources, from their labels alone if necessary; with ``apply``, remove them.
+
+        Args:
+            apply: Remove them, after finishing or undoing the changes of processes that died.
+            expired: Include endpoints of all owners that are past their ttl.
+            shared: Include unused shared resources.
+            target: The target in the configuration.
+            timeout: Seconds, or text such as ``"10m"``.
+
+        Example:
+            >>> sdk.gc().orphans
+            []
+        """
+        session = self.session(target, sweeps=False)
+        with border(session):
+            deadline = deadline_of(session, timeout, change_times(session.adapter).longest_s)
+            report = session.executor.gc(apply=apply, expired=expired, shared=shared, deadline=deadline)
+            _temporaries(session, report, apply=apply)
+            return self._abandoned(session, report, deadline, apply=apply)
+
+    def _abandoned(self, session: Session, report: GcReport, deadline: Deadline, *, apply: bool) -> GcReport:
+        """Add the endpoints of comparisons that were killed on this machine; with ``apply``, delete them."""
+        records = Records(self.settings.state_dir.value)
+        for run, name in records.abandoned(session.target):
+            status = session.find(name, deadline)
+            if status is None:
+                if apply:
+                    records.gone(run, session.target, name)
+                continue
+            command = f"mlport gc --apply --target {session.target}"
+            left = Leftover("endpoint", name, "the run that made it is no more", status.usd_per_hour, command)
+            if not apply:
+                report.orphans.append(left)
+                continue
+            self.delete(name, target=session.target, timeout=deadline.left)
+            records.gone(run, session.target, name)
+            report.removed.append(left)
+        return report
+
+    def unlock(self, name: str, txn: str, *, target: str | None = None) -> None:
+        """Release the lock of an endpoint on the target, left by a machine that does not return.
+
+        A lock that is not renewed expires after a few minutes; use this only if you cannot wait. The changes that the
+        machine had started are finished or undone by its own ``gc``, or removed by any ``gc`` when they are old enough.
+
+        Args:
+            name: The endpoint.
+            txn: The transaction that holds the lock, as named by the :class:`~sdk.errors.ConflictError`.
+            target: The target in the configuration.
+
+        Raises:
+            NotFoundError: The transaction does not hold the lock.
+        """
+        session = self.session(target)
+        with border(session):
+            if not session.executor.unlock(check_name(name), txn):
+                raise NotFoundError(
+                    f"{name!r} is not locked by transaction {txn!r}",
+                    operation="unlock",
+                    resource=name,
+                    hint="nothing needs to be unlocked; if a change is refused, its error names who holds the lock",
+                )
+
+
+def _temporaries(session: Session, report: GcReport, *, apply: bool) -> None:
+    """Add the unfinished files of killed processes on this machine to the report; with ``apply``, remove them."""
+    from ..packaging import disk
+
+    found = scratch.sweep if apply else scratch.abandoned
+    command = f"mlport gc --apply --target {session.target}"
+    into = report.removed if apply else report.orphans
+    for item in found(disk.roots(session.state_dir)):
+        reason = f"the process that wrote it was killed ({item.size:,} bytes)"
+        into.append(Leftover("temporary", str(item.path), reason, 0.0, command))

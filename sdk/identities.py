@@ -13,7 +13,7 @@ import json
 import threading
 from typing import TYPE_CHECKING
 
-from . import foreign
+from . import foreign, kept
 from .errors import SecurityError, UnreadableError
 from .private import write_private
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FOLDER = "identities"
+_LARGEST = 1 << 20  # bytes of a record
 
 
 class Identities:
@@ -97,9 +98,9 @@ def _read(file: Path, name: str) -> dict[str, str]:
     """Return the remembered identity; empty if the record is missing or cannot be read."""
     try:
         with foreign.understood(str(file)):
-            found = foreign.table(file.read_bytes(), str(file))
+            found = foreign.table(kept.recall(file, _LARGEST) or b"", str(file))
             if found["name"] != name:
                 return {}
             return {str(field): str(value) for field, value in dict(found["identity"]).items()}
-    except (OSError, UnreadableError):
+    except UnreadableError:
         return {}

@@ -24,7 +24,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import foreign
+from . import foreign, kept
 from .errors import ConfigError, MissingExtraError, PlatformError, SdkError, TimedOut, UnreadableError
 from .private import private_folder, write_private
 from .registry import extra_of
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 GROUP = "mlport.clouds"
 START_S = 30.0
 _PAUSE_S = 0.02
+_LARGEST = 1 << 20  # bytes of a file that a mini cloud writes
 _told: set[tuple[str, str]] = set()
 
 
@@ -150,9 +151,12 @@ def _written(name: str, path: Path) -> bytes:
         UnreadableError: The file was removed since.
     """
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UnreadableError(f"{path} is gone, though the mini cloud {name!r} runs") from None
+        data = kept.read_regular(path, _LARGEST)
+    except ValueError as error:
+        raise UnreadableError(f"{path} cannot be used: {error}") from error
+    if data is None:
+        raise UnreadableError(f"{path} is gone, though the mini cloud {name!r} runs")
+    return data
 
 
 @contextlib.contextmanager
@@ -240,13 +244,16 @@ def _pid(folder: Path) -> int:
             return 0
     except FileNotFoundError:
         return 0
+    except IsADirectoryError:  # no process can hold a lock on that
+        kept.set_aside(folder / "lock")
+        return 0
     except BlockingIOError:
         return _number(folder / "lock")
 
 
 def _number(lock: Path) -> int:
     """Return the process id in a lock that is held; 0 if the process has not written it yet."""
-    text = lock.read_bytes()[:20]
+    text = b"?" if (found := kept.recall(lock, _LARGEST)) is None else found[:20]
     if text.isdigit() or not text:
         return int(text or b"0")
     raise UnreadableError(

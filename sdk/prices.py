@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import csv
 import functools
+import io
+import logging
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from . import kept
 from .errors import ConfigError
 from .suggest import did_you_mean
 
@@ -29,6 +33,8 @@ COLUMNS = (
     "as_of", "status",
 )  # fmt: skip
 _NEAREST = 3
+_LARGEST = 64 << 20  # bytes of a refreshed table
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,37 +101,60 @@ def read_prices(file: Path | Traversable, refreshed: Path | None = None) -> tupl
 
     Args:
         file: The CSV file that ships, such as ``importlib.resources.files("sdk_sagemaker") / "prices.csv"``.
-        refreshed: The newer table, see :func:`refreshed_table`, which is read instead if it exists.
+        refreshed: The newer table, see :func:`refreshed_table`, which is used instead if it exists. It can be fetched
+            again, so a damaged one is set aside and blocks nothing.
 
     Raises:
         ConfigError: A column is missing, a number is malformed, a price is not above 0 (an unknown one must be empty),
             or two rows price the same item; the error names file, line and column.
     """
     try:
-        changed = None if refreshed is None else refreshed.stat().st_mtime_ns
+        newer = None if refreshed is None else _newer(refreshed, refreshed.lstat().st_mtime_ns)
     except OSError:
-        changed = None
-    return _read(cast("Hashable", file), 0) if refreshed is None or changed is None else _read(refreshed, changed)
+        newer = None
+    return _shipped(cast("Hashable", file)) if newer is None else newer
 
 
 @functools.lru_cache(maxsize=64)
-def _read(file: Any, _changed: int) -> tuple[PriceRow, ...]:
-    with file.open("r", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
+def _shipped(file: Any) -> tuple[PriceRow, ...]:
+    return _parse(file.read_text(encoding="utf-8"), str(file))
+
+
+@functools.lru_cache(maxsize=64)
+def _newer(path: Path, _changed: int) -> tuple[PriceRow, ...] | None:
+    try:
+        data = kept.read_regular(path, _LARGEST)
+        return None if data is None else _parse(data.decode("utf-8"), str(path))
+    except (ConfigError, ValueError) as error:
+        aside = kept.set_aside(path)
+        if aside is not None:
+            _log.warning("%s is damaged (%s); it was set aside as %s", path, error, aside.name)
+        return None
+
+
+def _parse(text: str, where: str) -> tuple[PriceRow, ...]:
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
         if missing:
-            raise ConfigError(f"{file}: the column {missing[0]!r} is missing")
-        rows = tuple(_row(line, f"{file}:{reader.line_num}") for line in reader)
+            raise ConfigError(f"{where}: the column {missing[0]!r} is missing")
+        rows = tuple(_row(line, f"{where}:{reader.line_num}") for line in reader)
+    except csv.Error as error:
+        raise ConfigError(f"{where}:{reader.line_num}: {error}") from error
     seen: set[tuple[str, ...]] = set()
     for row in rows:
         key = (row.platform, row.region, row.usage, row.instance_type, row.unit)
         if key in seen:
-            raise ConfigError(f"{file}: two prices for {' '.join(key)}")
+            raise ConfigError(f"{where}: two prices for {' '.join(key)}")
         seen.add(key)
     return rows
 
 
-def _row(line: dict[str, str], where: str) -> PriceRow:
+def _row(line: dict[Any, Any], where: str) -> PriceRow:
+    if None in line:  # how the reader marks surplus cells
+        raise ConfigError(f"{where}: it has more cells than the first line")
+    if lacking := [column for column in COLUMNS if line[column] is None]:
+        raise ConfigError(f"{where}: {lacking[0]} is missing")
     price = _number(line, "usd_per_hour", where) if line["usd_per_hour"] else None
     if price is not None and price <= 0:
         raise ConfigError(f"{where}: usd_per_hour = {price:g} is not above 0", hint="leave an unknown price empty")
@@ -147,11 +176,14 @@ def _row(line: dict[str, str], where: str) -> PriceRow:
     )
 
 
-def _number(line: dict[str, str], column: str, where: str) -> float:
+def _number(line: dict[Any, Any], column: str, where: str) -> float:
     try:
-        return float(line[column])
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {column} = {line[column]!r} is not a number") from error
+        number = float(line[column])
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"{where}: {column} = {line[column]!r} is not a number")
+    return number
 
 
 def find_price(rows: Iterable[PriceRow], instance: str, *, region: str, usage: Usage = "inference") -> PriceRow | None:

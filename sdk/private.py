@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from . import scratch
+from . import kept, scratch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,4 +54,4 @@ def write_private(path: Path, data: bytes) -> None:
     with scratch.file(path.parent) as (fresh, stream):
         stream.write(data)
         stream.flush()
-        fresh.replace(path)
+        kept.replace(fresh, path)

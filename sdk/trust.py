@@ -14,6 +14,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, cast
 
+from . import kept
 from .errors import ConfigError
 from .private import write_private
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VARIABLE = "MLPORT_TRUST"
+_LARGEST = 16 << 20  # bytes of the list of trusted files
 TARGET_KEYS = frozenset(
     {
         *("provider", "region", "project", "account", "subscription", "resource_group", "workspace", "role"),
@@ -108,9 +110,9 @@ class TrustStore:
 
     def _read(self) -> dict[str, str]:
         try:
-            if self.path.stat().st_uid != os.getuid():
+            if self.path.lstat().st_uid != os.getuid():
                 return {}  # the file of another user
-            known = json.loads(self.path.read_bytes())
+            known = json.loads(kept.read_regular(self.path, _LARGEST) or b"{}")
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:

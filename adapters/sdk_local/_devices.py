@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk import foreign, scratch
+from sdk import foreign, kept, scratch
 from sdk.errors import ConfigError, QuotaError, UnreadableError
 from sdk.packaging import disk
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .options import LocalOptions
 
 _LARGEST = 1 << 16
+_LARGEST_RECORD = 16 << 20
 _QUERY = ("--query-gpu=index,uuid", "--format=csv,noheader")
 _QUERY_S = 20.0
 _ROW = re.compile(r"(\d+), *(\S+)")
@@ -237,16 +238,15 @@ def _note(device: str, holder: Holder) -> None:
 def _noted(device: str) -> Holder:
     """Return the last noted holder of a device; an empty one if the note cannot be read."""
     with contextlib.suppress(ValueError, OSError, UnreadableError):
-        values = foreign.table(disk.read_regular(lock_of(device), _LARGEST) or b"{}", "gpu")
+        values = foreign.table(kept.read_regular(lock_of(device), _LARGEST) or b"{}", "gpu")
         return Holder(str(values.get("name", "")), str(values.get("record", "")))
     return Holder("")
 
 
 def _names(record: str, device: str) -> bool:
     """Check whether the record of a deployment exists and names the lock of this device."""
-    with contextlib.suppress(OSError, ValueError):
-        return bool(record) and json.dumps(str(lock_of(device))).encode() in Path(record).read_bytes()
-    return False
+    content = kept.recall(Path(record), _LARGEST_RECORD) if record else None
+    return json.dumps(str(lock_of(device))).encode() in (content or b"")
 
 
 def _listed() -> dict[str, str]:

@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from sdk import scratch
+from sdk import kept, scratch
 from sdk.errors import InvalidNameError
 from sdk.names import check_name
 from sdk.packaging import disk
@@ -162,7 +162,7 @@ class EndpointFolder:
     def token(self) -> str:
         """Return the bearer token; empty if it is damaged."""
         try:
-            data = disk.read_regular(self.path / "token", _LONGEST_TOKEN) or b""
+            data = kept.read_regular(self.path / "token", _LONGEST_TOKEN) or b""
         except ValueError:
             return ""
         return tokens.sound(data.strip())

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from sdk.serving.gateway.client import NO_LOCK
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
@@ -32,8 +34,10 @@ _THREADS = (
 def is_free(lock: Path) -> bool:
     """Check whether a lock file is free; the system releases the lock when its holder dies, however it dies."""
     try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno not in NO_LOCK:
+            raise
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

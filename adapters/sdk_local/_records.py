@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from sdk import foreign, scratch
+from sdk import foreign, kept, scratch
 from sdk.adapter import Labels
 from sdk.errors import UnreadableError
 from sdk.packaging import disk
@@ -196,7 +196,7 @@ def read_record(path: Path, form: type[Form], name: str | None = None) -> Record
 def read_values(path: Path, form: type[msgspec.Struct]) -> dict[str, Any] | None:
     """Return the values in a file as they were written, under the same rules as :func:`read_record`."""
     try:
-        data = disk.read_regular(path, _LARGEST)
+        data = kept.read_regular(path, _LARGEST)
         if data is None:
             return None
         msgspec.json.decode(data, type=form)
@@ -208,19 +208,19 @@ def read_values(path: Path, form: type[msgspec.Struct]) -> dict[str, Any] | None
 
 def set_aside(path: Path, reason: str) -> None:
     """Rename a damaged file and log it once; not an error if another process was faster."""
-    aside = disk.set_aside(path)
+    aside = kept.set_aside(path)
     if aside is not None:
         _log.warning("%s is damaged (%s); it was set aside as %s", path, reason, aside.name)
 
 
 def asides(path: Path) -> list[Path]:
     """Return the files that were set aside for a record."""
-    return sorted(path.parent.glob(f"{path.name}{disk.ASIDE}*"))
+    return sorted(path.parent.glob(f"{path.name}{kept.ASIDE}*"))
 
 
 def damaged_names(folder: Path, prefix: str, suffix: str) -> list[str]:
     """Return the names between prefix and suffix of records in a folder that have files set aside."""
-    found = {path.name.partition(disk.ASIDE)[0] for path in folder.glob(f"{prefix}*{suffix}{disk.ASIDE}*")}
+    found = {path.name.partition(kept.ASIDE)[0] for path in folder.glob(f"{prefix}*{suffix}{kept.ASIDE}*")}
     return sorted(name.removeprefix(prefix).removesuffix(suffix) for name in found)
 
 
@@ -263,7 +263,7 @@ def create_record(path: Path, record: Record) -> None:
 def replace_file(path: Path, data: bytes) -> None:
     """Write a whole file in one step; its folder must exist, and a late writer never creates it again."""
     with _written(path.parent, data) as fresh:
-        fresh.replace(path)
+        kept.replace(fresh, path)
     disk.sync(path.parent)
 
 

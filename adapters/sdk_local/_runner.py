@@ -22,6 +22,8 @@ import psutil
 
 LOG_BYTES = 64 * 2**20
 _LINE = 64 * 2**10
+# A pipe in the place of the log fails to open instead of blocking the job.
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 _PAUSE_S = 0.1
 _WATCH_EVERY = 5
 _NO_OUTPUT = 65  # the training entry's exit code for a program that succeeded without output
@@ -116,7 +118,10 @@ class Runner:
             json.dump({**outcome, **times}, file)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(self.folder / "state.json")
+        path = self.folder / "state.json"
+        if path.is_dir() and not path.is_symlink():  # damaged
+            path.rename(path.with_name(f"state.json.damaged-{os.getpid()}"))
+        fresh.replace(path)
 
     def _pump(self, source: IO[bytes]) -> None:
         """Write each line with its time to the log; a full disk loses lines, never the job."""
@@ -125,7 +130,7 @@ class Runner:
             with contextlib.suppress(OSError):
                 if log.exists() and log.stat().st_size > LOG_BYTES:
                     log.replace(self.folder / "log.1")
-                with log.open("ab") as file:
+                with os.fdopen(os.open(log, _APPEND, 0o600), "ab") as file:
                     file.write(b"%.3f %s\n" % (time.time(), line.rstrip(b"\r\n")))
 
 

@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import re
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from sdk import kept
 from sdk.adapter import Labels, Live, Ref, Resource
 from sdk.errors import ConflictError, NotFoundError
 from sdk.packaging import bundle, disk, training, venv
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 _LOST = "its runner was killed before it could say how the job went"
 _NEVER = "it was never started: whoever submitted it died"
 _FOLLOW_S = 0.2
+_LONGEST = 1 << 20  # bytes of a line
 _STAMP = re.compile(r"\d{1,12}\.\d{3}", re.ASCII)
 
 
@@ -218,8 +221,8 @@ class Jobs:
         """Yield the lines so far; with ``follow`` also later ones until the job is over."""
         self._existing(name, "ReadLogs")
         folder = self.root / name
-        with (folder / "log").open("rb") as file:
-            lines = [*_lines(folder / "log.1"), *_read(file)]
+        with _opened(folder / "log.1") as older, _opened(folder / "log") as file:
+            lines = [*_read(older), *_read(file)]
             yield from lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]
             while follow:
                 over = is_free(folder / "runner.lock")  # checked before the last read, so that no line is missed
@@ -307,18 +310,22 @@ def _changed(folder: Path) -> float:
     return (log if log.exists() else folder).stat().st_mtime
 
 
-def _lines(path: Path) -> Iterator[LogLine]:
+def _opened(path: Path) -> IO[bytes]:
+    """Open a log, near its end if it is larger than any that a runner writes; empty if it is not a file."""
     try:
-        with path.open("rb") as file:
-            yield from _read(file)
-    except FileNotFoundError:
-        return
+        file = kept.open_regular(path)
+    except ValueError:
+        file = None
+    if file is None:
+        return io.BytesIO()
+    file.seek(max(0, os.fstat(file.fileno()).st_size - 2 * _runner.LOG_BYTES))
+    return file
 
 
 def _read(file: IO[bytes]) -> Iterator[LogLine]:
-    """Yield the complete lines from the file's current position."""
-    while line := file.readline():
-        if not line.endswith(b"\n"):
+    """Yield the complete lines from the file's current position; one longer than any that is written is cut."""
+    while line := file.readline(_LONGEST):
+        if not line.endswith(b"\n") and len(line) < _LONGEST:
             file.seek(-len(line), os.SEEK_CUR)
             return
         whole = line.decode("utf-8", "replace").rstrip("\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import threading
 from dataclasses import replace
 from functools import partial
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from .session import Session
 
 PROBE_S = 120.0
+_DIGEST = re.compile(r"[0-9a-f]{32,64}")
+_log = logging.getLogger(__name__)
 _LOOK_AGAIN_S = 0.25
 _SERVES = {EndpointState.READY, EndpointState.DEGRADED}
 _STARTS = {EndpointState.CREATING, EndpointState.UPDATING}
@@ -94,6 +98,8 @@ def stored(state_dir: Path, deployment: DeploymentStatus) -> Path | None:
     """Return the bundle of a deployed model, if this machine packed it."""
     from ..packaging import disk
 
+    if not _DIGEST.fullmatch(deployment.model):
+        return None  # a damaged label, or one of another tool
     for folder in dict.fromkeys((state_dir, disk.state_dir())):
         for found in sorted((folder / "models").glob(f"{deployment.model[:32]}*")):
             return found
@@ -101,11 +107,15 @@ def stored(state_dir: Path, deployment: DeploymentStatus) -> Path | None:
 
 
 def signature_of(state_dir: Path, deployment: DeploymentStatus) -> Signature | None:
-    """Return the signature of a deployed model, or ``None`` if this machine did not pack it."""
+    """Return the signature of a deployed model, or ``None`` if this machine did not pack it or its copy is damaged."""
     from ..packaging import bundle
 
     folder = stored(state_dir, deployment)
-    return None if folder is None else bundle.read(folder).signature
+    try:
+        return None if folder is None else bundle.read(folder).signature
+    except SdkError as error:  # the endpoint serves without it; the next deploy of the model replaces the copy
+        _log.warning("%s is damaged, so inputs are not checked before they are sent: %s", folder, error.message)
+        return None
 
 
 def example_of(state_dir: Path, deployment: DeploymentStatus) -> list[Any] | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from .. import kept
 from ..errors import SdkError
 from ..executor.locks import Locks
 from ..names import check_name
@@ -57,14 +58,14 @@ class Records:
     def _read(self, path: Path) -> list[Passing]:
         """Return the endpoints of a record; set an unreadable record aside and rely on the ttl of its endpoints."""
         try:
-            data = disk.read_regular(path, _LARGEST)
+            data = kept.read_regular(path, _LARGEST)
             if data is None:
                 return []  # another process has just removed it
             endpoints = msgspec.json.decode(data, type=list[Passing])
             for one in endpoints:
                 check_name(one.name)
         except (ValueError, RecursionError, SdkError):
-            disk.set_aside(path)
+            kept.set_aside(path)
             return []
         return endpoints
 

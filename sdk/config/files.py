@@ -9,7 +9,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from .. import usertext
+from .. import kept, usertext
 from ..errors import ConfigError, UntrustedConfigError
 from ..foreign import is_shallow
 from ..trust import TARGET_KEYS, VARIABLE, named_trust, refusal
@@ -85,14 +85,15 @@ def read_file(path: Path, *, required: bool = False) -> ConfigFile | None:
         ConfigError: The file cannot be read or is not valid TOML; the error has file, line, column and the line.
     """
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_LARGEST + 1)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if required:
-            raise ConfigError(f"there is no configuration file {path}") from error
-        return None
+        content = _content(path, named=required)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    if content is None:
+        if required:
+            raise ConfigError(f"there is no configuration file {path}")
+        return None
     if path.name == "pyproject.toml" and b"mlport" not in content.replace(b"\0", b"") and not required:
         return None  # the file of another tool, even if it is malformed
     data = _parse(path, content)
@@ -103,6 +104,18 @@ def read_file(path: Path, *, required: bool = False) -> ConfigFile | None:
             raise ConfigError(f"{path} has no table [tool.mlport]")
         return None if table is None else ConfigFile(path, content, _table(path, table))
     return ConfigFile(path, content, data)
+
+
+def _content(path: Path, *, named: bool) -> bytes | None:
+    """Return at most one byte more than allowed. A file that was found, not named, must be a regular one."""
+    try:
+        file = path.open("rb") if named else kept.open_regular(path, follow=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if file is None:
+        return None
+    with file:
+        return file.read(_LARGEST + 1)
 
 
 def _table(path: Path, table: object) -> dict[str, Any]:

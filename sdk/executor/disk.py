@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
+from .. import kept
 from ..private import make_folders
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_LARGEST = 64 << 20  # bytes of a journal
 
 
 class Disk(Protocol):
@@ -64,7 +67,7 @@ class Disk(Protocol):
         ...
 
     def read(self, path: Path) -> bytes:
-        """Return the content of a file."""
+        """Return the content of a file; raise ``ValueError`` if it is not a file, or larger than any journal."""
         ...
 
     def names(self, folder: Path) -> list[str]:
@@ -134,7 +137,10 @@ class RealDisk:
 
     def read(self, path: Path) -> bytes:
         """Return the content of a file."""
-        return path.read_bytes()
+        data = kept.read_regular(path, _LARGEST)
+        if data is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return data
 
     def names(self, folder: Path) -> list[str]:
         """Return the sorted names in a folder; an empty list if it does not exist."""

@@ -16,6 +16,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .. import kept
 from ..errors import JournalDamaged, JournalError
 from . import fields as f
 from .disk import Disk, RealDisk
@@ -29,6 +30,7 @@ BALLAST_BYTES = 65_536
 FREEING = frozenset({"delete", "rollback", "finalize"})
 """The verbs that free space or stop costs."""
 _FROM_LABELS = "run `mlport gc`, which works from labels alone"
+_NO_FILE = {errno.EISDIR, errno.ELOOP, errno.ENXIO}
 _TXN = re.compile(r"[a-z0-9]{1,32}")
 _TORN = re.compile(rb"[0-9a-f]{0,8}|[0-9a-f]{8} [0-9a-f]{0,6}|[0-9a-f]{8} ([0-9a-f]{6}) ?(\{[^\n]*)?")
 _LINE = re.compile(rb"([0-9a-f]{8}) ([0-9a-f]{6}) (\{.*)", re.DOTALL)
@@ -131,6 +133,10 @@ def _check(record: Record, error: type[JournalError]) -> None:
     for name, check in fields.items():
         if not check(record.data[name]):
             raise error(f"field {name!r} of journal record {record.event!r} is not of its type")
+
+
+def _unusable(txn: str, reason: object) -> JournalDamaged:
+    return JournalDamaged(f"the journal of {txn} cannot be used: {reason}", hint=_FROM_LABELS)
 
 
 class Notes(Protocol):
@@ -257,11 +263,19 @@ class Journals:
         self._ballast = folder / "ballast"
         try:
             for path in (folder, self.open_folder, self.done_folder, self.damaged_folder):
-                self.disk.folder(path)
+                self._make(path)
         except OSError as error:
             raise JournalError(
                 f"cannot use the state folder {folder}: {error.strerror}", hint="set MLPORT_STATE_DIR to a writable one"
             ) from error
+
+    def _make(self, path: Path) -> None:
+        """Make a folder; what else has its name is set aside, and labels are enough without the journals in it."""
+        try:
+            self.disk.folder(path)
+        except (FileExistsError, NotADirectoryError):
+            kept.set_aside(path)
+            self.disk.folder(path)
 
     def begin(self, txn: str, /, *, frees: bool = False, **data: Any) -> Journal:
         """Begin a transaction; return once its first record and its file name are durable.
@@ -317,9 +331,9 @@ class Journals:
         path = self.open_folder / f"{txn}.jsonl"
         try:
             handle = self.disk.open(path)
-        except IsADirectoryError as error:
-            raise JournalDamaged(f"the journal of {txn} is a folder", hint=_FROM_LABELS) from error
         except OSError as error:
+            if error.errno in _NO_FILE:
+                raise _unusable(txn, error.strerror) from error
             raise JournalError(f"no unfinished transaction {txn!r} here: {error.strerror}") from error
         with contextlib.suppress(OSError):  # left over by a process that was killed while it replaced the file
             self.disk.remove(path.with_suffix(".new"))
@@ -331,6 +345,9 @@ class Journals:
             if error.errno == errno.ENOSPC and self.drop_ballast():
                 return self.load(txn)
             raise JournalError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            journal.close()
+            raise _unusable(txn, error) from error
         except JournalDamaged:
             journal.close()
             raise
@@ -340,8 +357,8 @@ class Journals:
         """Return the records of an unfinished transaction without opening its file for writing."""
         try:
             return decode(self.disk.read(self.open_folder / f"{txn}.jsonl"))
-        except IsADirectoryError as error:
-            raise JournalDamaged(f"the journal of {txn} is a folder", hint=_FROM_LABELS) from error
+        except ValueError as error:
+            raise _unusable(txn, error) from error
         except OSError as error:
             raise JournalError(f"no unfinished transaction {txn!r} here: {error.strerror}") from error
 

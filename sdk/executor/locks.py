@@ -10,8 +10,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from .. import kept
 from ..errors import ConflictError, JournalError
-from ..packaging import disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -62,7 +62,7 @@ class Locks:
             return os.open(path, flags, 0o600)
         except OSError as error:
             if error.errno in _NO_FILE:  # a folder or a link in its place: no process can hold a lock on that
-                disk.set_aside(path)
+                kept.set_aside(path)
             elif error.errno != errno.ENOSPC or not self._relieve():
                 raise JournalError(f"cannot lock {path}: {error.strerror}") from error
         try:

@@ -6,13 +6,11 @@ import errno
 import fcntl
 import hashlib
 import os
-import secrets
-import stat
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdk import scratch
+from sdk import kept, scratch
 from sdk.errors import PackagingError
 from sdk.private import make_folders
 
@@ -21,10 +19,8 @@ if TYPE_CHECKING:
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
-_NOT_PLAIN = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV}
 _BLOCK = 1 << 20
-ASIDE = ".damaged-"
-"""The suffix of a damaged file's new name, before random digits."""
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def state_dir() -> Path:
@@ -60,9 +56,23 @@ def subfolder(path: Path) -> Path:
     """Return ``path`` resolved, after creating it with mode 0700 if it is missing."""
     try:
         make_folders(path)
+    except (FileExistsError, NotADirectoryError) as error:
+        _clear_way(path, error)
     except OSError as error:
         raise _not_writable(path, error) from error
     return path.resolve()
+
+
+def _clear_way(path: Path, error: OSError) -> None:
+    """Make a folder of ours after setting aside what else has its name; never touch what the user named."""
+    for root in (state_path(), _cache_path()):
+        if root.is_dir() and path != root and path.is_relative_to(root):
+            below = [root.joinpath(*path.relative_to(root).parts[:count]) for count in range(1, len(path.parts))]
+            blocked = next(one for one in below if not one.is_dir())
+            kept.set_aside(blocked)
+            make_folders(path)
+            return
+    raise _not_writable(path, error) from error
 
 
 @contextmanager
@@ -133,12 +143,22 @@ def locked(path: Path) -> Generator[None]:
     """Hold the file lock ``path``; the system releases it when the process dies."""
     with writing(path):
         subfolder(path.parent)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = _lock_file(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+
+def _lock_file(path: Path) -> int:
+    try:
+        return os.open(path, _LOCK, 0o600)
+    except OSError as error:
+        if error.errno not in {errno.EISDIR, errno.ELOOP, errno.ENXIO}:
+            raise
+        kept.set_aside(path)  # a folder or a link in its place: no process can hold a lock on that
+        return os.open(path, _LOCK, 0o600)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -148,7 +168,7 @@ def write_file(path: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-            fresh.replace(path)
+            kept.replace(fresh, path)
         sync(path.parent)
 
 
@@ -156,51 +176,13 @@ def read_small(path: Path, most: int) -> bytes:
     """Read a small file that another program may have written.
 
     Raises:
-        ValueError: The file has more than ``most`` bytes.
+        ValueError: It is not a regular file, or has more than ``most`` bytes.
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise ValueError(f"it has more than {most:,} bytes")
+    data = kept.read_regular(path, most, follow=True)
+    if data is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     return data
-
-
-def read_regular(path: Path, most: int) -> bytes | None:
-    """Read a file that should be a regular file; return ``None`` if it does not exist.
-
-    Raises:
-        ValueError: It is not a regular file that this user can read, or it has more than ``most`` bytes.
-        OSError: It cannot be read at the moment.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        if error.errno in _NOT_PLAIN:
-            raise ValueError(f"it cannot be read as a file: {error.strerror}") from error
-        raise
-    try:
-        facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode):
-            raise ValueError("it is no plain file")
-        if facts.st_size > most:
-            raise ValueError(f"it has more than {most:,} bytes")
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(handle)
-
-
-def set_aside(path: Path) -> Path | None:
-    """Rename a damaged file and return its new path; ``None`` if another process was faster."""
-    aside = path.with_name(f"{path.name}{ASIDE}{secrets.token_hex(4)}")
-    try:
-        path.rename(aside)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return aside
 
 
 def sync_tree(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sdk import kept
 from sdk.errors import LockMismatchError, PackagingError
 from sdk.packaging import disk, uvrun
 from sdk.packaging.libraries import closure, normal
@@ -182,11 +183,11 @@ class _Question:
 def _kept(path: Path) -> str | None:
     """Return the cached lock in the current format, or ``None`` if it is missing or damaged."""
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(kept.recall(path, 2 * grammar.MOST_BYTES) or b"")
         text, wanted = str(record["text"]), str(record["sha256"])
         sound = hashlib.sha256(text.encode()).hexdigest() == wanted
         return grammar.render(grammar.parse(text)) if sound else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

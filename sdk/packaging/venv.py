@@ -5,6 +5,7 @@ from __future__ import annotations
 import compileall
 import csv
 import hashlib
+import io
 import json
 import platform
 import py_compile
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdk import kept
 from sdk.packaging import disk, uvrun
 from sdk.packaging import runtime as server
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"[0-9a-f]{40}")
 _MARKER = "mlport-env.json"
+_MOST_MARKER, _MOST_RECORD = 1 << 16, 64 << 20  # bytes
 _RUNTIME = "mlport_serving"
 
 
@@ -74,7 +77,7 @@ def is_environment(folder: Path) -> bool:
 def is_sound(folder: Path) -> bool:
     """Check whether the environment is complete and every file exists with its recorded size."""
     try:
-        json.loads((folder / _MARKER).read_bytes())
+        json.loads(kept.recall(folder / _MARKER, _MOST_MARKER) or b"")
         return (folder / "bin" / "python").exists() and all(_size(path) == size for path, size in _recorded(folder))
     except (OSError, ValueError, csv.Error):
         return False
@@ -115,10 +118,10 @@ def _install(folder: Path, lock: Lock, links: Sequence[Path]) -> None:
 
 def _recorded(folder: Path) -> Iterator[tuple[Path, int]]:
     for record in folder.glob("lib/python*/site-packages/*.dist-info/RECORD"):
-        with record.open(encoding="utf-8", newline="") as file:
-            for name, _, size, *_ in csv.reader(file):
-                if size:
-                    yield record.parents[1] / name, int(size)
+        text = (kept.recall(record, _MOST_RECORD) or b"damaged").decode("utf-8")
+        for name, _, size, *_ in csv.reader(io.StringIO(text, newline="")):
+            if size:
+                yield record.parents[1] / name, int(size)
 
 
 def _size(path: Path) -> int:

@@ -77,7 +77,7 @@ WRONG = {
     "zero": ("cloud,mars,inference,x,2,4,,0,0,list,2026,quoted", r"prices\.csv:2: usd_per_hour = 0 is not above 0"),
     "negative": ("cloud,mars,inference,x,2,4,,0,-1,list,2026,quoted", "usd_per_hour = -1 is not above 0; leave an"),
     "text": ("cloud,mars,inference,x,two,4,,0,1,list,2026,quoted", r"prices\.csv:2: vcpu = 'two' is not a number"),
-    "short": ("cloud,mars,inference,x,2", r"prices\.csv:2: memory_gib = None is not a number"),
+    "short": ("cloud,mars,inference,x,2", r"prices\.csv:2: memory_gib is missing"),
     "double": ("cloud,mars,inference,x,2,4,,0,1,list,2026,quoted\n" * 2, "two prices for cloud mars inference x hour"),
 }
 

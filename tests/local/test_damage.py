@@ -326,3 +326,45 @@ def test_a_job_with_damaged_records(
         assert [] == [line for line in local.adapter.job_logs("job-damaged") if line.time]
     local.delete("job-damaged")
     assert [] == left_over("job-damaged")
+
+
+def loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+def large(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+@pytest.mark.parametrize("how", [as_pipe, as_folder, as_link, loop, large])
+def test_every_file_of_a_job_in_turn(local: Any, state: Path, how: Callable[[Path], None], tmp_path: Path) -> None:
+    """Nothing waits, lists go on without an error, its log is empty at worst, and it can be deleted."""
+    folder = state / "jobs" / "job-odd"
+    (folder / "output").mkdir(mode=0o700, parents=True)
+    labels = {**LABELS, "mlport-endpoint": "job-odd"}
+    for name in ("job.json", "state.json", "log", "log.1", "runner.lock", "runner.err"):
+        for part in ("job.json", "state.json", "log", "log.1", "runner.lock", "runner.err"):
+            scratch.discard(folder / part)
+            (folder / part).touch()
+        (folder / "job.json").write_text(
+            json.dumps({"labels": labels, "spec": {}, "created_at": 1.0, "extra": {"run": RUN}})
+        )
+        how(folder / name)
+        if how is not large or not name.startswith("log"):  # that is read near its end, which takes a while
+            assert [] == [line.text for line in local.adapter.job_logs("job-odd") if line.text.strip("\0")], name
+        assert ["job-odd"] == [live.id for live in local.adapter.list(timeout=30) if live.id == "job-odd"], name
+        assert "failed" == local.adapter.job_status("job-odd", timeout=5).state, name
+    local.delete("job-odd")
+    assert not folder.exists()
+
+
+def test_the_log_of_a_gateway_that_is_a_pipe(local: Any, name: str, times: Any, state: Path) -> None:
+    """A gateway neither waits for a reader when it starts, nor when a replica prints."""
+    local.deploy(times(2), name)
+    for one in sorted((state / "endpoints" / name / "logs").glob("*.log")):
+        as_pipe(one)
+    end_gateway(local, name)
+    assert [[4.0]] == local.predict(name, [[2.0]])
+    assert EndpointState.READY == local.status(name).state

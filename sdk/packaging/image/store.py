@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, BinaryIO
 
-from sdk import scratch
+import msgspec
+
+from sdk import kept, scratch
 from sdk.packaging import disk
 
 from .layers import Entry, Layer, pack
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUILDER = "3"  # part of every key: increase it when the same inputs give other bytes
+_LARGEST = 64 << 20  # bytes of a small blob or a record
 _STALE_S = 86_400.0
 
 
@@ -60,8 +63,8 @@ class Store:
         if data is None:
             return None
         try:
-            layer = Layer(**json.loads(data))
-        except (ValueError, TypeError):
+            layer = msgspec.json.decode(data, type=Layer)
+        except (ValueError, RecursionError):
             return None
         return layer if self.size(layer.digest) == layer.size else None
 
@@ -85,11 +88,9 @@ class Store:
 
     def read(self, digest: str) -> bytes | None:
         """Return a small blob, or ``None`` if it is missing or damaged."""
-        try:
-            data = self.path(digest).read_bytes()
-        except OSError:
-            return None
-        return data if f"sha256:{hashlib.sha256(data).hexdigest()}" == digest else None
+        data = kept.recall(self.path(digest), _LARGEST)
+        sound = data is not None and f"sha256:{hashlib.sha256(data).hexdigest()}" == digest
+        return data if sound else None
 
     def verified(self, digest: str) -> bool:
         """Check whether the blob exists and its bytes are correct; a damaged blob is removed."""
@@ -109,7 +110,7 @@ class Store:
             def commit(digest: str) -> None:
                 file.flush()
                 os.fsync(file.fileno())
-                fresh.replace(self.path(digest))
+                kept.replace(fresh, self.path(digest))
 
             yield file, commit
 
@@ -128,9 +129,9 @@ class Store:
         try:
             if max_age_s is not None and time.time() - path.stat().st_mtime > max_age_s:
                 return None
-            return path.read_bytes()
         except OSError:
             return None
+        return kept.recall(path, _LARGEST)
 
     def remember(self, key: str, data: bytes) -> None:
         """Store a small record, which may be lost at any time."""

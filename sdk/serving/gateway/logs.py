@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import stat
 from typing import TYPE_CHECKING
+
+from .table import clear_way
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 _MAX_READ = 1024 * 1024  # maximum bytes of one log that are read for one response
+_PLAIN = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW  # opening a pipe must not wait for its other end
+_READ = os.O_RDONLY | _PLAIN
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _PLAIN
 
 
 class Log:
@@ -35,7 +41,7 @@ class Log:
             if self._size + len(data) > limit:
                 self.path.replace(self._older)
                 self._size = 0
-            fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = self._open()
             try:
                 written = os.write(fd, data)
             finally:
@@ -46,6 +52,14 @@ class Log:
         self._size += written
         self.end += written
         self.lost += len(data) - written
+
+    def _open(self) -> int:
+        """Open the file for appending; what else is in its place, such as a pipe or a folder, is set aside."""
+        try:
+            return os.open(self.path, _APPEND, 0o600)
+        except OSError:
+            clear_way(self.path, stat.S_ISREG)
+            return os.open(self.path, _APPEND, 0o600)
 
     def tail(self, lines: int) -> list[str]:
         """Return the last lines."""
@@ -82,7 +96,7 @@ def _size(path: Path) -> int:
 
 def _end_of(path: Path, count: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(os.open(path, _READ), "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - count))
             return file.read(count)

@@ -180,6 +180,7 @@ def _detach(folder: Path) -> bool:
         return False
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
+    clear_way(folder / "logs" / "gateway.log", stat.S_ISREG)
     log = os.open(folder / "logs" / "gateway.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(null, 0)
     os.dup2(log, 1)

@@ -56,7 +56,7 @@ def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef, end: int) -> in
 
 def marks(path: Path, source: str) -> Iterator[tuple[str, int, str]]:
     where = path.relative_to(ROOT).as_posix()
-    if not where.startswith(SHIPPED):
+    if not where.startswith(SHIPPED) or not any(pattern.search(source) for pattern in MARKS.values()):
         return
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from pathlib import Path
 
-steps = pytest.mark.parametrize("step", [pytest.param(13), pytest.param(1, marks=pytest.mark.full)])
+steps = pytest.mark.parametrize("step", [pytest.param(23), pytest.param(1, marks=pytest.mark.full)])
 everywhere = pytest.mark.parametrize(("shape", "scenario"), COMBINATIONS)
 
 

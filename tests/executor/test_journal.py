@@ -184,7 +184,7 @@ def test_damaged_journals_are_set_aside(tmp_path: Path) -> None:
     assert [] == world.orphans()
 
 
-@pytest.mark.parametrize("step", [pytest.param(6), pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("step", [pytest.param(13), pytest.param(1, marks=pytest.mark.full)])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EINTR])
 @pytest.mark.parametrize("op", ["write", "sync", "create", "rename", "sync_folder", "short"])
 @pytest.mark.parametrize("shape", [ConfigFake, TrafficFake])

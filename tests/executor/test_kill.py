@@ -23,7 +23,7 @@ TROUBLES = (
 OPERATIONS = ("create", "update", "delete")
 
 everywhere = pytest.mark.parametrize(("shape", "scenario"), COMBINATIONS)
-sizes = pytest.mark.parametrize("share", [pytest.param(0.06), pytest.param(1.0, marks=pytest.mark.full)])
+sizes = pytest.mark.parametrize("share", [pytest.param(0.04), pytest.param(1.0, marks=pytest.mark.full)])
 
 
 def points(shape: str, scenario: str, folder: Path) -> int:

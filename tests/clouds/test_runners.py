@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from sdk_contract.clouds.runners.process import (
 )
 from sdk_contract.clouds.server import Server
 from sdk_contract.clouds.stub import stub_image
+from tests.waits import until
 
 WAYS = [find_isolation(), "prefix"] if find_isolation() != "prefix" else ["prefix"]
 
@@ -112,6 +114,11 @@ def test_a_shell_line(registry: Registry, runner: Runner, tmp_path: Path) -> Non
     assert (7, ["one", "two"]) == (job.wait(20), [text for _, text in job.logs()])
 
 
+def alive(mark: str) -> list[psutil.Process]:
+    """Processes with this mark in their command; others' tests run the same programs, with marks of their own."""
+    return [one for one in psutil.process_iter(["cmdline"]) if mark in str(one.info["cmdline"])]
+
+
 def stubborn_one(runner: Runner, registry: Registry, rest: str = "") -> Running:
     """A container that does not care for SIGTERM."""
     code = (
@@ -143,11 +150,13 @@ def test_nobody_waits_for_the_end_of_another(registry: Registry, runner: Runner)
 
 def test_who_ignores_sigterm_is_killed_with_its_children(registry: Registry, runner: Runner) -> None:
     """After the grace nothing of it is left, not even what it started."""
-    child = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(876)']);"
+    mark = uuid.uuid4().hex
+    child = f"subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(876)', '{mark}']);"
     stubborn = stubborn_one(runner, registry, child)
+    assert alive(mark), "nothing was started that could be left"
     stubborn.stop(0.2)
     assert 137 == stubborn.exit_code
-    assert [] == [one for one in psutil.process_iter(["cmdline"]) if "sleep(876)" in str(one.info["cmdline"])]
+    until(lambda: not alive(mark), lambda: alive(mark), seconds=20)
 
 
 def test_what_cannot_run_says_so(registry: Registry, runner: Runner) -> None:
@@ -203,13 +212,13 @@ from sdk_contract.clouds.runners.process import ProcessRunner
 from sdk_contract.clouds.stub import stub_image
 from sdk.packaging.image import Registries, Store, push_image
 
-folder, isolation = Path(sys.argv[1]), sys.argv[2]
+folder, isolation, mark = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 registry, store = Registry(folder / "registry"), Store(folder / "store")
 with Server(App([registry])) as server:
     push_image(stub_image(store), server.url[7:] + "/stub:v1", store=store, registries=Registries(lambda _: None))
 runner = ProcessRunner(folder / "runner", isolation=isolation)
 code = "import time; print('up', flush=True); time.sleep(875)"
-running = runner.start(Launch("x", registry, "stub:v1", ["-c", code], entrypoint=["python"]))
+running = runner.start(Launch("x", registry, "stub:v1", ["-c", code, mark], entrypoint=["python"]))
 while not running.logs():
     time.sleep(0.02)
 print("ready", flush=True)
@@ -221,18 +230,17 @@ time.sleep(600)
 def test_nothing_survives_a_killed_mini_cloud(tmp_path: Path, isolation: Isolation) -> None:
     """SIGKILL of the process that started them ends containers as well."""
     (tmp_path / "parent.py").write_text(PARENT)
+    mark = uuid.uuid4().hex
     with subprocess.Popen(
-        [sys.executable, tmp_path / "parent.py", tmp_path, isolation],
+        [sys.executable, tmp_path / "parent.py", tmp_path, isolation, mark],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     ) as parent:
         assert parent.stdout is not None
         assert b"ready\n" == parent.stdout.readline()
+        assert [one for one in alive(mark) if one.pid != parent.pid], "no container that could be left"
         parent.kill()
-    end = time.monotonic() + 20
-    while [one for one in psutil.process_iter(["cmdline"]) if "sleep(875)" in str(one.info["cmdline"])]:
-        assert time.monotonic() < end, "the container outlived its cloud"
-        time.sleep(0.05)
+    until(lambda: not alive(mark), lambda: f"outlived their cloud: {alive(mark)}", seconds=20)
 
 
 def test_rewritten_paths() -> None:

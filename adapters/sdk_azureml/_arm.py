@@ -54,7 +54,8 @@ class Arm:
         self._skew = 0.0
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, also those to the directory that issues tokens."""
+        self.tokens.close()
         self.http.close()
 
     def server_time(self) -> float:

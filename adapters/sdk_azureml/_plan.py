@@ -77,7 +77,8 @@ def resources(spec: EndpointSpec, options: AzureMLOptions) -> list[Resource]:
 
 
 def _shown(spec: EndpointSpec, options: AzureMLOptions) -> str:
-    return endpoint_name(spec.name, options)
+    name = endpoint_name(spec.name, options)
+    return name if options.public else f"{name}, answers in the workspace's network only"
 
 
 def _bare(labels: Labels) -> Labels:

@@ -116,7 +116,7 @@ def invoker(url: str, auth: httpx.Auth, options: AzureMLOptions, ca: str | None)
         url=url,
         limits=limits(options),
         fault=fault,
-        error=error,
+        error=error if options.public else _error_from_outside,
         auth=auth,
         pin=lambda deployment: {PIN: deployment},
         deployment=lambda response: response.headers.get(PIN),
@@ -169,6 +169,16 @@ def error(response: httpx.Response) -> SdkError:
         return UnavailableError(message, sent=True, retry_after_s=again, **facts)
     kind, hint = _BY_STATUS.get(status, (PlatformError, None))
     return kind(message, hint=hint, **facts)
+
+
+def _error_from_outside(response: httpx.Response) -> SdkError:
+    """Return the error for an answer of an endpoint that has no public address."""
+    found = error(response)
+    if isinstance(found, AuthError) and found.status == 403:
+        found.hint = (
+            "public = false: call it from the network of the workspace's private endpoint, or set public = true"
+        )
+    return found
 
 
 def _told(response: httpx.Response) -> dict[str, Any]:

@@ -135,6 +135,10 @@ class Credential(Protocol):
         """Return a token with ``token`` and ``expires_on``."""
         ...
 
+    def close(self) -> None:
+        """Close the connections."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -196,6 +200,13 @@ class Tokens:
             if fresh or known is None or known.expires_on - _EARLY_S <= self._clock.time():
                 known = self._known[scope] = self._ask(scope)
             return known.token
+
+    def close(self) -> None:
+        """Close the connections of the credential; the next token opens new ones."""
+        with self._lock:
+            if self._credential is not None:
+                self._credential.close()
+                self._credential = None
 
     def _ask(self, scope: str) -> Token:
         if self._place.mini:

@@ -13,7 +13,7 @@ import math
 import os
 import re
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -292,10 +292,9 @@ class Aws:
             )
         if given[2] or account_of(str(given[0])) in {None, self.account}:
             return given
-        sts = importlib.import_module("boto3").Session(*given, region_name=self.region).client("sts", endpoint_url=url)
-        with translate("AssumeRole", self.role):
+        session = importlib.import_module("boto3").Session(*given, region_name=self.region)
+        with translate("AssumeRole", self.role), closing(session.client("sts", endpoint_url=url)) as sts:
             told = sts.assume_role(RoleArn=self.role, RoleSessionName="mlport", DurationSeconds=_SESSION_S)
-        sts.close()
         return tuple(told["Credentials"][name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
 
     @staticmethod

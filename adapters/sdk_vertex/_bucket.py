@@ -72,6 +72,7 @@ class Bucket:
             # Otherwise deleted data is kept, and billed, for seven days. Source (certain):
             # https://cloud.google.com/storage/docs/soft-delete
             "softDeletePolicy": {"retentionDurationSeconds": "0"},
+            **({"encryption": {"defaultKmsKeyName": self.options.kms_key}} if self.options.kms_key else {}),
         }
         self._owner.forget()
         url, params = f"{self.access.url('storage')}/storage/v1/b", {"project": self.options.project}

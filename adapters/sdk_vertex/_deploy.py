@@ -12,6 +12,7 @@ from ._errors import PROVIDER, exists, gone, refused_for_now
 from ._names import (
     HASH,
     deployment_of,
+    encryption,
     join,
     kept_by,
     labels_of_traffic,
@@ -231,6 +232,7 @@ class Deployments:
             raw="dedicated" if found.dedicated_endpoint_enabled else "shared",
             spec={
                 "dedicated": bool(found.dedicated_endpoint_enabled),
+                "kms_key": str(found.encryption_spec.kms_key_name) or None,
                 "expires_at": own.expires_at if own else 0,
                 "tags": user_tags(labels),
             },
@@ -324,6 +326,7 @@ class Deployments:
                 "health_route": spec["health_route"],
                 "deployment_timeout": {"seconds": round(DEPLOY_S)},
             },
+            **encryption(spec["kms_key"]),
         }
         request = {"parent": self.control.parent, "model_id": resource.id, "model": model}
         return self._begun(self.control.call("models", "upload_model", request, timeout=timeout, about=resource.id))
@@ -336,6 +339,7 @@ class Deployments:
         """Create an endpoint with further labels besides mlport's own."""
         spec: Any = resource.spec
         endpoint: dict[str, Any] = {"display_name": resource.id, "labels": {**labels, **resource.tags}}
+        endpoint |= encryption(spec["kms_key"])
         if spec["dedicated"]:
             seconds = round(self.plane.limits().timeout_s)
             endpoint |= {
@@ -415,14 +419,7 @@ class Deployments:
         if resource.kind == TRAFFIC:
             return self._set_traffic(resource, before.etag or "", labels, timeout)
         spec: Any = resource.spec or {}
-        if spec["dedicated"] != (before.spec or {}).get("dedicated"):
-            raise ConflictError(
-                f"endpoint {resource.id!r} is {before.raw}, and the platform cannot change that",
-                provider=PROVIDER,
-                operation="UpdateEndpoint",
-                resource=resource.id,
-                hint="set `dedicated` as it was, or deploy under another name",
-            )
+        _check_fixed(resource.id, spec, before)
         kept = {key: value for key, value in labels.items() if key not in own_labels(labels)}
         return self._patch(
             resource.id,
@@ -471,3 +468,18 @@ class Deployments:
     @staticmethod
     def _begun(operation: Any) -> Ack:
         return Ack(operation=str(operation.operation.name))
+
+
+def _check_fixed(name: str, spec: Any, before: Live) -> None:
+    """Refuse to change what an endpoint keeps from its creation: its host, and the key that encrypts it."""
+    made: Any = before.spec or {}
+    shown = {"dedicated": before.raw, "kms_key": f"encrypted with {made.get('kms_key') or 'no key'}"}
+    for setting, text in shown.items():
+        if spec[setting] != made.get(setting):
+            raise ConflictError(
+                f"endpoint {name!r} is {text}, and the platform cannot change that",
+                provider=PROVIDER,
+                operation="UpdateEndpoint",
+                resource=name,
+                hint=f"set `{setting}` as it was, or deploy under another name",
+            )

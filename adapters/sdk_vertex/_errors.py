@@ -58,6 +58,8 @@ _RACE = re.compile(
     r"|operations? .{0,60}(in progress|running|pending)|concurrent",
     re.IGNORECASE,
 )
+# A rule of the organisation forbids it. Source of the wording (certain): https://github.com/google/agents-cli/issues/83
+_RULE = re.compile(r"violated .{0,20}Org Policies|\bconstraints/\w+\.\w+", re.IGNORECASE)
 _WAKING = re.compile(r"not yet ready for inference", re.IGNORECASE)
 _TOO_LARGE = re.compile(r"payload size exceeds|response size too large", re.IGNORECASE)
 _WORDS = {
@@ -129,7 +131,16 @@ def refusal(word: str, message: str, *, pause_s: float | None = None, **facts: A
     if _TOO_LARGE.search(message):
         known["hint"] = "send fewer rows at once, or set dedicated = true (10 MB each way) before the endpoint is made"
         return PayloadTooLargeError(message, **known)
+    if _RULE.search(message):
+        known["hint"] = _hint_of_rule(message)
     return _PLAIN.get(word, PlatformError)(message, **known)
+
+
+def _hint_of_rule(message: str) -> str:
+    """Return what helps against a rule of the organisation: the setting it asks for, if there is one."""
+    if "restrictNonCmekServices" in message:
+        return "set kms_key of the target: your organisation allows only resources with a customer-managed key"
+    return "ask the administrator of your organisation's policies for an exception, or use another project"
 
 
 def _for_now(word: str, message: str) -> dict[str, Any] | None:

@@ -80,6 +80,8 @@ class Images:
         """
         url = f"{self._base}/{parent(self.access.options)}/repositories"
         body = {"format": "DOCKER", "labels": resource.tags, "description": "images of mlport"}
+        if self.access.options.kms_key:
+            body["kmsKeyName"] = self.access.options.kms_key
         answer = self.access.send(
             "POST", url, "CreateRepository", timeout=timeout, resource=resource.id,
             params={"repositoryId": resource.id}, json=body,

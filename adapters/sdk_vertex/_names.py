@@ -22,6 +22,16 @@ _KEPT = "mlport-traffic-kept-"  # followed by a deployment that stays without tr
 HASH = "mlport-deployment"  # on a Model: the hash of the deployment that it belongs to
 
 
+def encryption(key: str | None) -> dict[str, dict[str, str]]:
+    """Return the field of a model, endpoint or job that names the customer's key; none for Google's own.
+
+    Example:
+        >>> encryption("projects/p/locations/r/keyRings/a/cryptoKeys/b")
+        {'encryption_spec': {'kms_key_name': 'projects/p/locations/r/keyRings/a/cryptoKeys/b'}}
+    """
+    return {"encryption_spec": {"kms_key_name": key}} if key else {}
+
+
 def parent(options: VertexOptions) -> str:
     """Return the location that contains all resources of a target."""
     return f"projects/{options.project}/locations/{options.region}"

@@ -82,7 +82,7 @@ def _aside(spec: EndpointSpec, options: VertexOptions, prices: Prices) -> list[R
     for one in spec.deployments:
         if one.id == spec.aside:
             name, labels = join(spec.name, one.id), _labels(spec, one)
-            values: dict[str, Json] = {"dedicated": options.dedicated}
+            values: dict[str, Json] = {"dedicated": options.dedicated, "kms_key": options.kms_key}
             endpoint = Resource(SMOKE_ENDPOINT, name, values, labels, summary="temporary, for the smoke test")
             alone = replace(one, replicas=Replicas(1, 1))
             model = _deployed(alone, spec, options, prices, (Ref(MODEL, name), endpoint.ref))
@@ -133,6 +133,7 @@ def _model(one: DeploymentSpec, spec: EndpointSpec, options: VertexOptions, imag
         "secrets": dict(one.secrets),
         "health_route": options.health_route,
         "predict_route": options.predict_route,
+        "kms_key": options.kms_key,
         "tags": dict(spec.tags),
     }
     return Resource(MODEL, name, values, _labels(spec, one), (image,), summary=f"{one.model_name} {one.model[:12]}")
@@ -141,6 +142,7 @@ def _model(one: DeploymentSpec, spec: EndpointSpec, options: VertexOptions, imag
 def _endpoint(spec: EndpointSpec, options: VertexOptions) -> Resource:
     values: dict[str, Json] = {
         "dedicated": options.dedicated,
+        "kms_key": options.kms_key,
         "expires_at": spec.labels.expires_at,
         "tags": dict(spec.tags),
     }
@@ -218,6 +220,8 @@ def job_resources(
         "disk_gib": options.disk_gib,
         "spot": options.spot,
         "service_account": options.service_account,
+        "kms_key": options.kms_key,
+        "network": options.network,
         "timeout_s": spec.timeout_s,
     }
     price = prices.of(instance, spot=options.spot, training=True)

@@ -20,6 +20,7 @@ from sdk.types import JobState, JobStatus
 
 from ._access import unix
 from ._errors import PROVIDER, exists, gone, refused_for_now, unsupported
+from ._names import encryption
 from ._operations import word_of
 from ._plan import FILES, IMAGE, JOB
 from ._shelf import place_of
@@ -238,7 +239,9 @@ class Jobs:
             job_spec["service_account"] = spec["service_account"]
         about = {_IMAGE_LABEL: spec["image"], _INSTANCE_LABEL: _write_instance(spec["instance"])}
         labels = {**resource.tags, **about, **({_SPOT_LABEL: "1"} if spec["spot"] else {})}
-        job = {"display_name": resource.id, "labels": labels, "job_spec": job_spec}
+        if spec["network"]:
+            job_spec["network"] = spec["network"]
+        job = {"display_name": resource.id, "labels": labels, "job_spec": job_spec, **encryption(spec["kms_key"])}
         request = {"parent": self.control.parent, "custom_job": job}
         self.control.call("jobs", "create_custom_job", request, timeout=timeout, about=resource.id)
         return Ack()

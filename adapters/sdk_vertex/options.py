@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from sdk.adapter import YES, Capability, Support, TargetOptions
 
@@ -20,6 +20,7 @@ DEFAULT_INSTANCES: Mapping[Usage, str] = {"inference": "n1-standard-2", "trainin
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
+_KEY = re.compile(r"projects/[a-z0-9.:-]+/locations/([a-z0-9-]+)/keyRings/[\w-]{1,63}/cryptoKeys/[\w-]{1,63}")
 _REPOSITORY = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -65,6 +66,18 @@ class VertexOptions(TargetOptions):
     scale_cpu: int | None = Field(
         default=None, ge=1, le=100, description="percent of cpu that autoscaling aims at", json_schema_extra=DEPLOYMENT
     )
+    kms_key: str | None = Field(
+        default=None,
+        description="Cloud KMS key of models, endpoints and jobs, and of the bucket and repository that mlport makes: "
+        "projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY; fixed when made",
+        json_schema_extra=DEPLOYMENT,
+    )
+    network: str | None = Field(
+        default=None,
+        pattern=r"^projects/[0-9]+/global/networks/[a-z]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="VPC network that jobs are peered with: projects/NUMBER/global/networks/NAME",
+    )
+    public: bool = Field(default=True, description="whether endpoints have a public address; mlport calls no other")
     disk_gib: int = Field(default=100, ge=100, le=64_000, description="disk of a job")
     health_route: str = Field(
         default="/ping", description="path that says whether a replica is well", json_schema_extra=DEPLOYMENT
@@ -80,6 +93,29 @@ class VertexOptions(TargetOptions):
         if value is not None and not patterns[info.field_name].fullmatch(value):
             raise ValueError(f"{info.field_name} = {value!r} does not match {patterns[info.field_name].pattern}")
         return value
+
+    @field_validator("public")
+    @classmethod
+    def _is_public(cls, value: bool) -> bool:
+        """Refuse private endpoints: each has an address of its own, in a network that mlport does not know."""
+        if not value:
+            raise ValueError(
+                "public = false: mlport cannot call private endpoints of Vertex AI; leave it out, and let a service "
+                "perimeter (VPC Service Controls) refuse calls from outside your network"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _fits_the_region(self) -> VertexOptions:
+        """Refuse a key that cannot encrypt anything in the target's region."""
+        if self.kms_key is None:
+            return self
+        found = _KEY.fullmatch(self.kms_key)
+        if found is None:
+            raise ValueError(f"kms_key = {self.kms_key!r} does not match {_KEY.pattern}")
+        if found[1] != self.region:
+            raise ValueError(f"kms_key is a key in {found[1]!r}; Vertex AI needs one in the target's {self.region!r}")
+        return self
 
     @property
     def staging(self) -> str:

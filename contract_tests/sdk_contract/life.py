@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -129,11 +130,8 @@ def _jobs(rig: Rig, client: Client, folder: Path) -> Iterator[Step]:
 def _remove_shared(rig: Rig) -> None:
     """Delete unused shared resources: ``gc --shared`` does so after a day, with the same calls."""
     rig.client().gc(apply=True, shared=True)
-    adapter = rig.make()
-    for live_one in adapter.list(timeout=60.0):
-        if live_one.labels is not None and live_one.labels.endpoint == "shared":
-            try:
-                adapter.delete(live_one, timeout=60.0)
-            except NotFoundError:
-                continue
-    adapter.close()
+    with contextlib.closing(rig.make()) as adapter:  # also where a right is missing
+        for live_one in adapter.list(timeout=60.0):
+            if live_one.labels is not None and live_one.labels.endpoint == "shared":
+                with contextlib.suppress(NotFoundError):
+                    adapter.delete(live_one, timeout=60.0)

@@ -116,25 +116,28 @@ class RightsSuite(ABC):
     def test_life_fails_without_a_right(self, lived: Lived, rig: Rig, tmp_path: Path) -> None:
         """Without one right a verb fails, and the missing right is the one that is refused."""
         policies = dict(self.without(lived.policy))
-        for name in self.sampled:
-            self._fails(rig, tmp_path, name, policies[name])
+        assert {} == {name: seen for name in self.sampled if (seen := self._lives(rig, tmp_path, name, policies[name]))}
 
     @pytest.mark.full
     def test_life_fails_without_any_right(self, lived: Lived, rig: Rig, tmp_path: Path) -> None:
         """The same for each right of the policy."""
-        for name, rest in self.without(lived.policy):
-            if name not in self.untested:
-                self._fails(rig, tmp_path, name, rest)
+        policies = {name: rest for name, rest in self.without(lived.policy) if name not in self.untested}
+        assert {} == {name: seen for name, rest in policies.items() if (seen := self._lives(rig, tmp_path, name, rest))}
 
     @staticmethod
-    def _fails(rig: Rig, folder: Path, name: str, policy: Any) -> None:
+    def _lives(rig: Rig, folder: Path, name: str, policy: Any) -> str:
+        """Return what was seen in a life that was never refused the right it lacks, else nothing."""
         guard = guard_of(rig)
         rig.forget_shared()
         with guard.enforced(policy):
             life = live(rig, folder, lambda: calls_of(rig), guard, until_failure=True)
-        denied = {need.action for need in guard.denied}
+        denied = {need.action.lower() for need in guard.denied}  # Azure's own lists differ in the case of its actions
         rig.sweep()
-        assert name.split(" ", maxsplit=1)[0] in denied, (name, denied, life.failed)
+        return (
+            ""
+            if name.split(" ", maxsplit=1)[0].lower() in denied
+            else f"refused {sorted(denied)}, failed {life.failed}"
+        )
 
     def test_caller_may_call_and_nothing_else(self, lived: Lived, rig: Rig) -> None:
         """The caller's policy has the rights that a predict needed, and not those of a deploy or a delete."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -12,7 +13,7 @@ from sdk.errors import AuthError, ConfigError, DeployFailed, NotFoundError, Plat
 from sdk.redact import Redactor
 from sdk.types import Replicas
 from sdk.waiting import SystemClock
-from sdk_azureml import AzureMLAdapter, AzureMLOptions
+from sdk_azureml import AzureMLAdapter, AzureMLOptions, _where
 from sdk_azureml._where import _from_azure
 from sdk_contract.clouds import mini_cloud
 from sdk_contract.clouds.azureml.world import principal_of
@@ -104,9 +105,33 @@ def test_a_directory_that_is_not_reached_is_unavailable() -> None:
         def get_token(self, *scopes: str, **kwargs: Any) -> Any:
             raise ServiceRequestError("no route to host")
 
+        def close(self) -> None: ...
+
     with pytest.raises(UnavailableError, match="no route") as failed:
         _from_azure(Unreached(), "scope")
     assert not failed.value.sent
+
+
+def test_a_credential_is_closed_with_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connections to the directory are closed; the next token is that of another credential."""
+    events: list[str] = []
+
+    class Own:
+        def get_token(self, *scopes: str, **kwargs: Any) -> Any:
+            events.append("token")
+            return SimpleNamespace(token="t", expires_on=0)
+
+        def close(self) -> None:
+            events.append("close")
+
+    monkeypatch.setattr(_where, "_own_credential", Own)
+    with httpx.Client() as http:
+        tokens = _where.Tokens(_where.Place("https://management.azure.com"), http, SystemClock())
+        tokens.close()
+        for _ in range(2):
+            assert "t" == tokens.arm
+            tokens.close()
+    assert ["token", "close"] * 2 == events
 
 
 def test_list_and_gc_need_no_right_to_autoscale(cloud: AzureMLCloud, client: Client, samples: Samples) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sdk.errors import ConfigError, DeployFailed, SdkError, ThrottledError, TimedOut
+from sdk.errors import AuthError, ConfigError, DeployFailed, SdkError, ThrottledError, TimedOut
 from sdk_contract.clouds.azureml.jobs import CLUSTER
 from sdk_contract.samples import ANSWER, SAY, SLEEP
 
@@ -38,6 +38,23 @@ def test_an_identity_of_the_user(cloud: AzureMLCloud, make_client: Callable[...,
         make_client(cloud).deploy(samples.model(2), name="churn")
     assert [3.0] == list(client.predict("churn", [[ANSWER, 2.0]]).values)
     assert 1 == len(client.status("churn").deployments)
+
+
+def test_an_endpoint_without_a_public_address(
+    cloud: AzureMLCloud, make_client: Callable[..., Client], samples: Samples
+) -> None:
+    """The plan says so; it answers in the network of the workspace, and elsewhere the refusal names the setting."""
+    client = make_client(cloud, public=False)
+    plan = client.plan(samples.model(1), name="closed")
+    assert "answers in the workspace's network only" in str(plan)
+    cloud.scoring.inside = True
+    client.deploy(samples.model(1), name="closed")
+    (found,) = cloud.endpoints.all.values()
+    assert "Disabled" == found.body["properties"]["publicNetworkAccess"]
+    assert [3.0] == list(client.predict("closed", [[ANSWER, 2.0]]).values)
+    cloud.scoring.inside = False
+    with pytest.raises(AuthError, match="public = false"):
+        client.predict("closed", [[ANSWER, 2.0]])
 
 
 @pytest.mark.full

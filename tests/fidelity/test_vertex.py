@@ -105,6 +105,8 @@ def sent_value(site: Site, operation: str, path: str, field: Any) -> Any:
         "updateMask": "dedicatedResources.minReplicaCount" if operation == "MutateDeployedModel" else "displayName",
         "trafficSplit": {"0": 100} if operation == "DeployModel" else {"1": 100},
         "outputUriPrefix": "gs://mini/out",
+        "kmsKeyName": f"{PARENT}/keyRings/ring/cryptoKeys/key",
+        "network": "projects/1/global/networks/closed",
         "etag": value_at(shown_endpoint(site), "etag"),
     }
     name = steps(path)[-1]

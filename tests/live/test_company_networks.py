@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 TENANT = "11111111-2222-3333-4444-555555555555"
 TARGETS: dict[str, dict[str, Any]] = {
     "sagemaker": {"region": "eu-west-1", "role": "arn:aws:iam::123456789012:role/mlport", "instance": "ml.m5.large"},
@@ -95,7 +94,7 @@ def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inspectin
         }.items():  # fmt: skip
             monkeypatch.setenv(name, value)
         yield made
-        gc.collect()  # clients of clouds leave connections open, which would be reported in some later test
+        gc.collect()  # a connection that is still open is reported here, not in some later test
 
 
 def client_of(provider: str, folder: Path) -> Client:

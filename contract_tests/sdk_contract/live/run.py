@@ -119,11 +119,15 @@ class LiveRun:
     # --- the whole ----------------------------------------------------------------------------------------------
 
     def run(self) -> Report:
-        """Carry out the whole run; call it in the main thread, where signals arrive.
+        """Carry out the whole run and close the client; call it in the main thread, where signals arrive.
 
         Raises:
             ConfigError: It must not start; nothing was created.
         """
+        with self.client:
+            return self._carry_out()
+
+    def _carry_out(self) -> Report:
         report = self.check()
         session, life = self.client.session(), self.life
         passing = [Passing(session.target, life.endpoint)]  # a job that a SIGKILL leaves ends at its own time limit

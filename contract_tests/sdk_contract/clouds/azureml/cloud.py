@@ -105,9 +105,10 @@ class AzureMLCloud(Cloud):
         self.rights = Rights(self._place.path, lambda: self.world.registry_path, valid)
         self._shared.guard, self._shared.lacking = self.rights, self.rights.lacking
         self.sites = Sites(self._shared, self._place, has_registry=self._has_registry)
+        self.scoring = Scoring(self.sites.endpoint, counters, valid, self._seed)
         services: list[Service] = [
             self.rights.routes,
-            Scoring(self.sites.endpoint, counters, valid, self._seed),
+            self.scoring,
             self.blobs,
             self.sites,
             open_routes(lambda: self._shared.url),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,6 +11,7 @@ import pytest
 
 from ...rig import Rig, ShortLived
 from .. import mini_cloud
+from .blobs import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -61,7 +63,8 @@ class AzureMLRig(Rig):
         return [item for item in self.cloud.inventory() if item.startswith(_COUNTS)]
 
     def forget_shared(self) -> None:
-        """Delete all images and environments, so that the next deploy pushes its image again."""
+        """Delete all images, environments and data of jobs, so that the next deploy and job push them again."""
+        shutil.rmtree(self.cloud.blobs.path(DEFAULT, "mlport"), ignore_errors=True)
         for repository in self.cloud.acr.registry.repositories():
             self.cloud.acr.registry.remove(repository)
         with self.cloud.world.lock:

@@ -37,6 +37,9 @@ _QUEUE = 2  # as many more requests as may run at once
 class Scoring:
     """The scoring service, one of the services of the cloud.
 
+    Attributes:
+        inside: Whether requests come from the network of the workspace's private endpoint.
+
     Args:
         endpoint: Finds an endpoint by its name and region; an empty region means the first one.
         counters: Counts the requests.
@@ -52,6 +55,7 @@ class Scoring:
         seed: int,
     ) -> None:
         self._endpoint, self._counters, self._valid = endpoint, counters, valid
+        self.inside = False
         self._turns: dict[str, Turns] = {}
         self._open: dict[tuple[str, str], int] = {}
         self._pool = Pool()
@@ -77,6 +81,9 @@ class Scoring:
         endpoint = self._endpoint(*request.params["endpoint"].partition(".")[::2])
         if endpoint is None:
             return failure(404, "NotFound", "There is no endpoint of this name.")
+        if endpoint.body["properties"].get("publicNetworkAccess") == "Disabled" and not self.inside:
+            # The wording is not documented (likely).
+            return failure(403, "Forbidden", "Public network access is disabled.", x_request_id=seen)
         if not self._may_call(request, endpoint):
             return failure(
                 401, "Unauthorized", "The request is not authorized: check the key or token.", x_request_id=seen

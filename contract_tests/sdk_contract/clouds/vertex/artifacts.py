@@ -16,7 +16,7 @@ from ..registry import refusal as registry_refusal
 from .api import Api, body_of
 from .errors import Refusal
 from .values import part
-from .world import check_fields, check_labels, listing, stamp
+from .world import check_fields, check_key, check_labels, listing, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CREATE_S, DELETE_S, TOKEN_S = 15.0, 5.0, 3600.0
 USER = "oauth2accesstoken"
 _PARENT = "/v1/projects/{project}/locations/{location}/repositories"
-_FIELDS = {"name", "format", "description", "labels", "mode", "dockerConfig", "cleanupPolicies"}
+_FIELDS = {"name", "format", "description", "labels", "mode", "dockerConfig", "cleanupPolicies", "kmsKeyName"}
 
 
 class Images:
@@ -143,6 +143,7 @@ class Artifacts:
         body, name = body_of(request), request.query.get("repositoryId", "")
         check_fields(body, _FIELDS, "repository")
         check_labels(part(body, "labels"))
+        check_key(str(body.get("kmsKeyName") or ""), self.world.region)
         if not name or body.get("format") not in ("DOCKER", 1):
             raise Refusal("INVALID_ARGUMENT", "repository_id and format are required.")
         if name in self.table or self.world.running(f"repositories/{name}", "CreateRepository"):

@@ -10,7 +10,7 @@ from .errors import Refusal
 from .machines import check_machine
 from .models import shown
 from .values import integer, part, text
-from .world import Veil, check_labels, listing, masked, stamp
+from .world import Veil, check_key, check_labels, listing, masked, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +73,7 @@ class Endpoints:
         if name and not _ID.fullmatch(name):
             raise Refusal("INVALID_ARGUMENT", f"endpoint_id {name!r} must match {_ID.pattern}.")
         check_labels(part(body, "labels"))
+        check_key(text(part(body, "encryptionSpec"), "kmsKeyName"), self.world.region)
         name = name or self.world.next_number()
         if name in self.table:
             raise Refusal("ALREADY_EXISTS", f"Endpoint {self.world.parent}/endpoints/{name} already exists.")

@@ -6,6 +6,7 @@ Source: https://cloud.google.com/vertex-ai/docs/training/code-requirements
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from .models import shown
 from .permissions import needed_for_objects
 from .serving import expand
 from .values import duration, part, parts, text, words
-from .world import Veil, check_labels, listing, stamp
+from .world import Veil, check_key, check_labels, listing, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,6 +37,7 @@ PENDING_S, CANCEL_S, DELETE_S, GRACE_S = 90.0, 30.0, 5.0, 10.0
 MOST_VARIABLES = 100
 OVER = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"}
 _MOUNT = "/gcs/"
+_NETWORK = re.compile(r"projects/\d+/global/networks/[a-z][a-z0-9-]*")  # with the number of the project
 _OVER = "over"  # final state of a job's line; its outcome says how it ended
 _PARENT = "/v1/projects/{project}/locations/{location}/customJobs"
 
@@ -61,6 +63,11 @@ class Task:
             return "JOB_STATE_CANCELLED"
         good = self.running is not None and self.running.exit_code == 0
         return "JOB_STATE_SUCCEEDED" if good and not (self.failing or self.timed_out) else "JOB_STATE_FAILED"
+
+
+def _check_network(network: str) -> None:
+    if network and not _NETWORK.fullmatch(network):
+        raise Refusal("INVALID_ARGUMENT", f"job_spec.network {network!r} must match {_NETWORK.pattern}.")
 
 
 class Jobs:
@@ -97,6 +104,8 @@ class Jobs:
         body = body_of(request)
         spec: Json = part(body, "jobSpec")
         check_labels(part(body, "labels"))
+        check_key(text(part(body, "encryptionSpec"), "kmsKeyName"), self.world.region)
+        _check_network(text(spec, "network"))
         pools = parts(spec, "workerPoolSpecs")
         if not text(body, "displayName") or not pools or not part(pools[0], "containerSpec").get("imageUri"):
             raise Refusal("INVALID_ARGUMENT", "custom_job needs a display name and a worker pool with a container.")

@@ -113,6 +113,7 @@ _JOB_SPEC: Table = {
     "scheduling.disableRetries": shown("shown by Get; machines are not taken away"),
     "scheduling.restartJobOnWorkerRestart": shown("shown by Get; workers do not restart", False),
     "scheduling.maxWaitDuration": shown("shown by Get; capacity is always there"),
+    "network": shown("shown by Get; a job reaches what this machine reaches"),
     "serviceAccount": _ACCOUNT,
     "baseOutputDirectory.outputUriPrefix": acts("AIP_MODEL_DIR and its kin"),
 }

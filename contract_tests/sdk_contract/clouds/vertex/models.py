@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .api import Api, body_of
 from .errors import Refusal
 from .values import duration, integer, many, part, parts, text, words
-from .world import Veil, check_labels, listing, masked, stamp
+from .world import Veil, check_key, check_labels, listing, masked, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +110,7 @@ class Models:
     def _check(self, model: Json) -> None:
         if not text(model, "displayName"):
             raise Refusal("INVALID_ARGUMENT", "Required field model.display_name is not set.")
+        check_key(text(part(model, "encryptionSpec"), "kmsKeyName"), self.world.region)
         container = part(model, "containerSpec")
         if duration(container, "deploymentTimeout") > LONGEST_START_S:
             raise Refusal("INVALID_ARGUMENT", "container_spec.deployment_timeout must not exceed 2 hours.")

@@ -96,6 +96,15 @@ class VertexMiniRig(Rig):
         """List what is left, according to the cloud itself."""
         return [line for line in self.cloud.inventory() if not line.startswith(_KEPT)]
 
+    def forget_shared(self) -> None:
+        """Delete all repositories and buckets, so that the next deploy creates them and pushes its image."""
+        with self.cloud.common.lock:
+            self.cloud.world.tables["repositories"].clear()
+            for image in self.cloud.artifacts.registry.repositories():
+                self.cloud.artifacts.registry.remove(image)
+            for bucket in list(self.cloud.storage.buckets):
+                self.cloud.storage.drop_bucket(bucket)
+
     @contextmanager
     def provoke(self, failure: str) -> Generator[None]:
         """Plan faults of the cloud, or make the cloud unreachable."""

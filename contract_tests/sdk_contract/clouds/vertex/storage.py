@@ -176,9 +176,13 @@ class Storage:
         self._bucket(name)
         if next(self.names(name), None) is not None:
             raise Refusal("ABORTED", "The bucket you tried to delete is not empty.")
+        self.drop_bucket(name)
+        return Response(204)
+
+    def drop_bucket(self, name: str) -> None:
+        """Remove a bucket with all its objects, without a request."""
         del self.buckets[name]
         shutil.rmtree(self.folder / name, ignore_errors=True)
-        return Response(204)
 
     # --- objects --------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..timing import Line, Pace
     from .identity import Identity
 
+_KEY = re.compile(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+")
 _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _MOST_LABELS = 64
@@ -306,6 +307,13 @@ def check_labels(labels: Json) -> None:
         value = text(labels, name)
         if not _LABEL_KEY.fullmatch(name) or not _LABEL.fullmatch(value):
             raise Refusal("INVALID_ARGUMENT", f"Label {name!r}={value!r} is not valid: [a-z0-9_-], at most 63.")
+
+
+def check_key(key: str, region: str) -> None:
+    """Refuse a customer's key of another form or region than the resource; empty for Google's own key."""
+    found = _KEY.fullmatch(key)
+    if key and (found is None or found[1] != region):
+        raise Refusal("INVALID_ARGUMENT", f"The key {key!r} is not a CryptoKey in the location {region!r}.")
 
 
 def check_fields(body: Mapping[str, Any], known: Iterable[str], what: str) -> None:

@@ -32,9 +32,9 @@ _LONGEST_NOTE = 8192
 # Folders with temporaries, below the state folder and the cache folder.
 _PLACES = (
     *("", TMP, "models", "programs", "identities", "passing", "prices", "prepared"),
-    *("built", "debs", "envs", "images/blobs", "images/keys", "locks", "runtime"),
+    *("built", "debs", "images/blobs", "images/keys", "locks", "runtime"),
 )
-_NESTED = ("endpoints", "jobs", "mocks", "envs")
+_NESTED = ("endpoints", "jobs", "mocks", "envs")  # in these folders, and in the folders below
 _BELOW = ("", "records")
 
 
@@ -137,7 +137,7 @@ def sweep_folder(parent: Path, *prefixes: str) -> None:
 
 def _everywhere(roots: Iterable[Path]) -> Iterator[Path]:
     for root in dict.fromkeys(roots):
-        yield from (path for place in _PLACES for path in _listed(root / place, (PREFIX,)))
+        yield from (path for place in (*_PLACES, *_NESTED) for path in _listed(root / place, (PREFIX,)))
         for nest in _NESTED:
             for one in _listed(root / nest, ("",)):
                 yield from (path for below in _BELOW for path in _listed(one / below, (PREFIX,)))

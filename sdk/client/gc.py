@@ -47,8 +47,9 @@ class GcVerbs(ChangeVerbs):
         session = self.session(target, sweeps=False)
         with border(session):
             deadline = deadline_of(session, timeout, change_times(session.adapter).longest_s)
+            temporaries = _temporaries(session, apply=apply)  # first, since a list may remove some
             report = session.executor.gc(apply=apply, expired=expired, shared=shared, deadline=deadline)
-            _temporaries(session, report, apply=apply)
+            (report.removed if apply else report.orphans).extend(temporaries)
             return self._abandoned(session, report, deadline, apply=apply)
 
     def _abandoned(self, session: Session, report: GcReport, deadline: Deadline, *, apply: bool) -> GcReport:
@@ -95,13 +96,15 @@ class GcVerbs(ChangeVerbs):
                 )
 
 
-def _temporaries(session: Session, report: GcReport, *, apply: bool) -> None:
-    """Add the unfinished files of killed processes on this machine to the report; with ``apply``, remove them."""
+def _temporaries(session: Session, *, apply: bool) -> list[Leftover]:
+    """Return the unfinished files of killed processes on this machine; with ``apply``, remove them."""
     from ..packaging import disk
 
     found = scratch.sweep if apply else scratch.abandoned
     command = f"mlport gc --apply --target {session.target}"
-    into = report.removed if apply else report.orphans
-    for item in found(disk.roots(session.state_dir)):
-        reason = f"the process that wrote it was killed ({item.size:,} bytes)"
-        into.append(Leftover("temporary", str(item.path), reason, 0.0, command))
+    return [
+        Leftover(
+            "temporary", str(item.path), f"the process that wrote it was killed ({item.size:,} bytes)", 0.0, command
+        )
+        for item in found(disk.roots(session.state_dir))
+    ]

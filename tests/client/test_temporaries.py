@@ -65,15 +65,15 @@ def die(code: str, state: Path) -> None:
     assert -9 == subprocess.run([sys.executable, "-c", script, state], env=env, check=False).returncode
 
 
-def leave_one(state: Path) -> Path:
-    (state / "models").mkdir(mode=0o700, parents=True)
+def leave_one(state: Path, place: str = "models") -> Path:
+    (state / place).mkdir(mode=0o700, parents=True)
     die(
-        "with scratch.folder(Path(sys.argv[1], 'models')) as one:\n"
+        f"with scratch.folder(Path(sys.argv[1], {place!r})) as one:\n"
         "    (one / 'weights').write_bytes(bytes(100_000))\n"
         "    os.kill(os.getpid(), 9)",
         state,
     )
-    (found,) = (state / "models").iterdir()
+    (found,) = (state / place).iterdir()
     return found
 
 
@@ -89,6 +89,16 @@ def test_the_next_verb_removes_what_a_killed_process_left(
     with client(root / name) as one:
         one.list()
     assert [] == [path for path in outcomes[name]["left"] if os.path.lexists(path)]
+
+
+@pytest.mark.parametrize("place", ["endpoints", "jobs"])
+def test_gc_counts_what_a_list_removes(place: str, state: Path) -> None:
+    """A list of endpoints or jobs removes what was left in their folders, also the one that `gc` makes."""
+    left = leave_one(state, place)
+    assert [str(left)] == [one.id for one in gc(state).orphans]
+    left = leave_one(state.with_name("other"), place)
+    assert [str(left)] == [one.id for one in gc(state.with_name("other"), apply=True).removed]
+    assert not left.exists()
 
 
 def test_gc_counts_them_and_removes_them(state: Path) -> None:

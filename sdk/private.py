@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -17,6 +18,14 @@ def make_folders(path: Path) -> None:
     for folder in reversed([path, *path.parents]):
         if not folder.is_dir():
             folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def clear_way(path: Path, below: Path) -> None:
+    """Set aside what has the name of one of our folders, of ``path`` or one between it and ``below``, but is none."""
+    for folder in reversed([path, *path.parents]):
+        if below in folder.parents and os.path.lexists(folder) and not folder.is_dir():
+            with contextlib.suppress(OSError):
+                kept.set_aside(folder)
 
 
 def private_folder(path: Path) -> Path:

@@ -9,7 +9,8 @@ from sdk import foreign
 from sdk.serving.crashes import ending
 from sdk.types import LogLine
 
-from ._containers import DEPLOYMENT, ENDPOINT, KIND, SPEC
+from . import _sound
+from ._containers import ENDPOINT, KIND, SPEC
 from ._plan import CONTAINER
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def endings(host: Host, endpoint: str, after: float) -> Iterator[LogLine]:
             killed.add(container)
             continue
         number = about["name"].rpartition("-")[2]
-        deployment = about[DEPLOYMENT]
-        memory: float | None = foreign.parse(about[SPEC], f"the label {SPEC}").get("memory_gib")
+        deployment = _sound.deployment_of(about, about["name"])
+        memory: float | None = foreign.parse(_sound.usable(about)[SPEC], f"the label {SPEC}").get("memory_gib")
         said = how(int(about["exitCode"]), memory_gib=memory, out_of_memory=container in killed)
         killed.discard(container)
         replica, at = f"{deployment}-{number}", int(event["timeNano"]) / 1e9

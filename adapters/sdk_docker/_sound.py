@@ -38,6 +38,8 @@ class Damage(NamedTuple):
 class _Workload(msgspec.Struct):
     image: str
     replicas: Annotated[int, Meta(ge=1, le=10_000)]
+    cpu: float | None = None
+    memory_gib: float | None = None
 
 
 class _TrafficSpec(msgspec.Struct):
@@ -66,7 +68,11 @@ _PRICE: Any = Optional[Annotated[float, Meta(ge=0)]]  # noqa: UP045  # an annota
 
 def container(about: dict[str, Any]) -> dict[str, Any]:
     """Return the container, with replacement labels if its own cannot be used."""
-    labels: dict[str, str] = about["Config"]["Labels"] or {}
+    return {**about, "Config": {**about["Config"], "Labels": usable(about["Config"]["Labels"] or {})}}
+
+
+def usable(labels: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the labels of a container, with replacements for those that cannot be used."""
     try:
         msgspec.json.decode(labels[SPEC], type=_Workload)
         foreign.table(labels[SPEC], f"the label {SPEC}")
@@ -74,8 +80,8 @@ def container(about: dict[str, Any]) -> dict[str, Any]:
     except (KeyError, ValueError, RecursionError, UnreadableError) as error:
         what = f"it has no label {error}" if isinstance(error, KeyError) else f"a label is damaged: {error}"
         spec = {"image": "", "replicas": 1}
-        labels = {**labels, SPEC: json.dumps(spec), PRICE: "null", DAMAGED: what[:300]}
-    return {**about, "Config": {**about["Config"], "Labels": labels}}
+        return {**labels, SPEC: json.dumps(spec), PRICE: "null", DAMAGED: what[:300]}
+    return labels
 
 
 def deployment_of(labels: Mapping[str, str], container: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sdk import kept, scratch
 from sdk.errors import PackagingError
-from sdk.private import make_folders
+from sdk.private import clear_way, make_folders
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -54,25 +54,14 @@ def _cache_path() -> Path:
 
 def subfolder(path: Path) -> Path:
     """Return ``path`` resolved, after creating it with mode 0700 if it is missing."""
+    for root in (state_path(), _cache_path()):
+        if root.is_dir():  # what the user named is never touched
+            clear_way(path, root)
     try:
         make_folders(path)
-    except (FileExistsError, NotADirectoryError) as error:
-        _clear_way(path, error)
     except OSError as error:
         raise _not_writable(path, error) from error
     return path.resolve()
-
-
-def _clear_way(path: Path, error: OSError) -> None:
-    """Make a folder of ours after setting aside what else has its name; never touch what the user named."""
-    for root in (state_path(), _cache_path()):
-        if root.is_dir() and path != root and path.is_relative_to(root):
-            below = [root.joinpath(*path.relative_to(root).parts[:count]) for count in range(1, len(path.parts))]
-            blocked = next(one for one in below if not one.is_dir())
-            kept.set_aside(blocked)
-            make_folders(path)
-            return
-    raise _not_writable(path, error) from error
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdk import kept, mocks
+from sdk.client import Client
 from sdk.client.calling import signature_of, stored
 from sdk.client.passing import Passing, Records
 from sdk.config.files import read_file
@@ -251,7 +252,9 @@ def test_what_is_no_folder_is_set_aside(
     assert (disk.subfolder(disk.state_dir() / "images" / "blobs")).is_dir()
     place(tmp_path / "state" / "executor")
     assert [] == Journals(tmp_path / "state" / "executor").unfinished()
-    assert 2 == len(list((tmp_path / "state").glob(f"*{kept.ASIDE}*")))
+    place(tmp_path / "state" / "passing")
+    assert [] == Records(tmp_path / "state").abandoned("t")
+    assert 3 == len(list((tmp_path / "state").glob(f"*{kept.ASIDE}*")))
     place(tmp_path / "file")
     monkeypatch.setenv("MLPORT_STATE_DIR", str(tmp_path / "file"))
     with pytest.raises(PackagingError, match="cannot write"):
@@ -279,6 +282,20 @@ def test_a_journal_is_damaged(place: Callable[[Path], None], tmp_path: Path) -> 
         journals.load("abcd")
     journals.set_aside("abcd")
     assert [] == journals.unfinished()
+
+
+@pytest.mark.parametrize("part", ["executor", "executor/*", "executor/*/locks", "executor/*/open", "passing"])
+def test_a_verb_needs_no_folder_to_be_sound(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLPORT_STATE_DIR", str(tmp_path))
+    options: dict[str, Any] = {"default": "local", "state_dir": str(tmp_path)}
+    with Client(options, env={"MLPORT_OWNER": "me"}) as client:
+        client.gc()
+    (path,) = tmp_path.glob(part)
+    shutil.rmtree(path)
+    pipe(path)
+    with Client(options, env={"MLPORT_OWNER": "me"}) as client:
+        assert [] == client.gc(apply=True).orphans
+    assert path.is_dir()
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda one: one.__name__)

@@ -17,7 +17,6 @@ from ..errors import SdkError
 from ..executor.locks import Locks
 from ..names import check_name
 from ..packaging import disk
-from ..private import clear_way
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -38,7 +37,6 @@ class Records:
 
     def __init__(self, state_dir: Path) -> None:
         self._folder = state_dir / "passing"
-        clear_way(self._folder, state_dir)
         self._locks = Locks(self._folder)
 
     @contextlib.contextmanager

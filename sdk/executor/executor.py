@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..adapter import Materials, Trains, change_times
 from ..errors import ConflictError, JournalDamaged, JournalError, PlanStale, ThrottledError, TimedOut, UnavailableError
-from ..private import clear_way
 from ..types import EndpointState
 from ..waiting import Deadline
 from .calls import Remote
@@ -114,7 +113,6 @@ class Executor:
         self._longest_deadline_s = times.longest_s if longest_deadline_s is None else longest_deadline_s
         self._where = where_hash(adapter)
         folder = state_dir / "executor" / self._where
-        clear_way(folder / "locks", state_dir)
         self.journals = Journals(folder, disk)
         self._locks = Locks(folder / "locks", self.journals.drop_ballast)
 

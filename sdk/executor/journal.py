@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import kept
 from ..errors import JournalDamaged, JournalError
+from ..private import clear_way
 from . import fields as f
 from .disk import Disk, RealDisk
 from .txn import begun_at
@@ -261,6 +262,7 @@ class Journals:
         self.done_folder = folder / "done"
         self.damaged_folder = folder / "damaged"
         self._ballast = folder / "ballast"
+        clear_way(folder, folder.parent.parent)  # the state folder, which the user named
         try:
             for path in (folder, self.open_folder, self.done_folder, self.damaged_folder):
                 self._make(path)

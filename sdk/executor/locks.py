@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from .. import kept
 from ..errors import ConflictError, JournalError
+from ..private import clear_way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -32,6 +33,7 @@ class Locks:
     def __init__(self, folder: Path, relieve: Callable[[], bool] = lambda: False) -> None:
         self._folder = folder
         self._relieve = relieve
+        clear_way(folder, folder.parent)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

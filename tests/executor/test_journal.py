@@ -269,7 +269,8 @@ def test_a_state_folder_that_cannot_be_used(tmp_path: Path) -> None:
     """A state folder that is a file is refused with a hint."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(JournalError, match="MLPORT_STATE_DIR"):
-        Journals(tmp_path / "file" / "state")
+        Journals(tmp_path / "file" / "executor" / "target")
+    assert "x" == (tmp_path / "file").read_text()
 
 
 def together(*records: tuple[str, dict[str, Any]]) -> bytes:

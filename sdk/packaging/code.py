@@ -100,7 +100,7 @@ def copy_artifacts(path: Path, target: Path) -> None:
     """Copy the file or folder of ``artifacts=``, except caches and keys: a model knows its own files.
 
     Raises:
-        ConfigError: The path is missing or is a key.
+        ConfigError: The path is missing or is a key, or nothing in the folder is to be packed.
     """
     if path.is_file():
         if is_key(path):
@@ -119,6 +119,9 @@ def copy_artifacts(path: Path, target: Path) -> None:
         return caches | keys
 
     shutil.copytree(path, target, ignore=stays, symlinks=False)
+    if not any(one.is_file() for one in target.rglob("*")):
+        reasons = f"left out {_first(sorted(left))} ({KEY}); give keys as secrets=" if left else "give a folder with files"
+        raise ConfigError(f"artifacts: nothing in {path} is to be packed", hint=reasons)
     if left:
         note(f"artifacts: left out {_first(sorted(left))} ({KEY}); give keys as secrets=", _LOG)
 
@@ -206,13 +209,16 @@ def _add_file(found: Code, path: Path, folders: Mapping[Path, str]) -> None:
 
 
 def _add_folder(found: Code, folder: Path, lead: str) -> None:
-    before = len(found.files)
+    within = Code()
     own = {path.resolve() for path in disk.roots()}
-    walk = _Walk(folder.resolve(), lead, found, own)
+    walk = _Walk(folder.resolve(), lead, within, own)
     walk.enter(folder.resolve(), PurePosixPath(), Ignore.above(folder.resolve()), ())
-    if len(found.files) == before:
-        reasons = "; ".join(sorted({f"{name} ({why})" for name, why in found.left_out.items()})[:5])
+    if not within.files:
+        reasons = "; ".join(sorted({f"{name} ({why})" for name, why in within.left_out.items()})[:5])
         raise ConfigError(f"code: nothing in {folder} is to be packed", hint=reasons or "give a folder with modules")
+    for name, file in within.files.items():
+        found.add(name, file)
+    found.left_out |= within.left_out
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,6 +184,15 @@ def test_keys_stay_out_of_artifacts(tmp_path: Path, capsys: pytest.CaptureFixtur
         make_model(Reads, name="reads", example=[[1]], artifacts=files / "env.sh")
 
 
+def test_artifacts_of_which_nothing_is_left_are_refused(tmp_path: Path) -> None:
+    """A model that loads its files would find none on the server; the error says what was left out."""
+    write(tmp_path, {"keys/id_rsa": "x", "keys/deep/token.pem": "x", "keys/__pycache__/a.pyc": "x"})
+    (tmp_path / "bare" / "folder").mkdir(parents=True)
+    for name, said in (("keys", "left out deep/token.pem, id_rsa"), ("bare", "give a folder with files")):
+        with pytest.raises(ConfigError, match=f"artifacts: nothing in .*{name} is to be packed; {said}"):
+            make_model(Reads, name="reads", example=[[1]], artifacts=tmp_path / name)
+
+
 def test_links(tmp_path: Path) -> None:
     """A link inside is followed; one that leads out, in a circle, to nothing or to a hidden file stays here."""
     write(tmp_path, {"pkg/__init__.py": "", "pkg/data/t.csv": "1", "pkg/.env": "A=1", "outside/secret.txt": "x"})
@@ -249,6 +258,16 @@ def test_wrong_paths_are_named(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=f"code: .*{said}"):
             packed(given, tmp_path / "out")
     assert ["x.py"] == packed([tmp_path / "a" / "x.py", tmp_path / "a" / "x.py"], tmp_path / "same")
+
+
+def test_a_folder_within_another_is_packed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In either order; and the reasons of an empty one are its own, not those of the other folder."""
+    write(tmp_path / "here", {"pkg/__init__.py": "", "pkg/a.py": "", "notes.key": "x", "keys/id_rsa": "x"})
+    monkeypatch.chdir(tmp_path / "here")
+    for number, given in enumerate(([".", "pkg"], ["pkg", "."])):
+        assert ["pkg/__init__.py", "pkg/a.py"] == packed(given, tmp_path / f"out{number}")
+    with pytest.raises(ConfigError, match=r"nothing in .*keys is to be packed; keys/id_rsa \(key or credentials\)$"):
+        packed([".", "keys"], tmp_path / "out")
 
 
 def test_total_size_is_limited(tmp_path: Path) -> None:

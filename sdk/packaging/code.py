@@ -120,7 +120,9 @@ def copy_artifacts(path: Path, target: Path) -> None:
 
     shutil.copytree(path, target, ignore=stays, symlinks=False)
     if not any(one.is_file() for one in target.rglob("*")):
-        reasons = f"left out {_first(sorted(left))} ({KEY}); give keys as secrets=" if left else "give a folder with files"
+        reasons = (
+            f"left out {_first(sorted(left))} ({KEY}); give keys as secrets=" if left else "give a folder with files"
+        )
         raise ConfigError(f"artifacts: nothing in {path} is to be packed", hint=reasons)
     if left:
         note(f"artifacts: left out {_first(sorted(left))} ({KEY}); give keys as secrets=", _LOG)

@@ -75,6 +75,17 @@ def names(table: Any) -> list[str] | list[int]:
     )
 
 
+def in_order(table: Any, wanted: Sequence[str]) -> Any:
+    """Return a table with its columns in the order of the fit, as libraries want them; unchanged if others are there.
+
+    LightGBM replaces spaces in names by underscores.
+    """
+    own = [name if name in wanted else str(name).replace(" ", "_") for name in table.columns]
+    if sorted(own, key=str) != sorted(wanted) or own == list(wanted):
+        return table
+    return table.iloc[:, [own.index(name) for name in wanted]]
+
+
 def as_fitted(table: Any, levels: Sequence[Sequence[Any]]) -> Any:
     """Return a table whose categories have all levels that the model was fitted with, in the model's order.
 

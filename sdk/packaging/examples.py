@@ -106,7 +106,7 @@ def arranged(
     records = is_records(example)
     single = is_named(example) and bool(example) and not any(map(_has_axes, example.values()))
     if columns is not None and (records or is_named(example)):
-        return import_module("pandas").DataFrame([example] if single else example)
+        return columns_of.in_order(import_module("pandas").DataFrame([example] if single else example), columns)
     if single and not whole and not any(hasattr(value, "shape") for value in example.values()):
         raise ConfigError(
             "example is a dict of single values",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickletools
 import shutil
 import zipfile
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import msgspec
 
 from sdk import foreign
 from sdk.errors import ConfigError, MissingExtraError, SdkError
-from sdk.packaging import answers, axes, columns, examples, fitted, lengths
+from sdk.packaging import answers, axes, columns, examples, fitted, lengths, pickles
 from sdk.packaging.fitted import UNKNOWN, Fitted
 from sdk.packaging.flavours.canonical import canonical_skops, read_member
 from sdk.packaging.flavours.pytorch import TorchScript
@@ -63,7 +62,7 @@ class Found:
 
 
 _BOOSTER = frozenset({"xgboost", "scipy"})
-_ROWWISE = frozenset({"lightgbm", "sklearn", "xgboost"})
+TABULAR = frozenset({"lightgbm", "sklearn", "xgboost"})
 
 
 def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Manifest, Path]:
@@ -75,7 +74,9 @@ def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Ma
     if found.flavour == "torchscript":
         examples.check_no_table(examples.pandas_table(about.example), "PyTorch")
     whole = whole_inputs(found.inputs)
-    arranged = examples.arranged(about.example, python=found.flavour in PYTHON, whole=whole)
+    given = examples.pandas_table(about.example)
+    given = given if given is None else fitted.table(given, found.fitted, tabular=found.flavour in TABULAR)
+    arranged = examples.arranged(given, python=found.flavour in PYTHON or found.fitted.records, whole=whole)
     prepared = None if arranged is None else examples.prepare(arranged, whole)
     signature = _signature(about, prepared, found)
     if found.flavour in lengths.ASKED and prepared is not None and about.trust and find_spec("torch"):
@@ -144,7 +145,7 @@ def is_rowwise(found: Found, about: About, inputs: Sequence[Tensor]) -> bool:
     Requests with one value for the whole request can be neither split nor joined.
     """
     wish = axes.check_rowwise(about.rowwise, inputs)
-    return found.flavour in _ROWWISE if wish is None else wish
+    return found.flavour in TABULAR if wish is None else wish
 
 
 def _signature(about: About, prepared: Any, found: Found) -> Signature:
@@ -153,8 +154,13 @@ def _signature(about: About, prepared: Any, found: Found) -> Signature:
     rowwise = is_rowwise(found, about, inputs)
     if prepared is None:
         fitted.check_no_categories(categories=found.fitted.categories)
-        return Signature(inputs=inputs, columns=found.fitted.names, rowwise=rowwise, allow_nan=about.allow_nan)
+        records = found.fitted.records or msgspec.UNSET
+        return Signature(
+            inputs=inputs, columns=found.fitted.names, rowwise=rowwise, allow_nan=about.allow_nan, records=records
+        )
     fitted.check_example(found.fitted.names, examples.columns(prepared))
+    lacking = found.fitted.categories and not any(one.levels for one in inputs)
+    fitted.check_no_categories(categories=lacking, example=True)
     return Signature(
         inputs=inputs,
         columns=examples.columns(prepared),
@@ -183,28 +189,12 @@ def _pickle(path: Path, kind: str, trust: str | None) -> Found:
             f"path: {path.name} is a pickle, and loading one runs code of its author",
             hint=f"{TRUST_HINT}; better pack the live object with sdk.model()",
         )
-    modules = named_modules(path)
+    kind = "joblib" if pickles.is_joblib(path) else kind
+    with pickles.opened(path) as data:
+        modules, columns_of = pickles.modules(data), fitted.in_pickle(data)
     flavour = "sklearn" if {"sklearn", "skops"} & {module.partition(".")[0] for module in modules} else "class"
-    extra = {"joblib"} if kind == "joblib" else set[str]()
-    return Found(flavour, kind, frozenset(modules | extra), {}, fitted=fitted.in_pickle(path))
-
-
-def named_modules(path: Path) -> set[str]:
-    """Return the modules that a pickle names, without running it; incomplete if raw arrays interrupt the opcodes."""
-    modules: set[str] = set()
-    texts: list[str] = []
-    try:
-        with path.open("rb") as file:
-            for opcode, argument, _ in pickletools.genops(file):
-                if opcode.name in {"SHORT_BINUNICODE", "BINUNICODE", "UNICODE"}:
-                    texts = [*texts[-3:], str(argument)]
-                elif opcode.name == "GLOBAL":
-                    modules.add(str(argument).partition(" ")[0])
-                elif opcode.name == "STACK_GLOBAL":
-                    modules.update(text for text in texts[-2:-1] if text.replace(".", "").replace("_", "").isalnum())
-    except Exception:  # noqa: BLE001  damaged or interrupted bytes raise almost anything; the rest is up to requirements=
-        return modules
-    return modules
+    extra = {"joblib", *pickles.packers(path)} if kind == "joblib" else set[str]()
+    return Found(flavour, kind, frozenset(modules | extra), {}, fitted=fitted.takes_dicts(columns_of, modules))
 
 
 def _head(path: Path, wanted: Callable[[bytes], bool], what: str) -> None:
@@ -283,7 +273,9 @@ def _skops(path: Path, trust: str | None) -> Found:
     named = canonical_skops(data)
     options = {"trusted": sorted(named.types.union(types)), "exact": True}
     modules = frozenset(named.modules | {"skops", "sklearn"})
-    return Found("sklearn", "skops", modules, options, fitted=fitted.in_skops(named.schema))
+    return Found(
+        "sklearn", "skops", modules, options, fitted=fitted.takes_dicts(fitted.in_skops(named.schema), named.types)
+    )
 
 
 _KINDS: dict[str, Callable[[Path], Found]] = {

@@ -7,18 +7,19 @@ columns of categories needs an example: without it, the categories of a request 
 from __future__ import annotations
 
 import json
-import mmap
-import pickletools
 import re
 import struct
-from contextlib import closing, contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from sdk.errors import ConfigError
+from sdk.packaging import cbm, columns, examples, pickles
 from sdk.packaging.flavours.base import of_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+    import mmap
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 Names = tuple[str, ...]
@@ -30,33 +31,76 @@ _JSON_NAMES = re.compile(rb'"feature_names":\s*+(\[\s*+(?:"(?:[^"\\]++|\\.)*+"\s
 _JSON_CATEGORIES = re.compile(rb'"feature_segments":\s*\[\s*[0-9]')
 _TREE_NAMES = re.compile(rb"^feature_names=(.*)$", re.MULTILINE)
 _TREE_CATEGORIES = re.compile(rb"^pandas_categorical:\s*\[\s*\[", re.MULTILINE)
-_TEXTS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"}
-_PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
-_GETS = {"GET", "BINGET", "LONG_BINGET"}
+_DICTS = re.compile(r"sklearn\.feature_extraction\._(dict_vectorizer|hash)\b")
 _ENDS = {"TUPLE", "BUILD", "STOP"}
 
 
 class Fitted(NamedTuple):
-    """The columns of the table that a model was fitted on, if any, and whether some of them are categories."""
+    """The columns of the table that a model was fitted on, if any, and whether some of them are categories.
+
+    ``records`` is whether it was fitted on dicts instead, one for each row.
+    """
 
     names: Names | None = None
     categories: bool = False
+    records: bool = False
 
 
 UNKNOWN = Fitted()
 
 
-def check_no_categories(*, categories: bool) -> None:
-    """Refuse to pack a model that was fitted on categories without an example.
+def check_no_categories(*, categories: bool, example: bool = False) -> None:
+    """Refuse a model that was fitted on categories if there is no example, or one without categories.
 
     Raises:
         ConfigError: The model was fitted on categories.
     """
     if categories:
+        why = "the example has none" if example else "without an example it is not known which they are"
         raise ConfigError(
-            "the model was fitted on columns of categories, and without an example it is not known which they are",
+            f"the model was fitted on columns of categories, and {why}",
             hint="give example= rows of the training table, such as df.head()",
         )
+
+
+def table(example: Any, found: Fitted, *, tabular: bool) -> Any:
+    """Return an example as a table in the order of the fit, if the model was fitted on one; anything else unchanged.
+
+    Args:
+        example: The example as the user gave it, but not a table of another library.
+        found: The columns that the model's file names.
+        tabular: Whether the model is one of a library that takes tables, but no dicts of columns.
+
+    Raises:
+        ConfigError: The rows have another number of columns, or pandas is not installed.
+    """
+    named = examples.is_named(example) or examples.is_records(example)
+    if examples.is_frame(example):
+        return columns.in_order(example, found.names or ())
+    if named and (found.records or not (found.names or tabular)):
+        return example
+    listed = isinstance(example, list | tuple) or (hasattr(example, "__array__") and not hasattr(example, "detach"))
+    if not named and (not found.names or not listed):
+        return example
+    if find_spec("pandas") is None:
+        raise ConfigError(
+            "example: the model was fitted on a table, and making one needs pandas", hint="pip install pandas"
+        )
+    if named:
+        return examples.arranged(example, python=False, columns=found.names or ())
+    return _with_names(example, found.names or ())
+
+
+def _with_names(rows: Any, names: Names) -> Any:
+    """Return rows of values without names as a table with these columns."""
+    made: Any = import_module("pandas").DataFrame(rows)
+    if made.shape[1] != len(names):
+        listed = f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
+        raise ConfigError(
+            f"example has {made.shape[1]} columns, and the model was fitted on {len(names)} ({listed})",
+            hint="give rows of the table it was fitted on",
+        )
+    return made.set_axis(list(names), axis=1)
 
 
 def check_example(names: Sequence[str] | None, given: Sequence[str] | None) -> None:
@@ -115,6 +159,14 @@ def in_lightgbm(data: bytes | mmap.mmap) -> Fitted:
     return Fitted(of_table(names), _TREE_CATEGORIES.search(data) is not None)
 
 
+def takes_dicts(found: Fitted, types: Iterable[str]) -> Fitted:
+    """Return what was found, with ``records`` if the file has a type of scikit-learn that is fitted on dicts.
+
+    A type may be given as its module or with its name.
+    """
+    return found._replace(records=found.names is None and any(map(_DICTS.match, types)))
+
+
 def in_skops(schema: Any) -> Fitted:
     """Read the columns from the schema of a skops file: of its object, or of the first step of a pipeline."""
     for _ in range(50):
@@ -146,36 +198,32 @@ def _all_text(values: Any) -> Names | None:
 
 def in_file(path: Path, read: Callable[[mmap.mmap], Fitted]) -> Fitted:
     """Read the columns from a file of a booster, whose bytes are mapped and not all loaded into memory."""
-    with _mapped(path) as data:
+    with path.open("rb") as file, pickles.mapped(file) as data:
         return read(data)
 
 
-@contextmanager
-def _mapped(path: Path) -> Generator[mmap.mmap]:
-    with path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as data:
-        yield data
-
-
-def in_pickle(path: Path) -> Fitted:
+def in_pickle(data: mmap.mmap) -> Fitted:
     """Read the columns that the model in a pickle was fitted on, without running the pickle.
 
-    XGBoost and LightGBM boosters are stored in their own formats inside it; estimators have an attribute.
+    XGBoost, LightGBM and CatBoost store their models in their own formats inside it; estimators have an attribute.
     """
-    if not path.stat().st_size:
+    readers = {"xgboost": in_xgboost_ubj, "lightgbm": in_lightgbm, "catboost": _in_catboost}
+    reader = readers.get(_package(pickles.steps(data, 0)))
+    try:
+        return Fitted(_pickled(data)) if reader is None else reader(data)
+    except ValueError:  # what looks like a booster's format may be something else
         return UNKNOWN
-    with _mapped(path) as data:
-        reader = {"xgboost": in_xgboost_ubj, "lightgbm": in_lightgbm}.get(_package(_steps(data, 0)))
-        try:
-            return Fitted(_pickled(data)) if reader is None else reader(data)
-        except ValueError:  # what looks like a booster's format may be something else
-            return UNKNOWN
+
+
+def _in_catboost(data: mmap.mmap) -> Fitted:
+    return Fitted(of_table(cbm.names(data)))
 
 
 def _package(steps: Iterable[tuple[str, Any]]) -> str:
     """Return the package of the first class that a pickle names, which is that of the whole object."""
     texts = [""]
     for name, value in steps:
-        if name in _TEXTS:
+        if name in pickles.TEXTS:
             texts = [*texts[-1:], value]
         elif name in {"GLOBAL", "STACK_GLOBAL"}:
             return str(value or texts[0]).partition(" ")[0].partition(".")[0]
@@ -189,29 +237,10 @@ def _pickled(data: mmap.mmap) -> Names | None:
         return None
     start = data.find(b"\x80", attribute, attribute + _NEAR)
     while start >= 0:
-        if names := _listed(_steps(data, start), found=True):
+        if names := _listed(pickles.steps(data, start), found=True):
             return names
         start = data.find(b"\x80", start + 1, attribute + _NEAR)
-    return _listed(_steps(data, 0), found=False)
-
-
-def _steps(data: mmap.mmap, start: int) -> Generator[tuple[str, Any]]:
-    """Iterate over the opcodes of a pickle and their arguments, with references to earlier texts resolved."""
-    data.seek(start)
-    memo: dict[int, Any] = {}
-    last: Any = None
-    value: Any
-    try:
-        for opcode, value, _ in pickletools.genops(cast("Any", data)):
-            name = opcode.name
-            if name == "MEMOIZE" or name in _PUTS:
-                memo[len(memo) if name == "MEMOIZE" else int(value)] = last
-                continue
-            known = memo.get(int(value)) if name in _GETS else value if name in _TEXTS else None
-            last = known
-            yield ("UNICODE", known) if isinstance(known, str) else (name, value)
-    except Exception:  # noqa: BLE001  damaged or interrupted bytes raise almost anything
-        return
+    return _listed(pickles.steps(data, 0), found=False)
 
 
 def _listed(steps: Iterable[tuple[str, Any]], *, found: bool) -> Names | None:
@@ -219,12 +248,12 @@ def _listed(steps: Iterable[tuple[str, Any]], *, found: bool) -> Names | None:
     names: list[str] | None = None
     for name, value in steps:
         if names is None:
-            found = found or (name in _TEXTS and value == _ATTRIBUTE.decode())
+            found = found or (name in pickles.TEXTS and value == _ATTRIBUTE.decode())
             if found and name in {"EMPTY_LIST", "LIST"}:
                 names = []
         elif name in _ENDS:
             return _all_text(names)
-        elif name in _TEXTS:
+        elif name in pickles.TEXTS:
             names.append(value)
         elif name not in {"MARK", "APPEND", "APPENDS", "FRAME"}:
             return None

@@ -39,6 +39,7 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     columns: tuple[str, ...] | None = None
     rowwise: bool = False
     allow_nan: bool = False
+    records: bool = False
 
 
 def hand_over(obj: Any, folder: Path) -> bool:
@@ -64,6 +65,7 @@ def hand_over(obj: Any, folder: Path) -> bool:
         columns=traits.columns,
         rowwise=bool(traits.rowwise),
         allow_nan=traits.allow_nan,
+        records=traits.records,
     )
     (folder / FACTS).write_bytes(msgspec.json.encode(facts))
     return True

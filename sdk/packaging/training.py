@@ -15,9 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
 from sdk import foreign
 from sdk.errors import ConfigError, LockMismatchError, PackagingError
-from sdk.packaging import axes, bundle, disk, examples, files, handover, pickling
+from sdk.packaging import axes, bundle, disk, examples, files, fitted, handover, pickling
 from sdk.packaging.code import collect, copy_code
 from sdk.packaging.lock import Lock
 from sdk.packaging.manifest import EXAMPLE, LOCK, MANIFEST, Manifest, Signature
@@ -221,7 +223,12 @@ def result(
         about = files.About(_trust(program, path, trust), example, method, rowwise, allow_nan)
         facts, trust = _recognised(path, about, program), about.trust
     whole = whole_inputs(facts.inputs)
-    arranged = examples.arranged(example, python=facts.flavour in PYTHON, columns=facts.columns, whole=whole)
+    given = examples.pandas_table(example)
+    if given is not None:
+        known = fitted.Fitted(facts.columns, records=facts.records)
+        tabular = facts.flavour in files.TABULAR and _makes_tables(program)
+        given = fitted.table(given, known, tabular=tabular)
+    arranged = examples.arranged(given, python=facts.flavour in PYTHON or facts.records, whole=whole)
     prepared = None if arranged is None else examples.prepare(arranged, whole)
     manifest = Manifest(
         name=name,
@@ -240,9 +247,13 @@ def result(
     return _seal(program, manifest, path, None if prepared is None else examples.encode(prepared))
 
 
+def _makes_tables(program: Program) -> bool:
+    return "pandas" in Lock.of(program.path, program.manifest).versions
+
+
 def _recognised(path: Path, about: files.About, program: Program) -> handover.Facts:
     found = files.recognise(path, about.trust)
-    makes_tables = "pandas" in Lock.of(program.path, program.manifest).versions and not found.fitted.categories
+    makes_tables = _makes_tables(program) and not found.fitted.categories
     return handover.Facts(
         flavour=found.flavour,
         format=found.format,
@@ -253,6 +264,7 @@ def _recognised(path: Path, about: files.About, program: Program) -> handover.Fa
         columns=found.fitted.names if makes_tables else None,
         rowwise=files.is_rowwise(found, about, found.inputs),
         allow_nan=about.allow_nan,
+        records=found.fitted.records,
     )
 
 
@@ -350,7 +362,8 @@ def _signature(facts: handover.Facts, prepared: Any) -> Signature:
     whole = examples.integer_columns(prepared)
     nan = facts.allow_nan or (prepared is not None and examples.has_missing(prepared))
     rowwise = facts.rowwise and not whole_inputs(inputs)
-    return Signature(inputs, (), columns, rowwise, nan, whole, examples.are_records(prepared))
+    records = (facts.records or msgspec.UNSET) if prepared is None else examples.are_records(prepared)
+    return Signature(inputs, (), columns, rowwise, nan, whole, records)
 
 
 def _saved(program: Program, folder: Path) -> tuple[Manifest, Path]:

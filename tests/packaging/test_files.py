@@ -15,13 +15,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sdk.errors import ConfigError
 from sdk.model import Model
 from sdk.model import model as make_model
-from sdk.packaging import files
+from sdk.packaging import files, pickles
 from sdk.packaging.manifest import Tensor
 
 if TYPE_CHECKING:
@@ -128,13 +132,63 @@ def test_no_gadget_is_ever_run(tmp_path: Path) -> None:
     assert not proof.exists()
 
 
+def tops(path: Path) -> set[str]:
+    with pickles.opened(path) as data:
+        return {name.partition(".")[0] for name in pickles.modules(data)}
+
+
 def test_modules_of_a_pickle_are_read_without_loading_it(tmp_path: Path) -> None:
-    """The libraries of a trusted pickle are found by reading its opcodes."""
-    for protocol in (0, 2, 5):
-        path = tmp_path / "model.pkl"
-        path.write_bytes(pickle.dumps(fitted(), protocol=protocol))
-        tops = {name.partition(".")[0] for name in files.named_modules(path)}
-        assert {"sklearn", "numpy"} <= tops
+    """The libraries of a trusted pickle are found by reading its opcodes, those after an array of joblib as well."""
+    path = tmp_path / "model.pkl"
+    one = make_pipeline(StandardScaler().fit(ROWS), fitted(), FunctionTransformer(softmax))
+    for protocol in (0, 2, 3, 4, 5):
+        path.write_bytes(pickle.dumps(one, protocol=protocol))
+        assert {"sklearn", "numpy"} <= tops(path)
+        for compress in (0, 3, ("xz", 1)):
+            import_module("joblib").dump(one, path, compress=compress, protocol=protocol)
+            assert {"sklearn", "numpy", "scipy", "joblib"} <= tops(path), compress
+
+
+def test_a_large_pickle_is_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the most opcodes only the classes are searched; what merely looks like one is none."""
+    path = tmp_path / "model.pkl"
+    monkeypatch.setattr(pickles, "MOST_STEPS", 1000)
+    path.write_bytes(pickle.dumps([list(range(5000)), softmax, "cnot_here\nat_all\n", "\x8c\x02no", fitted()]))
+    with pickles.opened(path) as data:
+        assert 900 < len(list(pickles.steps(data, 0))) < 1001
+    assert {"scipy", "sklearn"} <= tops(path)
+    assert not tops(path) & {"not_here", "no"}
+
+
+@pytest.mark.parametrize("method", ["zlib", "gzip", "bz2", "xz"])
+def test_damaged_compressed_files_are_named(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is cut off is said to be damaged; and of a file that grows without end only the beginning is read."""
+    path = tmp_path / "model.joblib"
+    import_module("joblib").dump(fitted(), path, compress=(method, 3))
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ConfigError, match=r"path: model\.joblib is damaged"):
+        Model.from_path(path, name="damaged", trust="pickle")
+    import_module("joblib").dump(np.zeros(4_000_000), path, compress=(method, 3))
+    monkeypatch.setattr(pickles, "MOST_BYTES", 1 << 20)
+    with pickles.opened(path) as data:
+        assert len(data) < 4 << 20
+
+
+@pytest.mark.parametrize(("name", "compress"), [("model.pkl", 0), ("model.pkl", 3), ("model.joblib", ("xz", 2))])
+def test_files_of_joblib_are_served_whatever_they_are_called(
+    name: str, compress: Any, serve: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Many call a file of joblib `model.pkl`, which Python's own pickle cannot read."""
+    table = pd.DataFrame(ROWS, columns=list("abcd"))
+    one = make_pipeline(StandardScaler(), LogisticRegression()).fit(table, LABELS)
+    import_module("joblib").dump(one, tmp_path / name, compress=compress)
+    model: Any = Model.from_path(tmp_path / name, name="named", trust="pickle")
+    assert ("sklearn", "joblib", tuple(table.columns)) == (
+        model.manifest.flavour, model.manifest.format, model.signature.columns,
+    )  # fmt: skip
+    with serve(model) as client:
+        answer = client.post("/invocations", json={"instances": table[:5].to_dict("records")}).json()
+    assert one.predict(table[:5]).tolist() == answer["predictions"]
 
 
 def test_skops_file_with_strange_types_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import VotingClassifier
+from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -20,7 +21,7 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 from sdk.errors import ConfigError
 from sdk.model import Model
 from sdk.model import model as make_model
-from sdk.packaging import files, fitted
+from sdk.packaging import cbm, files, fitted, pickles
 from sdk.packaging.fitted import UNKNOWN, Fitted
 from sdk.packaging.flavours import flavour_of
 from sdk.packaging.lock import Lock
@@ -28,6 +29,7 @@ from sdk.serving import bundle
 from sdk.serving.codecs import decode_instances
 from sdk.serving.flavours import load
 from sdk.serving.settings import Limits
+from tests.packaging.inside import served
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,6 +139,12 @@ def pickle_of_xgboost(folder: Path) -> tuple[Path, Any]:
     return folder / "model.pkl", one.predict(ASKED)
 
 
+def pickle_of_catboost(folder: Path) -> tuple[Path, Any]:
+    one, answer = live_catboost()
+    (folder / "model.pkl").write_bytes(pickle.dumps(one))
+    return folder / "model.pkl", answer
+
+
 def joblib_of_lightgbm(folder: Path) -> tuple[Path, Any]:
     settings: dict[str, Any] = {"n_estimators": 2, "min_child_samples": 1, "verbose": -1}
     one = pytest.importorskip("lightgbm").LGBMClassifier(**settings).fit(TABLE, LABELS)
@@ -144,7 +152,14 @@ def joblib_of_lightgbm(folder: Path) -> tuple[Path, Any]:
     return folder / "model.joblib", one.predict(ASKED)
 
 
-BOOSTED = [file_of_xgboost, json_of_xgboost, file_of_lightgbm, pickle_of_xgboost, joblib_of_lightgbm]
+BOOSTED = [
+    file_of_xgboost,
+    json_of_xgboost,
+    file_of_lightgbm,
+    pickle_of_xgboost,
+    joblib_of_lightgbm,
+    pickle_of_catboost,
+]
 FILES = [file_of_pickle, file_of_joblib, file_of_skops, *BOOSTED]
 
 
@@ -157,6 +172,56 @@ def test_files_are_asked_by_name_without_an_example(made: Any, tmp_path: Path) -
     check_served(model, answer)
     with pytest.raises(ConfigError, match="example lacks the columns tall"):
         Model.from_path(path, name="named", trust="pickle", example=TABLE[["b_c", "é"]])
+
+
+@pytest.mark.parametrize("made", [file_of_joblib, file_of_skops, file_of_xgboost, file_of_lightgbm])
+def test_examples_of_files_become_their_tables(made: Any, tmp_path: Path) -> None:
+    """Records, columns, lists and tables in any order mean the table of the fit."""
+    path, answer = made(tmp_path)
+    turned = TABLE[list(reversed(NAMES))].head(2)
+    forms = {
+        "records": turned.to_dict("records"),
+        "columns": turned.to_dict("list"),
+        "lists": TABLE.head(2).to_numpy().tolist(),
+        "array": TABLE.head(2).to_numpy(),
+        "table": turned,
+    }
+    models = [Model.from_path(path, name="named", trust="pickle", example=one) for one in forms.values()]
+    assert 1 == len(set(models))
+    check_served(models[0], answer)
+    for wrong, said in (
+        ([[1.0, 2.0]], r"has 2 columns, and the model was fitted on 3 \(tall, b_c, é\)"),
+        ([{"é": 1}], "lacks"),
+    ):
+        with pytest.raises(ConfigError, match=f"example {said}"):
+            Model.from_path(path, name="named", trust="pickle", example=wrong)
+
+
+def test_the_order_of_names_in_records_is_free() -> None:
+    """A live object gets the columns of an example of records in the order of its fit."""
+    live, answer = live_sklearn()
+    turned = TABLE[list(reversed(NAMES))].head(2)
+    for form in (turned.to_dict("records"), turned.to_dict("list")):
+        model: Any = make_model(live, name="named", example=form)
+        assert model.signature.columns == NAMES
+    check_served(model, answer)
+
+
+@pytest.mark.parametrize("suffix", ["joblib", "skops"])
+def test_files_fitted_on_dicts_get_records(suffix: str, tmp_path: Path) -> None:
+    """With and without an example, as the live object does."""
+    rows: list[dict[str, Any]] = [{"a": 1, "t": "x"}, {"a": 2, "t": "y"}]
+    one = make_pipeline(DictVectorizer(), LogisticRegression()).fit(rows * 5, [0, 1] * 5)
+    path = tmp_path / f"model.{suffix}"
+    import_module("skops.io" if suffix == "skops" else "joblib").dump(one, path)
+    for example in (None, rows[:1]):
+        model: Any = Model.from_path(path, name="dicts", trust="pickle", example=example)
+        assert one.predict(rows).tolist() == served(model, rows)
+
+
+def columns_in(path: Path) -> Fitted:
+    with pickles.opened(path) as data:
+        return fitted.in_pickle(data)
 
 
 def estimators() -> list[Any]:
@@ -176,9 +241,10 @@ def test_names_in_pickles_of_every_kind(place: int, tmp_path: Path) -> None:
     path = tmp_path / "model.pkl"
     for protocol in (0, 2, 3, 4, 5):
         path.write_bytes(pickle.dumps(one, protocol=protocol))
-        assert wanted == fitted.in_pickle(path), protocol
-    import_module("joblib").dump(one, path)
-    assert wanted == fitted.in_pickle(path)
+        assert wanted == columns_in(path), protocol
+    for compress in (0, 3, ("gzip", 1), ("bz2", 1), ("xz", 1), ("lzma", 1)):
+        import_module("joblib").dump(one, path, compress=compress)
+        assert wanted == columns_in(path), compress
     import_module("skops.io").dump(one, tmp_path / "model.skops")
     assert wanted == files.recognise(tmp_path / "model.skops", "pickle").fitted
 
@@ -192,7 +258,7 @@ def test_bytes_that_name_nothing(damage: str, tmp_path: Path) -> None:
     unnamed = pickle.dumps(LogisticRegression().fit(TABLE.to_numpy(), LABELS))
     for content in (data, unnamed + data, whole[:200] + data):
         path.write_bytes(content)
-        assert Fitted() == fitted.in_pickle(path)
+        assert Fitted() == columns_in(path)
 
 
 def test_names_that_libraries_make_up_are_none(tmp_path: Path) -> None:
@@ -232,6 +298,8 @@ def test_categories_need_an_example(tmp_path: Path) -> None:
     for path in sorted(tmp_path.glob("model.*")):
         with pytest.raises(ConfigError, match="was fitted on columns of categories"):
             Model.from_path(path, name="levels")
+        with pytest.raises(ConfigError, match="was fitted on columns of categories, and the example has none"):
+            Model.from_path(path, name="levels", example=table.astype({"tall": str}).head().to_dict("records"))
         filed: Any = Model.from_path(path, name="levels", example=table.head())
         assert filed.signature.columns == NAMES
 
@@ -244,6 +312,22 @@ def test_cut_off_names_are_an_error(cut: int, tmp_path: Path) -> None:
     path.write_bytes(data[: data.index(b"feature_names") + cut])
     with pytest.raises(ConfigError, match=r"model\.ubj is damaged"):
         Model.from_path(path, name="cut")
+
+
+def test_names_of_columns_in_a_catboost_file() -> None:
+    """Columns of every kind are in the order of the table; a model that is cut off is an error, never other names."""
+    catboost = pytest.importorskip("catboost")
+    table = TABLE.assign(zone=["a", "b"] * 10, same=1.0, note=["hi you", "bad dog"] * 10)[
+        ["zone", *NAMES, "note", "same"]
+    ]
+    one = catboost.CatBoostClassifier(iterations=2, verbose=0, allow_writing_files=False)
+    data = pickle.dumps(one.fit(table, LABELS, cat_features=["zone"], text_features=["note"]))
+    assert tuple(table.columns) == cbm.names(data)
+    place = data.index(b"CBM1")
+    for cut in (4, 10, 40, 200):
+        with pytest.raises(ValueError, match="cut off"):
+            cbm.names(data[: place + cut])
+    assert () == cbm.names(data[:place])
 
 
 # --- hostile files
@@ -262,4 +346,4 @@ def test_odd_names_in_a_pickled_booster_are_ignored(tail: bytes, tmp_path: Path)
     """A pickle of a booster in which no names can be read has none."""
     path = tmp_path / "odd.pkl"
     path.write_bytes(b"\x80\x02cxgboost.core\nBooster\nC" + bytes([len(tail)]) + tail + b".")
-    assert UNKNOWN == fitted.in_pickle(path)
+    assert UNKNOWN == columns_in(path)

@@ -75,13 +75,14 @@ def table(example: Any, found: Fitted, *, tabular: bool) -> Any:
         ConfigError: The rows have another number of columns, or pandas is not installed.
     """
     named = examples.is_named(example) or examples.is_records(example)
+    given: Any = example
     if examples.is_frame(example):
         return columns.in_order(example, found.names or ())
     if named and (found.records or not (found.names or tabular)):
-        return example
+        return given
     listed = isinstance(example, list | tuple) or (hasattr(example, "__array__") and not hasattr(example, "detach"))
     if not named and (not found.names or not listed):
-        return example
+        return given
     if find_spec("pandas") is None:
         raise ConfigError(
             "example: the model was fitted on a table, and making one needs pandas", hint="pip install pandas"

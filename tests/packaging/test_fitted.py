@@ -201,10 +201,10 @@ def test_the_order_of_names_in_records_is_free() -> None:
     """A live object gets the columns of an example of records in the order of its fit."""
     live, answer = live_sklearn()
     turned = TABLE[list(reversed(NAMES))].head(2)
-    for form in (turned.to_dict("records"), turned.to_dict("list")):
-        model: Any = make_model(live, name="named", example=form)
-        assert model.signature.columns == NAMES
-    check_served(model, answer)
+    forms = (turned.to_dict("records"), turned.to_dict("list"))
+    models: list[Any] = [make_model(live, name="named", example=form) for form in forms]
+    assert [NAMES, NAMES] == [one.signature.columns for one in models]
+    check_served(models[0], answer)
 
 
 @pytest.mark.parametrize("suffix", ["joblib", "skops"])

@@ -355,8 +355,8 @@ def test_missing_file_and_unknown_trust_are_refused(tmp_path: Path) -> None:
 
 
 def test_pickle_that_names_nothing_needs_requirements(tmp_path: Path) -> None:
-    """A compressed pickle shows nothing of its libraries, so they must be named."""
-    (tmp_path / "model.pkl").write_bytes(b"\x1f\x8b compressed")
+    """A pickle of plain values shows no libraries, so they must be named."""
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(ConfigError, match="name its libraries with requirements="):
         Model.from_path(tmp_path / "model.pkl", name="blind", trust="pickle")
 

@@ -235,6 +235,9 @@ GUARDED = {
         "delete_logs": "destroys the record of what happened",
     },
     "vertex": {
+        "kms_key": "who can read results",
+        "network": "what containers reach",
+        "public": "who may call an endpoint",
         "bucket": "where data goes",
         "bucket_owner": "where data goes",
         "repository": "where images go",

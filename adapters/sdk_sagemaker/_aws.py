@@ -272,8 +272,7 @@ class Aws:
     @functools.cached_property
     def _core(self) -> Any:
         """The botocore session, which reads the AWS configuration files."""
-        core = importlib.import_module("botocore.session").Session(profile=self._profile)
-        core.register_component("data_loader", _descriptions())
+        core = _core_session(self._profile)
         if self.mock is None:
             keep_sessions(core)
         return core
@@ -292,7 +291,8 @@ class Aws:
             )
         if given[2] or account_of(str(given[0])) in {None, self.account}:
             return given
-        session = importlib.import_module("boto3").Session(*given, region_name=self.region)
+        boto3 = importlib.import_module("boto3")
+        session = boto3.Session(*given, region_name=self.region, botocore_session=_core_session(None))
         with translate("AssumeRole", self.role), closing(session.client("sts", endpoint_url=url)) as sts:
             told = sts.assume_role(RoleArn=self.role, RoleSessionName="mlport", DurationSeconds=_SESSION_S)
         return tuple(told["Credentials"][name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
@@ -358,6 +358,12 @@ def account_of(access_key: str) -> str | None:
 def _descriptions() -> Any:
     """Return the loader of the library's service descriptions; they are large and slow to parse, so it is shared."""
     return importlib.import_module("botocore.loaders").create_loader()
+
+
+def _core_session(profile: str | None) -> Any:
+    core = importlib.import_module("botocore.session").Session(profile=profile)
+    core.register_component("data_loader", _descriptions())
+    return core
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from sdk.client import Client
 from sdk_contract.clouds import mini_cloud
 from sdk_contract.clouds.bases import push_base
 from sdk_contract.samples import Samples
+from tests.aws import core
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +70,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     ):
         for name, value in {"MLPORT_STATE_DIR": str(folder / "state"), **os.environ, **cloud.env}.items():
             patch.setenv(name, value)
-        boto3.setup_default_session()  # not with the keys of a mini cloud that was here before
+        boto3.setup_default_session(botocore_session=core())  # not with the keys of a mini cloud that was here before
         boto3.client("iam").create_role(RoleName="mlport", AssumeRolePolicyDocument=json.dumps(TRUST))
         ecr = boto3.client("ecr")
         ecr.create_repository(repositoryName="base")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 
 from sdk.errors import AuthError, NotFoundError
 from sdk_contract.clouds.bases import push_base
 from sdk_contract.samples import ANSWER, SAY
+from tests.aws import session
 from tests.sagemaker.conftest import ROLE
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ THERE: dict[str, Any] = {"role": f"arn:aws:iam::{ACCOUNT}:role/mlport", "region"
 def far(place: Place) -> Iterator[Client]:
     """A client of a target in another account and region, with an endpoint there."""
     cloud: Any = place.cloud
-    session: Any = boto3.Session(*cloud.keys.of(ACCOUNT), region_name=REGION)
-    ecr = session.client("ecr", endpoint_url=cloud.url)
+    ecr = session(*cloud.keys.of(ACCOUNT), region=REGION).client("ecr", endpoint_url=cloud.url)
     address = ecr.create_repository(repositoryName="base")["repository"]["repositoryUri"]
     told = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     user, _, password = base64.b64decode(told).decode().partition(":")

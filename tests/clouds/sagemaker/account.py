@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import boto3
 from botocore.config import Config
 
 from sdk.packaging.image import Registries, Store, push_image
 from sdk_contract.clouds.stub import stub_image
+from tests.aws import session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,8 +36,8 @@ class Account:
         key = f"{service}{settings}"
         if key not in self.clients:
             config = {"retries": {"total_max_attempts": 1}, "read_timeout": 20, **settings}
-            session = boto3.session.Session(*self.cloud.keys.of("123456789012"), region_name="us-east-1")
-            self.clients[key] = session.client(service, endpoint_url=self.cloud.url, config=Config(**config))
+            made = session(*self.cloud.keys.of("123456789012"))
+            self.clients[key] = made.client(service, endpoint_url=self.cloud.url, config=Config(**config))
         return self.clients[key]
 
     @property

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
-import boto3
 import httpx
 import pytest
 from botocore.config import Config
@@ -15,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from sdk_contract.clouds.sagemaker.keys import Keys, account_of
 from sdk_sagemaker import _aws
+from tests.aws import session
 from tests.clouds.sagemaker.account import ROLE, Account
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ ONCE = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}
 
 
 def client(account: Account, service: str, keys: tuple[str, ...], region: str = "us-east-1") -> Any:
-    session = boto3.session.Session(*keys, region_name=region)
-    return session.client(service, endpoint_url=account.cloud.url, config=ONCE)
+    return session(*keys, region=region).client(service, endpoint_url=account.cloud.url, config=ONCE)
 
 
 def at(account: Account, place: tuple[str, str], service: str) -> Any:

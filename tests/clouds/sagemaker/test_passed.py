@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import boto3
 import pytest
 from botocore.config import Config
 from moto import mock_aws
 
 from sdk.errors import PlatformError
+from tests.aws import session
 from tests.clouds.sagemaker.account import Account
 
 NUMBERS = itertools.count(1)
@@ -99,11 +99,11 @@ def test_the_same_as_plain_moto(account: Account, use: Callable[[Callable[..., A
     """The same calls, once through the wire and once by moto's own decorator, give the same."""
     ours = use(account.client)
     once = Config(retries={"total_max_attempts": 1})
-    session = boto3.session.Session("testing", "testing", region_name="us-east-1")
+    plain = session("testing", "testing")
     moto = mock_aws()
     moto.start(reset=False)
     try:
-        theirs = use(lambda service, **_: session.client(service, config=once))
+        theirs = use(lambda service, **_: plain.client(service, config=once))
     finally:
         moto.stop(remove_data=False)
     assert theirs == ours

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
 
+from tests.aws import session
 from tests.clouds.sagemaker.account import ROLE, Account
 
 
@@ -224,9 +224,8 @@ def test_signatures_are_verified(account: Account) -> None:
     """A wrong secret, an unknown key and no signature are refused, each service in its own shape."""
 
     def client(service: str, key: str, secret: str) -> Any:
-        session = boto3.session.Session(key, secret, region_name="us-east-1")
         config = Config(retries={"total_max_attempts": 1})
-        return session.client(service, endpoint_url=account.cloud.url, config=config)
+        return session(key, secret).client(service, endpoint_url=account.cloud.url, config=config)
 
     known, _ = account.cloud.keys.of("123456789012")
     wrong = client("sagemaker", known, "guessed")
@@ -237,8 +236,8 @@ def test_signatures_are_verified(account: Account) -> None:
     runtime = client("sagemaker-runtime", known, "guessed")
     assert "InvalidSignatureException" == refused(runtime.invoke_endpoint, EndpointName="e", Body=b"")[0]
     role = account.client("sts").assume_role(RoleArn=ROLE, RoleSessionName="mini")["Credentials"]
-    session = boto3.session.Session(role["AccessKeyId"], role["SecretAccessKey"], role["SessionToken"], "us-east-1")
-    assert "Models" in session.client("sagemaker", endpoint_url=account.cloud.url).list_models()
+    assumed = session(role["AccessKeyId"], role["SecretAccessKey"], role["SessionToken"])
+    assert "Models" in assumed.client("sagemaker", endpoint_url=account.cloud.url).list_models()
 
 
 def test_lists_and_tags(account: Account) -> None:

@@ -27,10 +27,14 @@ time.sleep(60)
 """
 
 
+# Tests under nohup would pass on that the end of the terminal is ignored.
+MLPORT = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); from sdk.cli import entry; entry()"
+
+
 def _mlport(*arguments: str, folder: Path, **env: str) -> subprocess.Popen[str]:
     base = {key: value for key, value in os.environ.items() if "MLPORT_" not in key or key == "MLPORT_CACHE_DIR"}
     return subprocess.Popen(
-        [sys.executable, "-c", "from sdk.cli import entry; entry()", *arguments],
+        [sys.executable, "-c", MLPORT, *arguments],
         cwd=folder,
         env=base | {"MLPORT_STATE_DIR": str(folder / "state")} | env,
         stdin=subprocess.DEVNULL,

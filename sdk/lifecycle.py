@@ -28,8 +28,8 @@ class Context:
     """The owner, the endpoint, the transaction of a change, and the abilities of its target.
 
     ``split`` is whether several deployments can share an endpoint. ``dark`` is whether one with 0 % can be called.
-    ``aside`` is whether one that cannot be called is to run a second time for its smoke test. ``expires_at`` is in Unix
-    seconds, 0 for never.
+    ``aside`` is whether one that cannot be called is to run a second time for its smoke test. ``smoke_test`` is whether
+    there is an example for that test. ``expires_at`` is in Unix seconds, 0 for never.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Context:
     split: bool = True
     dark: bool = True
     aside: bool = False
+    smoke_test: bool = True
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     expires_at: int = 0
 
@@ -86,8 +87,12 @@ def deploy(
             f"traffic = {share}: no other deployment of {context.name!r} could take the rest", hint="leave traffic out"
         )
     if same is not None and (share == 100 or same == _latest(deployments)):
-        return _again(live, same, context, share=share, adopt=adopt)
-    return _fresh(live, new, context, share=share, adopt=adopt)
+        change = _again(live, same, context, share=share, adopt=adopt)
+    else:
+        change = _fresh(live, new, context, share=share, adopt=adopt)
+    if context.smoke_test:
+        return change
+    return replace(change, stages=tuple(replace(stage, probe=None) for stage in change.stages))
 
 
 def _fresh(live: EndpointStatus | None, new: DeploymentSpec, context: Context, *, share: int, adopt: bool) -> Change:
@@ -105,7 +110,7 @@ def _fresh(live: EndpointStatus | None, new: DeploymentSpec, context: Context, *
     final = _spec(context, live, labels, [*kept, new], shares if context.split else {new.id: 100})
     before = [_keep(item, context.name) for item in deployments]
     dark = _spec(context, live, labels, [*before, new], _shares_of(live))
-    if context.aside and active and not context.dark:
+    if context.aside and context.smoke_test and active and not context.dark:
         dark = replace(dark, aside=new.id)
     return Change(
         verb="deploy",

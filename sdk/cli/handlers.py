@@ -166,13 +166,14 @@ def do_build(
     model: str,
     name: str | None = None,
     trust: str | None = None,
+    example: Any = None,
     pack_only: bool = False,
     **values: Any,
 ) -> None:
     """Run ``mlport build``."""
     with out.working("packing the model"):
         folder = models.with_dockerfile(model)
-        found = folder or models.resolve(model, _client(out).job, name=name, trust=trust)
+        found = folder or models.resolve(model, _client(out).job, name=name, trust=trust, example=example)
     if pack_only:
         if isinstance(found, Path):
             raise ConfigError(f"{model} has a Dockerfile, there is nothing to pack", hint="leave --pack-only out")
@@ -183,21 +184,25 @@ def do_build(
     out.data(built.to_dict(), str(built))
 
 
-def do_plan(out: Output, *, model: str, target: str | None = None, trust: str | None = None, **values: Any) -> None:
+def do_plan(
+    out: Output, *, model: str, target: str | None = None, trust: str | None = None, example: Any = None, **values: Any
+) -> None:
     """Run ``mlport plan``."""
     arguments = _arguments(values)
     with out.working("planning"):
         client = _client(out, target)
-        found = models.resolve(model, client.job, name=arguments.get("name"), trust=trust)
+        found = models.resolve(model, client.job, name=arguments.get("name"), trust=trust, example=example)
         plan = client.plan(found, **arguments)
     _show_plan(out, plan)
 
 
-def do_deploy(out: Output, *, model: str, target: str | None = None, trust: str | None = None, **values: Any) -> None:
+def do_deploy(
+    out: Output, *, model: str, target: str | None = None, trust: str | None = None, example: Any = None, **values: Any
+) -> None:
     """Run ``mlport deploy``."""
     arguments, client = _arguments(values), _client(out, target)
     with out.working("packing the model"):
-        found = models.resolve(model, client.job, name=arguments.get("name"), trust=trust)
+        found = models.resolve(model, client.job, name=arguments.get("name"), trust=trust, example=example)
     _change(out, f"deploying {arguments.get('name', found.name)}", client.deploy, found, **arguments)
 
 
@@ -218,7 +223,7 @@ def do_train(out: Output, *, script: str, target: str | None = None, wait: bool 
             for line in job.logs(follow=True):
                 out.say(line.text)
             job.wait()
-    _show_job(out, job.refresh(), pickle=isinstance(code, str))
+    _show_job(out, client, job.refresh())
 
 
 @contextmanager
@@ -290,7 +295,7 @@ def do_status(out: Output, *, name: str, target: str | None = None, wait: bool =
         try:
             with out.working(f"waiting for {name}"):
                 job = _waited(client, client.job(name)) if wait else client.job_status(name)
-            _show_job(out, job)
+            _show_job(out, client, job)
         except (NotFoundError, UnsupportedError):
             raise no_endpoint from None
 
@@ -331,8 +336,8 @@ def _count(replicas: Replicas) -> str:
     return f"{replicas.min}" if replicas.min == replicas.max else f"{replicas.min}-{replicas.max}"
 
 
-def _show_job(out: Output, status: JobStatus, *, pickle: bool = True) -> None:
-    """Show a job and, if it has succeeded, the next step; ``pickle`` is whether it may have left a pickle file."""
+def _show_job(out: Output, client: Client, status: JobStatus) -> None:
+    """Show a job and, if it has succeeded, the next step."""
     if out.json_wanted:
         out.data(status.to_dict(), "")
         return
@@ -340,7 +345,8 @@ def _show_job(out: Output, status: JobStatus, *, pickle: bool = True) -> None:
     raw = f" ({status.raw})" if status.raw not in {None, str(status.state)} else ""
     out.line(f"{status.name} on {status.target}: {status.state}{raw}{reason}")
     if status.state is JobState.SUCCEEDED:
-        trust = " --trust pickle  # needed for a .pkl or .joblib file of your script" if pickle else ""
+        may_be_pickle = client.ran_script(status.name, target=status.target)
+        trust = " --trust pickle  # needed for a .pkl or .joblib file of your script" if may_be_pickle else ""
         out.say(f"next: mlport deploy job:{status.name} -t {status.target}{trust}")
 
 

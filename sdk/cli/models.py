@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, SdkError
 from ..packaging.usercode import exits_raised
+from .parse import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,27 +25,48 @@ _ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")  # what `Model.load` reads; mode
 _OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
-def resolve(text: str, job: Callable[[str], Job], *, name: str | None = None, trust: str | None = None) -> Model:
-    """Return the model that an argument names; ``job`` finds training jobs.
+def resolve(
+    text: str, job: Callable[[str], Job], *, name: str | None = None, trust: str | None = None, example: Any = None
+) -> Model:
+    """Return the model that an argument names.
+
+    Args:
+        text: The argument.
+        job: Finds training jobs.
+        name: Name of the model.
+        trust: What a model file may do.
+        example: Rows to pack the model with.
 
     Raises:
-        ConfigError: The argument does not name a model.
+        ConfigError: The argument does not name a model, or there is an example for one that is packed already.
     """
     from ..model import Model, model
 
-    given: dict[str, Any] = {} if name is None else {"name": name}
-    if "@sha256:" in text:
-        return Model.from_image(text, **given)
+    named: dict[str, Any] = {} if name is None else {"name": name}
+    rows: dict[str, Any] = {} if example is None else {"example": _rows(example)}
     if text.startswith("job:"):
-        return job(text.removeprefix("job:")).result(**_trusted(given, trust))
-    if text and Path(text).exists():
-        return _saved(Path(text), _trusted(given, trust))
-    if _DIGEST.fullmatch(text):
-        return _stored(text)
-    if _OBJECT.fullmatch(text):
+        return job(text.removeprefix("job:")).result(**_trusted(named, trust), **rows)
+    if "@sha256:" in text:
+        found = Model.from_image(text, **named)
+    elif text and Path(text).exists():
+        if not _is_packed(Path(text)):
+            return _saved(Path(text), _trusted({**named, **rows}, trust))
+        found = Model.load(text)
+    elif _DIGEST.fullmatch(text):
+        found = _stored(text)
+    elif _OBJECT.fullmatch(text):
         found = _import(text)
-        return found if isinstance(found, Model) else model(found, name=name or _name_of(text))
-    raise _not_found(text)
+        if not isinstance(found, Model):
+            return model(found, name=name or _name_of(text), **rows)
+    else:
+        raise _not_found(text)
+    if rows:
+        raise ConfigError(f"--example: {text} is packed already", hint="leave it out, or pack the model with example=")
+    return found
+
+
+def _rows(example: Any) -> Any:
+    return example.rows(None) if isinstance(example, Table) else example
 
 
 def _not_found(text: str) -> ConfigError:
@@ -70,11 +92,13 @@ def _name_of(text: str) -> str:
     return name_of(text.partition(":")[2].rpartition(".")[2], source="the object", fix="give one with --name")
 
 
+def _is_packed(path: Path) -> bool:
+    return (path / "mlport.json").is_file() or path.name.lower().endswith(_ARCHIVES)
+
+
 def _saved(path: Path, given: dict[str, Any]) -> Model:
     from ..model import Model
 
-    if (path / "mlport.json").is_file() or path.name.lower().endswith(_ARCHIVES):
-        return Model.load(path)
     if (path / "MLmodel").is_file():
         return Model.from_mlflow(path, **given)
     if path.is_dir():

@@ -70,6 +70,12 @@ SIZE = (
     Param("memory_gib", "memory of one replica or job, GiB", "float", cli_only=True),
     Param("gpu", "GPUs of one replica or job", "int", cli_only=True),
 )
+EXAMPLE = Param(
+    "example",
+    "rows that the model is packed with and must answer before it gets traffic: JSON, @FILE (also .csv, .jsonl), or -",
+    "input",
+    cli_only=True,
+)
 SHAPE = (
     Param("name", "name of the endpoint (default: the model's)", short="-n"),
     Param("traffic", "percent of the traffic for the new deployment (default 100)", "int"),
@@ -81,6 +87,7 @@ SHAPE = (
     TTL,
     Param("adopt", "take over an endpoint that somebody else owns", "flag"),
     Param("trust", "what a model file may do: `pickle` runs its code", cli_only=True),
+    EXAMPLE,
 )
 
 VERBS: tuple[Verb, ...] = (
@@ -122,6 +129,7 @@ VERBS: tuple[Verb, ...] = (
         TIMEOUT,
         Param("name", "name of the model", short="-n", cli_only=True),
         Param("trust", "what a model file may do: `pickle` runs its code", cli_only=True),
+        EXAMPLE,
         Param("pack_only", "only pack the model with its locked dependencies", "flag", cli_only=True),
     ), more=(
         "MODEL may also be a folder with a Dockerfile, which the Docker Engine builds as it is. A deploy builds by "

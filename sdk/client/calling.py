@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from ..adapter import Invoker
+    from ..adapter import DeploymentSpec, Invoker
     from ..packaging.manifest import Signature
     from ..types import DeploymentStatus, EndpointStatus
     from ..waiting import Deadline
@@ -94,7 +94,7 @@ def _axes(signatures: Sequence[Signature | None]) -> Mapping[str, int] | None:
     return known[0] if known and all(one == known[0] for one in known) else None
 
 
-def stored(state_dir: Path, deployment: DeploymentStatus) -> Path | None:
+def stored(state_dir: Path, deployment: DeploymentStatus | DeploymentSpec) -> Path | None:
     """Return the bundle of a deployed model, if this machine packed it."""
     from ..packaging import disk
 
@@ -118,7 +118,7 @@ def signature_of(state_dir: Path, deployment: DeploymentStatus) -> Signature | N
         return None
 
 
-def example_of(state_dir: Path, deployment: DeploymentStatus) -> list[Any] | None:
+def example_of(state_dir: Path, deployment: DeploymentStatus | DeploymentSpec) -> list[Any] | None:
     """Return the example rows of a deployed model, or ``None`` if this machine does not have them."""
     from ..packaging.bundle import example_in
 

@@ -16,7 +16,7 @@ from ..names import check_name
 from ..packaging.packing import Packing
 from ..suggest import did_you_mean
 from ..types import EndpointStatus
-from .calling import Probe
+from .calling import Probe, example_of
 from .changing import Task, border, change_deadline, last_words
 from .look import ReadVerbs
 from .order import Wishes, check_secrets, settle
@@ -172,6 +172,7 @@ class ChangeVerbs(ReadVerbs):
                 tags=order.tags,
                 notes=order.notes,
                 warnings=_untried(model),
+                smoke_test=model.example is not None or example_of(session.state_dir, new) is not None,
             )
             return self._carry_out(task, wait=wait, dry_run=dry_run)
 
@@ -412,4 +413,5 @@ def _untried(model: Model) -> tuple[str, ...]:
     """Return the warning for a model without an example, which gets no smoke test; empty if it has one."""
     if model.path is None or model.example is not None:
         return ()
-    return ("the model has no example, so it is not asked for an answer before it gets traffic: pack it with example=",)
+    why = "the model has no example, so it is not asked for an answer before it gets traffic"
+    return (f"{why}: pack it with example=, or give --example to the command",)

@@ -61,6 +61,7 @@ class Task:
         tags: The user's tags.
         notes: Texts to show with the plan.
         warnings: Texts to show with a plan that changes something, and when it is applied.
+        smoke_test: Whether there is an example to ask a new deployment for.
     """
 
     session: Session
@@ -72,6 +73,7 @@ class Task:
     tags: dict[str, str] | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    smoke_test: bool = True
 
     def plan(self) -> Plan:
         """Compute the plan of the change.
@@ -88,6 +90,7 @@ class Task:
             split=session.can(Capability.TRAFFIC),
             dark=session.can(Capability.DARK_PROBE),
             aside=session.aside is not None,
+            smoke_test=self.smoke_test,
             tags=self.tags or {},
             expires_at=self.expires_at,
         )

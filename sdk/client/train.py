@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from ..adapter import Capability, JobSpec, Labels, Materials
 from ..change import Change
-from ..errors import ConfigError, NotFoundError
+from ..errors import ConfigError, NotFoundError, PackagingError
 from ..executor import TRANSFER_S
 from ..job import Job
 from ..model import Model
@@ -215,6 +215,17 @@ class TrainVerbs(ClientBase):
         with border(session):
             session.trains().job_output(name, folder, timeout=TRANSFER_S)
         return folder
+
+    def ran_script(self, name: str, *, target: str | None = None) -> bool:
+        """Check whether a job ran a script, whose model may be a pickle; true if this machine does not know it."""
+        from ..packaging import training
+
+        session = self.session(target)
+        with border(session):
+            try:
+                return training.load(_program_of(session, name)).manifest.format != training.FUNCTION
+            except PackagingError:
+                return True
 
     def job_result(self, name: str, *, target: str | None = None, as_name: str | None = None, **about: Any) -> Model:
         """Return the model that a job wrote, packed with the lock and code of the job; see :meth:`sdk.Job.result`."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from sklearn.linear_model import LinearRegression
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -179,8 +182,26 @@ def test_what_a_job_made_is_a_model(run: Run) -> None:
         planned = run("plan", model)
         assert planned.returncode == 0, planned.stderr
         assert f"create Model {digest[:32]}" in planned.stdout
+    assert "job:job-fit -t local\n" in run("status", "job-fit").stderr
     assert "no model on this machine has the digest" in run("plan", "0" * 12, "-n", "from-job").stderr
     assert run("plan", "job:job-none", "-n", "from-job").returncode == 5
+
+
+def test_a_model_file_gets_its_example_on_the_command_line(run: Run, tmp_path: Path) -> None:
+    """Only a model with an example has a smoke test in its plan; one that is packed already is not packed again."""
+    table = pd.DataFrame({"a": [1.0, 2.0], "b": [0.0, 3.0]})
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(LinearRegression().fit(table, [1.0, 2.0])))
+    (tmp_path / "rows.csv").write_text("b,a\n0,1\n")
+    plain = run("plan", "m.pkl", "--trust", "pickle", "-n", "rows")
+    assert "smoke test" not in plain.stdout
+    assert "pack it with example=, or give --example" in plain.stdout
+    asked = run("plan", "m.pkl", "--trust", "pickle", "-n", "rows", "--example", "@rows.csv")
+    assert "must answer a smoke test" in asked.stdout, asked.stderr
+    args = ("build", "m.pkl", "--trust", "pickle", "--pack-only", "-o", "json", "--example")
+    folder = json.loads(run(*args, "@rows.csv").stdout)["path"]
+    assert {"instances": [{"a": 1, "b": 0}]} == json.loads((Path(folder) / "example.json").read_text())
+    refused = run("plan", folder, "--example", "[[1, 2]]")
+    assert (3, True) == (refused.returncode, "is packed already" in refused.stderr)
 
 
 def test_failed_training_shows_the_last_lines(run: Run, tmp_path: Path) -> None:

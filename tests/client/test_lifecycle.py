@@ -68,6 +68,16 @@ def test_first_deployment_starts_dark_answers_and_then_gets_everything() -> None
     assert 1 == change.stages[0].spec.deployments[0].generation
 
 
+def test_without_an_example_there_is_no_smoke_test() -> None:
+    """Nothing is probed, and no copy is made for it, on platforms of every kind."""
+    first = lifecycle.deploy(None, model("a"), replace(CONTEXT, smoke_test=False))
+    assert [None, None] == [stage.probe for stage in first.stages]
+    for dark, aside in ((True, False), (False, True)):
+        context = replace(CONTEXT, smoke_test=False, dark=dark, aside=aside)
+        change = lifecycle.deploy(endpoint(running("a", 1, 100)), model("b"), context)
+        assert [(None, None)] * 2 == [(stage.probe, stage.spec.aside) for stage in change.stages]
+
+
 def test_one_that_cannot_be_called_is_tried_aside() -> None:
     """Where the target is set to do so and something serves already; the stage with its share needs it no more."""
     context = replace(CONTEXT, dark=False, aside=True)

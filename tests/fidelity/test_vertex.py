@@ -65,7 +65,7 @@ def test_members_are_played_or_refused_by_name(site: Site, operation: str) -> No
 def not_played(site: Site, operation: str, member: Member, how: Played, field: Any) -> Iterator[str]:
     """What is wrong with a member that is played: a value that is refused or not shown, another that is not refused."""
     for value in how.values or [sent_value(site, operation, member.path, field)]:
-        body = put(fresh(site, operation), steps(member.path), value)
+        body = put(fresh(site, operation), steps(member.path), as_sent(field, value))
         if member.path.endswith("acceleratorType"):
             body = put(body, steps(member.path.replace("Type", "Count")), 1)
         elif member.path.endswith("env[].value"):
@@ -83,6 +83,11 @@ def not_played(site: Site, operation: str, member: Member, how: Played, field: A
         status, answer = site.ask(operation, put(fresh(site, operation), steps(member.path), choice))
         if status != 400 or f"{told(member.path)} with the value {choice}" not in answer["error"]["message"]:
             yield f"{member.path}={choice}: {status} {answer}"
+
+
+def as_sent(field: Any, value: Any) -> Any:
+    """The value as Google's REST clients send it: that of an enumeration is a number."""
+    return field.enum_type.values_by_name[value].number if field.enum_type and isinstance(value, str) else value
 
 
 def fresh(site: Site, operation: str) -> dict[str, Any]:

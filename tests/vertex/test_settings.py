@@ -10,8 +10,8 @@ import pytest
 import sdk
 from sdk.errors import ConfigError, ConflictError, ModelError, NotFoundError, PayloadTooLargeError, TimedOut
 from sdk.types import Replicas
+from sdk_contract.clouds.vertex.enums import ACCELERATORS, STRATEGIES
 from sdk_contract.clouds.vertex.predicting import SHARED_BYTES
-from sdk_contract.clouds.vertex.serving import ACCELERATORS
 from sdk_contract.samples import ANSWER, ENV, ENV_NAME, FAIL, FAILURE, GOOD_SCRIPT, SLEEP, write_script
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def test_spare_capacity_with_an_accelerator_under_an_account(place: Place, name:
     (found,) = deployed(place, name)
     resources = found["dedicatedResources"]
     assert (True, ACCOUNT) == (resources["spot"], found["serviceAccount"])
-    assert "NVIDIA_TESLA_T4" == ACCELERATORS[resources["machineSpec"]["acceleratorType"]]
+    assert "NVIDIA_TESLA_T4" == resources["machineSpec"]["acceleratorType"]
     (behind,) = place.cloud.fleet.running.values()
     told = [behind.launch.env[f"AIP_{word}_TYPE"] for word in ("MACHINE", "ACCELERATOR")]
     assert ["n1-standard-4", "NVIDIA_TESLA_T4"] == told
@@ -139,11 +139,12 @@ def test_spare_capacity_with_an_accelerator_under_an_account(place: Place, name:
     assert (T4, None) == (shown.instance, shown.usd_per_hour)
 
 
-def test_accelerators_have_their_numbers() -> None:
+def test_enumerations_have_their_numbers() -> None:
     """Those that the mini cloud reads are those that Google's client writes."""
-    from google.cloud.aiplatform_v1.types import AcceleratorType
+    from google.cloud.aiplatform_v1.types import AcceleratorType, Scheduling
 
     assert ACCELERATORS == {number: AcceleratorType(number).name for number in ACCELERATORS}
+    assert STRATEGIES == {number: Scheduling.Strategy(number).name for number in STRATEGIES}
 
 
 def test_the_platforms_own_envelope(place: Place, name: str) -> None:
@@ -184,11 +185,9 @@ def test_a_job_as_it_is_set(place: Place, tmp_path: Path) -> None:
     (made,) = place.cloud.world.tables["customJobs"].values()
     told, (pool,) = made["jobSpec"], made["jobSpec"]["workerPoolSpecs"]
     assert {"bootDiskType": "pd-ssd", "bootDiskSizeGb": 200} == pool["diskSpec"]
-    assert "NVIDIA_TESLA_T4" == ACCELERATORS[pool["machineSpec"]["acceleratorType"]]
+    assert "NVIDIA_TESLA_T4" == pool["machineSpec"]["acceleratorType"]
     assert (ACCOUNT, "600s") == (told["serviceAccount"], told["scheduling"]["timeout"])
-    from google.cloud.aiplatform_v1.types import Scheduling
-
-    assert Scheduling.Strategy.SPOT == told["scheduling"]["strategy"]
+    assert "SPOT" == told["scheduling"]["strategy"]
     assert "disableRetries" not in told["scheduling"], "the platform may start it again when its machine is taken away"
     client.delete("set")
     assert [] == list(place.cloud.world.tables["customJobs"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..app import Match, Request, Response, Routes
 from ..members import refusal as refusal_text
+from .enums import named
 from .errors import CODES, Refusal
 from .members import BODIES, MEMBERS
 from .rights import check_rights
@@ -152,7 +153,7 @@ def body_of(request: Request) -> dict[str, Any]:
 
 
 def read_members(request: Request, operation: str) -> None:
-    """Refuse unsupported members by name, and rewrite the others in camel case for the handler.
+    """Refuse unsupported members by name, and rewrite the others in camel case, enumerations by name.
 
     Raises:
         Refusal: Some members, or their values, are not supported.
@@ -164,10 +165,10 @@ def read_members(request: Request, operation: str) -> None:
     body = body_of(request) if request.body else {}
     field = BODIES.get(operation)
     whole = {**query, field: body} if field else {**query, **body}
-    plain = members.plain(whole)
-    if named := list(members.refused(plain)):
-        text = f'Invalid JSON payload received. Unknown name "{named[0]}": Cannot find field. '
-        raise Refusal("INVALID_ARGUMENT", text + refusal_text(operation, named))
+    plain: dict[str, Any] = named(members.plain(whole))
+    if strange := list(members.refused(plain)):
+        text = f'Invalid JSON payload received. Unknown name "{strange[0]}": Cannot find field. '
+        raise Refusal("INVALID_ARGUMENT", text + refusal_text(operation, strange))
     content = plain.pop(field, {}) if field else {name: value for name, value in plain.items() if name not in query}
     request.rewrite(content, {name: str(value) for name, value in plain.items() if name not in body})
 

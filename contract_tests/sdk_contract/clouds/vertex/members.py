@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..members import Members, Played, acts, output, shown, under
+from .enums import STRATEGIES
 
 if TYPE_CHECKING:
     from ..members import Table
@@ -105,11 +106,10 @@ _POOL: Table = {
     "diskSpec.bootDiskType": shown("shown by Get; disks have no limit"),
     "diskSpec.bootDiskSizeGb": shown("shown by Get; disks have no limit"),
 }
-_STRATEGIES = ("STRATEGY_UNSPECIFIED", "ON_DEMAND", "LOW_COST", "STANDARD", "SPOT")
 _JOB_SPEC: Table = {
     **under("workerPoolSpecs[]", _POOL),
     "scheduling.timeout": acts("ends the job"),
-    "scheduling.strategy": shown("shown by Get; capacity is always there", *_STRATEGIES),
+    "scheduling.strategy": shown("shown by Get; capacity is always there", *STRATEGIES.values()),
     "scheduling.disableRetries": shown("shown by Get; machines are not taken away"),
     "scheduling.restartJobOnWorkerRestart": shown("shown by Get; workers do not restart", False),
     "scheduling.maxWaitDuration": shown("shown by Get; capacity is always there"),

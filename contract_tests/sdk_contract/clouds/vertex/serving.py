@@ -25,11 +25,6 @@ if TYPE_CHECKING:
     from .world import World
 
 PORT = 8080
-# The numbers by which Google's REST clients name the accelerators.
-ACCELERATORS = {
-    1: "NVIDIA_TESLA_K80", 2: "NVIDIA_TESLA_P100", 3: "NVIDIA_TESLA_V100", 4: "NVIDIA_TESLA_P4", 5: "NVIDIA_TESLA_T4",
-    8: "NVIDIA_TESLA_A100", 9: "NVIDIA_A100_80GB", 11: "NVIDIA_L4", 13: "NVIDIA_H100_80GB",
-}  # fmt: skip
 START_S, PROBE_S = 1800.0, 0.05
 _REFERENCE = re.compile(r"\$\$|\$\((?P<name>[A-Za-z_][A-Za-z0-9_]*)\)")
 _CPUS = re.compile(r"-(\d+)$")
@@ -128,7 +123,7 @@ class Fleet:
         machine = part(part(deployed, "dedicatedResources"), "machineSpec")
         ports = parts(container, "ports") or [{"containerPort": PORT}]
         kind = machine.get("acceleratorType")
-        accelerator = {"AIP_ACCELERATOR_TYPE": str(ACCELERATORS.get(kind, kind))} if kind else {}
+        accelerator = {"AIP_ACCELERATOR_TYPE": str(kind)} if kind else {}
         return {
             "AIP_HTTP_PORT": str(ports[0]["containerPort"]),
             "AIP_HEALTH_ROUTE": container.get("healthRoute") or own,

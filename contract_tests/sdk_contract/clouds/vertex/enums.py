@@ -29,7 +29,8 @@ def named(value: Any, member: str = "") -> Any:
     if isinstance(value, Mapping):
         return {name: named(inner, name) for name, inner in cast("Mapping[str, Any]", value).items()}
     if isinstance(value, list):
-        return [named(inner, member) for inner in cast("list[Any]", value)]
+        items: list[Any] = value
+        return [named(inner, member) for inner in items]
     if isinstance(value, int) and not isinstance(value, bool):
         return _BY_MEMBER.get(member, {}).get(value, value)
     return value

@@ -29,7 +29,7 @@ def named(value: Any, member: str = "") -> Any:
     if isinstance(value, Mapping):
         return {name: named(inner, name) for name, inner in cast("Mapping[str, Any]", value).items()}
     if isinstance(value, list):
-        items: list[Any] = value
+        items: Any = value
         return [named(inner, member) for inner in items]
     if isinstance(value, int) and not isinstance(value, bool):
         return _BY_MEMBER.get(member, {}).get(value, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 ACCELERATORS = {
@@ -29,8 +29,7 @@ def named(value: Any, member: str = "") -> Any:
     if isinstance(value, Mapping):
         return {name: named(inner, name) for name, inner in cast("Mapping[str, Any]", value).items()}
     if isinstance(value, list):
-        items: Any = value
-        return [named(inner, member) for inner in items]
+        return [named(inner, member) for inner in cast("Sequence[Any]", value)]
     if isinstance(value, int) and not isinstance(value, bool):
         return _BY_MEMBER.get(member, {}).get(value, value)
     return value

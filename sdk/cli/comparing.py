@@ -32,6 +32,7 @@ def do_compare(
     save: str | None = None,
     html: str | None = None,
     markdown: str | None = None,
+    junit: str | None = None,
     trust: str | None = None,
     yes: bool = False,
     **values: Any,
@@ -39,6 +40,8 @@ def do_compare(
     """Run ``mlport compare``."""
     if fail_if is not None:
         _readable(fail_if)  # before measuring, which costs money
+    if baseline is not None:
+        _load(baseline)
     if sum(map(bool, (model, endpoint, read))) != 1:
         raise ConfigError("compare needs one of MODEL, --endpoint and --from")
     if read is not None:
@@ -52,10 +55,15 @@ def do_compare(
         if measured is None:
             return 0 if dry_run else REFUSED
         found = measured
-    _written(found, save, html, markdown)
-    _shown(out, found, baseline)
+    old = None if baseline is None else _load(baseline)
+    _written(found, save, html)
+    if markdown is not None:
+        found.to_markdown(markdown, fail_if=fail_if, baseline=old)
+    if junit is not None:
+        found.to_junit(junit, fail_if=fail_if, baseline=old)
+    _shown(out, found, old)
     if fail_if is not None:
-        found.check(fail_if, None if baseline is None else _load(baseline))
+        found.check(fail_if, old)
     return 0
 
 
@@ -131,33 +139,27 @@ def _measured(
     return found
 
 
-def _written(found: Comparison, save: str | None, html: str | None, markdown: str | None) -> None:
+def _written(found: Comparison, save: str | None, html: str | None) -> None:
     if save is not None:
         found.to_json(save)
     if html is not None:
         found.to_html(html)
-    if markdown is not None:
-        found.to_markdown(markdown)
 
 
-def _shown(out: Output, found: Comparison, baseline: str | None) -> None:
+def _shown(out: Output, found: Comparison, old: Comparison | None) -> None:
     if out.json_wanted:
         out.data(found.to_dict(), "")
         return
     for line in str(found).splitlines():
         out.line(line)
-    if baseline is None:
+    if old is None:
         return
-    from ..compare.baseline import all_changes, incomparable
+    from ..compare.baseline import since
 
-    old = _load(baseline)
-    changed = all_changes(found, old)
-    refused = [reason for row in found.rows if (reason := incomparable(row, old))]
     out.line("")
-    for text in [change.text for change in changed] + refused:
-        out.line(text)
-    if not changed and not refused:
-        out.line(f"no difference to {baseline} shown")
+    out.line(f"since the baseline of {old.created}")
+    for key, text in since(found, old):
+        out.line(f"- {key}: {text}")
 
 
 class Board:

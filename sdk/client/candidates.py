@@ -84,7 +84,7 @@ class Outlook:
         money = "an unknown amount" if self.usd is None else "nothing" if not self.usd else f"{usd(self.usd)} at most"
         clouds = f" (up to {(PROVISION_S + DELETE_S) / 60:.0f} minutes on a cloud)" if self.usd != 0.0 else ""
         return (
-            f"{len(self.candidates)} subjects: at most {self.measuring_s / 60:.1f} minutes of measuring, "
+            f"{len(self.candidates)} {'subject' if len(self.candidates) == 1 else 'subjects'}: at most {self.measuring_s / 60:.1f} minutes of measuring, "
             f"besides deploying and deleting{clouds}, for {money}"
         )
 
@@ -161,7 +161,7 @@ def price_of(row: PriceRow | None, hardware_usd: float | None, *, own: bool) -> 
     if hardware_usd is not None:
         return Price(hardware_usd, source="given by the user", status="given")
     if row is None:
-        return Price(None, source="own hardware, no price given" if own else "")
+        return Price(None, source="own hardware, no price given", status="own") if own else Price(None)
     unit = "gb-second" if row.unit == "gb-second" else "hour"
     return Price(
         row.price if row.currency == "USD" else None,

@@ -81,3 +81,16 @@ def _half(one: Estimate | None) -> float | None:
     if one is None or one.basis != "runs" or one.low is None or one.high is None:
         return None
     return (one.high - one.low) / 2
+
+
+def since(found: Comparison, baseline: Comparison) -> list[tuple[str, str]]:
+    """Return what is known of each row since a baseline: (key, text), also where nothing changed or can be compared."""
+    texts: list[tuple[str, str]] = []
+    for row in found.rows:
+        changed = [change.text for change in changes(row, baseline)]
+        if reason := incomparable(row, baseline):
+            changed = [reason]
+        elif _old(row, baseline) is None:
+            changed = [f"{row.key}: not in the baseline"]
+        texts += [(row.key, text.removeprefix(f"{row.key}: ")) for text in changed or ["no difference shown"]]
+    return texts

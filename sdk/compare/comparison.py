@@ -86,7 +86,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
             best=best,
             verdict=verdict,
             warning=warning(rows),
-            break_evens=tuple(break_evens(rows, self.headroom)),
+            break_evens=tuple(break_evens(rows, self.headroom, self.traffic.weights if self.traffic else "flat")),
         )
 
     def at(self, traffic_per_month: float, profile: str | Sequence[float] = "flat") -> Comparison:
@@ -122,8 +122,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     def to_json(self, path: str | Path | None = None) -> str:
         """Return the comparison as JSON and optionally write it to a file, which :meth:`load` reads."""
         text = msgspec.json.format(msgspec.json.encode(self), indent=1).decode()
-        if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+        _written(text + "\n", path)
         return text
 
     @classmethod
@@ -140,23 +139,45 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     # --- output -------------------------------------------------------------------------------------------------
 
-    def to_markdown(self, path: str | Path | None = None) -> str:
-        """Return the report as Markdown and optionally write it to a file."""
-        from .report.text import markdown
+    def to_markdown(
+        self, path: str | Path | None = None, *, fail_if: str | None = None, baseline: Comparison | None = None
+    ) -> str:
+        """Return the report as Markdown, such as for a pull request, and optionally write it to a file.
 
-        text = markdown(self)
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+        Args:
+            path: The file to write.
+            fail_if: A condition as for :meth:`check`; the report then starts with its result for each row.
+            baseline: An older comparison; the report then lists the supported differences to it.
+
+        Raises:
+            ConfigError: ``fail_if`` is not a condition.
+        """
+        from .report.ci import comment
+
+        return _written(comment(self, fail_if, baseline), path)
+
+    def to_junit(
+        self, path: str | Path | None = None, *, fail_if: str | None = None, baseline: Comparison | None = None
+    ) -> str:
+        """Return a JUnit test report, which CI systems show, and optionally write it to a file.
+
+        Args:
+            path: The file to write.
+            fail_if: A condition as for :meth:`check`: each row is a test case, which fails if it holds.
+            baseline: An older comparison; the cases then name the supported differences to it.
+
+        Raises:
+            ConfigError: ``fail_if`` is not a condition.
+        """
+        from .report.ci import junit
+
+        return _written(junit(self, fail_if, baseline), path)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Return the report as a self-contained page that works offline, and optionally write it to a file."""
         from .report.page import page
 
-        text = page(self)
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+        return _written(page(self), path)
 
     def __str__(self) -> str:
         from .report.text import plain
@@ -167,3 +188,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         from .report.page import fragment
 
         return fragment(self)
+
+
+def _written(text: str, path: str | Path | None) -> str:
+    """Write a text to a file, if one is given, and return it."""
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _WEEKS_PER_MONTH = HOURS_PER_MONTH / 168
+_MOST_STEPS, _NEAR, _MOST_TRAFFIC = 500, 1e-6, 1e12  # of the search for a break-even
 
 
 class Serving(msgspec.Struct, frozen=True):
@@ -65,7 +66,12 @@ def hourly_cost(price: Price, serving: Serving, traffic: Traffic) -> Cost:
     hours = replica_hours(serving, traffic)
     peak = max(replicas(serving, traffic))
     month = hours * price.usd_per_hour
-    short = f"the busiest hour needs {peak} replicas, {serving.most} may run" if peak > serving.most else ""
+    short = (
+        f"the busiest hour needs {peak} replicas, and the cost is that of so many, but only {serving.most} may run: "
+        f"deploy with --replicas {serving.least}:{peak}"
+        if peak > serving.most
+        else ""
+    )
     return Cost(
         usd_per_month=month,
         usd_per_1k=1000 * month / traffic.per_month,
@@ -121,7 +127,7 @@ def cost_of(row: Row, traffic: Traffic | None, headroom: float = 0.7) -> Cost:
     """
     price = row.price
     if price.amount is None:
-        return Cost(note="price unknown")
+        return Cost(note=_unpriced(row))
     if price.unit == "gb-second":
         return _serverless(row, traffic)
     idle = row.replicas[0] * (price.usd_per_hour or 0.0) * HOURS_PER_MONTH
@@ -134,6 +140,15 @@ def cost_of(row: Row, traffic: Traffic | None, headroom: float = 0.7) -> Cost:
         note = "give traffic_per_month for the cost at your traffic"
         return Cost(usd_per_1k_full=full, idle_usd_per_month=idle, approximate=price.approximate, note=note)
     return _bounded(hourly_cost(price, serving, traffic), row)
+
+
+def _unpriced(row: Row) -> str:
+    """Return that the price is unknown, why, and what to do."""
+    give = f"give your own price per hour: --hardware {row.target}=0.05, or hardware={{{row.target!r}: 0.05}} in Python"
+    if row.price.status == "own" or row.instance is None:
+        return f"price unknown, since no price list has this machine; {give}"
+    where = f"{row.instance} in {row.region}" if row.region else row.instance
+    return f"price unknown: no price of {where} is known; run mlport prices refresh -t {row.target}, or {give}"
 
 
 def _bounded(cost: Cost, row: Row) -> Cost:
@@ -172,17 +187,41 @@ def billed_s(row: Row) -> float | None:
     return None if seen is None else max(0.001, (seen - (row.floor_ms or 0.0)) / 1000)
 
 
-def break_evens(rows: Sequence[Row], headroom: float = 0.7) -> Iterator[BreakEven]:
-    """Yield the traffic at which each serverless subject stops being cheaper than each one that always runs."""
+def break_evens(
+    rows: Sequence[Row], headroom: float = 0.7, profile: str | Sequence[float] = "flat"
+) -> Iterator[BreakEven]:
+    """Yield the traffic at which each serverless subject stops being cheaper than each one that always runs.
+
+    Pairs in which the serverless subject is cheaper at any traffic have no such point.
+    """
     measured = [row for row in rows if row.usable]
     for one in measured:
         each = call_usd(one.price, billed_s(one) or 0.0) if one.price.unit == "gb-second" else None
         if not each:
             continue
         for other in measured:
-            usd, serving = other.price.usd_per_hour, serving_of(other, headroom)
-            if usd is not None and serving is not None:
-                yield BreakEven(one.key, other.key, serving.least * usd * HOURS_PER_MONTH / each)
+            serving = serving_of(other, headroom)
+            if other.price.usd_per_hour is not None and serving is not None:
+                point = _crossing(each, other.price, serving, profile)
+                if point is not None:
+                    yield BreakEven(one.key, other.key, point)
+
+
+def _crossing(each: float, price: Price, serving: Serving, profile: str | Sequence[float]) -> float | None:
+    """Return the lowest traffic at which calls cost as much as replicas; ``None`` if they are always cheaper.
+
+    The cost of replicas never falls with the traffic. So the traffic that their cost would pay for in calls approaches
+    the first crossing from below.
+    """
+    traffic = serving.least * (price.usd_per_hour or 0.0) * HOURS_PER_MONTH / each
+    for _ in range(_MOST_STEPS):
+        following = (hourly_cost(price, serving, Traffic.of(traffic, profile)).usd_per_month or 0.0) / each
+        if following <= traffic * (1 + _NEAR):
+            return traffic
+        if following > _MOST_TRAFFIC:
+            return None
+        traffic = following
+    return None
 
 
 def training_cost(price: Price, instance: str, hours: float, least_s: float = 60.0) -> Training:

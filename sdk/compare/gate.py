@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, GateFailed
@@ -152,6 +153,40 @@ def values_of(row: Row, baseline: Comparison | None) -> dict[str, float | None]:
     return {**values, **{name: found.get(name, 0.0) for name in _CHANGES}}
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One row under a condition: why it has no figures, or whether the condition holds, and with which values."""
+
+    key: str
+    values: str
+    holds: bool
+    failed: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the row has figures and the condition does not hold for it."""
+        return not (self.failed or self.holds)
+
+
+def judge(found: Comparison, text: str | None, baseline: Comparison | None = None) -> list[Judged]:
+    """Return the result of each row under a condition; without a condition, only failed subjects do not pass.
+
+    Raises:
+        ConfigError: The text is not a condition, or it uses changes without a baseline.
+    """
+    if text is None:
+        return [Judged(row.key, "", holds=False, failed=row.failed) for row in found.rows]
+    condition = Condition(text)
+    if condition.names & set(_CHANGES) and baseline is None:
+        raise ConfigError(f"{text!r} asks for a change", hint="give a baseline to compare with")
+    judged: list[Judged] = []
+    for row in found.rows:
+        values = values_of(row, baseline)
+        shown = ", ".join(f"{name} = {_shown(values[name])}" for name in sorted(condition.names))
+        judged.append(Judged(row.key, shown, condition.holds(values), row.failed))
+    return judged
+
+
 def check(found: Comparison, text: str, baseline: Comparison | None = None) -> None:
     """Raise an error when a condition holds for any row.
 
@@ -159,18 +194,10 @@ def check(found: Comparison, text: str, baseline: Comparison | None = None) -> N
         GateFailed: The condition holds, or a subject failed; the error names the rows and their values.
         ConfigError: The text is not a condition, or it uses changes without a baseline.
     """
-    condition = Condition(text)
-    if condition.names & set(_CHANGES) and baseline is None:
-        raise ConfigError(f"{text!r} asks for a change", hint="give a baseline to compare with")
-    failed: list[str] = []
-    for row in found.rows:
-        values = values_of(row, baseline)
-        if row.failed or condition.holds(values):
-            told = ", ".join(f"{name} = {_told(values[name])}" for name in sorted(condition.names))
-            failed.append(f"{row.key} ({row.failed or told})")
+    failed = [f"{one.key} ({one.failed or one.values})" for one in judge(found, text, baseline) if not one.passed]
     if failed:
         raise GateFailed(f"{text} holds for {'; '.join(failed)}", operation="compare")
 
 
-def _told(value: float | None) -> str:
+def _shown(value: float | None) -> str:
     return "unknown" if value is None or not math.isfinite(value) else f"{value:.4g}"

@@ -73,5 +73,6 @@ class Measured:
 
 
 def rate_of(volley: Volley) -> float:
-    """Return the requests per second of a window, including failed ones."""
-    return volley.count / max(1e-9, volley.wall_s)
+    """Return the answered requests per second of a window; failed requests do not count."""
+    answered = sum(200 <= status < 300 for status in volley.statuses())
+    return answered / max(1e-9, volley.wall_s)

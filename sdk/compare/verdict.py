@@ -56,7 +56,7 @@ def decide(
     Mini clouds are compared only with each other, never with a real platform. The verdict names the subjects left out.
     """
     real = [row for row in rows if not row.simulated]
-    judge = _Judge(real or rows, pairs, p95_ms, traffic)
+    judge = _Judge(real or rows, pairs, p95_ms, traffic, beside=0 < len(real) < len(rows))
     best, verdict = judge.decide()
     invalid = [row.key for row in real or rows if row.invalid and f"{row.key}: invalid" not in verdict]
     left_out = {"invalid": invalid, "mini clouds": [row.key for row in rows if real and row.simulated]}
@@ -80,9 +80,16 @@ class _Judge:
     """The comparison of subjects of one kind: all on real platforms, or all on mini clouds."""
 
     def __init__(
-        self, rows: Sequence[Row], pairs: Sequence[Pair], p95_ms: float | None, traffic: Traffic | None
+        self,
+        rows: Sequence[Row],
+        pairs: Sequence[Pair],
+        p95_ms: float | None,
+        traffic: Traffic | None,
+        *,
+        beside: bool = False,
     ) -> None:
         self._rows = rows
+        self._beside = beside
         self._pairs = pairs
         self._p95_ms = p95_ms
         self._traffic = traffic
@@ -128,7 +135,8 @@ class _Judge:
 
     def _only(self) -> str:
         if len(self._rows) == 1:
-            return "the only one that was measured" + (", and it keeps the objective" if self._p95_ms else "")
+            among = "the only real platform that was measured" if self._beside else "the only one that was measured"
+            return among + (", and it keeps the objective" if self._p95_ms else "")
         return f"the only one of {len(self._rows)} that keeps the objective"
 
     def _named(self, row: Row, reason: str, *more: str) -> tuple[Best, str]:
@@ -181,7 +189,8 @@ class _Judge:
     def _money(self, row: Row) -> str:
         cost = row.cost
         if self._traffic is not None and cost.usd_per_month is not None:
-            return f"{'at most ' * cost.at_most}{usd(cost.usd_per_month, about=cost.approximate)} a month"
+            more = f" with {cost.peak_replicas} replicas" if (cost.peak_replicas or 0) > row.replicas[1] else ""
+            return f"{'at most ' * cost.at_most}{usd(cost.usd_per_month, about=cost.approximate)} a month{more}"
         if cost.usd_per_1k_full is None:
             return "an unknown price"
         bound = "at most " * (_least(row) < _most(row))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,7 +57,7 @@ def test_cooling_down_is_paid() -> None:
 def test_more_than_may_run_is_said() -> None:
     """A cost for replicas that the target may not start would be a lie without its note."""
     found = hourly_cost(M5, Serving(rate=10.0, least=1, most=2), Traffic.of(3600 * 20 * HOURS_PER_MONTH))
-    assert "needs 3 replicas, 2 may run" in found.note
+    assert "but only 2 may run: deploy with --replicas 1:3" in found.note
 
 
 @pytest.mark.parametrize("traffic", [None, Traffic.of(1e6)])
@@ -125,6 +126,44 @@ def test_serverless_and_break_even() -> None:
     assert ("serverless", "always") == (even.serverless, even.other)
     assert even.per_month == pytest.approx(0.23 * HOURS_PER_MONTH / 0.000002)
     assert None is call_usd(Price(None, unit="gb-second"), 1.0)
+
+
+@pytest.mark.parametrize("profile", ["flat", "day", "office"])
+def test_costs_are_equal_at_the_break_even(profile: str) -> None:
+    """Just below it calls are cheaper, just above it replicas, as many as the traffic needs by then."""
+    rows = [row("serverless", p95=90.0, price=SERVERLESS, highest=None), row("always", rate=100.0, replicas=(1, 99))]
+    (even,) = break_evens(rows, profile=profile)
+    several = (cost_of(rows[1], Traffic.of(even.per_month, profile)).peak_replicas or 0) > 1
+    assert several == (profile == "office")
+    for share, cheaper in ((0.99, True), (1.01, False)):
+        calls, always = (cost_of(one, Traffic.of(share * even.per_month, profile)).usd_per_month for one in rows)
+        assert calls is not None
+        assert always is not None
+        assert cheaper == (calls < always)
+
+
+def test_without_a_break_even_none_is_invented() -> None:
+    """One millisecond each: calls are cheaper at any traffic."""
+    quick = row("serverless", p95=4.0, price=Price(0.00002, unit="gb-second", memory_gb=1.0), highest=None)
+    assert [] == list(break_evens([quick, row("always", rate=5.0)]))
+
+
+def test_more_replicas_than_may_run_are_said_to_be() -> None:
+    """The cost is that of the replicas that the traffic needs, and says that so many may not run, and what to do."""
+    one = row("a")
+    found = cost_of(one, Traffic.of(3600 * 170 * HOURS_PER_MONTH))
+    assert 3 == found.peak_replicas
+    assert "only 1 may run: deploy with --replicas 1:3" in found.note
+    assert "$504 with 3 replicas" == month(msgspec.structs.replace(one, cost=found))
+    assert "" == cost_of(row("a", replicas=(1, 3)), Traffic.of(3600 * 170 * HOURS_PER_MONTH)).note
+
+
+def test_an_unknown_price_names_the_next_step() -> None:
+    """Why it is unknown and what to do, of a machine type and of an own machine."""
+    listed = cost_of(row("aws", usd=None, instance="ml.x9.large"), None).note
+    assert "no price of ml.x9.large in r1 is known; run mlport prices refresh -t aws, or give" in listed
+    own = cost_of(row("mine", usd=None, instance=None), None).note
+    assert "no price list has this machine; give your own price per hour: --hardware mine=0.05" in own
 
 
 def test_training() -> None:

@@ -6,8 +6,6 @@ import importlib
 import json
 import math
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,6 @@ from tests.compare.rows import comparison, row
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "docs" / "reference" / "compare.schema.json"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "</script><img src=x onerror=alert(1)>|"
 
 
@@ -60,7 +57,7 @@ def test_all_forms_tell_the_verdict_and_its_figures(found: Comparison) -> None:
         assert "48.0 [47.0..49.0]" in text
         assert "aws is faster than gcp: p95 by 13.0 ms [11.0..15.0]" in text
         assert "local: invalid: the generator was late" in text
-        assert "serverless is cheaper than aws below 95,397,727 requests a month" in text
+        assert "serverless is cheaper than aws below 146,976,856 requests a month" in text
         assert "failed: no quota" in text
 
 
@@ -146,7 +143,7 @@ def test_an_invalid_row_is_no_result() -> None:
     assert "aws" == found.best.key
     assert "late: invalid: the generator was late" in found.verdict
     assert ["the generator was late"] == json.loads(found.to_json())["rows"][0]["invalid"]
-    assert '<tr class="unusable"><th scope="row">late (invalid)</th>' in found.to_html()
+    assert '<tr class="unusable" role="row"><th scope="row" role="rowheader">late (invalid)</th>' in found.to_html()
     drawn = {series.get("name") for chart in charts(found) for series in chart.option["series"]}
     assert "late (invalid)" not in drawn
     assert comparison(late).best is None
@@ -240,34 +237,6 @@ def test_charts_without_prices() -> None:
 def test_front() -> None:
     """The points that no other beats in both."""
     assert [(1.0, 9.0), (2.0, 4.0), (5.0, 1.0)] == front([(5.0, 1.0), (2.0, 4.0), (3.0, 5.0), (1.0, 9.0), (6.0, 1.0)])
-
-
-def _browse(page: Path, *options: str) -> str:
-    assert CHROMIUM is not None
-    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000", *options]
-    return subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=True, timeout=120).stdout
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_in_a_browser(tmp_path: Path, found: Comparison) -> None:
-    """The charts are drawn as SVG, on a phone too."""
-    page = tmp_path / "compare.html"
-    found.to_html(page)
-    for size in ("1280,1000", "390,844"):
-        seen = _browse(page, f"--window-size={size}", f"--user-data-dir={tmp_path / size}", "--dump-dom")
-        assert 'data-drawn="3"' in seen
-        assert 3 == seen.count("<svg ")
-        assert "objective 100 ms" in seen
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_print(tmp_path: Path, found: Comparison) -> None:
-    """It prints, and the charts are on the paper."""
-    page, pdf = tmp_path / "compare.html", tmp_path / "compare.pdf"
-    found.to_html(page)
-    _browse(page, f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={pdf}")
-    assert pdf.read_bytes().startswith(b"%PDF")
-    assert pdf.stat().st_size > 20_000
 
 
 def _form(schema: Any) -> Any:

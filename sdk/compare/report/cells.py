@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..comparison import Comparison
     from ..result import Row
     from ..stats import Estimate
 
@@ -18,14 +17,14 @@ def usd(value: float | None, *, about: bool = False) -> str:
     """Format dollars with three significant digits, and with ``~`` in front if they are calculated by a formula.
 
     Example:
-        >>> usd(0.00064), usd(168.2, about=True), usd(None)
-        ('$0.00064', '~$168', 'unknown')
+        >>> usd(0.00064), usd(0.0000501859), usd(168.2, about=True), usd(None)
+        ('$0.00064', '$0.0000502', '~$168', 'unknown')
     """
     if value is None:
         return UNKNOWN
     digits = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
     if "e" in digits:
-        digits = f"{value:.10f}".rstrip("0")
+        digits = f"{value:.{2 - math.floor(math.log10(abs(value)))}f}".rstrip("0")
     return f"{'~' if about and value else ''}${digits}"
 
 
@@ -84,7 +83,30 @@ def month(row: Row) -> str:
         return f"at most {usd(cost.usd_per_month, about=cost.approximate)}"
     if cost.usd_per_month is None and cost.idle_usd_per_month:
         return f"at least {usd(cost.idle_usd_per_month, about=cost.approximate)}"
-    return usd(cost.usd_per_month, about=cost.approximate)
+    more = f" with {cost.peak_replicas} replicas" if short_of(row) else ""
+    return usd(cost.usd_per_month, about=cost.approximate) + more
+
+
+def short_of(row: Row) -> bool:
+    """Return whether the traffic needs more replicas than the row's maximum."""
+    return (row.cost.peak_replicas or 0) > row.replicas[1]
+
+
+def per_1k(row: Row) -> str:
+    """Format the cost of 1,000 requests at the user's traffic."""
+    text = usd(row.cost.usd_per_1k, about=row.cost.approximate)
+    return f"at most {text}" if row.cost.at_most else text
+
+
+def per_1k_full(row: Row) -> str:
+    """Format the cost of 1,000 requests at saturation; an upper bound if the highest rate is only known from below."""
+    text = usd(row.cost.usd_per_1k_full, about=row.cost.approximate)
+    return f"at most {text}" if open_ended(row) and row.cost.usd_per_1k_full is not None else text
+
+
+def served_p95(row: Row) -> str:
+    """Format the p95 that the target itself reports."""
+    return NONE if row.served is None else plain_ms(row.served.p95)
 
 
 def open_ended(row: Row) -> bool:
@@ -138,50 +160,3 @@ def replicas(row: Row) -> str:
     """Format the minimum and maximum number of replicas."""
     least, most = row.replicas
     return str(least) if least == most else f"{least}..{most}"
-
-
-def table(found: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Return the main table: its columns, and a row per subject."""
-    scored = any(row.score for row in found.rows)
-    trained = any(row.training for row in found.rows)
-    columns = [
-        "subject", "host", "measured", "instance", "replicas", "$/month at your traffic", "$/1,000 at your traffic",
-        "$/1,000 at saturation", "p50 ms", "p95 ms", "p99 ms", "highest rate", "errors", "first ms", "deploy",
-        "floor ms", "price",
-    ]  # fmt: skip
-    columns += ["right"] * scored + ["training"] * trained
-    return columns, [_line(row, scored=scored, trained=trained) for row in found.rows]
-
-
-def _line(row: Row, *, scored: bool, trained: bool) -> list[str]:
-    about = row.cost.approximate
-    per_1k = usd(row.cost.usd_per_1k, about=about)
-    full = usd(row.cost.usd_per_1k_full, about=about)
-    cells = [
-        name(row),
-        host(row),
-        measured(row),
-        " ".join(filter(None, (row.instance or NONE, row.region))),
-        replicas(row),
-        month(row),
-        f"at most {per_1k}" if row.cost.at_most else per_1k,
-        f"at most {full}" if open_ended(row) and row.cost.usd_per_1k_full is not None else full,
-        ms(row.latency.get("p50")),
-        ms(row.latency.get("p95")),
-        ms(row.latency.get("p99")),
-        rate(row),
-        errors(row),
-        plain_ms(row.first_ms),
-        seconds(row.deploy_s),
-        plain_ms(row.floor_ms),
-        price(row),
-    ]
-    cells += [score(row)] * scored
-    return cells + [_training(row)] * trained
-
-
-def _training(row: Row) -> str:
-    if row.training is None:
-        return NONE
-    about = row.training.price.approximate
-    return f"{usd(row.training.usd, about=about)} for {row.training.hours:g} h on {row.training.instance}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cost import cost_of
 from ..traffic import Traffic
+from ..verdict import keeps
 from .cells import figure, name, usd
 
 if TYPE_CHECKING:
@@ -18,10 +19,15 @@ if TYPE_CHECKING:
 
 Option = dict[str, Any]
 
-# Colours that are distinguishable with any kind of colour vision (Okabe and Ito 2008); symbols differ as well.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8B6F00", "#7A7A7A")
+# Colours that any kind of colour vision can distinguish (after Okabe and Ito 2008), each with a contrast of 3:1 or more
+# to the light and the dark page. Symbols and dashes differ as well.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#C06C9A", "#B87F00", "#2C8EC7", "#7D5FB2", "#7A7A7A")
 _SYMBOLS = ("circle", "rect", "triangle", "diamond", "pin", "arrow", "roundRect", "circle")
-_LEAST, _MOST, _STEPS = 3, 9, 48  # traffic from 10^3 to 10^9 requests a month
+_DASHES = ("solid", "dashed", "dotted")
+_MARKED = 8  # a line has about so many symbols
+_LEAST, _MOST, _STEPS = 3, 9, 96  # traffic from 10^3 to 10^9 requests a month
+_WIDE = 20.0  # the ratio of the highest cost to the lowest from which an axis is logarithmic
+_CHEAPEST_USD = 0.01  # lower end of the axis of monthly costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +62,9 @@ def _base(x: str, y: str, *, x_log: bool = False, y_log: bool = False) -> Option
     axis = {"nameLocation": "middle", "scale": True}
     return {
         "animation": False,
-        "color": list(_COLOURS),
-        "grid": {"left": 64, "right": 24, "top": 56, "bottom": 56},
-        "legend": {"type": "scroll", "top": 4},
+        "color": list(COLOURS),
+        "grid": {"left": 64, "right": 24, "top": 28, "bottom": 56},
+        "legend": {"show": False},  # the page has one of buttons, for keyboards and screen readers
         "tooltip": {"trigger": "item", "confine": True},
         "aria": {"enabled": True},
         "xAxis": {**axis, "type": "log" if x_log else "value", "name": x, "nameGap": 30},
@@ -72,14 +78,15 @@ def _line_at(value: float, text: str) -> Option:
         "silent": True,
         "symbol": "none",
         "lineStyle": {"type": "dashed", "color": "#888"},
-        "label": {"formatter": text, "position": "insideEndTop", "color": "inherit"},
+        "label": {"formatter": text, "position": "end"},
         "data": [{"xAxis": value}],
     }
 
 
 def _mark(place: int) -> Option:
-    colour = _COLOURS[place % len(_COLOURS)]
-    return {"itemStyle": {"color": colour}, "lineStyle": {"color": colour, "width": 2}}
+    colour = COLOURS[place % len(COLOURS)]
+    dash = _DASHES[place % len(_DASHES)]
+    return {"itemStyle": {"color": colour}, "lineStyle": {"color": colour, "width": 2, "type": dash}}
 
 
 def _place(found: Comparison, row: Row) -> int:
@@ -89,7 +96,16 @@ def _place(found: Comparison, row: Row) -> int:
 
 def _line(place: int, row: Row) -> Option:
     symbol = _SYMBOLS[place % len(_SYMBOLS)]
-    return {**_mark(place), "type": "line", "name": name(row), "showSymbol": False, "symbol": symbol}
+    return {**_mark(place), "type": "line", "name": name(row), "symbol": symbol, "symbolSize": 9}
+
+
+def _points(line: Sequence[tuple[float, float]], place: int) -> list[Any]:
+    """Return the points of a line, a few with a symbol; each subject has them elsewhere, so that none hides another."""
+    every = max(1, len(line) // _MARKED)
+    return [
+        list(point) if at % every == place % every else {"value": list(point), "symbolSize": 0}
+        for at, point in enumerate(line)
+    ]
 
 
 def spend(row: Row) -> float | None:
@@ -120,7 +136,8 @@ def _trade(found: Comparison, rows: Sequence[Row]) -> Chart | None:
             shown.append((row, p95, cost))
     if not shown:
         return None
-    option = _base("p95, ms", "US dollars per 1,000 requests")
+    costs = [cost for _, _, cost in shown]
+    option = _base("p95, ms", "US dollars per 1,000 requests", y_log=max(costs) > _WIDE * min(costs) > 0)
     mini = all(row.simulated for row, _, _ in shown)  # a mini cloud never displaces a real platform on the front
     option["series"] = [_dot(_place(found, one[0]), *one) for one in shown]
     option["series"] += [_bar(_place(found, row), row, cost) for row, _, cost in shown]
@@ -132,10 +149,22 @@ def _trade(found: Comparison, rows: Sequence[Row]) -> Chart | None:
     return Chart(
         "trade",
         f"Cost {where} against latency",
-        f"Each subject by its p95 and what 1,000 requests cost {where}; lower left is better.",
+        _trade_text(found, shown, where),
         option,
         ("subject", "p95 ms", f"$ per 1,000 {where}"),
         [[name(row), figure(p95), usd(cost, about=row.cost.approximate)] for row, p95, cost in shown],
+    )
+
+
+def _trade_text(found: Comparison, shown: Sequence[tuple[Row, float, float]], where: str) -> str:
+    """Return the chart in words: how to read it, and which subjects no other one beats in both."""
+    real = [one for one in shown if not one[0].simulated] or shown
+    best = front([(p95, cost) for _, p95, cost in real])
+    names = ", ".join(name(row) for row, p95, cost in sorted(real, key=lambda one: one[1]) if (p95, cost) in best)
+    objective = "" if found.p95_ms is None else f" Right of {found.p95_ms:g} ms the objective is missed."
+    return (
+        f"Each subject by its p95 and what 1,000 requests cost {where}; lower left is better.{objective} "
+        f"None is both faster and cheaper than these, from fast to cheap: {names}."
     )
 
 
@@ -147,8 +176,8 @@ def _dot(place: int, row: Row, p95: float, cost: float) -> Option:
         "symbol": _SYMBOLS[place % len(_SYMBOLS)],
         "symbolSize": 14,
         "data": [[p95, cost]],
-        "label": {"show": True, "formatter": "{a}", "position": "top", "color": "inherit"},
-        "labelLayout": {"moveOverlap": "shiftY"},
+        "label": {"show": True, "formatter": "{a}", "position": "top"},
+        "labelLayout": {"hideOverlap": True},
         "tooltip": {"formatter": f"{name(row)}: p95 {figure(p95)} ms, {usd(cost)} per 1,000"},
     }
 
@@ -184,7 +213,7 @@ def _tails(found: Comparison, rows: Sequence[Row]) -> Chart | None:
     option["series"] = [
         {
             **_line(_place(found, row), row),
-            "data": [[max(ms, 1e-3), share] for ms, share in row.tail],
+            "data": _points([(max(ms, 1e-3), share) for ms, share in row.tail], _place(found, row)),
         }
         for row in shown
     ]
@@ -221,6 +250,9 @@ def _curves(found: Comparison, rows: Sequence[Row]) -> Chart | None:
     if not lines:
         return None
     option = _base("requests a month", "US dollars a month", x_log=True, y_log=True)
+    option["xAxis"] |= {"min": 10**_LEAST, "max": 10**_MOST}
+    lowest = max(_CHEAPEST_USD, min(cost for _, line in lines for _, cost in line))
+    option["yAxis"]["min"] = 10 ** math.floor(math.log10(lowest))
     option["tooltip"]["trigger"] = "axis"
     option["series"] = [_curve(found, row, line) for row, line in lines]
     if found.traffic is not None:
@@ -229,11 +261,30 @@ def _curves(found: Comparison, rows: Sequence[Row]) -> Chart | None:
     return Chart(
         "curves",
         "Cost of a month against traffic",
-        "One line per subject; where two lines cross is their break-even point.",
+        f"One line per subject; where two lines cross is their break-even point. {_cheapest(found, lines)}",
         option,
         ("subject", *(f"$ at {step:,.0f} a month" for step in shown)),
         [[name(row), *(_month(row, step, profile, found.headroom) for step in shown)] for row, _ in lines],
     )
+
+
+def _cheapest(found: Comparison, lines: Sequence[tuple[Row, list[tuple[float, float]]]]) -> str:
+    """Return in words which subject is the cheapest up to which traffic, of those that keep the objective."""
+    fit = [(row, line) for row, line in lines if not keeps(row, found.p95_ms)]
+    fit = [one for one in fit if not one[0].simulated] or fit
+    if not fit:
+        return "None of them keeps the objective."
+    costs = [dict(line) for _, line in fit]
+    ranges: list[tuple[str, float]] = []
+    for step in sorted({step for _, line in fit for step, _ in line}):
+        best = min(zip(fit, costs, strict=True), key=lambda one: one[1].get(step, math.inf))
+        key = name(best[0][0])
+        if ranges and ranges[-1][0] == key:
+            ranges.pop()
+        ranges.append((key, step))
+    said = [f"{key} up to about {figure(float(f'{until:.2g}'))} requests a month" for key, until in ranges[:-1]]
+    last = f"{ranges[-1][0]} at any traffic" if not said else f"{ranges[-1][0]} above that"
+    return f"The cheapest{' that keeps the objective' * (found.p95_ms is not None)}: {', '.join([*said, last])}."
 
 
 def _month(row: Row, per_month: float, profile: Any, headroom: float) -> str:
@@ -243,12 +294,15 @@ def _month(row: Row, per_month: float, profile: Any, headroom: float) -> str:
 
 def _curve(found: Comparison, row: Row, line: Sequence[tuple[float, float]]) -> Option:
     points = [
-        {"coord": [point.per_month, line[0][1]], "name": f"break-even with {point.serverless}"}
+        {
+            "coord": [point.per_month, min(line, key=lambda one: abs(math.log(one[0] / point.per_month)))[1]],
+            "name": f"break-even with {point.serverless}",
+        }
         for point in found.break_evens
         if point.other == row.key and line[0][0] <= point.per_month <= line[-1][0]
     ]
     return {
         **_line(_place(found, row), row),
-        "data": [list(point) for point in line],
-        "markPoint": {"symbol": "diamond", "symbolSize": 12, "label": {"show": False}, "data": points},
+        "data": _points(line, _place(found, row)),
+        "markPoint": {"symbol": "diamond", "symbolSize": 14, "label": {"show": False}, "data": points},
     }

@@ -5,21 +5,21 @@ from __future__ import annotations
 import functools
 import html
 from importlib.resources import files
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .cells import table
+from . import tables
 from .charts import charts
+from .columns import MARKS, columns, in_words
 from .text import head, notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..comparison import Comparison
-    from ..result import Row
     from .charts import Chart
+    from .columns import Column
 
 # The page fetches nothing, whatever a name in the result contains.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -47,7 +47,8 @@ def fragment(found: Comparison) -> str:
     """Return verdict, table and notes for a notebook, in the notebook's own style."""
     verdict, *facts = map(html.escape, head(found))
     warning = f"<p><strong>{html.escape(found.warning)}</strong></p>" if found.warning else ""
-    return f"<div>{warning}<p><b>{verdict}</b><br>{'<br>'.join(facts)}</p>{_main_table(found)}{_notes(found)}</div>"
+    figures = tables.for_notebook(found, columns(found))
+    return f"<div>{warning}<p><b>{verdict}</b><br>{'<br>'.join(facts)}</p>{figures}{_notes(found)}</div>"
 
 
 def _body(found: Comparison, drawn: Sequence[Chart]) -> Iterator[str]:
@@ -57,12 +58,31 @@ def _body(found: Comparison, drawn: Sequence[Chart]) -> Iterator[str]:
         yield f'<p class="warning" role="alert">{html.escape(found.warning)}</p>'
     yield f'<p class="verdict{"" if found.best else " open"}">{verdict}</p>'
     yield from (f'<p class="facts">{fact}</p>' for fact in facts)
-    yield '<h2 id="figures">Figures</h2>'
-    yield f'<div class="wide" tabindex="0" role="region" aria-labelledby="figures">{_main_table(found)}</div>'
-    yield from map(_figure, drawn)
+    shown = columns(found)
+    first = [column for column in shown if column.first]
+    yield _section("figures", "Cost and speed", tables.of_rows(found, first, "figures"))
+    yield from (_figure(chart) for chart in drawn)
     if not any(one.id == "curves" for one in drawn):
         yield '<p class="facts">No cost is known, so none is drawn.</p>'
-    yield f"<h2>Before you believe it</h2>\n{_notes(found)}"
+    others = [shown[0], *(column for column in shown if not column.first)]
+    yield _section("more", "Further figures", tables.of_rows(found, others, "more"))
+    yield _section("words", "What the figures mean", _words(found, shown))
+    yield _section("notes", "Before you believe it", _notes(found))
+
+
+def _section(id_: str, title: str, content: str) -> str:
+    return f'<section aria-labelledby="{id_}">\n<h2 id="{id_}">{title}</h2>\n{content}\n</section>'
+
+
+def _words(found: Comparison, shown: Sequence[Column]) -> str:
+    """Return the meaning of all columns and marks, with the figures of one row in words as an example."""
+    best = found.best.key if found.best is not None else ""
+    row = next((row for row in sorted(found.rows, key=lambda row: row.key != best) if row.usable), None)
+    said = in_words(row, found) if row is not None else ""
+    example = f"<p>As an example, {html.escape(row.key)}: {html.escape(said)}</p>" if row is not None and said else ""
+    meanings = [*((column.label, column.meaning) for column in shown), *MARKS]
+    terms = "".join(f"<dt>{html.escape(label)}</dt><dd>{html.escape(text)}</dd>" for label, text in meanings)
+    return f"{example}<dl>{terms}</dl>"
 
 
 def _notes(found: Comparison) -> str:
@@ -81,38 +101,13 @@ def _title(found: Comparison) -> str:
 
 def _figure(chart: Chart) -> str:
     title, text = html.escape(chart.title), html.escape(chart.text)
+    same = tables.plain(chart.columns, chart.rows, f"{chart.id}-title")
     return (
         f'<figure aria-labelledby="{chart.id}-title">\n<h2 id="{chart.id}-title">{title}</h2>\n'
-        f'<div class="chart" id="{chart.id}" role="img" aria-label="{text}"></div>\n'
-        f"<figcaption>{text}</figcaption>\n<details><summary>The same as a table</summary>"
-        f'<div class="wide" tabindex="0" role="region" aria-label="{title}">{_table(chart.columns, chart.rows)}</div>'
-        "</details>\n</figure>"
+        f'<figcaption>{text}</figcaption>\n<div class="legend" role="group" aria-label="Subjects in this chart" '
+        f'data-chart="{chart.id}"></div>\n<div class="chart" id="{chart.id}" role="img" aria-label="{text}"></div>\n'
+        f"<details><summary>The same as a table</summary>{same}</details>\n</figure>"
     )
-
-
-def _main_table(found: Comparison) -> str:
-    columns, rows = table(found)
-    return _table(columns, rows, [_kind(row, found) for row in found.rows])
-
-
-def _kind(row: Row, found: Comparison) -> str:
-    """Return the CSS classes of a row of the main table."""
-    best = found.best is not None and found.best.key == row.key
-    marks = {"best": best, "simulated": row.simulated, "unusable": not row.usable}
-    return " ".join(mark for mark, given in marks.items() if given)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequence[str] = ()) -> str:
-    top = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
-    body = "".join(_line(row, kind) for row, kind in zip_longest(rows, kinds, fillvalue=""))
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _line(row: Sequence[str], kind: str) -> str:
-    first, *others = map(html.escape, row)
-    cells = "".join(f"<td>{cell}</td>" for cell in others)
-    mark = f' class="{kind}"' if kind else ""
-    return f'<tr{mark}><th scope="row">{first}</th>{cells}</tr>'
 
 
 def _json(value: Any) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from .cells import NONE, figure, name, open_ended, table, usd
+from .cells import NONE, figure, name, open_ended, usd
+from .columns import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ..comparison import Comparison
+    from ..result import Served
 
 
 def plain(found: Comparison, width: int | None = None) -> str:
@@ -30,23 +32,28 @@ def plain(found: Comparison, width: int | None = None) -> str:
     return "\n".join(lines[:-1])
 
 
-def markdown(found: Comparison) -> str:
-    """Return the report as Markdown."""
+def markdown(found: Comparison, first: Sequence[str] = ()) -> str:
+    """Return the report as Markdown.
+
+    Args:
+        found: The comparison.
+        first: Lines to insert after the verdict.
+    """
     columns, rows = table(found)
     verdict, *rest = head(found)
     lines = ["# Comparison", ""]
-    lines += [f"> **{_safe(found.warning)}**", ""] if found.warning else []
-    lines += [f"**{_safe(verdict)}**", "", *(f"{_safe(line)}  " for line in rest), ""]
-    lines += [_row(columns), _row(["---"] * len(columns)), *(_row(row) for row in rows)]
+    lines += [f"> **{safe(found.warning)}**", ""] if found.warning else []
+    lines += [f"**{safe(verdict)}**", "", *first, *(f"{safe(line)}  " for line in rest), ""]
+    lines += [markdown_row(columns), markdown_row(["---"] * len(columns)), *(markdown_row(row) for row in rows)]
     for kind, texts in notes(found):
-        lines += ["", f"**{kind}**", "", *(f"- {_safe(text)}" for text in texts)]
+        lines += ["", f"**{kind}**", "", *(f"- {safe(text)}" for text in texts)]
     return "\n".join(lines) + "\n"
 
 
 def head(found: Comparison) -> list[str]:
     """Return the verdict and the conditions of the comparison, as lines."""
     objective = f"p95 within {found.p95_ms:g} ms" if found.p95_ms is not None else "no objective"
-    traffic, place = "traffic not told", found.place
+    traffic, place = "no traffic given", found.place
     if found.traffic is not None:
         traffic = f"{found.traffic.per_month:,.0f} requests a month ({found.traffic.profile})"
     return [
@@ -62,8 +69,8 @@ def notes(found: Comparison) -> Iterator[tuple[str, list[str]]]:
         "What is missing": _missing(found),
         "Differences": _differences(found),
         "Cost": _cost(found),
-        "How sure the figures are": _doubts(found),
-        "What the targets say of themselves": _said(found),
+        "How certain the figures are": _doubts(found),
+        "What the targets report of themselves": _said(found),
         "Where the prices come from": _sources(found),
     }
     for kind, items in kinds.items():
@@ -112,15 +119,27 @@ def _doubts(found: Comparison) -> Iterator[tuple[str, str]]:
 def _said(found: Comparison) -> Iterator[tuple[str, str]]:
     for row in found.rows:
         if row.served is not None:
-            inside = NONE if row.served.p95 is None else figure(row.served.p95)
-            yield row.key, f"the target itself says p95 {inside} ms ({row.served.scope}, {row.served.method})"
+            yield row.key, _own_p95(row.served, row.ms("p95"))
+
+
+def _own_p95(served: Served, measured: float | None) -> str:
+    """Return the p95 that a target itself reports, and why it differs from the measured one."""
+    inside = NONE if served.p95 is None else figure(served.p95)
+    text = f"its own p95 is {inside} ms ({served.scope}, {served.method})"
+    if served.p95 is None or measured is None:
+        return text
+    gap = f"{figure(abs(measured - served.p95))} ms"
+    if served.p95 <= measured:
+        return f"{text}, {gap} less than measured here: it leaves out the network and what waits in front of it"
+    return f"{text}, {gap} more than measured here: it includes the warm-up and the search for the highest rate"
 
 
 def _sources(found: Comparison) -> Iterator[tuple[str, str]]:
     for row in found.rows:
         if row.price.source:
             seen = f", seen {row.price.as_of}" if row.price.as_of else ""
-            yield row.key, f"price from {row.price.source}{seen} ({row.price.status})"
+            source = row.price.source if row.price.status == "given" else f"from {row.price.source}"
+            yield row.key, f"price {source}{seen} ({row.price.status})"
 
 
 def _money(found: Comparison) -> Iterator[str]:
@@ -175,10 +194,11 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [_GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(_safe(cell) for cell in cells)} |"
+def markdown_row(cells: Sequence[str]) -> str:
+    """Return a line of a Markdown table."""
+    return f"| {' | '.join(safe(cell) for cell in cells)} |"
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Escape a text, since a name from the user must not end a cell or become markup."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

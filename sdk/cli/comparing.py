@@ -96,8 +96,9 @@ def _endpoints(client: Client, texts: tuple[str, ...]) -> dict[str, Endpoint]:
 
 def _arguments(values: dict[str, Any]) -> dict[str, Any]:
     """Convert command line values to the keyword arguments of the Python verb."""
-    if "instances" in values:
-        values["instances"] = {name: text.split(",") for name, text in values["instances"].items()}
+    for field in ("instances", "regions"):
+        if field in values:
+            values[field] = {name: text.split(",") for name, text in values[field].items()}
     if "workload" in values:
         values["workload"] = {name: parse.typed(text) for name, text in values["workload"].items()}
     if "hardware" in values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,15 @@ from ..prices import find_price
 from .order import Wishes, region_of, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from ..adapter import ServiceHost
     from ..compare.workload import Workload
     from ..prices import PriceRow
     from .order import Order
     from .session import Session
+
+Several = Mapping[str, "str | Sequence[str]"]
 
 PROVISION_S = 900.0  # what a cloud usually needs for an endpoint at most; billing starts at some point within it
 DELETE_S = 300.0
@@ -83,8 +86,9 @@ class Outlook:
 
         money = "an unknown amount" if self.usd is None else "nothing" if not self.usd else f"{usd(self.usd)} at most"
         clouds = f" (up to {(PROVISION_S + DELETE_S) / 60:.0f} minutes on a cloud)" if self.usd != 0.0 else ""
+        count = len(self.candidates)
         return (
-            f"{len(self.candidates)} {'subject' if len(self.candidates) == 1 else 'subjects'}: at most {self.measuring_s / 60:.1f} minutes of measuring, "
+            f"{count} subject{'s' * (count != 1)}: at most {self.measuring_s / 60:.1f} minutes of measuring, "
             f"besides deploying and deleting{clouds}, for {money}"
         )
 
@@ -173,22 +177,65 @@ def price_of(row: PriceRow | None, hardware_usd: float | None, *, own: bool) -> 
     )
 
 
-def spread(
-    targets: Sequence[str], instances: Mapping[str, str | Sequence[str]] | None
-) -> list[tuple[str, str | None, bool]]:
-    """Return each target with each of its instance types, and whether the target has several.
+def several_of(
+    targets: Sequence[str] | Mapping[str, Mapping[str, str | Sequence[str]]],
+    instances: Several | None,
+    regions: Several | None,
+) -> tuple[tuple[str, ...], Several, Several]:
+    """Return targets, instance types and regions, also of targets that are given with both of these.
 
     Raises:
-        ConfigError: There is nothing or too much to compare, ``instances`` names a target that is not compared, or a
-            target is named twice.
+        ConfigError: A target is given with anything else.
+
+    Example:
+        >>> several_of({"aws": {"region": ["eu-west-1", "us-east-1"]}, "gcp": {}}, None, None)
+        (('aws', 'gcp'), {}, {'aws': ['eu-west-1', 'us-east-1']})
     """
-    wanted = {name: [kinds] if isinstance(kinds, str) else list(kinds) for name, kinds in (instances or {}).items()}
-    if strange := sorted(set(wanted) - set(targets)):
-        raise ConfigError(f"instances names {strange[0]!r}, which is not among the targets")
+    kinds, places = dict(instances or {}), dict(regions or {})
+    if isinstance(targets, Mapping):
+        for target, given in targets.items():
+            if strange := sorted(set(given) - {"region", "instance"}):
+                raise ConfigError(
+                    f"targets: {target!r} has {strange[0]!r}",
+                    hint="give region and instance; the rest is configuration",
+                )
+            kinds |= {target: given["instance"]} if "instance" in given else {}
+            places |= {target: given["region"]} if "region" in given else {}
+    return tuple(targets), kinds, places
+
+
+def _several(field_: str, given: Several | None, targets: Sequence[str]) -> dict[str, list[str]]:
+    """Return the values of each target as a list."""
+    found = {name: [values] if isinstance(values, str) else list(values) for name, values in (given or {}).items()}
+    if strange := sorted(set(found) - set(targets)):
+        raise ConfigError(f"{field_} names {strange[0]!r}, which is not among the targets")
+    for name, values in found.items():
+        if len(set(values)) < len(values) or not all(values):
+            raise ConfigError(f"{field_}: {name!r} has {values!r}", hint="name each one once")
+    return found
+
+
+def spread(
+    targets: Sequence[str], instances: Several | None, regions: Several | None = None
+) -> list[tuple[str, str | None, bool]]:
+    """Return each target in each region with each instance type, and whether it has several instance types.
+
+    Raises:
+        ConfigError: There is nothing or too much to compare, ``instances`` or ``regions`` names a target that is not
+            compared, or something is named twice.
+
+    Example:
+        >>> spread(["aws"], {"aws": "m5"}, {"aws": ["eu-west-1", "us-east-1"]})
+        [('aws@eu-west-1', 'm5', False), ('aws@us-east-1', 'm5', False)]
+    """
+    kinds, places = _several("instances", instances, targets), _several("regions", regions, targets)
     if len(set(targets)) < len(targets):
         raise ConfigError("targets names one twice", hint="several instance types of one target go into instances=")
     found = [
-        (target, kind, len(wanted.get(target, [])) > 1) for target in targets for kind in wanted.get(target, [None])
+        (f"{target}@{place}" if place else target, kind, len(kinds.get(target, [])) > 1)
+        for target in targets
+        for place in places.get(target, [""])
+        for kind in kinds.get(target, [None])
     ]
     if not 1 <= len(found) <= _MOST:
         raise ConfigError(f"{len(found)} things to compare", hint=f"give 1 to {_MOST}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..compare.comparison import Comparison
     from ..compare.workload import Workload
     from . import Client
-    from .candidates import Outlook
+    from .candidates import Outlook, Several
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,12 @@ class Ask:
 
     subject: Model | Mapping[str, Endpoint]
     targets: tuple[str, ...]
-    instances: Mapping[str, str | Sequence[str]] | None
+    instances: Several
+    regions: Several
     workload: Workload
     payloads: Sequence[Any] | None
     labels: Sequence[Any] | None
+    confidence: float | None
     p95_ms: float | None
     traffic_per_month: float | None
     profile: str | Sequence[float]
@@ -49,11 +51,13 @@ class Ask:
 class How(TypedDict, total=False):
     """The arguments of a comparison; see :meth:`CompareVerbs.compare`."""
 
-    targets: Sequence[str]
-    instances: Mapping[str, str | Sequence[str]] | None
+    targets: Sequence[str] | Mapping[str, Several]
+    instances: Several | None
+    regions: Several | None
     workload: Workload | Mapping[str, Any] | str | None
     payloads: Sequence[Any] | None
     labels: Sequence[Any] | None
+    confidence: float | None
     p95_ms: float | None
     traffic_per_month: float | None
     profile: str | Sequence[float]
@@ -83,11 +87,13 @@ class CompareVerbs(ClientBase):
         self,
         model: Model | Mapping[str, Endpoint],
         *,
-        targets: Sequence[str] = (),
-        instances: Mapping[str, str | Sequence[str]] | None = None,
+        targets: Sequence[str] | Mapping[str, Several] = (),
+        instances: Several | None = None,
+        regions: Several | None = None,
         workload: Workload | Mapping[str, Any] | str | None = None,
         payloads: Sequence[Any] | None = None,
         labels: Sequence[Any] | None = None,
+        confidence: float | None = None,
         p95_ms: float | None = None,
         traffic_per_month: float | None = None,
         profile: str | Sequence[float] = "flat",
@@ -109,12 +115,16 @@ class CompareVerbs(ClientBase):
 
         Args:
             model: The model to deploy, or existing endpoints by their names for the report.
-            targets: Targets in the configuration; the default target when left out.
+            targets: Targets in the configuration; the default target when left out. A mapping such as
+                ``{"aws": {"region": ["us-east-1", "eu-west-1"], "instance": ["ml.m5.large", "ml.c5.large"]}}`` compares
+                each region with each instance type.
             instances: Instance types by target; by default the one in the target's settings.
+            regions: Regions by target; by default the one in the target's settings.
             workload: A :class:`sdk.compare.workload.Workload` or its fields; ``"quick"`` for a first
                 impression in two minutes, ``"thorough"`` for long windows without a time limit.
             payloads: The inputs of single requests, sent in this order; the rows of the model's example by default.
             labels: The expected answers, one per row of the payloads; the rows of the report then have a score.
+            confidence: Also report the share of rows that are answered with at least this probability.
             p95_ms: The latency objective in milliseconds; that of the configuration by default.
             traffic_per_month: Your own requests per month; costs are then calculated for this traffic first.
             profile: The distribution of the requests: ``"flat"``, ``"day"``, ``"office"``, or 24 or 168 hourly weights.
@@ -136,15 +146,19 @@ class CompareVerbs(ClientBase):
         """
         _require_extra()
         from ..compare.workload import Workload
+        from .candidates import several_of
         from .comparing import Comparing
 
+        names, kinds, places = several_of(targets, instances, regions)
         ask = Ask(
             subject=_checked(model),
-            targets=tuple(targets) or (self.session().target,),
-            instances=instances,
+            targets=names or (self.session().target,),
+            instances=kinds,
+            regions=places,
             workload=_limited(Workload.of(workload), time_budget),
             payloads=payloads,
             labels=labels,
+            confidence=_share("confidence", confidence),
             p95_ms=self.settings.p95_ms.value if p95_ms is None else p95_ms,
             traffic_per_month=traffic_per_month,
             profile=profile,
@@ -159,6 +173,12 @@ class CompareVerbs(ClientBase):
         )
         comparing = Comparing(cast("Client", self), ask)
         return comparing.outlook() if dry_run else comparing.run()
+
+
+def _share(name: str, given: float | None) -> float | None:
+    if given is not None and not 0 < given <= 1:
+        raise ConfigError(f"{name} = {given!r} is not a share above 0 and up to 1", hint=f"write it like {name}=0.9")
+    return given
 
 
 def _limited(workload: Workload, time_budget: str | float | None) -> Workload:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -19,9 +19,9 @@ from ..compare.cost import training_cost
 from ..compare.load import Generator
 from ..compare.measure import Bench, Stop
 from ..compare.measured import Measured
-from ..compare.result import Place, Row
+from ..compare.result import Effort, Place, Row
 from ..compare.rows import fill, pairs
-from ..compare.score import score
+from ..compare.score import automation, score
 from ..compare.subject import side_by_side
 from ..compare.traffic import Traffic
 from ..errors import NotFoundError, SdkError
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from .compare import Ask
     from .session import Session
 
+_STEPS = ("create ", "update ", "switch ", "replace ")  # stages that make or change something on the platform
+
+_NO_SHARE = "the share above the confidence is unknown: the answers are no probabilities; deploy predict_proba"
+
 
 @dataclass
 class Running:
@@ -53,6 +57,7 @@ class Running:
     row: Row
     asked_at: float = 0.0
     gone_at: float | None = None
+    steps: set[str] = field(default_factory=set[str])
 
     def usd(self, now: float) -> float:
         """Return the cost until now; an unknown price counts as 0."""
@@ -84,12 +89,12 @@ class Comparing:
         """The subjects of the comparison."""
         subject = self._ask.subject
         if isinstance(subject, Model):
-            return tuple(self._new(*one) for one in spread(self._ask.targets, self._ask.instances))
+            return tuple(self._new(*one) for one in spread(self._ask.targets, self._ask.instances, self._ask.regions))
         return tuple(self._existing(key, endpoint) for key, endpoint in subject.items())
 
     def _new(self, target: str, instance: str | None, several: bool) -> Candidate:
         session = self._client.session(target)
-        hardware = self._ask.hardware.get(target)
+        hardware = self._ask.hardware.get(target, self._ask.hardware.get(target.partition("@")[0]))
         name = f"cmp-{session.new_txn()}"
         return candidate(session, name, instance, ttl=self._ask.ttl, hardware_usd=hardware, several=several)
 
@@ -135,9 +140,14 @@ class Comparing:
         return self._comparison(running, bench, payloads, look, notes)
 
     def _running(self, one: Candidate) -> Running:
-        client, clock = self._client.sibling(
-            one.target, lambda event: self._lead.relay(Event(one.key, str(event), event.elapsed_s))
-        )
+        steps: set[str] = set()
+
+        def passed(event: Event) -> None:
+            if event.stage.startswith(_STEPS):
+                steps.add(event.stage)
+            self._lead.relay(Event(one.key, str(event), event.elapsed_s))
+
+        client, clock = self._client.sibling(one.target, passed)
         session = client.session()
         row = Row(
             key=one.key,
@@ -152,7 +162,7 @@ class Comparing:
             price=one.price,
             replicas=_replicas(one),
         )
-        return Running(one, client, clock, row)
+        return Running(one, client, clock, row, steps=steps)
 
     @property
     def _lead(self) -> Session:
@@ -208,7 +218,8 @@ class Comparing:
         except SdkError as error:
             one.row = msgspec.structs.replace(one.row, failed=f"not deployed: {error.message}")
             return
-        one.row = msgspec.structs.replace(one.row, deploy_s=self._clock.monotonic() - begin)
+        took = self._clock.monotonic() - begin
+        one.row = msgspec.structs.replace(one.row, deploy_s=took, effort=Effort(len(one.steps), took))
 
     def _delete(self, one: Running) -> None:
         begin = self._clock.monotonic()
@@ -251,13 +262,16 @@ class Comparing:
             raise Stop(f"${spent:.2f} of the budget of ${self._ask.budget_usd:.2f} are spent, the rest is for deleting")
 
     def _scored(self, one: Running, payloads: Sequence[Any]) -> Row:
-        """Return the row with the score of the answers and the cost of training, where these were requested."""
+        """Return the row with the scores of the answers and the cost of training, where these were requested."""
         row, ask = one.row, self._ask
-        if ask.labels is not None:
+        if ask.labels is not None or ask.confidence is not None:
             answers: list[Any] = []
             for payload in payloads:
                 answers += one.client.predict(one.candidate.name, payload).values
-            row = msgspec.structs.replace(row, score=score(answers, ask.labels))
+            scored = None if ask.labels is None else score(answers, ask.labels)
+            share = None if ask.confidence is None else automation(answers, ask.labels, ask.confidence)
+            flags = (*row.flags, _NO_SHARE) if ask.confidence is not None and share is None else row.flags
+            row = msgspec.structs.replace(row, score=scored, automation=share, flags=flags)
         if ask.train_hours is not None and row.instance is not None:
             listed = Listed(one.client.session(), row.instance)
             price = price_of(listed.row("training"), ask.hardware.get(row.target), own=listed.own)

@@ -55,19 +55,20 @@ class GcVerbs(ChangeVerbs):
     def _abandoned(self, session: Session, report: GcReport, deadline: Deadline, *, apply: bool) -> GcReport:
         """Add the endpoints of comparisons that were killed on this machine; with ``apply``, delete them."""
         records = Records(self.settings.state_dir.value)
-        for run, name in records.abandoned(session.target):
-            status = session.find(name, deadline)
+        for run, one in records.abandoned(session.target):
+            name, target = one.name, one.target
+            status = self.session(target, sweeps=False).find(name, deadline)
             if status is None:
                 if apply:
-                    records.gone(run, session.target, name)
+                    records.gone(run, target, name)
                 continue
-            command = f"mlport gc --apply --target {session.target}"
+            command = f"mlport gc --apply --target {target}"
             left = Leftover("endpoint", name, "the run that made it is no more", status.usd_per_hour, command)
             if not apply:
                 report.orphans.append(left)
                 continue
-            self.delete(name, target=session.target, timeout=deadline.left)
-            records.gone(run, session.target, name)
+            self.delete(name, target=target, timeout=deadline.left)
+            records.gone(run, target, name)
             report.removed.append(left)
         return report
 

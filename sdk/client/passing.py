@@ -31,6 +31,11 @@ class Passing(msgspec.Struct, frozen=True):
     target: str
     name: str
 
+    @property
+    def base(self) -> str:
+        """The name of the target in the configuration, without a region."""
+        return self.target.partition("@")[0]
+
 
 class Records:
     """The records of temporary endpoints in one state folder."""
@@ -47,12 +52,12 @@ class Records:
             yield
             self.forget(run)
 
-    def abandoned(self, target: str) -> list[tuple[str, str]]:
-        """Return (run, endpoint name) of each recorded endpoint on a target whose process has ended."""
-        found: list[tuple[str, str]] = []
+    def abandoned(self, target: str) -> list[tuple[str, Passing]]:
+        """Return (run, endpoint) of each recorded endpoint on a target, in any region, whose process has ended."""
+        found: list[tuple[str, Passing]] = []
         for path in sorted(self._folder.glob("*.json")):
             if self._locks.is_free(path.stem):
-                found += [(path.stem, one.name) for one in self._read(path) if one.target == target]
+                found += [(path.stem, one) for one in self._read(path) if target in (one.target, one.base)]
         return found
 
     def _read(self, path: Path) -> list[Passing]:

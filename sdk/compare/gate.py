@@ -31,6 +31,8 @@ _FIELDS: dict[str, Callable[[Row], float | None]] = {
     "usd_per_1k_full": lambda row: row.cost.usd_per_1k_full,
     "usd_per_month": lambda row: row.cost.usd_per_month,
     "score": lambda row: None if row.score is None else row.score.value,
+    "automation": lambda row: None if row.automation is None else row.automation.share,
+    "deploy_steps": lambda row: None if row.effort is None else row.effort.steps,
 }
 _CHANGES = ("p50_change_ms", "p95_change_ms", "usd_per_1k_change")
 _COMPARE: dict[type[ast.cmpop], Callable[[float, float], bool]] = {

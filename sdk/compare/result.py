@@ -87,6 +87,29 @@ class Score(msgspec.Struct, frozen=True):
     count: int
 
 
+class Effort(msgspec.Struct, frozen=True):
+    """What a deploy took: its steps on the platform (each resource made or changed), and the seconds of waiting."""
+
+    steps: int
+    wait_s: float | None = None
+
+
+class Automation(msgspec.Struct, frozen=True):
+    """How much can be left to the model: the answers whose highest probability reaches a threshold.
+
+    Args:
+        confidence: The threshold.
+        share: The share of the rows that reach it.
+        count: The number of rows.
+        right: The share of right answers among those that reach it, if there are labels and such answers.
+    """
+
+    confidence: float
+    share: float
+    count: int
+    right: float | None = None
+
+
 class Served(msgspec.Struct, frozen=True):
     """The latency that the target itself reports, in milliseconds, and the points between which it measures."""
 
@@ -130,6 +153,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         cost: The cost of serving.
         training: The cost of training on this target.
         score: The quality of the answers.
+        effort: What the deploy took; ``None`` for an existing endpoint.
+        automation: The share of rows answered above the requested confidence; ``None`` without probabilities.
         failed: Why the subject has no figures; empty if it has.
         invalid: In older results, why the figures must not be used. Today, the intervals include the generator's delay.
         host: The host that the calls went to.
@@ -168,6 +193,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     cost: Cost = Cost()
     training: Training | None = None
     score: Score | None = None
+    effort: Effort | None = None
+    automation: Automation | None = None
     failed: str = ""
     invalid: tuple[str, ...] = ()
 

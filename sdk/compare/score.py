@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigError
-from .result import Score
+from .result import Automation, Score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_ROUNDED = 1e-3  # by which the sum of probabilities may differ from 1
 
 
 def score(answers: Sequence[Any], labels: Sequence[Any]) -> Score:
@@ -30,6 +32,36 @@ def score(answers: Sequence[Any], labels: Sequence[Any]) -> Score:
         return Score("r2", _r2([_number(one) for one in answers], [float(one) for one in labels]), len(labels))
     right = sum(_same(answer, label) for answer, label in zip(answers, labels, strict=True))
     return Score("accuracy", right / len(labels), len(labels))
+
+
+def automation(answers: Sequence[Any], labels: Sequence[Any] | None, confidence: float) -> Automation | None:
+    """Return the share of the answers whose highest probability is at least ``confidence``.
+
+    Answers that are no probabilities (numbers from 0 to 1 with the sum 1) have no confidence: the result is ``None``.
+
+    Raises:
+        ConfigError: The numbers of labels and answers differ.
+
+    Example:
+        >>> automation([[0.95, 0.05], [0.6, 0.4]], [0, 1], 0.9)
+        Automation(confidence=0.9, share=0.5, count=2, right=1.0)
+    """
+    if not answers or not all(_probabilities(one) for one in answers):
+        return None
+    sure = [place for place, one in enumerate(answers) if max(one) >= confidence]
+    right = None
+    if labels is not None and sure:
+        if len(labels) != len(answers):
+            raise ConfigError(f"{len(labels)} labels for {len(answers)} answers", hint="give one label per row")
+        right = sum(_same(answers[place], labels[place]) for place in sure) / len(sure)
+    return Automation(confidence, len(sure) / len(answers), len(answers), right)
+
+
+def _probabilities(answer: Any) -> bool:
+    """Return whether an answer is a list of two or more probabilities."""
+    if not _listed(answer) or len(answer) < 2 or not all(isinstance(one, int | float) for one in answer):
+        return False
+    return all(0 <= one <= 1 for one in answer) and abs(sum(answer) - 1) <= _ROUNDED
 
 
 def _same(answer: Any, label: Any) -> bool:

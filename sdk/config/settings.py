@@ -141,6 +141,8 @@ class Settings:
     def target(self, name: str | None = None) -> TargetSettings:
         """Return a target by name, or the default one. An installed provider is a target of the same name.
 
+        ``NAME@REGION`` is the target ``NAME`` in another region than its settings name.
+
         Raises:
             UnknownKeyError: The target does not exist; the error suggests the nearest known one.
         """
@@ -149,6 +151,9 @@ class Settings:
             return self.targets[wanted]
         if wanted in self.registry.names():
             return TargetSettings(wanted, registry=self.registry)
+        base, _, region = wanted.rpartition("@")
+        if base and region:
+            return replace(self.target(base).overlay({"region": region}), name=wanted)
         where = "" if name is not None or self.default.source.layer is Layer.DEFAULT else f"{self.default.source}: "
         known = {*self.targets, *self.registry.names()}
         raise UnknownKeyError(f"{where}unknown target {wanted!r}", hint=did_you_mean(wanted, known))

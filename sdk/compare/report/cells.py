@@ -156,6 +156,23 @@ def score(row: Row) -> str:
     return NONE if row.score is None else f"{row.score.value:.4g} {row.score.name} (n={row.score.count})"
 
 
+def effort(row: Row) -> str:
+    """Format what the deploy took: steps on the platform and waiting."""
+    if row.effort is None:
+        return NONE
+    steps = f"{row.effort.steps} step{'s' * (row.effort.steps != 1)}"
+    return steps if row.effort.wait_s is None else f"{steps}, {seconds(row.effort.wait_s)}"
+
+
+def automation(row: Row) -> str:
+    """Format the share of rows that reach the confidence, and how many of these answers are right."""
+    found = row.automation
+    if found is None:
+        return NONE
+    right = "" if found.right is None else f", {found.right:.1%} of them right"
+    return f"{found.share:.1%} at {found.confidence:g}{right} (n={found.count})"
+
+
 def replicas(row: Row) -> str:
     """Format the minimum and maximum number of replicas."""
     least, most = row.replicas

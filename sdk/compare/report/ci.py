@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from ..baseline import since
 from ..gate import judge
@@ -66,23 +66,23 @@ def junit(found: Comparison, fail_if: str | None = None, baseline: Comparison | 
         "errors": sum(bool(one.failed) for one in judged),
     }
     facts = {name: str(count) for name, count in counts.items()}
-    root = ElementTree.Element("testsuites", facts)
-    suite = ElementTree.SubElement(root, "testsuite", {"name": "mlport compare", "timestamp": found.created, **facts})
+    root = ET.Element("testsuites", facts)
+    suite = ET.SubElement(root, "testsuite", {"name": "mlport compare", "timestamp": found.created, **facts})
     changed = since(found, baseline) if baseline is not None else []
     for one in judged:
         _case(suite, one, fail_if, [text for key, text in changed if key == one.key])
-    said = ElementTree.SubElement(suite, "system-out")
+    said = ET.SubElement(suite, "system-out")
     said.text = _xml("\n".join(filter(None, (found.warning, found.verdict))))
-    ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _case(suite: ElementTree.Element, one: Judged, fail_if: str | None, changed: list[str]) -> None:
-    case = ElementTree.SubElement(suite, "testcase", {"classname": "mlport.compare", "name": _xml(one.key)})
+def _case(suite: ET.Element, one: Judged, fail_if: str | None, changed: list[str]) -> None:
+    case = ET.SubElement(suite, "testcase", {"classname": "mlport.compare", "name": _xml(one.key)})
     for kind, message in _problems(one, fail_if):
-        ElementTree.SubElement(case, kind, {"message": _xml(message), "type": kind}).text = _xml(one.values)
+        ET.SubElement(case, kind, {"message": _xml(message), "type": kind}).text = _xml(one.values)
     if changed:
-        ElementTree.SubElement(case, "system-out").text = _xml("\n".join(changed))
+        ET.SubElement(case, "system-out").text = _xml("\n".join(changed))
 
 
 def _problems(one: Judged, fail_if: str | None) -> Iterator[tuple[str, str]]:

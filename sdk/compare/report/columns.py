@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..verdict import keeps
@@ -42,6 +42,17 @@ def table(found: Comparison) -> tuple[list[str], list[list[str]]]:
     """Return all columns as one table: their names, and a row per subject."""
     shown = columns(found)
     return [column.label for column in shown], cells_of(shown, found.rows)
+
+
+def scorecard(found: Comparison) -> list[Column]:
+    """Return the dimensions of a choice that are known of any row: accuracy, effort, running cost, automation.
+
+    Interpretability is a dimension too; it has no column, since nothing measures it yet.
+    """
+    by = {column.label: column for column in columns(found)}
+    cost = "$/month at your traffic" if found.traffic is not None else "$/1,000 at saturation"
+    wanted = {"accuracy": "score", "effort": "effort", "running cost": cost, "automation": "automated"}
+    return [by["subject"], *(replace(by[of], label=label) for label, of in wanted.items() if of in by)]
 
 
 def cells_of(shown: Sequence[Column], rows: Sequence[Row]) -> list[list[str]]:
@@ -107,6 +118,12 @@ def _rest(found: Comparison) -> list[Column]:
         (any(row.score is not None for row in found.rows),
          Column("score", cells.score, "How good the answers are: the share of right answers, or r2 for numbers, on the "
                 "labels that you gave.", True)),
+        (any(row.effort is not None for row in found.rows),
+         Column("effort", cells.effort, "The steps that the deploy took on the platform, each of which made or changed "
+                "something, and how long it took.")),
+        (any(row.automation is not None for row in found.rows),
+         Column("automated", cells.automation, "The share of rows that the model answers with at least the confidence "
+                "that you asked for: what need not be checked by a person.")),
         (any(row.training is not None for row in found.rows),
          Column("training", _training, "What a training of so many hours costs there.")),
     ]  # fmt: skip

@@ -11,7 +11,7 @@ import msgspec
 
 from . import tables
 from .charts import charts
-from .columns import MARKS, columns, in_words
+from .columns import MARKS, columns, in_words, scorecard
 from .text import head, notes
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ def _body(found: Comparison, drawn: Sequence[Chart]) -> Iterator[str]:
     yield from (_figure(chart) for chart in drawn)
     if not any(one.id == "curves" for one in drawn):
         yield '<p class="facts">No cost is known, so none is drawn.</p>'
+    card = scorecard(found)
+    if {column.label for column in card} & {"accuracy", "automation"}:
+        yield _section("scorecard", "Scorecard", tables.of_rows(found, card, "scorecard"))
     others = [shown[0], *(column for column in shown if not column.first)]
     yield _section("more", "Further figures", tables.of_rows(found, others, "more"))
     yield _section("words", "What the figures mean", _words(found, shown))

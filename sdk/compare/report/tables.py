@@ -56,7 +56,7 @@ def _head(labels: Sequence[str]) -> str:
 
 def _groups(found: Comparison, shown: Sequence[Column], labels: Sequence[str]) -> Iterator[str]:
     """Yield the rows of each target; those of a target with several subjects have a heading."""
-    for target, grouped in groupby(found.rows, lambda row: row.target):
+    for target, grouped in groupby(found.rows, lambda row: row.target.partition("@")[0]):
         rows = list(grouped)
         kinds = [_kind(row, found) for row in rows]
         lines = "".join(_line(labels, *one) for one in zip(cells_of(shown, rows), kinds, strict=True))

@@ -20,7 +20,7 @@ from sdk.compare.traffic import Traffic
 from sdk.compare.workload import Workload
 from tests.compare.browser import Browser
 
-WIDTH = 1200
+WIDTH, SCALE = 1100, 0.85
 MOST_BYTES = 150_000
 SHARES = [10 ** (-4 * step / 50) for step in range(51)]
 # Subject, instance, region, p95 in ms, US dollars per hour, highest rate.
@@ -34,7 +34,7 @@ SUBJECTS = (
 
 def example() -> Comparison:
     """Return a comparison of four subjects whose figures are invented."""
-    rows = [_row(*one) for one in SUBJECTS]
+    rows = [_row(one) for one in SUBJECTS]
     gap = Estimate(26.0, 24.0, 28.0, "runs", 20_000, 10)
     return Comparison(
         created="2026-11-30T12:00:00+00:00",
@@ -49,7 +49,8 @@ def example() -> Comparison:
     ).judged()
 
 
-def _row(key: str, instance: str, region: str, p95: float, usd: float, rate: float) -> Row:
+def _row(subject: tuple[str, str, str, float, float, float]) -> Row:
+    key, instance, region, p95, usd, rate = subject
     latency = {
         name: Estimate(share * p95, share * p95 * 0.97, share * p95 * 1.03, "runs", 20_000, 10)
         for name, share in (("p50", 0.6), ("p95", 1.0), ("p99", 1.4))
@@ -70,7 +71,7 @@ def picture(found: Comparison) -> bytes:
         with Browser(folder / "browser") as browser:
             browser.open(folder / "page.html", WIDTH)
             height = browser.js("document.querySelector('#trade').getBoundingClientRect().bottom + scrollY")
-            return browser.picture(WIDTH, int(height))
+            return browser.picture(WIDTH, int(height), SCALE)
 
 
 def main() -> None:

@@ -177,19 +177,26 @@ def price_of(row: PriceRow | None, hardware_usd: float | None, *, own: bool) -> 
     )
 
 
-def several_of(
-    targets: Sequence[str] | Mapping[str, Mapping[str, str | Sequence[str]]],
-    instances: Several | None,
-    regions: Several | None,
-) -> tuple[tuple[str, ...], Several, Several]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The targets to compare, and by target the instance types and regions to try there."""
+
+    targets: tuple[str, ...]
+    instances: Several
+    regions: Several
+
+
+def wanted_of(
+    targets: Sequence[str] | Mapping[str, Several], instances: Several | None, regions: Several | None
+) -> Wanted:
     """Return targets, instance types and regions, also of targets that are given with both of these.
 
     Raises:
         ConfigError: A target is given with anything else.
 
     Example:
-        >>> several_of({"aws": {"region": ["eu-west-1", "us-east-1"]}, "gcp": {}}, None, None)
-        (('aws', 'gcp'), {}, {'aws': ['eu-west-1', 'us-east-1']})
+        >>> wanted_of({"aws": {"region": ["eu-west-1", "us-east-1"]}, "gcp": {}}, None, None)
+        Wanted(targets=('aws', 'gcp'), instances={}, regions={'aws': ['eu-west-1', 'us-east-1']})
     """
     kinds, places = dict(instances or {}), dict(regions or {})
     if isinstance(targets, Mapping):
@@ -201,12 +208,12 @@ def several_of(
                 )
             kinds |= {target: given["instance"]} if "instance" in given else {}
             places |= {target: given["region"]} if "region" in given else {}
-    return tuple(targets), kinds, places
+    return Wanted(tuple(targets), kinds, places)
 
 
-def _several(field_: str, given: Several | None, targets: Sequence[str]) -> dict[str, list[str]]:
+def _several(field_: str, given: Several, targets: Sequence[str]) -> dict[str, list[str]]:
     """Return the values of each target as a list."""
-    found = {name: [values] if isinstance(values, str) else list(values) for name, values in (given or {}).items()}
+    found = {name: [values] if isinstance(values, str) else list(values) for name, values in given.items()}
     if strange := sorted(set(found) - set(targets)):
         raise ConfigError(f"{field_} names {strange[0]!r}, which is not among the targets")
     for name, values in found.items():
@@ -215,9 +222,7 @@ def _several(field_: str, given: Several | None, targets: Sequence[str]) -> dict
     return found
 
 
-def spread(
-    targets: Sequence[str], instances: Several | None, regions: Several | None = None
-) -> list[tuple[str, str | None, bool]]:
+def spread(wanted: Wanted) -> list[tuple[str, str | None, bool]]:
     """Return each target in each region with each instance type, and whether it has several instance types.
 
     Raises:
@@ -225,10 +230,11 @@ def spread(
             compared, or something is named twice.
 
     Example:
-        >>> spread(["aws"], {"aws": "m5"}, {"aws": ["eu-west-1", "us-east-1"]})
+        >>> spread(Wanted(("aws",), {"aws": "m5"}, {"aws": ["eu-west-1", "us-east-1"]}))
         [('aws@eu-west-1', 'm5', False), ('aws@us-east-1', 'm5', False)]
     """
-    kinds, places = _several("instances", instances, targets), _several("regions", regions, targets)
+    targets = wanted.targets
+    kinds, places = _several("instances", wanted.instances, targets), _several("regions", wanted.regions, targets)
     if len(set(targets)) < len(targets):
         raise ConfigError("targets names one twice", hint="several instance types of one target go into instances=")
     found = [

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..compare.comparison import Comparison
     from ..compare.workload import Workload
     from . import Client
-    from .candidates import Outlook, Several
+    from .candidates import Outlook, Several, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,7 @@ class Ask:
     """The arguments of ``compare``, checked as far as possible without a target."""
 
     subject: Model | Mapping[str, Endpoint]
-    targets: tuple[str, ...]
-    instances: Several
-    regions: Several
+    wanted: Wanted
     workload: Workload
     payloads: Sequence[Any] | None
     labels: Sequence[Any] | None
@@ -146,15 +144,11 @@ class CompareVerbs(ClientBase):
         """
         _require_extra()
         from ..compare.workload import Workload
-        from .candidates import several_of
-        from .comparing import Comparing
+        from .comparing import Comparing, wanted_of
 
-        names, kinds, places = several_of(targets, instances, regions)
         ask = Ask(
             subject=_checked(model),
-            targets=names or (self.session().target,),
-            instances=kinds,
-            regions=places,
+            wanted=wanted_of(targets or (self.session().target,), instances, regions),
             workload=_limited(Workload.of(workload), time_budget),
             payloads=payloads,
             labels=labels,

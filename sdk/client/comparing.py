@@ -27,9 +27,11 @@ from ..compare.traffic import Traffic
 from ..errors import NotFoundError, SdkError
 from ..executor import Event
 from ..model import Model
-from .candidates import DELETE_S, Candidate, Outlook, candidate, check_budget, outlook, price_of, spread
+from .candidates import DELETE_S, Candidate, Outlook, candidate, check_budget, outlook, price_of, spread, wanted_of
 from .listing import Listed, payloads_of, subject_of
 from .passing import Passing, Records
+
+__all__ = ["Comparing", "wanted_of"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
 _STEPS = ("create ", "update ", "switch ", "replace ")  # stages that make or change something on the platform
 
-_NO_SHARE = "the share above the confidence is unknown: the answers are no probabilities; deploy predict_proba"
+_NO_SHARE = "the share above the confidence is unknown: the answers are not probabilities; deploy predict_proba"
 
 
 @dataclass
@@ -76,11 +78,11 @@ class Comparing:
     def __init__(self, client: Client, ask: Ask) -> None:
         self._client = client
         self._ask = ask
-        self._run = client.session(ask.targets[0]).new_txn()
+        self._run = client.session(ask.wanted.targets[0]).new_txn()
 
     @property
     def _clock(self) -> Clock:
-        return self._client.session(self._ask.targets[0]).clock
+        return self._client.session(self._ask.wanted.targets[0]).clock
 
     # --- preparation --------------------------------------------------------------------------------------------
 
@@ -89,7 +91,7 @@ class Comparing:
         """The subjects of the comparison."""
         subject = self._ask.subject
         if isinstance(subject, Model):
-            return tuple(self._new(*one) for one in spread(self._ask.targets, self._ask.instances, self._ask.regions))
+            return tuple(self._new(*one) for one in spread(self._ask.wanted))
         return tuple(self._existing(key, endpoint) for key, endpoint in subject.items())
 
     def _new(self, target: str, instance: str | None, several: bool) -> Candidate:
@@ -167,7 +169,7 @@ class Comparing:
     @property
     def _lead(self) -> Session:
         """The session that reports the progress of the whole comparison."""
-        return self._client.session(self._ask.targets[0])
+        return self._client.session(self._ask.wanted.targets[0])
 
     @contextlib.contextmanager
     def _endpoints(self, running: Sequence[Running]) -> Yields[None]:

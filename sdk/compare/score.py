@@ -37,7 +37,7 @@ def score(answers: Sequence[Any], labels: Sequence[Any]) -> Score:
 def automation(answers: Sequence[Any], labels: Sequence[Any] | None, confidence: float) -> Automation | None:
     """Return the share of the answers whose highest probability is at least ``confidence``.
 
-    Answers that are no probabilities (numbers from 0 to 1 with the sum 1) have no confidence: the result is ``None``.
+    Answers that are not probabilities (numbers from 0 to 1 with the sum 1) have no confidence: the result is ``None``.
 
     Raises:
         ConfigError: The numbers of labels and answers differ.

@@ -94,9 +94,9 @@ class Browser:
             self("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code,
                  **({"text": text} if text and kind == "keyDown" else {}))  # fmt: skip
 
-    def picture(self, width: int, height: int) -> bytes:
+    def picture(self, width: int, height: int, scale: float = 1.0) -> bytes:
         """Return the upper left part of the page as a PNG file."""
-        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": scale}
         found = self("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
         return base64.b64decode(found["data"])
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.client import Client
-from sdk.client.candidates import several_of, spread
+from sdk.client.candidates import spread, wanted_of
 from sdk.client.passing import Passing, Records
 from sdk.errors import ConfigError, UnknownKeyError
 from sdk.model import model
@@ -92,7 +92,7 @@ def test_a_target_in_another_region(client: Client) -> None:
 def test_refused(targets: Any, regions: Any, message: str) -> None:
     """By name, before anything is opened."""
     with pytest.raises(ConfigError) as refused:
-        spread(*several_of(targets, None, regions))
+        spread(wanted_of(targets, None, regions))
     assert message in f"{refused.value} {refused.value.hint}"
 
 

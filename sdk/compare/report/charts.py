@@ -139,12 +139,12 @@ def _trade(found: Comparison, rows: Sequence[Row]) -> Chart | None:
     costs = [cost for _, _, cost in shown]
     option = _base("p95, ms", "US dollars per 1,000 requests", y_log=max(costs) > _WIDE * min(costs) > 0)
     mini = all(row.simulated for row, _, _ in shown)  # a mini cloud never displaces a real platform on the front
-    option["series"] = [_dot(_place(found, one[0]), *one) for one in shown]
+    option["xAxis"] |= {"min": 0, "max": max(found.p95_ms or 0.0, *(p95 for _, p95, _ in shown)) * 1.1}
+    option["series"] = [_dot(_place(found, one[0]), one, option["xAxis"]["max"]) for one in shown]
     option["series"] += [_bar(_place(found, row), row, cost) for row, _, cost in shown]
     option["series"].append(_front([(p95, cost) for row, p95, cost in shown if not row.simulated or mini]))
     if found.p95_ms is not None:
         option["series"][0]["markLine"] = _line_at(found.p95_ms, f"objective {found.p95_ms:g} ms")
-        option["xAxis"]["max"] = max(found.p95_ms * 1.1, max(p95 for _, p95, _ in shown) * 1.1)
     where = "at your traffic" if found.traffic is not None else "at saturation"
     return Chart(
         "trade",
@@ -168,7 +168,9 @@ def _trade_text(found: Comparison, shown: Sequence[tuple[Row, float, float]], wh
     )
 
 
-def _dot(place: int, row: Row, p95: float, cost: float) -> Option:
+def _dot(place: int, shown: tuple[Row, float, float], widest: float) -> Option:
+    """Return the dot of a subject; its name extends towards the middle of the chart, where there is room."""
+    row, p95, cost = shown
     return {
         **_mark(place),
         "type": "scatter",
@@ -176,7 +178,12 @@ def _dot(place: int, row: Row, p95: float, cost: float) -> Option:
         "symbol": _SYMBOLS[place % len(_SYMBOLS)],
         "symbolSize": 14,
         "data": [[p95, cost]],
-        "label": {"show": True, "formatter": "{a}", "position": "top"},
+        "label": {
+            "show": True,
+            "formatter": "{a}",
+            "position": "top",
+            "align": "left" if 2 * p95 < widest else "right",
+        },
         "labelLayout": {"hideOverlap": True},
         "tooltip": {"formatter": f"{name(row)}: p95 {figure(p95)} ms, {usd(cost)} per 1,000"},
     }
@@ -186,7 +193,8 @@ def _bar(place: int, row: Row, cost: float) -> Option:
     """Return the interval of the p95 as a bar through its dot; without data if there is no interval."""
     estimate = row.latency["p95"]
     ends = [] if estimate.low is None or estimate.high is None else [[estimate.low, cost], [estimate.high, cost]]
-    return {**_mark(place), "type": "line", "symbol": "rect", "symbolSize": [2, 12], "data": ends, "silent": True}
+    mark = {**_mark(place), "lineStyle": {"color": COLOURS[place % len(COLOURS)], "width": 2}}
+    return {**mark, "type": "line", "symbol": "rect", "symbolSize": [2, 12], "data": ends, "silent": True}
 
 
 def _front(points: Sequence[tuple[float, float]]) -> Option:

@@ -3,7 +3,12 @@
     python benchmarks/compare/minutes.py [preset] [competing processes]
 
 Each mini cloud delays its answers by a lognormal time; two of them differ by 30 %. Each competing process keeps a core
-busy.
+busy. On an otherwise idle machine with two cores,
+
+    python benchmarks/compare/minutes.py standard 2
+
+is the acceptance of "an answer on ordinary machines": it ends with 1, and says what is unmet, unless every target has
+its cost and the two that differ by 30 % are in the right order, within five minutes of measuring.
 """
 
 from __future__ import annotations
@@ -34,6 +39,8 @@ TARGETS = ("local", "sagemaker", "vertex", "azureml")
 # Operation, median in seconds: vertex is 30 % slower than azureml.
 LATE = {"sagemaker": ("InvokeEndpoint", 0.015), "vertex": ("RawPredict", 0.052), "azureml": ("Score", 0.040)}
 SIGMA = 0.3
+FAST, SLOW = "azureml", "vertex"  # by 30 %
+MOST_S = 320.0  # five minutes, and five seconds for the last window of each target
 
 PROGRAM = """
 import sys, time
@@ -129,9 +136,32 @@ def measure(folder: Path, env: dict[str, str], workload: object) -> dict[str, An
         print(line, end="", flush=True)
     process.wait()
     found = json.loads((folder / "comparison.json").read_text())
-    return {"measuring_s": took, "load_before": load, "load_after": os.getloadavg()[0],
+    return {"unmet": unmet(found, took), "measuring_s": took, "load_before": load, "load_after": os.getloadavg()[0],
             "machine_used": sum(busy.shares) / max(1, len(busy.shares)), "verdict": found["verdict"],
             "usd_per_month": {row["key"]: row["cost"]["usd_per_month"] for row in found["rows"]}}  # fmt: skip
+
+
+def unmet(found: dict[str, Any], took: float) -> list[str]:
+    """Return what a comparison (as in its JSON) lacks of an answer; empty if it is one."""
+    lacks = [
+        f"the cost of {row['key']} is unknown"
+        for row in found["rows"]
+        if row["price"]["amount"] is not None and row["cost"]["usd_per_month"] is None
+    ]
+    lacks += [f"{row['key']} has no p95" for row in found["rows"] if not row["latency"].get("p95", {}).get("value")]
+    if not any(_orders(pair) for pair in found["pairs"]):
+        lacks.append(f"{FAST} is not shown to be faster than {SLOW}")
+    if took > MOST_S:
+        lacks.append(f"measuring took {took:.0f} s, {MOST_S:.0f} are allowed")
+    return lacks
+
+
+def _orders(pair: dict[str, Any]) -> bool:
+    """Return whether a pair shows that the fast target is faster: the interval of its difference excludes 0."""
+    gap, names = pair["difference"], (pair["one"], pair["other"])
+    if pair["quantile"] != "p95" or gap["basis"] != "runs" or None in {gap["low"], gap["high"]}:
+        return False
+    return bool((names == (FAST, SLOW) and gap["high"] < 0) or (names == (SLOW, FAST) and gap["low"] > 0))
 
 
 def main() -> None:
@@ -146,12 +176,14 @@ def main() -> None:
             env = project(folder, rigs(stack, folder))
             trust = [sys.executable, "-m", "sdk", "config", "trust"]
             subprocess.run(trust, cwd=folder, env=env, check=True, capture_output=True)
-            print(json.dumps(measure(folder, env, preset), indent=1))
+            figures = measure(folder, env, preset)
+            print(json.dumps(figures, indent=1))
             print(folder)
     finally:
         for one in rivals:
             one.kill()
             one.wait()
+    sys.exit(1 if figures["unmet"] else 0)
 
 
 if __name__ == "__main__":

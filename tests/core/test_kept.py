@@ -267,7 +267,7 @@ def test_a_record_of_a_comparison_is_set_aside(place: Callable[[Path], None], tm
     place(tmp_path / "passing" / "bad.json")
     with pytest.raises(KeyboardInterrupt), Records(tmp_path).kept("good", [Passing("t", "kept")]):
         raise KeyboardInterrupt
-    assert [("good", "kept")] == Records(tmp_path).abandoned("t")
+    assert [("good", Passing("t", "kept"))] == Records(tmp_path).abandoned("t")
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda one: one.__name__)

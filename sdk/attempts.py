@@ -44,7 +44,7 @@ Steps: TypeAlias = "Generator[httpx.Request | float, Outcome | None, httpx.Respo
 
 
 @dataclass(slots=True)
-class Wire:
+class ConnectionTrace:
     """Events on the connection during one attempt, as reported by the trace of the HTTP library."""
 
     sent: bool = False
@@ -85,7 +85,7 @@ class Attempts:
     deadline: Deadline
     asynchronous: bool = False
     target: str = ""
-    wire: Wire = field(default_factory=Wire)
+    wire: ConnectionTrace = field(default_factory=ConnectionTrace)
     made: int = 0
     stale_used: bool = False
 
@@ -117,7 +117,7 @@ class Attempts:
         if left <= 0:
             raise self._timed_out(request)
         self.made += 1
-        self.wire = Wire()
+        self.wire = ConnectionTrace()
         request.headers[DEADLINE_HEADER] = str(max(1, int(left * 1000)))
         request.extensions = {
             "timeout": {"connect": min(left, _CONNECT_S), "read": left, "write": left, "pool": left},

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import httpx
 
-from .bounded_http import Answer
+from .bounded_http import BoundedResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ class Standstill(httpx.TransportError):
     """The gateway accepts connections but does not answer, and reading the endpoint's status did not restart it."""
 
 
-class Watch:
+class HealthWatch:
     """Health checks of one gateway for all requests that wait for it; share it between threads.
 
     Args:
@@ -105,7 +105,7 @@ def ask(url: str, seconds: float) -> Verdict:
     """
     parts = httpx.URL(url)
     connection = http.client.HTTPConnection(parts.host, parts.port or 80, timeout=seconds)
-    connection.response_class = Answer
+    connection.response_class = BoundedResponse
     try:
         connection.request("GET", parts.path)
         answer = connection.getresponse()

@@ -127,7 +127,7 @@ class Patience(float):
         return min(left, float(self))
 
 
-class Body:
+class BodyCounter:
     """Counter and decompressor for one body, fed piece by piece.
 
     Args:
@@ -138,7 +138,7 @@ class Body:
     """
 
     def __init__(
-        self, headers: Mapping[str, str], bound: Bound, what: str, exchange: exchanges.Exchange | None = None
+        self, headers: Mapping[str, str], bound: Bound, what: str, exchange: exchanges.ControlExchange | None = None
     ) -> None:
         self._left, self._most, self._what = bound.most, bound.most, what
         self._exchange, self._kept = exchange if exchanges.has_listener() else None, bytearray()
@@ -275,13 +275,13 @@ def _limit(response: httpx.Response) -> None:
     request = response.request
     begun = request.extensions.get(_BEGUN)
     seconds = None if begun is None else time.monotonic() - begun
-    exchange = exchanges.Exchange(request.method, str(request.url), response.status_code, seconds=seconds)
+    exchange = exchanges.ControlExchange(request.method, str(request.url), response.status_code, seconds=seconds)
     if request.method == "HEAD":
         exchanges.publish(exchange)
         return  # a HEAD answer has no body, although its headers describe one
     bound: Bound = request.extensions[KEY].of_status(response.status_code)
     what = f"the answer of {request.url.host} to {request.method} {request.url.path}"
-    body = Body(response.headers, bound, what, exchange)
+    body = BodyCounter(response.headers, bound, what, exchange)
     if not bound.raw:
         response.headers.pop("content-encoding", None)
     stream = response.stream
@@ -289,7 +289,7 @@ def _limit(response: httpx.Response) -> None:
 
 
 class _Stream(httpx.SyncByteStream):
-    def __init__(self, stream: httpx.SyncByteStream, body: Body) -> None:
+    def __init__(self, stream: httpx.SyncByteStream, body: BodyCounter) -> None:
         self._stream, self._body = stream, body
 
     def __iter__(self) -> Iterator[bytes]:
@@ -302,7 +302,7 @@ class _Stream(httpx.SyncByteStream):
 
 
 class _AsyncStream(httpx.AsyncByteStream):
-    def __init__(self, stream: Any, body: Body) -> None:
+    def __init__(self, stream: Any, body: BodyCounter) -> None:
         self._stream, self._body = stream, body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

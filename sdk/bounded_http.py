@@ -12,8 +12,8 @@ import io
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
-from .bounded import ANSWER, Body, Bound, Patience
-from .exchanges import Exchange
+from .bounded import ANSWER, BodyCounter, Bound, Patience
+from .exchanges import ControlExchange
 
 if TYPE_CHECKING:
     import socket
@@ -55,7 +55,7 @@ class _Socket:
         return io.BufferedReader(self._raw)
 
 
-class Answer(http.client.HTTPResponse):
+class BoundedResponse(http.client.HTTPResponse):
     """An answer that must be complete, including its head, within the time-out of its socket."""
 
     large = False
@@ -67,7 +67,7 @@ class Answer(http.client.HTTPResponse):
         super().__init__(sock, *args, **rest)
 
 
-class LargeAnswer(Answer):
+class LargeAnswer(BoundedResponse):
     """An answer whose time limit grows with the bytes that have arrived."""
 
     large = True
@@ -81,7 +81,7 @@ def read(answer: http.client.HTTPResponse, bound: Bound, what: str) -> bytes:
     """
     parts: list[bytes] = []
     with closing(answer):
-        body = Body({name.lower(): text for name, text in answer.getheaders()}, bound, what)
+        body = BodyCounter({name.lower(): text for name, text in answer.getheaders()}, bound, what)
         while piece := answer.read(_BLOCK):
             parts += body.take(piece)
         if answer.length:
@@ -98,16 +98,16 @@ class Stream:
         bound: The limits for its body.
         what: The name of the body, for the error.
         head: Whether the request was HEAD.
-        exchange: The exchange that is published to listeners; see :class:`sdk.bounded.Body`.
+        exchange: The exchange that is published to listeners; see :class:`sdk.bounded.BodyCounter`.
     """
 
     def __init__(
-        self, answer: Any, bound: Bound, what: str, *, head: bool = False, exchange: Exchange | None = None
+        self, answer: Any, bound: Bound, what: str, *, head: bool = False, exchange: ControlExchange | None = None
     ) -> None:
         self._answer = answer
         given = cast("Mapping[str, str]", {} if head else answer.headers)  # HEAD has headers of a body not sent
         headers = {name.lower(): text for name, text in given.items()}
-        self._body = Body(headers, bound, what, exchange)
+        self._body = BodyCounter(headers, bound, what, exchange)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._answer, name)
@@ -126,13 +126,13 @@ class Stream:
         return b"".join(self._body.take(self._answer.read(amt, decode_content=False)))
 
 
-def watch(manager: Any, answer: type[Answer] = Answer) -> None:
+def watch(manager: Any, answer: type[BoundedResponse] = BoundedResponse) -> None:
     """Make connections of a urllib3 pool manager read each answer within its time-out."""
     kinds: dict[str, Any] = manager.pool_classes_by_scheme
     manager.pool_classes_by_scheme = {scheme: _watching(kind, answer) for scheme, kind in kinds.items()}
 
 
-def _watching(pool: type[Any], answer: type[Answer]) -> type[Any]:
+def _watching(pool: type[Any], answer: type[BoundedResponse]) -> type[Any]:
     made = type(pool.ConnectionCls.__name__, (pool.ConnectionCls,), {"response_class": answer})
     return type(pool.__name__, (pool,), {"ConnectionCls": made})
 
@@ -143,7 +143,7 @@ def limit_requests(session: Any, bound: Bound = ANSWER) -> None:
     def limited(response: Any, **_: Any) -> None:
         own = bound.of_status(response.status_code)
         method, seconds = response.request.method, response.elapsed.total_seconds()
-        told = Exchange(method, response.url, response.status_code, seconds=seconds)
+        told = ControlExchange(method, response.url, response.status_code, seconds=seconds)
         what = f"the answer of {response.url.partition('?')[0]}"
         response.raw = Stream(response.raw, own, what, head=method == "HEAD", exchange=told)
         response.headers.pop("content-encoding", None)

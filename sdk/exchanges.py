@@ -17,7 +17,7 @@ LARGEST = 1 << 20  # bytes of a body that are kept for a listener
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class ControlExchange:
     """One answered request.
 
     Args:
@@ -39,12 +39,12 @@ class Exchange:
     parsed: Any = None
 
 
-_listeners: list[Callable[[Exchange], None]] = []
+_listeners: list[Callable[[ControlExchange], None]] = []
 _lock = threading.Lock()
 
 
 @contextmanager
-def listening(listener: Callable[[Exchange], None]) -> Generator[None]:
+def listening(listener: Callable[[ControlExchange], None]) -> Generator[None]:
     """Pass every answer inside the block to a listener, which is called in the thread that reads the answer.
 
     Example:
@@ -68,7 +68,7 @@ def has_listener() -> bool:
     return bool(_listeners)
 
 
-def publish(exchange: Exchange) -> None:
+def publish(exchange: ControlExchange) -> None:
     """Pass an answer to every listener."""
     for listener in tuple(_listeners):
         listener(exchange)

@@ -20,11 +20,11 @@ import msgspec
 
 from . import bounded
 from .attempts import REQUEST_ID, WAITED, Attempts, Outcome, Steps
-from .beside import Standstill, Watch
+from .beside import HealthWatch, Standstill
 from .certificates import authorities
 from .errors import ModelError, UnreadableError, UnsupportedError
 from .hosts import on_this_machine
-from .payload import Body, Rules, bodies, index_of
+from .payload import EncodingRules, RequestBody, bodies, index_of
 from .prediction import Prediction
 from .waiting import Deadline, TokenBucket
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
     from .adapter import Clock, Invoker
-    from .wire import Wire
+    from .wire import ConnectionPool
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class EndpointFacts:
     """Facts about an endpoint that the data plane needs beside its :class:`~sdk.adapter.Invoker`.
 
     Args:
@@ -78,7 +78,7 @@ class Caller:
     def __init__(
         self,
         invoker: Invoker,
-        facts: Facts,
+        facts: EndpointFacts,
         *,
         clock: Clock,
         redact: Callable[[str], str],
@@ -95,10 +95,10 @@ class Caller:
         self._transport = transport
         self._random = random or _random.Random()  # noqa: S311  # jitter, not a secret
         self._client: httpx.Client | None = None
-        self._wire: Wire | None = None
-        self._watch: Watch | None = None
+        self._wire: ConnectionPool | None = None
+        self._watch: HealthWatch | None = None
         if invoker.health and revive is not None and transport is None:
-            self._watch = Watch(invoker.health, revive)
+            self._watch = HealthWatch(invoker.health, revive)
         self._url = httpx.URL(invoker.url)
         self._by_proxy: bool | None = None  # read from the environment at the first call
         self._lock = threading.Lock()
@@ -176,15 +176,15 @@ class Caller:
 
     # --- building -----------------------------------------------------------------------------------------------
 
-    def _rules(self) -> Rules:
+    def _rules(self) -> EncodingRules:
         facts, invoker = self.facts, self.invoker
         limit = invoker.limits.request_bytes
-        return Rules(limit, facts.rowwise, facts.signature_known, invoker.wrap, facts.axes)
+        return EncodingRules(limit, facts.rowwise, facts.signature_known, invoker.wrap, facts.axes)
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._clock, self.invoker.limits.timeout_s if timeout is None else timeout)
 
-    def _request(self, body: Body, deployment: str | None) -> httpx.Request:
+    def _request(self, body: RequestBody, deployment: str | None) -> httpx.Request:
         headers = {
             **self.invoker.headers,
             "content-type": body.content_type,
@@ -281,14 +281,14 @@ class Caller:
             sending.cancel()
             await asyncio.wait({sending})
 
-    def _own_wire(self) -> Wire | None:
+    def _own_wire(self) -> ConnectionPool | None:
         with self._lock:
             if self._by_proxy is None:
                 self._by_proxy = _by_proxy(self.invoker.url)
             if self._wire is None and self._transport is None and not self._by_proxy:
-                from .wire import Wire
+                from .wire import ConnectionPool
 
-                self._wire = Wire(self._url, _network(self.invoker)["verify"] or None, self._watch)
+                self._wire = ConnectionPool(self._url, _network(self.invoker)["verify"] or None, self._watch)
             return self._wire
 
     def _pool(self) -> httpx.Client:
@@ -319,7 +319,7 @@ async def _closed_with_the_loop(client: httpx.AsyncClient) -> AsyncGenerator[Non
 class _Answers:
     """The answers to the requests into which one predict was split."""
 
-    def __init__(self, invoker: Invoker, facts: Facts, deployment: str | None, index: Any) -> None:
+    def __init__(self, invoker: Invoker, facts: EndpointFacts, deployment: str | None, index: Any) -> None:
         self.pinned = deployment
         self._index = index
         self._invoker = invoker
@@ -370,7 +370,7 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _cannot_pin(facts: Facts) -> UnsupportedError:
+def _cannot_pin(facts: EndpointFacts) -> UnsupportedError:
     return UnsupportedError(
         f"{facts.provider} cannot send a request to one deployment of an endpoint",
         capability="pin",

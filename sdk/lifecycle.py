@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class ChangeContext:
     """The owner, the endpoint, the transaction of a change, and the abilities of its target.
 
     ``split`` is whether several deployments can share an endpoint. ``dark`` is whether one with 0 % can be called.
@@ -54,7 +54,7 @@ def deployment_id(spec_hash: str, txn: str) -> str:
 
 
 def deploy(
-    live: EndpointStatus | None, new: DeploymentSpec, context: Context, *, share: int = 100, adopt: bool = False
+    live: EndpointStatus | None, new: DeploymentSpec, context: ChangeContext, *, share: int = 100, adopt: bool = False
 ) -> Change:
     """Deploy a model to the endpoint, which is created if it does not exist.
 
@@ -95,7 +95,9 @@ def deploy(
     return replace(change, stages=tuple(replace(stage, probe=None) for stage in change.stages))
 
 
-def _fresh(live: EndpointStatus | None, new: DeploymentSpec, context: Context, *, share: int, adopt: bool) -> Change:
+def _fresh(
+    live: EndpointStatus | None, new: DeploymentSpec, context: ChangeContext, *, share: int, adopt: bool
+) -> Change:
     """Return the change for a new deployment: dark, probed, then its share. Deployments at 0 % are removed."""
     deployments = _deployments(live)
     active = [item for item in deployments if item.traffic]
@@ -124,7 +126,7 @@ def _fresh(live: EndpointStatus | None, new: DeploymentSpec, context: Context, *
     )
 
 
-def _rollout(context: Context, dark: EndpointSpec, final: EndpointSpec, new: str) -> Iterable[Stage]:
+def _rollout(context: ChangeContext, dark: EndpointSpec, final: EndpointSpec, new: str) -> Iterable[Stage]:
     serving = any(dark.traffic.values())
     if context.split and (context.dark or serving):
         yield Stage(dark, probe=new if context.dark or dark.aside else None)
@@ -136,7 +138,9 @@ def _rollout(context: Context, dark: EndpointSpec, final: EndpointSpec, new: str
         yield Stage(final, commit=True)
 
 
-def _again(live: EndpointStatus | None, same: DeploymentStatus, context: Context, *, share: int, adopt: bool) -> Change:
+def _again(
+    live: EndpointStatus | None, same: DeploymentStatus, context: ChangeContext, *, share: int, adopt: bool
+) -> Change:
     """Return the change for a deployment that still runs: only its share changes."""
     others = [item for item in _deployments(live) if item.id != same.id]
     serving = [item for item in others if item.traffic]
@@ -146,7 +150,7 @@ def _again(live: EndpointStatus | None, same: DeploymentStatus, context: Context
     return Change("deploy", context.name, context.txn, stages, live=live, old=old, new=same.id, adopt=adopt)
 
 
-def traffic(live: EndpointStatus | None, shares: int | Mapping[str, int], context: Context) -> Change:
+def traffic(live: EndpointStatus | None, shares: int | Mapping[str, int], context: ChangeContext) -> Change:
     """Set the traffic: whole percents by deployment id (0 if left out), or one number for the newest deployment.
 
     Raises:
@@ -179,7 +183,7 @@ def _newest_gets(endpoint: EndpointStatus, share: int) -> dict[str, int]:
     return {**_scaled(rest, 100 - share), ordered[-1].id: share}
 
 
-def promote(live: EndpointStatus | None, context: Context) -> Change:
+def promote(live: EndpointStatus | None, context: ChangeContext) -> Change:
     """Give the newest deployment all traffic; the others keep running at 0 %. Repeating it changes nothing.
 
     Raises:
@@ -192,7 +196,7 @@ def promote(live: EndpointStatus | None, context: Context) -> Change:
     return _moved("promote", endpoint, {newest.id: 100}, context)
 
 
-def rollback(live: EndpointStatus | None, context: Context) -> Change:
+def rollback(live: EndpointStatus | None, context: ChangeContext) -> Change:
     """Give all traffic back to the earlier deployment with the most traffic. Repeating it changes nothing.
 
     Raises:
@@ -212,7 +216,7 @@ def rollback(live: EndpointStatus | None, context: Context) -> Change:
     return _moved("rollback", endpoint, {stable.id: 100}, context)
 
 
-def finalize(live: EndpointStatus | None, context: Context) -> Change:
+def finalize(live: EndpointStatus | None, context: ChangeContext) -> Change:
     """Remove every deployment that has 0 %. Afterwards no rollback is possible, and nothing idle costs money.
 
     Raises:
@@ -231,7 +235,7 @@ def finalize(live: EndpointStatus | None, context: Context) -> Change:
     return Change("finalize", context.name, context.txn, (Stage(spec, commit=True),), live=endpoint)
 
 
-def delete(live: EndpointStatus | None, context: Context, *, adopt: bool = False) -> Change:
+def delete(live: EndpointStatus | None, context: ChangeContext, *, adopt: bool = False) -> Change:
     """Delete the endpoint and everything that belongs to it; succeed if it does not exist."""
     return Change("delete", context.name, context.txn, live=live, adopt=adopt)
 
@@ -281,7 +285,7 @@ def _keep(item: DeploymentStatus, name: str) -> DeploymentSpec:
     )
 
 
-def _labels(context: Context, live: EndpointStatus | None, generation: int, model: str) -> Labels:
+def _labels(context: ChangeContext, live: EndpointStatus | None, generation: int, model: str) -> Labels:
     lived = int(live.expires_at) if live and live.expires_at else 0
     return Labels(
         endpoint=context.name,
@@ -294,7 +298,7 @@ def _labels(context: Context, live: EndpointStatus | None, generation: int, mode
 
 
 def _spec(
-    context: Context,
+    context: ChangeContext,
     live: EndpointStatus | None,
     labels: Labels,
     deployments: Sequence[DeploymentSpec],
@@ -306,7 +310,7 @@ def _spec(
 
 
 def _shift(
-    live: EndpointStatus | None, context: Context, shares: Mapping[str, int], *, probe: str | None = None
+    live: EndpointStatus | None, context: ChangeContext, shares: Mapping[str, int], *, probe: str | None = None
 ) -> tuple[Stage, ...]:
     """Return the stages that change only the shares."""
     ordered = _deployments(live)
@@ -318,7 +322,7 @@ def _shift(
     return Stage(_spec(context, live, labels, kept, _shares_of(live)), probe=probe), last
 
 
-def _moved(verb: Verb, endpoint: EndpointStatus, shares: Mapping[str, int], context: Context) -> Change:
+def _moved(verb: Verb, endpoint: EndpointStatus, shares: Mapping[str, int], context: ChangeContext) -> Change:
     ordered = _deployments(endpoint)
     serving = max(ordered, key=lambda item: item.traffic)
     target = max(shares, key=lambda item: shares[item])
@@ -326,7 +330,7 @@ def _moved(verb: Verb, endpoint: EndpointStatus, shares: Mapping[str, int], cont
     return Change(verb, context.name, context.txn, stages, live=endpoint, old=serving.id, new=target)
 
 
-def _unchanged(live: EndpointStatus | None, context: Context, same: str, *, share: int, adopt: bool) -> Change:
+def _unchanged(live: EndpointStatus | None, context: ChangeContext, same: str, *, share: int, adopt: bool) -> Change:
     stages = _shift(live, replace(context, expires_at=0), _shares_of(live))
     notes = [_ttl_stays(live)] if context.expires_at else []
     if share != (has := _shares_of(live)[same]):
@@ -359,7 +363,7 @@ def _not_deleting(live: EndpointStatus | None) -> None:
         )
 
 
-def _existing(live: EndpointStatus | None, context: Context) -> EndpointStatus:
+def _existing(live: EndpointStatus | None, context: ChangeContext) -> EndpointStatus:
     if live is None or not live.deployments:
         raise NotFoundError(
             f"there is no endpoint {context.name!r}", resource=context.name, hint="`mlport list` shows those there are"
@@ -368,7 +372,7 @@ def _existing(live: EndpointStatus | None, context: Context) -> EndpointStatus:
     return live
 
 
-def _must_be_ready(item: DeploymentStatus, context: Context) -> None:
+def _must_be_ready(item: DeploymentStatus, context: ChangeContext) -> None:
     if item.state != "ready":
         raise ConflictError(
             f"deployment {item.id} of {context.name!r} is {item.state}, so it can take no traffic",

@@ -163,7 +163,7 @@ class Model:
         """
         from .packaging import files, pack
 
-        about = files.About(trust, example, method, rowwise, allow_nan)
+        about = files.FileOptions(trust, example, method, rowwise, allow_nan)
         source = expand(path)
         manifest, folder = files.pack_file(source, _named(name, source.stem, "file"), about, pack.unpacked(packing))
         return _known(folder, manifest)
@@ -199,7 +199,7 @@ class Model:
         """
         from .packaging import mlflow, pack
 
-        about = mlflow.About(trust, rowwise, allow_nan, example)
+        about = mlflow.MlflowOptions(trust, rowwise, allow_nan, example)
         source = expand(folder)
         given = _named(name, source.resolve().name, "folder")
         manifest, path = mlflow.pack_mlflow(source, given, about, pack.unpacked(packing))
@@ -290,7 +290,7 @@ def model(
 
     if p95_ms is not None and not fields.is_milliseconds(p95_ms):
         raise ConfigError(f"p95_ms must be a number above 0, got {p95_ms!r}", hint="give milliseconds: p95_ms=50")
-    wishes = objects.Wishes(example, method, rowwise, allow_nan, artifacts, engine, p95_ms)
+    wishes = objects.ObjectOptions(example, method, rowwise, allow_nan, artifacts, engine, p95_ms)
     manifest, folder = objects.pack_object(obj, check_name(name, what="model"), wishes, pack.unpacked(packing))
     return _known(folder, manifest)
 

@@ -20,7 +20,7 @@ NPY = "application/x-npy"
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class RequestBody:
     """One request body: its bytes, their content type, and the number of rows."""
 
     content: bytes
@@ -29,7 +29,7 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class EncodingRules:
     """Rules for encoding the input.
 
     Args:
@@ -48,7 +48,7 @@ class Rules:
     axes: Mapping[str, int] | None = None
 
 
-def bodies(inputs: Any, rules: Rules) -> list[Body]:
+def bodies(inputs: Any, rules: EncodingRules) -> list[RequestBody]:
     """Return the request bodies for an input, in the order of its rows.
 
     Args:
@@ -73,12 +73,12 @@ def bodies(inputs: Any, rules: Rules) -> list[Body]:
     return list(_cut(rows, lambda part: _json(cast("Sequence[Any]", part), rules), rules))
 
 
-def _cut(rows: Any, encode: Callable[[Any], bytes], rules: Rules) -> Iterator[Body]:
+def _cut(rows: Any, encode: Callable[[Any], bytes], rules: EncodingRules) -> Iterator[RequestBody]:
     """Yield the rows as one body, or in equal parts, each split again until it fits."""
     content = encode(rows)
     kind = JSON if content[:1] != b"\x93" else NPY
     if len(content) <= rules.limit:
-        yield Body(content, kind, len(rows))
+        yield RequestBody(content, kind, len(rows))
         return
     if not rules.rowwise:
         raise PayloadTooLargeError(
@@ -181,7 +181,7 @@ def index_of(inputs: Any) -> Any:
 # --- JSON -------------------------------------------------------------------------------------------------------
 
 
-def _json(rows: Sequence[Any], rules: Rules) -> bytes:
+def _json(rows: Sequence[Any], rules: EncodingRules) -> bytes:
     try:
         content = cells.encode({"instances": rows})
     except (TypeError, ValueError, OverflowError, RecursionError) as error:

@@ -30,7 +30,7 @@ _PROVIDER = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class InstalledAdapter:
     """An adapter that is installed but not yet imported.
 
     Args:
@@ -46,7 +46,7 @@ class Found:
     version: str | None = None
 
 
-def installed() -> Iterator[Found]:
+def installed() -> Iterator[InstalledAdapter]:
     """Yield the adapters of all installed distributions.
 
     Packages in the current directory do not count as installed, because a cloned repository could contain its own
@@ -63,7 +63,7 @@ def installed() -> Iterator[Found]:
         seen.add(name)
         for point in distribution.entry_points:
             if point.group == GROUP:
-                yield Found(point.name, point.value, name, distribution.version)
+                yield InstalledAdapter(point.name, point.value, name, distribution.version)
 
 
 class Registry:
@@ -77,19 +77,21 @@ class Registry:
         'local'
     """
 
-    def __init__(self, find: Callable[[], Iterable[Found]] = installed) -> None:
+    def __init__(self, find: Callable[[], Iterable[InstalledAdapter]] = installed) -> None:
         self._find = find
-        self._installed: dict[str, list[Found]] | None = None
+        self._installed: dict[str, list[InstalledAdapter]] | None = None
         self._registered: dict[str, type[Adapter]] = {}
 
-    def known(self) -> Mapping[str, Found]:
+    def known(self) -> Mapping[str, InstalledAdapter]:
         """Return all providers by name, without importing any, as a read-only view.
 
         Raises:
             ConfigError: Two distributions provide the same provider.
         """
         found = {name: self._only(name) for name in self._by_name()}
-        found |= {name: Found(name, f"{c.__module__}:{c.__qualname__}") for name, c in self._registered.items()}
+        found |= {
+            name: InstalledAdapter(name, f"{c.__module__}:{c.__qualname__}") for name, c in self._registered.items()
+        }
         return MappingProxyType(dict(sorted(found.items())))
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -130,7 +132,7 @@ class Registry:
         if provider in self._by_name():
             return _checked(_import(self._only(provider)), provider)
         if _IMPORT_STRING.fullmatch(provider):
-            return _checked(_import(Found(provider, provider)), provider)
+            return _checked(_import(InstalledAdapter(provider, provider)), provider)
         raise self.unknown(provider)
 
     def unknown(self, provider: str, *, where: str = "") -> UnknownKeyError:
@@ -139,14 +141,14 @@ class Registry:
         hint = did_you_mean(provider, names) if names else "no adapter is installed: run `pip install -e .` first"
         return UnknownKeyError(f"{where}unknown provider {provider!r}", hint=hint)
 
-    def _by_name(self) -> dict[str, list[Found]]:
+    def _by_name(self) -> dict[str, list[InstalledAdapter]]:
         if self._installed is None:
             self._installed = {}
             for found in self._find():
                 self._installed.setdefault(found.name, []).append(found)
         return self._installed
 
-    def _only(self, name: str) -> Found:
+    def _only(self, name: str) -> InstalledAdapter:
         claims = self._by_name()[name]
         if len(claims) > 1:
             claimants = " and ".join(sorted(f"{c.distribution} ({c.value})" for c in claims))
@@ -200,7 +202,7 @@ def _extras(distribution: str) -> list[str]:
         return []
 
 
-def _import(found: Found) -> Any:
+def _import(found: InstalledAdapter) -> Any:
     module, _, attribute = found.value.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)

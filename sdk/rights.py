@@ -42,14 +42,14 @@ LISTS_OWN = "list delete gc"
 
 
 @dataclass(frozen=True, slots=True)
-class Row(Generic[R]):
+class RightsRow(Generic[R]):
     """One row of an adapter's table: the verbs that make a call, and its rights in the adapter's own type."""
 
     verbs: frozenset[str]
     rights: tuple[R, ...]
 
 
-def row(verbs: str, *rights: R, also: str = "") -> Row[R]:
+def row(verbs: str, *rights: R, also: str = "") -> RightsRow[R]:
     """Make one row of a table.
 
     Args:
@@ -61,7 +61,7 @@ def row(verbs: str, *rights: R, also: str = "") -> Row[R]:
         >>> sorted(row("list gc", "models.list").verbs)
         ['gc', 'list']
     """
-    return Row(frozenset((*verbs.split(), *([also] if also else []))), rights)
+    return RightsRow(frozenset((*verbs.split(), *([also] if also else []))), rights)
 
 
 def rights_check(role: PolicyRole, missing: str, target: str, prints: str, *, granted: str = "granted") -> Check:
@@ -96,7 +96,7 @@ class CallRights:
     rights: tuple[str, ...]
 
 
-def neutral(table: Mapping[str, Row[R]], name: Callable[[R], str]) -> list[CallRights]:
+def neutral(table: Mapping[str, RightsRow[R]], name: Callable[[R], str]) -> list[CallRights]:
     """Convert the table of an adapter; ``name`` returns the platform's word for a right."""
     return [
         CallRights(call, one.verbs, tuple(dict.fromkeys(name(right) for right in one.rights)))

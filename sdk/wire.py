@@ -20,21 +20,21 @@ import httpx
 from .attempts import WAITED
 from .beside import Standstill
 from .bounded import ANSWER, KEY, Bound
-from .bounded_http import Answer, read
+from .bounded_http import BoundedResponse, read
 
 if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import Callable, Generator, Mapping
 
-    from .beside import Watch
+    from .beside import HealthWatch
 
 _IDLE = 100  # connections that are kept for later requests
 _LONG_S = 86_400.0
 _ONE_PIECE = 1 << 16  # a request up to this many bytes is joined into one piece
 
 
-class Wire:
+class ConnectionPool:
     """Pooled connections to one host; share it between threads, close it at the end.
 
     Args:
@@ -43,7 +43,7 @@ class Wire:
         watch: Checks the host while a request waits for it; for plain HTTP only.
     """
 
-    def __init__(self, url: httpx.URL, verify: ssl.SSLContext | None, watch: Watch | None = None) -> None:
+    def __init__(self, url: httpx.URL, verify: ssl.SSLContext | None, watch: HealthWatch | None = None) -> None:
         self._watch = watch
         self._host = url.host
         self._port = url.port or (443 if url.scheme == "https" else 80)
@@ -132,7 +132,7 @@ class _InOnePiece:
 class _Patience:
     """A wait for a connection that meanwhile checks its other side."""
 
-    def __init__(self, sock: socket.socket, watch: Watch, tell: Callable[[str, Mapping[str, Any]], None]) -> None:
+    def __init__(self, sock: socket.socket, watch: HealthWatch, tell: Callable[[str, Mapping[str, Any]], None]) -> None:
         self._sock, self._watch, self._tell = sock, watch, tell
         self._pauses = watch.pauses()
 
@@ -172,13 +172,13 @@ class _Patience:
 class _Plain(_InOnePiece, http.client.HTTPConnection):
     """A connection without TLS."""
 
-    response_class = Answer
+    response_class = BoundedResponse
 
 
 class _Secure(_InOnePiece, http.client.HTTPSConnection):
     """A connection with TLS."""
 
-    response_class = Answer
+    response_class = BoundedResponse
 
 
 def is_broken(connection: http.client.HTTPConnection) -> bool:

@@ -14,7 +14,7 @@ from sdk.rights import LISTS_OWN, READS_ENDPOINTS, TAKES_LEASES, neutral, row
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdk.rights import CallRights, Row
+    from sdk.rights import CallRights, RightsRow
 
 Scope = Literal["workspace", "group", "subscription"]
 
@@ -37,7 +37,7 @@ _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 _IMAGES = "Microsoft.ContainerRegistry/registries"
 
 
-def _row(verbs: str, *rights: Right | str, also: str = "") -> Row[Right]:
+def _row(verbs: str, *rights: Right | str, also: str = "") -> RightsRow[Right]:
     return row(verbs, *(one if isinstance(one, Right) else _own(one) for one in rights), also=also)
 
 
@@ -54,7 +54,7 @@ _ENVIRONMENTS = ("environments/read", "environments/versions/read")
 _SCALING = "Microsoft.Insights/autoscaleSettings"
 _METRICS = Right("Microsoft.Insights/metrics/read")
 _IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
-CALLS: Mapping[str, Row[Right]] = {
+CALLS: Mapping[str, RightsRow[Right]] = {
     "endpoints:GetEndpoint": _row(f"{READS_ENDPOINTS} train", "onlineEndpoints/read"),
     "endpoints:ListEndpoints": _row(LISTS_OWN, "onlineEndpoints/read"),
     "endpoints:PutEndpoint": _row(

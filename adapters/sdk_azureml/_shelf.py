@@ -33,7 +33,7 @@ _PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # pauses before a request is retried
 
 
 class Shelf:
-    """A :class:`sdk.plane.uploads.Store` in the workspace's blob storage.
+    """A :class:`sdk.plane.uploads.RemoteFolder` in the workspace's blob storage.
 
     Args:
         storage: The client of the blob storage.

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from .options import DockerOptions
 
 _FOLLOW_S = 0.3
-_OUTPUT = bounded.Bound(2 * archive.Limits().total_bytes, 600.0, large=True)  # with the headers of many small files
+_OUTPUT = bounded.Bound(
+    2 * archive.ArchiveLimits().total_bytes, 600.0, large=True
+)  # with the headers of many small files
 _BLOCK = 1 << 20
 _YOUNG_S = 60.0  # a job that was never started may still be receiving its data until it is this old
 _STOPS = {128 + signal for signal in (2, 9, 15)}  # exit codes of a stopped job, or after such a signal

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sdk import exchanges
 from sdk.bounded import ANSWER, FILE
-from sdk.bounded_http import Answer, LargeAnswer, Stream, watch
+from sdk.bounded_http import BoundedResponse, LargeAnswer, Stream, watch
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -23,7 +23,7 @@ def limit(client: Any, *, files: bool) -> None:
     session: Any = endpoint.http_session
     inside = cast("dict[str, Any]", vars(session))
     manager = inside["_manager"]
-    watch(manager, LargeAnswer if files else Answer)
+    watch(manager, LargeAnswer if files else BoundedResponse)
     inside["_pool_classes_by_scheme"] = manager.pool_classes_by_scheme  # used by proxy managers
     endpoint.http_session = _Session(session)
     client.meta.events.register("before-call", _begin)
@@ -43,7 +43,7 @@ def _publish(
     body: Any = response_dict.get("body")
     service, operation = event_name.split(".")[1:]
     exchanges.publish(
-        exchanges.Exchange(
+        exchanges.ControlExchange(
             method="POST",
             url="",
             status=int(response_dict["status_code"]),

@@ -12,7 +12,7 @@ from sdk.rights import FIRST_DEPLOY, LISTS_OWN, READS_ENDPOINTS, TAKES_LEASES, n
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdk.rights import CallRights, Row
+    from sdk.rights import CallRights, RightsRow
 
 
 class Right(NamedTuple):
@@ -60,7 +60,7 @@ def _own(action: str, resource: str = "*") -> tuple[Right, ...]:
     return (Right(action, resource),)
 
 
-CALLS: Mapping[str, Row[Right]] = {
+CALLS: Mapping[str, RightsRow[Right]] = {
     "sagemaker:DescribeEndpoint": row(f"{READS_ENDPOINTS} train", *_own("sagemaker:DescribeEndpoint", _ENDPOINT)),
     "sagemaker:DescribeEndpointConfig": row(READS_ENDPOINTS, *_own("sagemaker:DescribeEndpointConfig", _CONFIG)),
     "sagemaker:DescribeModel": row(READS_ENDPOINTS, *_own("sagemaker:DescribeModel", _MODEL)),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Shelf:
-    """An implementation of :class:`sdk.plane.uploads.Store` in S3.
+    """An implementation of :class:`sdk.plane.uploads.RemoteFolder` in S3.
 
     Args:
         storage: The bucket.

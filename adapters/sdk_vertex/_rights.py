@@ -12,7 +12,7 @@ from sdk.rights import FIRST_DEPLOY, LISTS_OWN, READS_ENDPOINTS, TAKES_LEASES, n
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdk.rights import CallRights, Row
+    from sdk.rights import CallRights, RightsRow
 
 Scope = Literal["project", "bucket", "repository", "account", "secret"]
 
@@ -30,7 +30,7 @@ _PUSH, _PULL = (
 )
 
 
-def _row(verbs: str, *rights: Right | str, also: str = "") -> Row[Right]:
+def _row(verbs: str, *rights: Right | str, also: str = "") -> RightsRow[Right]:
     return row(verbs, *(one if isinstance(one, Right) else _vertex(one) for one in rights), also=also)
 
 
@@ -46,7 +46,7 @@ def _object(name: str) -> Right:
     return Right(f"storage.objects.{name}", "bucket")
 
 
-CALLS: Mapping[str, Row[Right]] = {
+CALLS: Mapping[str, RightsRow[Right]] = {
     "aiplatform:CreateEndpoint": _row("deploy", "endpoints.create"),
     "aiplatform:GetEndpoint": _row(f"{READS_ENDPOINTS} train", "endpoints.get"),
     "aiplatform:ListEndpoints": _row(f"{LISTS_OWN} doctor", "endpoints.list"),

@@ -23,7 +23,7 @@ FOLDER = "mlport"
 
 
 class Shelf:
-    """An implementation of :class:`sdk.plane.uploads.Store` in Cloud Storage.
+    """An implementation of :class:`sdk.plane.uploads.RemoteFolder` in Cloud Storage.
 
     Args:
         bucket: The target's bucket.

@@ -30,7 +30,7 @@ from pathlib import Path
 import uvloop
 
 from sdk.compare.comparison import Comparison
-from sdk.compare.load import Aim, Arrivals, Generator, Plan, Shot
+from sdk.compare.load import Aim, Arrivals, Generator, Shot, WindowPlan
 from sdk.compare.report.page import page
 from sdk.compare.result import Place, Price, Row
 from sdk.compare.traffic import Traffic
@@ -128,8 +128,8 @@ def try_generator(url: str, rate: float) -> dict[str, float] | None:
         generator.aim(Aim("raw", url, direct=True))
         pin(generator.pid)
         shots = [Shot({"content-type": "application/json"}, BODY)]
-        generator.fire(Plan("raw", shots, 200, Arrivals(200.0), 4))
-        volley = generator.fire(Plan("raw", shots, int(rate * SECONDS), Arrivals(rate), 16))
+        generator.fire(WindowPlan("raw", shots, 200, Arrivals(200.0), 4))
+        volley = generator.fire(WindowPlan("raw", shots, int(rate * SECONDS), Arrivals(rate), 16))
     lag_ms = 1000 * sorted(volley.seconds("lag"))[math.ceil(0.99 * volley.count) - 1]
     if lag_ms > LAG_MS or volley.cpu_s / volley.wall_s > CPU or volley.wall_s > SECONDS * 1.1:
         return None

@@ -200,7 +200,7 @@ def peers(engine: Any, work: Path, host: str, figures: dict[str, float], subject
 
 
 def measure(engine: Any, work: Path, host: str) -> dict[str, float]:
-    from sdk.packaging.image import Store, build_image, push_image
+    from sdk.packaging.image import BlobStore, build_image, push_image
     from sdk.packaging.image.engine_images import load
     from sdk.packaging.image.manifests import Image, ImageConfig
 
@@ -208,9 +208,9 @@ def measure(engine: Any, work: Path, host: str) -> dict[str, float]:
     labels = dict([MARK.split("=")])
     first, second = fitted(1), fitted(2)
     warm = build_image(
-        first, base="debian-packages", store=Store(work / "warm"), labels=labels
+        first, base="debian-packages", store=BlobStore(work / "warm"), labels=labels
     )  # fills the cache of wheels
-    store = Store(work / "store")
+    store = BlobStore(work / "store")
     one = timed(
         figures, "cold_build_with_base", lambda: build_image(first, base="debian-packages", store=store, labels=labels)
     )
@@ -222,7 +222,7 @@ def measure(engine: Any, work: Path, host: str) -> dict[str, float]:
     base = Image(
         ImageConfig(config.platform, {"PATH": "/usr/local/bin:/usr/bin"}, labels=labels).document(below), below
     )
-    fresh = Store(work / "fresh")
+    fresh = BlobStore(work / "fresh")
     for layer in below:
         shutil.copy(store.path(layer.digest), fresh.path(layer.digest))
     timed(figures, "cold_build", lambda: build_image(first, base=base, store=fresh))

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from sdk.executor.journal import Journals, Record, encode
+from sdk.executor.journal import JournalRecord, Journals, encode
 
 RECORDS = 500
 INTENT = {
@@ -32,7 +32,7 @@ def milliseconds(start: int) -> float:
 
 
 def main() -> None:
-    line = encode(1, Record("intent", INTENT))
+    line = encode(1, JournalRecord("intent", INTENT))
     with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:
         journal = Journals(Path(folder) / "state").begin("bench1", **BEGIN)
         bare = os.open(Path(folder) / "bare", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

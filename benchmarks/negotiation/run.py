@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 
 import sdk
 from sdk.serving import bundle
-from sdk.serving.app import App, Exchange
+from sdk.serving.app import App, ServerExchange
 from sdk.serving.codecs import Answer, Input, decode_instances, encode_predictions, unsupported
 from sdk.serving.flavours import Predictor, load
 from sdk.serving.guard import GuardedProtocol
@@ -41,7 +41,7 @@ REQUEST = f"{HEAD}{len(BODY)}\r\n\r\n".encode() + BODY
 class JsonOnly(App):
     """The application as it would be if JSON were all that there is."""
 
-    async def _predict(self, exchange: Exchange) -> Answer:
+    async def _predict(self, exchange: ServerExchange) -> Answer:
         self._check_loaded()
         header = exchange.header(b"content-type")
         if header != JSON:

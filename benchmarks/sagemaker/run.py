@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdk.invoke import Caller, Facts
+from sdk.invoke import Caller, EndpointFacts
 from sdk.waiting import SystemClock
 from sdk_sagemaker import SagemakerOptions
 from sdk_sagemaker._aws import Aws
@@ -34,7 +34,9 @@ def ours(url: str) -> Callable[[], Any]:
     os.environ |= {"MLPORT_MOCK_SAGEMAKER_URL": url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     options = SagemakerOptions()
     aws = Aws(options, SystemClock())
-    caller = Caller(invoker("churn", aws, options), Facts("churn", "sagemaker"), clock=SystemClock(), redact=str)
+    caller = Caller(
+        invoker("churn", aws, options), EndpointFacts("churn", "sagemaker"), clock=SystemClock(), redact=str
+    )
     return lambda: caller.predict(ROWS).values
 
 

@@ -54,7 +54,7 @@ class Platform(BaseHTTPRequestHandler):
 
 
 def ours(url: str) -> Any:
-    from sdk.invoke import Caller, Facts
+    from sdk.invoke import Caller, EndpointFacts
     from sdk.waiting import SystemClock
     from sdk_vertex import VertexOptions
     from sdk_vertex._access import Access
@@ -63,7 +63,9 @@ def ours(url: str) -> Any:
     os.environ["MLPORT_MOCK_VERTEX_URL"] = url
     options = VertexOptions(project="mini-project", region="europe-west4")
     plane = DataPlane(Access(options, time.time), options)
-    caller = Caller(plane.invoker(plane.url(NAME), ""), Facts("churn", "vertex"), clock=SystemClock(), redact=str)
+    caller = Caller(
+        plane.invoker(plane.url(NAME), ""), EndpointFacts("churn", "vertex"), clock=SystemClock(), redact=str
+    )
     return lambda: caller.predict(ROWS).values
 
 

@@ -212,17 +212,17 @@ def in_process(model: Model, rows: Any) -> Any:
 
     The model's libraries must be installed here.
     """
-    from sdk.payload import Rules, bodies
+    from sdk.payload import EncodingRules, bodies
     from sdk.serving import codecs
     from sdk.serving.bundle import read
     from sdk.serving.flavours import load
-    from sdk.serving.settings import Limits
+    from sdk.serving.settings import ServerLimits
 
     assert model.path is not None
     bundle = read(model.path)
     signature = bundle.manifest.signature
-    (body,) = bodies(rows, Rules(limit=_BODY, missing=True))
-    given = codecs.decode(body.content_type.encode(), b"", body.content, signature, Limits(max_body=_BODY))
+    (body,) = bodies(rows, EncodingRules(limit=_BODY, missing=True))
+    given = codecs.decode(body.content_type.encode(), b"", body.content, signature, ServerLimits(max_body=_BODY))
     answer = codecs.encode_predictions(load(bundle)(given))
     return json.loads(answer.body)["predictions"]
 

@@ -103,7 +103,7 @@ def _arguments(values: dict[str, Any]) -> dict[str, Any]:
         values["workload"] = {name: parse.typed(text) for name, text in values["workload"].items()}
     if "hardware" in values:
         values["hardware"] = {name: _dollars(name, text) for name, text in values["hardware"].items()}
-    if isinstance(values.get("payloads"), parse.Table):
+    if isinstance(values.get("payloads"), parse.CsvTable):
         values["payloads"] = [[row] for row in values["payloads"].rows(None)]  # one request per line
     return values
 

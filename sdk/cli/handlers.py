@@ -269,7 +269,7 @@ def do_predict(
     """Run ``mlport predict``."""
     client = _client(out, target)
     endpoint = client.endpoint(name)
-    if isinstance(inputs, parse.Table):
+    if isinstance(inputs, parse.CsvTable):
         inputs = inputs.rows(signature_served(client.session(), client.status(name)))
     if curl:
         out.data(endpoint.curl(inputs), endpoint.curl(inputs))

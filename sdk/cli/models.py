@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, SdkError
 from ..packaging.usercode import exits_raised
-from .parse import Table
+from .parse import CsvTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def resolve(
 
 
 def _rows(example: Any) -> Any:
-    return example.rows(None) if isinstance(example, Table) else example
+    return example.rows(None) if isinstance(example, CsvTable) else example
 
 
 def _not_found(text: str) -> ConfigError:

@@ -105,7 +105,7 @@ def _rows(path: str, text: str, kind: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CsvTable:
     """The cells of a CSV file, including the first line."""
 
     path: str
@@ -124,8 +124,8 @@ class Table:
 
         text = io.StringIO()
         csv.writer(text).writerows(self.cells)
-        known = msgspec.convert(msgspec.to_builtins(signature), served.Signature)
-        no_limits = settings.Limits(max_json_containers=sys.maxsize)
+        known = msgspec.convert(msgspec.to_builtins(signature), served.ServedSignature)
+        no_limits = settings.ServerLimits(max_json_containers=sys.maxsize)
         try:
             return bodies.from_csv(text.getvalue().encode(), None, known, no_limits)
         except failures.RequestError as error:
@@ -139,7 +139,7 @@ class Table:
         return [dict(zip(self.cells[0], row, strict=True)) for row in values[1:]]
 
 
-def _table(path: str, text: str, separator: str) -> Table:
+def _table(path: str, text: str, separator: str) -> CsvTable:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[list[str]] = []
     try:
@@ -149,7 +149,7 @@ def _table(path: str, text: str, separator: str) -> Table:
                 raise ConfigError(f"{path}:{reader.line_num}: {len(row)} cells, the first line has {len(rows[0])}")
     except csv.Error as error:
         raise ConfigError(f"{path}:{reader.line_num}: not CSV: {error}") from error
-    return Table(path, rows)
+    return CsvTable(path, rows)
 
 
 def _cell(text: str) -> Any:

@@ -11,7 +11,7 @@ from ..client import default_client
 from ..errors import ConfigError, PlatformError
 from ..registry import extra_of
 from .models import resolve
-from .parse import Table
+from .parse import CsvTable
 
 if TYPE_CHECKING:
     from .output import Output
@@ -44,7 +44,7 @@ def do_test(
         raise ConfigError(f"no runner {runner!r}", hint=f"there are: {', '.join(runners)}")
     contract = model_run.TestModel
     contract.model = resolve(model, client.job, trust=trust)
-    if isinstance(rows, Table):
+    if isinstance(rows, CsvTable):
         rows = rows.rows(contract.model.signature)
     contract.cases = [] if rows is None else [rows]
     contract.objective_ms = objective_ms

@@ -68,7 +68,7 @@ class BuildVerbs(ClientBase):
             >>> built.image.extends(pipeline)
             True
         """
-        from ..packaging.image.made import Order, make
+        from ..packaging.image.made import BuildRequest, make
         from ..packaging.image.registries import Registries
 
         registries = Registries(
@@ -77,7 +77,7 @@ class BuildVerbs(ClientBase):
             insecure=insecure or None,
             ca=ca,
         )
-        return make(Order(model, base, push, platform, format, archive, load, labels), registries, self._making)
+        return make(BuildRequest(model, base, push, platform, format, archive, load, labels), registries, self._making)
 
     def _making(self, what: str, done: int, total: int | None) -> None:
         self._progress(Event(what, f"{100 * done // total} %" if total else ""))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..adapter import Capability
 from ..errors import AuthError, DeployFailed, ModelError, SdkError, UnavailableError
-from ..invoke import Caller, Facts
+from ..invoke import Caller, EndpointFacts
 from ..raised import ended, in_lines, spread
 from ..serving.columns import axes
 from ..types import EndpointState
@@ -66,11 +66,11 @@ def _mended(session: Session, name: str, seconds: float) -> str | None:
     return None if status.state in _SERVES else status.reason
 
 
-def facts(session: Session, status: EndpointStatus) -> Facts:
+def facts(session: Session, status: EndpointStatus) -> EndpointFacts:
     """Return what a caller needs to know of an endpoint; of its models only if this machine's store has them."""
     serving = [item for item in status.deployments if item.traffic]
     signatures = [signature_of(session.state_dir, item) for item in serving]
-    return Facts(
+    return EndpointFacts(
         status.name,
         session.provider,
         rowwise=bool(signatures) and all(one is not None and one.rowwise for one in signatures),
@@ -218,7 +218,7 @@ def say_how(session: Session, name: str, error: SdkError, since: float, deadline
         error.hint = error.hint or f"show the log with: mlport logs {name}"
 
 
-class Probe:
+class SmokeTest:
     """The smoke test of a new deployment: it must answer the model's example before it gets traffic.
 
     A model without an example is ready when its server says so. The same applies to a model whose bundle is not on this

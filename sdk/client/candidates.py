@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..compare.result import Price
 from ..errors import ConfigError
 from ..prices import find_price
-from .order import Wishes, region_of, settle
+from .order import RequestedSettings, region_of, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..adapter import ServiceHost
     from ..compare.workload import Workload
     from ..prices import PriceRow
-    from .order import Order
+    from .order import ResolvedSettings
     from .session import Session
 
 Several = Mapping[str, "str | Sequence[str]"]
@@ -47,7 +47,7 @@ class Candidate:
     name: str
     host: ServiceHost
     instance: str | None = None
-    order: Order | None = None
+    order: ResolvedSettings | None = None
     price: Price = field(default_factory=lambda: Price(None))
     region: str = ""
 
@@ -143,7 +143,7 @@ def candidate(
     session: Session, name: str, instance: str | None, *, ttl: str | float, hardware_usd: float | None, several: bool
 ) -> Candidate:
     """Return the candidate that would be deployed on a target."""
-    order = settle(session, Wishes(instance=instance, ttl=ttl), usage="inference")
+    order = resolve(session, RequestedSettings(instance=instance, ttl=ttl), usage="inference")
     table = tuple(session.adapter.prices())
     region = region_of(session)
     key = f"{session.target} {order.instance}" if several and order.instance else session.target

@@ -16,10 +16,10 @@ from ..names import check_name
 from ..packaging.packing import Packing
 from ..suggest import did_you_mean
 from ..types import EndpointStatus
-from .calling import Probe, example_of
-from .changing import Task, border, change_deadline, last_words
+from .calling import SmokeTest, example_of
+from .changing import Task, attaching_logs, change_deadline, redacting_errors
 from .look import ReadVerbs
-from .order import Wishes, check_secrets, settle
+from .order import RequestedSettings, check_secrets, resolve
 from .session import READ_S
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from ..change import Change
     from ..executor import Plan
     from ..types import Replicas, Resources
-    from .order import Order
+    from .order import ResolvedSettings
     from .session import Session
 
 
-class How(TypedDict, total=False):
+class ChangeArguments(TypedDict, total=False):
     """The arguments of every change: the target, whether to wait, and for how long."""
 
     target: str | None
@@ -43,13 +43,13 @@ class How(TypedDict, total=False):
     timeout: str | float | None
 
 
-class MoveHow(How, total=False):
+class MoveArguments(ChangeArguments, total=False):
     """The arguments of a change that deploys no model; see :meth:`ChangeVerbs.traffic`."""
 
     dry_run: bool
 
 
-class About(Packing, total=False):
+class PackArguments(Packing, total=False):
     """The packing arguments for an object that is not yet an :class:`sdk.Model`; see :func:`sdk.model`."""
 
     example: Any
@@ -60,7 +60,7 @@ class About(Packing, total=False):
     engine: Literal["onnx"] | None
 
 
-class DeployHow(How, About, total=False):
+class DeployArguments(ChangeArguments, PackArguments, total=False):
     """The arguments of a deploy; see :meth:`ChangeVerbs.deploy`."""
 
     name: str | None
@@ -88,9 +88,9 @@ class ChangeVerbs(ReadVerbs):
         return Endpoint(self, check_name(name), self.session(target).target)
 
     @overload
-    def deploy(self, model: Any, *, dry_run: Literal[True], **how: Unpack[DeployHow]) -> Plan: ...
+    def deploy(self, model: Any, *, dry_run: Literal[True], **how: Unpack[DeployArguments]) -> Plan: ...
     @overload
-    def deploy(self, model: Any, *, dry_run: Literal[False] = False, **how: Unpack[DeployHow]) -> Endpoint: ...
+    def deploy(self, model: Any, *, dry_run: Literal[False] = False, **how: Unpack[DeployArguments]) -> Endpoint: ...
     def deploy(
         self,
         model: Any,
@@ -109,7 +109,7 @@ class ChangeVerbs(ReadVerbs):
         wait: bool = True,
         timeout: str | float | None = None,
         dry_run: bool = False,
-        **about: Unpack[About],
+        **about: Unpack[PackArguments],
     ) -> Endpoint | Plan:
         """Deploy a model to an endpoint, which is created if needed and otherwise updated without losing a request.
 
@@ -152,13 +152,13 @@ class ChangeVerbs(ReadVerbs):
         model = _packed(model, name, about)
         name = check_name(model.name if name is None else name)
         session = self.session(target)
-        with border(session):
+        with redacting_errors(session):
             _require(session, model, traffic)
-            wishes = Wishes(env, secrets, replicas, resources, instance, tags, ttl)
-            order = settle(session, wishes, usage="inference")
+            wishes = RequestedSettings(env, secrets, replicas, resources, instance, tags, ttl)
+            order = resolve(session, wishes, usage="inference")
             new = _deployment(model, order)
 
-            def make(live: EndpointStatus | None, context: lifecycle.Context) -> Change:
+            def make(live: EndpointStatus | None, context: lifecycle.ChangeContext) -> Change:
                 return lifecycle.deploy(live, new, context, share=traffic, adopt=adopt)
 
             check_secrets(session, order, self._secrets, "inference")
@@ -176,7 +176,7 @@ class ChangeVerbs(ReadVerbs):
             )
             return self._carry_out(task, wait=wait, dry_run=dry_run)
 
-    def plan(self, model: Any, **how: Unpack[DeployHow]) -> Plan:
+    def plan(self, model: Any, **how: Unpack[DeployArguments]) -> Plan:
         """Return the calls, resources and prices of a :meth:`deploy` with the same arguments; changes nothing.
 
         Example:
@@ -186,7 +186,7 @@ class ChangeVerbs(ReadVerbs):
         """
         return self.deploy(model, dry_run=True, **how)
 
-    def temporary(self, model: Any, **how: Unpack[DeployHow]) -> AbstractContextManager[Endpoint]:
+    def temporary(self, model: Any, **how: Unpack[DeployArguments]) -> AbstractContextManager[Endpoint]:
         """Return a context manager that deploys a model and always deletes its endpoint at the end of the block.
 
         Takes the arguments of :meth:`deploy`. The name must be free; by default it is derived from the model's name.
@@ -203,7 +203,7 @@ class ChangeVerbs(ReadVerbs):
         return self._temporary(model, how)
 
     @contextlib.contextmanager
-    def _temporary(self, model: Any, how: DeployHow) -> Generator[Endpoint]:
+    def _temporary(self, model: Any, how: DeployArguments) -> Generator[Endpoint]:
         session = self.session(how.get("target"))
         name = how.get("name")
         if name is None:
@@ -221,11 +221,16 @@ class ChangeVerbs(ReadVerbs):
 
     @overload
     def traffic(
-        self, name: str, shares: int | Mapping[str, int], *, dry_run: Literal[True], **how: Unpack[How]
+        self, name: str, shares: int | Mapping[str, int], *, dry_run: Literal[True], **how: Unpack[ChangeArguments]
     ) -> Plan: ...
     @overload
     def traffic(
-        self, name: str, shares: int | Mapping[str, int], *, dry_run: Literal[False] = False, **how: Unpack[How]
+        self,
+        name: str,
+        shares: int | Mapping[str, int],
+        *,
+        dry_run: Literal[False] = False,
+        **how: Unpack[ChangeArguments],
     ) -> Endpoint: ...
     def traffic(
         self,
@@ -257,10 +262,10 @@ class ChangeVerbs(ReadVerbs):
         return self._move(name, make, target=target, wait=wait, timeout=timeout, dry_run=dry_run)
 
     @overload
-    def promote(self, name: str, *, dry_run: Literal[True], **how: Unpack[How]) -> Plan: ...
+    def promote(self, name: str, *, dry_run: Literal[True], **how: Unpack[ChangeArguments]) -> Plan: ...
     @overload
-    def promote(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> Endpoint: ...
-    def promote(self, name: str, **how: Unpack[MoveHow]) -> Endpoint | Plan:
+    def promote(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[ChangeArguments]) -> Endpoint: ...
+    def promote(self, name: str, **how: Unpack[MoveArguments]) -> Endpoint | Plan:
         """Give the newest deployment all traffic; the others keep running at 0 %. Repeating it changes nothing.
 
         Takes the arguments of :meth:`traffic`.
@@ -272,10 +277,10 @@ class ChangeVerbs(ReadVerbs):
         return self._move(name, lifecycle.promote, **how)
 
     @overload
-    def rollback(self, name: str, *, dry_run: Literal[True], **how: Unpack[How]) -> Plan: ...
+    def rollback(self, name: str, *, dry_run: Literal[True], **how: Unpack[ChangeArguments]) -> Plan: ...
     @overload
-    def rollback(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> Endpoint: ...
-    def rollback(self, name: str, **how: Unpack[MoveHow]) -> Endpoint | Plan:
+    def rollback(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[ChangeArguments]) -> Endpoint: ...
+    def rollback(self, name: str, **how: Unpack[MoveArguments]) -> Endpoint | Plan:
         """Give all traffic back to an earlier deployment. Repeating it changes nothing.
 
         Of the deployments before the newest, it chooses the one with the most traffic, or the newest of them if equal.
@@ -288,10 +293,10 @@ class ChangeVerbs(ReadVerbs):
         return self._move(name, lifecycle.rollback, **how)
 
     @overload
-    def finalize(self, name: str, *, dry_run: Literal[True], **how: Unpack[How]) -> Plan: ...
+    def finalize(self, name: str, *, dry_run: Literal[True], **how: Unpack[ChangeArguments]) -> Plan: ...
     @overload
-    def finalize(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> Endpoint: ...
-    def finalize(self, name: str, **how: Unpack[MoveHow]) -> Endpoint | Plan:
+    def finalize(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[ChangeArguments]) -> Endpoint: ...
+    def finalize(self, name: str, **how: Unpack[MoveArguments]) -> Endpoint | Plan:
         """Remove every deployment without traffic, which ends their cost; a rollback is then no longer possible.
 
         Takes the arguments of :meth:`traffic`.
@@ -303,10 +308,10 @@ class ChangeVerbs(ReadVerbs):
         return self._move(name, lifecycle.finalize, **how)
 
     @overload
-    def delete(self, name: str, *, dry_run: Literal[True], **how: Unpack[How]) -> Plan: ...
+    def delete(self, name: str, *, dry_run: Literal[True], **how: Unpack[ChangeArguments]) -> Plan: ...
     @overload
-    def delete(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[How]) -> None: ...
-    def delete(self, name: str, **how: Unpack[MoveHow]) -> Plan | None:
+    def delete(self, name: str, *, dry_run: Literal[False] = False, **how: Unpack[ChangeArguments]) -> None: ...
+    def delete(self, name: str, **how: Unpack[MoveArguments]) -> Plan | None:
         """Remove an endpoint with all its resources; succeed if it does not exist.
 
         Takes the arguments of :meth:`traffic`.
@@ -327,12 +332,12 @@ class ChangeVerbs(ReadVerbs):
         """
         session = self.session(target)
         deadline = change_deadline(session, timeout)
-        probe = Probe(session, name, deadline)
+        probe = SmokeTest(session, name, deadline)
         materials = Materials(secret=self._secrets, progress=session.uploading)
-        with border(session):
+        with redacting_errors(session):
             for found in session.executor.recover(name=name, deadline=deadline):
                 if found.outcome == "waiting":
-                    with last_words(session, name, None):
+                    with attaching_logs(session, name, None):
                         session.executor.resume(found.txn, materials=materials, probe=probe, deadline=deadline)
         self._callers.forget(session, name)
         return Endpoint(self, name, session.target)
@@ -340,7 +345,7 @@ class ChangeVerbs(ReadVerbs):
     def _move(
         self,
         name: str,
-        make: Callable[[EndpointStatus | None, lifecycle.Context], Change],
+        make: Callable[[EndpointStatus | None, lifecycle.ChangeContext], Change],
         *,
         target: str | None = None,
         wait: bool = True,
@@ -348,7 +353,7 @@ class ChangeVerbs(ReadVerbs):
         dry_run: bool = False,
     ) -> Endpoint | Plan:
         session = self.session(target)
-        with border(session):
+        with redacting_errors(session):
             task = Task(session, check_name(name), make, change_deadline(session, timeout))
             return self._carry_out(task, wait=wait, dry_run=dry_run)
 
@@ -363,8 +368,8 @@ class ChangeVerbs(ReadVerbs):
 
 def _packed(model: Any, name: str | None, about: Mapping[str, Any]) -> Model:
     """Return the model unchanged, or an object packed under the name of its endpoint."""
-    if unknown := set(about) - set(About.__annotations__):
-        hint = did_you_mean(min(unknown), DeployHow.__annotations__)
+    if unknown := set(about) - set(PackArguments.__annotations__):
+        hint = did_you_mean(min(unknown), DeployArguments.__annotations__)
         raise ConfigError(f"unknown argument {min(unknown)!r}", hint=hint)
     if isinstance(model, Model):
         if about:
@@ -388,7 +393,7 @@ def _require(session: Session, model: Model, traffic: int) -> None:
         session.require(Capability.IMAGES, "a ready-made image")
 
 
-def _deployment(model: Model, order: Order) -> DeploymentSpec:
+def _deployment(model: Model, order: ResolvedSettings) -> DeploymentSpec:
     return DeploymentSpec(
         id="",
         model_name=model.name,
@@ -405,7 +410,7 @@ def _deployment(model: Model, order: Order) -> DeploymentSpec:
     )
 
 
-def _with(shares: int | Mapping[str, int]) -> Callable[[EndpointStatus | None, lifecycle.Context], Change]:
+def _with(shares: int | Mapping[str, int]) -> Callable[[EndpointStatus | None, lifecycle.ChangeContext], Change]:
     return lambda live, context: lifecycle.traffic(live, shares, context)
 
 

@@ -14,7 +14,7 @@ from ..raised import in_lines, spread
 from ..registry import extra_of
 from ..waiting import Deadline
 from .base import seconds_of
-from .calling import Probe
+from .calling import SmokeTest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -66,7 +66,7 @@ class Task:
 
     session: Session
     name: str
-    make: Callable[[EndpointStatus | None, lifecycle.Context], Change]
+    make: Callable[[EndpointStatus | None, lifecycle.ChangeContext], Change]
     deadline: Deadline
     materials: Materials = field(default_factory=Materials)
     expires_at: int = 0
@@ -83,7 +83,7 @@ class Task:
         """
         session = self.session
         live = session.find(self.name, self.deadline)
-        context = lifecycle.Context(
+        context = lifecycle.ChangeContext(
             name=self.name,
             owner=session.owner,
             txn=session.new_txn(),
@@ -123,13 +123,13 @@ class Task:
         raise AssertionError
 
     def _apply(self, plan: Plan, *, wait: bool) -> Applied:
-        probe = Probe(self.session, self.name, self.deadline)
-        with last_words(self.session, self.name, plan.change.new):
+        probe = SmokeTest(self.session, self.name, self.deadline)
+        with attaching_logs(self.session, self.name, plan.change.new):
             return self.session.executor.apply(plan, self.materials, probe=probe, deadline=self.deadline, wait=wait)
 
 
 @contextlib.contextmanager
-def last_words(session: Session, name: str, deployment: str | None) -> Generator[None]:
+def attaching_logs(session: Session, name: str, deployment: str | None) -> Generator[None]:
     """Save the container's last log lines before a roll-back removes them, and attach them to the error.
 
     Raises:
@@ -183,7 +183,7 @@ def _with(text: str, raised: Raised) -> str:
 
 
 @contextlib.contextmanager
-def border(session: Session) -> Generator[None]:
+def redacting_errors(session: Session) -> Generator[None]:
     """Redact known secrets in every error that leaves the block, and record the provider in it."""
     try:
         with extra_of(session.provider):
@@ -200,7 +200,7 @@ def border(session: Session) -> Generator[None]:
         raise
 
 
-def told(session: Session, lines: Iterator[LogLine]) -> Generator[LogLine]:
+def redacted_lines(session: Session, lines: Iterator[LogLine]) -> Generator[LogLine]:
     """Yield log lines as they arrive, with known secrets redacted; errors between them are redacted in the same way."""
-    with border(session):
+    with redacting_errors(session):
         yield from session.shown(lines)

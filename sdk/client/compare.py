@@ -46,7 +46,7 @@ class Ask:
     timeout: str | float | None
 
 
-class How(TypedDict, total=False):
+class CompareArguments(TypedDict, total=False):
     """The arguments of a comparison; see :meth:`CompareVerbs.compare`."""
 
     targets: Sequence[str] | Mapping[str, Several]
@@ -75,11 +75,11 @@ class CompareVerbs(ClientBase):
 
     @overload
     def compare(
-        self, model: Model | Mapping[str, Endpoint], *, dry_run: Literal[True], **how: Unpack[How]
+        self, model: Model | Mapping[str, Endpoint], *, dry_run: Literal[True], **how: Unpack[CompareArguments]
     ) -> Outlook: ...
     @overload
     def compare(
-        self, model: Model | Mapping[str, Endpoint], *, dry_run: Literal[False] = False, **how: Unpack[How]
+        self, model: Model | Mapping[str, Endpoint], *, dry_run: Literal[False] = False, **how: Unpack[CompareArguments]
     ) -> Comparison: ...
     def compare(
         self,

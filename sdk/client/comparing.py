@@ -29,7 +29,7 @@ from ..executor import Event
 from ..model import Model
 from .candidates import DELETE_S, Candidate, Outlook, candidate, check_budget, outlook, price_of, spread, wanted_of
 from .listing import Listed, payloads_of, subject_of
-from .passing import Passing, Records
+from .passing import Passing, TemporaryRecords
 
 __all__ = ["Comparing", "wanted_of"]
 
@@ -178,7 +178,7 @@ class Comparing:
             yield
             return
         passing = [] if self._ask.keep else [Passing(one.candidate.target, one.candidate.name) for one in running]
-        records = Records(self._client.settings.state_dir.value)
+        records = TemporaryRecords(self._client.settings.state_dir.value)
         with records.kept(self._run, passing):
             try:
                 self._at_once(running, self._deploy, stopping="stopping: what was begun is undone")

@@ -10,8 +10,8 @@ from ..errors import Leftover, NotFoundError
 from ..names import check_name
 from .base import deadline_of
 from .change import ChangeVerbs
-from .changing import border
-from .passing import Records
+from .changing import redacting_errors
+from .passing import TemporaryRecords
 
 if TYPE_CHECKING:
     from ..executor import GcReport
@@ -45,7 +45,7 @@ class GcVerbs(ChangeVerbs):
             []
         """
         session = self.session(target, sweeps=False)
-        with border(session):
+        with redacting_errors(session):
             deadline = deadline_of(session, timeout, change_times(session.adapter).longest_s)
             temporaries = _temporaries(session, apply=apply)  # first, since a list may remove some
             report = session.executor.gc(apply=apply, expired=expired, shared=shared, deadline=deadline)
@@ -54,7 +54,7 @@ class GcVerbs(ChangeVerbs):
 
     def _abandoned(self, session: Session, report: GcReport, deadline: Deadline, *, apply: bool) -> GcReport:
         """Add the endpoints of comparisons that were killed on this machine; with ``apply``, delete them."""
-        records = Records(self.settings.state_dir.value)
+        records = TemporaryRecords(self.settings.state_dir.value)
         for run, one in records.abandoned(session.target):
             name, target = one.name, one.target
             status = self.session(target, sweeps=False).find(name, deadline)
@@ -87,7 +87,7 @@ class GcVerbs(ChangeVerbs):
             NotFoundError: The transaction does not hold the lock.
         """
         session = self.session(target)
-        with border(session):
+        with redacting_errors(session):
             if not session.executor.unlock(check_name(name), txn):
                 raise NotFoundError(
                     f"{name!r} is not locked by transaction {txn!r}",

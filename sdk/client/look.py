@@ -14,7 +14,7 @@ from ..names import check_name
 from ..types import Check
 from .base import ClientBase, seconds_of
 from .calling import say_how
-from .changing import border, told
+from .changing import redacted_lines, redacting_errors
 from .order import region_of
 from .session import READ_S
 
@@ -92,7 +92,7 @@ class ReadVerbs(ClientBase):
     ) -> Prediction:
         """Do the same as :meth:`predict` asynchronously; only the first read of the endpoint blocks the event loop."""
         session, seconds = self.session(target), _maybe(timeout)
-        with border(session):
+        with redacting_errors(session):
             caller = self._callers.get(session, check_name(name))
             deadline, since = _deadline(session, caller, seconds), session.clock.time()
             try:
@@ -125,7 +125,7 @@ class ReadVerbs(ClientBase):
         call: Callable[[Caller, float | None], T],
         seconds: float | None = None,
     ) -> T:
-        with border(session):
+        with redacting_errors(session):
             caller = self._callers.get(session, check_name(name))
             deadline, since = _deadline(session, caller, seconds), session.clock.time()
             try:
@@ -146,7 +146,7 @@ class ReadVerbs(ClientBase):
             NotFoundError: The endpoint does not exist.
         """
         session = self.session(target)
-        with border(session):
+        with redacting_errors(session):
             return session.status(check_name(name), session.deadline(READ_S))
 
     def list(self, *, target: str | None = None) -> list[EndpointStatus]:
@@ -155,7 +155,7 @@ class ReadVerbs(ClientBase):
         An endpoint whose state cannot be read is ``degraded``, with the reason; the others are still returned.
         """
         session = self.session(target)
-        with border(session):
+        with redacting_errors(session):
             deadline = session.deadline(READ_S)
             found = [session.find_or_say_why(name, deadline) for name in session.names(deadline)]
             return [status for status in found if status is not None]
@@ -184,11 +184,11 @@ class ReadVerbs(ClientBase):
             NotFoundError: The endpoint does not exist.
         """
         session = self.session(target)
-        with border(session):
+        with redacting_errors(session):
             source = session.streams_logs()
             session.status(check_name(name), session.deadline(READ_S))
             lines = source.logs(name, deployment=deployment, tail=tail, follow=follow, request_id=request_id)
-            return told(session, lines)
+            return redacted_lines(session, lines)
 
     def monitor(self, name: str, *, window: str | float = "1h", target: str | None = None) -> Watch:
         """Return what an endpoint did: state, rate, errors, latency, utilisation, cost so far, alarms, last log lines.
@@ -210,7 +210,7 @@ class ReadVerbs(ClientBase):
         """
         session = self.session(target)
         seconds = parse_duration(window, field="window")
-        with border(session):
+        with redacting_errors(session):
             deadline = session.deadline(READ_S)
             status = session.status(check_name(name), deadline)
             reports: dict[float, MetricsReport | None] = {}
@@ -247,7 +247,7 @@ class ReadVerbs(ClientBase):
     def _examined(self, target: str) -> Iterator[Check]:
         try:
             session = self.session(target)
-            with border(session):
+            with redacting_errors(session):
                 yield from session.adapter.doctor()
         except SdkError as error:
             yield Check(target, ok=False, detail=error.message, hint=error.hint)

@@ -24,7 +24,7 @@ _REGION_S = 60.0  # limit for finding out the region that a platform bills
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class RequestedSettings:
     """The arguments of a caller of ``deploy`` or ``train``; ``None`` means the target's setting."""
 
     env: Mapping[str, str] | None = None
@@ -37,7 +37,7 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ResolvedSettings:
     """The resolved, checked and priced request.
 
     ``usd_per_hour`` is for the minimum number of replicas together; ``None`` when unknown. ``notes`` explain what was
@@ -60,7 +60,7 @@ class Order:
         return int(now + self.ttl_s) if self.ttl_s else 0
 
 
-def settle(session: Session, wishes: Wishes, *, usage: Usage) -> Order:
+def resolve(session: Session, wishes: RequestedSettings, *, usage: Usage) -> ResolvedSettings:
     """Resolve, check and price a caller's wishes for this target.
 
     Raises:
@@ -73,7 +73,7 @@ def settle(session: Session, wishes: Wishes, *, usage: Usage) -> Order:
         raise ConfigError(f"{both[0]} is in env and in secrets", hint="keep one")
     _require(session, options, env=bool(env), secrets=bool(secrets))
     instance, resources, notes = _instance(session, options, usage, named=wishes.instance is not None)
-    return Order(
+    return ResolvedSettings(
         env=env,
         secrets=secrets,
         replicas=options.replicas,
@@ -87,7 +87,7 @@ def settle(session: Session, wishes: Wishes, *, usage: Usage) -> Order:
     )
 
 
-def check_secrets(session: Session, order: Order, source: SecretSource, usage: Usage) -> None:
+def check_secrets(session: Session, order: ResolvedSettings, source: SecretSource, usage: Usage) -> None:
     """Read the user's own secrets now, and let the target reject those that it cannot pass to a container.
 
     Raises:
@@ -100,7 +100,7 @@ def check_secrets(session: Session, order: Order, source: SecretSource, usage: U
         adapter.check_variables({**order.env, **found}, usage)
 
 
-def _options(session: Session, wishes: Wishes) -> TargetOptions:
+def _options(session: Session, wishes: RequestedSettings) -> TargetOptions:
     given: dict[str, Any] = {
         "instance": wishes.instance,
         "resources": _plain(wishes.resources),

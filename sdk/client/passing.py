@@ -37,7 +37,7 @@ class Passing(msgspec.Struct, frozen=True):
         return self.target.partition("@")[0]
 
 
-class Records:
+class TemporaryRecords:
     """The records of temporary endpoints in one state folder."""
 
     def __init__(self, state_dir: Path) -> None:

@@ -8,7 +8,7 @@ from ..errors import ConfigError, UnsupportedError
 from ..rights import FORMS, ROLES, KnowsRights
 from ..suggest import did_you_mean
 from .base import ClientBase
-from .changing import border
+from .changing import redacting_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ class RightsVerbs(ClientBase):
         _check("role", role, ROLES)
         _check("form", form, FORMS)
         session = self.session(target, sweeps=False)
-        with border(session):
+        with redacting_errors(session):
             adapter = session.adapter
             if not isinstance(adapter, KnowsRights):
                 raise _no_rights(session)

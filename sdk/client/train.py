@@ -16,9 +16,9 @@ from ..paths import expand
 from ..types import JobStatus
 from ..waiting import Poll
 from .base import ClientBase, deadline_of, seconds_of
-from .changing import border, change_deadline, told
+from .changing import change_deadline, redacted_lines, redacting_errors
 from .listing import Listed
-from .order import Wishes, check_secrets, settle
+from .order import RequestedSettings, check_secrets, resolve
 from .session import READ_S
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from ..executor import Plan
     from ..packaging.packing import Packing
     from ..types import Json, LogLine, Resources
-    from .order import Order
+    from .order import ResolvedSettings
     from .session import Session
 
 _JOB_S = 86_400.0
 _LONGEST_PAUSE_S = 30.0
 
 
-class TrainHow(TypedDict, total=False):
+class TrainArguments(TypedDict, total=False):
     """The arguments of a training job; see :meth:`TrainVerbs.train`."""
 
     name: str | None
@@ -58,11 +58,11 @@ class TrainVerbs(ClientBase):
 
     @overload
     def train(
-        self, script: str | Path | Callable[..., Any], *, dry_run: Literal[True], **how: Unpack[TrainHow]
+        self, script: str | Path | Callable[..., Any], *, dry_run: Literal[True], **how: Unpack[TrainArguments]
     ) -> Plan: ...
     @overload
     def train(
-        self, script: str | Path | Callable[..., Any], *, dry_run: Literal[False] = False, **how: Unpack[TrainHow]
+        self, script: str | Path | Callable[..., Any], *, dry_run: Literal[False] = False, **how: Unpack[TrainArguments]
     ) -> Job: ...
     def train(
         self,
@@ -114,11 +114,13 @@ class TrainVerbs(ClientBase):
             {'rows': 2, 'C': 0.5}
         """
         session = self.session(target)
-        with border(session):
+        with redacting_errors(session):
             session.trains()
             txn = session.new_txn()
             name = check_name(_job_name(script, txn) if name is None else name, what="job")
-            order = settle(session, Wishes(env, secrets, None, resources, instance, tags, None), usage="training")
+            order = resolve(
+                session, RequestedSettings(env, secrets, None, resources, instance, tags, None), usage="training"
+            )
             check_secrets(session, order, self._secrets, "training")
             job = _job(
                 script,
@@ -151,7 +153,7 @@ class TrainVerbs(ClientBase):
             NotFoundError: The job does not exist.
         """
         session = self.session(target)
-        with border(session):
+        with redacting_errors(session):
             trains, deadline = session.trains(), session.deadline(READ_S)
             status = session.call(lambda left: trains.job_status(name, timeout=left), deadline)
             if status is None:
@@ -167,7 +169,7 @@ class TrainVerbs(ClientBase):
             TimedOut: The job takes longer; it continues to run.
         """
         session = self.session(target)
-        with border(session):
+        with redacting_errors(session):
             deadline = deadline_of(session, timeout, _JOB_S)
             first = float(getattr(session.adapter, "poll_s", 1.0))
             poll = Poll(session.clock, deadline, first_s=first, random=session.random, longest_s=_LONGEST_PAUSE_S)
@@ -182,7 +184,7 @@ class TrainVerbs(ClientBase):
             NotFoundError: The job does not exist.
         """
         session = self.session(target)
-        with border(session):
+        with redacting_errors(session):
             session.require(Capability.STOP_JOB, "stopping a job")
             self.job_status(name, target=target)
             session.trains().stop_job(name, timeout=READ_S)
@@ -198,8 +200,8 @@ class TrainVerbs(ClientBase):
     ) -> Iterator[LogLine]:
         """Return the log lines of a job; with ``follow``, also wait for new ones."""
         session = self.session(target)
-        with border(session):
-            return told(session, session.trains().job_logs(name, follow=follow, tail=tail))
+        with redacting_errors(session):
+            return redacted_lines(session, session.trains().job_logs(name, follow=follow, tail=tail))
 
     def job_output(self, name: str, directory: str | Path, *, target: str | None = None) -> Path:
         """Copy the output of a job into an empty directory.
@@ -212,7 +214,7 @@ class TrainVerbs(ClientBase):
         if folder.exists() and any(folder.iterdir()):
             raise ConfigError(f"{folder} is not empty", hint="name a new directory")
         folder.mkdir(parents=True, exist_ok=True)
-        with border(session):
+        with redacting_errors(session):
             session.trains().job_output(name, folder, timeout=TRANSFER_S)
         return folder
 
@@ -221,7 +223,7 @@ class TrainVerbs(ClientBase):
         from ..packaging import training
 
         session = self.session(target)
-        with border(session):
+        with redacting_errors(session):
             try:
                 return training.load(_program_of(session, name)).manifest.format != training.FUNCTION
             except PackagingError:
@@ -232,7 +234,7 @@ class TrainVerbs(ClientBase):
         from ..packaging import disk, training
 
         session = self.session(target)
-        with border(session), disk.staging(session.state_dir) as work:
+        with redacting_errors(session), disk.staging(session.state_dir) as work:
             program = training.load(_program_of(session, name))
             output = self.job_output(name, work / "output", target=target)
             model_name = check_name(as_name or name, what="model")
@@ -264,7 +266,7 @@ def _job(
     *,
     name: str,
     labels: Labels,
-    order: Order,
+    order: ResolvedSettings,
     packing: Packing,
     timeout_s: float,
     data: Mapping[str, str],

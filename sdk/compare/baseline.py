@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SAME_COST = 0.01
 
 
-class Change(msgspec.Struct, frozen=True):
+class RowChange(msgspec.Struct, frozen=True):
     """One statistically supported change of a row: ``by`` is the new value minus the old one."""
 
     key: str
@@ -42,7 +42,7 @@ def _old(row: Row, baseline: Comparison) -> Row | None:
     return next((one for one in baseline.rows if one.key == row.key and not one.failed), None)
 
 
-def changes(row: Row, baseline: Comparison) -> Iterator[Change]:
+def changes(row: Row, baseline: Comparison) -> Iterator[RowChange]:
     """Yield the supported changes of one row since the row of the same key in an older comparison."""
     old = _old(row, baseline)
     if old is None or row.failed or incomparable(row, baseline):
@@ -51,14 +51,14 @@ def changes(row: Row, baseline: Comparison) -> Iterator[Change]:
         by = supported(old.latency.get(quantile), row.latency.get(quantile))
         if by is not None:
             word = "slower" if by > 0 else "faster"
-            yield Change(row.key, f"{quantile}_change_ms", by, f"{row.key}: {quantile} is {abs(by):.3g} ms {word}")
+            yield RowChange(row.key, f"{quantile}_change_ms", by, f"{row.key}: {quantile} is {abs(by):.3g} ms {word}")
     before, now = old.cost.usd_per_1k, row.cost.usd_per_1k
     if before and now is not None and abs(now - before) > _SAME_COST * before:
         text = f"{row.key}: ${now:.3g} per 1,000 instead of ${before:.3g}"
-        yield Change(row.key, "usd_per_1k_change", now - before, text)
+        yield RowChange(row.key, "usd_per_1k_change", now - before, text)
 
 
-def all_changes(found: Comparison, baseline: Comparison) -> list[Change]:
+def all_changes(found: Comparison, baseline: Comparison) -> list[RowChange]:
     """Return the supported changes of all rows."""
     return [change for row in found.rows for change in changes(row, baseline)]
 

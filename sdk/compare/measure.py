@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from ..errors import SdkError
-from .load import Aim, Arrivals, Plan, Trial
+from .load import Aim, Arrivals, Trial, WindowPlan
 from .measured import Measured, rate_of
 from .rows import settled
-from .search import Enough, Highest, Probe, highest_rate
+from .search import Enough, Highest, RateTrial, highest_rate
 from .stats import quantile
 from .subject import side_by_side
 from .windows import Times, connections, judged, likely_rate, shot
@@ -59,7 +59,7 @@ class Fires(Protocol):
         """Return the shortest time of several TCP connects, in seconds; ``None`` if all failed."""
         ...
 
-    def fire(self, plan: Plan) -> Volley:
+    def fire(self, plan: WindowPlan) -> Volley:
         """Run one window of requests."""
         ...
 
@@ -212,7 +212,7 @@ class Bench:
         work, seeds = self._workload, iter(range(self._workload.seed + 1_000, 1_000_000))
         until = self._clock.monotonic() + self._share * _SEARCHING
 
-        def probe(rate: float, stage: int) -> Probe:
+        def probe(rate: float, stage: int) -> RateTrial:
             self._say(one, f"trying {rate:.4g} requests/s")
             return self._probe(one, Arrivals(rate, work.arrivals, next(seeds)), stage, until)
 
@@ -225,7 +225,7 @@ class Bench:
         first = work.first_rate or max(likely, quick)
         found.highest = highest_rate(probe, first=first, top=work.top_rate)
 
-    def _probe(self, one: Subject, arrivals: Arrivals, stage: int, until: float) -> Probe:
+    def _probe(self, one: Subject, arrivals: Arrivals, stage: int, until: float) -> RateTrial:
         work, rate = self._workload, arrivals.rate
         objective_s = None if self._p95_ms is None else self._p95_ms / 1000
         count = max(work.probe_requests, math.ceil(rate * work.probe_s * _PROBE_SHARES[stage]))
@@ -234,7 +234,7 @@ class Bench:
         if self._clock.monotonic() + least_s > until:
             raise Enough
         patience_s = min(work.timeout_s, 4 * objective_s if objective_s else 2.0)
-        plan = Plan(
+        plan = WindowPlan(
             one.key,
             [],
             count,
@@ -325,9 +325,9 @@ class Bench:
         first: int = 0,
         seconds: float = math.inf,
     ) -> Volley:
-        return self._fire(one, Plan(one.key, [], count, arrivals, lanes, seconds=min(seconds, 3600.0)), first)
+        return self._fire(one, WindowPlan(one.key, [], count, arrivals, lanes, seconds=min(seconds, 3600.0)), first)
 
-    def _fire(self, one: Subject, plan: Plan, first: int = 0) -> Volley:
+    def _fire(self, one: Subject, plan: WindowPlan, first: int = 0) -> Volley:
         """Send a window, with newly signed requests."""
         self._go_on()
         if self._over.is_set():

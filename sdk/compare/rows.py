@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..metrics import MetricsReport
     from .measured import Measured
-    from .stats import Estimate, Rules
+    from .stats import Estimate, IntervalRules
 
     Array = npt.NDArray[np.float64]
 
@@ -36,7 +36,7 @@ def name_of(share: float) -> str:
     return f"p{100 * share:g}"
 
 
-def fill(row: Row, found: Measured, rules: Rules) -> Row:
+def fill(row: Row, found: Measured, rules: IntervalRules) -> Row:
     """Return a row completed with the measurements of its subject."""
     highest = highest_of(found)
     searched = None if found.highest is None else found.highest.rate or found.highest.at_least
@@ -71,7 +71,9 @@ def highest_of(found: Measured) -> Highest | None:
     return highest
 
 
-def quantiles(runs: Sequence[Array], sent: Sequence[Array], rules: Rules, use: float | None) -> dict[str, Estimate]:
+def quantiles(
+    runs: Sequence[Array], sent: Sequence[Array], rules: IntervalRules, use: float | None
+) -> dict[str, Estimate]:
     """Estimate the quantiles that so many requests support, and always p99, with a note where it has no value."""
     count = sum(int(run.size) for run in runs)
     if not count:
@@ -101,7 +103,7 @@ def served(report: MetricsReport | None) -> Served | None:
     return None
 
 
-def pairs(found: Mapping[str, Measured], rules: Rules) -> Iterator[Pair]:
+def pairs(found: Mapping[str, Measured], rules: IntervalRules) -> Iterator[Pair]:
     """Yield the difference between every two subjects that were measured in turns.
 
     The intervals hold jointly: if all subjects are equal, the probability that any interval shows a difference is only
@@ -117,7 +119,7 @@ def pairs(found: Mapping[str, Measured], rules: Rules) -> Iterator[Pair]:
                 yield Pair(one, other, name_of(share), gap)
 
 
-def settled(found: Mapping[str, Measured], rules: Rules, p95_ms: float | None) -> bool:
+def settled(found: Mapping[str, Measured], rules: IntervalRules, p95_ms: float | None) -> bool:
     """Return whether more runs cannot change the verdict.
 
     This is so if each p95 is clearly on one side of the objective and precise enough, and every two subjects are shown

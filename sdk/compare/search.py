@@ -19,7 +19,7 @@ QUOTED = 0.9  # reported share of the highest rate that passed everything, as a 
 LOWEST = 16  # the search goes down to the first rate divided by this
 
 
-class Probe(msgspec.Struct, frozen=True):
+class RateTrial(msgspec.Struct, frozen=True):
     """The result of trying one rate."""
 
     rate: float
@@ -45,7 +45,7 @@ class Highest(msgspec.Struct, frozen=True):
     at_least: float | None
     limited_by: Limit
     reason: str
-    probes: tuple[Probe, ...] = ()
+    probes: tuple[RateTrial, ...] = ()
     below: float | None = None
 
 
@@ -53,7 +53,7 @@ class Enough(Exception):
     """The signal that the time for the search is over."""
 
 
-def highest_rate(probe: Callable[[float, int], Probe], *, first: float, top: float) -> Highest:
+def highest_rate(probe: Callable[[float, int], RateTrial], *, first: float, top: float) -> Highest:
     """Search the highest rate with a probe that returns whether a rate is sustained.
 
     Args:
@@ -66,11 +66,11 @@ def highest_rate(probe: Callable[[float, int], Probe], *, first: float, top: flo
 
 
 class _Search:
-    def __init__(self, probe: Callable[[float, int], Probe], first: float, top: float) -> None:
+    def __init__(self, probe: Callable[[float, int], RateTrial], first: float, top: float) -> None:
         self._probe = probe
         self._first = first
         self._top = top
-        self._seen: list[Probe] = []
+        self._seen: list[RateTrial] = []
 
     def run(self) -> Highest:
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from .load import Shot
-from .search import Probe
+from .search import RateTrial
 from .stats import quantile
 
 if TYPE_CHECKING:
@@ -102,21 +102,23 @@ def shot(request: Any) -> Shot:
     return Shot(headers, request.content)
 
 
-def judged(volley: Volley, rate: float, p95_ms: float | None, most_errors: float) -> Probe:
+def judged(volley: Volley, rate: float, p95_ms: float | None, most_errors: float) -> RateTrial:
     """Return the result of a window for its rate; ``"spoiled"`` if it depends on the generator's own delay."""
     times = Times.of(volley)
     if reason := _overloaded(volley, times, rate, most_errors) or _growing(volley, rate, p95_ms):
-        return Probe(rate, "missed", reason)
+        return RateTrial(rate, "missed", reason)
     if (share := _sent_share(volley)) < _SENT:
-        return Probe(rate, "spoiled", f"the load generator sent {share * rate:.4g} of {rate:.4g} requests/s")
+        return RateTrial(rate, "spoiled", f"the load generator sent {share * rate:.4g} of {rate:.4g} requests/s")
     if p95_ms is None:
-        return Probe(rate, "passed")
+        return RateTrial(rate, "passed")
     least, most = quantile(times.sent, 0.95), quantile(times.due, 0.95)
     if least > p95_ms:
-        return Probe(rate, "missed", f"p95 {least:.1f} ms is over {p95_ms:g} ms at {rate:.4g}/s")
+        return RateTrial(rate, "missed", f"p95 {least:.1f} ms is over {p95_ms:g} ms at {rate:.4g}/s")
     if most > p95_ms:
-        return Probe(rate, "spoiled", f"p95 {least:.1f} to {most:.1f} ms at {rate:.4g}/s: the load generator was late")
-    return Probe(rate, "passed")
+        return RateTrial(
+            rate, "spoiled", f"p95 {least:.1f} to {most:.1f} ms at {rate:.4g}/s: the load generator was late"
+        )
+    return RateTrial(rate, "passed")
 
 
 def _overloaded(volley: Volley, times: Times, rate: float, most_errors: float) -> str:

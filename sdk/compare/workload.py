@@ -10,7 +10,7 @@ import msgspec
 from ..errors import ConfigError
 from ..suggest import did_you_mean
 from .load.arrivals import Kind
-from .stats import Rules
+from .stats import IntervalRules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     lanes: int = 32
     timeout_s: float = 30.0
     most_errors: float = 0.001
-    rules: Rules = Rules()
+    rules: IntervalRules = IntervalRules()
 
     def __post_init__(self) -> None:
         positive = ("runs", "requests", "top_rate", "single_requests", "lanes", "timeout_s", "probe_requests")

@@ -9,12 +9,21 @@ from .context import Event
 from .executor import Applied, Executor
 from .fields import journal_safe
 from .gc import GcReport
-from .plan import Cost, Plan, Step
+from .plan import HourlyCost, Plan, Step
 from .recover import Recovered
 from .transaction import TRANSFER_S
 from .txn import new_txn
 
 __all__ = [
-    "TRANSFER_S", "Applied", "Cost", "Event", "Executor", "GcReport", "Plan", "Recovered", "Step", "journal_safe",
+    "TRANSFER_S",
+    "Applied",
+    "Event",
+    "Executor",
+    "GcReport",
+    "HourlyCost",
+    "Plan",
+    "Recovered",
+    "Step",
+    "journal_safe",
     "new_txn",
 ]  # fmt: skip

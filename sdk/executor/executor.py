@@ -17,7 +17,7 @@ from ..waiting import Deadline
 from .calls import Remote
 from .context import Context, Detached, Event, Sightings
 from .fields import journal_safe
-from .gc import Collector, GcReport, Rules, leased_names, sweep
+from .gc import Collector, GcReport, SweepRules, leased_names, sweep
 from .journal import FREEING, Journals, NoJournal
 from .lease import Lease, remove_expired, unlock
 from .locks import Locks
@@ -244,7 +244,7 @@ class Executor:
     def _usual_deadline(self) -> Deadline:
         return Deadline(self.clock, self._times.deploy_s + self._times.undo_s)
 
-    def _rules(self, pasts: Sequence[Past], remote: Remote, deadline: Deadline) -> Rules:
+    def _rules(self, pasts: Sequence[Past], remote: Remote, deadline: Deadline) -> SweepRules:
         """Collect which names are locked on this machine or leased by other machines, and what running plans need."""
         listed = {live.labels.endpoint for live in remote.list(deadline) if live.labels is not None}
         names = listed | {past.name for past in pasts}
@@ -252,7 +252,7 @@ class Executor:
         running = [past for past in pasts if past.name in locked or self._is_awaited(past)]
         dead = [past for past in pasts if past not in running]
         leased = leased_names(self.adapter, names, deadline) - {past.name for past in dead}
-        return Rules(
+        return SweepRules(
             owner=self.owner,
             unfinished=frozenset(str(past.begin["txn"]) for past in dead),
             busy=frozenset(locked | leased),

@@ -55,7 +55,7 @@ class GcReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class SweepRules:
     """The rules of what may be swept.
 
     Args:
@@ -80,7 +80,7 @@ class Rules:
 class Collector:
     """Finds the resources that nothing needs."""
 
-    def __init__(self, adapter: Adapter, remote: Remote, rules: Rules, target: str, deadline: Deadline) -> None:
+    def __init__(self, adapter: Adapter, remote: Remote, rules: SweepRules, target: str, deadline: Deadline) -> None:
         self._adapter = adapter
         self._kinds = adapter.kinds
         self._remote = remote

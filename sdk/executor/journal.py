@@ -77,14 +77,14 @@ EVENTS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class JournalRecord:
     """One event and its fields."""
 
     event: str
     data: Mapping[str, Any]
 
 
-def encode(seq: int, record: Record) -> bytes:
+def encode(seq: int, record: JournalRecord) -> bytes:
     """Encode a record as one line.
 
     Raises:
@@ -96,7 +96,7 @@ def encode(seq: int, record: Record) -> bytes:
     return b"%08x %06x %s\n" % (zlib.crc32(text), len(text), text)
 
 
-def decode(data: bytes) -> list[Record]:
+def decode(data: bytes) -> list[JournalRecord]:
     """Decode the records of a file, without a torn last one.
 
     Raises:
@@ -114,7 +114,7 @@ def decode(data: bytes) -> list[Record]:
     return records
 
 
-def _record(line: bytes, seq: int) -> Record:
+def _record(line: bytes, seq: int) -> JournalRecord:
     match = _LINE.fullmatch(line)
     damaged = JournalDamaged(f"record {seq} is damaged", hint=_FROM_LABELS)
     if match is None or int(match[2], 16) != len(match[3]) or int(match[1], 16) != zlib.crc32(match[3]):
@@ -122,12 +122,12 @@ def _record(line: bytes, seq: int) -> Record:
     body = json.loads(match[3])
     if body.pop("seq", None) != seq:
         raise damaged
-    record = Record(body.pop("event", ""), body)
+    record = JournalRecord(body.pop("event", ""), body)
     _check(record, JournalDamaged)
     return record
 
 
-def _check(record: Record, error: type[JournalError]) -> None:
+def _check(record: JournalRecord, error: type[JournalError]) -> None:
     fields = EVENTS.get(record.event)
     if fields is None or record.data.keys() != fields.keys():
         raise error(f"unknown journal record {record.event!r} with {sorted(record.data)}")
@@ -162,7 +162,7 @@ class Journal:
     record and :class:`~sdk.errors.JournalError` is raised: the call must then not be made.
     """
 
-    def __init__(self, store: Journals, txn: str, handle: int, path: Path, records: list[Record]) -> None:
+    def __init__(self, store: Journals, txn: str, handle: int, path: Path, records: list[JournalRecord]) -> None:
         self._store = store
         self.handle = handle
         self._path = path
@@ -172,7 +172,7 @@ class Journal:
 
     def write(self, event: str, **data: Any) -> None:
         """Append one record durably."""
-        record = Record(event, data)
+        record = JournalRecord(event, data)
         line = encode(len(self.records), record)
         try:
             self._append(line)
@@ -242,7 +242,7 @@ class Unwritten(Journal):
 
     def write(self, event: str, **data: Any) -> None:
         """Keep one record in memory."""
-        self.records.append(Record(event, data))
+        self.records.append(JournalRecord(event, data))
 
     def end(self, outcome: str) -> None:
         """Do nothing, since there is not a file to move."""
@@ -299,7 +299,7 @@ class Journals:
 
     def unwritten(self, txn: str, /, **data: Any) -> Journal:
         """Return a journal without a file, for deletes on a full disk without ballast; deletes can be repeated."""
-        return Unwritten(self, txn, -1, self.open_folder / f"{txn}.jsonl", [Record("begin", data)])
+        return Unwritten(self, txn, -1, self.open_folder / f"{txn}.jsonl", [JournalRecord("begin", data)])
 
     def _begin(self, txn: str, data: Mapping[str, Any]) -> Journal:
         path = self.open_folder / f"{txn}.jsonl"
@@ -355,7 +355,7 @@ class Journals:
             raise
         return journal
 
-    def peek(self, txn: str) -> list[Record]:
+    def peek(self, txn: str) -> list[JournalRecord]:
         """Return the records of an unfinished transaction without opening its file for writing."""
         try:
             return decode(self.disk.read(self.open_folder / f"{txn}.jsonl"))
@@ -396,7 +396,7 @@ class Journals:
             return False
         return True
 
-    def replace(self, handle: int, path: Path, records: list[Record]) -> tuple[int, Path]:
+    def replace(self, handle: int, path: Path, records: list[JournalRecord]) -> tuple[int, Path]:
         """Write these records to a new file that replaces the old one; return its handle and path."""
         with contextlib.suppress(OSError):
             self.disk.close(handle)
@@ -413,7 +413,7 @@ class Journals:
         self.disk.sync_folder(path.parent)
         return new, path
 
-    def _whole(self, journal: Journal, handle: int, path: Path) -> list[Record]:
+    def _whole(self, journal: Journal, handle: int, path: Path) -> list[JournalRecord]:
         """Return all whole records; cut off a torn tail so that the next record starts on a line of its own."""
         data = self.disk.read(path)
         records = decode(data)

@@ -63,7 +63,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class HourlyCost:
     """Dollars per hour before a change, at its peak, and after it; ``None`` where a price is unknown."""
 
     before: float | None
@@ -79,7 +79,7 @@ class Plan:
     target: str
     steps: tuple[Step, ...]
     fingerprint: str
-    usd_per_hour: Cost
+    usd_per_hour: HourlyCost
     observed: tuple[Live, ...] = ()
 
     @property
@@ -206,7 +206,7 @@ class Planner:
             target=target,
             steps=tuple(self._steps),
             fingerprint=fingerprint(self._observed),
-            usd_per_hour=Cost(costs[0], peak, costs[-1]),
+            usd_per_hour=HourlyCost(costs[0], peak, costs[-1]),
             observed=tuple(self._observed),
         )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..adapter import Kind, Live
     from ..errors import Leftover
     from ..waiting import Deadline
-    from .journal import Record
+    from .journal import JournalRecord
 
 
 DETACH = "detach"  # the journal's name for a delete that can be undone
@@ -98,7 +98,7 @@ def step_record(step: Step, kinds: Mapping[str, Kind], safe: Any) -> dict[str, A
     }
 
 
-def read_past(records: Sequence[Record]) -> Past:
+def read_past(records: Sequence[JournalRecord]) -> Past:
     """Reconstruct the past of a transaction from its records, at least one.
 
     Raises:
@@ -118,7 +118,7 @@ def read_past(records: Sequence[Record]) -> Past:
     return past
 
 
-def _replay(past: Past, record: Record) -> None:
+def _replay(past: Past, record: JournalRecord) -> None:
     data = record.data
     index = range(max(1, len(past.steps))).index(data.get("step", 0))
     step = past.steps[index] if past.steps else None

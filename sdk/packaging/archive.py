@@ -45,7 +45,7 @@ _DAMAGE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ArchiveLimits:
     """The sizes that an archive may unpack to.
 
     Args:
@@ -72,7 +72,7 @@ class _Entry:
 class _Gauge:
     """A counter of unpacked bytes and entries that enforces the limits, regardless of what the headers claim."""
 
-    def __init__(self, limits: Limits, packed: int) -> None:
+    def __init__(self, limits: ArchiveLimits, packed: int) -> None:
         self._limits = limits
         self._most = max(packed * limits.ratio, 1 << 20)
         self._written = 0
@@ -104,7 +104,7 @@ class _Gauge:
             raise _refused(f"it unpacks to more than {self._limits.ratio} times its size")
 
 
-def extract(archive: Path, target: Path, limits: Limits | None = None) -> Path:
+def extract(archive: Path, target: Path, limits: ArchiveLimits | None = None) -> Path:
     """Unpack a ``.tar``, ``.tar.gz`` or ``.zip`` into the new folder ``target``, completely or not at all.
 
     Args:
@@ -116,7 +116,7 @@ def extract(archive: Path, target: Path, limits: Limits | None = None) -> Path:
         PackagingError: The archive has links, devices, paths that lead out of it or names that some file systems
             treat as equal, exceeds a limit or is damaged; or no space is left. Nothing is left behind.
     """
-    bounds = limits or Limits()
+    bounds = limits or ArchiveLimits()
     if target.exists() or target.is_symlink():
         raise PackagingError(f"{target} exists", operation="extract", hint="name a folder that does not")
     with disk.staging(target.parent) as work:

@@ -152,7 +152,7 @@ def made(tensor: Tensor, listed: list[Any]) -> Any:
     serving: Any = import_module("sdk.serving.signature")
     convert: Any = import_module("sdk.serving.convert")
     tables: Any = import_module("sdk.serving.tables")
-    known = msgspec.convert(msgspec.to_builtins(tensor), serving.Tensor)
+    known = msgspec.convert(msgspec.to_builtins(tensor), serving.ServedTensor)
     try:
         read = known.read(convert.as_array(listed, tensor.name, tensor.dtype), tensor.name, [tensor.name])
     except failures.RequestError as error:

@@ -15,7 +15,7 @@ from sdk import cells
 from sdk.errors import ConfigError, InvalidInputError
 from sdk.packaging import columns as columns_of
 from sdk.packaging.manifest import Tensor
-from sdk.packaging.plain import PlainArray, Records
+from sdk.packaging.plain import JsonRows, PlainArray
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,14 +142,14 @@ def _by_column(records: Sequence[dict[str, Any]], whole: frozenset[str]) -> dict
     return found
 
 
-def _records(example: Sequence[Any]) -> Records:
+def _records(example: Sequence[Any]) -> JsonRows:
     """Return records as the server reads them from the request that carries them."""
     payload: Any = import_module("sdk.payload")
     try:
-        (body,) = payload.bodies(list(example), payload.Rules(limit=sys.maxsize))
+        (body,) = payload.bodies(list(example), payload.EncodingRules(limit=sys.maxsize))
     except InvalidInputError as error:
         raise ConfigError(f"example: {error.message}", hint=error.hint or "give what JSON can say") from error
-    return Records(msgspec.json.decode(body.content)["instances"])
+    return JsonRows(msgspec.json.decode(body.content)["instances"])
 
 
 def prepare(example: Any, whole: frozenset[str] = frozenset()) -> Any:
@@ -220,7 +220,7 @@ def _marker(values: Any, field: str) -> str | None:
 
 def has_missing(example: Any) -> bool:
     """Check whether a prepared example has missing values; values in records are up to the model."""
-    if isinstance(example, Records):
+    if isinstance(example, JsonRows):
         return False
     if is_frame(example):
         return bool(example.isna().to_numpy().any())
@@ -348,7 +348,7 @@ def inputs(example: Any, *, unknown: str = "nan") -> tuple[Tensor, ...]:
 
     ``unknown`` is how a missing text is written in arrays of which the example shows none.
     """
-    if isinstance(example, Records):
+    if isinstance(example, JsonRows):
         return ()
     if is_frame(example):
         return tuple(columns_of.describe(str(name), example[name]) for name in example.columns)
@@ -378,7 +378,7 @@ def argument(example: Any) -> Any:
 
 
 def _unwrapped(value: Any) -> Any:
-    return value.tolist() if isinstance(value, PlainArray | Records) else value
+    return value.tolist() if isinstance(value, PlainArray | JsonRows) else value
 
 
 def integer_columns(example: Any) -> bool | msgspec.UnsetType:
@@ -388,7 +388,7 @@ def integer_columns(example: Any) -> bool | msgspec.UnsetType:
 
 def are_records(example: Any) -> bool | msgspec.UnsetType:
     """Return True if the model gets each row as a JSON object; otherwise unset, and absent from the signature."""
-    return isinstance(example, Records) or msgspec.UNSET
+    return isinstance(example, JsonRows) or msgspec.UNSET
 
 
 def columns(example: Any) -> tuple[str, ...] | None:

@@ -39,7 +39,7 @@ PICKLES = {".pkl": "pickle", ".pickle": "pickle", ".joblib": "joblib"}
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class FileOptions:
     """The user's statements about a model file."""
 
     trust: Literal["pickle"] | None
@@ -50,7 +50,7 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FileKind:
     """The kind of a model file: flavour, format, the modules that read it and the server's options."""
 
     flavour: str
@@ -65,7 +65,7 @@ _BOOSTER = frozenset({"xgboost", "scipy"})
 TABULAR = frozenset({"lightgbm", "sklearn", "xgboost"})
 
 
-def pack_file(path: Path, name: str, about: About, packing: Packing) -> tuple[Manifest, Path]:
+def pack_file(path: Path, name: str, about: FileOptions, packing: Packing) -> tuple[Manifest, Path]:
     """Pack a model file; see :meth:`sdk.model.Model.from_path`."""
     if not path.is_file():
         raise ConfigError(f"path: {path} is no file", hint="for a folder use Model.load or Model.from_mlflow")
@@ -113,7 +113,7 @@ def _asked(path: Path, method: str, prepared: Any, inputs: tuple[Tensor, ...]) -
     return lengths.opened(inputs, lengths.Network(outputs, prepared).free())
 
 
-def recognise(path: Path, trust: str | None) -> Found:
+def recognise(path: Path, trust: str | None) -> FileKind:
     """Recognise the kind of a model file by its suffix and first bytes.
 
     Raises:
@@ -139,7 +139,7 @@ def recognise(path: Path, trust: str | None) -> Found:
         ) from error
 
 
-def is_rowwise(found: Found, about: About, inputs: Sequence[Tensor]) -> bool:
+def is_rowwise(found: FileKind, about: FileOptions, inputs: Sequence[Tensor]) -> bool:
     """Check whether rows are answered independently: as the user says, else true for trees and other estimators.
 
     Requests with one value for the whole request can be neither split nor joined.
@@ -148,7 +148,7 @@ def is_rowwise(found: Found, about: About, inputs: Sequence[Tensor]) -> bool:
     return found.flavour in TABULAR if wish is None else wish
 
 
-def _signature(about: About, prepared: Any, found: Found) -> Signature:
+def _signature(about: FileOptions, prepared: Any, found: FileKind) -> Signature:
     """Return the signature: the example's with the axes that the file declares; without an example, the file's."""
     inputs = found.inputs if prepared is None else axes.inputs_of(prepared, found.inputs)
     rowwise = is_rowwise(found, about, inputs)
@@ -171,7 +171,7 @@ def _signature(about: About, prepared: Any, found: Found) -> Signature:
     )
 
 
-def _needs(found: Found, path: Path, packing: Packing) -> list[str]:
+def _needs(found: FileKind, path: Path, packing: Packing) -> list[str]:
     """Return requirements for libraries that are not installed here, without which the file could not be served."""
     if packing.get("requirements") or installed(found.modules):
         have = {module for module in found.modules if installed([module])}
@@ -183,7 +183,7 @@ def _needs(found: Found, path: Path, packing: Packing) -> list[str]:
     )
 
 
-def _pickle(path: Path, kind: str, trust: str | None) -> Found:
+def _pickle(path: Path, kind: str, trust: str | None) -> FileKind:
     if trust != "pickle":
         raise ConfigError(
             f"path: {path.name} is a pickle, and loading one runs code of its author",
@@ -194,7 +194,7 @@ def _pickle(path: Path, kind: str, trust: str | None) -> Found:
         modules, columns_of = pickles.modules(data), fitted.in_pickle(data)
     flavour = "sklearn" if {"sklearn", "skops"} & {module.partition(".")[0] for module in modules} else "class"
     extra = {"joblib", *pickles.packers(path)} if kind == "joblib" else set[str]()
-    return Found(flavour, kind, frozenset(modules | extra), {}, fitted=fitted.takes_dicts(columns_of, modules))
+    return FileKind(flavour, kind, frozenset(modules | extra), {}, fitted=fitted.takes_dicts(columns_of, modules))
 
 
 def _head(path: Path, wanted: Callable[[bytes], bool], what: str) -> None:
@@ -206,12 +206,12 @@ def _head(path: Path, wanted: Callable[[bytes], bool], what: str) -> None:
         )
 
 
-def _onnx(path: Path) -> Found:
+def _onnx(path: Path) -> FileKind:
     _head(path, lambda head: head[:1] == b"\x08", "an ONNX model")
-    return Found("onnx", "onnx", frozenset({"onnxruntime"}), {}, axes.onnx_inputs(path))
+    return FileKind("onnx", "onnx", frozenset({"onnxruntime"}), {}, axes.onnx_inputs(path))
 
 
-def _torchscript(path: Path) -> Found:
+def _torchscript(path: Path) -> FileKind:
     _head(path, lambda head: head[:2] == b"PK", "a TorchScript archive")
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
@@ -220,27 +220,31 @@ def _torchscript(path: Path) -> Found:
             f"path: {path.name} holds pickled weights, not TorchScript",
             hint="save torch.jit.script(module), or give the live module to sdk.model()",
         )
-    return Found("torchscript", "torchscript", frozenset({"torch"}), {})
+    return FileKind("torchscript", "torchscript", frozenset({"torch"}), {})
 
 
-def _ubj(path: Path) -> Found:
+def _ubj(path: Path) -> FileKind:
     _head(path, lambda head: head[:1] == b"{" and b"learner" in head, "an XGBoost model")
-    return Found("xgboost", "ubj", _BOOSTER, {"class": "Booster"}, fitted=fitted.in_file(path, fitted.in_xgboost_ubj))
+    return FileKind(
+        "xgboost", "ubj", _BOOSTER, {"class": "Booster"}, fitted=fitted.in_file(path, fitted.in_xgboost_ubj)
+    )
 
 
-def _json(path: Path) -> Found:
+def _json(path: Path) -> FileKind:
     _head(path, lambda head: head[:1] == b"{" and b"learner" in head, "an XGBoost model")
-    return Found("xgboost", "json", _BOOSTER, {"class": "Booster"}, fitted=fitted.in_file(path, fitted.in_xgboost_json))
+    return FileKind(
+        "xgboost", "json", _BOOSTER, {"class": "Booster"}, fitted=fitted.in_file(path, fitted.in_xgboost_json)
+    )
 
 
-def _lightgbm(path: Path) -> Found:
+def _lightgbm(path: Path) -> FileKind:
     _head(path, lambda head: head.startswith(b"tree\n"), "a LightGBM model")
-    return Found(
+    return FileKind(
         "lightgbm", "txt", frozenset({"lightgbm", "scipy"}), {}, fitted=fitted.in_file(path, fitted.in_lightgbm)
     )
 
 
-def _keras(path: Path) -> Found:
+def _keras(path: Path) -> FileKind:
     _head(path, lambda head: head[:2] == b"PK", "a Keras archive")
     with zipfile.ZipFile(path) as archive:
         if "config.json" not in archive.namelist():
@@ -248,7 +252,7 @@ def _keras(path: Path) -> Found:
         config = foreign.parse(read_member(archive, "config.json"), "config.json")
     backend = _keras_backend()
     options = {"backend": backend}
-    return Found("keras", "keras", frozenset({"keras", backend}), options, axes.keras_inputs(config))
+    return FileKind("keras", "keras", frozenset({"keras", backend}), options, axes.keras_inputs(config))
 
 
 def _keras_backend() -> str:
@@ -257,7 +261,7 @@ def _keras_backend() -> str:
     return os.environ.get("KERAS_BACKEND") or next(iter(installed_ones), "tensorflow")
 
 
-def _skops(path: Path, trust: str | None) -> Found:
+def _skops(path: Path, trust: str | None) -> FileKind:
     _head(path, lambda head: head[:2] == b"PK", "a skops archive")
     data = path.read_bytes()
     if not find_spec("skops"):
@@ -273,12 +277,12 @@ def _skops(path: Path, trust: str | None) -> Found:
     named = canonical_skops(data)
     options = {"trusted": sorted(named.types.union(types)), "exact": True}
     modules = frozenset(named.modules | {"skops", "sklearn"})
-    return Found(
+    return FileKind(
         "sklearn", "skops", modules, options, fitted=fitted.takes_dicts(fitted.in_skops(named.schema), named.types)
     )
 
 
-_KINDS: dict[str, Callable[[Path], Found]] = {
+_KINDS: dict[str, Callable[[Path], FileKind]] = {
     ".onnx": _onnx,
     ".pt": _torchscript,
     ".pth": _torchscript,

@@ -20,7 +20,7 @@ _POSIX = {"alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "upper": "A-Z
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class IgnoreRule:
     """One line: what it matches below the folder of its file, and whether it re-includes a path."""
 
     pattern: re.Pattern[str]
@@ -33,7 +33,7 @@ class Rule:
 class Ignore:
     """The rules that apply to one folder: those of its own file and of the files above, nearest last."""
 
-    levels: tuple[tuple[Path, tuple[Rule, ...]], ...] = ()
+    levels: tuple[tuple[Path, tuple[IgnoreRule, ...]], ...] = ()
 
     @classmethod
     def above(cls, folder: Path) -> Ignore:
@@ -66,7 +66,7 @@ class Ignore:
         return False
 
 
-def parse(text: str) -> tuple[Rule, ...]:
+def parse(text: str) -> tuple[IgnoreRule, ...]:
     """Parse the text of a ``.gitignore`` file."""
     return tuple(rule for line in re.split(r"\r?\n", _octets(text)) if (rule := _rule(line)) is not None)
 
@@ -76,7 +76,7 @@ def _octets(text: str) -> str:
     return os.fsencode(text).decode("latin-1")
 
 
-def _rule(line: str) -> Rule | None:
+def _rule(line: str) -> IgnoreRule | None:
     line = re.sub(r"(?<!\\)((?:\\\\)*) +$", r"\1", line)
     if not line or line.startswith("#"):
         return None
@@ -86,7 +86,9 @@ def _rule(line: str) -> Rule | None:
     line = line[:-1] if folders_only else line
     by_name = "/" not in line
     pattern = _translated(line.removeprefix("/"))
-    return None if pattern is None else Rule(re.compile(pattern, re.DOTALL | re.ASCII), back, folders_only, by_name)
+    return (
+        None if pattern is None else IgnoreRule(re.compile(pattern, re.DOTALL | re.ASCII), back, folders_only, by_name)
+    )
 
 
 @cache

@@ -14,7 +14,7 @@ import msgspec
 
 from sdk.errors import SdkError
 from sdk.packaging.flavours import flavour_of
-from sdk.packaging.flavours.base import Trial
+from sdk.packaging.flavours.base import RoundTrip
 from sdk.packaging.manifest import Tensor
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _SHIPPED = ("cells.py", "errors.py", "packaging/__init__.py", "packaging/flavour
 _MODULES = ("answers", "columns", "examples", "handover", "libraries", "manifest", "needs", "pickling", "plain")
 
 
-class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ModelFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The job's facts about the model it wrote; the fields are those of a manifest."""
 
     flavour: str
@@ -54,8 +54,8 @@ def hand_over(obj: Any, folder: Path) -> bool:
         return False
     traits = flavour.traits(obj)
     folder.mkdir(parents=True)
-    saved = flavour.save(obj, folder, Trial(traits.method))
-    facts = Facts(
+    saved = flavour.save(obj, folder, RoundTrip(traits.method))
+    facts = ModelFacts(
         flavour=flavour.name,
         format=saved.format,
         file=saved.file,
@@ -71,10 +71,10 @@ def hand_over(obj: Any, folder: Path) -> bool:
     return True
 
 
-def read_facts(folder: Path) -> Facts | None:
+def read_facts(folder: Path) -> ModelFacts | None:
     """Read a job's facts about its model; return ``None`` if it wrote none."""
     try:
-        return msgspec.json.decode((folder / FACTS).read_bytes(), type=Facts)
+        return msgspec.json.decode((folder / FACTS).read_bytes(), type=ModelFacts)
     except FileNotFoundError:
         return None
 

@@ -15,7 +15,7 @@ from sdk.packaging import axes, columns, disk, examples
 from sdk.packaging.files import PICKLES, TRUST_HINT
 from sdk.packaging.manifest import Signature, Tensor
 from sdk.packaging.pack import Parts, publish
-from sdk.packaging.requirements import Wishes, read_requirements, requirement_name, requirement_names
+from sdk.packaging.requirements import RequirementLists, read_requirements, requirement_name, requirement_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ _MINOR = re.compile(r"3\.\d+")
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class MlflowOptions:
     """The user's statements about the model folder."""
 
     trust: Literal["pickle"] | None
@@ -55,7 +55,7 @@ class About:
     example: Any = None
 
 
-def pack_mlflow(source: Path, name: str, about: About, packing: Packing) -> tuple[Manifest, Path]:
+def pack_mlflow(source: Path, name: str, about: MlflowOptions, packing: Packing) -> tuple[Manifest, Path]:
     """Pack an MLflow model folder; see :meth:`sdk.model.Model.from_mlflow`."""
     described = _described(source)
     flavour = _python_function(described, source)
@@ -79,7 +79,7 @@ def pack_mlflow(source: Path, name: str, about: About, packing: Packing) -> tupl
     )
 
 
-def _signature(described: Mapping[str, Any], about: About, prepared: Any) -> Signature:
+def _signature(described: Mapping[str, Any], about: MlflowOptions, prepared: Any) -> Signature:
     """Return MLflow's signature; an example, which is more precise about types than MLflow, replaces its inputs."""
     inputs, names = _inputs(described, has_example=prepared is not None)
     if prepared is not None:
@@ -148,7 +148,7 @@ def _python_function(described: Mapping[str, Any], source: Path) -> Mapping[str,
     return cast("dict[str, Any]", found)
 
 
-def _check_pickles(source: Path, about: About) -> None:
+def _check_pickles(source: Path, about: MlflowOptions) -> None:
     for path in sorted(source.rglob("*")):
         if path.is_symlink():
             raise ConfigError(f"folder: {path} is a link", hint="copy the file it points to into the folder")
@@ -164,15 +164,15 @@ def _python(flavour: Mapping[str, Any]) -> str | None:
     return match[0] if match else None
 
 
-def _requirements(source: Path, packing: Packing) -> Wishes:
+def _requirements(source: Path, packing: Packing) -> RequirementLists:
     """Return MLflow's recorded requirements, except for packages that the user requires; always include MLflow."""
     path = source / "requirements.txt"
-    recorded = read_requirements(path, foreign=True) if path.is_file() else Wishes()
+    recorded = read_requirements(path, foreign=True) if path.is_file() else RequirementLists()
     given = requirement_names(read_requirements(packing.get("requirements") or ()).lines)
     kept = [line for line in recorded.lines if requirement_name(line) not in given]
     if not (requirement_names(recorded.lines) | given) & {"mlflow", "mlflow-skinny"}:
         kept.append("mlflow-skinny")
-    return Wishes(kept, [line for line in recorded.constraints if requirement_name(line) not in given])
+    return RequirementLists(kept, [line for line in recorded.constraints if requirement_name(line) not in given])
 
 
 def _specs(described: Mapping[str, Any], side: str) -> Sequence[Mapping[str, Any]]:

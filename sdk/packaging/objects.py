@@ -13,7 +13,7 @@ import msgspec
 from sdk.errors import ConfigError, MissingExtraError, PackagingError
 from sdk.packaging import answers, axes, code, columns, examples, fitted, lengths, missing, travels
 from sdk.packaging.flavours import flavour_of
-from sdk.packaging.flavours.base import Trial
+from sdk.packaging.flavours.base import RoundTrip
 from sdk.packaging.flavours.onnx import Onnx
 from sdk.packaging.flavours.python import settled
 from sdk.packaging.manifest import Manifest, Signature, Tensor
@@ -36,7 +36,7 @@ _ARTIFACTS = "model/artifacts"
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ObjectOptions:
     """The user's options for the object; see :func:`sdk.model.model`."""
 
     example: Any = None
@@ -48,14 +48,14 @@ class Wishes:
     p95_ms: float | None = None
 
 
-def pack_object(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[Manifest, Path]:
+def pack_object(obj: Any, name: str, wishes: ObjectOptions, packing: Packing) -> tuple[Manifest, Path]:
     """Pack a live object; see :func:`sdk.model.model`."""
     if wishes.engine == "auto":
         return _pack_faster(obj, name, wishes, packing)
     return _pack(obj, name, _flavour(obj, wishes.engine), wishes, packing)
 
 
-def _pack(obj: Any, name: str, flavour: Flavour, wishes: Wishes, packing: Packing) -> tuple[Manifest, Path]:
+def _pack(obj: Any, name: str, flavour: Flavour, wishes: ObjectOptions, packing: Packing) -> tuple[Manifest, Path]:
     traits = flavour.traits(obj)
     method = _method(obj, flavour, wishes.method or traits.method)
     prepared = None if wishes.example is None else _prepared(wishes.example, flavour, traits)
@@ -70,7 +70,7 @@ def _pack(obj: Any, name: str, flavour: Flavour, wishes: Wishes, packing: Packin
             options["p95_ms"] = wishes.p95_ms
         if flavour.name == "class":
             options["load"] = isinstance(obj, type) or wishes.artifacts is not None
-        trial, live = Trial(method, shipped=shipped), obj
+        trial, live = RoundTrip(method, shipped=shipped), obj
         with travels.files_read() as read:
             if prepared is not None:
                 live = _loaded(obj, folder / options.get("path", "model")) if options.get("load") else obj
@@ -95,7 +95,7 @@ def _pack(obj: Any, name: str, flavour: Flavour, wishes: Wishes, packing: Packin
     return publish(write, packing, example=body, needs=columns.absent(traits.columns))
 
 
-def _pack_faster(obj: Any, name: str, wishes: Wishes, packing: Packing) -> tuple[Manifest, Path]:
+def _pack_faster(obj: Any, name: str, wishes: ObjectOptions, packing: Packing) -> tuple[Manifest, Path]:
     """Pack for ONNX Runtime if it agrees and takes half the time, else pack the object itself; log the choice."""
     kind = type(obj).__name__
     try:
@@ -169,11 +169,11 @@ def _loaded(obj: Any, files: Path) -> Any:
     return live
 
 
-def _ask(flavour: Flavour, live: Any, trial: Trial, data: Any) -> Trial:
+def _ask(flavour: Flavour, live: Any, trial: RoundTrip, data: Any) -> RoundTrip:
     hint = "give example= rows like those it will be asked for"
     with running("the model fails on its own example", operation="predict", hint=hint):
         answer = flavour.predict(live, trial.method, data)
-    return Trial(trial.method, data, answer, trial.shipped)
+    return RoundTrip(trial.method, data, answer, trial.shipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class _Answered:
 
     flavour: Flavour
     live: Any
-    trial: Trial
+    trial: RoundTrip
     prepared: Any
 
     @property
@@ -235,7 +235,9 @@ class _Answered:
         return answers.starts_with(found, first)
 
 
-def _signature(flavour: Flavour, live: Any, traits: Traits, trial: Trial, prepared: Any, wishes: Wishes) -> Signature:  # noqa: PLR0917  private, all of another type
+def _signature(
+    flavour: Flavour, live: Any, traits: Traits, trial: RoundTrip, prepared: Any, wishes: ObjectOptions
+) -> Signature:  # noqa: PLR0917  private, all of another type
     if prepared is None:
         nan = traits.allow_nan if wishes.allow_nan is None else wishes.allow_nan
         rowwise = traits.rowwise if wishes.rowwise is None else wishes.rowwise

@@ -15,7 +15,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ValueKind:
     """A type as numpy describes it: ``kind`` is one letter."""
 
     kind: str
@@ -74,7 +74,7 @@ class PlainArray:
         )
 
 
-class Records:
+class JsonRows:
     """Rows that are JSON objects of any form, as in a request; the model gets them unchanged."""
 
     def __init__(self, rows: list[Any]) -> None:
@@ -87,8 +87,8 @@ class Records:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, rows: slice) -> Records:
-        return Records(self._rows[rows])
+    def __getitem__(self, rows: slice) -> JsonRows:
+        return JsonRows(self._rows[rows])
 
 
 def _shape(value: Any) -> tuple[int, ...]:
@@ -108,13 +108,13 @@ def _flat(value: Any) -> Any:
         yield value
 
 
-def _kind(flat: list[Any]) -> Kind:
+def _kind(flat: list[Any]) -> ValueKind:
     kinds = {_rank(item) for item in flat}
     if "" in kinds or ("U" in kinds and len(kinds) > 1):
         raise ValueError("it has values that are not all numbers, all booleans or all text")
     if "i" in kinds and not all(int(item) in _INT64 for item in flat if type(item) is int):
         raise ValueError("it has whole numbers beyond 64 bits")
-    return Kind(next((kind for kind in ("f", "i", "b", "U") if kind in kinds), "f"))
+    return ValueKind(next((kind for kind in ("f", "i", "b", "U") if kind in kinds), "f"))
 
 
 def _rank(item: object) -> str:

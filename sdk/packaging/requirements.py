@@ -52,7 +52,7 @@ _ADVICE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class RequirementLists:
     """The content of requirement lists and files: requirements, and constraints on packages needed anyway."""
 
     lines: list[str] = field(default_factory=list[str])
@@ -73,7 +73,7 @@ class _Line:
         return ConfigError(f"requirements: {where}{said}", hint=hint)
 
 
-def read_requirements(requirements: Sequence[str | Path] | str | Path, *, foreign: bool = False) -> Wishes:
+def read_requirements(requirements: Sequence[str | Path] | str | Path, *, foreign: bool = False) -> RequirementLists:
     """Read a list of requirements or a requirements file, and the files that these name.
 
     Args:
@@ -84,7 +84,7 @@ def read_requirements(requirements: Sequence[str | Path] | str | Path, *, foreig
     Raises:
         ConfigError: A file does not exist or is not text, or a line cannot be locked.
     """
-    wishes = Wishes()
+    wishes = RequirementLists()
     if isinstance(requirements, str | Path):
         path = expand(requirements, field="requirements")
         if not path.is_file():
@@ -102,7 +102,7 @@ def read_requirements(requirements: Sequence[str | Path] | str | Path, *, foreig
     return wishes
 
 
-def _read_item(item: object, wishes: Wishes) -> None:
+def _read_item(item: object, wishes: RequirementLists) -> None:
     if isinstance(item, Path):
         wishes.lines.append(str(expand(item, field="requirements").resolve()))
     elif isinstance(item, str):
@@ -134,7 +134,7 @@ def _logical(text: str) -> Iterator[tuple[int, str]]:
             yield first, whole
 
 
-def _read(line: _Line, wishes: Wishes, *, limit: Path | None, constraint: bool = False) -> None:
+def _read(line: _Line, wishes: RequirementLists, *, limit: Path | None, constraint: bool = False) -> None:
     """Add a line's requirement or constraint to the wishes; ``limit`` is the folder that included files must be in."""
     if variable := _VARIABLE.search(line.text):
         raise line.error(f"{variable[0]} is not replaced here", "write the value itself, or build the list in Python")

@@ -220,7 +220,7 @@ def result(
         return _saved(program, path.parent)
     facts = _facts(path.parent) if program.manifest.format == FUNCTION else None
     if facts is None:
-        about = files.About(_trust(program, path, trust), example, method, rowwise, allow_nan)
+        about = files.FileOptions(_trust(program, path, trust), example, method, rowwise, allow_nan)
         facts, trust = _recognised(path, about, program), about.trust
     whole = whole_inputs(facts.inputs)
     given = examples.pandas_table(example)
@@ -251,10 +251,10 @@ def _makes_tables(program: Program) -> bool:
     return "pandas" in Lock.of(program.path, program.manifest).versions
 
 
-def _recognised(path: Path, about: files.About, program: Program) -> handover.Facts:
+def _recognised(path: Path, about: files.FileOptions, program: Program) -> handover.ModelFacts:
     found = files.recognise(path, about.trust)
     makes_tables = _makes_tables(program) and not found.fitted.categories
-    return handover.Facts(
+    return handover.ModelFacts(
         flavour=found.flavour,
         format=found.format,
         file=f"model{path.suffix.lower()}",
@@ -330,7 +330,7 @@ def _model_file(program: Program, output: Path) -> Path:
     )
 
 
-def _facts(folder: Path) -> handover.Facts | None:
+def _facts(folder: Path) -> handover.ModelFacts | None:
     """Read a job's facts about its model, which are untrusted: a job may have written anything."""
     with foreign.understood(f"{handover.FACTS} of the job"):
         facts = handover.read_facts(folder)
@@ -352,7 +352,7 @@ def _inherit(program: Program, folder: Path) -> None:
             shutil.copytree(program.path / part, folder / part)
 
 
-def _signature(facts: handover.Facts, prepared: Any) -> Signature:
+def _signature(facts: handover.ModelFacts, prepared: Any) -> Signature:
     inputs = (
         facts.inputs
         if prepared is None

@@ -85,7 +85,7 @@ def uv_version() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class UvLimits:
     """The limits for one run of ``uv``: an index can answer slowly, or without end, and ``uv`` keeps reading.
 
     Args:
@@ -105,7 +105,7 @@ def run(
     what: str,
     env: Mapping[str, str] | None = None,
     building: bool = False,
-    limits: Limits = Limits(),
+    limits: UvLimits = UvLimits(),
 ) -> str:
     """Run ``uv`` and return its standard output.
 
@@ -135,7 +135,7 @@ def run(
 
 
 def _ended(
-    command: list[str], env: Mapping[str, str], limits: Limits, *, building: bool
+    command: list[str], env: Mapping[str, str], limits: UvLimits, *, building: bool
 ) -> tuple[int | None, str, str]:
     """Return the exit status of ``uv`` and its output; the status is ``None`` if the time limit was reached."""
     with subprocess.Popen(  # noqa: S603  no shell
@@ -154,7 +154,7 @@ def _ended(
         return process.returncode, out, said
 
 
-def _limit(process: int, limits: Limits) -> None:
+def _limit(process: int, limits: UvLimits) -> None:
     """Limit a process that has just started; where the system cannot do that, only its time is limited."""
     if sys.platform == "linux":
         with suppress(ProcessLookupError, PermissionError):

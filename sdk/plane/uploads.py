@@ -45,7 +45,7 @@ class Stored(NamedTuple):
     modified: float
 
 
-class Store(Protocol):
+class RemoteFolder(Protocol):
     """The folder of a target in its platform's storage; paths are relative to it."""
 
     @property
@@ -132,7 +132,7 @@ class Inputs:
                 provider=self._provider,
             )
 
-    def read(self, store: Store, name: str) -> Live | None:
+    def read(self, store: RemoteFolder, name: str) -> Live | None:
         """Return a complete input, or an abandoned upload for a name with the suffix :data:`UNFINISHED`."""
         if name.endswith(UNFINISHED):
             return self._read_unfinished(store, name.removesuffix(UNFINISHED))
@@ -144,7 +144,7 @@ class Inputs:
         labels = Labels("shared", self._owner, "", spec=spec_hash(spec)[:32])
         return Live(DATA, name, "ready", raw=address(store, name), spec=spec, labels=labels, created_at=written)
 
-    def _read_unfinished(self, store: Store, name: str) -> Live | None:
+    def _read_unfinished(self, store: RemoteFolder, name: str) -> Live | None:
         """Return an unfinished upload, once it is certain that it is no longer in progress."""
         if store.find(_mark(name)) is not None:
             return None
@@ -161,7 +161,7 @@ class Inputs:
             reason="its upload never came to its end",
         )
 
-    def make(self, store: Store, resource: Resource, materials: Materials) -> None:
+    def make(self, store: RemoteFolder, resource: Resource, materials: Materials) -> None:
         """Upload an input, then mark it as complete.
 
         Raises:
@@ -203,7 +203,7 @@ class Inputs:
             )
         store.write(_mark(resource.id), json.dumps(spec).encode())
 
-    def _clear(self, store: Store, name: str) -> None:
+    def _clear(self, store: RemoteFolder, name: str) -> None:
         """Delete an unfinished upload whose stored files may be of other content of the same size."""
         if store.find(_mark(name)) is None:
             store.clear(_folder(name))
@@ -215,7 +215,7 @@ class Inputs:
             provider=self._provider,
         )
 
-    def delete(self, store: Store, name: str) -> None:
+    def delete(self, store: RemoteFolder, name: str) -> None:
         """Delete an input: first the mark that it is complete, then its files.
 
         Raises:
@@ -229,7 +229,7 @@ class Inputs:
         store.clear(_mark(whole))
         store.clear(_folder(whole))
 
-    def every(self, store: Store) -> Iterator[Live]:
+    def every(self, store: RemoteFolder) -> Iterator[Live]:
         """Yield all inputs and abandoned uploads; each input is read once, not each of its files."""
         found = list(store.top(f"{_FOLDER}/"))
         whole = {name.removesuffix(_DONE) for name in found if name.endswith(_DONE)}
@@ -240,7 +240,7 @@ class Inputs:
                 yield live
 
 
-def address(store: Store, name: str) -> str:
+def address(store: RemoteFolder, name: str) -> str:
     """Return the address of the files of an input, with a slash at the end."""
     return f"{store.place}/{_folder(name)}"
 
@@ -288,7 +288,7 @@ def _mark(name: str) -> str:
     return f"{_FOLDER}/{name}{_DONE}"
 
 
-def _missing(store: Store, name: str, files: Mapping[str, Path]) -> dict[str, Path]:
+def _missing(store: RemoteFolder, name: str, files: Mapping[str, Path]) -> dict[str, Path]:
     """Return the files of an input that are not stored; sizes suffice, because the id identifies the contents."""
     there = {one.path: one.size for one in store.objects(_folder(name))}
     return {path: file for path, file in files.items() if there.get(path) != file.stat().st_size}

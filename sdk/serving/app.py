@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .bundle import Bundle
     from .logs import Log
     from .outputs import Outputs
-    from .settings import Settings
+    from .settings import ServerSettings
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -46,7 +46,7 @@ _FAILED = 400
 _HEALTH = frozenset({"live", "ready"})
 
 
-class Exchange:
+class ServerExchange:
     """One request while it is being handled."""
 
     __slots__ = ("began", "body", "headers", "id", "method", "path", "rows", "scope")
@@ -83,7 +83,7 @@ class App:
         log: receives the access log.
     """
 
-    def __init__(self, settings: Settings, bundle: Bundle, scheduler: Scheduler, log: Log) -> None:
+    def __init__(self, settings: ServerSettings, bundle: Bundle, scheduler: Scheduler, log: Log) -> None:
         self.loaded = False
         self.draining = False
         self.metrics = Metrics()
@@ -99,7 +99,7 @@ class App:
         self._id_count = 0
         self._always = [(b"x-mlport-deployment", settings.deployment.encode())] if settings.deployment else []
         self._routes = self._make_routes()
-        self._handlers: dict[str, Callable[[Exchange], Awaitable[Answer]]] = {
+        self._handlers: dict[str, Callable[[ServerExchange], Awaitable[Answer]]] = {
             "live": self._live,
             "ready": self._ready,
             "predict": self._predict,
@@ -131,10 +131,10 @@ class App:
         """Handle one request."""
         kind = self._routes.get(scope["path"], "other")
         if kind in _HEALTH:
-            exchange = Exchange(scope, "", 0.0)
+            exchange = ServerExchange(scope, "", 0.0)
             await self._send(send, exchange, await self._guarded(kind, exchange))
             return
-        exchange = Exchange(scope, self._request_id(scope["headers"]), time.monotonic())
+        exchange = ServerExchange(scope, self._request_id(scope["headers"]), time.monotonic())
         self.metrics.in_flight += 1
         status = 499
         try:
@@ -156,7 +156,7 @@ class App:
         if (found := self._summary.take()) is not None:
             self._log.info("summary", **found)
 
-    def _log_request(self, exchange: Exchange, kind: str, status: int, seconds: float) -> None:
+    def _log_request(self, exchange: ServerExchange, kind: str, status: int, seconds: float) -> None:
         """Log one request; successful ones only up to a limit per second, and the next line counts the skipped ones."""
         more: dict[str, Any] = {}
         most = self._settings.limits.log_requests
@@ -179,7 +179,7 @@ class App:
 
     # Answers
 
-    async def _guarded(self, kind: str, exchange: Exchange) -> Answer:
+    async def _guarded(self, kind: str, exchange: ServerExchange) -> Answer:
         """Run the handler and convert any exception to an error response."""
         try:
             self._check_route(kind, exchange)
@@ -197,7 +197,7 @@ class App:
             message = f"the server failed; its trace is in the log under request id {exchange.id}"
             return self._error(RequestError(500, "internal_error", message), exchange)
 
-    def _error(self, error: RequestError, exchange: Exchange) -> Answer:
+    def _error(self, error: RequestError, exchange: ServerExchange) -> Answer:
         details = {
             "code": error.code,
             "message": error.message,
@@ -210,7 +210,7 @@ class App:
             body = {**details, "error": text}
         return Answer(JSON, encode_json(body), error.headers, error.status)
 
-    async def _send(self, send: Send, exchange: Exchange, answer: Answer) -> None:
+    async def _send(self, send: Send, exchange: ServerExchange, answer: Answer) -> None:
         headers = [
             (b"content-type", answer.content_type),
             (b"content-length", str(len(answer.body)).encode()),
@@ -231,7 +231,7 @@ class App:
         self._id_count += 1
         return f"{self._id_lead}{self._id_count:08x}"
 
-    def _check_route(self, kind: str, exchange: Exchange) -> None:
+    def _check_route(self, kind: str, exchange: ServerExchange) -> None:
         if kind == "other" and exchange.path.startswith("/v2/models/"):
             known = f"{self._manifest.name!r} version {self._version!r}"
             raise RequestError(404, "unknown_model", f"the only model here is {known}", "path")
@@ -245,7 +245,7 @@ class App:
 
     # Predictions
 
-    async def _predict(self, exchange: Exchange) -> Answer:
+    async def _predict(self, exchange: ServerExchange) -> Answer:
         self._check_loaded()
         header = exchange.header(b"content-type") or b""
         sent = JSON if header == JSON else media_type(exchange.headers, b"content-type")
@@ -256,7 +256,7 @@ class App:
             form = JSON  # the request's form does not require the same form of response
         return encode(form, outputs)
 
-    async def _infer(self, exchange: Exchange) -> Answer:
+    async def _infer(self, exchange: ServerExchange) -> Answer:
         self._check_loaded()
         sent = media_type(exchange.headers, b"content-type")
         if sent not in {b"", JSON, BINARY}:  # the protocol's own clients send no content type
@@ -266,7 +266,7 @@ class App:
         outputs = await self._run(given, exchange)
         return v2.encode(request, outputs, self._manifest.name, self._version)
 
-    async def _run(self, given: Input, exchange: Exchange) -> Outputs:
+    async def _run(self, given: Input, exchange: ServerExchange) -> Outputs:
         exchange.rows = given.rows
         self.metrics.rows.observe(given.rows)
         began = time.monotonic()
@@ -276,7 +276,7 @@ class App:
         self.metrics.model_seconds.observe(time.monotonic() - began)
         return outputs
 
-    def _deadline(self, exchange: Exchange) -> float:
+    def _deadline(self, exchange: ServerExchange) -> float:
         limit = self._settings.limits.deadline_s
         value = exchange.header(b"x-mlport-deadline-ms")
         if value is None:
@@ -291,12 +291,12 @@ class App:
 
     # Health and metadata
 
-    async def _live(self, exchange: Exchange) -> Answer:
+    async def _live(self, exchange: ServerExchange) -> Answer:
         del exchange
         stuck = self._scheduler.stuck_for()
         return _status("stuck", f"the model has not returned for {stuck:.0f} s") if stuck else _status("live")
 
-    async def _ready(self, exchange: Exchange) -> Answer:
+    async def _ready(self, exchange: ServerExchange) -> Answer:
         del exchange
         if self.draining:
             return _status("draining", "the server is stopping")
@@ -305,7 +305,7 @@ class App:
         stuck = self._scheduler.stuck_for()
         return _status("stuck", f"the model has not returned for {stuck:.0f} s") if stuck else _status("ready")
 
-    async def _show_metrics(self, exchange: Exchange) -> Answer:
+    async def _show_metrics(self, exchange: ServerExchange) -> Answer:
         del exchange
         ready = self.loaded and not self.draining and not self._scheduler.stuck_for()
         text = self.metrics.render(
@@ -318,11 +318,11 @@ class App:
         )
         return Answer(b"text/plain; version=0.0.4; charset=utf-8", text)
 
-    async def _show_server(self, exchange: Exchange) -> Answer:
+    async def _show_server(self, exchange: ServerExchange) -> Answer:
         del exchange
         return _json({"name": "mlport", "version": VERSION, "extensions": ["binary_tensor_data"]})
 
-    async def _show_model(self, exchange: Exchange) -> Answer:
+    async def _show_model(self, exchange: ServerExchange) -> Answer:
         del exchange
         signature = self._manifest.signature
         return _json(
@@ -335,7 +335,7 @@ class App:
             }
         )
 
-    async def _show_root(self, exchange: Exchange) -> Answer:
+    async def _show_root(self, exchange: ServerExchange) -> Answer:
         del exchange
         return _json(
             {

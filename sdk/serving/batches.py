@@ -1,7 +1,7 @@
 """Joins waiting requests into one model call, splits its outputs again, and limits the rows of a call.
 
 Many models need almost as long for one row as for fifty. Requests that wait when the model becomes free are joined at
-once; a single request never waits for others. The maximum size of a call is learned from earlier calls; see `Cost`.
+once; a single request never waits for others. The maximum size of a call is learned from earlier calls; see `DurationModel`.
 
 Requests are joined only for models whose signature declares rows independent, and only inputs of the same types and
 shapes.
@@ -22,7 +22,7 @@ from .outputs import Outputs
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from .signature import Signature
+    from .signature import ServedSignature
 
 _SAMPLES = 16  # number of calls of one size that are remembered
 _ENOUGH = 3  # calls of one size before that size counts
@@ -31,7 +31,7 @@ _LOW = 0.25  # the quantile that a fit uses: the duration of an undisturbed call
 _DEFAULT_BUDGET_S = 0.02
 
 
-class Cost:
+class DurationModel:
     """A model of the duration of a call by its number of rows, learned from earlier calls.
 
     Durations are grouped by powers of two of the rows; the newest 16 of each group are kept for 30 seconds. The time
@@ -155,12 +155,12 @@ class Batches:
     """
 
     def __init__(
-        self, signature: Signature, *, most: int, p95_ms: float, clock: Callable[[], float], library: bool = False
+        self, signature: ServedSignature, *, most: int, p95_ms: float, clock: Callable[[], float], library: bool = False
     ) -> None:
         self.joins = signature.rowwise and not signature.free and most > 1
         self._may_be_undeclared = library and not signature.outputs
         self._declared = {one.name: one.dtype for one in signature.outputs}
-        self.cost = Cost(p95_ms / 2000 if p95_ms else _DEFAULT_BUDGET_S, most, clock)
+        self.cost = DurationModel(p95_ms / 2000 if p95_ms else _DEFAULT_BUDGET_S, most, clock)
 
     @staticmethod
     def key(given: Input) -> Hashable:

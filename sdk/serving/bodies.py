@@ -14,12 +14,12 @@ import msgspec
 
 from .convert import TEXT, is_list
 from .failures import RequestError, bad_input
-from .signature import FREE, Signature
+from .signature import FREE, ServedSignature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from .settings import Limits
+    from .settings import ServerLimits
 
 Cell: TypeAlias = "str | int | float | bool | None"
 
@@ -33,7 +33,7 @@ _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 _FIELDS_FOR_EACH_ROW = 10  # a CSV body may have 10 times as many fields as the maximum number of rows
 
 
-def rows_of(decoded: Any, signature: Signature) -> list[Any] | None:
+def rows_of(decoded: Any, signature: ServedSignature) -> list[Any] | None:
     """Return the rows of a JSON body of another form; None if its form is unknown.
 
     Raises:
@@ -57,7 +57,7 @@ def rows_of(decoded: Any, signature: Signature) -> list[Any] | None:
     return value if is_list(value) else [value]
 
 
-def _ordered_rows(rows: list[Any], signature: Signature) -> list[Any]:
+def _ordered_rows(rows: list[Any], signature: ServedSignature) -> list[Any]:
     """Convert rows to lists in the order of the first row's columns, for a model with one unnamed input."""
     if signature.free or _expected(signature) or not rows or not isinstance(rows[0], dict):
         return rows
@@ -101,7 +101,7 @@ def _named_rows(names: list[str], rows: list[Any], field: str) -> list[Any]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def from_columns(named: dict[str, list[Any]], signature: Signature) -> list[Any]:
+def from_columns(named: dict[str, list[Any]], signature: ServedSignature) -> list[Any]:
     """Return the columns of a table as rows; for a model with one unnamed input, as lists in column order."""
     rows = zip(*named.values(), strict=True)
     if _expected(signature) or signature.free:
@@ -113,7 +113,10 @@ def from_columns(named: dict[str, list[Any]], signature: Signature) -> list[Any]
 
 
 def from_lines(
-    body: bytes, parse: Callable[[Any, bytes, Limits], Any], hook: Callable[[str], Any] | None, limits: Limits
+    body: bytes,
+    parse: Callable[[Any, bytes, ServerLimits], Any],
+    hook: Callable[[str], Any] | None,
+    limits: ServerLimits,
 ) -> list[Any]:
     """Return the rows of JSON lines: one JSON value per row; empty lines are skipped.
 
@@ -136,7 +139,9 @@ def from_lines(
     return rows
 
 
-def _check_line(line: bytes, number: int, parse: Callable[[Any, bytes, Limits], Any], limits: Limits) -> None:
+def _check_line(
+    line: bytes, number: int, parse: Callable[[Any, bytes, ServerLimits], Any], limits: ServerLimits
+) -> None:
     try:
         parse(msgspec.json.decode, line, limits)
     except RequestError as error:
@@ -146,7 +151,7 @@ def _check_line(line: bytes, number: int, parse: Callable[[Any, bytes, Limits], 
 # CSV
 
 
-def from_csv(body: bytes, header: bytes | None, signature: Signature, limits: Limits) -> list[Any]:
+def from_csv(body: bytes, header: bytes | None, signature: ServedSignature, limits: ServerLimits) -> list[Any]:
     """Return the rows of a CSV body.
 
     Args:
@@ -177,7 +182,7 @@ def from_csv(body: bytes, header: bytes | None, signature: Signature, limits: Li
     return _typed(rows, given, names, signature)
 
 
-def _check_size(body: bytes, limits: Limits) -> None:
+def _check_size(body: bytes, limits: ServerLimits) -> None:
     most = limits.max_json_containers
     if body.count(b"\n") + body.count(b"\r") >= most:
         raise _too_many(f"{most} lines")
@@ -201,14 +206,14 @@ def _lines(body: bytes) -> Iterator[list[str]]:
         raise bad_input("bad_csv", f"line {reader.line_num} is no valid CSV: {error}", "body") from None
 
 
-def _expected(signature: Signature) -> list[str]:
+def _expected(signature: ServedSignature) -> list[str]:
     """Return the names expected in a header; an empty list for a model with one unnamed input."""
     if signature.columns is not None:
         return signature.columns
     return [one.name for one in signature.inputs] if len(signature.inputs) > 1 else []
 
 
-def _is_header(first: Sequence[str], names: Sequence[str], signature: Signature) -> bool:
+def _is_header(first: Sequence[str], names: Sequence[str], signature: ServedSignature) -> bool:
     """Check whether the first line names the columns; if they have no names, whether it contains no numbers."""
     cells = [cell.strip() for cell in first]
     if signature.records:
@@ -225,7 +230,7 @@ def _is_value(cell: str) -> bool:
     return cell.lower() in _MISSING or cell.lower() in _TRUTHS
 
 
-def _typed(rows: list[list[str]], given: list[str] | None, names: list[str], signature: Signature) -> list[Any]:
+def _typed(rows: list[list[str]], given: list[str] | None, names: list[str], signature: ServedSignature) -> list[Any]:
     if given is not None and "" in given and "" not in names:
         raise bad_input("unknown_input", "a column has no name; write the CSV without an index", "body")
     one = signature.inputs[0] if len(signature.inputs) == 1 else None

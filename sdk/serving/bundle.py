@@ -19,7 +19,7 @@ import msgspec
 
 from . import fields, pins
 from .failures import EXIT_BUNDLE, StartError
-from .signature import Signature
+from .signature import ServedSignature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,7 +34,7 @@ class File(msgspec.Struct, frozen=True):
     size: int
 
 
-class Manifest(msgspec.Struct, frozen=True):
+class ServedManifest(msgspec.Struct, frozen=True):
     """The content of `mlport.json`."""
 
     schema: int
@@ -45,7 +45,7 @@ class Manifest(msgspec.Struct, frozen=True):
     python: str
     files: dict[str, File]
     libraries: dict[str, str] = {}
-    signature: Signature = msgspec.field(default_factory=Signature)
+    signature: ServedSignature = msgspec.field(default_factory=ServedSignature)
     method: str = "predict"
     options: dict[str, Any] = {}
     trust: str | None = None
@@ -56,7 +56,7 @@ class Bundle(msgspec.Struct, frozen=True):
     """A bundle on disk: its folder, manifest and digest."""
 
     folder: Path
-    manifest: Manifest
+    manifest: ServedManifest
     digest: str
 
     @property
@@ -96,7 +96,7 @@ def read(folder: Path) -> Bundle:
     try:
         with (folder / MANIFEST).open("rb") as file:
             data = file.read(fields.MOST_BYTES + 1)
-        manifest = msgspec.json.decode(data[: fields.MOST_BYTES], type=Manifest)
+        manifest = msgspec.json.decode(data[: fields.MOST_BYTES], type=ServedManifest)
     except OSError as error:
         raise _refused(f"cannot read {folder / MANIFEST}: {error.strerror}") from error
     except (msgspec.MsgspecError, RecursionError) as error:

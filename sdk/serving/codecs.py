@@ -16,13 +16,13 @@ from .convert import Array
 from .failures import RequestError, bad_input
 from .jsontext import encode_json
 from .media import CSV, JSON, NPY
-from .signature import FREE, Signature
+from .signature import FREE, ServedSignature
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .outputs import Outputs
-    from .settings import Limits
+    from .settings import ServerLimits
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ _decode_any = msgspec.json.Decoder().decode
 _decode_any_digits = msgspec.json.Decoder(float_hook=Digits).decode
 
 
-def parse(decode: Any, body: bytes | memoryview, limits: Limits) -> Any:
+def parse(decode: Any, body: bytes | memoryview, limits: ServerLimits) -> Any:
     """Decode JSON within the limits; raise a 400 for any fault of the text.
 
     Nested containers need a hundred times their size in memory, so their number is checked before decoding.
@@ -98,7 +98,7 @@ def _quoted(message: str) -> str:
     return message.split("`")[1] if "field `" in message else ""
 
 
-def decode(kind: bytes, header: bytes, body: bytes, signature: Signature, limits: Limits) -> Input:
+def decode(kind: bytes, header: bytes, body: bytes, signature: ServedSignature, limits: ServerLimits) -> Input:
     """Decode a body by its media type.
 
     Args:
@@ -152,7 +152,7 @@ def _explained(error: RequestError, body: Any) -> RequestError:
     return RequestError(error.status, error.code, message, error.field)
 
 
-def decode_instances(body: bytes, signature: Signature, limits: Limits) -> Input:
+def decode_instances(body: bytes, signature: ServedSignature, limits: ServerLimits) -> Input:
     """Decode `{"instances": [row, …]}`, a dict of columns in place of the rows, or another form; see `bodies`."""
     try:
         decoded: _Body = parse(_decode_digits if signature.exact else _decode_body, body, limits)
@@ -173,7 +173,7 @@ def decode_instances(body: bytes, signature: Signature, limits: Limits) -> Input
     return from_rows(instances, signature)
 
 
-def from_rows(rows: list[Any], signature: Signature) -> Input:
+def from_rows(rows: list[Any], signature: ServedSignature) -> Input:
     """Convert decoded rows to the input."""
     if signature.free:
         if not rows:
@@ -182,7 +182,7 @@ def from_rows(rows: list[Any], signature: Signature) -> Input:
     return from_tensors(signature.from_instances(rows), signature)
 
 
-def decode_npy(body: bytes, signature: Signature) -> Input:
+def decode_npy(body: bytes, signature: ServedSignature) -> Input:
     """Decode a .npy body as the whole input."""
     array = npy.decode(body)
     if signature.free:
@@ -190,7 +190,7 @@ def decode_npy(body: bytes, signature: Signature) -> Input:
     return from_tensors(signature.from_array(array, "body"), signature)
 
 
-def from_tensors(tensors: dict[str, Array], signature: Signature) -> Input:
+def from_tensors(tensors: dict[str, Array], signature: ServedSignature) -> Input:
     """Return the input that consists of already checked tensors."""
     return Input(tensors, None, signature.row_count(tensors))
 

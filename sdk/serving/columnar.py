@@ -19,7 +19,7 @@ from .failures import RequestError, bad_input
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .settings import Limits
+    from .settings import ServerLimits
 
 _VALUES_FOR_EACH_ROW = 10  # a table may have 10 times as many values as the maximum number of rows
 _INDEX = re.compile(r"__index_level_\d+__")
@@ -32,17 +32,19 @@ def available() -> bool:
     return find_spec("pyarrow") is not None
 
 
-def from_arrow(body: bytes, limits: Limits) -> dict[str, list[Any]]:
+def from_arrow(body: bytes, limits: ServerLimits) -> dict[str, list[Any]]:
     """Return the columns of an Arrow IPC stream."""
     return _guarded("Arrow IPC stream", _read_arrow, body, limits)
 
 
-def from_parquet(body: bytes, limits: Limits) -> dict[str, list[Any]]:
+def from_parquet(body: bytes, limits: ServerLimits) -> dict[str, list[Any]]:
     """Return the columns of a Parquet file."""
     return _guarded("Parquet file", _read_parquet, body, limits)
 
 
-def _guarded(what: str, read: Callable[[Any, bytes, Limits], Any], body: bytes, limits: Limits) -> dict[str, list[Any]]:
+def _guarded(
+    what: str, read: Callable[[Any, bytes, ServerLimits], Any], body: bytes, limits: ServerLimits
+) -> dict[str, list[Any]]:
     pa: Any = importlib.import_module("pyarrow")
     try:
         return _columns(pa, read(pa, body, limits))
@@ -53,7 +55,7 @@ def _guarded(what: str, read: Callable[[Any, bytes, Limits], Any], body: bytes, 
         raise bad_input("bad_columnar", f"the body is no valid {what}: {said}", "body") from None
 
 
-def _read_arrow(pa: Any, body: bytes, limits: Limits) -> Any:
+def _read_arrow(pa: Any, body: bytes, limits: ServerLimits) -> Any:
     _refuse_compressed(pa, body)
     with pa.ipc.open_stream(body) as reader:
         _check_types(pa, reader.schema)
@@ -67,7 +69,7 @@ def _read_arrow(pa: Any, body: bytes, limits: Limits) -> Any:
         return pa.Table.from_batches(batches, reader.schema)
 
 
-def _read_parquet(pa: Any, body: bytes, limits: Limits) -> Any:
+def _read_parquet(pa: Any, body: bytes, limits: ServerLimits) -> Any:
     pq: Any = importlib.import_module("pyarrow.parquet")
     file = pq.ParquetFile(pa.BufferReader(body))
     about = file.metadata
@@ -154,7 +156,7 @@ def _is_number(types: Any, kind: Any) -> bool:
     return bool(types.is_integer(kind) or types.is_floating(kind))
 
 
-def _check_count(rows: int, columns: int, limits: Limits) -> None:
+def _check_count(rows: int, columns: int, limits: ServerLimits) -> None:
     most = limits.max_json_containers
     if rows > most or rows * columns > most * _VALUES_FOR_EACH_ROW:
         raise bad_input("too_complex", f"the table has {rows} rows and {columns} columns, more than {most} rows or "

@@ -22,7 +22,7 @@ from .convert import as_array
 from .failures import EXIT_LOAD, StartError, bad_input
 from .outputs import Outputs, normalise
 from .parts import PYTHON, as_scalars, by_name
-from .signature import FREE, Signature, table_rows
+from .signature import FREE, ServedSignature, table_rows
 from .tables import guessed, marked, pandas, table
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Predictor:
     def __init__(
         self,
         call: Call,
-        signature: Signature,
+        signature: ServedSignature,
         method: str,
         *,
         takes_json: bool,

@@ -14,7 +14,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from .settings import Limits
+from .settings import ServerLimits
 
 if TYPE_CHECKING:
     import asyncio
@@ -107,7 +107,7 @@ class GuardedProtocol(HttpToolsProtocol):
     is discarded).
     """
 
-    limits = Limits()
+    limits = ServerLimits()
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from .failures import RequestError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .signature import Signature
+    from .signature import ServedSignature
 
 
 class Outputs(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class Outputs(msgspec.Struct, frozen=True):
         return bool(self.arrays) and all(map(_is_tensor, self.arrays.values()))
 
 
-def normalise(result: Any, signature: Signature, method: str, rows: int, *, lists: bool = False) -> Outputs:
+def normalise(result: Any, signature: ServedSignature, method: str, rows: int, *, lists: bool = False) -> Outputs:
     """Return the outputs in `result`, checked against the signature; see `parts.outputs_in`.
 
     Raises:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
 
-    from .batches import Batches, Cost
-    from .settings import Limits
+    from .batches import Batches, DurationModel
+    from .settings import ServerLimits
 
 Predict = Callable[[Input], Outputs]
 _SHORT_S = 0.001
@@ -62,7 +62,7 @@ class Scheduler:
 
     def __init__(
         self,
-        limits: Limits,
+        limits: ServerLimits,
         loop: asyncio.AbstractEventLoop,
         batches: Batches | None = None,
         *,
@@ -297,7 +297,7 @@ class Scheduler:
             self._note(self._batches.cost, given.rows, self._clock() - began)
         return outputs
 
-    def _note(self, cost: Cost, rows: int, seconds: float) -> None:
+    def _note(self, cost: DurationModel, rows: int, seconds: float) -> None:
         with self._has_work:
             cost.note(rows, seconds)
             if self._on_loop:

@@ -41,7 +41,7 @@ from .parts import PYTHON
 from .privileges import drop
 from .scheduler import Scheduler
 from .sealed import seal
-from .settings import Bind, Settings, from_environment
+from .settings import Bind, ServerSettings, from_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -128,7 +128,7 @@ def _is_stale(path: str) -> bool:
 
 
 class _Server:
-    def __init__(self, settings: Settings, bundle: Bundle, listener: socket.socket, log: Log) -> None:
+    def __init__(self, settings: ServerSettings, bundle: Bundle, listener: socket.socket, log: Log) -> None:
         self._settings = settings
         self._bundle = bundle
         self._listener = listener

@@ -24,7 +24,7 @@ _BIND = re.compile(r"tcp:(?P<host>.+):(?P<port>\d{1,5})|unix:(?P<path>.+)|fd:(?P
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ServerLimits:
     """All limits of the server; times are in seconds unless the name states another unit, sizes in bytes."""
 
     max_body: int = 25 * 1024 * 1024
@@ -63,7 +63,7 @@ class Bind:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServerSettings:
     """All settings that `serve` takes from its environment."""
 
     bind: Bind
@@ -75,7 +75,7 @@ class Settings:
     threads: int | None = None
     run_as: int | None = None
     routes: tuple[tuple[Kind, str], ...] = ()
-    limits: Limits = field(default_factory=Limits)
+    limits: ServerLimits = field(default_factory=ServerLimits)
 
 
 # Limits that an operator may set by variable; the others are fixed parts of the contract.
@@ -88,7 +88,7 @@ _TIMES = frozenset(
 _MAY_BE_ZERO = frozenset({"drain_s", "max_queue", "p95_ms", "log_requests"})
 
 
-def from_environment(env: Mapping[str, str]) -> Settings:
+def from_environment(env: Mapping[str, str]) -> ServerSettings:
     """Read the settings from the environment.
 
     Raises:
@@ -97,7 +97,7 @@ def from_environment(env: Mapping[str, str]) -> Settings:
     level = env.get("MLPORT_LOG_LEVEL", "info").lower()
     if level not in {"debug", "info", "warning", "error"}:
         raise StartError(f"MLPORT_LOG_LEVEL={level!r} is not one of debug, info, warning, error")
-    return Settings(
+    return ServerSettings(
         bind=_bind(env),
         model_dirs=_model_dirs(env),
         model_digest=env.get("MLPORT_MODEL_DIGEST") or None,
@@ -111,7 +111,7 @@ def from_environment(env: Mapping[str, str]) -> Settings:
     )
 
 
-def _limits(env: Mapping[str, str]) -> Limits:
+def _limits(env: Mapping[str, str]) -> ServerLimits:
     given: dict[str, int | float] = {}
     for name in sorted(_WHOLE | _TIMES):
         variable = f"MLPORT_{name.upper()}"
@@ -120,7 +120,7 @@ def _limits(env: Mapping[str, str]) -> Limits:
             given[name] = (
                 _number(env, variable, int, zero=zero) if name in _WHOLE else _number(env, variable, float, zero=zero)
             )
-    return Limits(**given)  # type: ignore[arg-type]  # _WHOLE lists the fields that are whole numbers
+    return ServerLimits(**given)  # type: ignore[arg-type]  # _WHOLE lists the fields that are whole numbers
 
 
 def _number(env: Mapping[str, str], variable: str, kind: type[_N], *, zero: bool = False) -> _N:

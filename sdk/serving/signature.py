@@ -29,7 +29,7 @@ FREE = "instances"
 _SHOWN = 100  # levels
 
 
-class Tensor(TensorType, frozen=True, dict=True):
+class ServedTensor(TensorType, frozen=True, dict=True):
     """A tensor of a signature, with the reader of its values."""
 
     @cached_property
@@ -38,12 +38,12 @@ class Tensor(TensorType, frozen=True, dict=True):
         return reader(self)
 
 
-class Signature(msgspec.Struct, frozen=True, dict=True):
+class ServedSignature(msgspec.Struct, frozen=True, dict=True):
     """The inputs and outputs of a model as its bundle records them."""
 
-    inputs: list[Tensor] = []
+    inputs: list[ServedTensor] = []
     columns: list[str] | None = None
-    outputs: list[Tensor] = []
+    outputs: list[ServedTensor] = []
     rowwise: bool = False
     allow_nan: bool = False
     integer_columns: bool = False
@@ -141,7 +141,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
             told = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise bad_input("bad_shape", f"all inputs must have the same number of rows, got {told}", "inputs")
 
-    def _gathered(self, tensor: Tensor, values: list[Any], field: str) -> Array:
+    def _gathered(self, tensor: ServedTensor, values: list[Any], field: str) -> Array:
         """Return the values of all rows as one array, or the single value of an input that has one per request.
 
         Raises:
@@ -182,7 +182,7 @@ class Signature(msgspec.Struct, frozen=True, dict=True):
             )
         return {name: array[:, number] for number, name in enumerate(columns)}
 
-    def _fit(self, tensor: Tensor, array: Array, field: str) -> Array:
+    def _fit(self, tensor: ServedTensor, array: Array, field: str) -> Array:
         array = _to_shape(tensor.read(array, field, self.columns), tensor, field)
         if tensor.required or not self.allow_nan:
             check_finite(array, field, self.columns, category=tensor.levels is not None)
@@ -204,7 +204,7 @@ def table_rows(rows: list[Any], columns: list[str]) -> list[list[Any]]:
     return rows
 
 
-def _to_shape(array: Array, tensor: Tensor, field: str) -> Array:
+def _to_shape(array: Array, tensor: ServedTensor, field: str) -> Array:
     wanted = tensor.shape
     if array.ndim == 2 and len(wanted) == 1 and array.shape[1] == 1:
         array = array[:, 0]  # most clients send a column vector

@@ -7,7 +7,7 @@ import msgspec
 from .convert import TEXT
 
 
-class Levels(msgspec.Struct, frozen=True):
+class ServedLevels(msgspec.Struct, frozen=True):
     """The levels of a column of categories, in their order; `type` is the pandas type of their index."""
 
     values: list[bool | int | float | str]
@@ -28,7 +28,7 @@ class TensorType(msgspec.Struct, frozen=True, dict=True):
     shape: tuple[int, ...]
     column_type: str | None = None
     missing: str | None = None
-    levels: Levels | None = None
+    levels: ServedLevels | None = None
     required: bool = False
 
     @property

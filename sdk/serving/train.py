@@ -59,7 +59,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TrainingRun:
     """A training run as described by its settings."""
 
     command: list[str]
@@ -92,7 +92,7 @@ def main(argv: list[str], env: Mapping[str, str] | None = None, root: Path | Non
     return code
 
 
-def plan(argv: list[str], env: Mapping[str, str], root: Path) -> Job:
+def plan(argv: list[str], env: Mapping[str, str], root: Path) -> TrainingRun:
     """Read the job from the settings.
 
     Raises:
@@ -100,7 +100,7 @@ def plan(argv: list[str], env: Mapping[str, str], root: Path) -> Job:
     """
     command, folder = _command(env)
     output = _output(env, root)
-    return Job(
+    return TrainingRun(
         command=command,
         folder=folder,
         data=_data(env, root),
@@ -179,7 +179,7 @@ def _unquoted(value: Any) -> Any:
         return value
 
 
-def environment(job: Job, env: Mapping[str, str]) -> dict[str, str]:
+def environment(job: TrainingRun, env: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the script."""
     made = {f"MLPORT_DATA_{_upper(name)}": path for name, path in job.data.items()}
     made |= {f"MLPORT_PARAM_{_upper(key)}": _text(value) for key, value in job.params.items()}
@@ -193,7 +193,7 @@ def environment(job: Job, env: Mapping[str, str]) -> dict[str, str]:
     return {"PYTHONFAULTHANDLER": "1", **env, **made}  # a crash of the interpreter prints the script's lines
 
 
-def arguments(job: Job) -> list[str]:
+def arguments(job: TrainingRun) -> list[str]:
     """Return the command-line arguments of the script."""
     pairs = [
         *job.data.items(),
@@ -211,7 +211,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _run(job: Job, env: dict[str, str], last: deque[str]) -> int:
+def _run(job: TrainingRun, env: dict[str, str], last: deque[str]) -> int:
     process = subprocess.Popen(  # noqa: S603 - running the user's script is the purpose
         [*job.command, *arguments(job)],
         cwd=job.folder,

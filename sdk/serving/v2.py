@@ -14,11 +14,11 @@ from .convert import DATATYPES, DTYPES, Array, as_array
 from .failures import RequestError, bad_input
 from .jsontext import encode_json
 from .media import BINARY, JSON
-from .signature import FREE, Signature
+from .signature import FREE, ServedSignature
 
 if TYPE_CHECKING:
     from .outputs import Outputs
-    from .settings import Limits
+    from .settings import ServerLimits
 
 LENGTH_HEADER = b"inference-header-content-length"
 _MAX_NDIM = 32
@@ -37,7 +37,7 @@ class _Output(msgspec.Struct):
     parameters: dict[str, Any] | None = None
 
 
-class Request(msgspec.Struct):
+class InferenceRequest(msgspec.Struct):
     """An inference request without its binary part."""
 
     inputs: list[_Tensor]
@@ -46,17 +46,19 @@ class Request(msgspec.Struct):
     outputs: list[_Output] | None = None
 
 
-_decode = msgspec.json.Decoder(Request).decode
+_decode = msgspec.json.Decoder(InferenceRequest).decode
 
 
-def decode(body: bytes, length: bytes | None, signature: Signature, limits: Limits) -> tuple[Request, Input]:
+def decode(
+    body: bytes, length: bytes | None, signature: ServedSignature, limits: ServerLimits
+) -> tuple[InferenceRequest, Input]:
     """Decode an inference request; `length` is the value of Inference-Header-Content-Length, if sent.
 
     Raises:
         RequestError: 400 naming the invalid tensor or field.
     """
     size = len(body) if length is None else _header_length(length, len(body))
-    request: Request = parse(_decode, body[:size] if size < len(body) else body, limits)
+    request: InferenceRequest = parse(_decode, body[:size] if size < len(body) else body, limits)
     if not request.inputs:
         raise bad_input("empty", "`inputs` is empty; send at least one tensor", "inputs")
     if signature.outputs:
@@ -79,7 +81,7 @@ def decode(body: bytes, length: bytes | None, signature: Signature, limits: Limi
     return request, from_tensors(_checked(tensors, signature), signature)
 
 
-def _checked(tensors: dict[str, Array], signature: Signature) -> dict[str, Array]:
+def _checked(tensors: dict[str, Array], signature: ServedSignature) -> dict[str, Array]:
     if not signature.free:
         return signature.from_tensors(tensors)
     if len(tensors) == 1:
@@ -93,7 +95,7 @@ def _header_length(length: bytes, total: int) -> int:
     return int(length)
 
 
-def _check_outputs(request: Request, known: list[str]) -> None:
+def _check_outputs(request: InferenceRequest, known: list[str]) -> None:
     for number, output in enumerate(request.outputs or ()):
         if output.name not in known:
             message = f"output {output.name!r} is unknown; this model gives {', '.join(known)}"
@@ -175,7 +177,7 @@ def _texts(data: memoryview, count: int, field: str) -> Array:
     return np.asarray(texts, dtype=object)
 
 
-def encode(request: Request, outputs: Outputs, model: str, version: str) -> Answer:
+def encode(request: InferenceRequest, outputs: Outputs, model: str, version: str) -> Answer:
     """Encode the inference response; outputs are binary if the request asked for that."""
     if not outputs.are_tensors:
         message = "this model's output has no tensor form; use {'instances': …} on /invocations"

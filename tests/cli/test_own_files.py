@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sdk
-from sdk.cli.parse import INPUT, Table
+from sdk.cli.parse import INPUT, CsvTable
 from sdk.client.calling import signature_served
 from sdk.errors import InvalidInputError
 from sdk.packaging.disk import state_dir
@@ -40,10 +40,10 @@ def signature(*numbers: int) -> Signature | None:
     return signature_served(session, status)
 
 
-def rows_of(path: Path, content: str) -> Table:
+def rows_of(path: Path, content: str) -> CsvTable:
     path.write_text(content)
     table = INPUT.convert(f"@{path}", None, None)
-    assert isinstance(table, Table)
+    assert isinstance(table, CsvTable)
     return table
 
 

@@ -26,7 +26,9 @@ def _parameters(method: Callable[..., Any]) -> set[str]:
     shared = next((str(item.annotation) for item in found.values() if item.kind is item.VAR_KEYWORD), "")
     shared = shared.removeprefix("Unpack[").removesuffix("]")
     spelled = getattr(change, shared).__annotations__ if shared else {}
-    packing = set(change.About.__annotations__) if "about" in found or shared else set[str]()  # no shell has objects
+    packing = (
+        set(change.PackArguments.__annotations__) if "about" in found or shared else set[str]()
+    )  # no shell has objects
     return {*(name for name in found if name not in {"self", "how", "about"}), *spelled} - packing
 
 

@@ -21,7 +21,7 @@ from sdk.packaging import disk, training, uvconfig, venv
 from sdk.packaging.image import dependencies
 from sdk.packaging.image.engine_ssh import Forward
 from sdk.packaging.image.manifests import Platform
-from sdk.packaging.image.store import Store
+from sdk.packaging.image.store import BlobStore
 from sdk.packaging.lock import Lock, compile_lock
 from sdk.trust import TrustStore
 from sdk_local import LocalOptions, _doctor, _folder, _records
@@ -59,7 +59,7 @@ def ssh(folder: Path) -> None:
 
 def layer(folder: Path) -> None:
     lock = Lock(f"x==1 --hash=sha256:{64 * '0'}\n", PYTHON)
-    dependencies.layer(lock, folder / "wheels", Platform(), Store(disk.cache_dir() / "images"), fresh=False)
+    dependencies.layer(lock, folder / "wheels", Platform(), BlobStore(disk.cache_dir() / "images"), fresh=False)
 
 
 def outside(folder: Path) -> None:
@@ -75,7 +75,7 @@ def uv_settings(folder: Path) -> None:
 
 
 def incoming(_: Path) -> None:
-    with Store(disk.cache_dir() / "images").incoming() as (file, _commit):
+    with BlobStore(disk.cache_dir() / "images").incoming() as (file, _commit):
         file.write(bytes(1 << 20))
 
 

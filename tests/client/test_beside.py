@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from sdk.attempts import WAITED
-from sdk.beside import IN_PART, Standstill, Watch, ask
-from sdk.wire import Wire
+from sdk.beside import IN_PART, HealthWatch, Standstill, ask
+from sdk.wire import ConnectionPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +62,9 @@ def server() -> Iterator[Server]:
 
 
 def send(server: Server, revive: Callable[[float], str | None], events: list[str], size: int = 2) -> httpx.Response:
-    wire = Wire(httpx.URL(server.url), None, Watch(f"{server.url}/healthz", revive, pauses=(0.05,), answers_s=0.3))
+    wire = ConnectionPool(
+        httpx.URL(server.url), None, HealthWatch(f"{server.url}/healthz", revive, pauses=(0.05,), answers_s=0.3)
+    )
     request = httpx.Request("POST", f"{server.url}/predict", content=b"x" * size)
     limits = {"connect": 20.0, "read": 20.0, "write": 20.0}
 
@@ -118,7 +120,7 @@ def test_a_standstill_that_stays_ends_with_the_reason(server: Server, size: int)
 
 def test_many_requests_share_one_look(server: Server) -> None:
     looks: list[float] = []
-    watch = Watch(f"{server.url}/healthz", looks.append, answers_s=0.3)
+    watch = HealthWatch(f"{server.url}/healthz", looks.append, answers_s=0.3)
     begin = threading.Barrier(8)
 
     def ask_one() -> None:

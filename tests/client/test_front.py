@@ -18,7 +18,7 @@ from sdk.errors import (
     UnavailableError,
 )
 from sdk.front import is_of_front
-from sdk.invoke import Caller, Facts
+from sdk.invoke import Caller, EndpointFacts
 from sdk.waiting import SystemClock
 from sdk_azureml import _predict as azureml
 from sdk_sagemaker import _predict as sagemaker
@@ -129,7 +129,7 @@ def test_a_container_that_gave_no_answer() -> None:
     answer = httpx.Response(424, json=body, headers={"x-amzn-errortype": "ModelError"})
     transport = httpx.MockTransport(lambda _request: answer)
     invoker = Invoker(URL, Limits(1_000_000, 60.0), sagemaker.fault, sagemaker.error)
-    caller = Caller(invoker, Facts("churn", "sagemaker"), clock=SystemClock(), redact=str, transport=transport)
+    caller = Caller(invoker, EndpointFacts("churn", "sagemaker"), clock=SystemClock(), redact=str, transport=transport)
     with pytest.raises(UnavailableError, match="timed out"):
         caller.predict([[1.0]])
     caller.close()
@@ -140,7 +140,7 @@ def test_a_page_through_the_whole_path() -> None:
     answers = iter([answered(502, GOOGLE, HTML), answered(500, '{"error": {"message": "no"}}', "application/json")])
     invoker = Invoker(URL, Limits(1_000_000, 60.0), vertex.fault, vertex.error)
     transport = httpx.MockTransport(lambda _request: next(answers))
-    caller = Caller(invoker, Facts("churn", "vertex"), clock=SystemClock(), redact=str, transport=transport)
+    caller = Caller(invoker, EndpointFacts("churn", "vertex"), clock=SystemClock(), redact=str, transport=transport)
     with pytest.raises(UnavailableError) as refused:
         caller.predict([[1.0]])
     assert ("churn", "predict") == (refused.value.resource, refused.value.operation)

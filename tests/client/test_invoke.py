@@ -22,13 +22,13 @@ from sdk.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from sdk.invoke import Caller, Facts
+from sdk.invoke import Caller, EndpointFacts
 from sdk.waiting import SystemClock, TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-FACTS = Facts("churn", "fake", rowwise=True, pinnable=True, models={"d1": "a" * 64})
+FACTS = EndpointFacts("churn", "fake", rowwise=True, pinnable=True, models={"d1": "a" * 64})
 
 
 class Clock(SystemClock):
@@ -50,7 +50,7 @@ def clock() -> Clock:
 def make(server: Any, scripted: Any, clock: Clock) -> Iterator[Callable[..., Caller]]:
     made: list[Caller] = []
 
-    def build(facts: Facts = FACTS, bucket: TokenBucket | None = None, **changes: Any) -> Caller:
+    def build(facts: EndpointFacts = FACTS, bucket: TokenBucket | None = None, **changes: Any) -> Caller:
         target = scripted.invoker(changes.pop("url", server.url), **changes)
         made.append(
             Caller(target, facts, clock=clock, redact=lambda text: text.replace("hunter2", "[x]"), bucket=bucket)
@@ -102,7 +102,7 @@ def test_big_input_is_cut_and_pinned_to_one_deployment(server: Any, make: Callab
 def test_big_input_of_a_model_that_is_not_rowwise_is_refused(server: Any, make: Callable[..., Caller]) -> None:
     """Without the promise of row-wise answers nothing is cut, and nothing sent."""
     with pytest.raises(PayloadTooLargeError, match="the target takes 1000"):
-        make(Facts("churn", "fake")).predict([[1.0]] * 500)
+        make(EndpointFacts("churn", "fake")).predict([[1.0]] * 500)
     assert [] == server.asked
 
 
@@ -255,7 +255,7 @@ def test_one_deployment_can_be_asked(server: Any, make: Callable[..., Caller]) -
 def test_pinning_where_it_does_not_exist_is_unsupported(server: Any, make: Callable[..., Caller]) -> None:
     """The refusal comes before any call."""
     with pytest.raises(UnsupportedError) as caught:
-        make(Facts("churn", "fake")).predict([[1]], deployment="d9")
+        make(EndpointFacts("churn", "fake")).predict([[1]], deployment="d9")
     assert ("pin", []) == (caught.value.capability, server.asked)
 
 

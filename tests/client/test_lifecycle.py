@@ -17,7 +17,7 @@ from sdk.types import DeploymentStatus, EndpointState, EndpointStatus
 if TYPE_CHECKING:
     from sdk.change import Change
 
-CONTEXT = lifecycle.Context("churn", "me", "t0")
+CONTEXT = lifecycle.ChangeContext("churn", "me", "t0")
 
 
 def model(letter: str) -> DeploymentSpec:

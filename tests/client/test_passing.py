@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdk.client.passing import Passing, Records
+from sdk.client.passing import Passing, TemporaryRecords
 from sdk.trust import TrustStore
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def put(path: Path, data: bytes | None) -> None:
 
 @pytest.mark.parametrize("data", BAD)
 def test_a_damaged_record_is_set_aside(tmp_path: Path, data: bytes | None) -> None:
-    records = Records(tmp_path)
+    records = TemporaryRecords(tmp_path)
     with pytest.raises(KeyboardInterrupt), records.kept("good", [Passing("t", "kept")]):
         raise KeyboardInterrupt
     put(tmp_path / "passing" / "bad.json", data)

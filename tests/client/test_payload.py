@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 
 from sdk.errors import InvalidInputError
-from sdk.payload import NPY, Rules, bodies
+from sdk.payload import NPY, EncodingRules, bodies
 
-RULES = Rules(limit=100_000)
-KNOWN = Rules(limit=100_000, missing=True)
+RULES = EncodingRules(limit=100_000)
+KNOWN = EncodingRules(limit=100_000, missing=True)
 
 
-def sent(inputs: Any, rules: Rules = RULES) -> Any:
+def sent(inputs: Any, rules: EncodingRules = RULES) -> Any:
     (body,) = bodies(inputs, rules)
     return json.loads(body.content)["instances"]
 
@@ -92,7 +92,7 @@ def test_nan_is_null_where_the_server_knows_the_types() -> None:
 
 
 @pytest.mark.parametrize("rules", [RULES, KNOWN])
-def test_infinity_is_never_changed(rules: Rules) -> None:
+def test_infinity_is_never_changed(rules: EncodingRules) -> None:
     """Infinity in JSON is an error, with or without a signature."""
     with pytest.raises(InvalidInputError, match="infinite") as caught:
         bodies([{"a": -math.inf}], rules)
@@ -118,7 +118,7 @@ def test_masked_numbers_are_missing_ones(others: list[float]) -> None:
 def test_npy_is_cut_like_json() -> None:
     """Parts of an array are arrays of whole rows that fit."""
     array = np.full((100, 4), np.nan)
-    parts = bodies(array, Rules(limit=1000, rowwise=True))
+    parts = bodies(array, EncodingRules(limit=1000, rowwise=True))
     assert all(len(part.content) <= 1000 for part in parts)
     assert 100 == sum(len(np.load(io.BytesIO(part.content))) for part in parts)
 
@@ -126,7 +126,7 @@ def test_npy_is_cut_like_json() -> None:
 def test_envelope_leaves_no_room_for_npy() -> None:
     """Where a platform wraps JSON, infinity stays an error."""
     with pytest.raises(InvalidInputError):
-        bodies(np.array([[np.inf]]), Rules(limit=1000, wrap=lambda body: body))
+        bodies(np.array([[np.inf]]), EncodingRules(limit=1000, wrap=lambda body: body))
 
 
 def test_value_without_json_form_is_named() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from sdk.adapter import Invoker, Limits
 from sdk.errors import SdkError, UnavailableError
-from sdk.invoke import Caller, Facts
+from sdk.invoke import Caller, EndpointFacts
 from sdk.waiting import SystemClock, TokenBucket
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def ask(server: Dying, *, direct: bool, blocking: bool) -> Any:
         direct=direct,
     )
     rest = {"clock": SystemClock(), "redact": str, "bucket": TokenBucket(), "random": random.Random(0)}
-    caller = Caller(invoker, Facts("churn", "local"), **rest)  # type: ignore[arg-type]
+    caller = Caller(invoker, EndpointFacts("churn", "local"), **rest)  # type: ignore[arg-type]
     if blocking:
         try:
             return caller.predict([[1]]).values

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from sdk.invoke import _by_proxy
-from sdk.wire import Wire, is_broken
+from sdk.wire import ConnectionPool, is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,12 +60,12 @@ def _request(client: socket.socket) -> bytes:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., tuple[Scripted, Wire]]]:
+def serve() -> Iterator[Callable[..., tuple[Scripted, ConnectionPool]]]:
     made: list[Any] = []
 
-    def build(*connections: list[list[bytes]]) -> tuple[Scripted, Wire]:
+    def build(*connections: list[list[bytes]]) -> tuple[Scripted, ConnectionPool]:
         server = Scripted(*connections)
-        wire = Wire(httpx.URL(f"http://127.0.0.1:{server.port}/x"), None)
+        wire = ConnectionPool(httpx.URL(f"http://127.0.0.1:{server.port}/x"), None)
         made.extend((wire, server))
         return server, wire
 
@@ -74,7 +74,7 @@ def serve() -> Iterator[Callable[..., tuple[Scripted, Wire]]]:
         one.close()
 
 
-def ask(wire: Wire, server: Scripted, body: bytes = b"{}", events: list[str] | None = None) -> httpx.Response:
+def ask(wire: ConnectionPool, server: Scripted, body: bytes = b"{}", events: list[str] | None = None) -> httpx.Response:
     request = httpx.Request("POST", f"http://127.0.0.1:{server.port}/x?a=b", content=body, headers={"x-a": "1"})
     trace = (lambda event, _: events.append(event)) if events is not None else None
     request.extensions = {"timeout": LIMITS, **({"trace": trace} if trace else {})}
@@ -100,7 +100,7 @@ def test_requests_leave_as_httpx_writes_them(serve: Any) -> None:
 def test_a_small_request_is_one_packet() -> None:
     """Head and body leave together, so that the server is woken once."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        wire = Wire(httpx.URL(f"http://127.0.0.1:{listening.getsockname()[1]}/x"), None)
+        wire = ConnectionPool(httpx.URL(f"http://127.0.0.1:{listening.getsockname()[1]}/x"), None)
         request = httpx.Request("POST", f"http://127.0.0.1:{listening.getsockname()[1]}/x", content=b"{}")
         request.extensions = {"timeout": LIMITS}
         asking = threading.Thread(target=wire.send, args=(request,))
@@ -174,7 +174,7 @@ def test_nobody_listens() -> None:
     """A refused connection proves that nothing was sent."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    wire = Wire(httpx.URL(f"http://127.0.0.1:{port}/x"), None)
+    wire = ConnectionPool(httpx.URL(f"http://127.0.0.1:{port}/x"), None)
     with pytest.raises(httpx.ConnectError):
         wire.send(httpx.Request("POST", f"http://127.0.0.1:{port}/x", content=b"{}"))
 
@@ -183,7 +183,7 @@ def test_a_silent_server_is_given_up(serve: Any) -> None:
     """The read time-out is the caller's."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        wire = Wire(httpx.URL(f"http://127.0.0.1:{port}/x"), None)
+        wire = ConnectionPool(httpx.URL(f"http://127.0.0.1:{port}/x"), None)
         request = httpx.Request("POST", f"http://127.0.0.1:{port}/x", content=b"{}")
         request.extensions = {"timeout": {**LIMITS, "read": 0.05}}
         with pytest.raises(httpx.ReadTimeout):
@@ -199,7 +199,7 @@ def test_certificates_are_checked() -> None:
     authority.configure_trust(trusting)
     server = Scripted([[OK]], tls=context)
     url = f"https://127.0.0.1:{server.port}/x"
-    wire = Wire(httpx.URL(url), trusting)
+    wire = ConnectionPool(httpx.URL(url), trusting)
     assert b"ok" == wire.send(httpx.Request("POST", url, content=b"{}")).content
     wire.close()
     server.close()
@@ -208,7 +208,7 @@ def test_certificates_are_checked() -> None:
         thread = threading.Thread(target=_shake, args=(listener, context))
         thread.start()
         with pytest.raises(httpx.ConnectError):
-            Wire(httpx.URL(url), doubting).send(httpx.Request("POST", url, content=b"{}"))
+            ConnectionPool(httpx.URL(url), doubting).send(httpx.Request("POST", url, content=b"{}"))
         thread.join(5)
 
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from sdk.errors import AuthError, PlatformError
-from sdk.packaging.image import Image, Registries, Store, push_image
+from sdk.packaging.image import BlobStore, Image, Registries, push_image
 from sdk.packaging.image.layers import Entry, with_parents
 from sdk.packaging.image.manifests import MANIFEST_TYPE, OCI_MANIFEST_TYPE, ImageConfig, Platform
 from sdk_contract.clouds.app import App, Request, Response
@@ -22,8 +22,8 @@ from sdk_contract.clouds.stub import stub_image
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+def store(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "store")
 
 
 class Place:
@@ -65,7 +65,7 @@ def ways(user: str = "user", password: str = "") -> Registries:
     return Registries(lambda _: (user, password) if password else None)
 
 
-def test_our_client_pushes_once(host: str, place: Place, store: Store) -> None:
+def test_our_client_pushes_once(host: str, place: Place, store: BlobStore) -> None:
     """Blobs and manifest arrive whole; a second push sends no blob; another repository mounts them."""
     image = stub_image(store)
     at = push_image(image, f"{host}/team/stub:v1", store=store, registries=ways())
@@ -81,7 +81,7 @@ def test_our_client_pushes_once(host: str, place: Place, store: Store) -> None:
     assert [("team/stub", "v1"), ("team/stub", "v1"), ("other", "v2")] == place.stored
 
 
-def test_who_may_not_and_what_is_not_taken(host: str, place: Place, store: Store) -> None:
+def test_who_may_not_and_what_is_not_taken(host: str, place: Place, store: BlobStore) -> None:
     """A wrong password is refused and nothing is stored; a refused media type comes back as such."""
     place.password, place.oci = "right", False
     with pytest.raises(AuthError):
@@ -103,7 +103,7 @@ def skopeo() -> str:
 
 
 @pytest.mark.parametrize("form", ["v2s2", "oci"])
-def test_skopeo_copies_in_and_out(host: str, place: Place, store: Store, tmp_path: Path, form: str) -> None:
+def test_skopeo_copies_in_and_out(host: str, place: Place, store: BlobStore, tmp_path: Path, form: str) -> None:
     """An independent client pushes in chunks, in both forms, and gets the same bytes back."""
     image = stub_image(store)
     push_image(image, f"{host}/a:v1", store=store, registries=ways())
@@ -132,7 +132,7 @@ def test_uploads_in_chunks_must_join(host: str) -> None:
     assert 404 == httpx.patch(location, content=b"x").status_code
 
 
-def test_manifests_need_their_blobs_and_can_be_deleted(host: str, place: Place, store: Store) -> None:
+def test_manifests_need_their_blobs_and_can_be_deleted(host: str, place: Place, store: BlobStore) -> None:
     """A manifest whose blobs were never sent is refused; a deleted one is gone with its tags."""
     image: Image = stub_image(store)
     url, kind = f"http://{host}/v2/r/manifests", {"content-type": MANIFEST_TYPE}
@@ -153,7 +153,7 @@ def test_manifests_need_their_blobs_and_can_be_deleted(host: str, place: Place, 
 
 @pytest.mark.parametrize("behind", ["itself", "store", "store by GET"])
 def test_blobs_behind_a_redirect_are_not_sent_again(
-    host: str, place: Place, store: Store, behind: Literal["itself", "store", "store by GET"]
+    host: str, place: Place, store: BlobStore, behind: Literal["itself", "store", "store by GET"]
 ) -> None:
     """Registries send us on to the store behind them, which may take no HEAD; what is there is seen all the same."""
     image, target = stub_image(store), f"{host}/team/model:v1"
@@ -167,7 +167,7 @@ def test_blobs_behind_a_redirect_are_not_sent_again(
     assert len(image.layers) + 1 == len(elsewhere.of("FinishUpload"))
 
 
-def test_a_large_blob_behind_a_redirect_is_not_read(host: str, place: Place, store: Store) -> None:
+def test_a_large_blob_behind_a_redirect_is_not_read(host: str, place: Place, store: BlobStore) -> None:
     """To see that it is there, not a byte of it is needed, though the store may begin to send the whole."""
     entry = Entry("large", random.Random(1).randbytes(6 << 20))
     layer = store.layer("large", lambda: with_parents([entry]), created_by="test")

@@ -15,8 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from sdk.packaging.image import Image, Registries, Store, push_image
-from sdk.packaging.image.layers import Entry, Layer, with_parents
+from sdk.packaging.image import BlobStore, Image, Registries, push_image
+from sdk.packaging.image.layers import Entry, ImageLayer, with_parents
 from sdk.packaging.image.manifests import ImageConfig
 from sdk_contract.clouds.app import App
 from sdk_contract.clouds.images import unpack
@@ -42,7 +42,7 @@ WAYS = [find_isolation(), "prefix"] if find_isolation() != "prefix" else ["prefi
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry with the stub image, pushed by our own client."""
     folder = tmp_path_factory.mktemp("registry")
-    made, store = Registry(folder / "registry"), Store(folder / "store")
+    made, store = Registry(folder / "registry"), BlobStore(folder / "store")
     app = App([made])
     with Server(app) as server:
         host = server.url.removeprefix("http://")
@@ -253,9 +253,9 @@ def test_rewritten_paths() -> None:
 
 def test_an_image_with_a_base_keeps_only_what_is_its_own(tmp_path: Path) -> None:
     """Of an image that mlport built, the layers below ours are not unpacked; links cannot lead out."""
-    store = Store(tmp_path / "store")
+    store = BlobStore(tmp_path / "store")
 
-    def layer(path: str, by: str, target: str | None = None) -> Layer:
+    def layer(path: str, by: str, target: str | None = None) -> ImageLayer:
         entries = with_parents([Entry(path, None if target else b"x", target=target)])
         return store.layer(path, lambda: entries, created_by=by)
 
@@ -276,9 +276,9 @@ def test_an_image_with_a_base_keeps_only_what_is_its_own(tmp_path: Path) -> None
 @pytest.mark.parametrize(("label", "shared"), [("dev.mlport.runtime", True), ("somebody.else", False)])
 def test_what_two_images_share_is_unpacked_once(tmp_path: Path, label: str, shared: bool) -> None:
     """Images of ours share the files below their models; those that others made may write to theirs."""
-    store = Store(tmp_path / "store")
+    store = BlobStore(tmp_path / "store")
 
-    def layer(path: str, data: bytes, by: str) -> Layer:
+    def layer(path: str, data: bytes, by: str) -> ImageLayer:
         return store.layer(f"{path} {data!r}", lambda: with_parents([Entry(path, data)]), created_by=by)
 
     def unpacked(model: bytes) -> Path:

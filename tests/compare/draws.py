@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
-from sdk.compare.load import Aim, Plan, Volley
+from sdk.compare.load import Aim, Volley, WindowPlan
 from sdk.compare.measure import Bench
 from sdk.compare.subject import Subject
 from sdk.compare.workload import Workload
@@ -82,7 +82,7 @@ class Drawn:
     def touch(self, key: str, times: int = 5) -> float | None:
         return 0.001
 
-    def fire(self, plan: Plan) -> Volley:
+    def fire(self, plan: WindowPlan) -> Volley:
         took = self._targets[plan.key](plan.count) / 1000
         rate = plan.arrivals.rate if plan.arrivals is not None else 1 / float(np.mean(took))
         self._clock.now += plan.count / rate

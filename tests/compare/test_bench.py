@@ -10,12 +10,12 @@ import httpx
 import msgspec
 import pytest
 
-from sdk.compare.load import Aim, Arrivals, Plan, Volley
+from sdk.compare.load import Aim, Arrivals, Volley, WindowPlan
 from sdk.compare.load.arrivals import offsets
-from sdk.compare.load.engine import Engine, Meters
+from sdk.compare.load.engine import Meters, WindowRun
 from sdk.compare.measure import Bench, Stop
 from sdk.compare.rows import fill, pairs
-from sdk.compare.stats import HIDDEN, Rules
+from sdk.compare.stats import HIDDEN, IntervalRules
 from sdk.compare.subject import Subject
 from sdk.compare.windows import connections, shot
 from sdk.compare.workload import Workload
@@ -46,9 +46,9 @@ class VirtualGenerator:
     def __init__(self, clock: Clock, targets: dict[str, Callable[[], Simulated]]) -> None:
         self.clock = clock
         self._targets = targets
-        self.plans: list[Plan] = []
+        self.plans: list[WindowPlan] = []
         self.volleys: list[Volley] = []
-        self.late_s: Callable[[Plan], float] = lambda _plan: 0.0
+        self.late_s: Callable[[WindowPlan], float] = lambda _plan: 0.0
 
     def aim(self, aim: Aim) -> None:
         pass
@@ -56,13 +56,13 @@ class VirtualGenerator:
     def touch(self, key: str, times: int = 5) -> float | None:
         return 0.001
 
-    def fire(self, plan: Plan) -> Volley:
+    def fire(self, plan: WindowPlan) -> Volley:
         self.plans.append(plan)
 
         async def go() -> Volley:
             now = asyncio.get_running_loop().time
             meters = Meters(now=now, cpu=lambda: 0.0, loop=lambda: 0.0, spin_s=0.0)
-            return await Engine(self._targets[plan.key](), plan, meters).run()
+            return await WindowRun(self._targets[plan.key](), plan, meters).run()
 
         found: Volley = run(go())
         self.clock.now += found.wall_s
@@ -156,7 +156,7 @@ def test_a_row_with_everything() -> None:
     report = MetricsReport(60.0, 0.0, {"2xx": 10}, (Latency("container", "exact", 10, p50=4.0, p95=9.0),))
     bench, _ = _bench({"a": _steady(0.005), "b": _steady(0.010)}, workload)
     found = bench.run([_subject("a", served=lambda _s: report), _subject("b")])
-    filled = fill(row("a"), found["a"], Rules())
+    filled = fill(row("a"), found["a"], IntervalRules())
     assert {"p50", "p90", "p95", "p99"} == set(filled.latency)
     assert "runs" == filled.latency["p95"].basis
     assert 12 < (filled.ms("p95") or 0) < 18  # exponential with 5 ms: 15 ms
@@ -169,7 +169,7 @@ def test_a_row_with_everything() -> None:
     assert 1.0 == filled.floor_ms
     shares = [share for _, share in filled.tail]
     assert shares == sorted(shares, reverse=True)
-    (_, p95) = pairs(found, Rules())
+    (_, p95) = pairs(found, IntervalRules())
     assert ("a", "b", "p95") == (p95.one, p95.other, p95.quantile)
     assert p95.difference.excludes_zero
     assert (p95.difference.value or 0) < 0
@@ -180,7 +180,7 @@ def test_a_late_generator_widens_the_interval() -> None:
     workload = msgspec.structs.replace(QUICK, scenarios=("single",), rate=50.0)
     bench, generator = _bench({"one": _steady(0.005)}, workload)
     generator.late_s = lambda plan: 0.003 if plan.arrivals is not None else 0.0
-    filled = fill(row("one"), bench.run([_subject("one")])["one"], Rules())
+    filled = fill(row("one"), bench.run([_subject("one")])["one"], IntervalRules())
     found = filled.latency["p95"]
     assert filled.usable
     assert 5 == found.runs
@@ -193,7 +193,7 @@ def test_a_late_generator_shows_no_difference_that_is_its_own() -> None:
     workload = msgspec.structs.replace(QUICK, scenarios=(), rate=50.0)
     bench, generator = _bench({"a": _steady(0.005), "b": _steady(0.005)}, workload)
     generator.late_s = lambda plan: 0.010 if plan.key == "b" else 0.0
-    p50, _ = pairs(bench.run([_subject("a"), _subject("b")]), Rules())
+    p50, _ = pairs(bench.run([_subject("a"), _subject("b")]), IntervalRules())
     assert not p50.difference.excludes_zero
     assert HIDDEN == p50.difference.note
 
@@ -202,7 +202,7 @@ def test_what_cannot_be_sent_in_time_bounds_the_highest_rate_from_below() -> Non
     """A rate at which the generator is too late decides nothing; the highest that was borne is known all the same."""
     bench, generator = _bench({"one": _steady(0.005)}, msgspec.structs.replace(QUICK, scenarios=("server",)))
     generator.late_s = lambda plan: 0.2 if plan.arrivals is not None and plan.arrivals.rate > 50 else 0.0
-    filled = fill(row("one"), bench.run([_subject("one")])["one"], Rules())
+    filled = fill(row("one"), bench.run([_subject("one")])["one"], IntervalRules())
     assert filled.highest is not None
     assert (None, "generator") == (filled.highest.rate, filled.highest.limited_by)
     assert 33 < (filled.highest.at_least or 0) <= 50
@@ -212,7 +212,7 @@ def test_what_cannot_be_sent_in_time_bounds_the_highest_rate_from_below() -> Non
 def test_a_rate_that_was_borne_in_the_runs_is_known() -> None:
     """Without a search, the runs show what the target bears at least; one request after another shows nothing of it."""
     bench, _ = _bench({"one": _steady(0.005)}, msgspec.structs.replace(QUICK, scenarios=("single",), rate=50.0))
-    filled = fill(row("one"), bench.run([_subject("one")])["one"], Rules())
+    filled = fill(row("one"), bench.run([_subject("one")])["one"], IntervalRules())
     assert filled.highest is not None
     assert (None, 50.0) == (filled.highest.rate, filled.highest.at_least)
 
@@ -232,7 +232,7 @@ def test_errors_are_counted_by_status_and_take_the_quantile() -> None:
     """Every tenth request fails: p90 stands, p95 does not."""
     workload = msgspec.structs.replace(QUICK, scenarios=(), rate=50.0)
     bench, _ = _bench({"one": lambda: Failing(503)}, workload)
-    filled = fill(row("one"), bench.run([_subject("one")])["one"], Rules())
+    filled = fill(row("one"), bench.run([_subject("one")])["one"], IntervalRules())
     assert {"503": 200} == filled.errors
     assert 0.1 == filled.error_share
     assert float("inf") == filled.ms("p95")
@@ -248,7 +248,7 @@ def test_a_subject_that_fails_does_not_stop_the_others() -> None:
     found = bench.run([Subject("a", refuse), _subject("b")])
     assert "the token is refused" == found["a"].failed
     assert 5 == len(found["b"].runs)
-    assert [] == list(pairs(found, Rules()))
+    assert [] == list(pairs(found, IntervalRules()))
 
 
 def test_a_first_answer_that_fails_is_a_failure() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sdk.compare.load import Arrivals, Plan, Trial, Volley, offsets
+from sdk.compare.load import Arrivals, Trial, Volley, WindowPlan, offsets
 from sdk.compare.load.engine import slope
 from sdk.compare.stats import estimate, quantile
 from tests.compare.virtual import SHOT, Frozen, Simulated, window
@@ -18,8 +18,8 @@ from tests.compare.virtual import SHOT, Frozen, Simulated, window
 Seconds = Callable[[int], float]
 
 
-def _open(count: int, rate: float, *, seed: int = 1, most_in_flight: int = 10_000) -> Plan:
-    return Plan("one", [SHOT], count, Arrivals(rate, seed=seed), most_in_flight=most_in_flight)
+def _open(count: int, rate: float, *, seed: int = 1, most_in_flight: int = 10_000) -> WindowPlan:
+    return WindowPlan("one", [SHOT], count, Arrivals(rate, seed=seed), most_in_flight=most_in_flight)
 
 
 def _lognormal(seed: int) -> Seconds:
@@ -70,7 +70,7 @@ def test_a_stall_is_visible() -> None:
 
 def test_a_closed_loop_hides_the_same_stall() -> None:
     """What the open loop is for: who waits for answers before asking again meets the stall once."""
-    plan = Plan("one", [SHOT], 100_000, None, lanes=1, seconds=10.0)
+    plan = WindowPlan("one", [SHOT], 100_000, None, lanes=1, seconds=10.0)
     took = window(lambda: Frozen(0.002, 3.0, 1.0), plan).seconds("took")
     assert [True] == [one > 0.1 for one in took if one > 0.1]
     assert quantile(took, 0.99) < 0.01
@@ -96,7 +96,7 @@ def test_a_window_that_overloads_its_target_ends_early() -> None:
 
 def _tried(target: Callable[[], Simulated], *, rate: float = 100.0, least_s: float = 1.0) -> Volley:
     trial = Trial(objective_s=0.1, least_s=least_s)
-    return window(target, Plan("one", [SHOT], 5_000, Arrivals(rate), trial=trial))
+    return window(target, WindowPlan("one", [SHOT], 5_000, Arrivals(rate), trial=trial))
 
 
 def test_a_window_ends_when_its_rate_is_borne_for_certain() -> None:
@@ -131,7 +131,9 @@ def test_a_window_on_the_edge_is_sent_whole() -> None:
 
 def test_closed_loop_keeps_its_lanes_full() -> None:
     """Four lanes of 10 ms each do four hundred requests a second, and no more than four are in flight."""
-    found = window(lambda: Simulated(lambda _place: 0.01), Plan("one", [SHOT], 100_000, None, lanes=4, seconds=5.0))
+    found = window(
+        lambda: Simulated(lambda _place: 0.01), WindowPlan("one", [SHOT], 100_000, None, lanes=4, seconds=5.0)
+    )
     assert found.backlog == 4
     assert 1_990 <= found.count <= 2_010
 

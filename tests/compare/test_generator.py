@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from sdk.compare.load import Aim, Arrivals, Generator, Plan, Shot
+from sdk.compare.load import Aim, Arrivals, Generator, Shot, WindowPlan
 from sdk.errors import SdkError
 from tests.compare.servers import LatencyServer
 
@@ -36,7 +36,7 @@ def test_sends_the_payloads_in_order_with_their_headers(generator: Generator) ->
     """The same bodies in the same order, as they were signed."""
     with LatencyServer() as server:
         _aimed(generator, server)
-        found = generator.fire(Plan("one", SHOTS, 30, None))
+        found = generator.fire(WindowPlan("one", SHOTS, 30, None))
     assert [b"%d" % (n % 3) for n in range(30)] == server.bodies[1:]  # the first one opened the connection
     assert {"Bearer t"} == {headers["authorization"] for headers in server.headers}
     assert [200] * 30 == list(found.statuses())
@@ -46,7 +46,7 @@ def test_open_window(generator: Generator) -> None:
     """All are sent and timed; none of them is faster than the server."""
     with LatencyServer(lambda _n: 0.02) as server:
         _aimed(generator, server)
-        found = generator.fire(Plan("one", SHOTS, 200, Arrivals(400.0), lanes=32))
+        found = generator.fire(WindowPlan("one", SHOTS, 200, Arrivals(400.0), lanes=32))
     assert found.count == 200
     assert min(found.seconds("took")) >= 0.02
     assert len(found.seconds("lag")) == 200
@@ -57,7 +57,7 @@ def test_connections_are_opened_before_the_window(generator: Generator) -> None:
     """One in flight at a time uses the connection that is there."""
     with LatencyServer() as server:
         _aimed(generator, server)
-        found = generator.fire(Plan("one", SHOTS, 50, None))
+        found = generator.fire(WindowPlan("one", SHOTS, 50, None))
         assert 1 == server.connections
     assert 0 == found.opened
 
@@ -66,7 +66,7 @@ def test_a_stall_of_the_server_is_seen_by_all_who_were_due(generator: Generator)
     """Nobody is spared by waiting: more than a hundred requests are due in the first half of a second's stall."""
     with LatencyServer(freeze=(150, 1.0)) as server:
         _aimed(generator, server)
-        found = generator.fire(Plan("one", SHOTS, 600, Arrivals(300.0, "constant"), lanes=50))
+        found = generator.fire(WindowPlan("one", SHOTS, 600, Arrivals(300.0, "constant"), lanes=50))
     assert sum(one > 0.5 for one in found.seconds("took")) > 100
 
 
@@ -75,7 +75,7 @@ def test_answers_are_not_repeated_or_followed(generator: Generator, status: int,
     """Every request is sent once, whatever the answer says."""
     with LatencyServer(status=lambda _n: status) as server:
         _aimed(generator, server)
-        found = generator.fire(Plan("one", SHOTS, 10, None))
+        found = generator.fire(WindowPlan("one", SHOTS, 10, None))
         assert 11 == len(server.bodies)
     assert [seen] * 10 == list(found.statuses())
 
@@ -84,7 +84,7 @@ def test_no_answer_is_status_0(generator: Generator) -> None:
     """A connection that is dropped, and a time-out."""
     with LatencyServer(lambda n: -1.0 if n == 3 else 30.0 if n == 5 else 0.0) as server:
         _aimed(generator, server, timeout_s=0.5)
-        found = generator.fire(Plan("one", SHOTS, 8, None))
+        found = generator.fire(WindowPlan("one", SHOTS, 8, None))
     assert [200, 200, 0, 200, 0, 200, 200, 200] == list(found.statuses())
 
 
@@ -102,7 +102,7 @@ def test_failures_are_told(generator: Generator) -> None:
         generator.touch("nobody")
     with LatencyServer() as server:
         _aimed(generator, server)
-        assert 1 == generator.fire(Plan("one", SHOTS, 1, None)).count
+        assert 1 == generator.fire(WindowPlan("one", SHOTS, 1, None)).count
 
 
 def test_the_generator_ends_with_its_owner() -> None:
@@ -137,7 +137,7 @@ def test_an_answer_without_end_takes_no_more_memory_than_is_allowed() -> None:
         assert process.rlimit(psutil.RLIMIT_DATA)[0] == 4 << 30
         process.rlimit(psutil.RLIMIT_DATA, (512 << 20, psutil.RLIM_INFINITY))
         with pytest.raises(SdkError, match="ran out of memory") as failed:
-            generator.fire(Plan("one", SHOTS, 1))
+            generator.fire(WindowPlan("one", SHOTS, 1))
     assert "have no end" in str(failed.value.hint)
 
 

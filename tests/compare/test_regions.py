@@ -9,7 +9,7 @@ import pytest
 
 from sdk.client import Client
 from sdk.client.candidates import spread, wanted_of
-from sdk.client.passing import Passing, Records
+from sdk.client.passing import Passing, TemporaryRecords
 from sdk.errors import ConfigError, UnknownKeyError
 from sdk.model import model
 from tests.compare.rows import comparison, row
@@ -98,7 +98,7 @@ def test_refused(targets: Any, regions: Any, message: str) -> None:
 
 def test_gc_finds_what_a_killed_comparison_left_in_another_region(tmp_path: Path) -> None:
     """The record names the target with its region; it is found from the target of the configuration."""
-    records = Records(tmp_path)
+    records = TemporaryRecords(tmp_path)
     left = [Passing("aws@eu-west-1", "cmp-1"), Passing("aws", "cmp-2"), Passing("awsome", "cmp-3")]
     with pytest.raises(KeyboardInterrupt), records.kept("run", left):
         raise KeyboardInterrupt

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from sdk.compare.search import QUOTED, TOLERANCE, Enough, Probe, highest_rate
+from sdk.compare.search import QUOTED, TOLERANCE, Enough, RateTrial, highest_rate
 
 
 @pytest.mark.parametrize("limit", [3.0, 12.0, 95.0, 1_234.0])
@@ -14,9 +14,9 @@ def test_finds_the_limit(limit: float) -> None:
     """Within 10 %, from below, and quotes nine tenths of it; the confirmations are the longest windows."""
     stages: list[int] = []
 
-    def probe(rate: float, stage: int) -> Probe:
+    def probe(rate: float, stage: int) -> RateTrial:
         stages.append(stage)
-        return Probe(rate, "passed" if rate <= limit else "missed", "p95 is over")
+        return RateTrial(rate, "passed" if rate <= limit else "missed", "p95 is over")
 
     found = highest_rate(probe, first=10.0, top=10_000.0)
     assert limit / (1 + TOLERANCE) - 1e-9 <= (found.at_least or 0) <= limit < (found.below or 0)
@@ -29,19 +29,19 @@ def test_finds_the_limit(limit: float) -> None:
 
 def test_too_slow_for_any_rate() -> None:
     """There is no rate to report, only the reason."""
-    found = highest_rate(lambda rate, _stage: Probe(rate, "missed", "p95 is over"), first=10.0, top=100.0)
+    found = highest_rate(lambda rate, _stage: RateTrial(rate, "missed", "p95 is over"), first=10.0, top=100.0)
     assert (None, None, "objective", "p95 is over") == (found.rate, found.at_least, found.limited_by, found.reason)
 
 
 def test_what_the_generator_cannot_send_is_not_reported() -> None:
     """The target bore everything that this machine could send: its highest rate is at least that."""
     found = highest_rate(
-        lambda rate, _stage: Probe(rate, "passed" if rate < 50 else "spoiled", "late"), first=10.0, top=1e4
+        lambda rate, _stage: RateTrial(rate, "passed" if rate < 50 else "spoiled", "late"), first=10.0, top=1e4
     )
     assert (None, "generator", None) == (found.rate, found.limited_by, found.below)
     assert 40 < (found.at_least or 0) < 50
     assert "late" in found.reason
-    never = highest_rate(lambda rate, _stage: Probe(rate, "spoiled", "late"), first=10.0, top=1e4)
+    never = highest_rate(lambda rate, _stage: RateTrial(rate, "spoiled", "late"), first=10.0, top=1e4)
     assert (None, None, "generator") == (never.rate, never.at_least, never.limited_by)
 
 
@@ -49,10 +49,10 @@ def test_a_generator_that_is_late_once_decides_nothing() -> None:
     """The rate is tried again."""
     late = iter([True])
 
-    def probe(rate: float, _stage: int) -> Probe:
+    def probe(rate: float, _stage: int) -> RateTrial:
         if next(late, False):
-            return Probe(rate, "spoiled", "late")
-        return Probe(rate, "passed" if rate <= 50 else "missed")
+            return RateTrial(rate, "spoiled", "late")
+        return RateTrial(rate, "passed" if rate <= 50 else "missed")
 
     found = highest_rate(probe, first=10.0, top=1e4)
     assert "objective" == found.limited_by
@@ -61,7 +61,7 @@ def test_a_generator_that_is_late_once_decides_nothing() -> None:
 
 def test_the_end_of_the_range() -> None:
     """Nothing above was tried, and that is said."""
-    found = highest_rate(lambda rate, _stage: Probe(rate, "passed"), first=10.0, top=100.0)
+    found = highest_rate(lambda rate, _stage: RateTrial(rate, "passed"), first=10.0, top=100.0)
     assert ("range", 90.0) == (found.limited_by, found.rate)
 
 
@@ -70,10 +70,10 @@ def test_the_time_is_over(probes: int, bounds: tuple[float | None, float | None]
     """Whatever was seen until then bounds the highest rate."""
     left = iter(range(probes))
 
-    def probe(rate: float, _stage: int) -> Probe:
+    def probe(rate: float, _stage: int) -> RateTrial:
         if next(left, None) is None:
             raise Enough
-        return Probe(rate, "passed" if rate <= 95 else "missed")
+        return RateTrial(rate, "passed" if rate <= 95 else "missed")
 
     found = highest_rate(probe, first=10.0, top=1e4)
     assert (None, "time") == (found.rate, found.limited_by)
@@ -85,8 +85,8 @@ def test_a_target_that_wavers_is_confirmed(seed: int) -> None:
     """Near its limit a target passes by chance: what is quoted passed twice more."""
     draw = random.Random(seed)
 
-    def wavering(rate: float, _stage: int) -> Probe:
-        return Probe(rate, "passed" if rate * draw.uniform(0.9, 1.1) <= 100 else "missed")
+    def wavering(rate: float, _stage: int) -> RateTrial:
+        return RateTrial(rate, "passed" if rate * draw.uniform(0.9, 1.1) <= 100 else "missed")
 
     found = highest_rate(wavering, first=10.0, top=1e4)
     assert 70 <= (found.at_least or 0) <= 112

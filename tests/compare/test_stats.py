@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.compare.stats import Rules, claimable, difference, estimate, quantile, rank_bounds
+from sdk.compare.stats import IntervalRules, claimable, difference, estimate, quantile, rank_bounds
 
 finite = st.floats(allow_nan=False, allow_infinity=True, min_value=0)
 
@@ -115,4 +115,4 @@ def test_pairing_removes_what_both_runs_share() -> None:
 
 def test_rules_can_be_tightened() -> None:
     """Whoever asks for more runs gets no interval from fewer."""
-    assert "independent" == estimate(_runs(5, 2_000), 0.95, rules=Rules(runs=10)).basis
+    assert "independent" == estimate(_runs(5, 2_000), 0.95, rules=IntervalRules(runs=10)).basis

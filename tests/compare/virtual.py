@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sdk.compare.load.engine import Engine, Meters
-from sdk.compare.load.messages import Plan, Shot, Volley
+from sdk.compare.load.engine import Meters, WindowRun
+from sdk.compare.load.messages import Shot, Volley, WindowPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -75,13 +75,13 @@ class Frozen(Simulated):
 SHOT = Shot({}, b"")
 
 
-def window(target: Callable[[], Simulated], plan: Plan) -> Volley:
+def window(target: Callable[[], Simulated], plan: WindowPlan) -> Volley:
     """One window against a simulated target."""
 
     async def go() -> Volley:
         now = asyncio.get_running_loop().time
         meters = Meters(now=now, cpu=lambda: 0.0, loop=lambda: 0.0, spin_s=0.0)
-        return await Engine(target(), plan, meters).run()
+        return await WindowRun(target(), plan, meters).run()
 
     found: Volley = run(go())
     return found

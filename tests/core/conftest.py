@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from sdk.adapter import Adapter, TargetOptions
 from sdk.config import Settings, load, trust_project_file
-from sdk.registry import Found, Registry
+from sdk.registry import InstalledAdapter, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,7 +48,7 @@ class Home:
         self.user = root / "home"
         self.user_file = self.user / ".config" / "mlport" / "config.toml"
         self.env = {"HOME": str(self.user), "USER": "ada"}
-        self.registry = Registry(lambda: [Found("local", "sdk_local:LocalAdapter", "mlport", "1")])
+        self.registry = Registry(lambda: [InstalledAdapter("local", "sdk_local:LocalAdapter", "mlport", "1")])
         self.registry.register("cloud", self.cloud)
         self.project.mkdir()
         self.user_file.parent.mkdir(parents=True)

@@ -20,7 +20,7 @@ from sdk.adapter import AdapterContext, Invoker, Limits
 from sdk.bounded import Bound, Patience
 from sdk.errors import SdkError, UnreadableError
 from sdk.identities import Identities
-from sdk.invoke import Caller, Facts
+from sdk.invoke import Caller, EndpointFacts
 from sdk.packaging.image import Registries
 from sdk.packaging.image.engine import Engine
 from sdk.packaging.image.engine_address import Address
@@ -84,7 +84,7 @@ def caller(address: str, seconds: float) -> Caller:
             fault=lambda _: None,
             error=lambda response: SdkError(f"refused with {response.status_code}"),
         ),
-        Facts("churn", "local"),
+        EndpointFacts("churn", "local"),
         clock=SystemClock(),
         redact=str,
         bucket=TokenBucket(),
@@ -218,13 +218,13 @@ def test_a_server_that_sends_byte_by_byte_is_given_up(
 @pytest.mark.parametrize("what", ["manifest", "blob"])
 def test_a_registry_without_end(serve: Callable[[Any], Any], tmp_path: Path, what: str, answer: str) -> None:
     """The manifest that took 8.5 GB takes 4 MiB, a blob takes the bytes that it has, tried again or not."""
-    from sdk.packaging.image import Store
+    from sdk.packaging.image import BlobStore
 
     server = serve(hostile.LARGE[answer])
     registry = Registries(lambda _: None, clock=Impatient()).open(Reference.parse(f"{server.address}/team/base:1"))
     ask: dict[str, Callable[[], Any]] = {
         "manifest": lambda: registry.manifest("1"),
-        "blob": lambda: registry.pull_blob("sha256:" + "0" * 64, 5_000, Store(tmp_path)),
+        "blob": lambda: registry.pull_blob("sha256:" + "0" * 64, 5_000, BlobStore(tmp_path)),
     }
     with registry, pytest.raises(SdkError):
         ask[what]()
@@ -258,7 +258,7 @@ def test_bodies_are_counted_after_decompression(seed: int) -> None:
     pieces = [packed[a:b] for a, b in zip([0, *cuts], [*cuts, len(packed)], strict=True)]
 
     def read(most: int) -> bytes:
-        body = bounded.Body({"content-encoding": encoding}, Bound(most), "the answer")
+        body = bounded.BodyCounter({"content-encoding": encoding}, Bound(most), "the answer")
         return b"".join(part for piece in pieces for part in body.take(piece)) + b"".join(body.end())
 
     assert content == read(len(content))
@@ -278,7 +278,7 @@ def test_bodies_are_counted_after_decompression(seed: int) -> None:
 )
 def test_an_encoding_that_cannot_be_read_is_an_error(encoding: str, data: bytes) -> None:
     def read() -> list[bytes]:
-        body = bounded.Body({"content-encoding": encoding}, bounded.ANSWER, "the answer")
+        body = bounded.BodyCounter({"content-encoding": encoding}, bounded.ANSWER, "the answer")
         return [*body.take(data), *body.end()]
 
     with pytest.raises(UnreadableError):

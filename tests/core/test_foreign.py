@@ -20,7 +20,7 @@ from sdk.job import metrics_of
 from sdk.logtext import readable
 from sdk.model import Model
 from sdk.packaging import bundle, files, handover, training
-from sdk.packaging.image import Registries, Store, pull_image
+from sdk.packaging.image import BlobStore, Registries, pull_image
 from sdk.packaging.image.archives import load as load_archive
 from sdk.packaging.image.engine_images import check_messages
 from sdk.packaging.image.manifests import ImageConfig
@@ -89,7 +89,7 @@ def serving(text: str) -> httpx.MockTransport:
 def pulled(folder: Path, text: str) -> Any:
     """An image of a registry that answers this."""
     registries = Registries(lambda _: None, transport=serving(text))
-    return pull_image("registry.example/team/base:1", store=Store(folder / "store"), registries=registries)
+    return pull_image("registry.example/team/base:1", store=BlobStore(folder / "store"), registries=registries)
 
 
 def vertex(_: Path, text: str) -> Any:
@@ -110,7 +110,7 @@ def azure(folder: Path, text: str) -> Any:
 
 REFUSED: dict[str, Callable[[Path, str], Any]] = {
     "configuration of an image": lambda _, text: ImageConfig.read(text.encode()),
-    "image archive": lambda folder, text: load_archive(image_archive(folder, text), Store(folder / "store")),
+    "image archive": lambda folder, text: load_archive(image_archive(folder, text), BlobStore(folder / "store")),
     "registry": pulled,
     "facts of a job": job_facts,
     "example": example,

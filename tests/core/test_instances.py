@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.client import Client
-from sdk.client.order import Wishes, settle
+from sdk.client.order import RequestedSettings, resolve
 from sdk.errors import ConfigError
 from sdk.instances import InstanceTypes, read_types, spelled
 from sdk.prices import read_prices
@@ -66,7 +66,7 @@ def targets(tmp_path: Path) -> Iterator[Targets]:
 def test_a_typo_in_the_call(targets: Targets, provider: str, wrong: str, right: str, usage: Usage) -> None:
     """The field, the use and the nearest types are named, before any call."""
     with pytest.raises(ConfigError, match=f"instance = '{wrong[:5]}") as refused:
-        settle(targets.session(provider), Wishes(instance=wrong), usage=usage)
+        resolve(targets.session(provider), RequestedSettings(instance=wrong), usage=usage)
     assert repr(right) in str(refused.value.hint)
     assert "any_instance = true" in str(refused.value.hint)
 
@@ -76,20 +76,20 @@ def test_a_typo_in_the_call(targets: Targets, provider: str, wrong: str, right: 
 def test_a_typo_in_the_configuration(targets: Targets, provider: str, wrong: str, right: str, usage: Usage) -> None:
     """A target's own setting is judged like an argument."""
     with pytest.raises(ConfigError) as refused:
-        settle(targets.session(provider, instance=wrong), Wishes(), usage=usage)
+        resolve(targets.session(provider, instance=wrong), RequestedSettings(), usage=usage)
     assert repr(right) in str(refused.value.hint)
 
 
 @pytest.mark.parametrize(("provider", "new"), [("sagemaker", "ml.m99.large"), ("vertex", "n9-standard-4")])
 def test_a_type_that_is_newer_than_this_version(targets: Targets, provider: str, new: str) -> None:
     """With any_instance = true it is taken as it is written, at an unknown price."""
-    order = settle(targets.session(provider, any_instance=True), Wishes(instance=new), usage="inference")
+    order = resolve(targets.session(provider, any_instance=True), RequestedSettings(instance=new), usage="inference")
     assert (new, None) == (order.instance, order.usd_per_hour)
 
 
 def test_capitals_do_not_matter(targets: Targets) -> None:
     """The platform gets its own spelling."""
-    order = settle(targets.session("sagemaker"), Wishes(instance="ML.M5.Large"), usage="inference")
+    order = resolve(targets.session("sagemaker"), RequestedSettings(instance="ML.M5.Large"), usage="inference")
     assert "ml.m5.large" == order.instance
 
 
@@ -107,13 +107,13 @@ def test_capitals_do_not_matter(targets: Targets) -> None:
 def test_a_type_for_the_other_use(targets: Targets, provider: str, instance: str, usage: Usage, use: str) -> None:
     """It is refused, and the error says what the platform takes it for."""
     with pytest.raises(ConfigError, match=f"takes it for {use} only"):
-        settle(targets.session(provider), Wishes(instance=instance), usage=usage)
+        resolve(targets.session(provider), RequestedSettings(instance=instance), usage=usage)
 
 
 def test_a_target_that_names_an_instance_for_serving_trains_on_the_default(targets: Targets) -> None:
     """The setting is for serving only: the job takes the default for training, and the plan says so."""
     session = targets.session("vertex", instance="n1-standard-2")
-    order = settle(session, Wishes(), usage="training")
+    order = resolve(session, RequestedSettings(), usage="training")
     assert "e2-standard-4" == order.instance
     assert "n1-standard-2" in order.notes[0]
     assert "e2-standard-4 is used" in order.notes[0]
@@ -124,7 +124,7 @@ def test_a_target_that_names_an_instance_for_serving_trains_on_the_default(targe
 def test_resources_choose_what_the_platform_takes(targets: Targets, usage: Usage) -> None:
     """Two processors are enough: serving has a type with two, training has none and takes the next."""
     session = targets.session("vertex")
-    order = settle(session, Wishes(resources=Resources(cpu=2, memory_gib=4)), usage=usage)
+    order = resolve(session, RequestedSettings(resources=Resources(cpu=2, memory_gib=4)), usage=usage)
     assert order.instance in session.adapter.instance_types(usage)
 
 

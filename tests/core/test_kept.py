@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from sdk import kept, mocks
 from sdk.client import Client
 from sdk.client.calling import signature_of, stored
-from sdk.client.passing import Passing, Records
+from sdk.client.passing import Passing, TemporaryRecords
 from sdk.config.files import read_file
 from sdk.errors import ConfigError, JournalDamaged, PackagingError, SdkError, UnreadableError
 from sdk.executor.journal import Journals
 from sdk.identities import Identities
 from sdk.packaging import disk, lock, venv
 from sdk.packaging.bundle import read as read_bundle
-from sdk.packaging.image.store import Store
+from sdk.packaging.image.store import BlobStore
 from sdk.prices import read_prices
 from sdk.trust import TrustStore
 from sdk.types import DeploymentStatus
@@ -98,13 +98,13 @@ KINDS = {
     ),
     "resolved lock": Kind(write_lock, lambda root: lock._kept(root / "lock.json"), lambda root: root / "lock.json"),
     "record of an image": Kind(
-        lambda root: Store(root).remember("key", b"value"),
-        lambda root: Store(root).recall("key"),
+        lambda root: BlobStore(root).remember("key", b"value"),
+        lambda root: BlobStore(root).recall("key"),
         lambda root: only(root / "keys"),
     ),
     "blob": Kind(
-        lambda root: Store(root).put(b"value"),
-        lambda root: Store(root).read(f"sha256:{hashlib.sha256(b'value').hexdigest()}"),
+        lambda root: BlobStore(root).put(b"value"),
+        lambda root: BlobStore(root).read(f"sha256:{hashlib.sha256(b'value').hexdigest()}"),
         lambda root: only(root / "blobs"),
     ),
     "price table": Kind(
@@ -253,7 +253,7 @@ def test_what_is_no_folder_is_set_aside(
     place(tmp_path / "state" / "executor")
     assert [] == Journals(tmp_path / "state" / "executor").unfinished()
     place(tmp_path / "state" / "passing")
-    assert [] == Records(tmp_path / "state").abandoned("t")
+    assert [] == TemporaryRecords(tmp_path / "state").abandoned("t")
     assert 3 == len(list((tmp_path / "state").glob(f"*{kept.ASIDE}*")))
     place(tmp_path / "file")
     monkeypatch.setenv("MLPORT_STATE_DIR", str(tmp_path / "file"))
@@ -265,9 +265,9 @@ def test_what_is_no_folder_is_set_aside(
 def test_a_record_of_a_comparison_is_set_aside(place: Callable[[Path], None], tmp_path: Path) -> None:
     (tmp_path / "passing").mkdir()
     place(tmp_path / "passing" / "bad.json")
-    with pytest.raises(KeyboardInterrupt), Records(tmp_path).kept("good", [Passing("t", "kept")]):
+    with pytest.raises(KeyboardInterrupt), TemporaryRecords(tmp_path).kept("good", [Passing("t", "kept")]):
         raise KeyboardInterrupt
-    assert [("good", Passing("t", "kept"))] == Records(tmp_path).abandoned("t")
+    assert [("good", Passing("t", "kept"))] == TemporaryRecords(tmp_path).abandoned("t")
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda one: one.__name__)

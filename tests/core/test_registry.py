@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.errors import ConfigError, MissingExtraError, UnknownKeyError
-from sdk.registry import Found, Registry, extra_of, installed, missing_extra
+from sdk.registry import InstalledAdapter, Registry, extra_of, installed, missing_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ Good = type("Good", (), {**members, "provider": "good", "Options": TargetOptions
 def test_an_installed_adapter_is_loaded_by_name(module: Callable[[str, str], str]) -> None:
     """The entry point's class comes back."""
     module("h4_good", GOOD)
-    registry = Registry(lambda: [Found("good", "h4_good:Good", "good-dist", "1.0")])
+    registry = Registry(lambda: [InstalledAdapter("good", "h4_good:Good", "good-dist", "1.0")])
     assert ("Good", ("good",)) == (registry.load("good").__name__, registry.names())
 
 
@@ -63,7 +63,7 @@ def test_listing_imports_no_adapter() -> None:
 
 def test_two_distributions_with_one_name_are_both_named() -> None:
     """Neither silently wins."""
-    claims = [Found("aws", "a:A", "dist-one", "1"), Found("aws", "b:B", "dist-two", "1")]
+    claims = [InstalledAdapter("aws", "a:A", "dist-one", "1"), InstalledAdapter("aws", "b:B", "dist-two", "1")]
     with pytest.raises(ConfigError, match=r"'aws' is claimed by dist-one \(a:A\) and dist-two \(b:B\); uninstall one"):
         Registry(lambda: claims).load("aws")
 
@@ -71,14 +71,18 @@ def test_two_distributions_with_one_name_are_both_named() -> None:
 def test_other_providers_work_beside_a_doubtful_one(module: Callable[[str, str], str]) -> None:
     """Only the doubtful name is refused."""
     module("h4_beside", GOOD)
-    claims = [Found("a", "a:A", "x", "1"), Found("a", "b:B", "y", "1"), Found("good", "h4_beside:Good", "z", "1")]
+    claims = [
+        InstalledAdapter("a", "a:A", "x", "1"),
+        InstalledAdapter("a", "b:B", "y", "1"),
+        InstalledAdapter("good", "h4_beside:Good", "z", "1"),
+    ]
     assert "Good" == Registry(lambda: claims).load("good").__name__
 
 
 def test_a_missing_package_shows_the_pip_line(module: Callable[[str, str], str]) -> None:
     """The extra is the provider's name, in the distribution that brings the adapter."""
     module("h4_needs", "import surely_not_installed_anywhere\n")
-    registry = Registry(lambda: [Found("needs", "h4_needs:X", "mlport-needs", "1")])
+    registry = Registry(lambda: [InstalledAdapter("needs", "h4_needs:X", "mlport-needs", "1")])
     with pytest.raises(MissingExtraError, match=r'surely_not_installed.*pip install "mlport-needs\[needs\]"') as caught:
         registry.load("needs")
     assert ("needs", ModuleNotFoundError) == (caught.value.provider, type(caught.value.__cause__))
@@ -119,7 +123,7 @@ def test_only_plain_import_strings_are_imported(provider: str) -> None:
 def test_an_unknown_provider_gets_a_did_you_mean() -> None:
     """The closest installed name is suggested."""
     with pytest.raises(UnknownKeyError, match=r"unknown provider 'lokal'; did you mean 'local'"):
-        Registry(lambda: [Found("local", "x:Y", "mlport", "1")]).load("lokal")
+        Registry(lambda: [InstalledAdapter("local", "x:Y", "mlport", "1")]).load("lokal")
 
 
 def test_without_any_adapter_the_installation_is_to_blame() -> None:
@@ -139,7 +143,7 @@ def test_an_adapter_can_be_registered(adapter_class: Callable[..., Any]) -> None
 
 def test_a_registered_adapter_replaces_another_one_only_on_purpose(adapter_class: Callable[..., Any]) -> None:
     """A silent replacement would be a surprise."""
-    registry = Registry(lambda: [Found("mine", "x:Y", "d", "1")])
+    registry = Registry(lambda: [InstalledAdapter("mine", "x:Y", "d", "1")])
     other = adapter_class("mine")
     with pytest.raises(ConfigError, match="exists already; pass replace=True"):
         registry.register("mine", other)

@@ -13,7 +13,7 @@ import pytest
 
 from sdk.errors import JournalDamaged, JournalError
 from sdk.executor import journal_safe
-from sdk.executor.journal import BALLAST_BYTES, Journals, Record, decode, encode
+from sdk.executor.journal import BALLAST_BYTES, JournalRecord, Journals, decode, encode
 from sdk_contract.fake import ConfigFake, TrafficFake
 from tests.executor.power import MemoryDisk
 from tests.executor.world import Client, Kill, Switch, World, finalize, fresh, update
@@ -111,7 +111,7 @@ def test_flipped_bits_are_noticed(number: int, tmp_path: Path) -> None:
 
 def test_lost_last_newline() -> None:
     """A last record that is whole but for its newline counts; one byte less and it does not."""
-    line = encode(0, Record("abort", {"reason": "error"}))
+    line = encode(0, JournalRecord("abort", {"reason": "error"}))
     assert 1 == len(decode(line[:-1]))
     assert 0 == len(decode(line[:-2]))
 
@@ -274,7 +274,7 @@ def test_a_state_folder_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 def together(*records: tuple[str, dict[str, Any]]) -> bytes:
-    return b"".join(encode(seq, Record(event, data)) for seq, (event, data) in enumerate(records))
+    return b"".join(encode(seq, JournalRecord(event, data)) for seq, (event, data) in enumerate(records))
 
 
 STEP: dict[str, Any] = {

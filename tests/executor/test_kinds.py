@@ -9,7 +9,7 @@ import pytest
 
 from sdk.adapter import Kind, Labels, Live, Nature, Ref, Resource
 from sdk.change import Change
-from sdk.executor.gc import Collector, Rules
+from sdk.executor.gc import Collector, SweepRules
 from sdk.executor.plan import Planner
 from sdk.types import DeploymentStatus, EndpointState, EndpointStatus
 from sdk.waiting import Deadline, SystemClock
@@ -93,7 +93,7 @@ def test_what_hangs_on_an_endpoint_lives_as_long_as_it_does() -> None:
     orphans = {}
     for name, root in (("alive", alive), ("expired", expired)):
         platform: Any = Platform(root, target, rule)
-        rules = Rules("me", frozenset(), frozenset(), frozenset(), expired=True)
+        rules = SweepRules("me", frozenset(), frozenset(), frozenset(), expired=True)
         collector = Collector(platform, cast("Any", platform), rules, "here", Deadline(SystemClock(), 9))
         collector.mark(())
         orphans[name] = [ref.kind for ref in collector.orphans]

@@ -98,8 +98,8 @@ class Client:
     def status(self) -> EndpointStatus | None:
         return self.adapter.status(NAME, self.adapter.observe(NAME, timeout=9))
 
-    def context(self) -> lifecycle.Context:
-        return lifecycle.Context(NAME, self.owner, new_txn(self.world.clock, self.random))
+    def context(self) -> lifecycle.ChangeContext:
+        return lifecycle.ChangeContext(NAME, self.owner, new_txn(self.world.clock, self.random))
 
     def run(self, verb: Callable[[Client], Change], **options: Any) -> Applied:
         """Plans and applies a verb."""

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from sdk.packaging.image import Registries, Store, push_image
+from sdk.packaging.image import BlobStore, Registries, push_image
 from sdk_contract.clouds.app import Request, Response
 from sdk_contract.clouds.stub import stub_image
 from sdk_contract.clouds.vertex import VertexCloud
@@ -74,7 +74,7 @@ class Site:
         where = f"{self.cloud.url}/v1/{PARENT}/repositories?repositoryId=stub"
         begun = httpx.post(where, json={"format": "DOCKER"}, headers=self.headers)
         self.wait((begun.status_code, begun.json()))
-        store, host = Store(folder), self.cloud.url.removeprefix("http://")
+        store, host = BlobStore(folder), self.cloud.url.removeprefix("http://")
         known = Registries(lambda _: ("oauth2accesstoken", self.cloud.world.token))
         return push_image(stub_image(store), f"{host}/mini-project/stub/stub:v1", store=store, registries=known)
 

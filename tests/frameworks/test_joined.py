@@ -15,7 +15,7 @@ from sdk.serving.batches import Batches
 from sdk.serving.bundle import read
 from sdk.serving.flavours import load
 from sdk.serving.parts import PYTHON
-from sdk.serving.settings import Limits
+from sdk.serving.settings import ServerLimits
 from tests.frameworks.listed import FRAMEWORKS
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def compare(model: Model) -> None:
         pytest.skip("its signature does not say that rows are independent, so nothing is joined")
     predict = load(bundle)
     bodies = [msgspec.json.encode({"instances": [row]}) for row in model.example or () for _ in range(2)]
-    requests = [codecs.decode_instances(body, signature, Limits()) for body in bodies]
+    requests = [codecs.decode_instances(body, signature, ServerLimits()) for body in bodies]
     (key,) = {batches.key(one) for one in requests}
     if key is None:
         pytest.skip("an input has one value for the whole request")

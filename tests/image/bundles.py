@@ -10,9 +10,9 @@ from pathlib import Path
 
 from sdk.model import Model
 from sdk.packaging import bundle
-from sdk.packaging.image.layers import Entry, Layer, with_parents
+from sdk.packaging.image.layers import Entry, ImageLayer, with_parents
 from sdk.packaging.image.manifests import Image, ImageConfig, Platform
-from sdk.packaging.image.store import Store
+from sdk.packaging.image.store import BlobStore
 from sdk.packaging.manifest import LOCK, Manifest
 
 PURE = "py3-none-any"
@@ -69,7 +69,7 @@ def model(
     return Model("churn", sealed.digest, folder, sealed)
 
 
-def base(store: Store, *, text: bytes = b"base", architecture: str = "amd64", python: str = "3.11.9") -> Image:
+def base(store: BlobStore, *, text: bytes = b"base", architecture: str = "amd64", python: str = "3.11.9") -> Image:
     """A base image of one small layer."""
     layer = store.layer(f"base {text!r}", lambda: with_parents([Entry("etc/base", text)]), created_by="test")
     config = ImageConfig(Platform(architecture), env={"PATH": "/usr/bin", "PYTHON_VERSION": python})
@@ -78,7 +78,7 @@ def base(store: Store, *, text: bytes = b"base", architecture: str = "amd64", py
     return image
 
 
-def files(store: Store, layer: Layer) -> dict[str, bytes]:
+def files(store: BlobStore, layer: ImageLayer) -> dict[str, bytes]:
     """What is in a layer."""
     plain = gzip.decompress(store.path(layer.digest).read_bytes())
     with tarfile.open(fileobj=io.BytesIO(plain)) as archive:

@@ -23,7 +23,7 @@ import trustme
 import sdk
 from sdk.errors import NotFoundError, PlatformError
 from sdk.model import Model
-from sdk.packaging.image import Image, Store, build_image, open_store
+from sdk.packaging.image import BlobStore, Image, build_image, open_store
 from sdk.packaging.image.engine import Engine
 from sdk.packaging.image.engine_images import load
 
@@ -178,7 +178,7 @@ class World:
 
     model: Model
     image: Image
-    store: Store
+    store: BlobStore
     labels: dict[str, str]
 
 

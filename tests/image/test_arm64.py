@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from sdk.errors import NotFoundError
-from sdk.packaging.image import Image, Store, archives, build_image
+from sdk.packaging.image import BlobStore, Image, archives, build_image
 from sdk.packaging.image.engine import Engine
 from sdk.packaging.image.engine_images import check_messages
 
@@ -25,7 +25,7 @@ def image(world: Any, engine: Engine) -> Iterator[Image]:
     """The same model for arm64, in the engine: past our own check, as the emulator is not the engine's business."""
     if platform.machine() != "aarch64" and not EMULATOR.exists():
         pytest.skip("arm64 programs do not run here: install qemu-user-static and binfmt-support")
-    store: Store = world.store
+    store: BlobStore = world.store
     made = build_image(world.model, base="debian-packages", platform="linux/arm64", store=store, labels=world.labels)
     name = "localhost/mlport/arm64:test"
     content = archives.stream(made, store, name, skip=0)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from sdk.errors import AuthError, PlatformError
-from sdk.packaging.image import Registries, Store, pull_image
+from sdk.packaging.image import BlobStore, Registries, pull_image
 from sdk.packaging.image.auth import IDENTITY_TOKEN, Credentials, RegistryAuth
 from sdk.packaging.image.logins import docker_login
 
@@ -110,7 +110,7 @@ def test_password_does_not_follow_a_redirect(tmp_path: Path) -> None:
 
     registries = Registries(lambda _: ("me", "pw"), transport=httpx.MockTransport(answer))
     with pytest.raises((PlatformError, KeyError)):
-        pull_image(f"registry.example/a@{wanted}", store=Store(tmp_path), registries=registries)
+        pull_image(f"registry.example/a@{wanted}", store=BlobStore(tmp_path), registries=registries)
     assert {("storage.example", False)} == {item for item in seen if item[0] == "storage.example"}
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from sdk.errors import ConfigError, PackagingError, ThrottledError, UnavailableError
-from sdk.packaging.image import Image, Registries, Store, build_image, pull_image, push_image
+from sdk.packaging.image import BlobStore, Image, Registries, build_image, pull_image, push_image
 from sdk.packaging.image.manifests import (
     LIST_TYPE,
     MANIFEST_TYPE,
@@ -48,7 +48,7 @@ def index(registry_host: str, bundles: ModuleType, tmp_path: Path) -> Callable[[
     """Push a base for two processors under one tag, with an attestation as BuildKit adds; gives the reference."""
 
     def push(repository: str, form: Format) -> str:
-        store, place, items = Store(tmp_path / "pushed"), f"{registry_host}/{repository}", []
+        store, place, items = BlobStore(tmp_path / "pushed"), f"{registry_host}/{repository}", []
         media_type = OCI_MANIFEST_TYPE if form == "oci" else MANIFEST_TYPE
         for architecture in ("amd64", "arm64"):
             made = bundles.base(store, text=architecture.encode(), architecture=architecture)
@@ -73,7 +73,7 @@ def test_index_is_resolved_by_platform(
     index: Callable[[str, str], str], tmp_path: Path, form: str, platform: str
 ) -> None:
     """The image for the wanted processor is taken and becomes Docker's own format, its id unchanged."""
-    image = pull_image(index(f"bases/{form}", form), platform=platform, store=Store(tmp_path / "mine"))
+    image = pull_image(index(f"bases/{form}", form), platform=platform, store=BlobStore(tmp_path / "mine"))
     assert platform == str(image.platform)
     assert MANIFEST_TYPE == json.loads(image.manifest)["mediaType"]
 
@@ -81,12 +81,12 @@ def test_index_is_resolved_by_platform(
 def test_platform_that_the_index_lacks(index: Callable[[str, str], str], tmp_path: Path) -> None:
     """The error lists what there is."""
     with pytest.raises(PackagingError, match="it has linux/amd64, linux/arm64, unknown/unknown"):
-        pull_image(index("bases/lacks", "oci"), platform="linux/riscv64", store=Store(tmp_path / "mine"))
+        pull_image(index("bases/lacks", "oci"), platform="linux/riscv64", store=BlobStore(tmp_path / "mine"))
 
 
 def test_known_base_needs_no_network(index: Callable[[str, str], str], bundles: ModuleType, tmp_path: Path) -> None:
     """Once pulled, a base is built upon without a request; a digest always, a tag for a day or while cut off."""
-    network, store = _Network(), Store(tmp_path / "mine")
+    network, store = _Network(), BlobStore(tmp_path / "mine")
     registries = Registries(lambda _: None, transport=network)
     base, model = index("bases/kept", "docker"), bundles.model(tmp_path / "a")
     first = build_image(model, base=base, store=store, registries=registries)
@@ -109,7 +109,7 @@ def test_named_base_that_cannot_be_reached_is_an_error(bundles: ModuleType, tmp_
         build_image(
             bundles.model(tmp_path / "a"),
             base="registry.example/team/base:v1",
-            store=Store(tmp_path / "mine"),
+            store=BlobStore(tmp_path / "mine"),
             registries=Registries(lambda _: None, transport=network),
         )
 
@@ -141,11 +141,11 @@ def test_the_default_base_has_a_second_home(
     _put(pushed, "3.11-slim-bookworm", document.content, LIST_TYPE)
     network = _Limited(registry_host)
     registries = Registries(lambda _: None, transport=network)
-    build_image(bundles.model(tmp_path / "a"), store=Store(tmp_path / "mine"), registries=registries)
+    build_image(bundles.model(tmp_path / "a"), store=BlobStore(tmp_path / "mine"), registries=registries)
     assert "public.ecr.aws" in network.asked
     named = "docker.io/library/python:3.11-slim-bookworm"
     with pytest.raises(ThrottledError):
-        build_image(bundles.model(tmp_path / "a"), base=named, store=Store(tmp_path / "new"), registries=registries)
+        build_image(bundles.model(tmp_path / "a"), base=named, store=BlobStore(tmp_path / "new"), registries=registries)
 
 
 def test_default_base_follows_the_python_version(bundles: ModuleType, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_default_base_follows_the_python_version(bundles: ModuleType, tmp_path: 
         build_image(
             bundles.model(tmp_path / "a"),
             platform=base,
-            store=Store(tmp_path / "mine"),
+            store=BlobStore(tmp_path / "mine"),
             registries=Registries(lambda _: None, transport=network),
         )
     assert {"GET /v2/library/python/manifests/3.11-slim-bookworm"} == set(network.requests)
@@ -165,21 +165,21 @@ def test_default_base_follows_the_python_version(bundles: ModuleType, tmp_path: 
 
 def test_layers_that_not_everybody_reads_are_refused(registry_host: str, bundles: ModuleType, tmp_path: Path) -> None:
     """A zstd layer is an error that says what to do, before anything is fetched."""
-    store, place = Store(tmp_path / "pushed"), f"{registry_host}/bases/zstd"
+    store, place = BlobStore(tmp_path / "pushed"), f"{registry_host}/bases/zstd"
     image = bundles.base(store)
     push_image(image, place, store=store)
     document: dict[str, Any] = json.loads(image.manifest) | {"mediaType": OCI_MANIFEST_TYPE}
     document["layers"][0]["mediaType"] = "application/vnd.oci.image.layer.v1.tar+zstd"
     _put(place, "v1", canonical(document), OCI_MANIFEST_TYPE)
     with pytest.raises(PackagingError, match="push it again with gzip layers"):
-        pull_image(f"{place}:v1", store=Store(tmp_path / "mine"))
+        pull_image(f"{place}:v1", store=BlobStore(tmp_path / "mine"))
 
 
 @pytest.mark.parametrize("text", ["python:3.11", "registry.example/UPPER:v1", "registry.example/a@sha256:12", ""])
 def test_reference_without_registry_or_malformed_is_refused(text: str, tmp_path: Path) -> None:
     """A name that is no full reference says how to write one."""
     with pytest.raises(ConfigError, match="write HOST/REPOSITORY"):
-        pull_image(text, store=Store(tmp_path))
+        pull_image(text, store=BlobStore(tmp_path))
 
 
 def test_registry_that_lies_is_found_out(bundles: ModuleType, tmp_path: Path) -> None:
@@ -192,6 +192,6 @@ def test_registry_that_lies_is_found_out(bundles: ModuleType, tmp_path: Path) ->
     with pytest.raises(Exception, match="the registry sent sha256:"):
         pull_image(
             f"registry.example/team/base@{wanted}",
-            store=Store(tmp_path),
+            store=BlobStore(tmp_path),
             registries=Registries(lambda _: None, transport=httpx.MockTransport(answer)),
         )

@@ -18,7 +18,7 @@ import sdk
 from sdk.errors import ConfigError, NotFoundError, PackagingError
 from sdk.executor import Event
 from sdk.model import Model
-from sdk.packaging.image import Image, Store, open_store, published, push_image
+from sdk.packaging.image import BlobStore, Image, open_store, published, push_image
 from sdk.packaging.image.archives import load, write
 from sdk.packaging.image.engine import Engine
 from tests.warm import commands
@@ -29,7 +29,7 @@ Build = Callable[..., sdk.BuiltImage]
 @pytest.fixture
 def base(bundles: ModuleType, registry_host: str, tmp_path: Path) -> str:
     """A company's base in the registry."""
-    store = Store(tmp_path / "base")
+    store = BlobStore(tmp_path / "base")
     return push_image(bundles.base(store), f"{registry_host}/company/base:v1", store=store)
 
 
@@ -59,7 +59,7 @@ def test_image_is_pushed_and_written(
     assert found is not None
     assert (built.reference, built.digest) == (found.reference, found.digest)
     assert built.archive is not None
-    assert built.id == load(built.archive, Store(tmp_path / "other")).id
+    assert built.id == load(built.archive, BlobStore(tmp_path / "other")).id
     stages = list(dict.fromkeys(event.stage for event in events))
     assert [f"base {base}", "dependencies", "runtime", "model", "write", "push"] == [
         stage for stage in stages if stage != "pull"
@@ -115,7 +115,7 @@ def test_skopeo_reads_the_file(build: Build, base: str, model: Model, tmp_path: 
     built = build(model, base=base, format=form, archive=tmp_path / "image.tar")
     command = [skopeo, "inspect", "--config", "--raw", f"{kind}:{tmp_path / 'image.tar'}"]
     assert built.image.config == subprocess.run(command, capture_output=True, check=True).stdout
-    assert built.id == load(tmp_path / "image.tar", Store(tmp_path / "other")).id
+    assert built.id == load(tmp_path / "image.tar", BlobStore(tmp_path / "other")).id
     if form == "oci":
         command = [skopeo, "inspect", f"{kind}:{tmp_path / 'image.tar'}"]
         seen = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
@@ -165,13 +165,13 @@ def test_truncated_file_is_found_out(build: Build, base: str, bundles: ModuleTyp
     path = write(built.image, open_store(), tmp_path / "whole.tar", "localhost/a:b")
     (tmp_path / "cut.tar").write_bytes(path.read_bytes()[: int(path.stat().st_size * cut)])
     with pytest.raises((ConfigError, PackagingError), match=r"cut\.tar"):
-        load(tmp_path / "cut.tar", Store(tmp_path / "other"))
+        load(tmp_path / "cut.tar", BlobStore(tmp_path / "other"))
 
 
 def test_damaged_layer_is_not_written(build: Build, base: str, model: Model, tmp_path: Path) -> None:
     """A layer that went bad on this disk is told before a file is made of it; the next build mends it."""
     image = build(model, base=base).image
-    store = Store(tmp_path / "mine")
+    store = BlobStore(tmp_path / "mine")
     for layer in image.layers:
         shutil.copyfile(open_store().path(layer.digest), store.path(layer.digest))
     store.path(image.layers[-1].digest).write_bytes(b"rotten")

@@ -15,15 +15,15 @@ import pytest
 
 import sdk
 from sdk.errors import ConfigError, PackagingError
-from sdk.packaging.image import Image, Store, build_image
+from sdk.packaging.image import BlobStore, Image, build_image
 from sdk.packaging.image.dependencies import SBOM, SITE
 
 ELF_X86 = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00\x3e\x00"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+def store(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "store")
 
 
 def _names(image: Image) -> list[str]:
@@ -45,14 +45,14 @@ def test_two_clean_caches_give_one_image(bundles: ModuleType, tmp_path: Path) ->
         path.chmod(0o700 if path.is_dir() else 0o600)
     images = []
     for number, folder in enumerate((first, second)):
-        store = Store(tmp_path / f"store{number}", level=1 + number)  # another compressor, the same image
+        store = BlobStore(tmp_path / f"store{number}", level=1 + number)  # another compressor, the same image
         copy = type(model)(model.name, model.digest, folder, model.manifest)
         images.append(build_image(copy, base=bundles.base(store), store=store))
     assert images[0].config == images[1].config
     assert images[0].digest != images[1].digest
 
 
-def test_each_change_rewrites_its_own_layers(bundles: ModuleType, store: Store, tmp_path: Path) -> None:
+def test_each_change_rewrites_its_own_layers(bundles: ModuleType, store: BlobStore, tmp_path: Path) -> None:
     """Model, code, dependencies and base are layers of their own; the record of the bundle lies with the model."""
     code = {"util.py": b"x = 1\n"}
     base = bundles.base(store)
@@ -70,7 +70,7 @@ def test_each_change_rewrites_its_own_layers(bundles: ModuleType, store: Store, 
     assert {"test"} == _changed(first, other)
 
 
-def test_second_build_packs_nothing(bundles: ModuleType, store: Store, tmp_path: Path) -> None:
+def test_second_build_packs_nothing(bundles: ModuleType, store: BlobStore, tmp_path: Path) -> None:
     """The same model again changes no file of the store."""
     model, base = bundles.model(tmp_path / "a"), bundles.base(store)
     first = build_image(model, base=base, store=store)
@@ -79,7 +79,7 @@ def test_second_build_packs_nothing(bundles: ModuleType, store: Store, tmp_path:
     assert before == {path: path.stat().st_mtime_ns for path in store.folder.rglob("*") if path.is_file()}
 
 
-def test_special_model_costs_one_layer(bundles: ModuleType, store: Store, tmp_path: Path) -> None:
+def test_special_model_costs_one_layer(bundles: ModuleType, store: BlobStore, tmp_path: Path) -> None:
     """Company base, pipeline image, specialised model: each begins with the layers of the one before."""
     company = bundles.base(store)
     pipeline = build_image(bundles.model(tmp_path / "a", code={"util.py": b"x = 1\n"}), base=company, store=store)
@@ -93,7 +93,7 @@ def test_special_model_costs_one_layer(bundles: ModuleType, store: Store, tmp_pa
     assert pipeline.id == special.labels["dev.mlport.parent"]
 
 
-def test_other_dependencies_hide_those_below(bundles: ModuleType, store: Store, tmp_path: Path) -> None:
+def test_other_dependencies_hide_those_below(bundles: ModuleType, store: BlobStore, tmp_path: Path) -> None:
     """A child with another lock brings all its packages and none of the parent's remains visible."""
     parent = build_image(bundles.model(tmp_path / "a"), base=bundles.base(store), store=store)
     child = build_image(bundles.model(tmp_path / "b", version="2.0"), base=parent, store=store)
@@ -102,7 +102,7 @@ def test_other_dependencies_hide_those_below(bundles: ModuleType, store: Store, 
     assert f"{SITE}/.wh..wh..opq" in bundles.files(store, added[0])
 
 
-def test_dependencies_are_compiled_and_listed(bundles: ModuleType, store: Store, tmp_path: Path) -> None:
+def test_dependencies_are_compiled_and_listed(bundles: ModuleType, store: BlobStore, tmp_path: Path) -> None:
     """The layer of packages holds byte code and its bill of materials, whose hash is on the image."""
     import hashlib
 
@@ -118,7 +118,7 @@ def test_dependencies_are_compiled_and_listed(bundles: ModuleType, store: Store,
     assert hashlib.sha256(files[SBOM]).hexdigest() == image.labels["dev.mlport.sbom.sha256"]
 
 
-def test_image_says_where_it_comes_from(bundles: ModuleType, store: Store, tmp_path: Path) -> None:
+def test_image_says_where_it_comes_from(bundles: ModuleType, store: BlobStore, tmp_path: Path) -> None:
     """Labels name model, lock and base; one's own labels are added and cannot replace those."""
     model, base = bundles.model(tmp_path / "a"), bundles.base(store)
     own = {"org.opencontainers.image.revision": "abc", "dev.mlport.model.sha256": "forged"}
@@ -133,14 +133,14 @@ def test_image_says_where_it_comes_from(bundles: ModuleType, store: Store, tmp_p
     )
 
 
-def test_wheel_missing_for_the_platform_is_named(bundles: ModuleType, store: Store, tmp_path: Path) -> None:
+def test_wheel_missing_for_the_platform_is_named(bundles: ModuleType, store: BlobStore, tmp_path: Path) -> None:
     """A package without a wheel for the wanted processor is an error that names it."""
     model = bundles.model(tmp_path / "a", tag=bundles.X86)
     with pytest.raises(PackagingError, match="package tiny has no wheel for linux/arm64"):
         build_image(model, base=bundles.base(store, architecture="arm64"), platform="linux/arm64", store=store)
 
 
-def test_binaries_of_another_processor_are_refused(bundles: ModuleType, store: Store, tmp_path: Path) -> None:
+def test_binaries_of_another_processor_are_refused(bundles: ModuleType, store: BlobStore, tmp_path: Path) -> None:
     """A wheel that says it is for arm64 but holds x86 code does not get into an image."""
     model = bundles.model(tmp_path / "a", tag=bundles.ARM, package={"tiny/fast.so": ELF_X86})
     base = bundles.base(store, architecture="arm64")
@@ -148,7 +148,7 @@ def test_binaries_of_another_processor_are_refused(bundles: ModuleType, store: S
         build_image(model, base=base, platform="linux/arm64", store=store)
 
 
-def test_arm_image_is_built_on_any_host(bundles: ModuleType, store: Store, tmp_path: Path) -> None:
+def test_arm_image_is_built_on_any_host(bundles: ModuleType, store: BlobStore, tmp_path: Path) -> None:
     """The wheel for arm64 is taken although this machine may have another processor."""
     arm = ELF_X86[:18] + b"\xb7\x00"
     model = bundles.model(tmp_path / "a", tag=bundles.ARM, package={"tiny/fast.so": arm})
@@ -159,7 +159,7 @@ def test_arm_image_is_built_on_any_host(bundles: ModuleType, store: Store, tmp_p
 
 
 @pytest.mark.full
-def test_real_wheels_for_another_processor(bundles: ModuleType, store: Store, tmp_path: Path) -> None:
+def test_real_wheels_for_another_processor(bundles: ModuleType, store: BlobStore, tmp_path: Path) -> None:
     """Every library of a real model's packages is for the wanted processor, whatever this machine has."""
     model = sdk.model(_double, name="double", example=np.ones((2, 3)))
     for architecture, machine in (("arm64", 183), ("amd64", 62)):
@@ -181,20 +181,20 @@ def _double(rows: Any) -> Any:
     [({"python": "3.12.1"}, "has Python 3.12.1"), ({"architecture": "arm64"}, "is for linux/arm64, not linux/amd64")],
 )
 def test_unsuitable_base_is_refused(
-    bundles: ModuleType, store: Store, tmp_path: Path, wanted: dict[str, str], match: str
+    bundles: ModuleType, store: BlobStore, tmp_path: Path, wanted: dict[str, str], match: str
 ) -> None:
     """Another Python or processor than the model was packed for is found before anything is built."""
     with pytest.raises(ConfigError, match=match):
         build_image(bundles.model(tmp_path / "a"), base=bundles.base(store, **wanted), store=store)
 
 
-def test_wrong_platform_says_what_to_write(bundles: ModuleType, store: Store, tmp_path: Path) -> None:
+def test_wrong_platform_says_what_to_write(bundles: ModuleType, store: BlobStore, tmp_path: Path) -> None:
     """A platform in another form is an error that shows the right one."""
     with pytest.raises(ConfigError, match="use linux/amd64 or linux/arm64"):
         build_image(bundles.model(tmp_path / "a"), base=bundles.base(store), platform="amd64", store=store)
 
 
-def test_training_image_and_model_image_share_all_below(bundles: ModuleType, store: Store, tmp_path: Path) -> None:
+def test_training_image_and_model_image_share_all_below(bundles: ModuleType, store: BlobStore, tmp_path: Path) -> None:
     """A model built on the image that trained it adds one layer; the image still trains, and now serves."""
     program = bundles.model(tmp_path / "p", flavour="train", code={"train.py": b""})
     trains = build_image(program, base=bundles.base(store), store=store)

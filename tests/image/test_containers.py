@@ -19,7 +19,7 @@ from sdk.packaging.image.dockerfiles import build_dockerfile
 from sdk.packaging.image.engine import Engine
 from sdk.packaging.image.engine_images import export, find, load
 from sdk.packaging.image.manifests import ImageConfig, Platform
-from sdk.packaging.image.store import Store
+from sdk.packaging.image.store import BlobStore
 
 pytestmark = pytest.mark.docker
 
@@ -161,7 +161,7 @@ def test_everybody_agrees_on_digests(world: Any, engine: Engine, registry_host: 
     assert world.image.id == about["Id"], said
     assert [layer.diff_id for layer in world.image.layers] == about["RootFS"]["Layers"]
     engine.call("DELETE", f"/images/{place}")
-    assert world.image.id == pull_image(place, store=Store(tmp_path / "fresh")).id
+    assert world.image.id == pull_image(place, store=BlobStore(tmp_path / "fresh")).id
     skopeo = shutil.which("skopeo")
     if skopeo is not None:
         command = [skopeo, "inspect", "--tls-verify=false", f"docker://{place}"]
@@ -179,7 +179,7 @@ def test_only_new_layers_are_loaded(world: Any, engine: Engine, tmp_path: Path) 
     """A changed model is loaded although this store has none of the layers that the engine has."""
     other = sdk.model(_triple, name="triple", example=np.ones((2, 3)))
     image = build_image(other, base="debian-packages", store=world.store)
-    thin = Store(tmp_path)
+    thin = BlobStore(tmp_path)
     last = image.layers[-1].digest
     shutil.copyfile(world.store.path(last), thin.path(last))
     assert image.id == load(engine, image, thin)
@@ -228,7 +228,7 @@ def test_image_is_the_same_from_an_empty_cache(world: Any, tmp_path: Path, monke
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "wheels"))
     assert (
         world.image.id
-        == build_image(world.model, base="debian-packages", store=Store(tmp_path / "store"), labels=world.labels).id
+        == build_image(world.model, base="debian-packages", store=BlobStore(tmp_path / "store"), labels=world.labels).id
     )
 
 
@@ -237,7 +237,7 @@ def test_image_of_another_processor_is_refused(engine: Engine, tmp_path: Path) -
     foreign = "arm64" if engine.platform.architecture == "amd64" else "amd64"
     image = Image(ImageConfig(Platform(foreign)).document([]), ())
     with pytest.raises(UnsupportedError, match=f'build it with platform="{engine.platform}"'):
-        load(engine, image, Store(tmp_path))
+        load(engine, image, BlobStore(tmp_path))
 
 
 @pytest.mark.full

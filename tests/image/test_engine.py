@@ -26,7 +26,7 @@ from sdk.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from sdk.packaging.image import Image, Store, build_image
+from sdk.packaging.image import BlobStore, Image, build_image
 from sdk.packaging.image.engine import Engine
 from sdk.packaging.image.engine_address import Address, find_address
 from sdk.packaging.image.engine_images import load
@@ -78,8 +78,8 @@ def _version(newest: str = "1.41", least: str = "1.12") -> dict[str, str]:
 
 
 @pytest.fixture
-def image(bundles: ModuleType, tmp_path: Path) -> tuple[Image, Store]:
-    store = Store(tmp_path / "store")
+def image(bundles: ModuleType, tmp_path: Path) -> tuple[Image, BlobStore]:
+    store = BlobStore(tmp_path / "store")
     return build_image(bundles.model(tmp_path / "a"), base=bundles.base(store), store=store), store
 
 
@@ -254,7 +254,7 @@ def test_no_right_to_the_socket_is_told() -> None:
         engine.call("GET", "/containers/json")
 
 
-def test_engine_that_wants_all_layers_gets_them(image: tuple[Image, Store]) -> None:
+def test_engine_that_wants_all_layers_gets_them(image: tuple[Image, BlobStore]) -> None:
     """When a load without known layers is refused, everything is sent."""
     wanted, store = image
     have: dict[str, Any] = {"Id": "sha256:other", "RootFS": {"Layers": [wanted.layers[0].diff_id]}}
@@ -282,7 +282,7 @@ def test_engine_that_wants_all_layers_gets_them(image: tuple[Image, Store]) -> N
         {"errorDetail": {"message": "write /layer: no space left on device"}},  # newer engines say no more than that
     ],
 )
-def test_full_engine_is_told(image: tuple[Image, Store], said: dict[str, Any]) -> None:
+def test_full_engine_is_told(image: tuple[Image, BlobStore], said: dict[str, Any]) -> None:
     """An engine without space says so after its 200; that is an error all the same."""
     wanted, store = image
 

@@ -11,7 +11,7 @@ import pytest
 import sdk
 from sdk.errors import PackagingError, PlatformError
 from sdk.model import Model
-from sdk.packaging.image import Store, build_image, open_store, published, push_image
+from sdk.packaging.image import BlobStore, build_image, open_store, published, push_image
 from sdk.packaging.image.archives import write
 
 MUCH = 16 << 20
@@ -31,7 +31,7 @@ def _files(folder: Path) -> set[Path]:
 def test_store(small_disk: Path, large: Model, bundles: ModuleType, tmp_path: Path) -> None:
     """The error says where there is no room; what was whole before stays, nothing half-written does, and a smaller
     model can still be built."""
-    store = Store(small_disk / "images")
+    store = BlobStore(small_disk / "images")
     base = bundles.base(store)
     small = bundles.model(tmp_path / "small")
     first = build_image(small, base=base, store=store)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.errors import ConfigError, PackagingError, SdkError
-from sdk.packaging.image import Store, archives
+from sdk.packaging.image import BlobStore, archives
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +74,7 @@ CASES = {
 def test_an_archive_that_holds_no_image_is_refused(tmp_path: Path, case: str) -> None:
     (tmp_path / "image.tar").write_bytes(CASES[case])
     with pytest.raises((ConfigError, PackagingError)):
-        archives.load(tmp_path / "image.tar", Store(tmp_path / "store"))
+        archives.load(tmp_path / "image.tar", BlobStore(tmp_path / "store"))
 
 
 def test_a_file_of_holes_is_not_read(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_file_of_holes_is_not_read(tmp_path: Path) -> None:
         file.truncate(1 << 33)
     subprocess.run(["tar", "-S", "-cf", "image.tar", "manifest.json"], check=True, cwd=tmp_path)
     with pytest.raises(ConfigError, match=r"manifest\.json is no file"):
-        archives.load(tmp_path / "image.tar", Store(tmp_path / "store"))
+        archives.load(tmp_path / "image.tar", BlobStore(tmp_path / "store"))
 
 
 def test_a_layer_is_unpacked_in_small_steps(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_layer_is_unpacked_in_small_steps(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(SdkError, match="other layers than its configuration says"):
-            archives.load(tmp_path / "image.tar", Store(tmp_path / "store"))
+            archives.load(tmp_path / "image.tar", BlobStore(tmp_path / "store"))
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()

@@ -15,7 +15,7 @@ import pytest
 from sdk.packaging.image.layers import Entry, pack, tree, with_parents
 from sdk.packaging.image.manifests import Image, ImageConfig, Platform
 from sdk.packaging.image.pyc import compiled, tag
-from sdk.packaging.image.store import Store
+from sdk.packaging.image.store import BlobStore
 
 
 def _folder(root: Path, order: list[str]) -> Path:
@@ -88,7 +88,7 @@ def test_nothing_is_compiled_for_an_unknown_python() -> None:
 
 def test_store_packs_a_layer_once(tmp_path: Path) -> None:
     """The second request for a key reads nothing again; a lost blob is packed again."""
-    store, calls = Store(tmp_path), []
+    store, calls = BlobStore(tmp_path), []
 
     def entries() -> list[Entry]:
         calls.append(1)
@@ -104,7 +104,7 @@ def test_store_packs_a_layer_once(tmp_path: Path) -> None:
 
 def test_failed_layer_leaves_nothing(tmp_path: Path) -> None:
     """When packing fails no file stays in the store."""
-    store = Store(tmp_path)
+    store = BlobStore(tmp_path)
 
     def entries() -> list[Entry]:
         raise OSError("gone")
@@ -116,7 +116,7 @@ def test_failed_layer_leaves_nothing(tmp_path: Path) -> None:
 
 def test_image_formats_share_their_identity(tmp_path: Path) -> None:
     """Docker schema 2 and OCI differ in the manifest, not in the image id."""
-    layer = Store(tmp_path).layer("k", lambda: with_parents([Entry("a", b"1")]), created_by="test")
+    layer = BlobStore(tmp_path).layer("k", lambda: with_parents([Entry("a", b"1")]), created_by="test")
     config = ImageConfig(Platform("arm64"), env={"A": "1"}, entrypoint=("python",), ports=(8080,)).document([layer])
     docker, oci = Image(config, (layer,)), Image(config, (layer,), "oci")
     assert docker.id == oci.id

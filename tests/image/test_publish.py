@@ -14,9 +14,9 @@ from sdk.errors import ConfigError, NotFoundError, UnavailableError
 from sdk.model import Model
 from sdk.packaging import runtime
 from sdk.packaging.image import (
+    BlobStore,
     PublishedImage,
     Registries,
-    Store,
     build_image,
     content_of,
     image_id,
@@ -50,7 +50,7 @@ class _Wire(httpx.HTTPTransport):
 @pytest.fixture
 def base(bundles: ModuleType, registry_host: str, tmp_path: Path) -> str:
     """A base in the registry."""
-    store = Store(tmp_path / "base")
+    store = BlobStore(tmp_path / "base")
     return push_image(bundles.base(store), f"{registry_host}/bases/publish:v1", store=store)
 
 
@@ -165,7 +165,7 @@ def test_login_is_asked_for_the_host(model: Model) -> None:
 
 def _ready(registry_host: str, repository: str, tmp_path: Path, bundles: ModuleType) -> tuple[Model, bytes]:
     """A ready-made image pushed by somebody whose JSON is not ours."""
-    store = Store(tmp_path / "theirs")
+    store = BlobStore(tmp_path / "theirs")
     made = bundles.base(store, text=repository.encode())
     image = Image(made.config, made.layers, original=json.dumps(json.loads(made.manifest), indent=3).encode())
     place = push_image(image, f"{registry_host}/{repository}", store=store)
@@ -212,7 +212,7 @@ def test_ready_made_image_in_place_gets_its_tag(registry_host: str, bundles: Mod
 
 def test_ready_made_index_becomes_one_image(registry_host: str, bundles: ModuleType, tmp_path: Path) -> None:
     """Of an index the image of the platform is taken; reading the index itself also finds that one."""
-    store, items = Store(tmp_path / "theirs"), []
+    store, items = BlobStore(tmp_path / "theirs"), []
     for architecture in ("amd64", "arm64"):
         image = bundles.base(store, text=architecture.encode(), architecture=architecture)
         push_image(image, f"{registry_host}/theirs/index", store=store)
@@ -240,7 +240,7 @@ def test_copy_of_what_is_gone_is_an_error(registry_host: str) -> None:
 
 def test_tag_that_never_changes_may_hold_it_already(bundles: ModuleType, tmp_path: Path) -> None:
     """A registry that refuses to write a tag again is content when the tag has this very image, and only then."""
-    store = Store(tmp_path)
+    store = BlobStore(tmp_path)
     image = bundles.base(store)
     held = {"v1": image.manifest, "v2": b"{}"}
 

@@ -14,8 +14,8 @@ from sdk.packaging.image.bases import pull
 from sdk.packaging.image.layers import Entry, with_parents
 from sdk.packaging.image.manifests import Image, ImageConfig, Platform
 from sdk.packaging.image.references import Reference
-from sdk.packaging.image.registry import Registry
-from sdk.packaging.image.store import Store
+from sdk.packaging.image.registry import RegistryClient
+from sdk.packaging.image.store import BlobStore
 from sdk.waiting import Deadline, Retry, SystemClock, TokenBucket
 
 
@@ -34,9 +34,9 @@ class _Counting(httpx.HTTPTransport):
         return super().handle_request(request)
 
 
-def _registry(host: str, name: str, transport: httpx.BaseTransport, *mount_from: str) -> Registry:
+def _registry(host: str, name: str, transport: httpx.BaseTransport, *mount_from: str) -> RegistryClient:
     clock = SystemClock()
-    return Registry(
+    return RegistryClient(
         Reference.parse(f"{host}/{name}"),
         retry=Retry(clock, TokenBucket(), base_s=0.0),
         deadline=Deadline(clock, 60),
@@ -45,7 +45,7 @@ def _registry(host: str, name: str, transport: httpx.BaseTransport, *mount_from:
     )
 
 
-def _image(store: Store, text: bytes) -> Image:
+def _image(store: BlobStore, text: bytes) -> Image:
     layers = tuple(
         store.layer(f"{text!r}{number}", lambda data=data: with_parents([Entry("a", data)]), created_by="test")  # type: ignore[misc]  # bound now on purpose
         for number, data in enumerate((b"base", text))
@@ -55,7 +55,7 @@ def _image(store: Store, text: bytes) -> Image:
 
 def test_push_then_pull_gives_the_same_image(registry_host: str, tmp_path: Path) -> None:
     """What is pulled into an empty store is what was pushed; a second push sends no blob."""
-    store = Store(tmp_path / "one")
+    store = BlobStore(tmp_path / "one")
     image = _image(store, b"model")
     transport = _Counting()
     with _registry(registry_host, "roundtrip:v1", transport) as registry:
@@ -67,7 +67,7 @@ def test_push_then_pull_gives_the_same_image(registry_host: str, tmp_path: Path)
     pulled, digest = pull(
         reference,
         Platform(),
-        Store(tmp_path / "two"),
+        BlobStore(tmp_path / "two"),
         lambda: _registry(registry_host, "roundtrip:v1", _Counting()),
     )
     assert [layer.digest for layer in image.layers] == [layer.digest for layer in pulled.layers]
@@ -76,7 +76,7 @@ def test_push_then_pull_gives_the_same_image(registry_host: str, tmp_path: Path)
 
 def test_blobs_are_mounted_from_another_repository(registry_host: str, tmp_path: Path) -> None:
     """Known blobs are mounted, so that nothing but the manifest is sent."""
-    store = Store(tmp_path)
+    store = BlobStore(tmp_path)
     image = _image(store, b"mounted")
     with _registry(registry_host, "source:v1", _Counting()) as registry:
         registry.push(image, store)
@@ -96,7 +96,7 @@ def test_cut_upload_is_sent_again(registry_host: str, tmp_path: Path) -> None:
             return True
         return False
 
-    store = Store(tmp_path)
+    store = BlobStore(tmp_path)
     image = _image(store, b"cut")
     with _registry(registry_host, "cut:v1", _Counting(fail)) as registry:
         assert image.digest == registry.push(image, store)
@@ -106,7 +106,7 @@ def test_cut_upload_is_sent_again(registry_host: str, tmp_path: Path) -> None:
 
 def test_push_that_cannot_go_on_publishes_nothing(registry_host: str, tmp_path: Path) -> None:
     """When blobs cannot be sent there is no manifest under the tag."""
-    store = Store(tmp_path)
+    store = BlobStore(tmp_path)
     image = _image(store, b"never")
     with (
         _registry(registry_host, "never:v1", _Counting(lambda request, _: request.method == "PUT")) as registry,
@@ -119,9 +119,9 @@ def test_push_that_cannot_go_on_publishes_nothing(registry_host: str, tmp_path: 
 
 def test_damaged_blob_is_not_kept(registry_host: str, tmp_path: Path) -> None:
     """A blob whose bytes are not those of its digest never enters the store."""
-    store = Store(tmp_path)
+    store = BlobStore(tmp_path)
     image = _image(store, b"size")
-    other = Store(tmp_path / "other")
+    other = BlobStore(tmp_path / "other")
     with _registry(registry_host, "damaged:v1", _Counting()) as registry:
         registry.push(image, store)
         with pytest.raises(UnavailableError, match="arrived damaged"):
@@ -131,7 +131,7 @@ def test_damaged_blob_is_not_kept(registry_host: str, tmp_path: Path) -> None:
 
 def test_layer_damaged_on_this_disk_is_told_and_mended(registry_host: str, tmp_path: Path) -> None:
     """A blob that went bad in the store is not published; it is removed, and the next build makes it again."""
-    store = Store(tmp_path)
+    store = BlobStore(tmp_path)
     image = _image(store, b"rotten")
     path = store.path(image.layers[1].digest)
     path.write_bytes(b"x" * path.stat().st_size)
@@ -154,7 +154,7 @@ def test_push_goes_on_after_a_failing_server(registry_host: str, tmp_path: Path)
                 return httpx.Response(502, request=request)
             return super().handle_request(request)
 
-    store = Store(tmp_path)
+    store = BlobStore(tmp_path)
     image = _image(store, b"gateway")
     with _registry(registry_host, "gateway:v1", Failing()) as registry:
         assert image.digest == registry.push(image, store)
@@ -164,7 +164,7 @@ def test_push_goes_on_after_a_failing_server(registry_host: str, tmp_path: Path)
 
 def test_registry_that_dies_half_way_publishes_nothing(tmp_path: Path, own_registry: Any) -> None:
     """The process is killed after the first blob: the error says so, and after a restart there is no image."""
-    store = Store(tmp_path)
+    store = BlobStore(tmp_path)
     image = _image(store, b"killed")
 
     class Killing(_Counting):
@@ -188,7 +188,7 @@ def test_registry_that_dies_half_way_publishes_nothing(tmp_path: Path, own_regis
 
 def test_record_of_a_blob_that_a_crash_left_empty_is_mended(tmp_path: Path, own_registry: Any) -> None:
     """The registry answers 500 to the question whether it has that blob; the push sends it again."""
-    store = Store(tmp_path)
+    store = BlobStore(tmp_path)
     image = _image(store, b"half recorded")
     with _registry(own_registry.host, "half:v1", _Counting()) as registry:
         registry.push(image, store)
@@ -199,7 +199,7 @@ def test_record_of_a_blob_that_a_crash_left_empty_is_mended(tmp_path: Path, own_
 
 def test_progress_tells_the_bytes(registry_host: str, tmp_path: Path) -> None:
     """What is told ends with all bytes of all blobs."""
-    store = Store(tmp_path)
+    store = BlobStore(tmp_path)
     image = _image(store, b"progress")
     told: dict[str, tuple[int, int | None]] = {}
     with _registry(registry_host, "progress:v1", _Counting()) as registry:
@@ -211,7 +211,7 @@ def test_progress_tells_the_bytes(registry_host: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "longer"])
 def test_blob_damaged_in_the_registry_is_found_out(tmp_path: Path, own_registry: Any, damage: str) -> None:
     """A registry whose disk went bad gives an error that names the blob, and nothing of it enters the store."""
-    store, fresh = Store(tmp_path / "mine"), Store(tmp_path / "fresh")
+    store, fresh = BlobStore(tmp_path / "mine"), BlobStore(tmp_path / "fresh")
     image = _image(store, b"sound" * 1000)
     with _registry(own_registry.host, "bad:v1", _Counting()) as registry:
         registry.push(image, store)
@@ -230,7 +230,7 @@ def test_copy_from_a_registry_that_dies_publishes_nothing(
     tmp_path: Path, own_registry: Any, registry_host: str
 ) -> None:
     """The source is killed while its blobs are copied: the error names it, and the destination has no image."""
-    store = Store(tmp_path / "theirs")
+    store = BlobStore(tmp_path / "theirs")
     image = _image(store, b"copied")
     with _registry(own_registry.host, "theirs:v1", _Counting()) as registry:
         registry.push(image, store)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sdk.errors import PackagingError
-from sdk.packaging.image import Store, build_image
+from sdk.packaging.image import BlobStore, build_image
 from sdk.packaging.image.dependencies import SBOM, SITE, installed_in, without_litter
 from sdk.packaging.image.layers import tree
 from sdk.packaging.image.sbom import of_debs, of_packages
@@ -127,7 +127,7 @@ def test_bill_of_debian_packages_is_valid() -> None:
 
 def test_bill_in_the_image_is_valid(bundles: ModuleType, tmp_path: Path) -> None:
     """What a build puts into the layer of packages passes too."""
-    store = Store(tmp_path / "store")
+    store = BlobStore(tmp_path / "store")
     image = build_image(bundles.model(tmp_path / "a"), base=bundles.base(store), store=store)
     inside = bundles.files(store, image.layers[1])
     for name, data in inside.items():

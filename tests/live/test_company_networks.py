@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sdk.adapter import Labels, Resource
 from sdk.client import Client
 from sdk.errors import AuthError, SdkError
-from sdk.invoke import Caller, Facts
+from sdk.invoke import Caller, EndpointFacts
 from sdk.packaging.image.references import Reference
-from sdk.packaging.image.registry import Registry
+from sdk.packaging.image.registry import RegistryClient
 from sdk.types import EndpointState, EndpointStatus
 from sdk.waiting import Deadline, Retry, SystemClock, TokenBucket
 from sdk_azureml import _submission
@@ -144,7 +144,7 @@ def test_predictions_go_through_the_proxy(provider: str, trusted: InspectingProx
     status = EndpointStatus("churn", "t", provider, EndpointState.READY, "", f"https://{host}/score:rawPredict")
     with client_of(provider, tmp_path) as client:
         invoker = client.session().adapter.invoker(status)
-        caller = Caller(invoker, Facts("churn", provider), clock=SystemClock(), redact=str)
+        caller = Caller(invoker, EndpointFacts("churn", provider), clock=SystemClock(), redact=str)
         assert [3.0] == caller.predict([[1.0, 2.0]]).values
         caller.close()
     assert host in {seen for seen, _ in trusted.seen}
@@ -159,7 +159,7 @@ def test_images_are_pushed_through_the_proxy(
         monkeypatch.setenv(name, str(proxy.ca_file))
     reference = Reference.parse("123456789012.dkr.ecr.eu-west-1.amazonaws.com/models:1")
     deadline, retry = Deadline(SystemClock(), 20.0), Retry(SystemClock(), TokenBucket(), attempts=1)
-    with Registry(reference, retry=retry, deadline=deadline) as registry, pytest.raises(SdkError) as refused:
+    with RegistryClient(reference, retry=retry, deadline=deadline) as registry, pytest.raises(SdkError) as refused:
         registry.manifest("1")
     assert ("answered 400" if name else "certificate") in str(refused.value).lower()
     assert bool(name) == bool(proxy.seen)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sdk.errors import QuotaError
-from sdk.exchanges import Exchange
+from sdk.exchanges import ControlExchange
 from sdk_contract.live.report import Report, Step, told
 from sdk_contract.live.shapes import Shapes, differences, operation_of
 
@@ -27,12 +27,12 @@ PLANTED = {
 }
 
 
-def answer(body: Any, **facts: Any) -> Exchange:
+def answer(body: Any, **facts: Any) -> ControlExchange:
     given = {"method": "POST", "url": "", "status": 200, "operation": "sagemaker DescribeEndpoint", **facts}
-    return Exchange(body=json.dumps(body).encode(), **given)
+    return ControlExchange(body=json.dumps(body).encode(), **given)
 
 
-def shapes(*exchanges: Exchange) -> dict[str, Any]:
+def shapes(*exchanges: ControlExchange) -> dict[str, Any]:
     made = Shapes()
     for exchange in exchanges:
         made.add(exchange)
@@ -74,7 +74,7 @@ def test_differences_are_named() -> None:
 )  # fmt: skip
 def test_addresses_lose_their_names(url: str, operation: str) -> None:
     """Only the words of the interface stay."""
-    exchange = Exchange("POST", f"https://{url.format(**PLANTED)}", 200)
+    exchange = ControlExchange("POST", f"https://{url.format(**PLANTED)}", 200)
     assert f"POST {operation}" == operation_of(exchange)
 
 
@@ -93,7 +93,7 @@ def test_planted_values_are_in_no_report(tmp_path: Path) -> None:
         "acme": {"deep": PLANTED["host"]},
         "accessToken": PLANTED["token"],
     }
-    exchange = Exchange(
+    exchange = ControlExchange(
         "GET", f"https://{PLANTED['host']}/v1/projects/{PLANTED['project']}/models/acme", 200, json.dumps(body).encode()
     )
     error = QuotaError(f"no capacity for {arn}", operation="CreateEndpoint", resource=PLANTED["endpoint"], status=400)
@@ -115,6 +115,6 @@ def test_planted_values_are_in_no_report(tmp_path: Path) -> None:
 def test_xml_has_names_and_codes() -> None:
     """Of XML only names of elements and the code of an error are taken."""
     body = f"<Error><Code>NoSuchBucket</Code><BucketName>{PLANTED['bucket']}</BucketName></Error>".encode()
-    seen = shapes(Exchange("GET", "https://h/x", 404, body))["GET /{}"]
+    seen = shapes(ControlExchange("GET", "https://h/x", 404, body))["GET /{}"]
     assert ["<BucketName>", "<Code>", "<Error>"] == seen["fields"]
     assert ["<Code>=NoSuchBucket"] == seen["words"]

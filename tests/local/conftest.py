@@ -61,8 +61,8 @@ class Local:
     def status(self, name: str) -> EndpointStatus | None:
         return self.adapter.status(name, self.adapter.observe(name, timeout=30))
 
-    def context(self, name: str) -> lifecycle.Context:
-        return lifecycle.Context(name, self.owner, new_txn(self.clock, self.random))
+    def context(self, name: str) -> lifecycle.ChangeContext:
+        return lifecycle.ChangeContext(name, self.owner, new_txn(self.clock, self.random))
 
     def deploy(self, deployed: Model, name: str, *, share: int = 100, secret: Any = None, **spec: Any) -> Applied:
         live = self.status(name)

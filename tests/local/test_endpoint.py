@@ -112,7 +112,7 @@ def test_other_owner_is_refused(local: Any, new_local: Any, name: str, times: Ca
 def test_ttl(new_local: Any, name: str, times: Callable[[float], Model]) -> None:
     """Any client removes an endpoint that is past its time to live, and none that is not."""
     client = new_local()
-    context = lifecycle.Context(name, "me", "ttl1", expires_at=int(client.clock.time()) + 3600)
+    context = lifecycle.ChangeContext(name, "me", "ttl1", expires_at=int(client.clock.time()) + 3600)
     made = times(2)
     client.apply(lifecycle.deploy(None, DeploymentSpec("", made.name, made.digest, 0), context), Materials(model=made))
     assert context.expires_at == client.status(name).expires_at

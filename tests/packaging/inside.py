@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sdk.payload import Rules, bodies
+from sdk.payload import EncodingRules, bodies
 from sdk.serving import bundle, codecs, flavours
 from sdk.serving.columns import axes
-from sdk.serving.settings import Limits
+from sdk.serving.settings import ServerLimits
 
 if TYPE_CHECKING:
     from sdk.model import Model
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def served(model: Model, inputs: Any) -> Any:
     """The predictions for whatever `predict` takes, by way of the body that the client would send."""
     assert model.signature is not None
-    rules = Rules(limit=10_000_000, missing=bool(model.signature.inputs), axes=axes(model.signature))
+    rules = EncodingRules(limit=10_000_000, missing=bool(model.signature.inputs), axes=axes(model.signature))
     (body,) = bodies(inputs, rules)
     return posted(model, body.content)
 
@@ -28,6 +28,6 @@ def posted(model: Model, body: Any) -> Any:
     assert model.path is not None
     loaded = bundle.read(model.path)
     content = body if isinstance(body, bytes) else msgspec.json.encode({"instances": body})
-    given = codecs.decode_instances(content, loaded.manifest.signature, Limits())
+    given = codecs.decode_instances(content, loaded.manifest.signature, ServerLimits())
     answer = codecs.encode_predictions(flavours.load(loaded)(given))
     return msgspec.json.decode(answer.body)["predictions"]

@@ -19,13 +19,13 @@ import pytest
 
 from sdk.errors import PackagingError
 from sdk.packaging import archive
-from sdk.packaging.archive import Limits
+from sdk.packaging.archive import ArchiveLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-SMALL = Limits(file_bytes=1 << 20, total_bytes=3 << 20, entries=100)
+SMALL = ArchiveLimits(file_bytes=1 << 20, total_bytes=3 << 20, entries=100)
 
 
 def member(

@@ -13,15 +13,15 @@ import pytest
 
 from sdk.errors import ConfigError
 from sdk.packaging import axes, training
-from sdk.packaging.files import About, pack_file, recognise
+from sdk.packaging.files import FileOptions, pack_file, recognise
 from sdk.packaging.files import _signature as signature_of
 from sdk.packaging.manifest import Tensor
 from sdk.serving.codecs import decode_instances
 from sdk.serving.columns import whole_inputs
 from sdk.serving.failures import RequestError
-from sdk.serving.settings import Limits
-from sdk.serving.signature import Signature
-from sdk.serving.signature import Tensor as Stated
+from sdk.serving.settings import ServerLimits
+from sdk.serving.signature import ServedSignature
+from sdk.serving.signature import ServedTensor as Stated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ def packed(path: Path, example: Any) -> tuple[Any, ...]:
     whole = whole_inputs(found.inputs)
     arranged = examples.arranged(example, python=False, whole=whole)
     prepared = None if example is None else examples.prepare(arranged, whole)
-    return tuple(signature_of(About(None, example, "predict", False, False), prepared, found).inputs)
+    return tuple(signature_of(FileOptions(None, example, "predict", False, False), prepared, found).inputs)
 
 
 def test_dynamic_axes_stay_dynamic(tmp_path: Path) -> None:
@@ -132,18 +132,18 @@ def test_inputs_of_unknown_rank_or_type_state_nothing(about: Any, tmp_path: Path
 def test_an_input_without_axes_is_one_value_for_all_rows(tmp_path: Path) -> None:
     """Once beside columns, or the same in every row, in requests and in examples."""
     path = onnx(tmp_path / "m.onnx", {"k": (FLOAT, []), "x": (FLOAT, ["n"])})
-    signature = Signature(inputs=[Stated(one.name, one.dtype, one.shape) for one in packed(path, None)])
+    signature = ServedSignature(inputs=[Stated(one.name, one.dtype, one.shape) for one in packed(path, None)])
     assert [(), (-1,)] == [one.shape for one in signature.inputs]
     for body in (
         {"instances": {"k": 2, "x": [1, 3]}},
         {"instances": [{"k": 2, "x": 1}, {"k": 2, "x": 3}]},
         {"inputs": {"k": 2, "x": [1, 3]}},
     ):
-        given = decode_instances(json.dumps(body).encode(), signature, Limits())
+        given = decode_instances(json.dumps(body).encode(), signature, ServerLimits())
         assert (2, (), 2.0) == (given.rows, given.tensors["k"].shape, given.tensors["k"].item())
         assert [1, 3] == given.tensors["x"].tolist()
     with pytest.raises(RequestError, match="'k' is one value for the whole request, and row 1 has another"):
-        decode_instances(b'{"instances": [{"k": 2, "x": 1}, {"k": 3, "x": 3}]}', signature, Limits())
+        decode_instances(b'{"instances": [{"k": 2, "x": 1}, {"k": 3, "x": 3}]}', signature, ServerLimits())
     examples: list[Any] = [{"k": 2.0, "x": [1.0, 3.0]}, [{"k": 2.0, "x": 1.0}, {"k": 2.0, "x": 3.0}]]
     for example in examples:
         assert {("k", ()), ("x", (-1,))} == {(one.name, one.shape) for one in packed(path, example)}
@@ -165,28 +165,28 @@ def test_an_input_without_axes_may_be_the_only_one(example: Any, tmp_path: Path)
 def test_an_input_with_a_fixed_first_axis_is_one_value_for_all_rows(tmp_path: Path) -> None:
     """Such as the state of a recurrent network, where the rows are another axis; requests are not cut then."""
     path = onnx(tmp_path / "m.onnx", {"state": (FLOAT, [2, None]), "x": (FLOAT, ["n", 2])})
-    signature = Signature(inputs=[Stated(one.name, one.dtype, one.shape) for one in packed(path, None)])
+    signature = ServedSignature(inputs=[Stated(one.name, one.dtype, one.shape) for one in packed(path, None)])
     state, rows = [[0.5, 1, 2], [3, 4, 5]], [[1, 2], [3, 4], [5, 6]]
     for body in (
         {"instances": {"state": state, "x": rows}},
         {"instances": [{"state": state, "x": row} for row in rows]},
         {"inputs": {"x": rows, "state": state}},
     ):
-        given = decode_instances(json.dumps(body).encode(), signature, Limits())
+        given = decode_instances(json.dumps(body).encode(), signature, ServerLimits())
         assert (3, state, rows) == (given.rows, given.tensors["state"].tolist(), given.tensors["x"].tolist())
     two = [{"state": state, "x": rows[0]}, {"state": state[::-1], "x": rows[1]}]
     with pytest.raises(RequestError, match="'state' is one value for the whole request, and row 1 has another"):
-        decode_instances(json.dumps({"instances": two}).encode(), signature, Limits())
+        decode_instances(json.dumps({"instances": two}).encode(), signature, ServerLimits())
     with pytest.raises(RequestError, match=r"state must have shape \[2, any\], got \[1, 3\]"):
-        decode_instances(json.dumps({"instances": {"state": state[:1], "x": rows}}).encode(), signature, Limits())
+        decode_instances(json.dumps({"instances": {"state": state[:1], "x": rows}}).encode(), signature, ServerLimits())
     examples: list[Any] = [{"state": state, "x": rows}, [{"state": state, "x": row} for row in rows]]
     for example in examples:
         assert {("state", (2, -1)), ("x", (-1, 2))} == {(one.name, one.shape) for one in packed(path, example)}
     with pytest.raises(ConfigError, match=r"'state' has the shape \[1, 3\], and the file takes \[2, any\]"):
         packed(path, {"state": state[:1], "x": rows})
     with pytest.raises(ConfigError, match="rowwise=True, but input 'state' is one value for the whole request"):
-        signature_of(About(None, None, "predict", True, False), None, recognise(path, None))
-    assert not signature_of(About(None, None, "predict", None, False), None, recognise(path, None)).rowwise
+        signature_of(FileOptions(None, None, "predict", True, False), None, recognise(path, None))
+    assert not signature_of(FileOptions(None, None, "predict", None, False), None, recognise(path, None)).rowwise
 
 
 def test_an_example_of_another_rank_is_refused(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_tables_are_no_example_of_a_network_of_pytorch(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("m/constants.pkl", b"")
     with pytest.raises(ConfigError, match=r"example is a DataFrame.*table.to_numpy"):
-        pack_file(path, "net", About(None, pd.DataFrame({"a": [1.0]}), "predict", None, False), {})
+        pack_file(path, "net", FileOptions(None, pd.DataFrame({"a": [1.0]}), "predict", None, False), {})
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))

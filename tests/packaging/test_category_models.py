@@ -169,13 +169,13 @@ def test_categories_are_served_as_they_were_fitted(
         for number in range(SHOWN):
             np.testing.assert_allclose(_ask(client, table[number : number + 1])[0], answer[number], rtol=1e-5)
         strange = table[:1].assign(town=["Atlantis"])
-        (body,) = payload.bodies(strange, payload.Rules(limit=10**6, missing=True))
+        (body,) = payload.bodies(strange, payload.EncodingRules(limit=10**6, missing=True))
         refused = client.post("/invocations", content=body.content, headers={"content-type": body.content_type})
         assert (400, "unknown_category") == (refused.status_code, refused.json()["error"]["code"])
 
 
 def _ask(client: Any, table: Any) -> Any:
-    (body,) = payload.bodies(table, payload.Rules(limit=10**7, missing=True))
+    (body,) = payload.bodies(table, payload.EncodingRules(limit=10**7, missing=True))
     response = client.post("/invocations", content=body.content, headers={"content-type": body.content_type})
     assert 200 == response.status_code, response.text
     return response.json()["predictions"]

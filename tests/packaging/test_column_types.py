@@ -19,7 +19,7 @@ from sdk.model import model
 from sdk.packaging import columns, examples
 from sdk.packaging.manifest import Tensor
 from sdk.serving import bundle, codecs, flavours
-from sdk.serving.settings import Limits
+from sdk.serving.settings import ServerLimits
 
 
 def pack(obj: Any, **wishes: Any) -> Any:
@@ -116,21 +116,21 @@ def test_a_table_is_sent_as_it_is_packed() -> None:
         "n": PANDAS.array([1, None], dtype="Int64"),
         "b": PANDAS.array([True, None], dtype="boolean"),
     })  # fmt: skip
-    (body,) = payload.bodies(table, payload.Rules(limit=10_000, missing=True))
+    (body,) = payload.bodies(table, payload.EncodingRules(limit=10_000, missing=True))
     assert examples.encode(examples.prepare(table)) == body.content
     assert (
         b'{"c":"a","t":"2024-01-31T12:00:00.123456789","z":"2024-01-31T12:00:00+01:00","d":"P0DT90S",'
         b'"day":"2024-01-31","money":1.50,"n":1,"b":true}'
     ) in body.content
     records = table.to_dict("records")
-    assert body.content == payload.bodies(records, payload.Rules(limit=10_000, missing=True))[0].content
+    assert body.content == payload.bodies(records, payload.EncodingRules(limit=10_000, missing=True))[0].content
 
 
 def served(model: Any, table: Any) -> Any:
     """What the server answers when a client sends this table."""
     predictor, signature = flavours.load(bundle.read(model.path)), bundle.read(model.path).manifest.signature
-    (body,) = payload.bodies(table, payload.Rules(limit=10**6, missing=True))
-    outputs = predictor(codecs.decode_instances(body.content, signature, Limits()))
+    (body,) = payload.bodies(table, payload.EncodingRules(limit=10**6, missing=True))
+    outputs = predictor(codecs.decode_instances(body.content, signature, ServerLimits()))
     return next(iter(outputs.arrays.values())).tolist() if outputs.arrays else outputs.free
 
 

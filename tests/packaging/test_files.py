@@ -233,8 +233,8 @@ def test_skops_file_is_packed_like_the_object(tmp_path: Path) -> None:
 @pytest.mark.parametrize("said", [None, True, False])
 def test_rows_of_estimators_are_independent(flavour: str, known: bool, said: bool | None) -> None:
     """Trees are known to answer each row alone, whatever a network does; what the user says counts more."""
-    found = files.Found(flavour, "any", frozenset(), {})
-    about = files.About(None, None, "predict", said, allow_nan=False)
+    found = files.FileKind(flavour, "any", frozenset(), {})
+    about = files.FileOptions(None, None, "predict", said, allow_nan=False)
     assert (known if said is None else said) is files.is_rowwise(found, about, ())
 
 

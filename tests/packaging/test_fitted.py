@@ -28,7 +28,7 @@ from sdk.packaging.lock import Lock
 from sdk.serving import bundle
 from sdk.serving.codecs import decode_instances
 from sdk.serving.flavours import load
-from sdk.serving.settings import Limits
+from sdk.serving.settings import ServerLimits
 from tests.packaging.inside import served
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def check_served(model: Any, answer: Any) -> None:
     rows = [{name: row[name] for name in reversed(NAMES)} for row in ASKED.to_dict("records")]
     for given in (rows, ASKED.to_numpy().tolist()):
         body = json.dumps({"instances": given}).encode()
-        served = predictor(decode_instances(body, read.manifest.signature, Limits()))
+        served = predictor(decode_instances(body, read.manifest.signature, ServerLimits()))
         found = next(iter(served.arrays.values()))
         np.testing.assert_allclose(np.ravel(answer).astype(float), np.ravel(cast("Any", found)).astype(float), 1e-5)
 

@@ -22,7 +22,7 @@ from sdk.model import model
 from sdk.packaging import examples, missing
 from sdk.serving import bundle, codecs
 from sdk.serving.failures import RequestError
-from sdk.serving.settings import Limits
+from sdk.serving.settings import ServerLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,10 +78,10 @@ def test_each_column_is_found_out_for_itself() -> None:
     assert signature.allow_nan
     assert ["income", "town"] == [one.name for one in signature.inputs if one.required]
     rows = b'{"instances": [[null, 1, "Oslo"]]}'
-    assert np.isnan(codecs.decode_instances(rows, signature, Limits()).tensors["age"][0])
+    assert np.isnan(codecs.decode_instances(rows, signature, ServerLimits()).tensors["age"][0])
     for body, column in ((b"[[1, null, null]]", "income"), (b"[[1, 1, null]]", "town")):
         with pytest.raises(RequestError, match=f"column '{column}' is .*; this model takes none"):
-            codecs.decode_instances(b'{"instances": ' + body + b"}", signature, Limits())
+            codecs.decode_instances(b'{"instances": ' + body + b"}", signature, ServerLimits())
 
 
 def test_missing_values_of_every_type_are_asked_for() -> None:

@@ -16,7 +16,7 @@ from sdk.model import model as make_model
 from sdk.packaging import bundle, uvrun, venv, wheels
 from sdk.packaging.image import dependencies
 from sdk.packaging.image.manifests import Platform
-from sdk.packaging.image.store import Store
+from sdk.packaging.image.store import BlobStore
 from sdk.packaging.lock import Lock
 from sdk.packaging.manifest import Sources
 from tests.packaging import hostile
@@ -132,7 +132,7 @@ def test_a_locked_source_archive_is_not_built(index: hostile.Index, tmp_path: Pa
     with pytest.raises(PackagingError, match="evil"):
         venv.environment(lock)
     with pytest.raises(PackagingError, match="evil"):
-        dependencies.layer(lock, tmp_path / "none", Platform("amd64"), Store(tmp_path / "store"), fresh=False)
+        dependencies.layer(lock, tmp_path / "none", Platform("amd64"), BlobStore(tmp_path / "store"), fresh=False)
     assert not index.mark.exists()
 
 

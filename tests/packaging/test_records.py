@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sdk.errors import ConfigError, InvalidInputError
 from sdk.model import model as make_model
-from sdk.payload import Rules, bodies
+from sdk.payload import EncodingRules, bodies
 from sdk.serving.failures import RequestError
 from tests.packaging.inside import posted, served
 
@@ -137,7 +137,7 @@ def test_columns_of_a_table() -> None:
 
 def test_columns_for_a_model_that_is_not_known_here() -> None:
     """Arrays of a library are columns; everything else is one record, which may hold lists."""
-    unknown = Rules(limit=10_000)
+    unknown = EncodingRules(limit=10_000)
     (body,) = bodies({"a": np.ones((2, 1)), "b": np.ones(2)}, unknown)
     assert b'{"instances":[{"a":[1.0],"b":1.0},{"a":[1.0],"b":1.0}]}' == body.content
     (body,) = bodies({"text": "hi", "tags": ["a", "b"]}, unknown)

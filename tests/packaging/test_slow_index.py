@@ -11,7 +11,7 @@ import pytest
 
 from sdk.errors import PackagingError
 from sdk.packaging import uvrun
-from sdk.packaging.uvrun import Limits
+from sdk.packaging.uvrun import UvLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ def index() -> Iterator[Callable[..., Index]]:
         one.server_close()
 
 
-def resolve(index: Index, folder: Path, limits: Limits) -> Any:
+def resolve(index: Index, folder: Path, limits: UvLimits) -> Any:
     wanted = folder / "requirements.in"
     wanted.write_text("own\n")
     command: list[str | Path] = ["pip", "compile", wanted, "--no-cache", "--default-index", index.url, "--quiet"]
@@ -71,11 +71,11 @@ def resolve(index: Index, folder: Path, limits: Limits) -> Any:
 
 def test_an_index_that_answers_without_end_does_not_take_all_memory(index: Any, tmp_path: Path) -> None:
     with pytest.raises(PackagingError, match="memory allocation of") as caught:
-        resolve(index(LINKS, 0.0), tmp_path, Limits(memory=1 << 30))
+        resolve(index(LINKS, 0.0), tmp_path, UvLimits(memory=1 << 30))
     assert "larger than any that is meant" in str(caught.value.hint)
 
 
 def test_an_index_that_sends_byte_by_byte_is_given_up(index: Any, tmp_path: Path) -> None:
     with pytest.raises(PackagingError, match="uv had not ended after 1 s") as caught:
-        resolve(index(b" ", 0.1), tmp_path, Limits(seconds=1.0))
+        resolve(index(b" ", 0.1), tmp_path, UvLimits(seconds=1.0))
     assert caught.value.retryable

@@ -15,7 +15,7 @@ from sklearn.linear_model import LinearRegression
 from sdk.errors import ConfigError
 from sdk.model import model as make_model
 from sdk.serving import bundle, codecs, flavours, v2
-from sdk.serving.settings import Limits
+from sdk.serving.settings import ServerLimits
 from tests.packaging.inside import posted, served
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def asked(model: Model, kind: bytes, body: bytes) -> Any:
     """The prediction for a body of some content type."""
     assert model.path is not None
     loaded = bundle.read(model.path)
-    given = codecs.decode(kind, kind, body, loaded.manifest.signature, Limits())
+    given = codecs.decode(kind, kind, body, loaded.manifest.signature, ServerLimits())
     return json.loads(codecs.encode_predictions(flavours.load(loaded)(given)).body)["predictions"]
 
 
@@ -51,7 +51,9 @@ def protocol(model: Model, *tensors: dict[str, Any]) -> Any:
     """The outputs of the Open Inference Protocol for some tensors."""
     assert model.path is not None
     loaded = bundle.read(model.path)
-    request, given = v2.decode(json.dumps({"inputs": tensors}).encode(), None, loaded.manifest.signature, Limits())
+    request, given = v2.decode(
+        json.dumps({"inputs": tensors}).encode(), None, loaded.manifest.signature, ServerLimits()
+    )
     return json.loads(v2.encode(request, flavours.load(loaded)(given), "whole", "1").body)["outputs"]
 
 
@@ -109,7 +111,7 @@ def test_a_single_answer_is_one_line_of_csv() -> None:
     model = pack(lambda number: {"half": number / 2, "double": number * 2}, 3.0)
     assert model.path is not None
     loaded = bundle.read(model.path)
-    given = codecs.decode(b"text/csv", b"text/csv", b"5", loaded.manifest.signature, Limits())
+    given = codecs.decode(b"text/csv", b"text/csv", b"5", loaded.manifest.signature, ServerLimits())
     assert b"half,double\n2.5,10.0\n" == codecs.encode(b"text/csv", flavours.load(loaded)(given)).body
 
 

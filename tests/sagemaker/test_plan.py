@@ -39,10 +39,10 @@ class World:
     def status(self) -> EndpointStatus | None:
         return _status.status("churn", list(self.live.values()), "aws", PRICES, "us-east-1")
 
-    def context(self) -> lifecycle.Context:
+    def context(self) -> lifecycle.ChangeContext:
         self.number += 1
         able = capabilities(self.options)
-        return lifecycle.Context(
+        return lifecycle.ChangeContext(
             "churn", "me", f"t{self.number}", split=able[Capability.TRAFFIC].ok, dark=able[Capability.DARK_PROBE].ok
         )
 
@@ -203,7 +203,7 @@ def test_ids_are_legal_and_of_this_transaction() -> None:
     name = "a23456789-123456789-123"
     seen = set()
     for txn in ("t1", "t2"):
-        context = lifecycle.Context(name, "me", txn)
+        context = lifecycle.ChangeContext(name, "me", txn)
         change = lifecycle.deploy(None, deployment(1), context)
         for resource in _plan.resources(change.stages[0].spec, World().options):
             if resource.kind in {_plan.MODEL, _plan.CONFIG}:

@@ -11,7 +11,7 @@ import pytest
 from sdk.serving import codecs, media, v2
 from sdk.serving.failures import RequestError
 from sdk.serving.outputs import normalise
-from sdk.serving.signature import Signature
+from sdk.serving.signature import ServedSignature
 
 ANSWERS: dict[str, tuple[Any, str]] = {
     "moments": (np.array(["2024-01-31", "NaT"], dtype="datetime64[D]"), '["2024-01-31",null]'),
@@ -33,7 +33,7 @@ ANSWERS: dict[str, tuple[Any, str]] = {
 def test_missing_values_and_durations_in_answers(name: str) -> None:
     """A missing value is null and changes neither the answer's form nor other values; durations are ISO 8601."""
     value, wanted = ANSWERS[name]
-    outputs = normalise(value, Signature(), "predict", 2)
+    outputs = normalise(value, ServedSignature(), "predict", 2)
     assert f'{{"predictions":{wanted}}}' == codecs.encode(media.JSON, outputs).body.decode()
     lines = codecs.encode(media.CSV, outputs).body.decode().splitlines()
     assert 2 == len(lines) - (len(outputs.arrays) > 1)
@@ -41,11 +41,11 @@ def test_missing_values_and_durations_in_answers(name: str) -> None:
 
 def test_missing_text_has_no_tensor_form() -> None:
     """Neither .npy nor the Open Inference Protocol can say that a text is missing."""
-    outputs = normalise(["a", None], Signature(), "predict", 2)
+    outputs = normalise(["a", None], ServedSignature(), "predict", 2)
     with pytest.raises(RequestError, match="no single array"):
         codecs.encode(media.NPY, outputs)
     with pytest.raises(RequestError, match="no tensor form"):
-        v2.encode(v2.Request(inputs=[]), outputs, "m", "1")
+        v2.encode(v2.InferenceRequest(inputs=[]), outputs, "m", "1")
 
 
 @pytest.mark.parametrize("unit", ["s", "us", "ns"])
@@ -53,8 +53,8 @@ def test_moments_among_objects_do_not_become_numbers(unit: Any) -> None:
     """A moment or duration of numpy in nanoseconds would be the count of them."""
     moment, long = np.datetime64("2024-01-31T00:00:00", unit), np.timedelta64(90, "s").astype(f"timedelta64[{unit}]")
     for value in (np.array([moment, long, None], dtype=object), [{"t": moment, "d": [long], "n": np.array([moment])}]):
-        written = codecs.encode(media.JSON, normalise(value, Signature(), "predict", 2)).body
+        written = codecs.encode(media.JSON, normalise(value, ServedSignature(), "predict", 2)).body
         assert b"2024-01-31T00:00:00" in written
         assert b"P0DT90S" in written
-    gap = normalise([{"t": np.datetime64("NaT", unit)}], Signature(), "predict", 1)
+    gap = normalise([{"t": np.datetime64("NaT", unit)}], ServedSignature(), "predict", 1)
     assert b'[{"t":null}]' in codecs.encode(media.JSON, gap).body

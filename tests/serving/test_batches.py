@@ -12,19 +12,19 @@ import httpx
 import numpy as np
 import pytest
 
-from sdk.serving.batches import Batches, Cost
+from sdk.serving.batches import Batches, DurationModel
 from sdk.serving.codecs import Input
 from sdk.serving.failures import RequestError
 from sdk.serving.outputs import Outputs
 from sdk.serving.scheduler import ModelRaised, Scheduler
-from sdk.serving.settings import Limits
-from sdk.serving.signature import Signature, Tensor
+from sdk.serving.settings import ServerLimits
+from sdk.serving.signature import ServedSignature, ServedTensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-SIGNATURE = Signature(
-    inputs=[Tensor("x", "float64", (-1, 2))], outputs=[Tensor("predict", "float64", (-1,))], rowwise=True
+SIGNATURE = ServedSignature(
+    inputs=[ServedTensor("x", "float64", (-1, 2))], outputs=[ServedTensor("predict", "float64", (-1,))], rowwise=True
 )
 
 
@@ -64,14 +64,14 @@ def served(
     model: Callable[[Input], Outputs],
     use: Callable[[Scheduler], Coroutine[Any, Any, None]],
     *,
-    signature: Signature = SIGNATURE,
+    signature: ServedSignature = SIGNATURE,
     on_loop: bool = False,
     **limits: Any,
 ) -> None:
     """Use a scheduler with this model on an event loop of its own."""
 
     async def run() -> None:
-        found = Limits(**limits)
+        found = ServerLimits(**limits)
         batches = Batches(signature, most=found.max_batch, p95_ms=found.p95_ms, clock=time.monotonic)
         # sizes are learned in other tests; here a call may be as large as it wants
         for size in range(1, 9):
@@ -140,12 +140,12 @@ def test_other_types_and_shapes_are_not_joined() -> None:
 @pytest.mark.parametrize(
     "signature",
     [
-        Signature(inputs=SIGNATURE.inputs, outputs=SIGNATURE.outputs),
-        Signature(outputs=SIGNATURE.outputs, rowwise=True),
+        ServedSignature(inputs=SIGNATURE.inputs, outputs=SIGNATURE.outputs),
+        ServedSignature(outputs=SIGNATURE.outputs, rowwise=True),
     ],
     ids=["rows are not independent", "nothing is known of the input"],
 )
-def test_models_that_are_not_joined(signature: Signature) -> None:
+def test_models_that_are_not_joined(signature: ServedSignature) -> None:
     """Without the promise that rows are independent, or without types, every request has its own call."""
     model = Model()
 
@@ -226,7 +226,7 @@ def test_answers_that_cannot_be_cut_are_asked_for_again(answer: Any) -> None:
 )
 def test_numbers_of_a_library_need_no_declaration(answer: Any, is_cut: bool) -> None:
     """A model file that was never loaded declares no outputs; its library gives all rows the same type."""
-    inputs = Signature(inputs=SIGNATURE.inputs, rowwise=True)
+    inputs = ServedSignature(inputs=SIGNATURE.inputs, rowwise=True)
     for library in (True, False):
         batches = Batches(inputs, most=100, p95_ms=0, clock=time.monotonic, library=library)
         cut = batches.cut(Outputs({"predict": answer}), [1, 1])
@@ -270,7 +270,7 @@ def test_short_calls_are_made_on_the_loop_and_long_ones_are_not() -> None:
 def test_calls_grow_as_far_as_it_pays(fixed: float, each: float, least: int, most: int) -> None:
     """What the calls cost is learned although most of them are disturbed."""
     noise = np.random.default_rng(5)
-    cost = Cost(0.02, 2**20, lambda: 0.0)
+    cost = DurationModel(0.02, 2**20, lambda: 0.0)
     for _ in range(200):
         size = cost.most()
         for _ in range(3):
@@ -281,7 +281,7 @@ def test_calls_grow_as_far_as_it_pays(fixed: float, each: float, least: int, mos
 def test_a_slow_minute_is_forgotten() -> None:
     """Calls that a busy machine made slow do not keep later ones small."""
     now = 0.0
-    cost = Cost(0.02, 4096, lambda: now)
+    cost = DurationModel(0.02, 4096, lambda: now)
 
     def learn(factor: float) -> int:
         for _ in range(100):

@@ -15,9 +15,9 @@ import pytest
 from sdk.serving import codecs, media, npy
 from sdk.serving.failures import RequestError
 from sdk.serving.outputs import Outputs
-from sdk.serving.settings import Limits
-from sdk.serving.signature import Signature, Tensor
-from sdk.serving.tensors import Levels
+from sdk.serving.settings import ServerLimits
+from sdk.serving.signature import ServedSignature, ServedTensor
+from sdk.serving.tensors import ServedLevels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,30 +26,30 @@ if TYPE_CHECKING:
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 LINES, NDJSON = "application/jsonlines", "application/x-ndjson"
-LIMITS = Limits()
-TABLE = Signature(
+LIMITS = ServerLimits()
+TABLE = ServedSignature(
     inputs=[
-        Tensor("a", "float64", (-1,)),
-        Tensor("n", "int64", (-1,)),
-        Tensor("t", "str", (-1,)),
-        Tensor("b", "bool", (-1,)),
+        ServedTensor("a", "float64", (-1,)),
+        ServedTensor("n", "int64", (-1,)),
+        ServedTensor("t", "str", (-1,)),
+        ServedTensor("b", "bool", (-1,)),
     ],
     columns=["a", "n", "t", "b"],
     rowwise=True,
 )
-MATRIX = Signature(inputs=[Tensor("input", "float64", (-1, 3))])
-VECTOR = Signature(inputs=[Tensor("input", "str", (-1,))])
-COLUMNS = Signature(inputs=[Tensor("input", "float64", (-1, 2))], columns=["x", "y"])
-NAMED = Signature(inputs=[Tensor("u", "float64", (-1,)), Tensor("v", "int64", (-1, 2))])
-NAN = Signature(inputs=TABLE.inputs, columns=TABLE.columns, allow_nan=True)
-FREE = Signature()
-RECORDS = Signature(records=True)
-FREE_COLUMNS = Signature(columns=["x", "y"])
+MATRIX = ServedSignature(inputs=[ServedTensor("input", "float64", (-1, 3))])
+VECTOR = ServedSignature(inputs=[ServedTensor("input", "str", (-1,))])
+COLUMNS = ServedSignature(inputs=[ServedTensor("input", "float64", (-1, 2))], columns=["x", "y"])
+NAMED = ServedSignature(inputs=[ServedTensor("u", "float64", (-1,)), ServedTensor("v", "int64", (-1, 2))])
+NAN = ServedSignature(inputs=TABLE.inputs, columns=TABLE.columns, allow_nan=True)
+FREE = ServedSignature()
+RECORDS = ServedSignature(records=True)
+FREE_COLUMNS = ServedSignature(columns=["x", "y"])
 
 ROWS = [{"a": 1.5, "n": 2, "t": 'ä,\n"x"', "b": True}, {"a": -3.0, "n": 9007199254740993, "t": "", "b": False}]
 
 
-def read(kind: str, body: str | bytes, signature: Signature, limits: Limits = LIMITS) -> Any:
+def read(kind: str, body: str | bytes, signature: ServedSignature, limits: ServerLimits = LIMITS) -> Any:
     """What the model is given."""
     header = kind.encode()
     sent = codecs.media_type([(b"content-type", header)], b"content-type")
@@ -63,7 +63,7 @@ def as_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def native(rows: list[Any], signature: Signature) -> Any:
+def native(rows: list[Any], signature: ServedSignature) -> Any:
     return read("application/json", as_json({"instances": rows}), signature)
 
 
@@ -137,17 +137,17 @@ def test_every_form_of_a_table_means_the_same(form: str) -> None:
         (NAN, "text/csv", "a,n,t,b\nNaN,1,,true\n,2,x,FALSE\n", [[None, 1, None, True], [None, 2, "x", False]]),
     ],
 )  # fmt: skip
-def test_forms_of_other_signatures(signature: Signature, kind: str, body: str, rows: list[Any]) -> None:
+def test_forms_of_other_signatures(signature: ServedSignature, kind: str, body: str, rows: list[Any]) -> None:
     """Matrices, single values, several inputs, models without types, and missing values."""
     assert repr(native(rows, signature)) == repr(read(kind, body, signature))
 
 
-TYPED = Signature(
+TYPED = ServedSignature(
     inputs=[
-        Tensor("money", "decimal", (-1,), "object"),
-        Tensor("at", "datetime64[ns]", (-1,), "datetime64[ns]"),
-        Tensor("long", "timedelta64[ns]", (-1,), "timedelta64[ns]"),
-        Tensor("kind", "int64", (-1,), "category", levels=Levels([1, 2], "int64")),
+        ServedTensor("money", "decimal", (-1,), "object"),
+        ServedTensor("at", "datetime64[ns]", (-1,), "datetime64[ns]"),
+        ServedTensor("long", "timedelta64[ns]", (-1,), "timedelta64[ns]"),
+        ServedTensor("kind", "int64", (-1,), "category", levels=ServedLevels([1, 2], "int64")),
     ],
     columns=["money", "at", "long", "kind"],
 )
@@ -168,7 +168,7 @@ def test_columns_of_other_types(kind: str, body: str) -> None:
     assert repr(native([TYPED_ROW], TYPED)) == repr(read(kind, body, TYPED))
 
 
-WRONG: dict[str, tuple[str, str | bytes, Signature, str, str]] = {
+WRONG: dict[str, tuple[str, str | bytes, ServedSignature, str, str]] = {
     "no row": ("text/csv", "a,n,t,b\n", TABLE, "empty", "body"),
     "nothing": ("text/csv", "", TABLE, "empty", "body"),
     "not UTF-8": ("text/csv", b"a,n,t,b\n1,1,\xff,true", TABLE, "bad_csv", "body"),
@@ -192,7 +192,7 @@ WRONG: dict[str, tuple[str, str | bytes, Signature, str, str]] = {
 }  # fmt: skip
 
 
-WRONG_JSON: list[tuple[Any, Signature, str, str]] = [
+WRONG_JSON: list[tuple[Any, ServedSignature, str, str]] = [
     ({"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}, COLUMNS, "ragged", "dataframe_split.data[0]"),
     ({"dataframe_split": {"columns": []}}, MATRIX, "bad_request", "dataframe_split"),
     ({"dataframe_split": {"data": [[1]], "dtypes": []}}, MATRIX, "bad_request", "dataframe_split.dtypes"),
@@ -251,7 +251,7 @@ def test_hostile_bodies_stay_within_the_limits(kind: str, body: bytes) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(RequestError) as refused:
-            read(kind, body, FREE, Limits(max_json_containers=10_000))
+            read(kind, body, FREE, ServerLimits(max_json_containers=10_000))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -419,7 +419,9 @@ def test_columnar_categories_of_durations(kind: str, unit: str) -> None:
     """Parquet has the levels as bare numbers; missing ones stay missing."""
     pa = pytest.importorskip("pyarrow")
     long = pd.Series(pd.to_timedelta([3, -90, None, 3], unit="s").as_unit(unit))
-    plain = Signature(inputs=[Tensor("long", f"timedelta64[{unit}]", (-1,))], columns=["long"], allow_nan=True)
+    plain = ServedSignature(
+        inputs=[ServedTensor("long", f"timedelta64[{unit}]", (-1,))], columns=["long"], allow_nan=True
+    )
     frames = [pd.DataFrame({"long": long}), pd.DataFrame({"long": long.astype("category")})]
     one, other = (read(kind, WRITERS[kind](pa.Table.from_pandas(frame)), plain) for frame in frames)
     assert repr(long.to_numpy().tolist()) == repr(one["long"]) == repr(other["long"])
@@ -431,8 +433,8 @@ def test_wrong_columnar_bodies(kind: str) -> None:
     pa = pytest.importorskip("pyarrow")
     write = WRITERS[kind]
     good = write(pa.table({"x": [1.0], "y": [2.0]}))
-    small = Limits(max_json_containers=10)
-    cases: list[tuple[bytes, Limits, str]] = [
+    small = ServerLimits(max_json_containers=10)
+    cases: list[tuple[bytes, ServerLimits, str]] = [
         (b"PAR1", LIMITS, "bad_columnar"),
         (good[:-20], LIMITS, "bad_columnar"),
         (write(pa.table({"x": [b"1"], "y": [b"2"]})), LIMITS, "bad_type"),
@@ -459,8 +461,12 @@ def test_without_pyarrow_the_error_names_it(kind: str, monkeypatch: pytest.Monke
     assert 415 == refused.value.status
 
 
-SOME = Signature(
-    inputs=[Tensor("t", "str", (-1,), required=True), Tensor("x", "float64", (-1,)), Tensor("s", "str", (-1,))],
+SOME = ServedSignature(
+    inputs=[
+        ServedTensor("t", "str", (-1,), required=True),
+        ServedTensor("x", "float64", (-1,)),
+        ServedTensor("s", "str", (-1,)),
+    ],
     columns=["t", "x", "s"],
     allow_nan=True,
 )
@@ -469,7 +475,7 @@ SOME = Signature(
 def test_an_empty_csv_cell_is_missing_only_where_the_column_may_be() -> None:
     """Where a model takes no missing text it is empty text, as it is in JSON."""
     assert str(native([["", None, None]], SOME)) == str(read(CSV, "t,x,s\n,,\n", SOME))
-    moment = Signature(inputs=[Tensor("t", "datetime64[s]", (-1,)), *SOME.inputs[1:]], columns=SOME.columns)
+    moment = ServedSignature(inputs=[ServedTensor("t", "datetime64[s]", (-1,)), *SOME.inputs[1:]], columns=SOME.columns)
     with pytest.raises(RequestError, match="column 't' is missing; this model takes none"):
         read(CSV, "t,x,s\n,1,a\n", moment)
 

@@ -14,8 +14,8 @@ import pytest
 from sdk.serving import fields, times
 from sdk.serving.codecs import decode_instances
 from sdk.serving.failures import RequestError
-from sdk.serving.settings import Limits
-from sdk.serving.signature import Signature
+from sdk.serving.settings import ServerLimits
+from sdk.serving.signature import ServedSignature
 from sdk.serving.tables import table
 
 COLUMNS: dict[str, dict[str, Any]] = {
@@ -38,15 +38,15 @@ COLUMNS: dict[str, dict[str, Any]] = {
 }
 
 
-def signature(name: str, *, allow_nan: bool = True) -> Signature:
+def signature(name: str, *, allow_nan: bool = True) -> ServedSignature:
     inputs = [{"name": name, "shape": [-1], **COLUMNS[name]}, {"name": "x", "dtype": "float64", "shape": [-1]}]
-    return msgspec.convert({"inputs": inputs, "columns": [name, "x"], "allow_nan": allow_nan}, Signature)
+    return msgspec.convert({"inputs": inputs, "columns": [name, "x"], "allow_nan": allow_nan}, ServedSignature)
 
 
 def seen(name: str, cell: str, *, allow_nan: bool = True) -> Any:
     """What the model gets for one cell, given as JSON."""
     known = signature(name, allow_nan=allow_nan)
-    given = decode_instances(f'{{"instances": [[{cell}, 1.5]]}}'.encode(), known, Limits())
+    given = decode_instances(f'{{"instances": [[{cell}, 1.5]]}}'.encode(), known, ServerLimits())
     return table(given.tensors, known.inputs)[name][0]
 
 
@@ -138,14 +138,14 @@ def test_the_first_unknown_category_is_named() -> None:
     known = signature("text")
     rows = [["a", 1], [None, 1], ["z", 1], ["y", 1]]
     with pytest.raises(RequestError, match="row 2, column 'text' is 'z'") as caught:
-        decode_instances(msgspec.json.encode({"instances": rows}), known, Limits())
+        decode_instances(msgspec.json.encode({"instances": rows}), known, ServerLimits())
     assert ("unknown_category", "instances[2].text") == (caught.value.code, caught.value.field)
 
 
 def test_the_model_gets_the_categories_of_the_training_table() -> None:
     """Levels and order are those of the signature, whatever is in the request."""
     known = signature("text")
-    given = decode_instances(b'{"instances": [["c", 1]]}', known, Limits())
+    given = decode_instances(b'{"instances": [["c", 1]]}', known, ServerLimits())
     column = table(given.tensors, known.inputs)["text"]
     assert pd.CategoricalDtype(pd.Index(["b", "a", "c"], dtype=object)) == column.dtype
     assert [2] == column.cat.codes.tolist()
@@ -177,7 +177,7 @@ def test_durations_are_read_as_they_are_written(nanoseconds: int) -> None:
 def test_columns_of_a_strange_manifest(column: dict[str, Any], words: str) -> None:
     """A bundle may come from a stranger: what is no column of ours is refused before it is used."""
     inputs = [{"name": "c", "dtype": "string", "shape": [-1], **column}]
-    strange = msgspec.convert({"inputs": inputs, "columns": ["c"]}, Signature)
+    strange = msgspec.convert({"inputs": inputs, "columns": ["c"]}, ServedSignature)
     (fault,) = [words_of for _, _, words_of in fields._signature_faults(strange)][:1]
     assert words.removeprefix("is not ") in f"{fault}"
 
@@ -186,7 +186,7 @@ def test_columns_of_a_strange_manifest(column: dict[str, Any], words: str) -> No
 def test_strange_whole_numbers_for_names(names: list[str]) -> None:
     """Whole numbers for names are whole numbers in all columns of a manifest, written in one way."""
     inputs = [{"name": name, "dtype": "float64", "shape": [-1]} for name in names]
-    strange = msgspec.convert({"inputs": inputs, "columns": names, "integer_columns": True}, Signature)
+    strange = msgspec.convert({"inputs": inputs, "columns": names, "integer_columns": True}, ServedSignature)
     assert ["a whole number, as the names of all columns"] == [
         words for _, _, words in fields._signature_faults(strange)
     ]
@@ -198,8 +198,8 @@ def test_more_levels_than_a_manifest_may_have() -> None:
     inputs = [
         {"name": name, "dtype": "int64", "shape": [-1], "column_type": "category", "levels": levels} for name in "ab"
     ]
-    one = msgspec.convert({"inputs": inputs[:1], "columns": ["a"]}, Signature)
-    two = msgspec.convert({"inputs": inputs, "columns": ["a", "b"]}, Signature)
+    one = msgspec.convert({"inputs": inputs[:1], "columns": ["a"]}, ServedSignature)
+    two = msgspec.convert({"inputs": inputs, "columns": ["a", "b"]}, ServedSignature)
     assert not list(fields._signature_faults(one))
     assert ["a number of levels up to 100,000"] == [words for _, _, words in fields._signature_faults(two)]
 
@@ -208,7 +208,7 @@ def test_many_levels_are_not_all_shown() -> None:
     """The page of the server has the first hundred, and how many there are."""
     levels = {"values": [*range(5_000)], "type": "int64"}
     inputs = [{"name": "c", "dtype": "int64", "shape": [-1], "column_type": "category", "levels": levels}]
-    known = msgspec.convert({"inputs": inputs, "columns": ["c"]}, Signature)
+    known = msgspec.convert({"inputs": inputs, "columns": ["c"]}, ServedSignature)
     (shown,) = known.described()["inputs"]
     assert ([*range(100)], 5_000) == (shown["levels"]["values"], shown["levels"]["count"])
     assert [True] == signature("truth").described()["inputs"][0]["levels"]["values"]
@@ -219,6 +219,6 @@ def test_categories_of_floats_find_numbers_in_single_precision() -> None:
     levels = np.array([0.1, 0.3], dtype="float32")
     listed = {"values": [float(one) for one in levels], "type": "float32"}
     inputs = [{"name": "f", "dtype": "float32", "shape": [-1], "column_type": "category", "levels": listed}]
-    known = msgspec.convert({"inputs": inputs, "columns": ["f"]}, Signature)
-    given = decode_instances(b'{"instances": [[0.1], [0.30000001192092896]]}', known, Limits())
+    known = msgspec.convert({"inputs": inputs, "columns": ["f"]}, ServedSignature)
+    given = decode_instances(b'{"instances": [[0.1], [0.30000001192092896]]}', known, ServerLimits())
     assert [0, 1] == given.tensors["f"].tolist()

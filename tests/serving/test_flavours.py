@@ -14,7 +14,7 @@ import pytest
 from sdk.serving.bundle import read
 from sdk.serving.codecs import decode_instances, encode_predictions
 from sdk.serving.flavours import load
-from sdk.serving.settings import Limits
+from sdk.serving.settings import ServerLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,9 @@ def test_onnx_with_maps_has_one_object_for_each_row(bundles: Any, tmp_path: Path
     file = tmp_path / "model.onnx"
     file.write_bytes(to_onnx(live, X[:1].astype("float32")).SerializeToString())
     packed = read(bundles({"model/model.onnx": file.read_bytes()}, flavour="onnx", format="onnx", signature=FREE))
-    given = decode_instances(json.dumps({"instances": X[:3].tolist()}).encode(), packed.manifest.signature, Limits())
+    given = decode_instances(
+        json.dumps({"instances": X[:3].tolist()}).encode(), packed.manifest.signature, ServerLimits()
+    )
     rows = json.loads(encode_predictions(load(packed)(given)).body)["predictions"]
     assert live.predict(X[:3]).tolist() == [row["output_label"] for row in rows]
     shares = [[row["output_probability"][name] for name in "01"] for row in rows]

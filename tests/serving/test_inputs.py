@@ -16,8 +16,8 @@ from sdk.serving import npy
 from sdk.serving.codecs import decode_instances
 from sdk.serving.failures import RequestError
 from sdk.serving.flavours import Predictor
-from sdk.serving.settings import Limits
-from sdk.serving.signature import Signature
+from sdk.serving.settings import ServerLimits
+from sdk.serving.signature import ServedSignature
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,13 +159,13 @@ def test_npy_round_trip(dtype: str, shape: tuple[int, ...]) -> None:
     assert array.tolist() == npy.decode(npy.encode(array)).tolist()
 
 
-def _signature(**fields: Any) -> Signature:
-    return msgspec.convert(fields, Signature)
+def _signature(**fields: Any) -> ServedSignature:
+    return msgspec.convert(fields, ServedSignature)
 
 
-def _decode(signature: Signature, instances: Any) -> dict[str, Any]:
+def _decode(signature: ServedSignature, instances: Any) -> dict[str, Any]:
     body = msgspec.json.encode({"instances": instances})
-    return {name: array.tolist() for name, array in decode_instances(body, signature, Limits()).tensors.items()}
+    return {name: array.tolist() for name, array in decode_instances(body, signature, ServerLimits()).tensors.items()}
 
 
 MIXED = _signature(
@@ -279,7 +279,7 @@ def test_named_inputs_come_as_objects() -> None:
 def test_json_with_too_many_containers_is_refused_before_decoding() -> None:
     """A small body of empty arrays would cost a hundred times its size; the limit is counted on the bytes."""
     with pytest.raises(RequestError) as caught:
-        decode_instances(b'{"instances":[' + b"[]," * 1000 + b"[]]}", MIXED, Limits(max_json_containers=1000))
+        decode_instances(b'{"instances":[' + b"[]," * 1000 + b"[]]}", MIXED, ServerLimits(max_json_containers=1000))
     assert "too_complex" == caught.value.code
 
 
@@ -331,10 +331,10 @@ def test_tables_of_unknown_types_take_any_row_with_the_columns(
 def test_rows_with_names_for_a_model_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model file of which nothing is known may lack pandas: the answer is a 400 that says what to send."""
     monkeypatch.setitem(sys.modules, "pandas", None)  # as where it is not installed
-    model = Predictor(lambda rows: rows, Signature(), "predict", takes_json=False)
-    given = decode_instances(b'{"instances": [{"a": 1.0}, {"a": 2.0}]}', Signature(), Limits())
+    model = Predictor(lambda rows: rows, ServedSignature(), "predict", takes_json=False)
+    given = decode_instances(b'{"instances": [{"a": 1.0}, {"a": 2.0}]}', ServedSignature(), ServerLimits())
     with pytest.raises(RequestError, match="requirements of this model lack; send each row as a list") as refused:
         model(given)
     assert (400, "no_pandas", "instances[0]") == (refused.value.status, refused.value.code, refused.value.field)
-    listed = model(decode_instances(b'{"instances": [[1.0], [2.0]]}', Signature(), Limits()))
+    listed = model(decode_instances(b'{"instances": [[1.0], [2.0]]}', ServedSignature(), ServerLimits()))
     assert [[1.0], [2.0]] == listed.arrays["predict"].tolist()

@@ -32,15 +32,15 @@ from sdk.serving.convert import DATATYPES, DTYPES
 from sdk.serving.failures import RequestError
 from sdk.serving.flavours import Predictor
 from sdk.serving.media import CSV
-from sdk.serving.settings import Limits
-from sdk.serving.signature import Signature, Tensor
+from sdk.serving.settings import ServerLimits
+from sdk.serving.signature import ServedSignature, ServedTensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sdk.serving.codecs import Input
 
-LIMITS = Limits()
+LIMITS = ServerLimits()
 EXACT = msgspec.json.Decoder(float_hook=Decimal)
 TEXT = some.sampled_from(["x", "y", "ü", "", "long text"])
 NUMBER = some.floats(-60_000, 60_000, width=16)
@@ -156,16 +156,18 @@ def tables(draw: Any) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-def predictor(call: Callable[[Any], Any], example: Any, *, allow_nan: bool = True) -> tuple[Predictor, Signature, Any]:
+def predictor(
+    call: Callable[[Any], Any], example: Any, *, allow_nan: bool = True
+) -> tuple[Predictor, ServedSignature, Any]:
     """What the server makes of a model packed with this example."""
     prepared = examples.prepare(example)
     columns = examples.columns(prepared)
     facts = {"inputs": examples.inputs(prepared), "columns": columns, "allow_nan": allow_nan}
-    signature = msgspec.convert(msgspec.to_builtins(facts), Signature)
+    signature = msgspec.convert(msgspec.to_builtins(facts), ServedSignature)
     return Predictor(call, signature, "predict", takes_json=False), signature, prepared
 
 
-def requests(rows: list[Any], columns: list[str], signature: Signature) -> Iterator[tuple[str, Input]]:
+def requests(rows: list[Any], columns: list[str], signature: ServedSignature) -> Iterator[tuple[str, Input]]:
     """The same rows in every form that can carry them."""
     for form, instances in (("objects", rows), ("lists", [[row[name] for name in columns] for row in rows])):
         yield form, codecs.decode_instances(cells.encode({"instances": instances}), signature, LIMITS)
@@ -195,7 +197,7 @@ def as_csv(rows: list[Any], columns: list[str]) -> bytes:
     return file.getvalue().encode()
 
 
-def binary(tensors: list[dict[str, Any]], signature: Signature) -> Input:
+def binary(tensors: list[dict[str, Any]], signature: ServedSignature) -> Input:
     """Tensors as bytes behind their JSON."""
     tail = b""
     for tensor in tensors:
@@ -235,7 +237,7 @@ def test_a_row_is_seen_as_in_the_training_table(table: pd.DataFrame) -> None:
 def test_a_row_is_seen_the_same_in_a_call_that_several_requests_share(table: pd.DataFrame) -> None:
     """Requests that can be joined are answered as alone, in every form; others are not joined."""
     model, signature, prepared = predictor(seen, table)
-    signature = msgspec.structs.replace(signature, rowwise=True, outputs=[Tensor("predict", "string", (-1,))])
+    signature = msgspec.structs.replace(signature, rowwise=True, outputs=[ServedTensor("predict", "string", (-1,))])
     batches = Batches(signature, most=100, p95_ms=0, clock=time.monotonic)
     rows, columns = EXACT.decode(examples.encode(prepared))["instances"], list(table.columns)
     alone = [list(requests([row], columns, signature)) for row in rows] + [list(requests(rows, columns, signature))]
@@ -287,7 +289,7 @@ def test_an_imputer_of_text_sees_missing_ones(kind: str, marker: Any) -> None:
 def test_a_cell_is_taken_or_refused_for_itself(dtype: str, cells: list[Any]) -> None:
     """A request is taken exactly when each of its rows is, and then gives the same values."""
     facts = {"inputs": [{"name": "x", "dtype": dtype, "shape": [-1]}], "allow_nan": True}
-    signature = msgspec.convert(facts, Signature)
+    signature = msgspec.convert(facts, ServedSignature)
 
     def taken(values: list[Any]) -> Any:
         body = msgspec.json.encode({"instances": values})
@@ -309,7 +311,7 @@ def test_a_cell_is_taken_or_refused_for_itself(dtype: str, cells: list[Any]) -> 
 )
 def test_an_answer_is_given_for_itself(values: list[Any]) -> None:
     """What a model answers for one row is not changed by what it answers for the others."""
-    signature = Signature(outputs=[])
+    signature = ServedSignature(outputs=[])
 
     def answered(chosen: list[Any]) -> list[Any]:
         model = Predictor(lambda _: chosen, signature, "predict", takes_json=True)
@@ -326,7 +328,7 @@ def test_an_answer_is_given_for_itself(values: list[Any]) -> None:
 def test_tables_without_recorded_types(numeric: bool) -> None:
     """A column of nothing but null is missing numbers or missing text, never text that says None."""
     model = Predictor(
-        lambda frame: [str(one) for one in frame["s"]], Signature(columns=["s", "x"]), "predict",
+        lambda frame: [str(one) for one in frame["s"]], ServedSignature(columns=["s", "x"]), "predict",
         takes_json=False, numeric=numeric,
     )  # fmt: skip
     for rows in ([[None, 1]], [[None, 1], ["a", 2]], [[None, 1], [1.5, 2]]):
@@ -337,7 +339,7 @@ def test_tables_without_recorded_types(numeric: bool) -> None:
 def test_earlier_bundles_get_the_text_type_of_pandas() -> None:
     """A bundle that records no column types is served as pandas makes text, with and without a text in it."""
     facts = {"inputs": [{"name": "s", "dtype": "string", "shape": [-1]}], "columns": ["s"], "allow_nan": True}
-    signature = msgspec.convert(facts, Signature)
+    signature = msgspec.convert(facts, ServedSignature)
     model = Predictor(lambda frame: [str(frame["s"].dtype)] * len(frame), signature, "predict", takes_json=False)
     wanted = str(importlib.import_module("pandas").Series(["x"]).dtype)
     for rows in ([[None]], [["a"]], [[None], ["a"]]):

@@ -9,7 +9,7 @@ import pytest
 
 from sdk.adapter import Labels, Materials, Ref, Resource
 from sdk.errors import ConflictError
-from sdk.packaging.image import Registries, Store, push_image
+from sdk.packaging.image import BlobStore, Registries, push_image
 from sdk_contract.clouds.stub import stub_image
 from sdk_vertex._plan import IMAGE, REPOSITORY
 
@@ -28,7 +28,7 @@ def push(place: Place, adapter: Any, tmp_path: Path) -> Iterator[Callable[..., s
     labels = Labels("shared", "me", "t1")
     begun = adapter.create(Resource(REPOSITORY, "mlport", {}, labels), Materials(), timeout=10.0).operation
     assert adapter.operation(begun, timeout=10.0).done
-    store, number = Store(tmp_path / "store"), itertools.count()
+    store, number = BlobStore(tmp_path / "store"), itertools.count()
     registries = Registries(lambda _: ("oauth2accesstoken", place.cloud.identity.token))
 
     def pushed(package: str, *tags: str) -> str:

@@ -11,20 +11,20 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from sdk.packaging import disk
-from sdk.packaging.image.layers import Layer
+from sdk.packaging.image.layers import ImageLayer
 from sdk.packaging.image.manifests import OCI_MANIFEST_TYPE, Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sdk.packaging.image.store import Store
+    from sdk.packaging.image.store import BlobStore
 
 _RUNTIME_LABEL = "dev.mlport.runtime"
 _OURS = {f"mlport {part}" for part in ("dependencies", "runtime", "code", "model", "program")}
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 
 
-def image_of(store: Store, digest: str) -> Image | None:
+def image_of(store: BlobStore, digest: str) -> Image | None:
     """Return the image of a manifest whose blobs are in a store; ``None`` when some are missing."""
     data = store.read(digest)
     document: dict[str, Any] = json.loads(data) if data else {}
@@ -36,20 +36,20 @@ def image_of(store: Store, digest: str) -> Image | None:
     diff_ids: list[str] = about["rootfs"]["diff_ids"]
     authors = history if len(history) == len(diff_ids) else [""] * len(diff_ids)
     layers = tuple(
-        Layer(diff_id, item["digest"], item["size"], item["mediaType"], created_by)
+        ImageLayer(diff_id, item["digest"], item["size"], item["mediaType"], created_by)
         for diff_id, item, created_by in zip(diff_ids, document["layers"], authors, strict=True)
     )
     return Image(config, layers, "oci" if document.get("mediaType") == OCI_MANIFEST_TYPE else "docker")
 
 
-def own_layers(image: Image) -> tuple[Layer, ...]:
+def own_layers(image: Image) -> tuple[ImageLayer, ...]:
     """Return the layers with code and dependencies: those mlport made, or all layers of an image it did not make."""
     if _RUNTIME_LABEL not in image.labels:
         return image.layers
     return tuple(layer for layer in image.layers if layer.created_by in _OURS)
 
 
-def unpack(image: Image, store: Store, cache: Path) -> Path:
+def unpack(image: Image, store: BlobStore, cache: Path) -> Path:
     """Return a folder with the own layers of an image, unpacked one over the other; made once per image.
 
     Lower layers that two mlport images share are unpacked once and hard-linked: nothing writes there. An image that
@@ -61,13 +61,13 @@ def unpack(image: Image, store: Store, cache: Path) -> Path:
     return _made(cache / image.id.removeprefix("sha256:"), lambda root: _over(None, layers, store, root))
 
 
-def _stack(layers: tuple[Layer, ...], store: Store, cache: Path) -> Path:
+def _stack(layers: tuple[ImageLayer, ...], store: BlobStore, cache: Path) -> Path:
     """Return a folder with these layers, over which others are unpacked."""
     below = _stack(layers[:-1], store, cache) if len(layers) > 1 else None
     return _made(cache / _name(layers), lambda root: _over(below, layers[-1:], store, root))
 
 
-def _name(layers: tuple[Layer, ...]) -> str:
+def _name(layers: tuple[ImageLayer, ...]) -> str:
     return hashlib.sha256("".join(layer.digest for layer in layers).encode()).hexdigest()
 
 
@@ -87,7 +87,7 @@ def _made(target: Path, fill: Callable[[Path], None]) -> Path:
     return target
 
 
-def _over(below: Path | None, layers: tuple[Layer, ...], store: Store, root: Path) -> None:
+def _over(below: Path | None, layers: tuple[ImageLayer, ...], store: BlobStore, root: Path) -> None:
     """Unpack layers over a folder that is left unchanged."""
     if below is None:
         root.mkdir()

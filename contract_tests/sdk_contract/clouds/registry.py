@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from sdk.errors import UnreadableError
 from sdk.foreign import parse
 from sdk.packaging.image.manifests import LIST_TYPE, OCI_INDEX_TYPE, Image, digest_of
-from sdk.packaging.image.store import Store
+from sdk.packaging.image.store import BlobStore
 
 from .app import Match, Request, Response
 from .images import image_of
@@ -112,7 +112,7 @@ class Registry:
         stored: Callable[[str, str, str | None, str], None] | None = None,
         hosts: Callable[[str], bool] | None = None,
     ) -> None:
-        self.store = Store(folder)
+        self.store = BlobStore(folder)
         self._authorize, self._accepts, self._hosts = authorize, accepts, hosts
         self._stored = stored or nobody
         self._repositories: dict[str, Repository] = {}

@@ -9,12 +9,12 @@ from sdk.packaging.image.layers import Entry, with_parents
 from sdk.packaging.image.manifests import Format, Image, ImageConfig
 
 if TYPE_CHECKING:
-    from sdk.packaging.image.store import Store
+    from sdk.packaging.image.store import BlobStore
 
 _PROGRAM = Path(__file__).with_name("stub_program.py")
 
 
-def stub_image(store: Store, *, name: str = "stub", base: Image | None = None, format: Format = "docker") -> Image:  # noqa: A002  # the word every image tool uses
+def stub_image(store: BlobStore, *, name: str = "stub", base: Image | None = None, format: Format = "docker") -> Image:  # noqa: A002  # the word every image tool uses
     """Return an image that runs :mod:`~sdk_contract.clouds.stub_program`, after putting its blobs into the store.
 
     Args:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from sdk.adapter import change_times
 from sdk.cli.signals import raising
-from sdk.client.passing import Passing, Records
+from sdk.client.passing import Passing, TemporaryRecords
 from sdk.errors import ConfigError, Interrupted
 from sdk.exchanges import listening
 from sdk.waiting import SystemClock
@@ -131,7 +131,7 @@ class LiveRun:
         report = self.check()
         session, life = self.client.session(), self.life
         passing = [Passing(session.target, life.endpoint)]  # a job that a SIGKILL leaves ends at its own time limit
-        records = Records(self.client.settings.state_dir.value)
+        records = TemporaryRecords(self.client.settings.state_dir.value)
         ending = Ending(life, self._say)
         shared = ending.shared()
         kept = records.kept(self._run, passing)

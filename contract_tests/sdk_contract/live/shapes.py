@@ -20,7 +20,7 @@ from sdk.foreign import is_shallow, parse
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sdk.exchanges import Exchange
+    from sdk.exchanges import ControlExchange
 
 _WORDS = frozenset({
     "Microsoft.Authorization", "Microsoft.ContainerRegistry", "Microsoft.Insights", "Microsoft.MachineLearningServices",
@@ -75,7 +75,7 @@ class Shapes:
         self.seen: dict[str, Answers] = {}
         self._lock = threading.Lock()
 
-    def add(self, exchange: Exchange) -> None:
+    def add(self, exchange: ControlExchange) -> None:
         """Record the form of one answer."""
         value = _value(exchange)
         fields = set(_fields(value)) if value is not None else {f"<{tag.decode()}>" for tag in _tags(exchange.body)}
@@ -96,7 +96,7 @@ class Shapes:
             return {name: self.seen[name].to_dict() for name in sorted(self.seen)}
 
 
-def operation_of(exchange: Exchange) -> str:
+def operation_of(exchange: ControlExchange) -> str:
     """Return the name of an operation: the library's own, else the method and the known words of the path.
 
     Example:
@@ -116,7 +116,7 @@ def operation_of(exchange: Exchange) -> str:
     return f"{exchange.method} /{'/'.join(parts)}"
 
 
-def _value(exchange: Exchange) -> Any:
+def _value(exchange: ControlExchange) -> Any:
     """Return the JSON of an answer, else what the client library parsed; ``None`` for neither."""
     if exchange.body.lstrip()[:1] in {b"{", b"["}:
         try:

@@ -6,7 +6,7 @@ follows that schedule, and ``wire`` sends single requests.
 
 from .arrivals import Arrivals, offsets
 from .generator import Generator
-from .messages import Aim, Plan, Shot, Volley
+from .messages import Aim, Shot, Volley, WindowPlan
 from .trial import Trial
 
-__all__ = ["Aim", "Arrivals", "Generator", "Plan", "Shot", "Trial", "Volley", "offsets"]
+__all__ = ["Aim", "Arrivals", "Generator", "Shot", "Trial", "Volley", "WindowPlan", "offsets"]

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from .arrivals import Arrivals, offsets
-from .messages import Plan, Shot, Volley
-from .trial import Outcome, Watch
+from .messages import Shot, Volley, WindowPlan
+from .trial import Outcome, WindowWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ SPIN_S = 0.001  # busy-wait for this long before a due time, since the loop's ti
 MOST_SPINNING = 0.25  # maximum share of a core for busy waiting; higher rates use timers only
 
 
-class Wire(Protocol):
+class LoadClient(Protocol):
     """A client that sends one request and reads its whole answer."""
 
     async def send(self, shot: Shot) -> int:
@@ -49,7 +49,7 @@ class Meters:
     spin_s: float = SPIN_S
 
 
-class Engine:
+class WindowRun:
     """The execution of one window on a wire.
 
     Args:
@@ -58,7 +58,7 @@ class Engine:
         meters: The clocks and counters.
     """
 
-    def __init__(self, wire: Wire, plan: Plan, meters: Meters) -> None:
+    def __init__(self, wire: LoadClient, plan: WindowPlan, meters: Meters) -> None:
         self._wire = wire
         self._plan = plan
         self._meters = meters
@@ -69,7 +69,7 @@ class Engine:
         self._flying = 0
         self._backlog = 0
         self._heights: list[tuple[float, int]] = []
-        self._watch = None if plan.trial is None else Watch(plan.trial)
+        self._watch = None if plan.trial is None else WindowWatch(plan.trial)
         self._outcome: Outcome = ""
 
     async def run(self) -> Volley:

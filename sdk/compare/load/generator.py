@@ -10,7 +10,20 @@ import threading
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from ...errors import SdkError
-from .messages import MOST_BYTES, Aim, Answer, Failed, Order, Plan, Ready, Touch, Touched, Volley, read_answer, write
+from .messages import (
+    MOST_BYTES,
+    Aim,
+    Answer,
+    Failed,
+    Order,
+    Ready,
+    Touch,
+    Touched,
+    Volley,
+    WindowPlan,
+    read_answer,
+    write,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -55,7 +68,7 @@ class Generator:
         """Return the shortest time of several TCP connects to a subject, in seconds; ``None`` if all failed."""
         return self._ask(Touch(key, times), Touched).connect_s
 
-    def fire(self, plan: Plan) -> Volley:
+    def fire(self, plan: WindowPlan) -> Volley:
         """Run one window of requests."""
         return self._ask(plan, Volley)
 

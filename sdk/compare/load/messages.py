@@ -41,7 +41,7 @@ class Aim(msgspec.Struct, frozen=True, tag=True):
     direct: bool = False
 
 
-class Plan(msgspec.Struct, frozen=True, tag=True):
+class WindowPlan(msgspec.Struct, frozen=True, tag=True):
     """The order to send one window of requests.
 
     Args:
@@ -138,7 +138,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     """The answer to an order that succeeded without a result."""
 
 
-Order = Aim | Plan | Touch
+Order = Aim | WindowPlan | Touch
 Answer = Volley | Touched | Failed | Ready
 
 

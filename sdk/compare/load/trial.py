@@ -29,7 +29,7 @@ class Trial(msgspec.Struct, frozen=True):
     least_s: float
 
 
-class Watch:
+class WindowWatch:
     """The evaluation of a window while it runs, request by request in the order of the schedule.
 
     A request counts as soon as it is answered or older than the objective. "passed" uses the times since requests were

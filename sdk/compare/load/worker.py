@@ -17,19 +17,19 @@ from urllib.parse import urlsplit
 import psutil
 import uvloop
 
-from .engine import Engine, Meters
+from .engine import Meters, WindowRun
 from .messages import (
     MOST_BYTES,
     Aim,
     Answer,
     Failed,
     Order,
-    Plan,
     Ready,
     Shot,
     Touch,
     Touched,
     Volley,
+    WindowPlan,
     read_order,
     write,
 )
@@ -102,7 +102,7 @@ class Desk:
                     return Ready()
                 case Touch():
                     return Touched(await _floor(self._aims[order.key].url, order.times))
-                case Plan():
+                case WindowPlan():
                     return await self._window(order)
         except Exception as error:  # noqa: BLE001  # the owner decides what the error means
             return Failed(f"{type(error).__name__}: {error}")
@@ -119,14 +119,14 @@ class Desk:
         self._aims[aim.key] = aim
         self._wires[aim.key] = HttpWire(aim)
 
-    async def _window(self, plan: Plan) -> Volley:
+    async def _window(self, plan: WindowPlan) -> Volley:
         wire = self._wires[plan.key]
         await _open_connections(wire, plan.shots[0], plan.lanes)
         gc.collect()
         gc.freeze()
         gc.disable()  # a garbage collection in the window would look like a slow answer
         try:
-            return await Engine(wire, plan, Meters(ports=_ports)).run()
+            return await WindowRun(wire, plan, Meters(ports=_ports)).run()
         finally:
             gc.enable()
             gc.unfreeze()

@@ -63,7 +63,7 @@ class Estimate(msgspec.Struct, frozen=True):
         return self.low > 0 or self.high < 0
 
 
-class Rules(msgspec.Struct, frozen=True):
+class IntervalRules(msgspec.Struct, frozen=True):
     """The rules for when an interval is reported.
 
     Args:
@@ -101,7 +101,7 @@ class Rules(msgspec.Struct, frozen=True):
         """
         return len(runs) >= self.runs and min(run.size for run in runs) >= self.least(share, paired=paired)
 
-    def among(self, comparisons: int) -> Rules:
+    def among(self, comparisons: int) -> IntervalRules:
         """Return the rules for each of several comparisons that must hold jointly (Bonferroni).
 
         Example:
@@ -116,7 +116,7 @@ def estimate(
     share: float,
     *,
     sent: Runs | None = None,
-    rules: Rules | None = None,
+    rules: IntervalRules | None = None,
     utilisation: float | None = None,
 ) -> Estimate:
     """Estimate a quantile from runs of the same length.
@@ -128,15 +128,15 @@ def estimate(
         rules: The rules for when an interval is reported.
         utilisation: Rate of the runs divided by the highest rate of the target; ``None`` when that is unknown.
     """
-    found = _estimate(runs, share, rules or Rules(), utilisation)
-    least = found if sent is None else _estimate(sent, share, rules or Rules(), utilisation)
+    found = _estimate(runs, share, rules or IntervalRules(), utilisation)
+    least = found if sent is None else _estimate(sent, share, rules or IntervalRules(), utilisation)
     if least.value == found.value or found.value is None:
         return found
     low = least.low if found.low is not None else None
     return msgspec.structs.replace(found, low=low, sent=least.value)
 
 
-def _estimate(runs: Runs, share: float, rules: Rules, utilisation: float | None) -> Estimate:
+def _estimate(runs: Runs, share: float, rules: IntervalRules, utilisation: float | None) -> Estimate:
     together = np.concatenate(runs) if runs else np.empty(0)
     count = int(together.size)
     if count == 0 or share not in claimable(count):
@@ -151,14 +151,14 @@ def _too_few(share: float, count: int) -> str:
     return f"{count} requests are too few: p{100 * share:g} needs {need}"
 
 
-def _saturated(rules: Rules, utilisation: float | None) -> str:
+def _saturated(rules: IntervalRules, utilisation: float | None) -> str:
     if utilisation is None or utilisation <= rules.utilisation:
         return ""
     return f"no interval: {utilisation:.0%} of the highest rate is too near saturation"
 
 
 def _by_runs(
-    together: npt.NDArray[np.float64], runs: Runs, share: float, rules: Rules, utilisation: float | None
+    together: npt.NDArray[np.float64], runs: Runs, share: float, rules: IntervalRules, utilisation: float | None
 ) -> Estimate:
     """Estimate the quantile of all values, with Student's t interval from the distances of the runs to it.
 
@@ -176,7 +176,7 @@ def _by_runs(
 
 
 def _by_ranks(
-    together: npt.NDArray[np.float64], share: float, runs: int, rules: Rules, utilisation: float | None
+    together: npt.NDArray[np.float64], share: float, runs: int, rules: IntervalRules, utilisation: float | None
 ) -> Estimate:
     """Estimate from too few or too short runs: the value, with bounds that only hold for independent values."""
     value, count = quantile(together, share), int(together.size)
@@ -198,7 +198,7 @@ def difference(
     share: float,
     *,
     sent: tuple[Runs, Runs] | None = None,
-    rules: Rules | None = None,
+    rules: IntervalRules | None = None,
 ) -> Estimate:
     """Estimate how much larger a quantile of ``one`` is than that of ``other``, from pairs of consecutive runs.
 
@@ -206,7 +206,7 @@ def difference(
     a difference. With ``sent``, the same values timed from when requests were sent, the interval covers the difference
     for any delay of the load generator in each of the two.
     """
-    rules = rules or Rules()
+    rules = rules or IntervalRules()
     pairs = list(zip(one, other, strict=False))
     count = sum(int(a.size + b.size) for a, b in pairs)
     if not all(rules.whole(side, share, paired=True) for side in ([a for a, _ in pairs], [b for _, b in pairs])):
@@ -222,11 +222,11 @@ def difference(
     return msgspec.structs.replace(wide, note=HIDDEN) if hidden else wide
 
 
-def _too_short(rules: Rules, share: float) -> str:
+def _too_short(rules: IntervalRules, share: float) -> str:
     return f"fewer than {rules.runs} pairs of runs with {rules.least(share, paired=True)} requests each"
 
 
-def _gap(one: Runs, other: Runs, share: float, rules: Rules) -> Estimate:
+def _gap(one: Runs, other: Runs, share: float, rules: IntervalRules) -> Estimate:
     """Estimate the difference of the quantiles of all values, with Student's t interval from the pairs' distances."""
     pairs = list(zip(one, other, strict=False))
     count = sum(int(a.size + b.size) for a, b in pairs)

@@ -58,7 +58,7 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class RoundTrip:
     """The example and the live object's answer to it, which a copy read back must reproduce."""
 
     method: str
@@ -95,7 +95,7 @@ class Flavour(Protocol):
         """Return the live object's answer to a prepared example."""
         ...
 
-    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: RoundTrip, /) -> Saved:
         """Write the object into ``folder``.
 
         Raises:

@@ -13,7 +13,7 @@ from sdk.packaging.manifest import Tensor
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdk.packaging.flavours.base import Trial
+    from sdk.packaging.flavours.base import RoundTrip
 
 
 class Keras:
@@ -40,7 +40,7 @@ class Keras:
         parts: Any = import_module("sdk.serving.parts")
         return parts.by_name(obj.predict(data, verbose=0), getattr(obj, "output_names", None))
 
-    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: RoundTrip, /) -> Saved:
         """Write ``model.keras``, and check that a copy read back answers alike."""
         keras: Any = import_module("keras")
 

@@ -11,7 +11,7 @@ from sdk.packaging.manifest import Tensor
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdk.packaging.flavours.base import Trial
+    from sdk.packaging.flavours.base import RoundTrip
 
 
 class LightGBM:
@@ -40,7 +40,7 @@ class LightGBM:
         """Return the booster's answer."""
         return call(obj, method, data)
 
-    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: RoundTrip, /) -> Saved:
         """Write ``model.txt``, and check that a copy read back answers alike."""
         path = folder / "model.txt"
         obj.save_model(str(path))

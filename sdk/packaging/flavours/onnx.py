@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from sdk.packaging.flavours.base import Traits, Trial
+    from sdk.packaging.flavours.base import RoundTrip, Traits
 
 _TRIED = 10
 _CLASSIFIER = {"predict": "label", "predict_proba": "probabilities"}
@@ -58,7 +58,7 @@ class Onnx:
         """Return the answer of the estimator itself."""
         return Sklearn().predict(obj, method, data)
 
-    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: RoundTrip, /) -> Saved:
         """Convert the estimator, compare the result with it, and write it.
 
         Raises:
@@ -98,7 +98,7 @@ def _seconds(call: Callable[[Any], Any], row: Any) -> float:
     return min(found)
 
 
-def _converted(obj: Any, trial: Trial) -> tuple[bytes, str]:
+def _converted(obj: Any, trial: RoundTrip) -> tuple[bytes, str]:
     """Return the graph, and the name of the output that corresponds to the method.
 
     Numbers keep the example's precision if ONNX Runtime can compute in it, else they use single precision.

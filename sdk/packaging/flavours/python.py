@@ -13,7 +13,7 @@ from sdk.packaging.flavours.base import Saved, Traits, call, descends, of_table
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdk.packaging.flavours.base import Trial
+    from sdk.packaging.flavours.base import RoundTrip
 
 
 class PythonFunction:
@@ -35,7 +35,7 @@ class PythonFunction:
         """Return the function's answer."""
         return settled(obj(_scalars(data)))
 
-    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: RoundTrip, /) -> Saved:
         """Write ``model.pkl``."""
         return _save(obj, folder, trial)
 
@@ -65,12 +65,12 @@ class PythonClass:
         """Return the object's answer."""
         return settled(call(obj, method, _scalars(data)))
 
-    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: RoundTrip, /) -> Saved:
         """Write ``model.pkl``."""
         return _save(obj, folder, trial)
 
 
-def _save(obj: Any, folder: Path, trial: Trial, /) -> Saved:
+def _save(obj: Any, folder: Path, trial: RoundTrip, /) -> Saved:
     data, needs = pickling.dump(obj, shipped=trial.shipped)
     (folder / "model.pkl").write_bytes(data)
     return Saved("cloudpickle", "model.pkl", frozenset(needs.modules | {"cloudpickle"}), needs=needs)

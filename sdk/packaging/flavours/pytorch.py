@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from sdk.packaging.flavours.base import Trial
+    from sdk.packaging.flavours.base import RoundTrip
 
 
 class PyTorch:
@@ -35,7 +35,7 @@ class PyTorch:
         """Return the answer in evaluation mode, without gradients, on the device of the weights."""
         return evaluate(obj, method, data)
 
-    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: RoundTrip, /) -> Saved:
         """Write ``model.pt`` with :func:`torch.save`."""
         torch: Any = import_module("torch")
 
@@ -66,7 +66,7 @@ class TorchScript:
         """Return the answer in evaluation mode, without gradients."""
         return evaluate(obj, method, data)
 
-    def save(self, obj: Any, folder: Path, _trial: Trial, /) -> Saved:
+    def save(self, obj: Any, folder: Path, _trial: RoundTrip, /) -> Saved:
         """Write ``model.pt`` as TorchScript."""
         with _evaluating(obj):
             obj.save(str(folder / "model.pt"))

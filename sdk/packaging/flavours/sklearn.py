@@ -17,7 +17,7 @@ from sdk.packaging.manifest import Tensor
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdk.packaging.flavours.base import Trial
+    from sdk.packaging.flavours.base import RoundTrip
 
 
 class Sklearn:
@@ -54,7 +54,7 @@ class Sklearn:
         """Return the answer of the estimator's method."""
         return call(obj, method, data)
 
-    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: RoundTrip, /) -> Saved:
         """Write skops or cloudpickle."""
         saved = self._skops(obj, folder, trial) if find_spec("skops") else None
         if saved:
@@ -63,7 +63,7 @@ class Sklearn:
         (folder / "model.pkl").write_bytes(data)
         return Saved("cloudpickle", "model.pkl", frozenset(needs.modules | {"cloudpickle", "sklearn"}), needs=needs)
 
-    def _skops(self, obj: Any, folder: Path, trial: Trial) -> Saved | None:
+    def _skops(self, obj: Any, folder: Path, trial: RoundTrip) -> Saved | None:
         io: Any = import_module("skops.io")
 
         try:

@@ -13,7 +13,7 @@ from sdk.packaging.manifest import Tensor
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdk.packaging.flavours.base import Trial
+    from sdk.packaging.flavours.base import RoundTrip
 
 
 class XGBoost:
@@ -47,7 +47,7 @@ class XGBoost:
 
         return call(obj, method, xgboost.DMatrix(data, enable_categorical=True))
 
-    def save(self, obj: Any, folder: Path, trial: Trial, /) -> Saved:
+    def save(self, obj: Any, folder: Path, trial: RoundTrip, /) -> Saved:
         """Write ``model.ubj``, and check that a copy read back answers alike."""
         path = folder / "model.ubj"
         obj.save_model(path)

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from .made import BuiltImage
     from .manifests import Image
     from .registries import Registries
-    from .store import Store
+    from .store import BlobStore
 
 _HOMES = {
     "BuiltImage": "made",
     "Image": "manifests",
     "Registries": "registries",
-    "Store": "store",
+    "BlobStore": "store",
     "build_image": "build",
     "open_store": "build",
     "pull_image": "build",
@@ -29,11 +29,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "BlobStore",
     "BuiltImage",
     "Image",
     "PublishedImage",
     "Registries",
-    "Store",
     "build_image",
     "content_of",
     "image_id",

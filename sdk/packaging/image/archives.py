@@ -12,14 +12,14 @@ from sdk import bounded, foreign
 from sdk.errors import ConfigError, PackagingError
 from sdk.packaging import disk
 
-from .layers import Compressor, Layer
+from .layers import Compressor, ImageLayer
 from .manifests import OCI_INDEX_TYPE, Image, canonical, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
-    from .store import Store
+    from .store import BlobStore
 
 _BLOCK = 1 << 20
 _GZIP = b"\x1f\x8b"
@@ -28,7 +28,7 @@ _GZIP = b"\x1f\x8b"
 # --- writing ------------------------------------------------------------------------------------------------------
 
 
-def write(image: Image, store: Store, path: Path, name: str) -> Path:
+def write(image: Image, store: BlobStore, path: Path, name: str) -> Path:
     """Write an image as one file, completely or not at all; ``docker load`` and skopeo can read it.
 
     Args:
@@ -66,7 +66,7 @@ def damaged(digest: str, operation: str) -> PackagingError:
     )
 
 
-def stream(image: Image, store: Store, name: str, *, skip: int = 0) -> Iterator[bytes]:
+def stream(image: Image, store: BlobStore, name: str, *, skip: int = 0) -> Iterator[bytes]:
     """Iterate over the image in ``docker save`` format, without the blobs of the lowest ``skip`` layers."""
     names = [f"{layer.digest.removeprefix('sha256:')}.tar.gz" for layer in image.layers]
     config = f"{image.id.removeprefix('sha256:')}.json"
@@ -78,7 +78,7 @@ def stream(image: Image, store: Store, name: str, *, skip: int = 0) -> Iterator[
     yield b"\0" * 1024
 
 
-def _layout(image: Image, store: Store, name: str) -> Iterator[bytes]:
+def _layout(image: Image, store: BlobStore, name: str) -> Iterator[bytes]:
     """Iterate over the image as OCI layout: https://github.com/opencontainers/image-spec/blob/main/image-layout.md."""
     described = {"mediaType": image.media_type, "digest": image.digest, "size": len(image.manifest)}
     described |= {"annotations": {"org.opencontainers.image.ref.name": name}}
@@ -118,7 +118,7 @@ def _header(name: str, size: int) -> Iterator[bytes]:
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
-def load(path: Path, store: Store) -> Image:
+def load(path: Path, store: BlobStore) -> Image:
     """Read the image in a file of either format, and put its blobs into the store.
 
     Raises:
@@ -129,7 +129,7 @@ def load(path: Path, store: Store) -> Image:
         return read(file, store, what=str(path))
 
 
-def read(file: IO[bytes], store: Store, *, what: str) -> Image:
+def read(file: IO[bytes], store: BlobStore, *, what: str) -> Image:
     """Read an image from an open file of either format; ``what`` names the file in errors."""
     try:
         with tarfile.open(fileobj=file, mode="r:*") as archive:
@@ -184,7 +184,7 @@ def _read(archive: tarfile.TarFile, name: str) -> bytes:
     return data
 
 
-def _keep(archive: tarfile.TarFile, name: str, store: Store) -> Layer:
+def _keep(archive: tarfile.TarFile, name: str, store: BlobStore) -> ImageLayer:
     file = _file(archive, name)
     with store.incoming() as (out, commit):
         stream = Compressor(out, 1)

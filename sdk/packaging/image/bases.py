@@ -11,7 +11,7 @@ from sdk.errors import ConfigError, PackagingError, UnavailableError, Unreadable
 from sdk.packaging import disk
 
 from . import debian, pyc, sbom
-from .layers import Entry, Layer, with_parents
+from .layers import Entry, ImageLayer, with_parents
 from .manifests import LIST_TYPE, MANIFEST_TYPE, OCI_INDEX_TYPE, Image, ImageConfig, Platform
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from .progress import Progress
     from .references import Reference
-    from .registry import Registry
-    from .store import Store
+    from .registry import RegistryClient
+    from .store import BlobStore
 
 DEBIAN = "debian-packages"
 _GZIP = re.compile(r"application/vnd\.(docker\.image\.rootfs\.diff\.tar\.gzip|oci\.image\.layer\.v1\.tar\+gzip)")
@@ -32,7 +32,7 @@ _TAG_FOR_S = 86_400.0
 class Base:
     """The base of an image: layers whose blobs are in the store, configuration, image id, name and digest."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[ImageLayer, ...]
     config: ImageConfig
     id: str
     name: str
@@ -55,7 +55,7 @@ def defaults(python: str) -> tuple[str, ...]:
     return f"docker.io/{name}", f"public.ecr.aws/docker/{name}"
 
 
-def from_debian(store: Store, folder: Path, platform: Platform, python: str) -> Base:
+def from_debian(store: BlobStore, folder: Path, platform: Platform, python: str) -> Base:
     """Build a base with Python, bash and coreutils from Debian packages of this machine's own mirror.
 
     Raises:
@@ -87,8 +87,8 @@ def from_debian(store: Store, folder: Path, platform: Platform, python: str) -> 
 def pull(
     reference: Reference,
     platform: Platform,
-    store: Store,
-    open_registry: Callable[[], Registry],
+    store: BlobStore,
+    open_registry: Callable[[], RegistryClient],
     *,
     layers: bool = True,
     progress: Progress | None = None,
@@ -127,13 +127,13 @@ def pull(
         return Image(config, found_layers, original=original), digest
 
 
-def _layers(document: dict[str, Any], config: bytes, reference: Reference) -> tuple[Layer, ...]:
+def _layers(document: dict[str, Any], config: bytes, reference: Reference) -> tuple[ImageLayer, ...]:
     diff_ids: list[str] = foreign.table(config, f"the configuration of {reference}")["rootfs"]["diff_ids"]
-    found: list[Layer] = []
+    found: list[ImageLayer] = []
     for described, diff_id in zip(document["layers"], diff_ids, strict=True):
         _check_type(described["mediaType"], reference)
         about = f"base {reference.repository}"
-        found.append(Layer(diff_id, described["digest"], _size(described), created_by=about))
+        found.append(ImageLayer(diff_id, described["digest"], _size(described), created_by=about))
     total = sum(layer.size for layer in found)
     if total > bounded.IMAGE.most:
         raise UnreadableError(f"{reference} cannot be read: its layers claim {total:,} bytes")
@@ -151,9 +151,9 @@ def _size(described: dict[str, Any]) -> int:
 class _Source:
     """A repository accessed through the store: the registry is contacted only for missing blobs."""
 
-    def __init__(self, reference: Reference, store: Store, open_registry: Callable[[], Registry]) -> None:
+    def __init__(self, reference: Reference, store: BlobStore, open_registry: Callable[[], RegistryClient]) -> None:
         self._reference, self._store, self._open = reference, store, open_registry
-        self._registry: Registry | None = None
+        self._registry: RegistryClient | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -199,7 +199,7 @@ class _Source:
         if missing:
             self._remote().pull_blobs(missing, self._store, progress=progress)
 
-    def _remote(self) -> Registry:
+    def _remote(self) -> RegistryClient:
         if self._registry is None:
             self._registry = self._open()
         return self._registry

@@ -16,7 +16,7 @@ from .builder import Content, build
 from .manifests import Format, Image, Platform
 from .references import Reference
 from .registries import Registries
-from .store import Store
+from .store import BlobStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 
-def open_store() -> Store:
+def open_store() -> BlobStore:
     """Open the user's own store of layers, kept between builds."""
-    return Store(disk.cache_dir() / "images")
+    return BlobStore(disk.cache_dir() / "images")
 
 
 def build_image(
@@ -39,7 +39,7 @@ def build_image(
     platform: str = "linux/amd64",
     format: Format = "docker",  # noqa: A002  the word every image tool uses
     labels: Mapping[str, str] | None = None,
-    store: Store | None = None,
+    store: BlobStore | None = None,
     registries: Registries | None = None,
     progress: Progress | None = None,
 ) -> Image:
@@ -85,7 +85,7 @@ def push_image(
     reference: str,
     *,
     mount_from: tuple[str, ...] = (),
-    store: Store | None = None,
+    store: BlobStore | None = None,
     registries: Registries | None = None,
     progress: Progress | None = None,
 ) -> str:
@@ -112,7 +112,7 @@ def pull_image(
     reference: str,
     *,
     platform: str = "linux/amd64",
-    store: Store | None = None,
+    store: BlobStore | None = None,
     registries: Registries | None = None,
     progress: Progress | None = None,
 ) -> Image:
@@ -137,7 +137,7 @@ def _platform(text: str) -> Platform:
 class _Ground:
     """The source of bases."""
 
-    store: Store
+    store: BlobStore
     registries: Registries
     progress: Progress | None
 

@@ -16,7 +16,7 @@ from sdk.packaging import venv
 from sdk.packaging.lock import Lock
 
 from . import dependencies, pyc
-from .layers import Entry, Layer, content_key, opaque, tree, with_parents
+from .layers import Entry, ImageLayer, content_key, opaque, tree, with_parents
 from .manifests import Format, Image, ImageConfig
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sdk.packaging.training import Program
 
     from .bases import Base
-    from .store import Store
+    from .store import BlobStore
 
 ROOT = "opt/mlport"
 PORT = 8080
@@ -72,7 +72,7 @@ class Content:
 def build(
     content: Content,
     base: Base,
-    store: Store,
+    store: BlobStore,
     *,
     format: Format = "docker",  # noqa: A002  the word every image tool uses
     labels: Mapping[str, str] | None = None,
@@ -168,14 +168,14 @@ def _environment(base: Base, content: Content) -> dict[str, str]:
     return {**kept, way: f"{folder}/{entry}", "MLPORT_CODE_DIR": f"{folder}/code"}
 
 
-def _runtime(python: str, store: Store, *, fresh: bool) -> Layer:
+def _runtime(python: str, store: BlobStore, *, fresh: bool) -> ImageLayer:
     place = f"{ROOT}/runtime"
     sources = [*tree(venv.runtime(), place), *([opaque(place)] if fresh else [])]
     key = f"runtime {pyc.tag(python)} {content_key(sources)}"
     return store.layer(key, lambda: with_parents(pyc.compiled(sources, python=python)), created_by="mlport runtime")
 
 
-def _bundle(content: Content, store: Store, *, fresh: bool) -> Iterator[Layer]:
+def _bundle(content: Content, store: BlobStore, *, fresh: bool) -> Iterator[ImageLayer]:
     """Iterate over a bundle's layers: the user's code and wheels, if any, then the rest, which changes more often.
 
     On top of an earlier bundle it is one layer, which hides the earlier one. Nothing is compiled here: the server
@@ -193,6 +193,6 @@ def _bundle(content: Content, store: Store, *, fresh: bool) -> Iterator[Layer]:
     yield _packed(content.kind, [entry for entry in files if not entry.path.startswith(slow)], store)
 
 
-def _packed(name: str, files: list[Entry], store: Store) -> Layer:
+def _packed(name: str, files: list[Entry], store: BlobStore) -> ImageLayer:
     files.sort(key=lambda entry: entry.path)
     return store.layer(f"{name} {content_key(files)}", lambda: with_parents(files), created_by=f"mlport {name}")

@@ -15,7 +15,7 @@ from sdk.packaging import disk, uvrun
 from sdk.packaging.libraries import normal
 
 from . import pyc, sbom
-from .layers import Entry, Layer, opaque, tree, with_parents
+from .layers import Entry, ImageLayer, opaque, tree, with_parents
 from .manifests import canonical
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sdk.packaging.lock import Lock
 
     from .manifests import Platform
-    from .store import Store
+    from .store import BlobStore
 
 SITE = "opt/mlport/site"
 SBOM = "opt/mlport/sbom.cdx.json"
@@ -35,7 +35,7 @@ _NOTES = ("REQUESTED", "INSTALLER", "direct_url.json", "uv_cache.json")
 _MISSING = re.compile(r"([A-Za-z0-9._-]+)==\S+ has no (?:usable )?wheels")
 
 
-def layer(lock: Lock, wheels: Path, platform: Platform, store: Store, *, fresh: bool) -> tuple[Layer, bytes]:
+def layer(lock: Lock, wheels: Path, platform: Platform, store: BlobStore, *, fresh: bool) -> tuple[ImageLayer, bytes]:
     """Return the layer with the locked packages for this platform, and their bill of materials, which it contains too.
 
     Args:

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from .engine import Engine
     from .manifests import Image
-    from .store import Store
+    from .store import BlobStore
 
 MESSAGES = bounded.Bound(64 << 20, 6 * 3600.0)  # the messages of an engine while it builds or loads an image
 _MANY = 100  # the number of images searched for shared layers
 _ALIKE = (f"{LABEL}lock.sha256", f"{LABEL}runtime")
 
 
-def load(engine: Engine, image: Image, store: Store) -> str:
+def load(engine: Engine, image: Image, store: BlobStore) -> str:
     """Load an image into an engine; return the id that the engine knows it by.
 
     Only layers above those that the engine already has are sent. An engine that does not accept that gets all layers.
@@ -99,7 +99,7 @@ def _candidates(engine: Engine, image: Image) -> Iterator[str]:
                 yield str(item["Id"])
 
 
-def _send(engine: Engine, image: Image, store: Store, skip: int) -> str | None:
+def _send(engine: Engine, image: Image, store: BlobStore, skip: int) -> str | None:
     try:
         with engine.stream(
             "POST",
@@ -148,7 +148,7 @@ def _failed(operation: str, said: str, messages: Sequence[dict[str, Any]]) -> Pl
     return PackagingError(text, operation=operation)
 
 
-def export(engine: Engine, name: str, store: Store) -> Image:
+def export(engine: Engine, name: str, store: BlobStore) -> Image:
     """Export an image from an engine, with its blobs in the store, so that it can be pushed or built upon.
 
     Raises:

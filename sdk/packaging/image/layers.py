@@ -51,7 +51,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class ImageLayer:
     """One layer: ``diff_id`` names its contents, ``digest`` and ``size`` its compressed blob."""
 
     diff_id: str
@@ -121,11 +121,11 @@ class Compressor(io.RawIOBase):
         self._emit(self._deflate.compress(data))
         return len(data)
 
-    def finish(self) -> Layer:
+    def finish(self) -> ImageLayer:
         """End the stream, and return the layer that it wrote."""
         self._emit(self._deflate.flush())
         self._emit(struct.pack("<LL", self._crc, self._length & 0xFFFFFFFF))
-        return Layer(f"sha256:{self._plain.hexdigest()}", f"sha256:{self._packed.hexdigest()}", self.size)
+        return ImageLayer(f"sha256:{self._plain.hexdigest()}", f"sha256:{self._packed.hexdigest()}", self.size)
 
     def _emit(self, data: bytes) -> None:
         self._packed.update(data)
@@ -133,7 +133,7 @@ class Compressor(io.RawIOBase):
         self._out.write(data)
 
 
-def pack(entries: Iterable[Entry], out: BinaryIO, *, level: int = 1) -> Layer:
+def pack(entries: Iterable[Entry], out: BinaryIO, *, level: int = 1) -> ImageLayer:
     """Write sorted entries as a compressed layer.
 
     Example:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .progress import Progress
     from .registries import Registries
-    from .store import Store
+    from .store import BlobStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def _megabytes(size: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BuildRequest:
     """The parameters of a build; see :meth:`sdk.Client.build`."""
 
     content: Model | Program | str | Path
@@ -120,7 +120,7 @@ class Order:
             raise ConfigError(f"archive: {self.archive} exists", hint="name a file that does not")
 
 
-def make(order: Order, registries: Registries, progress: Progress, store: Store | None = None) -> BuiltImage:
+def make(order: BuildRequest, registries: Registries, progress: Progress, store: BlobStore | None = None) -> BuiltImage:
     """Build the image, then write, load and push it: the step that others can see is last.
 
     Raises:
@@ -149,11 +149,13 @@ def make(order: Order, registries: Registries, progress: Progress, store: Store 
     return made
 
 
-def _name(order: Order, image: Image) -> str:
+def _name(order: BuildRequest, image: Image) -> str:
     return order.push or tag(image)
 
 
-def _image(order: Order, engine: Engine, store: Store, registries: Registries, progress: Progress) -> tuple[str, Image]:
+def _image(
+    order: BuildRequest, engine: Engine, store: BlobStore, registries: Registries, progress: Progress
+) -> tuple[str, Image]:
     content, platform = order.content, order.platform or ""
     if isinstance(content, str | Path):
         image = _from_dockerfile(expand(content), engine, store, progress)
@@ -174,7 +176,7 @@ def _image(order: Order, engine: Engine, store: Store, registries: Registries, p
 
 
 def _base(
-    base: str | Path | BuiltImage | Image | None, engine: Engine, store: Store, progress: Progress
+    base: str | Path | BuiltImage | Image | None, engine: Engine, store: BlobStore, progress: Progress
 ) -> str | Image | None:
     """Convert a base for the builder: local Dockerfiles and image archives become images first."""
     if isinstance(base, BuiltImage):
@@ -191,7 +193,7 @@ def _base(
     return str(base)
 
 
-def _from_dockerfile(path: Path, engine: Engine, store: Store, progress: Progress) -> Image:
+def _from_dockerfile(path: Path, engine: Engine, store: BlobStore, progress: Progress) -> Image:
     """Return the image that the engine builds from a Dockerfile, given as its file or its folder."""
     progress(f"Dockerfile in {path}", 0, None)
     folder, name = (path, "Dockerfile") if path.is_dir() else (path.parent, path.name)

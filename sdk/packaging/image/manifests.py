@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from ... import foreign
-from .layers import LAYER_TYPE, Layer
+from .layers import LAYER_TYPE, ImageLayer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,7 +72,7 @@ class ImageConfig:
     user: str = ""
     stop_signal: str = "SIGTERM"
 
-    def document(self, layers: Sequence[Layer]) -> bytes:
+    def document(self, layers: Sequence[ImageLayer]) -> bytes:
         """Return the configuration blob; its digest is the image's identity, independent of the layers' compressor."""
         config: dict[str, Any] = {
             "Env": [f"{key}={value}" for key, value in sorted(self.env.items())],
@@ -119,7 +119,7 @@ class Image:
     """
 
     config: bytes
-    layers: tuple[Layer, ...]
+    layers: tuple[ImageLayer, ...]
     format: Format = "docker"
     original: bytes | None = field(default=None, repr=False)
 

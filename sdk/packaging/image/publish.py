@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .manifests import Platform
     from .references import Reference
     from .registries import Reach, Registries
-    from .registry import Registry
+    from .registry import RegistryClient
 
     Login = Callable[[str], Credentials | None]
     Progress = Callable[[str, int, int | None], None]
@@ -172,7 +172,7 @@ def published(
             return None
 
 
-def _described(registry: Registry, place: Reference, platform: Platform) -> PublishedImage:
+def _described(registry: RegistryClient, place: Reference, platform: Platform) -> PublishedImage:
     from . import bases
     from .manifests import ImageConfig, digest_of
 

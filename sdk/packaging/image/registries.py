@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 from sdk.waiting import Deadline, Retry, SystemClock, bucket_of
 
 from .logins import docker_login
-from .registry import Registry
+from .registry import RegistryClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,9 +56,9 @@ class Registries:
         self._clock = reach.get("clock") or SystemClock()
         self._deadline = Deadline(self._clock, reach.get("timeout_s", _TIMEOUT_S))
 
-    def open(self, reference: Reference, *, write: bool = False, mount_from: tuple[str, ...] = ()) -> Registry:
+    def open(self, reference: Reference, *, write: bool = False, mount_from: tuple[str, ...] = ()) -> RegistryClient:
         """Open a repository, for pushing if ``write``; blobs may be mounted from the repositories in ``mount_from``."""
-        return Registry(
+        return RegistryClient(
             reference,
             retry=Retry(self._clock, bucket_of(f"registry {reference.host}")),
             deadline=self._deadline,

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from .progress import Progress
     from .references import Reference
-    from .store import Store
+    from .store import BlobStore
 
 _ACCEPT = f"{MANIFEST_TYPE}, {OCI_MANIFEST_TYPE}, {LIST_TYPE}, {OCI_INDEX_TYPE}"
 _BLOCK = 1 << 20
@@ -54,7 +54,7 @@ _LARGEST_BLOB = 1 << 50
 _FIRST_BYTE = {**_AS_IT_IS, "range": "bytes=0-0"}
 
 
-class Registry:
+class RegistryClient:
     """A client of one repository of a registry.
 
     Args:
@@ -110,7 +110,7 @@ class Registry:
     def push(
         self,
         image: Image,
-        store: Store,
+        store: BlobStore,
         *,
         fetch: Callable[[str, int], object] | None = None,
         progress: Progress | None = None,
@@ -257,7 +257,7 @@ class Registry:
         return data
 
     def pull_blob(
-        self, digest: str, size: int, store: Store, *, moved: Callable[[str, int], None] = lambda _, __: None
+        self, digest: str, size: int, store: BlobStore, *, moved: Callable[[str, int], None] = lambda _, __: None
     ) -> Path:
         """Return the path of a blob in the store, fetched if it is missing, and kept only if its bytes are correct.
 
@@ -267,21 +267,21 @@ class Registry:
             self._retry.run(lambda: self._fetch_whole(digest, size, store, moved), self._deadline)
         return store.path(digest)
 
-    def pull_blobs(self, blobs: Mapping[str, int], store: Store, *, progress: Progress | None = None) -> None:
+    def pull_blobs(self, blobs: Mapping[str, int], store: BlobStore, *, progress: Progress | None = None) -> None:
         """Fetch several blobs of these sizes into the store, in parallel."""
         transfer = Transfer("pull", blobs, progress)
         with ThreadPoolExecutor(_PARALLEL) as pool:
             for done in [pool.submit(self.pull_blob, *blob, store, moved=transfer.at) for blob in blobs.items()]:
                 done.result()
 
-    def _fetch_whole(self, digest: str, size: int, store: Store, moved: Callable[[str, int], None]) -> None:
+    def _fetch_whole(self, digest: str, size: int, store: BlobStore, moved: Callable[[str, int], None]) -> None:
         try:
             self._fetch(digest, size, store, moved)
         except UnreadableError as error:
             text = f"blob {digest} arrived damaged: more than {size} bytes"
             raise UnavailableError(text, operation="GetBlob", resource=digest) from error
 
-    def _fetch(self, digest: str, size: int, store: Store, moved: Callable[[str, int], None]) -> None:
+    def _fetch(self, digest: str, size: int, store: BlobStore, moved: Callable[[str, int], None]) -> None:
         seen = hashlib.sha256()
         received = 0
         with store.incoming() as (file, commit), self._stream(f"{self._base}/blobs/{digest}", size) as response:

@@ -15,7 +15,7 @@ import msgspec
 from sdk import kept, scratch
 from sdk.packaging import disk
 
-from .layers import Entry, Layer, pack
+from .layers import Entry, ImageLayer, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -26,7 +26,7 @@ _LARGEST = 64 << 20  # bytes of a small blob or a record
 _STALE_S = 86_400.0
 
 
-class Store:
+class BlobStore:
     """A content-addressed folder; several processes may use it at once, and a lost blob is created again.
 
     Args:
@@ -53,26 +53,26 @@ class Store:
 
     # --- layers -------------------------------------------------------------------------------------------------
 
-    def layer(self, key: str, entries: Callable[[], Iterable[Entry]], *, created_by: str) -> Layer:
+    def layer(self, key: str, entries: Callable[[], Iterable[Entry]], *, created_by: str) -> ImageLayer:
         """Return the layer of this key; pack it from its sorted entries if it is missing."""
         return self.find(key) or self.pack(key, entries(), created_by=created_by)
 
-    def find(self, key: str) -> Layer | None:
+    def find(self, key: str) -> ImageLayer | None:
         """Return the layer of this key, if its blob still exists."""
         data = self.recall(f"{self._level}/{key}")
         if data is None:
             return None
         try:
-            layer = msgspec.json.decode(data, type=Layer)
+            layer = msgspec.json.decode(data, type=ImageLayer)
         except (ValueError, RecursionError):
             return None
         return layer if self.size(layer.digest) == layer.size else None
 
-    def pack(self, key: str, entries: Iterable[Entry], *, created_by: str) -> Layer:
+    def pack(self, key: str, entries: Iterable[Entry], *, created_by: str) -> ImageLayer:
         """Pack a layer and store it under its key."""
         with self.incoming() as (file, commit):
             packed = pack(entries, file, level=self._level)
-            layer = Layer(packed.diff_id, packed.digest, packed.size, created_by=created_by)
+            layer = ImageLayer(packed.diff_id, packed.digest, packed.size, created_by=created_by)
             commit(layer.digest)
         self.remember(f"{self._level}/{key}", json.dumps(asdict(layer)).encode())
         return layer

@@ -24,7 +24,7 @@ from .records import Records
 from .router import Router
 from .runner import ReplicaFailed, Runner
 from .stats import Stats
-from .table import Limits, Table, clear_way, encode, restore, save
+from .table import GatewayLimits, Table, clear_way, encode, restore, save
 
 if TYPE_CHECKING:
     import socket
@@ -74,7 +74,7 @@ class Gateway:
         self.restarts = 0
         self.lifeline: Lifeline | None = None  # the keeper's, if the gateway has a keeper
         self.beat: Callable[[], None] = lambda: None  # signals the keeper that the loop runs
-        limits = Limits()
+        limits = GatewayLimits()
         self.router = Router()
         self.plane = Plane(self.router, limits)
         gate = Gate(token=token, port=self.address[1], hosts=hosts, limits=limits)

@@ -16,7 +16,7 @@ class BadBody(ValueError):
     """Raised for a chunked body with invalid framing."""
 
 
-class Body(Protocol):
+class BodyParser(Protocol):
     """The parser of a body that is being received."""
 
     done: bool
@@ -124,7 +124,7 @@ class ChunkedBody:
         return True
 
 
-def body_of(length: int) -> Body:
+def body_of(length: int) -> BodyParser:
     """Return the parser of a body of this length, or of one of the marks CHUNKED and UNTIL_CLOSE."""
     if length == CHUNKED:
         return ChunkedBody()

@@ -54,7 +54,7 @@ class GatewayError(Exception):
         self.details: dict[str, Any] = details or {}
 
 
-class _Connection(http.client.HTTPConnection):
+class _ControlConnection(http.client.HTTPConnection):
     def __init__(self, path: Path, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
@@ -93,7 +93,7 @@ def call(
 
     """
     given = urlencode({name: value for name, value in (query or {}).items() if value is not None})
-    connection = _Connection(folder / "control.sock", timeout)
+    connection = _ControlConnection(folder / "control.sock", timeout)
     try:
         data = None if body is None else json.dumps(body).encode()
         connection.request(method, f"{path}?{given}" if given else path, data)

@@ -12,7 +12,7 @@ import msgspec
 
 from .app import Conflict, Gateway
 from .heads import Refusal, read_request
-from .logs import Log
+from .logs import ReplicaLog
 from .records import RecordChanged
 from .replies import render
 from .runner import ReplicaFailed
@@ -150,12 +150,12 @@ class Control:
             entries += [{"replica": name, "text": line} for line in lines]
         return {"lines": entries, "cursor": json.dumps(cursor)}
 
-    def _chosen_logs(self, deployment: str | None, replica: str | None) -> dict[str, Log]:
+    def _chosen_logs(self, deployment: str | None, replica: str | None) -> dict[str, ReplicaLog]:
         gateway = self._gateway
         table = gateway.table
         if replica is not None:
             path = gateway.folder / "logs" / f"{Path(replica).name}.log"
-            return {replica: gateway.runners[replica].log if replica in gateway.runners else Log(path)}
+            return {replica: gateway.runners[replica].log if replica in gateway.runners else ReplicaLog(path)}
         runners = gateway.runners
         if deployment is not None:
             if table is None or deployment not in table.deployments:

@@ -10,9 +10,9 @@ from collections import Counter
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
-from .bodies import BadBody, Body, body_of
+from .bodies import BadBody, BodyParser, body_of
 from .exchange import Exchange, Plane
-from .heads import CRLF, END, Refusal, Request, cut_request_id
+from .heads import CRLF, END, Refusal, RequestHead, cut_request_id
 from .replies import render
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ class Connection(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self._fresh = True  # between two requests, without a byte of the next
         self._pending = b""  # bytes received and not parsed yet
-        self._request: Request | None = None  # the request whose body is being received
+        self._request: RequestHead | None = None  # the request whose body is being received
         self._request_id: bytes | None = None  # the id sent by the client
         self._refusal: Refusal | None = None  # the response once its body is complete
-        self._body: Body | None = None
+        self._body: BodyParser | None = None
         self._parts: list[bytes] = []
         self._size = 0
         self._lingering = False
@@ -191,7 +191,7 @@ class Connection(asyncio.Protocol):
             self._whole(b"")
         return True
 
-    def _skippable(self, refusal: Refusal) -> Request:
+    def _skippable(self, refusal: Refusal) -> RequestHead:
         request = refusal.request
         if request is None or request.expect or not 0 <= request.length <= _SKIP:
             raise refusal
@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
 
     def _read_body(self) -> bool:
         """Parse more of the body; return False if it is not complete yet."""
-        body = cast("Body", self._body)
+        body = cast("BodyParser", self._body)
         data, self._pending = self._pending, b""
         try:
             piece, self._pending = body.feed(data)
@@ -223,7 +223,7 @@ class Connection(asyncio.Protocol):
         return body.done
 
     def _whole(self, body: bytes) -> None:
-        request, refusal = cast("Request", self._request), self._refusal
+        request, refusal = cast("RequestHead", self._request), self._refusal
         self._clear()
         if refusal is None:
             self._begin(request, body)
@@ -233,7 +233,7 @@ class Connection(asyncio.Protocol):
 
     def _stream(self) -> None:
         """Forward a long body as it arrives."""
-        request, parts = cast("Request", self._request), self._parts
+        request, parts = cast("RequestHead", self._request), self._parts
         self._parts = []
         self._begin(request, None)
         if self.exchange is not None:
@@ -258,7 +258,7 @@ class Connection(asyncio.Protocol):
         self._request = self._body = self._refusal = None
         self._parts = []
 
-    def _begin(self, request: Request, body: bytes | None) -> None:
+    def _begin(self, request: RequestHead, body: bytes | None) -> None:
         self._fresh = False
         if request.health:
             self._healthz(request)
@@ -271,7 +271,7 @@ class Connection(asyncio.Protocol):
             if refusal.code != "not_ready" or not self._plane.hold(exchange):
                 self.refuse(refusal, request_id)
 
-    def _name(self, request: Request) -> bytes:
+    def _name(self, request: RequestHead) -> bytes:
         """Return the id of the request: the client's, or a new one."""
         request_id, self._request_id = self._request_id, None
         return request_id or request.request_id or self._door.next_id()
@@ -294,7 +294,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(render(refusal.status, {"error": error}, keep=keep, retry_after=refusal.retry_after))
         self.finished(perf_counter(), keep=keep)
 
-    def _healthz(self, request: Request) -> None:
+    def _healthz(self, request: RequestHead) -> None:
         ready = self._plane.router.able and not self._plane.draining
         keep = not (request.close or self._plane.draining)
         word = "ready" if self._plane.router.whole else "ready in part"

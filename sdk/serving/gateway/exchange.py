@@ -11,14 +11,14 @@ import socket
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol, cast
 
-from .bodies import BadBody, Body, body_of
-from .heads import CHUNKED, END, UNTIL_CLOSE, BadResponse, Refusal, Request, Response, read_response
+from .bodies import BadBody, BodyParser, body_of
+from .heads import CHUNKED, END, UNTIL_CLOSE, BadResponse, Refusal, RequestHead, Response, read_response
 from .waiting import WaitingRoom
 
 if TYPE_CHECKING:
     from .backend import Backend
     from .router import Router
-    from .table import Limits
+    from .table import GatewayLimits
 
 _KEPT = 512  # maximum number of cached response heads
 _MAX_RESPONSE_HEAD = 64 * 1024
@@ -30,7 +30,7 @@ _CLOSE = b"\r\nconnection: close\r\n\r\n"
 class Plane:
     """The state that all requests share."""
 
-    def __init__(self, router: Router, limits: Limits) -> None:
+    def __init__(self, router: Router, limits: GatewayLimits) -> None:
         self.router = router
         self.limits = limits
         self.responses: dict[bytes, Response] = {}
@@ -53,7 +53,7 @@ class Plane:
         return True
 
 
-class Client(Protocol):
+class Receiver(Protocol):
     """The receiver of a response."""
 
     def write(self, data: bytes) -> None:
@@ -83,7 +83,9 @@ class Exchange:
     __slots__ = ("_tried", "backend", "body", "client", "link", "moved", "plane", "request", "request_id", "started",
                  "streaming", "upload")  # fmt: skip
 
-    def __init__(self, plane: Plane, client: Client, request: Request, request_id: bytes, body: bytes | None) -> None:
+    def __init__(
+        self, plane: Plane, client: Receiver, request: RequestHead, request_id: bytes, body: bytes | None
+    ) -> None:
         self.plane = plane
         self.client = client
         self.request = request
@@ -310,7 +312,7 @@ class Upstream(asyncio.Protocol):
         self._held = False
         self._buffer = b""
         self._response: Response | None = None
-        self.body: Body | None = None
+        self.body: BodyParser | None = None
         """The parser of the response's body while one is being received."""
         self._unread = False
 
@@ -440,7 +442,7 @@ class Upstream(asyncio.Protocol):
         self._more(exchange, rest)
 
     def _more(self, exchange: Exchange, data: bytes) -> None:
-        body, response = cast("Body", self.body), cast("Response", self._response)
+        body, response = cast("BodyParser", self.body), cast("Response", self._response)
         exchange.moved = perf_counter()
         try:
             piece, rest = body.feed(data)

@@ -14,10 +14,10 @@ import re
 from typing import TYPE_CHECKING
 
 from ..media import BINARY, BODIES, SHOWN_BODIES, names
-from .heads import Refusal, Request, read_request
+from .heads import Refusal, RequestHead, read_request
 
 if TYPE_CHECKING:
-    from .table import Limits
+    from .table import GatewayLimits
 
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 _PARAMETER = re.compile(rb"\s*(?:charset\s*=\s*\"?utf-?8\"?|header\s*=\s*\"?(?:present|absent)\"?)\s*", re.IGNORECASE)
@@ -35,21 +35,21 @@ class Gate:
 
     """
 
-    def __init__(self, *, token: str | None, port: int, hosts: tuple[str, ...], limits: Limits) -> None:
+    def __init__(self, *, token: str | None, port: int, hosts: tuple[str, ...], limits: GatewayLimits) -> None:
         self._token = None if token is None else _digest(token.encode())
         self._hosts = {f"{host}:{port}".encode() for host in _LOCAL} | {host.lower().encode() for host in hosts}
         if port == 80:
             self._hosts |= {host.encode() for host in _LOCAL}
         self._limits = limits
-        self.known: dict[bytes, Request] = {}
+        self.known: dict[bytes, RequestHead] = {}
         """Accepted heads by their bytes, so that an identical head is only looked up."""
 
-    def use(self, limits: Limits) -> None:
+    def use(self, limits: GatewayLimits) -> None:
         """Apply new limits from the next head on."""
         self._limits = limits
         self.known.clear()
 
-    def read(self, head: bytes) -> Request:
+    def read(self, head: bytes) -> RequestHead:
         """Parse and check a head.
 
         Raises:
@@ -69,7 +69,7 @@ class Gate:
             self.known[head] = request
         return request
 
-    def _check(self, request: Request) -> None:
+    def _check(self, request: RequestHead) -> None:
         fields = request.fields
         if not self._is_known_host(fields.one(b"host") or b""):
             raise Refusal(421, "foreign_host", "This gateway is not known by that Host.")

@@ -46,7 +46,7 @@ class Refusal(Exception):
         self.code = code
         self.message = message
         self.retry_after = retry_after
-        self.request: Request | None = None
+        self.request: RequestHead | None = None
         """The request if it could be parsed, so that the connection can be kept."""
 
 
@@ -84,7 +84,7 @@ class Fields:
         return frozenset(part.strip().lower() for value in self.values(name) for part in value.split(b",")) - {b""}
 
 
-class Request:
+class RequestHead:
     """An accepted request head; `prefix` is the head for the replica without the request id and the blank line."""
 
     __slots__ = (
@@ -119,7 +119,7 @@ def cut_request_id(head: bytes) -> tuple[bytes, bytes | None]:
     return (head, None) if match is None else (head[: match.start()] + head[match.end() :], match[1])
 
 
-def read_request(head: bytes, *, max_url: int, max_headers: int) -> Request:
+def read_request(head: bytes, *, max_url: int, max_headers: int) -> RequestHead:
     """Parse a whole request head, including the blank line.
 
     Raises:
@@ -146,7 +146,7 @@ def read_request(head: bytes, *, max_url: int, max_headers: int) -> Request:
     except httptools.HttpParserError as error:
         raise Refusal(400, "bad_request", f"The request could not be read: {error}.") from None
     _check_fields(method, fields, max_url=max_url)
-    return Request(method, fields, old=old)
+    return RequestHead(method, fields, old=old)
 
 
 def _check_fields(method: bytes, fields: Fields, *, max_url: int) -> None:

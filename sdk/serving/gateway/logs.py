@@ -20,7 +20,7 @@ _READ = os.O_RDONLY | _PLAIN
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _PLAIN
 
 
-class Log:
+class ReplicaLog:
     """The output of one replica: `<id>.log` and, once that was full, the older `<id>.log.1`.
 
     On a full or failing disk only log bytes are lost; `lost` counts them.

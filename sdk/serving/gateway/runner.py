@@ -13,14 +13,14 @@ import msgspec
 
 from ..crashes import ending
 from .child import Child, Exit, forget, is_stopped, remove, usage
-from .logs import Log, LogPipe
+from .logs import LogPipe, ReplicaLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .backend import Backend
     from .lifeline import Lifeline
-    from .table import Limits, Replica
+    from .table import GatewayLimits, Replica
 
 _FIRST_PROBE_S = 0.02
 _STARTING_S = 0.05  # until a replica is first ready; a pause delays its first response by half of it on average
@@ -59,7 +59,7 @@ class Runner:
         health: str,
         backend: Backend,
         *,
-        limits: Limits,
+        limits: GatewayLimits,
         folder: Path,
         changed: Callable[[], None],
         lifeline: Lifeline | None,
@@ -71,7 +71,7 @@ class Runner:
         self.restarts = 0
         self.last_exit: Exit | None = None
         self.ready_at: float | None = None
-        self.log = Log(folder / "logs" / f"{replica.id}.log")
+        self.log = ReplicaLog(folder / "logs" / f"{replica.id}.log")
         self.child: Child | None = None
         self.lock = folder / f"b-{replica.id}.lock"
         self.limits = limits

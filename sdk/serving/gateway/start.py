@@ -37,13 +37,13 @@ _LOOK_S = 0.5
 _GIVE_UP = 10  # consecutive checks that find the lock held by another gateway, which ends at once if it cannot serve
 
 
-class StartError(Exception):
+class GatewayStartError(Exception):
     """Raised when the gateway cannot start; the message states the reason and the remedy."""
 
     exit_code = 2
 
 
-class AlreadyRunning(StartError):
+class AlreadyRunning(GatewayStartError):
     """Raised when another gateway holds the folder."""
 
     exit_code = 3
@@ -60,9 +60,9 @@ def run(argv: list[str]) -> int:
         (options.dir / "logs").mkdir(mode=0o700, exist_ok=True)
         listener = _bind(options)
         claim.bind()
-    except (StartError, TableError, OSError) as error:
+    except (GatewayStartError, TableError, OSError) as error:
         sys.stderr.write(f"mlport gateway: {error}\n")
-        return error.exit_code if isinstance(error, StartError) else 2
+        return error.exit_code if isinstance(error, GatewayStartError) else 2
     if options.detach and not _detach(options.dir):
         return 0
 
@@ -120,12 +120,12 @@ def _claim(folder: Path) -> Claim:
     try:
         mode = folder.stat()
     except FileNotFoundError:
-        raise StartError(f"{folder} does not exist; make it with mode 0700") from None
+        raise GatewayStartError(f"{folder} does not exist; make it with mode 0700") from None
     if mode.st_uid != os.geteuid() or stat.S_IMODE(mode.st_mode) & 0o077:
-        raise StartError(f"{folder} must be yours alone; run chmod 700 on it")
+        raise GatewayStartError(f"{folder} must be yours alone; run chmod 700 on it")
     control = folder / CONTROL
     if len(os.fsencode(control)) > MAX_SOCKET:
-        raise StartError(
+        raise GatewayStartError(
             f"{control} is longer than the {MAX_SOCKET} bytes a socket path may have; use a shorter folder"
         )
     try:
@@ -143,11 +143,11 @@ def _read_token(options: argparse.Namespace) -> str | None:
     try:
         token = path.read_text("ascii").strip()
     except FileNotFoundError:
-        raise StartError(f"{path} does not exist; write a random token there, or pass --auth none") from None
+        raise GatewayStartError(f"{path} does not exist; write a random token there, or pass --auth none") from None
     if len(token) < _MIN_TOKEN or not token.isprintable() or " " in token:
-        raise StartError(f"{path} must hold one token of at least {_MIN_TOKEN} characters")
+        raise GatewayStartError(f"{path} must hold one token of at least {_MIN_TOKEN} characters")
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise StartError(f"{path} can be read by others; run chmod 600 on it")
+        raise GatewayStartError(f"{path} can be read by others; run chmod 600 on it")
     return str(token)
 
 
@@ -168,7 +168,9 @@ def _bind(options: argparse.Namespace) -> socket.socket:
     except OSError as error:
         listener.close()
         message = f"cannot listen on {options.host} port {port}: {error.strerror}; "
-        raise StartError(message + f"free the port, choose another one (setting `port`), or delete {stored}") from None
+        raise GatewayStartError(
+            message + f"free the port, choose another one (setting `port`), or delete {stored}"
+        ) from None
     address = {"host": options.host, "port": listener.getsockname()[1]}
     save(stored, json.dumps(address).encode())
     return listener

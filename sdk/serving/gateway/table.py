@@ -25,7 +25,7 @@ class TableError(ValueError):
     """Raised for an invalid table; the message names the field and the fix."""
 
 
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class GatewayLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All limits of the data plane and the supervisor: bytes, seconds and counts."""
 
     max_body: int = 25 * 1024 * 1024
@@ -110,7 +110,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     generation: int
     deployments: dict[str, Deployment] = {}
-    limits: Limits = Limits()
+    limits: GatewayLimits = GatewayLimits()
     schema: int = 1
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from botocore.config import Config
 
-from sdk.packaging.image import Registries, Store, push_image
+from sdk.packaging.image import BlobStore, Registries, push_image
 from sdk_contract.clouds.stub import stub_image
 from tests.aws import session
 
@@ -62,7 +62,7 @@ class Account:
         """Pushes the stub image as ECR says; its address by digest."""
         about = self.client("ecr").get_authorization_token()["authorizationData"][0]
         user, password = base64.b64decode(about["authorizationToken"]).decode().split(":")
-        store = Store(self.folder / "store")
+        store = BlobStore(self.folder / "store")
         host = urlsplit(about["proxyEndpoint"]).netloc
         image = stub_image(store, name=name, **settings)
         return push_image(image, f"{host}/stub:{tag}", store=store, registries=Registries(lambda _: (user, password)))
